@@ -1,0 +1,1 @@
+"""The outside over HTTP: the only package that imports httpx."""

@@ -1,0 +1,341 @@
+"""One HTTP client for both systems: our turn, the request, the retry table, and errors that say what to fix."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Self, TypeVar, cast
+from urllib.parse import quote, urlsplit
+
+import httpx
+import orjson
+import tenacity
+
+from sync_pipeline.connectors.answers import (
+    Answer,
+    ErrorFormat,
+    Reading,
+    failure_of,
+    is_usable,
+    read_answer,
+    retry_after,
+)
+from sync_pipeline.connectors.limiter import Clock, Limiter, Sleep
+from sync_pipeline.connectors.oauth import Renewable
+from sync_pipeline.connectors.policy import Action, RetryTable, Rule, Seen, decide
+from sync_pipeline.connectors.redact import redact
+from sync_pipeline.errors import (
+    AmbiguousWrite,
+    ApiError,
+    ConfigError,
+    FatalApiError,
+    RejectedRecord,
+    Request,
+    RetryableApiError,
+)
+
+TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
+NAMED_SEGMENT = re.compile(r"\{(\w+)\}")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one request is tried: attempts, waits between them, and the longest Retry-After that is obeyed."""
+
+    attempts: int = 6
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    longest_retry_after: float = 300.0
+    total_wait: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A system as its user knows it: name, address, and the settings that hold address, key and account."""
+
+    system: str
+    base_url: str
+    base_setting: str
+    key_setting: str
+    workspace_setting: str = ""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+_E = TypeVar("_E", bound=ApiError)
+
+
+class _Again(Exception):  # noqa: N818 - not an error: the reason for another attempt
+    """Another attempt may succeed; ``error`` is raised when patience runs out."""
+
+    def __init__(self, error: ApiError, *, not_before: float | None = None, at_once: bool = False) -> None:
+        super().__init__()
+        self.error = error
+        self.not_before = not_before
+        self.at_once = at_once
+
+
+@dataclass(slots=True)
+class _Call:
+    """One request as it is asked for; the answer of each attempt is judged against it."""
+
+    method: str
+    route: str
+    path: str
+    idempotent: bool
+    may_be_gone: bool
+    scope: str
+    refreshed: bool = False
+
+
+class ApiClient:
+    """Requests to one base URL. Use as ``async with``; the connection pool is made inside the running loop."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        auth: httpx.Auth | None,
+        *,
+        limiter: Limiter,
+        retry: RetryTable,
+        errors: ErrorFormat | None = None,
+        headers: Mapping[str, str] | None = None,
+        patience: Patience | None = None,
+        requests: Counter[str] | None = None,
+        sleep: Sleep = asyncio.sleep,
+        now: Clock = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        host = _host(endpoint)
+        self.endpoint = endpoint
+        self.requests: Counter[str] = Counter() if requests is None else requests
+        self._auth = auth
+        self._limiter = limiter
+        self._retry = retry
+        self._errors = errors or ErrorFormat()
+        self._headers = {"Accept": "application/json", "User-Agent": "sync_pipeline", **(headers or {})}
+        self._patience = patience or Patience()
+        self._sleep = sleep
+        self._now = now
+        self._jitter = jitter
+        self._is_local = host in LOOPBACK
+        self._client: httpx.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        ids: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        idempotent: bool | None = None,
+        may_be_gone: bool = False,
+        scope: str = "",
+    ) -> Answer:
+        """Send a request until it is answered or patience runs out.
+
+        ``path`` is a template such as ``/users/{id}``, filled from ``ids``: requests are counted by template.
+        ``idempotent`` (default: all but POST and PATCH) says that sending it twice does no harm. With
+        ``may_be_gone`` a missing record is an Answer, otherwise an error. ``scope`` is named when it is missing.
+        """
+        call = _Call(
+            method=method,
+            route=path,
+            path=self._fill(method, path, ids or {}),
+            idempotent=method not in ("POST", "PATCH") if idempotent is None else idempotent,
+            may_be_gone=may_be_gone,
+            scope=scope,
+        )
+        content = None if json is None else orjson.dumps(json)
+        retrying = tenacity.AsyncRetrying(
+            sleep=self._sleep,
+            retry=tenacity.retry_if_exception_type(_Again),
+            stop=self._has_waited_enough,
+            wait=self._next_wait,
+            reraise=True,
+        )
+        try:
+            return await retrying(self._attempt, call, params, content)
+        except _Again as again:
+            raise again.error from None
+
+    async def _attempt(self, call: _Call, params: Mapping[str, Any] | None, content: bytes | None) -> Answer:
+        await self._limiter.acquire()
+        headers = {"Content-Type": "application/json"} if content is not None else None
+        try:
+            request = self._open().build_request(
+                call.method,
+                self.endpoint.base_url.rstrip("/") + call.path,
+                params=params,
+                content=content,
+                headers=headers,
+                extensions={"route": call.route},
+            )
+            response = await self._open().send(request)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            # ``from None``: the library's own message may show a header it did not like.
+            self._judge_failure(call, error)
+        except RetryableApiError as error:  # no token could be had: nothing was sent
+            raise _Again(error) from None
+        return await self._judge(call, response)
+
+    def _judge_failure(self, call: _Call, error: httpx.HTTPError | httpx.InvalidURL) -> NoReturn:
+        failure = failure_of(error)
+        seen = Seen(call.method, failure=failure)
+        reading = Reading(seen, None, detail=redact(str(error) or type(error).__name__, self._secrets()))
+        rule = decide(self._retry, seen)
+        if rule.action is Action.FATAL:
+            raise self._error(FatalApiError, rule, call, reading) from None
+        ambiguous = not call.idempotent and not failure.before_sending
+        self._again(rule, call, reading, ambiguous=ambiguous)
+
+    async def _judge(self, call: _Call, response: httpx.Response) -> Answer:
+        reading = read_answer(response, call.method, self._errors)
+        if is_usable(reading.seen):
+            return Answer(response.status_code, response.headers, reading.data)
+        rule = decide(self._retry, reading.seen)
+        match rule.action:
+            case Action.GONE if call.may_be_gone:
+                return Answer(response.status_code, response.headers, gone=True)
+            case Action.REJECT:
+                raise self._error(RejectedRecord, rule, call, reading)
+            case Action.WAIT:
+                await self._hold_back(rule, call, reading, response)
+            case Action.REFRESH if isinstance(self._auth, Renewable) and not call.refreshed:
+                call.refreshed = True
+                self._auth.forget()
+                raise _Again(self._error(FatalApiError, rule, call, reading), at_once=True)
+            case Action.RETRY:
+                self._again(rule, call, reading, ambiguous=not call.idempotent)
+        raise self._error(FatalApiError, rule, call, reading, location=response.headers.get("location", ""))
+
+    async def _hold_back(self, rule: Rule, call: _Call, reading: Reading, response: httpx.Response) -> NoReturn:
+        """A 429 was not carried out: no doubt about it, whatever the verb."""
+        not_before = retry_after(response.headers, self._now())
+        error = self._error(RetryableApiError, rule, call, reading)
+        if not_before is None:
+            raise _Again(error)
+        if not_before - self._now() > self._patience.longest_retry_after:
+            await self._limiter.penalise(not_before)
+            at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(not_before))
+            raise RetryableApiError(
+                f"too many requests: asked to wait until {at}", error.request, fix="Run it again then."
+            )
+        await self._limiter.penalise(not_before)
+        raise _Again(error, not_before=not_before)
+
+    def _again(self, rule: Rule, call: _Call, reading: Reading, *, ambiguous: bool) -> NoReturn:
+        if ambiguous:
+            raise self._error(AmbiguousWrite, rule, call, reading) from None
+        raise _Again(self._error(RetryableApiError, rule, call, reading)) from None
+
+    def _next_wait(self, state: tenacity.RetryCallState) -> float:
+        again = _reason(state)
+        if again.at_once:
+            return 0.0
+        backoff = min(self._patience.first_wait * 2.0 ** (state.attempt_number - 1), self._patience.longest_wait)
+        backoff *= 0.5 + self._jitter() / 2
+        return backoff if again.not_before is None else max(again.not_before - self._now(), 0.0) + backoff / 10
+
+    def _has_waited_enough(self, state: tenacity.RetryCallState) -> bool:
+        limit = self._patience
+        return state.attempt_number >= limit.attempts or state.idle_for + state.upcoming_sleep > limit.total_wait
+
+    def _error(self, kind: type[_E], rule: Rule, call: _Call, reading: Reading, *, location: str = "") -> _E:
+        words = {
+            "base": self.endpoint.base_url,
+            "base_setting": self.endpoint.base_setting,
+            "key_setting": self.endpoint.key_setting,
+            "workspace_setting": self.endpoint.workspace_setting,
+            "detail": reading.detail,
+            "scope": reading.scope or call.scope,
+            "location": location.split("?", maxsplit=1)[0],
+        }
+        secrets = self._secrets()
+        request = Request(
+            system=self.endpoint.system,
+            method=call.method,
+            path=redact(call.path, secrets),
+            status=reading.seen.status,
+            code=reading.seen.code,
+            request_id=reading.request_id,
+            excerpt=redact(reading.detail, secrets),
+        )
+        message = redact(rule.message.format_map(words), secrets)
+        return kind(message + ".", request, fix=redact(rule.fix.format_map(words), secrets))
+
+    def _secrets(self) -> tuple[str, ...]:
+        held = self._auth.secrets() if isinstance(self._auth, Renewable) else ()
+        return (*self.endpoint.secrets, *held)
+
+    def _fill(self, method: str, template: str, ids: Mapping[str, str]) -> str:
+        def segment(match: re.Match[str]) -> str:
+            value = ids[match[1]]
+            if value in ("", ".", ".."):  # would be another address: the whole list, or its parent
+                request = Request(self.endpoint.system, method, template)
+                raise RejectedRecord(f"{value!r} cannot be an id.", request)
+            return quote(value, safe="")
+
+        return NAMED_SEGMENT.sub(segment, template)
+
+    def _open(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:  # connections belong to the loop that made them
+            self._loop = loop
+            self._client = httpx.AsyncClient(
+                auth=self._auth,
+                headers=self._headers,
+                timeout=TIMEOUT,
+                limits=LIMITS,
+                follow_redirects=False,
+                trust_env=not self._is_local,  # a proxy of the environment cannot reach our own machine
+                event_hooks={"request": [self._count]},
+            )
+        return self._client
+
+    async def _count(self, request: httpx.Request) -> None:
+        """Called for every request that leaves, retries and token requests included."""
+        route = request.extensions.get("route") or request.url.path
+        self.requests[f"{request.method} {route}"] += 1
+
+
+def _host(endpoint: Endpoint) -> str:
+    """The host a base URL names; raises ConfigError when requests cannot be sent there."""
+    try:
+        parts = urlsplit(endpoint.base_url)
+    except ValueError:
+        parts = urlsplit("")
+    if "@" in parts.netloc:  # not shown: what stands before it is a password
+        raise ConfigError(
+            f"{endpoint.base_setting} holds a user name.", fix=f"Take it out; use {endpoint.key_setting}."
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"{endpoint.base_setting} is not an address: {endpoint.base_url!r}.",
+            fix="It starts with https:// and a host name.",
+        )
+    return parts.hostname
+
+
+def _reason(state: tenacity.RetryCallState) -> _Again:
+    return cast("_Again", state.outcome.exception() if state.outcome else None)  # the only thing that is retried

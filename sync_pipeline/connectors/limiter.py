@@ -1,0 +1,134 @@
+"""Waiting for our turn, so that a 429 is the exception: one budget for every process that shares a bucket."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from sync_pipeline.store.engine import Store
+
+RateWindow = tuple[int, float]  # so many requests in so many seconds
+WORTH_SAYING_SECONDS = 5.0
+
+Sleep = Callable[[float], Awaitable[None]]
+Clock = Callable[[], float]
+Announce = Callable[[str], None]
+
+
+class Limiter(Protocol):
+    """What an ApiClient asks before each attempt."""
+
+    async def acquire(self) -> None:
+        """Return when one request may be sent."""
+
+    async def penalise(self, until: float) -> None:
+        """Nobody who shares this budget may send before the epoch second ``until``."""
+
+
+def _silent(_message: str) -> None:
+    """Announce nothing."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Turns:
+    """What both limiters share: the wait and what is said about it."""
+
+    label: str = ""
+    on_wait: Announce = _silent
+    now: Clock = time.time
+    sleep: Sleep = asyncio.sleep
+
+    async def wait_until(self, turn: float) -> None:
+        seconds = turn - self.now()
+        if seconds <= 0:
+            return
+        if seconds >= WORTH_SAYING_SECONDS:
+            at = datetime.fromtimestamp(turn).astimezone().strftime("%H:%M:%S")
+            self.on_wait(f"{self.label or 'Rate limit'}: next request at {at}.")
+        await self.sleep(seconds)
+
+
+@dataclass(slots=True)
+class StoreLimiter:
+    """A budget kept in the store, shared by all processes on the same database."""
+
+    store: Store
+    bucket: str
+    windows: Sequence[RateWindow]
+    turns: _Turns
+
+    async def acquire(self) -> None:
+        """Reserve the next free moment in the store and wait for it."""
+        from sync_pipeline.store.rate import reserve  # the store is only loaded when it is used
+
+        if not self.windows:
+            return
+        # In a thread: another process may hold the database's write lock for a moment.
+        turn = await asyncio.to_thread(reserve, self.store, self.bucket, self.windows, self.turns.now())
+        await self.turns.wait_until(turn)
+
+    async def penalise(self, until: float) -> None:
+        """Move everybody's next turn behind ``until``."""
+        from sync_pipeline.store.rate import penalise
+
+        await asyncio.to_thread(penalise, self.store, self.bucket, until)
+
+
+@dataclass(slots=True)
+class MemoryLimiter:
+    """The same budget for this process alone, for when there is no store: `check` before anything is set up."""
+
+    windows: Sequence[RateWindow]
+    turns: _Turns
+    _sent: deque[float] = field(default_factory=deque)
+    _blocked_until: float = 0.0
+
+    async def acquire(self) -> None:
+        """Reserve the next free moment and wait for it."""
+        if not self.windows:
+            return
+        last = self._sent[-1] if self._sent else 0.0
+        turn = max(self.turns.now(), self._blocked_until, last, *(self._free_at(*window) for window in self.windows))
+        self._sent.append(turn)
+        if len(self._sent) > max(limit for limit, _ in self.windows):
+            self._sent.popleft()
+        await self.turns.wait_until(turn)
+
+    def _free_at(self, limit: int, seconds: float) -> float:
+        return self._sent[-limit] + seconds if len(self._sent) >= limit else 0.0
+
+    async def penalise(self, until: float) -> None:
+        """Send nothing before ``until``."""
+        self._blocked_until = max(self._blocked_until, until)
+
+
+def store_limiter(
+    store: Store,
+    bucket: str,
+    windows: Sequence[RateWindow],
+    *,
+    label: str = "",
+    on_wait: Announce = _silent,
+    now: Clock = time.time,
+    sleep: Sleep = asyncio.sleep,
+) -> StoreLimiter:
+    """A limiter on the store; ``label`` says whose limit it is when a wait is announced."""
+    return StoreLimiter(store, bucket, windows, _Turns(label=label, on_wait=on_wait, now=now, sleep=sleep))
+
+
+def memory_limiter(
+    windows: Sequence[RateWindow] = (),
+    *,
+    label: str = "",
+    on_wait: Announce = _silent,
+    now: Clock = time.time,
+    sleep: Sleep = asyncio.sleep,
+) -> MemoryLimiter:
+    """A limiter of this process; without windows it never waits."""
+    return MemoryLimiter(windows, _Turns(label=label, on_wait=on_wait, now=now, sleep=sleep))

@@ -1,0 +1,232 @@
+"""What to do about an answer or a failure: one table per system, read row by row, first match wins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What happens next."""
+
+    RETRY = "retry"
+    """Wait a little, longer each time, and send it again."""
+    WAIT = "wait"
+    """Rate limited: hold back everybody who shares the budget, then send it again."""
+    REFRESH = "refresh"
+    """Get a new access token and send it again, once."""
+    REJECT = "reject"
+    """The record is at fault: set it aside."""
+    GONE = "gone"
+    """The record does not exist."""
+    FATAL = "fatal"
+    """Retrying cannot help: tell the user what to fix."""
+
+
+class Body(StrEnum):
+    """What kind of body an answer has."""
+
+    EMPTY = "empty"
+    JSON = "json"
+    HTML = "html"
+    BROKEN = "broken"
+    """Says nothing that can be read: cut off, or neither JSON nor HTML."""
+
+
+class Failure(StrEnum):
+    """Why there was no answer."""
+
+    REFUSED = "refused"
+    UNKNOWN_HOST = "unknown_host"
+    TLS = "tls"
+    BAD_URL = "bad_url"
+    CONNECT_TIMEOUT = "connect_timeout"
+    READ_TIMEOUT = "read_timeout"
+    CUT = "cut"
+
+    @property
+    def before_sending(self) -> bool:
+        """Whether the other side cannot have seen the request."""
+        return self not in (Failure.READ_TIMEOUT, Failure.CUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What came of one attempt: an answer (status, code, body) or a failure."""
+
+    method: str
+    status: int | None = None
+    code: str | None = None
+    body: Body | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row: what it applies to (None = anything), what to do, what to tell the user.
+
+    In ``message`` and ``fix``: {base}, {base_setting}, {key_setting}, {workspace_setting}, {detail} (what the other
+    side said), {scope}, {location} (of a redirect).
+    """
+
+    action: Action
+    message: str
+    fix: str = ""
+    status: int | None = None
+    until: int | None = None
+    code: str | None = None
+    methods: tuple[str, ...] | None = None
+    body: Body | None = None
+    failure: Failure | None = None
+
+    def matches(self, seen: Seen) -> bool:
+        """Whether this row is about what was seen."""
+        return (
+            self.failure == seen.failure
+            and (self.status is None or self._covers(seen.status))
+            and (self.code is None or self.code == seen.code)
+            and (self.methods is None or seen.method in self.methods)
+            and (self.body is None or self.body == seen.body)
+        )
+
+    def _covers(self, status: int | None) -> bool:
+        return status is not None and self.status is not None and self.status <= status <= (self.until or self.status)
+
+
+RetryTable = tuple[Rule, ...]
+
+_CHECK_URL = "Check {base_setting} ({base})."
+_CHECK_KEY = "Check {key_setting}."
+_READS = ("GET",)
+_WRITES = ("POST", "PUT", "PATCH", "DELETE")
+
+FAILURES: RetryTable = (
+    Rule(Action.RETRY, "nothing answers there", "Is it running? " + _CHECK_URL, failure=Failure.REFUSED),
+    Rule(Action.RETRY, "the host name is not known", _CHECK_URL, failure=Failure.UNKNOWN_HOST),
+    Rule(
+        Action.FATAL,
+        "the secure connection could not be made ({detail})",
+        _CHECK_URL + " A certificate authority of your own is named by SSL_CERT_FILE.",
+        failure=Failure.TLS,
+    ),
+    Rule(Action.FATAL, "this is not an address a request can be sent to", _CHECK_URL, failure=Failure.BAD_URL),
+    Rule(Action.RETRY, "no connection within the time limit", _CHECK_URL, failure=Failure.CONNECT_TIMEOUT),
+    Rule(Action.RETRY, "no answer within the time limit", "Try again later.", failure=Failure.READ_TIMEOUT),
+    Rule(
+        Action.RETRY,
+        "the connection was cut before the answer was complete",
+        "Try again later.",
+        failure=Failure.CUT,
+    ),
+)
+
+FIRST_ROWS: RetryTable = (
+    *FAILURES,
+    Rule(Action.WAIT, "too many requests", "Try again later.", status=429),
+    Rule(Action.RETRY, "the other side is in trouble", "Try again later.", status=500, until=599),
+    Rule(Action.RETRY, "the other side did not wait for the request", "Try again later.", status=408),
+    Rule(Action.RETRY, "the other side asks for another try", "Try again later.", status=425),
+    Rule(
+        Action.FATAL,
+        "a redirect to {location} is not followed",
+        "Set {base_setting} to the final address.",
+        status=300,
+        until=399,
+    ),
+    Rule(Action.FATAL, "an HTML page instead of JSON: this is not the API", _CHECK_URL, body=Body.HTML),
+)
+
+LAST_ROWS: RetryTable = (
+    Rule(
+        Action.RETRY,
+        "the answer is cut off or is not JSON",
+        "Try again later. " + _CHECK_URL,
+        status=200,
+        until=299,
+    ),
+    Rule(Action.FATAL, "the key was not accepted ({detail})", _CHECK_KEY, status=401),
+    Rule(Action.FATAL, "the key may not do this ({detail})", _CHECK_KEY, status=403),
+    Rule(Action.FATAL, "there is no such address", _CHECK_URL, status=404),
+    Rule(Action.FATAL, "this address does not take that verb", _CHECK_URL, status=405),
+    Rule(Action.REJECT, "the record is too large", status=413),
+    Rule(
+        Action.FATAL,
+        "not understood ({detail})",
+        "This looks like a mistake of sync_pipeline: please report it.",
+    ),
+)
+
+CLOCKIFY: RetryTable = (
+    *FIRST_ROWS,
+    Rule(
+        Action.FATAL,
+        "no key arrived, or two",
+        _CHECK_KEY + " A proxy may have dropped it.",
+        status=401,
+        code="1000",
+    ),
+    Rule(
+        Action.FATAL,
+        "this API key does not exist",
+        _CHECK_KEY + " Keys are made under Preferences > Advanced.",
+        status=401,
+        code="4003",
+    ),
+    Rule(Action.FATAL, "this add-on token is not valid", _CHECK_KEY, status=401, code="4017"),
+    Rule(
+        Action.FATAL,
+        "this key may not read that ({detail})",
+        "{key_setting} must be the key of a workspace admin or owner.",
+        status=403,
+        methods=_READS,
+    ),
+    Rule(
+        Action.FATAL,
+        "this key may not do that ({detail})",
+        "{key_setting} must be the key of a workspace admin or owner, and the plan must include the feature.",
+        status=403,
+    ),
+    Rule(Action.FATAL, "no such workspace", "Check {workspace_setting}.", status=404, body=Body.EMPTY),
+    Rule(Action.FATAL, "there is no such address ({detail})", _CHECK_URL, status=404, code="3000"),
+    # Deleted, never existed and belongs to somebody else are one answer at Clockify.
+    Rule(Action.GONE, "no such record ({detail})", status=400, code="501", methods=_READS),
+    Rule(Action.GONE, "no such record ({detail})", status=404, body=Body.JSON, methods=_READS),
+    # 400/501 is any refusal: a name that is taken, text that is too long, an unknown id.
+    Rule(Action.REJECT, "refused: {detail}", status=400, body=Body.JSON, methods=_WRITES),
+    Rule(Action.REJECT, "refused: {detail}", status=404, body=Body.JSON, methods=_WRITES),
+    *LAST_ROWS,
+)
+
+CLOCKIFY_REPORTS: RetryTable = (
+    Rule(
+        Action.FATAL,
+        "the report was refused ({detail})",
+        "Please report this to the makers of sync_pipeline.",
+        status=400,
+        body=Body.JSON,
+    ),
+    *CLOCKIFY,
+)
+
+
+def decide(table: RetryTable, seen: Seen) -> Rule:
+    """The first row that matches; the last rows match anything."""
+    return next((rule for rule in table if rule.matches(seen)), LAST_ROWS[-1])
+
+
+def describe(table: RetryTable) -> list[Mapping[str, str]]:
+    """The table for people: one mapping of column to text per row."""
+    return [
+        {
+            "status": "" if r.status is None else f"{r.status}-{r.until}" if r.until else str(r.status),
+            "code": r.code or "",
+            "verb": "/".join(r.methods or ()),
+            "body": r.body or "",
+            "failure": r.failure or "",
+            "action": r.action,
+            "message": r.message,
+            "fix": r.fix,
+        }
+        for r in table
+    ]

@@ -1,0 +1,263 @@
+"""The facts of one flavour of the Snapshots API: a YAML file, checked when it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sync_pipeline.connectors.answers import ErrorFormat
+from sync_pipeline.connectors.policy import FIRST_ROWS, LAST_ROWS, Action, RetryTable, Rule
+from sync_pipeline.errors import ConfigError
+
+BUILT_IN = "sync_pipeline.connectors.profiles"
+FixedPath = Annotated[str, Field(pattern=r"^/[^{}]*$")]
+EntityPath = Annotated[str, Field(pattern=r"^/.*\{entity\}")]
+ItemPath = Annotated[str, Field(pattern=r"^/.*\{entity\}.*\{id\}")]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Facts(BaseModel):
+    """Part of a profile; an unknown key is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ApiKeyFacts(_Facts):
+    """Where an API key goes: a header, perhaps behind a word such as ``Bearer``."""
+
+    header: str
+    prefix: str = ""
+
+
+class OAuthFacts(_Facts):
+    """Where a client gets its tokens, relative to the base URL or as a whole URL."""
+
+    token_path: Annotated[str, Field(pattern=r"^(/|https://)[^{}]*$")]
+
+
+class AuthFacts(_Facts):
+    """The kinds of credentials the system takes."""
+
+    api_key: ApiKeyFacts | None = None
+    oauth: OAuthFacts | None = None
+
+
+class RateFacts(_Facts):
+    """So many requests in so many seconds."""
+
+    requests: Positive
+    seconds: Annotated[float, Field(gt=0)]
+
+
+class ScopeFacts(_Facts):
+    """The scopes an entity's reads and writes need; only named in messages."""
+
+    read: str = ""
+    write: str = ""
+
+
+class ListFacts(_Facts):
+    """How a list is read: cursor paging."""
+
+    path: EntityPath
+    items: str
+    size_parameter: str
+    page_size: Positive
+    cursor_parameter: str
+    next_cursor: str
+
+
+class ItemFacts(_Facts):
+    """Where one record is read, written and deleted."""
+
+    path: ItemPath
+
+
+class BatchFacts(_Facts):
+    """How many records are written at once, and how the answer says what became of each."""
+
+    path: EntityPath
+    items: str
+    size: Positive
+    results: str
+    id: str
+    status: str
+    refused: tuple[str, ...]
+    error: str
+    code: str
+    field: str
+    message: str
+
+
+class ErrorFacts(_Facts):
+    """Where an error says what it is."""
+
+    code: str = "code"
+    message: str = "message"
+    scope: str = "scope"
+    request_id: str = "x-request-id"
+
+
+class AnswerFacts(_Facts):
+    """One row of the retry table that is this vendor's own."""
+
+    status: Annotated[int, Field(ge=100, le=599)]
+    action: Action
+    message: str
+    code: str | None = None
+    methods: tuple[str, ...] | None = None
+    fix: str = ""
+
+
+class WindowFacts(_Facts):
+    """The parameters that limit a list to a span of time: ``from`` is included, ``before`` is not."""
+
+    from_: Annotated[str, Field(alias="from")]
+    before: str
+
+
+class EntityFacts(_Facts):
+    """What is different about one entity."""
+
+    id: str | None = None
+    scopes: ScopeFacts | None = None
+    window: WindowFacts | None = None
+
+
+class Profile(_Facts):
+    """All facts of one flavour."""
+
+    profile: str
+    description: str = ""
+    headers: dict[str, str] = {}
+    auth: AuthFacts
+    rate: tuple[RateFacts, ...] = ()
+    id: str
+    scopes: ScopeFacts = ScopeFacts()
+    list: ListFacts
+    item: ItemFacts
+    batch: BatchFacts
+    errors: ErrorFacts = ErrorFacts()
+    answers: tuple[AnswerFacts, ...] = ()
+    entities: dict[str, EntityFacts] = {}
+
+    @property
+    def windows(self) -> tuple[tuple[int, float], ...]:
+        """The rate limits, as a limiter takes them."""
+        return tuple((rate.requests, rate.seconds) for rate in self.rate)
+
+    @property
+    def retry(self) -> RetryTable:
+        """The whole retry table: troubles any server may have, this vendor's rows, what HTTP says."""
+        rows = (
+            Rule(row.action, row.message, row.fix, status=row.status, code=row.code, methods=row.methods)
+            for row in self.answers
+        )
+        return (*FIRST_ROWS, *rows, *LAST_ROWS)
+
+    @property
+    def error_format(self) -> ErrorFormat:
+        """Where an error says what it is."""
+        return ErrorFormat(self.errors.code, self.errors.message, self.errors.scope, self.errors.request_id)
+
+    def of(self, entity: str) -> EntityFacts:
+        """What is different about ``entity``; nothing, for one the file does not name."""
+        return self.entities.get(entity, EntityFacts())
+
+    def id_field(self, entity: str) -> str:
+        """The field that holds the id of an entity's records."""
+        return self.of(entity).id or self.id.format(singular=_singular(entity), entity=entity)
+
+    def scope(self, entity: str, *, write: bool = False) -> str:
+        """The scope a read or write of ``entity`` needs."""
+        scopes = self.of(entity).scopes or self.scopes
+        return (scopes.write if write else scopes.read).format(entity=entity)
+
+
+def load_profile(name: str = "generic") -> Profile:
+    """The built-in profile of that name, or the YAML file at that path.
+
+    Raises ConfigError with file and line when there is none or it is not understood.
+    """
+    built_in = resources.files(BUILT_IN)
+    source = built_in / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        source = Path(name)
+    if not source.is_file():
+        known = sorted(f.name.removesuffix(".yaml") for f in built_in.iterdir() if f.name.endswith(".yaml"))
+        raise ConfigError(
+            f"SNAPSHOTS_PROFILE: there is no profile {name!r}.",
+            fix=f"Built in: {', '.join(known)}. A file of your own ends in .yaml.",
+        )
+    return parse_profile(source.read_text("utf-8"), str(source) if isinstance(source, Path) else f"{name}.yaml")
+
+
+def parse_profile(text: str, file: str) -> Profile:
+    """The profile in ``text``; ``file`` is named in errors."""
+    try:
+        tree, data = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{file}:{line}: not YAML: {error.problem}.", fix="Mend that line.") from None
+    try:
+        return Profile.model_validate(data)
+    except ValidationError as error:
+        found = sorted(error.errors(include_url=False, include_context=False), key=lambda each: each["type"] == "missing")
+        raise ConfigError("\n".join(_explain(file, tree, each["loc"], each) for each in found)) from None
+
+
+def _explain(file: str, tree: yaml.Node | None, loc: Sequence[str | int], error: Any) -> str:
+    line, siblings = _locate(tree, loc)
+    text = f"{file}:{line}: {'.'.join(map(str, loc)) or 'profile'}: {error['msg'].lower()}"
+    if error["type"] == "extra_forbidden":
+        text = f"{file}:{line}: {'.'.join(map(str, loc))}: this key is not known"
+        close = get_close_matches(str(loc[-1]), _known_keys(loc) - set(siblings), n=1)
+        text += f" - did you mean {close[0]}?" if close else "."
+        return text
+    return text + "." if error["type"] == "missing" else f"{text}, found {error['input']!r}."
+
+
+def _locate(node: yaml.Node | None, loc: Sequence[str | int]) -> tuple[int, list[str]]:
+    """The line of what ``loc`` names (or of what should hold it), and the keys beside it."""
+    line, keys = 1, []
+    for step in loc:
+        if isinstance(node, yaml.MappingNode):
+            keys = [str(key.value) for key, _ in node.value]
+            pair = next(((key, value) for key, value in node.value if key.value == step), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line, keys
+
+
+def _known_keys(loc: Sequence[str | int]) -> set[str]:
+    """The keys the part that holds ``loc`` may have."""
+    model: Any = Profile
+    for step in loc[:-1]:
+        if isinstance(model, type) and issubclass(model, BaseModel) and step in model.model_fields:
+            model = _model_in(model.model_fields[str(step)].annotation) or model
+    return {info.alias or name for name, info in model.model_fields.items()}
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model inside an annotation such as ``tuple[Model, ...]`` or ``Model | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in getattr(annotation, "__args__", ()) if (found := _model_in(part))), None)
+
+
+def _singular(entity: str) -> str:
+    if entity.endswith("ies"):
+        return entity[:-3] + "y"
+    return entity.removesuffix("s")

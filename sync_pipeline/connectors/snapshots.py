@@ -1,0 +1,261 @@
+"""The Snapshots API, as its profile describes it: lists, reads by id, idempotent batches, deletes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import httpx
+
+from sync_pipeline.connectors.answers import Answer
+from sync_pipeline.connectors.entries import Expected
+from sync_pipeline.connectors.http import ApiClient, Endpoint, Patience
+from sync_pipeline.connectors.limiter import Clock, Limiter, Sleep
+from sync_pipeline.connectors.oauth import ClientCredentials, HeaderKey
+from sync_pipeline.connectors.paging import Record, ahead, as_record, by_cursor, rows_of
+from sync_pipeline.connectors.ports import Outcome
+from sync_pipeline.connectors.profile import Profile
+from sync_pipeline.connectors.window import Window, instant_text
+from sync_pipeline.errors import ConfigError, FatalApiError, RejectedRecord, Request
+from sync_pipeline.mapping.spec import SourceSpec
+
+KEY_SETTING = "SNAPSHOTS_API_KEY"
+CLIENT_SETTINGS = "SNAPSHOTS_CLIENT_ID and SNAPSHOTS_CLIENT_SECRET"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """An API key, or an OAuth client. Secrets are left out of ``repr``."""
+
+    api_key: str = field(default="", repr=False)
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+
+    @property
+    def setting(self) -> str:
+        """The settings they come from."""
+        return CLIENT_SETTINGS if self.client_id else KEY_SETTING
+
+    def auth(self, profile: Profile, base_url: str, *, now: Clock = time.time) -> httpx.Auth:
+        """How requests are signed, as the profile has it."""
+        if self.client_id and profile.auth.oauth:
+            path = profile.auth.oauth.token_path
+            url = path if path.startswith("https://") else base_url.rstrip("/") + path
+            return ClientCredentials(url, self.client_id, self.client_secret, settings=self.setting, now=now)
+        if self.client_id or profile.auth.api_key is None:
+            raise ConfigError(
+                f"The profile {profile.profile} does not take {'an OAuth client' if self.client_id else 'an API key'}.",
+                fix=f"Set {KEY_SETTING if self.client_id else CLIENT_SETTINGS} instead.",
+            )
+        facts = profile.auth.api_key
+        return HeaderKey(self.api_key, header=facts.header, prefix=facts.prefix, setting=KEY_SETTING)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not appear anywhere."""
+        return tuple(filter(None, (self.api_key.strip(), self.client_secret)))
+
+
+class Snapshots:
+    """One account of the Snapshots API. Use as ``async with``."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        base_url: str,
+        credentials: Credentials,
+        limiter: Limiter,
+        *,
+        page_size: int | None = None,
+        patience: Patience | None = None,
+        sleep: Sleep = asyncio.sleep,
+        now: Clock = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.profile = profile
+        self.requests: Counter[str] = Counter()
+        self._page_size = min(page_size or profile.list.page_size, profile.list.page_size)
+        self._client = ApiClient(
+            Endpoint("Snapshots", base_url, "SNAPSHOTS_BASE_URL", credentials.setting, secrets=credentials.secrets),
+            credentials.auth(profile, base_url, now=now),
+            limiter=limiter,
+            retry=profile.retry,
+            errors=profile.error_format,
+            headers=profile.headers,
+            patience=patience,
+            requests=self.requests,
+            sleep=sleep,
+            now=now,
+            jitter=jitter,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    @property
+    def batch_size(self) -> int:
+        """How many records one request can carry."""
+        return self.profile.batch.size
+
+    async def read(self, entity: str, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
+        """All records (that start in the window), the next page being asked for while the caller works on this one."""
+        async with aclosing(ahead(self._pages(entity, window, self._page_size))) as waiting:
+            async for page in waiting:
+                yield page
+
+    async def probe(self, entity: str) -> None:
+        """Read one record at most, to see whether reading ``entity`` is allowed."""
+        async with aclosing(self._pages(entity, None, 1)) as pages:
+            async for _ in pages:
+                return
+
+    async def get(self, entity: str, record_id: str) -> Record | None:
+        """One record; None when it does not exist."""
+        path = self._path(self.profile.item.path, entity)
+        answer = await self._client.request(
+            "GET", path, ids={"id": record_id}, may_be_gone=True, scope=self.profile.scope(entity)
+        )
+        if answer.gone:
+            return None
+        if not isinstance(answer.data, dict):
+            raise self._unexpected("GET", path, "a record")
+        return answer.data
+
+    async def upsert(self, entity: str, rows: Sequence[Record]) -> list[Outcome]:
+        """Create or merge any number of records; one outcome per row, in order."""
+        size = self.profile.batch.size
+        outcomes: list[Outcome] = []
+        for start in range(0, len(rows), size):
+            outcomes += await self._batch(entity, rows[start : start + size])
+        return outcomes
+
+    async def delete(self, entity: str, record_id: str) -> None:
+        """Remove a record; an absent one is no error."""
+        await self._client.request(
+            "DELETE",
+            self._path(self.profile.item.path, entity),
+            ids={"id": record_id},
+            may_be_gone=True,
+            scope=self.profile.scope(entity, write=True),
+        )
+
+    def source(self, entity: str) -> SnapshotsSource:
+        """The account as the source of one entity."""
+        return SnapshotsSource(self, entity)
+
+    async def _batch(self, entity: str, rows: Sequence[Record]) -> list[Outcome]:
+        """One request; when it is refused as a whole, halves of it, until the record at fault stands alone."""
+        facts = self.profile.batch
+        path = self._path(facts.path, entity)
+        try:
+            answer = await self._client.request(
+                "POST",
+                path,
+                json={facts.items: list(rows)},
+                idempotent=True,
+                scope=self.profile.scope(entity, write=True),
+            )
+        except RejectedRecord as refusal:
+            if len(rows) == 1:
+                record_id = str(rows[0].get(self.profile.id_field(entity)))
+                return [Outcome(False, record_id, refusal.request.excerpt, refusal.request.code or "")]
+            middle = len(rows) // 2
+            return [*await self._batch(entity, rows[:middle]), *await self._batch(entity, rows[middle:])]
+        return self._outcomes(entity, rows, answer)
+
+    def _outcomes(self, entity: str, rows: Sequence[Record], answer: Answer) -> list[Outcome]:
+        facts = self.profile.batch
+        about = self._about("POST", self._path(facts.path, entity))
+        results = rows_of(answer, about, facts.results)
+        if len(results) != len(rows) or not all(isinstance(result, dict) for result in results):
+            raise self._unexpected("POST", about.path, f"one result for each of {len(rows)} records")
+        id_field = self.profile.id_field(entity)
+        return [self._outcome(str(row.get(id_field)), result) for row, result in zip(rows, results, strict=True)]
+
+    def _outcome(self, record_id: str, result: Mapping[str, Any]) -> Outcome:
+        facts = self.profile.batch
+        if result.get(facts.status) not in facts.refused:
+            return Outcome(True, record_id)
+        error = result.get(facts.error)
+        found = error if isinstance(error, Mapping) else {facts.message: error}
+        return Outcome(
+            False,
+            record_id,
+            str(found.get(facts.message) or "refused"),
+            str(found.get(facts.code) or ""),
+            str(found.get(facts.field) or ""),
+        )
+
+    async def _pages(self, entity: str, window: Window | None, size: int) -> AsyncGenerator[list[Record], None]:
+        facts = self.profile.list
+        path = self._path(facts.path, entity)
+        about = self._about("GET", path)
+        params: dict[str, Any] = {facts.size_parameter: size, **self._limits(entity, window)}
+
+        async def get(cursor: str | None) -> tuple[list[Any], str | None]:
+            here = params if cursor is None else {**params, facts.cursor_parameter: cursor}
+            answer = await self._client.request("GET", path, params=here, scope=self.profile.scope(entity))
+            rows = rows_of(answer, about, facts.items)
+            following = answer.data.get(facts.next_cursor) if isinstance(answer.data, dict) else None
+            return rows, None if following is None else str(following)
+
+        async for rows in by_cursor(get, about=about, key=self.profile.id_field(entity)):
+            yield [as_record(row) for row in rows]
+
+    def _limits(self, entity: str, window: Window | None) -> dict[str, str]:
+        if window is None:
+            return {}
+        facts = self.profile.of(entity).window
+        if facts is None:
+            raise ValueError(f"The profile {self.profile.profile} cannot limit {entity} to a window.")
+        return {facts.from_: instant_text(window.start), facts.before: instant_text(window.end)}
+
+    def _path(self, template: str, entity: str) -> str:
+        return template.replace("{entity}", entity)
+
+    def _about(self, method: str, path: str) -> Request:
+        return Request("Snapshots", method, path)
+
+    def _unexpected(self, method: str, path: str, what: str) -> FatalApiError:
+        return FatalApiError(
+            f"the answer is not {what}.",
+            self._about(method, path),
+            fix="Check SNAPSHOTS_BASE_URL and SNAPSHOTS_PROFILE.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotsSource:
+    """One entity of a Snapshots account, as a source."""
+
+    snapshots: Snapshots
+    entity: str
+
+    @property
+    def requests(self) -> Counter[str]:
+        """Requests of the whole account so far."""
+        return self.snapshots.requests
+
+    def read(
+        self, _source: SourceSpec, window: Window | None = None, *, expected: Expected | None = None
+    ) -> AsyncIterator[list[Record]]:
+        """All records of the entity; ``expected`` makes no difference here."""
+        del expected
+        return self.snapshots.read(self.entity, window)
+
+    async def fetch(self, _source: SourceSpec, record_id: str) -> Record | None:
+        """One record; None when it does not exist."""
+        return await self.snapshots.get(self.entity, record_id)

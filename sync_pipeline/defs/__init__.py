@@ -1,0 +1,1 @@
+"""Dagster, thin: assets, checks, jobs, resources and the batches between ops."""

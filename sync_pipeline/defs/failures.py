@@ -1,0 +1,25 @@
+"""From our errors to Dagster's: a failed step says what happened and what to do, without a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from sync_pipeline.errors import RetryableApiError, StaleBatch, SyncError
+
+
+@contextmanager
+def as_failure() -> Iterator[None]:
+    """Turn a SyncError into ``dg.Failure``; only what may pass by itself may be retried."""
+    try:
+        yield
+    except StaleBatch:
+        raise  # not a failure: the caller says so and goes on
+    except SyncError as error:
+        raise dg.Failure(
+            description=str(error),
+            metadata={"error": type(error).__name__, "fix": error.fix or "see the description"},
+            allow_retries=isinstance(error, RetryableApiError),
+        ) from None

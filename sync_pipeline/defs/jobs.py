@@ -1,0 +1,61 @@
+"""Jobs: each entity alone, everything in dependency order, and verify."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+from sync_pipeline.defs.metadata import target_key
+from sync_pipeline.defs.verify import CHECK
+from sync_pipeline.mapping.spec import EntitySpec
+
+EVERYTHING = "sync_everything"
+VERIFY = "verify_everything"
+
+
+def sync_job_name(entity: str) -> str:
+    """The job that syncs one entity."""
+    return f"sync_{entity}"
+
+
+def sync_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefinition]:
+    """One job an entity, and one for all of them."""
+    specs = list(specs)
+    each = [
+        dg.define_asset_job(
+            sync_job_name(spec.entity),
+            selection=dg.AssetSelection.assets(spec.entity),
+            description=f"Sync {spec.entity} from {spec.source.system} to {spec.target.system}.",
+            executor_def=dg.in_process_executor,
+        )
+        for spec in specs
+    ]
+    everything = dg.define_asset_job(
+        EVERYTHING,
+        selection=dg.AssetSelection.assets(*(spec.entity for spec in specs)),
+        description="Sync every entity in dependency order: the main job.",
+        executor_def=dg.in_process_executor,
+    )
+    return [*each, everything]
+
+
+def verify_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefinition]:
+    """Read both sides in full and compare; one job an entity, and one for all of them."""
+    keys = {spec.entity: dg.AssetCheckKey(target_key(spec), CHECK) for spec in specs}
+    each = [
+        dg.define_asset_job(
+            f"verify_{entity}",
+            selection=dg.AssetSelection.checks(key),
+            description=f"Compare {entity} on both sides.",
+            executor_def=dg.in_process_executor,
+        )
+        for entity, key in keys.items()
+    ]
+    everything = dg.define_asset_job(
+        VERIFY,
+        selection=dg.AssetSelection.checks(*keys.values()),
+        description="Compare everything on both sides.",
+        executor_def=dg.in_process_executor,
+    )
+    return [*each, everything]

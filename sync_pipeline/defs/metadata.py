@@ -1,0 +1,91 @@
+"""What Dagster shows about an asset: columns, where each comes from, counts, and what was delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.stages.batch import Counts, Days
+from sync_pipeline.stages.check import CheckResult
+
+ARROW_LIKE = {"id": "string", "text": "string", "email": "string", "instant": "timestamp", "list": "array<string>"}
+
+
+def source_key(spec: EntitySpec) -> dg.AssetKey:
+    """The external asset an entity is read from."""
+    return dg.AssetKey([spec.source.system, spec.entity])
+
+
+def target_key(spec: EntitySpec) -> dg.AssetKey:
+    """The external asset an entity is delivered to."""
+    kind = spec.target.kind if spec.target.system == "clockify" else spec.entity
+    return dg.AssetKey([spec.target.system, kind])
+
+
+def definition_metadata(spec: EntitySpec) -> dict[str, Any]:
+    """Column schema and column lineage, as declared by the mapping."""
+    lineage = {
+        field.name: [dg.TableColumnDep(asset_key=source_key(spec), column_name=field.source_path)]
+        for field in spec.fields
+        if field.source
+    }
+    return {
+        "dagster/column_schema": column_schema(spec),
+        "dagster/column_lineage": dg.TableColumnLineage(deps_by_column=lineage),
+        "delete_policy": spec.target.delete,
+        "mapping_fingerprint": spec.fingerprint,
+    }
+
+
+def column_schema(spec: EntitySpec) -> dg.TableSchema:
+    """The target's fields."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                field.name,
+                ARROW_LIKE.get(field.type, field.type),
+                description=field.description or None,
+                constraints=dg.TableColumnConstraints(nullable=not field.required, unique=field.unique),
+            )
+            for field in spec.fields
+        ]
+    )
+
+
+def source_schema(spec: EntitySpec) -> dg.TableSchema:
+    """The source's fields, as far as the mapping reads them."""
+    return dg.TableSchema(columns=[dg.TableColumn(path, "string") for path in spec.source_columns])
+
+
+def counts_metadata(
+    spec: EntitySpec, counts: Counts, days: Days | None, deliveries: Sequence[Any], run_id: str
+) -> dict[str, Any]:
+    """What a materialization shows: the counts, the days, and the first deliveries of this run."""
+    rows = counts.extracted - counts.rejected - counts.excluded - counts.waiting
+    command = f"sync-pipeline deliveries --entity {spec.entity} --run {run_id}"
+    return {
+        **asdict(counts),
+        **({"days": str(days)} if days else {"dagster/row_count": rows}),
+        "deliveries": dg.MetadataValue.md(f"`{command}` lists them all" if deliveries else "nothing had to be sent"),
+        **({"first_deliveries": _table(deliveries)} if deliveries else {}),
+    }
+
+
+def check_metadata(result: CheckResult) -> dict[str, Any]:
+    """Figures and offending rows of one check."""
+    table = {"rows": dg.MetadataValue.table([dg.TableRecord(row) for row in result.rows])} if result.rows else {}
+    return {"summary": result.summary, **result.figures, **table}
+
+
+def _table(deliveries: Sequence[Any]) -> dg.TableMetadataValue:
+    records = [
+        dg.TableRecord(
+            {"source_id": d.source_id, "target_id": d.target_id or "", "kind": d.kind, "outcome": d.outcome or ""}
+        )
+        for d in deliveries
+    ]
+    return dg.MetadataValue.table(records)

@@ -1,0 +1,39 @@
+"""What the ops are given: one session per run."""
+
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from sync_pipeline.defs.failures import as_failure
+from sync_pipeline.settings import Settings, load_settings
+from sync_pipeline.stages.session import Session, open_session
+
+
+class SyncResource(dg.ConfigurableResource["SyncResource"]):
+    """The connection to both systems and the store; opened when a run starts, closed when it ends.
+
+    It has no Dagster config on purpose: credentials never enter run config, only the environment of the process.
+    """
+
+    _session: Session = PrivateAttr()
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["SyncResource"]:
+        """Open the session for one run."""
+        del context
+        with as_failure(), open_session(self.settings()) as session:
+            self._session = session
+            yield self
+
+    @property
+    def session(self) -> Session:
+        """The run's session."""
+        return self._session
+
+    @staticmethod
+    def settings() -> Settings:
+        """The settings of this process."""
+        return load_settings()

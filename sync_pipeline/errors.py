@@ -1,0 +1,107 @@
+"""Everything that can go wrong, named by what happens next.
+
+SyncError
+├── ConfigError            stop: the user fixes a setting, a file or an account (exit 2)
+│   └── MappingFileError   ... the fix is in one line of one YAML file
+├── FatalApiError          stop the run: the other system refused us, retrying cannot help
+├── RetryableApiError      wait and try again later: the other system is busy, broken or away
+│   └── AmbiguousWrite     ... and nobody knows whether the write arrived: look before repeating it
+├── RejectedRecord         set one record aside, go on with the others
+├── CheckFailed            block one entity's load; its dependants wait with it
+├── StaleBatch             leave the batch: a newer read of the same records has been loaded
+└── StoreError             stop: our own database is locked, full, unreachable or from a newer version
+
+Every message is one sentence that names the thing, the place and - in ``fix`` - what to do.
+No message may carry a secret: the HTTP layer redacts before it builds one of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class SyncError(Exception):
+    """Root of everything this project raises on purpose. ``str()`` is fit for a user's eyes."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.fix}".strip()
+
+
+class ConfigError(SyncError):
+    """A setting, a file or an account is not as it must be; nothing was started."""
+
+    exit_code = 2
+
+
+class MappingFileError(ConfigError):
+    """A mapping YAML is not understood: file, line, field, what was found and what was expected."""
+
+    def __init__(self, file: str, line: int, field: str, message: str, *, fix: str = "") -> None:
+        super().__init__(f"{file}:{line}: {field}: {message}", fix=fix)
+        self.file = file
+        self.line = line
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The request an API error is about; ``path`` has no query string and no secret."""
+
+    system: str
+    method: str
+    path: str
+    status: int | None = None
+    code: str | None = None
+    request_id: str | None = None
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.system} {self.method} {self.path}"
+        if self.status is not None:
+            where += f" answered {self.status}" + (f"/{self.code}" if self.code else "")
+        if self.request_id:
+            where += f" (request {self.request_id})"
+        return where
+
+
+class ApiError(SyncError):
+    """An API call that did not work out; never raised itself, only its subclasses."""
+
+    def __init__(self, message: str, request: Request, *, fix: str = "") -> None:
+        super().__init__(f"{request}: {message}", fix=fix)
+        self.request = request
+
+
+class FatalApiError(ApiError):
+    """Wrong key, missing scope, unknown workspace, HTML instead of JSON: retrying cannot help."""
+
+
+class RetryableApiError(ApiError):
+    """Rate limited beyond patience, 5xx, time-out, refused connection: a later run may succeed."""
+
+
+class AmbiguousWrite(RetryableApiError):
+    """A write that is not idempotent was cut off: it may or may not have been carried out."""
+
+
+class RejectedRecord(ApiError):
+    """The target refused one record for what it is; it waits for a change or ``rejects retry``."""
+
+
+class CheckFailed(SyncError):
+    """A blocking check failed: not one record of the batch was written."""
+
+
+class StaleBatch(SyncError):
+    """The batch was read before one that has already been loaded; loading it would undo newer data."""
+
+
+class StoreError(SyncError):
+    """Our own database cannot be used as it is."""

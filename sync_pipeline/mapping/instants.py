@@ -1,0 +1,59 @@
+"""Instants as text: read strictly with their offset, written at millisecond precision in UTC."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipeline.mapping.columns import INSTANT, STR
+
+_SHAPE = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})$"
+_TOO_FINE = r"(\.\d{6})\d+"
+_CANONICAL = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
+# One day inside what four-digit years can say, so that no offset leads out of it.
+_FIRST = pd.Timestamp("0001-01-02", tz="UTC")
+_LAST = pd.Timestamp("9999-12-30", tz="UTC")
+
+
+def parse_instants(texts: Sequence[str | None]) -> pd.Series[Any]:
+    """ISO instants with a zone as a UTC column; anything else becomes missing."""
+    array: Any = pa.array(texts, pa.large_string())
+    shaped = pc.fill_null(pc.match_substring_regex(array, _SHAPE), False)
+    array = pc.if_else(shaped, array, None)
+    # Nanoseconds would make pandas choose a unit that cannot hold distant years.
+    array = pc.replace_substring_regex(array, _TOO_FINE, r"\1")
+    series = pd.Series(STR.__from_arrow__(array))
+    instants = pd.to_datetime(series, format="ISO8601", utc=True, errors="coerce").astype(INSTANT)
+    return instants.where(instants.between(_FIRST, _LAST))
+
+
+def instant_texts(series: pd.Series[Any]) -> list[str | None]:
+    """A column of instants as ``YYYY-MM-DDTHH:MM:SS.mmmZ``."""
+    return _formatted(series, "ms", "Z")
+
+
+def day_texts(series: pd.Series[Any]) -> list[str | None]:
+    """The UTC day of each instant as ``YYYY-MM-DD``."""
+    return _formatted(series, "D", "")
+
+
+def canonical_instant(text: str) -> str:
+    """One instant in the same form, read tolerantly: no zone means UTC. ``ValueError`` if it is none."""
+    if _CANONICAL.fullmatch(text):
+        return text
+    moment = datetime.fromisoformat(text)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _formatted(series: pd.Series[Any], unit: Any, suffix: str) -> list[str | None]:
+    naive = series.dt.tz_localize(None).to_numpy()
+    texts = np.datetime_as_string(naive, unit=unit).tolist()
+    return [None if text == "NaT" else text + suffix for text in texts]

@@ -1,0 +1,86 @@
+"""All entities: the shipped YAML files with the user's laid over them, checked together, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import sync_pipeline.entities
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.mapping.functions import FunctionFinder
+from sync_pipeline.mapping.located import Node, overlaid, read_yaml
+from sync_pipeline.mapping.parse import parse_entity
+from sync_pipeline.mapping.section import closest, refuse
+from sync_pipeline.mapping.spec import EntitySpec
+
+SHIPPED = Path(sync_pipeline.entities.__path__[0])
+
+
+def load_specs(overrides: Path | None = None) -> dict[str, EntitySpec]:
+    """Every entity by name, each after those it depends on. ``MappingFileError`` names what to mend."""
+    nodes = {name: read_yaml(path) for name, path in _files(SHIPPED).items()}
+    for name, path in _files(overrides).items() if overrides else ():
+        top = read_yaml(path)
+        nodes[name] = overlaid(nodes[name], top) if name in nodes else _new(name, top, nodes)
+    functions = FunctionFinder(overrides)
+    specs = {name: parse_entity(name, node, functions) for name, node in nodes.items()}
+    for name, spec in specs.items():
+        _check_links(spec, nodes[name], specs)
+    return _in_order(specs, nodes)
+
+
+def _files(directory: Path) -> dict[str, Path]:
+    if not directory.is_dir():
+        message = f"The mappings directory {directory} does not exist or is no directory."
+        raise ConfigError(message, fix="Create it or mend SYNC_MAPPINGS_DIR.")
+    files: dict[str, Path] = {}
+    for path in sorted(directory.iterdir()):
+        if path.suffix not in (".yaml", ".yml") or path.name.startswith("."):
+            continue
+        if path.stem in files:
+            message = f"The mappings directory {directory} holds {files[path.stem].name} and {path.name}."
+            raise ConfigError(message, fix="Keep one of the two.")
+        files[path.stem] = path
+    return files
+
+
+def _new(name: str, top: Node, known: Mapping[str, Node]) -> Node:
+    """A new entity must be complete; half a file is most likely a misspelt override."""
+    for key in ("source", "target", "fields"):
+        if key not in top.value:
+            message = f"is missing; {name} is not a shipped entity, so its file must say everything."
+            raise refuse(top, key, message, closest(name, known))
+    return top
+
+
+def _check_links(spec: EntitySpec, node: Node, specs: Mapping[str, EntitySpec]) -> None:
+    for entity in spec.depends_on:
+        if entity not in specs:
+            at = node.value["depends_on"]
+            raise refuse(at, "depends_on", f"names {entity!r}, which is no entity.", closest(entity, specs))
+    for field, entity in spec.references.items():
+        if entity not in specs:
+            at = node.value["fields"].value[field].value["references"]
+            where = f"fields.{field}.references"
+            raise refuse(at, where, f"names {entity!r}, which is no entity.", closest(entity, specs))
+
+
+def _in_order(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> dict[str, EntitySpec]:
+    """Depth first, so that every entity comes after all it depends on or refers to."""
+    ordered: dict[str, EntitySpec] = {}
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in ordered:
+            return
+        if name in above:
+            circle = " -> ".join([*above[above.index(name) :], name])
+            raise refuse(nodes[name], "depends_on", f"goes round in a circle: {circle}.", "Take one link away.")
+        spec = specs[name]
+        for entity in (*spec.depends_on, *spec.references.values()):
+            if entity != name:
+                visit(entity, (*above, name))
+        ordered[name] = spec
+
+    for name in specs:
+        visit(name, ())
+    return ordered

@@ -1,0 +1,164 @@
+"""One entity's YAML node to its :class:`EntitySpec`, refusing whatever is not understood."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync_pipeline.mapping.functions import FunctionFinder
+from sync_pipeline.mapping.located import Node, without_dropped
+from sync_pipeline.mapping.parse_field import parse_field
+from sync_pipeline.mapping.section import Section, closest, refuse, shown
+from sync_pipeline.mapping.spec import (
+    DELETE_POLICIES,
+    BeforeRule,
+    EntitySpec,
+    Exclusion,
+    Field,
+    SourceSpec,
+    TargetSpec,
+)
+
+SYSTEMS = ("clockify", "snapshots")
+_ENTITY_KEYS = (
+    "entity", "description", "source", "target", "partition_by", "depends_on",
+    "owners", "kinds", "group", "exclude", "fields", "rules",
+)  # fmt: skip
+_EXCLUSIONS = ("running", "before_start_date")
+
+
+def parse_entity(name: str, node: Node, functions: FunctionFinder) -> EntitySpec:
+    """The spec a (merged) entity file describes."""
+    section = Section(node, "file", _ENTITY_KEYS)
+    _check_name(section, name)
+    fields = _fields(section, functions)
+    rules = tuple(_rule(item, fields) for item in section.items("rules"))
+    partition_by = section.text("partition_by") or None
+    if partition_by is not None:
+        _check_field(section.need("partition_by"), "partition_by", partition_by, fields, "instant")
+    return EntitySpec(
+        entity=name,
+        source=_source(section.need("source")),
+        target=_target(section.need("target"), name),
+        fields=tuple(fields.values()),
+        description=section.text("description").strip(),
+        partition_by=partition_by,
+        depends_on=section.texts("depends_on"),
+        owners=section.texts("owners"),
+        kinds=section.texts("kinds"),
+        group=section.text("group", "sync"),
+        rules=rules,
+        exclude=tuple(_exclusion(item, fields, rules, partition_by) for item in section.items("exclude")),
+    )
+
+
+def _check_name(section: Section, name: str) -> None:
+    given = section.text("entity", name)
+    if given != name:
+        fix = f"Name the file {given}.yaml or write `entity: {name}`."
+        raise refuse(section.need("entity"), "entity", f"found {given!r} in a file named {name}.yaml.", fix)
+    if not name.isidentifier() or not name.islower():
+        message = f"found {name!r}, expected small letters, digits and underscores."
+        raise refuse(section.node, "entity", message, "Rename the file.")
+
+
+def _source(node: Node) -> SourceSpec:
+    section = Section(node, "source", ("system", "id", "reader", "list", "item", "params"))
+    section.need("system")
+    system = section.word("system", SYSTEMS, "")
+    reader, listing = section.text("reader") or None, section.text("list") or None
+    if reader and listing:
+        raise refuse(section.need("list"), "source.list", "stands beside source.reader.", "Keep one of the two.")
+    if system == "clockify" and not (reader or listing):
+        fix = 'Add `list: "/workspaces/{workspace}/..."`.'
+        raise refuse(node, "source.list", "is missing: how is the entity read?", fix)
+    return SourceSpec(
+        system=system,
+        id=section.needed_text("id"),
+        reader=reader,
+        list=listing,
+        item=section.text("item") or None,
+        params=_params(section),
+    )
+
+
+def _params(section: Section) -> dict[str, str]:
+    node = section.get("params")
+    if node is None:
+        return {}
+    if not isinstance(node.value, dict):
+        raise refuse(node, "source.params", f"found {shown(node.value)}, expected a mapping.")
+    return {key: _param(key, value) for key, value in node.value.items()}
+
+
+def _param(key: str, node: Node) -> str:
+    if isinstance(node.value, bool):
+        return str(node.value).lower()
+    if isinstance(node.value, str | int | float):
+        return str(node.value)
+    raise refuse(node, f"source.params.{key}", f"found {shown(node.value)}, expected text or a number.")
+
+
+def _target(node: Node, entity: str) -> TargetSpec:
+    section = Section(node, "target", ("system", "kind", "id", "delete"))
+    section.need("system")
+    return TargetSpec(
+        system=section.word("system", SYSTEMS, ""),
+        kind=section.text("kind", entity),
+        id=section.needed_text("id"),
+        delete=section.word("delete", DELETE_POLICIES, "keep"),
+    )
+
+
+def _fields(section: Section, functions: FunctionFinder) -> dict[str, Field]:
+    node = section.need("fields")
+    if not isinstance(node.value, dict):
+        raise refuse(node, "fields", f"found {shown(node.value)}, expected a mapping of target fields.")
+    kept = without_dropped(node).value
+    if not kept:
+        raise refuse(node, "fields", "is empty: nothing would be delivered.")
+    fields = {name: parse_field(name, field, functions) for name, field in kept.items()}
+    columns = [field.column for field in fields.values()]
+    for name, field in fields.items():
+        if columns.count(field.column) > 1:
+            raise refuse(kept[name], f"fields.{name}", "clashes with the field of almost the same name.", "Rename one.")
+    return fields
+
+
+def _check_field(node: Node, where: str, name: str, fields: dict[str, Field], wanted: str | None = None) -> None:
+    if name not in fields:
+        raise refuse(node, where, f"names {name!r}, which is not a field of this entity.", closest(name, fields))
+    if wanted is not None and fields[name].type != wanted:
+        message = f"names {name!r}, which has type {fields[name].type}, expected type {wanted}."
+        raise refuse(node, where, message)
+
+
+def _rule(node: Node, fields: dict[str, Field]) -> BeforeRule:
+    section = Section(node, "rules", ("before",))
+    pair = section.texts("before")
+    if len(pair) != 2:
+        raise refuse(node, "rules.before", f"found {len(pair)} fields, expected two: [earlier, later].")
+    for name in pair:
+        _check_field(node, "rules.before", name, fields)
+    first, second = (fields[name].type for name in pair)
+    if first != second or first not in ("instant", "date", "int", "number"):
+        raise refuse(node, "rules.before", f"compares {first} with {second}, expected two instants, dates or numbers.")
+    return BeforeRule(*pair)
+
+
+def _exclusion(
+    node: Node, fields: dict[str, Field], rules: tuple[BeforeRule, ...], partition_by: str | None
+) -> Exclusion:
+    """`running` or `{running: end_time}`: without a field, the one the other rules point at."""
+    if isinstance(node.value, dict) and len(node.value) == 1:
+        rule, field_node = next(iter(node.value.items()))
+        field: Any = field_node.value
+    else:
+        rule, field = node.value, None
+    if not isinstance(rule, str) or rule not in _EXCLUSIONS:
+        raise refuse(node, "exclude", f"found {shown(rule)}, expected a rule.", closest(rule, _EXCLUSIONS))
+    if field is None:
+        field = (rules[0].later if rules else None) if rule == "running" else partition_by
+    if not isinstance(field, str):
+        raise refuse(node, f"exclude.{rule}", "names no field to look at.", f"Write {{{rule}: field}}.")
+    _check_field(node, f"exclude.{rule}", field, fields, "instant")
+    return Exclusion(rule, field)

@@ -1,0 +1,123 @@
+"""One field of an entity's YAML to its :class:`Field`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync_pipeline.mapping.convert import fits
+from sync_pipeline.mapping.functions import FunctionFinder
+from sync_pipeline.mapping.located import Node
+from sync_pipeline.mapping.section import Section, closest, refuse, shown
+from sync_pipeline.mapping.spec import FIELD_TYPES, OWNERS, Field, Step
+from sync_pipeline.mapping.transforms import TRANSFORMS, Transform
+
+_FIELD_KEYS = (
+    "source", "constant", "default", "transform", "function", "type", "required", "references",
+    "owner", "max_length", "one_of", "unique", "personal", "description",
+)  # fmt: skip
+_ARGUMENTS: dict[str, tuple[tuple[type, ...], str]] = {
+    "text": ((str,), "text"),
+    "int": ((int,), "a whole number"),
+    "number": ((int, float), "a number"),
+    "mapping": ((dict,), "a mapping of values to values"),
+}
+
+
+def parse_field(name: str, node: Node, functions: FunctionFinder) -> Field:
+    """The field a mapping of field keys describes."""
+    where = f"fields.{name}"
+    if not isinstance(node.value, dict):
+        fix = "Write {source: ...}, or null to remove the field."
+        raise refuse(node, where, f"found {shown(node.value)}, expected a mapping, null or drop.", fix)
+    section = Section(node, where, _FIELD_KEYS)
+    type_name = section.word("type", FIELD_TYPES, "text")
+    _check_origin(section)
+    function = section.get("function")
+    return Field(
+        name=name,
+        type=type_name,
+        source=_path(section),
+        constant=_value(section, "constant", type_name),
+        default=_value(section, "default", type_name),
+        transforms=_steps(section),
+        function=functions.find(function, section.path("function"), section.needed_text("function"))
+        if function
+        else None,
+        required=section.flag("required"),
+        references=section.text("references") or None,
+        owner=section.word("owner", OWNERS, "source"),
+        max_length=section.count("max_length"),
+        one_of=section.texts("one_of"),
+        unique=section.flag("unique"),
+        personal=section.flag("personal"),
+        description=section.text("description").strip(),
+    )
+
+
+def _check_origin(section: Section) -> None:
+    """A field has a source or a constant; a function may also stand alone and gets the whole record."""
+    constant, source = section.get("constant"), section.get("source")
+    if constant is not None:
+        for other in ("source", "transform", "function", "default"):
+            if (node := section.get(other)) is not None:
+                message = f"stands beside {section.path('constant')}."
+                raise refuse(node, section.path(other), message, "Keep one of the two.")
+    elif source is None and section.get("function") is None:
+        fix = "Add `source: path.in.the.record`, `constant: value` or `function: module.name`."
+        raise refuse(section.node, section.path("source"), "is missing: where does the value come from?", fix)
+
+
+def _path(section: Section) -> tuple[str, ...]:
+    """`a.b`, or [a, b] where a key itself holds a dot."""
+    node = section.get("source")
+    if node is None:
+        return ()
+    path = section.texts("source") if isinstance(node.value, list) else tuple(section.text("source").split("."))
+    if not path or not all(path):
+        raise refuse(node, section.path("source"), f"found {node.plain!r}, expected a path such as timeInterval.start.")
+    return path
+
+
+def _value(section: Section, key: str, type_name: str) -> Any:
+    node = section.get(key)
+    if node is None:
+        return None
+    problem = fits(type_name, node.plain)
+    if problem is not None:
+        raise refuse(node, section.path(key), f"{problem} (found {shown(node.plain)}, the type is {type_name}).")
+    return node.plain
+
+
+def _steps(section: Section) -> tuple[Step, ...]:
+    node = section.get("transform")
+    if node is None:
+        return ()
+    items = node.value if isinstance(node.value, list) else [node]
+    return tuple(_step(item, section.path("transform")) for item in items)
+
+
+def _step(node: Node, where: str) -> Step:
+    """`trim` or `{prefix: "id: "}`."""
+    if isinstance(node.value, dict) and len(node.value) == 1:
+        name, argument = next((key, value.plain) for key, value in node.value.items())
+    elif isinstance(node.value, str):
+        name, argument = node.value, None
+    else:
+        raise refuse(node, where, f"found {shown(node.value)}, expected a transform's name or {{name: argument}}.")
+    transform = TRANSFORMS.get(name)
+    if transform is None:
+        raise refuse(node, where, f"found {name!r}, which is no transform.", closest(name, TRANSFORMS))
+    _check_argument(node, f"{where}.{name}", transform, argument)
+    return Step(name, argument, transform.build(argument))
+
+
+def _check_argument(node: Node, where: str, transform: Transform, argument: object) -> None:
+    if transform.argument == "none":
+        if argument is not None:
+            raise refuse(node, where, f"found {shown(argument)}, but it takes no argument.", f"Write {transform.name}.")
+        return
+    types, wanted = _ARGUMENTS[transform.argument]
+    if type(argument) not in types:
+        raise refuse(
+            node, where, f"found {shown(argument)}, expected {wanted}.", f"{transform.name}: {transform.does}."
+        )

@@ -1,0 +1,226 @@
+"""What one entity's YAML file says, as immutable values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import orjson
+
+FieldType = Literal["id", "text", "email", "instant", "date", "bool", "int", "number", "list", "json"]
+Owner = Literal["source", "target"]
+DeletePolicy = Literal["delete", "archive", "keep"]
+
+FIELD_TYPES: tuple[str, ...] = get_args(FieldType)
+OWNERS: tuple[str, ...] = get_args(Owner)
+DELETE_POLICIES: tuple[str, ...] = get_args(DeletePolicy)
+
+# Columns a frame carries beside the target's fields; a field of the same name gets another column.
+BOOKKEEPING = frozenset({"source_id", "partition", "problems", "status", "rule"})
+
+# Raised whenever the same YAML and the same record would give another mapped value than before.
+MAPPING_VERSION = 1
+# Raised whenever the same mapped value would give another hash than before.
+HASH_VERSION = 1
+
+_DEFAULT_MAX_LENGTH: dict[str, int] = {"id": 255, "email": 254, "text": 65_536, "json": 65_536}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transform of a field's pipeline: its name, its argument and the column function it became."""
+
+    name: str
+    argument: object
+    run: Callable[[list[object]], list[object]] = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.name if self.argument is None else f"{self.name}: {self.argument}"
+
+
+@dataclass(frozen=True, slots=True)
+class UserFunction:
+    """A Python function of the user's, found by name in the mappings directory."""
+
+    name: str
+    digest: str
+    call: Callable[[object], object] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the target and where its value comes from."""
+
+    name: str
+    type: FieldType = "text"
+    source: tuple[str, ...] = ()
+    constant: object = None
+    default: object = None
+    transforms: tuple[Step, ...] = ()
+    function: UserFunction | None = None
+    required: bool = False
+    references: str | None = None
+    owner: Owner = "source"
+    max_length: int | None = None
+    one_of: tuple[str, ...] = ()
+    unique: bool = False
+    personal: bool = False
+    description: str = ""
+
+    @property
+    def column(self) -> str:
+        """The field's column in mapped frames: its name, unless that is a bookkeeping column."""
+        return f"{self.name}_" if self.name in BOOKKEEPING else self.name
+
+    @property
+    def source_path(self) -> str:
+        """The dotted path of the value in the source record, empty for a constant."""
+        return ".".join(self.source)
+
+    @property
+    def longest(self) -> int | None:
+        """How many characters the value may have: as declared, else a sane bound for its type."""
+        return self.max_length if self.max_length is not None else _DEFAULT_MAX_LENGTH.get(self.type)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """Where an entity is read: a named reader, or a list path, and how one record is read by its id."""
+
+    system: str
+    id: str
+    reader: str | None = None
+    list: str | None = None
+    item: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id_path(self) -> tuple[str, ...]:
+        """The id's dotted path, split."""
+        return tuple(self.id.split("."))
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpec:
+    """Where an entity is delivered and what becomes of it there when its source is gone."""
+
+    system: str
+    kind: str
+    id: str
+    delete: DeletePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeRule:
+    """``earlier`` must lie before ``later`` when both are there."""
+
+    earlier: str
+    later: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A named reason to leave a valid record out of scope, and the field it looks at."""
+
+    rule: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntitySpec:
+    """Everything the engine knows about one kind of record."""
+
+    entity: str
+    source: SourceSpec
+    target: TargetSpec
+    fields: tuple[Field, ...]
+    description: str = ""
+    partition_by: str | None = None
+    depends_on: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    group: str = "sync"
+    rules: tuple[BeforeRule, ...] = ()
+    exclude: tuple[Exclusion, ...] = ()
+    fingerprint: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", _fingerprint(self))
+
+    def field(self, name: str) -> Field:
+        """The field of that target name; ``KeyError`` when there is none."""
+        for candidate in self.fields:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(f"{self.entity} has no field {name}")
+
+    @property
+    def owned_fields(self) -> tuple[Field, ...]:
+        """The fields kept equal to the source for ever: hashed, compared, repaired."""
+        return tuple(f for f in self.fields if f.owner == "source")
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """Dotted paths of the source record that this mapping reads, the id first."""
+        paths = (self.source.id, *(f.source_path for f in self.fields if f.source))
+        return tuple(dict.fromkeys(paths))
+
+    @property
+    def references(self) -> dict[str, str]:
+        """Target field -> the entity its value is an id of."""
+        return {f.name: f.references for f in self.fields if f.references}
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether records belong to UTC days."""
+        return self.partition_by is not None
+
+
+def describe(spec: EntitySpec) -> list[dict[str, object]]:
+    """One row a field, as ``mapping show`` prints them."""
+    return [
+        {
+            "field": f.name,
+            "source": f.source_path or ("record" if f.function else f"= {f.constant!r}"),
+            "transform": " | ".join([*map(str, f.transforms), *([f.function.name] if f.function else [])]),
+            "type": f.type,
+            "required": f.required,
+            "references": f.references or "",
+            "owner": f.owner,
+            "description": f.description,
+        }
+        for f in spec.fields
+    ]
+
+
+def _fingerprint(spec: EntitySpec) -> str:
+    """A hash of what decides the outcome for a record; wording, order and Dagster's facts do not."""
+    facts = {
+        "versions": [MAPPING_VERSION, HASH_VERSION],
+        "ids": [spec.source.id, spec.target.id],
+        "partition_by": spec.partition_by,
+        "rules": sorted([r.earlier, r.later] for r in spec.rules),
+        # The order of exclusions is the order in which they claim a record.
+        "exclude": [[e.rule, e.field] for e in spec.exclude],
+        "fields": {f.name: _field_facts(f) for f in spec.fields},
+    }
+    return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def _field_facts(f: Field) -> list[object]:
+    return [
+        f.type,
+        f.source,
+        f.constant,
+        f.default,
+        [[step.name, step.argument] for step in f.transforms],
+        [f.function.name, f.function.digest] if f.function else None,
+        f.required,
+        f.references,
+        f.owner,
+        f.longest,
+        sorted(f.one_of),
+        f.unique,
+    ]

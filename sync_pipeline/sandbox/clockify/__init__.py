@@ -1,0 +1,1 @@
+"""The Clockify side of the sandbox, written against Clockify's published behaviour."""

@@ -1,0 +1,140 @@
+"""Reading and writing the small named records: clients, projects, tasks, tags, custom fields, groups."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import orjson
+
+from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, invalid, not_ours
+from sync_pipeline.sandbox.database import transaction
+
+# table -> how error messages and the entity-change feed call its records
+KINDS = {
+    "clients": "Client",
+    "projects": "Project",
+    "tasks": "Task",
+    "tags": "Tag",
+    "custom_fields": "Custom field",
+    "user_groups": "User group",
+}
+
+
+def document(row: sqlite3.Row) -> Json:
+    """The stored document of a row."""
+    found: Json = orjson.loads(row["body"])
+    return found
+
+
+def find(call: Call, table: str, record_id: str, parent: str | None = None) -> sqlite3.Row:
+    """The row of that id; an id that is not there - or not under ``parent`` - is refused with 400/501."""
+    row: sqlite3.Row | None = call.db.execute(f"SELECT * FROM {table} WHERE id = ?", (record_id,)).fetchone()
+    if row is None or (parent is not None and row["parent"] != parent):
+        raise not_ours(KINDS[table])
+    return row
+
+
+def exists(call: Call, table: str, record_id: str) -> bool:
+    """Whether a record of that id is stored."""
+    return call.db.execute(f"SELECT 1 FROM {table} WHERE id = ?", (record_id,)).fetchone() is not None
+
+
+def demand_free_name(call: Call, table: str, name: str, parent: str = "", own_id: str = "") -> None:
+    """Refuse a name another record of the same parent has, archived ones included."""
+    taken = call.db.execute(
+        f"SELECT 1 FROM {table} WHERE parent = ? AND name = ? AND id <> ? LIMIT 1", (parent, name, own_id)
+    ).fetchone()
+    if taken is not None:
+        raise invalid(f"{KINDS[table]} with name '{name}' already exists")
+
+
+def insert(call: Call, table: str, body: Json, *, parent: str = "", archived: bool = False) -> None:
+    """Store a new record and count the write."""
+    call.db.execute(
+        f"INSERT INTO {table} (id, parent, name, archived, updated, body) VALUES (?, ?, ?, ?, ?, ?)",
+        (body["id"], parent, body["name"], archived, call.now, dump(body)),
+    )
+    call.world.wrote(table)
+
+
+def replace(call: Call, table: str, body: Json, *, parent: str = "", archived: bool = False) -> None:
+    """Store the new state of a record and count the write."""
+    call.db.execute(
+        f"UPDATE {table} SET parent = ?, name = ?, archived = ?, updated = ?, body = ? WHERE id = ?",
+        (parent, body["name"], archived, call.now, dump(body), body["id"]),
+    )
+    call.world.wrote(table)
+
+
+def remove(call: Call, table: str, body: Json) -> None:
+    """Delete a record, leaving a trace for the entity-change feed."""
+    with transaction(call.db):
+        call.db.execute(f"DELETE FROM {table} WHERE id = ?", (body["id"],))
+        bury(call, table, body["id"], dump(body))
+    call.world.wrote(table)
+
+
+def bury(call: Call, kind: str, record_id: str, body: str) -> None:
+    """Remember what was deleted and when."""
+    call.db.execute(
+        "INSERT OR REPLACE INTO deleted (id, kind, deleted_at, body) VALUES (?, ?, ?, ?)",
+        (record_id, kind, call.now, body),
+    )
+
+
+def dump(body: Any) -> str:
+    """Compact JSON text."""
+    return orjson.dumps(body).decode()
+
+
+def text(body: Json, name: str, *, least: int = 0, most: int, required: bool = False) -> str | None:
+    """A text field of a request body, within its length limits."""
+    value = body.get(name)
+    if value is None:
+        if required:
+            raise Refusal(400, 501, f"{name} is required")
+        return None
+    if not isinstance(value, str):
+        raise Refusal(400, 3002, f"JSON parse error: {name} must be a string")
+    if not least <= len(value) <= most:
+        raise invalid(f"{name}: size must be between {least} and {most}")
+    return value
+
+
+def name_of(body: Json, *, least: int = 1, most: int) -> str:
+    """The required name of a record."""
+    value = text(body, "name", least=least, most=most, required=True) or ""
+    if not value.strip():
+        raise invalid("name must not be blank")
+    return value
+
+
+def boolean(body: Json, name: str, default: bool) -> bool:
+    """A boolean field of a request body."""
+    value = body.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise Refusal(400, 3002, f"JSON parse error: {name} must be a boolean")
+    return value
+
+
+def strings(body: Json, name: str) -> list[str] | None:
+    """A list-of-strings field of a request body."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise Refusal(400, 3002, f"JSON parse error: {name} must be a list of strings")
+    return value
+
+
+def one_of(body: Json, name: str, allowed: tuple[str, ...], default: str | None) -> str | None:
+    """An enumerated field of a request body; 400/3002 lists what is allowed, as Clockify does."""
+    value = body.get(name)
+    if value is None:
+        return default
+    if value not in allowed:
+        raise Refusal(400, 3002, f"JSON parse error: {name}: {value!r} not one of the values accepted: {list(allowed)}")
+    return str(value)

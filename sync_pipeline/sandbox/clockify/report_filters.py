@@ -1,0 +1,120 @@
+"""What a report covers: range, time zone, and the filters all reports share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+from sync_pipeline.sandbox.clockify.http import Call, Json, invalid
+from sync_pipeline.sandbox.clockify.paging import Where
+from sync_pipeline.sandbox.clockify.times import wall_clock, zone
+
+LONGEST = {"free": 31, "paid": 366}
+_CLIENT = "(SELECT p.parent FROM projects p WHERE p.id = project_id)"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportQuery:
+    """The rows a report covers, as SQL, and the zone it is written in."""
+
+    sql: str
+    values: list[Any]
+    zone: tzinfo
+
+
+def report_query(call: Call, asked: Json, audit: Any = None) -> ReportQuery:
+    """Understand a report's body; members only ever see their own entries."""
+    in_zone = _zone(call, asked)
+    first, last = _moment(asked, "dateRangeStart", in_zone), _moment(asked, "dateRangeEnd", in_zone)
+    _demand_range(call, first, last)
+    where = Where()
+    # Both bounds belong to the range: people end it at 23:59:59.
+    where.add("started >= ?", _ceil(first))
+    where.add("started <= ?", int(last.timestamp()))
+    where.add("ended IS NOT NULL")
+    if not call.caller.admin:
+        where.add("user_id = ?", call.caller.user_id)
+    _relations(asked, where)
+    _properties(asked, where)
+    if isinstance(audit, dict):
+        _audit(audit, where)
+    return ReportQuery(where.sql(), where.values, in_zone)
+
+
+def _zone(call: Call, asked: Json) -> tzinfo:
+    try:
+        return zone(asked.get("timeZone") or call.caller.zone)
+    except ValueError as error:
+        raise invalid(f"timeZone: {error}") from error
+
+
+def _moment(asked: Json, name: str, in_zone: tzinfo) -> datetime:
+    moment = wall_clock(asked.get(name), in_zone)
+    if moment is None:
+        raise invalid(f"{name}: must be a date and time like 2026-08-01T00:00:00.000")
+    return moment
+
+
+def _ceil(moment: datetime) -> int:
+    second = int(moment.timestamp())
+    return second + 1 if moment.microsecond else second
+
+
+def _demand_range(call: Call, first: datetime, last: datetime) -> None:
+    if last < first:
+        raise invalid("dateRangeEnd must be after dateRangeStart")
+    longest = LONGEST[call.world.options.plan]
+    if last - first > timedelta(days=longest):
+        raise invalid(f"Date range is longer than the {longest} days your subscription plan allows")
+
+
+def _relations(asked: Json, where: Where) -> None:
+    for name, column in (
+        ("users", "user_id"),
+        ("projects", "coalesce(project_id, '')"),
+        ("tasks", "coalesce(task_id, '')"),
+        ("clients", f"coalesce({_CLIENT}, '')"),
+    ):
+        chosen = asked.get(name)
+        if isinstance(chosen, dict) and chosen.get("ids"):
+            where.any_of(column, list(chosen["ids"]), contains=chosen.get("contains") != "DOES_NOT_CONTAIN")
+    tags = asked.get("tags")
+    if isinstance(tags, dict) and tags.get("ids"):
+        marks = ",".join("?" * len(tags["ids"]))
+        clause = f"EXISTS (SELECT 1 FROM json_each(body, '$.tagIds') t WHERE t.value IN ({marks}))"
+        excluded = "DOES_NOT_CONTAIN" in (tags.get("contains"), tags.get("containedInTimeentry"))
+        where.add(f"NOT {clause}" if excluded else clause, *tags["ids"])
+    groups = asked.get("userGroups")
+    if isinstance(groups, dict) and groups.get("ids"):
+        marks = ",".join("?" * len(groups["ids"]))
+        where.add(
+            "user_id IN (SELECT m.value FROM user_groups g, json_each(g.body, '$.userIds') m"
+            f" WHERE g.id IN ({marks}))",
+            *groups["ids"],
+        )
+
+
+def _properties(asked: Json, where: Where) -> None:
+    if isinstance(asked.get("billable"), bool):
+        where.add("billable = ?", asked["billable"])
+    if asked.get("description"):
+        where.contains("json_extract(body, '$.description')", str(asked["description"]))
+    if asked.get("withoutDescription") is True:
+        where.add("json_extract(body, '$.description') = ''")
+    if asked.get("approvalState") == "APPROVED":
+        where.add("approval = 'APPROVED'")
+    if asked.get("approvalState") == "UNAPPROVED":
+        where.add("approval IS NOT 'APPROVED'")
+    if asked.get("invoicingState") in ("INVOICED", "UNINVOICED"):
+        where.add("invoiced = ?", asked["invoicingState"] == "INVOICED")
+
+
+def _audit(audit: Json, where: Where) -> None:
+    if audit.get("withoutProject") is True:
+        where.add("project_id IS NULL")
+    if audit.get("withoutTask") is True:
+        where.add("task_id IS NULL")
+    if audit.get("duration"):
+        comparison = "<" if audit.get("durationShorter") else ">"
+        where.add(f"ended - started {comparison} ?", int(audit["duration"]))

@@ -1,0 +1,100 @@
+"""The summary report: the same entries, grouped."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+from sync_pipeline.sandbox.clockify.entries import Lookup
+from sync_pipeline.sandbox.clockify.http import Call, Json, Reply, invalid
+from sync_pipeline.sandbox.clockify.report_filters import report_query
+from sync_pipeline.sandbox.clockify.reports import report_totals
+
+GROUPS = ("CLIENT", "PROJECT", "DATE", "WEEK", "MONTH", "TASK", "TIMEENTRY", "USER")
+Label = tuple[str, str]
+
+
+def summary_report(call: Call) -> Reply:
+    """POST .../reports/summary."""
+    asked = call.json()
+    chosen = asked.get("summaryFilter")
+    if not isinstance(chosen, dict) or not chosen.get("groups"):
+        raise invalid("summaryFilter.groups: must not be empty")
+    groups = chosen["groups"]
+    if len(groups) > 3 or not set(groups) <= set(GROUPS):
+        raise invalid(f"summaryFilter.groups: at most 3 of {', '.join(GROUPS)}")
+    query = report_query(call, asked)
+    rows = call.db.execute(
+        "SELECT started, ended, billable, user_id, project_id, task_id, json_extract(body, '$.description') AS text,"
+        f" json_extract(body, '$.hourlyRate.amount') AS rate FROM time_entries{query.sql}",
+        query.values,
+    )
+    namer = _Namer(call, query.zone)
+    tree: Json = {}
+    for row in rows:
+        _add(tree, [namer.label(group, row) for group in groups], row)
+    return Reply({"totals": report_totals(call, query), "groupOne": _finish(tree), "chart": []})
+
+
+def _add(tree: Json, labels: list[Label], row: sqlite3.Row) -> None:
+    seconds = row["ended"] - row["started"]
+    amount = (row["rate"] or 0) * seconds / 3600 if row["billable"] else 0
+    for label in labels:
+        node = tree.setdefault(label, {"duration": 0, "amount": 0.0, "children": {}})
+        node["duration"] += seconds
+        node["amount"] += amount
+        tree = node["children"]
+
+
+def _finish(tree: Json) -> list[Json]:
+    found = []
+    for (key, name), node in sorted(tree.items(), key=lambda item: item[0][1]):
+        group = {
+            "_id": key,
+            "name": name,
+            "nameLowerCase": name.lower(),
+            "duration": node["duration"],
+            "amount": round(node["amount"], 2),
+        }
+        if node["children"]:
+            group["children"] = _finish(node["children"])
+        found.append(group)
+    return found
+
+
+class _Namer:
+    """What an entry's group is called, by kind of group."""
+
+    def __init__(self, call: Call, in_zone: tzinfo) -> None:
+        self._lookup = Lookup(call)
+        self._zone = in_zone
+        self._kinds: dict[str, Callable[[Any], Label]] = {
+            "CLIENT": self._client,
+            "PROJECT": lambda row: self._named("projects", row["project_id"], "(Without project)"),
+            "TASK": lambda row: self._named("tasks", row["task_id"], "(Without task)"),
+            "USER": lambda row: self._named("users", row["user_id"], ""),
+            "TIMEENTRY": lambda row: (row["text"], row["text"]),
+            "DATE": lambda row: self._day(row, lambda day: day),
+            "WEEK": lambda row: self._day(row, lambda day: day - timedelta(days=day.weekday())),
+            "MONTH": lambda row: self._day(row, lambda day: day.replace(day=1)),
+        }
+
+    def label(self, group: str, row: sqlite3.Row) -> Label:
+        """Id and name of the row's group."""
+        return self._kinds[group](row)
+
+    def _named(self, table: str, record_id: str | None, missing: str) -> Label:
+        record = self._lookup.get(table, record_id)
+        return (record["id"], record["name"] or "") if record else ("", missing)
+
+    def _client(self, row: sqlite3.Row) -> Label:
+        project = self._lookup.get("projects", row["project_id"])
+        if not project or not project["clientId"]:
+            return "", "(Without client)"
+        return project["clientId"], project["clientName"]
+
+    def _day(self, row: sqlite3.Row, of: Callable[[datetime], datetime]) -> Label:
+        text = of(datetime.fromtimestamp(row["started"], self._zone)).strftime("%Y-%m-%d")
+        return text, text

@@ -1,0 +1,265 @@
+"""Users of the workspace: who they are, what they may do, whether they are still here."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import orjson
+
+from sync_pipeline.sandbox.clockify.clients import EMAIL
+from sync_pipeline.sandbox.clockify.documents import dump, one_of, strings
+from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, invalid, not_ours, unavailable
+from sync_pipeline.sandbox.clockify.ids import new_id
+from sync_pipeline.sandbox.clockify.paging import DIRECTIONS, Page, Where, select_page
+from sync_pipeline.sandbox.clockify.workspaces import workspace_body, workspace_membership
+
+ACCOUNT_STATUSES = ("ACTIVE", "PENDING_EMAIL_VERIFICATION", "NOT_REGISTERED", "LIMITED", "DELETED", "LIMITED_DELETED")
+SHOWN_BY_DEFAULT = ("ACTIVE", "PENDING_EMAIL_VERIFICATION", "NOT_REGISTERED")
+STATUSES = ("PENDING", "ACTIVE", "DECLINED", "INACTIVE", "ALL")
+MEMBERSHIPS = ("ALL", "NONE", "WORKSPACE", "PROJECT", "USERGROUP")
+MANAGED_ROLES = ("WORKSPACE_ADMIN", "TEAM_MANAGER", "PROJECT_MANAGER")
+ROLE_NAMES = {
+    "OWNER": "Owner",
+    "WORKSPACE_ADMIN": "Admin",
+    "TEAM_MANAGER": "Team Manager",
+    "PROJECT_MANAGER": "Project Manager",
+}
+SORT = {
+    "ID": "id",
+    "EMAIL": "email",
+    "NAME": "name",
+    "NAME_LOWERCASE": "lower(name)",
+    "ACCESS": "membership_status",
+    "HOURLYRATE": "json_extract(body, '$.hourlyRate.amount')",
+    "COSTRATE": "json_extract(body, '$.costRate.amount')",
+}
+
+
+def get_me(call: Call) -> Reply:
+    """GET /user: the caller, with the account's own status."""
+    row = find_user(call, call.caller.user_id)
+    wanted = "ALL" if call.flag("include-memberships") else "NONE"
+    return Reply(_render(call, [row], wanted, roles=False)[0] | {"status": row["account_status"]})
+
+
+def list_users(call: Call) -> Reply:
+    """GET .../users."""
+    asked: Json = {
+        "email": call.query.get("email"),
+        "name": call.query.get("name"),
+        "projectId": call.query.get("project-id"),
+        "status": call.choice("status", STATUSES, "ALL"),
+        "accountStatuses": call.many("account-statuses"),
+        "memberships": call.choice("memberships", MEMBERSHIPS, "NONE"),
+        "includeRoles": call.flag("include-roles", False),
+        "sortColumn": call.choice("sort-column", tuple(SORT), "EMAIL"),
+        "sortOrder": call.choice("sort-order", tuple(DIRECTIONS), "ASCENDING"),
+    }
+    return _search(call, asked, Page.asked(call))
+
+
+def users_info(call: Call) -> Reply:
+    """POST .../users/info: the same search with its filters in the body."""
+    asked = call.json()
+    cleaned = asked | {
+        "status": one_of(asked, "status", STATUSES, "ALL"),
+        "memberships": one_of(asked, "memberships", MEMBERSHIPS, "NONE"),
+        "sortColumn": one_of(asked, "sortColumn", tuple(SORT), "EMAIL"),
+        "sortOrder": one_of(asked, "sortOrder", tuple(DIRECTIONS), "ASCENDING"),
+        "accountStatuses": strings(asked, "accountStatuses"),
+    }
+    number, size = asked.get("page") or 1, asked.get("pageSize") or 50
+    return _search(call, cleaned, Page.of(int(number), int(size), call.world.options.list_page_cap))
+
+
+def _search(call: Call, asked: Json, page: Page) -> Reply:
+    direction = DIRECTIONS[asked["sortOrder"]]
+    order = f"{SORT[asked['sortColumn']]} {direction}, id {direction}"
+
+    def render(rows: list[sqlite3.Row]) -> list[Json]:
+        return _render(call, rows, asked["memberships"], roles=bool(asked.get("includeRoles")))
+
+    return select_page(call, "SELECT * FROM users", _filters(asked), order, page, render)
+
+
+def _filters(asked: Json) -> Where:
+    where = Where()
+    for column in ("email", "name"):
+        if asked.get(column):
+            where.contains(column, asked[column])
+    if asked["status"] != "ALL":
+        where.add("membership_status = ?", asked["status"])
+    accounts = asked.get("accountStatuses") or SHOWN_BY_DEFAULT
+    where.any_of("account_status", list(accounts))
+    if asked.get("projectId"):
+        where.add(
+            "id IN (SELECT json_extract(m.value, '$.userId') FROM projects p, json_each(p.body, '$.memberships') m"
+            " WHERE p.id = ?)",
+            asked["projectId"],
+        )
+    if asked.get("roles"):
+        # Owners count as admins here, unlike in GET /workspaces.
+        roles = set(asked["roles"]) | ({"OWNER"} if "WORKSPACE_ADMIN" in asked["roles"] else set())
+        marks = ",".join("?" * len(roles))
+        where.add(f"id IN (SELECT user_id FROM roles WHERE role IN ({marks}))", *sorted(roles))
+    if asked.get("userGroups"):
+        marks = ",".join("?" * len(asked["userGroups"]))
+        where.add(
+            "id IN (SELECT m.value FROM user_groups g, json_each(g.body, '$.userIds') m"
+            f" WHERE g.id IN ({marks}))",
+            *asked["userGroups"],
+        )
+    return where
+
+
+def find_user(call: Call, user_id: str) -> sqlite3.Row:
+    """The user's row, or 400/501."""
+    row: sqlite3.Row | None = call.db.execute("SELECT * FROM users WHERE id = ?", (user_id,)).fetchone()
+    if row is None:
+        raise not_ours("User")
+    return row
+
+
+def _render(call: Call, rows: Sequence[sqlite3.Row], memberships: str, *, roles: bool) -> list[Json]:
+    projects = _project_memberships(call) if memberships in ("ALL", "PROJECT") else {}
+    return [_user_body(call, row, memberships, projects.get(row["id"], []), roles=roles) for row in rows]
+
+
+def _user_body(call: Call, row: sqlite3.Row, wanted: str, projects: list[Json], *, roles: bool) -> Json:
+    stored = orjson.loads(row["body"])
+    memberships = [workspace_membership(row, call.workspace)] if wanted in ("ALL", "WORKSPACE") else []
+    body = {
+        "id": row["id"],
+        "email": row["email"],
+        "name": row["name"],
+        "memberships": memberships + projects,
+        "profilePicture": stored["profilePicture"],
+        "activeWorkspace": call.workspace,
+        "defaultWorkspace": call.workspace,
+        "settings": stored["settings"],
+        # On this route Clockify shows the membership's status, not the account's.
+        "status": row["membership_status"],
+        "customFields": stored["customFields"],
+    }
+    if roles:
+        body["roles"] = user_roles(call, row["id"])
+    return body
+
+
+def _project_memberships(call: Call) -> dict[str, list[Json]]:
+    found: dict[str, list[Json]] = {}
+    for row in call.db.execute("SELECT json_extract(body, '$.memberships') AS members FROM projects ORDER BY id"):
+        for member in orjson.loads(row["members"]):
+            found.setdefault(member["userId"], []).append(member)
+    return found
+
+
+def user_roles(call: Call, user_id: str) -> list[Json]:
+    """The user's roles, each with what it covers: the workspace, a project, or another user."""
+    rows = call.db.execute(
+        "SELECT r.role, r.entity_id, r.source, coalesce(p.name, u.name, w.name, '') AS name FROM roles r"
+        " LEFT JOIN projects p ON p.id = r.entity_id LEFT JOIN users u ON u.id = r.entity_id"
+        " LEFT JOIN workspaces w ON w.id = r.entity_id WHERE r.user_id = ? ORDER BY r.role, r.entity_id",
+        (user_id,),
+    )
+    grouped: dict[str, list[Json]] = {}
+    for row in rows:
+        source = None if row["source"] is None else {"id": row["source"], "type": "USER_GROUP"}
+        grouped.setdefault(row["role"], []).append({"id": row["entity_id"], "name": row["name"], "source": source})
+    return [
+        {"role": role, "formatterRoleName": ROLE_NAMES[role], "entities": entities}
+        for role, entities in grouped.items()
+    ]
+
+
+def invite_user(call: Call) -> Reply:
+    """POST .../users: a pending member; paid workspaces only."""
+    if call.world.options.plan == "free":
+        raise unavailable()
+    email = call.json().get("email")
+    if not isinstance(email, str) or not EMAIL.match(email):
+        raise invalid("email: must be a well-formed email address")
+    if call.db.execute("SELECT 1 FROM users WHERE email = ?", (email,)).fetchone() is not None:
+        raise invalid("User is already a member of this workspace")
+    stored = {"profilePicture": None, "settings": None, "customFields": [], "hourlyRate": None, "costRate": None}
+    call.db.execute(
+        "INSERT INTO users (id, email, name, account_status, membership_status, updated, body)"
+        " VALUES (?, ?, NULL, 'NOT_REGISTERED', 'PENDING', ?, ?)",
+        (new_id(call.now), email, call.now, dump(stored)),
+    )
+    call.world.wrote("users")
+    return Reply(workspace_body(call))
+
+
+def set_status(call: Call) -> Reply:
+    """PUT .../users/{id}: activate or deactivate a member."""
+    row = find_user(call, call.ids["id"])
+    status = one_of(call.json(), "status", ("ACTIVE", "INACTIVE"), None)
+    if status is None:
+        raise invalid("status is required")
+    if status == "INACTIVE" and any(role["role"] == "OWNER" for role in user_roles(call, row["id"])):
+        raise invalid("Workspace owner can't be deactivated")
+    call.db.execute(
+        "UPDATE users SET membership_status = ?, updated = ? WHERE id = ?", (status, call.now, row["id"])
+    )
+    call.world.wrote("users")
+    return Reply(workspace_body(call))
+
+
+def give_role(call: Call) -> Reply:
+    """POST .../users/{id}/roles."""
+    role, entity = _role(call)
+    source = call.json().get("sourceType") and entity
+    call.db.execute(
+        "INSERT OR IGNORE INTO roles (user_id, role, entity_id, source) VALUES (?, ?, ?, ?)",
+        (call.ids["id"], role, entity, source),
+    )
+    call.world.wrote("users")
+    details = {
+        "userId": call.ids["id"],
+        "workspaceId": call.workspace,
+        "role": {"id": entity, "name": role, "source": None},
+    }
+    return Reply([details], 201)
+
+
+def take_role(call: Call) -> Reply:
+    """DELETE .../users/{id}/roles."""
+    role, entity = _role(call)
+    call.db.execute(
+        "DELETE FROM roles WHERE user_id = ? AND role = ? AND entity_id = ?", (call.ids["id"], role, entity)
+    )
+    call.world.wrote("users")
+    return Reply(status=204)
+
+
+def _role(call: Call) -> tuple[str, str]:
+    find_user(call, call.ids["id"])
+    asked = call.json()
+    role = one_of(asked, "role", MANAGED_ROLES, None)
+    entity = asked.get("entityId")
+    if role is None or not isinstance(entity, str) or not entity:
+        raise Refusal(400, 501, "role and entityId are required")
+    return role, entity
+
+
+def set_rate(call: Call) -> Reply:
+    """PUT .../users/{id}/hourly-rate and .../cost-rate."""
+    return _set_rate(call, "hourlyRate")
+
+
+def set_cost_rate(call: Call) -> Reply:
+    """PUT .../users/{id}/cost-rate."""
+    return _set_rate(call, "costRate")
+
+
+def _set_rate(call: Call, field: str) -> Reply:
+    row = find_user(call, call.ids["id"])
+    amount = call.json().get("amount")
+    if not isinstance(amount, int) or amount < 0:
+        raise invalid("amount: must be greater than or equal to 0")
+    stored = orjson.loads(row["body"]) | {field: {"amount": amount, "currency": "USD"}}
+    call.db.execute("UPDATE users SET body = ?, updated = ? WHERE id = ?", (dump(stored), call.now, row["id"]))
+    call.world.wrote("users")
+    return Reply(workspace_body(call))

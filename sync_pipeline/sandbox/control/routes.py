@@ -1,0 +1,183 @@
+"""Every control of a running sandbox. No key: they answer on the machine itself only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from sync_pipeline.sandbox.control.rules import read_rule
+from sync_pipeline.sandbox.database import transaction
+from sync_pipeline.sandbox.keys import all_keys
+from sync_pipeline.sandbox.seed import seed_world
+from sync_pipeline.sandbox.snapshots.clients import register_client
+from sync_pipeline.sandbox.snapshots.entities import known_entities, register_entity
+from sync_pipeline.sandbox.snapshots.keys import key_scopes
+from sync_pipeline.sandbox.snapshots.settings import read_settings, write_settings
+from sync_pipeline.sandbox.world import Options, World
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
+Control = Callable[[World, Any], Any]
+
+
+def routes(world: World) -> list[BaseRoute]:
+    """The controls, to be mounted at ``/_control``."""
+    table: dict[str, dict[str, Control]] = {
+        "/reset": {"POST": _reset},
+        "/seed": {"POST": _seed},
+        "/options": {"GET": _options, "POST": _change_options},
+        "/stats": {"GET": _stats},
+        "/stats/reset": {"POST": _clear_stats},
+        "/time": {"GET": _time},
+        "/faults": {"GET": _faults, "POST": _add_fault, "DELETE": _clear_faults},
+        "/clock": {"GET": _clock, "POST": _set_clock, "DELETE": _reset_clock},
+        "/keys": {"GET": _keys},
+        "/entities": {"GET": _entities, "POST": _add_entity},
+        "/clients": {"POST": _add_client},
+        "/snapshots": {"GET": _settings, "POST": _change_settings},
+    }
+    return [Route(path, _endpoint(world, controls), methods=list(controls)) for path, controls in table.items()]
+
+
+def _endpoint(world: World, controls: dict[str, Control]) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        if request.client is None or request.client.host not in LOOPBACK:
+            return _json({"error": "the controls answer on this machine only"}, 403)
+        try:
+            body = await request.body()
+            sent = orjson.loads(body) if body else {}
+            return _json(controls["GET" if request.method == "HEAD" else request.method](world, sent))
+        except (KeyError, TypeError, ValueError) as error:
+            # Whatever a control cannot make sense of is the caller's mistake: say so instead of a 500.
+            return _json({"error": str(error) if isinstance(error, ValueError) else repr(error)}, 400)
+
+    return serve
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _reset(world: World, _sent: Any) -> Any:
+    """As it was when it started: fresh data, no faults, real time, counters at zero."""
+    world.faults.clear()
+    world.clock.reset()
+    seed_world(world)
+    world.stats.clear()
+    return {"seed": world.options.seed}
+
+
+def _seed(world: World, sent: Any) -> Any:
+    """Other options, then fresh data made with them."""
+    _change_options(world, sent)
+    seed_world(world)
+    return asdict(world.options)
+
+
+def _options(world: World, _sent: Any) -> Any:
+    return asdict(world.options)
+
+
+def _change_options(world: World, sent: Any) -> Any:
+    types = {option.name: type(getattr(Options(), option.name)) for option in fields(Options)}
+    for name, value in sent.items():
+        if name not in types:
+            raise ValueError(f"{name} is not an option; there are {', '.join(types)}")
+        if types[name] is not type(None) and not isinstance(value, (types[name], int)):
+            raise ValueError(f"{name}={value!r} is not of the right type")
+    for name, value in sent.items():
+        setattr(world.options, name, value)
+    return asdict(world.options)
+
+
+def _stats(world: World, _sent: Any) -> Any:
+    stats = world.stats
+    return {"requests": dict(stats.requests), "writes": dict(stats.writes), "rate_limited": stats.rate_limited}
+
+
+def _clear_stats(world: World, _sent: Any) -> Any:
+    world.stats.clear()
+    return _stats(world, None)
+
+
+def _time(world: World, _sent: Any) -> Any:
+    """CPU seconds of this process so far, and seconds spent inside requests since the last reset."""
+    return {"busy_seconds": time.process_time(), "request_seconds": world.stats.seconds}
+
+
+def _faults(world: World, _sent: Any) -> Any:
+    return {"faults": [rule.as_json() for rule in world.faults.rules]}
+
+
+def _add_fault(world: World, sent: Any) -> Any:
+    rules = [read_rule(one) for one in (sent if isinstance(sent, list) else [sent])]
+    for rule in rules:
+        world.faults.add(rule)
+    return _faults(world, None)
+
+
+def _clear_faults(world: World, _sent: Any) -> Any:
+    world.faults.clear()
+    return _faults(world, None)
+
+
+def _clock(world: World, _sent: Any) -> Any:
+    return {"now": world.clock.now().isoformat()}
+
+
+def _set_clock(world: World, sent: Any) -> Any:
+    """``{"now": instant, "frozen": bool}`` or ``{"advance": seconds}``."""
+    if "now" in sent:
+        instant = datetime.fromisoformat(sent["now"])
+        if instant.tzinfo is None:
+            raise ValueError("now must be an instant with an offset, such as 2026-07-01T09:00:00Z")
+        world.clock.set(instant, frozen=bool(sent.get("frozen", False)))
+    else:
+        world.clock.advance(float(sent["advance"]))
+    return _clock(world, None)
+
+
+def _reset_clock(world: World, _sent: Any) -> Any:
+    world.clock.reset()
+    return _clock(world, None)
+
+
+def _keys(world: World, _sent: Any) -> Any:
+    return {"keys": all_keys(world.db), "snapshots_scopes": key_scopes(world.db)}
+
+
+def _entities(world: World, _sent: Any) -> Any:
+    return {"entities": {name: entity.id_field for name, entity in known_entities(world.db).items()}}
+
+
+def _add_entity(world: World, sent: Any) -> Any:
+    entity = register_entity(world.db, sent["entity"], sent["id_field"])
+    return {"entity": entity.name, "id_field": entity.id_field, "scopes": [entity.read_scope, entity.write_scope]}
+
+
+def _add_client(world: World, sent: Any) -> Any:
+    client = register_client(
+        world.db,
+        sent["client_id"],
+        sent["client_secret"],
+        list(sent.get("redirect_uris", [])),
+        list(sent.get("scopes", [])),
+    )
+    return {"client_id": client.id, "redirect_uris": client.redirect_uris, "scopes": client.scopes}
+
+
+def _settings(world: World, _sent: Any) -> Any:
+    return asdict(read_settings(world.db))
+
+
+def _change_settings(world: World, sent: Any) -> Any:
+    with transaction(world.db):
+        write_settings(world.db, read_settings(world.db).with_changes(sent))
+    return _settings(world, None)

@@ -1,0 +1,109 @@
+"""Rules that make chosen requests go wrong, repeatably: what, where, how often."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import translate
+from typing import Any, Literal, get_args
+
+FaultKind = Literal[
+    "status", "stall", "cut_before", "cut_after", "duplicate_page", "shifted_page", "truncated_json", "html"
+]
+KINDS: tuple[str, ...] = get_args(FaultKind)
+
+
+@dataclass
+class FaultRule:
+    """One rule. ``count`` is how often it may strike (None: for ever), ``struck`` how often it did.
+
+    ``drop`` makes a shifted page one that slid up: its first row moved to a page that was read already.
+    """
+
+    kind: FaultKind
+    route: str = "*"
+    status: int = 500
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 1.0
+    drop: bool = False
+    rate: float = 1.0
+    count: int | None = None
+    seed: int = 0
+    struck: int = 0
+    memory: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        # "/users/{id}", as the counters name a route, is a pattern too.
+        self._pattern = re.compile(translate(re.sub(r"\{[^}]*\}", "*", self.route)))
+        self._dice = random.Random(self.seed)  # noqa: S311 - repeatable on purpose
+
+    @property
+    def spent(self) -> bool:
+        """Whether it has struck as often as it may."""
+        return self.count is not None and self.struck >= self.count
+
+    def covers(self, route: str) -> bool:
+        """Whether it is about this ``METHOD /path``."""
+        return self._pattern.match(route) is not None
+
+    def strikes(self) -> bool:
+        """Throw the dice for one covered request; True counts as a strike."""
+        # The dice are thrown for every covered request, so the same seed hits the same requests whatever else happens.
+        hit = self._dice.random() < self.rate
+        if not hit or self.spent:
+            return False
+        self.struck += 1
+        return True
+
+    def as_json(self) -> dict[str, Any]:
+        """The rule as ``GET /_control/faults`` shows it."""
+        shown = ("kind", "route", "status", "body", "headers", "seconds", "drop", "rate", "count", "seed", "struck")
+        return {name: getattr(self, name) for name in shown}
+
+
+@dataclass
+class Faults:
+    """The rules in force, in the order they were added; the first that strikes decides."""
+
+    rules: list[FaultRule] = field(default_factory=list)
+
+    def add(self, rule: FaultRule) -> FaultRule:
+        """Put a rule in force."""
+        self.rules.append(rule)
+        return rule
+
+    def clear(self) -> None:
+        """No more faults."""
+        self.rules.clear()
+
+
+def read_rule(sent: Any) -> FaultRule:
+    """A rule from JSON; ValueError says what is wrong with it."""
+    if not isinstance(sent, dict) or sent.get("kind") not in KINDS:
+        raise ValueError(f"a rule is an object whose kind is one of {', '.join(KINDS)}")
+    if unknown := sent.keys() - _TYPES.keys():
+        raise ValueError(f"a rule has no {', '.join(sorted(unknown))}; it may have {', '.join(_TYPES)}")
+    for name, types in _TYPES.items():
+        if name in sent and (not isinstance(sent[name], types) or (type(sent[name]) is bool) != (types == (bool,))):
+            raise ValueError(f"{name}={sent[name]!r} is not of the right type")
+    rule = FaultRule(**sent)
+    if not 0 <= rule.rate <= 1 or rule.seconds < 0 or not 200 <= rule.status <= 599:
+        raise ValueError("rate is from 0 to 1, seconds are not negative, status is from 200 to 599")
+    return rule
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "kind": (str,),
+    "route": (str,),
+    "status": (int,),
+    "body": (str, dict, list, type(None)),
+    "headers": (dict,),
+    "seconds": (int, float),
+    "drop": (bool,),
+    "rate": (int, float),
+    "count": (int, type(None)),
+    "seed": (int,),
+}

@@ -1,0 +1,78 @@
+"""The sandbox's own SQLite file: opening it, its schema, transactions, bulk loading."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.sandbox.clockify.schema import SCHEMA as CLOCKIFY_SCHEMA
+from sync_pipeline.sandbox.snapshots.schema import SCHEMA as SNAPSHOTS_SCHEMA
+
+SCHEMA_VERSION = 1
+META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+
+
+def open_database(path: Path | str) -> sqlite3.Connection:
+    """Open (or create) the sandbox's database and bring its tables into being."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
+        db.row_factory = sqlite3.Row
+        _prepare(db, path)
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(
+            f"The sandbox cannot use the database {path}: {error}.",
+            fix="Name a file in a directory you may write to, or stop the other sandbox that uses it.",
+        ) from error
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "cache_size=-65536"):
+        db.execute(f"PRAGMA {pragma}")
+    found = db.execute("PRAGMA user_version").fetchone()[0]
+    if found not in (0, SCHEMA_VERSION):
+        raise ConfigError(
+            f"The sandbox database {path} has schema {found}; this version understands {SCHEMA_VERSION}.",
+            fix="Delete the file (it holds invented data only) or name another one.",
+        )
+    db.executescript(META + CLOCKIFY_SCHEMA + SNAPSHOTS_SCHEMA)
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing. Nested use joins the outer transaction."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def get_meta(db: sqlite3.Connection, name: str) -> str | None:
+    """A remembered value of this database, such as the seed it was filled with."""
+    row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row["value"])
+
+
+def set_meta(db: sqlite3.Connection, name: str, value: str) -> None:
+    """Remember a value in the database itself."""
+    db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value))
+
+
+def empty_database(db: sqlite3.Connection) -> None:
+    """Delete every row of every table; the tables stay."""
+    tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    with transaction(db):
+        for (name,) in tables.fetchall():
+            db.execute(f'DELETE FROM "{name}"')

@@ -1,0 +1,17 @@
+"""The keys people and tests use; Clockify's stand in its table, the Snapshots API keeps its own."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sync_pipeline.sandbox.snapshots.keys import snapshot_keys
+
+OWNER_KEY = "sandbox-clockify-key"
+MEMBER_KEY = "sandbox-clockify-member-key"
+ADDON_TOKEN = "sandbox-clockify-addon-token"
+
+
+def all_keys(db: sqlite3.Connection) -> dict[str, str]:
+    """Every key that works, by what it is for."""
+    rows = db.execute("SELECT note, key FROM api_keys ORDER BY rowid").fetchall()
+    return {row["note"]: row["key"] for row in rows} | snapshot_keys(db)

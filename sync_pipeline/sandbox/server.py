@@ -1,0 +1,132 @@
+"""Running the sandbox: in the foreground for people, in a thread for tests."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.sandbox.app import addresses, create_app, workspace_id
+from sync_pipeline.sandbox.database import open_database
+from sync_pipeline.sandbox.keys import all_keys
+from sync_pipeline.sandbox.seed import seed_if_empty
+from sync_pipeline.sandbox.world import Options, World
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A sandbox that answers requests: where it is and what it is made of."""
+
+    url: str
+    world: World
+
+    @property
+    def clockify(self) -> str:
+        """Base URL of the Clockify core API."""
+        return f"{self.url}/clockify/api/v1"
+
+    @property
+    def reports(self) -> str:
+        """Base URL of the Clockify reports API."""
+        return f"{self.url}/clockify/report/v1"
+
+    @property
+    def snapshots(self) -> str:
+        """Base URL of the Snapshots API."""
+        return f"{self.url}/snapshots"
+
+    @property
+    def control(self) -> str:
+        """Base URL of the sandbox's own controls."""
+        return f"{self.url}/_control"
+
+    @property
+    def workspace(self) -> str:
+        """Id of the Clockify workspace."""
+        return workspace_id(self.world)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Every key that works here, by what it is for."""
+        return all_keys(self.world.db)
+
+
+def open_world(database: Path | str, options: Options | None = None) -> World:
+    """The data of one sandbox; a new database is filled, an existing one is used as it is."""
+    world = World(db=open_database(database), options=options or Options())
+    try:
+        seed_if_empty(world)
+    except sqlite3.Error as error:
+        world.db.close()
+        raise ConfigError(
+            f"The sandbox cannot fill the database {database}: {error}.", fix="Free some space or name another file."
+        ) from error
+    return world
+
+
+def serve(
+    host: str = "127.0.0.1", port: int = 8600, database: Path | str = "sandbox.db", options: Options | None = None
+) -> None:
+    """Serve both APIs until interrupted, saying where they are."""
+    listener = _listen(host, port)
+    try:
+        world = open_world(database, options)
+        url = f"http://{host}:{listener.getsockname()[1]}"
+        for name, value in {**addresses(url, world), **all_keys(world.db)}.items():
+            print(f"{name:<28} {value}", flush=True)
+        _server(world).run(sockets=[listener])
+        world.db.close()
+    finally:
+        listener.close()
+
+
+@contextmanager
+def running(database: Path | str, options: Options | None = None) -> Iterator[Running]:
+    """A sandbox in a thread of this process, on a port the system chose."""
+    listener = _listen("127.0.0.1", 0)
+    world = open_world(database, options)
+    server = _server(world)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True)
+    thread.start()
+    try:
+        # The socket listens already: the first request waits in its backlog until the server accepts.
+        yield Running(url=f"http://127.0.0.1:{listener.getsockname()[1]}", world=world)
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        world.db.close()
+        listener.close()
+
+
+def _server(world: World) -> uvicorn.Server:
+    config = uvicorn.Config(
+        create_app(world),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"The sandbox cannot listen on {host} port {port}: {error.strerror}.",
+            fix="Stop the program that uses the port, or choose another one with --port.",
+        ) from error
+    return listener

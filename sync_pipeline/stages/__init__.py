@@ -1,0 +1,1 @@
+"""The flow as plain functions, no Dagster: extract, map, check, load, reconcile."""

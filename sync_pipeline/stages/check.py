@@ -1,0 +1,226 @@
+"""Check: judge the mapped records before anything is written, and seal what may be loaded.
+
+Row-level failures set records aside as rejects; a batch in which too many fail, or that would delete or rewrite too
+much, is blocked as a whole. The output is a sealed batch: id, partition, canonical fields and their hash, status.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import orjson
+import pandas as pd
+
+from sync_pipeline.mapping.checks import check_frame
+from sync_pipeline.mapping.samples import known_keys
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.stages.batch import Batch, Days
+from sync_pipeline.stages.guards import Guard, guard_volume
+from sync_pipeline.stages.problems import reject
+from sync_pipeline.stages.references import References
+from sync_pipeline.stages.seal import seal, staged_rows
+from sync_pipeline.stages.session import Progress, Session
+from sync_pipeline.store.rejects import Reject, replace_rejects
+from sync_pipeline.store.staging import stage
+from sync_pipeline.store.syncs import begin, finish
+
+CHECKS = {
+    "required_fields": "Every required field has a value.",
+    "unique_ids": "No two records share an id, or a name that must be unique at the target.",
+    "valid_values": "Types, e-mail addresses, instants, lengths and the order of start and end are right.",
+    "references": "What a record points at - its project, its user - is known.",
+    "volume": "The batch would not delete or rewrite a suspicious share of what is known.",
+    "schema_drift": "The source still sends the fields the mapping reads, and nothing unheard of.",
+}
+"""The checks of every entity, by name."""
+
+ROW_CHECKS = ("required_fields", "unique_ids", "valid_values", "references")
+SHOWN_ROWS = 20
+BLOCKING_ROWS = 10
+"""Fewer failing rows than this never block: in a batch of five, one bad record is 20 % but no catastrophe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person may say about one run."""
+
+    dry_run: bool = False
+    accept_rewrite: bool = False
+    allow_deletes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The outcome of one check: an ``error`` blocks the load, a ``warn`` does not."""
+
+    name: str
+    passed: bool
+    severity: Literal["warn", "error"]
+    summary: str
+    figures: dict[str, int | float | str] = field(default_factory=dict)
+    rows: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the load must not start."""
+        return not self.passed and self.severity == "error"
+
+
+class Checking:
+    """One pass over a mapped batch: walk ``sealed`` first, then ask for ``results``."""
+
+    def __init__(self, session: Session, spec: EntitySpec, batch: Batch, days: Days | None, options: Options) -> None:
+        self.session, self.spec, self.days, self.options = session, spec, days, options
+        self.notes = dict(batch.notes)
+        self.sealed = Batch(self._parts(batch), self.notes)
+        self.rejects: list[Reject] = []
+        self.statuses: Counter[str] = Counter()
+        self._failing: defaultdict[str, set[str]] = defaultdict(set)
+        self._guard = Guard()
+
+    @property
+    def results(self) -> list[CheckResult]:
+        """The outcome of every check of ``CHECKS``, in its order."""
+        return [*(self._row_check(name) for name in ROW_CHECKS), self._volume(), self._schema_drift()]
+
+    def _parts(self, batch: Batch) -> Iterator[pd.DataFrame]:
+        references = References(self.session, self.spec)
+        clashes = _Clashes(self.spec, batch.parts, batch.notes.get("conflicts", []))
+        with stage(self.session.store, self.session.connection, self.spec.entity, _keys(self.days)) as staging:
+            for mapped in batch.parts:
+                frame = clashes.mark(check_frame(self.spec, mapped, start_date=self.session.settings.start_date))
+                frame = references.mark(frame)
+                self._collect(frame)
+                sealed = seal(self.spec, frame)
+                # Ids and hashes are enough for absence and volume: no second copy of the data.
+                staging.add([(row[0], row[1], "", *row[3:]) for row in staged_rows(sealed)])
+                self.session.report(Progress(self.spec.entity, "check", sum(self.statuses.values())))
+                yield sealed
+            self.notes.update(batch.notes)
+            self._guard = guard_volume(self.session, self.spec, staging, self.notes)
+        self.notes["fingerprint"] = self.spec.fingerprint
+
+    def _collect(self, frame: pd.DataFrame) -> None:
+        self.statuses.update(frame["status"])
+        rejected = frame[frame["status"] == "rejected"]
+        for source_id, partition, problems in zip(
+            rejected["source_id"], rejected["partition"], rejected["problems"], strict=True
+        ):
+            for problem in orjson.loads(problems):
+                record = source_id if isinstance(source_id, str) else "(no id)"
+                self._failing[problem["rule"]].add(record if record != "(no id)" else f"(no id) {len(self.rejects)}")
+                self.rejects.append(
+                    Reject(
+                        source_id=record,
+                        field=problem["field"],
+                        rule=problem["rule"],
+                        reason=problem["message"],
+                        value=problem["value"],
+                        partition=partition if isinstance(partition, str) else None,
+                    )
+                )
+
+    def _row_check(self, name: str) -> CheckResult:
+        failing, total = len(self._failing[name]), sum(self.statuses.values())
+        share = failing / total if total else 0.0
+        blocks = failing >= BLOCKING_ROWS and share > self.session.settings.max_reject_share
+        limit = f"{self.session.settings.max_reject_share:.0%}"
+        summary = f"{failing} of {total} records fail" + (f", more than {limit}: nothing is loaded" if blocks else "")
+        rows = [self._shown(reject) for reject in self.rejects if reject.rule == name][:SHOWN_ROWS]
+        figures: dict[str, int | float | str] = {"failing": failing, "records": total, "share": round(share, 4)}
+        return CheckResult(name, failing == 0, "error" if blocks else "warn", summary, figures, rows)
+
+    def _shown(self, reject: Reject) -> dict[str, str]:
+        known = {f.name: f for f in self.spec.fields}
+        personal = reject.field not in known or known[reject.field].personal
+        value = "(personal)" if personal and reject.value else str(reject.value or "")
+        return {
+            "record": reject.source_id or "(no id)",
+            "field": reject.field or "",
+            "value": value,
+            "reason": reject.reason,
+        }
+
+    def _volume(self) -> CheckResult:
+        guard = self._guard
+        problem = guard.problem(self.spec.entity, self.session.settings, self.options)
+        summary = problem or f"{guard.absent} absent of {guard.known} known; {guard.rewritten} differ"
+        figures: dict[str, int | float | str] = {
+            "known": guard.known,
+            "absent": guard.absent,
+            "rewritten": guard.rewritten,
+            "mapping_changed": str(guard.mapping_changed),
+        }
+        return CheckResult("volume", not problem, "error", summary, figures)
+
+    def _schema_drift(self) -> CheckResult:
+        seen, expected = (
+            set(self.notes.get("source_keys", [])),
+            known_keys(self.spec.entity, self.session.settings.mappings_dir),
+        )
+        read = {path.split(".")[0] for path in self.spec.source_columns}
+        missing, unheard = sorted(read - seen), sorted(seen - expected)
+        if not seen:
+            missing = []  # no record, no evidence
+        rows = [{"field": key, "found": "missing from every record"} for key in missing]
+        rows += [{"field": key, "found": "new at the source, not mapped"} for key in unheard] if expected else []
+        summary = "as expected" if not rows else f"{len(missing)} mapped fields missing, {len(rows) - len(missing)} new"
+        return CheckResult("schema_drift", not rows, "warn", summary, {"missing": len(missing)}, rows[:SHOWN_ROWS])
+
+
+def conclude(
+    session: Session, spec: EntitySpec, checking: Checking, days: Days | None, options: Options, *, run_id: str
+) -> list[CheckResult]:
+    """Write down the rejects - the only thing a blocked batch leaves - and return the results of all checks."""
+    results = checking.results
+    if options.dry_run:
+        return results
+    at = session.now()
+    replace_rejects(session.store, session.connection, spec.entity, _keys(days), checking.rejects, run_id=run_id, at=at)
+    if blocking := [result for result in results if result.blocks]:
+        sync_id = begin(
+            session.store,
+            session.connection,
+            spec.entity,
+            partitions=_keys(days),
+            run_id=run_id,
+            observed_at=checking.sealed.observed_at,
+            fingerprint=spec.fingerprint,
+            at=at,
+        )
+        counts = {"extracted": sum(checking.statuses.values()), "blocked_by": [result.name for result in blocking]}
+        finish(session.store, sync_id, "blocked", counts, checking.notes.get("requests", 0), at=at)
+    return results
+
+
+class _Clashes:
+    """Marks records that share an id with a different record, or a unique field with any other."""
+
+    def __init__(self, spec: EntitySpec, parts: Iterable[pd.DataFrame], conflicts: Iterable[str]) -> None:
+        self._conflicts = frozenset(conflicts)
+        self._unique = [f.name for f in spec.fields if f.unique and f.source != spec.source.id_path]
+        self._counts: dict[str, Counter[str]] = {name: Counter() for name in self._unique}
+        if self._unique:
+            for frame in parts:
+                for name in self._unique:
+                    self._counts[name].update(frame[name].dropna())
+
+    def mark(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with clashing rows rejected under the rule ``unique_ids``."""
+        if self._conflicts:
+            mask = frame["source_id"].isin(self._conflicts)
+            frame = reject(frame, mask, "source_id", "unique_ids", "two different records came under this id")
+        for name in self._unique:
+            counts = self._counts[name]
+            mask = (
+                frame[name].map(lambda value, counts=counts: counts.get(value, 0) > 1).fillna(value=False).astype(bool)
+            )
+            frame = reject(frame, mask, name, "unique_ids", "another record has the same value; give each its own")
+        return frame
+
+
+def _keys(days: Days | None) -> tuple[str, str] | None:
+    return days.keys if days else None

@@ -1,0 +1,150 @@
+"""Deliver: send what is pending to the target and remember what was acknowledged."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import orjson
+
+from sync_pipeline.connectors.ports import Outcome
+from sync_pipeline.errors import RejectedRecord
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.session import Progress, Session
+from sync_pipeline.store.records import (
+    Delivered,
+    Kind,
+    Refused,
+    Removed,
+    mark_delivered,
+    mark_refused,
+    mark_removed,
+    pending_deletes,
+)
+from sync_pipeline.store.staging import Pending, Staging
+
+PAGE = 500
+IN_FLIGHT = 2
+"""Batches on the wire at once: while the target works on one, we mark the one before."""
+
+Sent = tuple[list[Pending], "Future[list[Outcome]]"]
+
+
+def deliver_pending(session: Session, spec: EntitySpec, staging: Staging, counts: Counts, sync_id: int | None) -> None:
+    """Send every pending upsert of the staged batch; what the target refuses becomes a reject."""
+    if spec.target.system == "snapshots":
+        _deliver_upserts(session, spec, staging, counts, sync_id)
+    else:
+        from sync_pipeline.stages.link import deliver_linked
+
+        deliver_linked(session, spec, staging, counts, sync_id)
+
+
+def _deliver_upserts(session: Session, spec: EntitySpec, staging: Staging, counts: Counts, sync_id: int | None) -> None:
+    flying: deque[Sent] = deque()
+    try:
+        for rows in pages(staging, PAGE):
+            payload = [outgoing(spec, row) for row in rows]
+            flying.append((rows, session.portal.start_task_soon(session.snapshots.upsert, spec.entity, payload)))
+            if len(flying) >= IN_FLIGHT:
+                _settle(session, spec, flying.popleft(), counts, sync_id)
+    finally:
+        # What is on the wire is answered and remembered even when another batch failed.
+        while flying:
+            _settle(session, spec, flying.popleft(), counts, sync_id)
+
+
+def pages(staging: Staging, size: int) -> Iterator[list[Pending]]:
+    """Pending rows in pages, in the order of their ids."""
+    after = ""
+    while rows := staging.pending(size, after):
+        yield rows
+        after = rows[-1].source_id
+
+
+def outgoing(spec: EntitySpec, row: Pending) -> dict[str, Any]:
+    """The fields to send: all for a record the target does not have, else only those the source owns."""
+    fields: dict[str, Any] = orjson.loads(row.fields)
+    if row.delivered_hash is None:
+        return fields
+    owned = {field.name for field in spec.owned_fields} | {spec.target.id}
+    return {name: value for name, value in fields.items() if name in owned}
+
+
+def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync_id: int | None) -> None:
+    rows, future = sent
+    outcomes = future.result()
+    done: list[Delivered] = []
+    refused: list[Refused] = []
+    for row, outcome in zip(rows, outcomes, strict=True):
+        kind: Kind = "create" if row.delivered_hash is None else "update"
+        if outcome.ok:
+            done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind))
+        else:
+            refused.append(_refused(row, kind, outcome))
+    remember(session, spec, done, refused, counts, sync_id)
+
+
+def _refused(row: Pending, kind: Kind, outcome: Outcome) -> Refused:
+    rule = f"target:{outcome.code}" if outcome.code else "refused_by_target"
+    return Refused(
+        row.source_id, row.fields_hash, kind, outcome.reason, outcome.field or None, rule, None, row.partition
+    )
+
+
+def remember(
+    session: Session,
+    spec: EntitySpec,
+    done: Sequence[Delivered],
+    refused: Sequence[Refused],
+    counts: Counts,
+    sync_id: int | None,
+) -> None:
+    """Write down what the target acknowledged and refused, in one go, and count it."""
+    if done:
+        mark_delivered(session.store, session.connection, spec.entity, done, sync_id, session.now())
+    if refused:
+        mark_refused(session.store, session.connection, spec.entity, refused, sync_id, session.now())
+    counts.created += sum(row.kind == "create" for row in done)
+    counts.adopted += sum(row.kind == "adopt" for row in done)
+    counts.updated += sum(row.kind == "update" for row in done)
+    counts.rejected += len(refused)
+    session.report(Progress(spec.entity, "load", counts.created + counts.adopted + counts.updated))
+
+
+def deliver_deletes(session: Session, spec: EntitySpec, counts: Counts, sync_id: int | None) -> None:
+    """Send the deletes of records confirmed gone, by the entity's policy: delete, archive - or keep."""
+    policy = spec.target.delete
+    if policy == "keep":
+        return
+    after = ""
+    while rows := pending_deletes(session.store, session.connection, spec.entity, PAGE, after):
+        for row in rows:
+            try:
+                _remove(session, spec, str(row.target_id))
+            except RejectedRecord as error:
+                refused = Refused(row.source_id, row.fields_hash, policy, str(error), partition=row.partition)
+                mark_refused(session.store, session.connection, spec.entity, [refused], sync_id, session.now())
+            else:
+                removed = Removed(row.source_id, row.target_id, policy)
+                mark_removed(session.store, session.connection, spec.entity, [removed], sync_id, session.now())
+                counts.deleted += 1
+        after = rows[-1].source_id
+        session.report(Progress(spec.entity, "delete", counts.deleted))
+
+
+def _remove(session: Session, spec: EntitySpec, target_id: str) -> None:
+    """Delete or archive one record at the target; one that is gone already is no error."""
+    archive = spec.target.delete == "archive"
+    if spec.target.system == "clockify":
+        if archive:
+            session.call(session.clockify.update_client, target_id, {"archived": True})
+        else:
+            session.call(session.clockify.delete_client, target_id)
+    elif archive:
+        session.call(session.snapshots.upsert, spec.entity, [{spec.target.id: target_id, "archived": True}])
+    else:
+        session.call(session.snapshots.delete, spec.entity, target_id)

@@ -1,0 +1,31 @@
+"""Extract, map and check outside Dagster: what preview and verify work on. Nothing is written but temporary files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.check import Checking, Options
+from sync_pipeline.stages.extract import extract
+from sync_pipeline.stages.map import map_batch
+from sync_pipeline.stages.seal import schema
+from sync_pipeline.stages.session import Session
+from sync_pipeline.stages.spool import read_batch, write_batch
+
+
+@contextmanager
+def prepared(session: Session, spec: EntitySpec, days: Days | None) -> Iterator[Checking]:
+    """A checking whose ``sealed`` batch has been read in full and can be walked any number of times."""
+    session.settings.batches.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with TemporaryDirectory(dir=session.settings.batches, prefix="prepared-") as directory:
+        raw, mapped, sealed = (Path(directory) / kind for kind in ("raw", "mapped", "sealed"))
+        write_batch(raw, extract(session, spec, days), schema(spec, "raw"))
+        write_batch(mapped, map_batch(spec, read_batch(raw)), schema(spec, "mapped"))
+        checking = Checking(session, spec, read_batch(mapped), days, Options(dry_run=True))
+        write_batch(sealed, checking.sealed, schema(spec, "sealed"))
+        checking.sealed = read_batch(sealed)
+        yield checking

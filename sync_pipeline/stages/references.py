@@ -1,0 +1,81 @@
+"""References: whether what a record points at exists, and whether it has been delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import orjson
+import pandas as pd
+
+from sync_pipeline.connectors.paging import Record
+from sync_pipeline.mapping.convert import id_or_none
+from sync_pipeline.mapping.paths import value_at
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.stages.problems import reject
+from sync_pipeline.stages.session import Session
+from sync_pipeline.store.records import lookup
+
+State = Literal["delivered", "waiting", "unknown"]
+FETCH_LIMIT = 5
+"""Up to this many unknown ids are looked up one by one; above it the whole list is the cheaper read."""
+
+
+class References:
+    """Judges the reference fields of one entity, part by part; what it learns is kept for the next part."""
+
+    def __init__(self, session: Session, spec: EntitySpec) -> None:
+        self._session, self._spec = session, spec
+        self._states: dict[str, dict[str, State]] = {entity: {} for entity in spec.references.values()}
+
+    def mark(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with a ``waiting_for`` column; rows whose reference the source does not know are rejected.
+
+        A row whose reference exists but has not been delivered yet is ``waiting``: ``waiting_for`` lists
+        ``[entity, id]`` pairs as JSON, and the load delivers those first.
+        """
+        waiting: dict[int, list[list[str]]] = {}
+        accepted = frame["status"] == "accepted"
+        for name, entity in self._spec.references.items():
+            column = frame[name]
+            self._learn(entity, column[accepted].dropna().unique())
+            states = self._states[entity]
+            state = column.map(states)
+            unknown = accepted & (state == "unknown")
+            frame = reject(frame, unknown, name, "references", f"the source does not know this one of the {entity}")
+            for position in (accepted & (state == "waiting")).to_numpy().nonzero()[0]:
+                waiting.setdefault(int(position), []).append([entity, str(column.iloc[position])])
+        frame = frame.copy() if "waiting_for" not in frame else frame
+        frame["waiting_for"] = _waiting_column(len(frame), waiting)
+        mask = frame["waiting_for"].notna() & (frame["status"] == "accepted")
+        frame.loc[mask, "status"] = "waiting"
+        return frame
+
+    def _learn(self, entity: str, ids: Iterable[str]) -> None:
+        states = self._states[entity]
+        asked = [source_id for source_id in ids if source_id not in states]
+        if not asked:
+            return
+        known = lookup(self._session.store, self._session.connection, entity, asked)
+        for source_id, record in known.items():
+            if record.deleted_at is None:
+                states[source_id] = "delivered" if record.delivered_hash else "waiting"
+        missing = [source_id for source_id in asked if source_id not in states]
+        found = find(self._session, self._session.specs[entity], missing) if missing else {}
+        states.update({source_id: "waiting" if source_id in found else "unknown" for source_id in missing})
+
+
+def find(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Record]:
+    """The records with these ids, by id: looked up one by one when few, else out of the list; missing ones left out."""
+    wanted = set(ids)
+    if len(wanted) <= FETCH_LIMIT and session.can_fetch(spec):
+        found = {source_id: session.fetch(spec, source_id) for source_id in sorted(wanted)}
+        return {source_id: record for source_id, record in found.items() if record is not None}
+    rows = (row for page in session.read(spec, None) for row in page)
+    keyed = ((id_or_none(value_at(row, spec.source.id_path)), row) for row in rows)
+    return {key: row for key, row in keyed if key is not None and key in wanted}
+
+
+def _waiting_column(length: int, waiting: dict[int, list[list[str]]]) -> pd.api.extensions.ExtensionArray:
+    values = [orjson.dumps(waiting[row]).decode() if row in waiting else None for row in range(length)]
+    return pd.array(values, dtype="str")

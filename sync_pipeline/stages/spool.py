@@ -1,0 +1,96 @@
+"""A batch on disk: a directory of Parquet parts, private to its owner, that can be walked again and again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sync_pipeline.errors import StoreError
+from sync_pipeline.mapping.frames import from_arrow, to_arrow
+from sync_pipeline.stages.batch import Batch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOTES = "notes.json"
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a spooled batch: each walk reads the files anew, one in memory at a time."""
+
+    directory: Path
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        """Yield each part as a DataFrame with its declared dtypes."""
+        for path in sorted(self.directory.glob("*.parquet")):
+            yield from_arrow(pq.read_table(path, use_threads=False))
+
+
+def write_batch(directory: Path, batch: Batch, schema: pa.Schema) -> int:
+    """Walk the batch into ``directory`` (mode 0700, files 0600) and return its number of rows.
+
+    The notes are written last: a directory without them is an unfinished batch. Raises StoreError when the disk
+    is full or the directory cannot be written.
+    """
+    rows = 0
+    try:
+        _private(directory)
+        for number, frame in enumerate(batch.parts):
+            path = directory / f"{number:06}.parquet"
+            path.touch(mode=0o600)
+            pq.write_table(to_arrow(frame, schema), path, compression="zstd")
+            rows += len(frame)
+        notes = directory / NOTES
+        notes.touch(mode=0o600)
+        notes.write_text(json.dumps(batch.notes))
+    except OSError as error:
+        raise StoreError(
+            f"The batch could not be written to {directory}: {error.strerror or error}.",
+            fix="Free some disk space or point SYNC_HOME at a directory that can be written, then run it again.",
+        ) from error
+    return rows
+
+
+def read_batch(directory: Path) -> Batch:
+    """The batch in ``directory``. Raises StoreError when it is gone or was never finished."""
+    try:
+        notes = json.loads((directory / NOTES).read_text())
+    except FileNotFoundError:
+        raise StoreError(
+            f"The staged batch {directory.name} is gone (batches of failed runs are kept for a few days only).",
+            fix="Run it again from the start instead of re-executing from the failure.",
+        ) from None
+    return Batch(Parts(directory), notes)
+
+
+def discard(directory: Path) -> None:
+    """Remove a batch and all below it; its personal data is not kept longer than it is needed."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def discard_older(base: Path, days: int, *, now: float | None = None) -> None:
+    """Remove what failed runs left behind more than ``days`` ago."""
+    limit = (time.time() if now is None else now) - days * DAY
+    for path in _children(base):
+        if path.stat().st_mtime < limit:
+            discard(path)
+
+
+def _children(base: Path) -> Iterable[Path]:
+    return list(base.iterdir()) if base.is_dir() else []
+
+
+def _private(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for stale in directory.glob("*"):
+        stale.unlink()

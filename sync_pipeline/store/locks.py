@@ -1,0 +1,68 @@
+"""One loader per connection and entity at a time, under a lock that dies with its process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from sqlalchemy import text
+
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.errors import store_errors, unwritable
+
+OnWait = Callable[[str], None]
+
+
+@contextmanager
+def loader_lock(store: Store, connection: str, entity: str, on_wait: OnWait | None = None) -> Iterator[None]:
+    """Be the only one who loads ``entity``; if another is at it, say so once through ``on_wait`` and wait."""
+    digest = hashlib.sha256(f"{connection}\n{entity}".encode()).digest()
+
+    def wait() -> None:
+        if on_wait is not None:
+            on_wait(f"Another process is loading {entity}: waiting for it to finish.")
+
+    if store.path is None:
+        with _server_lock(store, int.from_bytes(digest[:8], signed=True), wait):
+            yield
+    else:
+        name = f"{store.path.name}.{entity}-{digest.hex()[:12]}.lock"
+        with _file_lock(store, store.path.with_name(name), wait):
+            yield
+
+
+@contextmanager
+def _file_lock(store: Store, path: Path, wait: Callable[[], None]) -> Iterator[None]:
+    """The operating system frees it when the process ends. The empty file stays: removing it would race.
+
+    No soft fallback: a lock that is a mere file would outlive its process.
+    """
+    lock = FileLock(path, mode=0o600, fallback_to_soft=False)
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            wait()
+            lock.acquire()
+    except OSError as error:
+        raise unwritable(f"{store.place}: its lock {path.name}", error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _server_lock(store: Store, key: int, wait: Callable[[], None]) -> Iterator[None]:
+    """A session-level advisory lock: the server frees it when its connection is gone."""
+    with store.holding() as held:
+        own = held.connection.execution_options(isolation_level="AUTOCOMMIT")
+        with store_errors(store.place):
+            own.execute(text("SET lock_timeout = 0"))
+            if not own.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
+                wait()
+                own.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        yield

@@ -1,0 +1,60 @@
+"""Bring a database to the newest revision, once, whoever else is trying the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from sync_pipeline.errors import StoreError
+from sync_pipeline.store.engine import Store, stored_version
+from sync_pipeline.store.schema import HEAD
+
+_MIGRATION_LOCK = 7_190_431_556  # any fixed number: PostgreSQL's advisory locks are known by number
+
+
+def migrate(store: Store) -> None:
+    """Upgrade in one transaction: a failure leaves the database as it was."""
+    with store.writing() as connection:
+        if store.dialect == "postgresql":
+            # SQLite's write lock already makes a second process wait here.
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        version = stored_version(connection)
+        if version is not None and version not in known_revisions():
+            raise StoreError(
+                f"{store.place} has schema {version}, this version of sync_pipeline knows up to {HEAD}.",
+                fix="Install the newer sync_pipeline that wrote it, or name another database.",
+            )
+        with _quiet():
+            command.upgrade(config(connection), "head")
+
+
+def config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration without a file."""
+    made = Config()
+    made.set_main_option("script_location", "sync_pipeline.store:migrations")
+    made.set_main_option("path_separator", "os")
+    made.attributes["connection"] = connection
+    return made
+
+
+def known_revisions() -> list[str]:
+    """All revisions of this version of the package, newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Alembic logs each step at INFO, which is noise in a user's first run; warnings still come through."""
+    logger = logging.getLogger("alembic")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

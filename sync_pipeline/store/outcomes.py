@@ -1,0 +1,163 @@
+"""What one answer of the target changes in our tables, always inside the caller's transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, insert, select, update
+
+from sync_pipeline.store.bulk import driver_time, execute_many
+from sync_pipeline.store.chunks import chunks
+from sync_pipeline.store.schema import records, rejects
+
+Kind = Literal["create", "adopt", "update", "restore", "delete", "archive"]
+Outcome = Literal["delivered", "refused", "failed"]
+
+REMOVALS = ("delete", "archive")
+VALUE_LENGTH = 200
+
+_DELIVERED = """
+    UPDATE records SET target_id = ?, delivered_hash = ?, delivered_at = ?, refused_hash = NULL
+    WHERE connection = ? AND entity = ? AND source_id = ?
+"""
+_APPEND = """
+    INSERT INTO deliveries
+        (connection, entity, phase, outcome, sync_id, at, source_id, kind, target_id, fields_hash, reason)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+class Delivered(NamedTuple):
+    """The target has the record in the state ``fields_hash``."""
+
+    source_id: str
+    target_id: str
+    fields_hash: str
+    kind: Kind
+
+
+class Removed(NamedTuple):
+    """The target has deleted or archived the record. An archived one keeps its link, to be restored."""
+
+    source_id: str
+    target_id: str | None
+    kind: Kind
+
+
+class Refused(NamedTuple):
+    """The target will not take the record as it is."""
+
+    source_id: str
+    fields_hash: str
+    kind: Kind
+    reason: str
+    field: str | None = None
+    rule: str = "refused_by_target"
+    value: object = None
+    partition: str | None = None
+
+
+def set_delivered(own: Connection, connection: str, entity: str, rows: Sequence[Delivered], at: datetime) -> None:
+    """Note the hash that was sent, which need not be the one that stands there by now."""
+    when = driver_time(own, at)
+    execute_many(own, _DELIVERED, [(row[1], row[2], when, connection, entity, row[0]) for row in rows])
+    forget_target_rejects(own, connection, entity, [row[0] for row in rows])
+
+
+def set_removed(own: Connection, connection: str, entity: str, rows: Sequence[Removed], at: datetime) -> None:
+    """Note that nothing of the record is live at the target."""
+    gone = update(records).where(*_one(connection, entity)).values(delivered_hash=None, delivered_at=at)
+    for statement, kinds in ((gone, ("archive",)), (gone.values(target_id=None), ("delete",))):
+        if keys := [{"key": row[0]} for row in rows if row[2] in kinds]:
+            own.execute(statement, keys)
+    forget_target_rejects(own, connection, entity, [row[0] for row in rows])
+
+
+def set_refused(
+    own: Connection, connection: str, entity: str, rows: Sequence[Refused], run_id: str | None, at: datetime
+) -> None:
+    """Set records aside until they change; a refused removal has no state to wait for and stays pending."""
+    forget_target_rejects(own, connection, entity, [row.source_id for row in rows])
+    own.execute(insert(rejects), [_reject_row(connection, entity, row, run_id, at) for row in rows])
+    statement = update(records).where(*_one(connection, entity)).values(refused_hash=bindparam("sent"))
+    if keys := [{"key": row.source_id, "sent": row.fields_hash} for row in rows if row.kind not in REMOVALS]:
+        own.execute(statement, keys)
+
+
+def append_outcomes(
+    own: Connection,
+    connection: str,
+    entity: str,
+    outcome: Outcome,
+    rows: Sequence[Delivered] | Sequence[Removed] | Sequence[Refused],
+    sync_id: int | None,
+    at: datetime,
+) -> None:
+    """Add one line to the audit for each write that was answered."""
+    when = driver_time(own, at)
+    fixed = (connection, entity, "outcome", outcome, sync_id, when)
+    execute_many(own, _APPEND, [(*fixed, *_line(row)) for row in rows])
+
+
+def forget_target_rejects(own: Connection, connection: str, entity: str, source_ids: Iterable[str]) -> None:
+    """What the target said about these records no longer holds."""
+    of_target = [
+        rejects.c.connection == connection,
+        rejects.c.entity == entity,
+        rejects.c.origin == "target",
+    ]
+    if not own.scalar(select(exists().where(*of_target))):
+        return  # nearly always: spares a lookup for each delivered record
+    for some in chunks(source_ids):
+        own.execute(delete(rejects).where(*of_target, rejects.c.source_id.in_(some)))
+
+
+def digest(*parts: object) -> str:
+    """One short text that is equal when all parts are."""
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def shown(value: object) -> str | None:
+    """A value as a person may read it: text, short, and storable everywhere."""
+    if value is None:
+        return None
+    words = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return plain(words[:VALUE_LENGTH])
+
+
+def plain(words: str) -> str:
+    """Without NUL and lone surrogates, which PostgreSQL and UTF-8 cannot hold."""
+    return words.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _one(connection: str, entity: str) -> list[ColumnElement[bool]]:
+    return [
+        records.c.connection == connection,
+        records.c.entity == entity,
+        records.c.source_id == bindparam("key"),
+    ]
+
+
+def _line(row: Delivered | Removed | Refused) -> tuple[str | None, ...]:
+    if isinstance(row, Delivered):
+        return row.source_id, row.kind, row.target_id, row.fields_hash, None
+    if isinstance(row, Removed):
+        return row.source_id, row.kind, row.target_id, None, None
+    return row.source_id, row.kind, None, row.fields_hash, plain(row.reason)
+
+
+def _reject_row(connection: str, entity: str, row: Refused, run_id: str | None, at: datetime) -> dict[str, Any]:
+    visible = {
+        "source_id": row.source_id,
+        "partition": row.partition,
+        "field": row.field,
+        "rule": row.rule,
+        "reason": plain(row.reason),
+        "value": shown(row.value),
+    }
+    keys = {"connection": connection, "entity": entity, "origin": "target"}
+    return {**keys, **visible, "digest": digest(*visible.values()), "run_id": run_id, "at": at}

