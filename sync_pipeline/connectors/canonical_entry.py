@@ -16,11 +16,12 @@ from sync_pipeline.connectors.paging import Record
 Named = Mapping[str, Any]
 FieldNames = Mapping[str, str]  # custom field id -> name, for rows that give only the id
 NOTHING: Named = {}
+WRITTEN = len("2026-01-31T10:00:00Z")
 
 
 def from_report(row: Named, workspace: str, field_names: FieldNames = NOTHING) -> Record:
     """The canonical form of a row of the detailed report."""
-    tags = [tag for tag in _list(row, "tags") if isinstance(tag, Mapping)]
+    tags = [tag for tag in _list(row, "tags") if isinstance(tag, dict)]
     return _entry(
         row,
         row.get("_id", row.get("id")),
@@ -38,7 +39,7 @@ def from_report(row: Named, workspace: str, field_names: FieldNames = NOTHING) -
 def from_list(row: Named, workspace: str, field_names: FieldNames = NOTHING) -> Record:
     """The canonical form of an entry of the core host, asked for with ``hydrated=true``."""
     project, task, user = _object(row, "project"), _object(row, "task"), _object(row, "user")
-    tags = [tag for tag in _list(row, "tags") if isinstance(tag, Mapping)]
+    tags = [tag for tag in _list(row, "tags") if isinstance(tag, dict)]
     if "tags" not in row:  # not hydrated: a running entry's list gives only ids
         tags = [{"id": tag} for tag in _list(row, "tagIds")]
     return _entry(
@@ -58,18 +59,12 @@ def from_list(row: Named, workspace: str, field_names: FieldNames = NOTHING) -> 
 def needs_field_names(row: Named) -> bool:
     """Whether the row holds a custom field without its name."""
     fields = _list(row, "customFields") or _list(row, "customFieldValues")
-    return any(isinstance(field, Mapping) and not field.get("name") for field in fields)
+    return any(isinstance(field, dict) and not field.get("name") for field in fields)
 
 
 def start_of(entry: Named) -> datetime | None:
     """When the entry starts, if that can be understood."""
     return _instant(entry["timeInterval"]["start"])
-
-
-def is_running(entry: Named) -> bool:
-    """Whether the entry has not been stopped yet."""
-    interval = entry["timeInterval"]
-    return interval["end"] is None and interval["start"] is not None
 
 
 def _entry(
@@ -112,13 +107,13 @@ def _entry(
 
 
 def _interval(interval: Any) -> Record:
-    found = interval if isinstance(interval, Mapping) else NOTHING
+    found = interval if isinstance(interval, dict) else NOTHING
     start, end = found.get("start"), found.get("end")
     first, last = _instant(start), _instant(end)
     return {
         "duration": int((last - first).total_seconds()) if first and last else None,
-        "end": _text(last) if last else end,
-        "start": _text(first) if first else start,
+        "end": _text(end, last),
+        "start": _text(start, first),
     }
 
 
@@ -128,13 +123,18 @@ def _instant(value: Any) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-        moment = moment.astimezone(UTC) if moment.tzinfo else None  # type: ignore[assignment] # no zone: no instant
+        if moment.tzinfo is not UTC:
+            if moment.tzinfo is None:  # no zone: no instant
+                return None
+            moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return moment.replace(microsecond=0) if moment and moment.microsecond else moment
+    return moment.replace(microsecond=0) if moment.microsecond else moment
 
 
-def _text(moment: datetime) -> str:
+def _text(value: Any, moment: datetime | None) -> Any:
+    if moment is None or (len(value) == WRITTEN and value[10] == "T" and value[-1] == "Z"):
+        return value  # as it is: makes no sense, or is in its final form already
     return moment.isoformat()[:19] + "Z"
 
 
@@ -142,10 +142,10 @@ def _custom_fields(fields: list[Any], names: FieldNames) -> Record:
     """Only fields with a value: the report leaves the others out, the lists give them as null."""
     found = {}
     for field in fields:
-        if isinstance(field, Mapping) and field.get("value") is not None:
+        if isinstance(field, dict) and field.get("value") is not None:
             field_id = str(field.get("customFieldId"))
             found[str(field.get("name") or names.get(field_id) or field_id)] = field["value"]
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items())) if len(found) > 1 else found
 
 
 def _tag_order(tag: Record) -> str:
@@ -159,4 +159,4 @@ def _list(row: Named, key: str) -> list[Any]:
 
 def _object(row: Named, key: str) -> Named:
     value = row.get(key)
-    return value if isinstance(value, Mapping) else NOTHING
+    return value if isinstance(value, dict) else NOTHING

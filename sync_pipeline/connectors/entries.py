@@ -17,7 +17,6 @@ from sync_pipeline.connectors.canonical_entry import (
     FieldNames,
     from_list,
     from_report,
-    is_running,
     needs_field_names,
     start_of,
 )
@@ -209,6 +208,9 @@ def last_page(answer: Answer) -> bool | None:
 
 def _within(entries: list[Record], window: Window) -> list[Record]:
     """Stopped entries that start in the window; one whose start makes no sense is kept for the checks to see."""
-    return [
-        entry for entry in entries if ((start := start_of(entry)) is None or start in window) and not is_running(entry)
-    ]
+
+    def belongs(entry: Record) -> bool:
+        start = start_of(entry)
+        return start is None or (start in window and entry["timeInterval"]["end"] is not None)
+
+    return [entry for entry in entries if belongs(entry)]

@@ -208,7 +208,9 @@ def parse_profile(text: str, file: str) -> Profile:
     try:
         return Profile.model_validate(data)
     except ValidationError as error:
-        found = sorted(error.errors(include_url=False, include_context=False), key=lambda each: each["type"] == "missing")
+        found = sorted(
+            error.errors(include_url=False, include_context=False), key=lambda each: each["type"] == "missing"
+        )
         raise ConfigError("\n".join(_explain(file, tree, each["loc"], each) for each in found)) from None
 
 

@@ -4,7 +4,6 @@ A check that fails as an error fails the check op, and ``load`` never starts. ``
 yields it only when it really delivered: a dry run leaves no materialization.
 """
 
-
 from collections.abc import Iterator
 from typing import Any
 

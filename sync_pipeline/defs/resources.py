@@ -1,6 +1,5 @@
 """What the ops are given: one session per run."""
 
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

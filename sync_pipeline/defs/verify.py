@@ -1,6 +1,5 @@
 """``in_sync``: a check on each target asset that reads both sides in full; run by the verify jobs only."""
 
-
 from dataclasses import asdict
 from datetime import date
 

@@ -46,7 +46,8 @@ def _with_status(mapped: pd.DataFrame, problems: Problems, excluded: dict[int, s
 
 
 def _check_required(spec: EntitySpec, mapped: pd.DataFrame, problems: Problems) -> None:
-    identity = next((f.name for f in spec.fields if f.source == spec.source.id_path), spec.source.id)
+    ids = (f.name for f in spec.fields if f.type == "id" and f.source == spec.source.id_path)
+    identity = next(ids, spec.source.id)
     for row in _rows(mapped["source_id"].isna()):
         if not problems.fields(row) & {WHOLE_RECORD, identity}:
             problems.add(row, identity, REQUIRED_FIELDS, "is missing: the record has no id")

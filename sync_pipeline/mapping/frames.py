@@ -19,6 +19,7 @@ from sync_pipeline.mapping.columns import ARROW, series_of, text_series
 from sync_pipeline.mapping.convert import id_or_none
 from sync_pipeline.mapping.paths import value_at
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.values import noun
 
 Kind = Literal["raw", "mapped", "checked"]
 
@@ -66,5 +67,13 @@ def _record_json(record: object) -> str:
     try:
         return orjson.dumps(record).decode()
     except TypeError:
-        # Half characters and integers beyond 64 bits: the slower encoder keeps both as they are.
+        return _lenient_json(record)
+
+
+def _lenient_json(record: object) -> str:
+    """Half characters and integers beyond 64 bits: the slower encoder keeps both as they are."""
+    try:
         return json.dumps(record, default=repr)
+    except (TypeError, ValueError, RecursionError):
+        # Nested without end, or an integer too long to print: the mapping rejects it as no object.
+        return json.dumps(f"{noun(record)} that cannot be written as JSON")

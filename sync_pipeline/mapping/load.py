@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import sync_pipeline.entities
-from sync_pipeline.errors import ConfigError
+from sync_pipeline.errors import ConfigError, MappingFileError
 from sync_pipeline.mapping.functions import FunctionFinder
 from sync_pipeline.mapping.located import Node, overlaid, read_yaml
 from sync_pipeline.mapping.parse import parse_entity
@@ -73,8 +73,7 @@ def _in_order(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> dic
         if name in ordered:
             return
         if name in above:
-            circle = " -> ".join([*above[above.index(name) :], name])
-            raise refuse(nodes[name], "depends_on", f"goes round in a circle: {circle}.", "Take one link away.")
+            raise _circle((*above[above.index(name) :], name), nodes)
         spec = specs[name]
         for entity in (*spec.depends_on, *spec.references.values()):
             if entity != name:
@@ -84,3 +83,10 @@ def _in_order(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> dic
     for name in specs:
         visit(name, ())
     return ordered
+
+
+def _circle(names: tuple[str, ...], nodes: Mapping[str, Node]) -> MappingFileError:
+    """The error for a circle, placed in the user's file: the shipped ones have none."""
+    places = [nodes[name].value.get("depends_on", nodes[name]) for name in names]
+    place = next((node for node in places if Path(node.file).parent != SHIPPED), places[0])
+    return refuse(place, "depends_on", f"goes round in a circle: {' -> '.join(names)}.", "Take one link away.")

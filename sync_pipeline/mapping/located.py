@@ -15,12 +15,15 @@ from sync_pipeline.errors import ConfigError, MappingFileError
 # libyaml is ten times as fast; the pure Python loader understands the same files.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_NODES = 20_000
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _DROP = "drop"
-# A field says in one of these ways where its value comes from; a new way replaces the inherited one.
+# Another way to say where values come from replaces the inherited ways.
 _ORIGINS: dict[str, tuple[str, ...]] = {
     "source": ("constant", "function", "transform", "default"),
     "constant": ("source", "function", "transform", "default"),
     "function": ("constant",),
+    "reader": ("list",),
+    "list": ("reader",),
 }
 
 
@@ -54,15 +57,16 @@ def read_yaml(path: Path) -> Node:
     try:
         return _Reader(str(path)).read(text)
     except yaml.MarkedYAMLError as error:
-        raise _not_yaml(path, error) from None
+        raise _not_yaml(path, text, error) from None
     except yaml.YAMLError as error:
         problem = str(error).splitlines()[0]
         raise MappingFileError(str(path), 1, "file", f"is not YAML: {problem}.") from None
 
 
-def _not_yaml(path: Path, error: yaml.MarkedYAMLError) -> MappingFileError:
+def _not_yaml(path: Path, text: str, error: yaml.MarkedYAMLError) -> MappingFileError:
     mark = error.problem_mark or error.context_mark
-    line = mark.line + 1 if mark else 1
+    # What is still open at the end of the file is reported one line behind it.
+    line = min(mark.line + 1 if mark else 1, max(1, len(text.splitlines())))
     problem = ", ".join(part for part in (error.context, error.problem) if part)
     fix = "Check indentation (spaces, no tabs), colons and quotes on this line and the one before."
     return MappingFileError(str(path), line, "file", f"is not YAML: {problem}.", fix=fix)
@@ -92,6 +96,8 @@ class _Reader:
         # An alias may point at what holds it, or multiply itself: both would never end.
         if id(tree) in above or self._count > _MOST_NODES:
             raise self._error(tree, where, "repeats itself through YAML aliases without end.")
+        if not isinstance(tree, yaml.ScalarNode) and tree.tag not in _PLAIN_TAGS:
+            raise self._error(tree, where, f"found the tag {tree.tag!r}, expected a plain mapping or list.")
         inside = (*above, id(tree))
         value: Any
         if isinstance(tree, yaml.MappingNode):
@@ -139,7 +145,7 @@ def overlaid(base: Node, top: Node) -> Node:
     merged = {**base.value, **top.value}
     for key in ("source", "target"):
         if key in base.value and _is_mapping(top.value.get(key)):
-            merged[key] = _with(top.value[key], {**base.value[key].value, **top.value[key].value})
+            merged[key] = _merged_keys(base.value[key], top.value[key])
     if "fields" in base.value and _is_mapping(top.value.get("fields")):
         merged["fields"] = _merged_fields(base.value["fields"], top.value["fields"])
     return _with(top, merged)
@@ -154,11 +160,11 @@ def _merged_fields(base: Node, top: Node) -> Node:
     merged: dict[str, Node] = dict(base.value)
     for name, node in top.value.items():
         inherited = merged.get(name)
-        merged[name] = _merged_field(inherited, node) if inherited and _is_mapping(node) else node
+        merged[name] = _merged_keys(inherited, node) if inherited and _is_mapping(node) else node
     return _with(top, merged)
 
 
-def _merged_field(base: Node, top: Node) -> Node:
+def _merged_keys(base: Node, top: Node) -> Node:
     inherited = dict(base.value) if _is_mapping(base) else {}
     for origin, replaced in _ORIGINS.items():
         if origin in top.value:

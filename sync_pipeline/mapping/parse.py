@@ -117,10 +117,11 @@ def _fields(section: Section, functions: FunctionFinder) -> dict[str, Field]:
     if not kept:
         raise refuse(node, "fields", "is empty: nothing would be delivered.")
     fields = {name: parse_field(name, field, functions) for name, field in kept.items()}
-    columns = [field.column for field in fields.values()]
+    columns: set[str] = set()
     for name, field in fields.items():
-        if columns.count(field.column) > 1:
-            raise refuse(kept[name], f"fields.{name}", "clashes with the field of almost the same name.", "Rename one.")
+        if field.column in columns:
+            raise refuse(kept[name], f"fields.{name}", "clashes with a field of almost the same name.", "Rename one.")
+        columns.add(field.column)
     return fields
 
 

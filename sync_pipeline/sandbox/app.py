@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import time
+from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -84,7 +85,7 @@ def workspace_id(world: World) -> str:
     return "" if row is None else str(row["id"])
 
 
-def _index_page(world: World):  # type: ignore[no-untyped-def]
+def _index_page(world: World) -> Callable[[Request], HTMLResponse]:
     def rows(pairs: dict[str, str]) -> str:
         cells = ((html.escape(name), html.escape(value)) for name, value in pairs.items())
         return "".join(f"<tr><td>{name}</td><td><code>{value}</code></td></tr>" for name, value in cells)

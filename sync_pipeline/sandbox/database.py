@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.sandbox.clockify.schema import SCHEMA as CLOCKIFY_SCHEMA
+from sync_pipeline.sandbox.clockify.schema import WATCHED
 from sync_pipeline.sandbox.snapshots.schema import SCHEMA as SNAPSHOTS_SCHEMA
 
 SCHEMA_VERSION = 1
@@ -42,6 +43,28 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         )
     db.executescript(META + CLOCKIFY_SCHEMA + SNAPSHOTS_SCHEMA)
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    _watch(db, WATCHED)
+
+
+def _watch(db: sqlite3.Connection, tables: tuple[str, ...]) -> None:
+    """Count the changed rows of ``tables``, so that whatever is kept in memory knows when it is out of date.
+
+    Triggers see every write of this connection, also those a test makes past the API.
+    """
+    db.execute("CREATE TEMP TABLE versions (n INTEGER NOT NULL)")
+    db.execute("INSERT INTO temp.versions VALUES (0)")
+    for table in tables:
+        for event in ("INSERT", "UPDATE", "DELETE"):
+            db.execute(
+                f"CREATE TEMP TRIGGER {table}_{event} AFTER {event} ON main.{table}"
+                " BEGIN UPDATE versions SET n = n + 1; END"
+            )
+
+
+def version(db: sqlite3.Connection) -> int:
+    """A number that is different after every change of a watched table."""
+    found: int = db.execute("SELECT n FROM temp.versions").fetchone()[0]
+    return found
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from sync_pipeline.sandbox.snapshots.keys import snapshot_keys
 
 OWNER_KEY = "sandbox-clockify-key"
 MEMBER_KEY = "sandbox-clockify-member-key"
-ADDON_TOKEN = "sandbox-clockify-addon-token"
+ADDON_TOKEN = "sandbox-clockify-addon-token"  # noqa: S105 - a public key to invented data
 
 
 def all_keys(db: sqlite3.Connection) -> dict[str, str]:

@@ -27,4 +27,3 @@ def seed_world(world: World) -> None:
         seed_locations(world, random.Random(options.seed + 1), options.locations)
         seed_analytics(world, random.Random(options.seed + 2))
         set_meta(world.db, "seed", str(options.seed))
-    world.generation += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +81,8 @@ def serve(
         world = open_world(database, options)
         url = f"http://{host}:{listener.getsockname()[1]}"
         for name, value in {**addresses(url, world), **all_keys(world.db)}.items():
-            print(f"{name:<28} {value}", flush=True)
+            sys.stdout.write(f"{name:<28} {value}\n")
+        sys.stdout.flush()
         _server(world).run(sockets=[listener])
         world.db.close()
     finally:

@@ -122,9 +122,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     stats: Stats = field(default_factory=Stats)
     faults: Faults = field(default_factory=Faults)
-    generation: int = 0
 
     def wrote(self, entity: str, count: int = 1) -> None:
         """Count a write to ``entity`` (clients, time_entries, ...) that a client asked for."""
         self.stats.writes[entity] += count
-        self.generation += 1

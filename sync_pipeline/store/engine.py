@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, Select, column, create_engine, event, inspect, make_url, select, table
 from sqlalchemy.exc import ArgumentError
 
 from sync_pipeline.errors import ConfigError
@@ -192,5 +192,6 @@ def stored_version(connection: Connection) -> str | None:
     """The schema revision the database is at; ``None`` when it is new."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    version: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    found: Select[tuple[str]] = select(column("version_num")).select_from(table(VERSION_TABLE))
+    version: str | None = connection.scalar(found)
     return version

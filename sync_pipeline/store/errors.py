@@ -92,7 +92,9 @@ def store_errors(place: str = "our database") -> Iterator[None]:
         if _first(_SQLSTATE, _sqlstate(error.orig)) is None:
             raise  # our own SQL is wrong: the traceback is what helps
         raise _explain(error.orig, place) from error
-    except (DBAPIError, IntegrityError) as error:
+    except IntegrityError as error:
+        raise _explain(error.orig, place) from None  # PostgreSQL quotes the row's values in it
+    except DBAPIError as error:
         raise _explain(error.orig, place) from error
     except PoolTimeout as error:
         raise _error(place, TOO_MANY, "every connection of our pool is in use") from error

@@ -20,6 +20,7 @@ class Probe(Join):
 
     def __init__(self, left: FromClause, right: FromClause, onclause: ColumnElement[bool]) -> None:
         super().__init__(left, right, onclause)
+        self.condition = onclause
 
 
 @compiles(Probe, "sqlite")
@@ -27,5 +28,5 @@ def _fixed_order(join: Probe, compiler: SQLCompiler, **options: Any) -> str:
     options["asfrom"] = True
     left, right = (compiler.process(side, **options) for side in (join.left, join.right))
     options["asfrom"] = False
-    assert join.onclause is not None
-    return f"{left} CROSS JOIN {right} ON {compiler.process(join.onclause, **options)}"
+    condition = compiler.process(join.condition, **options)
+    return f"{left} CROSS JOIN {right} ON {condition}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, case, func, select, update
 
 from sync_pipeline.store.chunks import chunks
 from sync_pipeline.store.engine import Store

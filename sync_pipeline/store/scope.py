@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, true
+from sqlalchemy import ColumnElement, and_, true
 
 Scope = tuple[str, str] | None
 """First and last UTC day, both included; ``None`` is everything the entity has."""
@@ -12,4 +12,8 @@ Scope = tuple[str, str] | None
 
 def within(partition: ColumnElement[Any], scope: Scope) -> ColumnElement[bool]:
     """The rows whose partition lies in ``scope``."""
-    return true() if scope is None else partition.between(*scope)
+    if scope is None:
+        return true()
+    first, last = scope
+    # Not BETWEEN: SQLAlchemy writes the column's collation after each bound, which PostgreSQL takes amiss there.
+    return and_(partition >= first, partition <= last)

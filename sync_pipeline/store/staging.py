@@ -63,6 +63,7 @@ staged = Table(
     prefixes=["TEMPORARY"],
 )
 _COLUMNS = "source_id, partition, fields, fields_hash, status, rule"
+_INSERT = f"INSERT INTO staged ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608  # our own constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class Staging:
         self._sealed = False
         with self._held.reading() as own:
             if self._store.dialect == "sqlite":
-                execute_many(own, f"INSERT INTO staged ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+                execute_many(own, _INSERT, rows)
             else:
                 copy_in(own, "staged", _COLUMNS, rows)
 
@@ -201,8 +202,8 @@ class Staging:
         """The next accepted rows still to be delivered, by source_id."""
         columns = [records.c[name] for name in Pending.__slots__]
         statement = (
-            self._joined(*columns)
-            .where(staged.c.status == "accepted", staged.c.source_id > after, *pending_upsert())
+            self._joined(*columns, after=after)
+            .where(staged.c.status == "accepted", *pending_upsert())
             .order_by(staged.c.source_id)
             .limit(limit)
         )
@@ -311,9 +312,9 @@ class Staging:
     def _match(self) -> ColumnElement[bool]:
         return and_(*self._ours(), records.c.source_id == staged.c.source_id)
 
-    def _joined(self, *columns: Any) -> Select[Any]:
+    def _joined(self, *columns: Any, after: str = "") -> Select[Any]:
         """Staged rows with their records, by walking the index: neighbours there are neighbours in records."""
-        in_order = staged.c.source_id > ""
+        in_order = staged.c.source_id > after
         return select(*columns).select_from(Probe(staged, records, self._match())).where(in_order)
 
     def _beside_records(self, *columns: Any) -> Select[Any]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sync_pipeline.mapping.apply import map_frame
 from sync_pipeline.mapping.checks import check_frame
+from sync_pipeline.mapping.columns import text_list
 from sync_pipeline.mapping.frames import raw_frame
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.mapping.spec import EntitySpec
@@ -39,8 +40,8 @@ def checked(spec: EntitySpec, *records: object) -> pd.DataFrame:
 
 def problems(frame: pd.DataFrame, row: int = 0) -> list[dict[str, Any]]:
     """The problems of one row, none as an empty list."""
-    text = frame["problems"].iat[row]
-    found: list[dict[str, Any]] = [] if pd.isna(text) else json.loads(str(text))
+    text = text_list(frame["problems"])[row]
+    found: list[dict[str, Any]] = json.loads(text or "[]")
     return found
 
 

@@ -8,17 +8,25 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_pipeline.mapping.apply import map_frame, source_keys
 from sync_pipeline.mapping.canonical import canonical_rows
 from sync_pipeline.mapping.checks import check_frame
+from sync_pipeline.mapping.columns import text_list
 from sync_pipeline.mapping.frames import raw_frame
 from sync_pipeline_tests.mapping.frames_of import SPECS, checked, entry, overridden, problems
 from sync_pipeline_tests.mapping.test_transforms import JSON
 
 ENTRIES = SPECS["time_entries"]
+
+
+def _nested(depth: int) -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(depth):
+        nested = [nested]
+    return nested
 
 
 def _interval(start: object = "2024-05-01T09:00:00Z", end: object = "2024-05-01T10:00:00Z") -> dict[str, object]:
@@ -60,6 +68,8 @@ def _interval(start: object = "2024-05-01T09:00:00Z", end: object = "2024-05-01T
         (["e1"], "record", "valid_values"),
         (None, "record", "valid_values"),
         (7, "record", "valid_values"),
+        pytest.param(entry(userId=10**5000), "record", "valid_values", id="5000 digits"),
+        pytest.param(entry(deep=_nested(5000)), "record", "valid_values", id="nested"),
     ],
 )
 def test_a_malformed_record_is_rejected_with_its_reason(record: object, field: str, rule: str | None) -> None:
@@ -84,7 +94,8 @@ def test_what_is_not_json_is_rejected(text: str) -> None:
     assert [(problem["field"], problem["rule"]) for problem in found] == [("record", "valid_values")]
 
 
-@given(st.lists(JSON | st.fixed_dictionaries({}, optional={k: JSON for k in entry()}), max_size=3))
+@settings(deadline=None, max_examples=50)
+@given(st.lists(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(entry(), JSON)), max_size=3))
 def test_no_record_at_all_makes_the_mapping_raise(records: list[Any]) -> None:
     """Whatever a source sends, each record comes out once with a status."""
     for spec in SPECS.values():
@@ -100,8 +111,7 @@ def test_an_id_never_turns_into_a_float(found: int, text: str) -> None:
     """Ids that arrive as numbers become their digits, however many, also beside missing ones."""
     frame = checked(ENTRIES, entry(id=found, taskId=found), entry(id="e2", taskId=None))
     assert frame["source_id"].tolist() == [text, "e2"]
-    assert frame["task_id"].iat[0] == text
-    assert pd.isna(frame["task_id"].iat[1])
+    assert text_list(frame["task_id"]) == [text, None]
     assert frame["task_id"].dtype == "str"
 
 
@@ -109,7 +119,7 @@ def test_a_null_id_has_no_source_id() -> None:
     """A record without an id is kept, its source_id missing."""
     raw = raw_frame(ENTRIES, [entry(id=None), {}, entry(id=True)])
     assert raw["source_id"].isna().all()
-    assert json.loads(raw["record"].iat[0]) == entry(id=None)
+    assert json.loads(str(raw["record"].iat[0])) == entry(id=None)
 
 
 def test_a_location_without_id_is_one_problem() -> None:

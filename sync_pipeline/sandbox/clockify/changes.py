@@ -12,6 +12,7 @@ from zlib import crc32
 
 import orjson
 
+from sync_pipeline.sandbox.clockify.entry_rows import entry_body
 from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply
 from sync_pipeline.sandbox.clockify.ids import created_at, id_floor
 from sync_pipeline.sandbox.clockify.times import parse_instant, utc_text, zone, zoned_text
@@ -69,7 +70,8 @@ def _answer(call: Call, table: str, condition: str, values: tuple[object, ...], 
     kinds = _types(call)
     number = max(0, _number(call, "page", 0) - call.world.options.entity_changes_page_base)
     limit = _number(call, "limit", 50)
-    need, records = (number + 1) * limit, []
+    need = (number + 1) * limit
+    records: list[Json] = []
     for kind in kinds:
         source = table or TABLES.get(kind)
         if source is None or (table and kind not in TABLES):
@@ -122,8 +124,9 @@ def _lost(call: Call, record_id: str) -> bool:
 
 
 def _record(call: Call, kind: str, row: sqlite3.Row) -> Json:
-    body: Json = orjson.loads(row["body"])
-    if "deleted_at" in row.keys():  # noqa: SIM118 - a Row's ``in`` looks at values
+    columns = row.keys()
+    body: Json = orjson.loads(row["body"]) if "body" in columns else entry_body(row, call.workspace)
+    if "deleted_at" in columns:
         return _deleted(call, kind, row, body)
     audit = {
         "createdAt": utc_text(created_at(row["id"])),
@@ -138,12 +141,23 @@ def _record(call: Call, kind: str, row: sqlite3.Row) -> Json:
 
 def _entry(call: Call, row: sqlite3.Row, body: Json) -> Json:
     in_zone = zone(call.caller.zone)
-    zoned = {}
+    zoned: Json = {}
     for name, epoch in (("Start", row["started"]), ("End", row["ended"])):
         text = None if epoch is None else zoned_text(epoch, in_zone)
         zoned[f"zoned{name}"] = text
         zoned[f"offset{name}"] = None if text is None else (0 if text.endswith("Z") else _offset(text))
-    fields = ("id", "workspaceId", "userId", "projectId", "taskId", "tagIds", "description", "billable", "type", "kioskId")
+    fields = (
+        "id",
+        "workspaceId",
+        "userId",
+        "projectId",
+        "taskId",
+        "tagIds",
+        "description",
+        "billable",
+        "type",
+        "kioskId",
+    )
     return {name: body[name] for name in fields} | {
         "approvalStatus": row["approval"] or "UNSUBMITTED",
         "timeInterval": body["timeInterval"] | {"timeZone": call.caller.zone} | zoned,

@@ -38,10 +38,10 @@ class ClockifyApi:
     def _add(self, endpoint: Endpoint) -> None:
         node, names = self.root, []
         for segment in endpoint.path.strip("/").split("/"):
-            if segment.startswith("{"):
+            parameter = segment.startswith("{")
+            if parameter:
                 names.append(segment[1:-1])
-                segment = "*"
-            node = node.children.setdefault(segment, _Node())
+            node = node.children.setdefault("*" if parameter else segment, _Node())
         node.endpoints[endpoint.method] = (endpoint, names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

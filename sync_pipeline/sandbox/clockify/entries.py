@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from sync_pipeline.sandbox.clockify.documents import document
+from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION, TAGGED, entry_text
 from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, denied, invalid, not_ours
 from sync_pipeline.sandbox.clockify.ids import id_floor
 from sync_pipeline.sandbox.clockify.paging import Page, Where, select_page
@@ -19,7 +20,7 @@ from sync_pipeline.sandbox.clockify.times import parse_instant, wall_clock, zone
 from sync_pipeline.sandbox.clockify.users import find_user
 from sync_pipeline.sandbox.clockify.workspaces import settings
 
-SELECT = "SELECT seq, started, approval, body FROM time_entries"
+SELECT = "SELECT * FROM time_entries"
 NEWEST_FIRST = "started DESC, id DESC"
 
 
@@ -111,15 +112,14 @@ def _bound(call: Call, name: str) -> int | None:
 
 def _content(call: Call, where: Where) -> None:
     if description := call.query.get("description"):
-        where.contains("json_extract(body, '$.description')", description)
+        where.contains(DESCRIPTION, description)
     for parameter, column in (("project", "project_id"), ("task", "task_id")):
         if wanted := call.query.get(parameter):
             where.add(f"{column} = ?", wanted)
         if call.flag(f"{parameter}-required"):
             where.add(f"{column} IS NOT NULL")
     if tags := call.many("tags"):
-        marks = ",".join("?" * len(tags))
-        where.add(f"EXISTS (SELECT 1 FROM json_each(body, '$.tagIds') t WHERE t.value IN ({marks}))", *tags)
+        where.add(TAGGED.format(",".join("?" * len(tags))), *tags)
     running = call.flag("in-progress")
     if running is not None:
         where.add("ended IS NULL" if running else "ended IS NOT NULL")
@@ -134,26 +134,18 @@ def locked_before(call: Call) -> int | None:
 def render(call: Call, rows: list[sqlite3.Row], hydrated: bool) -> bytes:
     """Rows as one JSON array; unhydrated ones are not even parsed."""
     lock = locked_before(call)
-    bodies = [_body(row, lock) for row in rows]
+    texts = f"[{','.join([entry_text(row, call.workspace, lock) for row in rows])}]".encode()
     if not hydrated:
-        return f"[{','.join(bodies)}]".encode()
-    lookup = Lookup(call)
-    return orjson.dumps([lookup.hydrate(orjson.loads(body)) for body in bodies])
-
-
-def _body(row: sqlite3.Row, lock: int | None) -> str:
-    body: str = row["body"]
-    if row["approval"] == "APPROVED" or (lock is not None and row["started"] < lock):
-        # Within JSON strings quotes are escaped, so this text can only be the key itself.
-        return body.replace('"isLocked":false', '"isLocked":true', 1)
-    return body
+        return texts
+    lookup = Lookup(call.db)
+    return orjson.dumps([lookup.hydrate(entry) for entry in orjson.loads(texts)])
 
 
 class Lookup:
-    """The records entries refer to, each read once per request."""
+    """The records entries refer to, each read once."""
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
         self._seen: dict[tuple[str, str], Json | None] = {}
 
     def hydrate(self, entry: Json) -> Json:
@@ -180,11 +172,11 @@ class Lookup:
             "projects": f"{SELECT_PROJECT} WHERE p.id = ?",
             "users": "SELECT id, email, name, membership_status FROM users WHERE id = ?",
         }.get(table, f"SELECT * FROM {table} WHERE id = ?")
-        row: Any = self._call.db.execute(select, (record_id,)).fetchone()
+        row: Any = self._db.execute(select, (record_id,)).fetchone()
         if row is None:
             return None
         if table == "users":
             return {"id": row["id"], "name": row["name"], "email": row["email"], "status": row["membership_status"]}
         if table == "projects":
-            return project_body(self._call, row)
+            return project_body(row)
         return task_body(row) if table == "tasks" else document(row)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-import orjson
-
 from sync_pipeline.sandbox.clockify.documents import bury, dump
 from sync_pipeline.sandbox.clockify.entries import Lookup, demand_access, find_entry
+from sync_pipeline.sandbox.clockify.entry_rows import INSERT, UPDATE, entry_body, stored
 from sync_pipeline.sandbox.clockify.entry_rules import (
     Draft,
     demand_manual_tracking,
@@ -38,7 +37,7 @@ def create_entry_for(call: Call) -> Reply:
     if call.ids["user"] != call.caller.user_id and call.world.options.plan == "free":
         raise unavailable()
     if source := call.query.get("from-entry"):
-        asked = _as_request(orjson.loads(find_entry(call, source)["body"])) | asked
+        asked = _as_request(entry_body(find_entry(call, source), call.workspace)) | asked
     demand_manual_tracking(call, asked, admins_exempt=True)
     return _create(call, asked, call.ids["user"])
 
@@ -56,11 +55,8 @@ def _create(call: Call, asked: Json, user_id: str) -> Reply:
 
 def _insert(call: Call, made: Draft, user_id: str) -> None:
     body = made.body
-    call.db.execute(
-        "INSERT INTO time_entries (id, user_id, project_id, task_id, started, ended, billable, updated, body)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
-        (body["id"], user_id, body["projectId"], body["taskId"], made.started, made.ended, body["billable"], dump(body)),
-    )
+    searched = (body["id"], user_id, body["projectId"], body["taskId"], made.started, made.ended, body["billable"])
+    call.db.execute(INSERT, (*searched, *stored(body)))
     _track(call, body, made.started, made.ended, 1)
 
 
@@ -86,7 +82,7 @@ def update_entry(call: Call) -> Reply:
 
 
 def _replace(call: Call, row: sqlite3.Row, asked: Json, *, start_required: bool = True) -> Json:
-    old: Json = orjson.loads(row["body"])
+    old: Json = entry_body(row, call.workspace)
     if asked.get("start") is None:
         if start_required:
             raise invalid("start: must not be null")
@@ -99,18 +95,14 @@ def _replace(call: Call, row: sqlite3.Row, asked: Json, *, start_required: bool 
         demand_manual_tracking(call, asked, admins_exempt=True)
     if made.ended is None:
         _stop_running(call, row["user_id"], call.now, but=row["id"])
-    body = made.body | {"kioskId": old["kioskId"]}
-    _store(call, row, old, body, made.started, made.ended)
-    return body
+    _store(call, row, old, made.body, made.started, made.ended)
+    return made.body
 
 
 def _store(call: Call, row: sqlite3.Row, old: Json, body: Json, started: int, ended: int | None) -> None:
     _track(call, old, row["started"], row["ended"], -1)
-    call.db.execute(
-        "UPDATE time_entries SET project_id = ?, task_id = ?, started = ?, ended = ?, billable = ?, updated = ?, body = ?"
-        " WHERE seq = ?",
-        (body["projectId"], body["taskId"], started, ended, body["billable"], call.now, dump(body), row["seq"]),
-    )
+    searched = (body["projectId"], body["taskId"], started, ended, body["billable"], call.now)
+    call.db.execute(UPDATE, (*searched, *stored(body), row["seq"]))
     _track(call, body, started, ended, 1)
 
 
@@ -127,7 +119,7 @@ def update_entries(call: Call) -> Reply:
         bodies = [_replace(call, row, item, start_required=False) for row, item in rows]
     call.world.wrote("time_entries", len(bodies))
     if call.flag("hydrated"):
-        lookup = Lookup(call)
+        lookup = Lookup(call.db)
         bodies = [lookup.hydrate(body) for body in bodies]
     return Reply([without_rates(body) for body in bodies])
 
@@ -164,7 +156,7 @@ def _stop_running(call: Call, user_id: str, at: int, but: str = "") -> None:
 
 
 def _stop(call: Call, row: sqlite3.Row, ended: int) -> Json:
-    old: Json = orjson.loads(row["body"])
+    old: Json = entry_body(row, call.workspace)
     body = old | {"timeInterval": interval(row["started"], ended)}
     _store(call, row, old, body, row["started"], ended)
     return body
@@ -178,7 +170,7 @@ def duplicate_entry(call: Call) -> Reply:
         raise invalid("Time entry doesn't belong to User")
     demand_unlocked(call, row["started"])
     entry_id = new_id(call.now)
-    body: Json = orjson.loads(row["body"])
+    body: Json = entry_body(row, call.workspace)
     values = [value | {"timeEntryId": entry_id} for value in body["customFieldValues"]]
     made = Draft(body | {"id": entry_id, "customFieldValues": values}, row["started"], row["ended"])
     with transaction(call.db):
@@ -215,10 +207,10 @@ def delete_entries(call: Call) -> Reply:
 def _delete(call: Call, row: sqlite3.Row) -> Json:
     demand_unapproved(row)
     demand_unlocked(call, row["started"])
-    body: Json = orjson.loads(row["body"])
+    body: Json = entry_body(row, call.workspace)
     call.db.execute("DELETE FROM time_entries WHERE seq = ?", (row["seq"],))
     _track(call, body, row["started"], row["ended"], -1)
-    bury(call, "time_entries", row["id"], row["body"])
+    bury(call, "time_entries", row["id"], dump(body))
     call.world.wrote("time_entries")
     return body
 
@@ -243,7 +235,6 @@ def set_approval(world: World, entry_ids: list[str], status: str | None) -> int:
     """Approve entries (``APPROVED``), or take that back; stands for Clockify's approval pages."""
     marks = ",".join("?" * len(entry_ids))
     changed = world.db.execute(f"UPDATE time_entries SET approval = ? WHERE id IN ({marks})", (status, *entry_ids))
-    world.generation += 1
     return changed.rowcount
 
 

@@ -34,7 +34,9 @@ class Page:
     @classmethod
     def asked(cls, call: Call, *, default: int = 50, cap: int | None = None) -> Page:
         """The page the query names."""
-        return cls.of(call.number("page", 1), call.number("page-size", default), cap or call.world.options.list_page_cap)
+        return cls.of(
+            call.number("page", 1), call.number("page-size", default), cap or call.world.options.list_page_cap
+        )
 
 
 @dataclass(slots=True)

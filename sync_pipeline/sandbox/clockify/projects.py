@@ -11,7 +11,6 @@ from sync_pipeline.sandbox.clockify.documents import (
     demand_free_name,
     document,
     exists,
-    find,
     insert,
     name_of,
     one_of,
@@ -51,7 +50,7 @@ def list_projects(call: Call) -> Reply:
     hydrated = bool(call.flag("hydrated"))
 
     def render(rows: list[sqlite3.Row]) -> list[Json]:
-        return [project_body(call, row, hydrated=hydrated) for row in rows]
+        return [hydrated_project(call, row) if hydrated else project_body(row) for row in rows]
 
     return select_page(call, SELECT, where, f"{column} {direction}, p.id {direction}", Page.asked(call), render)
 
@@ -98,19 +97,40 @@ def _member_filter(call: Call, where: Where) -> None:
         where.add(f"(json_extract(p.body, '$.public') = 1 OR {_MEMBER.format('?')})", call.caller.user_id)
 
 
-def project_body(call: Call, row: sqlite3.Row, *, hydrated: bool = False) -> Json:
+def project_body(row: sqlite3.Row) -> Json:
     """A project as Clockify returns it; client name and tracked time are looked up, not stored."""
     body = document(row)
     body["clientId"] = row["parent"]
     body["clientName"] = row["client_name"] or ""
     body["duration"] = duration_text(row["tracked"])
-    if hydrated:
-        client = call.db.execute("SELECT body FROM clients WHERE id = ?", (row["parent"],)).fetchone()
-        body["tasks"] = project_tasks(call, row["id"])
-        body["client"] = None if client is None else document(client)
-        body["customFields"] = []
-        body["expenses"] = []
     return body
+
+
+def hydrated_project(call: Call, row: sqlite3.Row) -> Json:
+    """A project with its tasks, client and custom-field defaults inside."""
+    client = call.db.execute("SELECT body FROM clients WHERE id = ?", (row["parent"],)).fetchone()
+    return project_body(row) | {
+        "tasks": project_tasks(call, row["id"]),
+        "client": None if client is None else document(client),
+        "customFields": _field_defaults(call, row["id"]),
+        "expenses": [],
+    }
+
+
+def _field_defaults(call: Call, project_id: str) -> list[Json]:
+    fields = [document(row) for row in call.db.execute("SELECT body FROM custom_fields ORDER BY id")]
+    return [
+        {
+            "customFieldId": field["id"],
+            "name": field["name"],
+            "type": field["type"],
+            "value": default["value"],
+            "status": default["status"],
+        }
+        for field in fields
+        for default in field["projectDefaultValues"]
+        if default["projectId"] == project_id
+    ]
 
 
 def find_project(call: Call, project_id: str) -> sqlite3.Row:
@@ -127,7 +147,8 @@ def get_project(call: Call) -> Reply:
 
 
 def _answer(call: Call, project_id: str, *, status: int = 200, hydrated: bool = False) -> Reply:
-    return Reply(project_body(call, find_project(call, project_id), hydrated=hydrated), status)
+    row = find_project(call, project_id)
+    return Reply(hydrated_project(call, row) if hydrated else project_body(row), status)
 
 
 def create_project(call: Call) -> Reply:
@@ -207,7 +228,7 @@ def delete_project(call: Call) -> Reply:
     row = find_project(call, call.ids["id"])
     if not row["archived"]:
         raise invalid("Cannot delete an active project")
-    body = project_body(call, row)
+    body = project_body(row)
     with transaction(call.db):
         for task in call.db.execute("SELECT body FROM tasks WHERE parent = ?", (body["id"],)).fetchall():
             remove(call, "tasks", document(task))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
+from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION, TAGGED
 from sync_pipeline.sandbox.clockify.http import Call, Json, invalid
 from sync_pipeline.sandbox.clockify.paging import Where
 from sync_pipeline.sandbox.clockify.times import wall_clock, zone
@@ -81,16 +82,14 @@ def _relations(asked: Json, where: Where) -> None:
             where.any_of(column, list(chosen["ids"]), contains=chosen.get("contains") != "DOES_NOT_CONTAIN")
     tags = asked.get("tags")
     if isinstance(tags, dict) and tags.get("ids"):
-        marks = ",".join("?" * len(tags["ids"]))
-        clause = f"EXISTS (SELECT 1 FROM json_each(body, '$.tagIds') t WHERE t.value IN ({marks}))"
+        clause = TAGGED.format(",".join("?" * len(tags["ids"])))
         excluded = "DOES_NOT_CONTAIN" in (tags.get("contains"), tags.get("containedInTimeentry"))
         where.add(f"NOT {clause}" if excluded else clause, *tags["ids"])
     groups = asked.get("userGroups")
     if isinstance(groups, dict) and groups.get("ids"):
         marks = ",".join("?" * len(groups["ids"]))
         where.add(
-            "user_id IN (SELECT m.value FROM user_groups g, json_each(g.body, '$.userIds') m"
-            f" WHERE g.id IN ({marks}))",
+            f"user_id IN (SELECT m.value FROM user_groups g, json_each(g.body, '$.userIds') m WHERE g.id IN ({marks}))",
             *groups["ids"],
         )
 
@@ -99,9 +98,9 @@ def _properties(asked: Json, where: Where) -> None:
     if isinstance(asked.get("billable"), bool):
         where.add("billable = ?", asked["billable"])
     if asked.get("description"):
-        where.contains("json_extract(body, '$.description')", str(asked["description"]))
+        where.contains(DESCRIPTION, str(asked["description"]))
     if asked.get("withoutDescription") is True:
-        where.add("json_extract(body, '$.description') = ''")
+        where.add(f"{DESCRIPTION} = ''")
     if asked.get("approvalState") == "APPROVED":
         where.add("approval = 'APPROVED'")
     if asked.get("approvalState") == "UNAPPROVED":

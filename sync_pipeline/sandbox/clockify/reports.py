@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
 from array import array
 from collections import OrderedDict
-from datetime import tzinfo
-from typing import Any
 
 import orjson
 
-from sync_pipeline.sandbox.clockify.entries import Lookup, locked_before
+from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION
 from sync_pipeline.sandbox.clockify.http import Call, Json, Reply, invalid
 from sync_pipeline.sandbox.clockify.paging import Page, last_page
 from sync_pipeline.sandbox.clockify.report_filters import ReportQuery, report_query
-from sync_pipeline.sandbox.clockify.times import zoned_text
+from sync_pipeline.sandbox.clockify.report_rows import RowWriter
+from sync_pipeline.sandbox.database import version
 
 SORT = {
     "ID": "id {0}",
-    "DESCRIPTION": "json_extract(body, '$.description') {0}, id {0}",
+    "DESCRIPTION": DESCRIPTION.replace("{", "{{").replace("}", "}}") + " {0}, id {0}",
     "USER": "(SELECT name FROM users u WHERE u.id = user_id) {0}, started {0}, id {0}",
     "DURATION": "ended - started {0}, id {0}",
     "DATE": "started {0}, id {0}",
@@ -39,10 +37,13 @@ class DetailedReport:
 
     def __init__(self) -> None:
         self._orders: OrderedDict[bytes, array[int]] = OrderedDict()
-        self._generation = -1
+        self._totals: dict[bytes, list[Json]] = {}
+        self._writers: dict[tuple[str, bool], RowWriter] = {}
+        self._version = -1
 
     def answer(self, call: Call) -> Reply:
         """POST .../reports/detailed."""
+        self._forget_if_changed(call)
         asked = call.json()
         detailed = asked.get("detailedFilter")
         if not isinstance(detailed, dict):
@@ -52,17 +53,24 @@ class DetailedReport:
             _integer(detailed, "page", 1), _integer(detailed, "pageSize", 50), call.world.options.report_page_cap
         )
         order = self._order(call, query, detailed.get("sortColumn") or "DATE", asked.get("sortOrder") or "DESCENDING")
-        wanted = order[page.offset : page.offset + page.size]
-        totals = [] if (detailed.get("options") or {}).get("totals") == "EXCLUDE" else report_totals(call, query)
-        body = {"totals": totals, "timeentries": _rows(call, wanted, query.zone)}
+        wanted = order[page.offset : page.offset + page.size].tolist()
+        with_totals = (detailed.get("options") or {}).get("totals") != "EXCLUDE"
+        totals = orjson.dumps(self._total(call, query) if with_totals else [])
+        rows = self._writer(call, query).rows(wanted)
+        body = b'{"totals":' + totals + b',"timeentries":' + rows + b"}"
         return Reply(body, headers=last_page(page.offset + page.size >= len(order)))
+
+    def _forget_if_changed(self, call: Call) -> None:
+        now = version(call.db)
+        if now != self._version:
+            self._orders.clear()
+            self._totals.clear()
+            self._writers.clear()
+            self._version = now
 
     def _order(self, call: Call, query: ReportQuery, column: str, direction: str) -> array[int]:
         if column not in SORT or direction not in ("ASCENDING", "DESCENDING"):
             raise invalid(f"sortColumn/sortOrder: unknown value {column!r}, {direction!r}")
-        if self._generation != call.world.generation:
-            self._orders.clear()
-            self._generation = call.world.generation
         key = orjson.dumps([query.sql, query.values, column, direction])
         if key not in self._orders:
             clause = SORT[column].format("ASC" if direction == "ASCENDING" else "DESC")
@@ -77,6 +85,20 @@ class DetailedReport:
             if len(self._orders) == 1:
                 return
             self._orders.popitem(last=False)
+
+    def _total(self, call: Call, query: ReportQuery) -> list[Json]:
+        key = orjson.dumps([query.sql, query.values])
+        if key not in self._totals:
+            if len(self._totals) > REMEMBERED:
+                self._totals.clear()
+            self._totals[key] = report_totals(call, query)
+        return self._totals[key]
+
+    def _writer(self, call: Call, query: ReportQuery) -> RowWriter:
+        key = (str(query.zone), call.caller.admin)
+        if key not in self._writers:
+            self._writers[key] = RowWriter(call, query.zone)
+        return self._writers[key]
 
 
 def _integer(asked: Json, name: str, default: int) -> int:
@@ -107,101 +129,3 @@ def report_totals(call: Call, query: ReportQuery) -> list[Json]:
             "amounts": [],
         }
     ]
-
-
-def _rows(call: Call, wanted: array[int], in_zone: tzinfo) -> list[Json]:
-    if not wanted:
-        return []
-    marks = ",".join("?" * len(wanted))
-    found = call.db.execute(
-        f"SELECT seq, started, ended, approval, body FROM time_entries WHERE seq IN ({marks})", wanted.tolist()
-    ).fetchall()
-    by_seq = {row["seq"]: row for row in found}
-    writer = _RowWriter(call, in_zone)
-    return [writer.row(by_seq[seq]) for seq in wanted]
-
-
-class _RowWriter:
-    """Turns stored entries into report rows: ``_id``, names beside ids, whole seconds, the report's zone."""
-
-    def __init__(self, call: Call, in_zone: tzinfo) -> None:
-        self._lookup = Lookup(call)
-        self._zone = in_zone
-        self._lock = locked_before(call)
-        self._money = call.caller.admin
-        self._projects: dict[str | None, Json] = {None: _project_columns(None)}
-        self._users: dict[str, Json] = {}
-        self._tags: dict[str, Json | None] = {}
-
-    def row(self, stored: sqlite3.Row) -> Json:
-        """One row of the report."""
-        entry = orjson.loads(stored["body"])
-        started, ended = stored["started"], stored["ended"]
-        approved = stored["approval"] == "APPROVED"
-        task = self._lookup.get("tasks", entry["taskId"])
-        row = {
-            "_id": entry["id"],
-            "description": entry["description"],
-            "userId": entry["userId"],
-            "timeInterval": {
-                "start": zoned_text(started, self._zone),
-                "end": zoned_text(ended, self._zone),
-                "duration": ended - started,
-            },
-            "billable": entry["billable"],
-            "projectId": entry["projectId"],
-            "taskId": entry["taskId"],
-            "taskName": task and task["name"],
-            "tags": [tag for tag in map(self._tag, entry["tagIds"] or ()) if tag is not None],
-            "customFields": entry["customFieldValues"],
-            "type": entry["type"],
-            "isLocked": approved or (self._lock is not None and started < self._lock),
-            "approvalRequestId": "approved" if approved else None,
-            **self._project(entry["projectId"]),
-            **self._user(entry["userId"]),
-        }
-        return row | _amounts(entry, ended - started) if self._money else row
-
-    def _project(self, project_id: str | None) -> Json:
-        if project_id not in self._projects:
-            self._projects[project_id] = _project_columns(self._lookup.get("projects", project_id))
-        return self._projects[project_id]
-
-    def _user(self, user_id: str) -> Json:
-        if user_id not in self._users:
-            user = self._lookup.get("users", user_id) or {"name": None, "email": None}
-            self._users[user_id] = {"userName": user["name"], "userEmail": user["email"]}
-        return self._users[user_id]
-
-    def _tag(self, tag_id: str) -> Json | None:
-        if tag_id not in self._tags:
-            tag = self._lookup.get("tags", tag_id)
-            self._tags[tag_id] = tag and {"_id": tag["id"], "name": tag["name"]}
-        return self._tags[tag_id]
-
-
-def _project_columns(project: Json | None) -> Json:
-    if project is None:
-        return {"projectName": None, "projectColor": None, "clientId": None, "clientName": None}
-    return {
-        "projectName": project["name"],
-        "projectColor": project["color"],
-        "clientId": project["clientId"] or None,
-        "clientName": project["clientName"] or None,
-    }
-
-
-def _amounts(entry: Json, seconds: int) -> dict[str, Any]:
-    rate = (entry["hourlyRate"] or {}).get("amount", 0) if entry["billable"] else 0
-    cost = (entry["costRate"] or {}).get("amount", 0)
-    currency = (entry["hourlyRate"] or entry["costRate"] or {}).get("currency", "USD")
-    earned = rate * seconds / 3600
-    return {
-        "rate": rate,
-        "amount": round(earned, 2),
-        "earnedRate": rate,
-        "earnedAmount": round(earned, 2),
-        "costRate": cost,
-        "costAmount": round(cost * seconds / 3600, 2),
-        "currency": currency,
-    }

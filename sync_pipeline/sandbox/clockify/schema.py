@@ -1,7 +1,7 @@
 """Tables of the Clockify side.
 
 Each record keeps the JSON document Clockify would return in ``body``; beside it stand only the columns that are
-searched or sorted by. There is no creation time: an id starts with it, as every Mongo ObjectId does.
+searched or sorted by. Time entries are kept in pieces instead, see ``entry_rows``. There is no creation time: an id starts with it, as every Mongo ObjectId does.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ CREATE INDEX IF NOT EXISTS {table}_by_update ON {table} (updated);
 
 # clients, tags: parent unused; projects: parent is the client; tasks: parent is the project.
 NAMED_TABLES = ("clients", "projects", "tasks", "tags", "custom_fields", "user_groups")
+# Tables that answers are computed from and kept for later requests: reports, names.
+WATCHED = ("workspaces", "users", "clients", "projects", "tasks", "tags", "user_groups", "time_entries")
 
 SCHEMA = (
     """
@@ -59,7 +61,12 @@ CREATE TABLE IF NOT EXISTS time_entries (
     approval TEXT,
     invoiced INTEGER NOT NULL DEFAULT 0,
     updated INTEGER NOT NULL,
-    body TEXT NOT NULL
+    shared TEXT NOT NULL,
+    span TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    custom TEXT NOT NULL,
+    hourly INTEGER,
+    cost INTEGER
 );
 CREATE INDEX IF NOT EXISTS entries_of_user ON time_entries (user_id, started, id);
 CREATE INDEX IF NOT EXISTS entries_by_start ON time_entries (started, id, ended, billable);

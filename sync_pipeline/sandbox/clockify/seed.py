@@ -77,11 +77,11 @@ def seed_clockify(world: World, rng: random.Random) -> None:
     _workspace(seeder)
     people = _people(seeder)
     clients = _clients(seeder)
-    projects = _projects(seeder, clients, people)
+    _projects(seeder, clients, people)
     tags = _tags(seeder)
     fields = _custom_fields(seeder) if world.options.plan == "paid" else []
     _groups(seeder, people)
-    seed_entries(seeder, people, projects, tags, fields)
+    seed_entries(seeder, people, tags, fields)
 
 
 def _workspace(seeder: Seeder) -> None:
@@ -159,7 +159,7 @@ def _person(seeder: Seeder, number: int) -> Person:
     status = "PENDING" if pending else "INACTIVE" if gone else "ACTIVE"
     zone = names.ZONES[number % len(names.ZONES)]
     person = Person(seeder.ids.at(seeder.birth()), zone, status, rng.randrange(60, 140) * 100)
-    body = {
+    body: Json = {
         "profilePicture": None if pending else f"https://img.example.com/{person.id}.png",
         "settings": None if pending else _user_settings(zone, rng),
         "customFields": [],
@@ -212,7 +212,7 @@ def _clients(seeder: Seeder) -> list[str]:
     rng, clients = seeder.rng, []
     for number in range(seeder.world.options.clients):
         head, tail = rng.choice(names.CLIENT_HEADS), rng.choice(names.CLIENT_TAILS)
-        body = {
+        body: Json = {
             "id": seeder.ids.at(seeder.birth()),
             "name": f"{head} {tail} {rng.choice(names.CLIENT_FORMS)}" + (f" {number}" if number >= 10 else ""),
             "email": f"office@client{number}.example" if number % 3 else None,
@@ -231,13 +231,12 @@ def _clients(seeder: Seeder) -> list[str]:
     return [row["id"] for row in seeder.db.execute("SELECT id FROM clients ORDER BY id")]
 
 
-def _projects(seeder: Seeder, clients: list[str], people: list[Person]) -> list[Project]:
+def _projects(seeder: Seeder, clients: list[str], people: list[Person]) -> None:
     taken: set[tuple[str, str]] = set()
     projects = [_project(seeder, number, clients, people, taken) for number in range(seeder.world.options.projects)]
     for person in people:
         if projects:
             person.projects = seeder.rng.sample(projects, min(len(projects), 6))
-    return projects
 
 
 def _project(
@@ -319,10 +318,10 @@ def _task_body(task_id: str, name: str, project: str, *, done: bool) -> Json:
 
 
 def _tags(seeder: Seeder) -> list[str]:
-    tags = []
+    tags: list[str] = []
     for name in names.TAGS:
         archived = name == "legacy"
-        body = {
+        body: Json = {
             "id": seeder.ids.at(seeder.birth()),
             "name": name,
             "workspaceId": seeder.workspace,

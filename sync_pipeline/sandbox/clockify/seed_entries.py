@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from sync_pipeline.sandbox.clockify import seed_names as names
-from sync_pipeline.sandbox.clockify.times import duration_text, utc_text, zone
+from sync_pipeline.sandbox.clockify.entry_rows import INSERT
+from sync_pipeline.sandbox.clockify.times import utc_text, zone
 
 if TYPE_CHECKING:
     from sync_pipeline.sandbox.clockify.http import Json
@@ -20,15 +21,9 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 WORKDAY = 8 * 3600
 RUNNING_SHARE = 6
-INSERT = (
-    "INSERT INTO time_entries (id, user_id, project_id, task_id, started, ended, billable, updated, body)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)"
-)
 
 
-def seed_entries(
-    seeder: Seeder, people: list[Person], projects: list[Project], tags: list[str], fields: list[Json]
-) -> None:
+def seed_entries(seeder: Seeder, people: list[Person], tags: list[str], fields: list[Json]) -> None:
     """Spread the wished-for number of entries over the days that end today, and start a few timers."""
     total = seeder.world.options.entries
     active = [person for person in people if person.status == "ACTIVE"]
@@ -116,16 +111,16 @@ class _Writer:
         if ended is not None:
             self._track(project, task, ended - started)
         project_id = None if project is None else project.id
-        body = (
-            f'{{"id":"{entry_id}","isLocked":false,"description":{self._texts[int(random_() * len(self._texts))]},'
-            f'"tagIds":{self._tags[int(random_() * len(self._tags))]},"userId":"{person.id}",'
-            f'"billable":{"true" if billable else "false"},"taskId":{_quoted(task)},"projectId":{_quoted(project_id)},'
-            f'"workspaceId":"{self.seeder.workspace}","timeInterval":{_interval(started, ended)},'
-            f'"customFieldValues":[{self._custom(entry_id, random_())}],"type":"REGULAR","kioskId":null,'
-            f'"hourlyRate":{{"amount":{rate},"currency":"USD"}},'
-            f'"costRate":{{"amount":{person.rate // 2},"currency":"USD"}}}}'
+        shared = (
+            f'"description":{self._texts[int(random_() * len(self._texts))]},"userId":"{person.id}",'
+            f'"billable":{"true" if billable else "false"},"projectId":{_quoted(project_id)},"taskId":{_quoted(task)},'
+            '"type":"REGULAR"'
         )
-        return entry_id, person.id, project_id, task, started, ended, billable, body
+        span = f'"start":"{utc_text(started)}","end":{"null" if ended is None else _quoted(utc_text(ended))}'
+        tags = self._tags[int(random_() * len(self._tags))]
+        custom = f"[{self._custom(entry_id, random_())}]"
+        searched = (entry_id, person.id, project_id, task, started, ended, billable)
+        return (*searched, shared, span, tags, custom, rate, person.rate // 2)
 
     def _project(self, person: Person, started: int, random_: Any) -> Project | None:
         if not person.projects or random_() < 0.07:
@@ -158,11 +153,3 @@ def _tag_choices(rng: random.Random, tags: list[str]) -> list[str]:
 
 def _quoted(value: str | None) -> str:
     return "null" if value is None else f'"{value}"'
-
-
-def _interval(started: int, ended: int | None) -> str:
-    if ended is None:
-        return f'{{"start":"{utc_text(started)}","end":null,"duration":null}}'
-    return (
-        f'{{"start":"{utc_text(started)}","end":"{utc_text(ended)}","duration":"{duration_text(ended - started)}"}}'
-    )

@@ -36,7 +36,18 @@ PROJECT_HEADS = (
     "Security review", "Warehouse layout", "Energy audit", "Customer survey", "Field service", "Payroll rollout",
     "翻訳 (translation)",
 )  # fmt: skip
-PROJECT_TAILS = ("", " II", " 2025", " 2026", " – north", " – south", " / phase 1", " / phase 2", " (retainer)", " EMEA")
+PROJECT_TAILS = (
+    "",
+    " II",
+    " 2025",
+    " 2026",
+    " – north",
+    " – south",
+    " / phase 1",
+    " / phase 2",
+    " (retainer)",
+    " EMEA",
+)
 TASKS = (
     "Analysis", "Design", "Implementation", "Testing", "Review", "Documentation", "Meetings", "Travel", "Support",
     "Déploiement", "Abnahme", "Planning",

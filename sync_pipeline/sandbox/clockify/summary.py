@@ -8,12 +8,14 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from sync_pipeline.sandbox.clockify.entries import Lookup
+from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION
 from sync_pipeline.sandbox.clockify.http import Call, Json, Reply, invalid
 from sync_pipeline.sandbox.clockify.report_filters import report_query
 from sync_pipeline.sandbox.clockify.reports import report_totals
 
 GROUPS = ("CLIENT", "PROJECT", "DATE", "WEEK", "MONTH", "TASK", "TIMEENTRY", "USER")
 Label = tuple[str, str]
+Tree = dict[Label, Any]
 
 
 def summary_report(call: Call) -> Reply:
@@ -27,18 +29,18 @@ def summary_report(call: Call) -> Reply:
         raise invalid(f"summaryFilter.groups: at most 3 of {', '.join(GROUPS)}")
     query = report_query(call, asked)
     rows = call.db.execute(
-        "SELECT started, ended, billable, user_id, project_id, task_id, json_extract(body, '$.description') AS text,"
-        f" json_extract(body, '$.hourlyRate.amount') AS rate FROM time_entries{query.sql}",
+        "SELECT started, ended, billable, user_id, project_id, task_id, hourly AS rate,"
+        f" {DESCRIPTION} AS text FROM time_entries{query.sql}",
         query.values,
     )
     namer = _Namer(call, query.zone)
-    tree: Json = {}
+    tree: Tree = {}
     for row in rows:
         _add(tree, [namer.label(group, row) for group in groups], row)
     return Reply({"totals": report_totals(call, query), "groupOne": _finish(tree), "chart": []})
 
 
-def _add(tree: Json, labels: list[Label], row: sqlite3.Row) -> None:
+def _add(tree: Tree, labels: list[Label], row: sqlite3.Row) -> None:
     seconds = row["ended"] - row["started"]
     amount = (row["rate"] or 0) * seconds / 3600 if row["billable"] else 0
     for label in labels:
@@ -48,7 +50,7 @@ def _add(tree: Json, labels: list[Label], row: sqlite3.Row) -> None:
         tree = node["children"]
 
 
-def _finish(tree: Json) -> list[Json]:
+def _finish(tree: Tree) -> list[Json]:
     found = []
     for (key, name), node in sorted(tree.items(), key=lambda item: item[0][1]):
         group = {
@@ -68,7 +70,7 @@ class _Namer:
     """What an entry's group is called, by kind of group."""
 
     def __init__(self, call: Call, in_zone: tzinfo) -> None:
-        self._lookup = Lookup(call)
+        self._lookup = Lookup(call.db)
         self._zone = in_zone
         self._kinds: dict[str, Callable[[Any], Label]] = {
             "CLIENT": self._client,

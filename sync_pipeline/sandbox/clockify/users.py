@@ -106,8 +106,7 @@ def _filters(asked: Json) -> Where:
     if asked.get("userGroups"):
         marks = ",".join("?" * len(asked["userGroups"]))
         where.add(
-            "id IN (SELECT m.value FROM user_groups g, json_each(g.body, '$.userIds') m"
-            f" WHERE g.id IN ({marks}))",
+            f"id IN (SELECT m.value FROM user_groups g, json_each(g.body, '$.userIds') m WHERE g.id IN ({marks}))",
             *asked["userGroups"],
         )
     return where
@@ -182,7 +181,7 @@ def invite_user(call: Call) -> Reply:
         raise invalid("email: must be a well-formed email address")
     if call.db.execute("SELECT 1 FROM users WHERE email = ?", (email,)).fetchone() is not None:
         raise invalid("User is already a member of this workspace")
-    stored = {"profilePicture": None, "settings": None, "customFields": [], "hourlyRate": None, "costRate": None}
+    stored: Json = {"profilePicture": None, "settings": None, "customFields": [], "hourlyRate": None, "costRate": None}
     call.db.execute(
         "INSERT INTO users (id, email, name, account_status, membership_status, updated, body)"
         " VALUES (?, ?, NULL, 'NOT_REGISTERED', 'PENDING', ?, ?)",
@@ -200,9 +199,7 @@ def set_status(call: Call) -> Reply:
         raise invalid("status is required")
     if status == "INACTIVE" and any(role["role"] == "OWNER" for role in user_roles(call, row["id"])):
         raise invalid("Workspace owner can't be deactivated")
-    call.db.execute(
-        "UPDATE users SET membership_status = ?, updated = ? WHERE id = ?", (status, call.now, row["id"])
-    )
+    call.db.execute("UPDATE users SET membership_status = ?, updated = ? WHERE id = ?", (status, call.now, row["id"]))
     call.world.wrote("users")
     return Reply(workspace_body(call))
 

@@ -35,7 +35,9 @@ def list_workspaces(call: Call) -> Reply:
     """GET /workspaces: those the caller belongs to, or has one of the asked roles in."""
     roles = set(call.many("roles"))
     if roles:
-        held = {row["role"] for row in call.db.execute("SELECT role FROM roles WHERE user_id = ?", (call.caller.user_id,))}
+        held = {
+            row["role"] for row in call.db.execute("SELECT role FROM roles WHERE user_id = ?", (call.caller.user_id,))
+        }
         if not roles & held:
             return Reply([])
     return Reply([workspace_body(call)])

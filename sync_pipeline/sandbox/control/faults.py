@@ -83,16 +83,16 @@ class _Spoiled:
     async def status(self, rule: FaultRule) -> None:
         """Answer an error instead of serving the request."""
         await _drain(self.receive)
-        body = rule.body if rule.body is not None else {"code": rule.status, "message": "injected fault"}
+        status = rule.status or 500
+        body = rule.body if rule.body is not None else {"code": status, "message": "injected fault"}
         content = body.encode() if isinstance(body, str) else orjson.dumps(body)
-        await _plain_answer(rule, rule.status, content, b"application/json").deliver(self.send)
+        await _plain_answer(rule, status, content, b"application/json").deliver(self.send)
 
     async def html(self, rule: FaultRule) -> None:
-        """Answer a web page, as a proxy or a wrong address would; 200 unless the rule names a status."""
+        """Answer a web page, as a proxy or a wrong address would."""
         await _drain(self.receive)
         body = rule.body if isinstance(rule.body, str) else LOGIN_PAGE
-        status = 200 if rule.status == 500 else rule.status
-        await _plain_answer(rule, status, body.encode(), b"text/html; charset=utf-8").deliver(self.send)
+        await _plain_answer(rule, rule.status or 200, body.encode(), b"text/html; charset=utf-8").deliver(self.send)
 
     async def stall(self, rule: FaultRule) -> None:
         """Keep the client waiting, then serve the request."""

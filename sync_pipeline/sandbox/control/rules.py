@@ -19,12 +19,13 @@ KINDS: tuple[str, ...] = get_args(FaultKind)
 class FaultRule:
     """One rule. ``count`` is how often it may strike (None: for ever), ``struck`` how often it did.
 
+    Without a ``status`` a status fault is a 500 and a web page a 200.
     ``drop`` makes a shifted page one that slid up: its first row moved to a page that was read already.
     """
 
     kind: FaultKind
     route: str = "*"
-    status: int = 500
+    status: int | None = None
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 1.0
@@ -90,7 +91,7 @@ def read_rule(sent: Any) -> FaultRule:
         if name in sent and (not isinstance(sent[name], types) or (type(sent[name]) is bool) != (types == (bool,))):
             raise ValueError(f"{name}={sent[name]!r} is not of the right type")
     rule = FaultRule(**sent)
-    if not 0 <= rule.rate <= 1 or rule.seconds < 0 or not 200 <= rule.status <= 599:
+    if not 0 <= rule.rate <= 1 or rule.seconds < 0 or not 200 <= (rule.status or 200) <= 599:
         raise ValueError("rate is from 0 to 1, seconds are not negative, status is from 200 to 599")
     return rule
 

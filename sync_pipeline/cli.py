@@ -1,0 +1,561 @@
+"""The command line: parse, call, format; no logic."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.settings import Settings, load_settings
+
+ENTITY_COLUMNS = (
+    "extracted",
+    "created",
+    "adopted",
+    "updated",
+    "unchanged",
+    "deleted",
+    "rejected",
+    "excluded",
+    "waiting",
+    "unconfirmed",
+    "requests",
+)
+OPTIONAL_COLUMNS = ("adopted", "excluded", "waiting", "unconfirmed", "extra", "repaired", "foreign")
+
+
+class Day(click.ParamType[date]):
+    """A UTC day like 2026-01-31."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """The day, or a usage error that shows what a day looks like."""
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a day like 2026-01-31", param, ctx)
+
+
+def _json(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def _range(command: Callable[..., Any]) -> Callable[..., Any]:
+    first = click.option("--from", "first", type=Day(), help="First UTC day of time entries.")
+    last = click.option("--to", "last", type=Day(), help="Last UTC day of time entries.")
+    return first(last(command))
+
+
+def _entity(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--entity", metavar="ENTITY", help="Only this entity.")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="sync-pipeline")
+def cli() -> None:
+    """Keep Clockify and the Snapshots API in step.
+
+    Exit codes: 0 done (rejects alone included), 1 the job failed, an entity was blocked or drift was found,
+    2 wrong usage or configuration.
+    """
+
+
+@cli.command()
+@_entity
+@_range
+@click.option("--dry-run", is_flag=True, help="Read, map and check as a Dagster run, but write nothing.")
+@click.option("--verify", "verify_after", is_flag=True, help="Read both sides afterwards and prove that they agree.")
+@click.option("--accept-rewrite", is_flag=True, help="Let a changed mapping rewrite most of the target.")
+@click.option("--allow-deletes", is_flag=True, help="Let this run delete more than the configured share.")
+@click.option("--yes", is_flag=True, help="Sync real accounts at first contact, without a preview.")
+@_json
+def sync(
+    entity: str | None,
+    first: date | None,
+    last: date | None,
+    dry_run: bool,
+    verify_after: bool,
+    accept_rewrite: bool,
+    allow_deletes: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Run the main job: everything, one entity, or some days."""
+    from sync_pipeline import terminal
+    from sync_pipeline.definitions import build
+    from sync_pipeline.defs.launch import RunReport, close_orphans, open_instance, run_sync, spans_of
+    from sync_pipeline.stages.check import Options
+    from sync_pipeline.stages.reconcile import verify
+    from sync_pipeline.store.syncs import by_run, first_contact
+
+    options = Options(dry_run=dry_run, accept_rewrite=accept_rewrite, allow_deletes=allow_deletes)
+    with _prepared() as settings:
+        with _session(settings) as session:
+            entities = _entities(session, entity)
+            days = _days(settings, first, last)
+            if settings.is_remote and not yes and first_contact(session.store, session.connection):
+                _preview(session, entities, days, as_json)
+                terminal.warning(
+                    "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
+                )
+                return
+        reports: list[RunReport] = []
+        with terminal.progress(), open_instance(settings) as instance:
+            close_orphans(instance)
+            defs = build(settings)
+            reports += run_sync(instance, defs, entities, spans_of(days, settings.days_per_run), options)
+        with _session(settings) as session:
+            run_ids = [report.run_id for report in reports]
+            totals: dict[str, Counter[str]] = {name: Counter(dict.fromkeys(ENTITY_COLUMNS, 0)) for name in entities}
+            for done in by_run(session.store, run_ids):
+                totals[done.entity].update({k: v for k, v in done.counts.items() if isinstance(v, int)})
+                totals[done.entity]["requests"] += 0 if "requests" in done.counts else done.requests or 0
+            verdicts = []
+            if verify_after and not dry_run and all(report.success for report in reports):
+                with terminal.progress():
+                    verdicts = [
+                        verify(session, session.specs[name], days if session.specs[name].partitioned else None)
+                        for name in entities
+                    ]
+    errors = list(dict.fromkeys(line for report in reports for line in report.errors))
+    warnings = list(dict.fromkeys(line for report in reports for line in report.warnings))
+    success = all(report.success for report in reports) and all(verdict.in_sync for verdict in verdicts)
+    if as_json:
+        document: dict[str, Any] = {
+            "success": success,
+            "run_ids": run_ids,
+            "entities": {name: dict(counts) for name, counts in totals.items()},
+            "errors": errors,
+            "warnings": warnings,
+        }
+        if verdicts:
+            document["verify"] = {verdict.entity: verdict.figures for verdict in verdicts}
+        terminal.as_json(document)
+    else:
+        title = "Dry run: what was read and checked" if dry_run else "Synced"
+        terminal.table(
+            title, [{"entity": name, **counts} for name, counts in totals.items()], ("entity", *ENTITY_COLUMNS)
+        )
+        terminal.table(
+            "Both sides", [{"entity": v.entity, "in sync": "yes" if v.in_sync else "NO", **v.figures} for v in verdicts]
+        )
+        for line in warnings:
+            terminal.warning(line)
+        for line in errors:
+            terminal.problem(line)
+        _next_steps(settings, success, any(counts["rejected"] for counts in totals.values()))
+    sys.exit(0 if success else 1)
+
+
+@cli.command()
+@_entity
+@_range
+@_json
+def preview(entity: str | None, first: date | None, last: date | None, as_json: bool) -> None:
+    """Show exactly what a sync would create, update and delete; nothing is sent."""
+    with _prepared() as settings, _session(settings) as session:
+        blocked = _preview(session, _entities(session, entity), _days(settings, first, last), as_json)
+    sys.exit(1 if blocked else 0)
+
+
+@cli.command()
+@_entity
+@_range
+@click.option("--repair", is_flag=True, help="Deliver what differs, then compare once more.")
+@_json
+def verify(entity: str | None, first: date | None, last: date | None, repair: bool, as_json: bool) -> None:
+    """Read both sides in full and report every difference; exits 1 on drift."""
+    from sync_pipeline import terminal
+    from sync_pipeline.stages.reconcile import verify as compare
+
+    with _prepared() as settings, _session(settings) as session, terminal.progress():
+        days = _days(settings, first, last)
+        verdicts = [
+            compare(session, spec, days if spec.partitioned else None, repair=repair)
+            for spec in (session.specs[name] for name in _entities(session, entity))
+        ]
+    in_sync = all(verdict.in_sync for verdict in verdicts)
+    if as_json:
+        terminal.as_json(
+            {
+                "in_sync": in_sync,
+                "entities": {
+                    v.entity: {**v.figures, "differences": [asdict(d) for d in v.differences]} for v in verdicts
+                },
+            }
+        )
+    else:
+        rows = [{"entity": v.entity, "in sync": "yes" if v.in_sync else "NO", **v.figures} for v in verdicts]
+        terminal.table("Both sides", rows)
+        terminal.table("Differences", [{"entity": v.entity, **asdict(d)} for v in verdicts for d in v.differences][:50])
+        if not in_sync:
+            terminal.say("`sync-pipeline verify --repair` delivers the differences.")
+    sys.exit(0 if in_sync else 1)
+
+
+@cli.command()
+@_json
+def check(as_json: bool) -> None:
+    """Test the connections, the permissions and the plan: one line each, with the fix."""
+    from sync_pipeline import terminal
+    from sync_pipeline.stages.diagnose import diagnose
+
+    with _prepared() as settings, _session(settings) as session:
+        findings = []
+        for finding in diagnose(session):
+            findings.append(finding)
+            if not as_json:
+                mark = "[green]ok  [/]" if finding.ok else "[bold red]FAIL[/]"
+                terminal.out.print(f"{mark} {finding.what}: ", end="")
+                terminal.say(f"{finding.detail} {finding.fix}".strip())
+    if as_json:
+        terminal.as_json({"ok": all(f.ok for f in findings), "checks": [asdict(f) for f in findings]})
+    sys.exit(0 if all(finding.ok for finding in findings) else 2)
+
+
+@cli.command()
+@_json
+def status(as_json: bool) -> None:
+    """Show each entity's last success, what is pending and what was set aside."""
+    from sync_pipeline import terminal
+    from sync_pipeline.store.records import RecordCounts, counts
+    from sync_pipeline.store.rejects import count_rejects
+    from sync_pipeline.store.syncs import status as last_syncs
+
+    with _prepared() as settings, _session(settings) as session:
+        states, rejects = counts(session.store, session.connection), count_rejects(session.store, session.connection)
+        syncs = last_syncs(session.store, session.connection)
+        rows = []
+        for name in session.specs:
+            state = states.get(name, RecordCounts(0, 0, 0, 0, 0, 0, 0, 0))
+            last = syncs.get(name)
+            success = last.last_success if last else None
+            rows.append(
+                {
+                    "entity": name,
+                    "last_success": success.finished_at.isoformat(timespec="seconds")
+                    if success and success.finished_at
+                    else None,
+                    "last_outcome": (last.last.outcome or "interrupted") if last else "never synced",
+                    "records": state.records,
+                    "delivered": state.delivered,
+                    "pending": state.pending + state.pending_deletes,
+                    "rejects": rejects.get(name, 0),
+                    "unconfirmed": state.unconfirmed,
+                    "excluded": state.excluded,
+                }
+            )
+    if as_json:
+        terminal.as_json({"entities": {row.pop("entity"): row for row in rows}})
+    else:
+        terminal.table("Status", rows)
+
+
+@cli.group()
+def rejects() -> None:
+    """Look at the records that were set aside, and try them again."""
+
+
+@rejects.command("list")
+@_entity
+@click.option("--limit", default=100, show_default=True, help="How many to show.")
+@_json
+def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
+    """List the open rejects with their reasons."""
+    from sync_pipeline import terminal
+    from sync_pipeline.store.rejects import list_rejects
+
+    with _prepared() as settings, _session(settings) as session:
+        _entities(session, entity)
+        rows = [asdict(row) for row in list_rejects(session.store, session.connection, entity=entity, limit=limit)]
+    if as_json:
+        terminal.as_json({"rejects": rows})
+        return
+    terminal.table("Rejects", rows, ("entity", "source_id", "origin", "field", "rule", "reason"))
+    terminal.say("" if rows else "Nothing is set aside.")
+
+
+@rejects.command("show")
+@click.argument("entity")
+@click.argument("source_id")
+@_json
+def rejects_show(entity: str, source_id: str, as_json: bool) -> None:
+    """Show every reason, field and value of one record."""
+    from sync_pipeline import terminal
+    from sync_pipeline.store.rejects import show
+
+    with _prepared() as settings, _session(settings) as session:
+        _entities(session, entity)
+        rows = [asdict(row) for row in show(session.store, session.connection, entity, source_id)]
+    if not rows:
+        raise ConfigError(
+            f"No reject of {entity} has the id {source_id}.", fix="`sync-pipeline rejects list` shows them."
+        )
+    if as_json:
+        terminal.as_json({"rejects": rows})
+    else:
+        terminal.table(f"{entity} {source_id}", rows, ("origin", "field", "rule", "reason", "value", "at"))
+
+
+@rejects.command("retry")
+@click.argument("source_ids", nargs=-1)
+@click.option("--entity", required=True, metavar="ENTITY", help="The entity to retry.")
+@_json
+def rejects_retry(source_ids: tuple[str, ...], entity: str, as_json: bool) -> None:
+    """Offer refused records - all of an entity, or these - to the target again at the next sync."""
+    from sync_pipeline import terminal
+    from sync_pipeline.store.records import clear_refused
+
+    with _prepared() as settings, _session(settings) as session:
+        _entities(session, entity)
+        count = clear_refused(session.store, session.connection, entity, source_ids or None)
+    if as_json:
+        terminal.as_json({"retried": count})
+    else:
+        terminal.say(f"{count} refused records of {entity} will be sent again by the next sync.")
+
+
+@cli.command()
+@_entity
+@click.option("--run", "run_id", help="Only the deliveries of this Dagster run.")
+@click.option("--record", "source_id", help="Only the deliveries of this record.")
+@click.option("--limit", default=100, show_default=True, help="How many to show.")
+@_json
+def deliveries(entity: str | None, run_id: str | None, source_id: str | None, limit: int, as_json: bool) -> None:
+    """Show the audit: every write that was sent, newest first."""
+    from sync_pipeline import terminal
+    from sync_pipeline.store.deliveries import recent
+
+    with _prepared() as settings, _session(settings) as session:
+        _entities(session, entity)
+        found = recent(
+            session.store, session.connection, entity=entity, source_id=source_id, run_id=run_id, limit=limit
+        )
+        rows = [asdict(row) for row in found]
+    if as_json:
+        terminal.as_json({"deliveries": rows})
+        return
+    terminal.table("Deliveries", rows, ("at", "entity", "source_id", "target_id", "kind", "phase", "outcome", "reason"))
+
+
+@cli.group()
+def mapping() -> None:
+    """Look at the mappings: which source field becomes which target field."""
+
+
+@mapping.command("show")
+@click.argument("entity", required=False)
+@_json
+def mapping_show(entity: str | None, as_json: bool) -> None:
+    """Show the fields of every entity, or of one, as they are in force."""
+    from sync_pipeline import terminal
+    from sync_pipeline.mapping.load import load_specs
+    from sync_pipeline.mapping.spec import describe
+
+    specs = load_specs(load_settings().mappings_dir)
+    chosen = [entity] if entity else list(specs)
+    _known(specs, chosen)
+    if as_json:
+        terminal.as_json({name: describe(specs[name]) for name in chosen})
+        return
+    for name in chosen:
+        source, target = specs[name].source.system, specs[name].target.system
+        terminal.table(f"{name}: {source} -> {target}", describe(specs[name]))
+
+
+@mapping.command("validate")
+@click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@_json
+def mapping_validate(directory: Path | None, as_json: bool) -> None:
+    """Check the mapping files in DIRECTORY (default: SYNC_MAPPINGS_DIR) without touching anything."""
+    from sync_pipeline import terminal
+    from sync_pipeline.mapping.load import load_specs
+
+    specs = load_specs(directory or load_settings().mappings_dir)
+    if as_json:
+        terminal.as_json({"valid": True, "entities": {name: len(spec.fields) for name, spec in specs.items()}})
+    else:
+        terminal.say(f"All mappings are valid: {', '.join(f'{n} ({len(s.fields)} fields)' for n, s in specs.items())}.")
+
+
+@cli.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback unless you say otherwise."
+)
+@click.option("--port", default=8750, show_default=True, help="Port to listen on.")
+@click.option(
+    "--database",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File that keeps the state. [default: in SYNC_HOME]",
+)
+@click.option("--seed", default=1, show_default=True, help="Seed of the made-up data; used when the file is new.")
+@click.option("--users", default=25, show_default=True, help="Clockify users.")
+@click.option("--projects", default=40, show_default=True, help="Clockify projects.")
+@click.option("--clients", default=15, show_default=True, help="Clockify clients that exist already.")
+@click.option("--locations", default=30, show_default=True, help="Snapshots locations.")
+@click.option("--entries", default=5000, show_default=True, help="Clockify time entries.")
+@click.option("--days", default=90, show_default=True, help="Days the entries are spread over, ending today.")
+@click.option("--plan", type=click.Choice(["free", "paid"]), default="paid", show_default=True, help="Clockify plan.")
+def sandbox(host: str, port: int, database: Path | None, **options: Any) -> None:
+    """Serve both APIs on this machine, with realistic made-up data."""
+    from sync_pipeline.sandbox.server import serve
+    from sync_pipeline.sandbox.world import Options
+
+    serve(host, port, database or _sandbox_file(load_settings(environ={})), Options(**options))
+
+
+@cli.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
+def dev(port: int) -> None:
+    """Run the Dagster UI and its daemon (and the sandbox, when no credentials are set) until Ctrl-C."""
+    import subprocess
+
+    from sync_pipeline import terminal
+    from sync_pipeline.defs.launch import prepare_home
+    from sync_pipeline.settings import project_root
+
+    with _prepared() as settings:
+        prepare_home(settings)
+        terminal.say(f"Dagster UI: http://127.0.0.1:{port} (Ctrl-C stops everything)")
+        if settings.sandbox:
+            terminal.say(f"Sandbox:    {settings.sandbox_url}")
+        command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+        try:
+            sys.exit(subprocess.call(command, cwd=project_root()))  # noqa: S603 - our own command
+        except KeyboardInterrupt:
+            sys.exit(0)
+
+
+@contextmanager
+def _prepared() -> Iterator[Settings]:
+    """The settings, with the embedded sandbox running when they need it."""
+    from sync_pipeline.sandbox.embedded import embedded
+
+    settings = load_settings()
+    home = settings.home
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(
+            f"SYNC_HOME {home} cannot be used: {error.strerror}.", fix="Name a directory you can write."
+        ) from None
+    with embedded(settings.sandbox_port, _sandbox_file(settings)) if settings.sandbox else nullcontext():
+        yield settings
+
+
+def _session(settings: Settings) -> Any:
+    from sync_pipeline.stages.session import open_session
+
+    return open_session(settings)
+
+
+def _sandbox_file(settings: Settings) -> Path:
+    return settings.home / "sandbox.db"
+
+
+def _entities(session: Any, entity: str | None) -> list[str]:
+    chosen = [entity] if entity else list(session.specs)
+    _known(session.specs, chosen)
+    return chosen
+
+
+def _known(specs: Any, chosen: list[str]) -> None:
+    for name in chosen:
+        if name not in specs:
+            raise click.UsageError(f"There is no entity {name!r}; there are {', '.join(specs)}.")
+
+
+def _days(settings: Settings, first: date | None, last: date | None) -> Any:
+    from datetime import UTC, datetime
+
+    from sync_pipeline.defs.launch import whole_range
+    from sync_pipeline.defs.partitions import DAYS_AHEAD
+    from sync_pipeline.stages.batch import Days
+
+    whole = whole_range(settings, datetime.now(UTC).date(), DAYS_AHEAD)
+    days = Days(first or whole.first, last or whole.last)
+    if days.first > days.last:
+        raise click.UsageError(f"--from {days.first} lies after --to {days.last}.")
+    if days.first < settings.start_date:
+        raise click.UsageError(f"--from {days.first} lies before SYNC_START_DATE, {settings.start_date}.")
+    if days.last > whole.last:
+        raise click.UsageError(
+            f"--to {days.last} lies more than {DAYS_AHEAD} days ahead; the last day is {whole.last}."
+        )
+    return days
+
+
+def _preview(session: Any, entities: list[str], days: Any, as_json: bool) -> bool:
+    from sync_pipeline import terminal
+    from sync_pipeline.stages.preview import preview as look
+
+    with terminal.progress():
+        previews = [
+            look(session, spec, days if spec.partitioned else None) for spec in map(session.specs.get, entities)
+        ]
+    blocked = [check for preview in previews for check in preview.blocked]
+    if as_json:
+        terminal.as_json(
+            {
+                "entities": {p.entity: asdict(p.counts) for p in previews},
+                "changes": {p.entity: [asdict(change) for change in p.changes] for p in previews},
+                "blocked": [asdict(check) for check in blocked],
+            }
+        )
+        return bool(blocked)
+    terminal.table(
+        "A sync would", [{"entity": p.entity, **asdict(p.counts)} for p in previews], optional=OPTIONAL_COLUMNS
+    )
+    for preview in previews:
+        rows = [{"action": c.action, "record": c.record, "fields": _shown(c.fields)} for c in preview.changes[:10]]
+        terminal.table(f"{preview.entity}: the first {len(rows)} of {len(preview.changes)} changes", rows)
+    for check in blocked:
+        terminal.problem(f"{check.name} would block: {check.summary}")
+    return bool(blocked)
+
+
+def _shown(fields: dict[str, tuple[Any, Any]]) -> str:
+    changes = (
+        f"{name}: {new!r}" if old is None else f"{name}: {old!r} -> {new!r}" for name, (old, new) in fields.items()
+    )
+    return "\n".join(changes)
+
+
+def _next_steps(settings: Settings, success: bool, rejects: bool) -> None:
+    from sync_pipeline import terminal
+
+    if rejects:
+        terminal.say("Some records were set aside: `sync-pipeline rejects list` shows why.")
+    if not success:
+        terminal.say("What was delivered stays delivered; mend the cause and run the same command again.")
+    elif settings.sandbox:
+        terminal.say("Next: `make dev` shows the assets, checks and runs; `make sync` again changes nothing.")
+        terminal.say("To sync real accounts, copy .env.example to .env, fill it in and run `sync-pipeline check`.")
+    else:
+        terminal.say("Next: `make dev` shows the assets, checks and runs.")
+
+
+def main() -> None:
+    """Entry point: every SyncError is one line and an exit code."""
+    from sync_pipeline import terminal
+
+    try:
+        cli()
+    except SyncError as error:
+        terminal.problem(str(error))
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Run jobs in this process as real Dagster runs: their history is there when the UI opens."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import psutil
+from dagster import DagsterInstance
+
+from sync_pipeline.defs.jobs import EVERYTHING, sync_job_name
+from sync_pipeline.settings import Settings, project_root
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.check import Options
+
+PROCESS_TAG = "sync_pipeline/process"
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+@dataclass(slots=True)
+class RunReport:
+    """How one Dagster run ended: its id, what failed, and the checks that did not pass."""
+
+    run_id: str
+    days: Days | None
+    success: bool
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def open_instance(settings: Settings) -> DagsterInstance:
+    """The Dagster instance of this project: ``$DAGSTER_HOME`` if set, else a directory in SYNC_HOME."""
+    prepare_home(settings)
+    return DagsterInstance.get()
+
+
+def prepare_home(settings: Settings) -> Path:
+    """Make sure DAGSTER_HOME exists and is configured by the project's dagster.yaml."""
+    chosen = os.environ.get("DAGSTER_HOME")
+    if chosen:
+        return Path(chosen)
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config = project_root() / "dagster.yaml"
+    if config.exists():
+        shutil.copyfile(config, home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def close_orphans(instance: DagsterInstance) -> int:
+    """Mark runs as failed whose process is gone: killed, or the machine went down. Returns how many."""
+    closed = 0
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
+        process = run.tags.get(PROCESS_TAG)
+        if process is not None and process != own_process() and not _lives(process):
+            instance.report_run_failed(
+                run, "The process of this run ended without saying so; the next sync goes on from there."
+            )
+            closed += 1
+    return closed
+
+
+def own_process() -> str:
+    """The current process, in a form that survives the reuse of process ids: ``pid@start``."""
+    return f"{os.getpid()}@{psutil.Process().create_time():.0f}"
+
+
+def _lives(process: str) -> bool:
+    pid, _, started = process.partition("@")
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.0f}" == started
+    except (psutil.NoSuchProcess, ValueError):
+        return False
+
+
+def run_sync(
+    instance: DagsterInstance,
+    defs: dg.Definitions,
+    entities: Sequence[str],
+    spans: Sequence[Days],
+    options: Options,
+) -> Iterator[RunReport]:
+    """The main job - or one entity's - over the days, in bounded runs, one after the other.
+
+    Every entity runs once, time entries once per span; later runs only hold the partitioned entities.
+    """
+    partitioned = [spec for spec in _partitioned(defs) if spec in entities]
+    everything = len(entities) > 1
+    first = EVERYTHING if everything else sync_job_name(entities[0])
+    if not partitioned:
+        yield _run(instance, defs, first, None, entities, options)
+        return
+    for number, span in enumerate(spans):
+        if everything and number == 0:
+            yield _run(instance, defs, EVERYTHING, span, entities, options)
+        else:
+            for entity in partitioned:
+                yield _run(instance, defs, sync_job_name(entity), span, [entity], options)
+
+
+def spans_of(days: Days, size: int) -> list[Days]:
+    """The days cut into spans of at most ``size`` days, in order."""
+    starts = [days.first + timedelta(days=n) for n in range(0, (days.last - days.first).days + 1, size)]
+    return [Days(start, min(start + timedelta(days=size - 1), days.last)) for start in starts]
+
+
+def whole_range(settings: Settings, today: date, ahead: int) -> Days:
+    """From the start date to as far ahead as there are partitions."""
+    return Days(min(settings.start_date, today), today + timedelta(days=ahead))
+
+
+def _partitioned(defs: dg.Definitions) -> list[str]:
+    graph = defs.resolve_asset_graph()
+    return [key.to_user_string() for key in graph.materializable_asset_keys if graph.get(key).partitions_def]
+
+
+def _run(
+    instance: DagsterInstance,
+    defs: dg.Definitions,
+    job: str,
+    span: Days | None,
+    entities: Sequence[str],
+    options: Options,
+) -> RunReport:
+    tags = {PROCESS_TAG: own_process()}
+    if span:
+        tags |= {RANGE_START: span.keys[0], RANGE_END: span.keys[1]}
+    result = defs.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        tags=tags,
+        run_config={
+            "ops": {entity: {"config": asdict(options)} for entity in entities},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        },
+    )
+    report = RunReport(result.run_id, span, result.success)
+    for event in result.all_events:
+        _note(report, event)
+    return report
+
+
+def _note(report: RunReport, event: dg.DagsterEvent) -> None:
+    if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        evaluation = event.asset_check_evaluation_data
+        if not evaluation.passed:
+            line = f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}: {evaluation.description}"
+            blocking = evaluation.severity == dg.AssetCheckSeverity.ERROR
+            (report.errors if blocking else report.warnings).append(line)
+    elif event.is_step_failure:
+        failure = event.step_failure_data
+        if failure.user_failure_data and failure.user_failure_data.description:
+            report.errors.append(failure.user_failure_data.description)
+        elif failure.error and "DagsterAssetCheckFailedError" not in failure.error.to_string():
+            report.errors.append(f"{event.step_key}: {failure.error.message.strip()}")

@@ -1,0 +1,102 @@
+"""Rows of the detailed report: ``_id``, names beside ids, whole seconds, the report's own zone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import UTC, tzinfo
+from typing import Any
+
+import orjson
+
+from sync_pipeline.sandbox.clockify.entries import Lookup, locked_before
+from sync_pipeline.sandbox.clockify.entry_rows import CURRENCY
+from sync_pipeline.sandbox.clockify.http import Call
+from sync_pipeline.sandbox.clockify.times import zoned_text
+
+SELECT = "SELECT * FROM time_entries WHERE seq IN (SELECT value FROM json_each(?))"
+
+
+class RowWriter:
+    """Turns stored entries into report rows as JSON text; what they refer to is looked up once and kept."""
+
+    def __init__(self, call: Call, in_zone: tzinfo) -> None:
+        self._db = call.db
+        self._zone = in_zone
+        self._lock = locked_before(call)
+        self._money = call.caller.admin
+        lookup = Lookup(call.db)
+        self._project = _Kept(lambda key: _project_text(lookup, key))
+        self._user = _Kept(lambda key: _user_text(lookup, key))
+        self._task = _Kept(lambda key: _text((lookup.get("tasks", key) or {}).get("name")))
+        self._tags = _Kept(lambda key: _tags_text(lookup, key))
+
+    def rows(self, wanted: Sequence[int]) -> bytes:
+        """The rows of these entries, in this order, as one JSON array."""
+        found = self._db.execute(SELECT, (orjson.dumps(wanted).decode(),))
+        written = {row["seq"]: self._row(row) for row in found}
+        return f"[{','.join([written[seq] for seq in wanted])}]".encode()
+
+    def _row(self, row: sqlite3.Row) -> str:
+        started, seconds = row["started"], row["ended"] - row["started"]
+        approved = row["approval"] == "APPROVED"
+        locked = approved or (self._lock is not None and started < self._lock)
+        span = row["span"] if self._zone is UTC else self._zoned(started, row["ended"])
+        return (
+            f'{{"_id":"{row["id"]}",{row["shared"]},"timeInterval":{{{span},"duration":{seconds}}},'
+            f'"tags":{self._tags[row["tags"]]},"customFields":{row["custom"]},{self._project[row["project_id"]]},'
+            f'"taskName":{self._task[row["task_id"]]},{self._user[row["user_id"]]},'
+            f'"isLocked":{"true" if locked else "false"},'
+            f'"approvalRequestId":{_text(row["id"]) if approved else "null"}'
+            f"{_amounts(row, seconds) if self._money else ''}}}"
+        )
+
+    def _zoned(self, started: int, ended: int) -> str:
+        return f'"start":"{zoned_text(started, self._zone)}","end":"{zoned_text(ended, self._zone)}"'
+
+
+class _Kept(dict[Any, str]):
+    """A dictionary that makes what it does not have yet."""
+
+    def __init__(self, make: Callable[[Any], str]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: Any) -> str:
+        self[key] = made = self._make(key)
+        return made
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _project_text(lookup: Lookup, project_id: str | None) -> str:
+    project = lookup.get("projects", project_id) or {}
+    columns = {
+        "projectName": project.get("name"),
+        "projectColor": project.get("color"),
+        "clientId": project.get("clientId") or None,
+        "clientName": project.get("clientName") or None,
+    }
+    return _text(columns)[1:-1]
+
+
+def _user_text(lookup: Lookup, user_id: str) -> str:
+    user = lookup.get("users", user_id) or {}
+    return _text({"userName": user.get("name"), "userEmail": user.get("email")})[1:-1]
+
+
+def _tags_text(lookup: Lookup, tag_ids: str) -> str:
+    tags = [lookup.get("tags", tag_id) for tag_id in orjson.loads(tag_ids) or []]
+    return _text([{"_id": tag["id"], "name": tag["name"]} for tag in tags if tag is not None])
+
+
+def _amounts(row: sqlite3.Row, seconds: int) -> str:
+    rate = row["hourly"] or 0 if row["billable"] else 0
+    cost = row["cost"] or 0
+    earned = round(rate * seconds / 3600, 2)
+    return (
+        f',"rate":{rate},"amount":{earned},"earnedRate":{rate},"earnedAmount":{earned},"costRate":{cost},'
+        f'"costAmount":{round(cost * seconds / 3600, 2)},"currency":"{CURRENCY}"'
+    )

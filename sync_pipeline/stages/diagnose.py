@@ -1,0 +1,83 @@
+"""Diagnose: can we reach both systems, may we do what a sync does, and does the plan setting fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sync_pipeline.connectors.window import Window
+from sync_pipeline.errors import SyncError
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.stages.session import Session
+
+ADMIN_ROLES = {"OWNER", "WORKSPACE_ADMIN"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of ``sync-pipeline check``."""
+
+    what: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+def diagnose(session: Session) -> Iterator[Finding]:
+    """Look at everything a sync needs, one request or two each; nothing is written."""
+    yield Finding("Database", True, f"ready ({session.store.dialect})")
+    yield _look("Clockify key", lambda: _key(session))
+    yield _look("Clockify workspace", lambda: str(session.call(session.clockify.workspace)["name"]))
+    yield _plan(session)
+    for spec in session.specs.values():
+        yield _look(f"Read {spec.entity} ({spec.source.system})", lambda spec=spec: _first(session, spec))
+    for spec in session.specs.values():
+        if spec.target.system == "snapshots":
+            yield _look(f"Write {spec.entity} (snapshots)", lambda spec=spec: _may_write(session, spec))
+
+
+def _look(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except SyncError as error:
+        return Finding(what, False, error.message, error.fix)
+
+
+def _key(session: Session) -> str:
+    me = session.call(session.clockify.me)
+    return f"{me.get('name') or 'a user'} <{me.get('email')}>"
+
+
+def _first(session: Session, spec: EntitySpec) -> str:
+    if spec.source.system == "snapshots":
+        session.call(session.snapshots.probe, spec.entity)
+        return "allowed"
+    now = session.now().date()
+    pages = session.read(spec, Window.of_days(now, now) if spec.partitioned else None)
+    rows = next(pages, [])
+    pages.close()
+    return f"allowed ({len(rows)} on the first page)"
+
+
+def _may_write(session: Session, spec: EntitySpec) -> str:
+    session.call(session.snapshots.may_write, spec.entity)
+    return "allowed"
+
+
+def _plan(session: Session) -> Finding:
+    """Whether CLOCKIFY_PLAN is what the workspace says of itself: too generous meets 429s, too modest is slow."""
+    try:
+        workspace = session.call(session.clockify.workspace)
+    except SyncError as error:
+        return Finding("Clockify plan", False, error.message, error.fix)
+    said, configured = str(workspace.get("featureSubscriptionType") or "unknown"), session.settings.clockify_plan
+    free = said.upper() in {"FREE", "UNKNOWN"}
+    if free and configured == "paid":
+        fix = "Set CLOCKIFY_PLAN=free, unless you know better: a Free workspace has 30 requests an hour."
+        return Finding(
+            "Clockify plan", said.upper() == "UNKNOWN", f"the workspace says {said}, the setting says paid", fix
+        )
+    if not free and configured == "free":
+        fix = "Set CLOCKIFY_PLAN=paid: 50 requests a second instead of 30 an hour."
+        return Finding("Clockify plan", True, f"the workspace says {said}, the setting says free", fix)
+    return Finding("Clockify plan", True, f"{said} (CLOCKIFY_PLAN={configured})")

@@ -1,0 +1,65 @@
+"""Small batches for the store's tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Table, func, select
+
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.records import Delivered, mark_delivered
+from sync_pipeline.store.staging import MergeCounts, StagedRow, Status, stage
+
+HERE = "clockify w1 > snapshots a1"
+THERE = "clockify w1 > snapshots a2"
+ENTITY = "time_entries"
+
+
+def at(hour: int) -> datetime:
+    """A time of the story; later hours are later."""
+    return datetime(2024, 3, 1, tzinfo=UTC) + timedelta(hours=hour)
+
+
+def row(
+    source_id: str,
+    value: str = "v1",
+    day: str | None = "2024-03-01",
+    status: Status = "accepted",
+    rule: str | None = None,
+) -> StagedRow:
+    """One staged row whose hash is its value."""
+    return (source_id, day, json.dumps({"id": source_id, "value": value}), value, status, rule)
+
+
+def merge(
+    store: Store,
+    rows: Sequence[StagedRow],
+    hour: int,
+    scope: tuple[str, str] | None = None,
+    connection: str = HERE,
+) -> MergeCounts:
+    """Stage and merge one batch."""
+    with stage(store, connection, ENTITY, scope) as staging:
+        staging.add(rows)
+        return staging.merge(at(hour))
+
+
+def deliver(store: Store, rows: Sequence[StagedRow], hour: int = 1, connection: str = HERE) -> None:
+    """Merge a batch and have the target acknowledge all of it."""
+    merge(store, rows, hour, connection=connection)
+    delivered = [Delivered(row[0], f"t-{row[0]}", row[3], "create") for row in rows]
+    mark_delivered(store, connection, ENTITY, delivered, None, at(hour))
+
+
+def size(store: Store, table: Table) -> int:
+    """How many rows a table has."""
+    with store.reading() as own:
+        return own.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def content(store: Store, table: Table) -> list[tuple[object, ...]]:
+    """All rows of a table, in one order."""
+    with store.reading() as own:
+        return sorted((tuple(found) for found in own.execute(select(table))), key=repr)

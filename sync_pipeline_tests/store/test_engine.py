@@ -1,0 +1,237 @@
+"""Opening a database, and what a user is told when it cannot be used."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, select
+
+from sync_pipeline.errors import ConfigError, StoreError
+from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.schema import records
+from sync_pipeline.store.staging import stage
+from sync_pipeline_tests.store.batch import ENTITY, HERE, at, content, deliver, merge, row
+from sync_pipeline_tests.store.conftest import Server
+
+
+def _everything_told(error: BaseException | None) -> str:
+    """What a log would show of an error and of what led to it."""
+    if error is None:
+        return ""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return f"{error!s}\n{error!r}\n{_everything_told(before)}"
+
+
+def _message(caught: pytest.ExceptionInfo[StoreError]) -> str:
+    assert caught.value.fix
+    return str(caught.value)
+
+
+def test_directories_and_file_are_private(tmp_path: Path) -> None:
+    """What the store creates, nobody else may read."""
+    path = tmp_path / "new" / "deep" / "store.db"
+    open_store(f"sqlite:///{path}").close()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o700
+
+
+def test_sqlite_is_set_up_for_many_processes(tmp_path: Path) -> None:
+    """WAL, a patient busy timeout, foreign keys and the cheaper synchronous mode are on."""
+    store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    with store.reading() as own:
+        found = {
+            name: own.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "busy_timeout", "synchronous", "foreign_keys")
+        }
+    store.close()
+
+    assert found == {"journal_mode": "wal", "busy_timeout": 30000, "synchronous": 1, "foreign_keys": 1}
+
+
+def test_plain_postgresql_urls_are_understood(url: str) -> None:
+    """``postgresql://`` means our driver, as ``postgresql+psycopg://`` does."""
+    for spelling in (url, url.replace("postgresql://", "postgresql+psycopg://"), url.replace("postgresql", "postgres")):
+        store = open_store(spelling)
+        with store.reading() as own:
+            assert own.scalar(select(1)) == 1
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("not a url with s3cret", "is not a database URL"),
+        ("mysql://me:s3cret@host/db", "names mysql, which is not supported"),
+        ("sqlite://", "must name a SQLite file"),
+        ("sqlite:///:memory:", "must name a SQLite file"),
+    ],
+)
+def test_a_url_that_cannot_work_is_a_setting_to_fix(url: str, words: str) -> None:
+    """The message names the setting and shows what a URL looks like, but not the one that was given."""
+    with pytest.raises(ConfigError, match=words) as caught:
+        open_store(url)
+
+    assert "SYNC_DATABASE_URL" in str(caught.value)
+    assert "s3cret" not in _everything_told(caught.value)
+
+
+@pytest.mark.parametrize("place", ["/proc/sync/store.db", "/dev/null/store.db"])
+def test_a_directory_that_cannot_be_made(place: str) -> None:
+    """Where nothing can be created, the file is named with the reason."""
+    with pytest.raises(StoreError, match=f"The database {place} cannot be written to") as caught:
+        open_store(f"sqlite:///{place}")
+
+    assert "write access" in _message(caught)
+
+
+def test_a_directory_instead_of_a_file(tmp_path: Path) -> None:
+    """A path that is a directory cannot be opened."""
+    with pytest.raises(StoreError, match="cannot be written to"):
+        open_store(f"sqlite:///{tmp_path}")
+
+
+def test_a_read_only_file(tmp_path: Path) -> None:
+    """A database this process may not write is reported as that."""
+    store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    event.listen(store.engine, "connect", lambda own, _: own.execute("PRAGMA query_only = 1"))
+    store.engine.dispose()
+
+    with pytest.raises(StoreError, match="cannot be written to"):
+        merge(store, [row("a")], 1)
+    store.close()
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    """Something else of that name is left as it is."""
+    path = tmp_path / "store.db"
+    path.write_bytes(b"These are my holiday notes.\n" * 200)
+
+    with pytest.raises(StoreError, match="is damaged or not a database") as caught:
+        open_store(f"sqlite:///{path}")
+
+    assert str(path) in _message(caught)
+    assert path.read_bytes().startswith(b"These are my holiday notes.")
+
+
+def test_a_locked_database(tmp_path: Path) -> None:
+    """A lock that another program does not give up is reported after the time-out."""
+    path = tmp_path / "store.db"
+    store = open_store(f"sqlite:///{path}", timeout=0.05)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+
+    with pytest.raises(StoreError, match="is locked by another program") as caught:
+        merge(store, [row("a")], 1)
+
+    other.close()
+    store.close()
+    assert "run again" in _message(caught)
+
+
+def test_a_locked_postgresql_table(postgres: Server) -> None:
+    """The same on PostgreSQL, where the lock is on a table."""
+    url = postgres.migrated()
+    store, other = open_store(url, timeout=0.05), open_store(url)
+    with other.writing() as own:
+        own.exec_driver_sql("LOCK TABLE records IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreError, match="is locked by another program"):
+            merge(store, [row("a")], 1)
+    store.close()
+    other.close()
+
+
+def test_a_full_disk_loses_nothing_that_was_saved(tmp_path: Path) -> None:
+    """When the file cannot grow, that is said and what was saved before is still there."""
+    store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    deliver(store, [row("a"), row("b")])
+    before = content(store, records)
+    event.listen(store.engine, "connect", lambda own, _: own.execute("PRAGMA max_page_count = 60").close())
+    store.engine.dispose()
+
+    with pytest.raises(StoreError, match="cannot grow: the disk is full") as caught:
+        merge(store, [row(f"{nr}", "x" * 5000) for nr in range(200)], 2)
+
+    assert "Free some space" in _message(caught)
+    assert content(store, records) == before
+    store.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    """A file on the device that is always full is refused in one sentence."""
+    (tmp_path / "store.db").symlink_to("/dev/full")
+
+    with pytest.raises(StoreError) as caught:
+        open_store(f"sqlite:///{tmp_path / 'store.db'}")
+
+    assert "store.db" in _message(caught)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no-such-host.invalid"])
+def test_a_server_that_does_not_answer(address: str) -> None:
+    """An unreachable server is named without the password."""
+    with pytest.raises(StoreError, match="'clock' on .* does not answer") as caught:
+        open_store(f"postgresql://me:s3cret@{address}/clock")
+
+    assert "s3cret" not in _everything_told(caught.value)
+
+
+def test_a_wrong_password(postgres: Server, tmp_path: Path) -> None:
+    """A refused login says so without repeating the password."""
+    postgres.run("DROP ROLE IF EXISTS guest")
+    postgres.run("CREATE ROLE guest LOGIN PASSWORD 'right'")
+    postgres.require_password("guest")
+
+    with pytest.raises(StoreError, match="does not let us in") as caught:
+        open_store(f"postgresql://guest:s3cret@/postgres?host={postgres.host}")
+
+    assert "password" in _message(caught)
+    assert "s3cret" not in _everything_told(caught.value)
+
+
+def test_a_database_that_does_not_exist(postgres: Server) -> None:
+    """A mistyped database name is told apart from a server that is away."""
+    with pytest.raises(StoreError, match="'nowhere' on .* does not exist"):
+        open_store(postgres.url("nowhere"))
+
+
+def test_a_user_without_rights(postgres: Server) -> None:
+    """A user who may not create tables learns which right is missing."""
+    url = postgres.create()
+    postgres.run("DROP ROLE IF EXISTS reader")
+    postgres.run("CREATE ROLE reader LOGIN")
+
+    with pytest.raises(StoreError, match="refuses what we need to do"):
+        open_store(url.replace("postgres@", "reader@"))
+
+
+def test_an_error_shows_no_personal_data(store: Store) -> None:
+    """Neither message nor traceback of a database error quotes a record."""
+    deliver(store, [row("a"), row("b")])
+    with pytest.raises(StoreError, match="contradicts another one") as caught, store.writing() as own:
+        own.execute(records.update().values(target_id="jane@example.com", observed_at=at(2)))
+
+    assert "jane@example.com" not in _everything_told(caught.value)
+
+
+def test_what_the_caller_raises_between_two_steps_stays_what_it_is(store: Store) -> None:
+    """A staging that is open does not claim other people's errors for the database."""
+    with pytest.raises(ConnectionError), stage(store, HERE, ENTITY):
+        raise ConnectionError("the target hung up")
+
+
+def test_nothing_is_half_done(store: Store) -> None:
+    """A transaction that raises leaves no trace."""
+    deliver(store, [row("a")])
+    before = content(store, records)
+    with pytest.raises(KeyError), store.writing() as own:
+        own.execute(records.delete())
+        raise KeyError
+
+    assert content(store, records) == before

@@ -1,0 +1,80 @@
+"""The migrations build the declared schema, quietly and once."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import update, table, column
+
+from sync_pipeline.errors import StoreError
+from sync_pipeline.store.engine import Store, open_store, stored_version
+from sync_pipeline.store.migrations.runner import known_revisions
+from sync_pipeline.store.schema import HEAD, VERSION_TABLE, metadata
+
+
+def test_the_migrations_agree_with_the_declared_schema(store: Store) -> None:
+    """Alembic finds no difference between a migrated database and ``schema.metadata``."""
+    with store.reading() as own:
+        context = MigrationContext.configure(own, opts={"version_table": VERSION_TABLE, "compare_type": True})
+
+        assert compare_metadata(context, metadata) == []
+
+
+def test_head_is_the_newest_revision() -> None:
+    """The constant that spares importing Alembic names the newest script."""
+    assert known_revisions()[0] == HEAD
+
+
+def test_a_blank_database_is_migrated_without_a_sound(
+    blank_url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Creating the tables prints and logs nothing."""
+    with caplog.at_level(logging.INFO):
+        store = open_store(blank_url)
+    with store.reading() as own:
+        assert stored_version(own) == HEAD
+    store.close()
+
+    assert capfd.readouterr() == ("", "")
+    assert caplog.text == ""
+
+
+def test_many_may_open_a_blank_database_at_once(blank_url: str) -> None:
+    """Whoever comes second waits and finds the tables made."""
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(open_store, [blank_url] * 4))
+    for store in stores:
+        with store.reading() as own:
+            assert stored_version(own) == HEAD
+        store.close()
+
+
+def test_a_newer_schema_is_refused(url: str) -> None:
+    """A database of a later version is left alone, with the way out named."""
+    store = open_store(url)
+    with store.writing() as own:
+        own.execute(update(table(VERSION_TABLE, column("version_num"))).values(version_num="9999"))
+    store.close()
+
+    with pytest.raises(StoreError, match="has schema 9999, this version of sync_pipeline knows up to") as caught:
+        open_store(url)
+
+    assert "newer sync_pipeline" in caught.value.fix
+
+
+def test_a_database_at_head_is_opened_without_alembic(url: str) -> None:
+    """The usual start does not pay for importing Alembic."""
+    script = (
+        "import sys; from sync_pipeline.store.engine import open_store; "
+        f"open_store({url!r}).close(); print('alembic' in sys.modules)"
+    )
+
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert result.stdout == "False\n"

@@ -1,0 +1,320 @@
+"""A batch beside what is known: duplicates, absence, merge and what is pending."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from sync_pipeline.store import records as steps
+from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.records import Refused, lookup
+from sync_pipeline.store.schema import deliveries, records
+from sync_pipeline.store.staging import MergeCounts, stage
+from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, content, deliver, merge, row
+
+MARCH = ("2024-03-01", "2024-03-31")
+
+
+def test_new_records_are_inserted_and_pending(store: Store) -> None:
+    """A first batch becomes the desired state, all of it to be delivered."""
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add([row("b"), row("a")])
+        staging.add([row("c")])
+
+        assert staging.merge(at(1)) == MergeCounts(new=3)
+        assert [pending.source_id for pending in staging.pending(10)] == ["a", "b", "c"]
+        assert staging.pending(10)[0].fields == row("a")[2]
+    assert steps.counts(store, HERE)[ENTITY].pending == 3
+
+
+def test_unchanged_data_writes_nothing(store: Store) -> None:
+    """The law: a second sync of the same data leaves records and deliveries byte for byte as they are."""
+    rows = [row("a"), row("b"), row("gone", status="excluded", rule="running")]
+    deliver(store, rows[:2])
+    before = content(store, records), content(store, deliveries), _writes(store)
+
+    assert merge(store, rows, 2, MARCH) == MergeCounts(unchanged=2)
+    assert (content(store, records), content(store, deliveries), _writes(store)) == before
+
+
+def test_only_changed_records_are_written(store: Store) -> None:
+    """A change of value or of day updates the row and keeps what was delivered."""
+    deliver(store, [row("a"), row("b"), row("c")])
+
+    counts = merge(store, [row("a"), row("b", "v2"), row("c", day="2024-03-09")], 2)
+
+    known = lookup(store, HERE, ENTITY, ["a", "b", "c"])
+    assert counts == MergeCounts(changed=2, unchanged=1)
+    assert known["a"].observed_at == at(1)
+    assert (known["b"].fields_hash, known["b"].delivered_hash, known["b"].target_id) == ("v2", "v1", "t-b")
+    assert known["b"].observed_at == at(2)
+    assert known["c"].partition == "2024-03-09"
+
+
+def test_an_older_observation_never_replaces_a_newer_one(store: Store) -> None:
+    """Whatever an old batch says, rows observed later stay as they are."""
+    merge(store, [row("a", "new"), row("same")], 5)
+
+    assert merge(store, [row("a", "old"), row("same"), row("b")], 3) == MergeCounts(new=1, unchanged=1, newer=1)
+    assert lookup(store, HERE, ENTITY, ["a"])["a"].fields_hash == "new"
+
+
+def test_an_old_batch_does_not_bring_back_a_deleted_record(store: Store) -> None:
+    """A proven deletion is an observation too."""
+    deliver(store, [row("a")])
+    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(5))
+
+    assert merge(store, [row("a")], 3) == MergeCounts(newer=1)
+    assert lookup(store, HERE, ENTITY, ["a"])["a"].deleted_at == at(5)
+
+
+def test_a_record_that_comes_back_is_wanted_again(store: Store) -> None:
+    """A later read of a deleted, unconfirmed or excluded record clears those marks."""
+    deliver(store, [row("a"), row("b"), row("c")])
+    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(2))
+    steps.mark_unconfirmed(store, HERE, ENTITY, ["b"], at(2))
+    merge(store, [row("c", status="excluded", rule="running")], 2)
+
+    assert merge(store, [row("a"), row("b"), row("c")], 3) == MergeCounts(changed=3)
+    for known in lookup(store, HERE, ENTITY, ["a", "b", "c"]).values():
+        assert (known.deleted_at, known.unconfirmed_at, known.excluded_rule) == (None, None, None)
+
+
+def test_leaving_the_scope_by_a_rule_is_not_a_deletion(store: Store) -> None:
+    """An excluded record carries its rule, is neither absent nor pending, and a new one is not stored."""
+    deliver(store, [row("a")])
+    merge(store, [row("a", "v2")], 2)
+    batch = [row("a", "v3", status="excluded", rule="running"), row("new", status="excluded", rule="running")]
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add(batch)
+
+        assert staging.absent() == []
+        assert staging.merge(at(3)) == MergeCounts()
+        assert staging.pending(10) == []
+    known = lookup(store, HERE, ENTITY, ["a", "new"])
+    assert known.keys() == {"a"}
+    assert (known["a"].excluded_rule, known["a"].fields_hash) == ("running", "v2")
+    with stage(store, HERE, ENTITY) as staging:
+        assert staging.count_absent() == 0
+
+
+def test_a_delivered_record_that_becomes_invalid_keeps_its_last_good_state(store: Store) -> None:
+    """A rejected row changes nothing, but proves that the record is not gone."""
+    deliver(store, [row("a")])
+    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(2))
+
+    merge(store, [row("a", "broken", status="rejected", rule="required_fields")], 3)
+
+    known = lookup(store, HERE, ENTITY, ["a"])["a"]
+    assert (known.fields_hash, known.delivered_hash, known.deleted_at) == ("v1", "v1", None)
+    assert steps.pending_deletes(store, HERE, ENTITY, 10) == []
+
+
+def test_waiting_rows_are_kept_but_not_delivered(store: Store) -> None:
+    """A row that waits for another record becomes the desired state without being handed out."""
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add([row("a", status="waiting"), row("b")])
+
+        assert staging.merge(at(1)) == MergeCounts(new=2)
+        assert [pending.source_id for pending in staging.pending(10)] == ["b"]
+        assert staging.counts() == {"waiting": 1, "accepted": 1}
+
+
+def test_duplicates_are_named_and_the_last_one_counts(store: Store) -> None:
+    """An id that arrives twice, in one part or in two, takes part once."""
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add([row("a", "first"), row("a", "second"), row("b")])
+        assert staging.duplicates() == ["a"]
+        staging.add([row("b", "later"), row("c")])
+
+        assert staging.duplicates() == ["a", "b"]
+        assert staging.merge(at(1)) == MergeCounts(new=3)
+    known = lookup(store, HERE, ENTITY, ["a", "b", "c"])
+    assert [known[key].fields_hash for key in "abc"] == ["second", "later", "v1"]
+
+
+def test_rows_can_be_judged_once_the_batch_is_complete(store: Store) -> None:
+    """A check over the whole batch may still set rows aside."""
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add([row("a"), row("b")])
+        staging.mark(["a"], "rejected", "unique_ids")
+
+        assert staging.merge(at(1)) == MergeCounts(new=1)
+        assert staging.counts() == {"rejected": 1, "accepted": 1}
+
+
+def test_absent_is_what_the_scope_has_and_the_read_did_not_meet(store: Store) -> None:
+    """Only live records of the covered days are missed; any staged row, even a rejected one, is met."""
+    days = ["2024-02-29", "2024-03-01", "2024-03-31", "2024-04-01"]
+    deliver(store, [row(f"r{day}", day=day) for day in days])
+    deliver(store, [row("met"), row("invalid"), row("dead"), row("undated", day=None)])
+    merge(store, [row("pending", day="2024-03-05")], 1)
+    steps.mark_deleted(store, HERE, ENTITY, ["dead"], at(2))
+    with stage(store, HERE, ENTITY, MARCH) as staging:
+        staging.add([row("met"), row("invalid", status="rejected", rule="valid_values")])
+
+        assert [known.source_id for known in staging.absent()] == ["pending", "r2024-03-01", "r2024-03-31"]
+        assert [known.source_id for known in staging.absent(1, after="pending")] == ["r2024-03-01"]
+        assert (staging.count_absent(), staging.known()) == (3, 4)
+    with stage(store, HERE, ENTITY) as staging:
+        assert staging.count_absent() == 8
+
+
+def test_pending_comes_in_pages_and_shrinks_with_every_delivery(store: Store) -> None:
+    """Every record is handed out exactly once, in the order of ids, until nothing is left."""
+    rows = [row(f"{nr:03}") for nr in range(25)]
+    seen: list[str] = []
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add(rows)
+        staging.merge(at(1))
+        after = ""
+        while page := staging.pending(10, after):
+            after = page[-1].source_id
+            seen += [pending.source_id for pending in page]
+            done = [steps.Delivered(p.source_id, p.source_id, p.fields_hash, "create") for p in page]
+            steps.mark_delivered(store, HERE, ENTITY, done, None, at(2))
+
+        assert seen == [staged[0] for staged in rows]
+        assert staging.pending(10) == []
+
+
+def test_what_the_target_refused_waits_for_a_change(store: Store) -> None:
+    """A refused state is counted, not handed out; a changed one is handed out again."""
+    merge(store, [row("a"), row("b")], 1)
+    steps.mark_refused(store, HERE, ENTITY, [Refused("a", "v1", "create", "no")], None, at(1))
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add([row("a"), row("b")])
+        staging.merge(at(2))
+        assert (staging.refused(), [p.source_id for p in staging.pending(9)]) == (1, ["b"])
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add([row("a", "v2"), row("b")])
+        staging.merge(at(3))
+        assert (staging.refused(), [p.source_id for p in staging.pending(9)]) == (0, ["a", "b"])
+
+
+def test_rewritten_counts_delivered_records_that_would_change(store: Store) -> None:
+    """The guard against a mapping change sees only what is at the target in another form."""
+    deliver(store, [row("a"), row("b")])
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add([row("a", "v2"), row("b"), row("c", "v2")])
+
+        assert staging.rewritten() == 1
+
+
+def test_an_empty_batch_is_a_batch(store: Store) -> None:
+    """Nothing read: nothing merged, everything absent."""
+    deliver(store, [row("a")])
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add([])
+
+        assert (staging.duplicates(), staging.counts(), staging.merge(at(2))) == ([], {}, MergeCounts())
+        assert [known.source_id for known in staging.absent()] == ["a"]
+
+
+def test_nothing_crosses_connections(store: Store) -> None:
+    """The same ids over another connection are other records."""
+    deliver(store, [row("a")])
+    before = content(store, records)
+    with stage(store, THERE, ENTITY) as staging:
+        assert (staging.known(), staging.count_absent(), staging.rewritten()) == (0, 0, 0)
+        staging.add([row("a", "other")])
+        assert (staging.merge(at(2)), staging.refused()) == (MergeCounts(new=1), 0)
+        assert [(p.target_id, p.delivered_hash) for p in staging.pending(10)] == [(None, None)]
+
+    assert [found for found in content(store, records) if found[0] == HERE] == before
+
+
+def test_a_merge_larger_than_one_transaction_is_complete(store: Store) -> None:
+    """The stretches of a big merge neither overlap nor leave a gap."""
+    rows = [row(f"{nr:05}") for nr in range(20_001)]
+
+    assert merge(store, rows, 1) == MergeCounts(new=20_001)
+    assert merge(store, [*rows[:-1], row("20000", "v2")], 2) == MergeCounts(changed=1, unchanged=20_000)
+
+
+def test_staging_locks_nobody_out(tmp_path: Path) -> None:
+    """Filling and reading a batch neither waits for a writer nor keeps one waiting."""
+    path = tmp_path / "store.db"
+    store = open_store(f"sqlite:///{path}", timeout=0.05)
+    deliver(store, [row("a")])
+    writer = sqlite3.connect(path, isolation_level=None, timeout=0.05)
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add([row("a")])
+        writer.execute("BEGIN IMMEDIATE")
+        staging.add([row("b")])
+        assert (staging.duplicates(), staging.known(), staging.count_absent()) == ([], 1, 0)
+        writer.execute("ROLLBACK")
+        staging.merge(at(2))
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("ROLLBACK")
+    writer.close()
+    store.close()
+
+
+def test_two_batches_at_once_do_not_meet(store: Store) -> None:
+    """Each staging has a connection of its own and leaves nothing behind."""
+    with stage(store, HERE, ENTITY) as one, stage(store, HERE, "users") as two:
+        one.add([row("a")])
+        two.add([row("b"), row("c")])
+
+        assert (one.merge(at(1)), two.merge(at(1))) == (MergeCounts(new=1), MergeCounts(new=2))
+    with stage(store, HERE, ENTITY) as again:
+        assert again.counts() == {}
+
+
+def test_the_record_is_found_from_the_staged_row(tmp_path: Path) -> None:
+    """SQLite walks the few staged rows, never all records of an entity."""
+    store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    with stage(store, HERE, ENTITY) as staging:
+        staging.add([row("a")])
+        staging.duplicates()
+        statement = staging._joined(text("1"))
+        compiled = statement.compile(store.engine, compile_kwargs={"literal_binds": True})
+        with staging._held.reading() as own:
+            plan = [found[3] for found in own.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
+    store.close()
+
+    assert plan[0].startswith("SEARCH staged USING COVERING INDEX")
+    assert plan[1].startswith("SEARCH records USING")
+
+
+values = st.sampled_from(["v1", "v2", "v3"])
+batches = st.lists(
+    st.tuples(st.integers(1, 6), st.dictionaries(st.sampled_from("abcd"), values, max_size=4)), min_size=1, max_size=6
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=batches)
+def test_whatever_the_order_each_record_shows_its_latest_change(
+    store: Store, batches: list[tuple[int, dict[str, str]]]
+) -> None:
+    """Batches in any order: a record is replaced exactly when it differs and was not observed later."""
+    with store.writing() as own:
+        own.execute(records.delete())
+    model: dict[str, tuple[str, datetime]] = {}
+    for hour, batch in batches:
+        merge(store, [row(key, value) for key, value in batch.items()], hour)
+        for key, value in batch.items():
+            known = model.get(key)
+            if known is None or (known[0] != value and known[1] <= at(hour)):
+                model[key] = (value, at(hour))
+
+    found = lookup(store, HERE, ENTITY, "abcd")
+    assert {key: (known.fields_hash, known.observed_at) for key, known in found.items()} == model
+
+
+def _writes(store: Store) -> object:
+    """A figure that grows with every write to ``records``."""
+    with store.reading() as own:
+        if store.dialect == "sqlite":
+            return store.path and store.path.with_name(f"{store.path.name}-wal").stat().st_size
+        return own.execute(text("SELECT xmin::text, xmax::text, ctid::text FROM records ORDER BY source_id")).all()
+
+
