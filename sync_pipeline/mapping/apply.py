@@ -94,9 +94,7 @@ def _decoded(text: str) -> object:
 
 def _values(field: Field, records: list[Record], texts: list[str | None]) -> list[object]:
     if not field.source:
-        values: list[object] = (
-            [copy.deepcopy(record) for record in records] if field.function else [field.constant] * len(records)
-        )
+        values: list[object] = [*records] if field.function else [field.constant] * len(records)
     else:
         values = column_at(records, field.source)
         if field.type != "number" and float in set(map(type, values)):
@@ -125,7 +123,8 @@ def _called(function: UserFunction, values: list[object]) -> list[object]:
         if value is None or type(value) is Bad:
             return value
         try:
-            return function.call(value)
+            # A copy: what the user's code does to a record must not reach the other fields.
+            return function.call(copy.deepcopy(value) if type(value) is dict else value)
         except Exception as error:  # noqa: BLE001  # the user's code may raise anything: it concerns one record
             return Bad(f"{function.name} raised {type(error).__name__}: {error}", value)
 

@@ -126,6 +126,16 @@ def test_a_function_without_source_gets_the_record(tmp_path: Path) -> None:
     assert frame["user_again"].tolist() == ["u1"]
 
 
+def test_a_record_too_deep_to_copy_is_a_problem_of_that_record(tmp_path: Path) -> None:
+    """Nesting near the parser's limit neither raises nor harms its neighbour."""
+    (tmp_path / "my_functions.py").write_text(FUNCTIONS)
+    spec = overridden(tmp_path, "time_entries", "fields: {label: {function: my_functions.whole}}")
+    deep: list[object] = []
+    for _ in range(900):
+        deep = [deep]
+    assert checked(spec, entry(deep=deep), entry())["status"].tolist() == ["rejected", "accepted"]
+
+
 def test_a_function_that_returns_something_strange_is_a_problem_of_the_record(tmp_path: Path) -> None:
     """The type of the field is checked after the function, like any value."""
     (tmp_path / "my_functions.py").write_text(FUNCTIONS)
