@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import date
@@ -29,7 +29,8 @@ ENTITY_COLUMNS = (
     "unconfirmed",
     "requests",
 )
-OPTIONAL_COLUMNS = ("adopted", "excluded", "waiting", "unconfirmed", "extra", "repaired", "foreign")
+OPTIONAL_COLUMNS = ("adopted", "rejected", "excluded", "waiting", "unconfirmed", "repaired")
+"""Shown only where one of them is not zero."""
 
 
 class Day(click.ParamType[date]):
@@ -144,12 +145,9 @@ def sync(
         terminal.as_json(document)
     else:
         title = "Dry run: what was read and checked" if dry_run else "Synced"
-        terminal.table(
-            title, [{"entity": name, **counts} for name, counts in totals.items()], ("entity", *ENTITY_COLUMNS)
-        )
-        terminal.table(
-            "Both sides", [{"entity": v.entity, "in sync": "yes" if v.in_sync else "NO", **v.figures} for v in verdicts]
-        )
+        rows = [{"entity": name, "read": counts.pop("extracted"), **counts} for name, counts in totals.items()]
+        terminal.table(title, rows, optional=OPTIONAL_COLUMNS)
+        terminal.table("Both sides", _verdict_rows(verdicts), optional=OPTIONAL_COLUMNS)
         for line in warnings:
             terminal.warning(line)
         for line in errors:
@@ -196,8 +194,7 @@ def verify(entity: str | None, first: date | None, last: date | None, repair: bo
             }
         )
     else:
-        rows = [{"entity": v.entity, "in sync": "yes" if v.in_sync else "NO", **v.figures} for v in verdicts]
-        terminal.table("Both sides", rows)
+        terminal.table("Both sides", _verdict_rows(verdicts), optional=OPTIONAL_COLUMNS)
         terminal.table("Differences", [{"entity": v.entity, **asdict(d)} for v in verdicts for d in v.differences][:50])
         if not in_sync:
             terminal.say("`sync-pipeline verify --repair` delivers the differences.")
@@ -259,7 +256,7 @@ def status(as_json: bool) -> None:
     if as_json:
         terminal.as_json({"entities": {row.pop("entity"): row for row in rows}})
     else:
-        terminal.table("Status", rows)
+        terminal.table("Status", rows, optional=OPTIONAL_COLUMNS)
 
 
 @cli.group()
@@ -419,22 +416,14 @@ def sandbox(host: str, port: int, database: Path | None, **options: Any) -> None
 @click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
 def dev(port: int) -> None:
     """Run the Dagster UI and its daemon (and the sandbox, when no credentials are set) until Ctrl-C."""
-    import subprocess
-
     from sync_pipeline import terminal
-    from sync_pipeline.defs.launch import prepare_home
-    from sync_pipeline.settings import project_root
+    from sync_pipeline.defs.launch import run_dagster_dev
 
     with _prepared() as settings:
-        prepare_home(settings)
         terminal.say(f"Dagster UI: http://127.0.0.1:{port} (Ctrl-C stops everything)")
         if settings.sandbox:
             terminal.say(f"Sandbox:    {settings.sandbox_url}")
-        command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
-        try:
-            sys.exit(subprocess.call(command, cwd=project_root()))  # noqa: S603 - our own command
-        except KeyboardInterrupt:
-            sys.exit(0)
+        sys.exit(run_dagster_dev(settings, port))
 
 
 @contextmanager
@@ -523,6 +512,10 @@ def _preview(session: Any, entities: list[str], days: Any, as_json: bool) -> boo
     for check in blocked:
         terminal.problem(f"{check.name} would block: {check.summary}")
     return bool(blocked)
+
+
+def _verdict_rows(verdicts: Sequence[Any]) -> list[dict[str, Any]]:
+    return [{"entity": v.entity, "in_sync": "yes" if v.in_sync else "NO", **v.figures} for v in verdicts]
 
 
 def _shown(fields: dict[str, tuple[Any, Any]]) -> str:

@@ -214,7 +214,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, root: Path | None
     """
     root = root or project_root()
     if environ is None:
-        environ = {**_dotenv(root), **os.environ}
+        environ = {**dotenv(root), **os.environ}
     found = {
         f.metadata["env"]: environ[f.metadata["env"]].strip()
         for f in SETTINGS
@@ -239,7 +239,8 @@ def describe_settings() -> list[dict[str, str]]:
     ]
 
 
-def _dotenv(root: Path) -> dict[str, str]:
+def dotenv(root: Path) -> dict[str, str]:
+    """The variables of ``.env`` in the project's root; none when there is no such file."""
     return {k: v for k, v in dotenv_values(root / ".env").items() if v is not None}
 
 

@@ -16,8 +16,11 @@ from rich.table import Table
 
 from sync_pipeline.stages.session import Progress, reporting
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+WIDTH = None if sys.stdout.isatty() else 120
+"""A file or a pipe has no width of its own; without one Rich would squeeze tables into 80 columns."""
+
+out = Console(highlight=False, width=WIDTH)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def as_json(value: Any) -> None:
@@ -36,7 +39,7 @@ def table(
     if not rows:
         return
     names = [name for name in columns or rows[0] if name not in optional or any(row.get(name) for row in rows)]
-    grid = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    grid = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in names:
         numeric = all(isinstance(row.get(name), int | float) for row in rows)
         grid.add_column(
@@ -59,7 +62,7 @@ def warning(text: str) -> None:
 
 def say(text: str) -> None:
     """One line for people."""
-    out.print(_plain(text))
+    out.print(_plain(text), soft_wrap=True)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from sync_pipeline.connectors.answers import Answer
 from sync_pipeline.connectors.canonical_entry import FieldNames, from_list, needs_field_names
 from sync_pipeline.connectors.entries import Choice, EntryReader, Expected, ReaderSetting, choose, last_page
 from sync_pipeline.connectors.http import ApiClient, Endpoint, Patience
-from sync_pipeline.connectors.limiter import Clock, Limiter, RateWindow, Sleep
+from sync_pipeline.connectors.limiter import Announce, Clock, Limiter, RateWindow, Sleep, silent
 from sync_pipeline.connectors.oauth import HeaderKey
 from sync_pipeline.connectors.paging import Page, Record, ahead, as_record, by_number, rows_of
 from sync_pipeline.connectors.policy import CLOCKIFY, CLOCKIFY_REPORTS
@@ -54,7 +54,7 @@ PLANS: Mapping[str, Plan] = {
         ((10, 1.0), (30, 3600.0)),
         "Clockify allows 30 requests an hour on the Free plan",
         # A 429 that names no time means that somebody else used the hour's budget: look again every few minutes.
-        Patience(attempts=8, longest_wait=900.0, longest_retry_after=3600.0, total_wait=4500.0),
+        Patience(first_wait_after_429=300.0, longest_wait=900.0, longest_retry_after=3600.0, total_wait=4500.0),
     ),
     "paid": Plan(((50, 1.0),), "Clockify allows 50 requests a second on a paid plan", Patience()),
 }
@@ -87,6 +87,7 @@ class Clockify:
         reader: ReaderSetting = "auto",
         page_size: int = PAGE_SIZE,
         on_choice: Callable[[Choice], None] | None = None,
+        on_wait: Announce = silent,
         patience: Patience | None = None,
         sleep: Sleep = asyncio.sleep,
         now: Clock = time.time,
@@ -116,6 +117,7 @@ class Clockify:
                 retry=CLOCKIFY_REPORTS if reports else CLOCKIFY,
                 patience=patience or PLANS[account.plan].patience,
                 requests=self.requests,
+                on_wait=on_wait,
                 sleep=sleep,
                 now=now,
                 jitter=jitter,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
@@ -25,7 +27,7 @@ from sync_pipeline.connectors.answers import (
     read_answer,
     retry_after,
 )
-from sync_pipeline.connectors.limiter import Clock, Limiter, Sleep
+from sync_pipeline.connectors.limiter import WORTH_SAYING_SECONDS, Announce, Clock, Limiter, Sleep, clock_time, silent
 from sync_pipeline.connectors.oauth import Renewable
 from sync_pipeline.connectors.policy import Action, RetryTable, Rule, Seen, decide
 from sync_pipeline.connectors.redact import redact
@@ -51,6 +53,7 @@ class Patience:
 
     attempts: int = 6
     first_wait: float = 0.5
+    first_wait_after_429: float = 0.5
     longest_wait: float = 30.0
     longest_retry_after: float = 300.0
     total_wait: float = 600.0
@@ -71,14 +74,14 @@ class Endpoint:
 _E = TypeVar("_E", bound=ApiError)
 
 
-class _Again(Exception):  # noqa: N818 - not an error: the reason for another attempt
+class _Again(Exception):
     """Another attempt may succeed; ``error`` is raised when patience runs out."""
 
-    def __init__(self, error: ApiError, *, not_before: float | None = None, at_once: bool = False) -> None:
+    def __init__(self, error: ApiError, *, first_wait: float, not_before: float = 0.0) -> None:
         super().__init__()
         self.error = error
+        self.first_wait = first_wait
         self.not_before = not_before
-        self.at_once = at_once
 
 
 @dataclass(slots=True)
@@ -108,6 +111,7 @@ class ApiClient:
         headers: Mapping[str, str] | None = None,
         patience: Patience | None = None,
         requests: Counter[str] | None = None,
+        on_wait: Announce = silent,
         sleep: Sleep = asyncio.sleep,
         now: Clock = time.time,
         jitter: Callable[[], float] = random.random,
@@ -121,6 +125,7 @@ class ApiClient:
         self._errors = errors or ErrorFormat()
         self._headers = {"Accept": "application/json", "User-Agent": "sync_pipeline", **(headers or {})}
         self._patience = patience or Patience()
+        self._on_wait = on_wait
         self._sleep = sleep
         self._now = now
         self._jitter = jitter
@@ -172,6 +177,7 @@ class ApiClient:
             retry=tenacity.retry_if_exception_type(_Again),
             stop=self._has_waited_enough,
             wait=self._next_wait,
+            before_sleep=self._announce,
             reraise=True,
         )
         try:
@@ -196,7 +202,7 @@ class ApiClient:
             # ``from None``: the library's own message may show a header it did not like.
             self._judge_failure(call, error)
         except RetryableApiError as error:  # no token could be had: nothing was sent
-            raise _Again(error) from None
+            raise _Again(error, first_wait=self._patience.first_wait) from None
         return await self._judge(call, response)
 
     def _judge_failure(self, call: _Call, error: httpx.HTTPError | httpx.InvalidURL) -> NoReturn:
@@ -224,7 +230,7 @@ class ApiClient:
             case Action.REFRESH if isinstance(self._auth, Renewable) and not call.refreshed:
                 call.refreshed = True
                 self._auth.forget()
-                raise _Again(self._error(FatalApiError, rule, call, reading), at_once=True)
+                raise _Again(self._error(FatalApiError, rule, call, reading), first_wait=0.0)
             case Action.RETRY:
                 self._again(rule, call, reading, ambiguous=not call.idempotent)
         raise self._error(FatalApiError, rule, call, reading, location=response.headers.get("location", ""))
@@ -234,7 +240,7 @@ class ApiClient:
         not_before = retry_after(response.headers, self._now())
         error = self._error(RetryableApiError, rule, call, reading)
         if not_before is None:
-            raise _Again(error)
+            raise _Again(error, first_wait=self._patience.first_wait_after_429)
         if not_before - self._now() > self._patience.longest_retry_after:
             await self._limiter.penalise(not_before)
             at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(not_before))
@@ -242,20 +248,25 @@ class ApiClient:
                 f"too many requests: asked to wait until {at}", error.request, fix="Run it again then."
             )
         await self._limiter.penalise(not_before)
-        raise _Again(error, not_before=not_before)
+        raise _Again(error, first_wait=self._patience.first_wait, not_before=not_before)
 
     def _again(self, rule: Rule, call: _Call, reading: Reading, *, ambiguous: bool) -> NoReturn:
         if ambiguous:
             raise self._error(AmbiguousWrite, rule, call, reading) from None
-        raise _Again(self._error(RetryableApiError, rule, call, reading)) from None
+        raise _Again(
+            self._error(RetryableApiError, rule, call, reading), first_wait=self._patience.first_wait
+        ) from None
 
     def _next_wait(self, state: tenacity.RetryCallState) -> float:
+        """Twice as long each time, less by chance so that not everybody returns at once; not before the moment named."""
         again = _reason(state)
-        if again.at_once:
-            return 0.0
-        backoff = min(self._patience.first_wait * 2.0 ** (state.attempt_number - 1), self._patience.longest_wait)
-        backoff *= 0.5 + self._jitter() / 2
-        return backoff if again.not_before is None else max(again.not_before - self._now(), 0.0) + backoff / 10
+        backoff = min(again.first_wait * 2.0 ** (state.attempt_number - 1), self._patience.longest_wait)
+        return max(again.not_before - self._now(), 0.0) + backoff * (0.5 + self._jitter() / 2)
+
+    def _announce(self, state: tenacity.RetryCallState) -> None:
+        if state.upcoming_sleep >= WORTH_SAYING_SECONDS:
+            again = _reason(state)
+            self._on_wait(f"{again.error.message} Next try at {clock_time(self._now() + state.upcoming_sleep)}.")
 
     def _has_waited_enough(self, state: tenacity.RetryCallState) -> bool:
         limit = self._patience
@@ -308,6 +319,7 @@ class ApiClient:
                 timeout=TIMEOUT,
                 limits=LIMITS,
                 follow_redirects=False,
+                verify=_trusted(),
                 trust_env=not self._is_local,  # a proxy of the environment cannot reach our own machine
                 event_hooks={"request": [self._count]},
             )
@@ -317,6 +329,12 @@ class ApiClient:
         """Called for every request that leaves, retries and token requests included."""
         route = request.extensions.get("route") or request.url.path
         self.requests[f"{request.method} {route}"] += 1
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whose certificates are believed; reading them takes a while, so all clients share one."""
+    return httpx.create_ssl_context()
 
 
 def _host(endpoint: Endpoint) -> str:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -31,8 +31,13 @@ class Limiter(Protocol):
         """Nobody who shares this budget may send before the epoch second ``until``."""
 
 
-def _silent(_message: str) -> None:
+def silent(_message: str) -> None:
     """Announce nothing."""
+
+
+def clock_time(moment: float) -> str:
+    """An epoch second as the clock on the wall shows it."""
+    return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%H:%M:%S")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,7 +45,7 @@ class _Turns:
     """What both limiters share: the wait and what is said about it."""
 
     label: str = ""
-    on_wait: Announce = _silent
+    on_wait: Announce = silent
     now: Clock = time.time
     sleep: Sleep = asyncio.sleep
 
@@ -49,8 +54,7 @@ class _Turns:
         if seconds <= 0:
             return
         if seconds >= WORTH_SAYING_SECONDS:
-            at = datetime.fromtimestamp(turn).astimezone().strftime("%H:%M:%S")
-            self.on_wait(f"{self.label or 'Rate limit'}: next request at {at}.")
+            self.on_wait(f"{self.label or 'Rate limit'}: next request at {clock_time(turn)}.")
         await self.sleep(seconds)
 
 
@@ -114,7 +118,7 @@ def store_limiter(
     windows: Sequence[RateWindow],
     *,
     label: str = "",
-    on_wait: Announce = _silent,
+    on_wait: Announce = silent,
     now: Clock = time.time,
     sleep: Sleep = asyncio.sleep,
 ) -> StoreLimiter:
@@ -126,7 +130,7 @@ def memory_limiter(
     windows: Sequence[RateWindow] = (),
     *,
     label: str = "",
-    on_wait: Announce = _silent,
+    on_wait: Announce = silent,
     now: Clock = time.time,
     sleep: Sleep = asyncio.sleep,
 ) -> MemoryLimiter:

@@ -16,7 +16,7 @@ import httpx
 from sync_pipeline.connectors.answers import Answer
 from sync_pipeline.connectors.entries import Expected
 from sync_pipeline.connectors.http import ApiClient, Endpoint, Patience
-from sync_pipeline.connectors.limiter import Clock, Limiter, Sleep
+from sync_pipeline.connectors.limiter import Announce, Clock, Limiter, Sleep, silent
 from sync_pipeline.connectors.oauth import ClientCredentials, HeaderKey
 from sync_pipeline.connectors.paging import Record, ahead, as_record, by_cursor, rows_of
 from sync_pipeline.connectors.ports import Outcome
@@ -73,6 +73,7 @@ class Snapshots:
         limiter: Limiter,
         *,
         page_size: int | None = None,
+        on_wait: Announce = silent,
         patience: Patience | None = None,
         sleep: Sleep = asyncio.sleep,
         now: Clock = time.time,
@@ -90,6 +91,7 @@ class Snapshots:
             headers=profile.headers,
             patience=patience,
             requests=self.requests,
+            on_wait=on_wait,
             sleep=sleep,
             now=now,
             jitter=jitter,
@@ -121,6 +123,16 @@ class Snapshots:
         async with aclosing(self._pages(entity, None, 1)) as pages:
             async for _ in pages:
                 return
+
+    async def may_write(self, entity: str) -> None:
+        """Offer an empty batch, to see whether writing ``entity`` is allowed; FatalApiError when it is not."""
+        facts = self.profile.batch
+        path = self._path(facts.path, entity)
+        scope = self.profile.scope(entity, write=True)
+        try:
+            await self._client.request("POST", path, json={facts.items: []}, idempotent=True, scope=scope)
+        except RejectedRecord:
+            return  # refused for being empty: past the door, and nothing was written
 
     async def get(self, entity: str, record_id: str) -> Record | None:
         """One record; None when it does not exist."""
@@ -250,12 +262,13 @@ class SnapshotsSource:
         return self.snapshots.requests
 
     def read(
-        self, _source: SourceSpec, window: Window | None = None, *, expected: Expected | None = None
+        self, source: SourceSpec, window: Window | None = None, *, expected: Expected | None = None
     ) -> AsyncIterator[list[Record]]:
-        """All records of the entity; ``expected`` makes no difference here."""
-        del expected
+        """All records of the entity; paths come from the profile, and what is expected makes no difference."""
+        del source, expected
         return self.snapshots.read(self.entity, window)
 
-    async def fetch(self, _source: SourceSpec, record_id: str) -> Record | None:
+    async def fetch(self, source: SourceSpec, record_id: str) -> Record | None:
         """One record; None when it does not exist."""
+        del source
         return await self.snapshots.get(self.entity, record_id)

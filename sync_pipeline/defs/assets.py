@@ -52,7 +52,7 @@ def external_assets(spec: EntitySpec) -> list[dg.AssetSpec]:
         dg.AssetSpec(
             source_key(spec),
             description=f"The {spec.entity} in {source}, read by `{spec.entity}`.",
-            group_name=spec.source.system,
+            group_name=spec.group,
             kinds={spec.source.system},
             metadata={"dagster/column_schema": source_schema(spec)},
         ),
@@ -60,7 +60,7 @@ def external_assets(spec: EntitySpec) -> list[dg.AssetSpec]:
             target_key(spec),
             deps=[dg.AssetKey(spec.entity)],
             description=f"What `{spec.entity}` delivered to {target}. Materialized by its load, judged by `in_sync`.",
-            group_name=spec.target.system,
+            group_name=spec.group,
             kinds={spec.target.system},
             metadata={"dagster/column_schema": column_schema(spec)},
         ),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
@@ -14,7 +17,7 @@ import psutil
 from dagster import DagsterInstance
 
 from sync_pipeline.defs.jobs import EVERYTHING, sync_job_name
-from sync_pipeline.settings import Settings, project_root
+from sync_pipeline.settings import PROJECT_FILE, Settings, dotenv, project_root
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
 
@@ -51,6 +54,34 @@ def prepare_home(settings: Settings) -> Path:
         shutil.copyfile(config, home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def run_dagster_dev(settings: Settings, port: int) -> int:
+    """Run Dagster's web server and daemon until they are interrupted; returns their exit code.
+
+    They start in DAGSTER_HOME with the whole configuration in their environment, wherever the project's root is.
+    """
+    home = prepare_home(settings)
+    environ = {**dotenv(project_root()), **os.environ, "SYNC_HOME": str(settings.home)}
+    # Dagster would tell people to use `dg dev`, which wants a project layout of its own.
+    command = [
+        sys.executable,
+        "-W",
+        "ignore:Function `dev_command`",
+        "-m",
+        "dagster",
+        "dev",
+        "--workspace",
+        str(project_root() / PROJECT_FILE),
+    ]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(command, cwd=home, env=environ) as process:  # noqa: S603 - our own command
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            return 0
 
 
 def close_orphans(instance: DagsterInstance) -> int:

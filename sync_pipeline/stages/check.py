@@ -201,7 +201,7 @@ class _Clashes:
 
     def __init__(self, spec: EntitySpec, parts: Iterable[pd.DataFrame], conflicts: Iterable[str]) -> None:
         self._conflicts = frozenset(conflicts)
-        self._unique = [f.name for f in spec.fields if f.unique and f.source != spec.source.id_path]
+        self._unique = [f.column for f in spec.fields if f.unique and f.source != spec.source.id_path]
         self._counts: dict[str, Counter[str]] = {name: Counter() for name in self._unique}
         if self._unique:
             for frame in parts:

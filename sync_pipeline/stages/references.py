@@ -37,7 +37,7 @@ class References:
         waiting: dict[int, list[list[str]]] = {}
         accepted = frame["status"] == "accepted"
         for name, entity in self._spec.references.items():
-            column = frame[name]
+            column = frame[self._spec.field(name).column]
             self._learn(entity, column[accepted].dropna().unique())
             states = self._states[entity]
             state = column.map(states)

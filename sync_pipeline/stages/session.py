@@ -6,6 +6,7 @@ next page travels while the caller works on the current one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from sync_pipeline.connectors.clockify import PLANS, Account, Clockify
 from sync_pipeline.connectors.entries import Expected, ReaderSetting
-from sync_pipeline.connectors.limiter import memory_limiter, store_limiter
+from sync_pipeline.connectors.limiter import Sleep, memory_limiter, store_limiter
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import Source
 from sync_pipeline.connectors.profile import Profile, load_profile
@@ -107,10 +108,12 @@ class Session:
 
 
 @contextmanager
-def open_session(settings: Settings, *, report: Report | None = None) -> Iterator[Session]:
+def open_session(
+    settings: Settings, *, report: Report | None = None, sleep: Sleep = asyncio.sleep
+) -> Iterator[Session]:
     """Open the store and both systems; nothing is requested yet, but for the sandbox's own workspace id.
 
-    Raises ConfigError or StoreError when something is not as it must be.
+    ``sleep`` is how retries and rate limits wait. Raises ConfigError or StoreError when something is not as it must be.
     """
     report = report or reporting.get(_silent)
     specs = load_specs(settings.mappings_dir)
@@ -119,8 +122,8 @@ def open_session(settings: Settings, *, report: Report | None = None) -> Iterato
     try:
         with start_blocking_portal() as portal:
             workspace = settings.clockify_workspace_id or portal.call(_sandbox_workspace, settings)
-            clockify = _open_clockify(settings, workspace, store, report)
-            snapshots = _open_snapshots(settings, profile, store, report)
+            clockify = _open_clockify(settings, workspace, store, report, sleep)
+            snapshots = _open_snapshots(settings, profile, store, report, sleep)
             connection = f"clockify:{workspace} {profile.profile}:{settings.snapshots_base_url}"
             try:
                 yield Session(settings, specs, store, connection, clockify, snapshots, portal, report)
@@ -141,7 +144,7 @@ def _account(settings: Settings, workspace: str) -> Account:
     )
 
 
-def _open_clockify(settings: Settings, workspace: str, store: Store, report: Report) -> Clockify:
+def _open_clockify(settings: Settings, workspace: str, store: Store, report: Report, sleep: Sleep) -> Clockify:
     account, plan = _account(settings, workspace), PLANS[settings.clockify_plan]
     limiter = store_limiter(
         store,
@@ -149,6 +152,7 @@ def _open_clockify(settings: Settings, workspace: str, store: Store, report: Rep
         plan.windows,
         label=plan.label,
         on_wait=lambda text: report(Progress("Clockify", "wait", note=text)),
+        sleep=sleep,
     )
     return Clockify(
         account,
@@ -156,10 +160,11 @@ def _open_clockify(settings: Settings, workspace: str, store: Store, report: Rep
         reader=cast("ReaderSetting", settings.clockify_reader),
         page_size=settings.clockify_page_size,
         on_choice=lambda choice: report(Progress("time_entries", "plan", note=f"{choice.reader}: {choice.reason}")),
+        sleep=sleep,
     )
 
 
-def _open_snapshots(settings: Settings, profile: Profile, store: Store, report: Report) -> Snapshots:
+def _open_snapshots(settings: Settings, profile: Profile, store: Store, report: Report, sleep: Sleep) -> Snapshots:
     credentials = Credentials(
         api_key=settings.snapshots_api_key,
         client_id=settings.snapshots_client_id,
@@ -171,8 +176,9 @@ def _open_snapshots(settings: Settings, profile: Profile, store: Store, report: 
         profile.windows,
         label="The Snapshots API's rate limit",
         on_wait=lambda text: report(Progress("Snapshots", "wait", note=text)),
+        sleep=sleep,
     )
-    return Snapshots(profile, settings.snapshots_base_url, credentials, limiter)
+    return Snapshots(profile, settings.snapshots_base_url, credentials, limiter, sleep=sleep)
 
 
 async def _sandbox_workspace(settings: Settings) -> str:

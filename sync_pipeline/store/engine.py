@@ -192,6 +192,6 @@ def stored_version(connection: Connection) -> str | None:
     """The schema revision the database is at; ``None`` when it is new."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    found: Select[tuple[str]] = select(column("version_num")).select_from(table(VERSION_TABLE))
+    found: Select[str] = select(column("version_num")).select_from(table(VERSION_TABLE))
     version: str | None = connection.scalar(found)
     return version

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import text
 
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.errors import store_errors, unwritable
+from sync_pipeline.store.errors import unwritable
 
 OnWait = Callable[[str], None]
 
@@ -57,12 +57,13 @@ def _file_lock(store: Store, path: Path, wait: Callable[[], None]) -> Iterator[N
 
 @contextmanager
 def _server_lock(store: Store, key: int, wait: Callable[[], None]) -> Iterator[None]:
-    """A session-level advisory lock: the server frees it when its connection is gone."""
+    """A session-level advisory lock: the server frees it when its connection is gone, not at a commit."""
     with store.holding() as held:
-        own = held.connection.execution_options(isolation_level="AUTOCOMMIT")
-        with store_errors(store.place):
+        with held.writing() as own:
             own.execute(text("SET lock_timeout = 0"))
-            if not own.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
-                wait()
+            free = own.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key})
+        if not free:
+            wait()
+            with held.writing() as own:
                 own.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
         yield

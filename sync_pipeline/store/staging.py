@@ -102,6 +102,19 @@ class Pending:
     delivered_hash: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of ids."""
+
+    after: str
+    last: str | None = None
+
+    def of(self, table: Table) -> ColumnElement[bool]:
+        """The rows of ``table`` in this stretch."""
+        until = true() if self.last is None else table.c.source_id <= self.last
+        return and_(table.c.source_id > self.after, until)
+
+
 @contextmanager
 def stage(store: Store, connection: str, entity: str, partitions: Scope = None) -> Iterator[Staging]:
     """An empty batch for ``entity``; ``partitions`` (first and last day) is what the read covered."""
@@ -220,9 +233,10 @@ class Staging:
                     self._upsert(own, span, counts, observed_at)
             total += counts
         self._note_seen(observed_at)
+        self._note_sizes(total)
         return total
 
-    def _spans(self) -> Iterator[ColumnElement[bool]]:
+    def _spans(self) -> Iterator[Span]:
         """The batch in stretches of ids; a merge cut off between two is finished by the next sync.
 
         In the order of ids the rows, their indexes and later the deliveries all touch neighbouring pages.
@@ -232,22 +246,21 @@ class Staging:
             rest = select(staged.c.source_id).where(staged.c.source_id > after).order_by(staged.c.source_id)
             with self._looking() as own:
                 last: str | None = own.scalar(rest.offset(MERGE_ROWS - 1).limit(1))
-            until = true() if last is None else staged.c.source_id <= last
-            yield and_(staged.c.source_id > after, until)
+            yield Span(after, last)
             after = last
 
-    def _compare(self, own: Connection, span: ColumnElement[bool], observed_at: datetime) -> MergeCounts:
+    def _compare(self, own: Connection, span: Span, observed_at: datetime) -> MergeCounts:
         state = case(
             (records.c.source_id.is_(None), "new"),
             (~_differs(), "unchanged"),
             (records.c.observed_at <= observed_at, "changed"),
             else_="newer",
         ).label("state")
-        rows = self._beside_records(state).where(span, _desired()).subquery()
+        rows = self._beside_records(span, state).where(span.of(staged), _desired()).subquery()
         statement = select(rows.c.state, func.count()).group_by(rows.c.state)
         return MergeCounts(**{row[0]: row[1] for row in own.execute(statement)})
 
-    def _upsert(self, own: Connection, span: ColumnElement[bool], counts: MergeCounts, at: datetime) -> None:
+    def _upsert(self, own: Connection, span: Span, counts: MergeCounts, at: datetime) -> None:
         """Only rows that will be written reach the upsert: a conflict that changes nothing would still lock."""
         row = (
             literal(self._connection),
@@ -262,8 +275,8 @@ class Staging:
             source = select(*row)  # a first load: spares looking up what cannot be there
         else:
             changed = and_(_differs(), records.c.observed_at <= at)
-            source = self._beside_records(*row).where(or_(records.c.source_id.is_(None), changed))
-        source = source.where(span, _desired()).order_by(staged.c.source_id)
+            source = self._beside_records(span, *row).where(or_(records.c.source_id.is_(None), changed))
+        source = source.where(span.of(staged), _desired()).order_by(staged.c.source_id)
         key = ["connection", "entity", "source_id"]
         values = ["partition", "fields", "fields_hash", "observed_at"]
         insert = insert_into(self._store, records).from_select([*key, *values], source)
@@ -290,6 +303,12 @@ class Staging:
                 for statement in statements:
                     own.execute(statement.where(records.c.observed_at <= observed_at))
 
+    def _note_sizes(self, counts: MergeCounts) -> None:
+        """PostgreSQL's own statistics come a minute after a big change; until then its plans are for a small table."""
+        if self._store.dialect == "postgresql" and counts.new + counts.changed > MERGE_ROWS // 4:
+            with self._held.writing() as own:
+                own.execute(text("ANALYZE records"))
+
     def _seen_as(self, status: Status) -> list[ColumnElement[bool]]:
         ids = select(staged.c.source_id).where(staged.c.status == status)
         return [*self._ours(), records.c.source_id.in_(ids)]
@@ -313,12 +332,16 @@ class Staging:
         return and_(*self._ours(), records.c.source_id == staged.c.source_id)
 
     def _joined(self, *columns: Any, after: str = "") -> Select[Any]:
-        """Staged rows with their records, by walking the index: neighbours there are neighbours in records."""
-        in_order = staged.c.source_id > after
-        return select(*columns).select_from(Probe(staged, records, self._match())).where(in_order)
+        """Staged rows with their records, by walking the index: neighbours there are neighbours in records.
 
-    def _beside_records(self, *columns: Any) -> Select[Any]:
-        return select(*columns).select_from(staged.outerjoin(records, self._match()))
+        Both sides are told where to begin, or PostgreSQL's merge join begins each page at the first record.
+        """
+        span = Span(after)
+        both = Probe(staged, records, and_(self._match(), span.of(records)))
+        return select(*columns).select_from(both).where(span.of(staged))
+
+    def _beside_records(self, span: Span, *columns: Any) -> Select[Any]:
+        return select(*columns).select_from(staged.outerjoin(records, and_(self._match(), span.of(records))))
 
     def _count(self, statement: Select[Any]) -> int:
         with self._looking() as own:

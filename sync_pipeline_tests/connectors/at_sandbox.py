@@ -7,16 +7,14 @@ from typing import Any
 
 import httpx
 import orjson
-from sync_pipeline_tests.connectors.clients import Time, clockify, snapshots
 
 from sync_pipeline.connectors.clockify import Clockify
 from sync_pipeline.connectors.snapshots import Credentials, Snapshots
 from sync_pipeline.mapping.spec import SourceSpec
 from sync_pipeline.sandbox.server import Running
+from sync_pipeline_tests.connectors.clients import Time, clockify, snapshots
 
-ENTRIES = SourceSpec(
-    "clockify", "id", reader="time_entries", item="/workspaces/{workspace}/time-entries/{id}"
-)
+ENTRIES = SourceSpec("clockify", "id", reader="time_entries", item="/workspaces/{workspace}/time-entries/{id}")
 PROJECTS = SourceSpec(
     "clockify", "id", list="/workspaces/{workspace}/projects", item="/workspaces/{workspace}/projects/{id}"
 )
@@ -28,7 +26,14 @@ SNAPSHOTS_KEY = "sandbox-snapshots-key"
 def clockify_at(sandbox: Running, *, key: str = OWNER_KEY, workspace: str = "", **options: Any) -> Clockify:
     """Clockify as the sandbox serves it."""
     workspace = workspace or sandbox.workspace
-    return clockify(sandbox.clockify, options.pop("time", None) or now(sandbox), reports=sandbox.reports, workspace=workspace, key=key, **options)
+    return clockify(
+        sandbox.clockify,
+        options.pop("time", None) or now(sandbox),
+        reports=sandbox.reports,
+        workspace=workspace,
+        key=key,
+        **options,
+    )
 
 
 def snapshots_at(sandbox: Running, *, key: str = SNAPSHOTS_KEY, **options: Any) -> Snapshots:

@@ -70,7 +70,9 @@ def api(
     )
 
 
-def clockify(url: str, time: Time | None = None, *, reports: str = "", workspace: str = "w1", **options: Any) -> Clockify:
+def clockify(
+    url: str, time: Time | None = None, *, reports: str = "", workspace: str = "w1", **options: Any
+) -> Clockify:
     """Clockify at a URL."""
     time = time or Time()
     account = Account(
@@ -79,7 +81,9 @@ def clockify(url: str, time: Time | None = None, *, reports: str = "", workspace
     return Clockify(account, unlimited(), sleep=time.sleep, now=time.now, jitter=lambda: 1.0, **options)
 
 
-def snapshots(url: str, time: Time | None = None, *, credentials: Credentials | None = None, **options: Any) -> Snapshots:
+def snapshots(
+    url: str, time: Time | None = None, *, credentials: Credentials | None = None, **options: Any
+) -> Snapshots:
     """The Snapshots API at a URL."""
     time = time or Time()
     return Snapshots(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sync_pipeline_tests.sandbox.running import running_sandbox
 
 from sync_pipeline.sandbox.server import Running
+from sync_pipeline_tests.sandbox.running import running_sandbox
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,11 @@ def reply(
 ) -> bytes:
     """One answer; ``length`` may lie about the body's size."""
     content = body if body is not None else b"" if data is None else jsonlib.dumps(data).encode()
-    lines = [f"HTTP/1.1 {status} X", "Connection: close", f"Content-Length: {len(content) if length is None else length}"]
+    lines = [
+        f"HTTP/1.1 {status} X",
+        "Connection: close",
+        f"Content-Length: {len(content) if length is None else length}",
+    ]
     lines += [f"Content-Type: {kind}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
@@ -70,7 +74,10 @@ def scripted(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[S
     lock = threading.Lock()
 
     class Handler(socketserver.StreamRequestHandler):
+        """Reads one request, writes the scripted bytes."""
+
         def handle(self) -> None:
+            """Serve one connection."""
             line = self.rfile.readline().decode().split(" ")
             if len(line) < 2:
                 return
@@ -86,10 +93,13 @@ def scripted(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[S
                 self.wfile.write(answer)
 
     class Server(socketserver.ThreadingTCPServer):
+        """Accepts connections, wrapped in TLS when asked to."""
+
         allow_reuse_address = True
         daemon_threads = True
 
         def get_request(self) -> Any:
+            """The next connection."""
             connection, address = super().get_request()
             return (tls.wrap_socket(connection, server_side=True) if tls else connection), address
 

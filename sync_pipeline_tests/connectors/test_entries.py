@@ -11,16 +11,17 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sync_pipeline_tests.connectors.at_sandbox import ENTRIES, OWNER_KEY, canonical, clockify_at, rows
-from sync_pipeline_tests.connectors.clients import Time, clockify, run
-from sync_pipeline_tests.connectors.scripted import Asked, reply, scripted
 
 from sync_pipeline.connectors.canonical_entry import from_list, from_report
 from sync_pipeline.connectors.clockify import Clockify
-from sync_pipeline.connectors.entries import Choice, Expected, choose
+from sync_pipeline.connectors.entries import ZONES_PAD, Choice, Expected, choose
 from sync_pipeline.connectors.http import ApiClient
 from sync_pipeline.connectors.window import Window
+from sync_pipeline.errors import FatalApiError
 from sync_pipeline.sandbox.server import Running
+from sync_pipeline_tests.connectors.at_sandbox import ENTRIES, OWNER_KEY, canonical, clockify_at, control, rows
+from sync_pipeline_tests.connectors.clients import Time, clockify, run
+from sync_pipeline_tests.connectors.scripted import Asked, reply, scripted
 
 NO_SHRINKING = [phase for phase in Phase if phase is not Phase.shrink]  # each example costs requests
 BASE = datetime(2020, 3, 10, tzinfo=UTC)  # long before the seeded entries; daylight saving time begins about then
@@ -72,7 +73,9 @@ def things(shared_sandbox: Running) -> dict[str, list[Any]]:
                 "projects": projects,
                 "users": list(await client.user_ids())[:3],
                 "tags": [tag["id"] for tag in tags if not tag["archived"]],
-                "fields": [field["id"] for field in fields if field["type"] == "TXT" and field["entityType"] == "TIMEENTRY"],
+                "fields": [
+                    field["id"] for field in fields if field["type"] == "TXT" and field["entityType"] == "TIMEENTRY"
+                ],
             }
 
     return run(work())
@@ -100,7 +103,9 @@ async def make(core: ApiClient, workspace: str, wanted: list[dict[str, Any]]) ->
 async def remove(client: Clockify, made: list[str]) -> None:
     """Delete them again."""
     for entry in made:
-        await client._core.request("DELETE", ENTRIES.item or "", ids={"workspace": client.account.workspace, "id": entry})
+        await client._core.request(
+            "DELETE", ENTRIES.item or "", ids={"workspace": client.account.workspace, "id": entry}
+        )
 
 
 @settings(max_examples=25, phases=NO_SHRINKING, suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -135,13 +140,13 @@ def test_both_readers_and_fetch_give_the_same_bytes(
     run(work())
 
 
-def test_seeded_entries_are_the_same_too(sandbox: Running) -> None:
+def test_seeded_entries_are_the_same_too(shared_sandbox: Running) -> None:
     """A whole seeded workspace, read by both plans: the same bytes; running entries come once, from their own list."""
-    now = sandbox.world.clock.now()
+    now = shared_sandbox.world.clock.now()
     window = Window(now - timedelta(days=60), now + timedelta(days=2))
 
     async def read(reader: Any) -> list[dict[str, Any]]:
-        async with clockify_at(sandbox, reader=reader, page_size=50) as client:
+        async with clockify_at(shared_sandbox, reader=reader, page_size=50) as client:
             return await rows(client.read(ENTRIES, window))
 
     report, users = run(read("report")), run(read("users"))
@@ -151,12 +156,12 @@ def test_seeded_entries_are_the_same_too(sandbox: Running) -> None:
     assert running == report[-len(running) :] != []
 
 
-def test_no_request_beyond_the_last_page(sandbox: Running) -> None:
+def test_no_request_beyond_the_last_page(shared_sandbox: Running) -> None:
     """The report needs exactly as many requests as there are pages, and past windows no look at what is running."""
-    now = sandbox.world.clock.now()
+    now = shared_sandbox.world.clock.now()
 
     async def work() -> None:
-        async with clockify_at(sandbox, reader="report", page_size=100) as client:
+        async with clockify_at(shared_sandbox, reader="report", page_size=100) as client:
             found = await rows(client.read(ENTRIES, Window(now - timedelta(days=33), now - timedelta(days=3))))
             assert sum(client.requests.values()) == -(-len(found) // 100)
 
@@ -174,10 +179,7 @@ def test_pages_that_move_or_repeat_lose_nothing(sandbox: Running, kind: str) -> 
             return [entry["id"] for entry in await rows(client.read(ENTRIES, window))]
 
     straight = run(work())
-    import httpx
-
-    fault = {"kind": kind, "route": "POST /clockify/report/*", "rate": 0.4, "seed": 3}
-    httpx.post(f"{sandbox.control}/faults", json=fault, trust_env=False).raise_for_status()
+    control(sandbox, "faults", kind=kind, route="POST /clockify/report/*", rate=0.4, seed=3)
     assert run(work()) == straight
 
 
@@ -190,7 +192,7 @@ def test_a_report_that_repeats_for_ever_ends() -> None:
             async with clockify(server.url, Time(BASE.timestamp()), page_size=1) as client:
                 await rows(client.read(ENTRIES, Window(BASE + timedelta(days=2160), BASE + timedelta(days=2170))))
 
-        with pytest.raises(Exception, match="the list does not end: page 2 repeats an earlier page"):
+        with pytest.raises(FatalApiError, match="the list does not end: page 2 repeats an earlier page"):
             run(work())
 
 
@@ -218,7 +220,11 @@ def test_names_of_custom_fields_are_looked_up_once() -> None:
 
         found = run(work())
     assert [entry["customFields"] for entry in found] == [{"Cost centre": 7}] * 3
-    assert found[0]["timeInterval"] == {"start": "2020-03-10T09:00:00Z", "end": "2020-03-10T11:00:00Z", "duration": 7200}
+    assert found[0]["timeInterval"] == {
+        "start": "2020-03-10T09:00:00Z",
+        "end": "2020-03-10T11:00:00Z",
+        "duration": 7200,
+    }
 
 
 def test_an_entry_that_stops_while_we_read_arrives_once() -> None:
@@ -227,7 +233,9 @@ def test_an_entry_that_stops_while_we_read_arrives_once() -> None:
 
     def script(asked: Asked) -> bytes:
         if "in-progress" in asked.path:
-            both = [{"id": name, "timeInterval": {"start": times["start"], "end": None}} for name in ("stopped", "runs")]
+            both = [
+                {"id": name, "timeInterval": {"start": times["start"], "end": None}} for name in ("stopped", "runs")
+            ]
             return reply(200, both, Last_Page="true")
         return reply(200, {"timeentries": [{"_id": "stopped", "timeInterval": times}]}, Last_Page="true")
 
@@ -238,7 +246,10 @@ def test_an_entry_that_stops_while_we_read_arrives_once() -> None:
                 return await rows(client.read(ENTRIES, Window(BASE, BASE + timedelta(days=1))))
 
         found = run(work())
-    assert [(entry["id"], entry["timeInterval"]["end"]) for entry in found] == [("stopped", times["end"]), ("runs", None)]
+    assert [(entry["id"], entry["timeInterval"]["end"]) for entry in found] == [
+        ("stopped", times["end"]),
+        ("runs", None),
+    ]
 
 
 MALFORMED: list[Any] = [
@@ -293,12 +304,12 @@ def test_the_cheaper_reader_is_chosen(
     assert choice.reason
 
 
-def test_the_choice_is_told(sandbox: Running) -> None:
+def test_the_choice_is_told(shared_sandbox: Running) -> None:
     """Who reads is told which reader was chosen, its cost, and why."""
     told: list[Choice] = []
 
     async def work() -> None:
-        async with clockify_at(sandbox, on_choice=told.append) as client:
+        async with clockify_at(shared_sandbox, on_choice=told.append) as client:
             await rows(client.read(ENTRIES, Window(BASE, BASE + timedelta(days=365)), expected=Expected(10, ["u"])))
 
     run(work())
@@ -324,8 +335,6 @@ def test_instants_have_one_form(start: datetime, seconds: int, offset: int) -> N
 
 def test_all_zones_are_covered_by_the_padding() -> None:
     """No time zone is further from UTC than the pad of the per-user lists."""
-    from sync_pipeline.connectors.entries import ZONES_PAD
-
     for name, year in itertools.product(zoneinfo.available_timezones(), (2000, 2026)):
         offset = datetime(year, 7, 1, tzinfo=zoneinfo.ZoneInfo(name)).utcoffset() or timedelta()
         assert abs(offset) <= ZONES_PAD

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import trustme
-from sync_pipeline_tests.connectors.clients import KEY, Time, api, run
-from sync_pipeline_tests.connectors.scripted import Scripted, in_turn, reply, scripted
 
 from sync_pipeline.connectors.answers import Answer
 from sync_pipeline.connectors.http import ApiClient, Patience
@@ -24,6 +22,8 @@ from sync_pipeline.errors import (
     RetryableApiError,
     SyncError,
 )
+from sync_pipeline_tests.connectors.clients import KEY, Time, api, run
+from sync_pipeline_tests.connectors.scripted import Scripted, in_turn, reply, scripted
 
 OK = reply(200, {"ok": True})
 HTML = reply(200, body=b"<!DOCTYPE html><html>Sign in</html>", kind="text/html")
@@ -179,9 +179,9 @@ def test_a_base_url_that_is_none_is_refused(url: str) -> None:
 
 def test_secrets_are_redacted() -> None:
     """What the other side echoes does not bring the key into a message."""
-    with scripted(in_turn(reply(400, {"message": f"bad key {KEY}!", "code": 501}))) as server:
-        with pytest.raises(RejectedRecord) as caught:
-            ask(server, "POST", json={})
+    answer = reply(400, {"message": f"bad key {KEY}!", "code": 501})
+    with scripted(in_turn(answer)) as server, pytest.raises(RejectedRecord) as caught:
+        ask(server, "POST", json={})
     assert KEY not in str(caught.value) + repr(caught.value) + str(caught.value.request)
     assert "bad key ***!" in str(caught.value)
 

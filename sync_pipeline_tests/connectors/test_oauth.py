@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from sync_pipeline_tests.connectors.clients import Time, run, snapshots
-from sync_pipeline_tests.connectors.scripted import Asked, reply, scripted
 
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.connectors.snapshots import Credentials
 from sync_pipeline.errors import ConfigError, FatalApiError
+from sync_pipeline_tests.connectors.clients import Time, run, snapshots
+from sync_pipeline_tests.connectors.scripted import Asked, reply, scripted
 
 CLIENT = Credentials(client_id="me", client_secret="hush-hush")
 EXPIRED = reply(401, {"code": "token_expired", "detail": "over", "status": 401})

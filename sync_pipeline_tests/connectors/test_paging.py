@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sync_pipeline_tests.connectors.clients import run
 
 from sync_pipeline.connectors.paging import REPEATS_FORGIVEN, Page, ahead, by_cursor, by_number
 from sync_pipeline.errors import FatalApiError, Request
+from sync_pipeline_tests.connectors.clients import run
 
 ABOUT = Request("Clockify", "GET", "/things")
 

@@ -84,7 +84,9 @@ def test_generic_profile(seen: Seen, action: Action) -> None:
     assert decide(load_profile().retry, seen).action is action
 
 
-@pytest.mark.parametrize("table", [CLOCKIFY, CLOCKIFY_REPORTS, load_profile().retry], ids=["core", "reports", "generic"])
+@pytest.mark.parametrize(
+    "table", [CLOCKIFY, CLOCKIFY_REPORTS, load_profile().retry], ids=["core", "reports", "generic"]
+)
 def test_every_row_can_be_printed_and_is_alive(table: RetryTable) -> None:
     """The table prints, and no row says the same as an earlier one."""
     rows = describe(table)

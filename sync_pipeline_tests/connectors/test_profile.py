@@ -23,7 +23,11 @@ GENERIC = Path(load_profile.__code__.co_filename).with_name("profiles") / "gener
 def test_an_entity_follows_from_the_patterns(entity: str, id_field: str, read: str, write: str) -> None:
     """Id field and scopes follow from the patterns unless the file says otherwise, also for an invented entity."""
     profile = load_profile()
-    assert (profile.id_field(entity), profile.scope(entity), profile.scope(entity, write=True)) == (id_field, read, write)
+    assert (profile.id_field(entity), profile.scope(entity), profile.scope(entity, write=True)) == (
+        id_field,
+        read,
+        write,
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,7 +39,11 @@ def test_an_entity_follows_from_the_patterns(entity: str, id_field: str, read: s
         ("action: refresh", "action: relax", r"p\.yaml:\d+: answers\.0\.action: .*found 'relax'"),
         ('id: "{singular}_id"', "", r"p\.yaml:1: id: field required\."),
         ("profile: generic", "profile: [generic", r"p\.yaml:\d+: not YAML"),
-        ("window: {from:", "window: {form:", r"p\.yaml:\d+: entities\.time_entries\.window\.form: .*did you mean from\?"),
+        (
+            "window: {from:",
+            "window: {form:",
+            r"p\.yaml:\d+: entities\.time_entries\.window\.form: .*did you mean from\?",
+        ),
     ],
 )
 def test_mistakes_are_located(old: str, new: str, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ def test_slices_cover_the_window_exactly(first: date, length: int, days: int) ->
     window = Window.of_days(first, first + timedelta(days=length))
     slices = list(window.slices(days))
     assert (slices[0].start, slices[-1].end) == (window.start, window.end)
-    assert all(a.end == b.start for a, b in zip(slices, slices[1:], strict=False))
+    assert all(a.end == b.start for a, b in pairwise(slices))
     assert all(piece.end - piece.start <= timedelta(days=days) for piece in slices)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Table, func, select
 
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.records import Delivered, mark_delivered
+from sync_pipeline.store.schema import metadata
 from sync_pipeline.store.staging import MergeCounts, StagedRow, Status, stage
 
 HERE = "clockify w1 > snapshots a1"
@@ -63,3 +65,21 @@ def content(store: Store, table: Table) -> list[tuple[object, ...]]:
     """All rows of a table, in one order."""
     with store.reading() as own:
         return sorted((tuple(found) for found in own.execute(select(table))), key=repr)
+
+
+@contextmanager
+def commits(store: Store) -> Iterator[Callable[[], object]]:
+    """A reading that changes whenever anybody commits a write to a table of ours."""
+    with store.engine.connect() as watcher:
+
+        def reading() -> object:
+            if store.dialect == "sqlite":
+                return watcher.exec_driver_sql("PRAGMA data_version").scalar()
+            names = [table for table in metadata.tables if table != "syncs"]
+            # xmin and xmax change with every write and every row lock, ctid with every new version.
+            versions = "SELECT xmin::text, xmax::text, ctid::text FROM {} ORDER BY ctid"
+            found = [watcher.exec_driver_sql(versions.format(name)).all() for name in names]
+            watcher.rollback()
+            return found
+
+        yield reading

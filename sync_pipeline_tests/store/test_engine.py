@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import stat
 from pathlib import Path
@@ -136,7 +135,7 @@ def test_a_locked_database(tmp_path: Path) -> None:
 
 def test_a_locked_postgresql_table(postgres: Server) -> None:
     """The same on PostgreSQL, where the lock is on a table."""
-    url = postgres.migrated()
+    url = postgres.emptied()
     store, other = open_store(url, timeout=0.05), open_store(url)
     with other.writing() as own:
         own.exec_driver_sql("LOCK TABLE records IN ACCESS EXCLUSIVE MODE")
@@ -162,7 +161,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     """A file on the device that is always full is refused in one sentence."""
     (tmp_path / "store.db").symlink_to("/dev/full")
@@ -176,13 +175,13 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "no-such-host.invalid"])
 def test_a_server_that_does_not_answer(address: str) -> None:
     """An unreachable server is named without the password."""
-    with pytest.raises(StoreError, match="'clock' on .* does not answer") as caught:
+    with pytest.raises(StoreError, match=r"'clock' on .* does not answer") as caught:
         open_store(f"postgresql://me:s3cret@{address}/clock")
 
     assert "s3cret" not in _everything_told(caught.value)
 
 
-def test_a_wrong_password(postgres: Server, tmp_path: Path) -> None:
+def test_a_wrong_password(postgres: Server) -> None:
     """A refused login says so without repeating the password."""
     postgres.run("DROP ROLE IF EXISTS guest")
     postgres.run("CREATE ROLE guest LOGIN PASSWORD 'right'")
@@ -197,7 +196,7 @@ def test_a_wrong_password(postgres: Server, tmp_path: Path) -> None:
 
 def test_a_database_that_does_not_exist(postgres: Server) -> None:
     """A mistyped database name is told apart from a server that is away."""
-    with pytest.raises(StoreError, match="'nowhere' on .* does not exist"):
+    with pytest.raises(StoreError, match=r"'nowhere' on .* does not exist"):
         open_store(postgres.url("nowhere"))
 
 
@@ -230,8 +229,13 @@ def test_nothing_is_half_done(store: Store) -> None:
     """A transaction that raises leaves no trace."""
     deliver(store, [row("a")])
     before = content(store, records)
-    with pytest.raises(KeyError), store.writing() as own:
-        own.execute(records.delete())
-        raise KeyError
+
+    def fail_half_way() -> None:
+        with store.writing() as own:
+            own.execute(records.delete())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_half_way()
 
     assert content(store, records) == before

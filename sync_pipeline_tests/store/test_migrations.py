@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import update, table, column
+from sqlalchemy import column, table, update
 
 from sync_pipeline.errors import StoreError
 from sync_pipeline.store.engine import Store, open_store, stored_version
@@ -55,15 +55,15 @@ def test_many_may_open_a_blank_database_at_once(blank_url: str) -> None:
         store.close()
 
 
-def test_a_newer_schema_is_refused(url: str) -> None:
+def test_a_newer_schema_is_refused(blank_url: str) -> None:
     """A database of a later version is left alone, with the way out named."""
-    store = open_store(url)
+    store = open_store(blank_url)
     with store.writing() as own:
         own.execute(update(table(VERSION_TABLE, column("version_num"))).values(version_num="9999"))
     store.close()
 
     with pytest.raises(StoreError, match="has schema 9999, this version of sync_pipeline knows up to") as caught:
-        open_store(url)
+        open_store(blank_url)
 
     assert "newer sync_pipeline" in caught.value.fix
 

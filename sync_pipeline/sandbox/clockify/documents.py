@@ -138,3 +138,13 @@ def one_of(body: Json, name: str, allowed: tuple[str, ...], default: str | None)
     if value not in allowed:
         raise Refusal(400, 3002, f"JSON parse error: {name}: {value!r} not one of the values accepted: {list(allowed)}")
     return str(value)
+
+
+def integer(body: Json, name: str, default: int) -> int:
+    """A number of a request body."""
+    value = body.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise invalid(f"{name}: must be a number")
+    return value

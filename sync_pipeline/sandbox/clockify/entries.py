@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from sync_pipeline.sandbox.clockify.documents import document
-from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION, TAGGED, entry_text
+from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION, LISTED, TAGGED, entry_body, entry_texts
 from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, denied, invalid, not_ours
 from sync_pipeline.sandbox.clockify.ids import id_floor
 from sync_pipeline.sandbox.clockify.paging import Page, Where, select_page
@@ -20,7 +20,7 @@ from sync_pipeline.sandbox.clockify.times import parse_instant, wall_clock, zone
 from sync_pipeline.sandbox.clockify.users import find_user
 from sync_pipeline.sandbox.clockify.workspaces import settings
 
-SELECT = "SELECT * FROM time_entries"
+SELECT = f"SELECT {', '.join(LISTED)} FROM time_entries"
 NEWEST_FIRST = "started DESC, id DESC"
 
 
@@ -49,8 +49,8 @@ def get_entry(call: Call) -> Reply:
     """GET .../time-entries/{id}."""
     row = find_entry(call, call.ids["id"])
     demand_access(call, row["user_id"])
-    found: list[Json] = orjson.loads(render(call, [row], bool(call.flag("hydrated"))))
-    return Reply(found[0])
+    body = entry_body(row, call.workspace, locked_before(call))
+    return Reply(Lookup(call.db).hydrate(body) if call.flag("hydrated") else body)
 
 
 def fetch_entries(call: Call) -> Reply:
@@ -134,7 +134,7 @@ def locked_before(call: Call) -> int | None:
 def render(call: Call, rows: list[sqlite3.Row], hydrated: bool) -> bytes:
     """Rows as one JSON array; unhydrated ones are not even parsed."""
     lock = locked_before(call)
-    texts = f"[{','.join([entry_text(row, call.workspace, lock) for row in rows])}]".encode()
+    texts = f"[{','.join(entry_texts(rows, call.workspace, lock))}]".encode()
     if not hydrated:
         return texts
     lookup = Lookup(call.db)

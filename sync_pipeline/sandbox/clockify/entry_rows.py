@@ -8,7 +8,7 @@ have in common; quotes inside are escaped, so pieces can be joined safely.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from sync_pipeline.sandbox.clockify.http import Json
 from sync_pipeline.sandbox.clockify.times import duration_text
 
 CURRENCY = "USD"
+LISTED = ("id", "started", "ended", "approval", "shared", "span", "tags", "custom", "hourly", "cost")
 SHARED = ("description", "userId", "billable", "projectId", "taskId", "type")
 INSERT = (
     "INSERT INTO time_entries (id, user_id, project_id, task_id, started, ended, billable, updated,"
@@ -31,22 +32,25 @@ DESCRIPTION = "json_extract('{' || shared || '}', '$.description')"
 TAGGED = "EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.value IN ({}))"
 
 
-def entry_text(row: sqlite3.Row | Mapping[str, Any], workspace: str, lock: int | None = None) -> str:
-    """An entry as the core API returns it, as JSON text; entries before ``lock`` are shown as locked."""
-    started, ended = row["started"], row["ended"]
-    locked = row["approval"] == "APPROVED" or (lock is not None and started < lock)
-    duration = "null" if ended is None else f'"{iso_duration(ended - started)}"'
-    return (
-        f'{{"id":"{row["id"]}",{row["shared"]},"tagIds":{row["tags"]},"workspaceId":"{workspace}",'
-        f'"timeInterval":{{{row["span"]},"duration":{duration}}},"customFieldValues":{row["custom"]},'
-        f'"kioskId":null,"hourlyRate":{money(row["hourly"])},"costRate":{money(row["cost"])},'
-        f'"isLocked":{"true" if locked else "false"}}}'
-    )
+def entry_texts(rows: Iterable[Sequence[Any]], workspace: str, lock: int | None = None) -> list[str]:
+    """Entries (as LISTED columns) as the core API returns them, in JSON; those before ``lock`` are shown as locked."""
+    texts = []
+    for entry_id, started, ended, approval, shared, span, tags, custom, hourly, cost in rows:
+        locked = approval == "APPROVED" or (lock is not None and started < lock)
+        duration = "null" if ended is None else f'"{iso_duration(ended - started)}"'
+        texts.append(
+            f'{{"id":"{entry_id}",{shared},"tagIds":{tags},"workspaceId":"{workspace}",'
+            f'"timeInterval":{{{span},"duration":{duration}}},"customFieldValues":{custom},'
+            f'"kioskId":null,"hourlyRate":{money(hourly)},"costRate":{money(cost)},'
+            f'"isLocked":{"true" if locked else "false"}}}'
+        )
+    return texts
 
 
-def entry_body(row: sqlite3.Row | Mapping[str, Any], workspace: str) -> Json:
-    """An entry as the core API returns it."""
-    found: Json = orjson.loads(entry_text(row, workspace))
+def entry_body(row: sqlite3.Row, workspace: str, lock: int | None = None) -> Json:
+    """One whole row as the core API returns it."""
+    [text] = entry_texts([[row[column] for column in LISTED]], workspace, lock)
+    found: Json = orjson.loads(text)
     return found
 
 

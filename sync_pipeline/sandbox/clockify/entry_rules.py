@@ -105,7 +105,7 @@ def _task(call: Call, asked: Json) -> str | None:
     task_id = asked.get("taskId")
     if not task_id:
         return None
-    row = call.db.execute("SELECT parent FROM tasks WHERE id = ?", (task_id,)).fetchone()
+    row = call.db.execute("SELECT parent FROM tasks WHERE id = ?", (str(task_id),)).fetchone()
     if row is None or row["parent"] != asked.get("projectId"):
         raise invalid("Task doesn't belong to Project")
     return str(task_id)

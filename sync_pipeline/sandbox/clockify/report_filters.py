@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
+from sync_pipeline.sandbox.clockify.documents import integer
 from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION, TAGGED
 from sync_pipeline.sandbox.clockify.http import Call, Json, invalid
 from sync_pipeline.sandbox.clockify.paging import Where
@@ -78,20 +79,29 @@ def _relations(asked: Json, where: Where) -> None:
         ("clients", f"coalesce({_CLIENT}, '')"),
     ):
         chosen = asked.get(name)
-        if isinstance(chosen, dict) and chosen.get("ids"):
-            where.any_of(column, list(chosen["ids"]), contains=chosen.get("contains") != "DOES_NOT_CONTAIN")
+        if ids := _ids(chosen):
+            where.any_of(column, ids, contains="DOES_NOT_CONTAIN" not in _modes(chosen))
     tags = asked.get("tags")
-    if isinstance(tags, dict) and tags.get("ids"):
-        clause = TAGGED.format(",".join("?" * len(tags["ids"])))
-        excluded = "DOES_NOT_CONTAIN" in (tags.get("contains"), tags.get("containedInTimeentry"))
-        where.add(f"NOT {clause}" if excluded else clause, *tags["ids"])
+    if tag_ids := _ids(tags):
+        clause = TAGGED.format(",".join("?" * len(tag_ids)))
+        excluded = "DOES_NOT_CONTAIN" in _modes(tags)
+        where.add(f"NOT {clause}" if excluded else clause, *tag_ids)
     groups = asked.get("userGroups")
-    if isinstance(groups, dict) and groups.get("ids"):
-        marks = ",".join("?" * len(groups["ids"]))
+    if group_ids := _ids(groups):
+        marks = ",".join("?" * len(group_ids))
         where.add(
             f"user_id IN (SELECT m.value FROM user_groups g, json_each(g.body, '$.userIds') m WHERE g.id IN ({marks}))",
-            *groups["ids"],
+            *group_ids,
         )
+
+
+def _ids(chosen: Any) -> list[str]:
+    ids = chosen.get("ids") if isinstance(chosen, dict) else None
+    return [str(one) for one in ids] if isinstance(ids, list) else []
+
+
+def _modes(chosen: Json) -> tuple[Any, Any]:
+    return chosen.get("contains"), chosen.get("containedInTimeentry")
 
 
 def _properties(asked: Json, where: Where) -> None:
@@ -116,4 +126,4 @@ def _audit(audit: Json, where: Where) -> None:
         where.add("task_id IS NULL")
     if audit.get("duration"):
         comparison = "<" if audit.get("durationShorter") else ">"
-        where.add(f"ended - started {comparison} ?", int(audit["duration"]))
+        where.add(f"ended - started {comparison} ?", integer(audit, "duration", 0))

@@ -14,7 +14,10 @@ from sync_pipeline.sandbox.clockify.entry_rows import CURRENCY
 from sync_pipeline.sandbox.clockify.http import Call
 from sync_pipeline.sandbox.clockify.times import zoned_text
 
-SELECT = "SELECT * FROM time_entries WHERE seq IN (SELECT value FROM json_each(?))"
+SELECT = (
+    "SELECT seq, id, user_id, project_id, task_id, started, ended, billable, approval, shared, span, tags, custom,"
+    " hourly, cost FROM time_entries WHERE seq IN (SELECT value FROM json_each(?))"
+)
 
 
 class RowWriter:
@@ -34,21 +37,22 @@ class RowWriter:
     def rows(self, wanted: Sequence[int]) -> bytes:
         """The rows of these entries, in this order, as one JSON array."""
         found = self._db.execute(SELECT, (orjson.dumps(wanted).decode(),))
-        written = {row["seq"]: self._row(row) for row in found}
+        written = {row[0]: self._row(row) for row in found}
         return f"[{','.join([written[seq] for seq in wanted])}]".encode()
 
     def _row(self, row: sqlite3.Row) -> str:
-        started, seconds = row["started"], row["ended"] - row["started"]
-        approved = row["approval"] == "APPROVED"
+        _, key, user, project, task, started, ended, billable, approval, shared, span, tags, custom, hourly, cost = row
+        seconds = ended - started
+        approved = approval == "APPROVED"
         locked = approved or (self._lock is not None and started < self._lock)
-        span = row["span"] if self._zone is UTC else self._zoned(started, row["ended"])
+        if self._zone is not UTC:
+            span = self._zoned(started, ended)
         return (
-            f'{{"_id":"{row["id"]}",{row["shared"]},"timeInterval":{{{span},"duration":{seconds}}},'
-            f'"tags":{self._tags[row["tags"]]},"customFields":{row["custom"]},{self._project[row["project_id"]]},'
-            f'"taskName":{self._task[row["task_id"]]},{self._user[row["user_id"]]},'
-            f'"isLocked":{"true" if locked else "false"},'
-            f'"approvalRequestId":{_text(row["id"]) if approved else "null"}'
-            f"{_amounts(row, seconds) if self._money else ''}}}"
+            f'{{"_id":"{key}",{shared},"timeInterval":{{{span},"duration":{seconds}}},'
+            f'"tags":{self._tags[tags]},"customFields":{custom},{self._project[project]},'
+            f'"taskName":{self._task[task]},{self._user[user]},"isLocked":{"true" if locked else "false"},'
+            f'"approvalRequestId":{_text(key) if approved else "null"}'
+            f"{_amounts(seconds, (hourly or 0) if billable else 0, cost or 0) if self._money else ''}}}"
         )
 
     def _zoned(self, started: int, ended: int) -> str:
@@ -92,9 +96,7 @@ def _tags_text(lookup: Lookup, tag_ids: str) -> str:
     return _text([{"_id": tag["id"], "name": tag["name"]} for tag in tags if tag is not None])
 
 
-def _amounts(row: sqlite3.Row, seconds: int) -> str:
-    rate = row["hourly"] or 0 if row["billable"] else 0
-    cost = row["cost"] or 0
+def _amounts(seconds: int, rate: int, cost: int) -> str:
     earned = round(rate * seconds / 3600, 2)
     return (
         f',"rate":{rate},"amount":{earned},"earnedRate":{rate},"earnedAmount":{earned},"costRate":{cost},'

@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 import orjson
 
+from sync_pipeline.sandbox.clockify.documents import integer
 from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION
 from sync_pipeline.sandbox.clockify.http import Call, Json, Reply, invalid
 from sync_pipeline.sandbox.clockify.paging import Page, last_page
@@ -50,7 +51,7 @@ class DetailedReport:
             raise invalid("detailedFilter: must not be null")
         query = report_query(call, asked, detailed.get("auditFilter"))
         page = Page.of(
-            _integer(detailed, "page", 1), _integer(detailed, "pageSize", 50), call.world.options.report_page_cap
+            integer(detailed, "page", 1), integer(detailed, "pageSize", 50), call.world.options.report_page_cap
         )
         order = self._order(call, query, detailed.get("sortColumn") or "DATE", asked.get("sortOrder") or "DESCENDING")
         wanted = order[page.offset : page.offset + page.size].tolist()
@@ -99,15 +100,6 @@ class DetailedReport:
         if key not in self._writers:
             self._writers[key] = RowWriter(call, query.zone)
         return self._writers[key]
-
-
-def _integer(asked: Json, name: str, default: int) -> int:
-    value = asked.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise invalid(f"{name}: must be a number")
-    return value
 
 
 def report_totals(call: Call, query: ReportQuery) -> list[Json]:

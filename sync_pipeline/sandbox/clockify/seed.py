@@ -51,7 +51,8 @@ class Seeder:
         self.rng = rng
         self.ids = SeededIds(rng)
         self.now = int(world.clock.epoch())
-        self.founded = self.now - 2 * YEAR - world.options.days * 86_400
+        # Counted from midnight: two companies of one seed, founded on one day, have the same people.
+        self.founded = self.now // 86_400 * 86_400 - 2 * YEAR - world.options.days * 86_400
         self.workspace = workspace_id_of(world.options.seed)
 
     def birth(self) -> int:

@@ -14,7 +14,8 @@ from sync_pipeline.sandbox.clockify.report_filters import report_query
 from sync_pipeline.sandbox.clockify.reports import report_totals
 
 GROUPS = ("CLIENT", "PROJECT", "DATE", "WEEK", "MONTH", "TASK", "TIMEENTRY", "USER")
-Label = tuple[str, str]
+# id, name, and - of a project - its client
+Label = tuple[str, str, str | None]
 Tree = dict[Label, Any]
 
 
@@ -52,11 +53,12 @@ def _add(tree: Tree, labels: list[Label], row: sqlite3.Row) -> None:
 
 def _finish(tree: Tree) -> list[Json]:
     found = []
-    for (key, name), node in sorted(tree.items(), key=lambda item: item[0][1]):
+    for (key, name, client), node in sorted(tree.items(), key=lambda item: item[0][:2]):
         group = {
             "_id": key,
             "name": name,
             "nameLowerCase": name.lower(),
+            "clientName": client,
             "duration": node["duration"],
             "amount": round(node["amount"], 2),
         }
@@ -74,29 +76,35 @@ class _Namer:
         self._zone = in_zone
         self._kinds: dict[str, Callable[[Any], Label]] = {
             "CLIENT": self._client,
-            "PROJECT": lambda row: self._named("projects", row["project_id"], "(Without project)"),
+            "PROJECT": self._project,
             "TASK": lambda row: self._named("tasks", row["task_id"], "(Without task)"),
             "USER": lambda row: self._named("users", row["user_id"], ""),
-            "TIMEENTRY": lambda row: (row["text"], row["text"]),
+            "TIMEENTRY": lambda row: (row["text"], row["text"], None),
             "DATE": lambda row: self._day(row, lambda day: day),
             "WEEK": lambda row: self._day(row, lambda day: day - timedelta(days=day.weekday())),
             "MONTH": lambda row: self._day(row, lambda day: day.replace(day=1)),
         }
 
     def label(self, group: str, row: sqlite3.Row) -> Label:
-        """Id and name of the row's group."""
+        """What the row's group is called."""
         return self._kinds[group](row)
 
     def _named(self, table: str, record_id: str | None, missing: str) -> Label:
         record = self._lookup.get(table, record_id)
-        return (record["id"], record["name"] or "") if record else ("", missing)
+        return (record["id"], record["name"] or "", None) if record else ("", missing, None)
+
+    def _project(self, row: sqlite3.Row) -> Label:
+        project = self._lookup.get("projects", row["project_id"])
+        if not project:
+            return "", "(Without project)", None
+        return project["id"], project["name"], project["clientName"] or None
 
     def _client(self, row: sqlite3.Row) -> Label:
         project = self._lookup.get("projects", row["project_id"])
         if not project or not project["clientId"]:
-            return "", "(Without client)"
-        return project["clientId"], project["clientName"]
+            return "", "(Without client)", None
+        return project["clientId"], project["clientName"], None
 
     def _day(self, row: sqlite3.Row, of: Callable[[datetime], datetime]) -> Label:
         text = of(datetime.fromtimestamp(row["started"], self._zone)).strftime("%Y-%m-%d")
-        return text, text
+        return text, text, None

@@ -36,7 +36,10 @@ def duration_seconds(text: str) -> int | None:
 def parse_instant(text: object) -> datetime | None:
     """An instant with an offset, as Clockify's core accepts it; None when it is not one."""
     moment = _parse(text)
-    return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
+    # The first and last day ever have no room for an offset.
+    if moment is None or moment.tzinfo is None or not 1 < moment.year < 9999:
+        return None
+    return moment.astimezone(UTC)
 
 
 def wall_clock(text: object, zone: tzinfo) -> datetime | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import orjson
 
 from sync_pipeline.sandbox.clockify.clients import EMAIL
-from sync_pipeline.sandbox.clockify.documents import dump, one_of, strings
+from sync_pipeline.sandbox.clockify.documents import dump, integer, one_of, strings
 from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, invalid, not_ours, unavailable
 from sync_pipeline.sandbox.clockify.ids import new_id
 from sync_pipeline.sandbox.clockify.paging import DIRECTIONS, Page, Where, select_page
@@ -68,9 +68,11 @@ def users_info(call: Call) -> Reply:
         "sortColumn": one_of(asked, "sortColumn", tuple(SORT), "EMAIL"),
         "sortOrder": one_of(asked, "sortOrder", tuple(DIRECTIONS), "ASCENDING"),
         "accountStatuses": strings(asked, "accountStatuses"),
+        "userGroups": strings(asked, "userGroups"),
+        "roles": strings(asked, "roles"),
     }
-    number, size = asked.get("page") or 1, asked.get("pageSize") or 50
-    return _search(call, cleaned, Page.of(int(number), int(size), call.world.options.list_page_cap))
+    page = Page.of(integer(asked, "page", 1), integer(asked, "pageSize", 50), call.world.options.list_page_cap)
+    return _search(call, cleaned, page)
 
 
 def _search(call: Call, asked: Json, page: Page) -> Reply:
@@ -87,7 +89,7 @@ def _filters(asked: Json) -> Where:
     where = Where()
     for column in ("email", "name"):
         if asked.get(column):
-            where.contains(column, asked[column])
+            where.contains(column, str(asked[column]))
     if asked["status"] != "ALL":
         where.add("membership_status = ?", asked["status"])
     accounts = asked.get("accountStatuses") or SHOWN_BY_DEFAULT
@@ -96,7 +98,7 @@ def _filters(asked: Json) -> Where:
         where.add(
             "id IN (SELECT json_extract(m.value, '$.userId') FROM projects p, json_each(p.body, '$.memberships') m"
             " WHERE p.id = ?)",
-            asked["projectId"],
+            str(asked["projectId"]),
         )
     if asked.get("roles"):
         # Owners count as admins here, unlike in GET /workspaces.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
 from sync_pipeline.sandbox.server import Running
+from sync_pipeline_tests.sandbox.running import running_sandbox
 
 
 class Api:
@@ -45,11 +47,17 @@ class Api:
         return answer.status_code, answer.json().get("code") if answer.content else None
 
     def report(self, kind: str = "detailed", key: str | None = None, **body: Any) -> httpx.Response:
-        """A report; November 2025 in UTC unless said otherwise."""
+        """A report over the last 60 days, in UTC, unless said otherwise."""
         headers = {} if key is None else {"X-Api-Key": key}
         filters = {"detailedFilter": {"page": 1, "pageSize": 200}} if kind == "detailed" else {}
         url = f"{self.sandbox.reports}/workspaces/{self.sandbox.workspace}/reports/{kind}"
-        return self.http.post(url, json={"timeZone": "UTC"} | filters | body, headers=headers)
+        return self.http.post(url, json=self.span(60) | filters | body, headers=headers)
+
+    def span(self, days: int) -> dict[str, str]:
+        """The report range of the last so many days, as wall clock in UTC."""
+        now = self.sandbox.world.clock.now()
+        first = (now - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%S.000")
+        return {"timeZone": "UTC", "dateRangeStart": first, "dateRangeEnd": now.strftime("%Y-%m-%dT%H:%M:%S.999")}
 
     @property
     def me(self) -> str:
@@ -63,3 +71,12 @@ def api(sandbox: Running) -> Iterator[Api]:
     client = Api(sandbox)
     yield client
     client.http.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """One sandbox for all tests of a module that change nothing others could notice."""
+    with running_sandbox(tmp_path_factory.mktemp("shared")) as started:
+        client = Api(started)
+        yield client
+        client.http.close()

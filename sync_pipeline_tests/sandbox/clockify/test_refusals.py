@@ -22,23 +22,23 @@ ADDON = {"X-Addon-Token": "sandbox-clockify-addon-token"}
         ({"X-Addon-Token": "nonsense"}, 4017),
     ],
 )
-def test_each_wrong_credential_has_its_own_401(api: Api, headers: dict[str, str], code: int) -> None:
+def test_each_wrong_credential_has_its_own_401(shared: Api, headers: dict[str, str], code: int) -> None:
     """No, two, unknown and invalid credentials are told apart by a numeric code."""
-    answer = api.http.get(api.sandbox.clockify + "/user", headers={"X-Api-Key": "", **headers})
+    answer = shared.http.get(shared.sandbox.clockify + "/user", headers={"X-Api-Key": "", **headers})
     assert answer.status_code == 401
     assert answer.json()["code"] == code
 
 
-def test_unknown_workspace_is_an_empty_404(api: Api) -> None:
+def test_unknown_workspace_is_an_empty_404(shared: Api) -> None:
     """The only 404 without a body is the one for a workspace that is not there."""
-    answer = api.call("GET", f"/workspaces/{UNKNOWN}/users")
+    answer = shared.call("GET", f"/workspaces/{UNKNOWN}/users")
     assert (answer.status_code, answer.content) == (404, b"")
 
 
-def test_unknown_route_is_404_3000(api: Api) -> None:
+def test_unknown_route_is_404_3000(shared: Api) -> None:
     """Routes Clockify does not have answer 404 with code 3000."""
-    assert api.refused("GET", "locations") == (404, 3000)
-    assert api.refused("PUT", f"projects/{UNKNOWN}/archive") == (404, 3000)
+    assert shared.refused("GET", "locations") == (404, 3000)
+    assert shared.refused("PUT", f"projects/{UNKNOWN}/archive") == (404, 3000)
 
 
 @pytest.mark.parametrize(
@@ -51,62 +51,62 @@ def test_unknown_route_is_404_3000(api: Api) -> None:
         ("GET", f"webhooks/{UNKNOWN}/logs", "POST"),
     ],
 )
-def test_wrong_verb_is_405_with_allow(api: Api, method: str, path: str, allow: str) -> None:
+def test_wrong_verb_is_405_with_allow(shared: Api, method: str, path: str, allow: str) -> None:
     """A verb a route does not have answers 405/3000 and names those it has."""
-    answer = api.call(method, path)
+    answer = shared.call(method, path)
     assert (answer.status_code, answer.json()["code"], answer.headers["allow"]) == (405, 3000, allow)
 
 
 @pytest.mark.parametrize("path", ["projects", "clients", "tags", "time-entries", "webhooks"])
-def test_foreign_ids_are_400_501(api: Api, path: str) -> None:
+def test_foreign_ids_are_400_501(shared: Api, path: str) -> None:
     """An id that does not exist here is a bad request, not a missing one."""
-    assert api.refused("GET", f"{path}/{UNKNOWN}") == (400, 501)
+    assert shared.refused("GET", f"{path}/{UNKNOWN}") == (400, 501)
 
 
-def test_deleted_reads_like_never_existed(api: Api) -> None:
+def test_deleted_reads_like_never_existed(shared: Api) -> None:
     """A deleted record answers exactly what an invented id answers."""
-    tag = api.send("POST", "tags", {"name": "short-lived"}, expect=201)
-    assert api.send("DELETE", f"tags/{tag['id']}") == tag
-    gone, invented = api.call("GET", f"tags/{tag['id']}"), api.call("GET", f"tags/{UNKNOWN}")
+    tag = shared.send("POST", "tags", {"name": "short-lived"}, expect=201)
+    assert shared.send("DELETE", f"tags/{tag['id']}") == tag
+    gone, invented = shared.call("GET", f"tags/{tag['id']}"), shared.call("GET", f"tags/{UNKNOWN}")
     assert (gone.status_code, gone.content) == (invented.status_code, invented.content)
 
 
-def test_members_are_denied_what_needs_an_admin(api: Api) -> None:
+def test_members_are_denied_what_needs_an_admin(shared: Api) -> None:
     """A plain member gets 403/501 for users, webhooks, other people's entries and new clients."""
     for method, path in (
         ("GET", "users"),
         ("GET", "webhooks"),
-        ("GET", f"user/{api.me}/time-entries"),
+        ("GET", f"user/{shared.me}/time-entries"),
         ("POST", "clients"),
     ):
-        assert api.refused(method, path, {"name": "X"} if method == "POST" else None, key=MEMBER) == (403, 501)
+        assert shared.refused(method, path, {"name": "X"} if method == "POST" else None, key=MEMBER) == (403, 501)
 
 
-def test_members_see_their_own_entries_everywhere(api: Api) -> None:
+def test_members_see_their_own_entries_everywhere(shared: Api) -> None:
     """Lists, timers and reports of a member hold that member's entries only."""
-    member = api.call("GET", "/user", key=MEMBER).json()["id"]
-    listed = api.call("GET", f"user/{member}/time-entries", key=MEMBER).json()
-    running = api.call("GET", "time-entries/status/in-progress", key=MEMBER).json()
+    member = shared.call("GET", "/user", key=MEMBER).json()["id"]
+    listed = shared.call("GET", f"user/{member}/time-entries", key=MEMBER).json()
+    running = shared.call("GET", "time-entries/status/in-progress", key=MEMBER).json()
     assert {entry["userId"] for entry in [*listed, *running]} == {member}
 
 
-def test_addons_lack_some_permissions(api: Api) -> None:
+def test_addons_lack_some_permissions(shared: Api) -> None:
     """An add-on token cannot list workspaces, manage webhooks or create custom fields: 401 without code."""
     for method, path in (("GET", "/workspaces"), ("GET", "webhooks"), ("POST", "custom-fields")):
-        answer = api.http.request(
+        answer = shared.http.request(
             method,
-            api.sandbox.clockify
-            + (path if path.startswith("/") else f"/workspaces/{api.sandbox.workspace}/{path}"),
+            shared.sandbox.clockify
+            + (path if path.startswith("/") else f"/workspaces/{shared.sandbox.workspace}/{path}"),
             headers={"X-Api-Key": "", **ADDON},
         )
         assert answer.status_code == 401
         assert "code" not in answer.json()
 
 
-def test_unreadable_requests_have_their_codes(api: Api) -> None:
+def test_unreadable_requests_have_their_codes(shared: Api) -> None:
     """Conversion failures, missing parameters and unknown enum values are told apart."""
-    assert api.refused("GET", "projects?archived=maybe") == (400, 3000)
-    assert api.refused("GET", "projects?page=x") == (400, 3000)
-    assert api.refused("GET", "entities/created") == (400, 3001)
-    assert api.refused("POST", "time-entries", {"type": "PARTY"}) == (400, 3002)
-    assert api.call("POST", "tags", content=b"{").json()["code"] == 3002
+    assert shared.refused("GET", "projects?archived=maybe") == (400, 3000)
+    assert shared.refused("GET", "projects?page=x") == (400, 3000)
+    assert shared.refused("GET", "entities/created") == (400, 3001)
+    assert shared.refused("POST", "time-entries", {"type": "PARTY"}) == (400, 3002)
+    assert shared.call("POST", "tags", content=b"{").json()["code"] == 3002

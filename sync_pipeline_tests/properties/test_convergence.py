@@ -1,0 +1,37 @@
+"""Laws 1, 2 and 4: after a sync the target is the map of the source, a second one does nothing, nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import HealthCheck, given, settings
+
+from sync_pipeline.stages.check import Options
+from sync_pipeline_tests.harness import team
+from sync_pipeline_tests.properties.judge import adds_up, changes_nothing, converged
+from sync_pipeline_tests.properties.life import LIVES, Deed, live
+
+PATIENT = settings(
+    max_examples=6,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@PATIENT
+@given(first=LIVES, second=LIVES)
+def test_whatever_people_do_a_sync_makes_both_sides_agree_and_a_second_one_does_nothing(
+    first: list[Deed], second: list[Deed]
+) -> None:
+    """Laws 1, 2 and 4 hold after a first sync of any history, and after a later sync of any further edits."""
+    with TemporaryDirectory() as directory, team(Path(directory)) as us:
+        for deeds in (first, second):
+            live(us, deeds)
+            for counts in us.sync(options=Options(allow_deletes=True)).values():
+                adds_up(counts)
+            converged(us)
+            changes_nothing(us)

@@ -1,0 +1,1 @@
+"""Whole stories: what happens to a team over several syncs."""

@@ -1,0 +1,224 @@
+"""The steps between desired and delivered."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync_pipeline.errors import StoreError
+from sync_pipeline.store import deliveries as audit
+from sync_pipeline.store import records as steps
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.records import Delivered, Known, RecordCounts, Refused, Removed, lookup
+from sync_pipeline.store.rejects import Reject, list_rejects, replace_rejects
+from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, commits, deliver, merge, row
+
+
+def _one(store: Store, source_id: str) -> Known:
+    return lookup(store, HERE, ENTITY, [source_id])[source_id]
+
+
+def test_a_delivery_notes_what_was_sent_not_what_stands_there_by_now(store: Store) -> None:
+    """A record that changed while its write was under way stays pending."""
+    merge(store, [row("a", "v2")], 1)
+    steps.mark_delivered(store, HERE, ENTITY, [Delivered("a", "t-a", "v1", "create")], None, at(2))
+
+    known = _one(store, "a")
+    assert (known.delivered_hash, known.target_id, known.pending) == ("v1", "t-a", True)
+
+
+def test_every_delivery_is_in_the_audit(store: Store) -> None:
+    """Record and audit line are written together."""
+    deliver(store, [row("a")])
+    (line,) = audit.recent(store, HERE)
+
+    assert (line.source_id, line.target_id, line.fields_hash) == ("a", "t-a", "v1")
+    assert (line.kind, line.phase, line.outcome, line.at) == ("create", "outcome", "delivered", at(1))
+
+
+def test_a_batch_of_deliveries_is_noted_whole_or_not_at_all(store: Store) -> None:
+    """Two records that claim one target id leave neither record nor audit changed."""
+    merge(store, [row("a"), row("b")], 1)
+    with pytest.raises(StoreError, match="contradicts another one"):
+        steps.mark_delivered(
+            store, HERE, ENTITY, [Delivered("a", "t", "v1", "create"), Delivered("b", "t", "v1", "create")], None, at(2)
+        )
+
+    assert _one(store, "a").delivered_hash is None
+    assert audit.recent(store, HERE) == []
+
+
+def test_a_deletion_is_pending_until_it_is_delivered(store: Store) -> None:
+    """Gone at the source and still at the target: to be deleted, once."""
+    deliver(store, [row("a"), row("b")])
+    merge(store, [row("never delivered")], 1)
+    changed = steps.mark_deleted(store, HERE, ENTITY, ["a", "b", "never delivered", "unknown"], at(2))
+    assert changed == 3
+    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, 10)] == ["a", "b"]
+
+    steps.mark_removed(
+        store, HERE, ENTITY, [Removed("a", "t-a", "delete"), Removed("b", "t-b", "archive")], None, at(3)
+    )
+
+    assert steps.pending_deletes(store, HERE, ENTITY, 10) == []
+    assert (_one(store, "a").target_id, _one(store, "b").target_id) == (None, "t-b")
+    assert [(line.source_id, line.kind) for line in audit.recent(store, HERE, limit=2)] == [
+        ("b", "archive"),
+        ("a", "delete"),
+    ]
+
+
+def test_a_later_observation_prevents_a_deletion(store: Store) -> None:
+    """An absence that was seen before the record last changed is not believed."""
+    merge(store, [row("a")], 5)
+
+    assert steps.mark_deleted(store, HERE, ENTITY, ["a"], at(4)) == 0
+
+
+def test_an_unconfirmed_absence_keeps_its_first_time(store: Store) -> None:
+    """Missing again changes nothing."""
+    deliver(store, [row("a")])
+
+    assert steps.mark_unconfirmed(store, HERE, ENTITY, ["a"], at(2)) == 1
+    assert steps.mark_unconfirmed(store, HERE, ENTITY, ["a"], at(3)) == 0
+    assert _one(store, "a").unconfirmed_at == at(2)
+
+
+def test_a_refusal_is_kept_until_a_retry_or_a_success(store: Store) -> None:
+    """The reason is shown as a reject, goes with a delivery, and a retry makes the record pending."""
+    merge(store, [row("a"), row("b")], 1)
+    refused = [Refused(key, "v1", "create", "no such e-mail", field="email", value="x" * 500) for key in "ab"]
+    steps.mark_refused(store, HERE, ENTITY, refused, None, at(2), run_id="r1")
+    shown = list_rejects(store, HERE, origin="target")
+    assert [(reject.source_id, reject.field, len(reject.value or "")) for reject in shown] == [
+        ("a", "email", 200),
+        ("b", "email", 200),
+    ]
+    assert not _one(store, "a").pending
+
+    assert steps.clear_refused(store, HERE, ENTITY, ["a", "unknown"]) == 1
+    assert _one(store, "a").pending
+    steps.mark_delivered(store, HERE, ENTITY, [Delivered("b", "t-b", "v1", "create")], None, at(3))
+
+    assert list_rejects(store, HERE) == []
+    assert _one(store, "b").refused_hash is None
+
+
+def test_a_refused_deletion_stays_pending(store: Store) -> None:
+    """What cannot be deleted now is tried again; the reason is shown meanwhile, once."""
+    deliver(store, [row("a")])
+    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(2))
+    for hour in (3, 4):
+        steps.mark_refused(store, HERE, ENTITY, [Refused("a", "v1", "delete", "in use")], None, at(hour))
+
+    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, 9)] == ["a"]
+    assert [reject.reason for reject in list_rejects(store, HERE)] == ["in use"]
+
+
+def test_what_was_read_at_the_target_replaces_what_was_believed(store: Store) -> None:
+    """An edited or emptied target makes records pending; what is as believed is not written."""
+    deliver(store, [row("same"), row("edited"), row("gone")])
+
+    assert steps.observe_target(store, HERE, ENTITY, [("same", "v1"), ("edited", "v0"), ("gone", None)]) == 2
+    assert [known.source_id for known in steps.pending_upserts(store, HERE, ENTITY, 9)] == ["edited", "gone"]
+    with commits(store) as count:
+        before = count()
+        assert steps.observe_target(store, HERE, ENTITY, [("same", "v1"), ("unknown", "v1")]) == 0
+        assert count() == before
+
+
+def test_a_link_belongs_to_one_record(store: Store) -> None:
+    """What is linked to one record is never linked to another."""
+    merge(store, [row("a"), row("b")], 1)
+
+    assert steps.link(store, HERE, ENTITY, "a", "t1")
+    assert steps.link(store, HERE, ENTITY, "a", "t1", delivered_hash="v1")
+    assert not steps.link(store, HERE, ENTITY, "b", "t1")
+    assert not steps.link(store, HERE, ENTITY, "unknown", "t2")
+    assert steps.linked(store, HERE, ENTITY) == {"t1": "a"}
+    assert _one(store, "a").delivered_hash == "v1"
+
+
+def test_forgetting_makes_pending_with_or_without_the_link(store: Store) -> None:
+    """What is gone at the target is created anew; what is only changed keeps its link."""
+    deliver(store, [row("a"), row("b")])
+    steps.forget_delivered(store, HERE, ENTITY, "a")
+    steps.forget_delivered(store, HERE, ENTITY, "b", keep_link=True)
+
+    assert steps.linked(store, HERE, ENTITY) == {"t-b": "b"}
+    assert len(steps.pending_upserts(store, HERE, ENTITY, 9)) == 2
+
+
+def test_references_point_to_live_records(store: Store) -> None:
+    """A deleted record is known but does not exist."""
+    deliver(store, [row("a"), row("b")])
+    steps.mark_deleted(store, HERE, ENTITY, ["b"], at(2))
+
+    assert steps.existing(store, HERE, ENTITY, ["a", "b", "c"]) == {"a"}
+    assert steps.existing(store, THERE, ENTITY, ["a"]) == set()
+
+
+def test_long_lists_are_looked_up_in_parts(store: Store) -> None:
+    """No list is too long for one statement."""
+    keys = [f"{nr:04}" for nr in range(1201)]
+    merge(store, [row(key) for key in keys], 1)
+
+    assert list(lookup(store, HERE, ENTITY, keys)) == keys
+    assert steps.mark_deleted(store, HERE, ENTITY, iter(keys), at(2)) == 1201
+
+
+def test_a_scan_meets_every_record_of_the_scope_once(store: Store) -> None:
+    """Pages neither overlap nor leave a gap."""
+    merge(store, [row(f"{nr:02}", day=f"2024-03-{nr:02}") for nr in range(1, 12)], 1)
+    pages = list(steps.scan(store, HERE, ENTITY, ("2024-03-02", "2024-03-08"), size=3))
+
+    assert [[known.source_id for known in page] for page in pages] == [
+        ["02", "03", "04"],
+        ["05", "06", "07"],
+        ["08"],
+    ]
+
+
+def test_counts_tell_the_state_of_each_entity(store: Store) -> None:
+    """Each figure counts what its name says, for this connection only."""
+    deliver(store, [row("in step"), row("changed"), row("gone"), row("away"), row("out")])
+    merge(store, [row("changed", "v2"), row("new"), row("refused"), row("out", status="excluded", rule="x")], 2)
+    steps.mark_deleted(store, HERE, ENTITY, ["gone"], at(3))
+    steps.mark_unconfirmed(store, HERE, ENTITY, ["away"], at(3))
+    steps.mark_refused(store, HERE, ENTITY, [Refused("refused", "v1", "create", "no")], None, at(3))
+    deliver(store, [row("in step")], connection=THERE)
+
+    assert steps.counts(store, HERE) == {
+        ENTITY: RecordCounts(
+            records=6, delivered=3, pending=2, pending_deletes=1, refused=1, deleted=1, excluded=1, unconfirmed=1
+        )
+    }
+
+
+def test_no_step_crosses_connections(store: Store) -> None:
+    """Steps over another connection with the same ids change nothing here."""
+    deliver(store, [row("a")])
+    replace_rejects(store, HERE, ENTITY, None, [Reject("x", None, "rule", "why")], None, at(1))
+    with commits(store) as count:
+        before = count()
+        steps.mark_deleted(store, THERE, ENTITY, ["a"], at(9))
+        steps.mark_unconfirmed(store, THERE, ENTITY, ["a"], at(9))
+        steps.observe_target(store, THERE, ENTITY, [("a", None)])
+        steps.forget_delivered(store, THERE, ENTITY, "a")
+        steps.clear_refused(store, THERE, ENTITY)
+        replace_rejects(store, THERE, ENTITY, None, [], None, at(9))
+
+        assert (lookup(store, THERE, ENTITY, ["a"]), steps.counts(store, THERE)) == ({}, {})
+        assert steps.linked(store, THERE, ENTITY) == {}
+        assert steps.pending_upserts(store, THERE, ENTITY, 9) == steps.pending_deletes(store, THERE, ENTITY, 9) == []
+        assert count() == before
+
+
+def test_empty_lists_open_no_transaction(store: Store) -> None:
+    """Nothing to note is nothing to write."""
+    with commits(store) as count:
+        before = count()
+        steps.mark_delivered(store, HERE, ENTITY, [], None, at(1))
+        steps.mark_removed(store, HERE, ENTITY, [], None, at(1))
+        steps.mark_refused(store, HERE, ENTITY, [], None, at(1))
+
+        assert count() == before
