@@ -241,7 +241,7 @@ def status(as_json: bool) -> None:
             rows.append(
                 {
                     "entity": name,
-                    "last_success": success.finished_at.isoformat(timespec="seconds")
+                    "last_success": f"{success.finished_at:%Y-%m-%dT%H:%M:%SZ}"
                     if success and success.finished_at
                     else None,
                     "last_outcome": (last.last.outcome or "interrupted") if last else "never synced",

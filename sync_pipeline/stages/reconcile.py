@@ -205,6 +205,7 @@ def _beliefs(comparison: Comparison, found: list[Found]) -> Iterator[tuple[str, 
 
 def _by_field(spec: EntitySpec, item: Found) -> list[Difference]:
     if item.wanted is None or item.observed is None:
-        return [Difference(item.kind, item.source_id, "*", item.wanted is not None, item.observed is not None)]
+        sides = ("present" if side is not None else "absent" for side in (item.wanted, item.observed))
+        return [Difference(item.kind, item.source_id, "*", *sides)]
     pairs = differences(spec, orjson.loads(item.wanted), orjson.loads(item.observed))
     return [Difference("different", item.source_id, name, source, target) for name, source, target in pairs]

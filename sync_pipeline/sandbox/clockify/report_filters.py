@@ -100,7 +100,7 @@ def _ids(chosen: Any) -> list[str]:
     return [str(one) for one in ids] if isinstance(ids, list) else []
 
 
-def _modes(chosen: Json) -> tuple[Any, Any]:
+def _modes(chosen: Any) -> tuple[Any, Any]:
     return chosen.get("contains"), chosen.get("containedInTimeentry")
 
 

@@ -36,6 +36,7 @@ def routes(world: World) -> list[BaseRoute]:
         "/stats": {"GET": _stats},
         "/stats/reset": {"POST": _clear_stats},
         "/time": {"GET": _time},
+        "/database": {"GET": _database},
         "/faults": {"GET": _faults, "POST": _add_fault, "DELETE": _clear_faults},
         "/clock": {"GET": _clock, "POST": _set_clock, "DELETE": _reset_clock},
         "/keys": {"GET": _keys},
@@ -72,6 +73,11 @@ def _reset(world: World, _sent: Any) -> Any:
     seed_world(world)
     world.stats.clear()
     return {"seed": world.options.seed}
+
+
+def _database(world: World, _sent: Any) -> Any:
+    """The file that keeps the state: tells one sandbox on this machine from another."""
+    return {"database": world.db.execute("PRAGMA database_list").fetchone()["file"]}
 
 
 def _seed(world: World, sent: Any) -> Any:
