@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.settings import Settings, load_settings
 
-ENTITY_COLUMNS = (
-    "extracted",
-    "created",
-    "adopted",
-    "updated",
-    "unchanged",
-    "deleted",
-    "rejected",
-    "excluded",
-    "waiting",
-    "unconfirmed",
-    "requests",
-)
+if TYPE_CHECKING:
+    from sync_pipeline.defs.main_job import SyncReport
+
 OPTIONAL_COLUMNS = ("adopted", "rejected", "excluded", "waiting", "unconfirmed", "repaired")
 """Shown only where one of them is not zero."""
+EXIT_INTERRUPTED = 130
+INTERRUPTED = "Interrupted. What was delivered stays delivered; run the same command again to go on from there."
 
 
 class Day(click.ParamType[date]):
@@ -62,7 +53,27 @@ def _entity(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--entity", metavar="ENTITY", help="Only this entity.")(command)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Group(click.Group):
+    """Every SyncError is one line and an exit code; so is Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except SyncError as error:
+            _end(ctx, str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _end(ctx, INTERRUPTED, EXIT_INTERRUPTED)
+
+
+def _end(ctx: click.Context, problem: str, exit_code: int) -> NoReturn:
+    from sync_pipeline import terminal  # only now: it costs more than most commands need to start
+
+    terminal.problem(problem)
+    ctx.exit(exit_code)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="sync-pipeline")
 def cli() -> None:
     """Keep Clockify and the Snapshots API in step.
@@ -95,65 +106,28 @@ def sync(
     """Run the main job: everything, one entity, or some days."""
     from sync_pipeline import terminal
     from sync_pipeline.definitions import build
-    from sync_pipeline.defs.launch import RunReport, close_orphans, open_instance, run_sync, spans_of
+    from sync_pipeline.defs.main_job import run_main_job
     from sync_pipeline.stages.check import Options
-    from sync_pipeline.stages.reconcile import verify
-    from sync_pipeline.store.syncs import by_run, first_contact
+    from sync_pipeline.store.syncs import first_contact
 
     options = Options(dry_run=dry_run, accept_rewrite=accept_rewrite, allow_deletes=allow_deletes)
     with _prepared() as settings:
         with _session(settings) as session:
-            entities = _entities(session, entity)
-            days = _days(settings, first, last)
+            entities, days = _entities(session, entity), _days(settings, first, last)
             if settings.is_remote and not yes and first_contact(session.store, session.connection):
-                _preview(session, entities, days, as_json)
+                blocked = _preview(session, entities, days, as_json)
                 terminal.warning(
                     "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
                 )
-                return
-        reports: list[RunReport] = []
-        with terminal.progress(), open_instance(settings) as instance:
-            close_orphans(instance)
-            defs = build(settings)
-            reports += run_sync(instance, defs, entities, spans_of(days, settings.days_per_run), options)
-        with _session(settings) as session:
-            run_ids = [report.run_id for report in reports]
-            totals: dict[str, Counter[str]] = {name: Counter(dict.fromkeys(ENTITY_COLUMNS, 0)) for name in entities}
-            for done in by_run(session.store, run_ids):
-                totals[done.entity].update({k: v for k, v in done.counts.items() if isinstance(v, int)})
-                totals[done.entity]["requests"] += 0 if "requests" in done.counts else done.requests or 0
-            verdicts = []
-            if verify_after and not dry_run and all(report.success for report in reports):
-                with terminal.progress():
-                    verdicts = [
-                        verify(session, session.specs[name], days if session.specs[name].partitioned else None)
-                        for name in entities
-                    ]
-    errors = list(dict.fromkeys(line for report in reports for line in report.errors))
-    warnings = list(dict.fromkeys(line for report in reports for line in report.warnings))
-    success = all(report.success for report in reports) and all(verdict.in_sync for verdict in verdicts)
+                sys.exit(1 if blocked else 0)
+        with terminal.progress():
+            report = run_main_job(settings, build(settings), entities, days, options, verify_after=verify_after)
     if as_json:
-        document: dict[str, Any] = {
-            "success": success,
-            "run_ids": run_ids,
-            "entities": {name: dict(counts) for name, counts in totals.items()},
-            "errors": errors,
-            "warnings": warnings,
-        }
-        if verdicts:
-            document["verify"] = {verdict.entity: verdict.figures for verdict in verdicts}
-        terminal.as_json(document)
+        _sync_json(report)
     else:
-        title = "Dry run: what was read and checked" if dry_run else "Synced"
-        rows = [{"entity": name, "read": counts.pop("extracted"), **counts} for name, counts in totals.items()]
-        terminal.table(title, rows, optional=OPTIONAL_COLUMNS)
-        terminal.table("Both sides", _verdict_rows(verdicts), optional=OPTIONAL_COLUMNS)
-        for line in warnings:
-            terminal.warning(line)
-        for line in errors:
-            terminal.problem(line)
-        _next_steps(settings, success, any(counts["rejected"] for counts in totals.values()))
-    sys.exit(0 if success else 1)
+        _sync_tables(report, dry_run)
+        _next_steps(settings, report.success, bool(report.rejects))
+    sys.exit(0 if report.success else 1)
 
 
 @cli.command()
@@ -514,6 +488,37 @@ def _preview(session: Any, entities: list[str], days: Any, as_json: bool) -> boo
     return bool(blocked)
 
 
+def _sync_json(report: SyncReport) -> None:
+    from sync_pipeline import terminal
+
+    document: dict[str, Any] = {
+        "success": report.success,
+        "run_ids": report.run_ids,
+        "entities": {name: dict(counts) for name, counts in report.entities.items()},
+        "errors": report.errors,
+        "warnings": report.warnings,
+    }
+    if report.verdicts:
+        document["verify"] = {verdict.entity: verdict.figures for verdict in report.verdicts}
+    terminal.as_json(document)
+
+
+def _sync_tables(report: SyncReport, dry_run: bool) -> None:
+    from sync_pipeline import terminal
+
+    title = "Dry run: what was read and checked" if dry_run else "Synced"
+    rows = [
+        {"entity": name, "read": counts["extracted"], **{k: v for k, v in counts.items() if k != "extracted"}}
+        for name, counts in report.entities.items()
+    ]
+    terminal.table(title, rows, optional=OPTIONAL_COLUMNS)
+    terminal.table("Both sides", _verdict_rows(report.verdicts), optional=OPTIONAL_COLUMNS)
+    for line in report.warnings:
+        terminal.warning(line)
+    for line in report.errors:
+        terminal.problem(line)
+
+
 def _verdict_rows(verdicts: Sequence[Any]) -> list[dict[str, Any]]:
     return [{"entity": v.entity, "in_sync": "yes" if v.in_sync else "NO", **v.figures} for v in verdicts]
 
@@ -540,14 +545,8 @@ def _next_steps(settings: Settings, success: bool, rejects: bool) -> None:
 
 
 def main() -> None:
-    """Entry point: every SyncError is one line and an exit code."""
-    from sync_pipeline import terminal
-
-    try:
-        cli()
-    except SyncError as error:
-        terminal.problem(str(error))
-        sys.exit(error.exit_code)
+    """Entry point."""
+    cli()
 
 
 if __name__ == "__main__":

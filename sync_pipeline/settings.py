@@ -160,6 +160,12 @@ class Settings:
     max_confirmations: int = setting(
         "SYNC_MAX_CONFIRMATIONS", "How many vanished records one run may look up before it deletes them.", _count, 200
     )
+    max_attempts: int = setting(
+        "SYNC_MAX_ATTEMPTS", "How often a request is tried while the other side is busy, broken or away.", _count, 6
+    )
+    lock_seconds: int = setting(
+        "SYNC_LOCK_SECONDS", "How long to wait while another program has locked the database.", _count, 30
+    )
     keep_batches_days: int = setting(
         "SYNC_KEEP_BATCHES_DAYS", "How long the staged batches of a failed run are kept for re-execution.", _count, 3
     )

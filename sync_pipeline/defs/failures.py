@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from sync_pipeline.errors import RetryableApiError, StaleBatch, SyncError
+from sync_pipeline.errors import ApiError, RetryableApiError, StaleBatch, SyncError
+
+CAUSE = "cause"
+"""The metadata by which the same trouble is recognised when several entities meet it."""
 
 
 @contextmanager
@@ -20,6 +23,14 @@ def as_failure() -> Iterator[None]:
     except SyncError as error:
         raise dg.Failure(
             description=str(error),
-            metadata={"error": type(error).__name__, "fix": error.fix or "see the description"},
+            metadata={"error": type(error).__name__, "fix": error.fix or "see the description", CAUSE: cause_of(error)},
             allow_retries=isinstance(error, RetryableApiError),
         ) from None
+
+
+def cause_of(error: SyncError) -> str:
+    """What went wrong, without the request that met it: a wrong key is one trouble, whichever list it was used for."""
+    if isinstance(error, ApiError):
+        said = str(error).removeprefix(f"{error.request}: ")
+        return f"{error.request.system} {error.request.status}: {said}"
+    return str(error)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -16,24 +16,15 @@ import dagster as dg
 import psutil
 from dagster import DagsterInstance
 
+from sync_pipeline.defs.history import write_events_in_batches
 from sync_pipeline.defs.jobs import EVERYTHING, sync_job_name
+from sync_pipeline.defs.reports import Problem, RunReport, report_of
 from sync_pipeline.settings import PROJECT_FILE, Settings, dotenv, project_root
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
 
 PROCESS_TAG = "sync_pipeline/process"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-
-
-@dataclass(slots=True)
-class RunReport:
-    """How one Dagster run ended: its id, what failed, and the checks that did not pass."""
-
-    run_id: str
-    days: Days | None
-    success: bool
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 def open_instance(settings: Settings) -> DagsterInstance:
@@ -44,6 +35,7 @@ def open_instance(settings: Settings) -> DagsterInstance:
 
 def prepare_home(settings: Settings) -> Path:
     """Make sure DAGSTER_HOME exists and is configured by the project's dagster.yaml."""
+    write_events_in_batches()
     chosen = os.environ.get("DAGSTER_HOME")
     if chosen:
         return Path(chosen)
@@ -121,18 +113,27 @@ def run_sync(
 
     Every entity runs once, time entries once per span; later runs only hold the partitioned entities.
     """
-    partitioned = [spec for spec in _partitioned(defs) if spec in entities]
+    waiting = [entity for entity in _partitioned(defs) if entity in entities]
     everything = len(entities) > 1
     first = EVERYTHING if everything else sync_job_name(entities[0])
-    if not partitioned:
+    if not waiting:
         yield _run(instance, defs, first, None, entities, options)
         return
     for number, span in enumerate(spans):
-        if everything and number == 0:
-            yield _run(instance, defs, EVERYTHING, span, entities, options)
-        else:
-            for entity in partitioned:
-                yield _run(instance, defs, sync_job_name(entity), span, [entity], options)
+        whole = everything and number == 0
+        for chosen in [list(entities)] if whole else [[entity] for entity in waiting]:
+            report = _run(instance, defs, EVERYTHING if whole else sync_job_name(chosen[0]), span, chosen, options)
+            stopped = [entity for entity in waiting if entity in report.broken | report.skipped]
+            if stopped and span != spans[-1]:
+                report.warnings += [_not_tried(entity, spans[number + 1].first) for entity in stopped]
+            # A broken connection or key would meet every later span too, each after the full wait of its retries.
+            waiting = [entity for entity in waiting if entity not in stopped]
+            yield report
+
+
+def _not_tried(entity: str, day: date) -> Problem:
+    text = f"the days from {day} on were not tried after this; the next sync goes on there."
+    return Problem(entity, text, f"{entity} not tried")
 
 
 def spans_of(days: Days, size: int) -> list[Days]:
@@ -171,22 +172,4 @@ def _run(
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
     )
-    report = RunReport(result.run_id, span, result.success)
-    for event in result.all_events:
-        _note(report, event)
-    return report
-
-
-def _note(report: RunReport, event: dg.DagsterEvent) -> None:
-    if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-        evaluation = event.asset_check_evaluation_data
-        if not evaluation.passed:
-            line = f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}: {evaluation.description}"
-            blocking = evaluation.severity == dg.AssetCheckSeverity.ERROR
-            (report.errors if blocking else report.warnings).append(line)
-    elif event.is_step_failure:
-        failure = event.step_failure_data
-        if failure.user_failure_data and failure.user_failure_data.description:
-            report.errors.append(failure.user_failure_data.description)
-        elif failure.error and "DagsterAssetCheckFailedError" not in failure.error.to_string():
-            report.errors.append(f"{event.step_key}: {failure.error.message.strip()}")
+    return report_of(result, span)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ class Days:
     def keys(self) -> tuple[str, str]:
         """First and last partition key."""
         return self.first.isoformat(), self.last.isoformat()
+
+    def __iter__(self) -> Iterator[str]:
+        """The partition keys, in order."""
+        return ((self.first + timedelta(days=n)).isoformat() for n in range((self.last - self.first).days + 1))
 
     def __str__(self) -> str:
         return self.first.isoformat() if self.first == self.last else f"{self.first} to {self.last}"

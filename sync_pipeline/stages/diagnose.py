@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import SyncError
@@ -30,10 +32,10 @@ def diagnose(session: Session) -> Iterator[Finding]:
     yield _look("Clockify workspace", lambda: str(session.call(session.clockify.workspace)["name"]))
     yield _plan(session)
     for spec in session.specs.values():
-        yield _look(f"Read {spec.entity} ({spec.source.system})", lambda spec=spec: _first(session, spec))
+        yield _look(f"Read {spec.entity} ({spec.source.system})", partial(_first, session, spec))
     for spec in session.specs.values():
         if spec.target.system == "snapshots":
-            yield _look(f"Write {spec.entity} (snapshots)", lambda spec=spec: _may_write(session, spec))
+            yield _look(f"Write {spec.entity} (snapshots)", partial(_may_write, session, spec))
 
 
 def _look(what: str, look: Callable[[], str]) -> Finding:
@@ -53,9 +55,8 @@ def _first(session: Session, spec: EntitySpec) -> str:
         session.call(session.snapshots.probe, spec.entity)
         return "allowed"
     now = session.now().date()
-    pages = session.read(spec, Window.of_days(now, now) if spec.partitioned else None)
-    rows = next(pages, [])
-    pages.close()
+    with closing(session.read(spec, Window.of_days(now, now) if spec.partitioned else None)) as pages:
+        rows = next(pages, [])
     return f"allowed ({len(rows)} on the first page)"
 
 

@@ -12,7 +12,7 @@ import orjson
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.mapping.canonical import canonical_targets, differences
+from sync_pipeline.mapping.canonical import canonical_target, canonical_targets, differences
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Days
 from sync_pipeline.stages.check import Options
@@ -21,8 +21,9 @@ from sync_pipeline.stages.prepare import prepared
 from sync_pipeline.stages.seal import staged_rows
 from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.stages.targeted import judged_rows
-from sync_pipeline.store.comparison import Comparison, Found, compare
-from sync_pipeline.store.records import lookup, observe_target
+from sync_pipeline.store.comparison import Comparison, Found, WantedRow, compare
+from sync_pipeline.store.records import Known, lookup, observe_target
+from sync_pipeline.store.staging import StagedRow
 
 KEPT = 1_000
 """Differences listed by field; beyond it they are only counted."""
@@ -90,10 +91,12 @@ def _compare(session: Session, spec: EntitySpec, sealed: Batch, days: Days | Non
     with compare(session.store, session.connection, spec.entity) as comparison:
         statuses = _want(session, spec, sealed, comparison)
         verdict.rejected, verdict.excluded = statuses["rejected"], statuses["excluded"]
-        seen = 0
+        seen, archived = 0, set[str]()
         for page in _target_pages(session, spec, days):
             rows = canonical_targets(spec, page)
             ids = [str(record.get(spec.target.id)) for record in page]
+            if spec.target.delete == "archive":
+                archived |= {key for key, record in zip(ids, page, strict=True) if record.get("archived")}
             comparison.observe(
                 [(key, fields.decode(), digest) for key, (fields, digest) in zip(ids, rows, strict=True)]
             )
@@ -101,39 +104,49 @@ def _compare(session: Session, spec: EntitySpec, sealed: Batch, days: Days | Non
             session.report(Progress(spec.entity, "verify", seen))
         verdict.source, verdict.target = comparison.count_wanted(), comparison.count_observed()
         verdict.foreign = comparison.count_foreign()
-        found = list(_re_read(session, spec, comparison.differences()))
-        observe_target(session.store, session.connection, spec.entity, _beliefs(comparison, found))
+        removed, suspects = _sort_out(comparison.differences(), archived)
+        verdict.target -= len(removed)
+        found = list(_re_read(session, spec, iter(suspects)))
+        beliefs = _beliefs(spec, comparison, removed, suspects, found)
+        observe_target(session.store, session.connection, spec.entity, beliefs)
     for item in found:
         setattr(verdict, item.kind, getattr(verdict, item.kind) + 1)
         verdict.differences += _by_field(spec, item) if len(verdict.differences) < KEPT else []
     return verdict
 
 
+def _sort_out(found: Iterator[Found], archived: set[str]) -> tuple[set[str], list[Found]]:
+    """The ids of records that are gone and archived at the target, which is how they should be; and all the others."""
+    removed: set[str] = set()
+    others: list[Found] = []
+    for item in found:
+        if item.kind == "extra" and item.target_id in archived:
+            removed.add(item.source_id)
+        else:
+            others.append(item)
+    return removed, others
+
+
 def _want(session: Session, spec: EntitySpec, sealed: Batch, comparison: Comparison) -> Counter[str]:
     """Put the source's side in, each record with its stored link - for an upsert target, its own id is the link."""
     statuses: Counter[str] = Counter()
-    by_own_id = spec.target.system == "snapshots"
     for frame in sealed.parts:
         rows = staged_rows(frame)
-        links = lookup(session.store, session.connection, spec.entity, [row[0] for row in rows])
-        statuses.update(row[4] for row in rows)
-        comparison.want(
-            [
-                (
-                    key,
-                    links[key].target_id or _own(by_own_id, key) if key in links else _own(by_own_id, key),
-                    fields,
-                    digest,
-                    status,
-                )
-                for key, _, fields, digest, status, _ in rows
-            ]
-        )
+        known = lookup(session.store, session.connection, spec.entity, [row[0] for row in rows])
+        wanted = [_wanted(spec, row, known.get(row[0])) for row in rows]
+        statuses.update(row[4] for row in wanted)
+        comparison.want(wanted)
     return statuses
 
 
-def _own(by_own_id: bool, key: str) -> str | None:
-    return key if by_own_id else None
+def _wanted(spec: EntitySpec, row: StagedRow, known: Known | None) -> WantedRow:
+    key, _, fields, digest, status, _ = row
+    target_id = known.target_id if known is not None else None
+    if target_id is None and spec.target.system == "snapshots":
+        target_id = key
+    if known is not None and known.refused_hash == digest and known.delivered_hash != digest:
+        status = "rejected"  # by the target, and in exactly this state
+    return key, target_id, fields, digest, status
 
 
 def _target_pages(session: Session, spec: EntitySpec, days: Days | None) -> Iterator[list[Record]]:
@@ -196,11 +209,20 @@ def _observed(session: Session, spec: EntitySpec, item: Found) -> str | None:
     return canonical_targets(spec, [record])[0][0].decode() if record is not None else None
 
 
-def _beliefs(comparison: Comparison, found: list[Found]) -> Iterator[tuple[str, str | None]]:
-    """What stands at the target; a record that was read again while it changed is left to the next verify."""
-    real = {item.source_id for item in found}
-    suspects = {item.source_id for item in comparison.differences()}
-    yield from ((key, digest) for key, digest in comparison.beliefs() if key in real or key not in suspects)
+def _beliefs(
+    spec: EntitySpec, comparison: Comparison, removed: set[str], suspects: list[Found], found: list[Found]
+) -> Iterator[tuple[str, str | None]]:
+    """What stands at the target; a record that changed while it was read again is left to the next verify."""
+    again = {item.source_id: item.observed for item in found}
+    unsure = {item.source_id for item in suspects} - again.keys()
+    for key, digest in comparison.beliefs():
+        if key in removed:
+            yield key, None
+        elif key in again:
+            observed = again[key]
+            yield key, None if observed is None else canonical_target(spec, orjson.loads(observed))[1]
+        elif key not in unsure:
+            yield key, digest
 
 
 def _by_field(spec: EntitySpec, item: Found) -> list[Difference]:

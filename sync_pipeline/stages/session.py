@@ -7,10 +7,10 @@ next page travels while the caller works on the current one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
@@ -18,6 +18,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from sync_pipeline.connectors.clockify import PLANS, Account, Clockify
 from sync_pipeline.connectors.entries import Expected, ReaderSetting
+from sync_pipeline.connectors.http import Patience
 from sync_pipeline.connectors.limiter import Sleep, memory_limiter, store_limiter
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import Source
@@ -68,7 +69,7 @@ class Session:
     report: Report
     now: Callable[[], datetime] = utc_now
 
-    def read(self, spec: EntitySpec, window: Window | None, expected: Expected | None = None) -> Iterator[list[Record]]:
+    def read(self, spec: EntitySpec, window: Window | None, expected: Expected | None = None) -> Generator[list[Record]]:
         """Every record of the entity at its source (in the window), page by page."""
         return self.walk(self._source(spec).read(spec.source, window, expected=expected))
 
@@ -84,7 +85,7 @@ class Session:
         """Run one coroutine of a connector and wait for it."""
         return self.portal.call(function, *args)
 
-    def walk(self, pages: AsyncIterator[T]) -> Iterator[T]:
+    def walk(self, pages: AsyncIterator[T]) -> Generator[T]:
         """Walk an async iterator of a connector from here; it is closed when the walk ends early."""
         end = object()
 
@@ -118,7 +119,7 @@ def open_session(
     report = report or reporting.get(_silent)
     specs = load_specs(settings.mappings_dir)
     profile = load_profile(settings.snapshots_profile)
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_url, timeout=settings.lock_seconds)
     try:
         with start_blocking_portal() as portal:
             workspace = settings.clockify_workspace_id or portal.call(_sandbox_workspace, settings)
@@ -146,20 +147,16 @@ def _account(settings: Settings, workspace: str) -> Account:
 
 def _open_clockify(settings: Settings, workspace: str, store: Store, report: Report, sleep: Sleep) -> Clockify:
     account, plan = _account(settings, workspace), PLANS[settings.clockify_plan]
-    limiter = store_limiter(
-        store,
-        account.bucket,
-        plan.windows,
-        label=plan.label,
-        on_wait=lambda text: report(Progress("Clockify", "wait", note=text)),
-        sleep=sleep,
-    )
+    say = _announcing(report, "Clockify")
+    limiter = store_limiter(store, account.bucket, plan.windows, label=plan.label, on_wait=say, sleep=sleep)
     return Clockify(
         account,
         limiter,
         reader=cast("ReaderSetting", settings.clockify_reader),
         page_size=settings.clockify_page_size,
         on_choice=lambda choice: report(Progress("time_entries", "plan", note=f"{choice.reader}: {choice.reason}")),
+        on_wait=say,
+        patience=replace(plan.patience, attempts=settings.max_attempts),
         sleep=sleep,
     )
 
@@ -170,15 +167,18 @@ def _open_snapshots(settings: Settings, profile: Profile, store: Store, report: 
         client_id=settings.snapshots_client_id,
         client_secret=settings.snapshots_client_secret,
     )
+    say, bucket = _announcing(report, "Snapshots"), f"snapshots:{settings.snapshots_base_url}"
     limiter = store_limiter(
-        store,
-        f"snapshots:{settings.snapshots_base_url}",
-        profile.windows,
-        label="The Snapshots API's rate limit",
-        on_wait=lambda text: report(Progress("Snapshots", "wait", note=text)),
-        sleep=sleep,
+        store, bucket, profile.windows, label="The Snapshots API's rate limit", on_wait=say, sleep=sleep
     )
-    return Snapshots(profile, settings.snapshots_base_url, credentials, limiter, sleep=sleep)
+    patience = Patience(attempts=settings.max_attempts)
+    return Snapshots(
+        profile, settings.snapshots_base_url, credentials, limiter, on_wait=say, patience=patience, sleep=sleep
+    )
+
+
+def _announcing(report: Report, system: str) -> Callable[[str], None]:
+    return lambda text: report(Progress(system, "wait", note=text))
 
 
 async def _sandbox_workspace(settings: Settings) -> str:

@@ -128,12 +128,16 @@ class Comparison:
             yield from (Found(*row) for row in self._rows(statement))
 
     def beliefs(self) -> Iterator[tuple[str, str | None]]:
-        """(source_id, hash found at the target or None) of every record of both sides that has a row in ``records``."""
+        """(source_id, hash found at the target or None) of every record of both sides that has a row in ``records``.
+
+        Of a record that is set aside or excluded, only what was found is believed: its last good state may stand
+        outside of the days that were read.
+        """
         link = and_(*self._ours(), records.c.target_id == observed.c.target_id)
         there = select(records.c.source_id, observed.c.fields_hash).select_from(observed.join(records, link))
         yield from ((row[0], row[1]) for row in self._rows(there))
         gone = select(wanted.c.source_id, literal(None)).where(
-            ~select(observed.c.target_id).where(observed.c.target_id == wanted.c.target_id).exists()
+            _deliverable(), ~select(observed.c.target_id).where(observed.c.target_id == wanted.c.target_id).exists()
         )
         yield from ((row[0], row[1]) for row in self._rows(gone))
 

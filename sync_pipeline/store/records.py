@@ -296,6 +296,14 @@ def counts(store: Store, connection: str) -> dict[str, RecordCounts]:
         return {row[0]: RecordCounts(*(int(figure) for figure in row[1:])) for row in own.execute(statement)}
 
 
+def delivered_by_day(store: Store, connection: str, entity: str, partitions: Scope) -> dict[str, int]:
+    """How many records of each day of the scope stand at the target."""
+    mine = [*_of(connection, entity), records.c.delivered_hash.isnot(None), within(records.c.partition, partitions)]
+    statement = select(records.c.partition, func.count()).where(*mine).group_by(records.c.partition)
+    with store.reading() as own:
+        return {row[0]: row[1] for row in own.execute(statement)}
+
+
 def _of(connection: str, entity: str) -> list[ColumnElement[bool]]:
     return [records.c.connection == connection, records.c.entity == entity]
 
@@ -335,6 +343,7 @@ __all__ = [
     "Removed",
     "clear_refused",
     "counts",
+    "delivered_by_day",
     "existing",
     "forget_delivered",
     "link",

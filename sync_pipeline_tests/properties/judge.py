@@ -28,14 +28,15 @@ def converged(team: Team, **changes: str) -> None:
 def _upserts_are_right(team: Team, session: Session, entity: str) -> None:
     source = _source_ids(team, entity)
     wanted, invalid = _sorted_out(team, entity)
+    excluded = _excluded(team, session, entity)
     found = oracle.found(team, entity)
     rejects = _rejected(session, entity)
     assert rejects == invalid, f"{entity}: set aside {rejects}, should be {invalid}"
     for key, record in wanted.items():
         assert found.get(key) == record, f"{entity} {key}"
-    unexpected = found.keys() - wanted.keys() - (invalid | _excluded(session, entity)) & source
+    unexpected = found.keys() - wanted.keys() - ((invalid & source) | excluded)
     assert not unexpected, f"{entity}: {unexpected} at the target"
-    lost = source - wanted.keys() - invalid - _excluded(session, entity)
+    lost = source - wanted.keys() - invalid - excluded
     assert not lost, f"{entity}: {lost} is neither delivered, nor set aside, nor excluded"
 
 
@@ -61,10 +62,17 @@ def _source_ids(team: Team, entity: str) -> set[str]:
     return {row["id"] for row in team.entries() if oracle.in_days(team, row["timeInterval"]["start"])}
 
 
-def _excluded(session: Session, entity: str) -> set[str]:
-    """What is left alone by a stated rule, whatever stands at the target."""
+def _excluded(team: Team, session: Session, entity: str) -> set[str]:
+    """What a stated rule leaves alone, whatever stands at the target: running now, or moved before the start date."""
     pages = scan(session.store, session.connection, entity)
-    return {row.source_id for page in pages for row in page if row.excluded_rule}
+    known = {row.source_id for page in pages for row in page if row.excluded_rule}
+    if entity != "time_entries":
+        return known
+    source = {row["id"]: row["timeInterval"] for row in team.entries()}
+    early = {key for key, interval in source.items() if interval["start"] < team.days.first.isoformat()}
+    running = {key for key, interval in source.items() if interval["end"] is None}
+    assert known <= early | running, "excluded without a rule that says so"
+    return early | running
 
 
 def _rejected(session: Session, entity: str) -> set[str]:

@@ -1,0 +1,94 @@
+"""The main job as one call: Dagster runs over the days, what they counted, and - when asked - the proof that both sides agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+
+import dagster as dg
+
+from sync_pipeline.defs.launch import close_orphans, open_instance, run_sync, spans_of
+from sync_pipeline.defs.reports import Problem, RunReport
+from sync_pipeline.settings import Settings
+from sync_pipeline.stages.batch import Counts, Days
+from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.reconcile import Verdict, verify
+from sync_pipeline.stages.session import Session, open_session
+from sync_pipeline.store.syncs import by_run
+
+FIGURES = tuple(figure.name for figure in fields(Counts))
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What one ``sync`` did."""
+
+    run_ids: list[str]
+    entities: dict[str, Counter[str]]
+    errors: list[str]
+    warnings: list[str]
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    @property
+    def success(self) -> bool:
+        """Whether every run succeeded and what was compared agrees."""
+        return not self.errors and all(verdict.in_sync for verdict in self.verdicts)
+
+    @property
+    def rejects(self) -> int:
+        """How many records were set aside."""
+        return sum(counts["rejected"] for counts in self.entities.values())
+
+
+def run_main_job(
+    settings: Settings,
+    defs: dg.Definitions,
+    entities: Sequence[str],
+    days: Days,
+    options: Options,
+    *,
+    verify_after: bool = False,
+) -> SyncReport:
+    """Sync the entities over the days as real Dagster runs in this process; then compare both sides if all went well."""
+    with open_instance(settings) as instance:
+        close_orphans(instance)
+        reports = list(run_sync(instance, defs, entities, spans_of(days, settings.days_per_run), options))
+    errors = in_plain_words(problem for report in reports for problem in report.errors)
+    if not errors and not all(report.success for report in reports):
+        errors.append("A run failed without saying why; the Dagster UI shows its events.")
+    with open_session(settings) as session:
+        counted = _counts(session, entities, reports)
+        verdicts = _verify(session, entities, days) if verify_after and not options.dry_run and not errors else []
+    return SyncReport(
+        run_ids=[report.run_id for report in reports],
+        entities=counted,
+        errors=errors,
+        warnings=in_plain_words(problem for report in reports for problem in report.warnings),
+        verdicts=verdicts,
+    )
+
+
+def in_plain_words(problems: Iterable[Problem]) -> list[str]:
+    """One line a cause: the same trouble met by several entities is told once, naming all of them."""
+    met: dict[str, tuple[str, list[str]]] = {}
+    for problem in problems:
+        _, entities = met.setdefault(problem.cause, (problem.text, []))
+        if problem.entity and problem.entity not in entities:
+            entities.append(problem.entity)
+    return [f"{', '.join(entities)}: {text}" if entities else text for text, entities in met.values()]
+
+
+def _counts(session: Session, entities: Sequence[str], reports: Sequence[RunReport]) -> dict[str, Counter[str]]:
+    totals = {name: Counter(dict.fromkeys(FIGURES, 0)) for name in entities}
+    for done in by_run(session.store, [report.run_id for report in reports]):
+        counts = totals[done.entity]
+        counts.update({name: value for name, value in done.counts.items() if name in FIGURES})
+        if "requests" not in done.counts:
+            counts["requests"] += done.requests or 0
+    return totals
+
+
+def _verify(session: Session, entities: Sequence[str], days: Days) -> list[Verdict]:
+    specs = [session.specs[name] for name in entities]
+    return [verify(session, spec, days if spec.partitioned else None) for spec in specs]

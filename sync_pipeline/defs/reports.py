@@ -1,0 +1,101 @@
+"""What a finished Dagster run says to people: what failed, why, and what to do - read from its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from sync_pipeline.defs.failures import CAUSE
+from sync_pipeline.stages.batch import Days
+
+OP_SUFFIXES = ("_extract", "_map", "_check", "_load")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that went wrong or looks odd. Problems with the same ``cause`` are told once."""
+
+    entity: str
+    text: str
+    cause: str
+
+
+@dataclass(slots=True)
+class RunReport:
+    """How one Dagster run ended: its id, what failed, and the checks that did not pass."""
+
+    run_id: str
+    days: Days | None
+    success: bool
+    errors: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    """Entities stopped by an error - not by a check, which is about the records of these days only."""
+    skipped: set[str] = field(default_factory=set)
+    """Entities that never started, because one they depend on failed."""
+
+
+def report_of(result: dg.ExecuteInProcessResult, days: Days | None) -> RunReport:
+    """Read the events of a run."""
+    report = RunReport(result.run_id, days, result.success)
+    for event in result.all_events:
+        _note(report, event)
+    if not report.success and not report.errors:
+        report.errors += [Problem("", text, text) for text in _last_words(result.all_events)]
+    return report
+
+
+def _note(report: RunReport, event: dg.DagsterEvent) -> None:
+    if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        _note_check(report, event)
+    elif event.is_step_failure:
+        _note_failure(report, event)
+    elif event.event_type == dg.DagsterEventType.STEP_SKIPPED and str(event.step_key).endswith("_extract"):
+        report.skipped.add(_entity(event))
+
+
+def _note_check(report: RunReport, event: dg.DagsterEvent) -> None:
+    evaluation = event.asset_check_evaluation_data
+    if evaluation.passed:
+        return
+    entity = evaluation.asset_key.to_user_string()
+    text = f"{evaluation.check_name}: {evaluation.description}"
+    if evaluation.severity == dg.AssetCheckSeverity.ERROR:
+        where = f"{text} ({report.days})" if report.days else text
+        report.errors.append(Problem(entity, where, f"{entity} {where}"))
+    else:
+        report.warnings.append(Problem(entity, text, f"{entity} {text}"))
+
+
+def _note_failure(report: RunReport, event: dg.DagsterEvent) -> None:
+    failure, entity = event.step_failure_data, _entity(event)
+    said = failure.user_failure_data
+    if said and said.description:
+        cause = said.metadata.get(CAUSE)
+        report.errors.append(Problem(entity, said.description, str(cause.value) if cause else said.description))
+    elif failure.error and "DagsterAssetCheckFailedError" in failure.error.to_string():
+        return  # told by the check itself
+    elif failure.error:
+        text = f"{event.step_key} failed: {_innermost(failure.error)}"
+        report.errors.append(Problem(entity, f"{text} The Dagster UI has the whole story.", text))
+    report.broken.add(entity)
+
+
+def _innermost(error: object) -> str:
+    """The first cause, in one line: Dagster wraps what an op raised in errors of its own."""
+    while getattr(error, "cause", None) is not None:
+        error = error.cause  # type: ignore[attr-defined]
+    return str(getattr(error, "message", error)).strip().splitlines()[0]
+
+
+def _last_words(events: Iterable[dg.DagsterEvent]) -> list[str]:
+    """Why a run failed outside its steps: a resource that could not be opened, an interruption."""
+    errors = [getattr(event.event_specific_data, "error", None) for event in events if event.is_failure]
+    return list(dict.fromkeys(_innermost(error) for error in errors if error))
+
+
+def _entity(event: dg.DagsterEvent) -> str:
+    """The entity a step belongs to: ``users.users_extract`` -> ``users``."""
+    return str(event.step_key).split(".", maxsplit=1)[0]

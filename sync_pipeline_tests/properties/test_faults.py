@@ -1,0 +1,76 @@
+"""Laws 1 and 4 while a fifth of all requests go wrong."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync_pipeline.errors import RetryableApiError
+from sync_pipeline.stages.check import Options
+from sync_pipeline_tests.harness import ENTITIES, Team, team
+from sync_pipeline_tests.properties.judge import adds_up, changes_nothing, converged
+from sync_pipeline_tests.properties.life import LIVES, Deed, live
+from sync_pipeline_tests.properties.test_convergence import PATIENT
+
+ATTEMPTS = 8
+
+
+def small_pages(us: Team) -> None:
+    """Lists of several pages, so that pages can repeat and shift; small batches, so that several can be cut off."""
+    facts = files("sync_pipeline.connectors.profiles").joinpath("generic.yaml").read_text("utf-8")
+    profile = us.home.parent / "small.yaml"
+    profile.write_text(facts.replace("page_size: 1000", "page_size: 10").replace("size: 500", "size: 10"), "utf-8")
+    us.changes |= {"CLOCKIFY_PAGE_SIZE": "10", "SNAPSHOTS_PROFILE": str(profile)}
+
+
+def spoil(us: Team, seed: int) -> None:
+    """A fifth of all requests go wrong, in every way there is; lists also repeat, shift and lose rows."""
+    kinds = [
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 503},
+        {"kind": "status", "status": 429},
+        {"kind": "status", "status": 429, "headers": {"Retry-After": "2"}, "body": ""},
+        {"kind": "cut_before"},
+        {"kind": "cut_after"},
+        {"kind": "truncated_json"},
+    ]
+    for number, kind in enumerate(kinds):
+        us.fault(**{"rate": 0.2 / len(kinds), "seed": seed * 100 + number, **kind})
+    us.fault("duplicate_page", "GET /snapshots/*", rate=0.2, seed=seed)
+    us.fault("shifted_page", "POST /clockify/report/*", rate=0.2, seed=seed)
+    us.fault("shifted_page", "GET /clockify/*", rate=0.2, seed=seed, drop=True)
+
+
+def sync_until_done(us: Team) -> None:
+    """A sync that gives up is run again, as a schedule would; what it delivered stays delivered."""
+    for entity in ENTITIES:
+        for _ in range(ATTEMPTS):
+            try:
+                adds_up(us.sync(entity, options=Options(allow_deletes=True))[entity])
+                break
+            except RetryableApiError:
+                continue
+        else:
+            raise AssertionError(f"{entity} never went through")
+
+
+@PATIENT
+@given(first=LIVES, second=LIVES, seed=st.integers(0, 1000))
+def test_when_a_fifth_of_all_requests_go_wrong_nothing_is_lost_and_nothing_stands_twice(
+    first: list[Deed], second: list[Deed], seed: int
+) -> None:
+    """Laws 1 and 4 hold after syncs through errors, cut connections, broken JSON and lists that shift."""
+    with TemporaryDirectory() as directory, team(Path(directory)) as us:
+        us.changes["SYNC_MAX_REJECT_SHARE"] = "1"
+        small_pages(us)
+        for deeds in (first, second):
+            live(us, deeds)
+            spoil(us, seed)
+            sync_until_done(us)
+            us.no_faults()
+            converged(us)
+        changes_nothing(us)

@@ -1,0 +1,65 @@
+"""The real command line in processes of their own, and waiting for what they do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+from sync_pipeline_tests.harness import Team, clean_environ
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+
+
+def start(team: Team, *words: str, **more: str) -> subprocess.Popen[str]:
+    """``sync-pipeline`` with these words, for this team."""
+    root = team.home.parent
+    for name in ("workspace.yaml", "dagster.yaml"):
+        shutil.copy(ROOT / name, root / name)
+    return subprocess.Popen(
+        [sys.executable, "-m", "sync_pipeline.cli", *words],
+        cwd=root,
+        env=clean_environ(**{**team.environ, "PYTHONPATH": str(ROOT), **more}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(team: Team, *words: str, code: int = 0, **more: str) -> tuple[str, str]:
+    """Run it to its end; returns both outputs."""
+    process = start(team, *words, **more)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
+    return out, err
+
+
+def run_json(team: Team, *words: str, code: int = 0, **more: str) -> Any:
+    """Run it with ``--json`` and return the document."""
+    return json.loads(run(team, *words, "--json", code=code, **more)[0])
+
+
+def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool]) -> bool:
+    """``kill -9`` as soon as something is so; False when the process ended before."""
+    try:
+        killed = wait_until(lambda: process.poll() is not None or reached()) and process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+    return killed
+
+
+def wait_until(so: Callable[[], bool]) -> bool:
+    """Look again and again until something is so; fails when it takes for ever."""
+    pause, deadline = Event(), monotonic() + PATIENCE
+    while not so():
+        assert monotonic() < deadline, "waited for too long"
+        pause.wait(0.002)
+    return True
