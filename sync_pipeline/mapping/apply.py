@@ -42,16 +42,6 @@ def map_frame(spec: EntitySpec, raw: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def source_keys(raw: pd.DataFrame) -> set[str]:
-    """Every top-level key seen in the records, to compare with those known."""
-    keys: set[str] = set()
-    for text in text_list(raw["record"]):
-        record = _parsed(text)
-        if type(record) is dict:
-            keys.update(record)
-    return keys
-
-
 def _gathered(spec: EntitySpec, texts: list[str | None], problems: Problems) -> list[tuple[Field, list[object]]]:
     """Each field's values of all records, as JSON has them after transforms."""
     gathered: list[tuple[Field, list[object]]] = [(field, []) for field in spec.fields]

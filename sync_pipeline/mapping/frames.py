@@ -8,7 +8,7 @@ checked  ... and status (accepted | rejected | excluded | waiting) and rule
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import orjson
@@ -53,19 +53,28 @@ def from_arrow(table: pa.Table) -> pd.DataFrame:
 
 def raw_frame(spec: EntitySpec, records: Iterable[object]) -> pd.DataFrame:
     """Records as the connector read them; an id that is null or no id at all is missing."""
-    path = spec.source.id_path
-    kept = list(records)
+    return frame_of_rows([raw_row(spec, record) for record in records])
+
+
+RawRow = tuple[str | None, str]
+"""A record's id, and all of it as JSON with sorted keys: equal records, equal text."""
+
+
+def raw_row(spec: EntitySpec, record: object) -> RawRow:
+    """One record as a row of a raw frame."""
+    return id_or_none(value_at(record, spec.source.id_path)), _record_json(record)
+
+
+def frame_of_rows(rows: Sequence[RawRow]) -> pd.DataFrame:
+    """Rows as a raw frame."""
     return pd.DataFrame(
-        {
-            "source_id": text_series([id_or_none(value_at(record, path)) for record in kept]),
-            "record": text_series([_record_json(record) for record in kept]),
-        }
+        {"source_id": text_series([row[0] for row in rows]), "record": text_series([row[1] for row in rows])}
     )
 
 
 def _record_json(record: object) -> str:
     try:
-        return orjson.dumps(record).decode()
+        return orjson.dumps(record, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:
         return _lenient_json(record)
 
@@ -73,7 +82,7 @@ def _record_json(record: object) -> str:
 def _lenient_json(record: object) -> str:
     """Half characters and integers beyond 64 bits: the slower encoder keeps both as they are."""
     try:
-        return json.dumps(record, default=repr)
+        return json.dumps(record, default=repr, sort_keys=True)
     except (TypeError, ValueError, RecursionError):
         # Nested without end, or an integer too long to print: the mapping rejects it as no object.
         return json.dumps(f"{noun(record)} that cannot be written as JSON")

@@ -36,7 +36,8 @@ class Batch:
     """A lazy sequence of bounded DataFrames (the parts) and notes about how they were read.
 
     ``parts`` can be walked once; ``notes`` are JSON values and complete only when the parts have been walked. Notes:
-    ``observed_at`` (ISO instant at which the read began), ``requests``, ``reader``, ``source_keys``, ``duplicates``.
+    ``observed_at`` (ISO instant at which the read began), ``requests``, ``source_keys``, ``duplicates``, ``conflicts``,
+    ``waiting`` (how many rows wait for a reference).
     """
 
     parts: Iterable[pd.DataFrame]

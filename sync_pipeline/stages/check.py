@@ -102,6 +102,7 @@ class Checking:
             self.notes.update(batch.notes)
             self._guard = guard_volume(self.session, self.spec, staging, self.notes)
         self.notes["fingerprint"] = self.spec.fingerprint
+        self.notes["waiting"] = self.statuses["waiting"]
 
     def _collect(self, frame: pd.DataFrame) -> None:
         self.statuses.update(frame["status"])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import Any
 
-import orjson
 import pandas as pd
 
 from sync_pipeline.connectors.entries import Expected
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.mapping.frames import raw_frame
-from sync_pipeline.mapping.paths import value_at
+from sync_pipeline.mapping.frames import RawRow, frame_of_rows, raw_row
+from sync_pipeline.mapping.garbage import collector_paused
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Days
 from sync_pipeline.stages.session import Progress, Session
@@ -31,18 +29,23 @@ def extract(session: Session, spec: EntitySpec, days: Days | None) -> Batch:
 
 def _parts(session: Session, spec: EntitySpec, days: Days | None, notes: dict[str, Any]) -> Iterator[pd.DataFrame]:
     before, done = session.requests, 0
-    seen = Seen()
-    rows: list[dict[str, Any]] = []
+    seen = Seen(spec)
+    rows: list[RawRow] = []
     window = Window.of_days(days.first, days.last) if days else None
     for page in session.read(spec, window, _expected(session, spec, days)):
-        rows += seen.fresh(spec, page)
+        rows += seen.fresh(page)
         done += len(page)
         session.report(Progress(spec.entity, "extract", done))
         while len(rows) >= PART_ROWS:
-            yield raw_frame(spec, rows[:PART_ROWS])
+            yield frame_of_rows(rows[:PART_ROWS])
             del rows[:PART_ROWS]
-    yield raw_frame(spec, rows)
-    notes.update(requests=session.requests - before, duplicates=seen.duplicates, conflicts=sorted(seen.conflicts))
+    yield frame_of_rows(rows)
+    notes.update(
+        requests=session.requests - before,
+        duplicates=seen.duplicates,
+        conflicts=sorted(seen.conflicts),
+        source_keys=sorted(seen.keys),
+    )
 
 
 def _expected(session: Session, spec: EntitySpec, days: Days | None) -> Expected | None:
@@ -63,25 +66,34 @@ class Seen:
     harmless. Two different records under one id are not: both are set aside by the ``unique_ids`` check.
     """
 
-    def __init__(self) -> None:
-        self._digests: dict[str, bytes] = {}
+    def __init__(self, spec: EntitySpec) -> None:
+        self._spec = spec
+        self._marks: dict[str, int] = {}
         self.duplicates = 0
         self.conflicts: set[str] = set()
+        self.keys: set[str] = set()
 
-    def fresh(self, spec: EntitySpec, page: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    @collector_paused()
+    def fresh(self, page: list[dict[str, Any]]) -> list[RawRow]:
         """The rows of a page that have not been seen before in the same form."""
-        return [row for row in page if self._is_fresh(spec, row)]
+        rows = []
+        for record in page:
+            row = raw_row(self._spec, record)
+            self.keys.update(record)
+            if self._is_fresh(*row):
+                rows.append(row)
+        return rows
 
-    def _is_fresh(self, spec: EntitySpec, row: Any) -> bool:
-        key = value_at(row, spec.source.id_path)
-        if not isinstance(key, str | int):
+    def _is_fresh(self, source_id: str | None, text: str) -> bool:
+        if source_id is None:
             return True  # without an id nothing can be said; the required_fields check sets it aside
-        digest = blake2b(orjson.dumps(row, option=orjson.OPT_SORT_KEYS), digest_size=8).digest()
-        known = self._digests.setdefault(str(key), digest)
-        if known is digest:
-            return True
-        if known == digest:
+        mark = hash(text)  # 64 bits under a secret key: nobody can make two records collide
+        known = self._marks.get(source_id)
+        if known is None:
+            self._marks[source_id] = mark
+        elif known == mark:
             self.duplicates += 1
             return False
-        self.conflicts.add(str(key))
+        else:
+            self.conflicts.add(source_id)
         return True

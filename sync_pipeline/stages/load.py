@@ -102,6 +102,8 @@ def deliver_references(session: Session, batch: Batch) -> frozenset[tuple[str, s
     """Deliver the records this batch waits for; returns the ``(entity, id)`` pairs that are at the target now."""
     from sync_pipeline.stages.targeted import sync_by_id
 
+    if not batch.notes.get("waiting"):
+        return frozenset()  # the checks saw none: spares walking the batch once more
     wanted: dict[str, set[str]] = {}
     for frame in batch.parts:
         for waiting_for in _waiting(frame):

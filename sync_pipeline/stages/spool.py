@@ -48,7 +48,10 @@ def write_batch(directory: Path, batch: Batch, schema: pa.Schema) -> int:
         for number, frame in enumerate(batch.parts):
             path = directory / f"{number:06}.parquet"
             path.touch(mode=0o600)
-            pq.write_table(to_arrow(frame, schema), path, compression="zstd")
+            # Read once or twice, then removed: fast beats small, and nothing will be looked up in it.
+            pq.write_table(
+                to_arrow(frame, schema), path, compression="lz4", use_dictionary=False, write_statistics=False
+            )
             rows += len(frame)
         notes = directory / NOTES
         notes.touch(mode=0o600)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync_pipeline.mapping.apply import map_frame, source_keys
+from sync_pipeline.mapping.apply import map_frame
 from sync_pipeline.mapping.canonical import canonical_rows
 from sync_pipeline.mapping.checks import check_frame
 from sync_pipeline.mapping.columns import text_list
@@ -133,11 +133,6 @@ def test_the_partition_is_the_utc_day_of_the_start() -> None:
     late = entry(timeInterval=_interval(start="2024-05-02T01:30:00+02:00", end="2024-05-02T01:45:00+02:00"))
     assert checked(ENTRIES, late)["partition"].tolist() == ["2024-05-01"]
     assert checked(ENTRIES, entry(timeInterval=None))["partition"].isna().all()
-
-
-def test_source_keys_are_all_top_level_keys_seen() -> None:
-    """Drift is told by keys: those of every record count, malformed records aside."""
-    assert source_keys(raw_frame(ENTRIES, [{"id": 1, "new": {"deep": 2}}, 7, {"old": None}])) == {"id", "new", "old"}
 
 
 def test_messages_do_not_repeat_values() -> None:

@@ -1,0 +1,1 @@
+"""Tests of the command line: its contract, and what it says about bad input."""

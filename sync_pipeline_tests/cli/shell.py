@@ -1,0 +1,112 @@
+"""The real command line, typed into this process: what it printed, how it ended, and what must never be printed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from sync_pipeline.cli import cli
+from sync_pipeline.settings import SETTINGS
+from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team
+
+ROOT = Path(__file__).parents[2]
+SECRETS = (CLOCKIFY_KEY, SNAPSHOTS_KEY, "sandbox-secret", "s3cret")
+NOT_PARTIAL = {"member-key": "sandbox-clockify-member-key"}
+MARKS = ("Error: ", "Warning: ")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """What ``--json`` printed: one document and nothing else."""
+        return json.loads(self.out)
+
+    @property
+    def errors(self) -> list[str]:
+        """The errors it told, one a line."""
+        return [line.removeprefix(MARKS[0]) for line in self.err.splitlines() if line.startswith(MARKS[0])]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings it told, one a line."""
+        return [line.removeprefix(MARKS[1]) for line in self.err.splitlines() if line.startswith(MARKS[1])]
+
+    @property
+    def message(self) -> str:
+        """The one message of a command that failed."""
+        (message,) = self.errors
+        strange = [line for line in self.err.splitlines() if line and not line.startswith(MARKS)]
+        assert not strange, f"more than errors and warnings on standard error: {strange}"
+        return message
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """A directory with the project's configuration in it, and the settings of a team."""
+
+    team: Team
+    root: Path
+    changes: dict[str, str | None]
+
+    @property
+    def home(self) -> Path:
+        """SYNC_HOME."""
+        return self.root / "home"
+
+    def with_(self, **changes: str | None) -> Shell:
+        """The same shell with other variables; None unsets one."""
+        return replace(self, changes={**self.changes, **changes})
+
+    @property
+    def environ(self) -> dict[str, str | None]:
+        """Every variable of ours: set, or None when it must not be there."""
+        ours: dict[str, str | None] = {spec.metadata["env"]: None for spec in SETTINGS}
+        return {**ours, **self.team.environ, "DAGSTER_HOME": None, "SYNC_HOME": str(self.home), **self.changes}
+
+    def __call__(self, *words: str, code: int | None = None) -> Ended:
+        """Type a command; ``code`` is how it must end."""
+        with chdir(self.root):
+            result = CliRunner().invoke(cli, words, env=self.environ, prog_name="sync-pipeline")
+        ended = Ended(result.exit_code, result.stdout, result.stderr)
+        unexpected = result.exception is not None and not isinstance(result.exception, SystemExit)
+        if unexpected:
+            raise AssertionError(f"{words}: {ended}") from result.exception
+        judge(ended)
+        assert code is None or ended.code == code, ended
+        return ended
+
+    def sync(self, *words: str, code: int | None = 0) -> dict[str, Any]:
+        """``sync --json``: its document."""
+        document: dict[str, Any] = self("sync", "--json", *words, code=code).document
+        return document
+
+
+def judge(ended: Ended) -> None:
+    """What holds for every command: no traceback, no secret."""
+    for text in (ended.out, ended.err):
+        assert "Traceback" not in text, ended
+        assert not [secret for secret in SECRETS if secret in text], ended
+
+
+@contextmanager
+def shell_for(team: Team, root: Path, **changes: str | None) -> Iterator[Shell]:
+    """A shell in a new directory."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name in ("workspace.yaml", "dagster.yaml"):
+        shutil.copy(ROOT / name, root / name)
+    team.no_faults()
+    yield Shell(team, root, {"SYNC_MAX_ATTEMPTS": "1", "SYNC_LOCK_SECONDS": "1", **changes})

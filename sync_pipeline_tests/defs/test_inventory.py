@@ -1,0 +1,119 @@
+"""The inventory: what Dagster sees, readable at a glance and kept in step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sync_pipeline.definitions import build
+from sync_pipeline.settings import load_settings
+from sync_pipeline.stages.check import CHECKS
+
+ASSETS = """
+clockify/clients <- locations
+clockify/projects
+clockify/time_entries
+clockify/users
+locations <- snapshots/locations
+projects <- clockify/projects
+snapshots/locations
+snapshots/projects <- projects
+snapshots/time_entries <- time_entries
+snapshots/users <- users
+time_entries <- clockify/time_entries, projects, users
+users <- clockify/users
+"""
+ENTITIES = ("locations", "projects", "time_entries", "users")
+TARGETS = ("clockify/clients", "snapshots/projects", "snapshots/time_entries", "snapshots/users")
+JOBS = """
+sync_everything
+sync_locations
+sync_projects
+sync_time_entries
+sync_users
+verify_everything
+verify_locations
+verify_projects
+verify_time_entries
+verify_users
+"""
+
+
+@pytest.fixture(scope="module")
+def defs(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    """The definitions as a fresh clone has them."""
+    return build(load_settings({}, root=tmp_path_factory.mktemp("root")))
+
+
+def test_assets_and_their_lineage(defs: dg.Definitions) -> None:
+    """Each entity stands between the external asset it is read from and the one it is delivered to."""
+    graph = defs.resolve_asset_graph()
+    lines = []
+    for key in sorted(graph.get_all_asset_keys(), key=lambda key: key.to_user_string()):
+        parents = sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
+        lines.append(key.to_user_string() + (f" <- {', '.join(parents)}" if parents else ""))
+
+    assert ASSETS.split("\n")[1:-1] == lines
+
+
+def test_every_entity_has_every_check_and_every_target_is_verified(defs: dg.Definitions) -> None:
+    """No entity can forget a check; ``in_sync`` stands on the targets only."""
+    graph = defs.resolve_asset_graph()
+    found = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
+
+    assert {(e, c) for e in ENTITIES for c in CHECKS} | {(t, "in_sync") for t in TARGETS} == found
+
+
+def test_jobs(defs: dg.Definitions) -> None:
+    """One job an entity, one for everything, and the same for verify."""
+    names = sorted(job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__"))
+
+    assert JOBS.split() == names
+
+
+def test_sync_jobs_leave_in_sync_to_the_verify_jobs(defs: dg.Definitions) -> None:
+    """A sync never reads both sides in full by accident."""
+    everything = defs.resolve_job_def("sync_everything")
+    checks = everything.asset_layer.executable_asset_keys
+
+    assert {key.to_user_string() for key in checks} == set(ENTITIES)
+    assert not [node for node in everything.graph.node_names() if "in_sync" in node]
+
+
+def test_only_time_entries_are_partitioned(defs: dg.Definitions) -> None:
+    """Days ahead are covered, and backfills come in bounded runs."""
+    graph = defs.resolve_asset_graph()
+    partitioned = {key.to_user_string() for key in graph.materializable_asset_keys if graph.get(key).partitions_def}
+    entries = graph.get(dg.AssetKey("time_entries"))
+
+    assert partitioned == {"time_entries"}
+    assert entries.backfill_policy == dg.BackfillPolicy.multi_run(31)
+
+
+def test_assets_describe_themselves(defs: dg.Definitions) -> None:
+    """Description, kinds, owners, group, column schema and column lineage are there for everybody to read."""
+    graph = defs.resolve_asset_graph()
+    for name in ENTITIES:
+        node = graph.get(dg.AssetKey(name))
+        assert node.description
+        assert node.kinds == {"clockify", "snapshots"}
+        assert node.owners
+        assert node.group_name == "sync"
+        assert {"dagster/column_schema", "dagster/column_lineage"} <= set(node.metadata)
+
+
+def test_no_setting_reaches_the_definitions(tmp_path: Path) -> None:
+    """A secret is nowhere in what the code location publishes."""
+    secret = "k3y-that-must-not-travel"
+    environ = {
+        "CLOCKIFY_API_KEY": secret,
+        "CLOCKIFY_WORKSPACE_ID": "w",
+        "SNAPSHOTS_BASE_URL": "http://127.0.0.1:1/s",
+        "SNAPSHOTS_API_KEY": secret,
+    }
+    definitions = build(load_settings(environ, root=tmp_path))
+
+    assert secret not in repr(definitions)
+    assert all(secret not in repr(job.run_config) for job in definitions.resolve_all_job_defs())

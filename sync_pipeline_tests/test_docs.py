@@ -1,0 +1,107 @@
+"""The docs say what the code does: commands, settings, generated passages, links, verbs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from sync_pipeline.cli import cli
+from sync_pipeline.defs.jobs import EVERYTHING
+from sync_pipeline.settings import describe_settings
+from sync_pipeline.stages.check import CHECKS
+from sync_pipeline_tests.generate import PAGES, ROOT, env_example, renewed
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text()
+
+
+def commands() -> list[str]:
+    """Every command of the command line, groups with a space."""
+    found = []
+    for name, command in cli.commands.items():
+        subcommands = command.commands if isinstance(command, click.Group) else {}
+        found += [f"{name} {sub}" for sub in subcommands] or [name]
+    return found
+
+
+def test_env_example_is_generated() -> None:
+    """``.env.example`` is what ``make docs`` writes."""
+    assert env_example() == (ROOT / ".env.example").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_generated_passages_are_current(page: Path) -> None:
+    """The generated passage of each page is what ``make docs`` writes."""
+    passage, content = PAGES[page]
+
+    assert renewed(page.read_text(), passage, content()) == page.read_text()
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_in_the_readme_and_helps(command: str) -> None:
+    """Each command stands in the README's table and explains itself."""
+    group, *rest = command.split()
+    found = cli.commands[group]
+    if rest and isinstance(found, click.Group):
+        found = found.commands[rest[0]]
+
+    assert f"`sync-pipeline {group}`" in README
+    assert all(word in README for word in rest)
+    assert found.help
+    assert all(option.help for option in found.params if isinstance(option, click.Option))
+
+
+def test_the_readme_names_only_what_exists() -> None:
+    """Every ``sync-pipeline X`` in any document is a command, every ``--option`` an option, every ``make X`` a verb."""
+    text = "\n".join(page.read_text() for page in DOCUMENTS)
+    verbs = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.M))
+    options = {name for command in _all_commands() for option in command.params for name in option.opts}
+
+    assert set(re.findall(r"sync-pipeline ([a-z]+)", text)) <= set(cli.commands)
+    assert set(re.findall(r"`make ([a-z]+)", text)) <= verbs
+    assert set(re.findall(r"`(--[a-z-]+)", text)) <= options | {"--help"}
+
+
+def test_the_readme_names_every_check_and_the_main_job() -> None:
+    """The checks people will meet in the UI are explained."""
+    assert all(f"`{name}`" in README for name in CHECKS)
+    assert f"`{EVERYTHING}`" in README
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each relative link and image exists."""
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_settings_in_documents_exist() -> None:
+    """No document names a setting that is gone."""
+    known = {row["env"] for row in describe_settings()}
+    text = "\n".join(page.read_text() for page in DOCUMENTS)
+
+    assert set(re.findall(r"\b((?:CLOCKIFY|SNAPSHOTS|SYNC)_[A-Z_]+)\b", text)) <= known
+
+
+def test_the_constraints_hold_no_address() -> None:
+    """The lock names versions, never the host of a registry."""
+    assert "://" not in (ROOT / "constraints.txt").read_text()
+
+
+def test_make_help_lists_the_verbs() -> None:
+    """``make help`` prints each verb with what it does."""
+    shown = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert all(f"make {verb}" in shown.stdout for verb in ("sync", "test", "dev", "bench", "lint"))
+
+
+def _all_commands() -> list[click.Command]:
+    found: list[click.Command] = []
+    for command in cli.commands.values():
+        found += [command, *(command.commands.values() if isinstance(command, click.Group) else [])]
+    return found
