@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -29,6 +30,8 @@ def _text(value: str) -> str:
 def _url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("a URL that starts with http:// or https://")
+    if "@" in urlsplit(value).netloc:
+        raise ValueError("a URL without a user or password in it (it is shown in tables and logs)")
     return value.rstrip("/")
 
 
@@ -195,8 +198,8 @@ class Settings:
     @property
     def is_remote(self) -> bool:
         """Whether any endpoint is a real account elsewhere, so that first contact is a preview."""
-        local = ("http://127.0.0.1", "http://localhost", "http://[::1]")
-        return not all(url.startswith(local) for url in (self.clockify_base_url, self.snapshots_base_url))
+        urls = (self.clockify_base_url, self.clockify_reports_url, self.snapshots_base_url)
+        return not all(urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"} for url in urls)
 
 
 SETTINGS = tuple(f for f in fields(Settings) if f.metadata)
@@ -254,7 +257,8 @@ def _parse(spec: Any, text: str) -> Any:
     try:
         return spec.metadata["parse"](text)
     except ValueError as error:
-        shown = "its value" if spec.metadata["secret"] else f"`{text}`"
+        hidden = spec.metadata["secret"] or "@" in text  # a URL with a password in it
+        shown = "its value" if hidden else f"`{text}`"
         raise ConfigError(
             f"{spec.metadata['env']}: {shown} is not {error}.", fix="Mend it in the environment or in .env."
         ) from None

@@ -171,15 +171,15 @@ def _load_op(spec: EntitySpec) -> dg.OpDefinition:
             return
         try:
             with as_failure():
-                counts = load(sync.session, spec, batch, days, options, run_id=context.run_id)
-            metadata = _delivered(sync.session, spec, counts, days, context.run_id)
+                counts = load(sync.session, spec, batch, days, options, run_id=context.run.run_id)
+            metadata = _delivered(sync.session, spec, counts, days, context.run.run_id)
         except StaleBatch as stale:
             context.log.warning(str(stale))
             metadata = {"superseded": str(stale)}
         for day, rows in rows_by_day(sync.session, spec, days).items():
             context.add_asset_metadata({"dagster/partition_row_count": rows}, partition_key=day)
         context.log_event(dg.AssetMaterialization(target_key(spec), metadata=metadata))
-        batches.discard(context.run_id, spec.entity)
+        batches.discard(context.run.run_id, spec.entity)
         yield dg.Output(None, metadata=metadata)
 
     return load_op

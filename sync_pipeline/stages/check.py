@@ -7,7 +7,7 @@ much, is blocked as a whole. The output is a sealed batch: id, partition, canoni
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,13 +16,14 @@ import pandas as pd
 
 from sync_pipeline.mapping.checks import check_frame
 from sync_pipeline.mapping.samples import known_keys
-from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.stages.batch import Batch, Days
 from sync_pipeline.stages.guards import Guard, guard_volume
 from sync_pipeline.stages.problems import reject
 from sync_pipeline.stages.references import References
 from sync_pipeline.stages.seal import seal, staged_rows
 from sync_pipeline.stages.session import Progress, Session
+from sync_pipeline.store.records import lookup
 from sync_pipeline.store.rejects import Reject, replace_rejects
 from sync_pipeline.store.staging import stage
 from sync_pipeline.store.syncs import begin, finish
@@ -88,7 +89,7 @@ class Checking:
 
     def _parts(self, batch: Batch) -> Iterator[pd.DataFrame]:
         references = References(self.session, self.spec)
-        clashes = _Clashes(self.spec, batch.parts, batch.notes.get("conflicts", []))
+        clashes = _Clashes(self.session, self.spec, batch)
         with stage(self.session.store, self.session.connection, self.spec.entity, _keys(self.days)) as staging:
             for mapped in batch.parts:
                 frame = clashes.mark(check_frame(self.spec, mapped, start_date=self.session.settings.start_date))
@@ -198,29 +199,45 @@ def conclude(
 
 
 class _Clashes:
-    """Marks records that share an id with a different record, or a unique field with any other."""
+    """Marks records that share an id with a different record, or a unique field with any other.
 
-    def __init__(self, spec: EntitySpec, parts: Iterable[pd.DataFrame], conflicts: Iterable[str]) -> None:
-        self._conflicts = frozenset(conflicts)
-        self._unique = [f.column for f in spec.fields if f.unique and f.source != spec.source.id_path]
-        self._counts: dict[str, Counter[str]] = {name: Counter() for name in self._unique}
+    Of records that want the same unique value, the one that has it at the target already keeps it; all others are
+    set aside. They are never merged.
+    """
+
+    def __init__(self, session: Session, spec: EntitySpec, batch: Batch) -> None:
+        self._session, self._spec = session, spec
+        self._conflicts = frozenset(batch.notes.get("conflicts", []))
+        self._unique = [f for f in spec.fields if f.unique and f.source != spec.source.id_path]
+        self._counts: dict[str, Counter[str]] = {f.name: Counter() for f in self._unique}
         if self._unique:
-            for frame in parts:
-                for name in self._unique:
-                    self._counts[name].update(frame[name].dropna())
+            for frame in batch.parts:
+                for field_ in self._unique:
+                    self._counts[field_.name].update(frame[field_.column].dropna())
 
     def mark(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame with clashing rows rejected under the rule ``unique_ids``."""
         if self._conflicts:
             mask = frame["source_id"].isin(self._conflicts)
             frame = reject(frame, mask, "source_id", "unique_ids", "two different records came under this id")
-        for name in self._unique:
-            counts = self._counts[name]
-            mask = (
-                frame[name].map(lambda value, counts=counts: counts.get(value, 0) > 1).fillna(value=False).astype(bool)
-            )
-            frame = reject(frame, mask, name, "unique_ids", "another record has the same value; give each its own")
+        for field_ in self._unique:
+            taken = {value for value, count in self._counts[field_.name].items() if count > 1}
+            clashing = frame[field_.column].isin(taken) & frame["source_id"].notna()
+            mask = clashing & ~frame["source_id"].isin(self._holders(frame[clashing], field_))
+            message = "another record has the same value; give each its own"
+            frame = reject(frame, mask, field_.column, "unique_ids", message)
         return frame
+
+    def _holders(self, clashing: pd.DataFrame, field_: Field) -> list[str]:
+        """Those of the clashing records that stand at the target with this value."""
+        wanted = dict(zip(clashing["source_id"], clashing[field_.column], strict=True))
+        known = lookup(self._session.store, self._session.connection, self._spec.entity, wanted)
+        return [
+            key
+            for key, record in known.items()
+            if record.delivered_hash == record.fields_hash
+            and orjson.loads(record.fields).get(field_.name) == wanted[key]
+        ]
 
 
 def _keys(days: Days | None) -> tuple[str, str] | None:

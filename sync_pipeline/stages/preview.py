@@ -51,7 +51,7 @@ def preview(session: Session, spec: EntitySpec, days: Days | None) -> Preview:
     before = session.requests
     with prepared(session, spec, days) as checking:
         counts = Counts(extracted=sum(checking.statuses.values()), rejected=checking.statuses["rejected"])
-        counts.excluded, counts.waiting = checking.statuses["excluded"], checking.statuses["waiting"]
+        counts.excluded = checking.statuses["excluded"]  # who waits is not counted apart: a sync delivers the awaited first
         result = Preview(spec.entity, counts, checking.results)
         for change in _upserts(session, spec, checking.sealed, counts):
             result.changes.append(change)
@@ -70,10 +70,10 @@ def _upserts(session: Session, spec: EntitySpec, sealed: Batch, counts: Counts) 
         for row in rows:
             record = known.get(row[0])
             if record is not None and record.delivered_hash == row[3]:
-                counts.unchanged += row[4] == "accepted"
+                counts.unchanged += 1
                 continue
             if record is not None and record.refused_hash == row[3]:
-                counts.rejected += row[4] == "accepted"
+                counts.rejected += 1
                 continue
             if record is not None and record.target_id is not None:
                 action: Action = "update"
@@ -83,8 +83,7 @@ def _upserts(session: Session, spec: EntitySpec, sealed: Batch, counts: Counts) 
             else:
                 action = "create"
             name = {"create": "created", "adopt": "adopted", "update": "updated"}[action]
-            if row[4] == "accepted":
-                setattr(counts, name, getattr(counts, name) + 1)
+            setattr(counts, name, getattr(counts, name) + 1)
             yield _change(spec, action, row, record.fields if record is not None and action == "update" else None)
 
 
