@@ -7,6 +7,7 @@ environment. With no credentials at all, everything runs on the embedded sandbox
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import date
@@ -28,8 +29,8 @@ def _text(value: str) -> str:
 
 
 def _url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("a URL that starts with http:// or https://")
+    if not re.match(r"https?://[^/?#]", value):
+        raise ValueError("a URL that starts with http:// or https:// and names a host")
     if "@" in urlsplit(value).netloc:
         raise ValueError("a URL without a user or password in it (it is shown in tables and logs)")
     return value.rstrip("/")
@@ -140,7 +141,11 @@ class Settings:
         "SYNC_HOME", "Where state is kept: database, sandbox, batches, Dagster's history.", Path, Path(".sync")
     )
     days_per_run: int = setting(
-        "SYNC_DAYS_PER_RUN", "How many days of time entries one Dagster run may cover.", _count, 31
+        # Three ranges of 31 days, the longest Clockify's report takes on the Free plan: no request is wasted.
+        "SYNC_DAYS_PER_RUN",
+        "How many days of time entries one Dagster run may cover.",
+        _count,
+        93,
     )
     max_reject_share: float = setting(
         "SYNC_MAX_REJECT_SHARE",

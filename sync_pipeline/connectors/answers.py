@@ -16,6 +16,7 @@ import orjson
 from sync_pipeline.connectors.policy import Body, Failure, Seen
 
 EXCERPT = 200
+UNSAID = {Body.JSON: "no reason given", Body.EMPTY: "no reason given"}
 FAILURE_OF: tuple[tuple[tuple[type[Exception], ...], Failure], ...] = (
     ((httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError), Failure.BAD_URL),
     ((httpx.ConnectTimeout, httpx.PoolTimeout), Failure.CONNECT_TIMEOUT),
@@ -63,7 +64,7 @@ def read_answer(response: httpx.Response, method: str, form: ErrorFormat) -> Rea
     return Reading(
         seen=Seen(method, response.status_code, None if code is None else str(code), body),
         data=data,
-        detail=_short(about.get(form.message)) or body.value,
+        detail=_short(about.get(form.message)) or _short(about.get("detail")) or UNSAID.get(body, body.value),
         scope=_short(about.get(form.scope)),
         request_id=response.headers.get(form.request_id),
     )

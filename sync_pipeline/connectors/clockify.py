@@ -145,6 +145,13 @@ class Clockify:
         """The workspace; FatalApiError when the key cannot see it."""
         return _object(await self._core.request("GET", WORKSPACE, ids=self._ids()), self._about("GET", WORKSPACE))
 
+    async def prove_admin(self) -> None:
+        """Read one user, which only admins and owners may; FatalApiError for the key of anybody else.
+
+        Other lists do not refuse a plain member: they leave out what is not theirs, which then looks deleted.
+        """
+        await self._core.request("GET", USERS, ids=self._ids(), params={"page-size": 1})
+
     async def read(
         self, source: SourceSpec, window: Window | None = None, *, expected: Expected | None = None
     ) -> AsyncGenerator[list[Record], None]:

@@ -176,13 +176,6 @@ CLOCKIFY: RetryTable = (
     Rule(Action.FATAL, "this add-on token is not valid", _CHECK_KEY, status=401, code="4017"),
     Rule(
         Action.FATAL,
-        "this key may not read that ({detail})",
-        "{key_setting} must be the key of a workspace admin or owner.",
-        status=403,
-        methods=_READS,
-    ),
-    Rule(
-        Action.FATAL,
         "this key may not do that ({detail})",
         "{key_setting} must be the key of a workspace admin or owner, and the plan must include the feature.",
         status=403,

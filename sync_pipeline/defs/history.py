@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 from dagster._core.events.log import EventLogEntry
@@ -135,10 +136,10 @@ class History(DagsterSqliteStorage):
         super(DagsterSqliteStorage, self).__init__()  # its own __init__ would open the default storages
         self.base_dir = base_dir
         self._inst_data = inst_data
-        history = os.path.join(base_dir, "history")
-        self._run_storage = KeptRunStorage.from_local(history)
-        self._event_log_storage = KeptEventLogStorage(os.path.join(history, "runs"))
-        self._schedule_storage = SqliteScheduleStorage.from_local(os.path.join(base_dir, "schedules"))
+        base = Path(base_dir)
+        self._run_storage = KeptRunStorage.from_local(str(base / "history"))
+        self._event_log_storage = KeptEventLogStorage(str(base / "history" / "runs"))
+        self._schedule_storage = SqliteScheduleStorage.from_local(str(base / "schedules"))
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:

@@ -10,8 +10,6 @@ import dagster as dg
 from sync_pipeline.defs.failures import CAUSE
 from sync_pipeline.stages.batch import Days
 
-OP_SUFFIXES = ("_extract", "_map", "_check", "_load")
-
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -53,7 +51,10 @@ def _note(report: RunReport, event: dg.DagsterEvent) -> None:
     elif event.is_step_failure:
         _note_failure(report, event)
     elif event.event_type == dg.DagsterEventType.STEP_SKIPPED and str(event.step_key).endswith("_extract"):
-        report.skipped.add(_entity(event))
+        entity = _entity(event)
+        report.skipped.add(entity)
+        text = "not started, because what it depends on failed; the next sync goes on there."
+        report.warnings.append(Problem(entity, text, f"{entity} {text}"))
 
 
 def _note_check(report: RunReport, event: dg.DagsterEvent) -> None:

@@ -39,6 +39,8 @@ def settle_absent(
         counts.unconfirmed += count
         return []
     budget = session.settings.max_confirmations
+    if spec.source.system == "clockify":
+        session.call(session.clockify.prove_admin)
     session.report(Progress(spec.entity, "confirm", min(count, budget), "looking up what vanished"))
     absent = staging.absent()
     gone, moved, unconfirmed = _confirm(session, spec, staging, absent, budget)
@@ -52,19 +54,18 @@ def _confirm(
     session: Session, spec: EntitySpec, staging: Staging, absent: list[Known], budget: int
 ) -> tuple[list[str], list[Record], list[str]]:
     """Split the absent ids into gone, records that still live, and unconfirmed ids."""
-    witness = _witness(session, spec, staging, absent) if session.can_fetch(spec) else None
-    if witness is None:
+    if not session.can_fetch(spec):
         return _confirm_by_list(session, spec, staging, absent)
-    if session.fetch(spec, witness) is None:
+    witness = _witness(session, spec, staging, absent)
+    if witness is not None and session.fetch(spec, witness) is None:
         return [], [], [known.source_id for known in absent]  # a record that lives reads as gone: believe nothing
-    gone, moved = [], []
-    for known in absent[:budget]:
-        record = session.fetch(spec, known.source_id)
-        if record is None:
-            gone.append(known.source_id)
-        else:
-            moved.append(record)
-    return gone, moved, [known.source_id for known in absent[budget:]]
+    asked, unconfirmed = absent[:budget], [known.source_id for known in absent[budget:]]
+    records = {known.source_id: session.fetch(spec, known.source_id) for known in asked}
+    moved = [record for record in records.values() if record is not None]
+    if witness is None and not moved:  # nothing is known to live, so that all reads as gone may be the key's fault
+        gone, moved, _ = _confirm_by_list(session, spec, staging, asked)
+        return gone, moved, unconfirmed
+    return [source_id for source_id, record in records.items() if record is None], moved, unconfirmed
 
 
 def _witness(session: Session, spec: EntitySpec, staging: Staging, absent: list[Known]) -> str | None:
@@ -82,7 +83,7 @@ def _witness(session: Session, spec: EntitySpec, staging: Staging, absent: list[
 def _confirm_by_list(
     session: Session, spec: EntitySpec, staging: Staging, absent: list[Known]
 ) -> tuple[list[str], list[Record], list[str]]:
-    """A second complete list, for sources without a read by id - or with nothing known to live to compare with."""
+    """A second complete list, for sources without a read by id - or when no record at all is known to live."""
     ids = {known.source_id for known in absent}
     window = Window.of_days(*(date.fromisoformat(day) for day in staging.scope)) if staging.scope else None
     rows = (row for page in session.read(spec, window) for row in page)

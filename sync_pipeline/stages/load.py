@@ -13,12 +13,12 @@ from dataclasses import asdict
 import orjson
 import pandas as pd
 
-from sync_pipeline.errors import StaleBatch
+from sync_pipeline.errors import StaleBatch, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.absence import settle_absent
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import Options
-from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
+from sync_pipeline.stages.deliver import PAGE, deliver_deletes, deliver_pending, pages
 from sync_pipeline.stages.seal import staged_rows
 from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.locks import loader_lock
@@ -83,6 +83,9 @@ def _apply(
     try:
         deliver_pending(session, spec, staging, counts, sync_id)
         deliver_deletes(session, spec, counts, sync_id)
+    except SyncError:
+        counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
+        raise
     finally:
         known = counts.created + counts.adopted + counts.updated + counts.rejected + counts.excluded + counts.waiting
         counts.unchanged = counts.extracted - known

@@ -36,5 +36,6 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
 
 def judged_rows(session: Session, spec: EntitySpec, records: Iterable[Record]) -> list[StagedRow]:
     """Records as rows to stage: mapped, checked one by one and sealed."""
-    frame = check_frame(spec, map_frame(spec, raw_frame(spec, list(records))))
+    mapped = map_frame(spec, raw_frame(spec, list(records)))
+    frame = check_frame(spec, mapped, start_date=session.settings.start_date)
     return staged_rows(seal(spec, References(session, spec).mark(frame)))

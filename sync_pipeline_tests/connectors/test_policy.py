@@ -27,7 +27,7 @@ JSON, EMPTY, HTML = Body.JSON, Body.EMPTY, Body.HTML
         (Seen("GET", 401, "4003", JSON), Action.FATAL, "does not exist"),
         (Seen("GET", 401, "4017", JSON), Action.FATAL, "add-on token"),
         (Seen("GET", 401, None, JSON), Action.FATAL, "not accepted"),
-        (Seen("GET", 403, "501", JSON), Action.FATAL, "may not read"),
+        (Seen("GET", 403, "501", JSON), Action.FATAL, "may not do"),
         (Seen("PUT", 403, "501", JSON), Action.FATAL, "may not do"),
         (Seen("GET", 404, None, EMPTY), Action.FATAL, "no such workspace"),
         (Seen("GET", 404, "3000", JSON), Action.FATAL, "no such address"),

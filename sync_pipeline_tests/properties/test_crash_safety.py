@@ -11,7 +11,7 @@ import pytest
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged, nothing_twice
 from sync_pipeline_tests.properties.test_faults import small_pages
-from sync_pipeline_tests.scenarios.commands import PATIENCE, kill_when, run_json, start
+from sync_pipeline_tests.scenarios.commands import kill_when, run_json, start
 
 KILLS = 3
 CLIENTS = "GET /clockify/api/v1/workspaces/{ws}/clients"
@@ -44,14 +44,15 @@ def test_killed_between_a_clients_creation_and_its_link_it_is_found_again_though
         (location,) = us.at_snapshots("locations").values()
         before = len(us.clients())
         us.fault("cut_after", "POST */clients")
-        us.fault("stall", "GET */clients", seconds=PATIENCE, rate=0.5, seed=_second_only())
+        us.fault("stall", "GET */clients", seconds=3, rate=0.5, seed=_second_only())
+        us.forget_stats()
         requests = us.sandbox.world.stats.requests
         assert kill_when(start(us, "sync"), lambda: requests[CLIENTS] == 2)  # the client is there, and it looks it up
         us.no_faults()
         orphan = us.client(location["location_name"])
         us.put_location(location["location_id"], location_name="Another name by now")
 
-        document = run_json(us, "sync", "--entity", "locations")
+        document = run_json(us, "sync")
 
         assert document["success"]
         assert us.client("Another name by now")["id"] == orphan["id"]

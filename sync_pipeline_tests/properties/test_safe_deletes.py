@@ -1,0 +1,191 @@
+"""Law 6: a delete is sent only after a second, independent read, and never too many of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.check import Options
+from sync_pipeline.store.records import counts, lookup
+from sync_pipeline_tests.harness import Blocked, Team, day, instant, morning, team
+from sync_pipeline_tests.properties.judge import changes_nothing, converged
+
+ENTRY = "GET /clockify/api/v1/workspaces/{ws}/time-entries/{id}"
+USERS = "GET /clockify/api/v1/workspaces/{ws}/users"
+
+
+def stopped(us: Team) -> list[dict[str, object]]:
+    """The stopped entries."""
+    return [entry for entry in us.entries() if entry["timeInterval"]["end"]]
+
+
+def test_a_deleted_entry_is_deleted_after_it_was_looked_up_together_with_one_that_lives(tmp_path: Path) -> None:
+    """Two reads by id are made for one delete: of the vanished entry and of a witness that must be found."""
+    with team(tmp_path) as us:
+        us.sync()
+        gone = stopped(us)[0]["id"]
+        us.clockify("DELETE", f"/time-entries/{gone}")
+        us.forget_stats()
+        assert us.sync("time_entries")["time_entries"].deleted == 1
+        assert us.requests()[ENTRY] == 2
+        assert gone not in us.at_snapshots("time_entries")
+        converged(us)
+        changes_nothing(us)
+
+
+@pytest.mark.parametrize("entity", ["projects", "time_entries", "locations"])
+def test_rows_that_only_the_list_lost_are_not_deleted(tmp_path: Path, entity: str) -> None:
+    """A list that answers with nothing deletes nothing: each record is found by id."""
+    with team(tmp_path) as us:
+        us.sync()
+        before = (us.at_snapshots("projects"), us.at_snapshots("time_entries"), us.clients())
+        empty = {
+            "projects": ("GET */projects", []),
+            "time_entries": ("POST */reports/detailed", {"timeentries": []}),
+            "locations": ("GET /snapshots/locations", {"data": [], "next_cursor": None}),
+        }
+        route, body = empty[entity]
+        us.fault("status", route, status=200, body=body)
+        us.changes["SYNC_MAX_DELETE_SHARE"] = "1"
+        done = us.sync(entity)[entity]
+        assert done.deleted == 0
+        assert (us.at_snapshots("projects"), us.at_snapshots("time_entries"), us.clients()) == before
+        us.no_faults()
+        converged(us)
+
+
+def test_users_have_no_read_by_id_so_a_second_complete_list_confirms(tmp_path: Path) -> None:
+    """A user that one list missed and the next one has is kept; one that two lists miss is deleted."""
+    with team(tmp_path, users=3, entries=0) as us:
+        us.sync()
+        users = us.users()
+        without = [user for user in users if user["id"] != users[-1]["id"]]
+        us.fault("status", "GET */users", status=200, body=without, headers={"Last-Page": "true"}, count=1)
+        assert us.sync("users")["users"].deleted == 0
+        assert len(us.at_snapshots("users")) == 3
+        us.fault("status", "GET */users", status=200, body=without, headers={"Last-Page": "true"}, count=2)
+        us.forget_stats()
+        assert us.sync("users")["users"].deleted == 1
+        assert us.requests()[USERS] == 2
+        assert users[-1]["id"] not in us.at_snapshots("users")
+        us.no_faults()
+        us.sync("users")  # and it is back as soon as it is listed again
+        converged(us)
+
+
+def test_an_answer_that_a_foreign_workspace_would_give_too_is_no_confirmation(tmp_path: Path) -> None:
+    """When even an entry that lives reads as gone, nothing is believed and nothing is deleted."""
+    with team(tmp_path) as us:
+        us.sync()
+        before = us.at_snapshots("time_entries")
+        us.clockify("DELETE", f"/time-entries/{stopped(us)[0]['id']}")
+        foreign = {"message": "Time entry doesn't belong to Workspace", "code": 501}
+        us.fault("status", "GET */time-entries/[0-9a-f]*", status=400, body=foreign)
+        with us.session() as session:
+            done = us.sync_one(session, "time_entries")
+            assert (done.deleted, done.unconfirmed) == (0, 1)
+            assert counts(session.store, session.connection)["time_entries"].unconfirmed == 1
+        assert us.at_snapshots("time_entries") == before
+        us.no_faults()
+        assert us.sync("time_entries")["time_entries"].deleted == 1
+        converged(us)
+
+
+def test_another_workspace_is_another_connection_and_deletes_nothing(tmp_path: Path) -> None:
+    """Pointed at a workspace with other records - or at none - on the same database, nothing is deleted."""
+    with team(tmp_path / "a") as us, team(tmp_path / "b", seed=8) as others:
+        us.sync()
+        before = us.at_snapshots("time_entries")
+        us.changes |= {
+            "CLOCKIFY_WORKSPACE_ID": others.sandbox.workspace,
+            "CLOCKIFY_BASE_URL": others.sandbox.clockify,
+            "CLOCKIFY_REPORTS_URL": others.sandbox.reports,
+        }
+        done = us.sync()
+        assert all(figures.deleted == figures.unconfirmed == 0 for figures in done.values())
+        assert before.keys() <= us.at_snapshots("time_entries").keys()
+
+
+def test_more_deletes_than_a_run_may_send_block_it_until_somebody_says_so(tmp_path: Path) -> None:
+    """Nothing is loaded and nothing is deleted until the run is allowed to delete that many."""
+    with team(tmp_path) as us:
+        us.sync()
+        before = us.at_snapshots("time_entries")
+        for entry in stopped(us)[:20]:
+            us.clockify("DELETE", f"/time-entries/{entry['id']}")
+        us.add_entry(us.users()[0]["id"], morning(1))
+        us.forget_stats()
+        with pytest.raises(Blocked) as blocked:
+            us.sync("time_entries")
+        assert blocked.value.checks == ["volume"]
+        assert us.writes() == {}
+        assert us.at_snapshots("time_entries") == before
+        assert us.sync("time_entries", options=Options(allow_deletes=True))["time_entries"].deleted == 20
+        converged(us)
+
+
+def test_what_the_budget_cannot_confirm_waits_unconfirmed_and_is_deleted_by_later_runs(tmp_path: Path) -> None:
+    """With two confirmations a run, five vanished entries take three runs; nothing is deleted unconfirmed."""
+    with team(tmp_path, entries=60) as us:
+        us.changes["SYNC_MAX_CONFIRMATIONS"] = "2"
+        us.sync()
+        for entry in stopped(us)[:5]:
+            us.clockify("DELETE", f"/time-entries/{entry['id']}")
+        done = [us.sync("time_entries")["time_entries"] for _ in range(3)]
+        assert [(figures.deleted, figures.unconfirmed) for figures in done] == [(2, 3), (2, 1), (1, 0)]
+        converged(us)
+
+
+def test_a_moved_entry_is_moved_and_not_deleted(tmp_path: Path) -> None:
+    """An entry that left the days of a run for another day is updated there, and keeps its row."""
+    with team(tmp_path) as us:
+        us.sync()
+        entry = us.add_entry(us.users()[0]["id"], morning(3))
+        us.sync("time_entries")
+        start = morning(9)
+        us.change_entry(entry, start=instant(start), end=instant(start + timedelta(hours=1)))
+        done = us.sync("time_entries", days=Days(day(4), day(2)))["time_entries"]
+        assert (done.deleted, done.unconfirmed, done.updated) == (0, 0, 1)
+        assert us.at_snapshots("time_entries")[entry["id"]]["start_time"] == instant(start)
+        converged(us)
+        changes_nothing(us)
+
+
+def test_what_leaves_the_scope_is_excluded_and_not_deleted(tmp_path: Path) -> None:
+    """Running again, or moved before the start date: the target keeps its last state, and the rule is on record."""
+    with team(tmp_path) as us:
+        owner = us.users()[0]["id"]
+        us.sync()
+        again, early = us.add_entry(owner, morning(3)), us.add_entry(owner, morning(4))
+        us.sync("time_entries")
+        us.change_entry(again, end=None)
+        start = morning(60)
+        us.change_entry(early, start=instant(start), end=instant(start + timedelta(hours=1)))
+        with us.session() as session:
+            done = us.sync_one(session, "time_entries")
+            assert (done.deleted, done.unconfirmed, done.updated) == (0, 0, 0)
+            known = lookup(session.store, session.connection, "time_entries", [again["id"], early["id"]])
+            assert known[again["id"]].excluded_rule == "running"
+            assert known[early["id"]].excluded_rule == "before_start_date"
+        there = us.at_snapshots("time_entries")
+        assert there[again["id"]]["end_time"] == again["timeInterval"]["end"]
+        assert there[early["id"]]["start_time"] == early["timeInterval"]["start"]
+        converged(us)
+        changes_nothing(us)
+
+
+def test_a_record_a_policy_keeps_is_never_deleted(tmp_path: Path) -> None:
+    """``delete: keep``: gone at the source, left alone at the target."""
+    mappings = tmp_path / "mappings"
+    mappings.mkdir()
+    (mappings / "projects.yaml").write_text("entity: projects\ntarget: {delete: keep}\n")
+    with team(tmp_path, entries=0) as us:
+        us.changes["SYNC_MAPPINGS_DIR"] = str(mappings)
+        us.sync("projects")
+        project = us.projects()[0]["id"]
+        us.delete_project(project)
+        assert us.sync("projects")["projects"].deleted == 0
+        assert project in us.at_snapshots("projects")
