@@ -7,6 +7,7 @@ lists read a window as wall-clock time in somebody's zone, so they are asked for
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -21,7 +22,7 @@ from sync_pipeline.connectors.canonical_entry import (
     start_of,
 )
 from sync_pipeline.connectors.http import ApiClient
-from sync_pipeline.connectors.paging import Page, Record, as_record, by_number, rows_of
+from sync_pipeline.connectors.paging import Page, Record, ahead, as_record, by_number, rows_of
 from sync_pipeline.connectors.window import Window, instant_text
 from sync_pipeline.errors import Request
 
@@ -114,10 +115,11 @@ class EntryReader:
 
     async def _report(self, window: Window) -> AsyncIterator[list[Record]]:
         for part in window.slices(REPORT_DAYS):
-            async for rows in self._report_pages(part):
-                names = await self._names(rows)
-                entries = [from_report(as_record(row), self.workspace, names) for row in rows]
-                yield _within(entries, part)
+            async with aclosing(ahead(self._report_pages(part))) as pages:
+                async for rows in pages:  # the server makes the next page while this one is translated
+                    names = await self._names(rows)
+                    entries = [from_report(as_record(row), self.workspace, names) for row in rows]
+                    yield _within(entries, part)
 
     def _report_pages(self, part: Window) -> AsyncIterator[list[Any]]:
         about = self._about(self.reports, "POST", REPORT)

@@ -94,12 +94,22 @@ class KeptEventLogStorage(SqliteEventLogStorage):
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store all or none; Dagster tries them one by one when this fails."""
         with self._db_lock, ExitStack() as stack:
-            self._batch.stack, self._batch.connections = stack, {}
+            self._batch.stack, self._batch.connections, self._batch.latest = stack, {}, {}
             try:
                 for entry in events:
                     self.store_event(entry)
+                with self.index_connection() as connection:
+                    for entry, event_id in self._batch.latest.values():
+                        super()._store_asset_event(connection, entry, event_id)
             finally:
                 self._batch.connections = None
+
+    def _store_asset_event(self, conn: Connection, event: EventLogEntry, event_id: int) -> None:
+        """Note the newest event of an asset; of a batch only the last one of each kind is worth a write."""
+        if getattr(self._batch, "connections", None) is None:
+            super()._store_asset_event(conn, event, event_id)
+        elif event.dagster_event:
+            self._batch.latest[event.dagster_event.asset_key, event.dagster_event_type] = (event, event_id)
 
     def wipe(self) -> None:
         """Forget everything; the files of the runs are removed, so nobody may hold them open."""
@@ -133,7 +143,8 @@ class History(DagsterSqliteStorage):
     """Runs, events and schedules in SQLite files below ``base_dir``, laid out as Dagster's default storage does."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super(DagsterSqliteStorage, self).__init__()  # its own __init__ would open the default storages
+        # Its own __init__ would open the default storages.
+        super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
         self.base_dir = base_dir
         self._inst_data = inst_data
         base = Path(base_dir)

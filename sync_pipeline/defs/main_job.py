@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import dagster as dg
 
@@ -15,6 +18,8 @@ from sync_pipeline.stages.batch import Counts, Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.reconcile import Verdict, verify
 from sync_pipeline.stages.session import Session, open_session
+from sync_pipeline.stages.spool import unwritten
+from sync_pipeline.store.errors import store_errors
 from sync_pipeline.store.syncs import by_run
 
 FIGURES = tuple(figure.name for figure in fields(Counts))
@@ -51,7 +56,7 @@ def run_main_job(
     verify_after: bool = False,
 ) -> SyncReport:
     """Sync the entities over the days as real Dagster runs in this process; then compare both sides if all went well."""
-    with open_instance(settings) as instance:
+    with _history(settings), open_instance(settings) as instance:
         close_orphans(instance)
         reports = list(run_sync(instance, defs, entities, spans_of(days, settings.days_per_run), options))
     errors = in_plain_words(problem for report in reports for problem in report.errors)
@@ -67,6 +72,17 @@ def run_main_job(
         warnings=in_plain_words(problem for report in reports for problem in report.warnings),
         verdicts=verdicts,
     )
+
+
+@contextmanager
+def _history(settings: Settings) -> Iterator[None]:
+    """Dagster's own files fail like ours do - disk full, locked, damaged - and are explained like ours."""
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home)
+    with store_errors(f"Dagster's history in {home}"):
+        try:
+            yield
+        except OSError as error:
+            raise unwritten(home, error) from error
 
 
 def in_plain_words(problems: Iterable[Problem]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import dagster as dg
+from dagster._core.execution.plan.objects import ErrorSource
 
 from sync_pipeline.defs.failures import CAUSE
 from sync_pipeline.stages.batch import Days
@@ -35,11 +36,20 @@ class RunReport:
     """Entities that never started, because one they depend on failed."""
 
 
-def report_of(result: dg.ExecuteInProcessResult, days: Days | None) -> RunReport:
-    """Read the events of a run."""
+def report_of(result: dg.ExecuteInProcessResult, days: Days | None, entities: Iterable[str]) -> RunReport:
+    """Read the events of a run that was to sync ``entities``; raises KeyboardInterrupt when Ctrl-C ended it."""
+    if any(_interrupted(event) for event in result.all_events):
+        raise KeyboardInterrupt  # Dagster has noted that the run failed, but goes on as if nothing had happened
     report = RunReport(result.run_id, days, result.success)
+    waiting = set(entities)
     for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.STEP_START:
+            waiting.discard(_entity(event))
         _note(report, event)
+    if report.errors:
+        report.skipped = waiting
+        text = "not started, because what it depends on failed; the next sync goes on there."
+        report.warnings += [Problem(entity, text, f"{entity} {text}") for entity in sorted(waiting)]
     if not report.success and not report.errors:
         report.errors += [Problem("", text, text) for text in _last_words(result.all_events)]
     return report
@@ -50,11 +60,6 @@ def _note(report: RunReport, event: dg.DagsterEvent) -> None:
         _note_check(report, event)
     elif event.is_step_failure:
         _note_failure(report, event)
-    elif event.event_type == dg.DagsterEventType.STEP_SKIPPED and str(event.step_key).endswith("_extract"):
-        entity = _entity(event)
-        report.skipped.add(entity)
-        text = "not started, because what it depends on failed; the next sync goes on there."
-        report.warnings.append(Problem(entity, text, f"{entity} {text}"))
 
 
 def _note_check(report: RunReport, event: dg.DagsterEvent) -> None:
@@ -95,6 +100,10 @@ def _last_words(events: Iterable[dg.DagsterEvent]) -> list[str]:
     """Why a run failed outside its steps: a resource that could not be opened, an interruption."""
     errors = [getattr(event.event_specific_data, "error", None) for event in events if event.is_failure]
     return list(dict.fromkeys(_innermost(error) for error in errors if error))
+
+
+def _interrupted(event: dg.DagsterEvent) -> bool:
+    return event.is_step_failure and event.step_failure_data.error_source == ErrorSource.INTERRUPT
 
 
 def _entity(event: dg.DagsterEvent) -> str:

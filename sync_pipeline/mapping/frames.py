@@ -56,8 +56,8 @@ def raw_frame(spec: EntitySpec, records: Iterable[object]) -> pd.DataFrame:
     return frame_of_rows([raw_row(spec, record) for record in records])
 
 
-RawRow = tuple[str | None, str]
-"""A record's id, and all of it as JSON with sorted keys: equal records, equal text."""
+RawRow = tuple[str | None, bytes]
+"""A record's id, and all of it as JSON with sorted keys: equal records, equal bytes."""
 
 
 def raw_row(spec: EntitySpec, record: object) -> RawRow:
@@ -67,16 +67,15 @@ def raw_row(spec: EntitySpec, record: object) -> RawRow:
 
 def frame_of_rows(rows: Sequence[RawRow]) -> pd.DataFrame:
     """Rows as a raw frame."""
-    return pd.DataFrame(
-        {"source_id": text_series([row[0] for row in rows]), "record": text_series([row[1] for row in rows])}
-    )
+    records = pa.array([row[1] for row in rows], pa.large_binary()).cast(_TEXT)
+    return pd.DataFrame({"source_id": text_series([row[0] for row in rows]), "record": series_of(records)})
 
 
-def _record_json(record: object) -> str:
+def _record_json(record: object) -> bytes:
     try:
-        return orjson.dumps(record, option=orjson.OPT_SORT_KEYS).decode()
+        return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
     except TypeError:
-        return _lenient_json(record)
+        return _lenient_json(record).encode()
 
 
 def _lenient_json(record: object) -> str:

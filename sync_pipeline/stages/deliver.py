@@ -13,7 +13,7 @@ from sync_pipeline.connectors.ports import Outcome
 from sync_pipeline.errors import RejectedRecord
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.session import Progress, Session
+from sync_pipeline.stages.session import Progress, Session, settled
 from sync_pipeline.store.records import (
     Delivered,
     Kind,
@@ -48,7 +48,7 @@ def _deliver_upserts(session: Session, spec: EntitySpec, staging: Staging, count
     try:
         for rows in pages(staging, PAGE):
             payload = [outgoing(spec, row) for row in rows]
-            flying.append((rows, session.portal.start_task_soon(session.snapshots.upsert, spec.entity, payload)))
+            flying.append((rows, session.begin(session.snapshots.upsert, spec.entity, payload)))
             if len(flying) >= IN_FLIGHT:
                 _settle(session, spec, flying.popleft(), counts, sync_id)
     finally:
@@ -76,7 +76,7 @@ def outgoing(spec: EntitySpec, row: Pending) -> dict[str, Any]:
 
 def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync_id: int | None) -> None:
     rows, future = sent
-    outcomes = future.result()
+    outcomes = settled(future)
     done: list[Delivered] = []
     refused: list[Refused] = []
     for row, outcome in zip(rows, outcomes, strict=True):

@@ -84,10 +84,10 @@ class Seen:
                 rows.append(row)
         return rows
 
-    def _is_fresh(self, source_id: str | None, text: str) -> bool:
+    def _is_fresh(self, source_id: str | None, content: bytes) -> bool:
         if source_id is None:
             return True  # without an id nothing can be said; the required_fields check sets it aside
-        mark = hash(text)  # 64 bits under a secret key: nobody can make two records collide
+        mark = hash(content)  # 64 bits under a secret key: nobody can make two records collide
         known = self._marks.get(source_id)
         if known is None:
             self._marks[source_id] = mark

@@ -14,14 +14,13 @@ from sync_pipeline.stages.extract import extract
 from sync_pipeline.stages.map import map_batch
 from sync_pipeline.stages.seal import schema
 from sync_pipeline.stages.session import Session
-from sync_pipeline.stages.spool import read_batch, write_batch
+from sync_pipeline.stages.spool import read_batch, unwritten, write_batch
 
 
 @contextmanager
 def prepared(session: Session, spec: EntitySpec, days: Days | None) -> Iterator[Checking]:
     """A checking whose ``sealed`` batch has been read in full and can be walked any number of times."""
-    session.settings.batches.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with TemporaryDirectory(dir=session.settings.batches, prefix="prepared-") as directory:
+    with _directory(session.settings.batches) as directory:
         raw, mapped, sealed = (Path(directory) / kind for kind in ("raw", "mapped", "sealed"))
         write_batch(raw, extract(session, spec, days), schema(spec, "raw"))
         write_batch(mapped, map_batch(spec, read_batch(raw)), schema(spec, "mapped"))
@@ -29,3 +28,11 @@ def prepared(session: Session, spec: EntitySpec, days: Days | None) -> Iterator[
         write_batch(sealed, checking.sealed, schema(spec, "sealed"))
         checking.sealed = read_batch(sealed)
         yield checking
+
+
+def _directory(batches: Path) -> TemporaryDirectory[str]:
+    try:
+        batches.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return TemporaryDirectory(dir=batches, prefix="prepared-")
+    except OSError as error:
+        raise unwritten(batches, error) from error

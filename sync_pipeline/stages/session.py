@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -50,6 +51,15 @@ reporting: ContextVar[Report] = ContextVar("reporting")
 """Who listens: the command line sets it before it starts a run in its own process."""
 
 
+def settled(future: Future[T]) -> T:
+    """What the coroutine gave. Ctrl-C ends the coroutine too: nothing keeps the session open."""
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()  # no effect on one that has ended
+        raise
+
+
 def utc_now() -> datetime:
     """The real clock."""
     return datetime.now(UTC)
@@ -83,7 +93,11 @@ class Session:
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run one coroutine of a connector and wait for it."""
-        return self.portal.call(function, *args)
+        return settled(self.begin(function, *args))
+
+    def begin(self, function: Callable[..., Awaitable[T]], *args: Any) -> Future[T]:
+        """Start one coroutine of a connector; ``settled`` waits for it."""
+        return self.portal.start_task_soon(function, *args)
 
     def walk(self, pages: AsyncIterator[T]) -> Generator[T]:
         """Walk an async iterator of a connector from here; it is closed when the walk ends early."""
@@ -93,11 +107,12 @@ class Session:
             return await anext(pages, end)
 
         try:
-            while (page := self.portal.call(step)) is not end:
+            while (page := self.call(step)) is not end:
                 yield page
-        finally:
+        except GeneratorExit:  # nobody wants the rest; after anything else the iterator has ended by itself
             if isinstance(pages, AsyncGenerator):
-                self.portal.call(pages.aclose)
+                self.call(pages.aclose)
+            raise
 
     @property
     def requests(self) -> int:

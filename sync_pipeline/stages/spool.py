@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -57,11 +58,17 @@ def write_batch(directory: Path, batch: Batch, schema: pa.Schema) -> int:
         notes.touch(mode=0o600)
         notes.write_text(json.dumps(batch.notes))
     except OSError as error:
-        raise StoreError(
-            f"The batch could not be written to {directory}: {error.strerror or error}.",
-            fix="Free some disk space or point SYNC_HOME at a directory that can be written, then run it again.",
-        ) from error
+        raise unwritten(directory.parent.parent, error) from error
     return rows
+
+
+def unwritten(directory: Path, error: OSError) -> StoreError:
+    """What it means that a file below ``directory`` could not be written."""
+    why = os.strerror(error.errno) if error.errno else error  # Arrow words it otherwise each time
+    return StoreError(
+        f"Nothing can be written below {directory}: {why}.",
+        fix="Free some disk space or point SYNC_HOME at a directory that can be written, then run it again.",
+    )
 
 
 def read_batch(directory: Path) -> Batch:

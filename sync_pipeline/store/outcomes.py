@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, insert, select, update
 
-from sync_pipeline.store.bulk import driver_time, execute_many
+from sync_pipeline.store.bulk import driver_time, execute_together
 from sync_pipeline.store.chunks import chunks
 from sync_pipeline.store.schema import records, rejects
 
@@ -21,13 +21,17 @@ REMOVALS = ("delete", "archive")
 VALUE_LENGTH = 200
 
 _DELIVERED = """
-    UPDATE records SET target_id = ?, delivered_hash = ?, delivered_at = ?, refused_hash = NULL
-    WHERE connection = ? AND entity = ? AND source_id = ?
+    WITH sent (source_id, target_id, fields_hash) AS ({rows})
+    UPDATE records
+    SET target_id = sent.target_id, delivered_hash = sent.fields_hash, delivered_at = ?, refused_hash = NULL
+    FROM sent
+    WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id
 """
 _APPEND = """
+    WITH answered (source_id, kind, target_id, fields_hash, reason) AS ({rows})
     INSERT INTO deliveries
-        (connection, entity, phase, outcome, sync_id, at, source_id, kind, target_id, fields_hash, reason)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        (source_id, kind, target_id, fields_hash, reason, connection, entity, phase, outcome, sync_id, at)
+    SELECT answered.*, ?, ?, 'outcome', ?, ?, ? FROM answered
 """
 
 
@@ -64,7 +68,7 @@ class Refused(NamedTuple):
 def set_delivered(own: Connection, connection: str, entity: str, rows: Sequence[Delivered], at: datetime) -> None:
     """Note the hash that was sent, which need not be the one that stands there by now."""
     when = driver_time(own, at)
-    execute_many(own, _DELIVERED, [(row[1], row[2], when, connection, entity, row[0]) for row in rows])
+    execute_together(own, _DELIVERED, 3, [row[:3] for row in rows], (when, connection, entity))
     forget_target_rejects(own, connection, entity, [row[0] for row in rows])
 
 
@@ -99,8 +103,7 @@ def append_outcomes(
 ) -> None:
     """Add one line to the audit for each write that was answered."""
     when = driver_time(own, at)
-    fixed = (connection, entity, "outcome", outcome, sync_id, when)
-    execute_many(own, _APPEND, [(*fixed, *_line(row)) for row in rows])
+    execute_together(own, _APPEND, 5, [_line(row) for row in rows], (connection, entity, outcome, sync_id, when))
 
 
 def forget_target_rejects(own: Connection, connection: str, entity: str, source_ids: Iterable[str]) -> None:

@@ -53,7 +53,7 @@ def test_full(shell: Shell, where, size) -> None:
         s=shell.with_(SYNC_DATABASE_URL=f"sqlite:///{d}/sync.db") if where=="store" else shell
         go(f"full {where} {size}", s)
     finally:
-        subprocess.run(["umount",str(d)],check=True)
+        subprocess.run(["umount","-l",str(d)],check=True)
 def test_locked(shell: Shell) -> None:
     shell("status")
     c=sqlite3.connect(shell.home/"sync.db", isolation_level=None)

@@ -1,0 +1,1 @@
+"""How fast, how frugal, how small: `make bench` measures the real command line on a sandbox."""
