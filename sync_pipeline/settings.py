@@ -6,6 +6,7 @@ environment. With no credentials at all, everything runs on the embedded sandbox
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -66,6 +67,23 @@ def _directory(value: str) -> Path:
     return path
 
 
+def _file(value: str) -> Path:
+    path = Path(value).expanduser()
+    if not path.is_file():
+        raise ValueError("an existing file")
+    return path
+
+
+def _keys(value: str) -> str:
+    try:
+        lengths = {len(base64.b64decode(key.strip(), altchars=b"-_", validate=True)) for key in value.split(",")}
+    except ValueError:
+        lengths = set()
+    if lengths != {32}:
+        raise ValueError("one or more keys of 32 bytes in URL-safe base64, separated by commas")
+    return value
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in choices:
@@ -113,6 +131,12 @@ class Settings:
         _one_of("auto", "report", "users"),
         "auto",
     )
+    clockify_addon_public_key: Path | None = setting(
+        "CLOCKIFY_ADDON_PUBLIC_KEY",
+        "A PEM file with Clockify's public key, where webhooks come from an add-on.",
+        _file,
+        None,
+    )
     snapshots_profile: str = setting(
         "SNAPSHOTS_PROFILE",
         "The flavour of the Snapshots API: a built-in profile or the path of a YAML file.",
@@ -139,6 +163,12 @@ class Settings:
     )
     home: Path = setting(
         "SYNC_HOME", "Where state is kept: database, sandbox, batches, Dagster's history.", Path, Path(".sync")
+    )
+    encryption_key: str = setting(
+        "SYNC_ENCRYPTION_KEY",
+        "Key of the secrets in the database; several, newest first, to change it. Default: encryption.key in SYNC_HOME.",
+        _keys,
+        secret=True,
     )
     days_per_run: int = setting(
         # Three ranges of 31 days, the longest Clockify's report takes on the Free plan: no request is wasted.
@@ -184,6 +214,11 @@ class Settings:
     def store_url(self) -> str:
         """The SQLAlchemy URL of the store."""
         return self.database_url or f"sqlite:///{self.home / 'sync.db'}"
+
+    @property
+    def encryption_key_file(self) -> Path:
+        """The key when SYNC_ENCRYPTION_KEY is not set; made on first use."""
+        return self.home / "encryption.key"
 
     @property
     def sandbox_url(self) -> str:

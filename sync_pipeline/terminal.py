@@ -19,6 +19,8 @@ from sync_pipeline.stages.session import Progress, reporting
 WIDTH = None if sys.stdout.isatty() else 120
 """A file or a pipe has no width of its own; without one Rich would squeeze tables into 80 columns."""
 
+IDS = ("source_id", "target_id", "record", "at")
+
 out = Console(highlight=False, width=WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -39,11 +41,21 @@ def table(
     if not rows:
         return
     names = [name for name in columns or rows[0] if name not in optional or any(row.get(name) for row in rows)]
-    grid = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    grid = Table(
+        title=title or None,
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for name in names:
         numeric = all(isinstance(row.get(name), int | float) for row in rows)
         grid.add_column(
-            name.replace("_", " "), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
+            name.replace("_", " "),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=numeric or name in IDS,  # people copy ids: one in two pieces is none
         )
     for row in rows:
         grid.add_row(*(_cell(row.get(name)) for name in names))

@@ -20,6 +20,7 @@ from sync_pipeline.connectors.oauth import HeaderKey
 from sync_pipeline.connectors.paging import Page, Record, ahead, as_record, by_number, rows_of
 from sync_pipeline.connectors.policy import CLOCKIFY, CLOCKIFY_REPORTS
 from sync_pipeline.connectors.redact import header_value
+from sync_pipeline.connectors.webhooks import WebhookApi
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import FatalApiError, RejectedRecord, Request
 from sync_pipeline.mapping.spec import SourceSpec
@@ -136,6 +137,11 @@ class Clockify:
         """Close the connections."""
         await self._core.aclose()
         await self._reports.aclose()
+
+    @property
+    def webhooks(self) -> WebhookApi:
+        """The workspace's webhooks."""
+        return WebhookApi(self._core, self.account.workspace)
 
     async def me(self) -> Record:
         """The user the key belongs to."""

@@ -27,6 +27,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import CHECKS, Checking, CheckResult, Options, conclude
 from sync_pipeline.stages.extract import extract
+from sync_pipeline.stages.failed import remembering_failure
 from sync_pipeline.stages.load import load
 from sync_pipeline.stages.map import map_batch
 from sync_pipeline.stages.session import Session
@@ -115,7 +116,9 @@ def _extract_op(spec: EntitySpec) -> dg.OpDefinition:
 
     @dg.op(name=f"{spec.entity}_extract", ins=ins, out=_batch_out(spec, "raw"), description=f"Read {spec.entity}.")
     def extract_op(context: dg.OpExecutionContext, sync: SyncResource) -> Batch:
-        return extract(sync.session, spec, days_of(context))
+        days = days_of(context)
+        batch = extract(sync.session, spec, days)
+        return remembering_failure(sync.session, spec, batch, days, run_id=context.run_id)
 
     return extract_op
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -31,7 +32,13 @@ def create_app(world: World) -> ASGIApp:
         *snapshots_routes(world),
         Mount("/_control", routes=control_routes(world)),
     ]
-    app: ASGIApp = Starlette(routes=routes)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await world.courier.close()
+
+    app: ASGIApp = Starlette(routes=routes, lifespan=lifespan)
     return StatsMiddleware(FaultMiddleware(app, world), world)
 
 

@@ -124,7 +124,7 @@ def _server(world: World, kind: type[uvicorn.Server] = uvicorn.Server) -> uvicor
         create_app(world),
         log_level="warning",
         access_log=False,
-        lifespan="off",
+        lifespan="on",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )

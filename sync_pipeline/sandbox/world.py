@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from sync_pipeline.sandbox.control.faults import Faults
+from sync_pipeline.sandbox.webhooks.courier import Courier
 
 Plan = Literal["free", "paid"]
 
@@ -63,6 +64,9 @@ class Options:
     days: int = 90
 
     plan: Plan = "paid"
+
+    # Webhooks go to loopback addresses only, unless the sandbox was started with this; no control can set it.
+    webhooks_anywhere: bool = False
 
     # page caps: asking for more is answered with this many
     list_page_cap: int = 5_000
@@ -122,6 +126,10 @@ class World:
     clock: Clock = field(default_factory=Clock)
     stats: Stats = field(default_factory=Stats)
     faults: Faults = field(default_factory=Faults)
+    courier: Courier = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.courier = Courier(self)
 
     def wrote(self, entity: str, count: int = 1) -> None:
         """Count a write to ``entity`` (clients, time_entries, ...) that a client asked for."""

@@ -51,6 +51,12 @@ def _deliver_upserts(session: Session, spec: EntitySpec, staging: Staging, count
             flying.append((rows, session.begin(session.snapshots.upsert, spec.entity, payload)))
             if len(flying) >= IN_FLIGHT:
                 _settle(session, spec, flying.popleft(), counts, sync_id)
+    except BaseException as error:
+        if not isinstance(error, Exception):  # Ctrl-C waits for no answer: what was sent is still pending, and safe to repeat
+            for _, future in flying:
+                future.cancel()
+            flying.clear()
+        raise
     finally:
         # What is on the wire is answered and remembered even when another batch failed.
         while flying:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection
+
+from sync_pipeline.store.chunks import chunks
 
 from sync_pipeline.store.schema import Instant
 
@@ -19,23 +22,32 @@ def execute_many(own: Connection, statement: str, rows: Sequence[tuple[Any, ...]
 
 
 def execute_together(
-    own: Connection, statement: str, width: int, rows: Sequence[tuple[str | None, ...]], fixed: Sequence[Any] = ()
+    own: Connection, statement: str, rows: Sequence[tuple[str | None, ...]], fixed: Sequence[Any] = ()
 ) -> int:
-    """Run ``statement`` once for many rows of ``width`` texts; returns how many it touched.
+    """Run ``statement`` for many rows of texts at once; returns how many rows it touched.
 
-    It finds them as a SELECT where it says ``{rows}``; its own parameters, question marks, come after that. The rows
-    travel as one JSON text: for PostgreSQL a statement for each row takes four times as long, even when none waits
-    for the one before, and a VALUES list with thousands of parameters twice as long.
+    It finds them as a subquery where it says ``{rows}``; the ``fixed`` parameters, question marks, come after that.
     """
-    if not rows:
-        return 0
+    touched = 0
+    for some in chunks(rows):  # all but the last of one size: the drivers prepare the statement once
+        source, parameters = _source(own, some)
+        sql = _placeholders(own, statement.replace("{rows}", source))
+        touched += own.exec_driver_sql(sql, (*parameters, *fixed)).rowcount
+    return touched
+
+
+def _source(own: Connection, rows: Sequence[tuple[str | None, ...]]) -> tuple[str, Sequence[Any]]:
+    """PostgreSQL gets one JSON text: thousands of parameters, or a statement for each row, take several times as long.
+
+    SQLite gets a VALUES list: it would rather walk all records for each row than believe that a JSON text is short.
+    """
+    width = len(rows[0])
     if own.dialect.name == "postgresql":
-        fields, source = "value ->> {}", "json_array_elements(CAST(? AS json)) AS sent (value)"
-    else:
-        fields, source = "json_extract(value, '$[{}]')", "json_each(?)"
-    columns = ", ".join(fields.format(nr) for nr in range(width))
-    sql = statement.replace("{rows}", f"SELECT {columns} FROM {source}")  # noqa: S608  # our own constants
-    return own.exec_driver_sql(_placeholders(own, sql), (json.dumps(rows), *fixed)).rowcount
+        fields = ", ".join(f"value ->> {nr}" for nr in range(width))
+        # Our own constants, with one parameter.
+        return f"SELECT {fields} FROM json_array_elements(CAST(? AS json)) AS one (value)", [json.dumps(rows)]  # noqa: S608
+    row = f"({', '.join('?' * width)})"
+    return f"VALUES {', '.join([row] * len(rows))}", [*chain.from_iterable(rows)]
 
 
 def driver_time(own: Connection, at: datetime) -> Any:

@@ -16,13 +16,13 @@ from sqlalchemy import (
     Text,
     and_,
     func,
-    insert,
     literal,
     or_,
     select,
     text,
 )
 
+from sync_pipeline.store.bulk import insert_fast
 from sync_pipeline.store.engine import Held, Store
 from sync_pipeline.store.schema import KEY, records
 
@@ -148,10 +148,8 @@ class Comparison:
         return select(records.c.source_id).where(*self._ours(), records.c.target_id == observed.c.target_id)
 
     def _add(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-        if rows:
-            names = [column.name for column in table.columns]
-            with self._held.reading() as own:
-                own.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+        with self._held.reading() as own:
+            insert_fast(own, table.name, [column.name for column in table.columns], rows)
 
     def _count(self, statement: Select[Any]) -> int:
         self._index()

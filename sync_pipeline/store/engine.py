@@ -162,7 +162,10 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _postgresql(url: URL, timeout: float) -> Store:
     place = f"The PostgreSQL database {url.database!r} on {url.host or url.query.get('host') or 'this machine'}"
-    arguments = {} if "connect_timeout" in url.query else {"connect_timeout": 10}
+    # The connection that holds a loader's lock is silent for as long as the load takes: without a sign of life each
+    # minute a firewall in between would forget it, and with it the lock.
+    wanted = {"connect_timeout": 10, "keepalives_idle": 60}
+    arguments = {name: value for name, value in wanted.items() if name not in url.query}
     try:
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
     except ModuleNotFoundError as error:

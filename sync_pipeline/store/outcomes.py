@@ -68,7 +68,7 @@ class Refused(NamedTuple):
 def set_delivered(own: Connection, connection: str, entity: str, rows: Sequence[Delivered], at: datetime) -> None:
     """Note the hash that was sent, which need not be the one that stands there by now."""
     when = driver_time(own, at)
-    execute_together(own, _DELIVERED, 3, [row[:3] for row in rows], (when, connection, entity))
+    execute_together(own, _DELIVERED, [row[:3] for row in rows], (when, connection, entity))
     forget_target_rejects(own, connection, entity, [row[0] for row in rows])
 
 
@@ -103,7 +103,7 @@ def append_outcomes(
 ) -> None:
     """Add one line to the audit for each write that was answered."""
     when = driver_time(own, at)
-    execute_together(own, _APPEND, 5, [_line(row) for row in rows], (connection, entity, outcome, sync_id, when))
+    execute_together(own, _APPEND, [_line(row) for row in rows], (connection, entity, outcome, sync_id, when))
 
 
 def forget_target_rejects(own: Connection, connection: str, entity: str, source_ids: Iterable[str]) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, case, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, case, func, select, update
 
+from sync_pipeline.store.bulk import execute_together
 from sync_pipeline.store.chunks import chunks
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.outcomes import (
@@ -24,6 +25,12 @@ from sync_pipeline.store.outcomes import (
 )
 from sync_pipeline.store.schema import records
 from sync_pipeline.store.scope import Scope, within
+
+_OBSERVED = """
+    WITH seen (source_id, found) AS ({rows})
+    UPDATE records SET delivered_hash = seen.found FROM seen
+    WHERE connection = ? AND entity = ? AND records.source_id = seen.source_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,25 +208,16 @@ def observe_target(store: Store, connection: str, entity: str, rows: Iterable[tu
 
     Returns how many beliefs were wrong. Nothing is written for those that were right.
     """
-    statement = (
-        update(records)
-        .where(
-            *_of(connection, entity),
-            records.c.source_id == bindparam("key"),
-            records.c.delivered_hash.is_distinct_from(bindparam("found", type_=records.c.fields_hash.type)),
-        )
-        .values(delivered_hash=bindparam("found"))
-    )
     wrong = 0
     for some in chunks(rows):
         found = dict(some)
-        current = lookup(store, connection, entity, found)
-        changes = [
-            {"key": key, "found": found[key]} for key, row in current.items() if row.delivered_hash != found[key]
-        ]
+        beliefs = select(records.c.source_id, records.c.delivered_hash)
+        beliefs = beliefs.where(*_of(connection, entity), records.c.source_id.in_(found))
+        with store.reading() as own:
+            changes = [(key, found[key]) for key, believed in own.execute(beliefs) if believed != found[key]]
         if changes:
             with store.writing() as own:
-                wrong += own.execute(statement, changes).rowcount
+                wrong += execute_together(own, _OBSERVED, changes, (connection, entity))
     return wrong
 
 

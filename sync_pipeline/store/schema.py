@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -194,11 +194,11 @@ events = Table(
     Column("id", SERIAL, primary_key=True),
     _key("connection", nullable=False),
     _key("system", nullable=False, doc="who sent it: clockify | snapshots"),
-    _key("delivery_id", nullable=False, doc="the sender's id of this delivery; a repeat is dropped"),
+    _key("delivery_id", nullable=False, doc="hash of what it says, and of what it follows; a repeat is dropped"),
     _key("kind", nullable=False, doc="the sender's event type"),
-    _key("entity"),
-    _key("source_id"),
-    Column("payload", Text, nullable=False, doc="the body as it was signed"),
+    _key("entity", doc="null when it is about nothing we sync; such an event is kept, closed"),
+    _key("source_id", doc="id of the record at the sender"),
+    Column("payload", Text, nullable=False, doc="the body as it was sent"),
     Column("received_at", Instant, nullable=False),
     Column("attempts", Integer, nullable=False, doc="runs that tried to process it"),
     _key("run_id", doc="the run that closed it"),
@@ -213,6 +213,7 @@ events = Table(
         sqlite_where=text("closed_at IS NULL"),
         postgresql_where=text("closed_at IS NULL"),
     ),
+    Index("ix_events_record", "connection", "system", "source_id", "id"),
     info={"doc": "webhook inbox; an event is closed by the run that processed it"},
 )
 

@@ -34,7 +34,7 @@ from sqlalchemy import (
     update,
 )
 
-from sync_pipeline.store.bulk import copy_in, execute_many
+from sync_pipeline.store.bulk import insert_fast
 from sync_pipeline.store.engine import Held, Store
 from sync_pipeline.store.probe import Probe
 from sync_pipeline.store.records import KNOWN_COLUMNS, Known, known, pending_upsert
@@ -62,8 +62,7 @@ staged = Table(
     Column("rule", KEY),
     prefixes=["TEMPORARY"],
 )
-_COLUMNS = "source_id, partition, fields, fields_hash, status, rule"
-_INSERT = f"INSERT INTO staged ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608  # our own constant
+_COLUMNS = ("source_id", "partition", "fields", "fields_hash", "status", "rule")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +150,7 @@ class Staging:
         """Take in one part of the batch, every extracted row whatever its status."""
         self._sealed = False
         with self._held.reading() as own:
-            if self._store.dialect == "sqlite":
-                execute_many(own, _INSERT, rows)
-            else:
-                copy_in(own, "staged", _COLUMNS, rows)
+            insert_fast(own, "staged", _COLUMNS, rows)
 
     def mark(self, source_ids: Iterable[str], status: Status, rule: str | None) -> None:
         """Change the status of staged rows after a check that needed the whole batch."""

@@ -18,7 +18,6 @@ from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team
 
 ROOT = Path(__file__).parents[2]
 SECRETS = (CLOCKIFY_KEY, SNAPSHOTS_KEY, "sandbox-secret", "s3cret")
-NOT_PARTIAL = {"member-key": "sandbox-clockify-member-key"}
 MARKS = ("Error: ", "Warning: ")
 
 

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
-import pytest
-from dagster import DagsterInstance, DagsterRunStatus
-
-from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.scenarios.commands import PATIENCE, run_json, start, wait_until
-
-UNFINISHED = {DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED}
+from sync_pipeline.connectors.clockify import PLANS
+from sync_pipeline.store.rate import reserve
+from sync_pipeline_tests.cli.shell import shell_for
+from sync_pipeline_tests.harness import team
+from sync_pipeline_tests.scenarios.commands import PATIENCE, start, wait_until
 
 
-def statuses(home: Path) -> list[DagsterRunStatus]:
-    """How Dagster says its runs ended."""
-    with DagsterInstance.from_config(str(home / "dagster")) as instance:
-        return [run.status for run in instance.get_runs()]
+def statuses(home: Path) -> set[str]:
+    """How Dagster says its runs ended; read from its file, as the UI would find it."""
+    with closing(sqlite3.connect(home / "dagster" / "history" / "runs.db")) as history:
+        return {status for (status,) in history.execute("SELECT status FROM runs")}
 
 
-@pytest.mark.parametrize("route", ["GET /clockify/*/users", "POST /snapshots/projects/batch"])
-def test_ctrl_c(tmp_path: Path, route: str) -> None:
-    """Ctrl-C while reading or writing: one line, exit 130, no run left standing; the next sync completes."""
-    with team(tmp_path) as us:
-        us.fault("stall", route, seconds=30)
-        process = start(us, "sync")
+def test_ctrl_c(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a write: one line, exit 130, no run left standing; the next sync completes."""
+    with team(tmp_path) as us, shell_for(us, tmp_path) as shell:
+        us.fault("stall", "POST /snapshots/projects/batch", seconds=30)
+        process = start(us, "sync", "--entity", "projects")
         wait_until(lambda: any(rule["struck"] for rule in us.control("GET", "faults")["faults"]))
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
@@ -34,8 +35,24 @@ def test_ctrl_c(tmp_path: Path, route: str) -> None:
         assert err.splitlines() == [
             "Error: Interrupted. What was delivered stays delivered; run the same command again to go on from there."
         ]
-        found = statuses(us.home)
-        assert found
-        assert not UNFINISHED & set(found)
+        assert statuses(us.home) == {"FAILURE"}
         us.no_faults()
-        assert run_json(us, "sync", "--verify")["success"]
+        assert shell.sync("--entity", "projects", "--verify")["entities"]["projects"]["created"] == 5
+
+
+def test_a_spent_budget_is_announced(tmp_path: Path) -> None:
+    """On the Free plan with nothing left of the hour, it says until when it waits - and can be interrupted."""
+    with team(tmp_path) as us:
+        with us.session(CLOCKIFY_PLAN="free") as session:
+            for _ in range(30):
+                reserve(session.store, session.clockify.account.bucket, PLANS["free"].windows, time.time())
+        process = start(us, "sync", "--entity", "projects", CLOCKIFY_PLAN="free")
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+        assert re.fullmatch(
+            r"Clockify: Clockify allows 30 requests an hour on the Free plan: next request at \d\d:\d\d:\d\d\.\n", line
+        )
+        assert process.returncode == 130
+        assert statuses(us.home) == {"FAILURE"}

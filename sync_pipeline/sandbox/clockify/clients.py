@@ -108,11 +108,11 @@ def delete_client(call: Call) -> Reply:
 def _archive_projects(call: Call, client_id: str, *, done: bool) -> None:
     rows = call.db.execute("SELECT id, body FROM projects WHERE parent = ? AND archived = 0", (client_id,)).fetchall()
     for row in rows:
-        replace(call, "projects", document(row) | {"archived": True}, parent=client_id, archived=True)
+        replace(call, "projects", document(row) | {"archived": True}, parent=client_id, archived=True, quiet=True)
         if not done:
             continue
         for task in call.db.execute("SELECT body FROM tasks WHERE parent = ?", (row["id"],)).fetchall():
-            replace(call, "tasks", document(task) | {"status": "DONE"}, parent=row["id"], archived=True)
+            replace(call, "tasks", document(task) | {"status": "DONE"}, parent=row["id"], archived=True, quiet=True)
 
 
 def _email(value: object) -> str | None:

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from sync_pipeline.sandbox.clockify.auth import authenticate
 from sync_pipeline.sandbox.clockify.http import Call, Caller, Endpoint, Refusal, Reply, denied
 from sync_pipeline.sandbox.limits import RequestBudget, retry_after
+from sync_pipeline.sandbox.webhooks.publish import publish
 from sync_pipeline.sandbox.world import World
 
 
@@ -64,7 +65,10 @@ class ClockifyApi:
         workspace = self._workspace(ids)
         _check_access(endpoint, caller)
         call = Call(self.world, caller, workspace, ids, request.query_params, _parse(raw))
-        return endpoint.handler(call)
+        reply = endpoint.handler(call)
+        if call.events:
+            publish(self.world, workspace, call.events)
+        return reply
 
     def _find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
         node, values = _walk(self.root, path.strip("/").split("/"))

@@ -21,6 +21,16 @@ KINDS = {
 }
 
 
+# table -> the events of creating, changing and deleting one; custom fields have none
+EVENTS = {
+    "clients": ("NEW_CLIENT", "CLIENT_UPDATED", "CLIENT_DELETED"),
+    "projects": ("NEW_PROJECT", "PROJECT_UPDATED", "PROJECT_DELETED"),
+    "tasks": ("NEW_TASK", "TASK_UPDATED", "TASK_DELETED"),
+    "tags": ("NEW_TAG", "TAG_UPDATED", "TAG_DELETED"),
+    "user_groups": ("USER_GROUP_CREATED", "USER_GROUP_UPDATED", "USER_GROUP_DELETED"),
+}
+
+
 def document(row: sqlite3.Row) -> Json:
     """The stored document of a row."""
     found: Json = orjson.loads(row["body"])
@@ -49,30 +59,43 @@ def demand_free_name(call: Call, table: str, name: str, parent: str = "", own_id
         raise invalid(f"{KINDS[table]} with name '{name}' already exists")
 
 
-def insert(call: Call, table: str, body: Json, *, parent: str = "", archived: bool = False) -> None:
-    """Store a new record and count the write."""
+def insert(
+    call: Call, table: str, body: Json, *, parent: str = "", archived: bool = False, quiet: bool = False
+) -> None:
+    """Store a new record, count the write, and tell webhooks unless ``quiet``."""
     call.db.execute(
         f"INSERT INTO {table} (id, parent, name, archived, updated, body) VALUES (?, ?, ?, ?, ?, ?)",
         (body["id"], parent, body["name"], archived, call.now, dump(body)),
     )
     call.world.wrote(table)
+    _tell(call, 0, table, body, quiet)
 
 
-def replace(call: Call, table: str, body: Json, *, parent: str = "", archived: bool = False) -> None:
-    """Store the new state of a record and count the write."""
+def replace(
+    call: Call, table: str, body: Json, *, parent: str = "", archived: bool = False, quiet: bool = False
+) -> None:
+    """Store the new state of a record, count the write, and tell webhooks unless ``quiet``."""
     call.db.execute(
         f"UPDATE {table} SET parent = ?, name = ?, archived = ?, updated = ?, body = ? WHERE id = ?",
         (parent, body["name"], archived, call.now, dump(body), body["id"]),
     )
     call.world.wrote(table)
+    _tell(call, 1, table, body, quiet)
 
 
-def remove(call: Call, table: str, body: Json) -> None:
-    """Delete a record, leaving a trace for the entity-change feed."""
+def remove(call: Call, table: str, body: Json, *, quiet: bool = False) -> None:
+    """Delete a record, leaving a trace for the entity-change feed; webhooks hear of it unless ``quiet``."""
     with transaction(call.db):
         call.db.execute(f"DELETE FROM {table} WHERE id = ?", (body["id"],))
         bury(call, table, body["id"], dump(body))
     call.world.wrote(table)
+    _tell(call, 2, table, body, quiet)
+
+
+def _tell(call: Call, verb: int, table: str, body: Json, quiet: bool) -> None:
+    """Only what was asked for is told: whether the real service tells of what came with it, nobody has seen."""
+    if not quiet and table in EVENTS:
+        call.happened(EVENTS[table][verb], table, body)
 
 
 def bury(call: Call, kind: str, record_id: str, body: str) -> None:

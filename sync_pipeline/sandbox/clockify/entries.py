@@ -19,6 +19,7 @@ from sync_pipeline.sandbox.clockify.tasks import task_body
 from sync_pipeline.sandbox.clockify.times import parse_instant, wall_clock, zone
 from sync_pipeline.sandbox.clockify.users import find_user
 from sync_pipeline.sandbox.clockify.workspaces import settings
+from sync_pipeline.sandbox.world import World
 
 SELECT = f"SELECT {', '.join(LISTED)} FROM time_entries"
 NEWEST_FIRST = "started DESC, id DESC"
@@ -127,7 +128,12 @@ def _content(call: Call, where: Where) -> None:
 
 def locked_before(call: Call) -> int | None:
     """Entries that start before this second are locked; None when nothing is."""
-    moment = parse_instant(settings(call.world)["lockTimeEntries"])
+    return lock_time(call.world)
+
+
+def lock_time(world: World) -> int | None:
+    """The second before which entries are locked."""
+    moment = parse_instant(settings(world)["lockTimeEntries"])
     return None if moment is None else int(moment.timestamp())
 
 

@@ -62,6 +62,15 @@ class Caller:
     addon: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Something a webhook may tell: the event and the record it is about, as it is now or was last."""
+
+    event: str
+    table: str
+    record: Json
+
+
 @dataclass(slots=True)
 class Call:
     """One authenticated request."""
@@ -72,6 +81,7 @@ class Call:
     ids: dict[str, str]
     query: QueryParams
     body: Any = None
+    events: list[Happened] = field(default_factory=list)
 
     @property
     def db(self) -> sqlite3.Connection:
@@ -82,6 +92,10 @@ class Call:
     def now(self) -> int:
         """The current second."""
         return int(self.world.clock.epoch())
+
+    def happened(self, event: str, table: str, record: Json) -> None:
+        """Remember an event; webhooks hear of it once the request has succeeded."""
+        self.events.append(Happened(event, table, record))
 
     def json(self) -> Json:
         """The request body, which must be an object."""

@@ -22,14 +22,14 @@ from sync_pipeline.sandbox.clockify.documents import (
 from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, invalid, not_ours, unavailable
 from sync_pipeline.sandbox.clockify.ids import new_id
 from sync_pipeline.sandbox.clockify.paging import DIRECTIONS, Page, Where, select_page
-from sync_pipeline.sandbox.clockify.tasks import build_task, project_tasks
+from sync_pipeline.sandbox.clockify.tasks import build_task, tasks_of
 from sync_pipeline.sandbox.clockify.times import duration_seconds, duration_text
 from sync_pipeline.sandbox.clockify.workspaces import currencies, demand_creator, settings
 from sync_pipeline.sandbox.database import transaction
 
 COLOR = re.compile(r"^#[0-9a-fA-F]{6}$")
 SELECT = (
-    "SELECT p.id, p.parent, p.archived, p.tracked, p.body, c.name AS client_name, c.archived AS client_archived"
+    "SELECT p.id, p.parent, p.archived, p.tracked, p.updated, p.body, c.name AS client_name, c.archived AS client_archived"
     " FROM projects p LEFT JOIN clients c ON c.id = p.parent"
 )
 SORT = {
@@ -110,7 +110,7 @@ def hydrated_project(call: Call, row: sqlite3.Row) -> Json:
     """A project with its tasks, client and custom-field defaults inside."""
     client = call.db.execute("SELECT body FROM clients WHERE id = ?", (row["parent"],)).fetchone()
     return project_body(row) | {
-        "tasks": project_tasks(call, row["id"]),
+        "tasks": tasks_of(call.db, row["id"]),
         "client": None if client is None else document(client),
         "customFields": _field_defaults(call, row["id"]),
         "expenses": [],
@@ -162,7 +162,7 @@ def create_project(call: Call) -> Reply:
     with transaction(call.db):
         insert(call, "projects", body, parent=client)
         for task in asked.get("tasks") or []:
-            insert(call, "tasks", build_task(call, body["id"], task), parent=body["id"])
+            insert(call, "tasks", build_task(call, body["id"], task), parent=body["id"], quiet=True)
     return _answer(call, body["id"], status=201)
 
 
@@ -231,7 +231,7 @@ def delete_project(call: Call) -> Reply:
     body = project_body(row)
     with transaction(call.db):
         for task in call.db.execute("SELECT body FROM tasks WHERE parent = ?", (body["id"],)).fetchall():
-            remove(call, "tasks", document(task))
+            remove(call, "tasks", document(task), quiet=True)
         remove(call, "projects", body)
     return Reply(body)
 

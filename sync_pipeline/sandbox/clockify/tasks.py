@@ -53,9 +53,9 @@ def task_body(row: sqlite3.Row) -> Json:
     return document(row) | {"duration": duration_text(row["tracked"])}
 
 
-def project_tasks(call: Call, project_id: str) -> list[Json]:
+def tasks_of(db: sqlite3.Connection, project_id: str) -> list[Json]:
     """All tasks of a project."""
-    rows = call.db.execute("SELECT body, tracked FROM tasks WHERE parent = ? ORDER BY name, id", (project_id,))
+    rows = db.execute("SELECT body, tracked FROM tasks WHERE parent = ? ORDER BY name, id", (project_id,))
     return _bodies(rows.fetchall())
 
 

@@ -25,6 +25,13 @@ ROLE_NAMES = {
     "TEAM_MANAGER": "Team Manager",
     "PROJECT_MANAGER": "Project Manager",
 }
+# membership before and after -> what webhooks hear
+STATUS_EVENTS = {
+    ("PENDING", "ACTIVE"): "USER_JOINED_WORKSPACE",
+    ("INACTIVE", "ACTIVE"): "USER_ACTIVATED_ON_WORKSPACE",
+    ("ACTIVE", "INACTIVE"): "USER_DEACTIVATED_ON_WORKSPACE",
+}
+RATE_EVENTS = {"hourlyRate": "BILLABLE_RATE_UPDATED", "costRate": "COST_RATE_UPDATED"}
 SORT = {
     "ID": "id",
     "EMAIL": "email",
@@ -114,6 +121,20 @@ def _filters(asked: Json) -> Where:
     return where
 
 
+def stored_user(row: sqlite3.Row) -> Json:
+    """What webhooks tell of a user, the most they tell of one."""
+    stored = orjson.loads(row["body"])
+    return {"id": row["id"], "email": row["email"], "name": row["name"]} | {
+        name: stored[name] for name in ("profilePicture", "settings")
+    }
+
+
+def _wrote(call: Call, user_id: str, event: str | None = None) -> None:
+    call.world.wrote("users")
+    if event is not None:
+        call.happened(event, "users", stored_user(find_user(call, user_id)))
+
+
 def find_user(call: Call, user_id: str) -> sqlite3.Row:
     """The user's row, or 400/501."""
     row: sqlite3.Row | None = call.db.execute("SELECT * FROM users WHERE id = ?", (user_id,)).fetchone()
@@ -184,12 +205,13 @@ def invite_user(call: Call) -> Reply:
     if call.db.execute("SELECT 1 FROM users WHERE email = ?", (email,)).fetchone() is not None:
         raise invalid("User is already a member of this workspace")
     stored: Json = {"profilePicture": None, "settings": None, "customFields": [], "hourlyRate": None, "costRate": None}
+    user_id = new_id(call.now)
     call.db.execute(
         "INSERT INTO users (id, email, name, account_status, membership_status, updated, body)"
         " VALUES (?, ?, NULL, 'NOT_REGISTERED', 'PENDING', ?, ?)",
-        (new_id(call.now), email, call.now, dump(stored)),
+        (user_id, email, call.now, dump(stored)),
     )
-    call.world.wrote("users")
+    _wrote(call, user_id, "USERS_INVITED_TO_WORKSPACE")
     return Reply(workspace_body(call))
 
 
@@ -202,7 +224,7 @@ def set_status(call: Call) -> Reply:
     if status == "INACTIVE" and any(role["role"] == "OWNER" for role in user_roles(call, row["id"])):
         raise invalid("Workspace owner can't be deactivated")
     call.db.execute("UPDATE users SET membership_status = ?, updated = ? WHERE id = ?", (status, call.now, row["id"]))
-    call.world.wrote("users")
+    _wrote(call, row["id"], STATUS_EVENTS.get((row["membership_status"], status)))
     return Reply(workspace_body(call))
 
 
@@ -260,5 +282,14 @@ def _set_rate(call: Call, field: str) -> Reply:
         raise invalid("amount: must be greater than or equal to 0")
     stored = orjson.loads(row["body"]) | {field: {"amount": amount, "currency": "USD"}}
     call.db.execute("UPDATE users SET body = ?, updated = ? WHERE id = ?", (dump(stored), call.now, row["id"]))
-    call.world.wrote("users")
+    _wrote(call, row["id"])
+    rate = {
+        "workspaceId": call.workspace,
+        "rateChangeSource": "WORKSPACE_USER",
+        "modifiedEntity": row["id"],
+        "currency": stored[field]["currency"],
+        "amount": amount,
+        "since": call.json().get("since"),
+    }
+    call.happened(RATE_EVENTS[field], "rates", rate)
     return Reply(workspace_body(call))

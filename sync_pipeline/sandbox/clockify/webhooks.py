@@ -10,26 +10,25 @@ import orjson
 from sync_pipeline.sandbox.clockify.documents import dump, one_of, strings
 from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, invalid, not_ours
 from sync_pipeline.sandbox.clockify.ids import new_id
+from sync_pipeline.sandbox.clockify.plans import LIMITS, in_plan
 from sync_pipeline.sandbox.clockify.times import parse_instant
 from sync_pipeline.sandbox.clockify.webhook_events import EVENTS
 
 SOURCES = ("WORKSPACE_ID", "PROJECT_ID", "USER_ID", "TAG_ID", "TASK_ID", "ASSIGNMENT_ID", "EXPENSE_ID")
-# plan -> webhooks per user, webhooks per workspace
-LIMITS = {"free": (3, 3), "paid": (10, 100)}
 
 
 def list_webhooks(call: Call) -> Reply:
     """GET .../webhooks: an envelope, no paging."""
     kind = call.choice("type", ("", "USER_CREATED", "SYSTEM", "ADDON"), "")
     rows = call.db.execute("SELECT body FROM webhooks WHERE ? IN ('', kind) ORDER BY id", (kind,)).fetchall()
-    hooks = [orjson.loads(row["body"]) for row in rows]
+    hooks = [_shown(call, orjson.loads(row["body"])) for row in rows]
     total = call.db.execute("SELECT count(*) FROM webhooks").fetchone()[0]
     return Reply({"workspaceWebhookCount": total, "webhooks": hooks})
 
 
 def get_webhook(call: Call) -> Reply:
     """GET .../webhooks/{id}."""
-    return Reply(orjson.loads(_find(call)["body"]))
+    return Reply(_shown(call, orjson.loads(_find(call)["body"])))
 
 
 def create_webhook(call: Call) -> Reply:
@@ -59,15 +58,24 @@ def create_webhook(call: Call) -> Reply:
 
 
 def update_webhook(call: Call) -> Reply:
-    """PUT .../webhooks/{id}: the same required fields as creating one."""
+    """PUT .../webhooks/{id}: the same required fields as creating one.
+
+    That saving a disabled webhook turns it on again is our assumption; a delivery setting takes it back.
+    """
     old = orjson.loads(_find(call)["body"])
-    return _save(call, old | _fields(call.json(), old["name"]))
+    body = old | _fields(call.json(), old["name"])
+    if call.world.courier.settings.put_enables:
+        body["deliveryEnabled"] = True
+        call.db.execute("UPDATE webhooks SET failures = 0 WHERE id = ?", (body["id"],))
+    return _save(call, body)
 
 
 def delete_webhook(call: Call) -> Reply:
     """DELETE .../webhooks/{id}: 200 without a body."""
     row = _find(call)
     call.db.execute("DELETE FROM webhooks WHERE id = ?", (row["id"],))
+    call.db.execute("DELETE FROM webhook_logs WHERE webhook_id = ?", (row["id"],))
+    call.world.courier.journal.forget(row["id"])
     call.world.wrote("webhooks")
     return Reply()
 
@@ -81,6 +89,7 @@ def rotate_token(call: Call) -> Reply:
 def webhook_logs(call: Call) -> Reply:
     """POST .../webhooks/{id}/logs: pages count from 0 here."""
     hook = _find(call)
+    call.world.courier.journal.write(call.db, call.now)
     asked = {} if call.body is None else call.json()
     status = one_of(asked, "status", ("ALL", "SUCCEEDED", "FAILED"), "ALL")
     clauses, values = ["webhook_id = ?"], [hook["id"]]
@@ -113,7 +122,12 @@ def _save(call: Call, body: Json) -> Reply:
         "UPDATE webhooks SET event = ?, body = ? WHERE id = ?", (body["webhookEvent"], dump(body), body["id"])
     )
     call.world.wrote("webhooks")
-    return Reply(body)
+    return Reply(_shown(call, body))
+
+
+def _shown(call: Call, body: Json) -> Json:
+    """A webhook as Clockify returns it; whether the plan covers it is not stored, plans change."""
+    return body | {"planEnabled": body["id"] in in_plan(call.world)}
 
 
 def _fields(asked: Json, old_name: str = "") -> Json:

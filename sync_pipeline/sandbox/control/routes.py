@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from sync_pipeline.sandbox.control.people import change_user, restore_entries
 from sync_pipeline.sandbox.control.rules import read_rule
 from sync_pipeline.sandbox.database import transaction
 from sync_pipeline.sandbox.keys import all_keys
@@ -21,6 +22,7 @@ from sync_pipeline.sandbox.snapshots.clients import register_client
 from sync_pipeline.sandbox.snapshots.entities import known_entities, register_entity
 from sync_pipeline.sandbox.snapshots.keys import key_scopes
 from sync_pipeline.sandbox.snapshots.settings import read_settings, write_settings
+from sync_pipeline.sandbox.webhooks.flood import start_flood
 from sync_pipeline.sandbox.world import Options, World
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
@@ -39,6 +41,10 @@ def routes(world: World) -> list[BaseRoute]:
         "/database": {"GET": _database},
         "/faults": {"GET": _faults, "POST": _add_fault, "DELETE": _clear_faults},
         "/clock": {"GET": _clock, "POST": _set_clock, "DELETE": _reset_clock},
+        "/webhooks": {"GET": _webhooks, "POST": _change_webhooks},
+        "/webhooks/flood": {"POST": _flood},
+        "/users": {"POST": change_user},
+        "/time_entries/restore": {"POST": restore_entries},
         "/keys": {"GET": _keys},
         "/entities": {"GET": _entities, "POST": _add_entity},
         "/clients": {"POST": _add_client},
@@ -70,6 +76,7 @@ def _reset(world: World, _sent: Any) -> Any:
     """As it was when it started: fresh data, no faults, real time, counters at zero."""
     world.faults.clear()
     world.clock.reset()
+    world.courier.clear()
     seed_world(world)
     world.stats.clear()
     return {"seed": world.options.seed}
@@ -93,6 +100,9 @@ def _options(world: World, _sent: Any) -> Any:
 
 def _change_options(world: World, sent: Any) -> Any:
     types = {option.name: type(getattr(Options(), option.name)) for option in fields(Options)}
+    if sent.get("webhooks_anywhere"):
+        # A web page in somebody's browser can reach the controls; it must not aim the sandbox at other machines.
+        raise ValueError("webhooks_anywhere can only be given when the sandbox is started")
     for name, value in sent.items():
         if name not in types:
             raise ValueError(f"{name} is not an option; there are {', '.join(types)}")
@@ -153,6 +163,20 @@ def _set_clock(world: World, sent: Any) -> Any:
 def _reset_clock(world: World, _sent: Any) -> Any:
     world.clock.reset()
     return _clock(world, None)
+
+
+def _webhooks(world: World, _sent: Any) -> Any:
+    return world.courier.figures()
+
+
+def _change_webhooks(world: World, sent: Any) -> Any:
+    world.courier.configure(sent)
+    return world.courier.figures()
+
+
+def _flood(world: World, sent: Any) -> Any:
+    """``{"event", "count", "connections"}``; answers at once, ``GET /webhooks`` says how far it is."""
+    return start_flood(world, str(sent["event"]), int(sent["count"]), int(sent.get("connections", 10)))
 
 
 def _keys(world: World, _sent: Any) -> Any:

@@ -39,7 +39,7 @@ class FaultRule:
     def __post_init__(self) -> None:
         # "/users/{id}", as the counters name a route, is a pattern too.
         self._pattern = re.compile(translate(re.sub(r"\{[^}]*\}", "*", self.route)))
-        self._dice = random.Random(self.seed)  # noqa: S311 - repeatable on purpose
+        self._dice = random.Random(self.seed)
 
     @property
     def spent(self) -> bool:

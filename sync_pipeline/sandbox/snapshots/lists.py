@@ -65,7 +65,7 @@ def list_page(db: sqlite3.Connection, entity: Entity, query: ListQuery) -> bytes
     order = ", ".join(query.order)
     where, values = _conditions(entity, query)
     rows = db.execute(
-        f"SELECT body, {order} FROM snapshots_records WHERE {where} ORDER BY {order} LIMIT ?",  # noqa: S608 - own words
+        f"SELECT body, {order} FROM snapshots_records WHERE {where} ORDER BY {order} LIMIT ?",
         (*values, query.limit + 1),
     ).fetchall()
     more = len(rows) > query.limit

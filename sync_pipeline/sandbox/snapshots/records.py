@@ -87,7 +87,7 @@ class _Merge:
         marks = ",".join("?" * len(ids))
         return iter(
             self.db.execute(
-                f"SELECT id, body FROM snapshots_records WHERE entity = ? AND id IN ({marks})",  # noqa: S608 - marks
+                f"SELECT id, body FROM snapshots_records WHERE entity = ? AND id IN ({marks})",
                 (self.entity.name, *ids),
             ).fetchall()
         )

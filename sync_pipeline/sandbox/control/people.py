@@ -1,0 +1,91 @@
+"""What people do on Clockify's own pages, for which its API has no request: profiles, leaving, undoing a deletion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from sync_pipeline.sandbox.clockify.documents import dump
+from sync_pipeline.sandbox.clockify.entry_rows import INSERT, stored
+from sync_pipeline.sandbox.clockify.http import Happened, Json
+from sync_pipeline.sandbox.clockify.times import parse_instant
+from sync_pipeline.sandbox.clockify.users import stored_user
+from sync_pipeline.sandbox.database import transaction
+from sync_pipeline.sandbox.webhooks.publish import publish
+from sync_pipeline.sandbox.world import World
+
+
+def change_user(world: World, sent: Any) -> Json:
+    """``{"id", "name"?, "email"?}`` changes a profile, ``{"id", "remove": true}`` removes a user for good."""
+    if unknown := sent.keys() - {"id", "name", "email", "remove"}:
+        raise ValueError(f"a user has no {', '.join(sorted(unknown))} here; there are id, name, email and remove")
+    row = world.db.execute("SELECT * FROM users WHERE id = ?", (sent["id"],)).fetchone()
+    if row is None:
+        raise ValueError(f"there is no user {sent['id']}")
+    told = stored_user(row)
+    return _remove(world, told) if sent.get("remove") else _change(world, told, sent)
+
+
+def _change(world: World, old: Json, sent: Any) -> Json:
+    new = old | {name: str(sent[name]) for name in ("name", "email") if name in sent}
+    taken = world.db.execute("SELECT 1 FROM users WHERE email = ? AND id <> ?", (new["email"], new["id"])).fetchone()
+    if taken is not None:
+        raise ValueError(f"{new['email']} belongs to another user")
+    happened = []
+    if new["name"] != old["name"]:
+        happened.append(Happened("USER_UPDATED", "users", new))
+    if new["email"] != old["email"]:
+        happened.append(Happened("USER_EMAIL_CHANGED", "users", new | {"oldEmail": old["email"]}))
+    world.db.execute(
+        "UPDATE users SET name = ?, email = ?, updated = ? WHERE id = ?",
+        (new["name"], new["email"], int(world.clock.epoch()), new["id"]),
+    )
+    publish(world, _workspace(world), happened)
+    return {name: new[name] for name in ("id", "name", "email")}
+
+
+def _remove(world: World, old: Json) -> Json:
+    with transaction(world.db):
+        world.db.execute("DELETE FROM users WHERE id = ?", (old["id"],))
+        world.db.execute("DELETE FROM roles WHERE user_id = ?", (old["id"],))
+        world.db.execute(
+            "INSERT OR REPLACE INTO deleted (id, kind, deleted_at, body) VALUES (?, 'users', ?, ?)",
+            (old["id"], int(world.clock.epoch()), dump(old)),
+        )
+    publish(world, _workspace(world), [Happened("USER_DELETED_FROM_WORKSPACE", "users", old)])
+    return {"id": old["id"], "removed": True}
+
+
+def restore_entries(world: World, sent: Any) -> Json:
+    """``{"ids": [...]}``: undo the deletion of time entries; each comes back under its old id."""
+    with transaction(world.db):
+        bodies = [_restore(world, str(entry_id)) for entry_id in sent["ids"]]
+    publish(world, _workspace(world), [Happened("TIME_ENTRY_RESTORED", "time_entries", body) for body in bodies])
+    return {"restored": len(bodies)}
+
+
+def _restore(world: World, entry_id: str) -> Json:
+    row = world.db.execute("SELECT body FROM deleted WHERE id = ? AND kind = 'time_entries'", (entry_id,)).fetchone()
+    if row is None:
+        raise ValueError(f"{entry_id} is not a deleted time entry")
+    body: Json = orjson.loads(row["body"])
+    started, ended = (_epoch(body["timeInterval"][name]) for name in ("start", "end"))
+    searched = (body["id"], body["userId"], body["projectId"], body["taskId"], started, ended, body["billable"])
+    world.db.execute(INSERT, (*searched, *stored(body)))
+    world.db.execute("DELETE FROM deleted WHERE id = ?", (entry_id,))
+    for table, record_id in (("projects", body["projectId"]), ("tasks", body["taskId"])):
+        if ended is not None and record_id:
+            world.db.execute(
+                f"UPDATE {table} SET tracked = tracked + ? WHERE id = ?", (ended - (started or 0), record_id)
+            )
+    return body
+
+
+def _epoch(text: Any) -> int | None:
+    moment = parse_instant(text)
+    return None if moment is None else int(moment.timestamp())
+
+
+def _workspace(world: World) -> str:
+    return str(world.db.execute("SELECT id FROM workspaces").fetchone()["id"])

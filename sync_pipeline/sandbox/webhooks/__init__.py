@@ -1,0 +1,1 @@
+"""Delivering Clockify's webhooks to whoever asked for them."""

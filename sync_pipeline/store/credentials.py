@@ -1,0 +1,169 @@
+"""Secrets at rest: encrypted with keys that are not in the database, bound to their place in it.
+
+The first key encrypts, every key decrypts: to change the key, put the new one first and run ``encrypt_again``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from cryptography.fernet import Fernet, InvalidToken
+from sqlalchemy import ColumnElement, delete, select
+
+from sync_pipeline.errors import ConfigError, StoreError
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.schema import credentials
+from sync_pipeline.store.upsert import insert_into
+
+SETTING = "SYNC_ENCRYPTION_KEY"
+NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key; ``id`` tells which one without telling the key."""
+
+    id: str
+    cipher: Fernet
+
+    @classmethod
+    def of(cls, text: str, source: str) -> Key:
+        """The key that was written as text in ``source``."""
+        try:
+            return cls(hashlib.sha256(text.encode()).hexdigest()[:12], Fernet(text))
+        except ValueError:
+            raise ConfigError(f"{source} does not hold a key.", fix=f"Make one with: {NEW_KEY}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The keys in use: the first one encrypts."""
+
+    keys: tuple[Key, ...]
+
+    def seal(self, place: tuple[str, str], value: Any) -> tuple[str, bytes]:
+        """The id of the key that was used, and what to store."""
+        key = self.keys[0]
+        return key.id, key.cipher.encrypt(orjson.dumps([*place, value]))
+
+    def open(self, place: tuple[str, str], key_id: str, ciphertext: bytes) -> Any:
+        """The value; ConfigError when its key is missing, StoreError when it was tampered with."""
+        key = next((key for key in self.keys if key.id == key_id), None)
+        if key is None:
+            raise ConfigError(
+                f"The secret {place[1]} was encrypted with another key ({key_id}).",
+                fix=f"Add that key to {SETTING}, after the new one and a comma, or bring back its key file; "
+                "if it is lost, remove what the secret is for (`sync-pipeline webhooks remove ID`) and set it up again.",
+            )
+        try:
+            *found, value = orjson.loads(key.cipher.decrypt(ciphertext))
+        except (InvalidToken, ValueError):
+            raise _damaged(place) from None
+        if tuple(found) != place:  # a row copied over another one
+            raise _damaged(place)
+        return value
+
+
+def open_keyring(setting: str, file: Path) -> Keyring:
+    """The keys of the setting, or else the one in ``file``, which is made on first use."""
+    texts = [text.strip() for text in setting.split(",") if text.strip()]
+    if texts:
+        return Keyring(tuple(Key.of(text, SETTING) for text in texts))
+    return Keyring((Key.of(_key_in(file), f"The key file {file}"),))
+
+
+def put(
+    store: Store,
+    keyring: Keyring,
+    connection: str,
+    name: str,
+    value: Any,
+    at: datetime,
+    *,
+    expires_at: datetime | None = None,
+) -> None:
+    """Keep a secret (anything JSON can hold) under a name, over what was there."""
+    key_id, ciphertext = keyring.seal((connection, name), value)
+    row = {"ciphertext": ciphertext, "key_id": key_id, "expires_at": expires_at, "updated_at": at}
+    statement = insert_into(store, credentials).values(connection=connection, name=name, **row)
+    with store.writing() as own:
+        own.execute(statement.on_conflict_do_update(index_elements=["connection", "name"], set_=row))
+
+
+def get(store: Store, keyring: Keyring, connection: str, name: str) -> Any:
+    """The secret; None when there is none of that name."""
+    statement = select(credentials.c.key_id, credentials.c.ciphertext).where(*_one(connection, name))
+    with store.reading() as own:
+        row = own.execute(statement).one_or_none()
+    return None if row is None else keyring.open((connection, name), row.key_id, row.ciphertext)
+
+
+def names(store: Store, connection: str, prefix: str = "") -> list[str]:
+    """The names in use, in order; no key is needed for that."""
+    statement = select(credentials.c.name).where(
+        credentials.c.connection == connection, credentials.c.name.startswith(prefix, autoescape=True)
+    )
+    with store.reading() as own:
+        return list(own.scalars(statement.order_by(credentials.c.name)))
+
+
+def remove(store: Store, connection: str, name: str) -> None:
+    """Forget a secret; no key is needed for that."""
+    with store.writing() as own:
+        own.execute(delete(credentials).where(*_one(connection, name)))
+
+
+def encrypt_again(store: Store, keyring: Keyring, at: datetime) -> int:
+    """Encrypt everything with the first key, so that the others can be taken out. Returns how many changed."""
+    old = select(credentials).where(credentials.c.key_id != keyring.keys[0].id).with_for_update()
+    with store.writing() as own:
+        rows = own.execute(old).all()
+        for row in rows:
+            place = (row.connection, row.name)
+            key_id, ciphertext = keyring.seal(place, keyring.open(place, row.key_id, row.ciphertext))
+            fresh = credentials.update().where(*_one(*place))
+            own.execute(fresh.values(key_id=key_id, ciphertext=ciphertext, updated_at=at))
+    return len(rows)
+
+
+def _key_in(file: Path) -> str:
+    try:
+        if not file.exists():
+            _make_key(file)
+        if os.name == "posix" and file.stat().st_mode & 0o077:
+            raise ConfigError(f"The key file {file} can be read by others.", fix=f"Run: chmod 600 {file}")
+        return file.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"The key file {file} cannot be used: {error.strerror}.",
+            fix=f"Make it readable for this user, or set {SETTING}.",
+        ) from error
+
+
+def _make_key(file: Path) -> None:
+    """Whole or not at all, and never over another one: a process that starts at the same moment uses this key too."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
+        out.write(Fernet.generate_key() + b"\n")
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _damaged(place: tuple[str, str]) -> StoreError:
+    return StoreError(f"The secret {place[1]} in our database is damaged.", fix="Remove it and set it up again.")
+
+
+def _one(connection: str, name: str) -> tuple[ColumnElement[bool], ...]:
+    return (credentials.c.connection == connection, credentials.c.name == name)

@@ -1,0 +1,253 @@
+"""The inbox: what the other side told us, kept until the run that processed it closes it.
+
+An event is a dirty flag: it says which record to read again, not what to write. The sender repeats itself (at least
+once, every attempt under another id), so a repeat is recognised by what it says: it is dropped when it says the same
+as the newest event about its record and that one is either untouched or a few minutes old. "The newest one" and not
+"any": a record that changes from A to B and back to A sends the first body again, and that is news.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, case, delete, func, select, update
+
+from sync_pipeline.store.chunks import chunks
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.outcomes import plain
+from sync_pipeline.store.schema import events
+from sync_pipeline.store.upsert import insert_into
+
+REPEATS = timedelta(minutes=10)
+"""For how long the same words mean a repeat. Later they are believed: that costs one read, ignoring a change would not heal."""
+NOT_OURS = "about nothing that is synced"
+
+
+class Received(NamedTuple):
+    """One event as it came in; ``entity`` and ``source_id`` as far as its kind and body tell."""
+
+    content: str
+    """Its ``content_id``."""
+    kind: str
+    entity: str | None
+    source_id: str | None
+    payload: str
+    """The body as it was sent."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One open event."""
+
+    id: int
+    kind: str
+    entity: str
+    source_id: str | None
+    payload: str
+    received_at: datetime
+    attempts: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InboxCounts:
+    """What stands in the inbox of one entity."""
+
+    open: int
+    failed: int
+    """Open ones that a run has tried already."""
+    closed: int
+    oldest: datetime | None
+    """When the oldest open one came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    delivery_id: str
+    received_at: datetime
+    is_untouched: bool
+
+    def is_repeated_by(self, one: Received) -> bool:
+        same = self.delivery_id.partition(".")[0] == one.content
+        return same and (self.is_untouched or one.at - self.received_at < REPEATS)
+
+
+def content_id(kind: str, source_id: str | None, body: dict[str, Any]) -> str:
+    """What an event says, as a hash: equal for a repeat, however its body is spaced and ordered."""
+    parts = [kind, source_id, body]
+    return hashlib.blake2b(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+
+
+def receive(
+    store: Store,
+    connection: str,
+    system: str,
+    delivery_id: str,
+    kind: str,
+    entity: str | None,
+    source_id: str | None,
+    payload: str,
+    at: datetime,
+) -> bool:
+    """Keep one event; False when it repeats what is known. ``delivery_id`` is its ``content_id``."""
+    return receive_many(store, connection, system, [Received(delivery_id, kind, entity, source_id, payload, at)])[0]
+
+
+def receive_many(store: Store, connection: str, system: str, batch: Sequence[Received]) -> list[bool]:
+    """Keep a batch in one transaction, committed when this returns; for each event whether it was news."""
+    if not batch:
+        return []
+    with store.writing() as own:
+        rows = _news(own, connection, system, batch)
+        if not rows:
+            return [False] * len(batch)
+        statement = insert_into(store, events).on_conflict_do_nothing().returning(events.c.delivery_id)
+        # Another receiver on the same database may have been faster with the same event: its row stands.
+        stored = set(own.scalars(statement, list(rows.values())))
+    return [number in rows and rows[number]["delivery_id"] in stored for number in range(len(batch))]
+
+
+def open_events(store: Store, connection: str, entity: str, limit: int, after: int = 0) -> list[Event]:
+    """What is still to do for an entity, oldest first; ``after`` is the last id of the page before.
+
+    For paging only: an event that was committed late may have a lower id than one already seen, so a look starts at 0.
+    """
+    statement = (
+        select(*(events.c[name] for name in Event.__slots__))
+        .where(*_open(connection), events.c.entity == entity, events.c.id > after)
+        .order_by(events.c.id)
+        .limit(limit)
+    )
+    with store.reading() as own:
+        return [Event(*row) for row in own.execute(statement)]
+
+
+def mark_attempt(store: Store, ids: Iterable[int]) -> None:
+    """Note that a run takes these up. Call it before their records are read: until then a repeat says nothing new."""
+    _change(store, ids, attempts=events.c.attempts + 1)
+
+
+def mark_failed(store: Store, ids: Iterable[int], reason: str) -> None:
+    """Note why the attempt failed; the events stay open."""
+    _change(store, ids, reason=plain(reason))
+
+
+def close(store: Store, ids: Iterable[int], run_id: str | None, at: datetime) -> int:
+    """Note that ``run_id`` processed these; how many of them were open."""
+    return _change(store, ids, run_id=run_id, closed_at=at, reason=None)
+
+
+def counts(store: Store, connection: str) -> dict[str | None, InboxCounts]:
+    """The inbox by entity; None stands for what is about nothing we sync."""
+    is_open = events.c.closed_at.is_(None)
+    statement = (
+        select(
+            events.c.entity,
+            func.count(case((is_open, 1))),
+            func.count(case((is_open & (events.c.attempts > 0), 1))),
+            func.count(events.c.closed_at),
+            func.min(case((is_open, events.c.received_at))),
+        )
+        .where(events.c.connection == connection)
+        .group_by(events.c.entity)
+    )
+    with store.reading() as own:
+        return {row[0]: InboxCounts(*row[1:]) for row in own.execute(statement)}
+
+
+def open_counts(store: Store, connection: str) -> dict[str, int]:
+    """How many events are open, by entity: from the index alone, however much has been closed."""
+    statement = select(events.c.entity, func.count()).where(*_open(connection)).group_by(events.c.entity)
+    with store.reading() as own:
+        return {row[0]: row[1] for row in own.execute(statement)}
+
+
+def forget(store: Store, connection: str, before: datetime) -> int:
+    """Delete what was closed before then: bodies hold names and e-mail addresses. Returns how many.
+
+    The newest row stays: SQLite gives the highest id out again, and an id must never mean two events.
+    """
+    newest = select(func.max(events.c.id)).scalar_subquery()
+    old = delete(events).where(
+        events.c.connection == connection, events.c.closed_at < before, events.c.id < newest
+    )
+    with store.writing() as own:
+        return int(own.execute(old).rowcount)
+
+
+def _news(
+    own: Connection, connection: str, system: str, batch: Sequence[Received]
+) -> dict[int, dict[str, Any]]:
+    """The rows to insert, by place in the batch: without what repeats the newest event about its record."""
+    newest = _newest(own, connection, system, {one.source_id for one in batch if one.source_id is not None})
+    rows: dict[int, dict[str, Any]] = {}
+    for number, one in enumerate(batch):
+        subject = one.source_id or one.content
+        last = newest.get(subject)
+        if last is not None and last.is_repeated_by(one):
+            continue
+        delivery_id = _delivery_id(one, last)
+        newest[subject] = _Newest(delivery_id, one.at, is_untouched=True)
+        rows[number] = _row(connection, system, one, delivery_id)
+    return rows
+
+
+def _newest(own: Connection, connection: str, system: str, source_ids: set[str]) -> dict[str, _Newest]:
+    found: dict[str, _Newest] = {}
+    of_sender = (events.c.connection == connection, events.c.system == system)
+    for some in chunks(sorted(source_ids)):
+        last = (
+            select(func.max(events.c.id)).where(*of_sender, events.c.source_id.in_(some)).group_by(events.c.source_id)
+        )
+        statement = select(
+            events.c.source_id, events.c.delivery_id, events.c.received_at, events.c.attempts, events.c.closed_at
+        ).where(events.c.id.in_(last))
+        for row in own.execute(statement):
+            untouched = row.attempts == 0 and row.closed_at is None
+            found[row.source_id] = _Newest(row.delivery_id, row.received_at, untouched)
+    return found
+
+
+def _delivery_id(one: Received, last: _Newest | None) -> str:
+    """What an event says and what it follows: two receivers give the same event the same id."""
+    if one.source_id is None:  # about no record, so it follows none: the same words count once an hour
+        return f"{one.content}.{one.at:%Y%m%d%H}"
+    if last is None:
+        return one.content
+    return f"{one.content}.{hashlib.blake2b(last.delivery_id.encode(), digest_size=8).hexdigest()}"
+
+
+def _row(connection: str, system: str, one: Received, delivery_id: str) -> dict[str, Any]:
+    ours = one.entity is not None
+    return {
+        "connection": connection,
+        "system": system,
+        "delivery_id": delivery_id,
+        "kind": one.kind,
+        "entity": one.entity,
+        "source_id": one.source_id,
+        "payload": one.payload,
+        "received_at": one.at,
+        "attempts": 0,
+        "closed_at": None if ours else one.at,
+        "reason": None if ours else NOT_OURS,
+    }
+
+
+def _open(connection: str) -> tuple[ColumnElement[bool], ...]:
+    return (events.c.connection == connection, events.c.closed_at.is_(None))
+
+
+def _change(store: Store, ids: Iterable[int], **values: Any) -> int:
+    changed = 0
+    with store.writing() as own:
+        for some in chunks(ids):
+            still_open = update(events).where(events.c.id.in_(some), events.c.closed_at.is_(None))
+            changed += own.execute(still_open.values(**values)).rowcount
+    return changed

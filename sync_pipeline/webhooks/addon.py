@@ -1,0 +1,69 @@
+"""Tokens of a Clockify add-on: RS256 JWTs that Clockify signs, checked against its public key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from jwt.types import Options
+
+from sync_pipeline.errors import ConfigError
+
+SETTING = "CLOCKIFY_ADDON_PUBLIC_KEY"
+ISSUER = "clockify"
+TYPE = "addon"
+SKEW = timedelta(minutes=2)
+"""How far Clockify's clock and ours may be apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddonKey:
+    """Clockify's public key."""
+
+    key: RSAPublicKey
+
+    def accepts(self, token: str, workspace: str, now: datetime) -> bool:
+        """Whether Clockify signed the token, for an add-on in this workspace, and it has not expired."""
+        try:
+            # Times are judged below: the library knows no clock but the machine's.
+            options: Options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
+            claims = jwt.decode(token, self.key, algorithms=["RS256"], issuer=ISSUER, options=options)
+        except jwt.PyJWTError:
+            return False
+        return (
+            claims.get("type") == TYPE
+            and claims.get("workspaceId") == workspace
+            and _is_current(claims, now.timestamp())
+        )
+
+
+def load_addon_key(file: Path | None) -> AddonKey | None:
+    """The key in a PEM file; None when there is no such setting."""
+    if file is None:
+        return None
+    try:
+        key = load_pem_public_key(file.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{SETTING}: {file} cannot be read: {error.strerror}.") from error
+    except ValueError:
+        key = None  # told below, together with keys of another kind
+    if not isinstance(key, RSAPublicKey):
+        raise ConfigError(
+            f"{SETTING}: {file} holds no RSA public key.", fix="Save the PEM text from Clockify's add-on documentation."
+        )
+    return AddonKey(key)
+
+
+def _is_current(claims: Mapping[str, Any], now: float) -> bool:
+    """A token without times is good for ever, as those of an installation's webhooks are."""
+    begins, ends = claims.get("nbf"), claims.get("exp")
+    if not all(at is None or isinstance(at, int | float) for at in (begins, ends)):
+        return False
+    skew = SKEW.total_seconds()
+    return (begins is None or now >= begins - skew) and (ends is None or now < ends + skew)

@@ -1,0 +1,268 @@
+"""Subscribing to Clockify's webhooks: whatever is there already is found again, so it can be run any number of times.
+
+A hook of ours is recognised by its secret path; when the secrets were lost, by our name at the same public address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from sync_pipeline.connectors.webhooks import Webhook, WebhookApi
+from sync_pipeline.errors import AmbiguousWrite, ConfigError, RejectedRecord
+from sync_pipeline.stages.session import Session
+from sync_pipeline.webhooks.events import WORTH_MOST_FIRST
+from sync_pipeline.webhooks.hooks import ADDON, Hook, HookStore, new_hook, prefix
+
+LIMITS: Mapping[str, tuple[int, int]] = {"free": (3, 3), "paid": (10, 100)}
+"""Plan -> webhooks per user and per workspace."""
+NAME_PREFIX = "sync "
+LONGEST_NAME = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One webhook, for people: no address, no token."""
+
+    event: str
+    id: str
+    action: str
+    """created | kept | moved | enabled | rotated | removed; "listed" when nothing was done."""
+    ours: bool = True
+    problem: str = ""
+    """Why nothing is delivered; empty when all is well."""
+
+
+@dataclass(slots=True)
+class Registered:
+    """What ``register`` did and found."""
+
+    hooks: list[Row] = field(default_factory=list)
+    not_subscribed: list[str] = field(default_factory=list)
+    """Events that found no room; polling and re-scans find those changes."""
+    refusal: str = ""
+    """Why Clockify refused a webhook."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether every hook of ours delivers and none was refused."""
+        return not self.refusal and not any(row.problem for row in self.hooks)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What to do beyond subscribing."""
+
+    rotate: bool = False
+    enable: bool = False
+    limit: int | None = None
+    """Hooks to use; None: what the plan leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registrar:
+    """Registers the hooks of one connection at one public address."""
+
+    session: Session
+    hooks: HookStore
+    base: str
+
+    @classmethod
+    def of(cls, session: Session, hooks: HookStore, url: str) -> Registrar:
+        """A registrar for a public address; ConfigError when Clockify could not or should not deliver there."""
+        return cls(session, hooks, public_url(url, session.settings.clockify_base_url))
+
+    def register(self, wishes: Wishes) -> Registered:
+        """Subscribe what is worth most and not there yet; mend what is there as far as wished."""
+        found = self.session.call(self._api.list)
+        ours = {event: hooks for event in WORTH_MOST_FIRST if (hooks := [h for h in found if self._is_ours(h, event)])}
+        report = Registered([self._tend(event, hooks, wishes) for event, hooks in ours.items()])
+        room = self._room(found, ours, wishes) - len(ours)
+        for event in WORTH_MOST_FIRST:
+            if event in ours:
+                continue
+            if room <= 0 or report.refusal:
+                report.not_subscribed.append(event)
+                continue
+            try:
+                report.hooks.append(self._create(event))
+            except RejectedRecord as error:
+                report.refusal = str(error)
+                report.not_subscribed.append(event)
+            room -= 1
+        return report
+
+    def addon_url(self) -> str:
+        """Where an add-on's manifest sends its webhooks; the same at every call."""
+        return self._url(self._hook(ADDON))
+
+    def _tend(self, event: str, found: Sequence[Webhook], wishes: Wishes) -> Row:
+        # Two at our address come from a create whose answer was lost: one is enough.
+        webhook, *doubles = sorted(found, key=lambda one: not one.is_working)
+        for double in doubles:
+            self.session.call(self._api.delete, double.id)
+        hook, action = self._hook(event), "kept"
+        if webhook.url != self._url(hook):
+            webhook, action = self._update(hook, webhook.id), "moved"
+        if wishes.enable and webhook.in_plan and not webhook.is_working:
+            webhook, action = self._enable(hook, webhook.id), "enabled"
+        if wishes.rotate:
+            webhook, action = self.session.call(self._api.rotate, webhook.id), "rotated"
+        self._learn(hook, webhook)
+        return Row(event, webhook.id, action, problem=problem_of(webhook))
+
+    def _create(self, event: str) -> Row:
+        hook = self._hook(event)  # kept before Clockify knows it: a crash in between is found again by its path
+        webhook = self._post(hook)
+        self._learn(hook, webhook)
+        return Row(event, webhook.id, "created", problem=problem_of(webhook))
+
+    def _post(self, hook: Hook) -> Webhook:
+        try:
+            return self.session.call(self._api.create, name_of(hook.name), hook.name, self._url(hook))
+        except AmbiguousWrite:
+            there = [one for one in self.session.call(self._api.list) if one.url == self._url(hook)]
+            if not there:
+                raise
+            return there[0]
+
+    def _update(self, hook: Hook, hook_id: str) -> Webhook:
+        return self.session.call(self._api.update, hook_id, name_of(hook.name), hook.name, self._url(hook))
+
+    def _enable(self, hook: Hook, hook_id: str) -> Webhook:
+        """Saving it again is enough where Clockify lets us; a new one is always switched on."""
+        webhook = self._update(hook, hook_id)
+        if not webhook.is_working:
+            self.session.call(self._api.delete, hook_id)
+            webhook = self._post(hook)
+        return webhook
+
+    def _learn(self, hook: Hook, webhook: Webhook) -> None:
+        """The token is what Clockify says it is, also when it was changed in its pages or by a run that was killed."""
+        now = self.session.now()
+        learnt = hook.with_token(webhook.token, now) if webhook.token else hook
+        if learnt != hook:
+            self.hooks.save(learnt, now)
+
+    def _hook(self, name: str) -> Hook:
+        hook = self.hooks.load(name)
+        if hook is None:
+            hook = new_hook(name)
+            self.hooks.save(hook, self.session.now())
+        return hook
+
+    def _is_ours(self, webhook: Webhook, event: str) -> bool:
+        if webhook.event != event:
+            return False
+        if is_known(self.hooks, self._workspace, webhook):
+            return True
+        start = f"{self.base}{prefix(self._workspace)}/{event}/"
+        return webhook.name.startswith(NAME_PREFIX) and webhook.url.startswith(start)
+
+    def _room(self, found: Sequence[Webhook], ours: Mapping[str, Sequence[Webhook]], wishes: Wishes) -> int:
+        """How many hooks of ours fit beside those of others."""
+        if wishes.limit is not None:
+            return wishes.limit
+        mine = {hook.id for hooks in ours.values() for hook in hooks}
+        others = [hook for hook in found if hook.id not in mine]
+        per_user, per_workspace = LIMITS[self.session.settings.clockify_plan]
+        if not others:
+            return per_user
+        me = str(self.session.call(self.session.clockify.me)["id"])
+        return min(per_user - sum(hook.user == me for hook in others), per_workspace - len(others))
+
+    def _url(self, hook: Hook) -> str:
+        return self.base + hook.path(self._workspace)
+
+    @property
+    def _workspace(self) -> str:
+        return self.session.clockify.account.workspace
+
+    @property
+    def _api(self) -> WebhookApi:
+        return self.session.clockify.webhooks
+
+
+def list_hooks(session: Session, hooks: HookStore) -> list[Row]:
+    """Every webhook of the workspace and whether it delivers."""
+    workspace = session.clockify.account.workspace
+    found = session.call(session.clockify.webhooks.list)
+    return [
+        Row(one.event, one.id, "listed", is_known(hooks, workspace, one), problem_of(one))
+        for one in sorted(found, key=lambda one: (one.event, one.id))
+    ]
+
+
+def remove_hooks(session: Session, hooks: HookStore, ids: Sequence[str] = ()) -> list[Row]:
+    """Delete these webhooks, or all of ours, and forget their secrets.
+
+    With ``ids`` no secret is read, so it works when the key is lost.
+    """
+    workspace, api = session.clockify.account.workspace, session.clockify.webhooks
+    found = session.call(api.list)
+    if unknown := set(ids) - {one.id for one in found}:
+        raise ConfigError(
+            f"The workspace has no webhook {', '.join(sorted(unknown))}.", fix="`sync-pipeline webhooks list` shows them."
+        )
+    gone = [one for one in found if one.id in ids] if ids else [o for o in found if is_known(hooks, workspace, o)]
+    for one in gone:
+        session.call(api.delete, one.id)
+        if f"{prefix(workspace)}/{one.event}/" in one.url:
+            hooks.remove(one.event)
+    if not ids:
+        for name in hooks.names():
+            hooks.remove(name)
+    return [Row(one.event, one.id, "removed", ours=not ids) for one in gone]
+
+
+def is_known(hooks: HookStore, workspace: str, webhook: Webhook) -> bool:
+    """Whether it delivers to a secret path of ours."""
+    hook = hooks.load(webhook.event)
+    return hook is not None and urlsplit(webhook.url).path.endswith(hook.path(workspace))
+
+
+def problem_of(webhook: Webhook) -> str:
+    """Why nothing is delivered; empty when all is well."""
+    if not webhook.in_plan:
+        return "Not in the plan: it allows fewer webhooks, or not this event."
+    if not webhook.delivers:
+        return "Clockify switched it off after too many failed deliveries."
+    if not webhook.enabled:
+        return "Switched off in Clockify."
+    return ""
+
+
+def name_of(event: str) -> str:
+    """How the webhook is called in Clockify's pages."""
+    return (NAME_PREFIX + event)[:LONGEST_NAME]
+
+
+def public_url(url: str, clockify_url: str) -> str:
+    """The address without its last slash; ConfigError when Clockify could not or should not deliver there."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        parts.port  # noqa: B018 - raises ValueError when it is none
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ConfigError(f"--url {url} is no public address.", fix="Like https://hooks.example.com, or with a path.")
+    if is_loopback(host) and not is_loopback(urlsplit(clockify_url).hostname or ""):
+        raise ConfigError(
+            f"Clockify cannot reach {host}.", fix="Give the address of your reverse proxy or tunnel; see docs/webhooks.md."
+        )
+    if parts.scheme != "https" and not is_loopback(host):
+        raise ConfigError(
+            f"--url {url} is not encrypted: the token would travel in the open.", fix="Use an https:// address."
+        )
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,185 @@
+"""Files, disks, databases, ports and settings that cannot be used: one message with the fix, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline_tests.cli.shell import Shell
+from sync_pipeline_tests.connectors.scripted import in_turn, reply, scripted
+from sync_pipeline_tests.harness import ENTITIES
+
+NO_CREDENTIALS = dict.fromkeys(("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "SNAPSHOTS_BASE_URL", "SNAPSHOTS_API_KEY"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"SNAPSHOTS_API_KEY": None}, "SNAPSHOTS_API_KEY is missing, but CLOCKIFY_API_KEY, "),
+        ({"CLOCKIFY_WORKSPACE_ID": ""}, "CLOCKIFY_WORKSPACE_ID is missing, but CLOCKIFY_API_KEY, "),
+        (
+            {"SNAPSHOTS_API_KEY": None, "SNAPSHOTS_BASE_URL": None},
+            "SNAPSHOTS_BASE_URL and SNAPSHOTS_API_KEY are missing, but CLOCKIFY_API_KEY, CLOCKIFY_WORKSPACE_ID are set.",
+        ),
+        ({"SYNC_START_DATE": "01/02/2026"}, "SYNC_START_DATE: `01/02/2026` is not a date like 2026-01-31."),
+        ({"SNAPSHOTS_BASE_URL": "snapshots.example"}, "SNAPSHOTS_BASE_URL: `snapshots.example` is not a URL that "),
+        ({"CLOCKIFY_BASE_URL": "http://"}, "CLOCKIFY_BASE_URL: `http://` is not a URL that starts with http://"),
+        ({"SYNC_MAPPINGS_DIR": "/nowhere"}, "SYNC_MAPPINGS_DIR: `/nowhere` is not an existing directory."),
+        ({"SNAPSHOTS_PROFILE": "acme"}, "acme"),
+        ({"SYNC_DATABASE_URL": "mysql://me:s3cret@db/x"}, "SYNC_DATABASE_URL names mysql, which is not supported."),
+    ],
+)
+def test_a_setting_is_wrong(shell: Shell, changes: dict[str, str | None], told: str) -> None:
+    """Whatever the command, it ends with 2 before anything is started, and names the variable and the fix."""
+    for command in ("sync", "check"):
+        ended = shell.with_(**changes)(command, code=2)
+        assert told in ended.message
+        assert ended.out == ""
+    assert not (shell.home / "dagster").exists()
+
+
+def test_broken_mapping(shell: Shell) -> None:
+    """File, line, field, what was found and what was meant."""
+    mine = shell.root / "mappings"
+    mine.mkdir()
+    (mine / "users.yaml").write_text("fields:\n  email:\n    sauce: email\n")
+    bad = shell.with_(SYNC_MAPPINGS_DIR=str(mine))
+    for words in (("sync",), ("mapping", "validate"), ("mapping", "show")):
+        message = bad(*words, code=2).message
+        assert message.startswith(f"{mine / 'users.yaml'}:3: ")
+        assert "sauce" in message
+        assert "source" in message
+    (mine / "users.yaml").write_text("fields: [\n")
+    assert f"{mine / 'users.yaml'}:" in bad("mapping", "validate", code=2).message
+    assert "users.yaml" in shell("mapping", "validate", str(mine), code=2).message
+
+
+def test_unwritable_home(shell: Shell) -> None:
+    """A file where SYNC_HOME should be, and a place where nobody may write."""
+    occupied = shell.root / "file"
+    occupied.write_text("mine")
+    for place in (occupied, occupied / "below", Path("/proc/home")):
+        message = shell.with_(SYNC_HOME=str(place))("sync", code=2).message
+        assert message.startswith(f"SYNC_HOME {place} cannot be used: ")
+        assert message.endswith("Name a directory you can write.")
+    assert occupied.read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["/proc/sync.db", "/tmp"])
+def test_unwritable_database(shell: Shell, place: str) -> None:
+    """The file and the setting are named."""
+    message = shell.with_(SYNC_DATABASE_URL=f"sqlite:///{place}")("sync", code=1).message
+    assert message.startswith(f"The database {place} cannot be written to")
+    assert "SYNC_DATABASE_URL" in message
+
+
+def test_locked_database(shell: Shell) -> None:
+    """Another program writes, or has the file to itself: said once; afterwards everything is delivered."""
+    shell("status")
+    shell.team.forget_stats()
+    told = f"The database {shell.home / 'sync.db'} is locked by another program (database is locked). Wait until it "
+    with closing(sqlite3.connect(shell.home / "sync.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        message = shell("sync", "--entity", "users", code=1).message
+        assert message.startswith(f"users: {told}")
+        other.execute("ROLLBACK")
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        assert shell("sync", code=1).message.startswith(told)
+    assert shell.team.writes() == {}
+    assert shell.sync("--entity", "users")["entities"]["users"]["created"] == 4
+
+
+def test_newer_database(shell: Shell) -> None:
+    """A database of a later version is left as it is."""
+    shell("status")
+    with closing(sqlite3.connect(shell.home / "sync.db")) as store, store:
+        store.execute("UPDATE sync_pipeline_version SET version_num = '9999'")
+    for command in ("sync", "status"):
+        message = shell(command, code=1).message
+        assert "newer" in message
+        assert str(shell.home / "sync.db") in message
+
+
+@contextmanager
+def small_disk(place: Path, size: str) -> Iterator[None]:
+    """A file system of ``size`` at ``place``; only root may mount one."""
+    place.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root can make a small disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "size", "told"),
+    [
+        ("home/batches", "4k", "Nothing can be written below {}: No space left on device. Free some disk space"),
+        ("home/dagster", "300k", "Dagster's history in {} cannot grow: the disk is full"),
+        ("home", "4k", "The database {}/sync.db cannot grow: the disk is full"),
+    ],
+)
+def test_full_disk(shell: Shell, place: str, size: str, told: str) -> None:
+    """The disk that is full is named, whoever fills it; nothing is half written, and with more space it completes."""
+    where = shell.root / place
+    shell.team.forget_stats()
+    with small_disk(where, size):
+        ended = shell("sync", "--entity", "users", code=1)
+        assert told.format(where) in ended.message
+        assert shell.team.writes() == {}
+    assert shell.sync("--entity", "users")["entities"]["users"]["created"] == 4
+
+
+def test_the_store_fills_up(shell: Shell) -> None:
+    """Full in the middle of a sync: what was acknowledged is kept, and with more space the rest follows."""
+    where = shell.root / "small"
+    with small_disk(where, "300k"):
+        small = shell.with_(SYNC_DATABASE_URL=f"sqlite:///{where}/sync.db")
+        document = small.sync(code=1)
+        (error,) = document["errors"]
+        assert f"The database {where}/sync.db cannot grow: the disk is full" in error
+        subprocess.run(["mount", "-o", "remount,size=20M", where], check=True)
+        assert small.sync("--verify")["success"]
+
+
+def test_the_port_of_the_embedded_sandbox_is_in_use(shell: Shell) -> None:
+    """Another sandbox or another program has it: both are told apart, and the setting is named."""
+    alone = shell.with_(**NO_CREDENTIALS, CLOCKIFY_BASE_URL=None, CLOCKIFY_REPORTS_URL=None)
+    with scripted(in_turn(reply(404))) as server:
+        for url, who in ((shell.team.sandbox.url, "another sandbox (its data is in "), (server.url, "another program")):
+            port = url.rpartition(":")[2]
+            message = alone.with_(SYNC_SANDBOX_PORT=port)("sync", code=2).message
+            assert message.startswith(f"Port {port} is in use by {who}")
+            assert message.endswith("Stop it, or set SYNC_SANDBOX_PORT to a free port.")
+
+
+def test_the_port_of_the_sandbox_is_in_use(shell: Shell) -> None:
+    """The command that serves it says which port, and how to choose another."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        message = shell("sandbox", "--port", port, code=2).message
+    assert message.startswith(f"The sandbox cannot listen on 127.0.0.1 port {port}: ")
+    assert message.endswith("Stop the program that uses the port, or choose another one with --port.")
+
+
+def test_every_entity_has_a_name(shell: Shell) -> None:
+    """An entity that does not exist is a usage error wherever one is named."""
+    for words in (
+        ("deliveries", "--entity", "user"),
+        ("rejects", "list", "--entity", "user"),
+        ("rejects", "show", "user", "1"),
+        ("rejects", "retry", "--entity", "user"),
+        ("mapping", "show", "user"),
+    ):
+        ended = shell(*words, code=2)
+        assert f"There is no entity 'user'; there are {', '.join(sorted(ENTITIES, key=ended.err.index))}." in ended.err

@@ -1,0 +1,214 @@
+"""What scripts rely on: documents, exit codes, and that looking changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import click
+import pytest
+from sqlalchemy import text
+
+from sync_pipeline.cli import cli
+from sync_pipeline_tests.cli.shell import Shell, shell_for
+from sync_pipeline_tests.harness import ENTITIES, Team, day, tables
+
+FIGURES = {"extracted", "created", "updated", "unchanged", "deleted", "rejected", "requests"}
+BECAME = ("created", "adopted", "updated", "unchanged", "rejected", "excluded", "waiting")
+STORED = ("records", "rejects", "deliveries", "syncs")
+
+
+def commands(group: click.Group = cli, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command there is, with the words one types."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name), command
+
+
+@pytest.fixture(scope="module")
+def synced(office: Team, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A directory in which everything has been synced and nothing else was done."""
+    with shell_for(office, tmp_path_factory.mktemp("synced")) as shell:
+        shell.sync()
+        yield shell
+
+
+def stored(shell: Shell) -> object:
+    """All that the store holds."""
+    with shell.team.session(SYNC_HOME=str(shell.home)) as session:
+        return tables(session, *STORED)
+
+
+def test_sync_json(shell: Shell) -> None:
+    """One document: success, the ids of the Dagster runs, and counts that add up; again it is all unchanged."""
+    first = shell.sync("--verify")
+    assert first["success"] is True
+    assert first["run_ids"]
+    assert set(first["entities"]) == set(ENTITIES)
+    for counts in first["entities"].values():
+        assert set(counts) >= FIGURES
+        assert counts["extracted"] == sum(counts[name] for name in BECAME) > 0
+    assert {figures["missing"] for figures in first["verify"].values()} == {0}
+    shell.team.forget_stats()
+    again = shell.sync()
+    assert shell.team.writes() == {}
+    for counts in again["entities"].values():
+        assert counts["extracted"] == counts["unchanged"] + counts["excluded"]
+        assert counts["extracted"] == sum(counts[name] for name in BECAME)
+
+
+def test_sync_for_people(shell: Shell) -> None:
+    """A table with a row for each entity and what to do next; nothing on standard error when nothing is wrong."""
+    ended = shell("sync", "--entity", "users", code=0)
+    assert ended.err == ""
+    assert "users" in ended.out
+    assert "projects" not in ended.out
+    assert "Next: `make dev`" in ended.out
+
+
+def test_sync_is_limited(shell: Shell) -> None:
+    """--entity, --from and --to: only those days of that entity are read; what they refer to is delivered first."""
+    first, last = day(6).isoformat(), day(3).isoformat()
+    starts = [datetime.fromisoformat(entry["timeInterval"]["start"]) for entry in shell.team.entries()]
+    inside = [start for start in starts if day(6) <= start.astimezone(UTC).date() <= day(3)]
+    document = shell.sync("--entity", "time_entries", "--from", first, "--to", last)
+    assert list(document["entities"]) == ["time_entries"]
+    counts = document["entities"]["time_entries"]
+    assert counts["extracted"] == counts["created"] == len(inside) > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--from", "2026-02-30"], "'2026-02-30' is not a day like 2026-01-31"),
+        (["--from", "yesterday"], "'yesterday' is not a day like 2026-01-31"),
+        (["--from", "9999-01-01"], "lies after --to"),
+        (["--from", "2001-01-01"], "lies before SYNC_START_DATE"),
+        (["--to", "9999-01-01"], "days ahead; the last day is"),
+        (["--entity", "user"], "There is no entity 'user'; there are locations, "),
+        (["--everything"], "No such option"),
+    ],
+)
+@pytest.mark.parametrize("command", ["sync", "preview", "verify"])
+def test_wrong_usage(shell: Shell, command: str, words: list[str], told: str) -> None:
+    """A day, an entity or an option that does not exist: exit 2, what was typed and what is possible."""
+    ended = shell(command, *words, code=2)
+    assert told in ended.err
+    assert ended.out == ""
+
+
+def test_preview_sends_nothing(shell: Shell) -> None:
+    """It counts and lists exactly what the sync then does, and until then not a byte is written anywhere."""
+    shell("status")
+    before = stored(shell)
+    shell.team.forget_stats()
+    document = shell("preview", "--json", code=0).document
+    assert "create" in shell("preview", code=0).out
+    assert shell.team.writes() == {}
+    assert stored(shell) == before
+    done = shell.sync()["entities"]
+    names = ("extracted", "created", "adopted", "updated", "unchanged", "deleted", "rejected", "excluded")
+    for entity, counts in document["entities"].items():
+        assert {name: counts[name] for name in names} == {name: done[entity][name] for name in names}
+        sent = counts["created"] + counts["adopted"] + counts["updated"] + counts["deleted"]
+        assert len(document["changes"][entity]) == sent
+
+
+def test_a_dry_run_writes_nothing(shell: Shell) -> None:
+    """--dry-run is a Dagster run that reads and checks; neither a record nor a byte at the other side is written."""
+    shell.team.forget_stats()
+    ended = shell("sync", "--dry-run", "--entity", "users", code=0)
+    assert "Dry run" in ended.out
+    assert shell.team.writes() == {}
+    with shell.team.session(SYNC_HOME=str(shell.home)) as session, session.store.reading() as own:
+        assert own.scalar(text("SELECT count(*) FROM records")) == 0
+
+
+def test_verify_json(synced: Shell) -> None:
+    """In sync: 0; a record edited behind our back: drift, exit 1 and the field; --repair puts it right."""
+    document = synced("verify", "--json", code=0).document
+    assert document["in_sync"] is True
+    assert set(document["entities"]) == set(ENTITIES)
+    for figures in document["entities"].values():
+        assert {"source", "target", "missing", "extra", "different"} <= set(figures)
+        assert figures["source"] == figures["target"]
+    victim = next(iter(synced.team.at_snapshots("users")))
+    synced.team.snapshots("PUT", f"/users/{victim}", {"name": "Somebody Else"})
+    drifted = synced("verify", "--entity", "users", "--json", code=1).document
+    assert drifted["in_sync"] is False
+    assert drifted["entities"]["users"]["different"] == 1
+    (difference,) = drifted["entities"]["users"]["differences"]
+    assert (difference["record"], difference["field"], difference["target"]) == (victim, "name", "Somebody Else")
+    assert "verify --repair" in synced("verify", "--entity", "users", code=1).out
+    assert synced("verify", "--entity", "users", "--repair", "--json", code=0).document["in_sync"] is True
+
+
+def test_check(synced: Shell) -> None:
+    """One line for each connection and permission; all well is 0, as a document too."""
+    document = synced("check", "--json", code=0).document
+    assert document["ok"] is True
+    assert len(synced("check", code=0).out.splitlines()) == len(document["checks"])
+
+
+def test_status(synced: Shell) -> None:
+    """Each entity's last success, what is pending and what was set aside."""
+    document = synced("status", "--json", code=0).document
+    for entity in ENTITIES:
+        state = document["entities"][entity]
+        assert datetime.fromisoformat(state["last_success"]) <= datetime.now(UTC)
+        assert (state["pending"], state["rejects"]) == (0, 0)
+    assert "time_entries" in synced("status", code=0).out
+
+
+def test_rejects(shell: Shell) -> None:
+    """list, show and retry: the reason of each, and a refused record is offered again."""
+    shell.sync("--entity", "users")
+    with shell.team.session(SYNC_HOME=str(shell.home)) as session, session.store.writing() as own:
+        own.execute(text("UPDATE records SET delivered_hash = NULL, refused_hash = fields_hash"))
+    assert shell.sync("--entity", "users")["entities"]["users"]["rejected"] == 4
+    assert shell("rejects", "retry", "--entity", "users", "--json", code=0).document == {"retried": 4}
+    assert shell.sync("--entity", "users")["entities"]["users"]["created"] == 4
+    assert shell("rejects", "list", "--json", code=0).document == {"rejects": []}
+    assert "Nothing is set aside." in shell("rejects", "list", code=0).out
+    assert "No reject of users has the id nobody." in shell("rejects", "show", "users", "nobody", code=2).message
+
+
+def test_deliveries(synced: Shell) -> None:
+    """The audit names what was sent, of one entity or record."""
+    rows = synced("deliveries", "--entity", "projects", "--json", code=0).document["deliveries"]
+    assert {row["entity"] for row in rows} == {"projects"}
+    one = synced("deliveries", "--record", rows[0]["source_id"], "--json", code=0).document["deliveries"]
+    assert {row["source_id"] for row in one} == {rows[0]["source_id"]}
+    assert rows[0]["source_id"] in synced("deliveries", "--entity", "projects", code=0).out
+
+
+def test_mapping(shell: Shell) -> None:
+    """Show lists the fields in force; validate says that all is well; both as documents too."""
+    assert {row["field"] for row in shell("mapping", "show", "users", "--json", code=0).document["users"]} >= {"email"}
+    assert "users: clockify -> snapshots" in shell("mapping", "show", code=0).out
+    assert shell("mapping", "validate", "--json", code=0).document["valid"] is True
+    assert "All mappings are valid" in shell("mapping", "validate", code=0).out
+
+
+@pytest.mark.parametrize("words", [" ".join(words) for words, _ in commands()])
+def test_every_command_explains_itself(shell: Shell, words: str) -> None:
+    """--help shows what the docstring says, every option has a text, and --json is there."""
+    command = dict(commands())[tuple(words.split())]
+    ended = shell(*words.split(), "--help", code=0)
+    assert command.help
+    assert command.help.split(":")[0].split()[0] in ended.out
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    assert all(option.help for option in options)
+    assert words in ("sandbox", "dev") or any("--json" in option.opts for option in options)
+
+
+def test_first_contact_is_a_preview(shell: Shell) -> None:
+    """Accounts that are not on this machine: the first sync only shows what it would do, unless --yes is given."""
+    elsewhere = shell.with_(SNAPSHOTS_BASE_URL=shell.team.sandbox.snapshots.replace("127.0.0.1", "127.0.0.2"))
+    shell.team.forget_stats()
+    ended = elsewhere("sync", "--entity", "users", code=0)
+    assert ended.warnings == ["This is the first contact with these accounts, so nothing was sent. Add --yes to sync."]
+    assert "A sync would" in ended.out
+    assert shell.team.writes() == {}

@@ -1,0 +1,183 @@
+"""The inbox keeps what is news, drops repeats, and closes only what a run processed."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from sync_pipeline.store import events
+from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.events import REPEATS, Received, content_id, open_events, receive, receive_many
+from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at
+
+UPDATED = "TIME_ENTRY_UPDATED"
+
+
+def event(
+    source_id: str | None = "e1",
+    value: str = "a",
+    when: datetime = at(1),  # noqa: B008 - a constant of the story
+    kind: str = UPDATED,
+    entity: str | None = ENTITY,
+) -> Received:
+    """One event; ``value`` is what its body says."""
+    body: dict[str, Any] = {"id": source_id, "value": value}
+    return Received(content_id(kind, source_id, body), kind, entity, source_id, f'{{"value":"{value}"}}', when)
+
+
+def take(store: Store, *batch: Received) -> list[bool]:
+    """Receive some events together."""
+    return receive_many(store, HERE, "clockify", batch)
+
+
+def opened(store: Store) -> list[events.Event]:
+    """Everything still to do."""
+    return open_events(store, HERE, ENTITY, 1000)
+
+
+def ids(store: Store) -> list[int]:
+    """The ids of everything still to do."""
+    return [one.id for one in opened(store)]
+
+
+def test_an_event_is_kept_as_it_came(store: Store) -> None:
+    """Body, kind, record and time are there for the run; nothing has been tried."""
+    one = event()
+
+    assert receive(store, HERE, "clockify", one.content, one.kind, one.entity, one.source_id, one.payload, one.at)
+
+    (found,) = opened(store)
+    assert (found.kind, found.source_id, found.payload, found.received_at, found.attempts) == (
+        UPDATED, "e1", '{"value":"a"}', at(1), 0,
+    )  # fmt: skip
+
+
+def test_what_an_event_says_does_not_depend_on_the_order_of_its_keys() -> None:
+    """A repeat is recognised however its body is written; another kind says something else."""
+    first = content_id(UPDATED, "e1", {"a": 1, "b": {"c": 2, "d": 3}})
+
+    assert content_id(UPDATED, "e1", {"b": {"d": 3, "c": 2}, "a": 1}) == first
+    assert content_id("TIME_ENTRY_DELETED", "e1", {"a": 1, "b": {"c": 2, "d": 3}}) != first
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_repeat_is_dropped(store: Store, together: bool) -> None:
+    """In one batch or one after the other: the same words about the same record are one event."""
+    twice = [event(), event(when=at(1) + timedelta(seconds=20))]
+    news = take(store, *twice) if together else [take(store, one)[0] for one in twice]
+
+    assert news == [True, False]
+    assert len(opened(store)) == 1
+
+
+def test_a_change_back_is_news(store: Store) -> None:
+    """A, B, A: the third body equals the first and is a change nevertheless."""
+    assert take(store, event(value="a"), event(value="b"), event(value="a")) == [True, True, True]
+    assert take(store, event(value="b"), event(value="b")) == [True, False]
+
+
+def test_a_repeat_of_what_was_processed_is_dropped_for_a_while(store: Store) -> None:
+    """The sender repeats itself even after a 200; much later the same words are believed."""
+    take(store, event())
+    events.mark_attempt(store, ids(store))
+    events.close(store, ids(store), "run", at(1))
+
+    assert take(store, event(when=at(1) + REPEATS / 2)) == [False]
+    assert take(store, event(when=at(1) + REPEATS)) == [True]
+
+
+def test_what_is_untouched_needs_no_second_flag(store: Store) -> None:
+    """However late the repeat comes: the record has still to be read."""
+    take(store, event())
+
+    assert take(store, event(when=at(20))) == [False]
+
+
+def test_an_event_about_no_record_counts_once_an_hour(store: Store) -> None:
+    """Without an id there is no newest event to compare with."""
+    assert take(store, event(None), event(None)) == [True, False]
+    assert take(store, event(None, when=at(2))) == [True]
+
+
+def test_connections_do_not_meet(store: Store) -> None:
+    """The same event of another connection is another event."""
+    take(store, event())
+
+    assert receive_many(store, THERE, "clockify", [event()]) == [True]
+    assert events.open_counts(store, HERE) == {ENTITY: 1}
+
+
+def test_what_is_about_nothing_is_kept_and_not_to_do(store: Store) -> None:
+    """An unknown event stays to be looked at; no run waits for it."""
+    assert take(store, event("x", kind="BRAND_NEW", entity=None)) == [True]
+
+    counts = events.counts(store, HERE)
+    assert (counts[None].open, counts[None].closed) == (0, 1)
+    assert events.open_counts(store, HERE) == {}
+
+
+def test_a_failed_run_leaves_its_events_open(store: Store) -> None:
+    """The attempt and the reason are noted; a later run closes them, and closing twice is nothing."""
+    take(store, event("e1"), event("e2"))
+    tried = ids(store)
+    events.mark_attempt(store, tried)
+    events.mark_failed(store, tried, "Clockify does not answer\0")
+
+    assert [(one.attempts, one.reason) for one in opened(store)] == [(1, "Clockify does not answer�")] * 2
+    counts = events.counts(store, HERE)[ENTITY]
+    assert (counts.open, counts.failed, counts.closed, counts.oldest) == (2, 2, 0, at(1))
+
+    assert events.close(store, tried, "run", at(3)) == 2
+    assert events.close(store, tried, "other", at(4)) == 0
+    assert opened(store) == []
+
+
+def test_an_event_during_a_run_survives_it(store: Store) -> None:
+    """What comes in after the run took its events up is not closed by it."""
+    take(store, event(value="a"))
+    taken = ids(store)
+    events.mark_attempt(store, taken)
+    take(store, event(value="b"))
+    events.close(store, taken, "run", at(2))
+
+    assert [one.payload for one in opened(store)] == ['{"value":"b"}']
+
+
+def test_pages_come_in_order(store: Store) -> None:
+    """Oldest first, each page after the last one's last id."""
+    take(store, *[event(f"e{n}") for n in range(5)])
+    first = open_events(store, HERE, ENTITY, 3)
+
+    rest = open_events(store, HERE, ENTITY, 3, after=first[-1].id)
+
+    assert [one.source_id for one in first + rest] == [f"e{n}" for n in range(5)]
+
+
+def test_old_bodies_are_forgotten_but_never_an_id(store: Store) -> None:
+    """Closed long ago: deleted, all but the newest row; SQLite would give its id to another event."""
+    take(store, *[event(f"e{n}") for n in range(3)])
+    old = ids(store)
+    events.close(store, old, "run", at(2))
+    take(store, event("open", when=at(3)))
+    kept = ids(store)
+    events.close(store, kept, "run", at(3))
+
+    assert events.forget(store, HERE, before=at(10)) == 3
+    take(store, event("new", when=at(11)))
+    assert ids(store)[0] > kept[0]
+
+
+def test_two_receivers_keep_an_event_once(store: Store, url: str) -> None:
+    """The same batch through several connections at once: every event is news exactly once."""
+    batch = [event(f"e{n}", value=value) for n in range(50) for value in ("a", "b")]
+    stores = [open_store(url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda one: receive_many(one, HERE, "clockify", batch), stores))
+    for one in stores:
+        one.close()
+
+    assert [sum(news) for news in zip(*answers, strict=True)] == [1] * len(batch)
+    assert len(opened(store)) == len(batch)

@@ -1,0 +1,173 @@
+"""The settings table: what is parsed, what is refused and how, where a value comes from, what is never shown."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.settings import (
+    SANDBOX_CLOCKIFY_KEY,
+    SANDBOX_SNAPSHOTS_KEY,
+    SETTINGS,
+    Settings,
+    describe_settings,
+    load_settings,
+    project_root,
+)
+
+BOTH_SIDES = {
+    "CLOCKIFY_API_KEY": "key-one",
+    "CLOCKIFY_WORKSPACE_ID": "w1",
+    "SNAPSHOTS_BASE_URL": "https://snapshots.example/api/",
+    "SNAPSHOTS_API_KEY": "key-two",
+}
+
+
+def load(root: Path, **more: str) -> Settings:
+    """Settings of both sides and these."""
+    return load_settings({**BOTH_SIDES, **more}, root=root)
+
+
+def refusal(root: Path, environ: dict[str, str]) -> str:
+    """What the user reads."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ, root=root)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "text", "name", "value"),
+    [
+        (
+            "CLOCKIFY_BASE_URL",
+            "https://euc1.clockify.me/api/v1/",
+            "clockify_base_url",
+            "https://euc1.clockify.me/api/v1",
+        ),
+        ("CLOCKIFY_PLAN", "paid", "clockify_plan", "paid"),
+        ("CLOCKIFY_PAGE_SIZE", "1000", "clockify_page_size", 1000),
+        ("CLOCKIFY_READER", "users", "clockify_reader", "users"),
+        ("SYNC_START_DATE", "2025-02-28", "start_date", date(2025, 2, 28)),
+        ("SYNC_MAX_REJECT_SHARE", "0", "max_reject_share", 0.0),
+        ("SYNC_MAX_DELETE_SHARE", "1", "max_delete_share", 1.0),
+        ("SYNC_MAX_ATTEMPTS", " 3 ", "max_attempts", 3),
+        ("SYNC_MAX_ATTEMPTS", "  ", "max_attempts", 6),
+    ],
+)
+def test_values(tmp_path: Path, env: str, text: str, name: str, value: object) -> None:
+    """Each text becomes its value; spaces around it do not count, and nothing but spaces is the default."""
+    assert getattr(load(tmp_path, **{env: text}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("env", "text", "expected"),
+    [
+        ("CLOCKIFY_BASE_URL", "api.clockify.me", "a URL that starts with http:// or https:// and names a host"),
+        ("CLOCKIFY_REPORTS_URL", "https:///v1", "a URL that starts with http:// or https:// and names a host"),
+        ("SNAPSHOTS_BASE_URL", "ftp://x", "a URL that starts with http:// or https:// and names a host"),
+        ("CLOCKIFY_PLAN", "Free", "one of free, paid"),
+        ("CLOCKIFY_READER", "fast", "one of auto, report, users"),
+        ("CLOCKIFY_PAGE_SIZE", "0", "a whole number from 1"),
+        ("CLOCKIFY_PAGE_SIZE", "-5", "a whole number from 1"),
+        ("SYNC_SANDBOX_PORT", "many", "a whole number from 1"),
+        ("SYNC_START_DATE", "2026-02-30", "a date like 2026-01-31"),
+        ("SYNC_START_DATE", "20260131x", "a date like 2026-01-31"),
+        ("SYNC_MAX_REJECT_SHARE", "10%", "a share from 0 to 1"),
+        ("SYNC_MAX_DELETE_SHARE", "1.5", "a share from 0 to 1"),
+        ("SYNC_MAX_DELETE_SHARE", "nan", "a share from 0 to 1"),
+        ("SYNC_MAPPINGS_DIR", "/nowhere/at/all", "an existing directory"),
+    ],
+)
+def test_refused_values(tmp_path: Path, env: str, text: str, expected: str) -> None:
+    """The variable, what was found, what was expected, and where to mend it."""
+    assert refusal(tmp_path, {**BOTH_SIDES, env: text}) == (
+        f"{env}: `{text}` is not {expected}. Mend it in the environment or in .env."
+    )
+
+
+@pytest.mark.parametrize("missing", BOTH_SIDES)
+def test_one_sided_credentials(tmp_path: Path, missing: str) -> None:
+    """What is missing is named, and what is set; no value is shown."""
+    environ = {name: value for name, value in BOTH_SIDES.items() if name != missing}
+    message = refusal(tmp_path, environ)
+    assert message.startswith(f"{missing} is missing, but {', '.join(environ)} are set.")
+    assert "key-" not in message
+
+
+def test_an_oauth_client_stands_for_the_key(tmp_path: Path) -> None:
+    """Client id and secret are enough; one of them alone is not."""
+    environ = {k: v for k, v in BOTH_SIDES.items() if k != "SNAPSHOTS_API_KEY"} | {"SNAPSHOTS_CLIENT_ID": "me"}
+    assert "SNAPSHOTS_API_KEY is missing" in refusal(tmp_path, environ)
+    settings = load_settings({**environ, "SNAPSHOTS_CLIENT_SECRET": "key-three"}, root=tmp_path)
+    assert not settings.sandbox
+
+
+def test_without_credentials_it_is_the_sandbox(tmp_path: Path) -> None:
+    """No credential at all: every address and key is the sandbox's, on its port; nothing real can be reached."""
+    settings = load_settings({"SYNC_SANDBOX_PORT": "8765"}, root=tmp_path)
+    assert settings.sandbox
+    assert not settings.is_remote
+    assert settings.clockify_base_url == "http://127.0.0.1:8765/clockify/api/v1"
+    assert settings.clockify_reports_url == "http://127.0.0.1:8765/clockify/report/v1"
+    assert settings.snapshots_base_url == "http://127.0.0.1:8765/snapshots"
+    assert (settings.clockify_api_key, settings.snapshots_api_key) == (SANDBOX_CLOCKIFY_KEY, SANDBOX_SNAPSHOTS_KEY)
+    assert settings.clockify_plan == "paid"
+
+
+@pytest.mark.parametrize(
+    ("url", "remote"),
+    [
+        ("http://127.0.0.1:8750/snapshots", False),
+        ("http://localhost/x", False),
+        ("http://[::1]:8750/x", False),
+        ("https://api.example/v1", True),
+        ("http://127.0.0.1.example/x", True),
+        ("http://localhost.example/x", True),
+        ("http://10.0.0.7/x", True),
+    ],
+)
+def test_remote(url: str, remote: bool) -> None:
+    """One address elsewhere is enough to make first contact a preview."""
+    names = ("clockify_base_url", "clockify_reports_url", "snapshots_base_url")
+    here = Settings(**dict.fromkeys(names, "http://127.0.0.1:1/x"))  # type: ignore[arg-type]
+    for name in names:
+        assert replace(here, **{name: url}).is_remote is remote  # type: ignore[arg-type]
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`.env` in the project's root is read, from any directory below; a variable of the environment wins."""
+    (tmp_path / "workspace.yaml").touch()
+    (tmp_path / ".env").write_text("".join(f"{k}={v}\n" for k, v in BOTH_SIDES.items()) + "CLOCKIFY_PLAN=paid\n")
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    for setting in SETTINGS:
+        monkeypatch.delenv(setting.metadata["env"], raising=False)
+    monkeypatch.setenv("CLOCKIFY_WORKSPACE_ID", "from the environment")
+    settings = load_settings()
+    assert settings.clockify_workspace_id == "from the environment"
+    assert (settings.clockify_plan, settings.snapshots_api_key) == ("paid", "key-two")
+    assert project_root() == tmp_path.resolve()
+    assert settings.home == tmp_path.resolve() / ".sync"
+    assert settings.store_url == f"sqlite:///{tmp_path.resolve()}/.sync/sync.db"
+
+
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    """Neither keys nor a database URL appear in `repr`, and a secret's default is never described."""
+    settings = load(tmp_path, SYNC_DATABASE_URL="postgresql://me:key-four@db/x", SNAPSHOTS_CLIENT_SECRET="key-five")
+    assert "key-" not in repr(settings)
+    secret = {row["env"] for row in describe_settings() if row["secret"]}
+    assert secret == {"CLOCKIFY_API_KEY", "SNAPSHOTS_API_KEY", "SNAPSHOTS_CLIENT_SECRET", "SYNC_DATABASE_URL"}
+
+
+def test_the_table_is_complete() -> None:
+    """Every field but ``sandbox`` is a setting with a help text and a variable of its own."""
+    assert {f.name for f in fields(Settings)} - {s.name for s in SETTINGS} == {"sandbox"}
+    rows = describe_settings()
+    assert len({row["env"] for row in rows}) == len(rows) == len(SETTINGS)
+    assert all(row["help"] for row in rows)

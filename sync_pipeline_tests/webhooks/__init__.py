@@ -1,0 +1,1 @@
+"""Tests of the webhook receiver and of the subscriptions."""
