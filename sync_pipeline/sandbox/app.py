@@ -35,6 +35,7 @@ def create_app(world: World) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        """Webhooks are delivered as long as requests are answered."""
         yield
         await world.courier.close()
 

@@ -174,16 +174,12 @@ def forget(store: Store, connection: str, before: datetime) -> int:
     The newest row stays: SQLite gives the highest id out again, and an id must never mean two events.
     """
     newest = select(func.max(events.c.id)).scalar_subquery()
-    old = delete(events).where(
-        events.c.connection == connection, events.c.closed_at < before, events.c.id < newest
-    )
+    old = delete(events).where(events.c.connection == connection, events.c.closed_at < before, events.c.id < newest)
     with store.writing() as own:
         return int(own.execute(old).rowcount)
 
 
-def _news(
-    own: Connection, connection: str, system: str, batch: Sequence[Received]
-) -> dict[int, dict[str, Any]]:
+def _news(own: Connection, connection: str, system: str, batch: Sequence[Received]) -> dict[int, dict[str, Any]]:
     """The rows to insert, by place in the batch: without what repeats the newest event about its record."""
     newest = _newest(own, connection, system, {one.source_id for one in batch if one.source_id is not None})
     rows: dict[int, dict[str, Any]] = {}

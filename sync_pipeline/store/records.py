@@ -217,7 +217,8 @@ def observe_target(store: Store, connection: str, entity: str, rows: Iterable[tu
             changes = [(key, found[key]) for key, believed in own.execute(beliefs) if believed != found[key]]
         if changes:
             with store.writing() as own:
-                wrong += execute_together(own, _OBSERVED, changes, (connection, entity))
+                execute_together(own, _OBSERVED, changes, (connection, entity))
+        wrong += len(changes)
     return wrong
 
 

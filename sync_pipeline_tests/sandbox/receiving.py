@@ -44,6 +44,7 @@ class Receiver:
     """What came in, and what is answered: the statuses in ``answers`` first, then 200."""
 
     port: int = 0
+    round: int = 0
     received: list[Received] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
     connections: set[tuple[str, int]] = field(default_factory=set)
@@ -52,15 +53,19 @@ class Receiver:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}/hook"
+        return f"http://127.0.0.1:{self.port}/{self.round}/hook"
 
     async def accept(self, request: Request) -> Response:
         """Remember the request and answer it."""
         raw = await request.body()
-        if request.client is not None:
-            self.connections.add((request.client.host, request.client.port))
+        mark, path = request.url.path[1:].split("/", 1)
         with self.arrived:
-            self.received.append(Received(request.url.path, dict(request.headers), raw))
+            if mark != str(self.round):
+                # Sent to what this was before it forgot.
+                return Response(status_code=410)
+            self.received.append(Received(f"/{path}", dict(request.headers), raw))
+            if request.client is not None:
+                self.connections.add((request.client.host, request.client.port))
             status = self.answers.pop(0) if self.answers else 200
             self.arrived.notify_all()
         return Response(f"answer {status}", status)
@@ -72,9 +77,11 @@ class Receiver:
             return list(self.received)
 
     def forget(self) -> None:
-        """As if nothing had come, and everything is welcome."""
-        for memory in (self.received, self.answers, self.connections):
-            memory.clear()
+        """As if nothing had come, and everything is welcome; what was sent to the old address comes no more."""
+        with self.arrived:
+            self.round += 1
+            for memory in (self.received, self.answers, self.connections):
+                memory.clear()
 
     def events(self) -> list[str]:
         """The names of what came, in the order it came."""

@@ -51,7 +51,9 @@ def test_a_wrong_key_is_told_in_one_sentence(store: Store) -> None:
     """It names the secret, the key's id and the setting; not the secret itself."""
     credentials.put(store, ring(FIRST), HERE, "webhook:A", "s3cret", at(1))
 
-    with pytest.raises(ConfigError, match=r"The secret webhook:A was encrypted with another key .* SYNC_ENCRYPTION_KEY"):
+    with pytest.raises(
+        ConfigError, match=r"The secret webhook:A was encrypted with another key .* SYNC_ENCRYPTION_KEY"
+    ):
         credentials.get(store, ring(SECOND), HERE, "webhook:A")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import select
 
 from sync_pipeline.errors import StoreError
 from sync_pipeline.store import deliveries as audit
@@ -10,6 +11,7 @@ from sync_pipeline.store import records as steps
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.records import Delivered, Known, RecordCounts, Refused, Removed, lookup
 from sync_pipeline.store.rejects import Reject, list_rejects, replace_rejects
+from sync_pipeline.store.schema import deliveries, records
 from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, commits, deliver, merge, row
 
 
@@ -33,6 +35,25 @@ def test_every_delivery_is_in_the_audit(store: Store) -> None:
 
     assert (line.source_id, line.target_id, line.fields_hash) == ("a", "t-a", "v1")
     assert (line.kind, line.phase, line.outcome, line.at) == ("create", "outcome", "delivered", at(1))
+
+
+def test_any_number_of_deliveries_is_noted_whatever_their_ids_are(store: Store) -> None:
+    """More than fit into one statement, with ids full of signs that mean something to a database, in their order."""
+    ids = ["'); --", '"a"', "back\\slash", "100%s", "q?", "{rows}", "Zoë 🕰", *(f"{nr:03}" for nr in range(500))]
+    deliver(store, [row(source_id) for source_id in ids])
+
+    assert [line.source_id for line in reversed(audit.recent(store, HERE, limit=999))] == ids
+    assert {known.target_id for known in lookup(store, HERE, ENTITY, ids).values()} == {f"t-{key}" for key in ids}
+    assert steps.counts(store, HERE)[ENTITY].delivered == len(ids)
+
+
+def test_the_time_of_a_delivery_can_be_searched_for(store: Store) -> None:
+    """Rows that were written past SQLAlchemy hold times in the form that all others have."""
+    deliver(store, [row("a")])
+
+    with store.reading() as own:
+        assert own.scalars(select(deliveries.c.source_id).where(deliveries.c.at == at(1))).all() == ["a"]
+        assert own.scalars(select(records.c.source_id).where(records.c.delivered_at == at(1))).all() == ["a"]
 
 
 def test_a_batch_of_deliveries_is_noted_whole_or_not_at_all(store: Store) -> None:

@@ -140,14 +140,17 @@ class Courier:
             "clockify-webhook-event-type": delivery.event,
             "idempotency-key": secrets.token_hex(16),
         }
+        counters, limit = self.counters, self.settings.timeout
+        status, answered = None, f"No answer within {limit} seconds."
         try:
-            async with asyncio.timeout(self.settings.timeout):
+            async with asyncio.timeout(limit):
                 status, answered = await connection.post(path_of(delivery.url), headers, delivery.body)
         except TimeoutError:
-            self._settle(delivery, None, f"No answer within {self.settings.timeout} seconds.")
+            pass
         except OSError as error:
-            self._settle(delivery, None, str(error))
-        else:
+            answered = str(error)
+        if counters is self.counters:
+            # Otherwise everything was cleared meanwhile, and this belongs to what is gone.
             self._settle(delivery, status, answered)
 
     def _settle(self, delivery: Delivery, status: int | None, answered: str) -> None:

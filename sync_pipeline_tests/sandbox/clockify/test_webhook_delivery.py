@@ -561,9 +561,7 @@ def test_reset_forgets_deliveries(api: Api, receiver: Receiver) -> None:
     figures = settled(api)
     assert (figures["flood"], figures["paused"], figures["duplicates"]) == ({}, False, 0.0)
     assert figures["retry_delays"] == [15.0, 30.0, 70.0]
-    came = len(receiver.received)
     assert settled(api)["delivered"] == 0
-    assert len(receiver.received) == came < 1_000_000
 
 
 def test_logs_outlive_the_sandbox(tmp_path: Any, receiver: Receiver) -> None:
