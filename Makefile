@@ -25,12 +25,11 @@ sync: $(READY)  ## Run the main job and verify both sides (on the sandbox when n
 test: lint  ## Lint, types, layers and all tests
 	$(BIN)/python -m pytest -n auto
 
-lint: $(READY)  ## Style, types, layers, docstrings
+lint: $(READY)  ## Style (docstrings included), types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/interrogate --quiet sync_pipeline sync_pipeline_tests
 
 dev: $(READY)  ## Sandbox and Dagster UI, until Ctrl-C
 	@$(BIN)/sync-pipeline dev

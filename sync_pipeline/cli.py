@@ -366,7 +366,9 @@ def webhooks() -> None:
 
 
 @webhooks.command("serve")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback unless you say otherwise.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback unless you say otherwise."
+)
 @click.option("--port", default=8760, show_default=True, help="Port to listen on.")
 @_json
 def webhooks_serve(host: str, port: int, as_json: bool) -> None:

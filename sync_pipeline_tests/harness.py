@@ -53,7 +53,7 @@ SMALL: Json = {
 }
 
 
-class Blocked(Exception):  # noqa: N818 - what happened, not what went wrong
+class Blocked(Exception):
     """A blocking check failed, so the load never started."""
 
     def __init__(self, results: Sequence[CheckResult]) -> None:
@@ -100,7 +100,7 @@ class Team:
         return load_settings({**self.environ, **changes}, root=self.home)
 
     @contextmanager
-    def session(self, *, report: Report | None = None, **changes: str) -> Iterator[Session]:
+    def session(self, *, report: Report | None = None, **changes: Any) -> Iterator[Session]:
         """A session on the team's two systems; its retries do not really sleep."""
         settings = self.settings(**changes)
         if settings.store_url == f"sqlite:///{self.home / 'sync.db'}" and not (self.home / "sync.db").exists():
@@ -110,7 +110,7 @@ class Team:
             yield session
 
     def sync(
-        self, *entities: str, days: Days | None = None, options: Options | None = None, **changes: str
+        self, *entities: str, days: Days | None = None, options: Options | None = None, **changes: Any
     ) -> dict[str, Counts]:
         """Sync the entities (all of them) in a session of their own."""
         with self.session(**changes) as session:
@@ -129,9 +129,7 @@ class Team:
         span, run_id = self._span(session, entity, days), f"run-{next(self.runs)}"
         return load(session, session.specs[entity], batch, span, options or Options(), run_id=run_id)
 
-    def sealed(
-        self, session: Session, entity: str, days: Days | None = None, options: Options | None = None
-    ) -> Batch:
+    def sealed(self, session: Session, entity: str, days: Days | None = None, options: Options | None = None) -> Batch:
         """Extract, map and check; the batch is kept on disk and can be loaded later."""
         spec, span, opts = session.specs[entity], self._span(session, entity, days), options or Options()
         base = self.home / "batches" / f"{entity}-{next(self.runs)}"
@@ -144,7 +142,7 @@ class Team:
             raise Blocked(blocking)
         return read_batch(base / "sealed")
 
-    def verify(self, *entities: str, repair: bool = False, **changes: str) -> dict[str, Verdict]:
+    def verify(self, *entities: str, repair: bool = False, **changes: Any) -> dict[str, Verdict]:
         """Compare both sides of the entities (all of them)."""
         with self.session(**changes) as session:
             return {
@@ -212,7 +210,9 @@ class Team:
     def entries(self) -> list[Json]:
         """Every time entry of every user, running ones included, as Clockify's lists have them."""
         params = {"hydrated": "true", "page-size": 5000}
-        return [row for user in self.users() for row in self.clockify("GET", f"/user/{user['id']}/time-entries", **params)]
+        return [
+            row for user in self.users() for row in self.clockify("GET", f"/user/{user['id']}/time-entries", **params)
+        ]
 
     def clients(self) -> list[Json]:
         """Clockify's clients, archived ones included."""
@@ -260,7 +260,7 @@ def team(root: Path, **options: Any) -> Iterator[Team]:
     root.mkdir(parents=True, exist_ok=True)
     with (
         running(root / "sandbox.db", SandboxOptions(**(SMALL | options))) as sandbox,
-        httpx.Client(trust_env=False, verify=False, timeout=30) as people,  # noqa: S501 - plain HTTP on this machine
+        httpx.Client(trust_env=False, verify=False, timeout=30) as people,
     ):
         yield Team(sandbox, root / "home", people)
 

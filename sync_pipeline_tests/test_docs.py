@@ -58,7 +58,7 @@ def test_every_command_is_in_the_readme_and_helps(command: str) -> None:
 def test_the_readme_names_only_what_exists() -> None:
     """Every ``sync-pipeline X`` in any document is a command, every ``--option`` an option, every ``make X`` a verb."""
     text = "\n".join(page.read_text() for page in DOCUMENTS)
-    verbs = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.M))
+    verbs = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     options = {name for command in _all_commands() for option in command.params for name in option.opts}
 
     assert set(re.findall(r"sync-pipeline ([a-z]+)", text)) <= set(cli.commands)
@@ -95,7 +95,9 @@ def test_the_constraints_hold_no_address() -> None:
 
 def test_make_help_lists_the_verbs() -> None:
     """``make help`` prints each verb with what it does."""
-    shown = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
 
     assert all(f"make {verb}" in shown.stdout for verb in ("sync", "test", "dev", "bench", "lint"))
 

@@ -52,7 +52,8 @@ def _deliver_upserts(session: Session, spec: EntitySpec, staging: Staging, count
             if len(flying) >= IN_FLIGHT:
                 _settle(session, spec, flying.popleft(), counts, sync_id)
     except BaseException as error:
-        if not isinstance(error, Exception):  # Ctrl-C waits for no answer: what was sent is still pending, and safe to repeat
+        # Ctrl-C waits for no answer: what was sent is still pending, and safe to repeat.
+        if not isinstance(error, Exception):
             for _, future in flying:
                 future.cancel()
             flying.clear()

@@ -51,7 +51,8 @@ def preview(session: Session, spec: EntitySpec, days: Days | None) -> Preview:
     before = session.requests
     with prepared(session, spec, days) as checking:
         counts = Counts(extracted=sum(checking.statuses.values()), rejected=checking.statuses["rejected"])
-        counts.excluded = checking.statuses["excluded"]  # who waits is not counted apart: a sync delivers the awaited first
+        # Who waits is not counted apart: a sync delivers the awaited first.
+        counts.excluded = checking.statuses["excluded"]
         result = Preview(spec.entity, counts, checking.results)
         for change in _upserts(session, spec, checking.sealed, counts):
             result.changes.append(change)

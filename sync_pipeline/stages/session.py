@@ -79,7 +79,9 @@ class Session:
     report: Report
     now: Callable[[], datetime] = utc_now
 
-    def read(self, spec: EntitySpec, window: Window | None, expected: Expected | None = None) -> Generator[list[Record]]:
+    def read(
+        self, spec: EntitySpec, window: Window | None, expected: Expected | None = None
+    ) -> Generator[list[Record]]:
         """Every record of the entity at its source (in the window), page by page."""
         return self.walk(self._source(spec).read(spec.source, window, expected=expected))
 

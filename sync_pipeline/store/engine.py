@@ -150,8 +150,19 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     # A checkpoint each 16 MB instead of 4: pages that change often are copied back less often. 8 MB of
     # cache (not 2) hold the inner pages of every index without making memory grow with the data.
     pragmas = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "wal_autocheckpoint=4000")
-    for pragma in (*pragmas, "cache_size=-8192"):
-        connection.execute(f"PRAGMA {pragma}").close()
+    with _closed_on_error(connection):
+        for pragma in (*pragmas, "cache_size=-8192"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+
+@contextmanager
+def _closed_on_error(connection: Any) -> Iterator[None]:
+    """SQLAlchemy forgets a connection whose preparation failed without closing it."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -173,9 +184,10 @@ def _postgresql(url: URL, timeout: float) -> Store:
         raise ConfigError(message, fix="Run: pip install 'sync-pipeline[postgres]'") from error
 
     def prepare(connection: Any, _record: object) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET lock_timeout = {int(timeout * 1000)}")
-        connection.commit()
+        with _closed_on_error(connection):
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET lock_timeout = {int(timeout * 1000)}")
+            connection.commit()
 
     event.listen(engine, "connect", prepare)
     return Store(engine=engine, dialect="postgresql", place=place, path=None)

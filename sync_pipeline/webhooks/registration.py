@@ -204,7 +204,8 @@ def remove_hooks(session: Session, hooks: HookStore, ids: Sequence[str] = ()) ->
     found = session.call(api.list)
     if unknown := set(ids) - {one.id for one in found}:
         raise ConfigError(
-            f"The workspace has no webhook {', '.join(sorted(unknown))}.", fix="`sync-pipeline webhooks list` shows them."
+            f"The workspace has no webhook {', '.join(sorted(unknown))}.",
+            fix="`sync-pipeline webhooks list` shows them.",
         )
     gone = [one for one in found if one.id in ids] if ids else [o for o in found if is_known(hooks, workspace, o)]
     for one in gone:
@@ -251,7 +252,8 @@ def public_url(url: str, clockify_url: str) -> str:
         raise ConfigError(f"--url {url} is no public address.", fix="Like https://hooks.example.com, or with a path.")
     if is_loopback(host) and not is_loopback(urlsplit(clockify_url).hostname or ""):
         raise ConfigError(
-            f"Clockify cannot reach {host}.", fix="Give the address of your reverse proxy or tunnel; see docs/webhooks.md."
+            f"Clockify cannot reach {host}.",
+            fix="Give the address of your reverse proxy or tunnel; see docs/webhooks.md.",
         )
     if parts.scheme != "https" and not is_loopback(host):
         raise ConfigError(

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from sync_pipeline.definitions import build
-from sync_pipeline.settings import load_settings
+from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.stages.check import CHECKS
 
 ASSETS = """
@@ -89,7 +89,7 @@ def test_only_time_entries_are_partitioned(defs: dg.Definitions) -> None:
     entries = graph.get(dg.AssetKey("time_entries"))
 
     assert partitioned == {"time_entries"}
-    assert entries.backfill_policy == dg.BackfillPolicy.multi_run(31)
+    assert entries.backfill_policy == dg.BackfillPolicy.multi_run(Settings().days_per_run)
 
 
 def test_assets_describe_themselves(defs: dg.Definitions) -> None:

@@ -115,7 +115,9 @@ def _delete_project(team: Team, deed: Deed, _number: int) -> None:
 
 def _add_location(team: Team, deed: Deed, number: int) -> None:
     taken = len(team.at_snapshots("locations"))
-    team.put_location(f"made-{taken}-{deed.which}-{number}", location_name=deed.text + str(deed.which % 3), address=deed.text)
+    team.put_location(
+        f"made-{taken}-{deed.which}-{number}", location_name=deed.text + str(deed.which % 3), address=deed.text
+    )
 
 
 def _locations(team: Team) -> list[Json]:

@@ -123,7 +123,10 @@ def expected(team: Team, entity: str) -> dict[str, Json]:
 
 
 def _cut(row: Json, entity: str) -> Json:
-    cut = {name: row.get(name) or None if name in ("note", "address", "description") else row.get(name) for name in FIELDS[entity]}
+    cut = {
+        name: row.get(name) or None if name in ("note", "address", "description") else row.get(name)
+        for name in FIELDS[entity]
+    }
     if entity == "time_entries":
         cut["tags"] = sorted(row["tags"] or [])
     return cut

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -29,7 +30,7 @@ def test_killed_at_random_points_the_next_sync_goes_on_from_there(
             _edit(us, kill)
             us.forget_stats()
             after = dice.randint(2, 20)
-            kill_when(start(us, "sync"), lambda after=after: sum(us.sandbox.world.stats.requests.values()) >= after)
+            kill_when(start(us, "sync"), partial(_asked, us, after))
             nothing_twice(us)
         assert run_json(us, "sync")["success"]
         converged(us)
@@ -93,3 +94,7 @@ def _unfinished_runs() -> list[str]:
     with dg.DagsterInstance.get() as instance:
         unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]
         return [run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=unfinished))]
+
+
+def _asked(us: Team, times: int) -> bool:
+    return sum(us.sandbox.world.stats.requests.values()) >= times

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ def small_pages(us: Team) -> None:
 
 def spoil(us: Team, seed: int) -> None:
     """A fifth of all requests go wrong, in every way there is; lists also repeat, shift and lose rows."""
-    kinds = [
+    kinds: list[dict[str, Any]] = [
         {"kind": "status", "status": 500},
         {"kind": "status", "status": 503},
         {"kind": "status", "status": 429},

@@ -32,7 +32,7 @@ def test_a_secret_comes_back_and_is_not_readable(store: Store) -> None:
 
     assert credentials.get(store, ring(FIRST), HERE, "webhook:A") == {"token": "s3cret"}
     with store.reading() as own:
-        assert b"s3cret" not in own.scalar(select(TABLE.c.ciphertext))
+        assert b"s3cret" not in own.execute(select(TABLE.c.ciphertext)).scalar_one()
 
 
 def test_a_secret_is_replaced_and_removed(store: Store) -> None:
@@ -73,7 +73,7 @@ def test_a_secret_is_good_in_its_own_place_only(store: Store) -> None:
     credentials.put(store, ring(FIRST), HERE, "webhook:A", "a", at(1))
     credentials.put(store, ring(FIRST), HERE, "webhook:B", "b", at(1))
     with store.writing() as own:
-        stolen = own.scalar(select(TABLE.c.ciphertext).where(TABLE.c.name == "webhook:A"))
+        stolen = own.execute(select(TABLE.c.ciphertext).where(TABLE.c.name == "webhook:A")).scalar_one()
         own.execute(update(TABLE).where(TABLE.c.name == "webhook:B").values(ciphertext=stolen))
         own.execute(update(TABLE).where(TABLE.c.name == "webhook:A").values(ciphertext=b"x" + stolen[1:]))
 
@@ -118,5 +118,5 @@ def test_a_file_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """The directory's place is taken by a file."""
     (tmp_path / "home").write_text("")
 
-    with pytest.raises(ConfigError, match="encryption.key cannot be used"):
+    with pytest.raises(ConfigError, match=r"encryption\.key cannot be used"):
         open_keyring("", tmp_path / "home" / "encryption.key")
