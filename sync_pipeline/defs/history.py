@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -51,6 +52,7 @@ class KeptRunStorage(SqliteRunStorage):
 
     def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engine = open_engine(conn_string)
+        weakref.finalize(self, self._engine.dispose)  # Dagster drops a storage it could not set up
         super().__init__(conn_string, inst_data)
 
     @contextmanager
@@ -71,6 +73,7 @@ class KeptEventLogStorage(SqliteEventLogStorage):
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._batch = threading.local()
         self._tables: set[str] = set()
+        weakref.finalize(self, _close_all, self._engines)
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -135,8 +138,12 @@ class KeptEventLogStorage(SqliteEventLogStorage):
 
     def _close(self) -> None:
         with self._db_lock:
-            while self._engines:
-                self._engines.popitem()[1].dispose()
+            _close_all(self._engines)
+
+
+def _close_all(engines: OrderedDict[str, Engine]) -> None:
+    while engines:
+        engines.popitem()[1].dispose()
 
 
 class History(DagsterSqliteStorage):

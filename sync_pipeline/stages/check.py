@@ -107,13 +107,15 @@ class Checking:
 
     def _collect(self, frame: pd.DataFrame) -> None:
         self.statuses.update(frame["status"])
-        rejected = frame[frame["status"] == "rejected"]
-        for source_id, partition, problems in zip(
-            rejected["source_id"], rejected["partition"], rejected["problems"], strict=True
-        ):
+        # A record that waits for one that was set aside has a reason too, but it is no failure of its own.
+        told = frame[(frame["status"] == "rejected") | ((frame["status"] == "waiting") & frame["problems"].notna())]
+        columns = (told[name] for name in ("source_id", "partition", "problems", "status"))
+        for source_id, partition, problems, status in zip(*columns, strict=True):
             for problem in orjson.loads(problems):
                 record = source_id if isinstance(source_id, str) else "(no id)"
-                self._failing[problem["rule"]].add(record if record != "(no id)" else f"(no id) {len(self.rejects)}")
+                if status == "rejected":
+                    number = "" if record != "(no id)" else f" {len(self.rejects)}"
+                    self._failing[problem["rule"]].add(record + number)
                 self.rejects.append(
                     Reject(
                         source_id=record,

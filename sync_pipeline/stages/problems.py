@@ -12,6 +12,15 @@ def reject(frame: pd.DataFrame, mask: pd.Series, name: str, rule: str, message: 
     """The frame with one more problem on the masked rows, which become rejected. The frame given is left as it is."""
     if not mask.any():
         return frame
+    frame = note(frame, mask, name, rule, message)
+    frame.loc[mask, "status"] = "rejected"
+    return frame
+
+
+def note(frame: pd.DataFrame, mask: pd.Series[bool], name: str, rule: str, message: str) -> pd.DataFrame:
+    """The frame with one more problem on the masked rows, whatever their status. The frame given is left as it is."""
+    if not mask.any():
+        return frame
     frame = frame.copy()
     values = frame.loc[mask, name] if name in frame else frame.loc[mask, "source_id"]
     added = [
@@ -19,7 +28,6 @@ def reject(frame: pd.DataFrame, mask: pd.Series, name: str, rule: str, message: 
         for problems, value in zip(frame.loc[mask, "problems"], values, strict=True)
     ]
     frame.loc[mask, "problems"] = added
-    frame.loc[mask, "status"] = "rejected"
     return frame
 
 

@@ -12,10 +12,11 @@ import orjson
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
+from sync_pipeline.errors import CheckFailed
 from sync_pipeline.mapping.canonical import canonical_target, canonical_targets, differences
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.check import CheckResult, Options
 from sync_pipeline.stages.load import load
 from sync_pipeline.stages.prepare import prepared
 from sync_pipeline.stages.seal import staged_rows
@@ -73,17 +74,28 @@ def verify(session: Session, spec: EntitySpec, days: Days | None, *, repair: boo
     """Compare one entity on both sides; with ``repair``, deliver the differences and compare once more.
 
     What was observed at the target becomes what we believe is there, so drift turns into pending records by itself.
+    Raises CheckFailed when a repair is held back by a blocking check.
     """
     before = session.requests
     with prepared(session, spec, days) as checking:
         verdict = _compare(session, spec, checking.sealed, days)
         if repair and not verdict.in_sync:
+            _hold_back(spec, checking.results)
             found = len(verdict.differences)
-            counts = load(session, spec, checking.sealed, days, Options(accept_rewrite=True), run_id=run_id)
+            counts = load(session, spec, checking.sealed, days, Options(), run_id=run_id)
             verdict = _compare(session, spec, checking.sealed, days)
             verdict.repaired = counts.created + counts.adopted + counts.updated + counts.deleted or found
     verdict.requests = session.requests - before
     return verdict
+
+
+def _hold_back(spec: EntitySpec, results: list[CheckResult]) -> None:
+    """A repair is a load like any other: what blocks a sync blocks it too. Raises CheckFailed."""
+    if blocking := [f"{result.name}: {result.summary}" for result in results if result.blocks]:
+        raise CheckFailed(
+            f"{spec.entity} cannot be repaired, since a check blocks the batch. {'; '.join(blocking)}.",
+            fix="Mend the source, or say what is right with `sync-pipeline sync`, and verify again.",
+        )
 
 
 def _compare(session: Session, spec: EntitySpec, sealed: Batch, days: Days | None) -> Verdict:

@@ -12,11 +12,12 @@ from sync_pipeline.connectors.paging import Record
 from sync_pipeline.mapping.convert import id_or_none
 from sync_pipeline.mapping.paths import value_at
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.stages.problems import reject
+from sync_pipeline.stages.problems import note, reject
 from sync_pipeline.stages.session import Session
 from sync_pipeline.store.records import lookup
+from sync_pipeline.store.rejects import show
 
-State = Literal["delivered", "waiting", "unknown"]
+State = Literal["delivered", "waiting", "set_aside", "unknown"]
 FETCH_LIMIT = 5
 """Up to this many unknown ids are looked up one by one; above it the whole list is the cheaper read."""
 
@@ -32,7 +33,8 @@ class References:
         """The frame with a ``waiting_for`` column; rows whose reference the source does not know are rejected.
 
         A row whose reference exists but has not been delivered yet is ``waiting``: ``waiting_for`` lists
-        ``[entity, id]`` pairs as JSON, and the load delivers those first.
+        ``[entity, id]`` pairs as JSON, and the load delivers those first. One whose reference stands in the rejects
+        waits as well, with a problem that says so.
         """
         waiting: dict[int, list[list[str]]] = {}
         accepted = frame["status"] == "accepted"
@@ -43,7 +45,10 @@ class References:
             state = column.map(states)
             unknown = accepted & (state == "unknown")
             frame = reject(frame, unknown, name, "references", f"the source does not know this one of the {entity}")
-            for position in (accepted & (state == "waiting")).to_numpy().nonzero()[0]:
+            waits = accepted & state.isin(["waiting", "set_aside"])
+            message = f"waits for this one of the {entity}, which was set aside itself"
+            frame = note(frame, accepted & (state == "set_aside"), name, "references", message)
+            for position in waits.to_numpy().nonzero()[0]:
                 waiting.setdefault(int(position), []).append([entity, str(column.iloc[position])])
         frame = frame.copy() if "waiting_for" not in frame else frame
         frame["waiting_for"] = _waiting_column(len(frame), waiting)
@@ -63,6 +68,11 @@ class References:
         missing = [source_id for source_id in asked if source_id not in states]
         found = find(self._session, self._session.specs[entity], missing) if missing else {}
         states.update({source_id: "waiting" if source_id in found else "unknown" for source_id in missing})
+        for source_id in asked:
+            if states[source_id] == "waiting" and show(
+                self._session.store, self._session.connection, entity, source_id
+            ):
+                states[source_id] = "set_aside"
 
 
 def find(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Record]:

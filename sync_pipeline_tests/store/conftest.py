@@ -40,8 +40,9 @@ class Server:
             open_store(url).close()
             self.migrated = True
         with psycopg.connect(url, autocommit=True) as connection:
-            tables = ", ".join(metadata.tables)  # a fifth of the time that a new database takes
-            connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+            # For a few rows much quicker than TRUNCATE, which makes new files, and than a new database.
+            emptying = "; ".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
+            connection.execute(emptying.encode())
         return url
 
     def url(self, name: str) -> str:

@@ -1,0 +1,140 @@
+"""Law 7: when a blocking check fails, not one byte of that batch is written anywhere but the rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.errors import CheckFailed
+from sync_pipeline.store.rejects import list_rejects
+from sync_pipeline.store.syncs import status
+from sync_pipeline_tests.harness import Blocked, Team, morning, tables, team
+from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.scenarios.mappings import write_mapping
+
+STATE = ("records", "deliveries", "events")
+BAD = 15
+
+
+def _empty_entries(us: Team) -> str:
+    for number in range(BAD):
+        us.add_entry(us.users()[0]["id"], morning(number + 1, 22), 0)
+    return "time_entries"
+
+
+def _orphans(us: Team) -> str:
+    """Entries whose project is gone."""
+    project = us.clockify("POST", "/projects", {"name": "Short-lived"})["id"]
+    for number in range(BAD):
+        us.add_entry(us.users()[0]["id"], morning(number + 1, 22), projectId=project)
+    us.delete_project(project)
+    return "time_entries"
+
+
+def _namesakes(us: Team) -> str:
+    for number in range(BAD):
+        us.put_location(f"twin-{number}", location_name="One name for all", address=str(number))
+    return "locations"
+
+
+def _nameless(us: Team) -> str:
+    """A mapping that wants what the source does not have."""
+    write_mapping(us, "locations.yaml", "entity: locations\nfields:\n  address: {source: fax, required: true}\n")
+    for number in range(BAD):
+        us.put_location(f"no-fax-{number}", location_name=f"Site {number}")
+    return "locations"
+
+
+def _vanished(us: Team) -> str:
+    for entry in us.entries()[:20]:
+        us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    return "time_entries"
+
+
+def _rewritten(us: Team) -> str:
+    for number in range(BAD):
+        us.clockify("POST", "/projects", {"name": f"Project {number}"})
+    us.sync("projects")
+    write_mapping(us, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, transform: upper}\n")
+    return "projects"
+
+
+TROUBLE: dict[str, Callable[[Team], str]] = {
+    "valid_values": _empty_entries,
+    "references": _orphans,
+    "unique_ids": _namesakes,
+    "required_fields": _nameless,
+    "volume": _vanished,
+    "volume, a changed mapping": _rewritten,
+}
+
+
+@pytest.mark.parametrize("check", TROUBLE)
+def test_a_blocked_batch_writes_nothing_but_its_rejects(tmp_path: Path, check: str) -> None:
+    """Neither side hears of it, the store's state is as before, and the rejects and the sync say why."""
+    with team(tmp_path) as us:
+        us.sync()
+        entity = TROUBLE[check](us)
+        us.add_entry(us.users()[0]["id"], morning(2), description="a good one among them")
+        with us.session() as session:
+            before = tables(session, *STATE)
+            us.forget_stats()
+            with pytest.raises(Blocked) as blocked:
+                us.sync_one(session, entity)
+
+            assert check.partition(",")[0] in blocked.value.checks
+            assert us.writes() == {}
+            assert tables(session, *STATE) == before
+            assert status(session.store, session.connection)[entity].last.outcome == "blocked"
+            rules = {row.rule for row in list_rejects(session.store, session.connection, entity=entity)}
+            assert rules == set() if check.startswith("volume") else {check}
+
+
+@pytest.mark.parametrize("check", [name for name in TROUBLE if name != "volume, a changed mapping"])
+def test_a_repair_is_held_back_by_the_same_checks(tmp_path: Path, check: str) -> None:
+    """`verify --repair` reports a blocked batch instead of delivering what it let through."""
+    with team(tmp_path) as us:
+        us.sync()
+        entity = TROUBLE[check](us)
+        us.add_entry(us.users()[0]["id"], morning(2), description="a good one among them")
+        us.put_location("good", location_name="A good one among them")
+        us.forget_stats()
+        with pytest.raises(CheckFailed) as failed:
+            us.verify(entity, repair=True)
+        assert check in str(failed.value)
+        assert us.writes() == {}
+
+
+def test_fewer_bad_records_are_set_aside_and_the_rest_is_delivered(tmp_path: Path) -> None:
+    """A few rejects block nothing, and are judged anew: mended at the source they are delivered."""
+    with team(tmp_path) as us:
+        us.sync()
+        bad = us.add_entry(us.users()[0]["id"], morning(1), 0)
+        good = us.add_entry(us.users()[0]["id"], morning(2))
+        done = us.sync("time_entries")["time_entries"]
+        assert (done.rejected, done.created) == (1, 1)
+        assert good["id"] in us.at_snapshots("time_entries")
+        us.change_entry(bad, end=us.entries()[0]["timeInterval"]["end"] and "2099-01-01T00:00:00Z")
+        done = us.sync("time_entries")["time_entries"]
+        assert (done.rejected, done.created) == (0, 1)
+        converged(us)
+
+
+def test_what_refers_to_a_record_that_was_set_aside_says_so(tmp_path: Path) -> None:
+    """An entry whose project cannot be delivered waits for it, and stands in the rejects with that reason."""
+    with team(tmp_path) as us:
+        write_mapping(
+            us, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, max_length: 60}\n"
+        )
+        project = us.clockify("POST", "/projects", {"name": "far too long " * 8})["id"]
+        entry = us.add_entry(us.users()[0]["id"], morning(1), projectId=project)
+        done = us.sync()
+        assert (done["projects"].rejected, done["time_entries"].waiting) == (1, 1)
+        with us.session() as session:
+            (told,) = list_rejects(session.store, session.connection, entity="time_entries")
+            assert (told.source_id, told.field, told.rule) == (entry["id"], "project_id", "references")
+        us.clockify("PUT", f"/projects/{project}", {"name": "Short", "archived": False})
+        us.sync()
+        converged(us)
