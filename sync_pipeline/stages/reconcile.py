@@ -79,8 +79,9 @@ def verify(session: Session, spec: EntitySpec, days: Days | None, *, repair: boo
     before = session.requests
     with prepared(session, spec, days) as checking:
         verdict = _compare(session, spec, checking.sealed, days)
-        if repair and not verdict.in_sync:
+        if repair:
             _hold_back(spec, checking.results)
+        if repair and not verdict.in_sync:
             found = len(verdict.differences)
             counts = load(session, spec, checking.sealed, days, Options(), run_id=run_id)
             verdict = _compare(session, spec, checking.sealed, days)
