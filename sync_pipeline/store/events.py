@@ -1,9 +1,10 @@
 """The inbox: what the other side told us, kept until the run that processed it closes it.
 
 An event is a dirty flag: it says which record to read again, not what to write. The sender repeats itself (at least
-once, every attempt under another id), so a repeat is recognised by what it says: it is dropped when it says the same
-as the newest event about its record and that one is either untouched or a few minutes old. "The newest one" and not
-"any": a record that changes from A to B and back to A sends the first body again, and that is news.
+once, every attempt under another id), so a repeat is recognised by what it says. It is dropped when an event that says
+the same is still untouched - the record is going to be read anyway - or when the newest event about its record says
+the same and is a few minutes old. "The newest" and not "any": a record that changes from A to B and back to A sends
+the first body again, and that is news.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
 
 from sync_pipeline.store.chunks import chunks
 from sync_pipeline.store.engine import Store
@@ -67,15 +68,19 @@ class InboxCounts:
     """When the oldest open one came in."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Newest:
-    delivery_id: str
-    received_at: datetime
-    is_untouched: bool
+@dataclass(slots=True)
+class _Known:
+    """The events there are about one record."""
+
+    newest: str
+    """Delivery id."""
+    at: datetime
+    untouched: set[str]
+    """What those say that no run has taken up."""
 
     def is_repeated_by(self, one: Received) -> bool:
-        same = self.delivery_id.partition(".")[0] == one.content
-        return same and (self.is_untouched or one.at - self.received_at < REPEATS)
+        is_newest = _content(self.newest) == one.content
+        return one.content in self.untouched or (is_newest and one.at - self.at < REPEATS)
 
 
 def content_id(kind: str, source_id: str | None, body: dict[str, Any]) -> str:
@@ -180,43 +185,52 @@ def forget(store: Store, connection: str, before: datetime) -> int:
 
 
 def _news(own: Connection, connection: str, system: str, batch: Sequence[Received]) -> dict[int, dict[str, Any]]:
-    """The rows to insert, by place in the batch: without what repeats the newest event about its record."""
-    newest = _newest(own, connection, system, {one.source_id for one in batch if one.source_id is not None})
+    """The rows to insert, by place in the batch: without the repeats."""
+    known = _known(own, connection, system, {one.source_id for one in batch if one.source_id is not None})
     rows: dict[int, dict[str, Any]] = {}
     for number, one in enumerate(batch):
         subject = one.source_id or one.content
-        last = newest.get(subject)
-        if last is not None and last.is_repeated_by(one):
+        told = known.get(subject)
+        if told is not None and told.is_repeated_by(one):
             continue
-        delivery_id = _delivery_id(one, last)
-        newest[subject] = _Newest(delivery_id, one.at, is_untouched=True)
+        delivery_id = _delivery_id(one, told)
+        untouched = told.untouched if told is not None else set()
+        known[subject] = _Known(delivery_id, one.at, untouched | {one.content})
         rows[number] = _row(connection, system, one, delivery_id)
     return rows
 
 
-def _newest(own: Connection, connection: str, system: str, source_ids: set[str]) -> dict[str, _Newest]:
-    found: dict[str, _Newest] = {}
+def _known(own: Connection, connection: str, system: str, source_ids: set[str]) -> dict[str, _Known]:
+    found: dict[str, _Known] = {}
     of_sender = (events.c.connection == connection, events.c.system == system)
+    is_untouched = and_(events.c.closed_at.is_(None), events.c.attempts == 0)
     for some in chunks(sorted(source_ids)):
-        last = (
-            select(func.max(events.c.id)).where(*of_sender, events.c.source_id.in_(some)).group_by(events.c.source_id)
+        of_records = (*of_sender, events.c.source_id.in_(some))
+        last = select(func.max(events.c.id)).where(*of_records).group_by(events.c.source_id)
+        statement = (
+            select(events.c.source_id, events.c.delivery_id, events.c.received_at, is_untouched.label("untouched"))
+            .where(*of_records, or_(is_untouched, events.c.id.in_(last)))
+            .order_by(events.c.id)
         )
-        statement = select(
-            events.c.source_id, events.c.delivery_id, events.c.received_at, events.c.attempts, events.c.closed_at
-        ).where(events.c.id.in_(last))
         for row in own.execute(statement):
-            untouched = row.attempts == 0 and row.closed_at is None
-            found[row.source_id] = _Newest(row.delivery_id, row.received_at, untouched)
+            told = found.setdefault(row.source_id, _Known(row.delivery_id, row.received_at, set()))
+            told.newest, told.at = row.delivery_id, row.received_at
+            if row.untouched:
+                told.untouched.add(_content(row.delivery_id))
     return found
 
 
-def _delivery_id(one: Received, last: _Newest | None) -> str:
+def _content(delivery_id: str) -> str:
+    return delivery_id.partition(".")[0]
+
+
+def _delivery_id(one: Received, told: _Known | None) -> str:
     """What an event says and what it follows: two receivers give the same event the same id."""
     if one.source_id is None:  # about no record, so it follows none: the same words count once an hour
         return f"{one.content}.{one.at:%Y%m%d%H}"
-    if last is None:
+    if told is None:
         return one.content
-    return f"{one.content}.{hashlib.blake2b(last.delivery_id.encode(), digest_size=8).hexdigest()}"
+    return f"{one.content}.{hashlib.blake2b(told.newest.encode(), digest_size=8).hexdigest()}"
 
 
 def _row(connection: str, system: str, one: Received, delivery_id: str) -> dict[str, Any]:

@@ -91,21 +91,24 @@ class Inbox:
             await self._wake.wait()
             if not self._ending and len(self._queue) < self._limits.batch:
                 await asyncio.sleep(self._limits.gather_seconds)
-            await self._commit([self._queue.popleft() for _ in range(min(len(self._queue), self._limits.batch))])
+            if batch := [self._queue.popleft() for _ in range(min(len(self._queue), self._limits.batch))]:
+                await self._commit(batch)
             if not self._queue and not self._ending:
                 self._wake.clear()
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        news: Sequence[bool | None] = [None] * len(batch)
-        try:
-            news = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._write, [waiting.event for waiting in batch]
-            )
-        except SyncError as error:
-            log.warning("%d events could not be kept; Clockify will send them again. %s", len(batch), error)
-        except Exception:  # a writer that dies would leave every later sender waiting
-            log.exception("%d events could not be kept; Clockify will send them again.", len(batch))
+        loop = asyncio.get_running_loop()
+        news = await loop.run_in_executor(self._thread, self._try, [waiting.event for waiting in batch])
         self._bytes -= sum(len(waiting.event.payload) for waiting in batch)
         for waiting, is_news in zip(batch, news, strict=True):
             if not waiting.done.done():  # the sender may have gone
                 waiting.done.set_result(is_news)
+
+    def _try(self, batch: Sequence[Received]) -> Sequence[bool | None]:
+        try:
+            return self._write(batch)
+        except SyncError as error:
+            log.warning("%d events could not be kept; Clockify will send them again. %s", len(batch), error)
+        except Exception:  # a writer that dies would leave every later sender waiting
+            log.exception("%d events could not be kept; Clockify will send them again.", len(batch))
+        return [None] * len(batch)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from sync_pipeline.connectors.webhooks import Webhook, WebhookApi
 from sync_pipeline.errors import AmbiguousWrite, ConfigError, RejectedRecord
 from sync_pipeline.stages.session import Session
+from sync_pipeline.store.credentials import encrypt_again
 from sync_pipeline.webhooks.events import WORTH_MOST_FIRST
 from sync_pipeline.webhooks.hooks import ADDON, Hook, HookStore, new_hook, prefix
 
@@ -76,6 +77,7 @@ class Registrar:
 
     def register(self, wishes: Wishes) -> Registered:
         """Subscribe what is worth most and not there yet; mend what is there as far as wished."""
+        encrypt_again(self.hooks.store, self.hooks.keyring, self.hooks.connection, self.session.now())
         found = self.session.call(self._api.list)
         ours = {event: hooks for event in WORTH_MOST_FIRST if (hooks := [h for h in found if self._is_ours(h, event)])}
         report = Registered([self._tend(event, hooks, wishes) for event, hooks in ours.items()])
@@ -186,11 +188,11 @@ class Registrar:
 
 
 def list_hooks(session: Session, hooks: HookStore) -> list[Row]:
-    """Every webhook of the workspace and whether it delivers."""
-    workspace = session.clockify.account.workspace
+    """Every webhook of the workspace and whether it delivers. No secret is read, so it works when the key is lost."""
+    workspace, names = session.clockify.account.workspace, set(hooks.names())
     found = session.call(session.clockify.webhooks.list)
     return [
-        Row(one.event, one.id, "listed", is_known(hooks, workspace, one), problem_of(one))
+        Row(one.event, one.id, "listed", one.event in names and _has_our_form(one, workspace), problem_of(one))
         for one in sorted(found, key=lambda one: (one.event, one.id))
     ]
 
@@ -210,7 +212,7 @@ def remove_hooks(session: Session, hooks: HookStore, ids: Sequence[str] = ()) ->
     gone = [one for one in found if one.id in ids] if ids else [o for o in found if is_known(hooks, workspace, o)]
     for one in gone:
         session.call(api.delete, one.id)
-        if f"{prefix(workspace)}/{one.event}/" in one.url:
+        if _has_our_form(one, workspace):
             hooks.remove(one.event)
     if not ids:
         for name in hooks.names():
@@ -222,6 +224,10 @@ def is_known(hooks: HookStore, workspace: str, webhook: Webhook) -> bool:
     """Whether it delivers to a secret path of ours."""
     hook = hooks.load(webhook.event)
     return hook is not None and urlsplit(webhook.url).path.endswith(hook.path(workspace))
+
+
+def _has_our_form(webhook: Webhook, workspace: str) -> bool:
+    return f"{prefix(workspace)}/{webhook.event}/" in webhook.url
 
 
 def problem_of(webhook: Webhook) -> str:
@@ -249,7 +255,10 @@ def public_url(url: str, clockify_url: str) -> str:
     except ValueError:
         host = ""
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ConfigError(f"--url {url} is no public address.", fix="Like https://hooks.example.com, or with a path.")
+        shown = "what was given" if "@" in url else url  # it may hold a password
+        raise ConfigError(
+            f"--url: {shown} is no public address.", fix="Like https://hooks.example.com, or with a path."
+        )
     if is_loopback(host) and not is_loopback(urlsplit(clockify_url).hostname or ""):
         raise ConfigError(
             f"Clockify cannot reach {host}.",
@@ -257,7 +266,7 @@ def public_url(url: str, clockify_url: str) -> str:
         )
     if parts.scheme != "https" and not is_loopback(host):
         raise ConfigError(
-            f"--url {url} is not encrypted: the token would travel in the open.", fix="Use an https:// address."
+            f"--url: {url} is not encrypted: the token would travel in the open.", fix="Use an https:// address."
         )
     return url.rstrip("/")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,8 @@ from sync_pipeline.store.credentials import open_keyring
 from sync_pipeline.store.engine import Store
 from sync_pipeline.webhooks.hooks import HookStore
 from sync_pipeline.webhooks.receiver import ReceiverOptions
-from sync_pipeline.webhooks.server import running
 from sync_pipeline_tests.store.conftest import postgres, sqlite_template, store, url
-from sync_pipeline_tests.webhooks.sending import HERE, UPDATED, WORKSPACE, Clock, Sender, add_hook
+from sync_pipeline_tests.webhooks.sending import HERE, UPDATED, WORKSPACE, Clock, Sender, add_hook, delivering
 
 __all__ = ["postgres", "sqlite_template", "store", "url"]  # fixtures of the store's tests
 
@@ -34,8 +32,6 @@ def hooks(store: Store, tmp_path: Path) -> HookStore:
 @pytest.fixture
 def sender(hooks: HookStore, clock: Clock) -> Iterator[Sender]:
     """Clockify with one hook, delivering to a running receiver."""
-    hook = add_hook(hooks, UPDATED)
     options = ReceiverOptions(workspace=WORKSPACE, max_body=20_000)
-    with running(hooks, options, now=clock.now, clock=clock.monotonic) as started:
-        yield Sender(started.url, hooks, hook)
-    clock.pass_(timedelta())
+    with delivering(hooks, add_hook(hooks, UPDATED), options, clock) as sending:
+        yield sending

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +14,8 @@ import httpx
 from sync_pipeline.store import events
 from sync_pipeline.store.events import Event
 from sync_pipeline.webhooks.hooks import Hook, HookStore, new_hook
+from sync_pipeline.webhooks.receiver import ReceiverOptions
+from sync_pipeline.webhooks.server import running
 
 HERE = "clockify:w1 generic:https://snapshots.example"
 WORKSPACE = "w1"
@@ -45,7 +49,7 @@ class Sender:
     url: str
     hooks: HookStore
     hook: Hook
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False))
+    client: httpx.Client
 
     def send(
         self,
@@ -79,6 +83,19 @@ class Sender:
         text = self.client.get(f"{self.url}/metrics").raise_for_status().text
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name.removeprefix("sync_pipeline_webhooks_"): float(value) for name, _, value in lines}
+
+
+@contextmanager
+def delivering(
+    hooks: HookStore, hook: Hook, options: ReceiverOptions | None = None, clock: Clock | None = None
+) -> Iterator[Sender]:
+    """A running receiver, and Clockify that delivers to it."""
+    clock, options = clock or Clock(), options or ReceiverOptions(workspace=WORKSPACE)
+    with (
+        running(hooks, options, now=clock.now, clock=clock.monotonic) as started,
+        httpx.Client(trust_env=False) as client,
+    ):
+        yield Sender(started.url, hooks, hook, client)
 
 
 def delivery_headers(token: str, event: str = UPDATED, attempt: int = 0) -> dict[str, str]:
