@@ -120,9 +120,10 @@ def remove(store: Store, connection: str, name: str) -> None:
         own.execute(delete(credentials).where(*_one(connection, name)))
 
 
-def encrypt_again(store: Store, keyring: Keyring, at: datetime) -> int:
-    """Encrypt everything with the first key, so that the others can be taken out. Returns how many changed."""
-    old = select(credentials).where(credentials.c.key_id != keyring.keys[0].id).with_for_update()
+def encrypt_again(store: Store, keyring: Keyring, connection: str, at: datetime) -> int:
+    """Encrypt a connection's secrets with the first key, so that the others can be taken out. Returns how many changed."""
+    is_old = (credentials.c.connection == connection, credentials.c.key_id != keyring.keys[0].id)
+    old = select(credentials).where(*is_old).with_for_update()
     with store.writing() as own:
         rows = own.execute(old).all()
         for row in rows:

@@ -63,8 +63,8 @@ def test_keys_are_rotated(store: Store) -> None:
     both = ring(SECOND, FIRST)
 
     assert credentials.get(store, both, HERE, "webhook:A") == "s3cret"
-    assert credentials.encrypt_again(store, both, at(2)) == 1
-    assert credentials.encrypt_again(store, both, at(3)) == 0
+    assert credentials.encrypt_again(store, both, HERE, at(2)) == 1
+    assert credentials.encrypt_again(store, both, HERE, at(3)) == 0
     assert credentials.get(store, ring(SECOND), HERE, "webhook:A") == "s3cret"
 
 
