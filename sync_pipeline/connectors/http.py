@@ -44,6 +44,8 @@ from sync_pipeline.errors import (
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
 NAMED_SEGMENT = re.compile(r"\{(\w+)\}")
+# httpx's stream and its response hold each other: until the collector came, every page read would stay in memory.
+NOTHING_LEFT = httpx.ByteStream(b"")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -95,6 +97,7 @@ class _Call:
     may_be_gone: bool
     scope: str
     refreshed: bool = False
+    answers: list[Answer] = field(default_factory=list)
 
 
 class ApiClient:
@@ -181,11 +184,13 @@ class ApiClient:
             reraise=True,
         )
         try:
-            return await retrying(self._attempt, call, params, content)
+            await retrying(self._attempt, call, params, content)
         except _Again as again:
             raise again.error from None
+        # Not the attempt's result: the retrying object and its state hold each other, and with them what it returned.
+        return call.answers.pop()
 
-    async def _attempt(self, call: _Call, params: Mapping[str, Any] | None, content: bytes | None) -> Answer:
+    async def _attempt(self, call: _Call, params: Mapping[str, Any] | None, content: bytes | None) -> None:
         await self._limiter.acquire()
         headers = {"Content-Type": "application/json"} if content is not None else None
         try:
@@ -198,12 +203,13 @@ class ApiClient:
                 extensions={"route": call.route},
             )
             response = await self._open().send(request)
+            response.stream = NOTHING_LEFT
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             # ``from None``: the library's own message may show a header it did not like.
             self._judge_failure(call, error)
         except RetryableApiError as error:  # no token could be had: nothing was sent
             raise _Again(error, first_wait=self._patience.first_wait) from None
-        return await self._judge(call, response)
+        call.answers.append(await self._judge(call, response))
 
     def _judge_failure(self, call: _Call, error: httpx.HTTPError | httpx.InvalidURL) -> NoReturn:
         failure = failure_of(error)
@@ -288,12 +294,16 @@ class ApiClient:
             method=call.method,
             path=redact(call.path, secrets),
             status=reading.seen.status,
-            code=reading.seen.code,
-            request_id=reading.request_id,
+            code=reading.seen.code and redact(reading.seen.code, secrets),
+            request_id=reading.request_id and redact(reading.request_id, secrets),
             excerpt=redact(reading.detail, secrets),
         )
         message = redact(rule.message.format_map(words), secrets)
         return kind(message + ".", request, fix=redact(rule.fix.format_map(words), secrets))
+
+    def redacted(self, text: str) -> str:
+        """What an answer said, without the secrets of this client: fit to be kept and shown."""
+        return redact(text, self._secrets())
 
     def _secrets(self) -> tuple[str, ...]:
         held = self._auth.secrets() if isinstance(self._auth, Renewable) else ()

@@ -206,8 +206,8 @@ class Snapshots:
         return Outcome(
             False,
             record_id,
-            str(found.get(facts.message) or "refused"),
-            str(found.get(facts.code) or ""),
+            self._client.redacted(str(found.get(facts.message) or "refused")),
+            self._client.redacted(str(found.get(facts.code) or "")),
             str(found.get(facts.field) or ""),
         )
 

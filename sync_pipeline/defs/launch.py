@@ -16,6 +16,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 from dagster import DagsterInstance
+from filelock import FileLock
 
 from sync_pipeline.defs.history import write_events_in_batches
 from sync_pipeline.defs.jobs import EVERYTHING, sync_job_name
@@ -31,8 +32,10 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 def open_instance(settings: Settings) -> DagsterInstance:
     """The Dagster instance of this project: ``$DAGSTER_HOME`` if set, else a directory in SYNC_HOME."""
-    prepare_home(settings)
-    return DagsterInstance.get()
+    home = prepare_home(settings)
+    # Dagster makes its tables on first use and fails when another process makes them at that moment.
+    with FileLock(home / "opening.lock", mode=0o600, fallback_to_soft=False):
+        return DagsterInstance.get()
 
 
 def prepare_home(settings: Settings) -> Path:
