@@ -24,7 +24,7 @@ from sync_pipeline.stages.references import References
 from sync_pipeline.stages.seal import seal, staged_rows
 from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.records import lookup
-from sync_pipeline.store.rejects import Reject, replace_rejects
+from sync_pipeline.store.rejects import NO_ID, Reject, replace_rejects
 from sync_pipeline.store.staging import stage
 from sync_pipeline.store.syncs import begin, finish
 
@@ -112,10 +112,9 @@ class Checking:
         columns = (told[name] for name in ("source_id", "partition", "problems", "status"))
         for source_id, partition, problems, status in zip(*columns, strict=True):
             for problem in orjson.loads(problems):
-                record = source_id if isinstance(source_id, str) else "(no id)"
+                record = source_id if isinstance(source_id, str) else None
                 if status == "rejected":
-                    number = "" if record != "(no id)" else f" {len(self.rejects)}"
-                    self._failing[problem["rule"]].add(record + number)
+                    self._failing[problem["rule"]].add(record or f"{NO_ID} {len(self.rejects)}")
                 self.rejects.append(
                     Reject(
                         source_id=record,
@@ -142,7 +141,7 @@ class Checking:
         personal = reject.field not in known or known[reject.field].personal
         value = "(personal)" if personal and reject.value else str(reject.value or "")
         return {
-            "record": reject.source_id or "(no id)",
+            "record": reject.source_id or NO_ID,
             "field": reject.field or "",
             "value": value,
             "reason": reject.reason,

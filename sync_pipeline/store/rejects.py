@@ -33,6 +33,9 @@ from sync_pipeline.store.upsert import insert_into
 
 Origin = Literal["check", "target"]
 
+NO_ID = "(no id)"
+"""What stands for the id of a record that has none, wherever people read or name it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:
@@ -53,7 +56,8 @@ class StoredReject:
     id: int
     entity: str
     origin: str
-    source_id: str | None
+    source_id: str
+    """``NO_ID`` for a record without one."""
     partition: str | None
     field: str | None
     rule: str
@@ -76,6 +80,7 @@ _found = Table(
     Column("nr", Integer, nullable=False),
     prefixes=["TEMPORARY"],
 )
+_ID = StoredReject.__slots__.index("source_id")
 _COPIED = ["digest", "source_id", "partition", "field", "rule", "reason", "value"]
 
 
@@ -125,8 +130,9 @@ def list_rejects(
 
 
 def show(store: Store, connection: str, entity: str, source_id: str) -> list[StoredReject]:
-    """Every reason why one record is set aside."""
-    conditions = [*_of(connection, entity), rejects.c.source_id == source_id]
+    """Every reason why one record is set aside - or, for ``NO_ID``, all records without an id."""
+    named = rejects.c.source_id.is_(None) if source_id == NO_ID else rejects.c.source_id == source_id
+    conditions = [*_of(connection, entity), named]
     return _select(store, conditions, None)
 
 
@@ -228,7 +234,8 @@ def _insert_new(connection: str, entity: str, run_id: str | None, at: datetime) 
 
 
 def _select(store: Store, conditions: list[ColumnElement[bool]], limit: int | None) -> list[StoredReject]:
-    columns = [rejects.c[name] for name in StoredReject.__slots__]
+    columns: list[ColumnElement[Any]] = [rejects.c[name] for name in StoredReject.__slots__]
+    columns[_ID] = func.coalesce(rejects.c.source_id, NO_ID).label("source_id")
     with store.reading() as own:
         rows = own.execute(select(*columns).where(*conditions).order_by(rejects.c.id).limit(limit))
         return [StoredReject(*row) for row in rows]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.errors import CheckFailed
-from sync_pipeline.store.rejects import list_rejects
+from sync_pipeline.store.rejects import NO_ID, list_rejects, show
 from sync_pipeline.store.syncs import status
 from sync_pipeline_tests.harness import Blocked, Team, morning, tables, team
 from sync_pipeline_tests.properties.judge import converged
@@ -138,3 +138,18 @@ def test_what_refers_to_a_record_that_was_set_aside_says_so(tmp_path: Path) -> N
         us.clockify("PUT", f"/projects/{project}", {"name": "Short", "archived": False})
         us.sync()
         converged(us)
+
+
+def test_records_without_an_id_are_set_aside_one_by_one(tmp_path: Path) -> None:
+    """Two that say the same are two rejects, under one name; the next read judges them anew and writes nothing."""
+    with team(tmp_path, projects=3, entries=0) as us:
+        nameless = [{**project, "id": None, "name": "Nobody"} for project in us.projects()[:2]]
+        answer = {"status": 200, "body": [*us.projects(), *nameless], "headers": {"Last-Page": "true"}}
+        us.fault("status", "GET /clockify/*/projects", **answer)
+        with us.session() as session:
+            assert us.sync_one(session, "projects").rejected == 2
+            told = show(session.store, session.connection, "projects", NO_ID)
+            assert [(row.source_id, row.field) for row in told] == [(NO_ID, "project_id")] * 2
+            before = tables(session, "rejects")
+            assert us.sync_one(session, "projects").rejected == 2
+            assert tables(session, "rejects") == before

@@ -13,7 +13,7 @@ from sync_pipeline_tests.properties.judge import adds_up, changes_nothing, conve
 from sync_pipeline_tests.properties.life import LIVES, Deed, live
 
 PATIENT = settings(
-    max_examples=6,
+    max_examples=4,
     deadline=None,
     database=None,
     derandomize=True,

@@ -14,7 +14,7 @@ from sync_pipeline_tests.properties.judge import changes_nothing, converged, not
 from sync_pipeline_tests.properties.test_faults import small_pages
 from sync_pipeline_tests.scenarios.commands import kill_when, run_json, start
 
-KILLS = 3
+KILLS = 2
 CLIENTS = "GET /clockify/api/v1/workspaces/{ws}/clients"
 
 

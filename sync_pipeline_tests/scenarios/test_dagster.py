@@ -1,0 +1,154 @@
+"""Stories that happen in Dagster: re-execution from failure, dry runs, runs without a partition, blocked runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sync_pipeline_tests.harness import morning, tables, team
+from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.scenarios.dagster_runs import enter, failures, instance_of, re_execute_projects, sync
+
+BATCH = "POST /snapshots/projects/batch"
+
+
+def test_re_execute_from_failure_after_a_newer_run_leaves_the_newer_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`load` alone runs again on the old run's batch, sees that a newer read has been loaded, and leaves it alone."""
+    with team(tmp_path) as us:
+        us.changes["SYNC_MAX_ATTEMPTS"] = "1"
+        enter(us, monkeypatch)
+        project = us.projects()[0]["id"]
+        with instance_of(us) as instance:
+            us.clockify("PUT", f"/projects/{project}", {"name": "Older", "archived": False})
+            us.fault("status", BATCH, status=503)
+            failed = sync(us, instance, "projects")
+            assert not failed.success
+            us.no_faults()
+            us.clockify("PUT", f"/projects/{project}", {"name": "Newer", "archived": False})
+            assert sync(us, instance, "projects").success
+            us.forget_stats()
+
+            again = re_execute_projects(us, instance, failed.run_id)
+
+            assert again.success
+            steps = {event.step_key for event in again.all_events if event.is_step_start}
+            assert steps == {"projects.projects_load"}
+            assert us.writes() == {}
+            assert us.at_snapshots("projects")[project]["project_name"] == "Newer"
+        us.sync()
+        converged(us)
+
+
+def test_re_execute_from_failure_delivers_what_was_staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a newer run, the old run's batch is delivered, without reading the source again."""
+    with team(tmp_path) as us:
+        us.changes["SYNC_MAX_ATTEMPTS"] = "1"
+        enter(us, monkeypatch)
+        with instance_of(us) as instance:
+            us.fault("status", BATCH, status=503)
+            failed = sync(us, instance, "projects")
+            us.no_faults()
+            us.forget_stats()
+            again = re_execute_projects(us, instance, failed.run_id)
+            assert again.success, failures(again)
+            assert us.requests() == {BATCH: 1}
+            assert us.writes() == {"projects": len(us.projects())}
+        us.sync()
+        converged(us)
+
+
+def test_re_executing_a_run_whose_batch_is_gone_says_run_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of failed runs are kept for a few days; later the failure says what to do instead."""
+    with team(tmp_path) as us:
+        us.changes["SYNC_MAX_ATTEMPTS"] = "1"
+        enter(us, monkeypatch)
+        with instance_of(us) as instance:
+            us.fault("status", BATCH, status=503)
+            failed = sync(us, instance, "projects")
+            us.no_faults()
+            shutil.rmtree(us.home / "batches" / failed.run_id)
+            again = re_execute_projects(us, instance, failed.run_id)
+            assert not again.success
+            (told,) = failures(again)
+            assert "Run it again from the start" in told
+            assert us.writes() == {}
+
+
+def test_a_dry_run_writes_nothing_and_leaves_no_materialization(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads, maps and checks; a backfill of missing days will still find these days missing."""
+    with team(tmp_path) as us:
+        enter(us, monkeypatch)
+        us.add_entry(us.users()[0]["id"], morning(1), 0)  # even rejects are not written
+        with us.session() as session:
+            before = tables(session, "records", "deliveries", "rejects")
+        us.forget_stats()
+        with instance_of(us) as instance:
+            for entity in ("users", "projects", "time_entries"):
+                result = sync(us, instance, entity, dry_run=True)
+                assert result.success
+                assert len(result.get_asset_check_evaluations()) == 6
+                key = dg.AssetKey(entity)
+                assert instance.get_latest_materialization_event(key) is None
+                assert instance.get_materialized_partitions(key) == set()
+        assert us.writes() == {}
+        with us.session() as session:
+            assert tables(session, "records", "deliveries", "rejects") == before
+
+
+def test_a_run_of_time_entries_without_a_partition_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster would let it pass as partition None; here it fails, says why, and asks neither system."""
+    with team(tmp_path) as us:
+        enter(us, monkeypatch)
+        us.forget_stats()
+        with instance_of(us) as instance:
+            result = sync(us, instance, "time_entries", days=False)
+            assert not result.success
+            (told,) = failures(result)
+            assert "names no partition" in told
+            assert us.requests() == {}
+
+
+def test_runs_materialize_their_days_and_delete_their_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every day of the range is materialized, the target asset too, and no personal data stays in the batches."""
+    with team(tmp_path) as us:
+        enter(us, monkeypatch)
+        with instance_of(us) as instance:
+            for entity in ("locations", "users", "projects", "time_entries"):
+                result = sync(us, instance, entity)
+                assert result.success
+                checks = {evaluation.check_name for evaluation in result.get_asset_check_evaluations()}
+                assert len(checks) == 6
+            days = instance.get_materialized_partitions(dg.AssetKey("time_entries"))
+            assert len(days) == (us.days.last - us.days.first).days + 1
+            assert instance.get_latest_materialization_event(dg.AssetKey(["snapshots", "time_entries"]))
+        assert not list((us.home / "batches").rglob("*.parquet"))
+        converged(us)
+        changes_nothing(us)
+
+
+def test_a_blocked_run_never_starts_its_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failing check stands with the asset as an error, and `load` was skipped."""
+    with team(tmp_path) as us:
+        enter(us, monkeypatch)
+        us.sync("projects", "users")
+        for number in range(15):
+            us.add_entry(us.users()[0]["id"], morning(number + 1), 0)
+        us.forget_stats()
+        with instance_of(us) as instance:
+            result = sync(us, instance, "time_entries")
+            assert not result.success
+            failed = [e for e in result.get_asset_check_evaluations() if not e.passed]
+            assert [(e.check_name, e.severity) for e in failed] == [("valid_values", dg.AssetCheckSeverity.ERROR)]
+            steps = {event.step_key for event in result.all_events if event.is_step_start}
+            assert "time_entries.time_entries_load" not in steps
+            assert instance.get_latest_materialization_event(dg.AssetKey("time_entries")) is None
+        assert us.writes() == {}
