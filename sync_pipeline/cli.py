@@ -131,6 +131,29 @@ def sync(
 
 
 @cli.command()
+@_range
+@_json
+def backfill(first: date | None, last: date | None, as_json: bool) -> None:
+    """Sync years of time entries in bounded runs of the Dagster daemon; asked again, it goes on where it stopped."""
+    from datetime import UTC, datetime
+
+    from sync_pipeline import terminal
+    from sync_pipeline.definitions import build
+    from sync_pipeline.defs.backfill import run_backfill
+
+    with _prepared() as settings, terminal.progress():
+        days = _days(settings, first, last)
+        report = run_backfill(settings, build(settings), days, now=lambda: datetime.now(UTC))
+    if as_json:
+        terminal.as_json(report.document)
+    else:
+        figures = ("backfill_id", "status", "days", "total", "done", "running", "failed")
+        terminal.table("Backfill", [{name: getattr(report, name) for name in figures}])
+        _backfill_advice(report)
+    sys.exit(0 if report.success else 1)
+
+
+@cli.command()
 @_entity
 @_range
 @_json
@@ -524,6 +547,18 @@ def _hooks(session: Any) -> Any:
 
     keyring = open_keyring(session.settings.encryption_key, session.settings.encryption_key_file)
     return HookStore(session.store, keyring, session.connection)
+
+
+def _backfill_advice(report: Any) -> None:
+    from sync_pipeline import terminal
+
+    if not report.has_ended:
+        terminal.warning(
+            "No Dagster daemon is running, so nothing happens yet. The backfill is kept: it starts as soon as a daemon "
+            "does (`make dev`); this command, typed again, shows how it goes."
+        )
+    elif not report.success:
+        terminal.say("Look at the failed runs in the Dagster UI; this command, typed again, tries only what is left.")
 
 
 def _webhook_advice(report: Any) -> None:

@@ -50,6 +50,12 @@ def _count(value: str) -> int:
     return int(value)
 
 
+def _flag(value: str) -> bool:
+    if value.lower() not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+        raise ValueError("true or false")
+    return value.lower() in {"true", "1", "yes", "on"}
+
+
 def _share(value: str) -> float:
     try:
         share = float(value)
@@ -177,6 +183,21 @@ class Settings:
         _count,
         93,
     )
+    live: bool = setting(
+        "SYNC_LIVE", "`true` switches the sensors and schedules on, as soon as a Dagster daemon runs.", _flag, False
+    )
+    sensor_seconds: int = setting(
+        "SYNC_SENSOR_SECONDS", "How often, in seconds, the sensors look into the webhook inbox.", _count, 30
+    )
+    poll_seconds: int | None = setting(
+        "SYNC_POLL_SECONDS",
+        "How often, in seconds, changes are asked for. Default: what the plan's request budget allows.",
+        _count,
+        None,
+    )
+    rescan_days: int = setting(
+        "SYNC_RESCAN_DAYS", "How many days back the rolling re-scan of time entries reaches, today included.", _count, 7
+    )
     max_reject_share: float = setting(
         "SYNC_MAX_REJECT_SHARE",
         "A check blocks the load when it fails for more than this share of a batch.",
@@ -280,12 +301,16 @@ def describe_settings() -> list[dict[str, str]]:
     return [
         {
             "env": f.metadata["env"],
-            "default": "" if f.default in ("", None, MISSING) else str(f.default),
+            "default": "" if f.default in ("", None, MISSING) else _shown(f.default),
             "help": f.metadata["help"],
             "secret": "yes" if f.metadata["secret"] else "",
         }
         for f in SETTINGS
     ]
+
+
+def _shown(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def dotenv(root: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from sync_pipeline.connectors.answers import Answer
 from sync_pipeline.connectors.canonical_entry import FieldNames, from_list, needs_field_names
+from sync_pipeline.connectors.changes import ChangeFeed
 from sync_pipeline.connectors.entries import Choice, EntryReader, Expected, ReaderSetting, choose, last_page
 from sync_pipeline.connectors.http import ApiClient, Endpoint, Patience
 from sync_pipeline.connectors.limiter import Announce, Clock, Limiter, RateWindow, Sleep, silent
@@ -142,6 +143,11 @@ class Clockify:
     def webhooks(self) -> WebhookApi:
         """The workspace's webhooks."""
         return WebhookApi(self._core, self.account.workspace)
+
+    @property
+    def changes(self) -> ChangeFeed:
+        """What was created, updated and deleted in the workspace."""
+        return ChangeFeed(self._core, self.account.workspace)
 
     async def me(self) -> Record:
         """The user the key belongs to."""

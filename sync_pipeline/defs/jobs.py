@@ -19,6 +19,11 @@ def sync_job_name(entity: str) -> str:
     return f"sync_{entity}"
 
 
+def verify_job_name(entity: str) -> str:
+    """The job that compares one entity on both sides."""
+    return f"verify_{entity}"
+
+
 def sync_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefinition]:
     """One job an entity, and one for all of them."""
     specs = list(specs)
@@ -45,7 +50,7 @@ def verify_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefini
     keys = {spec.entity: dg.AssetCheckKey(target_key(spec), CHECK) for spec in specs}
     each = [
         dg.define_asset_job(
-            f"verify_{entity}",
+            verify_job_name(entity),
             selection=dg.AssetSelection.checks(key),
             description=f"Compare {entity} on both sides.",
             executor_def=dg.in_process_executor,

@@ -14,19 +14,18 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
-import psutil
 from dagster import DagsterInstance
 from filelock import FileLock
 
 from sync_pipeline.defs.history import write_events_in_batches
 from sync_pipeline.defs.jobs import EVERYTHING, sync_job_name
+from sync_pipeline.defs.orphans import PROCESS_TAG, own_process
 from sync_pipeline.defs.reports import Problem, RunReport, report_of
 from sync_pipeline.settings import PROJECT_FILE, Settings, dotenv, project_root
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
 
 STOP_SECONDS = 20.0
-PROCESS_TAG = "sync_pipeline/process"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -92,32 +91,6 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
     return 0
 
 
-def close_orphans(instance: DagsterInstance) -> int:
-    """Mark runs as failed whose process is gone: killed, or the machine went down. Returns how many."""
-    closed = 0
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
-        process = run.tags.get(PROCESS_TAG)
-        if process is not None and process != own_process() and not _lives(process):
-            instance.report_run_failed(
-                run, "The process of this run ended without saying so; the next sync goes on from there."
-            )
-            closed += 1
-    return closed
-
-
-def own_process() -> str:
-    """The current process, in a form that survives the reuse of process ids: ``pid@start``."""
-    return f"{os.getpid()}@{psutil.Process().create_time():.0f}"
-
-
-def _lives(process: str) -> bool:
-    pid, _, started = process.partition("@")
-    try:
-        return f"{psutil.Process(int(pid)).create_time():.0f}" == started
-    except (psutil.NoSuchProcess, ValueError):
-        return False
-
-
 def run_sync(
     instance: DagsterInstance,
     defs: dg.Definitions,
@@ -130,7 +103,7 @@ def run_sync(
     Every entity runs once, time entries once per span; later runs only hold the partitioned entities.
     """
     _relax_collector()
-    waiting = [entity for entity in _partitioned(defs) if entity in entities]
+    waiting = [entity for entity in partitioned(defs) if entity in entities]
     everything = len(entities) > 1
     first = EVERYTHING if everything else sync_job_name(entities[0])
     if not waiting:
@@ -171,7 +144,8 @@ def whole_range(settings: Settings, today: date, ahead: int) -> Days:
     return Days(min(settings.start_date, today), today + timedelta(days=ahead))
 
 
-def _partitioned(defs: dg.Definitions) -> list[str]:
+def partitioned(defs: dg.Definitions) -> list[str]:
+    """The entities that are synced day by day."""
     graph = defs.resolve_asset_graph()
     return [key.to_user_string() for key in graph.materializable_asset_keys if graph.get(key).partitions_def]
 

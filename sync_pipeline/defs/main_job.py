@@ -11,7 +11,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from sync_pipeline.defs.launch import close_orphans, open_instance, run_sync, spans_of
+from sync_pipeline.defs.launch import open_instance, run_sync, spans_of
+from sync_pipeline.defs.orphans import close_orphans
 from sync_pipeline.defs.reports import Problem, RunReport
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.batch import Counts, Days
@@ -56,7 +57,7 @@ def run_main_job(
     verify_after: bool = False,
 ) -> SyncReport:
     """Sync the entities over the days as real Dagster runs in this process; then compare both sides if all went well."""
-    with _history(settings), open_instance(settings) as instance:
+    with dagster_files(settings), open_instance(settings) as instance:
         close_orphans(instance)
         reports = list(run_sync(instance, defs, entities, spans_of(days, settings.days_per_run), options))
     errors = in_plain_words(problem for report in reports for problem in report.errors)
@@ -75,7 +76,7 @@ def run_main_job(
 
 
 @contextmanager
-def _history(settings: Settings) -> Iterator[None]:
+def dagster_files(settings: Settings) -> Iterator[None]:
     """Dagster's own files fail like ours do - disk full, locked, damaged - and are explained like ours."""
     home = Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home)
     with store_errors(f"Dagster's history in {home}"):

@@ -62,14 +62,14 @@ def source_schema(spec: EntitySpec) -> dg.TableSchema:
 
 
 def counts_metadata(
-    spec: EntitySpec, counts: Counts, days: Days | None, deliveries: Sequence[Any], run_id: str
+    spec: EntitySpec, counts: Counts, days: Days | None, deliveries: Sequence[Any], run_id: str, *, whole: bool = True
 ) -> dict[str, Any]:
     """What a materialization shows: the counts, the days, and the first deliveries of this run."""
     rows = counts.extracted - counts.rejected - counts.excluded - counts.waiting
     command = f"sync-pipeline deliveries --entity {spec.entity} --run {run_id}"
     return {
         **asdict(counts),
-        **({"days": str(days)} if days else {"dagster/row_count": rows}),
+        **({"days": str(days)} if days else {"dagster/row_count": rows} if whole else {}),
         "deliveries": dg.MetadataValue.md(f"`{command}` lists them all" if deliveries else "nothing had to be sent"),
         **({"first_deliveries": _table(deliveries)} if deliveries else {}),
     }

@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from sync_pipeline.defs.failures import as_failure
+from sync_pipeline.defs.orphans import name_process
 from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.stages.session import Session, open_session
 
@@ -22,7 +23,8 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["SyncResource"]:
         """Open the session for one run."""
-        del context
+        if context.instance is not None and context.run is not None:
+            name_process(context.instance, context.run)
         with as_failure(), open_session(self.settings()) as session:
             self._session = session
             yield self

@@ -24,6 +24,11 @@ class VerifyConfig(dg.Config):
     repair: bool = False
 
 
+def check_op(spec: EntitySpec) -> str:
+    """The op of one entity's check, as run config names it."""
+    return f"{'__'.join(target_key(spec).path)}_{CHECK}"
+
+
 def in_sync_check(spec: EntitySpec) -> dg.AssetChecksDefinition:
     """The check of one entity's target."""
 

@@ -19,7 +19,7 @@ from sync_pipeline.mapping.samples import known_keys
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.stages.batch import Batch, Days
 from sync_pipeline.stages.guards import Guard, guard_volume
-from sync_pipeline.stages.problems import reject
+from sync_pipeline.stages.problems import reject, rejects_of
 from sync_pipeline.stages.references import References
 from sync_pipeline.stages.seal import seal, staged_rows
 from sync_pipeline.stages.session import Progress, Session
@@ -107,24 +107,10 @@ class Checking:
 
     def _collect(self, frame: pd.DataFrame) -> None:
         self.statuses.update(frame["status"])
-        # A record that waits for one that was set aside has a reason too, but it is no failure of its own.
-        told = frame[(frame["status"] == "rejected") | ((frame["status"] == "waiting") & frame["problems"].notna())]
-        columns = (told[name] for name in ("source_id", "partition", "problems", "status"))
-        for source_id, partition, problems, status in zip(*columns, strict=True):
-            for problem in orjson.loads(problems):
-                record = source_id if isinstance(source_id, str) else None
-                if status == "rejected":
-                    self._failing[problem["rule"]].add(record or f"{NO_ID} {len(self.rejects)}")
-                self.rejects.append(
-                    Reject(
-                        source_id=record,
-                        field=problem["field"],
-                        rule=problem["rule"],
-                        reason=problem["message"],
-                        value=problem["value"],
-                        partition=partition if isinstance(partition, str) else None,
-                    )
-                )
+        for status, found in rejects_of(frame):
+            if status == "rejected":  # one that only waits has a reason, too, but it is no failure of its own
+                self._failing[found.rule].add(found.source_id or f"{NO_ID} {len(self.rejects)}")
+            self.rejects.append(found)
 
     def _row_check(self, name: str) -> CheckResult:
         failing, total = len(self._failing[name]), sum(self.statuses.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -76,9 +76,14 @@ def outgoing(spec: EntitySpec, row: Pending) -> dict[str, Any]:
     """The fields to send: all for a record the target does not have, else only those the source owns."""
     fields: dict[str, Any] = orjson.loads(row.fields)
     if row.delivered_hash is None:
-        return fields
+        return {"archived": False, **fields} if _is_restored(spec, row) else fields
     owned = {field.name for field in spec.owned_fields} | {spec.target.id}
     return {name: value for name, value in fields.items() if name in owned}
+
+
+def _is_restored(spec: EntitySpec, row: Pending) -> bool:
+    """Whether the record was archived at the target and is wanted again: its old link is used."""
+    return spec.target.delete == "archive" and row.delivered_hash is None and row.target_id is not None
 
 
 def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync_id: int | None) -> None:
@@ -88,6 +93,8 @@ def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync
     refused: list[Refused] = []
     for row, outcome in zip(rows, outcomes, strict=True):
         kind: Kind = "create" if row.delivered_hash is None else "update"
+        if kind == "create" and _is_restored(spec, row):
+            kind = "restore"
         if outcome.ok:
             done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind))
         else:
@@ -117,19 +124,23 @@ def remember(
         mark_refused(session.store, session.connection, spec.entity, refused, sync_id, session.now())
     counts.created += sum(row.kind == "create" for row in done)
     counts.adopted += sum(row.kind == "adopt" for row in done)
-    counts.updated += sum(row.kind == "update" for row in done)
+    counts.updated += sum(row.kind in {"update", "restore"} for row in done)
     counts.rejected += len(refused)
     session.report(Progress(spec.entity, "load", counts.created + counts.adopted + counts.updated))
 
 
-def deliver_deletes(session: Session, spec: EntitySpec, counts: Counts, sync_id: int | None) -> None:
-    """Send the deletes of records confirmed gone, by the entity's policy: delete, archive - or keep."""
+def deliver_deletes(
+    session: Session, spec: EntitySpec, counts: Counts, sync_id: int | None, only: Collection[str] | None = None
+) -> None:
+    """Send the deletes of records confirmed gone - of all, or ``only`` these - by the entity's policy: delete, archive or keep."""
     policy = spec.target.delete
     if policy == "keep":
         return
     after = ""
     while rows := pending_deletes(session.store, session.connection, spec.entity, PAGE, after):
         for row in rows:
+            if only is not None and row.source_id not in only:
+                continue
             try:
                 _remove(session, spec, str(row.target_id))
             except RejectedRecord as error:

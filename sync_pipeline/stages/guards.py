@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.session import Session
-from sync_pipeline.store.staging import Staging
+from sync_pipeline.store.staging import Staging, stage
 from sync_pipeline.store.syncs import last_fingerprint
 
 if TYPE_CHECKING:
@@ -46,6 +46,14 @@ class Guard:
     def too_many_absent(self, settings: Settings) -> bool:
         """Whether more records vanished than a run may delete."""
         return self.absent > max(HARMLESS, settings.max_delete_share * self.known)
+
+
+def may_delete(session: Session, spec: EntitySpec, count: int) -> bool:
+    """Whether a run that asks for a few records by id may delete this many of them."""
+    if count <= HARMLESS:
+        return True
+    with stage(session.store, session.connection, spec.entity) as staging:
+        return not Guard(known=staging.known(), absent=count).too_many_absent(session.settings)
 
 
 def guard_volume(session: Session, spec: EntitySpec, staging: Staging, notes: dict[str, Any]) -> Guard:

@@ -19,6 +19,7 @@ from sync_pipeline.stages.absence import settle_absent
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.deliver import PAGE, deliver_deletes, deliver_pending, pages
+from sync_pipeline.stages.inbox import close_covered
 from sync_pipeline.stages.seal import staged_rows
 from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.locks import loader_lock
@@ -58,6 +59,7 @@ def load(
         finally:
             counts.requests = batch.notes.get("requests", 0) + session.requests - before
             finish(session.store, sync_id, outcome, asdict(counts), counts.requests, at=session.now())
+    close_covered(session, spec, days, batch.observed_at, run_id)
     return counts
 
 

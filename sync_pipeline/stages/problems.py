@@ -1,11 +1,14 @@
-"""Adding a problem to rows of a checked frame."""
+"""The problems of the rows of a checked frame: adding one, and writing all of them down as rejects."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 import pandas as pd
+
+from sync_pipeline.store.rejects import Reject
 
 
 def reject(frame: pd.DataFrame, mask: pd.Series, name: str, rule: str, message: str) -> pd.DataFrame:
@@ -29,6 +32,25 @@ def note(frame: pd.DataFrame, mask: pd.Series[bool], name: str, rule: str, messa
     ]
     frame.loc[mask, "problems"] = added
     return frame
+
+
+def rejects_of(frame: pd.DataFrame) -> Iterator[tuple[str, Reject]]:
+    """Status and reject for each problem of each row; one that waits for a record set aside has a reason, too."""
+    told = frame[(frame["status"] == "rejected") | ((frame["status"] == "waiting") & frame["problems"].notna())]
+    columns = (told[name] for name in ("status", "source_id", "partition", "problems"))
+    for status, source_id, partition, problems in zip(*columns, strict=True):
+        for problem in orjson.loads(problems):
+            yield (
+                status,
+                Reject(
+                    source_id=source_id if isinstance(source_id, str) else None,
+                    field=problem["field"],
+                    rule=problem["rule"],
+                    reason=problem["message"],
+                    value=problem["value"],
+                    partition=partition if isinstance(partition, str) else None,
+                ),
+            )
 
 
 def _with_problem(problems: Any, problem: dict[str, str]) -> str:

@@ -81,6 +81,12 @@ def find(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Re
     if len(wanted) <= FETCH_LIMIT and session.can_fetch(spec):
         found = {source_id: session.fetch(spec, source_id) for source_id in sorted(wanted)}
         return {source_id: record for source_id, record in found.items() if record is not None}
+    return listed(session, spec, wanted)
+
+
+def listed(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Record]:
+    """Those of these records that a complete list of the entity holds, by id."""
+    wanted = set(ids)
     rows = (row for page in session.read(spec, None) for row in page)
     keyed = ((id_or_none(value_at(row, spec.source.id_path)), row) for row in rows)
     return {key: row for key, row in keyed if key is not None and key in wanted}

@@ -133,7 +133,7 @@ def open_session(
 
     ``sleep`` is how retries and rate limits wait. Raises ConfigError or StoreError when something is not as it must be.
     """
-    report = report or reporting.get(_silent)
+    report = report or reporting.get(silent)
     specs = load_specs(settings.mappings_dir)
     profile = load_profile(settings.snapshots_profile)
     store = open_store(settings.store_url, timeout=settings.lock_seconds)
@@ -204,5 +204,5 @@ async def _sandbox_workspace(settings: Settings) -> str:
         return str((await clockify.me())["activeWorkspace"])
 
 
-def _silent(_: Progress) -> None:
+def silent(_: Progress) -> None:
     """Nobody listens."""

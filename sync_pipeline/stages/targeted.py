@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+
+import pandas as pd
 
 from sync_pipeline.connectors.paging import Record
+from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.apply import map_frame
 from sync_pipeline.mapping.checks import check_frame
 from sync_pipeline.mapping.frames import raw_frame
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.deliver import deliver_pending
-from sync_pipeline.stages.references import References, find
+from sync_pipeline.stages.batch import Batch, Counts
+from sync_pipeline.stages.deliver import PAGE, deliver_deletes, deliver_pending, pages
+from sync_pipeline.stages.guards import may_delete
+from sync_pipeline.stages.problems import rejects_of
+from sync_pipeline.stages.references import References, find, listed
 from sync_pipeline.stages.seal import seal, staged_rows
-from sync_pipeline.stages.session import Session
+from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.locks import loader_lock
-from sync_pipeline.store.records import lookup
-from sync_pipeline.store.staging import StagedRow, stage
+from sync_pipeline.store.records import lookup, mark_deleted, mark_observed, mark_unconfirmed, scan
+from sync_pipeline.store.rejects import replace_rejects
+from sync_pipeline.store.staging import StagedRow, Staging, stage
+from sync_pipeline.store.syncs import TARGETED, begin, finish
+
+
+def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id: str) -> Counts:
+    """Read these records again and make the target what they are now; what is gone follows the delete policy.
+
+    Raises ApiError when a system fails; what was delivered until then is remembered.
+    """
+    with loader_lock(session.store, session.connection, spec.entity, on_wait=lambda note: _say(session, spec, note)):
+        return _Targeted(session, spec, sorted(set(ids)), run_id).run()
 
 
 def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
@@ -36,6 +54,122 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
 
 def judged_rows(session: Session, spec: EntitySpec, records: Iterable[Record]) -> list[StagedRow]:
     """Records as rows to stage: mapped, checked one by one and sealed."""
+    return staged_rows(seal(spec, judged(session, spec, records)))
+
+
+def judged(session: Session, spec: EntitySpec, records: Iterable[Record]) -> pd.DataFrame:
+    """Records as a checked frame, references included."""
     mapped = map_frame(spec, raw_frame(spec, list(records)))
     frame = check_frame(spec, mapped, start_date=session.settings.start_date)
-    return staged_rows(seal(spec, References(session, spec).mark(frame)))
+    return References(session, spec).mark(frame)
+
+
+class _Targeted:
+    """One run over a few ids, under the entity's lock."""
+
+    def __init__(self, session: Session, spec: EntitySpec, ids: list[str], run_id: str) -> None:
+        self._session, self._spec, self._ids, self._run_id = session, spec, ids, run_id
+        self._key = (session.store, session.connection, spec.entity)
+        self._observed_at = session.now()
+        self._counts = Counts()
+
+    def run(self) -> Counts:
+        """Read, settle what is gone, deliver; the row in ``syncs`` makes no partition look complete."""
+        before, at = self._session.requests, self._observed_at
+        sync_id = begin(*self._key, run_id=self._run_id, observed_at=at, at=at, targeted=True)
+        try:
+            found = self._read()
+            self._settle_gone(found)
+            with stage(*self._key) as staging:
+                self._deliver(found, staging, sync_id)
+        finally:
+            self._counts.requests = self._session.requests - before
+            counts, requests = asdict(self._counts), self._counts.requests
+            finish(self._session.store, sync_id, TARGETED, counts, requests, at=self._session.now())
+        return self._counts
+
+    def _read(self) -> dict[str, Record]:
+        """What the source has of these now."""
+        if not self._session.can_fetch(self._spec):
+            return listed(self._session, self._spec, self._ids)
+        read = {source_id: self._session.fetch(self._spec, source_id) for source_id in self._ids}
+        return {source_id: record for source_id, record in read.items() if record is not None}
+
+    def _settle_gone(self, found: dict[str, Record]) -> None:
+        """Mark what is proven gone as deleted; what cannot be proven stays, and is shown as unconfirmed."""
+        missing = [source_id for source_id in self._ids if source_id not in found]
+        known = lookup(*self._key, missing)
+        live = [source_id for source_id in missing if source_id in known and known[source_id].deleted_at is None]
+        if not live:
+            return
+        gone = self._confirmed(live, found) if may_delete(self._session, self._spec, len(live)) else set[str]()
+        unconfirmed = [source_id for source_id in live if source_id not in gone and source_id not in found]
+        mark_deleted(*self._key, sorted(gone), self._observed_at)
+        mark_unconfirmed(*self._key, unconfirmed, self._session.now())
+        self._counts.unconfirmed += len(unconfirmed)
+
+    def _confirmed(self, missing: list[str], found: dict[str, Record]) -> set[str]:
+        """Those of the missing ids that a second, independent look proves gone.
+
+        The id of another workspace's record reads like a deleted one, and a plain member does not see what is not
+        theirs: reads by id are believed when a record known to live could be read in the same run. What a second list
+        does hold is added to ``found``.
+        """
+        session, spec = self._session, self._spec
+        if spec.source.system == "clockify":
+            session.call(session.clockify.prove_admin)
+        if not session.can_fetch(spec):
+            again = listed(session, spec, missing)
+            found.update(again)
+            return set(missing) - again.keys()
+        witness = None if found else self._witness()
+        believable = bool(found) or (witness is not None and session.fetch(spec, witness) is not None)
+        return set(missing) if believable else set()
+
+    def _witness(self) -> str | None:
+        for page in scan(*self._key):
+            for record in page:
+                lives = record.deleted_at is None and record.unconfirmed_at is None
+                if lives and record.source_id not in self._ids:
+                    return record.source_id
+        return None
+
+    def _deliver(self, found: dict[str, Record], staging: Staging, sync_id: int) -> None:
+        session, spec, counts = self._session, self._spec, self._counts
+        frame = judged(session, spec, found.values())
+        sealed = seal(spec, frame)
+        rows = staged_rows(sealed, self._deliver_references(sealed))
+        staging.add(rows)
+        staging.merge(self._observed_at)
+        mark_observed(*self._key, found, self._observed_at)
+        replace_rejects(
+            *self._key,
+            None,
+            (found for _, found in rejects_of(frame)),
+            self._run_id,
+            session.now(),
+            source_ids=self._ids,
+        )
+        statuses = Counter(row[4] for row in rows)
+        counts.extracted = len(rows)
+        counts.rejected, counts.excluded, counts.waiting = (statuses[s] for s in ("rejected", "excluded", "waiting"))
+        counts.rejected += staging.refused()
+        try:
+            deliver_pending(session, spec, staging, counts, sync_id)
+            deliver_deletes(session, spec, counts, sync_id, only=set(self._ids))
+        except SyncError:
+            counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
+            raise
+        finally:
+            sent = counts.created + counts.adopted + counts.updated
+            counts.unchanged = counts.extracted - sent - counts.rejected - counts.excluded - counts.waiting
+
+    def _deliver_references(self, sealed: pd.DataFrame) -> frozenset[tuple[str, str]]:
+        from sync_pipeline.stages.load import deliver_references
+
+        waiting = int((sealed["status"] == "waiting").sum())
+        return deliver_references(self._session, Batch([sealed], {"waiting": waiting}))
+
+
+def _say(session: Session, spec: EntitySpec, note: str) -> None:
+    session.report(Progress(spec.entity, "wait", note=note))

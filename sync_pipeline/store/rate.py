@@ -45,6 +45,17 @@ def penalise(store: Store, bucket: str, until: float) -> None:
         own.execute(update(rate_windows).where(rate_windows.c.bucket == bucket).values(blocked_until=blocked))
 
 
+def room(store: Store, bucket: str, windows: Sequence[RateWindow], now: float) -> int:
+    """How many requests may be sent at once from ``now`` on without waiting; no place is taken."""
+    with store.reading() as own:
+        row = own.execute(select(rate_windows).where(rate_windows.c.bucket == bucket)).one_or_none()
+    sent: list[int] = json.loads(row.sent) if row is not None else []
+    at = microseconds(now)
+    if row is not None and max(row.blocked_until, *sent[-1:], 0) > at:
+        return 0
+    return min(limit - sum(one > at - microseconds(seconds) for one in sent) for limit, seconds in windows)
+
+
 def next_free(sent: Sequence[int], blocked_until: int, windows: Sequence[RateWindow], now: int) -> int:
     """The earliest allowed time, in microseconds, given the rising log of times already given out."""
     floors = [now, blocked_until, *sent[-1:]]

@@ -139,6 +139,12 @@ def pending_deletes(store: Store, connection: str, entity: str, limit: int, afte
     return _page(store, select(*KNOWN_COLUMNS).where(*mine), limit, after)
 
 
+def mark_observed(store: Store, connection: str, entity: str, source_ids: Iterable[str], observed_at: datetime) -> int:
+    """Note that a read begun at ``observed_at`` found these as they stand: an older batch may not change them any more."""
+    statement = update(records).where(records.c.observed_at < observed_at).values(observed_at=observed_at)
+    return _update(store, connection, entity, source_ids, statement)
+
+
 def mark_deleted(store: Store, connection: str, entity: str, source_ids: Iterable[str], observed_at: datetime) -> int:
     """Note that a read begun at ``observed_at`` proved these gone; later observations win."""
     statement = (
@@ -350,6 +356,7 @@ __all__ = [
     "lookup",
     "mark_deleted",
     "mark_delivered",
+    "mark_observed",
     "mark_refused",
     "mark_removed",
     "mark_unconfirmed",

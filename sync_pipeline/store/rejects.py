@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -92,8 +92,10 @@ def replace_rejects(
     found: Iterable[Reject],
     run_id: str | None,
     at: datetime,
+    *,
+    source_ids: Sequence[str] | None = None,
 ) -> int:
-    """Make ``found`` the check rejects of ``scope``; returns how many there are.
+    """Make ``found`` the check rejects of ``scope`` - or of exactly ``source_ids`` - and return how many there are.
 
     What was set aside before for the same reason keeps its row and its time; when nothing differs nothing
     is written. What the target refused is not touched.
@@ -103,10 +105,11 @@ def replace_rejects(
             _found.create(own, checkfirst=False)
             total = sum(_take_in(own, store, part) for part in chunks(_rows(found, scope), 5000))
         with held.reading() as own:
-            if not _to_go(own, connection, entity, scope) and not _to_come(own, connection, entity):
+            gone = _gone(connection, entity, scope, source_ids)
+            if not _to_go(own, gone) and not _to_come(own, connection, entity):
                 return total
         with held.writing() as own:
-            own.execute(delete(rejects).where(*_gone(connection, entity, scope)))
+            own.execute(delete(rejects).where(*gone))
             own.execute(_insert_new(connection, entity, run_id, at))
     return total
 
@@ -196,9 +199,10 @@ def _judged(connection: str, entity: str) -> list[ColumnElement[bool]]:
     return [*_of(connection, entity), rejects.c.origin == "check"]
 
 
-def _gone(connection: str, entity: str, scope: Scope) -> list[ColumnElement[bool]]:
+def _gone(connection: str, entity: str, scope: Scope, source_ids: Sequence[str] | None) -> list[ColumnElement[bool]]:
     again = select(_found.c.digest).where(_found.c.digest == rejects.c.digest).exists()
-    return [*_judged(connection, entity), within(rejects.c.partition, scope), ~again]
+    judged = within(rejects.c.partition, scope) if source_ids is None else rejects.c.source_id.in_(source_ids)
+    return [*_judged(connection, entity), judged, ~again]
 
 
 def _new(connection: str, entity: str) -> ColumnElement[bool]:
@@ -206,8 +210,8 @@ def _new(connection: str, entity: str) -> ColumnElement[bool]:
     return ~select(rejects.c.id).where(*same).exists()
 
 
-def _to_go(own: Connection, connection: str, entity: str, scope: Scope) -> bool:
-    some = select(rejects.c.id).where(*_gone(connection, entity, scope)).limit(1)
+def _to_go(own: Connection, gone: list[ColumnElement[bool]]) -> bool:
+    some = select(rejects.c.id).where(*gone).limit(1)
     return own.scalar(some) is not None
 
 

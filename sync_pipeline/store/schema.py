@@ -115,7 +115,7 @@ syncs = Table(
     Column("begun_at", Instant, nullable=False),
     Column("loaded_at", Instant, doc="when the batch was merged into records; null = it never was"),
     Column("finished_at", Instant),
-    _key("outcome", doc="success | failed | blocked | stale | dry_run; null = running or killed"),
+    _key("outcome", doc="success | failed | blocked | stale | dry_run | targeted; null = running or killed"),
     Column("counts", Text, doc="JSON object of the figures the run reports"),
     Column("requests", Integer, doc="API requests this sync made"),
     Index("ix_syncs_scope", "connection", "entity", "loaded_at"),

@@ -15,7 +15,9 @@ from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import syncs
 from sync_pipeline.store.scope import Scope
 
-SyncOutcome = Literal["success", "failed", "blocked", "stale", "dry_run"]
+SyncOutcome = Literal["success", "failed", "blocked", "stale", "dry_run", "targeted"]
+TARGETED: SyncOutcome = "targeted"
+"""A sync of a few records by id: it says nothing about a scope, so it is never ``loaded`` and makes no batch stale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class EntityStatus:
-    """The last sync of an entity and the last one that succeeded; dry runs are not syncs."""
+    """The last whole sync of an entity and the last one that succeeded; dry runs and targeted ones do not count."""
 
     last: Sync
     last_success: Sync | None
@@ -56,8 +58,9 @@ def begin(
     partitions: Scope = None,
     run_id: str | None = None,
     fingerprint: str | None = None,
+    targeted: bool = False,
 ) -> int:
-    """Open a sync; ``observed_at`` is when its read began."""
+    """Open a sync; ``observed_at`` is when its read began; a ``targeted`` one is about no scope."""
     first, last = partitions or (None, None)
     row = {
         "connection": connection,
@@ -68,6 +71,7 @@ def begin(
         "fingerprint": fingerprint,
         "observed_at": observed_at,
         "begun_at": at,
+        "outcome": TARGETED if targeted else None,
     }
     with store.writing() as own:
         return int(own.execute(insert(syncs).returning(syncs.c.id), row).scalar_one())
@@ -130,7 +134,8 @@ def by_run(store: Store, run_ids: Iterable[str]) -> list[Sync]:
 
 def status(store: Store, connection: str) -> dict[str, EntityStatus]:
     """How every entity stands."""
-    real = [syncs.c.connection == connection, syncs.c.outcome.is_distinct_from("dry_run")]
+    partial = syncs.c.outcome.in_(["dry_run", TARGETED])
+    real = [syncs.c.connection == connection, func.coalesce(~partial, true())]
     lasts = _newest(store, *real)
     successes = _newest(store, *real, syncs.c.outcome == "success")
     return {entity: EntityStatus(last, successes.get(entity)) for entity, last in lasts.items()}

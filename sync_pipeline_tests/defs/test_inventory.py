@@ -28,6 +28,10 @@ users <- clockify/users
 ENTITIES = ("locations", "projects", "time_entries", "users")
 TARGETS = ("clockify/clients", "snapshots/projects", "snapshots/time_entries", "snapshots/users")
 JOBS = """
+changes_locations
+changes_projects
+changes_time_entries
+changes_users
 sync_everything
 sync_locations
 sync_projects
@@ -38,6 +42,17 @@ verify_locations
 verify_projects
 verify_time_entries
 verify_users
+"""
+
+SCHEDULES = """
+nightly_locations 7 2 * * * sync_locations
+nightly_projects 17 2 * * * sync_projects
+nightly_users 27 2 * * * sync_users
+rescan_time_entries 17 * * * * sync_time_entries
+weekly_verify_locations 37 3 * * 0 verify_locations
+weekly_verify_projects 37 4 * * 0 verify_projects
+weekly_verify_time_entries 37 6 * * 0 verify_time_entries
+weekly_verify_users 37 5 * * 0 verify_users
 """
 
 
@@ -71,6 +86,38 @@ def test_jobs(defs: dg.Definitions) -> None:
     names = sorted(job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__"))
 
     assert JOBS.split() == names
+
+
+def test_schedules(defs: dg.Definitions) -> None:
+    """Days often, lists nightly, both sides weekly; no two at once; each says what it costs."""
+    schedules = sorted(defs.get_repository_def().schedule_defs, key=lambda schedule: schedule.name)
+
+    assert SCHEDULES.split("\n")[1:-1] == [f"{s.name} {s.cron_schedule} {s.job_name}" for s in schedules]
+    assert len({s.cron_schedule for s in schedules}) == len(schedules)
+    assert all("Cost: " in str(s.description) for s in schedules)
+
+
+def test_sensors(defs: dg.Definitions) -> None:
+    """One an entity, named for it, asking for targeted runs and for whole syncs."""
+    sensors = {sensor.name: {job.name for job in sensor.jobs} for sensor in defs.get_repository_def().sensor_defs}
+
+    assert sensors == {entity: {f"changes_{entity}", f"sync_{entity}"} for entity in ENTITIES}
+
+
+@pytest.mark.parametrize(("live", "status"), [("", "STOPPED"), ("true", "RUNNING")])
+def test_live_syncing_is_off_unless_asked_for(tmp_path: Path, live: str, status: str) -> None:
+    """Sensors and schedules are on by default only with SYNC_LIVE."""
+    repository = build(load_settings({"SYNC_LIVE": live}, root=tmp_path)).get_repository_def()
+
+    assert {sensor.default_status.value for sensor in repository.sensor_defs} == {status}
+    assert {schedule.default_status.value for schedule in repository.schedule_defs} == {status}
+
+
+def test_every_entity_is_expected_to_be_fresh(defs: dg.Definitions) -> None:
+    """The daemon judges freshness; no sync job has a check more for it."""
+    graph = defs.resolve_asset_graph()
+
+    assert all(graph.get(dg.AssetKey(entity)).freshness_policy_or_from_metadata for entity in ENTITIES)
 
 
 def test_sync_jobs_leave_in_sync_to_the_verify_jobs(defs: dg.Definitions) -> None:

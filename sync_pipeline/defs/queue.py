@@ -1,0 +1,57 @@
+"""What is under way: runs that have not ended, how often the last ones failed, and when to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterInstance
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
+
+EVENTS_TAG = "sync_pipeline/events"
+"""A digest of the events a run answers; with it, how often that was tried."""
+LOOKED_AT = 12
+LONGEST_PAUSE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """After so many failures in a row, not before then."""
+
+    failures: int
+    until: datetime
+
+
+def under_way(instance: DagsterInstance, jobs: Iterable[str]) -> str | None:
+    """The id of a queued or running run of one of these jobs."""
+    for job in jobs:
+        runs = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=list(NOT_FINISHED_STATUSES)), limit=1)
+        if runs:
+            return runs[0].dagster_run.run_id
+    return None
+
+
+def pause(instance: DagsterInstance, jobs: Iterable[str], seconds: float) -> Pause | None:
+    """How long to wait before trying again: twice as long after each failure in a row."""
+    recent = [
+        record for job in jobs for record in instance.get_run_records(dg.RunsFilter(job_name=job), limit=LOOKED_AT)
+    ]
+    recent.sort(key=lambda record: record.create_timestamp, reverse=True)
+    failures = 0
+    for record in recent:
+        if record.dagster_run.status != dg.DagsterRunStatus.FAILURE:
+            break
+        failures += 1
+    if not failures:
+        return None
+    ended = recent[0].end_time or recent[0].create_timestamp.timestamp()
+    wait = min(timedelta(seconds=seconds) * 2 ** (failures - 1), LONGEST_PAUSE)
+    return Pause(failures, datetime.fromtimestamp(ended, recent[0].create_timestamp.tzinfo) + wait)
+
+
+def attempts(instance: DagsterInstance, digest: str) -> int:
+    """How many runs have tried to answer the same events, and ended without closing them."""
+    tried = dg.RunsFilter(tags={EVENTS_TAG: digest}, statuses=list(FINISHED_STATUSES))
+    return instance.get_runs_count(tried)

@@ -1,0 +1,126 @@
+"""Schedules: what polling and webhooks missed is found by reading again - days often, lists nightly, both sides weekly.
+
+Staggered, so that no two begin together; each skips its turn while a run of the same job has not ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from sync_pipeline.defs.jobs import sync_job_name, verify_job_name
+from sync_pipeline.defs.launch import RANGE_END, RANGE_START, spans_of
+from sync_pipeline.defs.partitions import DAYS_AHEAD
+from sync_pipeline.defs.queue import under_way
+from sync_pipeline.defs.verify import VerifyConfig, check_op
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.settings import Settings
+from sync_pipeline.stages.batch import Days
+
+RESCAN = {"paid": "17 * * * *", "free": "17 */6 * * *"}
+RESCAN_EVERY = {"paid": timedelta(hours=1), "free": timedelta(hours=6)}
+COSTS = {
+    "rescan": "2 to 4 requests to Clockify: a report page for each 200 entries, and the running timers",
+    "nightly": "1 request to Clockify for each 200 records; 1 more for each that vanished",
+    "verify": "Clockify's whole list, as a sync reads it: for time entries a report page for each 200 entries, at least "
+    "one for each 31 days; and 1 request for each difference",
+}
+Evaluation = Callable[[dg.ScheduleEvaluationContext], Iterator[dg.RunRequest | dg.SkipReason]]
+BUDGET = "On the Free plan it shares the 30 requests an hour with everything else and waits for its turn."
+
+
+def schedules(specs: list[EntitySpec], settings: Settings) -> list[dg.ScheduleDefinition]:
+    """All schedules of these entities."""
+    small = [spec for spec in specs if not spec.partitioned]
+    found = [_rescan(spec, settings) for spec in specs if spec.partitioned]
+    found += [_nightly(spec, settings, 7 + 10 * number) for number, spec in enumerate(small)]
+    found += [_weekly(spec, settings, number) for number, spec in enumerate(specs)]
+    return found
+
+
+def freshness(spec: EntitySpec, settings: Settings) -> dg.FreshnessPolicy:
+    """When an asset counts as stale: two turns of its schedule were missed; one is a warning."""
+    every = RESCAN_EVERY[settings.clockify_plan] if spec.partitioned and settings.live else timedelta(days=1)
+    spare = timedelta(hours=1)
+    return dg.FreshnessPolicy.time_window(fail_window=2 * every + spare, warn_window=every + spare)
+
+
+def fresh(asset: dg.AssetsDefinition, policy: dg.FreshnessPolicy) -> dg.AssetsDefinition:
+    """The asset with a freshness policy, which the daemon judges: it adds no check to any job."""
+    return asset.map_asset_specs(lambda spec: dg.apply_freshness_policy(spec, policy))
+
+
+def _rescan(spec: EntitySpec, settings: Settings) -> dg.ScheduleDefinition:
+    job, days = sync_job_name(spec.entity), settings.rescan_days
+
+    def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        if (skipped := _busy(context, job)) is not None:
+            yield skipped
+            return
+        at = context.scheduled_execution_time.astimezone(UTC)
+        for span in spans_of(recent_days(settings, at.date()), settings.days_per_run):
+            first, last = span.keys
+            yield dg.RunRequest(run_key=f"{_key(at)}:{first}", tags={RANGE_START: first, RANGE_END: last})
+
+    return _schedule(
+        f"rescan_{spec.entity}",
+        job,
+        RESCAN[settings.clockify_plan],
+        evaluate,
+        settings,
+        f"Reads the last {days} days of {spec.entity} again, and the days ahead. Cost: {COSTS['rescan']}.",
+    )
+
+
+def recent_days(settings: Settings, today: date) -> Days:
+    """The days the rolling re-scan reads, the days ahead included: entries can be planned."""
+    first = max(settings.start_date, today - timedelta(days=settings.rescan_days - 1))
+    return Days(first, max(first, today + timedelta(days=DAYS_AHEAD)))
+
+
+def _nightly(spec: EntitySpec, settings: Settings, minute: int) -> dg.ScheduleDefinition:
+    job = sync_job_name(spec.entity)
+
+    def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        yield _busy(context, job) or dg.RunRequest(run_key=_key(context.scheduled_execution_time))
+
+    text = f"Reads all {spec.entity}. Cost: {COSTS['nightly']}."
+    return _schedule(f"nightly_{spec.entity}", job, f"{minute} 2 * * *", evaluate, settings, text)
+
+
+def _weekly(spec: EntitySpec, settings: Settings, number: int) -> dg.ScheduleDefinition:
+    job = verify_job_name(spec.entity)
+
+    def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        at = context.scheduled_execution_time.astimezone(UTC)
+        wanted = VerifyConfig(repair=True, last_day=recent_days(settings, at.date()).keys[1])
+        config = dg.RunConfig(ops={check_op(spec): wanted})
+        yield _busy(context, job) or dg.RunRequest(run_key=_key(at), run_config=config)
+
+    text = f"Reads {spec.entity} on both sides in full and delivers every difference. Cost: {COSTS['verify']}."
+    return _schedule(f"weekly_verify_{spec.entity}", job, f"37 {3 + number % 20} * * 0", evaluate, settings, text)
+
+
+def _schedule(
+    name: str, job: str, cron: str, evaluate: Evaluation, settings: Settings, description: str
+) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=name,
+        job_name=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        execution_fn=evaluate,
+        default_status=dg.DefaultScheduleStatus.RUNNING if settings.live else dg.DefaultScheduleStatus.STOPPED,
+        description=f"{description} {BUDGET}" if settings.clockify_plan == "free" else description,
+    )
+
+
+def _busy(context: dg.ScheduleEvaluationContext, job: str) -> dg.SkipReason | None:
+    run = under_way(context.instance, [job])
+    return None if run is None else dg.SkipReason(f"run {run} of {job} has not ended: its turn is skipped")
+
+
+def _key(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="minutes")

@@ -1,0 +1,134 @@
+"""Watch: what has changed since the last look, and which few runs would answer it.
+
+An event is a dirty flag. A few dirty records are read by id; many are read again as the days they stand on, or as the
+whole list. Nothing is closed here but what turns out to be our own echo: the run that processes an event closes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, timedelta
+
+from sync_pipeline.errors import SyncError
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.clients import compare_clients
+from sync_pipeline.stages.inbox import day_of
+from sync_pipeline.stages.polling import Cursor, days_instead, has_room, poll
+from sync_pipeline.stages.session import Session
+from sync_pipeline.store.events import Event, close, open_events
+from sync_pipeline.store.records import lookup
+
+EVENTS_A_TICK = 2000
+"""So many events of one entity are looked at in one tick; the others wait for the next."""
+SPANS_A_TICK = 5
+FEW = {"paid": 20, "free": 3}
+"""Up to this many dirty records are read one by one; above it their days, or the list, are the cheaper read."""
+GAP = 7
+"""Days without a change that are read along rather than starting another run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dirty:
+    """What one run is to read again, and the events that ask for it."""
+
+    events: tuple[int, ...]
+    ids: tuple[str, ...] = ()
+    days: Days | None = None
+    """Without ids and days: the whole entity."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """What a look found: the runs it asks for, the cursor for the next look, and what to tell."""
+
+    cursor: str
+    runs: list[Dirty] = field(default_factory=list)
+    note: str = ""
+    trouble: str = ""
+    """Why nothing could be asked; the events that are in the inbox already are dealt with all the same."""
+
+
+def watch(session: Session, spec: EntitySpec, cursor: str | None, *, days_ahead: int = 7) -> Watched:
+    """Poll when it is due, then read the inbox. Trouble with Clockify is told, and the cursor stays where it was."""
+    state = Cursor.parse(cursor)
+    watched, instead = Watched(str(state)), set[str]()
+    try:
+        watched.note = poll(session, spec, state)
+        instead = days_instead(session, spec, state)
+        watched.cursor = str(state)
+    except SyncError as error:
+        watched.trouble = str(error)
+    events = open_events(session.store, session.connection, spec.entity, EVENTS_A_TICK)
+    try:
+        watched.runs = _runs(session, spec, events, state, days_ahead)
+    except SyncError as error:
+        watched.trouble = str(error)
+    else:
+        watched.cursor = watched.cursor if watched.trouble else str(state)
+    watched.runs += [Dirty((), days=span) for span in _spans(instead, session.settings.days_per_run)]
+    return watched
+
+
+def _runs(session: Session, spec: EntitySpec, events: Sequence[Event], state: Cursor, days_ahead: int) -> list[Dirty]:
+    if not events:
+        return []
+    if spec.source.system != "clockify":
+        if not has_room(session, 1):
+            return []
+        wanting = compare_clients(session, spec, events, state.stubborn)
+        return [Dirty(tuple(wanting))] if wanting else []
+    if spec.partitioned:
+        events = _named(session, events)
+    few = FEW[session.settings.clockify_plan]
+    ids = sorted({event.source_id for event in events if event.source_id})
+    if len(ids) <= few and all(event.source_id for event in events):
+        return [_by_id(events, ids)] if ids else []
+    if not spec.partitioned:
+        return [Dirty(tuple(event.id for event in events))]
+    return _by_days(session, spec, events, few, days_ahead)
+
+
+def _named(session: Session, events: Sequence[Event]) -> list[Event]:
+    """Without those that name no record: there is nothing to look up, and the re-scan brings what they meant."""
+    close(session.store, [event.id for event in events if not event.source_id], None, session.now())
+    return [event for event in events if event.source_id]
+
+
+def _by_days(session: Session, spec: EntitySpec, events: Sequence[Event], few: int, days_ahead: int) -> list[Dirty]:
+    """Runs over the days of the dirty records; what has no day, or has been tried as one, is read by id."""
+    dirty: dict[str, list[Event]] = {}
+    lone: list[Event] = []
+    known = lookup(session.store, session.connection, spec.entity, {e.source_id for e in events if e.source_id})
+    valid = Days(session.settings.start_date, session.now().astimezone(UTC).date() + timedelta(days=days_ahead)).keys
+    for event in events:
+        record = known.get(event.source_id or "")
+        days = {day_of(spec, event), record.partition if record else None}
+        wanted = [] if event.attempts else [day for day in days if day is not None and valid[0] <= day <= valid[1]]
+        for day in wanted:
+            dirty.setdefault(day, []).append(event)
+        if not wanted:
+            lone.append(event)
+    runs = [
+        Dirty(tuple(sorted({event.id for day in span for event in dirty.get(day, ())})), days=span)
+        for span in _spans(dirty, session.settings.days_per_run)[:SPANS_A_TICK]
+    ]
+    some = sorted({event.source_id for event in lone if event.source_id})[:few]
+    return [*runs, _by_id(lone, some)] if some else runs
+
+
+def _by_id(events: Iterable[Event], ids: Sequence[str]) -> Dirty:
+    return Dirty(tuple(event.id for event in events if event.source_id in ids), ids=tuple(ids))
+
+
+def _spans(days: Iterable[str], longest: int) -> list[Days]:
+    """The days, coalesced into spans of at most ``longest`` days."""
+    spans: list[Days] = []
+    for day in sorted(map(date.fromisoformat, days)):
+        last = spans[-1] if spans else None
+        if last is not None and (day - last.last).days <= GAP and (day - last.first).days < longest:
+            spans[-1] = Days(last.first, day)
+        else:
+            spans.append(Days(day, day))
+    return spans

@@ -1,0 +1,155 @@
+"""The sensor of locations: clients are the target, so an event about one may be somebody's edit - or our own echo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline_tests.defs.live import Live, live
+from sync_pipeline_tests.harness import Json, Team, team
+from sync_pipeline_tests.properties.judge import converged
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A team that is in step."""
+    with team(tmp_path / "team", entries=0) as everybody:
+        everybody.sync()
+        everybody.forget_stats()
+        yield everybody
+
+
+@pytest.fixture
+def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """Its sensors; polling is far away."""
+    with live(us, tmp_path / "live", monkeypatch) as switched_on:
+        yield switched_on
+
+
+def ours(us: Team) -> Json:
+    """The client of some location."""
+    location = next(iter(us.at_snapshots("locations").values()))
+    return us.client(str(location["location_name"]))
+
+
+def told(client: Json) -> Json:
+    """What Clockify's event says about a client."""
+    return {name: client[name] for name in ("id", "name", "workspaceId", "archived")}
+
+
+def edit(us: Team, client: Json, **changes: object) -> Json:
+    """Somebody edits a client in Clockify."""
+    kept = {name: client[name] for name in ("name", "address", "note", "email", "archived")}
+    edited: Json = us.clockify("PUT", f"/clients/{client['id']}", {**kept, **changes})
+    return edited
+
+
+def test_our_own_echo_ends(us: Team, on: Live) -> None:
+    """What we wrote comes back as events: the client is read once, nothing is written, no run is asked for."""
+    location = next(iter(us.at_snapshots("locations").values()))
+    us.put_location(location["location_id"], location_name="Renamed here")
+    us.sync("locations")
+    client = us.client("Renamed here")
+    us.forget_stats()
+    on.event("CLIENT_UPDATED", "locations", told(client))
+    assert on.tick("locations").requests == []
+    assert us.writes() == {}
+    assert on.inbox("locations").open == 0
+
+
+def test_every_write_of_ours_may_come_back_without_end(us: Team, on: Live) -> None:
+    """Each client event is answered by an echo of whatever was written, as webhook and by polling: it comes to rest."""
+    client = ours(us)
+    edited = edit(us, client, address="Somebody's idea")
+    us.forget_stats()
+    on.event("CLIENT_UPDATED", "locations", told(edited))
+    for number in range(3):
+        tick = on.tick("locations")
+        if number == 0:
+            assert tick.jobs == ["sync_locations"]
+        else:
+            assert tick.requests == []
+        on.event("CLIENT_UPDATED", "locations", {**told(us.client(client["name"])), "echo": number})
+    on.drain("locations")
+    assert us.writes() == {"clients": 1}
+    assert us.client(client["name"])["address"] == client["address"]
+    assert on.inbox("locations").open == 0
+    converged(us)
+
+
+def test_an_archived_client_is_taken_back(us: Team, on: Live) -> None:
+    """Somebody archives the client of a location that exists: the list is pulled and the client is active again."""
+    client = ours(us)
+    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, archived=True)))
+    on.drain("locations")
+    assert us.client(client["name"])["archived"] is False
+    converged(us)
+
+
+def test_a_deleted_client_is_made_again(us: Team, on: Live) -> None:
+    """A linked client that is gone is pending, created anew and linked."""
+    client = ours(us)
+    us.clockify("PUT", f"/clients/{client['id']}", {"name": client["name"], "archived": True})
+    us.clockify("DELETE", f"/clients/{client['id']}")
+    on.event("CLIENT_DELETED", "locations", told(client))
+    on.drain("locations")
+    assert us.client(client["name"])["id"] != client["id"]
+    converged(us)
+
+
+def test_a_new_client_pulls_the_list(us: Team, on: Live) -> None:
+    """Nobody's client may be what a new location waits for: the list is pulled, and the location adopts it."""
+    us.put_location("loc-fresh", location_name="Fresh site")
+    client = us.clockify("POST", "/clients", {"name": "Fresh site"})
+    on.event("NEW_CLIENT", "locations", told(client))
+    assert on.tick("locations").jobs == ["sync_locations"]
+    assert us.client("Fresh site")["id"] == client["id"]
+    assert on.inbox("locations").open == 0
+    converged(us)
+
+
+def test_the_archived_client_of_a_location_that_is_gone_stays_as_it_is(us: Team, on: Live) -> None:
+    """The echo of an archiving ends; somebody who takes such a client back finds it archived again."""
+    location = next(iter(us.at_snapshots("locations").values()))
+    us.snapshots("DELETE", f"/locations/{location['location_id']}")
+    us.sync("locations")
+    client = us.client(location["location_name"])
+    assert client["archived"]
+    on.event("CLIENT_UPDATED", "locations", told(client))
+    assert on.tick("locations").requests == []
+    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, archived=False)))
+    assert on.tick("locations").jobs == ["sync_locations"]
+    assert us.client(client["name"])["archived"]
+    us.put_location(location["location_id"], location_name=location["location_name"])
+    us.sync("locations")
+    assert us.client(client["name"])["id"] == client["id"]
+    assert us.client(client["name"])["archived"] is False
+
+
+def test_a_failed_pull_is_asked_for_again(us: Team, on: Live) -> None:
+    """The run fails after the edit was noted: the event is still open and the next tick asks again."""
+    client = ours(us)
+    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, address="Elsewhere")))
+    us.fault("status", "GET */snapshots/locations", status=503)
+    assert not on.tick("locations").runs[0].success
+    assert on.inbox("locations").open == 1
+    us.no_faults()
+    on.patience(0)
+    on.drain("locations")
+    assert us.client(client["name"])["address"] == client["address"]
+    assert on.inbox("locations").open == 0
+
+
+def test_a_client_that_never_becomes_what_we_send_is_left_alone(us: Team, on: Live) -> None:
+    """A client that stands there differently after each write of ours costs one write, not a write for each echo."""
+    client = ours(us)
+    bent = {**client, "address": "Bent by the other side"}
+    us.fault("status", f"GET */clients/{client['id']}", status=200, body=bent)
+    us.forget_stats()
+    for number in range(4):
+        on.event("CLIENT_UPDATED", "locations", {**told(client), "echo": number})
+        on.tick("locations")
+    assert us.writes() == {"clients": 1}
+    assert on.inbox("locations").open == 0

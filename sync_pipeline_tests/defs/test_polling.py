@@ -1,0 +1,171 @@
+"""Polling: what nobody told us is asked for, within the plan's budget, and becomes events like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import orjson
+import pytest
+
+from sync_pipeline.connectors.clockify import PLANS
+from sync_pipeline.stages.polling import KEPT_FOR_RUNS, poll_seconds
+from sync_pipeline.store.rate import reserve
+from sync_pipeline_tests.defs.live import Live, live
+from sync_pipeline_tests.harness import ENTITIES, Team, morning, team
+from sync_pipeline_tests.properties.judge import converged
+
+FEEDS = "GET */entities/*"
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A team that is in step, whose data is older than what is polled."""
+    with team(tmp_path / "team") as everybody:
+        with minutes_ago(everybody, 3000):
+            everybody.sync()
+        yield everybody
+
+
+@pytest.fixture
+def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """Its sensors, which poll at every tick; the last poll was an hour ago."""
+    with live(us, tmp_path / "live", monkeypatch, SYNC_POLL_SECONDS="1") as switched_on:
+        for entity in ENTITIES:
+            switched_on.cursors[entity] = polled(60)
+        yield switched_on
+
+
+def polled(minutes_ago: int) -> str:
+    """The cursor of a sensor that polled then."""
+    return orjson.dumps({"polled": (datetime.now(UTC) - timedelta(minutes=minutes_ago)).isoformat()}).decode()
+
+
+@contextmanager
+def minutes_ago(us: Team, minutes: int) -> Iterator[None]:
+    """What is done here was done a while ago, as far as Clockify is concerned."""
+    us.sandbox.world.clock.advance(timedelta(minutes=-minutes))
+    try:
+        yield
+    finally:
+        us.sandbox.world.clock.reset()
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_the_feed_finds_what_no_webhook_told(us: Team, on: Live, base: Literal[0, 1]) -> None:
+    """Created, updated and deleted entries arrive, whichever number the feed's first page has."""
+    us.sandbox.world.options.entity_changes_page_base = base
+    entries = [entry for entry in us.entries() if entry["timeInterval"]["end"]]
+    with minutes_ago(us, 20):
+        us.add_entry(us.users()[0]["id"], morning(1))
+        us.change_entry(entries[0], description="changed")
+        us.clockify("DELETE", f"/time-entries/{entries[1]['id']}")
+    on.drain("time_entries")
+    converged(us)
+    assert on.inbox("time_entries").open == 0
+    us.forget_stats()
+    assert on.tick("time_entries").requests == []
+    assert us.writes() == {}
+
+
+def test_overlapping_windows_tell_nothing_twice(us: Team, on: Live) -> None:
+    """The same change in two windows is one event."""
+    entry = next(entry for entry in us.entries() if entry["timeInterval"]["end"])
+    with minutes_ago(us, 5):
+        us.change_entry(entry, description="changed")
+    on.tick("time_entries")
+    told = on.inbox("time_entries").closed
+    on.tick("time_entries")
+    on.cursors["time_entries"] = polled(60)  # as if the daemon had died before it could keep the cursor
+    on.tick("time_entries")
+    assert on.inbox("time_entries").closed == told > 0
+
+
+def test_the_feed_in_its_older_shape(us: Team, on: Live) -> None:
+    """A list under `response`, deleted records with `documentCode`: read all the same."""
+    entry = next(entry for entry in us.entries() if entry["timeInterval"]["end"])
+    us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    row = {"id": entry["id"], "documentCode": "TIME_ENTRY", "deletedAt": "2026-01-01T00:00:00Z", "document": {}}
+    us.fault("status", "GET */entities/deleted", status=200, body={"response": [row]}, count=1)
+    on.drain("time_entries")
+    converged(us)
+
+
+def test_projects_and_clients_have_feeds_too(us: Team, on: Live) -> None:
+    """A renamed project arrives; an edited client is put right."""
+    project, client = us.projects()[0], us.client(next(iter(us.at_snapshots("locations").values()))["location_name"])
+    with minutes_ago(us, 20):
+        us.clockify("PUT", f"/projects/{project['id']}", {"name": "Renamed there"})
+        us.clockify("PUT", f"/clients/{client['id']}", {"name": client["name"], "address": "Elsewhere"})
+    on.drain("projects", "locations", most=5)
+    assert us.at_snapshots("projects")[project["id"]]["project_name"] == "Renamed there"
+    assert us.client(client["name"])["address"] == client["address"]
+    converged(us)
+
+
+def test_people_are_compared_with_the_list(us: Team, on: Live) -> None:
+    """No feed knows them: a row whose hash is another one is dirty, and nothing else is."""
+    user = next(user for user in us.users() if user["status"] == "ACTIVE")
+    assert "compared with the list: 0 changed" in on.tick("users").said
+    us.clockify("PUT", f"/users/{user['id']}", {"status": "INACTIVE"})
+    on.cursors["users"] = polled(60)
+    tick = on.tick("users")
+    assert tick.jobs == ["changes_users"]
+    assert us.at_snapshots("users")[user["id"]]["status"] == "INACTIVE"
+    converged(us)
+
+
+def test_a_plan_that_refuses_the_feed_is_read_otherwise(us: Team, on: Live) -> None:
+    """Projects by their list, clients by theirs, entries by the days around today; the feed is not asked again soon."""
+    us.fault("status", FEEDS, status=403, body={"message": "Not in your plan", "code": 403})
+    project, client = us.projects()[0], us.client(next(iter(us.at_snapshots("locations").values()))["location_name"])
+    us.clockify("PUT", f"/projects/{project['id']}", {"name": "Renamed there"})
+    us.clockify("PUT", f"/clients/{client['id']}", {"name": client["name"], "address": "Elsewhere"})
+    us.add_entry(us.users()[0]["id"], morning(1))
+    assert on.tick("time_entries").jobs == ["sync_time_entries"]
+    assert on.tick("projects").jobs == ["changes_projects"]
+    assert on.tick("locations").jobs == ["sync_locations"]
+    converged(us)
+    us.forget_stats()
+    for entity in ("time_entries", "projects", "locations"):
+        on.cursors[entity] = orjson.dumps({**orjson.loads(on.cursors[entity] or ""), "polled": None}).decode()
+        assert on.tick(entity).requests == []
+    assert not [route for route in us.requests() if "/entities/" in route]
+
+
+def test_a_plan_without_room_is_not_asked(us: Team, on: Live) -> None:
+    """On the Free plan polling leaves requests for the runs; it says so and keeps its cursor."""
+    us.changes["CLOCKIFY_PLAN"] = "free"
+    on.renew()
+    before = on.cursors["projects"]
+    with us.session() as session:
+        for _ in range(30 - KEPT_FOR_RUNS):
+            reserve(
+                session.store, session.clockify.account.bucket, PLANS["free"].windows, session.now().timestamp() - 60
+            )
+    us.forget_stats()
+    assert "request budget is nearly used up" in on.tick("projects").said
+    assert us.requests() == {}
+    assert on.cursors["projects"] == before
+
+
+def test_polling_and_schedules_fit_the_free_plan(us: Team) -> None:
+    """What an idle hour costs: three feeds each, a list of people - far below thirty requests."""
+    settings = us.settings(CLOCKIFY_PLAN="free")
+    with us.session() as session:
+        hourly = sum(
+            (1 if entity == "users" else 3) * 3600 / poll_seconds(settings, session.specs[entity])
+            for entity in ENTITIES
+        )
+    assert hourly < 6
+
+
+def test_a_cursor_nobody_can_read_costs_one_poll(us: Team, on: Live) -> None:
+    """Whatever stands there, the sensor goes on."""
+    on.cursors["time_entries"] = "{broken"
+    assert "asked what changed" in on.tick("time_entries").said
+    assert orjson.loads(on.cursors["time_entries"] or "")["polled"]
+    assert us.users()

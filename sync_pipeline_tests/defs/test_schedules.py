@@ -1,0 +1,99 @@
+"""Schedules: the runs they ask for do what they say, and none begins while the last one has not ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sync_pipeline_tests.defs.live import Live, live
+from sync_pipeline_tests.harness import Team, morning, team
+from sync_pipeline_tests.properties.judge import converged
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A team that is in step."""
+    with team(tmp_path / "team") as everybody:
+        everybody.sync()
+        yield everybody
+
+
+@pytest.fixture
+def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """Its schedules."""
+    with live(us, tmp_path / "live", monkeypatch) as switched_on:
+        yield switched_on
+
+
+def turn(on: Live, name: str) -> tuple[list[dg.RunRequest], str]:
+    """What a schedule asks for now, or why it skips its turn."""
+    schedule = on.defs.resolve_schedule_def(name)
+    with dg.build_schedule_context(on.instance, scheduled_execution_time=datetime.now(UTC)) as context:
+        data = schedule.evaluate_tick(context)
+    for request in data.run_requests or []:
+        assert request.job_name in (None, schedule.job_name)
+    requests = [request.with_replaced_attrs(job_name=schedule.job_name) for request in data.run_requests or []]
+    return requests, data.skip_message or ""
+
+
+def test_the_re_scan_finds_what_no_event_told(us: Team, on: Live) -> None:
+    """A recent entry whose event was lost arrives; one from before the recent days waits for the weekly verify."""
+    user = us.users()[0]["id"]
+    recent, old = us.add_entry(user, morning(2)), us.add_entry(user, morning(15))
+    (request,) = turn(on, "rescan_time_entries")[0]
+    assert on.execute(request).success
+    assert recent["id"] in us.at_snapshots("time_entries")
+    assert old["id"] not in us.at_snapshots("time_entries")
+    (request,) = turn(on, "weekly_verify_time_entries")[0]
+    assert on.execute(request).success
+    converged(us)
+
+
+def test_the_re_scan_comes_in_bounded_runs(us: Team, on: Live) -> None:
+    """It keeps to SYNC_DAYS_PER_RUN, and its runs do not overlap."""
+    us.changes["SYNC_DAYS_PER_RUN"] = "5"
+    on.renew()
+    requests, _ = turn(on, "rescan_time_entries")
+    spans = [
+        (request.tags["dagster/asset_partition_range_start"], request.tags["dagster/asset_partition_range_end"])
+        for request in requests
+    ]
+    today = datetime.now(UTC).date()
+    assert len(spans) == 3
+    assert (spans[0][0], spans[-1][1]) == (str(today - timedelta(days=6)), str(today + timedelta(days=7)))
+    assert len({request.run_key for request in requests}) == 3
+
+
+@pytest.mark.parametrize("entity", ["locations", "users", "projects"])
+def test_the_nightly_pass_reads_a_small_entity_in_full(us: Team, on: Live, entity: str) -> None:
+    """One run of its sync job."""
+    (request,) = turn(on, f"nightly_{entity}")[0]
+    us.forget_stats()
+    assert request.job_name == f"sync_{entity}"
+    assert on.execute(request).success
+    assert us.writes() == {}
+
+
+def test_the_weekly_verify_repairs(us: Team, on: Live) -> None:
+    """Somebody's edit at the target is found and put right."""
+    victim = next(iter(us.at_snapshots("users")))
+    us.snapshots("PUT", f"/users/{victim}", {"name": "Somebody Else"})
+    (request,) = turn(on, "weekly_verify_users")[0]
+    assert on.execute(request).success
+    assert us.at_snapshots("users")[victim]["name"] != "Somebody Else"
+    converged(us)
+
+
+def test_a_turn_is_skipped_while_the_last_run_has_not_ended(us: Team, on: Live) -> None:
+    """The same job is still queued: the schedule says so and asks for nothing."""
+    (request,) = turn(on, "nightly_users")[0]
+    queued = on.queue(request)
+    requests, said = turn(on, "nightly_users")
+    assert requests == []
+    assert queued.run_id in said
+    assert turn(on, "nightly_projects")[0]
+    assert us.users()
