@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -14,7 +14,7 @@ from typing import Any, Self
 from sync_pipeline.connectors.answers import Answer
 from sync_pipeline.connectors.canonical_entry import FieldNames, from_list, needs_field_names
 from sync_pipeline.connectors.changes import ChangeFeed
-from sync_pipeline.connectors.entries import Choice, EntryReader, Expected, ReaderSetting, choose, last_page
+from sync_pipeline.connectors.entries import Choice, EntryReader, Expected, ReaderSetting, choose, complete, last_page
 from sync_pipeline.connectors.http import ApiClient, Endpoint, Patience
 from sync_pipeline.connectors.limiter import Announce, Clock, Limiter, RateWindow, Sleep, silent
 from sync_pipeline.connectors.oauth import HeaderKey
@@ -246,17 +246,21 @@ class Clockify:
             self._names = {str(row.get("id")): str(row.get("name")) for row in rows}
         return self._names
 
-    async def user_ids(self) -> Sequence[str]:
+    async def user_ids(self) -> list[str]:
         """Everybody in the workspace, whatever their status."""
         users = [user async for page in self._list(USERS, {"status": "ALL"}) for user in page]
         return [str(user["id"]) for user in users if user.get("id")]
 
     async def _entries(self, window: Window, expected: Expected) -> AsyncIterator[list[Record]]:
-        choice = choose(window, expected, self._reader, self._page_size)
+        choice, listed = choose(window, expected, self._reader, self._page_size), list[str]()
+        if choice.reader == "users":
+            listed = await self.user_ids()
+            choice = complete(choice, expected, listed) if self._reader == "auto" else choice
         if self._on_choice:
             self._on_choice(choice)
         reader = EntryReader(self._core, self._reports, self.account.workspace, self._page_size, self, self._now)
-        async for page in reader.read(window, choice, expected.users):
+        # Those who are known but not listed may still have a list of their own.
+        async for page in reader.read(window, choice.reader, dict.fromkeys([*listed, *sorted(expected.users)])):
             yield page
 
     async def _list(self, path: str, params: Mapping[str, str]) -> AsyncIterator[list[Record]]:

@@ -1,12 +1,13 @@
 """Reading time entries: the detailed report or one list per user, whichever needs fewer requests.
 
-Both yield the same canonical entries. Only the report has entries of people who left the workspace. The per-user
-lists read a window as wall-clock time in somebody's zone, so they are asked for more and cut by the real instant.
+Both yield the same canonical entries. Only the report has entries of people who left the workspace, so the lists are
+only chosen while everybody we know of is still there. The per-user lists read a window as wall-clock time in
+somebody's zone, so they are asked for more and cut by the real instant.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -41,10 +42,10 @@ IN_PROGRESS = "/workspaces/{workspace}/time-entries/status/in-progress"
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What is known before a read: how many entries the window holds, and whose. None = not known."""
+    """What is known before a read: how many entries the window holds (None: not known), and who may have tracked them."""
 
     entries: int | None = None
-    users: Sequence[str] | None = None
+    users: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,10 @@ def choose(window: Window, expected: Expected, setting: ReaderSetting, page_size
     """The reader with fewer requests; the report when they are equal, or when too little is known."""
     slices = ceil((window.end - window.start) / timedelta(days=REPORT_DAYS))
     report = _requests(expected.entries, slices, page_size)
-    lists = _requests(expected.entries, None if expected.users is None else len(expected.users), page_size)
+    people = len(expected.users) or None
+    lists = _requests(expected.entries, people, page_size)
+    if lists is not None:
+        lists += ceil(len(expected.users) / page_size)  # who is there is asked first
     if setting != "auto":
         return Choice(setting, report if setting == "report" else lists, f"CLOCKIFY_READER is set to {setting}")
     if lists is None or report is None:
@@ -68,6 +72,13 @@ def choose(window: Window, expected: Expected, setting: ReaderSetting, page_size
     if lists < report:
         return Choice("users", lists, f"one list per user needs {lists} requests, the report {report}")
     return Choice("report", report, f"the report needs {report} requests, one list per user {lists}")
+
+
+def complete(choice: Choice, expected: Expected, listed: Iterable[str]) -> Choice:
+    """The same choice - or the report, when somebody we know of is not listed any more."""
+    if left := len(expected.users.difference(listed)):
+        return Choice("report", None, f"only the report has the entries of those who left the workspace ({left})")
+    return choice
 
 
 def _requests(entries: int | None, parts: int | None, page_size: int) -> int | None:
@@ -83,9 +94,6 @@ class Directory(Protocol):
     async def field_names(self) -> FieldNames:
         """Custom field id -> name."""
 
-    async def user_ids(self) -> Sequence[str]:
-        """Everybody in the workspace, whatever their status."""
-
 
 @dataclass(slots=True)
 class EntryReader:
@@ -98,14 +106,14 @@ class EntryReader:
     directory: Directory
     now: Callable[[], float]
 
-    async def read(self, window: Window, choice: Choice, users: Sequence[str] | None) -> AsyncIterator[list[Record]]:
+    async def read(self, window: Window, reader: Reader, users: Iterable[str]) -> AsyncIterator[list[Record]]:
         """The window's entries, page by page; running ones at the end, where nothing can follow them any more.
 
         Running entries are asked for first: one that is stopped meanwhile is then in the pages, and left out of the
         end; asked for last it could be missed by both.
         """
         running = {str(entry["id"]): entry for entry in await self._running(window)}
-        pages = self._report(window) if choice.reader == "report" else self._lists(window, users)
+        pages = self._report(window) if reader == "report" else self._lists(window, users)
         async for page in pages:
             for entry in page:
                 running.pop(str(entry["id"]), None)
@@ -148,8 +156,8 @@ class EntryReader:
 
         return by_number(get, about=about, size=self.page_size, key="_id")
 
-    async def _lists(self, window: Window, users: Sequence[str] | None) -> AsyncIterator[list[Record]]:
-        for user in users if users is not None else await self.directory.user_ids():
+    async def _lists(self, window: Window, users: Iterable[str]) -> AsyncIterator[list[Record]]:
+        for user in users:
             async for rows in self._user_pages(window.padded(ZONES_PAD), user):
                 names = await self._names(rows)
                 entries = [from_list(as_record(row), self.workspace, names) for row in rows]

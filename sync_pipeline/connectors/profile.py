@@ -88,7 +88,8 @@ class BatchFacts(_Facts):
     results: str
     id: str
     status: str
-    refused: tuple[str, ...]
+    accepted: Annotated[tuple[str, ...], Field(min_length=1)]
+    refused: Annotated[tuple[str, ...], Field(min_length=1)]
     error: str
     code: str
     field: str

@@ -195,12 +195,20 @@ class Snapshots:
         if len(results) != len(rows) or not all(isinstance(result, dict) for result in results):
             raise self._unexpected("POST", about.path, f"one result for each of {len(rows)} records")
         id_field = self.profile.id_field(entity)
-        return [self._outcome(str(row.get(id_field)), result) for row, result in zip(rows, results, strict=True)]
+        return [self._outcome(about, str(row.get(id_field)), result) for row, result in zip(rows, results, strict=True)]
 
-    def _outcome(self, record_id: str, result: Mapping[str, Any]) -> Outcome:
+    def _outcome(self, about: Request, record_id: str, result: Mapping[str, Any]) -> Outcome:
+        """What became of one record. An answer about another record, or of unknown meaning, is no delivery."""
         facts = self.profile.batch
-        if result.get(facts.status) not in facts.refused:
+        answered, status = result.get(facts.id), result.get(facts.status)
+        said = self._client.redacted(f"{str(answered)[:80]}: {str(status)[:80]}")
+        if answered is not None and str(answered) != record_id:
+            raise self._unexpected(about.method, about.path, f"about {record_id} (it says {said})")
+        if status in facts.accepted:
             return Outcome(True, record_id)
+        if status not in facts.refused:
+            known = ", ".join((*facts.accepted, *facts.refused))
+            raise self._unexpected(about.method, about.path, f"one of {known} for {record_id} (it says {said})")
         error = result.get(facts.error)
         found = error if isinstance(error, Mapping) else {facts.message: error}
         return Outcome(

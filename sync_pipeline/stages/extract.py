@@ -21,18 +21,24 @@ PART_ROWS = 5_000
 """Rows of one part: a few megabytes of entries, so memory stays flat however long the window is."""
 
 
-def extract(session: Session, spec: EntitySpec, days: Days | None) -> Batch:
-    """Read every record of the entity - or of the days - from its source; lazily, as the parts are walked."""
+def extract(session: Session, spec: EntitySpec, days: Days | None, *, independent: bool = False) -> Batch:
+    """Read every record of the entity - or of the days - from its source; lazily, as the parts are walked.
+
+    An ``independent`` read makes no use of what the store believes, not even to choose the cheaper reader.
+    """
     notes: dict[str, Any] = {"observed_at": session.now().isoformat()}
-    return Batch(_parts(session, spec, days, notes), notes)
+    return Batch(_parts(session, spec, days, notes, independent=independent), notes)
 
 
-def _parts(session: Session, spec: EntitySpec, days: Days | None, notes: dict[str, Any]) -> Iterator[pd.DataFrame]:
+def _parts(
+    session: Session, spec: EntitySpec, days: Days | None, notes: dict[str, Any], *, independent: bool
+) -> Iterator[pd.DataFrame]:
     before, done = session.requests, 0
     seen = Seen(spec)
     rows: list[RawRow] = []
     window = Window.of_days(days.first, days.last) if days else None
-    for page in session.read(spec, window, _expected(session, spec, days)):
+    expected = None if independent else _expected(session, spec, days)
+    for page in session.read(spec, window, expected):
         rows += seen.fresh(page)
         done += len(page)
         session.report(Progress(spec.entity, "extract", done))
@@ -55,8 +61,8 @@ def _expected(session: Session, spec: EntitySpec, days: Days | None) -> Expected
     users = spec.references.get("user_id", "users")
     with stage(session.store, session.connection, spec.entity, days.keys) as entries:
         known = entries.known()
-    ids = [row.source_id for page in scan(session.store, session.connection, users) for row in page]
-    return Expected(known or None, ids or None)
+    ids = (row.source_id for page in scan(session.store, session.connection, users) for row in page)
+    return Expected(known or None, frozenset(ids))
 
 
 class Seen:

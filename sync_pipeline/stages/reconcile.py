@@ -77,7 +77,7 @@ def verify(session: Session, spec: EntitySpec, days: Days | None, *, repair: boo
     Raises CheckFailed when a repair is held back by a blocking check.
     """
     before = session.requests
-    with prepared(session, spec, days) as checking:
+    with prepared(session, spec, days, independent=True) as checking:
         verdict = _compare(session, spec, checking.sealed, days)
         if repair:
             _hold_back(spec, checking.results)

@@ -286,19 +286,19 @@ def test_malformed_rows_are_passed_on(row: Any) -> None:
     ("days", "entries", "users", "setting", "reader", "requests"),
     [
         (31, 1000, 10, "auto", "report", 5),
-        (365, 1000, 2, "auto", "users", 6),
+        (365, 1000, 2, "auto", "users", 7),
         (31, None, 2, "auto", "report", None),
-        (31, 1000, None, "auto", "report", 5),
-        (31, 1000, 10, "users", "users", 10),
+        (31, 1000, 0, "auto", "report", 5),
+        (31, 1000, 10, "users", "users", 11),
         (365, 0, 1, "report", "report", 12),
         (62, 400, 2, "auto", "report", 2),
     ],
 )
 def test_the_cheaper_reader_is_chosen(
-    days: int, entries: int | None, users: int | None, setting: Any, reader: str, requests: int | None
+    days: int, entries: int | None, users: int, setting: Any, reader: str, requests: int | None
 ) -> None:
     """Fewer requests win, the report when equal or when too little is known; a setting overrides it."""
-    expected = Expected(entries, None if users is None else [f"u{n}" for n in range(users)])
+    expected = Expected(entries, frozenset(f"u{n}" for n in range(users)))
     choice = choose(Window(BASE, BASE + timedelta(days=days)), expected, setting, 200)
     assert (choice.reader, choice.requests) == (reader, requests)
     assert choice.reason
@@ -310,10 +310,13 @@ def test_the_choice_is_told(shared_sandbox: Running) -> None:
 
     async def work() -> None:
         async with clockify_at(shared_sandbox, on_choice=told.append) as client:
-            await rows(client.read(ENTRIES, Window(BASE, BASE + timedelta(days=365)), expected=Expected(10, ["u"])))
+            listed = (await client.user_ids())[:1]
+            await rows(
+                client.read(ENTRIES, Window(BASE, BASE + timedelta(days=365)), expected=Expected(10, frozenset(listed)))
+            )
 
     run(work())
-    assert [(choice.reader, choice.requests) for choice in told] == [("users", 1)]
+    assert [(choice.reader, choice.requests) for choice in told] == [("users", 2)]
     assert "12" in told[0].reason
 
 

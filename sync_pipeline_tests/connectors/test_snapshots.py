@@ -186,7 +186,19 @@ def test_a_batch_refused_as_a_whole_is_halved() -> None:
     assert outcomes[5] == Outcome(False, "u0005", "bad e-mail", "validation_failed")
 
 
-@pytest.mark.parametrize("data", [{"results": []}, {"results": [1]}, {}, [], "x"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"results": []},
+        {"results": [1]},
+        {"results": [{"id": "u0001", "status": "queued"}]},
+        {"results": [{"id": "u0001"}]},
+        {"results": [{"id": "u0002", "status": "created"}]},
+        {},
+        [],
+        "x",
+    ],
+)
 def test_an_answer_that_does_not_fit_the_batch_is_an_error(data: Any) -> None:
     """Without one result for each record nothing is believed."""
     with scripted(in_turn(reply(200, data))) as server:

@@ -1,0 +1,67 @@
+"""Which reader of time entries is used, and that none of them misses anybody."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.reconcile import verify
+from sync_pipeline.stages.session import Progress
+from sync_pipeline_tests.harness import Team, team
+from sync_pipeline_tests.properties.judge import changes_nothing, converged
+
+
+def chosen(us: Team, *, comparing: bool = False) -> tuple[str, str]:
+    """Which reader one sync of time entries (or one verify) chose, and why."""
+    told: list[Progress] = []
+    with us.session(report=told.append) as session:
+        if comparing:
+            verify(session, session.specs["time_entries"], us.days)
+        else:
+            us.sync_one(session, "time_entries")
+    (plan,) = [progress for progress in told if progress.stage == "plan"]
+    reader, _, reason = plan.note.partition(": ")
+    return reader, reason
+
+
+def test_the_lists_are_read_of_users_the_store_does_not_know(tmp_path: Path) -> None:
+    """Somebody who joined since the last sync of users - or whose record was set aside - has entries like anybody."""
+    with team(tmp_path) as us:
+        us.changes["CLOCKIFY_READER"] = "users"
+        known = us.users()[:-1]
+        us.fault("status", "GET */users", status=200, body=known, headers={"Last-Page": "true"})
+        us.sync("users", "projects")
+        us.no_faults()
+        us.sync("time_entries")
+        stopped = {entry["id"] for entry in us.entries() if entry["timeInterval"]["end"]}
+        assert us.at_snapshots("time_entries").keys() == stopped
+        us.sync()
+        converged(us)
+        changes_nothing(us)
+
+
+def test_the_lists_are_chosen_only_while_everybody_we_know_of_is_listed(tmp_path: Path) -> None:
+    """They need fewer requests for one person's quarter; as soon as somebody has left, the report is read."""
+    with team(tmp_path, users=2) as us:
+        us.changes["SYNC_START_DATE"] = "2020-01-01"
+        us.sync()
+        assert chosen(us)[0] == "report"  # three weeks are one page of it
+        years, told = Days(date(2020, 1, 1), us.days.last), list[Progress]()
+        with us.session(report=told.append) as session:
+            owner = session.call(session.clockify.me)["id"]
+            us.sync_one(session, "time_entries", years)
+            (other,) = [user["id"] for user in us.users() if user["id"] != owner]
+            us.control("POST", "users", {"id": other, "remove": True})
+            us.sync_one(session, "time_entries", years)
+        first, second = [progress.note for progress in told if progress.stage == "plan"]
+        assert first.startswith("users: one list per user needs 3 requests")
+        assert second == "report: only the report has the entries of those who left the workspace (1)"
+
+
+def test_verify_does_not_ask_the_store_how_to_read(tmp_path: Path) -> None:
+    """What a sync misses for a wrong belief, verify must find."""
+    with team(tmp_path) as us:
+        us.sync()
+        reader, reason = chosen(us, comparing=True)
+        assert (reader, reason) == ("report", "the number of entries or users is not known yet")
