@@ -47,10 +47,6 @@ class Source(Counted, Protocol):
 class Target(Counted, Protocol):
     """A system records are delivered to by idempotent upserts."""
 
-    @property
-    def batch_size(self) -> int:
-        """How many records one request can carry."""
-
     def read(self, entity: str, window: Window | None = None) -> AsyncIterator[list[Record]]:
         """Everything the target holds, page by page."""
 

@@ -107,11 +107,6 @@ class Snapshots:
         """Close the connections."""
         await self._client.aclose()
 
-    @property
-    def batch_size(self) -> int:
-        """How many records one request can carry."""
-        return self.profile.batch.size
-
     async def read(self, entity: str, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
         """All records (that start in the window), the next page being asked for while the caller works on this one."""
         async with aclosing(ahead(self._pages(entity, window, self._page_size))) as waiting:

@@ -27,7 +27,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import CHECKS, Checking, CheckResult, Options, conclude
 from sync_pipeline.stages.extract import extract
-from sync_pipeline.stages.failed import remembering_failure
+from sync_pipeline.stages.journal import remembering_failure
 from sync_pipeline.stages.load import load
 from sync_pipeline.stages.map import map_batch
 from sync_pipeline.stages.session import Session

@@ -11,61 +11,59 @@ from datetime import date, datetime
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.mapping.convert import id_or_none
-from sync_pipeline.mapping.paths import value_at
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.check import Options
-from sync_pipeline.stages.guards import guard_volume
+from sync_pipeline.stages.guards import deletes, guard_volume
+from sync_pipeline.stages.references import listed
 from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.records import Known, mark_deleted, mark_unconfirmed, scan
-from sync_pipeline.store.staging import StagedRow, Staging
+from sync_pipeline.store.staging import Staging
 
 
 def settle_absent(
     session: Session, spec: EntitySpec, staging: Staging, observed_at: datetime, options: Options, counts: Counts
-) -> list[StagedRow]:
-    """Mark what is confirmed gone as deleted; return rows for records that turned out to live elsewhere (moved)."""
-    from sync_pipeline.stages.targeted import judged_rows
+) -> tuple[list[str], dict[str, Record]]:
+    """Mark what is confirmed gone as deleted; returns its ids, and by id the records that turned out to live (moved).
 
-    count = staging.count_absent()
-    if not count:
-        return []
-    guard = guard_volume(session, spec, staging, {})
+    Only those ids may be deleted at the target by this run: what an earlier one proved may have come back.
+    """
+    absent = staging.absent(again=deletes(spec))
+    if not absent:
+        return [], {}
+    key = (session.store, session.connection, spec.entity)
+    guard = guard_volume(session, spec, staging)
     if guard.too_many_absent(session.settings) and not options.allow_deletes:
-        mark_unconfirmed(
-            session.store, session.connection, spec.entity, [k.source_id for k in staging.absent()], session.now()
-        )
-        counts.unconfirmed += count
-        return []
+        mark_unconfirmed(*key, [known.source_id for known in absent], session.now())
+        counts.unconfirmed += len(absent)
+        return [], {}
     budget = session.settings.max_confirmations
     if spec.source.system == "clockify":
         session.call(session.clockify.prove_admin)
-    session.report(Progress(spec.entity, "confirm", min(count, budget), "looking up what vanished"))
-    absent = staging.absent()
+    session.report(Progress(spec.entity, "confirm", min(len(absent), budget), "looking up what vanished"))
     gone, moved, unconfirmed = _confirm(session, spec, staging, absent, budget)
-    mark_deleted(session.store, session.connection, spec.entity, gone, observed_at)
-    mark_unconfirmed(session.store, session.connection, spec.entity, unconfirmed, session.now())
+    mark_deleted(*key, gone, observed_at)
+    mark_unconfirmed(*key, unconfirmed, session.now())
     counts.unconfirmed += len(unconfirmed)
-    return judged_rows(session, spec, moved) if moved else []
+    return gone, moved
 
 
 def _confirm(
     session: Session, spec: EntitySpec, staging: Staging, absent: list[Known], budget: int
-) -> tuple[list[str], list[Record], list[str]]:
+) -> tuple[list[str], dict[str, Record], list[str]]:
     """Split the absent ids into gone, records that still live, and unconfirmed ids."""
+    ids = [known.source_id for known in absent]
     if not session.can_fetch(spec):
-        return _confirm_by_list(session, spec, staging, absent)
+        return *_confirm_by_list(session, spec, staging, ids), []
     witness = _witness(session, spec, staging, absent)
     if witness is not None and session.fetch(spec, witness) is None:
-        return [], [], [known.source_id for known in absent]  # a record that lives reads as gone: believe nothing
-    asked, unconfirmed = absent[:budget], [known.source_id for known in absent[budget:]]
-    records = {known.source_id: session.fetch(spec, known.source_id) for known in asked}
-    moved = [record for record in records.values() if record is not None]
+        return [], {}, ids  # a record that lives reads as gone: believe nothing
+    asked, unconfirmed = ids[:budget], ids[budget:]
+    records = {source_id: session.fetch(spec, source_id) for source_id in asked}
+    moved = {source_id: record for source_id, record in records.items() if record is not None}
     if witness is None and not moved:  # nothing is known to live, so that all reads as gone may be the key's fault
-        gone, moved, _ = _confirm_by_list(session, spec, staging, asked)
-        return gone, moved, unconfirmed
-    return [source_id for source_id, record in records.items() if record is None], moved, unconfirmed
+        return *_confirm_by_list(session, spec, staging, asked), unconfirmed
+    return sorted(records.keys() - moved.keys()), moved, unconfirmed
 
 
 def _witness(session: Session, spec: EntitySpec, staging: Staging, absent: list[Known]) -> str | None:
@@ -81,12 +79,9 @@ def _witness(session: Session, spec: EntitySpec, staging: Staging, absent: list[
 
 
 def _confirm_by_list(
-    session: Session, spec: EntitySpec, staging: Staging, absent: list[Known]
-) -> tuple[list[str], list[Record], list[str]]:
-    """A second complete list, for sources without a read by id - or when no record at all is known to live."""
-    ids = {known.source_id for known in absent}
+    session: Session, spec: EntitySpec, staging: Staging, ids: list[str]
+) -> tuple[list[str], dict[str, Record]]:
+    """Gone and still living by a second complete list: for sources without a read by id, or without a witness."""
     window = Window.of_days(*(date.fromisoformat(day) for day in staging.scope)) if staging.scope else None
-    rows = (row for page in session.read(spec, window) for row in page)
-    keyed = ((id_or_none(value_at(row, spec.source.id_path)), row) for row in rows)
-    found = {key: row for key, row in keyed if key is not None and key in ids}
-    return sorted(ids - found.keys()), list(found.values()), []
+    found = listed(session, spec, ids, window)
+    return sorted(set(ids) - found.keys()), found

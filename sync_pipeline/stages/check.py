@@ -7,7 +7,7 @@ much, is blocked as a whole. The output is a sealed batch: id, partition, canoni
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,14 +19,14 @@ from sync_pipeline.mapping.samples import known_keys
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.stages.batch import Batch, Days
 from sync_pipeline.stages.guards import Guard, guard_volume
+from sync_pipeline.stages.journal import note_sync
 from sync_pipeline.stages.problems import reject, rejects_of
-from sync_pipeline.stages.references import References
+from sync_pipeline.stages.references import DELETED_REFERENCE, References
 from sync_pipeline.stages.seal import seal, staged_rows
 from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.records import lookup
 from sync_pipeline.store.rejects import NO_ID, Reject, replace_rejects
 from sync_pipeline.store.staging import stage
-from sync_pipeline.store.syncs import begin, finish
 
 CHECKS = {
     "required_fields": "Every required field has a value.",
@@ -39,6 +39,8 @@ CHECKS = {
 """The checks of every entity, by name."""
 
 ROW_CHECKS = ("required_fields", "unique_ids", "valid_values", "references")
+EXCUSED: Mapping[str, str] = {"references": DELETED_REFERENCE}
+"""Rules that set records aside in the name of a check without counting as its failures: the source is as it should be."""
 SHOWN_ROWS = 20
 BLOCKING_ROWS = 10
 """Fewer failing rows than this never block: in a batch of five, one bad record is 20 % but no catastrophe."""
@@ -101,7 +103,7 @@ class Checking:
                 self.session.report(Progress(self.spec.entity, "check", sum(self.statuses.values())))
                 yield sealed
             self.notes.update(batch.notes)
-            self._guard = guard_volume(self.session, self.spec, staging, self.notes)
+            self._guard = guard_volume(self.session, self.spec, staging)
         self.notes["fingerprint"] = self.spec.fingerprint
         self.notes["waiting"] = self.statuses["waiting"]
 
@@ -113,14 +115,17 @@ class Checking:
             self.rejects.append(found)
 
     def _row_check(self, name: str) -> CheckResult:
-        failing, total = len(self._failing[name]), sum(self.statuses.values())
+        failing, total, rules = len(self._failing[name]), sum(self.statuses.values()), (name, EXCUSED.get(name))
+        excused = len(self._failing[EXCUSED[name]]) if name in EXCUSED else 0
         share = failing / total if total else 0.0
         blocks = failing >= BLOCKING_ROWS and share > self.session.settings.max_reject_share
         limit = f"{self.session.settings.max_reject_share:.0%}"
         summary = f"{failing} of {total} records fail" + (f", more than {limit}: nothing is loaded" if blocks else "")
-        rows = [self._shown(reject) for reject in self.rejects if reject.rule == name][:SHOWN_ROWS]
+        summary += f"; {excused} more point at what was deleted" if excused else ""
+        rows = [self._shown(reject) for reject in self.rejects if reject.rule in rules][:SHOWN_ROWS]
         figures: dict[str, int | float | str] = {"failing": failing, "records": total, "share": round(share, 4)}
-        return CheckResult(name, failing == 0, "error" if blocks else "warn", summary, figures, rows)
+        figures |= {"excused": excused} if excused else {}
+        return CheckResult(name, not failing and not excused, "error" if blocks else "warn", summary, figures, rows)
 
     def _shown(self, reject: Reject) -> dict[str, str]:
         known = {f.name: f for f in self.spec.fields}
@@ -135,7 +140,7 @@ class Checking:
 
     def _volume(self) -> CheckResult:
         guard = self._guard
-        problem = guard.problem(self.spec.entity, self.session.settings, self.options)
+        problem = guard.problem(self.spec, self.session.settings, self.options)
         summary = problem or f"{guard.absent} absent of {guard.known} known; {guard.rewritten} differ"
         figures: dict[str, int | float | str] = {
             "known": guard.known,
@@ -169,19 +174,10 @@ def conclude(
         return results
     at = session.now()
     replace_rejects(session.store, session.connection, spec.entity, _keys(days), checking.rejects, run_id=run_id, at=at)
-    if blocking := [result for result in results if result.blocks]:
-        sync_id = begin(
-            session.store,
-            session.connection,
-            spec.entity,
-            partitions=_keys(days),
-            run_id=run_id,
-            observed_at=checking.sealed.observed_at,
-            fingerprint=spec.fingerprint,
-            at=at,
-        )
-        counts = {"extracted": sum(checking.statuses.values()), "blocked_by": [result.name for result in blocking]}
-        finish(session.store, sync_id, "blocked", counts, checking.notes.get("requests", 0), at=at)
+    if blocking := [result.name for result in results if result.blocks]:
+        counts = {"extracted": sum(checking.statuses.values()), "blocked_by": blocking}
+        requests = checking.notes.get("requests", 0)
+        note_sync(session, spec, checking.sealed, days, "blocked", counts, requests, run_id=run_id)
     return results
 
 

@@ -32,9 +32,10 @@ def compare_clients(session: Session, spec: EntitySpec, events: Sequence[Event],
     known = lookup(session.store, session.connection, spec.entity, [links[key] for key in ids if key in links])
     ours = {key: known[links[key]] for key in ids if links.get(key) in known}
     wanting = ids - ours.keys()  # nobody's client yet: a location may be waiting for it
+    began = session.now()
     for key, client in _read(session, ours).items():
         found = standing(spec, ours[key], client)
-        observe_target(session.store, session.connection, spec.entity, [(ours[key].source_id, found)])
+        observe_target(session.store, session.connection, spec.entity, [(ours[key].source_id, found)], began)
         if not _is_pending(spec, ours[key], found):
             stubborn.pop(key, None)
         elif key in tried or stubborn.get(key) != (found or ""):

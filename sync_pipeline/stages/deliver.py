@@ -130,27 +130,22 @@ def remember(
 
 
 def deliver_deletes(
-    session: Session, spec: EntitySpec, counts: Counts, sync_id: int | None, only: Collection[str] | None = None
+    session: Session, spec: EntitySpec, gone: Collection[str], counts: Counts, sync_id: int | None
 ) -> None:
-    """Send the deletes of records confirmed gone - of all, or ``only`` these - by the entity's policy: delete, archive or keep."""
+    """Delete or archive what this run has proven gone; anything else waits for a run that proves it anew."""
     policy = spec.target.delete
     if policy == "keep":
         return
-    after = ""
-    while rows := pending_deletes(session.store, session.connection, spec.entity, PAGE, after):
-        for row in rows:
-            if only is not None and row.source_id not in only:
-                continue
-            try:
-                _remove(session, spec, str(row.target_id))
-            except RejectedRecord as error:
-                refused = Refused(row.source_id, row.fields_hash, policy, str(error), partition=row.partition)
-                mark_refused(session.store, session.connection, spec.entity, [refused], sync_id, session.now())
-            else:
-                removed = Removed(row.source_id, row.target_id, policy)
-                mark_removed(session.store, session.connection, spec.entity, [removed], sync_id, session.now())
-                counts.deleted += 1
-        after = rows[-1].source_id
+    for row in pending_deletes(session.store, session.connection, spec.entity, gone):
+        try:
+            _remove(session, spec, str(row.target_id))
+        except RejectedRecord as error:
+            refused = Refused(row.source_id, row.fields_hash, policy, str(error), partition=row.partition)
+            mark_refused(session.store, session.connection, spec.entity, [refused], sync_id, session.now())
+        else:
+            removed = Removed(row.source_id, row.target_id, policy)
+            mark_removed(session.store, session.connection, spec.entity, [removed], sync_id, session.now())
+            counts.deleted += 1
         session.report(Progress(spec.entity, "delete", counts.deleted))
 
 

@@ -20,11 +20,13 @@ from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.deliver import PAGE, deliver_deletes, deliver_pending, pages
 from sync_pipeline.stages.inbox import close_covered
+from sync_pipeline.stages.journal import begin_sync, note_sync
+from sync_pipeline.stages.judge import judge
 from sync_pipeline.stages.seal import staged_rows
 from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.locks import loader_lock
 from sync_pipeline.store.staging import Staging, stage
-from sync_pipeline.store.syncs import SyncOutcome, begin, finish, mark_loaded, newest_observed
+from sync_pipeline.store.syncs import SyncOutcome, finish, mark_loaded, newest_observed
 
 
 def load(
@@ -39,22 +41,13 @@ def load(
     with loader_lock(
         session.store, session.connection, spec.entity, on_wait=lambda note: _announce(session, spec, note)
     ):
-        _refuse_stale(session, spec, batch, days)
+        _refuse_stale(session, spec, batch, days, run_id)
         counts = Counts()
-        sync_id = begin(
-            session.store,
-            session.connection,
-            spec.entity,
-            partitions=days.keys if days else None,
-            run_id=run_id,
-            observed_at=batch.observed_at,
-            fingerprint=spec.fingerprint,
-            at=session.now(),
-        )
+        sync_id = begin_sync(session, spec, batch, days, run_id=run_id)
         outcome: SyncOutcome = "failed"
         try:
             with stage(session.store, session.connection, spec.entity, days.keys if days else None) as staging:
-                _apply(session, spec, batch, options, staging, counts, sync_id)
+                _apply(session, spec, batch, options, staging, counts, sync_id, run_id)
             outcome = "success"
         finally:
             counts.requests = batch.notes.get("requests", 0) + session.requests - before
@@ -64,7 +57,14 @@ def load(
 
 
 def _apply(
-    session: Session, spec: EntitySpec, batch: Batch, options: Options, staging: Staging, counts: Counts, sync_id: int
+    session: Session,
+    spec: EntitySpec,
+    batch: Batch,
+    options: Options,
+    staging: Staging,
+    counts: Counts,
+    sync_id: int,
+    run_id: str,
 ) -> None:
     delivered_references = deliver_references(session, batch)
     statuses: Counter[str] = Counter()
@@ -73,9 +73,11 @@ def _apply(
         statuses.update(row[4] for row in rows)
         statuses["rejected"] += len(frame) - len(rows)  # without an id
         staging.add(rows)
-    found = settle_absent(session, spec, staging, batch.observed_at, options, counts)
-    statuses.update(row[4] for row in found)
-    staging.add(found)
+    gone, moved = settle_absent(session, spec, staging, batch.observed_at, options, counts)
+    if moved:
+        sealed = judge(session, spec, moved.values(), list(moved), run_id=run_id)
+        statuses.update(sealed["status"])
+        staging.add(staged_rows(sealed))
     staging.merge(batch.observed_at)
     mark_loaded(session.store, sync_id, session.now())
     counts.extracted = statuses.total()
@@ -84,7 +86,7 @@ def _apply(
     counts.rejected += refused_before
     try:
         deliver_pending(session, spec, staging, counts, sync_id)
-        deliver_deletes(session, spec, counts, sync_id)
+        deliver_deletes(session, spec, gone, counts, sync_id)
     except SyncError:
         counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
         raise
@@ -93,14 +95,19 @@ def _apply(
         counts.unchanged = counts.extracted - known
 
 
-def _refuse_stale(session: Session, spec: EntitySpec, batch: Batch, days: Days | None) -> None:
+def _refuse_stale(session: Session, spec: EntitySpec, batch: Batch, days: Days | None, run_id: str) -> None:
     newest = newest_observed(session.store, session.connection, spec.entity, days.keys if days else None)
-    if newest is not None and batch.observed_at < newest:
-        raise StaleBatch(
-            f"This batch of {spec.entity} was read at {batch.observed_at:%Y-%m-%d %H:%M:%S} UTC; newer ones, read at "
-            f"{newest:%Y-%m-%d %H:%M:%S} UTC, have been loaded since, so it is left alone.",
-            fix="Nothing is lost. Run the sync again if you want to be sure.",
-        )
+    if newest is None or batch.observed_at >= newest:
+        return
+    note_sync(session, spec, batch, days, "stale", {}, batch.notes.get("requests", 0), run_id=run_id)
+    ahead = newest > session.now()
+    raise StaleBatch(
+        f"This batch of {spec.entity} was read at {batch.observed_at:%Y-%m-%d %H:%M:%S} UTC; newer ones, read at "
+        f"{newest:%Y-%m-%d %H:%M:%S} UTC, have been loaded since, so it is left alone.",
+        fix="That lies in the future: set the clocks of all machines that sync, then run the sync again."
+        if ahead
+        else "Nothing is lost. Run the sync again if you want to be sure.",
+    )
 
 
 def deliver_references(session: Session, batch: Batch) -> frozenset[tuple[str, str]]:

@@ -19,8 +19,8 @@ from sync_pipeline.errors import FatalApiError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.clients import standing
+from sync_pipeline.stages.judge import judged_rows
 from sync_pipeline.stages.session import Session
-from sync_pipeline.stages.targeted import judged_rows
 from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.rate import room
 from sync_pipeline.store.records import lookup, scan

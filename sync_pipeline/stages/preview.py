@@ -16,7 +16,7 @@ from sync_pipeline.stages.link import Clients
 from sync_pipeline.stages.prepare import prepared
 from sync_pipeline.stages.seal import staged_rows
 from sync_pipeline.stages.session import Session
-from sync_pipeline.store.records import lookup, pending_deletes
+from sync_pipeline.store.records import lookup
 from sync_pipeline.store.staging import StagedRow, stage
 
 Action = Literal["create", "adopt", "update", "delete"]
@@ -102,7 +102,6 @@ def _deletes(session: Session, spec: EntitySpec, sealed: Batch, days: Days | Non
     with stage(session.store, session.connection, spec.entity, days.keys if days else None) as staging:
         for frame in sealed.parts:
             staging.add(staged_rows(frame))
-        absent = [known.source_id for known in staging.absent() if known.delivered_hash is not None]
-    late = [known.source_id for known in pending_deletes(session.store, session.connection, spec.entity, 10_000)]
-    for source_id in dict.fromkeys([*absent, *late]):
+        absent = [known.source_id for known in staging.absent(again=True) if known.delivered_hash is not None]
+    for source_id in absent:
         yield Change("delete", source_id, {})

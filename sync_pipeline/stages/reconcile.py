@@ -17,11 +17,12 @@ from sync_pipeline.mapping.canonical import canonical_target, canonical_targets,
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Days
 from sync_pipeline.stages.check import CheckResult, Options
+from sync_pipeline.stages.guards import deletes
+from sync_pipeline.stages.judge import judged_rows
 from sync_pipeline.stages.load import load
 from sync_pipeline.stages.prepare import prepared
-from sync_pipeline.stages.seal import staged_rows
+from sync_pipeline.stages.seal import is_wanted, staged_rows
 from sync_pipeline.stages.session import Progress, Session
-from sync_pipeline.stages.targeted import judged_rows
 from sync_pipeline.store.comparison import Comparison, Found, WantedRow, compare
 from sync_pipeline.store.records import Known, lookup, observe_target
 from sync_pipeline.store.staging import StagedRow
@@ -82,10 +83,9 @@ def verify(session: Session, spec: EntitySpec, days: Days | None, *, repair: boo
         if repair:
             _hold_back(spec, checking.results)
         if repair and not verdict.in_sync:
-            found = len(verdict.differences)
             counts = load(session, spec, checking.sealed, days, Options(), run_id=run_id)
             verdict = _compare(session, spec, checking.sealed, days)
-            verdict.repaired = counts.created + counts.adopted + counts.updated + counts.deleted or found
+            verdict.repaired = counts.created + counts.adopted + counts.updated + counts.deleted
     verdict.requests = session.requests - before
     return verdict
 
@@ -104,7 +104,7 @@ def _compare(session: Session, spec: EntitySpec, sealed: Batch, days: Days | Non
     with compare(session.store, session.connection, spec.entity) as comparison:
         statuses = _want(session, spec, sealed, comparison)
         verdict.rejected, verdict.excluded = statuses["rejected"], statuses["excluded"]
-        seen, archived = 0, set[str]()
+        seen, archived, began = 0, set[str](), session.now()
         for page in _target_pages(session, spec, days):
             rows = canonical_targets(spec, page)
             ids = [str(record.get(spec.target.id)) for record in page]
@@ -121,7 +121,11 @@ def _compare(session: Session, spec: EntitySpec, sealed: Batch, days: Days | Non
         verdict.target -= len(removed)
         found = list(_re_read(session, spec, iter(suspects)))
         beliefs = _beliefs(spec, comparison, removed, suspects, found)
-        observe_target(session.store, session.connection, spec.entity, beliefs)
+        observe_target(session.store, session.connection, spec.entity, beliefs, began)
+    if not deletes(spec):  # what is gone at the source stays at the target, as it should
+        kept = [item for item in found if item.kind == "extra"]
+        verdict.target -= len(kept)
+        found = [item for item in found if item.kind != "extra"]
     for item in found:
         setattr(verdict, item.kind, getattr(verdict, item.kind) + 1)
         verdict.differences += _by_field(spec, item) if len(verdict.differences) < KEPT else []
@@ -159,6 +163,8 @@ def _wanted(spec: EntitySpec, row: StagedRow, known: Known | None) -> WantedRow:
         target_id = key
     if known is not None and known.refused_hash == digest and known.delivered_hash != digest:
         status = "rejected"  # by the target, and in exactly this state
+    elif not is_wanted(row):
+        status = "rejected" if status == "waiting" else status
     return key, target_id, fields, digest, status
 
 
@@ -200,7 +206,7 @@ def _again(session: Session, spec: EntitySpec, item: Found) -> Found | None:
     if session.can_fetch(spec):
         record = session.fetch(spec, item.source_id)
         rows = judged_rows(session, spec, [record]) if record is not None else []
-        wanted = next((row[2] for row in rows if row[4] in {"accepted", "waiting"}), None)
+        wanted = next((row[2] for row in rows if is_wanted(row)), None)
         if rows and wanted is None:
             return None  # rejected or excluded by now: its last good state may stay at the target
     observed = _observed(session, spec, item)

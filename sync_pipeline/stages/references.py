@@ -9,6 +9,7 @@ import orjson
 import pandas as pd
 
 from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.window import Window
 from sync_pipeline.mapping.convert import id_or_none
 from sync_pipeline.mapping.paths import value_at
 from sync_pipeline.mapping.spec import EntitySpec
@@ -17,7 +18,11 @@ from sync_pipeline.stages.session import Session
 from sync_pipeline.store.records import lookup
 from sync_pipeline.store.rejects import show
 
-State = Literal["delivered", "waiting", "set_aside", "unknown"]
+State = Literal["delivered", "waiting", "set_aside", "deleted", "unknown"]
+DELETED_REFERENCE = "deleted_reference"
+"""The rule under which records are set aside that point at what the source had once."""
+SET_ASIDE = "waits_for_reject"
+"""The rule of a record that waits for one that was set aside: no sync can deliver it as things are."""
 FETCH_LIMIT = 5
 """Up to this many unknown ids are looked up one by one; above it the whole list is the cheaper read."""
 
@@ -43,11 +48,14 @@ class References:
             self._learn(entity, column[accepted].dropna().unique())
             states = self._states[entity]
             state = column.map(states)
-            unknown = accepted & (state == "unknown")
+            unknown, deleted = accepted & (state == "unknown"), accepted & (state == "deleted")
             frame = reject(frame, unknown, name, "references", f"the source does not know this one of the {entity}")
-            waits = accepted & state.isin(["waiting", "set_aside"])
+            frame = reject(frame, deleted, name, DELETED_REFERENCE, f"this one of the {entity} was deleted")
+            waits, aside = accepted & state.isin(["waiting", "set_aside"]), accepted & (state == "set_aside")
             message = f"waits for this one of the {entity}, which was set aside itself"
-            frame = note(frame, accepted & (state == "set_aside"), name, "references", message)
+            frame = note(frame, aside, name, "references", message)
+            if aside.any():
+                frame.loc[aside, "rule"] = SET_ASIDE
             for position in waits.to_numpy().nonzero()[0]:
                 waiting.setdefault(int(position), []).append([entity, str(column.iloc[position])])
         frame = frame.copy() if "waiting_for" not in frame else frame
@@ -67,7 +75,9 @@ class References:
                 states[source_id] = "delivered" if record.delivered_hash else "waiting"
         missing = [source_id for source_id in asked if source_id not in states]
         found = find(self._session, self._session.specs[entity], missing) if missing else {}
-        states.update({source_id: "waiting" if source_id in found else "unknown" for source_id in missing})
+        for source_id in missing:
+            absent: State = "deleted" if source_id in known else "unknown"
+            states[source_id] = "waiting" if source_id in found else absent
         for source_id in asked:
             if states[source_id] == "waiting" and show(
                 self._session.store, self._session.connection, entity, source_id
@@ -84,10 +94,10 @@ def find(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Re
     return listed(session, spec, wanted)
 
 
-def listed(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Record]:
-    """Those of these records that a complete list of the entity holds, by id."""
+def listed(session: Session, spec: EntitySpec, ids: Iterable[str], window: Window | None = None) -> dict[str, Record]:
+    """Those of these records that a complete list of the entity (or of the window) holds, by id."""
     wanted = set(ids)
-    rows = (row for page in session.read(spec, None) for row in page)
+    rows = (row for page in session.read(spec, window) for row in page)
     keyed = ((id_or_none(value_at(row, spec.source.id_path)), row) for row in rows)
     return {key: row for key, row in keyed if key is not None and key in wanted}
 

@@ -55,6 +55,12 @@ def staged_rows(sealed: pd.DataFrame, delivered: frozenset[tuple[str, str]] = fr
     ]
 
 
+def is_wanted(row: StagedRow) -> bool:
+    """Whether the record should stand at the target; not so one that waits for another that was set aside."""
+    status, rule = row[4], row[5]
+    return status == "accepted" or (status == "waiting" and rule is None)
+
+
 def _status(status: str, waiting_for: str | None, delivered: frozenset[tuple[str, str]]) -> str:
     if status != "waiting" or waiting_for is None:
         return status

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import asdict
 
 import pandas as pd
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.errors import SyncError
-from sync_pipeline.mapping.apply import map_frame
-from sync_pipeline.mapping.checks import check_frame
-from sync_pipeline.mapping.frames import raw_frame
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Counts
 from sync_pipeline.stages.deliver import PAGE, deliver_deletes, deliver_pending, pages
-from sync_pipeline.stages.guards import may_delete
-from sync_pipeline.stages.problems import rejects_of
-from sync_pipeline.stages.references import References, find, listed
-from sync_pipeline.stages.seal import seal, staged_rows
+from sync_pipeline.stages.guards import deletes, may_delete
+from sync_pipeline.stages.judge import judge, judged_rows
+from sync_pipeline.stages.references import find, listed
+from sync_pipeline.stages.seal import staged_rows
 from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.locks import loader_lock
-from sync_pipeline.store.records import lookup, mark_deleted, mark_observed, mark_unconfirmed, scan
-from sync_pipeline.store.rejects import replace_rejects
-from sync_pipeline.store.staging import StagedRow, Staging, stage
+from sync_pipeline.store.records import Known, lookup, mark_deleted, mark_observed, mark_unconfirmed, scan
+from sync_pipeline.store.staging import Staging, stage
 from sync_pipeline.store.syncs import TARGETED, begin, finish
 
 
@@ -52,18 +48,6 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
     return {source_id for source_id, record in known.items() if record.delivered_hash is not None}
 
 
-def judged_rows(session: Session, spec: EntitySpec, records: Iterable[Record]) -> list[StagedRow]:
-    """Records as rows to stage: mapped, checked one by one and sealed."""
-    return staged_rows(seal(spec, judged(session, spec, records)))
-
-
-def judged(session: Session, spec: EntitySpec, records: Iterable[Record]) -> pd.DataFrame:
-    """Records as a checked frame, references included."""
-    mapped = map_frame(spec, raw_frame(spec, list(records)))
-    frame = check_frame(spec, mapped, start_date=session.settings.start_date)
-    return References(session, spec).mark(frame)
-
-
 class _Targeted:
     """One run over a few ids, under the entity's lock."""
 
@@ -79,9 +63,9 @@ class _Targeted:
         sync_id = begin(*self._key, run_id=self._run_id, observed_at=at, at=at, targeted=True)
         try:
             found = self._read()
-            self._settle_gone(found)
+            gone = self._settle_gone(found)
             with stage(*self._key) as staging:
-                self._deliver(found, staging, sync_id)
+                self._deliver(found, gone, staging, sync_id)
         finally:
             self._counts.requests = self._session.requests - before
             counts, requests = asdict(self._counts), self._counts.requests
@@ -95,18 +79,22 @@ class _Targeted:
         read = {source_id: self._session.fetch(self._spec, source_id) for source_id in self._ids}
         return {source_id: record for source_id, record in read.items() if record is not None}
 
-    def _settle_gone(self, found: dict[str, Record]) -> None:
-        """Mark what is proven gone as deleted; what cannot be proven stays, and is shown as unconfirmed."""
+    def _settle_gone(self, found: dict[str, Record]) -> set[str]:
+        """Mark what is proven gone as deleted and return it; what cannot be proven stays, and is shown as unconfirmed."""
         missing = [source_id for source_id in self._ids if source_id not in found]
-        known = lookup(*self._key, missing)
-        live = [source_id for source_id in missing if source_id in known and known[source_id].deleted_at is None]
-        if not live:
-            return
-        gone = self._confirmed(live, found) if may_delete(self._session, self._spec, len(live)) else set[str]()
-        unconfirmed = [source_id for source_id in live if source_id not in gone and source_id not in found]
+        asked = [known.source_id for known in lookup(*self._key, missing).values() if self._may_stand(known)]
+        if not asked:
+            return set()
+        gone = self._confirmed(asked, found) if may_delete(self._session, self._spec, len(asked)) else set[str]()
+        unconfirmed = [source_id for source_id in asked if source_id not in gone and source_id not in found]
         mark_deleted(*self._key, sorted(gone), self._observed_at)
         mark_unconfirmed(*self._key, unconfirmed, self._session.now())
         self._counts.unconfirmed += len(unconfirmed)
+        return gone
+
+    def _may_stand(self, known: Known) -> bool:
+        """Whether the record lives as far as we know - or was proven gone, but still stands at the target."""
+        return known.deleted_at is None or (known.delivered_hash is not None and deletes(self._spec))
 
     def _confirmed(self, missing: list[str], found: dict[str, Record]) -> set[str]:
         """Those of the missing ids that a second, independent look proves gone.
@@ -134,29 +122,20 @@ class _Targeted:
                     return record.source_id
         return None
 
-    def _deliver(self, found: dict[str, Record], staging: Staging, sync_id: int) -> None:
+    def _deliver(self, found: dict[str, Record], gone: set[str], staging: Staging, sync_id: int) -> None:
         session, spec, counts = self._session, self._spec, self._counts
-        frame = judged(session, spec, found.values())
-        sealed = seal(spec, frame)
+        sealed = judge(session, spec, found.values(), self._ids, run_id=self._run_id)
         rows = staged_rows(sealed, self._deliver_references(sealed))
         staging.add(rows)
         staging.merge(self._observed_at)
         mark_observed(*self._key, found, self._observed_at)
-        replace_rejects(
-            *self._key,
-            None,
-            (found for _, found in rejects_of(frame)),
-            self._run_id,
-            session.now(),
-            source_ids=self._ids,
-        )
         statuses = Counter(row[4] for row in rows)
         counts.extracted = len(rows)
         counts.rejected, counts.excluded, counts.waiting = (statuses[s] for s in ("rejected", "excluded", "waiting"))
         counts.rejected += staging.refused()
         try:
             deliver_pending(session, spec, staging, counts, sync_id)
-            deliver_deletes(session, spec, counts, sync_id, only=set(self._ids))
+            deliver_deletes(session, spec, gone, counts, sync_id)
         except SyncError:
             counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
             raise

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, case, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, case, func, or_, select, update
 
-from sync_pipeline.store.bulk import execute_together
+from sync_pipeline.store.bulk import driver_time, execute_together
 from sync_pipeline.store.chunks import chunks
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.outcomes import (
@@ -30,6 +30,7 @@ _OBSERVED = """
     WITH seen (source_id, found) AS ({rows})
     UPDATE records SET delivered_hash = seen.found FROM seen
     WHERE connection = ? AND entity = ? AND records.source_id = seen.source_id
+        AND (delivered_at IS NULL OR delivered_at < ?)
 """
 
 
@@ -105,16 +106,6 @@ def lookup(store: Store, connection: str, entity: str, source_ids: Iterable[str]
     return found
 
 
-def existing(store: Store, connection: str, entity: str, source_ids: Iterable[str]) -> set[str]:
-    """Which of these records the source has, as far as we know: what a reference may point to."""
-    found: set[str] = set()
-    with store.reading() as own:
-        for some in chunks(source_ids):
-            mine = [*_of(connection, entity), records.c.source_id.in_(some), records.c.deleted_at.is_(None)]
-            found.update(own.scalars(select(records.c.source_id).where(*mine)))
-    return found
-
-
 def scan(
     store: Store, connection: str, entity: str, partitions: Scope = None, size: int = 1000, after: str = ""
 ) -> Iterator[list[Known]]:
@@ -125,18 +116,15 @@ def scan(
         after = found[-1].source_id
 
 
-def pending_upserts(
-    store: Store, connection: str, entity: str, limit: int, after: str = "", partitions: Scope = None
-) -> list[Known]:
-    """The next records to create or update, whether or not any batch is staged."""
-    mine = [*_of(connection, entity), *pending_upsert(), within(records.c.partition, partitions)]
-    return _page(store, select(*KNOWN_COLUMNS).where(*mine), limit, after)
-
-
-def pending_deletes(store: Store, connection: str, entity: str, limit: int, after: str = "") -> list[Known]:
-    """The next records to delete or archive at the target."""
-    mine = [*_of(connection, entity), *pending_delete()]
-    return _page(store, select(*KNOWN_COLUMNS).where(*mine), limit, after)
+def pending_deletes(store: Store, connection: str, entity: str, source_ids: Iterable[str]) -> list[Known]:
+    """Those of these records that are to be deleted or archived at the target, by source_id."""
+    found: list[Known] = []
+    with store.reading() as own:
+        for some in chunks(sorted(source_ids)):
+            mine = [*_of(connection, entity), *pending_delete(), records.c.source_id.in_(some)]
+            statement = select(*KNOWN_COLUMNS).where(*mine).order_by(records.c.source_id)
+            found += [known(row) for row in own.execute(statement)]
+    return found
 
 
 def mark_observed(store: Store, connection: str, entity: str, source_ids: Iterable[str], observed_at: datetime) -> int:
@@ -150,7 +138,7 @@ def mark_deleted(store: Store, connection: str, entity: str, source_ids: Iterabl
     statement = (
         update(records)
         .where(records.c.deleted_at.is_(None), records.c.observed_at <= observed_at)
-        .values(deleted_at=observed_at, observed_at=observed_at, unconfirmed_at=None)
+        .values(deleted_at=observed_at, observed_at=observed_at, unconfirmed_at=None, excluded_rule=None)
     )
     return _update(store, connection, entity, source_ids, statement)
 
@@ -209,21 +197,25 @@ def mark_refused(
         append_outcomes(own, connection, entity, "refused", rows, sync_id, at)
 
 
-def observe_target(store: Store, connection: str, entity: str, rows: Iterable[tuple[str, str | None]]) -> int:
+def observe_target(
+    store: Store, connection: str, entity: str, rows: Iterable[tuple[str, str | None]], since: datetime
+) -> int:
     """Correct what we believe of the target after having read it: (source_id, hash found or ``None``).
 
-    Returns how many beliefs were wrong. Nothing is written for those that were right.
+    The read began at ``since``: what was delivered later is believed as it is. Returns how many beliefs were wrong.
+    Nothing is written for those that were right.
     """
     wrong = 0
+    before = or_(records.c.delivered_at.is_(None), records.c.delivered_at < since)
     for some in chunks(rows):
         found = dict(some)
         beliefs = select(records.c.source_id, records.c.delivered_hash)
-        beliefs = beliefs.where(*_of(connection, entity), records.c.source_id.in_(found))
+        beliefs = beliefs.where(*_of(connection, entity), records.c.source_id.in_(found), before)
         with store.reading() as own:
             changes = [(key, found[key]) for key, believed in own.execute(beliefs) if believed != found[key]]
         if changes:
             with store.writing() as own:
-                execute_together(own, _OBSERVED, changes, (connection, entity))
+                execute_together(own, _OBSERVED, changes, (connection, entity, driver_time(own, since)))
         wrong += len(changes)
     return wrong
 
@@ -349,7 +341,6 @@ __all__ = [
     "clear_refused",
     "counts",
     "delivered_by_day",
-    "existing",
     "forget_delivered",
     "link",
     "linked",
@@ -362,6 +353,5 @@ __all__ = [
     "mark_unconfirmed",
     "observe_target",
     "pending_deletes",
-    "pending_upserts",
     "scan",
 ]

@@ -139,24 +139,6 @@ def show(store: Store, connection: str, entity: str, source_id: str) -> list[Sto
     return _select(store, conditions, None)
 
 
-def resolve(
-    store: Store,
-    connection: str,
-    entity: str,
-    source_ids: Iterable[str] | None = None,
-    origin: Origin | None = None,
-) -> int:
-    """Drop the rejects of these records, or of the whole entity; the audit keeps what was refused."""
-    conditions = _of(connection, entity)
-    if origin is not None:
-        conditions.append(rejects.c.origin == origin)
-    with store.writing() as own:
-        if source_ids is None:
-            return own.execute(delete(rejects).where(*conditions)).rowcount
-        parts = [[*conditions, rejects.c.source_id.in_(some)] for some in chunks(source_ids)]
-        return sum(own.execute(delete(rejects).where(*part)).rowcount for part in parts)
-
-
 def count_rejects(store: Store, connection: str) -> dict[str, int]:
     """How many records each entity has set aside; a record counts once, whatever its reasons."""
     ids = func.count(rejects.c.source_id.distinct())

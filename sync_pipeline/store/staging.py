@@ -6,7 +6,7 @@ no lock and no snapshot, so requests to the other side may take as long as they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,9 +21,9 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
-    bindparam,
     case,
     delete,
+    false,
     func,
     literal,
     null,
@@ -132,7 +132,6 @@ class Staging:
         self._connection = connection
         self._entity = entity
         self._scope = scope
-        self._duplicates: list[str] = []
         self._sealed = False
 
     @property
@@ -152,48 +151,42 @@ class Staging:
         with self._held.reading() as own:
             insert_fast(own, "staged", _COLUMNS, rows)
 
-    def mark(self, source_ids: Iterable[str], status: Status, rule: str | None) -> None:
-        """Change the status of staged rows after a check that needed the whole batch."""
-        changes = [{"key": source_id, "status": status, "rule": rule} for source_id in source_ids]
-        if not changes:
-            return
-        with self._looking() as own:
-            own.execute(update(staged).where(staged.c.source_id == bindparam("key")), changes)
-
     def counts(self) -> dict[str, int]:
         """Staged records by status."""
         with self._looking() as own:
             rows = own.execute(select(staged.c.status, func.count()).group_by(staged.c.status))
             return {row[0]: row[1] for row in rows}
 
-    def duplicates(self) -> list[str]:
-        """Ids that arrived more than once. Only the last row of each takes part in anything else."""
-        with self._looking():
-            return list(self._duplicates)
+    def known(self, *, everywhere: bool = False) -> int:
+        """How many delivered records of the scope - or of the entity - live: the base of the volume check."""
+        scope = None if everywhere else self._scope
+        live = [*self._ours(scope), records.c.deleted_at.is_(None), records.c.delivered_hash.isnot(None)]
+        return self._count(select(func.count()).select_from(records).where(*live))
 
-    def known(self) -> int:
-        """How many live, delivered records the scope has: the base of the volume check."""
-        return self._count(
-            select(func.count()).select_from(records).where(*self._live(), records.c.delivered_hash.isnot(None))
-        )
+    def absent(self, limit: int | None = None, after: str = "", *, again: bool = False) -> list[Known]:
+        """Records of the scope that this read did not meet, by source_id.
 
-    def absent(self, limit: int | None = None, after: str = "") -> list[Known]:
-        """Records of the scope that this read did not meet, by source_id; excluded ones are not missed."""
-        statement = self._absent(*KNOWN_COLUMNS).where(records.c.source_id > after)
+        Excluded ones are only missed when they stand at the target. With ``again`` also those that were proven gone
+        before and still stand there: each delete needs a proof of its own run.
+        """
+        statement = self._absent(*KNOWN_COLUMNS, again=again).where(records.c.source_id > after)
         # The empty suffix keeps SQLite from walking the whole primary key to save sorting a few rows.
         ordered = statement.order_by(records.c.source_id + "").limit(limit)
         with self._looking() as own:
             return [known(row) for row in own.execute(ordered)]
 
-    def count_absent(self) -> int:
-        """How many records ``absent`` would list."""
-        return self._count(self._absent(func.count()))
+    def count_absent(self, *, again: bool = False) -> int:
+        """How many of the records ``absent`` lists stand at the target: the deletes this batch asks for."""
+        statement = self._absent(func.count(), again=again)
+        return self._count(statement.where(records.c.delivered_hash.isnot(None)))
 
-    def rewritten(self) -> int:
-        """Accepted rows that are at the target in another form than this batch wants."""
+    def rewritten(self, scopes: Sequence[Scope]) -> int:
+        """Accepted rows of these scopes that are at the target in another form than this batch wants."""
         return self._count(
             self._joined(func.count()).where(
-                staged.c.status == "accepted", records.c.delivered_hash != staged.c.fields_hash
+                staged.c.status == "accepted",
+                records.c.delivered_hash != staged.c.fields_hash,
+                or_(false(), *(within(records.c.partition, scope) for scope in scopes)),
             )
         )
 
@@ -309,20 +302,17 @@ class Staging:
         ids = select(staged.c.source_id).where(staged.c.status == status)
         return [*self._ours(), records.c.source_id.in_(ids)]
 
-    def _ours(self) -> list[ColumnElement[bool]]:
-        return [records.c.connection == self._connection, records.c.entity == self._entity]
+    def _ours(self, scope: Scope = None) -> list[ColumnElement[bool]]:
+        mine = [records.c.connection == self._connection, records.c.entity == self._entity]
+        return mine if scope is None else [*mine, within(records.c.partition, scope)]
 
-    def _live(self) -> list[ColumnElement[bool]]:
-        return [
-            *self._ours(),
-            records.c.deleted_at.is_(None),
-            records.c.excluded_rule.is_(None),
-            within(records.c.partition, self._scope),
-        ]
-
-    def _absent(self, *columns: Any) -> Select[Any]:
+    def _absent(self, *columns: Any, again: bool) -> Select[Any]:
         met = select(staged.c.nr).where(staged.c.source_id == records.c.source_id).exists()
-        return select(*columns).select_from(records).where(*self._live(), ~met)
+        there = records.c.delivered_hash.isnot(None)
+        missed = and_(records.c.deleted_at.is_(None), or_(records.c.excluded_rule.is_(None), there))
+        if again:
+            missed = or_(missed, there)
+        return select(*columns).select_from(records).where(*self._ours(self._scope), missed, ~met)
 
     def _match(self) -> ColumnElement[bool]:
         return and_(*self._ours(), records.c.source_id == staged.c.source_id)
@@ -351,16 +341,14 @@ class Staging:
             yield own
 
     def _seal(self, own: Connection) -> None:
-        """After the last ``add``: index the rows (cheaper than while they come) and settle duplicates."""
+        """After the last ``add``: index the rows (cheaper than while they come); of an id that came twice the last one counts."""
         own.execute(text("CREATE INDEX IF NOT EXISTS ix_staged ON staged (source_id, status, fields_hash)"))
         if self._store.dialect == "postgresql":
             own.execute(text("ANALYZE staged"))
         once = select(staged.c.source_id).group_by(staged.c.source_id)
-        twice = list(own.scalars(once.having(func.count() > 1).order_by(staged.c.source_id)))
-        if twice:
+        if own.scalar(once.having(func.count() > 1).limit(1)) is not None:
             last = select(func.max(staged.c.nr)).group_by(staged.c.source_id)
             own.execute(delete(staged).where(staged.c.nr.not_in(last)))
-            self._duplicates = sorted({*self._duplicates, *twice})
         self._sealed = True
 
 

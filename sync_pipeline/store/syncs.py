@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from itertools import pairwise
+from math import inf
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Row, func, insert, or_, select, true, update
@@ -115,11 +117,46 @@ def newest_observed(store: Store, connection: str, entity: str, partitions: Scop
     return newest
 
 
-def last_fingerprint(store: Store, connection: str, entity: str) -> str | None:
-    """The mapping of the last loaded sync, to tell that it has changed since."""
-    mine = [*_of(connection, entity), syncs.c.loaded_at.isnot(None), syncs.c.fingerprint.isnot(None)]
+def loaded_otherwise(store: Store, connection: str, entity: str, fingerprint: str, scope: Scope = None) -> list[Scope]:
+    """The parts of ``scope`` that were last loaded under another mapping; ``[None]`` means all of the entity.
+
+    What was never loaded is in none of them, nor what was loaded before fingerprints were kept.
+    """
+    mine = [*_of(connection, entity), syncs.c.loaded_at.isnot(None), syncs.c.fingerprint.isnot(None), _overlaps(scope)]
+    statement = select(syncs.c.first_day, syncs.c.last_day, syncs.c.fingerprint).where(*mine)
     with store.reading() as own:
-        return own.scalar(select(syncs.c.fingerprint).where(*mine).order_by(syncs.c.id.desc()).limit(1))
+        loads = own.execute(statement.order_by(syncs.c.id.desc()))
+        if scope is None:
+            newest = loads.first()
+            return [None] if newest is not None and newest.fingerprint != fingerprint else []
+        return _spans(_days_otherwise(loads, fingerprint, scope))
+
+
+def _days_otherwise(loads: Iterable[Any], fingerprint: str, scope: tuple[str, str]) -> list[int]:
+    """Ordinals of the days whose newest load - ``loads`` come newest first - had another fingerprint."""
+    first, last = map(_ordinal, scope)
+    undecided, otherwise = set(range(first, last + 1)), list[int]()
+    for load in loads:
+        days = undecided.intersection(range(_ordinal(load.first_day), _ordinal(load.last_day) + 1))
+        otherwise += days if load.fingerprint != fingerprint else []
+        undecided -= days
+        if not undecided:
+            break
+    return sorted(otherwise)
+
+
+def _spans(days: Sequence[int]) -> list[Scope]:
+    """Sorted ordinals as scopes of consecutive days."""
+    starts = [day for before, day in pairwise([-1, *days]) if day - before > 1]
+    ends = [day for day, after in pairwise([*days, inf]) if after - day > 1]
+    return [
+        (date.fromordinal(a).isoformat(), date.fromordinal(int(b)).isoformat())
+        for a, b in zip(starts, ends, strict=True)
+    ]
+
+
+def _ordinal(day: str) -> int:
+    return date.fromisoformat(day).toordinal()
 
 
 def by_run(store: Store, run_ids: Iterable[str]) -> list[Sync]:

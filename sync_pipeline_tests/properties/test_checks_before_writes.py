@@ -135,9 +135,33 @@ def test_what_refers_to_a_record_that_was_set_aside_says_so(tmp_path: Path) -> N
         with us.session() as session:
             (told,) = list_rejects(session.store, session.connection, entity="time_entries")
             assert (told.source_id, told.field, told.rule) == (entry["id"], "project_id", "references")
+        verdicts = us.verify(repair=True)
+        assert all(verdict.in_sync and not verdict.repaired for verdict in verdicts.values())
+        assert verdicts["time_entries"].rejected == 1
         us.clockify("PUT", f"/projects/{project}", {"name": "Short", "archived": False})
         us.sync()
         converged(us)
+
+
+def test_entries_of_a_deleted_project_are_set_aside_and_block_nothing(tmp_path: Path) -> None:
+    """However many they are: the source is as it should be. Their last good state stays, and new entries arrive."""
+    with team(tmp_path, projects=2) as us:
+        user = us.users()[0]["id"]
+        us.sync()
+        project = us.clockify("POST", "/projects", {"name": "Short-lived"})["id"]
+        entries = [us.add_entry(user, morning(n), projectId=project)["id"] for n in range(1, 19)]
+        us.sync()
+        us.sandbox.world.db.execute("DELETE FROM projects WHERE id = ?", (project,))
+        late = us.add_entry(user, morning(4, 15))["id"]
+        done = us.sync()["time_entries"]
+        assert (done.rejected, done.created, done.deleted) == (18, 1, 0)
+        assert {late, *entries} <= us.at_snapshots("time_entries").keys()
+        with us.session() as session:
+            told = list_rejects(session.store, session.connection, entity="time_entries")
+            assert {(row.rule, row.reason) for row in told} == {
+                ("deleted_reference", "this one of the projects was deleted")
+            }
+        assert us.verify("time_entries")["time_entries"].in_sync
 
 
 def test_records_without_an_id_are_set_aside_one_by_one(tmp_path: Path) -> None:

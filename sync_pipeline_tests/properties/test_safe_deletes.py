@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.errors import RetryableApiError
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.store.records import counts, lookup
+from sync_pipeline.store.rejects import show
 from sync_pipeline_tests.harness import Blocked, Team, day, instant, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 
@@ -38,7 +40,7 @@ def test_a_deleted_entry_is_deleted_after_it_was_looked_up_together_with_one_tha
 
 @pytest.mark.parametrize("entity", ["projects", "time_entries", "locations"])
 def test_rows_that_only_the_list_lost_are_not_deleted(tmp_path: Path, entity: str) -> None:
-    """A list that answers with nothing deletes nothing: each record is found by id."""
+    """A list that answers with nothing is not believed; let through, it deletes nothing: each record is found by id."""
     with team(tmp_path) as us:
         us.sync()
         before = (us.at_snapshots("projects"), us.at_snapshots("time_entries"), us.clients())
@@ -50,7 +52,9 @@ def test_rows_that_only_the_list_lost_are_not_deleted(tmp_path: Path, entity: st
         route, body = empty[entity]
         us.fault("status", route, status=200, body=body)
         us.changes["SYNC_MAX_DELETE_SHARE"] = "1"
-        done = us.sync(entity)[entity]
+        with pytest.raises(Blocked, match="all there are"):
+            us.sync(entity)
+        done = us.sync(entity, options=Options(allow_deletes=True))[entity]
         assert done.deleted == 0
         assert (us.at_snapshots("projects"), us.at_snapshots("time_entries"), us.clients()) == before
         us.no_faults()
@@ -189,3 +193,84 @@ def test_a_record_a_policy_keeps_is_never_deleted(tmp_path: Path) -> None:
         us.delete_project(project)
         assert us.sync("projects")["projects"].deleted == 0
         assert project in us.at_snapshots("projects")
+        with us.session() as session:
+            (kept,) = lookup(session.store, session.connection, "projects", [project]).values()
+            assert kept.deleted_at is not None
+        verdict = us.verify("projects")["projects"]
+        assert (verdict.in_sync, verdict.source, verdict.target) == (True, 4, 4)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_the_last_records_of_a_small_entity_are_not_lost_without_a_word(tmp_path: Path, left: int) -> None:
+    """Few deletes are no suspicious share - but nothing left at all is, however few there were."""
+    with team(tmp_path, projects=3, entries=0) as us:
+        us.sync("projects")
+        gone = us.projects()[left:]
+        for project in gone:
+            us.delete_project(project["id"])
+        if not left:
+            with pytest.raises(Blocked, match="3 of 3 known projects are gone from the source, all there are"):
+                us.sync("projects")
+            assert len(us.at_snapshots("projects")) == 3
+        options = Options(allow_deletes=not left)
+        assert us.sync("projects", options=options)["projects"].deleted == len(gone)
+        assert len(us.at_snapshots("projects")) == left
+
+
+def test_a_delete_that_failed_needs_a_new_proof(tmp_path: Path) -> None:
+    """What was proven gone and could not be deleted may have come back: a sync of other days does not delete it."""
+    with team(tmp_path) as us:
+        us.changes["SYNC_MAX_ATTEMPTS"] = "1"
+        us.sync()
+        entry = us.add_entry(us.users()[0]["id"], morning(3))
+        us.sync("time_entries")
+        us.clockify("DELETE", f"/time-entries/{entry['id']}")
+        us.fault("status", "DELETE /snapshots/*", status=503)
+        with pytest.raises(RetryableApiError):
+            us.sync("time_entries")
+        us.no_faults()
+        us.control("POST", "time_entries/restore", {"ids": [entry["id"]]})
+        us.forget_stats()
+        assert us.sync("time_entries", days=Days(day(9), day(8)))["time_entries"].deleted == 0
+        assert us.sync("time_entries")["time_entries"].deleted == 0
+        assert us.writes() == {}
+        us.clockify("DELETE", f"/time-entries/{entry['id']}")
+        us.fault("status", "DELETE /snapshots/*", status=503)
+        with pytest.raises(RetryableApiError):
+            us.sync("time_entries")
+        us.no_faults()
+        assert us.sync("time_entries")["time_entries"].deleted == 1  # looked up again, and still gone
+        converged(us)
+        changes_nothing(us)
+
+
+def test_what_was_excluded_and_is_gone_is_deleted(tmp_path: Path) -> None:
+    """A timer that was started again and then deleted has no last good state that anybody should keep."""
+    with team(tmp_path) as us:
+        us.sync()
+        entry = us.add_entry(us.users()[0]["id"], morning(0, 0))
+        us.sync("time_entries")
+        us.change_entry(entry, end=None)
+        assert us.sync("time_entries")["time_entries"].deleted == 0
+        assert entry["id"] in us.at_snapshots("time_entries")
+        us.clockify("DELETE", f"/time-entries/{entry['id']}")
+        assert us.sync("time_entries")["time_entries"].deleted == 1
+        assert entry["id"] not in us.at_snapshots("time_entries")
+        converged(us)
+        changes_nothing(us)
+
+
+def test_an_entry_that_moved_and_is_invalid_stands_in_the_rejects(tmp_path: Path) -> None:
+    """Found by id on another day, it is judged like any other."""
+    with team(tmp_path) as us:
+        us.sync()
+        entry = us.add_entry(us.users()[0]["id"], morning(3))
+        us.sync("time_entries")
+        us.change_entry(entry, start=instant(morning(9)), end=instant(morning(9)))
+        done = us.sync("time_entries", days=Days(day(4), day(2)))["time_entries"]
+        assert (done.rejected, done.deleted) == (1, 0)
+        with us.session() as session:
+            (told,) = show(session.store, session.connection, "time_entries", entry["id"])
+            assert told.partition == day(9).isoformat()
+        us.sync()
+        converged(us)

@@ -8,6 +8,7 @@ import pytest
 
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
+from sync_pipeline.store.syncs import status
 from sync_pipeline_tests.harness import Blocked, Team, day, morning, rows, tables, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.scenarios.mappings import write_mapping
@@ -130,6 +131,19 @@ def test_a_mapping_change_that_would_rewrite_most_of_the_target_needs_a_word(tmp
         assert us.sync("time_entries")["time_entries"].updated == 0
 
 
+def test_a_day_without_records_does_not_let_a_new_mapping_through(tmp_path: Path) -> None:
+    """What was loaded under the old mapping still needs a word, whatever else was loaded under the new one."""
+    with team(tmp_path) as us:
+        us.sync()
+        write_mapping(
+            us, "time_entries.yaml", "entity: time_entries\nfields:\n  origin: {constant: clockify, type: text}\n"
+        )
+        empty = Days(day(-5), day(-6))
+        assert us.sync("time_entries", days=empty)["time_entries"].extracted == 0
+        with pytest.raises(Blocked, match="mapping of time_entries changed"):
+            us.sync("time_entries")
+
+
 def test_a_field_dropped_from_the_mapping_is_left_as_it_is(tmp_path: Path) -> None:
     """It is neither cleared at the target nor reported as drift."""
     with team(tmp_path, entries=0) as us:
@@ -159,6 +173,7 @@ def test_an_older_batch_never_replaces_a_newer_one(tmp_path: Path) -> None:
             before = tables(session, "records", "deliveries")
             with pytest.raises(StaleBatch):
                 us.load(session, "projects", older)
+            assert status(session.store, session.connection)["projects"].last.outcome == "stale"
             assert tables(session, "records", "deliveries") == before
         assert us.at_snapshots("projects")[project]["project_name"] == "Newer"
 

@@ -14,6 +14,8 @@ from sync_pipeline.store.rejects import Reject, list_rejects, replace_rejects
 from sync_pipeline.store.schema import deliveries, records
 from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, commits, deliver, merge, row
 
+BOTH = ["a", "b"]
+
 
 def _one(store: Store, source_id: str) -> Known:
     return lookup(store, HERE, ENTITY, [source_id])[source_id]
@@ -72,15 +74,16 @@ def test_a_deletion_is_pending_until_it_is_delivered(store: Store) -> None:
     """Gone at the source and still at the target: to be deleted, once."""
     deliver(store, [row("a"), row("b")])
     merge(store, [row("never delivered")], 1)
-    changed = steps.mark_deleted(store, HERE, ENTITY, ["a", "b", "never delivered", "unknown"], at(2))
-    assert changed == 3
-    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, 10)] == ["a", "b"]
+    every = ["never delivered", "b", "a", "unknown"]
+    assert steps.mark_deleted(store, HERE, ENTITY, every, at(2)) == 3
+    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, every)] == ["a", "b"]
+    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, ["b"])] == ["b"]
 
     steps.mark_removed(
         store, HERE, ENTITY, [Removed("a", "t-a", "delete"), Removed("b", "t-b", "archive")], None, at(3)
     )
 
-    assert steps.pending_deletes(store, HERE, ENTITY, 10) == []
+    assert steps.pending_deletes(store, HERE, ENTITY, BOTH) == []
     assert (_one(store, "a").target_id, _one(store, "b").target_id) == (None, "t-b")
     assert [(line.source_id, line.kind) for line in audit.recent(store, HERE, limit=2)] == [
         ("b", "archive"),
@@ -131,20 +134,34 @@ def test_a_refused_deletion_stays_pending(store: Store) -> None:
     for hour in (3, 4):
         steps.mark_refused(store, HERE, ENTITY, [Refused("a", "v1", "delete", "in use")], None, at(hour))
 
-    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, 9)] == ["a"]
+    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, BOTH)] == ["a"]
     assert [reject.reason for reject in list_rejects(store, HERE)] == ["in use"]
+
+
+def pending(store: Store) -> list[str]:
+    """The records still to be delivered."""
+    return [known.source_id for page in steps.scan(store, HERE, ENTITY) for known in page if known.pending]
 
 
 def test_what_was_read_at_the_target_replaces_what_was_believed(store: Store) -> None:
     """An edited or emptied target makes records pending; what is as believed is not written."""
     deliver(store, [row("same"), row("edited"), row("gone")])
 
-    assert steps.observe_target(store, HERE, ENTITY, [("same", "v1"), ("edited", "v0"), ("gone", None)]) == 2
-    assert [known.source_id for known in steps.pending_upserts(store, HERE, ENTITY, 9)] == ["edited", "gone"]
+    assert steps.observe_target(store, HERE, ENTITY, [("same", "v1"), ("edited", "v0"), ("gone", None)], at(5)) == 2
+    assert pending(store) == ["edited", "gone"]
     with commits(store) as count:
         before = count()
-        assert steps.observe_target(store, HERE, ENTITY, [("same", "v1"), ("unknown", "v1")]) == 0
+        assert steps.observe_target(store, HERE, ENTITY, [("same", "v1"), ("unknown", "v1")], at(5)) == 0
         assert count() == before
+
+
+def test_a_delivery_after_the_read_of_the_target_began_is_believed(store: Store) -> None:
+    """What was read before - or while - it was written says nothing about it."""
+    deliver(store, [row("a"), row("b")])
+    (line, _) = audit.recent(store, HERE)
+
+    assert steps.observe_target(store, HERE, ENTITY, [("a", "v0"), ("b", None)], line.at) == 0
+    assert pending(store) == []
 
 
 def test_a_link_belongs_to_one_record(store: Store) -> None:
@@ -166,16 +183,7 @@ def test_forgetting_makes_pending_with_or_without_the_link(store: Store) -> None
     steps.forget_delivered(store, HERE, ENTITY, "b", keep_link=True)
 
     assert steps.linked(store, HERE, ENTITY) == {"t-b": "b"}
-    assert len(steps.pending_upserts(store, HERE, ENTITY, 9)) == 2
-
-
-def test_references_point_to_live_records(store: Store) -> None:
-    """A deleted record is known but does not exist."""
-    deliver(store, [row("a"), row("b")])
-    steps.mark_deleted(store, HERE, ENTITY, ["b"], at(2))
-
-    assert steps.existing(store, HERE, ENTITY, ["a", "b", "c"]) == {"a"}
-    assert steps.existing(store, THERE, ENTITY, ["a"]) == set()
+    assert pending(store) == ["a", "b"]
 
 
 def test_long_lists_are_looked_up_in_parts(store: Store) -> None:
@@ -223,14 +231,14 @@ def test_no_step_crosses_connections(store: Store) -> None:
         before = count()
         steps.mark_deleted(store, THERE, ENTITY, ["a"], at(9))
         steps.mark_unconfirmed(store, THERE, ENTITY, ["a"], at(9))
-        steps.observe_target(store, THERE, ENTITY, [("a", None)])
+        steps.observe_target(store, THERE, ENTITY, [("a", None)], at(9))
         steps.forget_delivered(store, THERE, ENTITY, "a")
         steps.clear_refused(store, THERE, ENTITY)
         replace_rejects(store, THERE, ENTITY, None, [], None, at(9))
 
         assert (lookup(store, THERE, ENTITY, ["a"]), steps.counts(store, THERE)) == ({}, {})
         assert steps.linked(store, THERE, ENTITY) == {}
-        assert steps.pending_upserts(store, THERE, ENTITY, 9) == steps.pending_deletes(store, THERE, ENTITY, 9) == []
+        assert steps.pending_deletes(store, THERE, ENTITY, BOTH) == []
         assert count() == before
 
 

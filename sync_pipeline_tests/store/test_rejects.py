@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.records import Refused, mark_refused
-from sync_pipeline.store.rejects import Reject, count_rejects, list_rejects, replace_rejects, resolve, show
+from sync_pipeline.store.rejects import Reject, count_rejects, list_rejects, replace_rejects, show
 from sync_pipeline.store.schema import rejects
 from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, commits, content, merge, row, size
 
@@ -81,17 +81,6 @@ def test_all_reasons_of_one_record_are_shown(store: Store) -> None:
     assert [reject.field for reject in show(store, HERE, ENTITY, "a")] == ["email", "role"]
     assert show(store, HERE, "users", "a") == show(store, THERE, ENTITY, "a") == []
     assert count_rejects(store, HERE) == {ENTITY: 2}
-
-
-def test_resolving_drops_rejects(store: Store) -> None:
-    """Some records, or all of an entity, or only those of one origin."""
-    batch = [BAD, Reject("b", None, "x", "y"), Reject("c", None, "x", "y")]
-    replace_rejects(store, HERE, ENTITY, None, batch, None, at(1))
-
-    assert resolve(store, HERE, ENTITY, ["a", "unknown"]) == 1
-    assert resolve(store, HERE, ENTITY, origin="target") == 0
-    assert resolve(store, THERE, ENTITY) == 0
-    assert resolve(store, HERE, ENTITY) == 2
 
 
 def test_any_value_can_be_kept(store: Store) -> None:

@@ -87,7 +87,7 @@ def test_a_record_that_comes_back_is_wanted_again(store: Store) -> None:
 
 
 def test_leaving_the_scope_by_a_rule_is_not_a_deletion(store: Store) -> None:
-    """An excluded record carries its rule, is neither absent nor pending, and a new one is not stored."""
+    """An excluded record carries its rule and is not pending; a new one is not stored. It is missed while it stands there."""
     deliver(store, [row("a")])
     merge(store, [row("a", "v2")], 2)
     batch = [row("a", "v3", status="excluded", rule="running"), row("new", status="excluded", rule="running")]
@@ -101,7 +101,10 @@ def test_leaving_the_scope_by_a_rule_is_not_a_deletion(store: Store) -> None:
     assert known.keys() == {"a"}
     assert (known["a"].excluded_rule, known["a"].fields_hash) == ("running", "v2")
     with stage(store, HERE, ENTITY) as staging:
-        assert staging.count_absent() == 0
+        assert staging.count_absent() == 1
+    steps.observe_target(store, HERE, ENTITY, [("a", None)], at(9))
+    with stage(store, HERE, ENTITY) as staging:
+        assert staging.absent() == []
 
 
 def test_a_delivered_record_that_becomes_invalid_keeps_its_last_good_state(store: Store) -> None:
@@ -113,7 +116,7 @@ def test_a_delivered_record_that_becomes_invalid_keeps_its_last_good_state(store
 
     known = lookup(store, HERE, ENTITY, ["a"])["a"]
     assert (known.fields_hash, known.delivered_hash, known.deleted_at) == ("v1", "v1", None)
-    assert steps.pending_deletes(store, HERE, ENTITY, 10) == []
+    assert steps.pending_deletes(store, HERE, ENTITY, ["a"]) == []
 
 
 def test_waiting_rows_are_kept_but_not_delivered(store: Store) -> None:
@@ -126,27 +129,17 @@ def test_waiting_rows_are_kept_but_not_delivered(store: Store) -> None:
         assert staging.counts() == {"waiting": 1, "accepted": 1}
 
 
-def test_duplicates_are_named_and_the_last_one_counts(store: Store) -> None:
+def test_of_an_id_that_comes_twice_the_last_row_counts(store: Store) -> None:
     """An id that arrives twice, in one part or in two, takes part once."""
     with stage(store, HERE, ENTITY) as staging:
         staging.add([row("a", "first"), row("a", "second"), row("b")])
-        assert staging.duplicates() == ["a"]
+        assert staging.counts() == {"accepted": 2}
         staging.add([row("b", "later"), row("c")])
 
-        assert staging.duplicates() == ["a", "b"]
+        assert staging.counts() == {"accepted": 3}
         assert staging.merge(at(1)) == MergeCounts(new=3)
     known = lookup(store, HERE, ENTITY, ["a", "b", "c"])
     assert [known[key].fields_hash for key in "abc"] == ["second", "later", "v1"]
-
-
-def test_rows_can_be_judged_once_the_batch_is_complete(store: Store) -> None:
-    """A check over the whole batch may still set rows aside."""
-    with stage(store, HERE, ENTITY) as staging:
-        staging.add([row("a"), row("b")])
-        staging.mark(["a"], "rejected", "unique_ids")
-
-        assert staging.merge(at(1)) == MergeCounts(new=1)
-        assert staging.counts() == {"rejected": 1, "accepted": 1}
 
 
 def test_absent_is_what_the_scope_has_and_the_read_did_not_meet(store: Store) -> None:
@@ -161,9 +154,11 @@ def test_absent_is_what_the_scope_has_and_the_read_did_not_meet(store: Store) ->
 
         assert [known.source_id for known in staging.absent()] == ["pending", "r2024-03-01", "r2024-03-31"]
         assert [known.source_id for known in staging.absent(1, after="pending")] == ["r2024-03-01"]
-        assert (staging.count_absent(), staging.known()) == (3, 4)
+        assert next(known.source_id for known in staging.absent(again=True)) == "dead"
+        assert (staging.count_absent(), staging.count_absent(again=True), staging.known()) == (2, 3, 4)
+        assert staging.known(everywhere=True) == 7
     with stage(store, HERE, ENTITY) as staging:
-        assert staging.count_absent() == 8
+        assert (len(staging.absent()), staging.count_absent()) == (8, 7)
 
 
 def test_pending_comes_in_pages_and_shrinks_with_every_delivery(store: Store) -> None:
@@ -204,7 +199,9 @@ def test_rewritten_counts_delivered_records_that_would_change(store: Store) -> N
     with stage(store, HERE, ENTITY) as staging:
         staging.add([row("a", "v2"), row("b"), row("c", "v2")])
 
-        assert staging.rewritten() == 1
+        assert staging.rewritten([None]) == 1
+        assert staging.rewritten([]) == 0
+        assert staging.rewritten([("2024-01-01", "2024-01-31")]) == 0
 
 
 def test_an_empty_batch_is_a_batch(store: Store) -> None:
@@ -213,7 +210,7 @@ def test_an_empty_batch_is_a_batch(store: Store) -> None:
     with stage(store, HERE, ENTITY) as staging:
         staging.add([])
 
-        assert (staging.duplicates(), staging.counts(), staging.merge(at(2))) == ([], {}, MergeCounts())
+        assert (staging.counts(), staging.merge(at(2))) == ({}, MergeCounts())
         assert [known.source_id for known in staging.absent()] == ["a"]
 
 
@@ -222,7 +219,7 @@ def test_nothing_crosses_connections(store: Store) -> None:
     deliver(store, [row("a")])
     before = content(store, records)
     with stage(store, THERE, ENTITY) as staging:
-        assert (staging.known(), staging.count_absent(), staging.rewritten()) == (0, 0, 0)
+        assert (staging.known(), staging.count_absent(), staging.rewritten([None])) == (0, 0, 0)
         staging.add([row("a", "other")])
         assert (staging.merge(at(2)), staging.refused()) == (MergeCounts(new=1), 0)
         assert [(p.target_id, p.delivered_hash) for p in staging.pending(10)] == [(None, None)]
@@ -248,7 +245,7 @@ def test_staging_locks_nobody_out(tmp_path: Path) -> None:
         staging.add([row("a")])
         writer.execute("BEGIN IMMEDIATE")
         staging.add([row("b")])
-        assert (staging.duplicates(), staging.known(), staging.count_absent()) == ([], 1, 0)
+        assert (staging.known(), staging.count_absent()) == (1, 0)
         writer.execute("ROLLBACK")
         staging.merge(at(2))
         writer.execute("BEGIN IMMEDIATE")
@@ -273,7 +270,7 @@ def test_the_record_is_found_from_the_staged_row(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     with stage(store, HERE, ENTITY) as staging:
         staging.add([row("a")])
-        staging.duplicates()
+        staging.counts()
         statement = staging._joined(text("1"))
         compiled = statement.compile(store.engine, compile_kwargs={"literal_binds": True})
         with staging._held.reading() as own:

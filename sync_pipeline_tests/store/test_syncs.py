@@ -74,7 +74,7 @@ def test_what_was_never_loaded_makes_nothing_stale(store: Store) -> None:
     for hour, outcome in enumerate(outcomes, 5):
         syncs.finish(store, _begin(store, hour, fingerprint="f"), outcome, {}, 0, at(hour))
     assert syncs.newest_observed(store, HERE, ENTITY) is None
-    assert syncs.last_fingerprint(store, HERE, ENTITY) is None
+    assert syncs.loaded_otherwise(store, HERE, ENTITY, "new") == []
     assert syncs.first_contact(store, HERE)
 
     loaded = _begin(store, 4, fingerprint="f4")
@@ -82,9 +82,27 @@ def test_what_was_never_loaded_makes_nothing_stale(store: Store) -> None:
     syncs.finish(store, loaded, "failed", {}, 0, at(9))
 
     assert syncs.newest_observed(store, HERE, ENTITY) == at(4)
-    assert syncs.last_fingerprint(store, HERE, ENTITY) == "f4"
+    assert syncs.loaded_otherwise(store, HERE, ENTITY, "f4") == []
+    assert syncs.loaded_otherwise(store, HERE, ENTITY, "new") == [None]
     assert not syncs.first_contact(store, HERE)
     assert syncs.first_contact(store, THERE)
+
+
+def test_days_that_were_last_loaded_under_another_mapping(store: Store) -> None:
+    """A few days loaded under the new one say nothing about the others; what was never loaded is no day of these."""
+    for hour, (mapping, first, last) in enumerate(
+        [("old", "03-01", "03-20"), ("new", "03-05", "03-06"), ("new", "03-20", "03-25"), ("old", "03-06", "03-06")], 1
+    ):
+        loaded = _begin(store, hour, fingerprint=mapping, partitions=(f"2024-{first}", f"2024-{last}"))
+        syncs.finish(store, loaded, "success", {}, 0, at(hour))
+
+    march = ("2024-03-01", "2024-03-31")
+    assert syncs.loaded_otherwise(store, HERE, ENTITY, "new", march) == [
+        ("2024-03-01", "2024-03-04"),
+        ("2024-03-06", "2024-03-19"),
+    ]
+    assert syncs.loaded_otherwise(store, HERE, ENTITY, "new", ("2024-03-20", "2024-03-31")) == []
+    assert syncs.loaded_otherwise(store, THERE, ENTITY, "new", march) == []
 
 
 def test_status_tells_the_last_sync_and_the_last_success(store: Store) -> None:
