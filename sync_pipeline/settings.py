@@ -150,6 +150,10 @@ class Settings:
         "generic",
     )
     snapshots_base_url: str = setting("SNAPSHOTS_BASE_URL", "The base URL of your Snapshots API.", _url)
+    snapshots_account: str = setting(
+        "SNAPSHOTS_ACCOUNT",
+        "A name for your account, when several accounts share one base URL: each has its own state and rate limit.",
+    )
     snapshots_api_key: str = setting("SNAPSHOTS_API_KEY", "Your Snapshots API key or access token.", secret=True)
     snapshots_client_id: str = setting("SNAPSHOTS_CLIENT_ID", "OAuth client id, instead of an API key.")
     snapshots_client_secret: str = setting("SNAPSHOTS_CLIENT_SECRET", "OAuth client secret.", secret=True)

@@ -12,6 +12,7 @@ import dagster as dg
 from sync_pipeline.defs.failures import as_failure
 from sync_pipeline.defs.io import BatchIOManager
 from sync_pipeline.defs.metadata import (
+    SUPERSEDED,
     check_metadata,
     column_schema,
     counts_metadata,
@@ -178,7 +179,7 @@ def _load_op(spec: EntitySpec) -> dg.OpDefinition:
             metadata = _delivered(sync.session, spec, counts, days, context.run.run_id)
         except StaleBatch as stale:
             context.log.warning(str(stale))
-            metadata = {"superseded": str(stale)}
+            metadata = {SUPERSEDED: str(stale)}
         for day, rows in rows_by_day(sync.session, spec, days).items():
             context.add_asset_metadata({"dagster/partition_row_count": rows}, partition_key=day)
         context.log_event(dg.AssetMaterialization(target_key(spec), metadata=metadata))

@@ -14,6 +14,9 @@ from sync_pipeline.stages.check import CheckResult
 
 ARROW_LIKE = {"id": "string", "text": "string", "email": "string", "instant": "timestamp", "list": "array<string>"}
 
+SUPERSEDED = "superseded"
+"""Why a batch was left alone: newer records have been loaded since it was read."""
+
 
 def source_key(spec: EntitySpec) -> dg.AssetKey:
     """The external asset an entity is read from."""

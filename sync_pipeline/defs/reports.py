@@ -9,6 +9,7 @@ import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
 
 from sync_pipeline.defs.failures import CAUSE
+from sync_pipeline.defs.metadata import SUPERSEDED
 from sync_pipeline.stages.batch import Days
 
 
@@ -36,7 +37,9 @@ class RunReport:
     """Entities that never started, because one they depend on failed."""
 
 
-def report_of(result: dg.ExecuteInProcessResult, days: Days | None, entities: Iterable[str]) -> RunReport:
+def report_of(
+    result: dg.ExecuteInProcessResult | dg.JobExecutionResult, days: Days | None, entities: Iterable[str]
+) -> RunReport:
     """Read the events of a run that was to sync ``entities``; raises KeyboardInterrupt when Ctrl-C ended it."""
     if any(_interrupted(event) for event in result.all_events):
         raise KeyboardInterrupt  # Dagster has noted that the run failed, but goes on as if nothing had happened
@@ -60,6 +63,8 @@ def _note(report: RunReport, event: dg.DagsterEvent) -> None:
         _note_check(report, event)
     elif event.is_step_failure:
         _note_failure(report, event)
+    elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
+        _note_superseded(report, event)
 
 
 def _note_check(report: RunReport, event: dg.DagsterEvent) -> None:
@@ -73,6 +78,15 @@ def _note_check(report: RunReport, event: dg.DagsterEvent) -> None:
         report.errors.append(Problem(entity, where, f"{entity} {where}"))
     else:
         report.warnings.append(Problem(entity, text, f"{entity} {text}"))
+
+
+def _note_superseded(report: RunReport, event: dg.DagsterEvent) -> None:
+    """A batch that was not loaded, because a newer one had been."""
+    materialization = event.step_materialization_data.materialization
+    if materialization.asset_key.to_user_string() != _entity(event):
+        return  # said of the asset, and of what it is delivered to
+    if (said := materialization.metadata.get(SUPERSEDED)) is not None:
+        report.warnings.append(Problem(_entity(event), str(said.value), str(said.value)))
 
 
 def _note_failure(report: RunReport, event: dg.DagsterEvent) -> None:

@@ -142,7 +142,7 @@ def open_session(
             workspace = settings.clockify_workspace_id or portal.call(_sandbox_workspace, settings)
             clockify = _open_clockify(settings, workspace, store, report, sleep)
             snapshots = _open_snapshots(settings, profile, store, report, sleep)
-            connection = f"clockify:{workspace} {profile.profile}:{settings.snapshots_base_url}"
+            connection = f"clockify:{workspace} {profile.profile}:{_snapshots_account(settings)}"
             try:
                 yield Session(settings, specs, store, connection, clockify, snapshots, portal, report)
             finally:
@@ -184,7 +184,7 @@ def _open_snapshots(settings: Settings, profile: Profile, store: Store, report: 
         client_id=settings.snapshots_client_id,
         client_secret=settings.snapshots_client_secret,
     )
-    say, bucket = _announcing(report, "Snapshots"), f"snapshots:{settings.snapshots_base_url}"
+    say, bucket = _announcing(report, "Snapshots"), f"snapshots:{_snapshots_account(settings)}"
     limiter = store_limiter(
         store, bucket, profile.windows, label="The Snapshots API's rate limit", on_wait=say, sleep=sleep
     )
@@ -192,6 +192,11 @@ def _open_snapshots(settings: Settings, profile: Profile, store: Store, report: 
     return Snapshots(
         profile, settings.snapshots_base_url, credentials, limiter, on_wait=say, patience=patience, sleep=sleep
     )
+
+
+def _snapshots_account(settings: Settings) -> str:
+    """What tells one account from another: the base URL, and the account's name where several share one."""
+    return " ".join(filter(None, (settings.snapshots_base_url, settings.snapshots_account)))
 
 
 def _announcing(report: Report, system: str) -> Callable[[str], None]:

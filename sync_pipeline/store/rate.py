@@ -20,6 +20,10 @@ from sync_pipeline.store.schema import rate_windows
 from sync_pipeline.store.upsert import insert_into
 
 MICRO = 1_000_000
+WINDOWS_AHEAD = 4
+"""Nobody waits longer for a turn than this many windows: a time further ahead came from a clock that was wrong."""
+LEAST_AHEAD, LONGEST_BLOCK = 60.0, 7200.0
+"""Seconds: the shortest such span, and the longest that a 429 keeps everybody away (its Retry-After is capped)."""
 
 RateWindow = tuple[int, float]
 """At most so many requests in any stretch of so many seconds."""
@@ -29,8 +33,8 @@ def reserve(store: Store, bucket: str, windows: Sequence[RateWindow], now: float
     """The epoch second at which the caller may send; the place is taken when this returns."""
     with store.writing() as own:
         row = _locked_row(store, own, bucket)
-        sent: list[int] = json.loads(row.sent)
-        at = next_free(sent, row.blocked_until, windows, microseconds(now))
+        sent, blocked_until = _believable(json.loads(row.sent), row.blocked_until, windows, microseconds(now))
+        at = next_free(sent, blocked_until, windows, microseconds(now))
         kept = max((limit for limit, _ in windows), default=1)
         log = json.dumps([*sent, at][-kept:], separators=(",", ":"))
         own.execute(update(rate_windows).where(rate_windows.c.bucket == bucket).values(sent=log))
@@ -49,9 +53,11 @@ def room(store: Store, bucket: str, windows: Sequence[RateWindow], now: float) -
     """How many requests may be sent at once from ``now`` on without waiting; no place is taken."""
     with store.reading() as own:
         row = own.execute(select(rate_windows).where(rate_windows.c.bucket == bucket)).one_or_none()
-    sent: list[int] = json.loads(row.sent) if row is not None else []
+    if row is None:
+        return min(limit for limit, _ in windows)
     at = microseconds(now)
-    if row is not None and max(row.blocked_until, *sent[-1:], 0) > at:
+    sent, blocked_until = _believable(json.loads(row.sent), row.blocked_until, windows, at)
+    if max(blocked_until, *sent[-1:], 0) > at:
         return 0
     return min(limit - sum(one > at - microseconds(seconds) for one in sent) for limit, seconds in windows)
 
@@ -63,6 +69,16 @@ def next_free(sent: Sequence[int], blocked_until: int, windows: Sequence[RateWin
         if len(sent) >= limit:
             floors.append(sent[-limit] + microseconds(seconds))
     return max(floors)
+
+
+def _believable(
+    sent: Sequence[int], blocked_until: int, windows: Sequence[RateWindow], now: int
+) -> tuple[list[int], int]:
+    """The log without times that a clock running ahead has left there; nobody would ever send again before them."""
+    longest = max((seconds for _, seconds in windows), default=0.0)
+    latest = now + microseconds(max(WINDOWS_AHEAD * longest, LEAST_AHEAD))
+    blocked = blocked_until if blocked_until <= now + microseconds(LONGEST_BLOCK) else 0
+    return [at for at in sent if at <= latest], blocked
 
 
 def microseconds(seconds: float) -> int:

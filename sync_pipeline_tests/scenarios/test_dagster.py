@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from sync_pipeline.defs.reports import report_of
 from sync_pipeline_tests.harness import morning, tables, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.scenarios.dagster_runs import enter, failures, instance_of, re_execute_projects, sync
@@ -39,6 +40,8 @@ def test_re_execute_from_failure_after_a_newer_run_leaves_the_newer_values(
             steps = {event.step_key for event in again.all_events if event.is_step_start}
             assert steps == {"projects.projects_load"}
             assert us.writes() == {}
+            (warning,) = report_of(again, None, ["projects"]).warnings
+            assert (warning.entity, "have been loaded since" in warning.text) == ("projects", True)
             assert us.at_snapshots("projects")[project]["project_name"] == "Newer"
         us.sync()
         converged(us)

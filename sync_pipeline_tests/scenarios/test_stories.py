@@ -76,6 +76,19 @@ def test_the_sandbox_first_and_other_accounts_on_the_same_database_afterwards(tm
             changes_nothing(side)
 
 
+def test_two_accounts_behind_one_url_share_nothing(tmp_path: Path) -> None:
+    """Named apart, each has its own state: what stands at one is not taken for delivered at the other."""
+    with team(tmp_path, entries=0) as us:
+        us.changes["SNAPSHOTS_ACCOUNT"] = "north"
+        us.sync("users")
+        for key in us.at_snapshots("users"):
+            us.snapshots("DELETE", f"/users/{key}")  # the other account is empty
+        us.changes["SNAPSHOTS_ACCOUNT"] = "south"
+        assert us.sync("users")["users"].created == len(us.users())
+        us.changes["SNAPSHOTS_ACCOUNT"] = "north"
+        assert us.sync("users")["users"].unchanged == len(us.users())
+
+
 @pytest.mark.parametrize("span", [Days(day(12), day(-2)), Days(day(5), day(3))], ids=["all", "three days"])
 def test_both_readers_of_time_entries_yield_identical_records(tmp_path: Path, span: Days) -> None:
     """The report and the per-user lists lead to the same sealed records, byte for byte, whatever the time zones."""

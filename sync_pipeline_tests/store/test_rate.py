@@ -73,6 +73,17 @@ def test_a_free_budget_does_not_wait(store: Store) -> None:
     assert reserve(store, "b", windows, NOON + 60) == NOON + 60
 
 
+def test_a_clock_that_ran_ahead_is_forgotten(store: Store) -> None:
+    """Once it is set right, nobody waits for the days it was ahead; what was sent in the last hour still counts."""
+    windows = [(2, 3600.0)]
+    assert reserve(store, "b", windows, NOON) == NOON
+    assert reserve(store, "b", windows, NOON + 86_400) == NOON + 86_400
+    penalise(store, "b", NOON + 86_400)
+
+    assert reserve(store, "b", windows, NOON + 60) == NOON + 60
+    assert reserve(store, "b", windows, NOON + 120) == NOON + 3600
+
+
 def test_buckets_are_independent(store: Store) -> None:
     """One system's requests do not use up another's."""
     assert [reserve(store, bucket, [(1, 60.0)], NOON) for bucket in ("a", "b")] == [NOON, NOON]
