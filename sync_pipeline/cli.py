@@ -108,13 +108,13 @@ def sync(
     from sync_pipeline.definitions import build
     from sync_pipeline.defs.main_job import run_main_job
     from sync_pipeline.stages.check import Options
-    from sync_pipeline.store.syncs import first_contact
+    from sync_pipeline.stages.session import is_first_contact
 
-    options = Options(dry_run=dry_run, accept_rewrite=accept_rewrite, allow_deletes=allow_deletes)
+    options = Options(dry_run, accept_rewrite, allow_deletes, first_contact=yes)
     with _prepared() as settings:
         with _session(settings) as session:
             entities, days = _entities(session, entity), _days(settings, first, last)
-            if settings.is_remote and not yes and first_contact(session.store, session.connection):
+            if not yes and is_first_contact(session):
                 blocked = _preview(session, entities, days, as_json)
                 terminal.warning(
                     "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."

@@ -46,6 +46,9 @@ CONFIG = {
     "allow_deletes": dg.Field(
         bool, default_value=False, description="Let this run delete more than the configured share of what is known."
     ),
+    "first_contact": dg.Field(
+        bool, default_value=False, description="Let this be the first run that writes to these accounts."
+    ),
 }
 
 

@@ -53,6 +53,7 @@ class Options:
     dry_run: bool = False
     accept_rewrite: bool = False
     allow_deletes: bool = False
+    first_contact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

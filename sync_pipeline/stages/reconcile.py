@@ -27,7 +27,7 @@ from sync_pipeline.store.comparison import Comparison, Found, WantedRow, compare
 from sync_pipeline.store.records import Known, lookup, observe_target
 from sync_pipeline.store.staging import StagedRow
 
-KEPT = 1_000
+KEPT = 100_000
 """Differences listed by field; beyond it they are only counted."""
 
 

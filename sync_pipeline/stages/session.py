@@ -30,6 +30,7 @@ from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
 from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.syncs import first_contact
 
 T = TypeVar("T")
 
@@ -192,6 +193,12 @@ def _open_snapshots(settings: Settings, profile: Profile, store: Store, report: 
     return Snapshots(
         profile, settings.snapshots_base_url, credentials, limiter, on_wait=say, patience=patience, sleep=sleep
     )
+
+
+def is_first_contact(session: Session) -> bool:
+    """Whether these are real accounts to which nothing was ever delivered; ``SYNC_LIVE`` means that it may begin."""
+    settings = session.settings
+    return settings.is_remote and not settings.live and first_contact(session.store, session.connection)
 
 
 def _snapshots_account(settings: Settings) -> str:

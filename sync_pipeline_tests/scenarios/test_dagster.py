@@ -120,6 +120,24 @@ def test_a_run_of_time_entries_without_a_partition_is_refused(tmp_path: Path, mo
             assert us.requests() == {}
 
 
+def test_the_first_contact_with_real_accounts_needs_a_word_in_dagster_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run launched from the UI reads and checks, but its load waits until somebody says that it may begin."""
+    with team(tmp_path) as us:
+        us.changes["SNAPSHOTS_BASE_URL"] = us.sandbox.snapshots.replace("127.0.0.1", "127.0.0.2")
+        us.changes["SYNC_MAX_ATTEMPTS"] = "1"
+        enter(us, monkeypatch)
+        with instance_of(us) as instance:
+            (told,) = failures(sync(us, instance, "users"))
+            assert "Nothing was ever delivered to these accounts" in told
+            assert "first_contact: true" in told
+            (told,) = failures(sync(us, instance, "users", first_contact=True))
+            assert "POST /users/batch" in told  # nobody listens at this address
+        with us.session() as session:
+            assert tables(session, "records")["records"]
+
+
 def test_runs_materialize_their_days_and_delete_their_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every day of the range is materialized, the target asset too, and no personal data stays in the batches."""
     with team(tmp_path) as us:
