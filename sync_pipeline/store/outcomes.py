@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, insert, or_, select, update
 
 from sync_pipeline.store.bulk import driver_time, execute_together
 from sync_pipeline.store.chunks import chunks
@@ -18,6 +18,8 @@ Kind = Literal["create", "adopt", "update", "restore", "delete", "archive"]
 Outcome = Literal["delivered", "refused", "failed"]
 
 REMOVALS = ("delete", "archive")
+REMOVAL = "removal"
+"""Stands in ``refused_hash`` for a delete or archiving the target refused: no state of the record hashes to it."""
 VALUE_LENGTH = 200
 
 _DELIVERED = """
@@ -74,7 +76,8 @@ def set_delivered(own: Connection, connection: str, entity: str, rows: Sequence[
 
 def set_removed(own: Connection, connection: str, entity: str, rows: Sequence[Removed], at: datetime) -> None:
     """Note that nothing of the record is live at the target."""
-    gone = update(records).where(*_one(connection, entity)).values(delivered_hash=None, delivered_at=at)
+    gone = update(records).where(*_one(connection, entity))
+    gone = gone.values(delivered_hash=None, delivered_at=at, refused_hash=None)
     for statement, kinds in ((gone, ("archive",)), (gone.values(target_id=None), ("delete",))):
         if keys := [{"key": row[0]} for row in rows if row[2] in kinds]:
             own.execute(statement, keys)
@@ -84,12 +87,12 @@ def set_removed(own: Connection, connection: str, entity: str, rows: Sequence[Re
 def set_refused(
     own: Connection, connection: str, entity: str, rows: Sequence[Refused], run_id: str | None, at: datetime
 ) -> None:
-    """Set records aside until they change; a refused removal has no state to wait for and stays pending."""
+    """Set records aside until they change; one that could not be removed waits until it is back, or for a retry."""
     forget_target_rejects(own, connection, entity, [row.source_id for row in rows])
     own.execute(insert(rejects), [_reject_row(connection, entity, row, run_id, at) for row in rows])
     statement = update(records).where(*_one(connection, entity)).values(refused_hash=bindparam("sent"))
-    if keys := [{"key": row.source_id, "sent": row.fields_hash} for row in rows if row.kind not in REMOVALS]:
-        own.execute(statement, keys)
+    sent = [REMOVAL if row.kind in REMOVALS else row.fields_hash for row in rows]
+    own.execute(statement, [{"key": row.source_id, "sent": what} for row, what in zip(rows, sent, strict=True)])
 
 
 def append_outcomes(
@@ -108,15 +111,45 @@ def append_outcomes(
 
 def forget_target_rejects(own: Connection, connection: str, entity: str, source_ids: Iterable[str]) -> None:
     """What the target said about these records no longer holds."""
-    of_target = [
-        rejects.c.connection == connection,
-        rejects.c.entity == entity,
-        rejects.c.origin == "target",
-    ]
+    of_target = _of_target(connection, entity)
     if not own.scalar(select(exists().where(*of_target))):
         return  # nearly always: spares a lookup for each delivered record
     for some in chunks(source_ids):
         own.execute(delete(rejects).where(*of_target, rejects.c.source_id.in_(some)))
+
+
+def forget_outlived(own: Connection, connection: str, entity: str) -> None:
+    """Drop what the target said about states that are no longer wanted: deleted, excluded, changed, or there by now.
+
+    Their ``refused_hash`` goes too: should such a state be wanted again, it is offered again.
+    """
+    gone = select(rejects.c.source_id).where(*_of_target(connection, entity), ~_stands())
+    if not (keys := list(own.scalars(gone.distinct()))):
+        return
+    for some in chunks(keys):
+        mine = [records.c.connection == connection, records.c.entity == entity, records.c.source_id.in_(some)]
+        own.execute(update(records).where(*mine).values(refused_hash=None))
+    forget_target_rejects(own, connection, entity, keys)
+
+
+def outlived(own: Connection, connection: str, entity: str) -> bool:
+    """Whether ``forget_outlived`` has anything to do; a read, so that nobody is locked out for nothing."""
+    return bool(own.scalar(select(exists().where(*_of_target(connection, entity), ~_stands()))))
+
+
+def _stands() -> ColumnElement[bool]:
+    """Whether the record of a reject is still wanted in the state - or not wanted, in the way - the target refused."""
+    wanted = and_(
+        records.c.deleted_at.is_(None),
+        records.c.excluded_rule.is_(None),
+        records.c.refused_hash == records.c.fields_hash,
+        records.c.delivered_hash.is_distinct_from(records.c.fields_hash),
+    )
+    unwanted = and_(
+        records.c.deleted_at.isnot(None), records.c.refused_hash == REMOVAL, records.c.delivered_hash.isnot(None)
+    )
+    same = [getattr(records.c, name) == getattr(rejects.c, name) for name in ("connection", "entity", "source_id")]
+    return select(records.c.source_id).where(*same, or_(wanted, unwanted)).correlate(rejects).exists()
 
 
 def digest(*parts: object) -> str:
@@ -135,6 +168,10 @@ def shown(value: object) -> str | None:
 def plain(words: str) -> str:
     """Without NUL and lone surrogates, which PostgreSQL and UTF-8 cannot hold."""
     return words.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _of_target(connection: str, entity: str) -> list[ColumnElement[bool]]:
+    return [rejects.c.connection == connection, rejects.c.entity == entity, rejects.c.origin == "target"]
 
 
 def _one(connection: str, entity: str) -> list[ColumnElement[bool]]:

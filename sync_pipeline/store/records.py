@@ -13,12 +13,15 @@ from sync_pipeline.store.bulk import driver_time, execute_together
 from sync_pipeline.store.chunks import chunks
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.outcomes import (
+    REMOVAL,
     Delivered,
     Kind,
     Refused,
     Removed,
     append_outcomes,
+    forget_outlived,
     forget_target_rejects,
+    outlived,
     set_delivered,
     set_refused,
     set_removed,
@@ -92,8 +95,8 @@ def pending_upsert() -> list[ColumnElement[bool]]:
 
 
 def pending_delete() -> list[ColumnElement[bool]]:
-    """Gone at the source and still at the target."""
-    return [records.c.deleted_at.isnot(None), records.c.delivered_hash.isnot(None)]
+    """Gone at the source, still at the target, and its removal was not refused."""
+    return [*_unwanted(), records.c.refused_hash.is_distinct_from(REMOVAL)]
 
 
 def lookup(store: Store, connection: str, entity: str, source_ids: Iterable[str]) -> dict[str, Known]:
@@ -140,7 +143,19 @@ def mark_deleted(store: Store, connection: str, entity: str, source_ids: Iterabl
         .where(records.c.deleted_at.is_(None), records.c.observed_at <= observed_at)
         .values(deleted_at=observed_at, observed_at=observed_at, unconfirmed_at=None, excluded_rule=None)
     )
-    return _update(store, connection, entity, source_ids, statement)
+    changed = _update(store, connection, entity, source_ids, statement)
+    if changed:
+        drop_outlived(store, connection, entity)
+    return changed
+
+
+def drop_outlived(store: Store, connection: str, entity: str) -> None:
+    """No reject outlives its reason: those about states that are not wanted any more go."""
+    with store.reading() as own:
+        if not outlived(own, connection, entity):
+            return
+    with store.writing() as own:
+        forget_outlived(own, connection, entity)
 
 
 def mark_unconfirmed(store: Store, connection: str, entity: str, source_ids: Iterable[str], at: datetime) -> int:
@@ -282,7 +297,8 @@ def counts(store: Store, connection: str) -> dict[str, RecordCounts]:
         columns.deleted_at.is_(None) & (columns.delivered_hash == columns.fields_hash),
         _all(pending_upsert()),
         _all(pending_delete()),
-        _all(_wanted()) & (columns.refused_hash == columns.fields_hash),
+        (_all(_wanted()) & (columns.refused_hash == columns.fields_hash))
+        | (_all(_unwanted()) & (columns.refused_hash == REMOVAL)),
         columns.deleted_at.isnot(None),
         columns.excluded_rule.isnot(None),
         columns.unconfirmed_at.isnot(None),
@@ -307,6 +323,10 @@ def _of(connection: str, entity: str) -> list[ColumnElement[bool]]:
 
 def _wanted() -> list[ColumnElement[bool]]:
     return [records.c.deleted_at.is_(None), records.c.excluded_rule.is_(None)]
+
+
+def _unwanted() -> list[ColumnElement[bool]]:
+    return [records.c.deleted_at.isnot(None), records.c.delivered_hash.isnot(None)]
 
 
 def _all(conditions: list[ColumnElement[bool]]) -> ColumnElement[bool]:
@@ -341,6 +361,7 @@ __all__ = [
     "clear_refused",
     "counts",
     "delivered_by_day",
+    "drop_outlived",
     "forget_delivered",
     "link",
     "linked",

@@ -74,7 +74,7 @@ records = Table(
     Column("fields", Text, nullable=False, doc="mapped fields as canonical JSON: the desired state"),
     _key("fields_hash", nullable=False, doc="hash of the fields the source owns"),
     _key("delivered_hash", doc="hash last known to be at the target, sent or observed; null = not there"),
-    _key("refused_hash", doc="hash the target refused; waits for a change or `rejects retry`"),
+    _key("refused_hash", doc="hash the target refused, or `removal`; waits for a change or `rejects retry`"),
     Column("observed_at", Instant, nullable=False, doc="when the read that last changed this row began"),
     Column("delivered_at", Instant, doc="last write to the target"),
     Column("deleted_at", Instant, doc="observed_at of the read that proved the record gone"),

@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sync_pipeline.store.bulk import insert_fast
 from sync_pipeline.store.engine import Held, Store
 from sync_pipeline.store.probe import Probe
-from sync_pipeline.store.records import KNOWN_COLUMNS, Known, known, pending_upsert
+from sync_pipeline.store.records import KNOWN_COLUMNS, Known, drop_outlived, known, pending_upsert
 from sync_pipeline.store.schema import KEY, SERIAL, Instant, records
 from sync_pipeline.store.scope import Scope, within
 from sync_pipeline.store.upsert import insert_into
@@ -222,6 +222,7 @@ class Staging:
                     self._upsert(own, span, counts, observed_at)
             total += counts
         self._note_seen(observed_at)
+        drop_outlived(self._store, self._connection, self._entity)
         self._note_sizes(total)
         return total
 

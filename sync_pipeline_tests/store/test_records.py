@@ -127,15 +127,49 @@ def test_a_refusal_is_kept_until_a_retry_or_a_success(store: Store) -> None:
     assert _one(store, "b").refused_hash is None
 
 
-def test_a_refused_deletion_stays_pending(store: Store) -> None:
-    """What cannot be deleted now is tried again; the reason is shown meanwhile, once."""
+def test_a_refused_removal_waits_for_a_retry(store: Store) -> None:
+    """What cannot be deleted is not sent again and again; it is shown, counted, and a retry makes it pending."""
     deliver(store, [row("a")])
     steps.mark_deleted(store, HERE, ENTITY, ["a"], at(2))
-    for hour in (3, 4):
-        steps.mark_refused(store, HERE, ENTITY, [Refused("a", "v1", "delete", "in use")], None, at(hour))
+    steps.mark_refused(store, HERE, ENTITY, [Refused("a", "v1", "delete", "in use")], None, at(3))
+
+    assert steps.pending_deletes(store, HERE, ENTITY, BOTH) == []
+    assert [reject.reason for reject in list_rejects(store, HERE)] == ["in use"]
+    state = steps.counts(store, HERE)[ENTITY]
+    assert (state.refused, state.pending, state.pending_deletes) == (1, 0, 0)
+    merge(store, [], 4)
+    assert len(list_rejects(store, HERE)) == 1
+
+    assert steps.clear_refused(store, HERE, ENTITY) == 1
+    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, BOTH)] == ["a"]
+    steps.mark_removed(store, HERE, ENTITY, [Removed("a", "t-a", "archive")], None, at(5))
+    assert (list_rejects(store, HERE), _one(store, "a").refused_hash) == ([], None)
+
+
+def test_a_refused_removal_is_forgotten_when_the_record_is_back(store: Store) -> None:
+    """Gone for a second time, it is removed like any other."""
+    deliver(store, [row("a")])
+    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(2))
+    steps.mark_refused(store, HERE, ENTITY, [Refused("a", "v1", "archive", "in use")], None, at(3))
+
+    merge(store, [row("a")], 4)
+    assert (list_rejects(store, HERE), _one(store, "a").refused_hash) == ([], None)
+    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(5))
 
     assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, BOTH)] == ["a"]
-    assert [reject.reason for reject in list_rejects(store, HERE)] == ["in use"]
+
+
+def test_a_deletion_ends_what_the_target_refused_before(store: Store) -> None:
+    """Nobody has to mend a record that is gone; should it be back in the same state, it is offered again."""
+    deliver(store, [row("a"), row("b")])
+    merge(store, [row("a", "v2"), row("b", "v2")], 2)
+    steps.mark_refused(store, HERE, ENTITY, [Refused(key, "v2", "update", "no") for key in "ab"], None, at(2))
+
+    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(3))
+    assert [reject.source_id for reject in list_rejects(store, HERE)] == ["b"]
+    merge(store, [row("a", "v2")], 4)
+
+    assert pending(store) == ["a"]
 
 
 def pending(store: Store) -> list[str]:

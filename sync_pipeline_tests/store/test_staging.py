@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sync_pipeline.store import records as steps
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.records import Refused, lookup
+from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.schema import records
 from sync_pipeline.store.staging import MergeCounts, stage
 from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, commits, content, deliver, merge, row
@@ -191,6 +192,36 @@ def test_what_the_target_refused_waits_for_a_change(store: Store) -> None:
         staging.add([row("a", "v2"), row("b")])
         staging.merge(at(3))
         assert (staging.refused(), [p.source_id for p in staging.pending(9)]) == (0, ["a", "b"])
+
+
+def test_a_refusal_ends_with_its_reason(store: Store) -> None:
+    """Excluded, changed or back to what the target has: what it refused is no longer wanted, and is shown no more."""
+    keys = ["excluded", "back", "changed", "same"]
+    deliver(store, [row(key) for key in keys])
+    wanted = [row(key, "v2") for key in keys]
+    merge(store, wanted, 2)
+    steps.mark_refused(store, HERE, ENTITY, [Refused(key, "v2", "update", "no") for key in keys], None, at(2))
+    with commits(store) as count:
+        before = count()
+        merge(store, wanted, 3)
+        assert count() == before
+
+    later = [row("excluded", status="excluded", rule="x"), row("back"), row("changed", "v3"), row("same", "v2")]
+    merge(store, later, 4)
+    assert [reject.source_id for reject in list_rejects(store, HERE)] == ["same"]
+    merge(store, wanted, 5)
+
+    assert [p.source_id for p in steps.pending_upserts(store, HERE, ENTITY, 9)] == ["back", "changed", "excluded"]
+
+
+def test_a_refusal_ends_when_its_record_only_waits(store: Store) -> None:
+    """Another state of it waits for a reference: the state that was refused is not wanted any more."""
+    merge(store, [row("a")], 1)
+    steps.mark_refused(store, HERE, ENTITY, [Refused("a", "v1", "create", "no")], None, at(1))
+
+    merge(store, [row("a", "v2", status="waiting")], 2)
+
+    assert list_rejects(store, HERE) == []
 
 
 def test_rewritten_counts_delivered_records_that_would_change(store: Store) -> None:
