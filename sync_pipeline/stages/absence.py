@@ -7,6 +7,7 @@ complete list. What the budget cannot confirm stays unconfirmed: shown, not dele
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from sync_pipeline.connectors.paging import Record
@@ -21,31 +22,43 @@ from sync_pipeline.store.records import Known, mark_deleted, mark_unconfirmed, s
 from sync_pipeline.store.staging import Staging
 
 
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """What became of the records a read did not meet."""
+
+    gone: list[str] = field(default_factory=list)
+    moved: dict[str, Record] = field(default_factory=dict)
+    """Those that live elsewhere, by id, as they are there."""
+    unconfirmed: list[str] = field(default_factory=list)
+
+
 def settle_absent(
     session: Session, spec: EntitySpec, staging: Staging, observed_at: datetime, options: Options, counts: Counts
-) -> tuple[list[str], dict[str, Record]]:
-    """Mark what is confirmed gone as deleted; returns its ids, and by id the records that turned out to live (moved).
+) -> Absence:
+    """Look up what is missing, and mark what is confirmed gone as deleted.
 
-    Only those ids may be deleted at the target by this run: what an earlier one proved may have come back.
+    Only that may be deleted at the target by this run: what an earlier one proved may have come back.
     """
+    absence = look_up_absent(session, spec, staging, options)
+    mark_deleted(session.store, session.connection, spec.entity, absence.gone, observed_at)
+    mark_unconfirmed(session.store, session.connection, spec.entity, absence.unconfirmed, session.now())
+    counts.unconfirmed += len(absence.unconfirmed)
+    return absence
+
+
+def look_up_absent(session: Session, spec: EntitySpec, staging: Staging, options: Options) -> Absence:
+    """Read again what is missing from the staged read, as far as the guard and the budget allow; nothing is written."""
     absent = staging.absent(again=deletes(spec))
     if not absent:
-        return [], {}
-    key = (session.store, session.connection, spec.entity)
+        return Absence()
     guard = guard_volume(session, spec, staging)
     if guard.too_many_absent(session.settings) and not options.allow_deletes:
-        mark_unconfirmed(*key, [known.source_id for known in absent], session.now())
-        counts.unconfirmed += len(absent)
-        return [], {}
+        return Absence(unconfirmed=[known.source_id for known in absent])
     budget = session.settings.max_confirmations
     if spec.source.system == "clockify":
         session.call(session.clockify.prove_admin)
     session.report(Progress(spec.entity, "confirm", min(len(absent), budget), "looking up what vanished"))
-    gone, moved, unconfirmed = _confirm(session, spec, staging, absent, budget)
-    mark_deleted(*key, gone, observed_at)
-    mark_unconfirmed(*key, unconfirmed, session.now())
-    counts.unconfirmed += len(unconfirmed)
-    return gone, moved
+    return Absence(*_confirm(session, spec, staging, absent, budget))
 
 
 def _confirm(

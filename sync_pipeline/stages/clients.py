@@ -13,6 +13,7 @@ from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.session import Session
 from sync_pipeline.store.events import Event, close, mark_attempt
+from sync_pipeline.store.outcomes import REMOVAL
 from sync_pipeline.store.records import Known, linked, lookup, observe_target
 
 ONE_BY_ONE = {"paid": 20, "free": 1}
@@ -56,7 +57,7 @@ def _read(session: Session, ours: dict[str, Known]) -> dict[str, Record | None]:
 def _is_pending(spec: EntitySpec, known: Known, found: str | None) -> bool:
     """Whether a sync would write to the client that stands there as ``found``."""
     if known.deleted_at is not None:
-        return found is not None and spec.target.delete != "keep"
+        return found is not None and spec.target.delete != "keep" and known.refused_hash != REMOVAL
     return known.excluded_rule is None and known.fields_hash not in (found, known.refused_hash)
 
 

@@ -76,14 +76,16 @@ def outgoing(spec: EntitySpec, row: Pending) -> dict[str, Any]:
     """The fields to send: all for a record the target does not have, else only those the source owns."""
     fields: dict[str, Any] = orjson.loads(row.fields)
     if row.delivered_hash is None:
-        return {"archived": False, **fields} if _is_restored(spec, row) else fields
+        return {"archived": False, **fields} if kind_of(spec, row) == "restore" else fields
     owned = {field.name for field in spec.owned_fields} | {spec.target.id}
     return {name: value for name, value in fields.items() if name in owned}
 
 
-def _is_restored(spec: EntitySpec, row: Pending) -> bool:
-    """Whether the record was archived at the target and is wanted again: its old link is used."""
-    return spec.target.delete == "archive" and row.delivered_hash is None and row.target_id is not None
+def kind_of(spec: EntitySpec, row: Pending) -> Kind:
+    """What writing a row to an upsert target is; one that was archived there and is wanted again has its old link."""
+    if row.delivered_hash is not None:
+        return "update"
+    return "restore" if spec.target.delete == "archive" and row.target_id is not None else "create"
 
 
 def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync_id: int | None) -> None:
@@ -92,9 +94,7 @@ def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync
     done: list[Delivered] = []
     refused: list[Refused] = []
     for row, outcome in zip(rows, outcomes, strict=True):
-        kind: Kind = "create" if row.delivered_hash is None else "update"
-        if kind == "create" and _is_restored(spec, row):
-            kind = "restore"
+        kind = kind_of(spec, row)
         if outcome.ok:
             done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind))
         else:

@@ -1,83 +1,70 @@
 """Link: deliver to a target that gives out its own ids - Clockify clients - without ever doubling one.
 
 A client is recognised by the stored link; without one, by its exact name. Creating is not idempotent, so an intent is
-committed before the request and an outcome after it: an intent without outcome is looked up by every name ever
-attempted before anything else happens.
+committed before the request and an outcome after it; an intent without outcome is resolved before anything else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from sync_pipeline.errors import AmbiguousWrite, RejectedRecord
-from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.circle import Circle
 from sync_pipeline.stages.deliver import PAGE, pages, remember
+from sync_pipeline.stages.intents import resolve, take
+from sync_pipeline.stages.names import NAME_TAKEN, chain_of, foresee, unparked_name
+from sync_pipeline.stages.roster import Client, Clients, name_of
 from sync_pipeline.stages.session import Session
-from sync_pipeline.store.deliveries import conclude, intend, open_intents
-from sync_pipeline.store.records import Delivered, Kind, Refused, forget_delivered, link, linked
+from sync_pipeline.store.deliveries import Intent, conclude, intend, open_intents
+from sync_pipeline.store.records import Delivered, Kind, Known, Refused, clear_refused, forget_delivered, link, lookup
+from sync_pipeline.store.rejects import rejected_by
 from sync_pipeline.store.staging import Pending, Staging
 
-MAX_NAME = 100
 CREATE_TRIES = 3
 
-
-class Clients:
-    """The workspace's clients by id and exact name, and which location each is linked to."""
-
-    def __init__(self, session: Session, spec: EntitySpec) -> None:
-        self._session, self._spec = session, spec
-        self.links = linked(session.store, session.connection, spec.entity)
-        self.by_id: dict[str, dict[str, Any]] = {}
-        self.by_name: dict[str, dict[str, Any]] = {}
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Read all clients, archived ones included."""
-        self.by_id = {client["id"]: client for client in self._session.call(self._session.clockify.list_clients)}
-        self.by_name = {client["name"]: client for client in self.by_id.values()}
-
-    def put(self, client: dict[str, Any]) -> None:
-        """Remember a client as it stands now, under its new name only."""
-        before = self.by_id.get(client["id"])
-        if before is not None and self.by_name.get(before["name"], {}).get("id") == client["id"]:
-            del self.by_name[before["name"]]
-        self.by_id[client["id"]] = self.by_name[client["name"]] = client
-
-    def unlinked(self, name: str) -> dict[str, Any] | None:
-        """The client of exactly this name, when no location is linked to it."""
-        client = self.by_name.get(name)
-        return client if client is not None and client["id"] not in self.links else None
+Step = tuple[Kind, Callable[[Pending], Client | None]]
 
 
 def deliver_linked(session: Session, spec: EntitySpec, staging: Staging, counts: Counts, sync_id: int | None) -> None:
     """Resolve open intents, then create, adopt or update one client after the other."""
     intents = open_intents(session.store, session.connection, spec.entity)
-    first = staging.pending(1, "")
-    if not intents and not first:
+    clashing = clashes(session, spec)
+    if not intents and not clashing and not staging.pending(1, ""):
         return
     clients = Clients(session, spec)
-    if intents:
-        _resolve(session, spec, clients)
-    pending = {row.source_id: row for page in pages(staging, PAGE) for row in page}
-    linker = _Linker(session, spec, clients, pending, counts, sync_id)
+    unresolved = resolve(session, spec, clients) if intents else {}
+    pending = _pending(staging)
+    if clashing:
+        refused = staging.refused()
+        prospects = foresee(clients, pending | clashing)
+        if freed := [source_id for source_id in clashing if prospects[source_id] != "refuse"]:
+            clear_refused(session.store, session.connection, spec.entity, freed)
+            counts.rejected -= refused - staging.refused()
+            pending = _pending(staging)
+    linker = _Linker(session, spec, clients, pending, unresolved, counts, sync_id)
     for source_id in list(pending):
-        linker.deliver(source_id)
+        if source_id in pending:
+            linker.deliver(source_id)
 
 
-def _resolve(session: Session, spec: EntitySpec, clients: Clients) -> None:
-    """Link what an interrupted create left behind; an intent whose client does not exist was never carried out."""
-    for intent in open_intents(session.store, session.connection, spec.entity):
-        client = clients.unlinked(str(intent.attempted["name"]))
-        if client is None:
-            conclude(session.store, intent.id, "failed", session.now(), reason="no client of that name exists")
-            continue
-        observed = canonical_target(spec, client)[1]
-        conclude(session.store, intent.id, "delivered", session.now(), target_id=client["id"], fields_hash=observed)
-        clients.links[client["id"]] = intent.source_id
+def clashes(session: Session, spec: EntitySpec) -> dict[str, Pending]:
+    """Records set aside because another client had their name: that one may have given it up."""
+    ids = rejected_by(session.store, session.connection, spec.entity, NAME_TAKEN)
+    found = lookup(session.store, session.connection, spec.entity, ids)
+    return {key: _as_pending(known) for key, known in found.items() if known.refused_hash == known.fields_hash}
+
+
+def _as_pending(known: Known) -> Pending:
+    return Pending(*(getattr(known, name) for name in Pending.__slots__))
+
+
+def _pending(staging: Staging) -> dict[str, Pending]:
+    return {row.source_id: row for page in pages(staging, PAGE) for row in page}
 
 
 class _Linker:
@@ -89,98 +76,182 @@ class _Linker:
         spec: EntitySpec,
         clients: Clients,
         pending: dict[str, Pending],
+        unresolved: dict[str, Intent],
         counts: Counts,
         sync_id: int | None,
     ) -> None:
         self._session, self._spec, self._clients = session, spec, clients
-        self._pending, self._counts, self._sync_id = pending, counts, sync_id
+        self._key = (session.store, session.connection, spec.entity)
+        self._pending, self._unresolved = pending, unresolved
+        self._counts, self._sync_id = counts, sync_id
+        self._made: dict[str, str] = {}
 
     def deliver(self, source_id: str) -> None:
-        """Create, adopt or update the client of one location; a refusal becomes a reject."""
-        row = self._pending[source_id]
-        try:
-            self._make_way(row)
-            kind, client = self._write(row)
-        except RejectedRecord as error:
-            self._remember(refused=Refused(source_id, row.fields_hash, "update", str(error), "name"))
-        else:
-            self._clients.put(client)
-            self._clients.links[client["id"]] = source_id
-            if kind == "create":
-                self._counts.created += 1  # the concluded intent has written it down
-            else:
-                self._remember(done=Delivered(source_id, client["id"], row.fields_hash, kind))
-        del self._pending[source_id]
+        """Deliver one location, and before it those whose clients give up the name it wants."""
+        chain = chain_of(self._clients, self._pending, self._pending[source_id])
+        circle = Circle(self._session, self._spec, self._clients, chain.circle)
+        for row in chain.rows:
+            del self._pending[row.source_id]
+        rows = chain.rows[::-1]
+        if chain.circle:
+            try:
+                circle.open()
+            except RejectedRecord as error:
+                self._refuse(circle.parked, "update", str(error))
+                rows.remove(circle.parked)
+        for row in rows:
+            kind = self._deliver_one(row)
+            if kind == "update":
+                circle.note_renamed(row)
+            elif kind is None and row in chain.circle:
+                for undone in circle.undo():
+                    self._counts.updated -= 1
+                    self._refuse(undone, "update", "The exchange of names it is part of was refused.")
 
-    def _write(self, row: Pending) -> tuple[Kind, dict[str, Any]]:
-        if row.target_id is not None and (client := self._update(row, row.target_id)) is not None:
-            return "update", client
-        existing = self._clients.unlinked(_name(row))
-        if existing is not None and self._link(row, existing["id"]):
-            return "adopt", self._update(row, existing["id"]) or existing
-        return "create", self._create(row)
-
-    def _link(self, row: Pending, target_id: str) -> bool:
-        """Tie the location to the client before it is changed, so that a crash in between adopts it again."""
-        return link(self._session.store, self._session.connection, self._spec.entity, row.source_id, target_id)
-
-    def _make_way(self, row: Pending) -> None:
-        """When another linked client holds the name this row wants, and is to be renamed itself, park that one first."""
-        holder = self._clients.by_name.get(_name(row))
-        owner = self._clients.links.get(holder["id"]) if holder else None
-        if holder is None or owner is None or owner == row.source_id:
-            return
-        other = self._pending.get(owner)
-        if other is None or _name(other) == _name(row):
-            return  # Clockify will refuse the name, and the reject says who holds it
-        # Forgotten first: should we die in between, the parked one is still pending and gets its name back.
-        forget_delivered(self._session.store, self._session.connection, self._spec.entity, owner, keep_link=True)
-        parked = f"{holder['name'][: MAX_NAME - 26]} ~{holder['id']}"
-        client = self._session.call(self._session.clockify.update_client, holder["id"], {"name": parked})
-        if client is not None:
-            self._clients.put(client)
-
-    def _update(self, row: Pending, target_id: str) -> dict[str, Any] | None:
-        fields = orjson.loads(row.fields)
-        owned = {field.name: fields.get(field.name) for field in self._spec.owned_fields}
-        return self._session.call(self._session.clockify.update_client, target_id, owned)
-
-    def _create(self, row: Pending) -> dict[str, Any]:
-        session, fields = self._session, orjson.loads(row.fields)
-        intent = intend(
-            session.store,
-            session.connection,
-            self._spec.entity,
-            row.source_id,
-            "create",
-            fields,
-            session.now(),
-            self._sync_id,
+    def _deliver_one(self, row: Pending) -> Kind | None:
+        """Create, adopt or update the client; None when it was refused, which becomes a reject."""
+        steps: tuple[Step, ...] = (
+            ("create", self._finish),
+            *(("update", self._renew), ("adopt", self._adopt), ("create", self._create)),
+            # Once more, for what a refused or uncertain create was found to be.
+            *(("update", self._renew), ("adopt", self._adopt), ("create", self._create)),
         )
-        try:
-            client = self._create_once(row, fields)
-        except RejectedRecord as error:
-            conclude(session.store, intent, "failed", session.now(), reason=str(error))
-            raise
-        conclude(session.store, intent, "delivered", session.now(), target_id=client["id"], fields_hash=row.fields_hash)
-        return client
+        reason, kind = "Its client changed hands while it was being written.", steps[-1][0]
+        for kind, step in steps:
+            try:
+                client = step(row)
+            except RejectedRecord as error:
+                reason = str(error)
+                break
+            if client is not None:
+                self._done(row, kind, client)
+                return kind
+        self._refuse(row, kind, reason)
+        return None
 
-    def _create_once(self, row: Pending, fields: dict[str, Any]) -> dict[str, Any]:
-        """Create the client; when nobody knows whether it arrived, look it up by name before trying again."""
+    def _done(self, row: Pending, kind: Kind, client: Client) -> None:
+        self._clients.put(client)
+        self._clients.links[client["id"]] = row.source_id
+        if kind == "create":
+            self._counts.created += 1  # the concluded intent has written it down
+        else:
+            self._remember(done=Delivered(row.source_id, client["id"], row.fields_hash, kind))
+
+    def _finish(self, row: Pending) -> Client | None:
+        """Carry out what an interrupted run intended, under the name it had then; nothing when there is no such intent."""
+        if (intent := self._unresolved.pop(row.source_id, None)) is None:
+            return None
+        try:
+            client, _ = self._post(intent.attempted)
+        except RejectedRecord as error:
+            self._clients.refresh()
+            found = self._clients.unlinked(str(intent.attempted["name"]))
+            if found is None:
+                conclude(self._session.store, intent.id, "failed", self._session.now(), reason=str(error))
+                return None
+            client = found
+        return self._took(row, intent, client, answered=False)
+
+    def _renew(self, row: Pending) -> Client | None:
+        """Update the row's own client; None when it has none, or has it no longer."""
+        target_id = self._made.get(row.source_id, row.target_id)
+        return self._update(target_id, self._owned(row)) if target_id is not None else None
+
+    def _adopt(self, row: Pending) -> Client | None:
+        """Take over the client that has the wanted name, if that may be; one that is gone meanwhile is looked up again."""
+        for _ in range(2):
+            if (client := self._clients.adoptable(row)) is None:
+                return None
+            former = self._clients.former_owner(client)
+            changed = self._inherit(row, client, former) if former is not None else self._link_and_update(row, client)
+            if changed is not None:
+                return changed
+            self._clients.refresh()
+        return None
+
+    def _link_and_update(self, row: Pending, client: Client) -> Client | None:
+        """Linked before it is changed, so that a crash in between adopts it again."""
+        return self._update(client["id"], self._owned(row)) if link(*self._key, row.source_id, client["id"]) else None
+
+    def _inherit(self, row: Pending, client: Client, former: Known) -> Client | None:
+        """Take over the client of a deleted location, whose link ends only when the client is the new one's in all else.
+
+        Cut off before that, it is handed over again; after it, the client is nobody's, and adopted by its name.
+        What we wrote once and no person has changed since is written for the new one.
+        """
+        fields, theirs = orjson.loads(row.fields), orjson.loads(former.fields)
+        left = {field.name for field in self._spec.fields if field.owner == "target"}
+        ours = {name: fields.get(name) for name in left if client.get(name) == theirs.get(name)}
+        changed = self._update(client["id"], ours | self._owned(row))
+        if changed is not None:
+            forget_delivered(*self._key, former.source_id)
+            link(*self._key, row.source_id, client["id"])
+        return changed
+
+    def _create(self, row: Pending) -> Client | None:
+        """Create the client; None when there is one of that name after all, to be adopted or updated next."""
+        fields, at = orjson.loads(row.fields), self._session.now()
+        intent = intend(*self._key, row.source_id, "create", fields, at, self._sync_id)
+        try:
+            client, answered = self._post(fields)
+        except RejectedRecord as error:
+            conclude(self._session.store, intent, "failed", self._session.now(), reason=str(error))
+            self._clients.refresh()
+            if self._clients.adoptable(row) is None:
+                raise
+            return None
+        return self._took(row, Intent(intent, row.source_id, "create", fields, at), client, answered=answered)
+
+    def _took(self, row: Pending, intent: Intent, client: Client, *, answered: bool) -> Client | None:
+        """Link what was created; None when it is not as the row wants it, and has to be updated."""
+        sent = row.fields_hash if answered else None
+        if take(self._session, self._spec, self._clients, intent, client, sent) == row.fields_hash:
+            return client
+        self._made[row.source_id] = client["id"]
+        return None
+
+    def _post(self, fields: dict[str, Any]) -> tuple[Client, bool]:
+        """Create a client; when nobody knows whether it arrived, look it up by name before trying again.
+
+        Says beside the client whether that is the answer to the request.
+        """
         for _ in range(CREATE_TRIES - 1):
             try:
-                return self._session.call(self._session.clockify.create_client, fields)
+                return self._session.call(self._session.clockify.create_client, fields), True
             except AmbiguousWrite:
                 self._clients.refresh()
-                if (found := self._clients.unlinked(_name(row))) is not None:
-                    return found
-        return self._session.call(self._session.clockify.create_client, fields)
+                if (found := self._clients.unlinked(str(fields["name"]))) is not None:
+                    return found, False
+        return self._session.call(self._session.clockify.create_client, fields), True
+
+    def _update(self, target_id: str, fields: dict[str, Any]) -> Client | None:
+        return self._session.call(self._session.clockify.update_client, target_id, fields)
+
+    def _owned(self, row: Pending) -> dict[str, Any]:
+        fields = orjson.loads(row.fields)
+        return {field.name: fields.get(field.name) for field in self._spec.owned_fields}
+
+    def _refuse(self, row: Pending, kind: Kind, reason: str) -> None:
+        """Set the row aside; when another client has the name it wants, the reason says which and whose."""
+        own = self._clients.own(row)
+        if kind == "update" and own is not None and name_of(row) not in self._clients.by_name:
+            self._clients.refresh()  # somebody may have taken the name since the list was read
+        if (holder := self._clients.holder(row)) is not None:
+            reason = f"{reason} The name {holder['name']!r} belongs to {self._clients.whose(holder)}."
+            refused = Refused(row.source_id, row.fields_hash, kind, reason, "name", NAME_TAKEN, holder["name"])
+        else:
+            refused = Refused(row.source_id, row.fields_hash, kind, reason)
+        self._remember(refused=refused)
+        self._unpark(row)
+
+    def _unpark(self, row: Pending) -> None:
+        """Give back its name to a client that an interrupted exchange of names left under a temporary one."""
+        own = self._clients.own(row)
+        before = unparked_name(own["name"], own["id"]) if own is not None else None
+        if own is not None and before is not None and before not in self._clients.by_name:
+            Circle(self._session, self._spec, self._clients, [row]).rename(row, own["id"], before)
 
     def _remember(self, *, done: Delivered | None = None, refused: Refused | None = None) -> None:
         remember(
             self._session, self._spec, [done] if done else [], [refused] if refused else [], self._counts, self._sync_id
         )
-
-
-def _name(row: Pending) -> str:
-    return str(orjson.loads(row.fields)["name"])

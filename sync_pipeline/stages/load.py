@@ -79,9 +79,9 @@ def _apply(
         statuses.update(row[4] for row in rows)
         statuses["rejected"] += len(frame) - len(rows)  # without an id
         staging.add(rows)
-    gone, moved = settle_absent(session, spec, staging, batch.observed_at, options, counts)
-    if moved:
-        sealed = judge(session, spec, moved.values(), list(moved), run_id=run_id)
+    absence = settle_absent(session, spec, staging, batch.observed_at, options, counts)
+    if absence.moved:
+        sealed = judge(session, spec, absence.moved.values(), list(absence.moved), run_id=run_id)
         statuses.update(sealed["status"])
         staging.add(staged_rows(sealed))
     staging.merge(batch.observed_at)
@@ -92,7 +92,7 @@ def _apply(
     counts.rejected += refused_before
     try:
         deliver_pending(session, spec, staging, counts, sync_id)
-        deliver_deletes(session, spec, gone, counts, sync_id)
+        deliver_deletes(session, spec, absence.gone, counts, sync_id)
     except SyncError:
         counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
         raise

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import orjson
 
 from sync_pipeline.mapping.canonical import differences
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.stages.absence import Absence, look_up_absent
 from sync_pipeline.stages.batch import Batch, Counts, Days
-from sync_pipeline.stages.check import CheckResult
-from sync_pipeline.stages.link import Clients
+from sync_pipeline.stages.check import CheckResult, Options
+from sync_pipeline.stages.deliver import kind_of
+from sync_pipeline.stages.guards import deletes
+from sync_pipeline.stages.judge import judged_rows
+from sync_pipeline.stages.link import clashes
+from sync_pipeline.stages.names import foresee
 from sync_pipeline.stages.prepare import prepared
-from sync_pipeline.stages.seal import staged_rows
+from sync_pipeline.stages.roster import Clients
+from sync_pipeline.stages.seal import is_wanted, staged_rows
 from sync_pipeline.stages.session import Session
-from sync_pipeline.store.records import lookup
-from sync_pipeline.store.staging import StagedRow, stage
+from sync_pipeline.store.records import Known, lookup
+from sync_pipeline.store.staging import Pending, StagedRow, stage
 
-Action = Literal["create", "adopt", "update", "delete"]
+Action = Literal["create", "adopt", "update", "delete", "unconfirmed"]
+WRITES: dict[str, str] = {"create": "created", "adopt": "adopted", "update": "updated", "restore": "updated"}
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write a sync would send; ``fields`` maps each changed field to its (present, future) values."""
+    """One write a sync would send; ``fields`` maps each changed field to its (present, future) values.
+
+    ``unconfirmed`` is none: the record is missing at the source, and no second read proves yet that it is gone.
+    """
 
     action: Action
     record: str
@@ -50,58 +60,114 @@ def preview(session: Session, spec: EntitySpec, days: Days | None) -> Preview:
     """Read, map and check one entity, and compare it with what was delivered."""
     before = session.requests
     with prepared(session, spec, days) as checking:
-        counts = Counts(extracted=sum(checking.statuses.values()), rejected=checking.statuses["rejected"])
-        # Who waits is not counted apart: a sync delivers the awaited first.
-        counts.excluded = checking.statuses["excluded"]
-        result = Preview(spec.entity, counts, checking.results)
-        for change in _upserts(session, spec, checking.sealed, counts):
-            result.changes.append(change)
-        result.changes += _deletes(session, spec, checking.sealed, days)
+        statuses = checking.statuses.copy()
+        absence = _absence(session, spec, checking.sealed, days)
+        moved = judged_rows(session, spec, absence.moved.values()) if absence.moved else []
+        statuses.update(row[4] for row in moved)
+        # Who waits is not counted apart, unless in vain: a sync delivers the awaited first.
+        counts = Counts(extracted=sum(statuses.values()), rejected=statuses["rejected"])
+        counts.excluded, counts.unconfirmed = statuses["excluded"], len(absence.unconfirmed)
+        pages = _Pages(checking.sealed, moved)
+        deciding = _Deciding(session, spec, counts, absence)
+        changes = list(deciding.upserts(pages))
+        changes += deciding.removals()
+        result = Preview(spec.entity, counts, checking.results, changes)
     counts.deleted = sum(change.action == "delete" for change in result.changes)
     counts.requests = session.requests - before
     return result
 
 
-def _upserts(session: Session, spec: EntitySpec, sealed: Batch, counts: Counts) -> Iterator[Change]:
-    linked = spec.target.system == "clockify"
-    clients: Clients | None = None
-    for frame in sealed.parts:
-        rows = [row for row in staged_rows(frame) if row[4] in {"accepted", "waiting"}]
-        known = lookup(session.store, session.connection, spec.entity, [row[0] for row in rows])
-        for row in rows:
-            record = known.get(row[0])
-            if record is not None and record.delivered_hash == row[3]:
-                counts.unchanged += 1
-                continue
-            if record is not None and record.refused_hash == row[3]:
-                counts.rejected += 1
-                continue
-            if record is not None and record.target_id is not None:
-                action: Action = "update"
-            elif linked:
-                clients = clients or Clients(session, spec)
-                action = "adopt" if clients.unlinked(str(orjson.loads(row[2])["name"])) else "create"
-            else:
-                action = "create"
-            name = {"create": "created", "adopt": "adopted", "update": "updated"}[action]
-            setattr(counts, name, getattr(counts, name) + 1)
-            yield _change(spec, action, row, record.fields if record is not None and action == "update" else None)
-
-
-def _change(spec: EntitySpec, action: Action, row: StagedRow, present: str | None) -> Change:
-    future = orjson.loads(row[2])
-    if present is None:
-        return Change(action, row[0], {name: (None, value) for name, value in future.items() if value is not None})
-    return Change(action, row[0], {name: (a, b) for name, b, a in differences(spec, future, orjson.loads(present))})
-
-
-def _deletes(session: Session, spec: EntitySpec, sealed: Batch, days: Days | None) -> Iterator[Change]:
-    """What vanished from the source - a sync confirms each by a second read first - and what is still to be deleted."""
-    if spec.target.delete == "keep":
-        return
+def _absence(session: Session, spec: EntitySpec, sealed: Batch, days: Days | None) -> Absence:
+    """What a sync would find about the records that are missing from this read."""
     with stage(session.store, session.connection, spec.entity, days.keys if days else None) as staging:
         for frame in sealed.parts:
             staging.add(staged_rows(frame))
-        absent = [known.source_id for known in staging.absent(again=True) if known.delivered_hash is not None]
-    for source_id in absent:
-        yield Change("delete", source_id, {})
+        return look_up_absent(session, spec, staging, Options())
+
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """All rows a sync would stage; can be walked any number of times."""
+
+    sealed: Batch
+    moved: list[StagedRow]
+
+    def __iter__(self) -> Iterator[list[StagedRow]]:
+        yield from (staged_rows(frame) for frame in self.sealed.parts)
+        if self.moved:
+            yield self.moved
+
+
+class _Deciding:
+    """Says for each row what a sync would do with it, and counts it."""
+
+    def __init__(self, session: Session, spec: EntitySpec, counts: Counts, absence: Absence) -> None:
+        self._session, self._spec, self._counts, self._absence = session, spec, counts, absence
+        self._key = (session.store, session.connection, spec.entity)
+        self._handed_over: set[str] = set()
+
+    def upserts(self, pages: _Pages) -> Iterator[Change]:
+        """Rows to be written, whose present state is the one last delivered."""
+        if self._spec.target.system == "clockify":
+            yield from self._linked(pages)
+            return
+        for rows in pages:
+            for row, known in self._pending(rows):
+                yield self._change(kind_of(self._spec, _as_pending(row, known)), row, known)
+
+    def removals(self) -> Iterator[Change]:
+        """What is proven gone and stands at the target, and what nobody could prove."""
+        gone = lookup(*self._key, self._absence.gone) if deletes(self._spec) else {}
+        unconfirmed = lookup(*self._key, self._absence.unconfirmed)
+        yield from (Change("delete", key, {}) for key, known in gone.items() if self._stands(known))
+        yield from (Change("unconfirmed", key, {}) for key, known in unconfirmed.items() if self._stands(known))
+
+    def _stands(self, known: Known) -> bool:
+        return known.delivered_hash is not None and known.source_id not in self._handed_over
+
+    def _linked(self, pages: _Pages) -> Iterator[Change]:
+        """Clients depend on each other by their names, so all rows are decided together."""
+        clashing = clashes(self._session, self._spec)
+        found = {row[0]: (row, known) for rows in pages for row, known in self._pending(rows, clashing)}
+        if not found:
+            return
+        clients = Clients(self._session, self._spec, gone=self._absence.gone)
+        pending = {key: _as_pending(row, known) for key, (row, known) in found.items()}
+        for key, prospect in foresee(clients, pending).items():
+            if prospect == "refuse":
+                self._counts.rejected += 1
+                continue
+            client = clients.adoptable(pending[key]) if prospect == "adopt" else None
+            if client is not None and (former := clients.former_owner(client)) is not None:
+                self._handed_over.add(former.source_id)
+            yield self._change(prospect, *found[key])
+
+    def _pending(self, rows: list[StagedRow], again: Collection[str] = ()) -> Iterator[tuple[StagedRow, Known | None]]:
+        """Rows to be delivered; those in ``again`` although they were refused."""
+        wanted = [row for row in rows if is_wanted(row)]
+        self._counts.waiting += sum(row[4] == "waiting" and not is_wanted(row) for row in rows)
+        stored = lookup(*self._key, [row[0] for row in wanted])
+        for row in wanted:
+            known = stored.get(row[0])
+            if known is not None and known.delivered_hash == row[3]:
+                self._counts.unchanged += 1
+            elif known is not None and known.refused_hash == row[3] and row[0] not in again:
+                self._counts.rejected += 1
+            else:
+                yield row, known
+
+    def _change(self, kind: str, row: StagedRow, known: Known | None) -> Change:
+        """One counted write, and which fields it changes."""
+        name = WRITES[kind]
+        setattr(self._counts, name, getattr(self._counts, name) + 1)
+        action = cast("Action", "update" if kind == "restore" else kind)
+        future = orjson.loads(row[2])
+        if known is None or action != "update":
+            return Change(action, row[0], {name: (None, value) for name, value in future.items() if value is not None})
+        present = orjson.loads(known.fields)
+        return Change(action, row[0], {name: (a, b) for name, b, a in differences(self._spec, future, present)})
+
+
+def _as_pending(row: StagedRow, known: Known | None) -> Pending:
+    target_id, delivered_hash = (known.target_id, known.delivered_hash) if known is not None else (None, None)
+    return Pending(row[0], target_id, row[1], row[2], row[3], delivered_hash)

@@ -139,6 +139,13 @@ def show(store: Store, connection: str, entity: str, source_id: str) -> list[Sto
     return _select(store, conditions, None)
 
 
+def rejected_by(store: Store, connection: str, entity: str, rule: str) -> list[str]:
+    """The records the target refused under this rule."""
+    conditions = [*_of(connection, entity), rejects.c.origin == "target", rejects.c.rule == rule]
+    with store.reading() as own:
+        return list(own.scalars(select(rejects.c.source_id).where(*conditions).order_by(rejects.c.source_id)))
+
+
 def count_rejects(store: Store, connection: str) -> dict[str, int]:
     """How many records each entity has set aside; a record counts once, whatever its reasons."""
     ids = func.count(rejects.c.source_id.distinct())

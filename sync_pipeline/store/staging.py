@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sync_pipeline.store.bulk import insert_fast
 from sync_pipeline.store.engine import Held, Store
 from sync_pipeline.store.probe import Probe
-from sync_pipeline.store.records import KNOWN_COLUMNS, Known, drop_outlived, known, pending_upsert
+from sync_pipeline.store.records import KNOWN_COLUMNS, Known, drop_outlived, known, pending_delete, pending_upsert
 from sync_pipeline.store.schema import KEY, SERIAL, Instant, records
 from sync_pipeline.store.scope import Scope, within
 from sync_pipeline.store.upsert import insert_into
@@ -312,7 +312,7 @@ class Staging:
         there = records.c.delivered_hash.isnot(None)
         missed = and_(records.c.deleted_at.is_(None), or_(records.c.excluded_rule.is_(None), there))
         if again:
-            missed = or_(missed, there)
+            missed = or_(missed, and_(*pending_delete()))
         return select(*columns).select_from(records).where(*self._ours(self._scope), missed, ~met)
 
     def _match(self) -> ColumnElement[bool]:
