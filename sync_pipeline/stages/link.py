@@ -97,7 +97,10 @@ class _Linker:
             try:
                 circle.open()
             except RejectedRecord as error:
-                self._refuse(circle.parked, "update", str(error))
+                # Not about a name that is taken: the temporary one is nobody's.
+                self._remember(
+                    refused=Refused(circle.parked.source_id, circle.parked.fields_hash, "update", str(error))
+                )
                 rows.remove(circle.parked)
         for row in rows:
             kind = self._deliver_one(row)
@@ -171,7 +174,7 @@ class _Linker:
 
     def _link_and_update(self, row: Pending, client: Client) -> Client | None:
         """Linked before it is changed, so that a crash in between adopts it again."""
-        return self._update(client["id"], self._owned(row)) if link(*self._key, row.source_id, client["id"]) else None
+        return self._update(client["id"], self._owned(row)) if self._link(row, client) else None
 
     def _inherit(self, row: Pending, client: Client, former: Known) -> Client | None:
         """Take over the client of a deleted location, whose link ends only when the client is the new one's in all else.
@@ -185,8 +188,13 @@ class _Linker:
         changed = self._update(client["id"], ours | self._owned(row))
         if changed is not None:
             forget_delivered(*self._key, former.source_id)
-            link(*self._key, row.source_id, client["id"])
+            self._link(row, client)
         return changed
+
+    def _link(self, row: Pending, client: Client) -> bool:
+        if linked := link(*self._key, row.source_id, client["id"]):
+            self._clients.links[client["id"]] = row.source_id
+        return linked
 
     def _create(self, row: Pending) -> Client | None:
         """Create the client; None when there is one of that name after all, to be adopted or updated next."""
