@@ -34,7 +34,7 @@ class Circle:
         try:
             self._write(self.parked, client_id, parked_name(name, client_id))
         except RejectedRecord:
-            observe_target(*self._key, [(self.parked.source_id, self.parked.delivered_hash)])
+            self._observe(self.parked, self.parked.delivered_hash)
             raise
 
     def note_renamed(self, row: Pending) -> None:
@@ -59,7 +59,10 @@ class Circle:
         except RejectedRecord:
             return
         if (client := self._clients.by_id.get(client_id)) is not None:
-            observe_target(*self._key, [(row.source_id, canonical_target(self._spec, client)[1])])
+            self._observe(row, canonical_target(self._spec, client)[1])
+
+    def _observe(self, row: Pending, found: str | None) -> None:
+        observe_target(*self._key, [(row.source_id, found)], self._session.now())
 
     def _write(self, row: Pending, client_id: str, name: str) -> None:
         # Forgotten first: should we die in between, the row is still pending.

@@ -1,7 +1,7 @@
 """Link: deliver to a target that gives out its own ids - Clockify clients - without ever doubling one.
 
-A client is recognised by the stored link; without one, by its exact name. Creating is not idempotent, so an intent is
-committed before the request and an outcome after it; an intent without outcome is resolved before anything else.
+A client is recognised by the stored link; without one, by its exact name. What an interrupted create left behind is
+found before anything else is sent.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from typing import Any
 
 import orjson
 
-from sync_pipeline.errors import AmbiguousWrite, RejectedRecord
+from sync_pipeline.errors import RejectedRecord
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.circle import Circle
+from sync_pipeline.stages.create import Creator
 from sync_pipeline.stages.deliver import PAGE, pages, remember
-from sync_pipeline.stages.intents import resolve, take
+from sync_pipeline.stages.intents import resolve
 from sync_pipeline.stages.names import NAME_TAKEN, chain_of, foresee, unparked_name
 from sync_pipeline.stages.roster import Client, Clients, name_of
 from sync_pipeline.stages.session import Session
-from sync_pipeline.store.deliveries import Intent, conclude, intend, open_intents
+from sync_pipeline.store.deliveries import Intent, open_intents
 from sync_pipeline.store.records import Delivered, Kind, Known, Refused, clear_refused, forget_delivered, link, lookup
 from sync_pipeline.store.rejects import rejected_by
 from sync_pipeline.store.staging import Pending, Staging
-
-CREATE_TRIES = 3
 
 Step = tuple[Kind, Callable[[Pending], Client | None]]
 
@@ -68,7 +67,7 @@ def _pending(staging: Staging) -> dict[str, Pending]:
 
 
 class _Linker:
-    """Delivers one location at a time; knows which others are still to be renamed."""
+    """Delivers one location after the other; knows which are still to be renamed."""
 
     def __init__(
         self,
@@ -82,9 +81,8 @@ class _Linker:
     ) -> None:
         self._session, self._spec, self._clients = session, spec, clients
         self._key = (session.store, session.connection, spec.entity)
-        self._pending, self._unresolved = pending, unresolved
-        self._counts, self._sync_id = counts, sync_id
-        self._made: dict[str, str] = {}
+        self._pending, self._counts, self._sync_id = pending, counts, sync_id
+        self._creator = Creator(session, spec, clients, unresolved, sync_id)
 
     def deliver(self, source_id: str) -> None:
         """Deliver one location, and before it those whose clients give up the name it wants."""
@@ -114,10 +112,10 @@ class _Linker:
     def _deliver_one(self, row: Pending) -> Kind | None:
         """Create, adopt or update the client; None when it was refused, which becomes a reject."""
         steps: tuple[Step, ...] = (
-            ("create", self._finish),
-            *(("update", self._renew), ("adopt", self._adopt), ("create", self._create)),
+            ("create", self._creator.finish),
+            *(("update", self._renew), ("adopt", self._adopt), ("create", self._creator.create)),
             # Once more, for what a refused or uncertain create was found to be.
-            *(("update", self._renew), ("adopt", self._adopt), ("create", self._create)),
+            *(("update", self._renew), ("adopt", self._adopt), ("create", self._creator.create)),
         )
         reason, kind = "Its client changed hands while it was being written.", steps[-1][0]
         for kind, step in steps:
@@ -140,24 +138,9 @@ class _Linker:
         else:
             self._remember(done=Delivered(row.source_id, client["id"], row.fields_hash, kind))
 
-    def _finish(self, row: Pending) -> Client | None:
-        """Carry out what an interrupted run intended, under the name it had then; nothing when there is no such intent."""
-        if (intent := self._unresolved.pop(row.source_id, None)) is None:
-            return None
-        try:
-            client, _ = self._post(intent.attempted)
-        except RejectedRecord as error:
-            self._clients.refresh()
-            found = self._clients.unlinked(str(intent.attempted["name"]))
-            if found is None:
-                conclude(self._session.store, intent.id, "failed", self._session.now(), reason=str(error))
-                return None
-            client = found
-        return self._took(row, intent, client, answered=False)
-
     def _renew(self, row: Pending) -> Client | None:
         """Update the row's own client; None when it has none, or has it no longer."""
-        target_id = self._made.get(row.source_id, row.target_id)
+        target_id = self._creator.found.get(row.source_id, row.target_id)
         return self._update(target_id, self._owned(row)) if target_id is not None else None
 
     def _adopt(self, row: Pending) -> Client | None:
@@ -182,10 +165,12 @@ class _Linker:
         Cut off before that, it is handed over again; after it, the client is nobody's, and adopted by its name.
         What we wrote once and no person has changed since is written for the new one.
         """
+        if (now := self._session.call(self._session.clockify.get_client, client["id"])) is None:
+            return None
         fields, theirs = orjson.loads(row.fields), orjson.loads(former.fields)
         left = {field.name for field in self._spec.fields if field.owner == "target"}
-        ours = {name: fields.get(name) for name in left if client.get(name) == theirs.get(name)}
-        changed = self._update(client["id"], ours | self._owned(row))
+        ours = {name: fields.get(name) for name in left if now.get(name) == theirs.get(name)}
+        changed = self._update(now["id"], ours | self._owned(row))
         if changed is not None:
             forget_delivered(*self._key, former.source_id)
             self._link(row, client)
@@ -195,42 +180,6 @@ class _Linker:
         if linked := link(*self._key, row.source_id, client["id"]):
             self._clients.links[client["id"]] = row.source_id
         return linked
-
-    def _create(self, row: Pending) -> Client | None:
-        """Create the client; None when there is one of that name after all, to be adopted or updated next."""
-        fields, at = orjson.loads(row.fields), self._session.now()
-        intent = intend(*self._key, row.source_id, "create", fields, at, self._sync_id)
-        try:
-            client, answered = self._post(fields)
-        except RejectedRecord as error:
-            conclude(self._session.store, intent, "failed", self._session.now(), reason=str(error))
-            self._clients.refresh()
-            if self._clients.adoptable(row) is None:
-                raise
-            return None
-        return self._took(row, Intent(intent, row.source_id, "create", fields, at), client, answered=answered)
-
-    def _took(self, row: Pending, intent: Intent, client: Client, *, answered: bool) -> Client | None:
-        """Link what was created; None when it is not as the row wants it, and has to be updated."""
-        sent = row.fields_hash if answered else None
-        if take(self._session, self._spec, self._clients, intent, client, sent) == row.fields_hash:
-            return client
-        self._made[row.source_id] = client["id"]
-        return None
-
-    def _post(self, fields: dict[str, Any]) -> tuple[Client, bool]:
-        """Create a client; when nobody knows whether it arrived, look it up by name before trying again.
-
-        Says beside the client whether that is the answer to the request.
-        """
-        for _ in range(CREATE_TRIES - 1):
-            try:
-                return self._session.call(self._session.clockify.create_client, fields), True
-            except AmbiguousWrite:
-                self._clients.refresh()
-                if (found := self._clients.unlinked(str(fields["name"]))) is not None:
-                    return found, False
-        return self._session.call(self._session.clockify.create_client, fields), True
 
     def _update(self, target_id: str, fields: dict[str, Any]) -> Client | None:
         return self._session.call(self._session.clockify.update_client, target_id, fields)
