@@ -9,7 +9,7 @@ import pytest
 
 from sync_pipeline.errors import ApiError
 from sync_pipeline.store.deliveries import conclude, intend, recent
-from sync_pipeline.store.records import linked
+from sync_pipeline.store.records import clear_refused, counts, linked
 from sync_pipeline.store.rejects import StoredReject, list_rejects
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged, nothing_twice
@@ -437,6 +437,24 @@ def test_an_archiving_that_is_refused_waits_for_a_retry(tmp_path: Path) -> None:
         assert rejects(us).keys() == {"one"}
         us.put_location("one", location_name="A")
         us.sync("locations")
+        assert rejects(us) == {}
+        settled(us)
+
+
+def test_a_retry_archives_what_was_refused(tmp_path: Path) -> None:
+    """Like any other refusal it is offered again when somebody says so, and counted until then."""
+    with team(tmp_path, locations=0, clients=0, entries=0) as us:
+        clients = places(us)
+        us.snapshots("DELETE", "/locations/one")
+        refuse(us, f"PUT */clients/{clients['one']}")
+        us.sync("locations")
+        us.no_faults()
+        with us.session() as session:
+            state = counts(session.store, session.connection)["locations"]
+            assert (state.refused, state.pending_deletes) == (1, 0)
+            assert clear_refused(session.store, session.connection, "locations") == 1
+        assert us.sync("locations")["locations"].deleted == 1
+        assert us.client("A")["archived"] is True
         assert rejects(us) == {}
         settled(us)
 
