@@ -22,7 +22,7 @@ HARMLESS = 5
 class Guard:
     """The figures the volume check judges: of ``known`` records, how many are absent and how many would change.
 
-    ``nothing_left``: no record of the entity would remain. ``mapping_changed``: some were loaded under another
+    ``nothing_left``: no record of the entity would remain, nor did the read meet any other. ``mapping_changed``: some were loaded under another
     mapping; ``rewritten`` counts only those.
     """
 
@@ -68,7 +68,7 @@ def guard_volume(session: Session, spec: EntitySpec, staging: Staging) -> Guard:
     return Guard(
         known=known,
         absent=absent,
-        nothing_left=0 < known <= absent and staging.known(everywhere=True) <= known,
+        nothing_left=0 < known <= absent and staging.witness() is None and staging.known(everywhere=True) <= known,
         rewritten=staging.rewritten(otherwise) if otherwise else 0,
         mapping_changed=bool(otherwise),
     )

@@ -52,8 +52,9 @@ def test_rows_that_only_the_list_lost_are_not_deleted(tmp_path: Path, entity: st
         route, body = empty[entity]
         us.fault("status", route, status=200, body=body)
         us.changes["SYNC_MAX_DELETE_SHARE"] = "1"
-        with pytest.raises(Blocked, match="all there are"):
-            us.sync(entity)
+        if entity != "time_entries":  # of which the running ones are still met, by a request of their own
+            with pytest.raises(Blocked, match="all there are"):
+                us.sync(entity)
         done = us.sync(entity, options=Options(allow_deletes=True))[entity]
         assert done.deleted == 0
         assert (us.at_snapshots("projects"), us.at_snapshots("time_entries"), us.clients()) == before

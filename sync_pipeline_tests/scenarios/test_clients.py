@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.errors import ApiError
+from sync_pipeline.stages.check import Options
 from sync_pipeline.store.deliveries import conclude, intend, recent
 from sync_pipeline.store.records import clear_refused, counts, linked
 from sync_pipeline.store.rejects import StoredReject, list_rejects
@@ -251,7 +252,7 @@ def test_a_recreated_location_gets_the_client_of_its_predecessor(tmp_path: Path,
         us.clockify("PUT", f"/clients/{before['id']}", {**before, "email": "a@b.example"})
         if archived:
             us.snapshots("DELETE", "/locations/old")
-            assert us.sync("locations")["locations"].deleted == 1
+            assert us.sync("locations", options=Options(allow_deletes=True))["locations"].deleted == 1
             us.put_location("new", location_name="Oak", address="of new")
         else:
             recreate(us, "old", "new", "Oak")

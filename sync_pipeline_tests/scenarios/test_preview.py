@@ -105,7 +105,7 @@ def test_beyond_the_budget_an_absence_is_unconfirmed(tmp_path: Path) -> None:
     """What a sync may not look up any more it does not delete."""
     with team(tmp_path, entries=0) as us:
         user = us.users()[0]["id"]
-        entries = [us.add_entry(user, morning(2, hour)) for hour in (8, 10, 12)]
+        _, *entries = [us.add_entry(user, morning(2, hour)) for hour in (6, 8, 10, 12)]
         us.sync()
         for entry in entries:
             us.clockify("DELETE", f"/time-entries/{entry['id']}")
