@@ -175,6 +175,7 @@ def _load_op(spec: EntitySpec) -> dg.OpDefinition:
         options, days = Options(**context.op_execution_context.op_config), days_of(context.op_execution_context)
         if options.dry_run:
             context.log.info("dry run: nothing was written")
+            batches.discard(context.run.run_id, spec.entity)
             return
         try:
             with as_failure():

@@ -12,7 +12,7 @@ from sync_pipeline.defs.failures import as_failure
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch
 from sync_pipeline.stages.seal import Kind, schema
-from sync_pipeline.stages.spool import discard, read_batch, write_batch
+from sync_pipeline.stages.spool import discard_entity, read_batch, write_batch
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,8 @@ class BatchIOManager(dg.IOManager):
         return self.base / run_id / f"{entity}.{kind}"
 
     def discard(self, run_id: str, entity: str) -> None:
-        """Remove what one entity staged in a run, once it has been delivered."""
-        for directory in (self.base / run_id).glob(f"{entity}.*"):
-            discard(directory)
+        """Remove what one entity staged in a run, once nobody needs it any more."""
+        discard_entity(self.base / run_id, entity)
 
     @staticmethod
     def _described(context: dg.OutputContext) -> tuple[str, Kind]:

@@ -10,6 +10,7 @@ from sync_pipeline.defs.failures import as_failure
 from sync_pipeline.defs.orphans import name_process
 from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.stages.session import Session, open_session
+from sync_pipeline.stages.spool import discard_older
 
 
 class SyncResource(dg.ConfigurableResource["SyncResource"]):
@@ -25,7 +26,9 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
         """Open the session for one run."""
         if context.instance is not None and context.run is not None:
             name_process(context.instance, context.run)
-        with as_failure(), open_session(self.settings()) as session:
+        settings = self.settings()
+        discard_older(settings.batches, settings.keep_batches_days)
+        with as_failure(), open_session(settings) as session:
             self._session = session
             yield self
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.private import private_file
 from sync_pipeline.sandbox.clockify.schema import SCHEMA as CLOCKIFY_SCHEMA
 from sync_pipeline.sandbox.clockify.schema import WATCHED
 from sync_pipeline.sandbox.snapshots.schema import SCHEMA as SNAPSHOTS_SCHEMA
@@ -20,7 +21,7 @@ def open_database(path: Path | str) -> sqlite3.Connection:
     """Open (or create) the sandbox's database and bring its tables into being."""
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_file(path)
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
         db.row_factory = sqlite3.Row
         _prepare(db, path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.private import private_directory
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Checking, Options
 from sync_pipeline.stages.extract import extract
@@ -32,7 +33,7 @@ def prepared(session: Session, spec: EntitySpec, days: Days | None, *, independe
 
 def _directory(batches: Path) -> TemporaryDirectory[str]:
     try:
-        batches.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_directory(batches)
         return TemporaryDirectory(dir=batches, prefix="prepared-")
     except OSError as error:
         raise unwritten(batches, error) from error

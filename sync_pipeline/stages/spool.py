@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from sync_pipeline.errors import StoreError
 from sync_pipeline.mapping.frames import from_arrow, to_arrow
+from sync_pipeline.private import private_directory
 from sync_pipeline.stages.batch import Batch
 
 if TYPE_CHECKING:
@@ -88,19 +90,35 @@ def discard(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def discard_older(base: Path, days: int, *, now: float | None = None) -> None:
-    """Remove what failed runs left behind more than ``days`` ago."""
-    limit = (time.time() if now is None else now) - days * DAY
-    for path in _children(base):
-        if path.stat().st_mtime < limit:
+def discard_entity(run: Path, entity: str) -> None:
+    """Remove what one entity staged in a run; with the last of them goes the directory of the run."""
+    for directory in run.glob(f"{entity}.*"):
+        discard(directory)
+    with suppress(OSError):  # another entity's batches are still in it, or there never were any
+        run.rmdir()
+
+
+def discard_older(base: Path, days: int) -> None:
+    """Remove what killed, failed and blocked runs left below ``base``: everything untouched for ``days``.
+
+    Only age counts, so what a run that is still going has staged - here or in another process - is left alone.
+    """
+    limit = time.time() - days * DAY
+    for path in base.glob("*"):
+        if _touched(path) <= limit:
             discard(path)
 
 
-def _children(base: Path) -> Iterable[Path]:
-    return list(base.iterdir()) if base.is_dir() else []
+def _touched(directory: Path) -> float:
+    """When a part was last added below it; a directory alone does not notice what happens further down."""
+    times = []
+    for place, _, _ in os.walk(directory):
+        with suppress(FileNotFoundError):  # another process discards it
+            times.append(Path(place).stat().st_mtime)
+    return max(times, default=time.time())
 
 
 def _private(directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_directory(directory)
     for stale in directory.glob("*"):
         stale.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine, Select, column, create_engine, e
 from sqlalchemy.exc import ArgumentError
 
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.private import private_file
 from sync_pipeline.store.errors import SETTING, store_errors, unwritable
 from sync_pipeline.store.schema import HEAD, VERSION_TABLE
 
@@ -123,7 +123,7 @@ def _sqlite(url: URL, timeout: float) -> Store:
     path = Path(url.database or "").expanduser().absolute()
     place = f"The database {path}"
     try:
-        _create_private(path)
+        private_file(path)
     except OSError as error:
         raise unwritable(place, error) from error
     engine = create_engine(
@@ -134,15 +134,6 @@ def _sqlite(url: URL, timeout: float) -> Store:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return Store(engine=engine, dialect="sqlite", place=place, path=path)
-
-
-def _create_private(path: Path) -> None:
-    """Nobody else may read mapped records: 0700 for directories and 0600 for the file, if we create them."""
-    missing = [parent for parent in path.parents if not parent.exists()]
-    for parent in reversed(missing):
-        parent.mkdir(mode=0o700, exist_ok=True)
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
