@@ -1,42 +1,104 @@
-"""The embedded sandbox: a process of its own beside the command that needs it, with its state on disk."""
+"""The embedded sandbox: a process of its own that the commands which need it share, with its state on disk.
+
+Each user holds a shared lock for as long as it lives; the sandbox waits for the exclusive one, gets it when the last
+user is gone - done, interrupted or killed - and ends. The system releases a lock with its process, so nothing is left.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from sync_pipeline.errors import ConfigError
+from filelock import FileLock
+
+from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.private import private_directory, private_file
 
 START_SECONDS = 60.0
+STOP_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 
 
 @contextmanager
 def embedded(port: int, database: Path) -> Iterator[bool]:
-    """A sandbox on ``port`` with this database: the one that runs there already, or a new one that ends with this block.
+    """A sandbox on ``port`` with this database: the one that runs there already, or a new one.
 
     Yields whether it was started here. Raises ConfigError when the port belongs to something else or the sandbox
     does not start.
     """
-    if answers(port, database):
-        yield False
-        return
-    database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    log = database.with_suffix(".log")
-    command = [sys.executable, "-m", "sync_pipeline.cli", "sandbox", "--port", str(port), "--database", str(database)]
-    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:  # noqa: S603 - our own command
+    with _used(port, database) as users:
+        started = _start_unless_it_runs(port, database)
         try:
-            _wait(process, port, database, log)
-            yield True
+            yield started is not None
         finally:
-            process.terminate()
+            if started is not None and _is_last(users):
+                fcntl.flock(users, fcntl.LOCK_UN)
+                started.join(STOP_SECONDS)  # longer only when somebody came at this moment, and keeps it
+
+
+def main() -> None:
+    """Serve until nobody uses the sandbox any more; the port and the database are the arguments."""
+    from sync_pipeline.sandbox.server import serve
+
+    port, database = int(sys.argv[1]), Path(sys.argv[2])
+    try:
+        # Who comes while it ends waits for the lock, and then starts a new one on a port that is free.
+        with _users_file(port, database).open("a") as users:
+            serve("127.0.0.1", port, database, until=lambda: fcntl.flock(users, fcntl.LOCK_EX))
+    except SyncError as error:
+        sys.exit(str(error))
+
+
+@contextmanager
+def _used(port: int, database: Path) -> Iterator[IO[str]]:
+    file = _users_file(port, database)
+    private_file(file)
+    with file.open("a") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        yield users
+
+
+def _users_file(port: int, database: Path) -> Path:
+    return database.with_suffix(f".{port}.users")
+
+
+def _is_last(users: IO[str]) -> bool:
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _start_unless_it_runs(port: int, database: Path) -> threading.Thread | None:
+    """Start it and wait until it answers; returns a thread that ends with it, None when it runs already."""
+    private_directory(database.parent)
+    # One starts it, whoever comes at the same moment finds it running.
+    with FileLock(database.with_suffix(f".{port}.starting"), mode=0o600, fallback_to_soft=False):
+        if answers(port, database):
+            return None
+        log = database.with_suffix(".log")
+        private_file(log)
+        command = [sys.executable, "-m", __name__, str(port), str(database)]
+        with log.open("w") as output:
+            # A session of its own: Ctrl-C of the command that starts it is not meant for it.
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        ended = threading.Thread(target=process.wait, name="sandbox", daemon=True)
+        ended.start()
+        _wait(process, port, database, log)
+        return ended
 
 
 def answers(port: int, database: Path) -> bool:
@@ -61,9 +123,14 @@ def answers(port: int, database: Path) -> bool:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, database: Path, log: Path) -> None:
+    """Until it answers. One whose starter was killed may hold the port already: then that one is as good."""
     deadline = time.monotonic() + START_SECONDS
     while not answers(port, database):
-        if process.poll() is not None or time.monotonic() > deadline:
+        if time.monotonic() > deadline or (process.poll() is not None and not answers(port, database)):
             last = (log.read_text().strip().splitlines() or ["it said nothing"])[-1]
             raise ConfigError(f"The sandbox did not start: {last}", fix=f"The whole story is in {log}.")
         time.sleep(PAUSE_SECONDS)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,9 @@ from sync_pipeline.sandbox.database import open_database
 from sync_pipeline.sandbox.keys import all_keys
 from sync_pipeline.sandbox.seed import seed_if_empty
 from sync_pipeline.sandbox.world import Options, World
+
+Announce = Callable[[Mapping[str, str], Mapping[str, str]], None]
+"""Called with the addresses and the keys as soon as the sandbox accepts requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +77,39 @@ def open_world(database: Path | str, options: Options | None = None) -> World:
 
 
 def serve(
-    host: str = "127.0.0.1", port: int = 8600, database: Path | str = "sandbox.db", options: Options | None = None
+    host: str = "127.0.0.1",
+    port: int = 8600,
+    database: Path | str = "sandbox.db",
+    options: Options | None = None,
+    *,
+    announce: Announce | None = None,
+    until: Callable[[], object] | None = None,
 ) -> None:
-    """Serve both APIs until interrupted, saying where they are."""
+    """Serve both APIs until interrupted, or until ``until`` returns; ``announce`` is told where they are."""
     listener = _listen(host, port)
     try:
         world = open_world(database, options)
         url = f"http://{host}:{listener.getsockname()[1]}"
-        for name, value in {**addresses(url, world), **all_keys(world.db)}.items():
-            sys.stdout.write(f"{name:<28} {value}\n")
-        sys.stdout.flush()
-        _server(world).run(sockets=[listener])
+        (announce or list_lines)(addresses(url, world), all_keys(world.db))
+        server = _server(world)
+        if until:
+            threading.Thread(target=_stop_after, args=(until, server), name="until", daemon=True).start()
+        server.run(sockets=[listener])
         world.db.close()
     finally:
         listener.close()
+
+
+def list_lines(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None:
+    """Say where the sandbox is, and its keys, one a line."""
+    for name, value in {**addresses, **keys}.items():
+        sys.stdout.write(f"{name:<28} {value}\n")
+    sys.stdout.flush()
+
+
+def _stop_after(until: Callable[[], object], server: uvicorn.Server) -> None:
+    until()
+    server.should_exit = True
 
 
 @contextmanager

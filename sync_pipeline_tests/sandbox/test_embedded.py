@@ -1,0 +1,165 @@
+"""The embedded sandbox in real processes: who shares it, who may be killed, when it ends, who may read its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from sync_pipeline_tests.harness import clean_environ
+from sync_pipeline_tests.scenarios.commands import PATIENCE, ROOT, wait_until
+
+USER = """
+import sys
+from pathlib import Path
+from sync_pipeline.sandbox.embedded import embedded
+with embedded(int(sys.argv[1]), Path(sys.argv[2])) as started:
+    print(started, flush=True)
+    sys.stdin.read()
+"""
+
+
+class Place:
+    """A free port and a home for one embedded sandbox."""
+
+    def __init__(self, root: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = int(free.getsockname()[1])
+        self.home = root / "home"
+        self.database = self.home / "sandbox.db"
+        self.environ = clean_environ(
+            SYNC_HOME=str(self.home), SYNC_SANDBOX_PORT=str(self.port), PYTHONPATH=str(ROOT), SYNC_LOCK_SECONDS="60"
+        )
+
+    def process(self, *words: str) -> subprocess.Popen[str]:
+        """A Python process with these arguments."""
+        return subprocess.Popen(
+            [sys.executable, *words],
+            cwd=self.home.parent,
+            env=self.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @contextmanager
+    def user(self) -> Iterator[tuple[subprocess.Popen[str], bool]]:
+        """A process that uses the sandbox until its input ends, and whether it started it."""
+        with self.process("-c", USER, str(self.port), str(self.database)) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                yield process, process.stdout.readline() == "True\n"
+            finally:
+                process.stdin.close()
+                process.wait(PATIENCE)
+
+    def serves(self) -> bool:
+        """Whether anything listens on the port."""
+        with socket.socket() as knock:
+            return knock.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def answers(self) -> bool:
+        """Whether it is our sandbox that answers."""
+        answer = httpx.get(f"http://127.0.0.1:{self.port}/_control/database", trust_env=False, timeout=PATIENCE)
+        return Path(answer.json()["database"]) == self.database
+
+    def sandboxes(self) -> list[int]:
+        """The processes that serve this database."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            if str(self.database) in words and USER not in words:
+                found.append(process.pid)
+        return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A place of its own for each test."""
+    return Place(tmp_path)
+
+
+def test_it_ends_with_its_last_user(place: Place) -> None:
+    """Not with the one that started it; and when the last one has ended, so has the server."""
+    with place.user() as (_, started):
+        assert started
+        with place.user() as (_, started_again):
+            assert not started_again
+            assert place.answers()
+        assert place.answers()
+    assert not place.serves()
+    assert place.sandboxes() == []
+
+
+def test_it_outlives_the_one_that_started_it(place: Place) -> None:
+    """The starter leaves first: whoever came later keeps the sandbox, until it leaves, too."""
+    with place.user() as (starter, _), place.user() as (_, _started):
+        starter.communicate(timeout=PATIENCE)
+        assert place.answers()
+        assert len(place.sandboxes()) == 1
+    wait_until(lambda: not place.serves() and place.sandboxes() == [])
+
+
+def test_killing_the_starter_hurts_nobody_and_leaves_nothing(place: Place) -> None:
+    """`kill -9` of the one that started it: the other one goes on; `kill -9` of that one, too: nothing is left."""
+    with place.user() as (starter, _), place.user() as (other, _started):
+        starter.kill()
+        starter.wait(PATIENCE)
+        assert place.answers()
+        other.kill()
+        other.wait(PATIENCE)
+    wait_until(lambda: not place.serves() and place.sandboxes() == [])
+
+
+def test_killed_while_it_starts(place: Place) -> None:
+    """The starter is killed before its sandbox answers: the next user gets one, and at the end nothing is left."""
+    with place.process("-c", USER, str(place.port), str(place.database)) as starter:
+        wait_until(lambda: bool(place.sandboxes()))
+        starter.kill()
+    with place.user():
+        assert place.answers()
+    wait_until(lambda: not place.serves() and place.sandboxes() == [])
+
+
+def test_ctrl_c_is_not_for_the_sandbox(place: Place) -> None:
+    """Ctrl-C goes to the whole group of a terminal's command; another command that uses the sandbox keeps it."""
+    with place.user() as (starter, _), place.user() as (_, _started):
+        assert all(os.getpgid(pid) != os.getpgid(starter.pid) for pid in place.sandboxes())
+        starter.send_signal(signal.SIGINT)
+        starter.wait(PATIENCE)
+        assert place.answers()
+    wait_until(lambda: place.sandboxes() == [])
+
+
+def test_two_syncs_at_once_share_it(place: Place) -> None:
+    """Typed at the same moment in a new home: both succeed, whoever ends first, and the server ends with them."""
+    place.home.mkdir(mode=0o700)
+    words = ("-m", "sync_pipeline.cli", "sync", "--entity", "users", "--json")
+    both = [place.process(*words) for _ in range(2)]
+    answers = [process.communicate(timeout=PATIENCE) for process in both]
+    assert [process.returncode for process in both] == [0, 0], answers
+    created = [json.loads(out)["entities"]["users"]["created"] for out, _ in answers]
+    assert sum(created) == 25
+    wait_until(lambda: not place.serves() and place.sandboxes() == [])
+
+
+def test_its_files_are_its_owners(place: Place) -> None:
+    """Database, journal, log and locks: 0600 in a directory of mode 0700."""
+    with place.user():
+        names = {path.name for path in place.home.iterdir()}
+        assert names >= {"sandbox.db", "sandbox.db-wal", "sandbox.db-shm", "sandbox.log"}
+        assert {stat.filemode(path.stat().st_mode) for path in place.home.iterdir()} == {"-rw-------"}
+        assert stat.filemode(place.home.stat().st_mode) == "drwx------"
