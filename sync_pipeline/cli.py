@@ -210,8 +210,7 @@ def check(as_json: bool) -> None:
         for finding in diagnose(session):
             findings.append(finding)
             if not as_json:
-                mark = "[green]ok  [/]" if finding.ok else "[bold red]FAIL[/]"
-                terminal.out.print(f"{mark} {finding.what}: ", end="")
+                terminal.out.print(f"{_mark(finding)} {finding.what}: ", end="")
                 terminal.say(f"{finding.detail} {finding.fix}".strip())
     if as_json:
         terminal.as_json({"ok": all(f.ok for f in findings), "checks": [asdict(f) for f in findings]})
@@ -670,6 +669,12 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
 
 def _verdict_rows(verdicts: Sequence[Any]) -> list[dict[str, Any]]:
     return [{"entity": v.entity, "in_sync": "yes" if v.in_sync else "NO", **v.figures} for v in verdicts]
+
+
+def _mark(finding: Any) -> str:
+    if not finding.ok:
+        return "[bold red]FAIL[/]"
+    return "[yellow]warn[/]" if finding.fix else "[green]ok  [/]"
 
 
 def _shown(fields: dict[str, tuple[Any, Any]]) -> str:

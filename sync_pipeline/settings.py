@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import date
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,9 +33,16 @@ def _text(value: str) -> str:
 def _url(value: str) -> str:
     if not re.match(r"https?://[^/?#]", value):
         raise ValueError("a URL that starts with http:// or https:// and names a host")
-    if "@" in urlsplit(value).netloc:
-        raise ValueError("a URL without a user or password in it (it is shown in tables and logs)")
+    if "@" in urlsplit(value).netloc or "?" in value or "#" in value:
+        raise ValueError("a plain base URL, without user:password@, `?` and `#` (it is shown in tables and logs)")
     return value.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _day(value: str) -> date:
@@ -208,6 +216,13 @@ class Settings:
         _share,
         0.1,
     )
+    min_blocking_rejects: int = setting(
+        # In a batch of five one bad record is 20 %, but no catastrophe.
+        "SYNC_MIN_BLOCKING_REJECTS",
+        "A check that fails for fewer records than this never blocks the load, whatever their share.",
+        _count,
+        10,
+    )
     max_delete_share: float = setting(
         "SYNC_MAX_DELETE_SHARE",
         "A run that would delete more than this share of what is known is blocked.",
@@ -265,6 +280,13 @@ class Settings:
         """Whether any endpoint is a real account elsewhere, so that first contact is a preview."""
         urls = (self.clockify_base_url, self.clockify_reports_url, self.snapshots_base_url)
         return not all(urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"} for url in urls)
+
+
+    @property
+    def in_clear(self) -> list[str]:
+        """The variables whose URL sends keys over a network unencrypted: plain http to another machine."""
+        urls = {f.metadata["env"]: urlsplit(getattr(self, f.name)) for f in SETTINGS if f.metadata["parse"] is _url}
+        return [env for env, url in urls.items() if url.scheme == "http" and not _is_loopback(url.hostname or "")]
 
 
 SETTINGS = tuple(f for f in fields(Settings) if f.metadata)
@@ -326,7 +348,7 @@ def _parse(spec: Any, text: str) -> Any:
     try:
         return spec.metadata["parse"](text)
     except ValueError as error:
-        hidden = spec.metadata["secret"] or "@" in text  # a URL with a password in it
+        hidden = spec.metadata["secret"] or re.search("[@?#]", text)  # a URL with a password or a key in it
         shown = "its value" if hidden else f"`{text}`"
         raise ConfigError(
             f"{spec.metadata['env']}: {shown} is not {error}.", fix="Mend it in the environment or in .env."

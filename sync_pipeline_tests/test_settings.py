@@ -71,6 +71,7 @@ def test_values(tmp_path: Path, env: str, text: str, name: str, value: object) -
         ("CLOCKIFY_REPORTS_URL", "https:///v1", "a URL that starts with http:// or https:// and names a host"),
         ("SNAPSHOTS_BASE_URL", "ftp://x", "a URL that starts with http:// or https:// and names a host"),
         ("CLOCKIFY_PLAN", "Free", "one of free, paid"),
+        ("SYNC_MIN_BLOCKING_REJECTS", "0", "a whole number from 1"),
         ("CLOCKIFY_READER", "fast", "one of auto, report, users"),
         ("CLOCKIFY_PAGE_SIZE", "0", "a whole number from 1"),
         ("CLOCKIFY_PAGE_SIZE", "-5", "a whole number from 1"),
@@ -88,6 +89,36 @@ def test_refused_values(tmp_path: Path, env: str, text: str, expected: str) -> N
     assert refusal(tmp_path, {**BOTH_SIDES, env: text}) == (
         f"{env}: `{text}` is not {expected}. Mend it in the environment or in .env."
     )
+
+
+@pytest.mark.parametrize("env", ["CLOCKIFY_BASE_URL", "CLOCKIFY_REPORTS_URL", "SNAPSHOTS_BASE_URL"])
+@pytest.mark.parametrize(
+    "text",
+    ["https://x.example/v1?key=key-six", "https://x.example?", "https://x.example/v1#key-six", "https://me:key-six@x/v1"],
+)
+def test_a_base_url_is_plain(tmp_path: Path, env: str, text: str) -> None:
+    """No query, no fragment, no user: paths are appended to it, and it is shown; what was found is not."""
+    assert refusal(tmp_path, {**BOTH_SIDES, env: text}) == (
+        f"{env}: its value is not a plain base URL, without user:password@, `?` and `#` (it is shown in tables and "
+        "logs). Mend it in the environment or in .env."
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "in_clear"),
+    [
+        ("https://x.example/v1", False),
+        ("http://x.example/v1", True),
+        ("http://10.0.0.7/v1", True),
+        ("http://localhost.example/v1", True),
+        ("http://localhost:8750/v1", False),
+        ("http://127.8.0.1/v1", False),
+        ("http://[::1]:8750/v1", False),
+    ],
+)
+def test_keys_in_clear(tmp_path: Path, url: str, in_clear: bool) -> None:
+    """Plain http is told, unless it stays on this machine."""
+    assert load(tmp_path, SNAPSHOTS_BASE_URL=url).in_clear == (["SNAPSHOTS_BASE_URL"] if in_clear else [])
 
 
 @pytest.mark.parametrize("missing", BOTH_SIDES)

@@ -42,8 +42,6 @@ ROW_CHECKS = ("required_fields", "unique_ids", "valid_values", "references")
 EXCUSED: Mapping[str, str] = {"references": DELETED_REFERENCE}
 """Rules that set records aside in the name of a check without counting as its failures: the source is as it should be."""
 SHOWN_ROWS = 20
-BLOCKING_ROWS = 10
-"""Fewer failing rows than this never block: in a batch of five, one bad record is 20 % but no catastrophe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +117,9 @@ class Checking:
         failing, total, rules = len(self._failing[name]), sum(self.statuses.values()), (name, EXCUSED.get(name))
         excused = len(self._failing[EXCUSED[name]]) if name in EXCUSED else 0
         share = failing / total if total else 0.0
-        blocks = failing >= BLOCKING_ROWS and share > self.session.settings.max_reject_share
-        limit = f"{self.session.settings.max_reject_share:.0%}"
+        settings = self.session.settings
+        blocks = failing >= settings.min_blocking_rejects and share > settings.max_reject_share
+        limit = f"{settings.max_reject_share:.0%}"
         summary = f"{failing} of {total} records fail" + (f", more than {limit}: nothing is loaded" if blocks else "")
         summary += f"; {excused} more point at what was deleted" if excused else ""
         rows = [self._shown(reject) for reject in self.rejects if reject.rule in rules][:SHOWN_ROWS]

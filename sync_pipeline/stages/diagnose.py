@@ -17,7 +17,7 @@ ADMIN_ROLES = {"OWNER", "WORKSPACE_ADMIN"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of ``sync-pipeline check``."""
+    """One line of ``sync-pipeline check``; one that is ``ok`` and has a ``fix`` is a warning."""
 
     what: str
     ok: bool
@@ -28,6 +28,7 @@ class Finding:
 def diagnose(session: Session) -> Iterator[Finding]:
     """Look at everything a sync needs, one request or two each; nothing is written."""
     yield Finding("Database", True, f"ready ({session.store.dialect})")
+    yield from _in_clear(session)
     yield _look("Clockify key", lambda: _key(session))
     yield _look("Clockify workspace", lambda: str(session.call(session.clockify.workspace)["name"]))
     yield _plan(session)
@@ -36,6 +37,13 @@ def diagnose(session: Session) -> Iterator[Finding]:
     for spec in session.specs.values():
         if spec.target.system == "snapshots":
             yield _look(f"Write {spec.entity} (snapshots)", partial(_may_write, session, spec))
+
+
+def _in_clear(session: Session) -> Iterator[Finding]:
+    """Not an error: within one's own network it may be meant."""
+    for name in session.settings.in_clear:
+        fix = "Use https:// unless every network in between is yours."
+        yield Finding(name, True, "plain http to another machine, so your keys travel in clear.", fix)
 
 
 def _look(what: str, look: Callable[[], str]) -> Finding:

@@ -152,6 +152,14 @@ def test_check(synced: Shell) -> None:
     assert len(synced("check", code=0).out.splitlines()) == len(document["checks"])
 
 
+def test_check_warns_of_keys_in_clear(synced: Shell) -> None:
+    """Plain http to what may be another machine: a line with the fix, and still 0, since it may be meant."""
+    elsewhere = synced.with_(SNAPSHOTS_BASE_URL=synced.team.sandbox.snapshots.replace("127.0.0.1", "0.0.0.0"))
+    (told,) = [c for c in elsewhere("check", "--json", code=0).document["checks"] if c["what"] == "SNAPSHOTS_BASE_URL"]
+    assert (told["ok"], told["fix"]) == (True, "Use https:// unless every network in between is yours.")
+    assert "warn SNAPSHOTS_BASE_URL: plain http to another machine" in elsewhere("check", code=0).out
+
+
 def test_status(synced: Shell) -> None:
     """Each entity's last success, what is pending and what was set aside."""
     document = synced("status", "--json", code=0).document
