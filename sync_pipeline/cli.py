@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OPTIONAL_COLUMNS = ("adopted", "rejected", "excluded", "waiting", "unconfirmed", "repaired")
 """Shown only where one of them is not zero."""
+CHECKED_COLUMNS = ("entity", "read", "rejected", "excluded", "waiting", "requests")
+"""What a dry run knows; what a sync would write is told by `preview`."""
 EXIT_INTERRUPTED = 130
 INTERRUPTED = "Interrupted. What was delivered stays delivered; run the same command again to go on from there."
 
@@ -123,10 +125,10 @@ def sync(
         with terminal.progress():
             report = run_main_job(settings, build(settings), entities, days, options, verify_after=verify_after)
     if as_json:
-        _sync_json(report)
+        _sync_json(report, dry_run)
     else:
         _sync_tables(report, dry_run)
-        _next_steps(settings, report.success, bool(report.rejects))
+        _next_steps(settings, report.success, bool(report.rejects), dry_run)
     sys.exit(0 if report.success else 1)
 
 
@@ -636,11 +638,12 @@ def _preview(session: Any, entities: list[str], days: Any, as_json: bool) -> boo
     return bool(blocked)
 
 
-def _sync_json(report: SyncReport) -> None:
+def _sync_json(report: SyncReport, dry_run: bool) -> None:
     from sync_pipeline import terminal
 
     document: dict[str, Any] = {
         "success": report.success,
+        "dry_run": dry_run,
         "run_ids": report.run_ids,
         "entities": {name: dict(counts) for name, counts in report.entities.items()},
         "errors": report.errors,
@@ -659,7 +662,7 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
         {"entity": name, "read": counts["extracted"], **{k: v for k, v in counts.items() if k != "extracted"}}
         for name, counts in report.entities.items()
     ]
-    terminal.table(title, rows, optional=OPTIONAL_COLUMNS)
+    terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=() if dry_run else OPTIONAL_COLUMNS)
     terminal.table("Both sides", _verdict_rows(report.verdicts), optional=OPTIONAL_COLUMNS)
     for line in report.warnings:
         terminal.warning(line)
@@ -684,9 +687,12 @@ def _shown(fields: dict[str, tuple[Any, Any]]) -> str:
     return "\n".join(changes)
 
 
-def _next_steps(settings: Settings, success: bool, rejects: bool) -> None:
+def _next_steps(settings: Settings, success: bool, rejects: bool, dry_run: bool) -> None:
     from sync_pipeline import terminal
 
+    if dry_run:
+        terminal.say("Nothing was written: `sync-pipeline preview` shows what a sync would write.")
+        return
     if rejects:
         terminal.say("Some records were set aside: `sync-pipeline rejects list` shows why.")
     if not success:

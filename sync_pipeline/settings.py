@@ -281,7 +281,6 @@ class Settings:
         urls = (self.clockify_base_url, self.clockify_reports_url, self.snapshots_base_url)
         return not all(urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"} for url in urls)
 
-
     @property
     def in_clear(self) -> list[str]:
         """The variables whose URL sends keys over a network unencrypted: plain http to another machine."""

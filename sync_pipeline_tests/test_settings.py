@@ -94,7 +94,12 @@ def test_refused_values(tmp_path: Path, env: str, text: str, expected: str) -> N
 @pytest.mark.parametrize("env", ["CLOCKIFY_BASE_URL", "CLOCKIFY_REPORTS_URL", "SNAPSHOTS_BASE_URL"])
 @pytest.mark.parametrize(
     "text",
-    ["https://x.example/v1?key=key-six", "https://x.example?", "https://x.example/v1#key-six", "https://me:key-six@x/v1"],
+    [
+        "https://x.example/v1?key=key-six",
+        "https://x.example?",
+        "https://x.example/v1#key-six",
+        "https://me:key-six@x/v1",
+    ],
 )
 def test_a_base_url_is_plain(tmp_path: Path, env: str, text: str) -> None:
     """No query, no fragment, no user: paths are appended to it, and it is shown; what was found is not."""

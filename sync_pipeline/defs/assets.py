@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from sync_pipeline.defs.failures import as_failure
-from sync_pipeline.defs.io import BatchIOManager
+from sync_pipeline.defs.io import SEALED, BatchIOManager
 from sync_pipeline.defs.metadata import (
     SUPERSEDED,
     check_metadata,
@@ -136,13 +136,13 @@ def _map_op(spec: EntitySpec) -> dg.OpDefinition:
 
 
 def _check_op(spec: EntitySpec) -> dg.OpDefinition:
-    outs = {"sealed": _batch_out(spec, "sealed"), **{f"{spec.entity}_{name}": dg.Out(dg.Nothing) for name in CHECKS}}
+    outs = {SEALED: _batch_out(spec, "sealed"), **{f"{spec.entity}_{name}": dg.Out(dg.Nothing) for name in CHECKS}}
 
     @dg.op(name=f"{spec.entity}_check", out=outs, config_schema=CONFIG, description="Judge before anything is written.")
     def check_op(context: dg.OpExecutionContext, sync: SyncResource, batch: Batch) -> Iterator[Any]:
         options, days = Options(**context.op_config), days_of(context)
         checking = Checking(sync.session, spec, batch, days, options)
-        yield dg.Output(checking.sealed, "sealed")  # the IO manager walks it here, and with it the checks
+        yield dg.Output(checking.sealed, SEALED)  # the IO manager walks it here, and with it the checks
         with as_failure():
             results = conclude(sync.session, spec, checking, days, options, run_id=context.run_id)
         yield from (_check_result(spec, result) for result in results)

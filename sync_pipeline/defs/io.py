@@ -11,8 +11,15 @@ import dagster as dg
 from sync_pipeline.defs.failures import as_failure
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch
+from sync_pipeline.stages.check import SET_APART
 from sync_pipeline.stages.seal import Kind, schema
 from sync_pipeline.stages.spool import discard_entity, read_batch, write_batch
+
+SEALED = "sealed"
+"""The output of a check op that holds the batch; its other ones are the checks."""
+ROWS = "rows"
+NOTED = ("requests", *SET_APART)
+"""The notes of a batch that Dagster shows with the output, beside its number of rows."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,8 @@ class BatchIOManager(dg.IOManager):
         entity, kind = self._described(context)
         with as_failure():
             rows = write_batch(self.directory(context.run_id, entity, kind), obj, schema(self.specs[entity], kind))
-        context.add_output_metadata({"rows": rows, "requests": int(obj.notes.get("requests", 0))})
+        counted = {name: int(obj.notes[name]) for name in NOTED if name in obj.notes}
+        context.add_output_metadata({ROWS: rows, **counted})
 
     def load_input(self, context: dg.InputContext) -> Batch:
         """The batch of the upstream op - of the parent run, when a run is re-executed from its failure."""

@@ -100,9 +100,21 @@ def run_sync(
 ) -> Iterator[RunReport]:
     """The main job - or one entity's - over the days, in bounded runs, one after the other.
 
-    Every entity runs once, time entries once per span; later runs only hold the partitioned entities.
+    Every entity runs once, time entries once per span; later runs only hold the partitioned entities. In a dry run
+    each entity has runs of its own: nothing is materialized, and a job would not start what depends on that.
     """
     _relax_collector()
+    for together in [[entity] for entity in entities] if options.dry_run else [entities]:
+        yield from _in_spans(instance, defs, together, spans, options)
+
+
+def _in_spans(
+    instance: DagsterInstance,
+    defs: dg.Definitions,
+    entities: Sequence[str],
+    spans: Sequence[Days],
+    options: Options,
+) -> Iterator[RunReport]:
     waiting = [entity for entity in partitioned(defs) if entity in entities]
     everything = len(entities) > 1
     first = EVERYTHING if everything else sync_job_name(entities[0])

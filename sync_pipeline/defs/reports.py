@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import dagster as dg
+from dagster._core.events import HandledOutputData
 from dagster._core.execution.plan.objects import ErrorSource
 
 from sync_pipeline.defs.failures import CAUSE
+from sync_pipeline.defs.io import NOTED, ROWS, SEALED
 from sync_pipeline.defs.metadata import SUPERSEDED
 from sync_pipeline.stages.batch import Days
 
@@ -35,6 +39,8 @@ class RunReport:
     """Entities stopped by an error - not by a check, which is about the records of these days only."""
     skipped: set[str] = field(default_factory=set)
     """Entities that never started, because one they depend on failed."""
+    checked: dict[str, Counter[str]] = field(default_factory=dict)
+    """What the checks made of each entity's records: all that a dry run has to tell."""
 
 
 def report_of(
@@ -61,6 +67,8 @@ def report_of(
 def _note(report: RunReport, event: dg.DagsterEvent) -> None:
     if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
         _note_check(report, event)
+    elif event.event_type == dg.DagsterEventType.HANDLED_OUTPUT:
+        _note_batch(report, event)
     elif event.is_step_failure:
         _note_failure(report, event)
     elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
@@ -87,6 +95,13 @@ def _note_superseded(report: RunReport, event: dg.DagsterEvent) -> None:
         return  # said of the asset, and of what it is delivered to
     if (said := materialization.metadata.get(SUPERSEDED)) is not None:
         report.warnings.append(Problem(_entity(event), str(said.value), str(said.value)))
+
+
+def _note_batch(report: RunReport, event: dg.DagsterEvent) -> None:
+    output = cast("HandledOutputData", event.event_specific_data)
+    if output.output_name == SEALED:
+        figures: dict[str, Any] = {name: value.value for name, value in output.metadata.items()}
+        report.checked[_entity(event)] = Counter(extracted=figures[ROWS], **{name: figures[name] for name in NOTED})
 
 
 def _note_failure(report: RunReport, event: dg.DagsterEvent) -> None:

@@ -37,7 +37,7 @@ class Batch:
 
     ``parts`` can be walked once; ``notes`` are JSON values and complete only when the parts have been walked. Notes:
     ``observed_at`` (ISO instant at which the read began), ``requests``, ``source_keys``, ``duplicates``, ``conflicts``,
-    ``waiting`` (how many rows wait for a reference).
+    and of a sealed batch how many rows are ``rejected``, ``excluded`` or ``waiting`` for a reference.
     """
 
     parts: Iterable[pd.DataFrame]

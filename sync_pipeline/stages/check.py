@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import orjson
@@ -17,7 +17,7 @@ import pandas as pd
 from sync_pipeline.mapping.checks import check_frame
 from sync_pipeline.mapping.samples import known_keys
 from sync_pipeline.mapping.spec import EntitySpec, Field
-from sync_pipeline.stages.batch import Batch, Days
+from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.guards import Guard, guard_volume
 from sync_pipeline.stages.journal import note_sync
 from sync_pipeline.stages.problems import reject, rejects_of
@@ -41,6 +41,8 @@ CHECKS = {
 ROW_CHECKS = ("required_fields", "unique_ids", "valid_values", "references")
 EXCUSED: Mapping[str, str] = {"references": DELETED_REFERENCE}
 """Rules that set records aside in the name of a check without counting as its failures: the source is as it should be."""
+SET_APART = ("rejected", "excluded", "waiting")
+"""What a checked record may be instead of accepted; a sealed batch notes how many are."""
 SHOWN_ROWS = 20
 
 
@@ -88,6 +90,12 @@ class Checking:
         """The outcome of every check of ``CHECKS``, in its order."""
         return [*(self._row_check(name) for name in ROW_CHECKS), self._volume(), self._schema_drift()]
 
+    @property
+    def counts(self) -> Counts:
+        """What the checks made of the records; what becomes of the accepted ones is not known yet."""
+        apart = {status: self.statuses[status] for status in SET_APART}
+        return Counts(extracted=self.statuses.total(), requests=self.notes.get("requests", 0), **apart)
+
     def _parts(self, batch: Batch) -> Iterator[pd.DataFrame]:
         references = References(self.session, self.spec)
         clashes = _Clashes(self.session, self.spec, batch)
@@ -104,7 +112,7 @@ class Checking:
             self.notes.update(batch.notes)
             self._guard = guard_volume(self.session, self.spec, staging)
         self.notes["fingerprint"] = self.spec.fingerprint
-        self.notes["waiting"] = self.statuses["waiting"]
+        self.notes.update({status: self.statuses[status] for status in SET_APART})
 
     def _collect(self, frame: pd.DataFrame) -> None:
         self.statuses.update(frame["status"])
@@ -175,8 +183,8 @@ def conclude(
     at = session.now()
     replace_rejects(session.store, session.connection, spec.entity, _keys(days), checking.rejects, run_id=run_id, at=at)
     if blocking := [result.name for result in results if result.blocks]:
-        counts = {"extracted": sum(checking.statuses.values()), "blocked_by": blocking}
-        requests = checking.notes.get("requests", 0)
+        counts = {**asdict(checking.counts), "blocked_by": blocking}
+        requests = checking.counts.requests
         note_sync(session, spec, checking.sealed, days, "blocked", counts, requests, run_id=run_id)
     return results
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sync_pipeline_tests.cli.shell import Shell, shell_for
-from sync_pipeline_tests.harness import Team, team
+from sync_pipeline_tests.harness import ENTITIES, Team, team
 
 HUGE = "x" * 10_000_000
 
@@ -106,6 +107,41 @@ def test_too_many_bad_records_block(spoilt: Shell) -> None:
     assert message.startswith("time_entries: valid_values: ")
     assert "more than 10%: nothing is loaded" in message
     assert us.writes() == {}
+    for words in ((), ("--dry-run",)):
+        counts = spoilt.sync("--entity", "time_entries", *words, code=1)["entities"]["time_entries"]
+        assert counts["extracted"] == counts["rejected"] + counts["excluded"] > 30
     status = spoilt("status", "--json", code=0).document["entities"]["time_entries"]
     assert status["last_outcome"] == "blocked"
     assert status["rejects"] > 30
+
+
+def test_how_many_bad_records_block_is_a_setting(spoilt: Shell) -> None:
+    """Few bad records of few warn; who wants to be stopped by a single one says so."""
+    victim = ids(spoilt.team, "projects")[0]
+    spoil(spoilt.team, "UPDATE projects SET body = json_set(body, '$.id', NULL) WHERE id = ?", victim)
+    strict = spoilt.with_(SYNC_MIN_BLOCKING_REJECTS="1")
+    assert (
+        "required_fields: 1 of 5 records fail, more than 10%" in strict("sync", "--entity", "projects", code=1).message
+    )
+    assert spoilt.sync("--entity", "projects")["entities"]["projects"]["created"] == 4
+
+
+def test_a_dry_run_says_what_it_read(spoilt: Shell) -> None:
+    """Every entity, in several runs of days, too: what was read and what the checks made of it - as a sync has it."""
+    victim = ids(spoilt.team, "time_entries")[0]
+    spoil(
+        spoilt.team, "UPDATE time_entries SET shared = replace(shared, '\"REGULAR\"', '\"NAP\"') WHERE id = ?", victim
+    )
+    dry = spoilt.with_(SYNC_DAYS_PER_RUN="10").sync("--dry-run")
+    assert dry["dry_run"] is True
+    assert set(dry["entities"]) == set(ENTITIES)
+    assert dry["entities"]["time_entries"]["rejected"] == 1
+    table = spoilt("sync", "--dry-run", code=0).out
+    for entity, counts in dry["entities"].items():
+        assert counts["requests"] > 0
+        columns = [str(counts[name]) for name in ("extracted", "rejected", "excluded", "waiting")]
+        assert re.search(rf"^ {entity} +{' +'.join(columns)} ", table, re.MULTILINE), table
+    wet = spoilt.sync()["entities"]
+    for entity, counts in dry["entities"].items():
+        told = {name: counts[name] for name in ("extracted", "rejected", "excluded")}
+        assert told == {name: wet[entity][name] for name in told}

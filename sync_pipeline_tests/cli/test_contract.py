@@ -121,6 +121,7 @@ def test_a_dry_run_writes_nothing(shell: Shell) -> None:
     shell.team.forget_stats()
     ended = shell("sync", "--dry-run", "--entity", "users", code=0)
     assert "Dry run" in ended.out
+    assert "`sync-pipeline preview` shows what a sync would write" in ended.out
     assert shell.team.writes() == {}
     with shell.team.session(SYNC_HOME=str(shell.home)) as session, session.store.reading() as own:
         assert own.scalar(text("SELECT count(*) FROM records")) == 0
