@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import date
@@ -497,26 +497,35 @@ def webhooks_remove(ids: tuple[str, ...], as_json: bool) -> None:
 @click.option("--entries", default=5000, show_default=True, help="Clockify time entries.")
 @click.option("--days", default=90, show_default=True, help="Days the entries are spread over, ending today.")
 @click.option("--plan", type=click.Choice(["free", "paid"]), default="paid", show_default=True, help="Clockify plan.")
-def sandbox(host: str, port: int, database: Path | None, **options: Any) -> None:
+@_json
+def sandbox(host: str, port: int, database: Path | None, as_json: bool, **options: Any) -> None:
     """Serve both APIs on this machine, with realistic made-up data."""
-    from sync_pipeline.sandbox.server import serve
+    from sync_pipeline.sandbox.server import list_lines, serve
     from sync_pipeline.sandbox.world import Options
 
-    serve(host, port, database or _sandbox_file(load_settings(environ={})), Options(**options))
+    file = database or _sandbox_file(load_settings(environ={}))
+    with suppress(KeyboardInterrupt):  # it has stopped in good order by then
+        serve(host, port, file, Options(**options), announce=_sandbox_json if as_json else list_lines)
 
 
 @cli.command()
 @click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
-def dev(port: int) -> None:
+@_json
+def dev(port: int, as_json: bool) -> None:
     """Run the Dagster UI and its daemon (and the sandbox, when no credentials are set) until Ctrl-C."""
     from sync_pipeline import terminal
     from sync_pipeline.defs.launch import run_dagster_dev
 
     with _prepared() as settings:
-        terminal.say(f"Dagster UI: http://127.0.0.1:{port} (Ctrl-C stops everything)")
-        if settings.sandbox:
-            terminal.say(f"Sandbox:    {settings.sandbox_url}")
-        sys.exit(run_dagster_dev(settings, port))
+        dagster, sandbox = f"http://127.0.0.1:{port}", settings.sandbox_url if settings.sandbox else None
+        if as_json:
+            terminal.as_json({"dagster": dagster, "sandbox": sandbox})
+        else:
+            terminal.say(f"Dagster UI: {dagster} (Ctrl-C stops everything)")
+            if sandbox:
+                terminal.say(f"Sandbox:    {sandbox}")
+        sys.stdout.flush()
+        sys.exit(run_dagster_dev(settings, port, output=sys.stderr if as_json else None))
 
 
 @contextmanager
@@ -636,6 +645,13 @@ def _preview(session: Any, entities: list[str], days: Any, as_json: bool) -> boo
     for check in blocked:
         terminal.problem(f"{check.name} would block: {check.summary}")
     return bool(blocked)
+
+
+def _sandbox_json(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None:
+    from sync_pipeline import terminal
+
+    terminal.as_json({"addresses": dict(addresses), "keys": dict(keys)})
+    sys.stdout.flush()
 
 
 def _sync_json(report: SyncReport, dry_run: bool) -> None:

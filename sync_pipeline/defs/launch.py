@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
+from typing import IO
 
 import dagster as dg
 from dagster import DagsterInstance
@@ -52,9 +53,10 @@ def prepare_home(settings: Settings) -> Path:
     return home
 
 
-def run_dagster_dev(settings: Settings, port: int) -> int:
+def run_dagster_dev(settings: Settings, port: int, *, output: IO[str] | None = None) -> int:
     """Run Dagster's web server and daemon until they are interrupted; returns their exit code.
 
+    What they print goes to ``output``, or to standard output.
     They start in DAGSTER_HOME with the whole configuration in their environment, wherever the project's root is.
     """
     home = prepare_home(settings)
@@ -74,7 +76,7 @@ def run_dagster_dev(settings: Settings, port: int) -> int:
     # Ctrl-C and `kill` reach this process only, which hands them on once: Dagster stops its own children then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    with subprocess.Popen(command, cwd=home, env=environ, start_new_session=True) as process:  # noqa: S603 - our own command
+    with subprocess.Popen(command, cwd=home, env=environ, stdout=output, start_new_session=True) as process:  # noqa: S603 - our own command
         try:
             return process.wait()
         except KeyboardInterrupt:

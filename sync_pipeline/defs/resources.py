@@ -9,8 +9,11 @@ from pydantic import PrivateAttr
 from sync_pipeline.defs.failures import as_failure
 from sync_pipeline.defs.orphans import name_process
 from sync_pipeline.settings import Settings, load_settings
-from sync_pipeline.stages.session import Session, open_session
+from sync_pipeline.stages.session import Progress, Report, Session, open_session, reporting, silent
 from sync_pipeline.stages.spool import discard_older
+
+NOTED_STAGES = ("plan", "wait")
+"""What the notes of these stages say is never personal."""
 
 
 class SyncResource(dg.ConfigurableResource["SyncResource"]):
@@ -28,7 +31,8 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
             name_process(context.instance, context.run)
         settings = self.settings()
         discard_older(settings.batches, settings.keep_batches_days)
-        with as_failure(), open_session(settings) as session:
+        report = noting(context.log, reporting.get(silent)) if context.log else None
+        with as_failure(), open_session(settings, report=report) as session:
             self._session = session
             yield self
 
@@ -41,3 +45,16 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
     def settings() -> Settings:
         """The settings of this process."""
         return load_settings()
+
+
+def noting(log: dg.DagsterLogManager, listener: Report) -> Report:
+    """Write the notes a reader of the run will look for - which reader, why it waits - to its event log, each once."""
+    noted: set[Progress] = set()
+
+    def report(progress: Progress) -> None:
+        if progress.stage in NOTED_STAGES and progress not in noted:
+            noted.add(progress)
+            log.info("%s: %s", progress.entity, progress.note)
+        listener(progress)
+
+    return report

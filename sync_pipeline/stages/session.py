@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from sync_pipeline.connectors.clockify import PLANS, Account, Clockify
-from sync_pipeline.connectors.entries import Expected, ReaderSetting
+from sync_pipeline.connectors.entries import Choice, Expected, ReaderSetting
 from sync_pipeline.connectors.http import Patience
 from sync_pipeline.connectors.limiter import Sleep, memory_limiter, store_limiter
 from sync_pipeline.connectors.paging import Record
@@ -172,7 +172,7 @@ def _open_clockify(settings: Settings, workspace: str, store: Store, report: Rep
         limiter,
         reader=cast("ReaderSetting", settings.clockify_reader),
         page_size=settings.clockify_page_size,
-        on_choice=lambda choice: report(Progress("time_entries", "plan", note=f"{choice.reader}: {choice.reason}")),
+        on_choice=lambda choice: report(Progress("time_entries", "plan", note=_chosen(choice))),
         on_wait=say,
         patience=replace(plan.patience, attempts=settings.max_attempts),
         sleep=sleep,
@@ -208,6 +208,11 @@ def _snapshots_account(settings: Settings) -> str:
 
 def _announcing(report: Report, system: str) -> Callable[[str], None]:
     return lambda text: report(Progress(system, "wait", note=text))
+
+
+def _chosen(choice: Choice) -> str:
+    cost = "unknown" if choice.requests is None else choice.requests
+    return f"read by `{choice.reader}` (expected requests: {cost}): {choice.reason}"
 
 
 async def _sandbox_workspace(settings: Settings) -> str:

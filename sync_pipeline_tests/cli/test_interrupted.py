@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sqlite3
@@ -20,6 +21,16 @@ def statuses(home: Path) -> set[str]:
     """How Dagster says its runs ended; read from its file, as the UI would find it."""
     with closing(sqlite3.connect(home / "dagster" / "history" / "runs.db")) as history:
         return {status for (status,) in history.execute("SELECT status FROM runs")}
+
+
+def is_in_the_event_log(home: Path, line: str) -> bool:
+    """Whether a run's events, as the UI shows them, have this line as a message."""
+    for path in (home / "dagster" / "history" / "runs").glob("*-*.db"):
+        with closing(sqlite3.connect(path)) as log:
+            events = [json.loads(event) for (event,) in log.execute("SELECT event FROM event_logs")]
+        if any(event["user_message"] == line for event in events):
+            return True
+    return False
 
 
 def test_ctrl_c(tmp_path: Path) -> None:
@@ -41,7 +52,10 @@ def test_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_a_spent_budget_is_announced(tmp_path: Path) -> None:
-    """On the Free plan with nothing left of the hour, it says until when it waits - and can be interrupted."""
+    """On the Free plan with nothing left of the hour, it says until when it waits - and can be interrupted.
+
+    Whoever looks at the run in Dagster instead of at the terminal reads the same.
+    """
     with team(tmp_path) as us:
         with us.session(CLOCKIFY_PLAN="free") as session:
             for _ in range(30):
@@ -49,6 +63,7 @@ def test_a_spent_budget_is_announced(tmp_path: Path) -> None:
         process = start(us, "sync", "--entity", "projects", CLOCKIFY_PLAN="free")
         assert process.stderr is not None
         line = process.stderr.readline()
+        wait_until(lambda: is_in_the_event_log(us.home, line.rstrip()))
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE)
         assert re.fullmatch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -154,6 +156,45 @@ def test_two_syncs_at_once_share_it(place: Place) -> None:
     created = [json.loads(out)["entities"]["users"]["created"] for out, _ in answers]
     assert sum(created) == 25
     wait_until(lambda: not place.serves() and place.sandboxes() == [])
+
+
+def test_the_sandbox_as_a_document(place: Place) -> None:
+    """`sandbox --json` prints where everything is and which keys work as soon as it is ready, and serves."""
+    place.home.mkdir()
+    words = ("sandbox", "--json", "--port", str(place.port), "--entries", "10", "--database", str(place.database))
+    with place.process("-m", "sync_pipeline.cli", *words) as process:
+        document = read_document(process)
+        assert f":{place.port}/snapshots" in document["addresses"]["Snapshots"]
+        assert "sandbox-clockify-key" in document["keys"].values()
+        assert place.answers()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (out, err) == ("", "")
+
+
+def test_dev_as_a_document(place: Place) -> None:
+    """`dev --json` prints one document, whatever Dagster prints beside it; the sandbox ends with it."""
+    place.home.mkdir()
+    for name in ("workspace.yaml", "dagster.yaml"):
+        shutil.copy(ROOT / name, place.home.parent / name)
+    with place.process("-m", "sync_pipeline.cli", "dev", "--json", "--port", str(place.port + 1)) as process:
+        document = read_document(process)
+        assert document["sandbox"].endswith(f":{place.port}")
+        assert document["dagster"].endswith(f":{place.port + 1}")
+        assert place.answers()
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=PATIENCE)
+    assert out == ""
+    wait_until(lambda: place.sandboxes() == [])
+
+
+def read_document(process: subprocess.Popen[str]) -> Any:
+    """The JSON document a process that goes on has printed."""
+    assert process.stdout is not None
+    lines = [process.stdout.readline()]
+    while lines[-1] and lines[-1] != "}\n":
+        lines.append(process.stdout.readline())
+    return json.loads("".join(lines))
 
 
 def test_its_files_are_its_owners(place: Place) -> None:

@@ -156,6 +156,24 @@ def test_runs_materialize_their_days_and_delete_their_batches(tmp_path: Path, mo
         changes_nothing(us)
 
 
+def test_a_run_says_how_it_reads_time_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which reader was chosen, what it costs and why stands in the event log of the run."""
+    with team(tmp_path) as us:
+        us.changes["CLOCKIFY_READER"] = "auto"
+        enter(us, monkeypatch)
+        with instance_of(us) as instance:
+            notes = []
+            for _ in range(2):
+                run = sync(us, instance, "time_entries")
+                said = [entry.user_message for entry in instance.all_logs(run.run_id)]
+                notes += [line for line in said if line.startswith("time_entries: read by ")]
+        first, second = notes
+        assert first == (
+            "time_entries: read by `report` (expected requests: unknown): the number of entries or users is not known yet"
+        )
+        assert second.startswith("time_entries: read by `report` (expected requests: 1): the report needs 1 requests, ")
+
+
 def test_a_blocked_run_never_starts_its_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The failing check stands with the asset as an error, and `load` was skipped."""
     with team(tmp_path) as us:
