@@ -22,6 +22,7 @@ OPTIONAL_COLUMNS = ("adopted", "rejected", "excluded", "waiting", "unconfirmed",
 """Shown only where one of them is not zero."""
 CHECKED_COLUMNS = ("entity", "read", "rejected", "excluded", "waiting", "requests")
 """What a dry run knows; what a sync would write is told by `preview`."""
+SHOWN_DELIVERIES = 100
 EXIT_INTERRUPTED = 130
 INTERRUPTED = "Interrupted. What was delivered stays delivered; run the same command again to go on from there."
 
@@ -325,15 +326,18 @@ def rejects_retry(source_ids: tuple[str, ...], entity: str, as_json: bool) -> No
 @_entity
 @click.option("--run", "run_id", help="Only the deliveries of this Dagster run.")
 @click.option("--record", "source_id", help="Only the deliveries of this record.")
-@click.option("--limit", default=100, show_default=True, help="How many to show.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="How many to show. [default: 100; all of a run or of a record]"
+)
 @_json
-def deliveries(entity: str | None, run_id: str | None, source_id: str | None, limit: int, as_json: bool) -> None:
+def deliveries(entity: str | None, run_id: str | None, source_id: str | None, limit: int | None, as_json: bool) -> None:
     """Show the audit: every write that was sent, newest first."""
     from sync_pipeline import terminal
     from sync_pipeline.store.deliveries import recent
 
     with _prepared() as settings, _session(settings) as session:
         _entities(session, entity)
+        limit = limit or (None if run_id or source_id else SHOWN_DELIVERIES)
         found = recent(
             session.store, session.connection, entity=entity, source_id=source_id, run_id=run_id, limit=limit
         )

@@ -139,9 +139,9 @@ def recent(
     entity: str | None = None,
     source_id: str | None = None,
     run_id: str | None = None,
-    limit: int = 100,
+    limit: int | None = 100,
 ) -> list[Delivery]:
-    """The newest lines of the audit first."""
+    """The newest lines of the audit first; all of them when ``limit`` is None."""
     statement = select(*(deliveries.c[name] for name in Delivery.__slots__))
     statement = statement.where(deliveries.c.connection == connection)
     if entity is not None:

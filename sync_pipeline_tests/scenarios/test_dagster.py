@@ -11,6 +11,7 @@ import pytest
 from sync_pipeline.defs.reports import report_of
 from sync_pipeline_tests.harness import morning, tables, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.scenarios.commands import run_json
 from sync_pipeline_tests.scenarios.dagster_runs import enter, failures, instance_of, re_execute_projects, sync
 
 BATCH = "POST /snapshots/projects/batch"
@@ -172,6 +173,26 @@ def test_a_run_says_how_it_reads_time_entries(tmp_path: Path, monkeypatch: pytes
             "time_entries: read by `report` (expected requests: unknown): the number of entries or users is not known yet"
         )
         assert second.startswith("time_entries: read by `report` (expected requests: 1): the report needs 1 requests, ")
+
+
+def test_a_materialization_names_the_command_that_lists_its_deliveries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the UI shows can be typed as it stands, and lists every write of that run and of no other."""
+    with team(tmp_path, projects=120, entries=0) as us:
+        enter(us, monkeypatch)
+        with instance_of(us) as instance:
+            sync(us, instance, "users")
+            assert sync(us, instance, "projects").success
+            materialized = instance.get_latest_materialization_event(dg.AssetKey("projects"))
+        assert materialized is not None
+        assert materialized.asset_materialization is not None
+        text = str(materialized.asset_materialization.metadata["deliveries"].value)
+        words = text.removeprefix("`sync-pipeline ").removesuffix("` lists them all").split()
+        listed = run_json(us, *words)["deliveries"]
+        assert {row["source_id"] for row in listed} == {project["id"] for project in us.projects()}
+        assert len(listed) == 120
+        assert len(run_json(us, *words, "--limit", "7")["deliveries"]) == 7
 
 
 def test_a_blocked_run_never_starts_its_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
