@@ -1,0 +1,5 @@
+"""``python -m sync_pipeline.cli``."""
+
+from sync_pipeline.cli import main
+
+main()

@@ -1,0 +1,104 @@
+"""`preview` and `verify`: what differs between the two sides, and what a sync would do about it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+import click
+
+from sync_pipeline.cli.opening import chosen, chosen_days, opened, prepared
+from sync_pipeline.cli.options import days_options, entity_option, json_option
+
+OPTIONAL_COLUMNS = ("adopted", "rejected", "excluded", "waiting", "unconfirmed", "repaired")
+"""Shown only where one of them is not zero."""
+
+
+@click.command()
+@entity_option
+@days_options
+@json_option
+def preview(entity: str | None, first: date | None, last: date | None, as_json: bool) -> None:
+    """Show exactly what a sync would create, update and delete; nothing is sent."""
+    with prepared() as settings, opened(settings) as session:
+        blocked = show_preview(session, chosen(session, entity), chosen_days(settings, first, last), as_json)
+    sys.exit(1 if blocked else 0)
+
+
+def show_preview(session: Any, entities: list[str], days: Any, as_json: bool) -> bool:
+    """Print what a sync would do; returns whether a check would block it."""
+    from sync_pipeline import terminal
+    from sync_pipeline.stages.preview import preview as look
+
+    with terminal.progress():
+        previews = [
+            look(session, spec, days if spec.partitioned else None) for spec in map(session.specs.get, entities)
+        ]
+    blocked = [check for p in previews for check in p.blocked]
+    if as_json:
+        terminal.as_json(
+            {
+                "entities": {p.entity: asdict(p.counts) for p in previews},
+                "changes": {p.entity: [asdict(change) for change in p.changes] for p in previews},
+                "blocked": [asdict(check) for check in blocked],
+            }
+        )
+        return bool(blocked)
+    terminal.table(
+        "A sync would", [{"entity": p.entity, **asdict(p.counts)} for p in previews], optional=OPTIONAL_COLUMNS
+    )
+    for p in previews:
+        rows = [{"action": c.action, "record": c.record, "fields": _shown(c.fields)} for c in p.changes[:10]]
+        terminal.table(f"{p.entity}: the first {len(rows)} of {len(p.changes)} changes", rows)
+    for check in blocked:
+        terminal.problem(f"{check.name} would block: {check.summary}")
+    return bool(blocked)
+
+
+def _shown(fields: dict[str, tuple[Any, Any]]) -> str:
+    changes = (
+        f"{name}: {new!r}" if old is None else f"{name}: {old!r} -> {new!r}" for name, (old, new) in fields.items()
+    )
+    return "\n".join(changes)
+
+
+@click.command()
+@entity_option
+@days_options
+@click.option("--repair", is_flag=True, help="Deliver what differs, then compare once more.")
+@json_option
+def verify(entity: str | None, first: date | None, last: date | None, repair: bool, as_json: bool) -> None:
+    """Read both sides in full and report every difference; exits 1 on drift."""
+    from sync_pipeline import terminal
+    from sync_pipeline.stages.reconcile import verify as compare
+
+    with prepared() as settings, opened(settings) as session, terminal.progress():
+        days = chosen_days(settings, first, last)
+        verdicts = [
+            compare(session, spec, days if spec.partitioned else None, repair=repair)
+            for spec in (session.specs[name] for name in chosen(session, entity))
+        ]
+    in_sync = all(verdict.in_sync for verdict in verdicts)
+    if as_json:
+        terminal.as_json(
+            {
+                "in_sync": in_sync,
+                "entities": {
+                    v.entity: {**v.figures, "differences": [asdict(d) for d in v.differences]} for v in verdicts
+                },
+            }
+        )
+    else:
+        terminal.table("Both sides", verdict_rows(verdicts), optional=OPTIONAL_COLUMNS)
+        terminal.table("Differences", [{"entity": v.entity, **asdict(d)} for v in verdicts for d in v.differences][:50])
+        if not in_sync:
+            terminal.say("`sync-pipeline verify --repair` delivers the differences.")
+    sys.exit(0 if in_sync else 1)
+
+
+def verdict_rows(verdicts: Sequence[Any]) -> list[dict[str, Any]]:
+    """The verdicts as rows of a table."""
+    return [{"entity": v.entity, "in_sync": "yes" if v.in_sync else "NO", **v.figures} for v in verdicts]

@@ -1,0 +1,41 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import click
+
+
+class Day(click.ParamType[date]):
+    """A UTC day like 2026-01-31."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """The day, or a usage error that shows what a day looks like."""
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a day like 2026-01-31", param, ctx)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--json``, as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def days_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--from`` and ``--to``, as ``first`` and ``last``."""
+    first = click.option("--from", "first", type=Day(), help="First UTC day of time entries.")
+    last = click.option("--to", "last", type=Day(), help="Last UTC day of time entries.")
+    return first(last(command))
+
+
+def entity_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--entity``."""
+    return click.option("--entity", metavar="ENTITY", help="Only this entity.")(command)

@@ -1,0 +1,71 @@
+"""`sandbox` and `dev`: servers that run until Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sync_pipeline.cli.opening import prepared, sandbox_file
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.settings import load_settings
+
+
+@click.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback unless you say otherwise."
+)
+@click.option("--port", default=8750, show_default=True, help="Port to listen on.")
+@click.option(
+    "--database",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File that keeps the state. [default: in SYNC_HOME]",
+)
+@click.option("--seed", default=1, show_default=True, help="Seed of the made-up data; used when the file is new.")
+@click.option("--users", default=25, show_default=True, help="Clockify users.")
+@click.option("--projects", default=40, show_default=True, help="Clockify projects.")
+@click.option("--clients", default=15, show_default=True, help="Clockify clients that exist already.")
+@click.option("--locations", default=30, show_default=True, help="Snapshots locations.")
+@click.option("--entries", default=5000, show_default=True, help="Clockify time entries.")
+@click.option("--days", default=90, show_default=True, help="Days the entries are spread over, ending today.")
+@click.option("--plan", type=click.Choice(["free", "paid"]), default="paid", show_default=True, help="Clockify plan.")
+@json_option
+def sandbox(host: str, port: int, database: Path | None, as_json: bool, **options: Any) -> None:
+    """Serve both APIs on this machine, with realistic made-up data."""
+    from sync_pipeline.sandbox.server import list_lines, serve
+    from sync_pipeline.sandbox.world import Options
+
+    file = database or sandbox_file(load_settings(environ={}))
+    with suppress(KeyboardInterrupt):  # it has stopped in good order by then
+        serve(host, port, file, Options(**options), announce=_sandbox_json if as_json else list_lines)
+
+
+def _sandbox_json(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None:
+    from sync_pipeline import terminal
+
+    terminal.as_json({"addresses": dict(addresses), "keys": dict(keys)})
+    sys.stdout.flush()
+
+
+@click.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
+@json_option
+def dev(port: int, as_json: bool) -> None:
+    """Run the Dagster UI and its daemon (and the sandbox, when no credentials are set) until Ctrl-C."""
+    from sync_pipeline import terminal
+    from sync_pipeline.defs.launch import run_dagster_dev
+
+    with prepared() as settings:
+        dagster, sandbox = f"http://127.0.0.1:{port}", settings.sandbox_url if settings.sandbox else None
+        if as_json:
+            terminal.as_json({"dagster": dagster, "sandbox": sandbox})
+        else:
+            terminal.say(f"Dagster UI: {dagster} (Ctrl-C stops everything)")
+            if sandbox:
+                terminal.say(f"Sandbox:    {sandbox}")
+        sys.stdout.flush()
+        sys.exit(run_dagster_dev(settings, port, output=sys.stderr if as_json else None))

@@ -1,0 +1,151 @@
+"""`sync` and `backfill`: run the jobs, and say what came of it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, show_preview, verdict_rows
+from sync_pipeline.cli.opening import chosen, chosen_days, opened, prepared
+from sync_pipeline.cli.options import days_options, entity_option, json_option
+from sync_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from sync_pipeline.defs.main_job import SyncReport
+
+CHECKED_COLUMNS = ("entity", "read", "rejected", "excluded", "waiting", "requests")
+"""What a dry run knows; what a sync would write is told by `preview`."""
+
+
+@click.command()
+@entity_option
+@days_options
+@click.option("--dry-run", is_flag=True, help="Read, map and check as a Dagster run, but write nothing.")
+@click.option("--verify", "verify_after", is_flag=True, help="Read both sides afterwards and prove that they agree.")
+@click.option("--accept-rewrite", is_flag=True, help="Let a changed mapping rewrite most of the target.")
+@click.option("--allow-deletes", is_flag=True, help="Let this run delete more than the configured share.")
+@click.option("--yes", is_flag=True, help="Sync real accounts at first contact, without a preview.")
+@json_option
+def sync(
+    entity: str | None,
+    first: date | None,
+    last: date | None,
+    dry_run: bool,
+    verify_after: bool,
+    accept_rewrite: bool,
+    allow_deletes: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Run the main job: everything, one entity, or some days."""
+    from sync_pipeline import terminal
+    from sync_pipeline.definitions import build
+    from sync_pipeline.defs.main_job import run_main_job
+    from sync_pipeline.stages.check import Options
+    from sync_pipeline.stages.session import is_first_contact
+
+    options = Options(dry_run, accept_rewrite, allow_deletes, first_contact=yes)
+    with prepared() as settings:
+        with opened(settings) as session:
+            entities, days = chosen(session, entity), chosen_days(settings, first, last)
+            if not yes and is_first_contact(session):
+                blocked = show_preview(session, entities, days, as_json)
+                terminal.warning(
+                    "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
+                )
+                sys.exit(1 if blocked else 0)
+        with terminal.progress():
+            report = run_main_job(settings, build(settings), entities, days, options, verify_after=verify_after)
+    if as_json:
+        _sync_json(report, dry_run)
+    else:
+        _sync_tables(report, dry_run)
+        _next_steps(settings, report.success, bool(report.rejects), dry_run)
+    sys.exit(0 if report.success else 1)
+
+
+def _sync_json(report: SyncReport, dry_run: bool) -> None:
+    from sync_pipeline import terminal
+
+    document: dict[str, Any] = {
+        "success": report.success,
+        "dry_run": dry_run,
+        "run_ids": report.run_ids,
+        "entities": {name: dict(counts) for name, counts in report.entities.items()},
+        "errors": report.errors,
+        "warnings": report.warnings,
+    }
+    if report.verdicts:
+        document["verify"] = {verdict.entity: verdict.figures for verdict in report.verdicts}
+    terminal.as_json(document)
+
+
+def _sync_tables(report: SyncReport, dry_run: bool) -> None:
+    from sync_pipeline import terminal
+
+    title = "Dry run: what was read and checked" if dry_run else "Synced"
+    rows = [
+        {"entity": name, "read": counts["extracted"], **{k: v for k, v in counts.items() if k != "extracted"}}
+        for name, counts in report.entities.items()
+    ]
+    terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=() if dry_run else OPTIONAL_COLUMNS)
+    terminal.table("Both sides", verdict_rows(report.verdicts), optional=OPTIONAL_COLUMNS)
+    for line in report.warnings:
+        terminal.warning(line)
+    for line in report.errors:
+        terminal.problem(line)
+
+
+def _next_steps(settings: Settings, success: bool, rejects: bool, dry_run: bool) -> None:
+    from sync_pipeline import terminal
+
+    if dry_run:
+        terminal.say("Nothing was written: `sync-pipeline preview` shows what a sync would write.")
+        return
+    if rejects:
+        terminal.say("Some records were set aside: `sync-pipeline rejects list` shows why.")
+    if not success:
+        terminal.say("What was delivered stays delivered; mend the cause and run the same command again.")
+    elif settings.sandbox:
+        terminal.say("Next: `make dev` shows the assets, checks and runs; `make sync` again changes nothing.")
+        terminal.say("To sync real accounts, copy .env.example to .env, fill it in and run `sync-pipeline check`.")
+    else:
+        terminal.say("Next: `make dev` shows the assets, checks and runs.")
+
+
+@click.command()
+@days_options
+@json_option
+def backfill(first: date | None, last: date | None, as_json: bool) -> None:
+    """Sync years of time entries in bounded runs of the Dagster daemon; asked again, it goes on where it stopped."""
+    from datetime import UTC, datetime
+
+    from sync_pipeline import terminal
+    from sync_pipeline.definitions import build
+    from sync_pipeline.defs.backfill import run_backfill
+
+    with prepared() as settings, terminal.progress():
+        days = chosen_days(settings, first, last)
+        report = run_backfill(settings, build(settings), days, now=lambda: datetime.now(UTC))
+    if as_json:
+        terminal.as_json(report.document)
+    else:
+        figures = ("backfill_id", "status", "days", "total", "done", "running", "failed")
+        terminal.table("Backfill", [{name: getattr(report, name) for name in figures}])
+        _backfill_advice(report)
+    sys.exit(0 if report.success else 1)
+
+
+def _backfill_advice(report: Any) -> None:
+    from sync_pipeline import terminal
+
+    if not report.has_ended:
+        terminal.warning(
+            "No Dagster daemon is running, so nothing happens yet. The backfill is kept: it starts as soon as a daemon "
+            "does (`make dev`); this command, typed again, shows how it goes."
+        )
+    elif not report.success:
+        terminal.say("Look at the failed runs in the Dagster UI; this command, typed again, tries only what is left.")

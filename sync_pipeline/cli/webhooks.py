@@ -1,0 +1,127 @@
+"""`webhooks`: subscribe to changes in Clockify, and receive them."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from sync_pipeline.cli.opening import opened, prepared
+from sync_pipeline.cli.options import json_option
+
+
+@click.group()
+def webhooks() -> None:
+    """Hear of changes in Clockify within seconds: subscribe, and receive."""
+
+
+@webhooks.command("serve")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback unless you say otherwise."
+)
+@click.option("--port", default=8760, show_default=True, help="Port to listen on.")
+@json_option
+def webhooks_serve(host: str, port: int, as_json: bool) -> None:
+    """Receive Clockify's webhooks until Ctrl-C; /healthz and /metrics tell how it goes."""
+    from sync_pipeline import terminal
+    from sync_pipeline.webhooks.addon import load_addon_key
+    from sync_pipeline.webhooks.receiver import ReceiverOptions
+    from sync_pipeline.webhooks.server import serve
+
+    def ready(url: str) -> None:
+        if as_json:
+            terminal.as_json({"url": url})
+        else:
+            terminal.say(f"Receiving webhooks at {url} (Ctrl-C ends it)")
+        sys.stdout.flush()
+
+    with prepared() as settings, opened(settings) as session, suppress(KeyboardInterrupt):
+        key = load_addon_key(settings.clockify_addon_public_key)
+        options = ReceiverOptions(workspace=session.clockify.account.workspace, addon_key=key)
+        serve(_hooks(session), options, host=host, port=port, on_ready=ready)
+
+
+@webhooks.command("register")
+@click.option("--url", required=True, help="The public address deliveries reach the receiver at (https).")
+@click.option("--enable", is_flag=True, help="Switch hooks of ours on again that Clockify disabled.")
+@click.option("--rotate", is_flag=True, help="Change the tokens; the old ones stay good for an hour.")
+@click.option("--limit", type=click.IntRange(min=1), help="Hooks to use. [default: what the plan leaves]")
+@click.option("--addon", is_flag=True, help="Show the secret address for an add-on's manifest; subscribe nothing.")
+@json_option
+def webhooks_register(url: str, enable: bool, rotate: bool, limit: int | None, addon: bool, as_json: bool) -> None:
+    """Subscribe the events that matter, as many as the plan allows; run it again at any time."""
+    from sync_pipeline import terminal
+    from sync_pipeline.webhooks.registration import Registrar, Wishes
+
+    with prepared() as settings, opened(settings) as session:
+        registrar = Registrar.of(session, _hooks(session), url)
+        if addon:
+            address = registrar.addon_url()
+            if as_json:
+                terminal.as_json({"url": address})
+            else:
+                terminal.say(address)
+            return
+        report = registrar.register(Wishes(rotate=rotate, enable=enable, limit=limit))
+    if as_json:
+        terminal.as_json({"is_well": report.is_well, **asdict(report)})
+    else:
+        terminal.table("Webhooks", [asdict(row) for row in report.hooks], ("event", "id", "action", "problem"))
+        _webhook_advice(report)
+    sys.exit(0 if report.is_well else 1)
+
+
+def _webhook_advice(report: Any) -> None:
+    from sync_pipeline import terminal
+
+    if report.refusal:
+        terminal.problem(report.refusal)
+    if any(row.problem for row in report.hooks):
+        terminal.warning("Some webhooks do not deliver; --enable switches on what the plan allows.")
+    if report.not_subscribed:
+        terminal.say(f"No room for {', '.join(report.not_subscribed)}: polling and re-scans find those changes.")
+
+
+@webhooks.command("list")
+@json_option
+def webhooks_list(as_json: bool) -> None:
+    """List the workspace's webhooks and whether they deliver; exits 1 when one of ours does not."""
+    from sync_pipeline import terminal
+    from sync_pipeline.webhooks.registration import list_hooks
+
+    with prepared() as settings, opened(settings) as session:
+        rows = list_hooks(session, _hooks(session))
+    shown = [{"event": r.event, "id": r.id, "ours": r.ours, "problem": r.problem} for r in rows]
+    if as_json:
+        terminal.as_json({"webhooks": shown})
+    else:
+        terminal.table("Webhooks", shown)
+        terminal.say("" if rows else "There are none: `sync-pipeline webhooks register` subscribes them.")
+    sys.exit(1 if any(row.ours and row.problem for row in rows) else 0)
+
+
+@webhooks.command("remove")
+@click.argument("ids", nargs=-1)
+@json_option
+def webhooks_remove(ids: tuple[str, ...], as_json: bool) -> None:
+    """Delete our webhooks in Clockify, or those with these IDS, and forget their secrets."""
+    from sync_pipeline import terminal
+    from sync_pipeline.webhooks.registration import remove_hooks
+
+    with prepared() as settings, opened(settings) as session:
+        rows = remove_hooks(session, _hooks(session), ids)
+    if as_json:
+        terminal.as_json({"removed": [{"event": row.event, "id": row.id} for row in rows]})
+    else:
+        terminal.say(f"{len(rows)} webhooks were removed.")
+
+
+def _hooks(session: Any) -> Any:
+    from sync_pipeline.store.credentials import open_keyring
+    from sync_pipeline.webhooks.hooks import HookStore
+
+    keyring = open_keyring(session.settings.encryption_key, session.settings.encryption_key_file)
+    return HookStore(session.store, keyring, session.connection)
