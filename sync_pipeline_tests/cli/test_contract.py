@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -211,6 +213,14 @@ def test_every_command_explains_itself(shell: Shell, words: str) -> None:
     options = [option for option in command.params if isinstance(option, click.Option)]
     assert all(option.help for option in options)
     assert any("--json" in option.opts for option in options)
+
+
+def test_starting_costs_little() -> None:
+    """No command pays for a library that only another one needs: they are imported where they are used."""
+    heavy = {"dagster", "pandas", "pyarrow", "sqlalchemy", "httpx", "rich", "uvicorn", "pydantic"}
+    code = f"import sys, sync_pipeline.cli; print(sorted({heavy!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded == "[]\n"
 
 
 def test_first_contact_is_a_preview(shell: Shell) -> None:
