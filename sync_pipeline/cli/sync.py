@@ -92,6 +92,8 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
         for name, counts in report.entities.items()
     ]
     terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=() if dry_run else OPTIONAL_COLUMNS)
+    if dry_run and any(counts["waiting"] for counts in report.entities.values()):
+        terminal.say("Those that wait refer to records which are not at the target yet; a sync delivers these first.")
     terminal.table("Both sides", verdict_rows(report.verdicts), optional=OPTIONAL_COLUMNS)
     for line in report.warnings:
         terminal.warning(line)

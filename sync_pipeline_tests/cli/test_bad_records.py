@@ -137,6 +137,7 @@ def test_a_dry_run_says_what_it_read(spoilt: Shell) -> None:
     assert set(dry["entities"]) == set(ENTITIES)
     assert dry["entities"]["time_entries"]["rejected"] == 1
     table = spoilt("sync", "--dry-run", code=0).out
+    assert "Those that wait refer to records which are not at the target yet" in table
     for entity, counts in dry["entities"].items():
         assert counts["requests"] > 0
         columns = [str(counts[name]) for name in ("extracted", "rejected", "excluded", "waiting")]
