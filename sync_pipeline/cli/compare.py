@@ -15,6 +15,8 @@ from sync_pipeline.cli.options import days_options, entity_option, json_option
 
 OPTIONAL_COLUMNS = ("adopted", "rejected", "excluded", "waiting", "unconfirmed", "repaired")
 """Shown only where one of them is not zero."""
+SHOWN = 50
+"""Differences in the table that people read."""
 
 
 @click.command()
@@ -93,7 +95,10 @@ def verify(entity: str | None, first: date | None, last: date | None, repair: bo
         )
     else:
         terminal.table("Both sides", verdict_rows(verdicts), optional=OPTIONAL_COLUMNS)
-        terminal.table("Differences", [{"entity": v.entity, **asdict(d)} for v in verdicts for d in v.differences][:50])
+        rows = [{"entity": v.entity, **asdict(d)} for v in verdicts for d in v.differences]
+        shown = rows[:SHOWN]
+        some = f" (the first {SHOWN} of {len(rows)}; --json lists all)" if len(rows) > SHOWN else ""
+        terminal.table(f"Differences{some}", shown)
         if not in_sync:
             terminal.say("`sync-pipeline verify --repair` delivers the differences.")
     sys.exit(0 if in_sync else 1)

@@ -45,6 +45,7 @@ def _mark(finding: Any) -> str:
 def status(as_json: bool) -> None:
     """Show each entity's last success, what is pending and what was set aside."""
     from sync_pipeline import terminal
+    from sync_pipeline.stages.guards import deletes
     from sync_pipeline.store.records import RecordCounts, counts
     from sync_pipeline.store.rejects import count_rejects
     from sync_pipeline.store.syncs import status as last_syncs
@@ -66,7 +67,7 @@ def status(as_json: bool) -> None:
                     "last_outcome": (last.last.outcome or "interrupted") if last else "never synced",
                     "records": state.records,
                     "delivered": state.delivered,
-                    "pending": state.pending + state.pending_deletes,
+                    "pending": state.pending + (state.pending_deletes if deletes(session.specs[name]) else 0),
                     "rejects": rejects.get(name, 0),
                     "unconfirmed": state.unconfirmed,
                     "excluded": state.excluded,
