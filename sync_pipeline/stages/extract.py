@@ -17,8 +17,8 @@ from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.records import scan
 from sync_pipeline.store.staging import stage
 
-PART_ROWS = 5_000
-"""Rows of one part: a few megabytes of entries, so memory stays flat however long the window is."""
+PART_ROWS = 2_000
+"""Rows of one part: some 20 MB of entries as read, so memory stays flat however long the window is."""
 
 
 def extract(session: Session, spec: EntitySpec, days: Days | None, *, independent: bool = False) -> Batch:
