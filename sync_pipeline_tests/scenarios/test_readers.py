@@ -12,7 +12,7 @@ from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 
 
-def chosen(us: Team, *, comparing: bool = False) -> tuple[str, str]:
+def chosen(us: Team, *, comparing: bool = False) -> str:
     """Which reader one sync of time entries (or one verify) chose, and why."""
     told: list[Progress] = []
     with us.session(report=told.append) as session:
@@ -21,8 +21,7 @@ def chosen(us: Team, *, comparing: bool = False) -> tuple[str, str]:
         else:
             us.sync_one(session, "time_entries")
     (plan,) = [progress for progress in told if progress.stage == "plan"]
-    reader, _, reason = plan.note.partition(": ")
-    return reader, reason
+    return plan.note
 
 
 def test_the_lists_are_read_of_users_the_store_does_not_know(tmp_path: Path) -> None:
@@ -46,7 +45,7 @@ def test_the_lists_are_chosen_only_while_everybody_we_know_of_is_listed(tmp_path
     with team(tmp_path, users=2) as us:
         us.changes["SYNC_START_DATE"] = "2020-01-01"
         us.sync()
-        assert chosen(us)[0] == "report"  # three weeks are one page of it
+        assert chosen(us).startswith("read by `report` (expected requests: 1)")  # three weeks are one page of it
         years, told = Days(date(2020, 1, 1), us.days.last), list[Progress]()
         with us.session(report=told.append) as session:
             owner = session.call(session.clockify.me)["id"]
@@ -55,13 +54,12 @@ def test_the_lists_are_chosen_only_while_everybody_we_know_of_is_listed(tmp_path
             us.control("POST", "users", {"id": other, "remove": True})
             us.sync_one(session, "time_entries", years)
         first, second = [progress.note for progress in told if progress.stage == "plan"]
-        assert first.startswith("users: one list per user needs 3 requests")
-        assert second == "report: only the report has the entries of those who left the workspace (1)"
+        assert first.startswith("read by `users` (expected requests: 3): one list per user needs 3 requests")
+        assert second.endswith(": only the report has the entries of those who left the workspace (1)")
 
 
 def test_verify_does_not_ask_the_store_how_to_read(tmp_path: Path) -> None:
     """What a sync misses for a wrong belief, verify must find."""
     with team(tmp_path) as us:
         us.sync()
-        reader, reason = chosen(us, comparing=True)
-        assert (reader, reason) == ("report", "the number of entries or users is not known yet")
+        assert chosen(us, comparing=True).endswith("the number of entries or users is not known yet")
