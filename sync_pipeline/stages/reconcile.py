@@ -24,6 +24,7 @@ from sync_pipeline.stages.prepare import prepared
 from sync_pipeline.stages.seal import is_wanted, staged_rows
 from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.comparison import Comparison, Found, WantedRow, compare
+from sync_pipeline.store.outcomes import REMOVAL
 from sync_pipeline.store.records import Known, lookup, observe_target
 from sync_pipeline.store.staging import StagedRow
 
@@ -118,7 +119,10 @@ def _compare(session: Session, spec: EntitySpec, sealed: Batch, days: Days | Non
         verdict.source, verdict.target = comparison.count_wanted(), comparison.count_observed()
         verdict.foreign = comparison.count_foreign()
         removed, suspects = _sort_out(comparison.differences(), archived)
-        verdict.target -= len(removed)
+        stuck = _stuck(session, spec, suspects)
+        suspects = [item for item in suspects if item.source_id not in stuck]
+        verdict.target -= len(removed) + len(stuck)
+        verdict.rejected += len(stuck)
         found = list(_re_read(session, spec, iter(suspects)))
         beliefs = _beliefs(spec, comparison, removed, suspects, found)
         observe_target(session.store, session.connection, spec.entity, beliefs, began)
@@ -142,6 +146,13 @@ def _sort_out(found: Iterator[Found], archived: set[str]) -> tuple[set[str], lis
         else:
             others.append(item)
     return removed, others
+
+
+def _stuck(session: Session, spec: EntitySpec, suspects: list[Found]) -> set[str]:
+    """Those that are gone at the source, but whose removal the target refused: they stand in the rejects."""
+    extra = [item.source_id for item in suspects if item.kind == "extra"]
+    known = lookup(session.store, session.connection, spec.entity, extra)
+    return {key for key, record in known.items() if record.deleted_at is not None and record.refused_hash == REMOVAL}
 
 
 def _want(session: Session, spec: EntitySpec, sealed: Batch, comparison: Comparison) -> Counter[str]:

@@ -436,6 +436,8 @@ def test_an_archiving_that_is_refused_waits_for_a_retry(tmp_path: Path) -> None:
         us.no_faults()
         stands_still(us)
         assert rejects(us).keys() == {"one"}
+        verdict = us.verify("locations")["locations"]
+        assert (verdict.in_sync, verdict.rejected) == (True, 1)
         us.put_location("one", location_name="A")
         us.sync("locations")
         assert rejects(us) == {}
