@@ -14,6 +14,8 @@ from sync_pipeline.cli.opening import prepared, sandbox_file
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.settings import load_settings
 
+NAMES = {"sandbox": "Sandbox", "webhooks": "Webhooks", "dagster": "Dagster UI"}
+
 
 @click.command()
 @click.option(
@@ -53,19 +55,33 @@ def _sandbox_json(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None
 
 @click.command()
 @click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
+@click.option("--webhook-port", default=8760, show_default=True, help="Port of the webhook receiver.")
+@click.option(
+    "--webhooks/--no-webhooks",
+    default=None,
+    help="Whether to receive webhooks. [default: on the sandbox only; real ones need `webhooks register`, too]",
+)
 @json_option
-def dev(port: int, as_json: bool) -> None:
-    """Run the Dagster UI and its daemon (and the sandbox, when no credentials are set) until Ctrl-C."""
+def dev(port: int, webhook_port: int, webhooks: bool | None, as_json: bool) -> None:
+    """Run webhooks, Dagster's daemon and its UI (and the sandbox, when no credentials are set) until Ctrl-C."""
     from sync_pipeline import terminal
-    from sync_pipeline.defs.launch import run_dagster_dev
+    from sync_pipeline.defs.dev import Places, end_when_asked, run_dev
 
+    end_when_asked()
     with prepared() as settings:
-        dagster, sandbox = f"http://127.0.0.1:{port}", settings.sandbox_url if settings.sandbox else None
-        if as_json:
-            terminal.as_json({"dagster": dagster, "sandbox": sandbox})
-        else:
-            terminal.say(f"Dagster UI: {dagster} (Ctrl-C stops everything)")
-            if sandbox:
-                terminal.say(f"Sandbox:    {sandbox}")
-        sys.stdout.flush()
-        sys.exit(run_dagster_dev(settings, port, output=sys.stderr if as_json else None))
+        receives = settings.sandbox if webhooks is None else webhooks
+        sandbox = settings.sandbox_url if settings.sandbox else None
+
+        def ready(addresses: Mapping[str, str | None]) -> None:
+            if as_json:
+                terminal.as_json({"sandbox": sandbox, **addresses})
+            else:
+                for what, url in {"sandbox": sandbox, **addresses}.items():
+                    if url:
+                        terminal.say(f"{NAMES[what] + ':':<12}{url}")
+                terminal.say("Ctrl-C stops everything.")
+            sys.stdout.flush()
+
+        places = Places(port, webhook_port if receives else None)
+        code = run_dev(settings, places, ready, output=sys.stderr if as_json else None)
+    sys.exit(code)

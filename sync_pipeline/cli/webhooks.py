@@ -120,8 +120,6 @@ def webhooks_remove(ids: tuple[str, ...], as_json: bool) -> None:
 
 
 def _hooks(session: Any) -> Any:
-    from sync_pipeline.store.credentials import open_keyring
-    from sync_pipeline.webhooks.hooks import HookStore
+    from sync_pipeline.webhooks.hooks import open_hooks
 
-    keyring = open_keyring(session.settings.encryption_key, session.settings.encryption_key_file)
-    return HookStore(session.store, keyring, session.connection)
+    return open_hooks(session)

@@ -5,14 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
-from typing import IO
 
 import dagster as dg
 from dagster import DagsterInstance
@@ -22,11 +18,10 @@ from sync_pipeline.defs.history import write_events_in_batches
 from sync_pipeline.defs.jobs import EVERYTHING, sync_job_name
 from sync_pipeline.defs.orphans import PROCESS_TAG, own_process
 from sync_pipeline.defs.reports import Problem, RunReport, report_of
-from sync_pipeline.settings import PROJECT_FILE, Settings, dotenv, project_root
+from sync_pipeline.settings import Settings, project_root
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
 
-STOP_SECONDS = 20.0
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -51,46 +46,6 @@ def prepare_home(settings: Settings) -> Path:
         shutil.copyfile(config, home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
     return home
-
-
-def run_dagster_dev(settings: Settings, port: int, *, output: IO[str] | None = None) -> int:
-    """Run Dagster's web server and daemon until they are interrupted; returns their exit code.
-
-    What they print goes to ``output``, or to standard output.
-    They start in DAGSTER_HOME with the whole configuration in their environment, wherever the project's root is.
-    """
-    home = prepare_home(settings)
-    environ = {**dotenv(project_root()), **os.environ, "SYNC_HOME": str(settings.home)}
-    # Dagster would tell people to use `dg dev`, which wants a project layout of its own.
-    command = [
-        sys.executable,
-        "-W",
-        "ignore:Function `dev_command`",
-        "-m",
-        "dagster",
-        "dev",
-        "--workspace",
-        str(project_root() / PROJECT_FILE),
-    ]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    # Ctrl-C and `kill` reach this process only, which hands them on once: Dagster stops its own children then.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    with subprocess.Popen(command, cwd=home, env=environ, stdout=output, start_new_session=True) as process:  # noqa: S603 - our own command
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-            return _ended(process)
-
-
-def _ended(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process that was asked to stop; one that does not is killed with all its children."""
-    try:
-        process.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-    return 0
 
 
 def run_sync(

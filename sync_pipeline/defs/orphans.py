@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 
 import dagster as dg
@@ -32,15 +31,31 @@ def name_process(instance: DagsterInstance, run: dg.DagsterRun) -> None:
 
 def own_process() -> str:
     """The current process, in a form that survives the reuse of process ids: ``pid@start@machine``."""
-    return f"{os.getpid()}@{psutil.Process().create_time():.0f}@{platform.node()}"
+    return _name(psutil.Process())
 
 
-def _lives(process: str) -> bool:
-    pid, _, rest = process.partition("@")
-    started, _, machine = rest.partition("@")
-    if machine != platform.node():
-        return True  # nobody can tell from here
+def name_of(pid: int) -> str | None:
+    """The same for another process of this machine; None when it has ended."""
     try:
-        return f"{psutil.Process(int(pid)).create_time():.0f}" == started
+        return _name(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return None
+
+
+def process_of(name: str) -> psutil.Process | None:
+    """The process of that name; None when it has ended, or is on another machine."""
+    pid, _, _ = name.partition("@")
+    try:
+        return psutil.Process(int(pid)) if name_of(int(pid)) == name else None
     except (psutil.NoSuchProcess, ValueError):
-        return False
+        return None
+
+
+def _name(process: psutil.Process) -> str:
+    return f"{process.pid}@{process.create_time():.0f}@{platform.node()}"
+
+
+def _lives(name: str) -> bool:
+    if not name.endswith(f"@{platform.node()}"):
+        return True  # nobody can tell from here
+    return process_of(name) is not None

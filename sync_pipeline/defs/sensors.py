@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from time import monotonic, sleep
 
 import dagster as dg
 from dagster import DagsterInstance
@@ -19,10 +20,16 @@ from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
-from sync_pipeline.stages.session import open_session
-from sync_pipeline.stages.watch import Dirty, Watched, watch
+from sync_pipeline.stages.session import Session, open_session
+from sync_pipeline.stages.watch import Dirty, watch
+from sync_pipeline.store.events import newest_open
 
 SHOWN_EVENTS = 50
+DAGSTERS_SECONDS = 5
+"""Dagster's daemon starts the ticks of sensors every five seconds; no setting makes that shorter."""
+LISTEN_SECONDS = 4.0
+"""How long a tick waits for news: it has to end before the next one is due."""
+LISTEN_PAUSE = 0.2
 
 Evaluation = Callable[[dg.SensorEvaluationContext], dg.SensorResult | dg.SkipReason]
 
@@ -45,32 +52,64 @@ def entity_sensor(spec: EntitySpec, settings: Settings, jobs: Sequence[dg.Execut
 
 def _evaluation(spec: EntitySpec) -> Evaluation:
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        instance, jobs = context.instance, (changes_job_name(spec.entity), sync_job_name(spec.entity))
-        close_orphans(instance)
-        if (busy := under_way(instance, jobs)) is not None:
-            return dg.SkipReason(f"run {busy} is queued or running: what has come in since waits for it")
+        close_orphans(context.instance)
         settings = SyncResource.settings()
-        again = pause(instance, jobs, settings.sensor_seconds)
         try:
             # No patience here: the next tick is the next try.
             with open_session(replace(settings, max_attempts=1)) as session:
-                if again is not None and session.now() < again.until:
-                    return dg.SkipReason(
-                        f"{again.failures} runs failed in a row: next try at {again.until:%H:%M:%S %Z}"
-                    )
-                watched = watch(session, spec, context.cursor, days_ahead=DAYS_AHEAD)
+                return _listen(_Look(context.instance, session, spec, context.cursor))
         except SyncError as error:
             return dg.SkipReason(str(error))
-        return _result(instance, spec, watched)
 
     return evaluate
 
 
-def _result(instance: DagsterInstance, spec: EntitySpec, watched: Watched) -> dg.SensorResult:
-    requests = [run_request(instance, spec, dirty) for dirty in watched.runs]
-    said = ". ".join(filter(None, (watched.trouble, watched.note)))
-    reason = None if requests else dg.SkipReason(said or "nothing new")
-    return dg.SensorResult(run_requests=requests or None, skip_reason=reason, cursor=watched.cursor)
+@dataclass(slots=True)
+class _Look:
+    """One look at the inbox, which may be repeated within a tick; the cursor moves on with it."""
+
+    instance: DagsterInstance
+    session: Session
+    spec: EntitySpec
+    cursor: str | None
+
+    @property
+    def jobs(self) -> tuple[str, str]:
+        """The runs that answer events of this entity."""
+        return changes_job_name(self.spec.entity), sync_job_name(self.spec.entity)
+
+    def state(self) -> tuple[int, bool]:
+        """The newest open event, and whether a run is in its way: nothing is to be done before one of them changes."""
+        newest = newest_open(self.session.store, self.session.connection, self.spec.entity)
+        return newest, newest > 0 and under_way(self.instance, self.jobs) is not None
+
+    def __call__(self) -> dg.SensorResult:
+        if (busy := under_way(self.instance, self.jobs)) is not None:
+            return self._nothing(f"run {busy} is queued or running: what has come in since waits for it")
+        again = pause(self.instance, self.jobs, self.session.settings.sensor_seconds)
+        if again is not None and self.session.now() < again.until:
+            return self._nothing(f"{again.failures} runs failed in a row: next try at {again.until:%H:%M:%S %Z}")
+        watched = watch(self.session, self.spec, self.cursor, days_ahead=DAYS_AHEAD)
+        self.cursor = watched.cursor
+        if watched.runs:
+            requests = [run_request(self.instance, self.spec, dirty) for dirty in watched.runs]
+            return dg.SensorResult(run_requests=requests, cursor=self.cursor)
+        return self._nothing(". ".join(filter(None, (watched.trouble, watched.note))) or "nothing new")
+
+    def _nothing(self, why: str) -> dg.SensorResult:
+        return dg.SensorResult(skip_reason=why, cursor=self.cursor)
+
+
+def _listen(look: _Look) -> dg.SensorResult:
+    """Look; where sensors are to look more often than Dagster lets them, look again as soon as an event comes in."""
+    until = monotonic() + (LISTEN_SECONDS if look.session.settings.sensor_seconds < DAGSTERS_SECONDS else 0)
+    while True:
+        state = look.state()
+        found = look()
+        while not found.run_requests and (is_same := look.state() == state) and monotonic() < until:
+            sleep(LISTEN_PAUSE)
+        if found.run_requests or is_same:
+            return found
 
 
 def run_request(instance: DagsterInstance, spec: EntitySpec, dirty: Dirty) -> dg.RunRequest:

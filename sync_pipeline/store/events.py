@@ -173,6 +173,13 @@ def open_counts(store: Store, connection: str) -> dict[str, int]:
         return {row[0]: row[1] for row in own.execute(statement)}
 
 
+def newest_open(store: Store, connection: str, entity: str) -> int:
+    """The id of the newest open event of an entity; 0 when nothing is open."""
+    statement = select(func.max(events.c.id)).where(*_open(connection), events.c.entity == entity)
+    with store.reading() as own:
+        return own.scalar(statement) or 0
+
+
 def forget(store: Store, connection: str, before: datetime) -> int:
     """Delete what was closed before then: bodies hold names and e-mail addresses. Returns how many.
 

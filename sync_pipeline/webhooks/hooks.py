@@ -7,8 +7,9 @@ import secrets
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
+from sync_pipeline.stages.session import Session
 from sync_pipeline.store import credentials
-from sync_pipeline.store.credentials import Keyring
+from sync_pipeline.store.credentials import Keyring, open_keyring
 from sync_pipeline.store.engine import Store
 from sync_pipeline.webhooks.events import SUBJECTS
 
@@ -95,6 +96,12 @@ class HookStore:
     def remove(self, name: str) -> None:
         """Forget a hook; needs no key."""
         credentials.remove(self.store, self.connection, _PREFIX + name)
+
+
+def open_hooks(session: Session) -> HookStore:
+    """The hooks of a session's connection, readable with the key of its settings."""
+    keyring = open_keyring(session.settings.encryption_key, session.settings.encryption_key_file)
+    return HookStore(session.store, keyring, session.connection)
 
 
 def _same(known: str, shown: str) -> bool:

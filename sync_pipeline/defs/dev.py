@@ -1,0 +1,124 @@
+"""`dev`: the webhook receiver, Dagster's daemon and its UI, together until they are interrupted.
+
+The receiver is a thread of this process and Dagster a child of it, so both end when it does. On the sandbox the webhooks
+are subscribed as well and live syncing is on: an edit there arrives at the other side in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import IO
+
+from sync_pipeline.defs.launch import prepare_home
+from sync_pipeline.settings import PROJECT_FILE, Settings, dotenv, project_root
+from sync_pipeline.stages.session import open_session
+from sync_pipeline.webhooks.addon import load_addon_key
+from sync_pipeline.webhooks.hooks import open_hooks
+from sync_pipeline.webhooks.receiver import ReceiverOptions
+from sync_pipeline.webhooks.registration import Registrar, Wishes
+from sync_pipeline.webhooks.server import running
+
+STOP_SECONDS = 20.0
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LIVE_ON_SANDBOX = {"SYNC_LIVE": "true", "SYNC_SENSOR_SECONDS": "1"}
+"""On the sandbox changes travel at once, unless the environment says otherwise."""
+CALLS_AT_ONCE = {"DAGSTER_GRPC_MAX_WORKERS": "16"}
+"""Sensors that listen keep a thread of the code server each; the UI and the runs need some, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The ports to listen on; without one for webhooks nothing is received."""
+
+    ui: int
+    webhooks: int | None
+
+
+def end_when_asked() -> None:
+    """Let Ctrl-C, ``kill`` and a closed terminal end this process in order, which ends what it started."""
+    for number in ENDING:
+        signal.signal(number, signal.default_int_handler)
+
+
+def run_dev(
+    settings: Settings,
+    places: Places,
+    ready: Callable[[Mapping[str, str | None]], None],
+    *,
+    output: IO[str] | None = None,
+) -> int:
+    """Run everything until it is interrupted; returns Dagster's exit code.
+
+    ``ready`` is told what is where. What Dagster prints goes to ``output``, or to standard output.
+    """
+    with nullcontext() if places.webhooks is None else receiving(settings, places.webhooks) as receiver:
+        ready(
+            {"webhooks": receiver and f"{receiver}/healthz", "dagster": f"http://127.0.0.1:{places.ui}"},
+        )
+        return _run_dagster(settings, places.ui, output)
+
+
+@contextmanager
+def receiving(settings: Settings, port: int) -> Iterator[str]:
+    """A receiver beside this block; on the sandbox its webhooks are subscribed - as often as this is called, once."""
+    with open_session(settings) as session:
+        hooks, workspace = open_hooks(session), session.clockify.account.workspace
+        key = load_addon_key(settings.clockify_addon_public_key)
+        with running(hooks, ReceiverOptions(workspace=workspace, addon_key=key), port=port) as receiver:
+            if settings.sandbox:
+                Registrar.of(session, hooks, receiver.url).register(Wishes(enable=True))
+            yield receiver.url
+
+
+def dagster_environ(settings: Settings) -> dict[str, str]:
+    """The environment of Dagster's processes: the whole configuration, wherever they start."""
+    given = {**dotenv(project_root()), **os.environ}
+    usual = CALLS_AT_ONCE | (LIVE_ON_SANDBOX if settings.sandbox else {})
+    return {**usual, **given, "SYNC_HOME": str(settings.home)}
+
+
+def _run_dagster(settings: Settings, port: int, output: IO[str] | None) -> int:
+    home = prepare_home(settings)
+    # Dagster would tell people to use `dg dev`, which wants a project layout of its own.
+    quietly = ["-W", "ignore:Function `dev_command`"]
+    command = [sys.executable, *quietly, "-m", "dagster", "dev", "--workspace", str(project_root() / PROJECT_FILE)]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    # Ctrl-C reaches this process only, which hands it on once: Dagster stops its own children then.
+    with (
+        _not_interrupted() as asked,
+        subprocess.Popen(  # noqa: S603 - our own command
+            command, cwd=home, env=dagster_environ(settings), stdout=output, start_new_session=True
+        ) as process,
+    ):
+        try:
+            end_when_asked()
+            if asked:
+                raise KeyboardInterrupt
+            return process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            return _ended(process)
+
+
+@contextmanager
+def _not_interrupted() -> Iterator[list[int]]:
+    """Note what asks this process to end instead of raising: a child that is just being started would be forgotten."""
+    asked: list[int] = []
+    for number in ENDING:
+        signal.signal(number, lambda number, _frame: asked.append(number))
+    yield asked
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process that was asked to stop; one that does not - or is asked twice - is killed with its children."""
+    try:
+        process.wait(timeout=STOP_SECONDS)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        os.killpg(process.pid, signal.SIGKILL)
+    return 0

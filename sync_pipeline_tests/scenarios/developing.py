@@ -1,0 +1,142 @@
+"""`sync-pipeline dev` as people run it: in a directory of its own, on ports nobody uses, until it answers everywhere."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import httpx
+import psutil
+
+from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, clean_environ
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
+PAUSE_SECONDS = 0.05
+HEALTH = "{instance{daemonHealth{allDaemonStatuses{daemonType healthy required}}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Developing:
+    """A running `dev`: its process, and everything that listens."""
+
+    process: subprocess.Popen[str]
+    root: Path
+    ports: Mapping[str, int]
+    client: httpx.Client
+
+    @property
+    def sandbox(self) -> str:
+        """The sandbox's address."""
+        return f"http://127.0.0.1:{self.ports['sandbox']}"
+
+    @property
+    def receiver(self) -> str:
+        """The receiver's address."""
+        return f"http://127.0.0.1:{self.ports['webhooks']}"
+
+    @property
+    def ui(self) -> str:
+        """The address of the Dagster UI."""
+        return f"http://127.0.0.1:{self.ports['ui']}"
+
+    def ask(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
+        """One request to the sandbox, with the key of the API it goes to."""
+        key = CLOCKIFY_KEY if path.startswith("/clockify") else SNAPSHOTS_KEY
+        content = {} if body is None else {"json": body}
+        answer = self.client.request(
+            method, self.sandbox + path, headers={"X-Api-Key": key}, params=params, **content
+        ).raise_for_status()
+        return answer.json() if answer.content else None
+
+    def clockify(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
+        """Somebody works in Clockify; ``path`` is below the workspace."""
+        workspace = self.ask("GET", "/clockify/api/v1/workspaces")[0]["id"]
+        return self.ask(method, f"/clockify/api/v1/workspaces/{workspace}{path}", body, **params)
+
+    def graphql(self, query: str) -> Any:
+        """Ask the Dagster UI."""
+        return self.client.post(f"{self.ui}/graphql", json={"query": query}).raise_for_status().json()["data"]
+
+    def tree(self) -> list[psutil.Process]:
+        """The process and everything it started."""
+        root = psutil.Process(self.process.pid)
+        return [root, *root.children(recursive=True)]
+
+    def is_ready(self) -> bool:
+        """Whether everything answers and the daemon's parts report themselves healthy."""
+        try:
+            if "webhooks" in self.ports:
+                self.client.get(f"{self.receiver}/healthz").raise_for_status()
+            health = self.graphql(HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        except (httpx.HTTPError, KeyError):
+            return False
+        return all(daemon["healthy"] for daemon in health if daemon["required"])
+
+
+@contextmanager
+def developing(root: Path, *words: str, **environ: str) -> Iterator[Developing]:
+    """Run `dev` until the end of the block; it has ended, with all it started, when this returns."""
+    place(root)
+    ports = {"sandbox": int(environ.get("SYNC_SANDBOX_PORT") or free_port()), "ui": free_port()}
+    if "--no-webhooks" not in words:
+        ports["webhooks"] = free_port()
+    asked = ["dev", "--port", str(ports["ui"]), "--webhook-port", str(ports.get("webhooks", 1)), *words]
+    told = environment(root, **{"SYNC_SANDBOX_PORT": str(ports["sandbox"]), **environ})
+    with (
+        (root / "dev.log").open("w") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "sync_pipeline.cli", *asked],
+            cwd=root,
+            env=told,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+        httpx.Client(trust_env=False, timeout=30) as client,
+    ):
+        us = Developing(process, root, ports, client)
+        try:
+            wait_for(lambda: us.is_ready() or process.poll() is not None, START_SECONDS)
+            assert process.poll() is None, (root / "dev.log").read_text()
+            yield us
+        finally:
+            process.terminate()
+            process.wait(STOP_SECONDS)
+
+
+def place(root: Path) -> None:
+    """The project's configuration, so that this directory is its root."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name in ("workspace.yaml", "dagster.yaml"):
+        shutil.copy(ROOT / name, root / name)
+
+
+def environment(root: Path, **more: str) -> dict[str, str]:
+    """An environment without credentials: everything runs on the embedded sandbox, with its state below ``root``."""
+    return clean_environ(SYNC_HOME=str(root / "home"), PYTHONPATH=str(ROOT), **more)
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def wait_for(so: Any, seconds: float) -> None:
+    """Look again and again until something is so; fails when it takes for ever."""
+    pause, deadline = Event(), monotonic() + seconds
+    while not so():
+        assert monotonic() < deadline, "waited for too long"
+        pause.wait(PAUSE_SECONDS)
