@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -199,6 +200,7 @@ def load_profile(name: str = "generic") -> Profile:
     return parse_profile(source.read_text("utf-8"), str(source) if isinstance(source, Path) else f"{name}.yaml")
 
 
+@cache
 def parse_profile(text: str, file: str) -> Profile:
     """The profile in ``text``; ``file`` is named in errors."""
     try:

@@ -48,7 +48,7 @@ class WarmRunLauncher(DefaultRunLauncher):
         run = self._instance.get_run_by_id(run_id)
         process = process_of(run.tags.get(PROCESS_TAG, "")) if run and not run.is_finished else None
         if run is None or process is None:
-            return bool(super().terminate(run_id))
+            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
         self._instance.report_run_canceling(run)
         try:
             process.terminate()

@@ -1,0 +1,97 @@
+"""`dev`: one command, and what changes in Clockify stands in Snapshots; one Ctrl-C, and nothing of it is left."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sync_pipeline.defs.dev import dagster_environ, receiving
+from sync_pipeline.settings import load_settings
+from sync_pipeline_tests.harness import SNAPSHOTS_KEY, Team, clean_environ, team
+from sync_pipeline_tests.scenarios.developing import STOP_SECONDS, Developing, developing, free_port, wait_for
+
+ARRIVES_SECONDS = 60.0
+SENSOR_STATES = "{repositoriesOrError{... on RepositoryConnection{nodes{sensors{name sensorState{status}}}}}}"
+
+
+def sensors(us: Developing) -> set[str]:
+    """Whether the sensors run, as the UI shows it."""
+    (repository,) = us.graphql(SENSOR_STATES)["repositoriesOrError"]["nodes"]
+    assert len(repository["sensors"]) == 4
+    return {sensor["sensorState"]["status"] for sensor in repository["sensors"]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "kill"])
+def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """On the sandbox everything runs, webhooks and sensors are on, an edit arrives; then all of it ends."""
+    with developing(tmp_path) as us:
+        hooks = us.clockify("GET", "/webhooks")["webhooks"]
+        assert {hook["url"].split("/hooks/")[0] for hook in hooks} == {us.receiver}
+        assert sensors(us) == {"RUNNING"}
+        said = (tmp_path / "dev.log").read_text()
+        assert all(url in said for url in (us.sandbox, us.receiver, us.ui))
+
+        user = us.clockify("GET", "/users")[0]["id"]
+        interval = {"start": "2026-11-02T08:00:00Z", "end": "2026-11-02T09:00:00Z"}
+        made = us.clockify("POST", f"/user/{user}/time-entries", {**interval, "description": "made in the sandbox"})
+        at_target = f"{us.sandbox}/snapshots/time_entries/{made['id']}"
+        key = {"X-Api-Key": SNAPSHOTS_KEY}
+        wait_for(lambda: us.client.get(at_target, headers=key).is_success, ARRIVES_SECONDS)
+
+        started = us.tree()
+        us.process.send_signal(number)
+        us.process.wait(STOP_SECONDS)
+        assert us.process.returncode == 0
+        _, left = psutil.wait_procs(started, timeout=STOP_SECONDS)
+        assert left == []
+
+
+def test_real_accounts_are_left_alone(tmp_path: Path) -> None:
+    """With credentials set nothing is received and nothing is live until somebody says so."""
+    with team(tmp_path / "team") as accounts, developing(tmp_path, "--no-webhooks", **accounts.environ) as us:
+        assert sensors(us) == {"STOPPED"}
+        assert accounts.clockify("GET", "/webhooks")["webhooks"] == []
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A team of which only the sandbox's address is needed."""
+    with team(tmp_path) as everybody:
+        yield everybody
+
+
+def test_webhooks_are_subscribed_once(us: Team) -> None:
+    """As often as it is started, at whatever port: the same hooks, at the new address."""
+    settings = load_settings(
+        clean_environ(SYNC_HOME=str(us.home), SYNC_SANDBOX_PORT=us.sandbox.url.rpartition(":")[2]), root=us.home
+    )
+    assert settings.sandbox
+    met: list[set[str]] = []
+    for _ in range(2):
+        with receiving(settings, free_port()) as url:
+            hooks = us.clockify("GET", "/webhooks")["webhooks"]
+            assert all(hook["url"].startswith(url) for hook in hooks)
+            met.append({hook["id"] for hook in hooks})
+    assert met[0] == met[1]
+    assert len(met[0]) == 10
+
+
+def test_with_credentials_a_receiver_subscribes_nothing(us: Team) -> None:
+    """Their address is for the person to give: `webhooks register`."""
+    with us.session(), receiving(us.settings(), 0) as url:
+        assert url.startswith("http://127.0.0.1:")
+        assert us.clockify("GET", "/webhooks")["webhooks"] == []
+
+
+def test_what_the_environment_says_stands(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Live on the sandbox unless switched off; with credentials live only when switched on."""
+    sandbox = load_settings({}, root=us.home)
+    monkeypatch.delenv("SYNC_LIVE", raising=False)
+    assert dagster_environ(sandbox)["SYNC_LIVE"] == "true"
+    assert "SYNC_LIVE" not in dagster_environ(us.settings())
+    monkeypatch.setenv("SYNC_LIVE", "false")
+    assert dagster_environ(sandbox)["SYNC_LIVE"] == "false"

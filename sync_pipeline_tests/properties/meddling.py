@@ -1,0 +1,79 @@
+"""Random things people do that only reconciliation or an event can mend: to what we delivered, and to what was deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sync_pipeline_tests.harness import Json, Team
+from sync_pipeline_tests.properties.life import Deed, _pick
+
+CLIENT_FIELDS = ("name", "address", "note", "archived", "currencyId", "ccEmails", "email")
+
+
+def _restore_entry(team: Team, deed: Deed, _number: int) -> None:
+    """Somebody takes a deletion back: the entry is there again, under its old id."""
+    gone = team.sandbox.world.db.execute("SELECT id FROM deleted WHERE kind = 'time_entries' ORDER BY id").fetchall()
+    if gone:
+        team.control("POST", "time_entries/restore", {"ids": [gone[deed.which % len(gone)]["id"]]})
+
+
+def _edit_target(team: Team, deed: Deed, _number: int) -> None:
+    """Somebody changes a delivered record in the Snapshots system."""
+    entity, field = [("time_entries", "description"), ("projects", "project_name"), ("users", "email")][deed.which % 3]
+    if found := sorted(team.at_snapshots(entity)):
+        team.snapshots("PUT", f"/{entity}/{found[deed.which % len(found)]}", {field: f"meddled{deed.which}@x.example"})
+
+
+def _delete_target(team: Team, deed: Deed, _number: int) -> None:
+    """Somebody deletes a delivered record in the Snapshots system."""
+    entity = ("time_entries", "projects", "users")[deed.which % 3]
+    if found := sorted(team.at_snapshots(entity)):
+        team.snapshots("DELETE", f"/{entity}/{found[deed.which % len(found)]}")
+
+
+def _client(team: Team, deed: Deed) -> Json | None:
+    return _pick(team.clients(), deed)
+
+
+def _put(team: Team, client: Json, **changes: Any) -> None:
+    team.clockify("PUT", f"/clients/{client['id']}", {name: client[name] for name in CLIENT_FIELDS} | changes)
+
+
+def _edit_client(team: Team, deed: Deed, number: int) -> None:
+    if client := _client(team, deed):
+        _put(team, client, address=f"{deed.text} {number}")
+
+
+def _archive_client(team: Team, deed: Deed, _number: int) -> None:
+    if client := _client(team, deed):
+        _put(team, client, archived=not client["archived"])
+
+
+def _rename_client(team: Team, deed: Deed, number: int) -> None:
+    if client := _client(team, deed):
+        _put(team, client, name=f"Meddled {client['id']} {number}")
+
+
+def _delete_client(team: Team, deed: Deed, _number: int) -> None:
+    if client := _client(team, deed):
+        _put(team, client, archived=True)
+        team.clockify("DELETE", f"/clients/{client['id']}")
+
+
+def _edit_user(team: Team, deed: Deed, number: int) -> None:
+    user = _pick(team.users(), deed)
+    assert user is not None
+    team.control("POST", "users", {"id": user["id"], "name": f"{deed.text.strip()} {number}"})
+
+
+MEDDLING: dict[str, Callable[[Team, Deed, int], None]] = {
+    "restore entry": _restore_entry,
+    "edit target": _edit_target,
+    "delete target": _delete_target,
+    "edit client": _edit_client,
+    "archive client": _archive_client,
+    "rename client": _rename_client,
+    "delete client": _delete_client,
+    "edit user": _edit_user,
+}
