@@ -17,6 +17,8 @@ from typing import Any
 from sync_pipeline_tests.scenarios.developing import Developing, developing, environment, free_port, place
 
 LOOK_SECONDS = 0.05
+WAYS = ("webhook", "polling")
+"""By webhook; or with nobody receiving, by Clockify's feed, of which the last two minutes are never asked for."""
 GIVE_UP_SECONDS = 300.0
 
 
@@ -34,9 +36,7 @@ class Latency:
 
 def measure_latency(directory: Path, edits: int, way: str, *, every: float = 3.0) -> Latency:
     """Edit stopped entries, on average one in ``every`` seconds; ``way`` is `webhook` or `polling`."""
-    port = str(free_port())
-    poll = {"SYNC_POLL_SECONDS": "5"} if way == "polling" else {}
-    with _running(directory, port, way, **poll) as us:
+    with _running(directory, way) as us:
         seconds = _edit(us, edits, every)
     arrived = sorted(one for one in seconds if one is not None)
     p95 = statistics.quantiles(arrived, n=20)[-1] if len(arrived) > 1 else GIVE_UP_SECONDS
@@ -51,15 +51,15 @@ def measure_latency(directory: Path, edits: int, way: str, *, every: float = 3.0
 
 
 @contextmanager
-def _running(directory: Path, port: str, way: str, **environ: str) -> Iterator[Developing]:
+def _running(directory: Path, way: str) -> Iterator[Developing]:
     """Everything in step first, as after `make sync`; then `dev`."""
-    root = directory / way
+    root, port = directory / way, str(free_port())
     place(root)
     command = [sys.executable, "-m", "sync_pipeline.cli", "sync"]
     told = environment(root, SYNC_SANDBOX_PORT=port)
     subprocess.run(command, cwd=root, env=told, check=True, capture_output=True)
     words = [] if way == "webhook" else ["--no-webhooks"]
-    with developing(root, *words, SYNC_SANDBOX_PORT=port, **environ) as us:
+    with developing(root, *words, SYNC_SANDBOX_PORT=port) as us:
         yield us
 
 

@@ -8,6 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from sync_pipeline_tests.bench.flood import Flood
+from sync_pipeline_tests.bench.latency import Latency
 from sync_pipeline_tests.bench.measure import CLOCKIFY_REQUESTS_PER_SECOND, Result
 
 COLUMNS = (
@@ -53,6 +55,22 @@ def show(results: Sequence[Result], load_seconds: float) -> None:
     console.print(table)
     for line in notes(results, load_seconds):
         console.print(line)
+
+
+def show_live(latencies: Sequence[Latency], floods: Sequence[Flood]) -> None:
+    """Print how long changes take, and what a flood of webhooks costs."""
+    console = Console(width=130, highlight=False)
+    for one in latencies:
+        console.print(
+            f"An edit in Clockify stands in Snapshots after {one.p50:.1f} s (p50), {one.p95:.1f} s (p95), "
+            f"{one.longest:.1f} s (longest) by {one.way}: {one.edits} edits, {one.lost} lost."
+        )
+    for flood in floods:
+        console.print(
+            f"{flood.sent:,} webhooks over {flood.connections} connections: {flood.a_second:,} a second, {flood.lost} lost, "
+            f"{flood.doubled} doubled, {flood.refused} refused; the receiver had {flood.warm_mb:.0f} MB after a tenth of "
+            f"them, {flood.end_mb:.0f} MB at the end, {flood.peak_mb:.0f} MB at its peak."
+        )
 
 
 def notes(results: Sequence[Result], load_seconds: float) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import dagster as dg
 import pytest
 
 from sync_pipeline.defs.backfill import ask, look
+from sync_pipeline.defs.launch import RANGE_START
 from sync_pipeline.stages.batch import Days
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, team
+from sync_pipeline_tests.scenarios.commands import wait_until
 
 
 @pytest.fixture
@@ -120,3 +123,36 @@ def test_a_backfill_runs_in_the_daemon_and_waits_for_one(us: Team, tmp_path: Pat
         assert len(done["runs"]) == 3
         stopped = [entry["id"] for entry in us.entries() if entry["timeInterval"]["end"]]
         assert set(us.at_snapshots("time_entries")) == set(stopped)
+
+
+def successes(shell: Shell) -> list[str]:
+    """The first days of the runs that ended well, as Dagster's history has them."""
+    ended_well = (
+        "SELECT value FROM runs JOIN run_tags USING (run_id) WHERE status = 'SUCCESS' AND key = ? ORDER BY value"
+    )
+    with closing(sqlite3.connect(shell.home / "dagster" / "history" / "runs.db")) as history:
+        return [value for (value,) in history.execute(ended_well, (RANGE_START,))]
+
+
+def test_killed_in_the_middle_it_goes_on_without_its_finished_days(us: Team, tmp_path: Path) -> None:
+    """`kill -9` of a daemon at work: another one goes on, and no day is read or written a second time."""
+    us.sync("locations", "users", "projects")
+    us.forget_stats()
+    us.fault("stall", "POST /snapshots/time_entries/batch", seconds=0.5)
+    with shell_for(us, tmp_path / "shell", SYNC_DAYS_PER_RUN="4") as shell:
+        asking = ("backfill", "--json", "--from", us.days.keys[0], "--to", us.days.keys[1])
+        shell(*asking, code=1)
+        with daemon(shell) as process:
+            wait_until(lambda: len(successes(shell)) >= 2)
+            process.kill()
+        finished = successes(shell)
+        assert len(finished) < 7
+        with daemon(shell):
+            while (ended := shell(*asking)).code:
+                assert not ended.document["failed"]
+        assert ended.document["done"] == 28
+        assert len(successes(shell)) == len(set(successes(shell))) == 7
+        assert set(finished) <= set(successes(shell))
+    stopped = {entry["id"] for entry in us.entries() if entry["timeInterval"]["end"]}
+    assert set(us.at_snapshots("time_entries")) == stopped
+    assert us.writes()["time_entries"] == len(stopped)
