@@ -31,10 +31,10 @@ lint: $(READY)  ## Style (docstrings included), types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-dev: $(READY)  ## Sandbox and Dagster UI, until Ctrl-C
+dev: $(READY)  ## Sandbox, webhooks, Dagster daemon and UI, until Ctrl-C
 	@$(BIN)/sync-pipeline dev
 
-bench: $(READY)  ## Measure speed, requests and memory on a sandbox
+bench: $(READY)  ## Measure speed, requests, memory and the time changes take on a sandbox
 	@$(BIN)/python -m sync_pipeline_tests.bench
 
 docs: $(READY)  ## Write .env.example and the generated parts of the docs

@@ -8,6 +8,7 @@ import dagster as dg
 
 from sync_pipeline.defs.assets import entity_asset, external_assets
 from sync_pipeline.defs.changes import changes_job, changes_job_name
+from sync_pipeline.defs.housekeeping import housekeeping_job
 from sync_pipeline.defs.io import BatchIOManager
 from sync_pipeline.defs.jobs import sync_job_name, sync_jobs, verify_jobs
 from sync_pipeline.defs.partitions import daily
@@ -36,7 +37,7 @@ def build(settings: Settings) -> dg.Definitions:
             *(asset for spec in specs.values() for asset in external_assets(spec)),
         ],
         asset_checks=[in_sync_check(spec) for spec in specs.values()],
-        jobs=[*syncs.values(), *changes.values(), *verify_jobs(specs.values())],
+        jobs=[*syncs.values(), *changes.values(), *verify_jobs(specs.values()), housekeeping_job()],
         schedules=schedules(list(specs.values()), settings),
         sensors=[
             entity_sensor(spec, settings, [changes[changes_job_name(name)], syncs[sync_job_name(name)]])

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
+from sync_pipeline.defs.housekeeping import FORGET_EVENTS, KEPT
 from sync_pipeline.defs.jobs import sync_job_name, verify_job_name
 from sync_pipeline.defs.launch import RANGE_END, RANGE_START, spans_of
 from sync_pipeline.defs.partitions import DAYS_AHEAD
@@ -37,7 +38,7 @@ def schedules(specs: list[EntitySpec], settings: Settings) -> list[dg.ScheduleDe
     found = [_rescan(spec, settings) for spec in specs if spec.partitioned]
     found += [_nightly(spec, settings, 7 + 10 * number) for number, spec in enumerate(small)]
     found += [_weekly(spec, settings, number) for number, spec in enumerate(specs)]
-    return found
+    return [*found, _forgetting(settings)]
 
 
 def freshness(spec: EntitySpec, settings: Settings) -> dg.FreshnessPolicy:
@@ -101,6 +102,14 @@ def _weekly(spec: EntitySpec, settings: Settings, number: int) -> dg.ScheduleDef
 
     text = f"Reads {spec.entity} on both sides in full and delivers every difference. Cost: {COSTS['verify']}."
     return _schedule(f"weekly_verify_{spec.entity}", job, f"37 {3 + number % 20} * * 0", evaluate, settings, text)
+
+
+def _forgetting(settings: Settings) -> dg.ScheduleDefinition:
+    def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        yield _busy(context, FORGET_EVENTS) or dg.RunRequest(run_key=_key(context.scheduled_execution_time))
+
+    text = f"Deletes webhook events that were closed more than {KEPT.days} days ago. Cost: nothing."
+    return _schedule(f"nightly_{FORGET_EVENTS}", FORGET_EVENTS, "47 1 * * *", evaluate, settings, text)
 
 
 def _schedule(

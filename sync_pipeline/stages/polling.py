@@ -40,6 +40,8 @@ DAYS_SECONDS = 600
 KEPT_FOR_RUNS = 10
 """Requests of an hour's budget that polling leaves to the runs it may cause."""
 SEEN_KEPT = 1000
+PATIENCE = timedelta(minutes=10)
+"""A list says the same at every look while a record is not as we know it: it is tried again after this long."""
 
 
 @dataclass(slots=True)
@@ -194,7 +196,7 @@ def _clients_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
 
 
 def _keep(session: Session, found: Sequence[Received]) -> int:
-    return sum(receive_many(session.store, session.connection, SYSTEM, found))
+    return sum(receive_many(session.store, session.connection, SYSTEM, found, patience=PATIENCE))
 
 
 def _instant(value: object) -> datetime | None:

@@ -1,10 +1,10 @@
 """The inbox: what the other side told us, kept until the run that processed it closes it.
 
 An event is a dirty flag: it says which record to read again, not what to write. The sender repeats itself (at least
-once, every attempt under another id), so a repeat is recognised by what it says. It is dropped when an event that says
-the same is still untouched - the record is going to be read anyway - or when the newest event about its record says
-the same and is a few minutes old. "The newest" and not "any": a record that changes from A to B and back to A sends
-the first body again, and that is news.
+once, every attempt under another id), so a repeat is recognised by what it says: it is dropped when an event that says
+the same is still untouched, since the record is going to be read anyway. Once a run has taken that one up, the same
+words are news: a record may change from A to B and back to A, and a body does not hold all of its record - that of a
+client is the same after each change of its address. Believing a repeat costs one read; a change ignored would not heal.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from sync_pipeline.store.outcomes import plain
 from sync_pipeline.store.schema import events
 from sync_pipeline.store.upsert import insert_into
 
-REPEATS = timedelta(minutes=10)
-"""For how long the same words mean a repeat. Later they are believed: that costs one read, ignoring a change would not heal."""
 NOT_OURS = "about nothing that is synced"
 
 
@@ -78,9 +76,9 @@ class _Known:
     untouched: set[str]
     """What those say that no run has taken up."""
 
-    def is_repeated_by(self, one: Received) -> bool:
+    def is_repeated_by(self, one: Received, patience: timedelta) -> bool:
         is_newest = _content(self.newest) == one.content
-        return one.content in self.untouched or (is_newest and one.at - self.at < REPEATS)
+        return one.content in self.untouched or (is_newest and one.at - self.at < patience)
 
 
 def content_id(kind: str, source_id: str | None, body: dict[str, Any]) -> str:
@@ -104,12 +102,18 @@ def receive(
     return receive_many(store, connection, system, [Received(delivery_id, kind, entity, source_id, payload, at)])[0]
 
 
-def receive_many(store: Store, connection: str, system: str, batch: Sequence[Received]) -> list[bool]:
-    """Keep a batch in one transaction, committed when this returns; for each event whether it was news."""
+def receive_many(
+    store: Store, connection: str, system: str, batch: Sequence[Received], *, patience: timedelta = timedelta(0)
+) -> list[bool]:
+    """Keep a batch in one transaction, committed when this returns; for each event whether it was news.
+
+    For so much ``patience`` what was said last about a record is no news either, though it was taken up: for a sender
+    that says the same again and again until something changes.
+    """
     if not batch:
         return []
     with store.writing() as own:
-        rows = _news(own, connection, system, batch)
+        rows = _news(own, connection, system, batch, patience)
         if not rows:
             return [False] * len(batch)
         statement = insert_into(store, events).on_conflict_do_nothing().returning(events.c.delivery_id)
@@ -191,14 +195,16 @@ def forget(store: Store, connection: str, before: datetime) -> int:
         return int(own.execute(old).rowcount)
 
 
-def _news(own: Connection, connection: str, system: str, batch: Sequence[Received]) -> dict[int, dict[str, Any]]:
+def _news(
+    own: Connection, connection: str, system: str, batch: Sequence[Received], patience: timedelta
+) -> dict[int, dict[str, Any]]:
     """The rows to insert, by place in the batch: without the repeats."""
     known = _known(own, connection, system, {one.source_id for one in batch if one.source_id is not None})
     rows: dict[int, dict[str, Any]] = {}
     for number, one in enumerate(batch):
         subject = one.source_id or one.content
         told = known.get(subject)
-        if told is not None and told.is_repeated_by(one):
+        if told is not None and told.is_repeated_by(one, patience):
             continue
         delivery_id = _delivery_id(one, told)
         untouched = told.untouched if told is not None else set()

@@ -32,6 +32,7 @@ changes_locations
 changes_projects
 changes_time_entries
 changes_users
+forget_events
 sync_everything
 sync_locations
 sync_projects
@@ -45,6 +46,7 @@ verify_users
 """
 
 SCHEDULES = """
+nightly_forget_events 47 1 * * * forget_events
 nightly_locations 7 2 * * * sync_locations
 nightly_projects 17 2 * * * sync_projects
 nightly_users 27 2 * * * sync_users

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from sync_pipeline.store.events import close, open_events
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.properties.judge import converged
@@ -96,4 +97,21 @@ def test_a_turn_is_skipped_while_the_last_run_has_not_ended(us: Team, on: Live) 
     assert requests == []
     assert queued.run_id in said
     assert turn(on, "nightly_projects")[0]
+    assert us.users()
+
+
+def test_what_was_closed_long_ago_is_forgotten(us: Team, on: Live) -> None:
+    """Bodies hold personal data: the night's run deletes those of old events, and no others."""
+    long_ago = datetime.now(UTC) - timedelta(days=31)
+    on.event("USER_UPDATED", "users", {"id": "old"})
+    on.event("USER_UPDATED", "users", {"id": "recent"})
+    with us.session() as session:
+        old, recent = (event.id for event in open_events(session.store, session.connection, "users", 10))
+        close(session.store, [old], "run", long_ago)
+        close(session.store, [recent], "run", session.now())
+    (request,) = turn(on, "nightly_forget_events")[0]
+
+    assert on.execute(request).success
+
+    assert on.inbox("users").closed == 1
     assert us.users()

@@ -59,7 +59,6 @@ class Round:
     deeds: list[Deed]
     dice: int
     """Decides what gets lost, doubled and mixed up, and which requests go wrong."""
-    faulty: bool
     kill: int | None
     """At which request or write the run is killed."""
     poll: bool
@@ -79,7 +78,6 @@ ROUNDS = st.builds(
         max_size=4,
     ),
     dice=st.integers(0, 10_000),
-    faulty=st.booleans(),
     kill=st.none() | st.integers(1, 40),
     poll=st.integers(0, 9).map(lambda one: one == 0),
 )
@@ -122,10 +120,9 @@ class Office:
     def _tick(self, one: Round) -> None:
         """The webhooks come in, the sensors look, and the runs they ask for are executed - or killed."""
         dice = random.Random(one.dice)
-        if one.faulty:
-            for kind in KINDS:
-                rule = {"route": "*", "rate": FAULTY / len(KINDS), "seed": dice.randrange(10_000), **kind}
-                self.us.sandbox.world.faults.add(read_rule(rule))
+        for kind in KINDS:
+            rule = {"route": "*", "rate": FAULTY / len(KINDS), "seed": dice.randrange(10_000), **kind}
+            self.us.sandbox.world.faults.add(read_rule(rule))
         try:
             with self.us.session() as session:
                 self._deliver(session, dice)

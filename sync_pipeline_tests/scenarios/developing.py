@@ -23,7 +23,10 @@ ROOT = Path(__file__).parents[2]
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
-HEALTH = "{instance{daemonHealth{allDaemonStatuses{daemonType healthy required}}}}"
+HEALTH = (
+    "{instance{daemonHealth{allDaemonStatuses{healthy required}}}"
+    " repositoriesOrError{... on RepositoryConnection{nodes{name}}}}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +77,16 @@ class Developing:
         return [root, *root.children(recursive=True)]
 
     def is_ready(self) -> bool:
-        """Whether everything answers and the daemon's parts report themselves healthy."""
+        """Whether everything answers the definitions are loaded, and the daemon's parts report themselves healthy."""
         try:
             if "webhooks" in self.ports:
                 self.client.get(f"{self.receiver}/healthz").raise_for_status()
-            health = self.graphql(HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
+            found = self.graphql(HEALTH)
+            health = found["instance"]["daemonHealth"]["allDaemonStatuses"]
+            loaded = bool(found["repositoriesOrError"].get("nodes"))
         except (httpx.HTTPError, KeyError):
             return False
-        return all(daemon["healthy"] for daemon in health if daemon["required"])
+        return loaded and all(daemon["healthy"] for daemon in health if daemon["required"])
 
 
 @contextmanager
@@ -124,7 +129,7 @@ def place(root: Path) -> None:
 
 def environment(root: Path, **more: str) -> dict[str, str]:
     """An environment without credentials: everything runs on the embedded sandbox, with its state below ``root``."""
-    return clean_environ(SYNC_HOME=str(root / "home"), PYTHONPATH=str(ROOT), **more)
+    return clean_environ(**{"SYNC_HOME": str(root / "home"), "PYTHONPATH": str(ROOT), **more})
 
 
 def free_port() -> int:

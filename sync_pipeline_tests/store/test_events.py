@@ -10,7 +10,7 @@ import pytest
 
 from sync_pipeline.store import events
 from sync_pipeline.store.engine import Store, open_store
-from sync_pipeline.store.events import REPEATS, Received, content_id, open_events, receive, receive_many
+from sync_pipeline.store.events import Received, content_id, open_events, receive, receive_many
 from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at
 
 UPDATED = "TIME_ENTRY_UPDATED"
@@ -94,14 +94,26 @@ def test_old_words_are_no_news_while_their_record_is_to_be_read(store: Store) ->
     assert take(store, event(value="a"), event(value="b")) == [True, True]
 
 
-def test_a_repeat_of_what_was_processed_is_dropped_for_a_while(store: Store) -> None:
-    """The sender repeats itself even after a 200; much later the same words are believed."""
+@pytest.mark.parametrize("closed", [True, False], ids=["processed", "taken up"])
+def test_the_same_words_are_news_once_a_run_has_taken_them_up(store: Store, closed: bool) -> None:
+    """A body does not hold all of its record: the same one may tell of a change the run has not seen."""
+    take(store, event())
+    events.mark_attempt(store, ids(store))
+    if closed:
+        events.close(store, ids(store), "run", at(1))
+
+    assert take(store, event(), event()) == [True, False]
+
+
+def test_a_sender_that_says_the_same_at_every_look_is_heard_now_and_then(store: Store) -> None:
+    """With patience, what was said last is no news for a while, though it was processed; later it is believed."""
     take(store, event())
     events.mark_attempt(store, ids(store))
     events.close(store, ids(store), "run", at(1))
+    patience, soon, later = timedelta(minutes=10), timedelta(minutes=5), timedelta(minutes=10)
 
-    assert take(store, event(when=at(1) + REPEATS / 2)) == [False]
-    assert take(store, event(when=at(1) + REPEATS)) == [True]
+    assert receive_many(store, HERE, "clockify", [event(when=at(1) + soon)], patience=patience) == [False]
+    assert receive_many(store, HERE, "clockify", [event(when=at(1) + later)], patience=patience) == [True]
 
 
 def test_what_is_untouched_needs_no_second_flag(store: Store) -> None:
