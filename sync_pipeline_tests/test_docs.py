@@ -59,7 +59,8 @@ def test_the_readme_names_only_what_exists() -> None:
     """Every ``sync-pipeline X`` in any document is a command, every ``--option`` an option, every ``make X`` a verb."""
     text = "\n".join(page.read_text() for page in DOCUMENTS)
     verbs = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    options = {name for command in _all_commands() for option in command.params for name in option.opts}
+    params = [option for command in _all_commands() for option in command.params]
+    options = {name for option in params for name in (*option.opts, *option.secondary_opts)}
 
     assert set(re.findall(r"sync-pipeline ([a-z]+)", text)) <= set(cli.commands)
     assert set(re.findall(r"`make ([a-z]+)", text)) <= verbs

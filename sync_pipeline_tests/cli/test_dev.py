@@ -25,8 +25,17 @@ def sensors(us: Developing) -> set[str]:
     return {sensor["sensorState"]["status"] for sensor in repository["sensors"]}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "kill"])
-def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
+def end(us: Developing, number: signal.Signals) -> None:
+    """Ask it to end: it does, with everything it started."""
+    started = us.tree()
+    us.process.send_signal(number)
+    us.process.wait(STOP_SECONDS)
+    assert us.process.returncode == 0
+    _, left = psutil.wait_procs(started, timeout=STOP_SECONDS)
+    assert left == []
+
+
+def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path) -> None:
     """On the sandbox everything runs, webhooks and sensors are on, an edit arrives; then all of it ends."""
     with developing(tmp_path) as us:
         hooks = us.clockify("GET", "/webhooks")["webhooks"]
@@ -42,12 +51,7 @@ def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path, number: sign
         key = {"X-Api-Key": SNAPSHOTS_KEY}
         wait_for(lambda: us.client.get(at_target, headers=key).is_success, ARRIVES_SECONDS)
 
-        started = us.tree()
-        us.process.send_signal(number)
-        us.process.wait(STOP_SECONDS)
-        assert us.process.returncode == 0
-        _, left = psutil.wait_procs(started, timeout=STOP_SECONDS)
-        assert left == []
+        end(us, signal.SIGINT)
 
 
 def test_real_accounts_are_left_alone(tmp_path: Path) -> None:
@@ -55,6 +59,7 @@ def test_real_accounts_are_left_alone(tmp_path: Path) -> None:
     with team(tmp_path / "team") as accounts, developing(tmp_path, "--no-webhooks", **accounts.environ) as us:
         assert sensors(us) == {"STOPPED"}
         assert accounts.clockify("GET", "/webhooks")["webhooks"] == []
+        end(us, signal.SIGTERM)
 
 
 @pytest.fixture
