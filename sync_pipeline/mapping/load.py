@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import sync_pipeline.entities
@@ -18,6 +19,16 @@ SHIPPED = Path(sync_pipeline.entities.__path__[0])
 
 def load_specs(overrides: Path | None = None) -> dict[str, EntitySpec]:
     """Every entity by name, each after those it depends on. ``MappingFileError`` names what to mend."""
+    return dict(_shipped()) if overrides is None else _loaded(overrides)
+
+
+@cache
+def _shipped() -> dict[str, EntitySpec]:
+    """The shipped files do not change while a process lives; every session asks for them."""
+    return _loaded(None)
+
+
+def _loaded(overrides: Path | None) -> dict[str, EntitySpec]:
     nodes = {name: read_yaml(path) for name, path in _files(SHIPPED).items()}
     for name, path in _files(overrides).items() if overrides else ():
         top = read_yaml(path)
