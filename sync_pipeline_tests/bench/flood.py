@@ -39,6 +39,7 @@ class Flood:
     a_second: float
     warm_mb: float
     """Memory after the first tenth."""
+    half_mb: float
     end_mb: float
     peak_mb: float
 
@@ -54,7 +55,7 @@ def measure_flood(directory: Path, deliveries: int, connections: int) -> Flood:
             first = deliveries // 10
             _flood(client, sandbox, first, connections)
             warm = process.memory_info().rss
-            seconds, peak = _flood(client, sandbox, deliveries - first, connections, process)
+            seconds, sizes = _flood(client, sandbox, deliveries - first, connections, process)
             end = process.memory_info().rss
             accepted, refused = _answered(client, url)
         kept, different = _kept(root)
@@ -69,7 +70,8 @@ def measure_flood(directory: Path, deliveries: int, connections: int) -> Flood:
         a_second=round((deliveries - first) / seconds),
         warm_mb=round(warm / 1e6, 1),
         end_mb=round(end / 1e6, 1),
-        peak_mb=round(peak / 1e6, 1),
+        half_mb=round(sizes[len(sizes) // 2] / 1e6, 1),
+        peak_mb=round(max(sizes) / 1e6, 1),
     )
 
 
@@ -115,15 +117,15 @@ def _command(root: Path, environ: dict[str, str], *words: str) -> None:
 
 def _flood(
     client: httpx.Client, sandbox: Sandbox, count: int, connections: int, process: psutil.Process | None = None
-) -> tuple[float, int]:
-    """Deliver so many; how long it took and how large the receiver became."""
+) -> tuple[float, list[int]]:
+    """Deliver so many; how long it took and how large the receiver was all the time."""
     asked = {"event": EVENT, "count": count, "connections": connections}
     client.post(f"{sandbox.url}/_control/webhooks/flood", json=asked).raise_for_status()
-    pause, peak = threading.Event(), 0
+    pause, sizes = threading.Event(), [0]
     while (figures := _figures(client, sandbox))["flood"]["running"] or figures["queued"]:
-        peak = max(peak, process.memory_info().rss if process else 0)
+        sizes.append(process.memory_info().rss if process else 0)
         pause.wait(LOOK_SECONDS)
-    return float(figures["flood"]["seconds"]), peak
+    return float(figures["flood"]["seconds"]), sizes
 
 
 def _figures(client: httpx.Client, sandbox: Sandbox) -> Any:

@@ -69,7 +69,7 @@ def show_live(latencies: Sequence[Latency], floods: Sequence[Flood]) -> None:
         console.print(
             f"{flood.sent:,} webhooks over {flood.connections} connections: {flood.a_second:,} a second, {flood.lost} lost, "
             f"{flood.doubled} doubled, {flood.refused} refused; the receiver had {flood.warm_mb:.0f} MB after a tenth of "
-            f"them, {flood.end_mb:.0f} MB at the end, {flood.peak_mb:.0f} MB at its peak."
+            f"them, {flood.half_mb:.0f} MB after half, {flood.end_mb:.0f} MB at the end, {flood.peak_mb:.0f} MB at its peak."
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
@@ -223,6 +223,39 @@ def test_an_event_that_names_no_record_ends(us: Team, on: Live) -> None:
     assert on.tick("time_entries").requests == []
     assert on.tick("users").jobs == ["sync_users"]
     assert (on.inbox("time_entries").open, on.inbox("users").open) == (0, 0)
+    assert us.users()
+
+
+def while_it_listens(us: Team, on: Live, happens: Callable[[], object]) -> None:
+    """Sensors are to look every second; what happens does so while one waits for the end of its tick."""
+    us.changes["SYNC_SENSOR_SECONDS"] = "1"
+    on.renew()
+    once = iter([happens])
+    on.patch.setattr("sync_pipeline.defs.sensors.sleep", lambda _: next(once, lambda: None)())
+
+
+def test_a_sensor_that_listens_hears_at_once(us: Team, on: Live) -> None:
+    """An event that comes in during a tick is answered by that tick."""
+    edited = us.change_entry(stopped(us)[0], description="at once")
+    while_it_listens(us, on, lambda: on.event("TIME_ENTRY_UPDATED", "time_entries", edited))
+    assert on.tick("time_entries").jobs == ["changes_time_entries"]
+    assert us.at_snapshots("time_entries")[edited["id"]]["description"] == "at once"
+
+
+def test_a_sensor_that_listens_notices_the_end_of_a_run(us: Team, on: Live) -> None:
+    """What a run stood in the way of is asked for as soon as it has ended."""
+    on.event("TIME_ENTRY_UPDATED", "time_entries", stopped(us)[0])
+    queued = on.queue(on.tick("time_entries", run=False).requests[0])
+    on.event("TIME_ENTRY_UPDATED", "time_entries", stopped(us)[1])
+    while_it_listens(us, on, lambda: on.instance.report_run_canceled(queued))
+    assert on.tick("time_entries").jobs == ["changes_time_entries"]
+    assert on.inbox("time_entries").open == 0
+
+
+def test_a_sensor_that_looks_rarely_does_not_listen(us: Team, on: Live) -> None:
+    """It looks once and is done: with the usual interval nobody waits for seconds."""
+    on.patch.setattr("sync_pipeline.defs.sensors.sleep", lambda _: pytest.fail("it waits"))
+    assert on.tick("time_entries").said == "nothing new"
     assert us.users()
 
 
