@@ -60,6 +60,9 @@ def _running(directory: Path, way: str) -> Iterator[Developing]:
     subprocess.run(command, cwd=root, env=told, check=True, capture_output=True)
     words = [] if way == "webhook" else ["--no-webhooks"]
     with developing(root, *words, SYNC_SANDBOX_PORT=port) as us:
+        # Looking whether an edit has arrived must not use up what the pipeline may ask for.
+        us.ask("POST", "/_control/snapshots", {"rate_per_second": None})
+        us.ask("POST", "/_control/options", {"requests_per_second": 0})
         yield us
 
 
@@ -92,7 +95,7 @@ def _watch(us: Developing, waiting: dict[str, tuple[str, float]], seconds: list[
             else:
                 continue
             del waiting[key]
-        pause.wait(LOOK_SECONDS)
+        pause.wait(LOOK_SECONDS * max(1, len(waiting) / 4))
 
 
 def _entries(us: Developing) -> list[dict[str, Any]]:
