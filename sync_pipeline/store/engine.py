@@ -130,6 +130,7 @@ def _sqlite(url: URL, timeout: float) -> Store:
         url.set(database=str(path)),
         hide_parameters=True,
         connect_args={"timeout": timeout, "check_same_thread": False},
+        pool_use_lifo=True,  # each connection has a cache of its own: few that are used fill fewer
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
