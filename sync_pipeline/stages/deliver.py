@@ -14,14 +14,18 @@ from sync_pipeline.errors import RejectedRecord
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.session import Progress, Session, settled
+from sync_pipeline.store.outcomes import SENT_NEW
 from sync_pipeline.store.records import (
     Delivered,
     Kind,
+    Known,
     Refused,
     Removed,
+    Sending,
     mark_delivered,
     mark_refused,
     mark_removed,
+    mark_sending,
     pending_deletes,
 )
 from sync_pipeline.store.staging import Pending, Staging
@@ -48,6 +52,8 @@ def _deliver_upserts(session: Session, spec: EntitySpec, staging: Staging, count
     try:
         for rows in pages(staging, PAGE):
             payload = [outgoing(spec, row) for row in rows]
+            places = [str(fields[spec.target.id]) for fields in payload]
+            note_sending(session, spec, rows, places)
             flying.append((rows, session.begin(session.snapshots.upsert, spec.entity, payload)))
             if len(flying) >= IN_FLIGHT:
                 _settle(session, spec, flying.popleft(), counts, sync_id)
@@ -64,6 +70,14 @@ def _deliver_upserts(session: Session, spec: EntitySpec, staging: Staging, count
             _settle(session, spec, flying.popleft(), counts, sync_id)
 
 
+def note_sending(
+    session: Session, spec: EntitySpec, rows: Sequence[Pending | Known], places: Sequence[str | None]
+) -> None:
+    """Before a write: should its answer never come, nobody may believe that the target is as it was before."""
+    sending = [Sending(row.source_id, place, row.delivered_hash) for row, place in zip(rows, places, strict=True)]
+    mark_sending(session.store, session.connection, spec.entity, sending)
+
+
 def pages(staging: Staging, size: int) -> Iterator[list[Pending]]:
     """Pending rows in pages, in the order of their ids."""
     after = ""
@@ -75,7 +89,7 @@ def pages(staging: Staging, size: int) -> Iterator[list[Pending]]:
 def outgoing(spec: EntitySpec, row: Pending) -> dict[str, Any]:
     """The fields to send: all for a record the target does not have, else only those the source owns."""
     fields: dict[str, Any] = orjson.loads(row.fields)
-    if row.delivered_hash is None:
+    if not _may_stand(row):
         return {"archived": False, **fields} if kind_of(spec, row) == "restore" else fields
     owned = {field.name for field in spec.owned_fields} | {spec.target.id}
     return {name: value for name, value in fields.items() if name in owned}
@@ -83,9 +97,13 @@ def outgoing(spec: EntitySpec, row: Pending) -> dict[str, Any]:
 
 def kind_of(spec: EntitySpec, row: Pending) -> Kind:
     """What writing a row to an upsert target is; one that was archived there and is wanted again has its old link."""
-    if row.delivered_hash is not None:
+    if _may_stand(row):
         return "update"
     return "restore" if spec.target.delete == "archive" and row.target_id is not None else "create"
+
+
+def _may_stand(row: Pending) -> bool:
+    return row.delivered_hash not in (None, SENT_NEW)
 
 
 def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync_id: int | None) -> None:
@@ -105,7 +123,15 @@ def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync
 def _refused(row: Pending, kind: Kind, outcome: Outcome) -> Refused:
     rule = f"target:{outcome.code}" if outcome.code else "refused_by_target"
     return Refused(
-        row.source_id, row.fields_hash, kind, outcome.reason, outcome.field or None, rule, None, row.partition
+        row.source_id,
+        row.fields_hash,
+        kind,
+        outcome.reason,
+        outcome.field or None,
+        rule,
+        None,
+        row.partition,
+        row.delivered_hash,
     )
 
 
@@ -137,10 +163,18 @@ def deliver_deletes(
     if policy == "keep":
         return
     for row in pending_deletes(session.store, session.connection, spec.entity, gone):
+        note_sending(session, spec, [row], [row.target_id])
         try:
             _remove(session, spec, str(row.target_id))
         except RejectedRecord as error:
-            refused = Refused(row.source_id, row.fields_hash, policy, str(error), partition=row.partition)
+            refused = Refused(
+                row.source_id,
+                row.fields_hash,
+                policy,
+                str(error),
+                partition=row.partition,
+                delivered_hash=row.delivered_hash,
+            )
             mark_refused(session.store, session.connection, spec.entity, [refused], sync_id, session.now())
         else:
             removed = Removed(row.source_id, row.target_id, policy)

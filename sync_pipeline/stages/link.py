@@ -16,7 +16,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.circle import Circle
 from sync_pipeline.stages.create import Creator
-from sync_pipeline.stages.deliver import PAGE, pages, remember
+from sync_pipeline.stages.deliver import PAGE, note_sending, pages, remember
 from sync_pipeline.stages.intents import resolve
 from sync_pipeline.stages.names import NAME_TAKEN, chain_of, foresee, unparked_name
 from sync_pipeline.stages.roster import Client, Clients, name_of
@@ -141,7 +141,10 @@ class _Linker:
     def _renew(self, row: Pending) -> Client | None:
         """Update the row's own client; None when it has none, or has it no longer."""
         target_id = self._creator.found.get(row.source_id, row.target_id)
-        return self._update(target_id, self._owned(row)) if target_id is not None else None
+        if target_id is None:
+            return None
+        note_sending(self._session, self._spec, [row], [target_id])
+        return self._update(target_id, self._owned(row))
 
     def _adopt(self, row: Pending) -> Client | None:
         """Take over the client that has the wanted name, if that may be; one that is gone meanwhile is looked up again."""

@@ -72,7 +72,7 @@ class References:
         known = lookup(self._session.store, self._session.connection, entity, asked)
         for source_id, record in known.items():
             if record.deleted_at is None:
-                states[source_id] = "delivered" if record.delivered_hash else "waiting"
+                states[source_id] = "delivered" if record.is_delivered else "waiting"
         missing = [source_id for source_id in asked if source_id not in states]
         found = find(self._session, self._session.specs[entity], missing) if missing else {}
         for source_id in missing:

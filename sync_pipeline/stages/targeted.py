@@ -45,7 +45,7 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
         staging.merge(observed_at)
         deliver_pending(session, spec, staging, Counts(), sync_id=None)
     known = lookup(session.store, session.connection, spec.entity, ids)
-    return {source_id for source_id, record in known.items() if record.delivered_hash is not None}
+    return {source_id for source_id, record in known.items() if record.is_delivered}
 
 
 class _Targeted:

@@ -20,12 +20,26 @@ Outcome = Literal["delivered", "refused", "failed"]
 REMOVALS = ("delete", "archive")
 REMOVAL = "removal"
 """Stands in ``refused_hash`` for a delete or archiving the target refused: no state of the record hashes to it."""
+SENT, SENT_NEW = "sent", "sent:new"
+"""Stand in ``delivered_hash`` while a write is under way, and for good when its answer never came: what is at the
+target is unknown, so the record is pending whatever it is wanted to be, and it is deleted there when it is gone at the
+source. ``SENT_NEW`` if nothing was known to be there before. No state of a record hashes to them."""
+UNKNOWN = (SENT, SENT_NEW)
+AS_IT_IS = "as it is"
+"""Instead of a hash: leave what is believed of the target alone."""
 VALUE_LENGTH = 200
 
 _DELIVERED = """
     WITH sent (source_id, target_id, fields_hash) AS ({rows})
     UPDATE records
     SET target_id = sent.target_id, delivered_hash = sent.fields_hash, delivered_at = ?, refused_hash = NULL
+    FROM sent
+    WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id
+"""
+_SENDING = """
+    WITH sent (source_id, target_id, unknown) AS ({rows})
+    UPDATE records
+    SET delivered_hash = sent.unknown, target_id = COALESCE(records.target_id, sent.target_id)
     FROM sent
     WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id
 """
@@ -44,6 +58,14 @@ class Delivered(NamedTuple):
     target_id: str
     fields_hash: str
     kind: Kind
+
+
+class Sending(NamedTuple):
+    """A write that is about to be sent; ``target_id`` where the record will stand, or stands."""
+
+    source_id: str
+    target_id: str | None
+    delivered_hash: str | None
 
 
 class Removed(NamedTuple):
@@ -65,6 +87,19 @@ class Refused(NamedTuple):
     rule: str = "refused_by_target"
     value: object = None
     partition: str | None = None
+    delivered_hash: str | None = AS_IT_IS
+    """What stands there still: the hash that was known before the write was sent."""
+
+
+def set_sending(own: Connection, connection: str, entity: str, rows: Sequence[Sending]) -> None:
+    """Forget what stands there until the target has answered."""
+    marks = [(row.source_id, row.target_id, sending(row.delivered_hash)) for row in rows]
+    execute_together(own, _SENDING, marks, (connection, entity))
+
+
+def sending(delivered_hash: str | None) -> str:
+    """What stands for ``delivered_hash`` while its record is being written."""
+    return SENT_NEW if delivered_hash in (None, SENT_NEW) else SENT
 
 
 def set_delivered(own: Connection, connection: str, entity: str, rows: Sequence[Delivered], at: datetime) -> None:
@@ -90,9 +125,13 @@ def set_refused(
     """Set records aside until they change; one that could not be removed waits until it is back, or for a retry."""
     forget_target_rejects(own, connection, entity, [row.source_id for row in rows])
     own.execute(insert(rejects), [_reject_row(connection, entity, row, run_id, at) for row in rows])
-    statement = update(records).where(*_one(connection, entity)).values(refused_hash=bindparam("sent"))
+    mine = update(records).where(*_one(connection, entity))
     sent = [REMOVAL if row.kind in REMOVALS else row.fields_hash for row in rows]
-    own.execute(statement, [{"key": row.source_id, "sent": what} for row, what in zip(rows, sent, strict=True)])
+    marks = [{"key": row.source_id, "sent": what} for row, what in zip(rows, sent, strict=True)]
+    own.execute(mine.values(refused_hash=bindparam("sent")), marks)
+    standing = [{"key": row[0], "standing": row.delivered_hash} for row in rows if row.delivered_hash != AS_IT_IS]
+    if standing:
+        own.execute(mine.values(delivered_hash=bindparam("standing")), standing)
 
 
 def append_outcomes(

@@ -14,10 +14,13 @@ from sync_pipeline.store.chunks import chunks
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.outcomes import (
     REMOVAL,
+    SENT,
+    UNKNOWN,
     Delivered,
     Kind,
     Refused,
     Removed,
+    Sending,
     append_outcomes,
     forget_outlived,
     forget_target_rejects,
@@ -25,6 +28,7 @@ from sync_pipeline.store.outcomes import (
     set_delivered,
     set_refused,
     set_removed,
+    set_sending,
 )
 from sync_pipeline.store.schema import records
 from sync_pipeline.store.scope import Scope, within
@@ -52,6 +56,11 @@ class Known:
     deleted_at: datetime | None
     unconfirmed_at: datetime | None
     excluded_rule: str | None
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether it is known to stand at the target, in whatever form."""
+        return self.delivered_hash is not None and self.delivered_hash not in UNKNOWN
 
     @property
     def pending(self) -> bool:
@@ -165,6 +174,12 @@ def mark_unconfirmed(store: Store, connection: str, entity: str, source_ids: Ite
     return _update(store, connection, entity, source_ids, statement)
 
 
+def mark_sending(store: Store, connection: str, entity: str, rows: Sequence[Sending]) -> None:
+    """Note what is about to be sent, before it is: should the answer never come, the record stays pending."""
+    with store.writing() as own:
+        set_sending(own, connection, entity, rows)
+
+
 def mark_delivered(
     store: Store,
     connection: str,
@@ -242,9 +257,12 @@ def link(
     source_id: str,
     target_id: str,
     *,
-    delivered_hash: str | None = None,
+    delivered_hash: str = SENT,
 ) -> bool:
-    """Tie a record to what already exists at the target; ``False`` if that belongs to another record."""
+    """Tie a record to what already exists at the target; ``False`` if that belongs to another record.
+
+    Without a hash it is not known how it stands there.
+    """
     with store.writing() as own:
         owner = own.scalar(
             select(records.c.source_id).where(*_of(connection, entity), records.c.target_id == target_id)
@@ -260,8 +278,8 @@ def link(
 
 
 def forget_delivered(store: Store, connection: str, entity: str, source_id: str, *, keep_link: bool = False) -> None:
-    """The target has it no longer: it becomes pending, and without its link it will be created anew."""
-    forgotten: dict[str, Any] = {"delivered_hash": None} | ({} if keep_link else {"target_id": None})
+    """The record becomes pending: the target has it no longer or, if the link is kept, nobody knows in which form."""
+    forgotten = {"delivered_hash": SENT} if keep_link else {"delivered_hash": None, "target_id": None}
     with store.writing() as own:
         own.execute(
             update(records).where(*_of(connection, entity), records.c.source_id == source_id).values(**forgotten)
@@ -358,6 +376,7 @@ __all__ = [
     "RecordCounts",
     "Refused",
     "Removed",
+    "Sending",
     "clear_refused",
     "counts",
     "delivered_by_day",
@@ -371,6 +390,7 @@ __all__ = [
     "mark_observed",
     "mark_refused",
     "mark_removed",
+    "mark_sending",
     "mark_unconfirmed",
     "observe_target",
     "pending_deletes",

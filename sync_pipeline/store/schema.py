@@ -73,7 +73,7 @@ records = Table(
     _key("partition", doc="UTC day YYYY-MM-DD; null for entities without partitions"),
     Column("fields", Text, nullable=False, doc="mapped fields as canonical JSON: the desired state"),
     _key("fields_hash", nullable=False, doc="hash of the fields the source owns"),
-    _key("delivered_hash", doc="hash last known to be at the target, sent or observed; null = not there"),
+    _key("delivered_hash", doc="hash last known to be at the target; null = not there; `sent`, `sent:new` = unknown"),
     _key("refused_hash", doc="hash the target refused, or `removal`; waits for a change or `rejects retry`"),
     Column("observed_at", Instant, nullable=False, doc="when the read that last changed this row began"),
     Column("delivered_at", Instant, doc="last write to the target"),

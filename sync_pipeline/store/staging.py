@@ -36,6 +36,7 @@ from sqlalchemy import (
 
 from sync_pipeline.store.bulk import insert_fast
 from sync_pipeline.store.engine import Held, Store
+from sync_pipeline.store.outcomes import UNKNOWN
 from sync_pipeline.store.probe import Probe
 from sync_pipeline.store.records import KNOWN_COLUMNS, Known, drop_outlived, known, pending_delete, pending_upsert
 from sync_pipeline.store.schema import KEY, SERIAL, Instant, records
@@ -186,6 +187,7 @@ class Staging:
             self._joined(func.count()).where(
                 staged.c.status == "accepted",
                 records.c.delivered_hash != staged.c.fields_hash,
+                records.c.delivered_hash.not_in(UNKNOWN),
                 or_(false(), *(within(records.c.partition, scope) for scope in scopes)),
             )
         )
@@ -276,16 +278,20 @@ class Staging:
 
     def _note_seen(self, observed_at: datetime) -> None:
         """What was read but is not wanted: excluded by a rule, or invalid. Neither is a reason to delete."""
-        rule = select(staged.c.rule).where(staged.c.source_id == records.c.source_id).scalar_subquery()
+        met = staged.c.source_id == records.c.source_id
+        rule = select(staged.c.rule).where(met).scalar_subquery()
+        # It may have moved to another day; one that has no day any more keeps the last one.
+        day = func.coalesce(select(staged.c.partition).where(met).scalar_subquery(), records.c.partition)
+        moved = records.c.partition.is_distinct_from(day)
         gone = or_(records.c.deleted_at.isnot(None), records.c.unconfirmed_at.isnot(None))
         back = {"deleted_at": None, "unconfirmed_at": None}
         statements = [
             update(records)
-            .where(*self._seen_as("excluded"), or_(records.c.excluded_rule.is_distinct_from(rule), gone))
-            .values(excluded_rule=rule, observed_at=observed_at, **back),
+            .where(*self._seen_as("excluded"), or_(records.c.excluded_rule.is_distinct_from(rule), moved, gone))
+            .values(excluded_rule=rule, partition=day, observed_at=observed_at, **back),
             update(records)
-            .where(*self._seen_as("rejected"), records.c.delivered_hash.isnot(None), gone)
-            .values(observed_at=observed_at, **back),
+            .where(*self._seen_as("rejected"), records.c.delivered_hash.isnot(None), or_(moved, gone))
+            .values(partition=day, observed_at=observed_at, **back),
         ]
         counts = self.counts()
         if counts.get("excluded") or counts.get("rejected"):
