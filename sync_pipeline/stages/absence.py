@@ -58,7 +58,12 @@ def look_up_absent(session: Session, spec: EntitySpec, staging: Staging, options
     if spec.source.system == "clockify":
         session.call(session.clockify.prove_admin)
     session.report(Progress(spec.entity, "confirm", min(len(absent), budget), "looking up what vanished"))
-    return Absence(*_confirm(session, spec, staging, absent, budget))
+    absence = Absence(*_confirm(session, spec, staging, absent, budget))
+    if absence.unconfirmed and absence.gone and options.allow_deletes:
+        # Somebody said that this much is right, so the rest need not wait for more runs: one more list proves it.
+        gone, moved = _confirm_by_list(session, spec, staging, absence.unconfirmed)
+        return Absence([*absence.gone, *gone], absence.moved | moved)
+    return absence
 
 
 def _confirm(

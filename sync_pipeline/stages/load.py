@@ -106,13 +106,10 @@ def _refuse_stale(session: Session, spec: EntitySpec, batch: Batch, days: Days |
     if newest is None or batch.observed_at >= newest:
         return
     note_sync(session, spec, batch, days, "stale", {}, batch.notes.get("requests", 0), run_id=run_id)
-    ahead = newest > session.now()
     raise StaleBatch(
         f"This batch of {spec.entity} was read at {batch.observed_at:%Y-%m-%d %H:%M:%S} UTC; newer ones, read at "
         f"{newest:%Y-%m-%d %H:%M:%S} UTC, have been loaded since, so it is left alone.",
-        fix="That lies in the future: set the clocks of all machines that sync, then run the sync again."
-        if ahead
-        else "Nothing is lost. Run the sync again if you want to be sure.",
+        fix="Nothing is lost. Run the sync again if you want to be sure.",
     )
 
 

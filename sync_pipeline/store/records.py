@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, case, func, or_, select, update
@@ -89,6 +89,18 @@ class RecordCounts:
     unconfirmed: int
 
 
+CLOCK_SLACK = timedelta(minutes=5)
+
+
+def not_newer(observed_at: datetime) -> ColumnElement[bool]:
+    """Rows that an observation begun at ``observed_at`` may change: older ones - and those from the future.
+
+    A clock that ran ahead has left the latter; were they believed, nothing could change them before their time comes.
+    """
+    future = datetime.now(UTC) + CLOCK_SLACK
+    return or_(records.c.observed_at <= observed_at, records.c.observed_at > future)
+
+
 def known(row: Row[Any]) -> Known:
     """A row of ``KNOWN_COLUMNS`` as an object."""
     return Known(*tuple(row))
@@ -141,7 +153,8 @@ def pending_deletes(store: Store, connection: str, entity: str, source_ids: Iter
 
 def mark_observed(store: Store, connection: str, entity: str, source_ids: Iterable[str], observed_at: datetime) -> int:
     """Note that a read begun at ``observed_at`` found these as they stand: an older batch may not change them any more."""
-    statement = update(records).where(records.c.observed_at < observed_at).values(observed_at=observed_at)
+    older = (records.c.observed_at != observed_at, not_newer(observed_at))
+    statement = update(records).where(*older).values(observed_at=observed_at)
     return _update(store, connection, entity, source_ids, statement)
 
 
@@ -149,7 +162,7 @@ def mark_deleted(store: Store, connection: str, entity: str, source_ids: Iterabl
     """Note that a read begun at ``observed_at`` proved these gone; later observations win."""
     statement = (
         update(records)
-        .where(records.c.deleted_at.is_(None), records.c.observed_at <= observed_at)
+        .where(records.c.deleted_at.is_(None), not_newer(observed_at))
         .values(deleted_at=observed_at, observed_at=observed_at, unconfirmed_at=None, excluded_rule=None)
     )
     changed = _update(store, connection, entity, source_ids, statement)

@@ -38,7 +38,15 @@ from sync_pipeline.store.bulk import insert_fast
 from sync_pipeline.store.engine import Held, Store
 from sync_pipeline.store.outcomes import UNKNOWN
 from sync_pipeline.store.probe import Probe
-from sync_pipeline.store.records import KNOWN_COLUMNS, Known, drop_outlived, known, pending_delete, pending_upsert
+from sync_pipeline.store.records import (
+    KNOWN_COLUMNS,
+    Known,
+    drop_outlived,
+    known,
+    not_newer,
+    pending_delete,
+    pending_upsert,
+)
 from sync_pipeline.store.schema import KEY, SERIAL, Instant, records
 from sync_pipeline.store.scope import Scope, within
 from sync_pipeline.store.upsert import insert_into
@@ -245,7 +253,7 @@ class Staging:
         state = case(
             (records.c.source_id.is_(None), "new"),
             (~_differs(), "unchanged"),
-            (records.c.observed_at <= observed_at, "changed"),
+            (not_newer(observed_at), "changed"),
             else_="newer",
         ).label("state")
         rows = self._beside_records(span, state).where(span.of(staged), _desired()).subquery()
@@ -266,7 +274,7 @@ class Staging:
         if counts.new == counts.total:
             source = select(*row)  # a first load: spares looking up what cannot be there
         else:
-            changed = and_(_differs(), records.c.observed_at <= at)
+            changed = and_(_differs(), not_newer(at))
             source = self._beside_records(span, *row).where(or_(records.c.source_id.is_(None), changed))
         source = source.where(span.of(staged), _desired()).order_by(staged.c.source_id)
         key = ["connection", "entity", "source_id"]
@@ -297,7 +305,7 @@ class Staging:
         if counts.get("excluded") or counts.get("rejected"):
             with self._held.writing() as own:
                 for statement in statements:
-                    own.execute(statement.where(records.c.observed_at <= observed_at))
+                    own.execute(statement.where(not_newer(observed_at)))
 
     def _note_sizes(self, counts: MergeCounts) -> None:
         """PostgreSQL's own statistics come a minute after a big change; until then its plans are for a small table."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from math import inf
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Row, func, insert, or_, select, true, upda
 
 from sync_pipeline.store.chunks import chunks
 from sync_pipeline.store.engine import Store
+from sync_pipeline.store.records import CLOCK_SLACK
 from sync_pipeline.store.schema import syncs
 from sync_pipeline.store.scope import Scope
 
@@ -110,8 +111,12 @@ def finish(
 
 
 def newest_observed(store: Store, connection: str, entity: str, partitions: Scope = None) -> datetime | None:
-    """When the newest loaded read of an overlapping scope began; a batch read before that is stale."""
-    mine = [*_of(connection, entity), syncs.c.loaded_at.isnot(None), _overlaps(partitions)]
+    """When the newest loaded read of an overlapping scope began; a batch read before that is stale.
+
+    Reads from the future, which a clock that ran ahead has left, make nothing stale.
+    """
+    past = syncs.c.observed_at <= datetime.now(UTC) + CLOCK_SLACK
+    mine = [*_of(connection, entity), syncs.c.loaded_at.isnot(None), _overlaps(partitions), past]
     with store.reading() as own:
         newest: datetime | None = own.scalar(select(func.max(syncs.c.observed_at)).where(*mine))
     return newest

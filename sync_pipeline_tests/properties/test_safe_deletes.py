@@ -292,3 +292,16 @@ def test_entries_moved_before_the_start_are_neither_missed_nor_looked_up_again(t
         us.sync("time_entries")
         assert ENTRY not in us.requests()
         changes_nothing(us)
+
+
+def test_deletes_that_somebody_allowed_are_all_confirmed_in_that_run(tmp_path: Path) -> None:
+    """What is beyond the number of reads by id is proven by a second complete list."""
+    with team(tmp_path, entries=60) as us:
+        us.changes["SYNC_MAX_CONFIRMATIONS"] = "2"
+        us.sync()
+        for entry in stopped(us)[:25]:
+            us.clockify("DELETE", f"/time-entries/{entry['id']}")
+        done = us.sync("time_entries", options=Options(allow_deletes=True))["time_entries"]
+        assert (done.deleted, done.unconfirmed) == (25, 0)
+        converged(us)
+        changes_nothing(us)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,19 @@ def _only(us: Team, project: str) -> None:
     """Clockify lists this one project and no other."""
     listed = [row for row in us.projects() if row["id"] == project]
     us.fault("status", "GET /clockify/*/projects", status=200, body=listed, headers={"Last-Page": "true"})
+
+
+def test_a_clock_that_ran_ahead_stops_nothing_once_it_is_right(tmp_path: Path) -> None:
+    """What a machine with a clock a year ahead has synced is changed and deleted like anything else."""
+    with team(tmp_path, entries=0) as us:
+        with us.session() as session:
+            session.now = lambda: datetime.now(UTC) + timedelta(days=365)
+            for entity in session.specs:
+                us.sync_one(session, entity)
+        first, second, *_ = us.projects()
+        us.clockify("PUT", f"/projects/{first['id']}", {"name": "Renamed", "archived": False})
+        us.delete_project(second["id"])
+        done = us.sync()["projects"]
+        assert (done.updated, done.deleted) == (1, 1)
+        converged(us)
+        changes_nothing(us)
