@@ -29,9 +29,9 @@ def resolve(session: Session, spec: EntitySpec, clients: Clients) -> dict[str, I
         record = known.get(source_id)
         if record is not None and record.target_id in clients.by_id:
             _give_up(session, newest)
-        elif (client := _left_behind(session, spec, clients, intents)) is not None:
+        elif (client := _left_behind(session, spec, clients, intents, record)) is not None:
             take(session, spec, clients, newest, client)
-        elif record is not None and _is_wanted(record):
+        elif _is_wanted(record):
             unresolved[source_id] = newest
         else:
             _give_up(session, newest)
@@ -49,13 +49,15 @@ def take(
     return digest
 
 
-def _left_behind(session: Session, spec: EntitySpec, clients: Clients, intents: list[Intent]) -> Client | None:
+def _left_behind(
+    session: Session, spec: EntitySpec, clients: Clients, intents: list[Intent], record: Known | None
+) -> Client | None:
     """A client nobody is linked to, under any name that was ever attempted for the record.
 
-    Under the name of an attempt that was concluded, only one that still says that we made it: by now that name may be
-    a client of somebody else.
+    Under the name of an attempt that was concluded, or of a record that is not wanted any more and whose client would
+    be archived at once, only one that still says that we made it: by now that name may be a client of somebody else.
     """
-    unanswered = {intent.id for intent in intents}
+    unanswered = {intent.id for intent in intents} if _is_wanted(record) else set[int]()
     for attempt in attempts(session.store, session.connection, spec.entity, intents[0].source_id):
         client = clients.unlinked(str(attempt.attempted["name"]))
         if client is not None and (attempt.id in unanswered or _is_marked(client, attempt)):
@@ -68,8 +70,8 @@ def _is_marked(client: Client, attempt: Intent) -> bool:
     return bool(note) and client.get("note") == note
 
 
-def _is_wanted(record: Known) -> bool:
-    return record.deleted_at is None and record.excluded_rule is None
+def _is_wanted(record: Known | None) -> bool:
+    return record is not None and record.deleted_at is None and record.excluded_rule is None
 
 
 def _give_up(session: Session, intent: Intent) -> None:

@@ -25,7 +25,7 @@ def judged_rows(session: Session, spec: EntitySpec, records: Iterable[Record]) -
 
 
 def judge(
-    session: Session, spec: EntitySpec, records: Iterable[Record], ids: Sequence[str], *, run_id: str
+    session: Session, spec: EntitySpec, records: Iterable[Record], ids: Sequence[str], *, run_id: str | None
 ) -> pd.DataFrame:
     """Records as a sealed frame; what is wrong with them becomes all that is set aside of ``ids``."""
     frame = _judged(session, spec, records)

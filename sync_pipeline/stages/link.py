@@ -22,7 +22,18 @@ from sync_pipeline.stages.names import NAME_TAKEN, chain_of, foresee, unparked_n
 from sync_pipeline.stages.roster import Client, Clients, name_of
 from sync_pipeline.stages.session import Session
 from sync_pipeline.store.deliveries import Intent, open_intents
-from sync_pipeline.store.records import Delivered, Kind, Known, Refused, clear_refused, forget_delivered, link, lookup
+from sync_pipeline.store.outcomes import AS_IT_IS
+from sync_pipeline.store.records import (
+    Delivered,
+    Kind,
+    Known,
+    Refused,
+    clear_refused,
+    forget_delivered,
+    link,
+    lookup,
+    unsure,
+)
 from sync_pipeline.store.rejects import rejected_by
 from sync_pipeline.store.staging import Pending, Staging
 
@@ -33,7 +44,8 @@ def deliver_linked(session: Session, spec: EntitySpec, staging: Staging, counts:
     """Resolve open intents, then create, adopt or update one client after the other."""
     intents = open_intents(session.store, session.connection, spec.entity)
     clashing = clashes(session, spec)
-    if not intents and not clashing and not staging.pending(1, ""):
+    unsure_before = unsure(session.store, session.connection, spec.entity)
+    if not intents and not clashing and not unsure_before and not staging.pending(1, ""):
         return
     clients = Clients(session, spec)
     unresolved = resolve(session, spec, clients) if intents else {}
@@ -49,6 +61,8 @@ def deliver_linked(session: Session, spec: EntitySpec, staging: Staging, counts:
     for source_id in list(pending):
         if source_id in pending:
             linker.deliver(source_id)
+    for known in unsure(session.store, session.connection, spec.entity):
+        linker.unpark(_as_pending(known))
 
 
 def clashes(session: Session, spec: EntitySpec) -> dict[str, Pending]:
@@ -83,11 +97,13 @@ class _Linker:
         self._key = (session.store, session.connection, spec.entity)
         self._pending, self._counts, self._sync_id = pending, counts, sync_id
         self._creator = Creator(session, spec, clients, unresolved, sync_id)
+        self._circling: set[str] = set()
 
     def deliver(self, source_id: str) -> None:
         """Deliver one location, and before it those whose clients give up the name it wants."""
         chain = chain_of(self._clients, self._pending, self._pending[source_id])
         circle = Circle(self._session, self._spec, self._clients, chain.circle)
+        self._circling = {row.source_id for row in chain.circle}
         for row in chain.rows:
             del self._pending[row.source_id]
         rows = chain.rows[::-1]
@@ -196,15 +212,17 @@ class _Linker:
         own = self._clients.own(row)
         if kind == "update" and own is not None and name_of(row) not in self._clients.by_name:
             self._clients.refresh()  # somebody may have taken the name since the list was read
+        # What was refused stands as before - unless it goes round in a circle of names.
+        standing = row.delivered_hash if kind == "update" and row.source_id not in self._circling else AS_IT_IS
         if (holder := self._clients.holder(row)) is not None:
             reason = f"{reason} The name {holder['name']!r} belongs to {self._clients.whose(holder)}."
             refused = Refused(row.source_id, row.fields_hash, kind, reason, "name", NAME_TAKEN, holder["name"])
         else:
             refused = Refused(row.source_id, row.fields_hash, kind, reason)
-        self._remember(refused=refused)
-        self._unpark(row)
+        self._remember(refused=refused._replace(delivered_hash=standing))
+        self.unpark(row)
 
-    def _unpark(self, row: Pending) -> None:
+    def unpark(self, row: Pending) -> None:
         """Give back its name to a client that an interrupted exchange of names left under a temporary one."""
         own = self._clients.own(row)
         before = unparked_name(own["name"], own["id"]) if own is not None else None

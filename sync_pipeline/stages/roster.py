@@ -86,5 +86,7 @@ class Clients:
         owner = self.links.get(client["id"])
         if owner is None:
             return f"client {client['id']}, which is linked to no location"
-        deleted = "deleted " if self.former_owner(client) else ""
-        return f"client {client['id']}, which is linked to the {deleted}location {owner}"
+        if self.former_owner(client):
+            fix = "rename it in Clockify to free the name"
+            return f"client {client['id']}, which is left from the deleted location {owner}: {fix}"
+        return f"client {client['id']}, which is linked to the location {owner}"

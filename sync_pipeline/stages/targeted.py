@@ -14,7 +14,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Counts
 from sync_pipeline.stages.deliver import PAGE, deliver_deletes, deliver_pending, pages
 from sync_pipeline.stages.guards import deletes, may_delete
-from sync_pipeline.stages.judge import judge, judged_rows
+from sync_pipeline.stages.judge import judge
 from sync_pipeline.stages.references import find, listed
 from sync_pipeline.stages.seal import staged_rows
 from sync_pipeline.stages.session import Progress, Session
@@ -36,7 +36,7 @@ def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id
 def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
     """Fetch, map, check and deliver these records; returns the ids that are at the target afterwards."""
     observed_at = session.now()
-    rows = judged_rows(session, spec, find(session, spec, ids).values())
+    rows = staged_rows(judge(session, spec, find(session, spec, ids).values(), ids, run_id=None))
     with (
         loader_lock(session.store, session.connection, spec.entity),
         stage(session.store, session.connection, spec.entity, None) as staging,

@@ -151,6 +151,13 @@ def pending_deletes(store: Store, connection: str, entity: str, source_ids: Iter
     return found
 
 
+def unsure(store: Store, connection: str, entity: str) -> list[Known]:
+    """Live records of which nobody knows how they stand at the target: their last write was not answered."""
+    mine = [*_of(connection, entity), records.c.deleted_at.is_(None), records.c.delivered_hash.in_(UNKNOWN)]
+    with store.reading() as own:
+        return [known(row) for row in own.execute(select(*KNOWN_COLUMNS).where(*mine))]
+
+
 def mark_observed(store: Store, connection: str, entity: str, source_ids: Iterable[str], observed_at: datetime) -> int:
     """Note that a read begun at ``observed_at`` found these as they stand: an older batch may not change them any more."""
     older = (records.c.observed_at != observed_at, not_newer(observed_at))
@@ -408,4 +415,5 @@ __all__ = [
     "observe_target",
     "pending_deletes",
     "scan",
+    "unsure",
 ]

@@ -143,6 +143,23 @@ def test_what_refers_to_a_record_that_was_set_aside_says_so(tmp_path: Path) -> N
         converged(us)
 
 
+def test_a_project_that_only_its_entries_brought_in_is_set_aside_with_its_reason(tmp_path: Path) -> None:
+    """A sync of time entries alone looks it up, finds it wanting, and says so."""
+    with team(tmp_path) as us:
+        write_mapping(
+            us, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, max_length: 60}\n"
+        )
+        us.sync()
+        project = us.clockify("POST", "/projects", {"name": "far too long " * 8})["id"]
+        us.add_entry(us.users()[0]["id"], morning(1), projectId=project)
+        assert us.sync("time_entries")["time_entries"].waiting == 1
+        with us.session() as session:
+            (told,) = list_rejects(session.store, session.connection, entity="projects")
+            assert (told.source_id, told.field) == (project, "project_name")
+        us.sync("time_entries")
+        assert us.verify("time_entries")["time_entries"].in_sync
+
+
 def test_entries_of_a_deleted_project_are_set_aside_and_block_nothing(tmp_path: Path) -> None:
     """However many they are: the source is as it should be. Their last good state stays, and new entries arrive."""
     with team(tmp_path, projects=2) as us:

@@ -422,6 +422,38 @@ def test_a_name_that_an_interrupted_exchange_left_is_given_back(tmp_path: Path) 
         assert own(us) == clients
 
 
+def test_a_temporary_name_is_given_back_though_its_location_became_invalid(tmp_path: Path) -> None:
+    """Nothing is delivered for it any more, but a name that we made up may not stay."""
+    with team(tmp_path, locations=0, clients=0, entries=0) as us:
+        places(us)
+        rename(us, one="B", two="A")
+        turns = (dies_at(us, 3, "cut_after", "locations") for _ in count())
+        assert next(turns)
+        assert [name for name in names(us).values() if "~" in name]
+        rename(us, one="same", two="same")
+        us.sync("locations")
+        assert not [name for name in names(us).values() if "~" in name]
+        us.forget_stats()
+        us.sync("locations")
+        assert us.writes() == {}
+
+
+def test_a_client_that_a_person_made_is_not_taken_for_a_deleted_location(tmp_path: Path) -> None:
+    """A create that was never carried out, its location deleted since: a client of that name is somebody else's."""
+    with team(tmp_path, locations=1, clients=0, entries=0) as us:
+        us.sync("locations")
+        us.put_location("new", location_name="Depot")
+        us.fault("cut_before", "POST */clients")
+        with pytest.raises(ApiError):
+            us.sync("locations")
+        us.no_faults()
+        us.snapshots("DELETE", "/locations/new")
+        us.clockify("POST", "/clients", {"name": "Depot", "note": "call Ann"})
+        for _ in range(2):
+            us.sync("locations")
+            assert (us.client("Depot")["archived"], us.client("Depot")["note"]) == (False, "call Ann")
+
+
 # -- what Clockify will not archive ---------------------------------------------------------------------------------
 
 
