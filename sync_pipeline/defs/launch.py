@@ -78,6 +78,7 @@ def _in_spans(
     if not waiting:
         yield _run(instance, defs, first, None, entities, options)
         return
+    blocked: list[tuple[RunReport, str, Days]] = []
     for number, span in enumerate(spans):
         whole = everything and number == 0
         for chosen in [list(entities)] if whole else [[entity] for entity in waiting]:
@@ -89,7 +90,14 @@ def _in_spans(
                 ]
             # A broken connection or key would meet every later span too, each after the full wait of its retries.
             waiting = [entity for entity in waiting if entity not in stopped]
+            if len(spans) > 1:
+                blocked += [(report, entity, span) for entity in waiting if (entity, "volume") in report.blocked]
             yield report
+    for report, entity, span in blocked:
+        # What is missing there may have moved to days that have been read by now.
+        again = _run(instance, defs, sync_job_name(entity), span, [entity], options)
+        report.forgive(entity, "volume")
+        yield again
 
 
 def _relax_collector() -> None:

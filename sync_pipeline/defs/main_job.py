@@ -111,11 +111,13 @@ def _nothing(entities: Sequence[str]) -> dict[str, Counter[str]]:
 
 def _counts(session: Session, entities: Sequence[str], reports: Sequence[RunReport]) -> dict[str, Counter[str]]:
     totals = _nothing(entities)
-    for done in by_run(session.store, [report.run_id for report in reports]):
-        counts = totals[done.entity]
-        counts.update({name: value for name, value in done.counts.items() if name in FIGURES})
-        if "requests" not in done.counts:
-            counts["requests"] += done.requests or 0
+    syncs = by_run(session.store, [report.run_id for report in reports])
+    last = {(done.entity, done.partitions): done for done in syncs}  # of days that were tried twice
+    for done in last.values():
+        counts = {name: value for name, value in done.counts.items() if name in FIGURES and name != "requests"}
+        totals[done.entity].update(counts)
+    for done in syncs:
+        totals[done.entity]["requests"] += done.requests or 0
     return totals
 
 

@@ -24,6 +24,8 @@ class Problem:
     entity: str
     text: str
     cause: str
+    check: str = ""
+    """The check that said so, if one did."""
 
 
 @dataclass(slots=True)
@@ -37,10 +39,18 @@ class RunReport:
     warnings: list[Problem] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     """Entities stopped by an error - not by a check, which is about the records of these days only."""
+    blocked: set[tuple[str, str]] = field(default_factory=set)
+    """Entity and check of each check that held back a load."""
     skipped: set[str] = field(default_factory=set)
     """Entities that never started, because one they depend on failed."""
     checked: dict[str, Counter[str]] = field(default_factory=dict)
     """What the checks made of each entity's records: all that a dry run has to tell."""
+
+    def forgive(self, entity: str, check: str) -> None:
+        """The same days are tried once more: what that run says of them counts."""
+        self.blocked.discard((entity, check))
+        self.errors = [problem for problem in self.errors if problem.check != check or problem.entity != entity]
+        self.success = not self.errors
 
 
 def report_of(
@@ -83,7 +93,8 @@ def _note_check(report: RunReport, event: dg.DagsterEvent) -> None:
     text = f"{evaluation.check_name}: {evaluation.description}"
     if evaluation.severity == dg.AssetCheckSeverity.ERROR:
         where = f"{text} ({report.days})" if report.days else text
-        report.errors.append(Problem(entity, where, f"{entity} {where}"))
+        report.errors.append(Problem(entity, where, f"{entity} {where}", evaluation.check_name))
+        report.blocked.add((entity, evaluation.check_name))
     else:
         report.warnings.append(Problem(entity, text, f"{entity} {text}"))
 

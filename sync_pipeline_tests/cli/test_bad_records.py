@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline_tests.cli.shell import Shell, shell_for
-from sync_pipeline_tests.harness import ENTITIES, Team, team
+from sync_pipeline_tests.harness import ENTITIES, Team, instant, morning, team
 
 HUGE = "x" * 10_000_000
 
@@ -146,3 +146,23 @@ def test_a_dry_run_says_what_it_read(spoilt: Shell) -> None:
     for entity, counts in dry["entities"].items():
         told = {name: counts[name] for name in ("extracted", "rejected", "excluded")}
         assert told == {name: wet[entity][name] for name in told}
+
+
+def test_entries_that_moved_between_the_runs_of_one_sync(spoilt: Shell) -> None:
+    """They are missing from the first run's days, which is tried again once the other days have been read."""
+    us = spoilt.team
+    shell = spoilt.with_(SYNC_DAYS_PER_RUN="10")
+    user = us.users()[0]["id"]
+    entries = [us.add_entry(user, morning(14, hour)) for hour in range(1, 13)]
+    shell.sync()
+    for hour, entry in enumerate(entries, 1):
+        us.change_entry(entry, start=instant(morning(3, hour)), end=instant(morning(3, hour + 1)))
+    document = shell.sync("--entity", "time_entries")
+    counts = document["entities"]["time_entries"]
+    assert (document["success"], counts["updated"], counts["deleted"]) == (True, 12, 0)
+    parts = ("created", "adopted", "updated", "unchanged", "rejected", "excluded", "waiting")
+    assert counts["extracted"] == sum(counts[part] for part in parts)
+    for entry in entries:
+        us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    document = shell.sync("--entity", "time_entries", code=1)
+    assert "volume" in str(document["errors"])
