@@ -39,7 +39,7 @@ _DELIVERED = """
 _SENDING = """
     WITH sent (source_id, target_id, unknown) AS ({rows})
     UPDATE records
-    SET delivered_hash = sent.unknown, target_id = COALESCE(records.target_id, sent.target_id)
+    SET delivered_hash = sent.unknown, target_id = sent.target_id
     FROM sent
     WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id
 """

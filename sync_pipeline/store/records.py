@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select, update
 
-from sync_pipeline.store.bulk import driver_time, execute_together
+from sync_pipeline.store.bulk import execute_together
 from sync_pipeline.store.chunks import chunks
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.outcomes import (
@@ -37,8 +37,8 @@ _OBSERVED = """
     WITH seen (source_id, found) AS ({rows})
     UPDATE records SET delivered_hash = seen.found FROM seen
     WHERE connection = ? AND entity = ? AND records.source_id = seen.source_id
-        AND (delivered_at IS NULL OR delivered_at < ?)
 """
+"""Reads no column of ``records`` but its key: SQLite would walk all records of the entity for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,12 +262,17 @@ def observe_target(
         beliefs = select(records.c.source_id, records.c.delivered_hash)
         beliefs = beliefs.where(*_of(connection, entity), records.c.source_id.in_(found), before)
         with store.reading() as own:
-            changes = [(key, found[key]) for key, believed in own.execute(beliefs) if believed != found[key]]
-        if changes:
-            with store.writing() as own:
-                execute_together(own, _OBSERVED, changes, (connection, entity, driver_time(own, since)))
+            if not _wrong(own, beliefs, found):
+                continue
+        with store.writing() as own:
+            changes = _wrong(own, beliefs.with_for_update(), found)
+            execute_together(own, _OBSERVED, changes, (connection, entity))
         wrong += len(changes)
     return wrong
+
+
+def _wrong(own: Connection, beliefs: Select[Any], found: dict[str, str | None]) -> list[tuple[str, str | None]]:
+    return [(key, found[key]) for key, believed in own.execute(beliefs) if believed != found[key]]
 
 
 def link(

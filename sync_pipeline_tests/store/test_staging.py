@@ -6,13 +6,15 @@ import sqlite3
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
 from sync_pipeline.store import records as steps
 from sync_pipeline.store.engine import Store, open_store
-from sync_pipeline.store.records import Refused, lookup
+from sync_pipeline.store.outcomes import _DELIVERED, _SENDING
+from sync_pipeline.store.records import _OBSERVED, Refused, lookup
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.schema import records
 from sync_pipeline.store.staging import MergeCounts, stage
@@ -295,6 +297,17 @@ def test_two_batches_at_once_do_not_meet(store: Store) -> None:
         assert (one.merge(at(1)), two.merge(at(1))) == (MergeCounts(new=1), MergeCounts(new=2))
     with stage(store, HERE, ENTITY) as again:
         assert again.counts() == {}
+
+
+@pytest.mark.parametrize(("statement", "width"), [(_OBSERVED, 2), (_SENDING, 3), (_DELIVERED, 3)])
+def test_a_page_of_records_is_found_by_its_ids(tmp_path: Path, statement: str, width: int) -> None:
+    """SQLite walks the page and looks up each record, never the other way round, however many rows the page has."""
+    store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    page = ", ".join(["(" + ", ".join(["'x'"] * width) + ")"] * 500)
+    filled = statement.replace("{rows}", f"VALUES {page}").replace("?", "'x'")
+    with store.reading() as own:
+        *_, last = [found[3] for found in own.exec_driver_sql(f"EXPLAIN QUERY PLAN {filled}")]
+    assert "source_id=?" in last
 
 
 def test_the_record_is_found_from_the_staged_row(tmp_path: Path) -> None:
