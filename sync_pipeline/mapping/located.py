@@ -50,7 +50,7 @@ def read_yaml(path: Path) -> Node:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise MappingFileError(str(path), 1, "file", "is not UTF-8 text", fix="Save it as UTF-8.") from None
+        raise MappingFileError(str(path), 1, "file", "is not UTF-8 text.", fix="Save it as UTF-8.") from None
     except OSError as error:
         message = f"The mapping file {path} cannot be read: {error.strerror}."
         raise ConfigError(message, fix="Check its permissions.") from None

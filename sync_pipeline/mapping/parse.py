@@ -17,6 +17,7 @@ from sync_pipeline.mapping.spec import (
     SourceSpec,
     TargetSpec,
 )
+from sync_pipeline.mapping.targets import check_fields
 
 SYSTEMS = ("clockify", "snapshots")
 _ENTITY_KEYS = (
@@ -35,10 +36,12 @@ def parse_entity(name: str, node: Node, functions: FunctionFinder) -> EntitySpec
     partition_by = section.text("partition_by") or None
     if partition_by is not None:
         _check_field(section.need("partition_by"), "partition_by", partition_by, fields, "instant")
+    target = _target(section.need("target"), name)
+    check_fields(section.need("fields"), fields, target)
     return EntitySpec(
         entity=name,
         source=_source(section.need("source")),
-        target=_target(section.need("target"), name),
+        target=target,
         fields=tuple(fields.values()),
         description=section.text("description").strip(),
         partition_by=partition_by,

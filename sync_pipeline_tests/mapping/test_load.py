@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.connectors.clockify import REPLACED
 from sync_pipeline.errors import ConfigError, MappingFileError
 from sync_pipeline.mapping.canonical import canonical_rows
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.mapping.samples import known_keys, load_samples
+from sync_pipeline.mapping.targets import CLIENT_FIELDS
 from sync_pipeline_tests.mapping.frames_of import SPECS, checked, entry, overridden, problems
 
 TAGS = """\
@@ -231,6 +233,40 @@ def test_a_broken_file_is_refused_with_its_place(
     assert str(error).startswith(f"{error.file}:{line}: {field}: ")
 
 
+UNWORKABLE = [
+    ("users", "fields:\n  user_id: null\n", 2, "fields.user_id", "is dropped, but it is what target.id knows a record"),
+    ("users", "target: {id: key}\n", 1, "fields.key", "is missing, but it is what target.id knows a record by."),
+    ("locations", "fields: {name: null}\n", 1, "fields.name", "is dropped, but a client cannot be without a name."),
+    ("locations", "fields:\n  note: null\n  name: drop\n", 3, "fields.name", "is dropped, but a client cannot be"),
+    (
+        "locations",
+        "fields:\n  email: {source: mail}\n  adress: {source: address}\n",
+        3,
+        "fields.adress",
+        "is not a field of Clockify's clients. Did you mean 'address'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("entity", "yaml", "line", "field", "told"), UNWORKABLE)
+def test_fields_the_target_cannot_work_with_are_refused(
+    tmp_path: Path, entity: str, yaml: str, line: int, field: str, told: str
+) -> None:
+    """Without what a record is known by, or with what a client has no place for, nothing could ever be delivered."""
+    with pytest.raises(MappingFileError) as caught:
+        overridden(tmp_path, entity, yaml)
+    assert (caught.value.field, told in str(caught.value)) == (field, True), str(caught.value)
+    # A field that is not there at all has no line of its own.
+    assert caught.value.line == line or "missing" in told
+
+
+def test_every_field_of_a_client_may_be_mapped(tmp_path: Path) -> None:
+    """What may be mapped to a client is what its connector writes."""
+    assert set(CLIENT_FIELDS) == set(REPLACED)
+    spec = overridden(tmp_path, "locations", "fields: {note: null, address: drop, email: {source: mail}}\n")
+    assert {f.name for f in spec.fields} == {"name", "archived", "email"}
+
+
 def test_a_misspelt_file_name_is_told_from_a_new_entity(tmp_path: Path) -> None:
     """Half a file for an unknown entity is most likely meant for a shipped one."""
     with pytest.raises(MappingFileError, match=r"source: is missing.*Did you mean 'users'\?"):
@@ -258,7 +294,7 @@ def test_all_fields_dropped_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     """A spreadsheet saved under the wrong name is not a mapping."""
     (tmp_path / "users.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(MappingFileError, match="is not UTF-8 text"):
+    with pytest.raises(MappingFileError, match=r"is not UTF-8 text\. Save it as UTF-8\."):
         load_specs(tmp_path)
 
 
