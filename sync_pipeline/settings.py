@@ -58,6 +58,12 @@ def _count(value: str) -> int:
     return int(value)
 
 
+def _port(value: str) -> int:
+    if not value.isdigit() or not 1 <= int(value) <= 65_535:
+        raise ValueError("a port from 1 to 65535")
+    return int(value)
+
+
 def _flag(value: str) -> bool:
     if value.lower() not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
         raise ValueError("true or false")
@@ -247,7 +253,7 @@ class Settings:
     keep_batches_days: int = setting(
         "SYNC_KEEP_BATCHES_DAYS", "How long the staged batches of a failed run are kept for re-execution.", _count, 3
     )
-    sandbox_port: int = setting("SYNC_SANDBOX_PORT", "The port of the embedded sandbox.", _count, 8750)
+    sandbox_port: int = setting("SYNC_SANDBOX_PORT", "The port of the embedded sandbox.", _port, 8750)
     sandbox: bool = False
 
     @property

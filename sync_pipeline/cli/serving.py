@@ -54,8 +54,14 @@ def _sandbox_json(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
-@click.option("--webhook-port", default=8760, show_default=True, help="Port of the webhook receiver.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the Dagster UI.")
+@click.option(
+    "--webhook-port",
+    type=click.IntRange(1, 65535),
+    default=8760,
+    show_default=True,
+    help="Port of the webhook receiver.",
+)
 @click.option(
     "--webhooks/--no-webhooks",
     default=None,
@@ -65,11 +71,13 @@ def _sandbox_json(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None
 def dev(port: int, webhook_port: int, webhooks: bool | None, as_json: bool) -> None:
     """Run webhooks, Dagster's daemon and its UI (and the sandbox, when no credentials are set) until Ctrl-C."""
     from sync_pipeline import terminal
-    from sync_pipeline.defs.dev import Places, end_when_asked, run_dev
+    from sync_pipeline.defs.dev import Places, end_when_asked, refuse_taken, run_dev
 
+    receives = load_settings().sandbox if webhooks is None else webhooks
+    places = Places(port, webhook_port if receives else None)
+    refuse_taken(places)
     end_when_asked()
     with prepared() as settings:
-        receives = settings.sandbox if webhooks is None else webhooks
         sandbox = settings.sandbox_url if settings.sandbox else None
 
         def ready(addresses: Mapping[str, str | None]) -> None:
@@ -82,6 +90,5 @@ def dev(port: int, webhook_port: int, webhooks: bool | None, as_json: bool) -> N
                 terminal.say("Ctrl-C stops everything.")
             sys.stdout.flush()
 
-        places = Places(port, webhook_port if receives else None)
         code = run_dev(settings, places, ready, output=sys.stderr if as_json else None)
     sys.exit(code)

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import IO
 
 from sync_pipeline.defs.launch import prepare_home
+from sync_pipeline.errors import ConfigError
 from sync_pipeline.settings import PROJECT_FILE, Settings, dotenv, project_root
 from sync_pipeline.stages.session import open_session
 from sync_pipeline.webhooks.addon import load_addon_key
 from sync_pipeline.webhooks.hooks import open_hooks
 from sync_pipeline.webhooks.receiver import ReceiverOptions
 from sync_pipeline.webhooks.registration import Registrar, Wishes
-from sync_pipeline.webhooks.server import running
+from sync_pipeline.webhooks.server import HOST, running
 
 STOP_SECONDS = 20.0
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -38,6 +40,25 @@ class Places:
 
     ui: int
     webhooks: int | None
+
+
+def refuse_taken(places: Places) -> None:
+    """Raise ConfigError when somebody listens on one of the ports: told before anything is started, not by its end."""
+    asked = [("The Dagster UI", places.ui, "--port"), ("The webhook receiver", places.webhooks, "--webhook-port")]
+    with ExitStack() as held:  # all at once: the two must not be the same
+        for what, port, option in asked:
+            if port is not None:
+                held.enter_context(_listening(what, port, option))
+
+
+def _listening(what: str, port: int, option: str) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        raise ConfigError(
+            f"{what} cannot listen on {HOST} port {port}: {os.strerror(error.errno or 0)}.",
+            fix=f"Stop the program that uses the port, or choose another one with {option}.",
+        ) from error
 
 
 def end_when_asked() -> None:
@@ -59,7 +80,7 @@ def run_dev(
     """
     with nullcontext() if places.webhooks is None else receiving(settings, places.webhooks) as receiver:
         ready(
-            {"webhooks": receiver and f"{receiver}/healthz", "dagster": f"http://127.0.0.1:{places.ui}"},
+            {"webhooks": receiver and f"{receiver}/healthz", "dagster": f"http://{HOST}:{places.ui}"},
         )
         return _run_dagster(settings, places.ui, output)
 
@@ -88,7 +109,7 @@ def _run_dagster(settings: Settings, port: int, output: IO[str] | None) -> int:
     # Dagster would tell people to use `dg dev`, which wants a project layout of its own.
     quietly = ["-W", "ignore:Function `dev_command`"]
     command = [sys.executable, *quietly, "-m", "dagster", "dev", "--workspace", str(project_root() / PROJECT_FILE)]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--host", HOST, "--port", str(port)]
     # Ctrl-C reaches this process only, which hands it on once: Dagster stops its own children then.
     with (
         _not_interrupted() as asked,

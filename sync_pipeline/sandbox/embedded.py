@@ -37,7 +37,8 @@ def embedded(port: int, database: Path) -> Iterator[bool]:
     does not start.
     """
     with _used(port, database) as users:
-        started = _start_unless_it_runs(port, database)
+        with _writing_below(database.parent):
+            started = _start_unless_it_runs(port, database)
         try:
             yield started is not None
         finally:
@@ -62,10 +63,24 @@ def main() -> None:
 @contextmanager
 def _used(port: int, database: Path) -> Iterator[IO[str]]:
     file = _users_file(port, database)
-    private_file(file)
-    with file.open("a") as users:
+    with _writing_below(database.parent):
+        private_file(file)
+        users = file.open("a")
+    with users:
         fcntl.flock(users, fcntl.LOCK_SH)
         yield users
+
+
+@contextmanager
+def _writing_below(directory: Path) -> Iterator[None]:
+    """Whose directory or files these are is for a person to settle, not for a traceback."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"The sandbox cannot keep its data in {directory}: {error.strerror}.",
+            fix="Point SYNC_HOME at a directory you can write.",
+        ) from error
 
 
 def _users_file(port: int, database: Path) -> Path:

@@ -6,15 +6,18 @@ import os
 import socket
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from sync_pipeline_tests.cli.shell import Shell
+from sync_pipeline_tests.cli.shell import ROOT, Shell
 from sync_pipeline_tests.connectors.scripted import in_turn, reply, scripted
-from sync_pipeline_tests.harness import ENTITIES
+from sync_pipeline_tests.harness import ENTITIES, clean_environ
+from sync_pipeline_tests.scenarios.developing import free_port
 
 NO_CREDENTIALS = dict.fromkeys(("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "SNAPSHOTS_BASE_URL", "SNAPSHOTS_API_KEY"))
 
@@ -70,6 +73,38 @@ def test_unwritable_home(shell: Shell) -> None:
         assert message.startswith(f"SYNC_HOME {place} cannot be used: ")
         assert message.endswith("Name a directory you can write.")
     assert occupied.read_text() == "mine"
+
+
+AS_NOBODY = """
+import os, sys
+import sync_pipeline.terminal, sync_pipeline.sandbox.embedded  # while they can be read
+from sync_pipeline.cli import main
+if os.geteuid() == 0:  # root may write anywhere
+    os.setuid(65534)
+main()
+"""
+
+
+@pytest.mark.parametrize("left", [None, "sandbox.8990.users"])
+def test_a_home_of_somebody_else(left: str | None) -> None:
+    """A directory that may be read but not written, or a file in it: one message, whatever the command."""
+    with TemporaryDirectory() as home:
+        if left is not None:
+            (Path(home) / left).touch(mode=0o400)
+        Path(home).chmod(0o555 if left is None else 0o777)
+        ended = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, "status"],
+            cwd=home,
+            env=clean_environ(SYNC_HOME=home, SYNC_SANDBOX_PORT="8990", PYTHONPATH=str(ROOT)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr == (
+        f"Error: The sandbox cannot keep its data in {home}: Permission denied. "
+        "Point SYNC_HOME at a directory you can write.\n"
+    )
 
 
 @pytest.mark.parametrize("place", ["/proc/sync.db", "/tmp"])
@@ -170,6 +205,26 @@ def test_the_port_of_the_sandbox_is_in_use(shell: Shell) -> None:
         message = shell("sandbox", "--port", port, code=2).message
     assert message.startswith(f"The sandbox cannot listen on 127.0.0.1 port {port}: ")
     assert message.endswith("Stop the program that uses the port, or choose another one with --port.")
+
+
+@pytest.mark.parametrize(("option", "what"), [("--port", "The Dagster UI"), ("--webhook-port", "The webhook receiver")])
+def test_a_port_of_dev_is_in_use(shell: Shell, option: str, what: str) -> None:
+    """Told before anything starts - two servers on one port, too: which port, and which option changes it."""
+    alone = shell.with_(**NO_CREDENTIALS, CLOCKIFY_BASE_URL=None, CLOCKIFY_REPORTS_URL=None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        other = str(free_port())
+        words = {"--port": other, "--webhook-port": other, option: port}
+        message = alone("dev", *(word for pair in words.items() for word in pair), code=2).message
+    assert message == (
+        f"{what} cannot listen on 127.0.0.1 port {port}: Address already in use. "
+        f"Stop the program that uses the port, or choose another one with {option}."
+    )
+    assert (
+        "choose another one with --webhook-port."
+        in alone("dev", "--port", other, "--webhook-port", other, code=2).message
+    )
+    assert not shell.home.exists()
 
 
 def test_every_entity_has_a_name(shell: Shell) -> None:
