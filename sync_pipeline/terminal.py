@@ -19,7 +19,8 @@ from sync_pipeline.stages.session import Progress, reporting
 WIDTH = None if sys.stdout.isatty() else 120
 """A file or a pipe has no width of its own; without one Rich would squeeze tables into 80 columns."""
 
-IDS = ("source_id", "target_id", "record", "at")
+UNBROKEN = ("source_id", "target_id", "record", "at", "entity", "kind", "outcome")
+"""People copy ids, and one in two pieces is none; words that short are only harder to read."""
 
 out = Console(highlight=False, width=WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -55,7 +56,7 @@ def table(
             name.replace("_", " "),
             justify="right" if numeric else "left",
             overflow="fold",
-            no_wrap=numeric or name in IDS,  # people copy ids: one in two pieces is none
+            no_wrap=numeric or name in UNBROKEN,
         )
     for row in rows:
         grid.add_row(*(_cell(row.get(name)) for name in names))

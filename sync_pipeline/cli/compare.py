@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from sync_pipeline.cli.opening import chosen, chosen_days, opened, prepared
-from sync_pipeline.cli.options import days_options, entity_option, json_option
+from sync_pipeline.cli.options import days_options, entity_option, json_option, permission_options
 
 OPTIONAL_COLUMNS = ("adopted", "rejected", "excluded", "waiting", "unconfirmed", "repaired")
 """Shown only where one of them is not zero."""
@@ -22,22 +22,35 @@ SHOWN = 50
 @click.command()
 @entity_option
 @days_options
+@permission_options
 @json_option
-def preview(entity: str | None, first: date | None, last: date | None, as_json: bool) -> None:
+def preview(
+    entity: str | None,
+    first: date | None,
+    last: date | None,
+    accept_rewrite: bool,
+    allow_deletes: bool,
+    as_json: bool,
+) -> None:
     """Show exactly what a sync would create, update and delete; nothing is sent."""
+    from sync_pipeline.stages.check import Options
+
+    options = Options(accept_rewrite=accept_rewrite, allow_deletes=allow_deletes)
     with prepared() as settings, opened(settings) as session:
-        blocked = show_preview(session, chosen(session, entity), chosen_days(settings, first, last), as_json)
+        days = chosen_days(settings, first, last)
+        blocked = show_preview(session, chosen(session, entity), days, options, as_json)
     sys.exit(1 if blocked else 0)
 
 
-def show_preview(session: Any, entities: list[str], days: Any, as_json: bool) -> bool:
+def show_preview(session: Any, entities: list[str], days: Any, options: Any, as_json: bool) -> bool:
     """Print what a sync would do; returns whether a check would block it."""
     from sync_pipeline import terminal
     from sync_pipeline.stages.preview import preview as look
 
     with terminal.progress():
         previews = [
-            look(session, spec, days if spec.partitioned else None) for spec in map(session.specs.get, entities)
+            look(session, spec, days if spec.partitioned else None, options)
+            for spec in map(session.specs.get, entities)
         ]
     blocked = [check for p in previews for check in p.blocked]
     if as_json:
@@ -71,16 +84,29 @@ def _shown(fields: dict[str, tuple[Any, Any]]) -> str:
 @entity_option
 @days_options
 @click.option("--repair", is_flag=True, help="Deliver what differs, then compare once more.")
+@permission_options
 @json_option
-def verify(entity: str | None, first: date | None, last: date | None, repair: bool, as_json: bool) -> None:
+def verify(
+    entity: str | None,
+    first: date | None,
+    last: date | None,
+    repair: bool,
+    accept_rewrite: bool,
+    allow_deletes: bool,
+    as_json: bool,
+) -> None:
     """Read both sides in full and report every difference; exits 1 on drift."""
     from sync_pipeline import terminal
+    from sync_pipeline.stages.check import Options
     from sync_pipeline.stages.reconcile import verify as compare
 
+    if (accept_rewrite or allow_deletes) and not repair:
+        raise click.UsageError("Only --repair writes: --accept-rewrite and --allow-deletes say nothing without it.")
+    options = Options(accept_rewrite=accept_rewrite, allow_deletes=allow_deletes)
     with prepared() as settings, opened(settings) as session, terminal.progress():
         days = chosen_days(settings, first, last)
         verdicts = [
-            compare(session, spec, days if spec.partitioned else None, repair=repair)
+            compare(session, spec, days if spec.partitioned else None, repair=repair, options=options)
             for spec in (session.specs[name] for name in chosen(session, entity))
         ]
     in_sync = all(verdict.in_sync for verdict in verdicts)
@@ -89,7 +115,8 @@ def verify(entity: str | None, first: date | None, last: date | None, repair: bo
             {
                 "in_sync": in_sync,
                 "entities": {
-                    v.entity: {**v.figures, "differences": [asdict(d) for d in v.differences]} for v in verdicts
+                    v.entity: {**v.figures, "held_back": v.held_back, "differences": [asdict(d) for d in v.differences]}
+                    for v in verdicts
                 },
             }
         )
@@ -99,9 +126,11 @@ def verify(entity: str | None, first: date | None, last: date | None, repair: bo
         shown = rows[:SHOWN]
         some = f" (the first {SHOWN} of {len(rows)}; --json lists all)" if len(rows) > SHOWN else ""
         terminal.table(f"Differences{some}", shown)
-        if not in_sync:
+        for held_back in filter(None, (v.held_back for v in verdicts)):
+            terminal.problem(held_back)
+        if not in_sync and not repair:
             terminal.say("`sync-pipeline verify --repair` delivers the differences.")
-    sys.exit(0 if in_sync else 1)
+    sys.exit(0 if in_sync and not any(v.held_back for v in verdicts) else 1)
 
 
 def verdict_rows(verdicts: Sequence[Any]) -> list[dict[str, Any]]:

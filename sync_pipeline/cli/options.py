@@ -36,6 +36,13 @@ def days_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return first(last(command))
 
 
+def permission_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--accept-rewrite`` and ``--allow-deletes``: what a person may let one run do."""
+    rewrite = click.option("--accept-rewrite", is_flag=True, help="Let a changed mapping rewrite most of the target.")
+    deletes = click.option("--allow-deletes", is_flag=True, help="Let this run delete more than the configured share.")
+    return rewrite(deletes(command))
+
+
 def entity_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--entity``."""
     return click.option("--entity", metavar="ENTITY", help="Only this entity.")(command)

@@ -18,7 +18,7 @@ def rejects() -> None:
 
 @rejects.command("list")
 @entity_option
-@click.option("--limit", default=100, show_default=True, help="How many to show.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many to show.")
 @json_option
 def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
     """List the open rejects with their reasons."""
@@ -65,11 +65,18 @@ def rejects_retry(source_ids: tuple[str, ...], entity: str, as_json: bool) -> No
     """Offer refused records - all of an entity, or these - to the target again at the next sync."""
     from sync_pipeline import terminal
     from sync_pipeline.store.records import clear_refused
+    from sync_pipeline.store.rejects import origins
 
     with prepared() as settings, opened(settings) as session:
         chosen(session, entity)
+        found = origins(session.store, session.connection, entity, source_ids)
         count = clear_refused(session.store, session.connection, entity, source_ids or None)
     if as_json:
         terminal.as_json({"retried": count})
     else:
         terminal.say(f"{count} refused records of {entity} will be sent again by the next sync.")
+    for source_id in source_ids:
+        if source_id not in found:
+            terminal.warning(f"There is no reject of {entity} with the id {source_id}.")
+        elif "target" not in found[source_id]:
+            terminal.warning(f"{entity} {source_id} was set aside by a check, which judges it anew at every sync.")

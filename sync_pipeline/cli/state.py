@@ -13,6 +13,9 @@ from sync_pipeline.cli.opening import chosen, opened, prepared
 from sync_pipeline.cli.options import entity_option, json_option
 
 SHOWN_DELIVERIES = 100
+NARROW_DELIVERIES = ("at", "entity", "source_id", "kind", "outcome")
+"""What fits into 80 columns; `--json` has the rest."""
+WIDE = 120
 
 
 @click.command()
@@ -102,4 +105,9 @@ def deliveries(entity: str | None, run_id: str | None, source_id: str | None, li
     if as_json:
         terminal.as_json({"deliveries": rows})
         return
-    terminal.table("Deliveries", rows, ("at", "entity", "source_id", "target_id", "kind", "phase", "outcome", "reason"))
+    lines = [
+        {**row, "at": f"{row['at']:%Y-%m-%dT%H:%M:%SZ}", "outcome": row["outcome"] or row["phase"]} for row in rows
+    ]
+    columns = NARROW_DELIVERIES if terminal.out.width < WIDE else (*NARROW_DELIVERIES, "target_id", "reason")
+    terminal.table("Deliveries", lines, columns)
+    terminal.say("" if rows else "Nothing was sent.")

@@ -10,7 +10,7 @@ import click
 
 from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, show_preview, verdict_rows
 from sync_pipeline.cli.opening import chosen, chosen_days, opened, prepared
-from sync_pipeline.cli.options import days_options, entity_option, json_option
+from sync_pipeline.cli.options import days_options, entity_option, json_option, permission_options
 from sync_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ CHECKED_COLUMNS = ("entity", "read", "rejected", "excluded", "waiting", "request
 @days_options
 @click.option("--dry-run", is_flag=True, help="Read, map and check as a Dagster run, but write nothing.")
 @click.option("--verify", "verify_after", is_flag=True, help="Read both sides afterwards and prove that they agree.")
-@click.option("--accept-rewrite", is_flag=True, help="Let a changed mapping rewrite most of the target.")
-@click.option("--allow-deletes", is_flag=True, help="Let this run delete more than the configured share.")
+@permission_options
 @click.option("--yes", is_flag=True, help="Sync real accounts at first contact, without a preview.")
 @json_option
 def sync(
@@ -52,7 +51,7 @@ def sync(
         with opened(settings) as session:
             entities, days = chosen(session, entity), chosen_days(settings, first, last)
             if not yes and is_first_contact(session):
-                blocked = show_preview(session, entities, days, as_json)
+                blocked = show_preview(session, entities, days, options, as_json)
                 terminal.warning(
                     "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
                 )
@@ -86,7 +85,7 @@ def _sync_json(report: SyncReport, dry_run: bool) -> None:
 def _sync_tables(report: SyncReport, dry_run: bool) -> None:
     from sync_pipeline import terminal
 
-    title = "Dry run: what was read and checked" if dry_run else "Synced"
+    title = "Dry run: what was read and checked" if dry_run else "Not synced in full" if report.errors else "Synced"
     rows = [
         {"entity": name, "read": counts["extracted"], **{k: v for k, v in counts.items() if k != "extracted"}}
         for name, counts in report.entities.items()
@@ -94,6 +93,11 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
     terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=() if dry_run else OPTIONAL_COLUMNS)
     if dry_run and any(counts["waiting"] for counts in report.entities.values()):
         terminal.say("Those that wait refer to records which are not at the target yet; a sync delivers these first.")
+    if unconfirmed := sum(counts["unconfirmed"] for counts in report.entities.values()):
+        terminal.say(
+            f"{unconfirmed:,} records vanished at the source and are not confirmed gone: nothing was deleted for them; "
+            "the next sync looks again."
+        )
     terminal.table("Both sides", verdict_rows(report.verdicts), optional=OPTIONAL_COLUMNS)
     for line in report.warnings:
         terminal.warning(line)

@@ -8,6 +8,7 @@ import dagster as dg
 from sync_pipeline.defs.failures import as_failure
 from sync_pipeline.defs.metadata import target_key
 from sync_pipeline.defs.resources import SyncResource
+from sync_pipeline.errors import CheckFailed
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.reconcile import verify
@@ -44,6 +45,8 @@ def in_sync_check(spec: EntitySpec) -> dg.AssetChecksDefinition:
             days = Days(first, last)
         with as_failure():
             verdict = verify(sync.session, spec, days, repair=config.repair, run_id=context.run.run_id)
+            if verdict.held_back:
+                raise CheckFailed(verdict.held_back)
         rows = [dg.TableRecord({k: str(v) for k, v in asdict(d).items()}) for d in verdict.differences[:SHOWN]]
         return dg.AssetCheckResult(
             passed=verdict.in_sync,

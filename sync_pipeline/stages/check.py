@@ -44,6 +44,7 @@ EXCUSED: Mapping[str, str] = {"references": DELETED_REFERENCE}
 SET_APART = ("rejected", "excluded", "waiting")
 """What a checked record may be instead of accepted; a sealed batch notes how many are."""
 SHOWN_ROWS = 20
+SHOWN_CHARACTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,9 @@ class Checking:
 
     @property
     def counts(self) -> Counts:
-        """What the checks made of the records; what becomes of the accepted ones is not known yet."""
+        """What the checks made of the records of a blocked batch: the accepted ones wait until it is one no more."""
         apart = {status: self.statuses[status] for status in SET_APART}
+        apart["waiting"] = self.statuses.total() - apart["rejected"] - apart["excluded"]
         return Counts(extracted=self.statuses.total(), requests=self.notes.get("requests", 0), **apart)
 
     def _parts(self, batch: Batch) -> Iterator[pd.DataFrame]:
@@ -215,8 +217,10 @@ class _Clashes:
             taken = {value for value, count in self._counts[field_.name].items() if count > 1}
             clashing = frame[field_.column].isin(taken) & frame["source_id"].notna()
             mask = clashing & ~frame["source_id"].isin(self._holders(frame[clashing], field_))
-            message = "another record has the same value; give each its own"
-            frame = reject(frame, mask, field_.column, "unique_ids", message)
+            for value in frame.loc[mask, field_.column].unique():
+                same = mask & (frame[field_.column] == value)
+                message = f"another record has the same {field_.name}, {_shown(field_, value)}; give each its own"
+                frame = reject(frame, same, field_.column, "unique_ids", message)
         return frame
 
     def _holders(self, clashing: pd.DataFrame, field_: Field) -> list[str]:
@@ -229,6 +233,11 @@ class _Clashes:
             if record.delivered_hash == record.fields_hash
             and orjson.loads(record.fields).get(field_.name) == wanted[key]
         ]
+
+
+def _shown(field_: Field, value: object) -> str:
+    """A value as a reason may quote it."""
+    return "(personal)" if field_.personal else repr(str(value)[:SHOWN_CHARACTERS])
 
 
 def _keys(days: Days | None) -> tuple[str, str] | None:

@@ -12,8 +12,6 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.session import Session
 
-ADMIN_ROLES = {"OWNER", "WORKSPACE_ADMIN"}
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -35,8 +33,7 @@ def diagnose(session: Session) -> Iterator[Finding]:
     for spec in session.specs.values():
         yield _look(f"Read {spec.entity} ({spec.source.system})", partial(_first, session, spec))
     for spec in session.specs.values():
-        if spec.target.system == "snapshots":
-            yield _look(f"Write {spec.entity} (snapshots)", partial(_may_write, session, spec))
+        yield _look(f"Write {spec.entity} ({spec.target.system})", partial(_may_write, session, spec))
 
 
 def _in_clear(session: Session) -> Iterator[Finding]:
@@ -69,6 +66,10 @@ def _first(session: Session, spec: EntitySpec) -> str:
 
 
 def _may_write(session: Session, spec: EntitySpec) -> str:
+    """Nothing is written: Snapshots is asked, and whom Clockify lets write its clients follows from the role."""
+    if spec.target.system == "clockify":
+        session.call(session.clockify.prove_admin)
+        return "allowed (an admin or owner)"
     session.call(session.snapshots.may_write, spec.entity)
     return "allowed"
 

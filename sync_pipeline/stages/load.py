@@ -8,6 +8,7 @@ load delivers: there is nothing to replay.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 
 import orjson
@@ -93,8 +94,9 @@ def _apply(
     try:
         deliver_pending(session, spec, staging, counts, sync_id)
         deliver_deletes(session, spec, absence.gone, counts, sync_id)
-    except SyncError:
-        counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
+    except BaseException:  # Ctrl-C, too
+        with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
+            counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
         raise
     finally:
         known = counts.created + counts.adopted + counts.updated + counts.rejected + counts.excluded + counts.waiting

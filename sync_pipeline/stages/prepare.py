@@ -19,13 +19,15 @@ from sync_pipeline.stages.spool import read_batch, unwritten, write_batch
 
 
 @contextmanager
-def prepared(session: Session, spec: EntitySpec, days: Days | None, *, independent: bool = False) -> Iterator[Checking]:
+def prepared(
+    session: Session, spec: EntitySpec, days: Days | None, options: Options, *, independent: bool = False
+) -> Iterator[Checking]:
     """A checking whose ``sealed`` batch has been read in full and can be walked any number of times."""
     with _directory(session.settings.batches) as directory:
         raw, mapped, sealed = (Path(directory) / kind for kind in ("raw", "mapped", "sealed"))
         write_batch(raw, extract(session, spec, days, independent=independent), schema(spec, "raw"))
         write_batch(mapped, map_batch(spec, read_batch(raw)), schema(spec, "mapped"))
-        checking = Checking(session, spec, read_batch(mapped), days, Options(dry_run=True))
+        checking = Checking(session, spec, read_batch(mapped), days, options)
         write_batch(sealed, checking.sealed, schema(spec, "sealed"))
         checking.sealed = read_batch(sealed)
         yield checking

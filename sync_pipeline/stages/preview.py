@@ -56,12 +56,13 @@ class Preview:
         return [check for check in self.checks if check.blocks]
 
 
-def preview(session: Session, spec: EntitySpec, days: Days | None) -> Preview:
-    """Read, map and check one entity, and compare it with what was delivered."""
+def preview(session: Session, spec: EntitySpec, days: Days | None, options: Options | None = None) -> Preview:
+    """Read, map and check one entity, and compare it with what was delivered, as a sync with these options would."""
+    options = options or Options()
     before = session.requests
-    with prepared(session, spec, days) as checking:
+    with prepared(session, spec, days, options) as checking:
         statuses = checking.statuses.copy()
-        absence = _absence(session, spec, checking.sealed, days)
+        absence = _absence(session, spec, checking.sealed, days, options)
         moved = judged_rows(session, spec, absence.moved.values()) if absence.moved else []
         statuses.update(row[4] for row in moved)
         # Who waits is not counted apart, unless in vain: a sync delivers the awaited first.
@@ -77,12 +78,12 @@ def preview(session: Session, spec: EntitySpec, days: Days | None) -> Preview:
     return result
 
 
-def _absence(session: Session, spec: EntitySpec, sealed: Batch, days: Days | None) -> Absence:
+def _absence(session: Session, spec: EntitySpec, sealed: Batch, days: Days | None, options: Options) -> Absence:
     """What a sync would find about the records that are missing from this read."""
     with stage(session.store, session.connection, spec.entity, days.keys if days else None) as staging:
         for frame in sealed.parts:
             staging.add(staged_rows(frame))
-        return look_up_absent(session, spec, staging, Options())
+        return look_up_absent(session, spec, staging, options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import orjson
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.errors import CheckFailed
 from sync_pipeline.mapping.canonical import canonical_target, canonical_targets, differences
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Days
@@ -58,6 +57,8 @@ class Verdict:
     foreign: int = 0
     repaired: int = 0
     requests: int = 0
+    held_back: str = ""
+    """Why a repair that was asked for was not begun; empty when it was, or was not asked for."""
     differences: list[Difference] = field(default_factory=list)
 
     @property
@@ -72,32 +73,41 @@ class Verdict:
         return {name: getattr(self, name) for name in names}
 
 
-def verify(session: Session, spec: EntitySpec, days: Days | None, *, repair: bool = False, run_id: str = "") -> Verdict:
+def verify(
+    session: Session,
+    spec: EntitySpec,
+    days: Days | None,
+    *,
+    repair: bool = False,
+    options: Options | None = None,
+    run_id: str = "",
+) -> Verdict:
     """Compare one entity on both sides; with ``repair``, deliver the differences and compare once more.
 
     What was observed at the target becomes what we believe is there, so drift turns into pending records by itself.
-    Raises CheckFailed when a repair is held back by a blocking check.
+    A repair is a load like any other: what blocks a sync holds it back, and the verdict says so.
     """
-    before = session.requests
-    with prepared(session, spec, days, independent=True) as checking:
+    before, options = session.requests, options or Options()
+    with prepared(session, spec, days, options, independent=True) as checking:
         verdict = _compare(session, spec, checking.sealed, days)
-        if repair:
-            _hold_back(spec, checking.results)
-        if repair and not verdict.in_sync:
-            counts = load(session, spec, checking.sealed, days, Options(), run_id=run_id)
+        verdict.held_back = _why_held_back(spec, checking.results) if repair else ""
+        if repair and not verdict.held_back and not verdict.in_sync:
+            counts = load(session, spec, checking.sealed, days, options, run_id=run_id)
             verdict = _compare(session, spec, checking.sealed, days)
             verdict.repaired = counts.created + counts.adopted + counts.updated + counts.deleted
     verdict.requests = session.requests - before
     return verdict
 
 
-def _hold_back(spec: EntitySpec, results: list[CheckResult]) -> None:
-    """A repair is a load like any other: what blocks a sync blocks it too. Raises CheckFailed."""
-    if blocking := [f"{result.name}: {result.summary}" for result in results if result.blocks]:
-        raise CheckFailed(
-            f"{spec.entity} cannot be repaired, since a check blocks the batch. {'; '.join(blocking)}.",
-            fix="Mend the source, or say what is right with `sync-pipeline sync`, and verify again.",
-        )
+def _why_held_back(spec: EntitySpec, results: list[CheckResult]) -> str:
+    """What blocks the batch, and what to do; empty when nothing does."""
+    blocking = [f"{result.name}: {result.summary.removesuffix('.')}" for result in results if result.blocks]
+    if not blocking:
+        return ""
+    return (
+        f"{spec.entity} cannot be repaired, since a check blocks the batch. {'; '.join(blocking)}. "
+        "Mend the source, or say what is right with `sync-pipeline sync`, and verify again."
+    )
 
 
 def _compare(session: Session, spec: EntitySpec, sealed: Batch, days: Days | None) -> Verdict:

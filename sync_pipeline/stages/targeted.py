@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict
 
 import pandas as pd
@@ -136,8 +137,9 @@ class _Targeted:
         try:
             deliver_pending(session, spec, staging, counts, sync_id)
             deliver_deletes(session, spec, gone, counts, sync_id)
-        except SyncError:
-            counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
+        except BaseException:  # Ctrl-C, too
+            with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
+                counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
             raise
         finally:
             sent = counts.created + counts.adopted + counts.updated

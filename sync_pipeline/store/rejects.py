@@ -139,6 +139,17 @@ def show(store: Store, connection: str, entity: str, source_id: str) -> list[Sto
     return _select(store, conditions, None)
 
 
+def origins(store: Store, connection: str, entity: str, source_ids: Iterable[str]) -> dict[str, set[str]]:
+    """Who set each of these records aside, by id: a check, the target, or both; the others are not set aside."""
+    found: dict[str, set[str]] = {}
+    with store.reading() as own:
+        for some in chunks(list(source_ids)):
+            named = [*_of(connection, entity), rejects.c.source_id.in_(some)]
+            for source_id, origin in own.execute(select(rejects.c.source_id, rejects.c.origin).where(*named)):
+                found.setdefault(source_id, set()).add(origin)
+    return found
+
+
 def rejected_by(store: Store, connection: str, entity: str, rule: str) -> list[str]:
     """The records the target refused under this rule."""
     conditions = [*_of(connection, entity), rejects.c.origin == "target", rejects.c.rule == rule]

@@ -11,6 +11,7 @@ import click
 import pytest
 from sqlalchemy import text
 
+from sync_pipeline import terminal
 from sync_pipeline.cli import cli
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import ENTITIES, Team, day, tables
@@ -152,6 +153,9 @@ def test_check(synced: Shell) -> None:
     """One line for each connection and permission; all well is 0, as a document too."""
     document = synced("check", "--json", code=0).document
     assert document["ok"] is True
+    assert {f"Write {entity} (snapshots)" for entity in ENTITIES if entity != "locations"} | {
+        "Write locations (clockify)"
+    } <= {found["what"] for found in document["checks"]}
     assert len(synced("check", code=0).out.splitlines()) == len(document["checks"])
 
 
@@ -183,7 +187,23 @@ def test_rejects(shell: Shell) -> None:
     assert shell.sync("--entity", "users")["entities"]["users"]["created"] == 4
     assert shell("rejects", "list", "--json", code=0).document == {"rejects": []}
     assert "Nothing is set aside." in shell("rejects", "list", code=0).out
+    assert "-5 is not in the range" in shell("rejects", "list", "--limit", "-5", code=2).err
     assert "No reject of users has the id nobody." in shell("rejects", "show", "users", "nobody", code=2).message
+
+
+def test_only_what_the_target_refused_is_retried(shell: Shell) -> None:
+    """What a check set aside is judged anew anyway, and what is no reject at all is said to be none."""
+    for number in range(2):
+        shell.team.put_location(f"twin-{number}", location_name="One name", address=str(number))
+    shell.sync("--entity", "locations")
+    ended = shell("rejects", "retry", "--entity", "locations", "twin-0", "nobody", code=0)
+    assert "0 refused records of locations" in ended.out
+    assert ended.warnings == [
+        "locations twin-0 was set aside by a check, which judges it anew at every sync.",
+        "There is no reject of locations with the id nobody.",
+    ]
+    reasons = {row["reason"] for row in shell("rejects", "list", "--json", code=0).document["rejects"]}
+    assert reasons == {"another record has the same name, 'One name'; give each its own"}
 
 
 def test_deliveries(synced: Shell) -> None:
@@ -193,6 +213,17 @@ def test_deliveries(synced: Shell) -> None:
     one = synced("deliveries", "--record", rows[0]["source_id"], "--json", code=0).document["deliveries"]
     assert {row["source_id"] for row in one} == {rows[0]["source_id"]}
     assert rows[0]["source_id"] in synced("deliveries", "--entity", "projects", code=0).out
+
+
+def test_deliveries_fit_a_terminal(synced: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 columns are enough for a line each, with the whole id; of a record nobody sent anything, nothing was sent."""
+    row = synced("deliveries", "--json", code=0).document["deliveries"][0]
+    monkeypatch.setattr(terminal.out, "width", 80)
+    out = synced("deliveries", "--record", row["source_id"], code=0).out
+    at = datetime.fromisoformat(row["at"])
+    line, *_ = [line.split() for line in out.splitlines() if row["source_id"] in line]
+    assert line == [f"{at:%Y-%m-%dT%H:%M:%SZ}", row["entity"], row["source_id"], row["kind"], row["outcome"]]
+    assert synced("deliveries", "--record", "nobody", code=0).out == "Nothing was sent.\n"
 
 
 def test_mapping(shell: Shell) -> None:

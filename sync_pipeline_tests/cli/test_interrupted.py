@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sync_pipeline.connectors.clockify import PLANS
 from sync_pipeline.store.rate import reserve
+from sync_pipeline.store.syncs import status
 from sync_pipeline_tests.cli.shell import shell_for
 from sync_pipeline_tests.harness import team
 from sync_pipeline_tests.scenarios.commands import PATIENCE, start, wait_until
@@ -47,6 +48,9 @@ def test_ctrl_c(tmp_path: Path) -> None:
             "Error: Interrupted. What was delivered stays delivered; run the same command again to go on from there."
         ]
         assert statuses(us.home) == {"FAILURE"}
+        with us.session() as session:
+            counts = status(session.store, session.connection)["projects"].last.counts
+        assert (counts["extracted"], counts["waiting"], counts["unchanged"]) == (5, 5, 0)
         us.no_faults()
         assert shell.sync("--entity", "projects", "--verify")["entities"]["projects"]["created"] == 5
 
