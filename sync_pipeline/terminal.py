@@ -31,6 +31,11 @@ def as_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, default=str, ensure_ascii=False, indent=2) + "\n")
 
 
+def compact(value: Any) -> str:
+    """A piece of a JSON document, in one line."""
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
 def table(
     title: str,
     rows: Sequence[Mapping[str, Any]],

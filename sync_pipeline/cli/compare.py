@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import date
-from typing import Any
+from itertools import chain, repeat
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from typing import Any, TextIO
 
 import click
 
@@ -15,6 +18,8 @@ from sync_pipeline.cli.options import days_options, entity_option, json_option, 
 
 OPTIONAL_COLUMNS = ("adopted", "rejected", "excluded", "waiting", "unconfirmed", "repaired")
 """Shown only where one of them is not zero."""
+SHOWN_CHANGES = 10
+"""Changes of each entity in the table that people read."""
 SHOWN = 50
 """Differences in the table that people read."""
 
@@ -47,30 +52,64 @@ def show_preview(session: Any, entities: list[str], days: Any, options: Any, as_
     from sync_pipeline import terminal
     from sync_pipeline.stages.preview import preview as look
 
-    with terminal.progress():
-        previews = [
-            look(session, spec, days if spec.partitioned else None, options)
-            for spec in map(session.specs.get, entities)
-        ]
-    blocked = [check for p in previews for check in p.blocked]
-    if as_json:
-        terminal.as_json(
-            {
-                "entities": {p.entity: asdict(p.counts) for p in previews},
-                "changes": {p.entity: [asdict(change) for change in p.changes] for p in previews},
-                "blocked": [asdict(check) for check in blocked],
-            }
-        )
-        return bool(blocked)
-    terminal.table(
-        "A sync would", [{"entity": p.entity, **asdict(p.counts)} for p in previews], optional=OPTIONAL_COLUMNS
-    )
+    with TemporaryFile("w+", encoding="utf-8", dir=session.settings.home) as changes:
+        told = _Changes(changes, terminal.compact) if as_json else None
+        previews = []
+        with terminal.progress():
+            for spec in map(session.specs.get, entities):
+                span = days if spec.partitioned else None
+                listed = told.of(spec.entity) if told else None
+                previews.append(look(session, spec, span, options, keep=SHOWN_CHANGES, told=listed))
+        blocked = [check for p in previews for check in p.blocked]
+        if told is not None:
+            told.end()
+            _preview_json(previews, blocked, changes)
+        else:
+            _preview_tables(previews, blocked)
+    return bool(blocked)
+
+
+class _Changes:
+    """Writes changes to a file as they are found: there may be more than memory holds.
+
+    Not to standard output at once, where a failure half way would leave half a document.
+    """
+
+    def __init__(self, file: TextIO, compact: Callable[[Any], str]) -> None:
+        self._file, self._compact = file, compact
+        self._closes = "{"
+
+    def of(self, entity: str) -> Callable[[Any], object]:
+        """What takes the changes of one more entity."""
+        self._file.write(f"{self._closes}{self._compact(entity)}: [")
+        self._closes, separators = "], ", chain(["\n    "], repeat(",\n    "))
+        return lambda change: self._file.write(next(separators) + self._compact(asdict(change)))
+
+    def end(self) -> None:
+        """Complete the document, and go back to its beginning."""
+        self._file.write("{}" if self._closes == "{" else "]}")
+        self._file.seek(0)
+
+
+def _preview_json(previews: Sequence[Any], blocked: Sequence[Any], changes: TextIO) -> None:
+    from sync_pipeline import terminal
+
+    counts = {p.entity: asdict(p.counts) for p in previews}
+    sys.stdout.write(f'{{"entities": {terminal.compact(counts)},\n  "changes": ')
+    copyfileobj(changes, sys.stdout)
+    sys.stdout.write(f',\n  "blocked": {terminal.compact([asdict(check) for check in blocked])}}}\n')
+
+
+def _preview_tables(previews: Sequence[Any], blocked: Sequence[Any]) -> None:
+    from sync_pipeline import terminal
+
+    counts = [{"entity": p.entity, **asdict(p.counts)} for p in previews]
+    terminal.table("A sync would", counts, optional=OPTIONAL_COLUMNS)
     for p in previews:
-        rows = [{"action": c.action, "record": c.record, "fields": _shown(c.fields)} for c in p.changes[:10]]
-        terminal.table(f"{p.entity}: the first {len(rows)} of {len(p.changes)} changes", rows)
+        rows = [{"action": c.action, "record": c.record, "fields": _shown(c.fields)} for c in p.changes]
+        terminal.table(f"{p.entity}: the first {len(rows)} of {p.total} changes", rows)
     for check in blocked:
         terminal.problem(f"{check.name} would block: {check.summary}")
-    return bool(blocked)
 
 
 def _shown(fields: dict[str, tuple[Any, Any]]) -> str:

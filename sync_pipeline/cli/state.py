@@ -105,9 +105,7 @@ def deliveries(entity: str | None, run_id: str | None, source_id: str | None, li
     if as_json:
         terminal.as_json({"deliveries": rows})
         return
-    lines = [
-        {**row, "at": f"{row['at']:%Y-%m-%dT%H:%M:%SZ}", "outcome": row["outcome"] or row["phase"]} for row in rows
-    ]
+    lines = [{**row, "at": f"{row['at']:%Y-%m-%d %H:%MZ}", "outcome": row["outcome"] or row["phase"]} for row in rows]
     columns = NARROW_DELIVERIES if terminal.out.width < WIDE else (*NARROW_DELIVERIES, "target_id", "reason")
     terminal.table("Deliveries", lines, columns)
     terminal.say("" if rows else "Nothing was sent.")

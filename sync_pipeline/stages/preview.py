@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, cast
 
 import orjson
@@ -49,6 +50,8 @@ class Preview:
     counts: Counts
     checks: list[CheckResult]
     changes: list[Change] = field(default_factory=list)
+    """The first of them; ``total`` is how many there are."""
+    total: int = 0
 
     @property
     def blocked(self) -> list[CheckResult]:
@@ -56,8 +59,19 @@ class Preview:
         return [check for check in self.checks if check.blocks]
 
 
-def preview(session: Session, spec: EntitySpec, days: Days | None, options: Options | None = None) -> Preview:
-    """Read, map and check one entity, and compare it with what was delivered, as a sync with these options would."""
+def preview(
+    session: Session,
+    spec: EntitySpec,
+    days: Days | None,
+    options: Options | None = None,
+    *,
+    keep: int | None = None,
+    told: Callable[[Change], object] | None = None,
+) -> Preview:
+    """Read, map and check one entity, and compare it with what was delivered, as a sync with these options would.
+
+    Of the changes the first ``keep`` are kept, or all of them; each is handed to ``told``.
+    """
     options = options or Options()
     before = session.requests
     with prepared(session, spec, days, options) as checking:
@@ -70,12 +84,20 @@ def preview(session: Session, spec: EntitySpec, days: Days | None, options: Opti
         counts.excluded, counts.unconfirmed = statuses["excluded"], len(absence.unconfirmed)
         pages = _Pages(checking.sealed, moved)
         deciding = _Deciding(session, spec, counts, absence)
-        changes = list(deciding.upserts(pages))
-        changes += deciding.removals()
-        result = Preview(spec.entity, counts, checking.results, changes)
-    counts.deleted = sum(change.action == "delete" for change in result.changes)
+        result = Preview(spec.entity, counts, checking.results)
+        for change in chain(deciding.upserts(pages), deciding.removals()):
+            _note(result, change, keep)
+            if told is not None:
+                told(change)
     counts.requests = session.requests - before
     return result
+
+
+def _note(result: Preview, change: Change, keep: int | None) -> None:
+    result.total += 1
+    result.counts.deleted += change.action == "delete"
+    if keep is None or len(result.changes) < keep:
+        result.changes.append(change)
 
 
 def _absence(session: Session, spec: EntitySpec, sealed: Batch, days: Days | None, options: Options) -> Absence:

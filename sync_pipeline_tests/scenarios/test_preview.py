@@ -6,11 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.preview import Preview, preview
+from sync_pipeline.stages.preview import Change, Preview, preview
 from sync_pipeline_tests.harness import Team, day, morning, team
 from sync_pipeline_tests.scenarios.dying import refuse
 
 FIGURES = ("extracted", "created", "adopted", "updated", "unchanged", "deleted", "rejected", "excluded", "unconfirmed")
+
+
+def test_only_the_first_changes_are_kept(tmp_path: Path) -> None:
+    """However many there are, each is told and counted once, and memory holds as many as were asked for."""
+    told: list[Change] = []
+    with team(tmp_path) as us, us.session() as session:
+        found = preview(session, session.specs["projects"], None, keep=2, told=told.append)
+    assert (found.total, found.counts.created, len(told)) == (5, 5, 5)
+    assert found.changes == told[:2]
 
 
 def look(us: Team, entity: str, **changes: Any) -> Preview:
