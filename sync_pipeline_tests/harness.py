@@ -23,6 +23,7 @@ from sync_pipeline.settings import SETTINGS, Settings, load_settings
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import Checking, CheckResult, Options, conclude
 from sync_pipeline.stages.extract import extract
+from sync_pipeline.stages.inbox import take_up
 from sync_pipeline.stages.load import load
 from sync_pipeline.stages.map import map_batch
 from sync_pipeline.stages.reconcile import Verdict, verify
@@ -133,7 +134,9 @@ class Team:
         """Extract, map and check; the batch is kept on disk and can be loaded later."""
         spec, span, opts = session.specs[entity], self._span(session, entity, days), options or Options()
         base = self.home / "batches" / f"{entity}-{next(self.runs)}"
-        write_batch(base / "raw", extract(session, spec, span), schema(spec, "raw"))
+        raw = extract(session, spec, span)
+        raw = raw if opts.dry_run else take_up(session, spec, span, raw)
+        write_batch(base / "raw", raw, schema(spec, "raw"))
         write_batch(base / "mapped", map_batch(spec, read_batch(base / "raw")), schema(spec, "mapped"))
         checking = Checking(session, spec, read_batch(base / "mapped"), span, opts)
         write_batch(base / "sealed", checking.sealed, schema(spec, "sealed"))

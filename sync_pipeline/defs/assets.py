@@ -28,6 +28,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import CHECKS, Checking, CheckResult, Options, conclude
 from sync_pipeline.stages.extract import extract
+from sync_pipeline.stages.inbox import take_up
 from sync_pipeline.stages.journal import remembering_failure
 from sync_pipeline.stages.load import load
 from sync_pipeline.stages.map import map_batch
@@ -108,7 +109,7 @@ def entity_asset(spec: EntitySpec, partitions: dg.PartitionsDefinition[str], day
 
 
 def _op_config(spec: EntitySpec, config: dict[str, Any]) -> dict[str, Any]:
-    return {f"{spec.entity}_{op}": {"config": config} for op in ("check", "load")}
+    return {f"{spec.entity}_{op}": {"config": config} for op in ("extract", "check", "load")}
 
 
 def _batch_out(spec: EntitySpec, kind: str) -> dg.Out:
@@ -118,10 +119,18 @@ def _batch_out(spec: EntitySpec, kind: str) -> dg.Out:
 def _extract_op(spec: EntitySpec) -> dg.OpDefinition:
     ins = {name: dg.In(dg.Nothing) for name in ("source", *spec.depends_on)}
 
-    @dg.op(name=f"{spec.entity}_extract", ins=ins, out=_batch_out(spec, "raw"), description=f"Read {spec.entity}.")
+    @dg.op(
+        name=f"{spec.entity}_extract",
+        ins=ins,
+        out=_batch_out(spec, "raw"),
+        config_schema=CONFIG,
+        description=f"Read {spec.entity}.",
+    )
     def extract_op(context: dg.OpExecutionContext, sync: SyncResource) -> Batch:
         days = days_of(context)
         batch = extract(sync.session, spec, days)
+        if not Options(**context.op_config).dry_run:
+            take_up(sync.session, spec, days, batch)
         return remembering_failure(sync.session, spec, batch, days, run_id=context.run_id)
 
     return extract_op

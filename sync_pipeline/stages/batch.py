@@ -37,7 +37,7 @@ class Batch:
 
     ``parts`` can be walked once; ``notes`` are JSON values and complete only when the parts have been walked. Notes:
     ``observed_at`` (ISO instant at which the read began), ``requests``, ``source_keys``, ``duplicates``, ``conflicts``,
-    and of a sealed batch how many rows are ``rejected``, ``excluded`` or ``waiting`` for a reference.
+    ``events`` (ids of the inbox events the read answers), and of a sealed batch how many rows are ``rejected``, ``excluded`` or ``waiting`` for a reference.
     """
 
     parts: Iterable[pd.DataFrame]

@@ -19,6 +19,7 @@ from sync_pipeline.mapping.samples import known_keys
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.guards import Guard, guard_volume
+from sync_pipeline.stages.inbox import leave_open
 from sync_pipeline.stages.journal import note_sync
 from sync_pipeline.stages.problems import reject, rejects_of
 from sync_pipeline.stages.references import DELETED_REFERENCE, References
@@ -188,6 +189,7 @@ def conclude(
         counts = {**asdict(checking.counts), "blocked_by": blocking}
         requests = checking.counts.requests
         note_sync(session, spec, checking.sealed, days, "blocked", counts, requests, run_id=run_id)
+        leave_open(session, checking.sealed, "; ".join(result.summary for result in results if result.blocks))
     return results
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import orjson
 
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.batch import Batch, Days
 from sync_pipeline.stages.session import Session
-from sync_pipeline.store.events import Event, close, mark_attempt, open_events
+from sync_pipeline.store.events import Event, close, mark_attempt, mark_failed, open_events
 from sync_pipeline.store.records import lookup
 
 PAGE = 1000
+EVENTS = "events"
+"""The note of a batch that names the events its read took up."""
 
 
 def waiting(session: Session, spec: EntitySpec) -> Iterator[list[Event]]:
@@ -31,37 +33,58 @@ def waiting_about(session: Session, spec: EntitySpec, ids: Collection[str]) -> l
     return [event.id for page in waiting(session, spec) for event in page if event.source_id in wanted]
 
 
-def close_covered(session: Session, spec: EntitySpec, days: Days | None, observed_at: datetime, run_id: str) -> int:
-    """Close what a finished load has answered; returns how many.
+def take_up(session: Session, spec: EntitySpec, days: Days | None, batch: Batch) -> Batch:
+    """Note in the batch, before its read begins, which events that read answers, and mark them as tried.
 
-    The load of an unpartitioned entity answers every event that came in before its read began. A load of days answers
-    the events about records that stand on these days. Others may be about a record that has moved on since: they stay
-    open, marked as tried, and are looked up one by one.
+    From here on a repeat of the same words is news: it may be about what was read too early. What comes in later is in
+    no note, so no clock decides whether the read has seen it.
     """
-    answered: list[int] = []
-    tried: list[int] = []
-    for page in waiting(session, spec):
-        ours = [event for event in page if event.received_at < observed_at and _is_read_by(spec, event)]
-        if days is None:
-            answered += [event.id for event in ours]
-            continue
-        first, last = days.keys
-        ids = {event.source_id for event in ours if event.source_id}
-        known = lookup(session.store, session.connection, spec.entity, ids)
-        for event in ours:
-            record = known.get(event.source_id or "")
-            if record is not None and record.partition is not None and first <= record.partition <= last:
-                answered.append(event.id)
-            elif (day := day_of(spec, event)) is not None and first <= day <= last:
-                tried.append(event.id)
-    if tried:
-        mark_attempt(session.store, tried)
+    taken = [event.id for page in waiting(session, spec) for event in _met(session, spec, days, page)]
+    mark_attempt(session.store, taken)
+    batch.notes[EVENTS] = taken
+    return batch
+
+
+def close_covered(session: Session, spec: EntitySpec, days: Days | None, batch: Batch, run_id: str) -> int:
+    """Close what a finished load has answered of the events its read took up; returns how many.
+
+    The load of an unpartitioned entity answers all of them. A load of days answers those about records that stand on
+    these days. Others may be about a record that has moved on since: they stay open and are looked up one by one.
+    """
+    answered: list[int] = batch.notes.get(EVENTS, [])
+    if days is not None and answered:
+        taken = set(answered)
+        pages = ([event for event in page if event.id in taken] for page in waiting(session, spec))
+        answered = [event.id for page in pages for event in _standing(session, spec, days, page)]
     return close(session.store, answered, run_id, session.now()) if answered else 0
 
 
-def _is_read_by(spec: EntitySpec, event: Event) -> bool:
-    """Whether the load has seen what the event is about: clients are the target of locations, read by the sensor only."""
-    return spec.source.system == "clockify" or event.attempts > 0
+def leave_open(session: Session, batch: Batch, reason: str) -> None:
+    """Note why the events a read took up were not answered; they stay open and are looked up one by one."""
+    mark_failed(session.store, batch.notes.get(EVENTS, []), reason)
+
+
+def _met(session: Session, spec: EntitySpec, days: Days | None, events: list[Event]) -> list[Event]:
+    """The events a read will meet: of the days, those whose record stands there, or is said to."""
+    if spec.source.system != "clockify":
+        return [event for event in events if event.attempts]  # about clients, which only the sensor reads
+    if days is None:
+        return events
+    first, last = days.keys
+    standing = {event.id for event in _standing(session, spec, days, events)}
+    return [event for event in events if event.id in standing or first <= (day_of(spec, event) or "") <= last]
+
+
+def _standing(session: Session, spec: EntitySpec, days: Days, events: list[Event]) -> list[Event]:
+    """The events about records that stand on these days as far as we know."""
+    first, last = days.keys
+    ids = {event.source_id for event in events if event.source_id}
+    known = lookup(session.store, session.connection, spec.entity, ids)
+    return [
+        event
+        for event in events
+        if (record := known.get(event.source_id or "")) is not None and first <= (record.partition or "") <= last
+    ]
 
 
 def day_of(spec: EntitySpec, event: Event) -> str | None:

@@ -11,6 +11,7 @@ import pandas as pd
 from sync_pipeline.errors import StoreError, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Days
+from sync_pipeline.stages.inbox import leave_open
 from sync_pipeline.stages.session import Session
 from sync_pipeline.store.syncs import SyncOutcome, begin, finish
 
@@ -54,7 +55,8 @@ def _parts(session: Session, spec: EntitySpec, batch: Batch, days: Days | None, 
     before = session.requests
     try:
         yield from batch.parts
-    except SyncError:
+    except SyncError as error:
         with suppress(StoreError):  # the store may be what failed; the first error is the one to tell
             note_sync(session, spec, batch, days, "failed", {}, session.requests - before, run_id=run_id)
+            leave_open(session, batch, str(error))
         raise

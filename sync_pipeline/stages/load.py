@@ -20,7 +20,7 @@ from sync_pipeline.stages.absence import settle_absent
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.deliver import PAGE, deliver_deletes, deliver_pending, pages
-from sync_pipeline.stages.inbox import close_covered
+from sync_pipeline.stages.inbox import close_covered, leave_open
 from sync_pipeline.stages.journal import begin_sync, note_sync
 from sync_pipeline.stages.judge import judge
 from sync_pipeline.stages.seal import staged_rows
@@ -56,10 +56,13 @@ def load(
             with stage(session.store, session.connection, spec.entity, days.keys if days else None) as staging:
                 _apply(session, spec, batch, options, staging, counts, sync_id, run_id)
             outcome = "success"
+        except SyncError as error:
+            leave_open(session, batch, str(error))
+            raise
         finally:
             counts.requests = batch.notes.get("requests", 0) + session.requests - before
             finish(session.store, sync_id, outcome, asdict(counts), counts.requests, at=session.now())
-    close_covered(session, spec, days, batch.observed_at, run_id)
+    close_covered(session, spec, days, batch, run_id)
     return counts
 
 

@@ -1,0 +1,106 @@
+"""Which events a read answers: those that were there when it began, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import orjson
+import pytest
+
+from sync_pipeline.stages.check import Options
+from sync_pipeline.store.events import content_id, open_events, receive
+from sync_pipeline_tests.defs.live import Live, live
+from sync_pipeline_tests.harness import Json, Team, morning, team
+from sync_pipeline_tests.properties.judge import converged
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A team that is in step."""
+    with team(tmp_path / "team") as everybody:
+        everybody.sync()
+        yield everybody
+
+
+@pytest.fixture
+def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """Its sensors; polling is far away."""
+    with live(us, tmp_path / "live", monkeypatch) as switched_on:
+        yield switched_on
+
+
+def stopped(us: Team) -> list[Json]:
+    """The stopped entries."""
+    return [entry for entry in us.entries() if entry["timeInterval"]["end"]]
+
+
+def reasons(us: Team, entity: str) -> list[tuple[int, str | None]]:
+    """Attempts and reason of each open event."""
+    with us.session() as session:
+        return [(one.attempts, one.reason) for one in open_events(session.store, session.connection, entity, 100)]
+
+
+def test_the_same_words_during_a_read_are_news(us: Team, on: Live) -> None:
+    """A user's event does not hold the status: what changes while the list is read says the same, and is not lost."""
+    user = us.users()[1]
+    body = {"id": user["id"], "email": user["email"], "name": user["name"]}
+    on.event("USER_UPDATED", "users", body)
+    with us.session() as session:
+        sealed = us.sealed(session, "users")
+        us.clockify("PUT", f"/users/{user['id']}", {"status": "INACTIVE"})
+        assert on.event("USER_UPDATED", "users", body)
+        us.load(session, "users", sealed)
+    assert on.inbox("users").open == 1
+    on.drain("users")
+    assert on.inbox("users").open == 0
+    assert us.verify("users")["users"].in_sync
+
+
+def test_the_clock_of_the_receiver_does_not_matter(us: Team, on: Live) -> None:
+    """Stamped a minute before the read began, received after it: the load leaves it open."""
+    entry = stopped(us)[0]
+    with us.session() as session:
+        sealed = us.sealed(session, "time_entries")
+        edited = us.change_entry(entry, description="after the read")
+        text, at = orjson.dumps(edited).decode(), datetime.now(UTC) - timedelta(minutes=1)
+        kind, key = "TIME_ENTRY_UPDATED", entry["id"]
+        content = content_id(kind, key, edited)
+        receive(session.store, session.connection, "clockify", content, kind, "time_entries", key, text, at)
+        us.load(session, "time_entries", sealed)
+    assert on.inbox("time_entries").open == 1
+    on.drain("time_entries")
+    converged(us)
+
+
+def test_a_load_closes_what_was_there_when_its_read_began(us: Team, on: Live) -> None:
+    """However the receiver's clock stands: what came in before the read is answered by it."""
+    on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(stopped(us)[0], description="before"))
+    us.sync("time_entries")
+    assert on.inbox("time_entries").open == 0
+
+
+def test_a_dry_run_takes_nothing_up(us: Team, on: Live) -> None:
+    """It leaves the inbox as it was."""
+    on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(stopped(us)[0], description="dry"))
+    with us.session() as session:
+        us.sealed(session, "time_entries", options=Options(dry_run=True))
+    assert reasons(us, "time_entries") == [(0, None)]
+
+
+def test_a_blocked_run_says_so_at_its_events_and_holds_up_no_others(us: Team, on: Live) -> None:
+    """Days that a check blocks: each event has the reason, is read by id next, and other days are read at once."""
+    user = us.users()[0]["id"]
+    made = [us.add_entry(user, morning(1, 1) + timedelta(minutes=n), hours=0) for n in range(25)]
+    on.events("NEW_TIME_ENTRY", "time_entries", made)
+    assert [run.success for run in on.tick("time_entries").runs] == [False]
+    ((attempts, reason),) = set(reasons(us, "time_entries"))
+    assert attempts == 1
+    assert "nothing is loaded" in str(reason)
+    other = next(e for e in stopped(us) if e["timeInterval"]["start"][:10] != made[0]["timeInterval"]["start"][:10])
+    on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(other, description="fine"))
+    on.tick("time_entries")
+    assert us.at_snapshots("time_entries")[other["id"]]["description"] == "fine"
+    on.patience(0)
+    assert on.tick("time_entries").jobs == ["changes_time_entries"]
