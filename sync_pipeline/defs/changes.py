@@ -38,7 +38,9 @@ def changes_job(spec: EntitySpec) -> dg.JobDefinition:
         name=f"{spec.entity}_changed", out=dg.Out(dg.Nothing), description=f"Read these {spec.entity} by id; deliver."
     )
     def changed(context: dg.OpExecutionContext, config: ChangesConfig, sync: SyncResource) -> None:
-        counts, events = answer(sync.session, spec, config.ids, context.run_id)
+        counts, events, left = answer(sync.session, spec, config.ids, context.run_id)
+        for reason in sorted(set(left.values())):
+            context.log.warning("left for another try: %s", reason)
         metadata = changes_metadata(sync.session, spec, counts, events, config.ids, context.run_id)
         # An observation: the partition is not complete because one of its records was read.
         context.log_event(dg.AssetObservation(spec.entity, metadata=metadata))
@@ -55,18 +57,29 @@ def changes_job(spec: EntitySpec) -> dg.JobDefinition:
     return job
 
 
-def answer(session: Session, spec: EntitySpec, ids: Sequence[str], run_id: str) -> tuple[Counts, list[int]]:
-    """Sync the records and close the events about them; they stay open, with the reason, when that fails."""
-    events = waiting_about(session, spec, ids)
-    mark_attempt(session.store, events)  # from here on a repeat is news: it may be about what is read too early
+def answer(
+    session: Session, spec: EntitySpec, ids: Sequence[str], run_id: str
+) -> tuple[Counts, list[int], dict[str, str]]:
+    """Sync the records and close the events about them; those of records that fail stay open, with the reason.
+
+    Returns the counts, the events it closed, and the reasons by id of what it had to leave.
+    """
+    about = waiting_about(session, spec, ids)
+    events = [event.id for event in about]
+    mark_attempt(
+        session.store, events, session.now()
+    )  # from here on a repeat is news: it may be about what is read too early
     with as_failure():
         try:
-            counts = sync_ids(session, spec, ids, run_id=run_id)
+            answered = sync_ids(session, spec, ids, run_id=run_id)
         except SyncError as error:
             mark_failed(session.store, events, str(error))
             raise
-    close(session.store, events, run_id, session.now())
-    return counts, events
+    closed = [event.id for event in about if event.source_id not in answered.left]
+    close(session.store, closed, run_id, session.now())
+    for source_id, reason in answered.left.items():
+        mark_failed(session.store, [event.id for event in about if event.source_id == source_id], reason)
+    return answered.counts, closed, answered.left
 
 
 def changes_metadata(

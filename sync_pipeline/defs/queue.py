@@ -33,12 +33,9 @@ def under_way(instance: DagsterInstance, jobs: Iterable[str]) -> str | None:
     return None
 
 
-def pause(instance: DagsterInstance, jobs: Iterable[str], seconds: float) -> Pause | None:
-    """How long to wait before trying again: twice as long after each failure in a row."""
-    recent = [
-        record for job in jobs for record in instance.get_run_records(dg.RunsFilter(job_name=job), limit=LOOKED_AT)
-    ]
-    recent.sort(key=lambda record: record.create_timestamp, reverse=True)
+def pause(instance: DagsterInstance, digest: str, seconds: float) -> Pause | None:
+    """How long to wait before asking for the same again: twice as long after each failure in a row."""
+    recent = instance.get_run_records(dg.RunsFilter(tags={EVENTS_TAG: digest}), limit=LOOKED_AT)
     failures = 0
     for record in recent:
         if record.dagster_run.status != dg.DagsterRunStatus.FAILURE:

@@ -86,15 +86,20 @@ class _Look:
     def __call__(self) -> dg.SensorResult:
         if (busy := under_way(self.instance, self.jobs)) is not None:
             return self._nothing(f"run {busy} is queued or running: what has come in since waits for it")
-        again = pause(self.instance, self.jobs, self.session.settings.sensor_seconds)
-        if again is not None and self.session.now() < again.until:
-            return self._nothing(f"{again.failures} runs failed in a row: next try at {again.until:%H:%M:%S %Z}")
         watched = watch(self.session, self.spec, self.cursor, days_ahead=DAYS_AHEAD)
         self.cursor = watched.cursor
-        if watched.runs:
-            requests = [run_request(self.instance, self.spec, dirty) for dirty in watched.runs]
+        asked = [run_request(self.instance, self.spec, dirty) for dirty in watched.runs]
+        pauses = [self._pause(request) for request in asked]
+        if requests := [request for request, why in zip(asked, pauses, strict=True) if not why]:
             return dg.SensorResult(run_requests=requests, cursor=self.cursor)
-        return self._nothing(". ".join(filter(None, (watched.trouble, watched.note))) or "nothing new")
+        return self._nothing(". ".join(filter(None, (watched.trouble, watched.note, *pauses))) or "nothing new")
+
+    def _pause(self, request: dg.RunRequest) -> str:
+        """Why a run is not to be asked for yet: the same run has failed just now, before it came to mark its events."""
+        again = pause(self.instance, request.tags[EVENTS_TAG], self.session.settings.sensor_seconds)
+        if again is None or self.session.now() >= again.until:
+            return ""
+        return f"{again.failures} runs failed in a row: next try at {again.until:%H:%M:%S %Z}"
 
     def _nothing(self, why: str) -> dg.SensorResult:
         return dg.SensorResult(skip_reason=why, cursor=self.cursor)

@@ -27,7 +27,7 @@ def compare_clients(session: Session, spec: EntitySpec, events: Sequence[Event],
     is left to ``verify``, or the two sides would send each other changes for ever.
     """
     tried = {event.source_id for event in events if event.attempts}
-    mark_attempt(session.store, [event.id for event in events])  # from here on a repeat is news
+    mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
     ids = {event.source_id for event in events if event.source_id}
     links = linked(session.store, session.connection, spec.entity)
     known = lookup(session.store, session.connection, spec.entity, [links[key] for key in ids if key in links])

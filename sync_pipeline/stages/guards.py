@@ -54,11 +54,16 @@ class Guard:
         return self.nothing_left or self.absent > max(HARMLESS, settings.max_delete_share * self.known)
 
 
-def may_delete(session: Session, spec: EntitySpec, count: int) -> bool:
-    """Whether a run that asks for a few records by id may delete this many of them."""
+def refuses_deletes(session: Session, spec: EntitySpec, count: int) -> str:
+    """Why a run that asks for a few records by id may not delete this many of them; empty when it may."""
     with stage(session.store, session.connection, spec.entity) as staging:
         known = staging.known()
-    return not Guard(known, count, nothing_left=0 < known <= count).too_many_absent(session.settings)
+    if not Guard(known, count, nothing_left=0 < known <= count).too_many_absent(session.settings):
+        return ""
+    return (
+        f"{count} of {known} known {spec.entity} read as gone, more than a run may delete: they stay as they are. "
+        f"If that is right, run `sync-pipeline sync --entity {spec.entity} --allow-deletes`."
+    )
 
 
 def guard_volume(session: Session, spec: EntitySpec, staging: Staging) -> Guard:

@@ -27,10 +27,10 @@ def waiting(session: Session, spec: EntitySpec) -> Iterator[list[Event]]:
         after = page[-1].id
 
 
-def waiting_about(session: Session, spec: EntitySpec, ids: Collection[str]) -> list[int]:
+def waiting_about(session: Session, spec: EntitySpec, ids: Collection[str]) -> list[Event]:
     """The open events about these records."""
     wanted = set(ids)
-    return [event.id for page in waiting(session, spec) for event in page if event.source_id in wanted]
+    return [event for page in waiting(session, spec) for event in page if event.source_id in wanted]
 
 
 def take_up(session: Session, spec: EntitySpec, days: Days | None, batch: Batch) -> Batch:
@@ -40,7 +40,7 @@ def take_up(session: Session, spec: EntitySpec, days: Days | None, batch: Batch)
     no note, so no clock decides whether the read has seen it.
     """
     taken = [event.id for page in waiting(session, spec) for event in _met(session, spec, days, page)]
-    mark_attempt(session.store, taken)
+    mark_attempt(session.store, taken, session.now())
     batch.notes[EVENTS] = taken
     return batch
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import pandas as pd
 
 from sync_pipeline.connectors.paging import Record
-from sync_pipeline.errors import SyncError
+from sync_pipeline.errors import ApiError, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Counts
 from sync_pipeline.stages.deliver import PAGE, deliver_deletes, deliver_pending, pages
-from sync_pipeline.stages.guards import deletes, may_delete
+from sync_pipeline.stages.guards import deletes, refuses_deletes
 from sync_pipeline.stages.judge import judge
 from sync_pipeline.stages.references import find, listed
 from sync_pipeline.stages.seal import staged_rows
@@ -25,10 +25,20 @@ from sync_pipeline.store.staging import Staging, stage
 from sync_pipeline.store.syncs import TARGETED, begin, finish
 
 
-def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id: str) -> Counts:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a targeted sync did."""
+
+    counts: Counts
+    left: dict[str, str]
+    """The records it could not deal with, by id, and why: they are to be tried again."""
+
+
+def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id: str) -> Answer:
     """Read these records again and make the target what they are now; what is gone follows the delete policy.
 
-    Raises ApiError when a system fails; what was delivered until then is remembered.
+    A record that cannot be read holds up no other. Raises ApiError when none can be, or a system fails; what was
+    delivered until then is remembered.
     """
     with loader_lock(session.store, session.connection, spec.entity, on_wait=lambda note: _say(session, spec, note)):
         return _Targeted(session, spec, sorted(set(ids)), run_id).run()
@@ -57,8 +67,9 @@ class _Targeted:
         self._key = (session.store, session.connection, spec.entity)
         self._observed_at = session.now()
         self._counts = Counts()
+        self._left: dict[str, str] = {}
 
-    def run(self) -> Counts:
+    def run(self) -> Answer:
         """Read, settle what is gone, deliver; the row in ``syncs`` makes no partition look complete."""
         before, at = self._session.requests, self._observed_at
         sync_id = begin(*self._key, run_id=self._run_id, observed_at=at, at=at, targeted=True)
@@ -71,13 +82,23 @@ class _Targeted:
             self._counts.requests = self._session.requests - before
             counts, requests = asdict(self._counts), self._counts.requests
             finish(self._session.store, sync_id, TARGETED, counts, requests, at=self._session.now())
-        return self._counts
+        return Answer(self._counts, self._left)
 
     def _read(self) -> dict[str, Record]:
         """What the source has of these now."""
         if not self._session.can_fetch(self._spec):
             return listed(self._session, self._spec, self._ids)
-        read = {source_id: self._session.fetch(self._spec, source_id) for source_id in self._ids}
+        read: dict[str, Record | None] = {}
+        failed: dict[str, ApiError] = {}
+        for source_id in self._ids:
+            try:
+                read[source_id] = self._session.fetch(self._spec, source_id)
+            except ApiError as error:
+                failed[source_id] = error
+        if failed and not read:
+            raise next(iter(failed.values()))  # no record's fault, as far as anybody can tell
+        self._left = {source_id: str(error) for source_id, error in failed.items()}
+        self._ids = sorted(read)
         return {source_id: record for source_id, record in read.items() if record is not None}
 
     def _settle_gone(self, found: dict[str, Record]) -> set[str]:
@@ -86,7 +107,9 @@ class _Targeted:
         asked = [known.source_id for known in lookup(*self._key, missing).values() if self._may_stand(known)]
         if not asked:
             return set()
-        gone = self._confirmed(asked, found) if may_delete(self._session, self._spec, len(asked)) else set[str]()
+        refused = refuses_deletes(self._session, self._spec, len(asked))
+        self._left |= dict.fromkeys(asked, refused) if refused else {}
+        gone = set[str]() if refused else self._confirmed(asked, found)
         unconfirmed = [source_id for source_id in asked if source_id not in gone and source_id not in found]
         mark_deleted(*self._key, sorted(gone), self._observed_at)
         mark_unconfirmed(*self._key, unconfirmed, self._session.now())
@@ -119,7 +142,7 @@ class _Targeted:
         for page in scan(*self._key):
             for record in page:
                 lives = record.deleted_at is None and record.unconfirmed_at is None
-                if lives and record.source_id not in self._ids:
+                if lives and record.source_id not in {*self._ids, *self._left}:
                     return record.source_id
         return None
 

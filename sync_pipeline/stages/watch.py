@@ -17,7 +17,7 @@ from sync_pipeline.stages.clients import compare_clients
 from sync_pipeline.stages.inbox import day_of
 from sync_pipeline.stages.polling import Cursor, days_instead, has_room, poll
 from sync_pipeline.stages.session import Session
-from sync_pipeline.store.events import Event, close, open_events
+from sync_pipeline.store.events import Event, close, to_do
 from sync_pipeline.store.records import lookup
 
 EVENTS_A_TICK = 2000
@@ -60,15 +60,25 @@ def watch(session: Session, spec: EntitySpec, cursor: str | None, *, days_ahead:
         watched.cursor = str(state)
     except SyncError as error:
         watched.trouble = str(error)
-    events = open_events(session.store, session.connection, spec.entity, EVENTS_A_TICK)
+    events = to_do(session.store, session.connection, spec.entity, EVENTS_A_TICK)
+    due, later = _due(session, events)
+    watched.note = ". ".join(filter(None, (watched.note, later)))
     try:
-        watched.runs = _runs(session, spec, events, state, days_ahead)
+        watched.runs = _runs(session, spec, due, state, days_ahead)
     except SyncError as error:
         watched.trouble = str(error)
     else:
         watched.cursor = watched.cursor if watched.trouble else str(state)
     watched.runs += [Dirty((), days=span) for span in _spans(instead, session.settings.days_per_run)]
     return watched
+
+
+def _due(session: Session, events: Sequence[Event]) -> tuple[list[Event], str]:
+    """The events to answer now, and what to tell of those that failed and are not to be tried again yet."""
+    pause, now = timedelta(seconds=session.settings.sensor_seconds), session.now()
+    due = [event for event in events if event.is_due(now, pause)]
+    later = len(events) - len(due)
+    return due, f"{later} events failed before and wait for their next try" if later else ""
 
 
 def _runs(session: Session, spec: EntitySpec, events: Sequence[Event], state: Cursor, days_ahead: int) -> list[Dirty]:
@@ -82,11 +92,23 @@ def _runs(session: Session, spec: EntitySpec, events: Sequence[Event], state: Cu
     if spec.partitioned:
         events = _named(session, events)
     few = FEW[session.settings.clockify_plan]
+    fresh = [event for event in events if not event.attempts or not event.source_id]
+    tried = [event for event in events if event.attempts and event.source_id]
+    return [*_again(tried, few), *_anew(session, spec, fresh, few, days_ahead)]
+
+
+def _again(tried: Sequence[Event], few: int) -> list[Dirty]:
+    """What a run has failed to answer is read by id, apart from what is fresh: it may fail for ever."""
+    some = sorted(list(dict.fromkeys(str(event.source_id) for event in tried))[:few])
+    return [_by_id(tried, some)] if some else []
+
+
+def _anew(session: Session, spec: EntitySpec, events: Sequence[Event], few: int, days_ahead: int) -> list[Dirty]:
     ids = sorted({event.source_id for event in events if event.source_id})
     if len(ids) <= few and all(event.source_id for event in events):
         return [_by_id(events, ids)] if ids else []
     if not spec.partitioned:
-        return [Dirty(tuple(event.id for event in events))]
+        return [Dirty(tuple(event.id for event in events))] if events else []
     return _by_days(session, spec, events, few, days_ahead)
 
 
@@ -97,7 +119,7 @@ def _named(session: Session, events: Sequence[Event]) -> list[Event]:
 
 
 def _by_days(session: Session, spec: EntitySpec, events: Sequence[Event], few: int, days_ahead: int) -> list[Dirty]:
-    """Runs over the days of the dirty records; what has no day, or has been tried as one, is read by id."""
+    """Runs over the days of the dirty records; what has no day is read by id."""
     dirty: dict[str, list[Event]] = {}
     lone: list[Event] = []
     known = lookup(session.store, session.connection, spec.entity, {e.source_id for e in events if e.source_id})
@@ -105,7 +127,7 @@ def _by_days(session: Session, spec: EntitySpec, events: Sequence[Event], few: i
     for event in events:
         record = known.get(event.source_id or "")
         days = {day_of(spec, event), record.partition if record else None}
-        wanted = [] if event.attempts else [day for day in days if day is not None and valid[0] <= day <= valid[1]]
+        wanted = [day for day in days if day is not None and valid[0] <= day <= valid[1]]
         for day in wanted:
             dirty.setdefault(day, []).append(event)
         if not wanted:

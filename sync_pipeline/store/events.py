@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, func, or_, select, update
 
 from sync_pipeline.store.chunks import chunks
 from sync_pipeline.store.engine import Store
@@ -24,6 +24,8 @@ from sync_pipeline.store.outcomes import plain
 from sync_pipeline.store.schema import events
 from sync_pipeline.store.upsert import insert_into
 
+LONGEST_PAUSE = timedelta(hours=1)
+DOUBLINGS = 12
 NOT_OURS = "about nothing that is synced"
 
 
@@ -51,7 +53,15 @@ class Event:
     payload: str
     received_at: datetime
     attempts: int
+    tried_at: datetime | None
     reason: str | None
+
+    def is_due(self, now: datetime, pause: timedelta) -> bool:
+        """Whether to try it (again): what failed waits, twice as long after each attempt; it may fail for ever."""
+        if self.tried_at is None or self.reason is None:
+            return True
+        longer: timedelta = pause * 2 ** min(self.attempts - 1, DOUBLINGS)
+        return now >= self.tried_at + min(longer, LONGEST_PAUSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,24 +132,26 @@ def receive_many(
     return [number in rows and rows[number]["delivery_id"] in stored for number in range(len(batch))]
 
 
+def to_do(store: Store, connection: str, entity: str, limit: int) -> list[Event]:
+    """What to look at next for an entity: the least tried first, then the oldest."""
+    with store.reading() as own:
+        statement = _of_entity(connection, entity).order_by(events.c.attempts, events.c.id).limit(limit)
+        return [Event(*row) for row in own.execute(statement)]
+
+
 def open_events(store: Store, connection: str, entity: str, limit: int, after: int = 0) -> list[Event]:
     """What is still to do for an entity, oldest first; ``after`` is the last id of the page before.
 
     For paging only: an event that was committed late may have a lower id than one already seen, so a look starts at 0.
     """
-    statement = (
-        select(*(events.c[name] for name in Event.__slots__))
-        .where(*_open(connection), events.c.entity == entity, events.c.id > after)
-        .order_by(events.c.id)
-        .limit(limit)
-    )
+    statement = _of_entity(connection, entity).where(events.c.id > after).order_by(events.c.id).limit(limit)
     with store.reading() as own:
         return [Event(*row) for row in own.execute(statement)]
 
 
-def mark_attempt(store: Store, ids: Iterable[int]) -> None:
+def mark_attempt(store: Store, ids: Iterable[int], at: datetime) -> None:
     """Note that a run takes these up. Call it before their records are read: until then a repeat says nothing new."""
-    _change(store, ids, attempts=events.c.attempts + 1)
+    _change(store, ids, attempts=events.c.attempts + 1, tried_at=at)
 
 
 def mark_failed(store: Store, ids: Iterable[int], reason: str) -> None:
@@ -261,6 +273,11 @@ def _row(connection: str, system: str, one: Received, delivery_id: str) -> dict[
         "closed_at": None if ours else one.at,
         "reason": None if ours else NOT_OURS,
     }
+
+
+def _of_entity(connection: str, entity: str) -> Select[Any]:
+    columns = (events.c[name] for name in Event.__slots__)
+    return select(*columns).where(*_open(connection), events.c.entity == entity)
 
 
 def _open(connection: str) -> tuple[ColumnElement[bool], ...]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -201,6 +201,7 @@ events = Table(
     Column("payload", Text, nullable=False, doc="the body as it was sent"),
     Column("received_at", Instant, nullable=False),
     Column("attempts", Integer, nullable=False, doc="runs that tried to process it"),
+    Column("tried_at", Instant, doc="when the last of them began to"),
     _key("run_id", doc="the run that closed it"),
     Column("closed_at", Instant, doc="null = still to do"),
     Column("reason", Text, doc="why the last attempt failed"),

@@ -7,17 +7,19 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import orjson
 import pytest
+from sqlalchemy import update
 
 from sync_pipeline.definitions import build
 from sync_pipeline.settings import load_settings
 from sync_pipeline.store.events import InboxCounts, Received, content_id, counts, receive_many
+from sync_pipeline.store.schema import events
 from sync_pipeline_tests.generate import ROOT
 from sync_pipeline_tests.harness import Json, Team
 
@@ -88,6 +90,8 @@ class Live:
         del seconds
         with sqlite3.connect(next(Path(self.instance.root_directory).rglob("runs.db"))) as own:
             own.execute("UPDATE runs SET end_time = end_time - 86400")
+        with self.team.session() as session, session.store.writing() as inbox:
+            inbox.execute(update(events).values(tried_at=session.now() - timedelta(days=1)))
 
     def renew(self) -> None:
         """Take changed settings over."""

@@ -104,3 +104,42 @@ def test_a_blocked_run_says_so_at_its_events_and_holds_up_no_others(us: Team, on
     assert us.at_snapshots("time_entries")[other["id"]]["description"] == "fine"
     on.patience(0)
     assert on.tick("time_entries").jobs == ["changes_time_entries"]
+
+
+def test_a_record_that_cannot_be_read_holds_up_no_other(us: Team, on: Live) -> None:
+    """The others arrive in the same run; its own event stays open with the reason, and is tried again alone, later."""
+    bad, *good = stopped(us)[:6]
+    us.fault("status", f"GET */time-entries/{bad['id']}", status=500)
+    for entry in (bad, *good):
+        on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(entry, description="new"))
+    assert [run.success for run in on.tick("time_entries").runs] == [True]
+    there = us.at_snapshots("time_entries")
+    assert {there[entry["id"]]["description"] for entry in good} == {"new"}
+    ((attempts, reason),) = reasons(us, "time_entries")
+    assert attempts == 1
+    assert "500" in str(reason)
+    assert "wait for their next try" in on.tick("time_entries").said
+    on.patience(0)
+    assert [run.success for run in on.tick("time_entries").runs] == [False]
+    fresh = us.change_entry(good[0], description="newer")
+    on.event("TIME_ENTRY_UPDATED", "time_entries", fresh)
+    assert [run.success for run in on.tick("time_entries").runs] == [True]
+    us.no_faults()
+    on.patience(0)
+    on.drain("time_entries")
+    converged(us)
+
+
+def test_deletes_that_the_guard_refuses_are_told(us: Team, on: Live) -> None:
+    """Too many records gone at once: their events stay open and name the way out."""
+    gone = stopped(us)[:8]
+    for entry in gone:
+        us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    on.events("TIME_ENTRY_DELETED", "time_entries", gone)
+    on.tick("time_entries")
+    ((attempts, reason),) = set(reasons(us, "time_entries"))
+    assert attempts == 1
+    assert "--allow-deletes" in str(reason)
+    us.sync("time_entries", options=Options(allow_deletes=True))
+    assert on.inbox("time_entries").open == 0
+    converged(us)

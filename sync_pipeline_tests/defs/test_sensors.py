@@ -157,7 +157,7 @@ def test_a_failed_run_swallows_no_event_and_is_tried_again(us: Team, on: Live) -
     assert (on.inbox("time_entries").open, on.inbox("time_entries").failed) == (1, 1)
     waiting = on.tick("time_entries")
     assert waiting.requests == []
-    assert "1 runs failed in a row: next try at" in waiting.said
+    assert "1 events failed before and wait for their next try" in waiting.said
     us.no_faults()
     on.patience(0)
     second = on.tick("time_entries")

@@ -90,7 +90,7 @@ def test_old_words_are_no_news_while_their_record_is_to_be_read(store: Store) ->
         False,
     ]
 
-    events.mark_attempt(store, ids(store))
+    events.mark_attempt(store, ids(store), at(1))
     assert take(store, event(value="a"), event(value="b")) == [True, True]
 
 
@@ -98,7 +98,7 @@ def test_old_words_are_no_news_while_their_record_is_to_be_read(store: Store) ->
 def test_the_same_words_are_news_once_a_run_has_taken_them_up(store: Store, closed: bool) -> None:
     """A body does not hold all of its record: the same one may tell of a change the run has not seen."""
     take(store, event())
-    events.mark_attempt(store, ids(store))
+    events.mark_attempt(store, ids(store), at(1))
     if closed:
         events.close(store, ids(store), "run", at(1))
 
@@ -108,7 +108,7 @@ def test_the_same_words_are_news_once_a_run_has_taken_them_up(store: Store, clos
 def test_a_sender_that_says_the_same_at_every_look_is_heard_now_and_then(store: Store) -> None:
     """With patience, what was said last is no news for a while, though it was processed; later it is believed."""
     take(store, event())
-    events.mark_attempt(store, ids(store))
+    events.mark_attempt(store, ids(store), at(1))
     events.close(store, ids(store), "run", at(1))
     patience, soon, later = timedelta(minutes=10), timedelta(minutes=5), timedelta(minutes=10)
 
@@ -150,7 +150,7 @@ def test_a_failed_run_leaves_its_events_open(store: Store) -> None:
     """The attempt and the reason are noted; a later run closes them, and closing twice is nothing."""
     take(store, event("e1"), event("e2"))
     tried = ids(store)
-    events.mark_attempt(store, tried)
+    events.mark_attempt(store, tried, at(1))
     events.mark_failed(store, tried, "Clockify does not answer\0")
 
     assert [(one.attempts, one.reason) for one in opened(store)] == [(1, "Clockify does not answer�")] * 2
@@ -166,7 +166,7 @@ def test_an_event_during_a_run_survives_it(store: Store) -> None:
     """What comes in after the run took its events up is not closed by it."""
     take(store, event(value="a"))
     taken = ids(store)
-    events.mark_attempt(store, taken)
+    events.mark_attempt(store, taken, at(1))
     take(store, event(value="b"))
     events.close(store, taken, "run", at(2))
 
@@ -208,3 +208,20 @@ def test_two_receivers_keep_an_event_once(store: Store, url: str) -> None:
 
     assert [sum(news) for news in zip(*answers, strict=True)] == [1] * len(batch)
     assert len(opened(store)) == len(batch)
+
+
+def test_what_failed_waits_longer_each_time(store: Store) -> None:
+    """Fresh: at once. Failed: after a pause that doubles, up to an hour - and behind what was tried less often."""
+    take(store, event("e1"), event("e2"))
+    pause, failed = timedelta(seconds=30), ids(store)[:1]
+    for attempt, seconds in enumerate([30, 60, 120], 1):
+        events.mark_attempt(store, failed, at(2))
+        events.mark_failed(store, failed, "no answer")
+        fresh, tried = events.to_do(store, HERE, ENTITY, 10)
+        assert (fresh.source_id, tried.attempts) == ("e2", attempt)
+        assert fresh.is_due(at(1), pause)
+        assert not tried.is_due(at(2) + timedelta(seconds=seconds - 1), pause)
+        assert tried.is_due(at(2) + timedelta(seconds=seconds), pause)
+    for _ in range(40):
+        events.mark_attempt(store, failed, at(2))
+    assert events.to_do(store, HERE, ENTITY, 10)[1].is_due(at(2) + timedelta(hours=1), pause)
