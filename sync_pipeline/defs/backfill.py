@@ -113,6 +113,7 @@ def ask(instance: DagsterInstance, defs: dg.Definitions, entity: str, days: Days
 
 def look(instance: DagsterInstance, chain: list[str], days: Days, now: datetime) -> BackfillReport:
     """How it stands now."""
+    close_orphans(instance)
     backfill = instance.get_backfill(chain[0])
     runs = _runs(instance, chain)
     done = _days_of(runs, dg.DagsterRunStatus.SUCCESS)

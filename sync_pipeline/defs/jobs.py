@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from sync_pipeline.defs.metadata import target_key
+from sync_pipeline.defs.queue import BULK
 from sync_pipeline.defs.verify import CHECK
 from sync_pipeline.mapping.spec import EntitySpec
 
@@ -53,6 +54,7 @@ def verify_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefini
             verify_job_name(entity),
             selection=dg.AssetSelection.checks(key),
             description=f"Compare {entity} on both sides.",
+            tags=BULK,
             executor_def=dg.in_process_executor,
         )
         for entity, key in keys.items()
@@ -61,6 +63,7 @@ def verify_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefini
         VERIFY,
         selection=dg.AssetSelection.checks(*keys.values()),
         description="Compare everything on both sides.",
+        tags=BULK,
         executor_def=dg.in_process_executor,
     )
     return [*each, everything]

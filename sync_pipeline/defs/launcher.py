@@ -12,13 +12,14 @@ import sys
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 
+import dagster as dg
 import psutil
 from dagster._cli.api import execute_run_command
-from dagster._core.launcher import DefaultRunLauncher, LaunchRunContext
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
 
-from sync_pipeline.defs.orphans import PROCESS_TAG, name_of, process_of
+from sync_pipeline.defs.orphans import GONE, PROCESS_TAG, is_gone, name_of, process_of
 
 LIBRARIES = (
     "dagster", "dagster._cli.api", "dagster._daemon.controller", "pandas", "pyarrow.parquet", "sqlalchemy.dialects.sqlite",
@@ -42,6 +43,17 @@ class WarmRunLauncher(DefaultRunLauncher):
         process = start(serialize_value(asked))
         if process.pid is not None and (name := name_of(process.pid)) is not None:
             self._instance.add_run_tags(run.run_id, {PROCESS_TAG: name})
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Dagster's run monitoring asks us whether the process of a run is there."""
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Whether the process of a run is there; one that has no name yet is taken to be."""
+        if is_gone(self._instance, run):
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, GONE)
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
 
     def terminate(self, run_id: str) -> bool:
         """Ask the process of a run to stop; False when there is none any more."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import platform
+import time
 
 import dagster as dg
 import psutil
 from dagster import DagsterInstance
 
 PROCESS_TAG = "sync_pipeline/process"
+SILENT_SECONDS = 1800.0
+"""A run on another machine that has written no event for so long is gone: containers get a new name at each start."""
 GONE = "The process of this run ended without saying so; the next sync goes on from there."
 
 
@@ -16,11 +19,21 @@ def close_orphans(instance: DagsterInstance) -> int:
     """Mark runs as failed whose process is gone: killed, or the machine went down. Returns how many."""
     closed = 0
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
-        process = run.tags.get(PROCESS_TAG)
-        if process is not None and process != own_process() and not _lives(process):
+        if is_gone(instance, run):
             instance.report_run_failed(run, GONE)
             closed += 1
     return closed
+
+
+def is_gone(instance: DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the process of a run has ended; one of another machine is believed to live as long as it writes events."""
+    process = run.tags.get(PROCESS_TAG)
+    if process is None or process == own_process():
+        return False
+    if process.endswith(f"@{platform.node()}"):
+        return process_of(process) is None
+    newest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+    return bool(newest) and time.time() - newest[0].timestamp > SILENT_SECONDS
 
 
 def name_process(instance: DagsterInstance, run: dg.DagsterRun) -> None:
@@ -53,9 +66,3 @@ def process_of(name: str) -> psutil.Process | None:
 
 def _name(process: psutil.Process) -> str:
     return f"{process.pid}@{process.create_time():.0f}@{platform.node()}"
-
-
-def _lives(name: str) -> bool:
-    if not name.endswith(f"@{platform.node()}"):
-        return True  # nobody can tell from here
-    return process_of(name) is not None

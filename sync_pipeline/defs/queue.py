@@ -12,7 +12,12 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_ST
 
 EVENTS_TAG = "sync_pipeline/events"
 """A digest of the events a run answers; with it, how often that was tried."""
+BULK = {"sync_pipeline/bulk": "true"}
+"""The tag of runs that read much and that nobody waits for; dagster.yaml lets one of them run at once."""
+URGENT = {"dagster/priority": "10"}
+"""The tag of runs that answer changes: they are started before whatever else is queued."""
 LOOKED_AT = 12
+WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
 LONGEST_PAUSE = timedelta(hours=1)
 
 
@@ -30,6 +35,15 @@ def under_way(instance: DagsterInstance, jobs: Iterable[str]) -> str | None:
         runs = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=list(NOT_FINISHED_STATUSES)), limit=1)
         if runs:
             return runs[0].dagster_run.run_id
+    return None
+
+
+def in_the_way(instance: DagsterInstance, jobs: Iterable[str]) -> str | None:
+    """The same for a run that is to answer changes: it does not wait for bulk runs that are still queued."""
+    for job in jobs:
+        for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=list(NOT_FINISHED_STATUSES))):
+            if run.status not in WAITING or not BULK.items() <= run.tags.items():
+                return run.run_id
     return None
 
 

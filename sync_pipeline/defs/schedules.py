@@ -13,8 +13,9 @@ import dagster as dg
 from sync_pipeline.defs.housekeeping import FORGET_EVENTS, KEPT
 from sync_pipeline.defs.jobs import sync_job_name, verify_job_name
 from sync_pipeline.defs.launch import RANGE_END, RANGE_START, spans_of
+from sync_pipeline.defs.orphans import close_orphans
 from sync_pipeline.defs.partitions import DAYS_AHEAD
-from sync_pipeline.defs.queue import under_way
+from sync_pipeline.defs.queue import BULK, under_way
 from sync_pipeline.defs.verify import VerifyConfig, check_op
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
@@ -36,7 +37,7 @@ def schedules(specs: list[EntitySpec], settings: Settings) -> list[dg.ScheduleDe
     """All schedules of these entities."""
     small = [spec for spec in specs if not spec.partitioned]
     found = [_rescan(spec, settings) for spec in specs if spec.partitioned]
-    found += [_nightly(spec, settings, 7 + 10 * number) for number, spec in enumerate(small)]
+    found += [_nightly(spec, settings, 2 + 10 * number) for number, spec in enumerate(small)]
     found += [_weekly(spec, settings, number) for number, spec in enumerate(specs)]
     return [*found, _forgetting(settings)]
 
@@ -63,7 +64,7 @@ def _rescan(spec: EntitySpec, settings: Settings) -> dg.ScheduleDefinition:
         at = context.scheduled_execution_time.astimezone(UTC)
         for span in spans_of(recent_days(settings, at.date()), settings.days_per_run):
             first, last = span.keys
-            yield dg.RunRequest(run_key=f"{_key(at)}:{first}", tags={RANGE_START: first, RANGE_END: last})
+            yield dg.RunRequest(run_key=f"{_key(at)}:{first}", tags={**BULK, RANGE_START: first, RANGE_END: last})
 
     return _schedule(
         f"rescan_{spec.entity}",
@@ -85,10 +86,10 @@ def _nightly(spec: EntitySpec, settings: Settings, minute: int) -> dg.ScheduleDe
     job = sync_job_name(spec.entity)
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        yield _busy(context, job) or dg.RunRequest(run_key=_key(context.scheduled_execution_time))
+        yield _busy(context, job) or dg.RunRequest(run_key=_key(context.scheduled_execution_time), tags=BULK)
 
     text = f"Reads all {spec.entity}. Cost: {COSTS['nightly']}."
-    return _schedule(f"nightly_{spec.entity}", job, f"{minute} 2 * * *", evaluate, settings, text)
+    return _schedule(f"nightly_{spec.entity}", job, f"{minute % 60} {2 + minute // 60} * * *", evaluate, settings, text)
 
 
 def _weekly(spec: EntitySpec, settings: Settings, number: int) -> dg.ScheduleDefinition:
@@ -127,6 +128,7 @@ def _schedule(
 
 
 def _busy(context: dg.ScheduleEvaluationContext, job: str) -> dg.SkipReason | None:
+    close_orphans(context.instance)
     run = under_way(context.instance, [job])
     return None if run is None else dg.SkipReason(f"run {run} of {job} has not ended: its turn is skipped")
 

@@ -15,7 +15,7 @@ from sync_pipeline.defs.jobs import sync_job_name
 from sync_pipeline.defs.launch import RANGE_END, RANGE_START
 from sync_pipeline.defs.orphans import close_orphans
 from sync_pipeline.defs.partitions import DAYS_AHEAD
-from sync_pipeline.defs.queue import EVENTS_TAG, attempts, pause, under_way
+from sync_pipeline.defs.queue import EVENTS_TAG, URGENT, attempts, in_the_way, pause
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
@@ -81,10 +81,10 @@ class _Look:
     def state(self) -> tuple[int, bool]:
         """The newest open event, and whether a run is in its way: nothing is to be done before one of them changes."""
         newest = newest_open(self.session.store, self.session.connection, self.spec.entity)
-        return newest, newest > 0 and under_way(self.instance, self.jobs) is not None
+        return newest, newest > 0 and in_the_way(self.instance, self.jobs) is not None
 
     def __call__(self) -> dg.SensorResult:
-        if (busy := under_way(self.instance, self.jobs)) is not None:
+        if (busy := in_the_way(self.instance, self.jobs)) is not None:
             return self._nothing(f"run {busy} is queued or running: what has come in since waits for it")
         watched = watch(self.session, self.spec, self.cursor, days_ahead=DAYS_AHEAD)
         self.cursor = watched.cursor
@@ -121,7 +121,7 @@ def run_request(instance: DagsterInstance, spec: EntitySpec, dirty: Dirty) -> dg
     """The run that answers these events. Its key is the same at a repeated tick and another one after a failed run."""
     asked = [*map(str, sorted(dirty.events)), str(dirty.days or "")]
     digest = hashlib.blake2b(" ".join([spec.entity, *asked]).encode(), digest_size=10).hexdigest()
-    tags = {EVENTS_TAG: digest, "sync_pipeline/event_ids": _shown(dirty.events)}
+    tags = {**URGENT, EVENTS_TAG: digest, "sync_pipeline/event_ids": _shown(dirty.events)}
     if dirty.days is not None:
         tags |= {RANGE_START: dirty.days.keys[0], RANGE_END: dirty.days.keys[1]}
     config = {"ops": {f"{spec.entity}_changed": {"config": {"ids": list(dirty.ids)}}}} if dirty.ids else None

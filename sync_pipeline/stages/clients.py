@@ -6,6 +6,7 @@ Our own writes come back as events, too: they find the client as delivered, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sync_pipeline.connectors.paging import Record
@@ -16,15 +17,18 @@ from sync_pipeline.store.events import Event, close, mark_attempt
 from sync_pipeline.store.outcomes import REMOVAL
 from sync_pipeline.store.records import Known, linked, lookup, observe_target
 
+STUBBORN_FOR = timedelta(minutes=10)
 ONE_BY_ONE = {"paid": 20, "free": 1}
 """Up to this many clients are read by id; above it the whole list is the cheaper read."""
 
 
-def compare_clients(session: Session, spec: EntitySpec, events: Sequence[Event], stubborn: dict[str, str]) -> list[int]:
+def compare_clients(
+    session: Session, spec: EntitySpec, events: Sequence[Event], stubborn: dict[str, list[str]]
+) -> list[int]:
     """Close the events of clients that are as we left them; returns those that need the list to be pulled again.
 
-    ``stubborn`` remembers what a client was instead of what we sent: one that is the same again after we delivered
-    is left to ``verify``, or the two sides would send each other changes for ever.
+    ``stubborn`` remembers what a client was instead of what we sent, and when: one that is the same again right after
+    we delivered is left to ``verify``, or the two sides would send each other changes for ever.
     """
     tried = {event.source_id for event in events if event.attempts}
     mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
@@ -39,12 +43,17 @@ def compare_clients(session: Session, spec: EntitySpec, events: Sequence[Event],
         observe_target(session.store, session.connection, spec.entity, [(ours[key].source_id, found)], began)
         if not _is_pending(spec, ours[key], found):
             stubborn.pop(key, None)
-        elif key in tried or stubborn.get(key) != (found or ""):
-            stubborn[key] = found or ""
+        elif key in tried or not _is_stubborn(stubborn.get(key), found, began):
+            stubborn[key] = [found or "", began.isoformat()]
             wanting.add(key)
     settled = {event.id for event in events if event.source_id and event.source_id not in wanting}
     close(session.store, settled, None, session.now())
     return [event.id for event in events if event.id not in settled]
+
+
+def _is_stubborn(known: list[str] | None, found: str | None, now: datetime) -> bool:
+    """Whether it was just like that a moment ago; the same later is somebody's doing."""
+    return known is not None and known[0] == (found or "") and now - datetime.fromisoformat(known[1]) < STUBBORN_FOR
 
 
 def _read(session: Session, ours: dict[str, Known]) -> dict[str, Record | None]:

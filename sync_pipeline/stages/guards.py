@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sync_pipeline.errors import CheckFailed
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
-from sync_pipeline.stages.session import Session
+from sync_pipeline.stages.session import Session, is_first_contact
 from sync_pipeline.store.staging import Staging, stage
 from sync_pipeline.store.syncs import loaded_otherwise
 
@@ -52,6 +53,16 @@ class Guard:
     def too_many_absent(self, settings: Settings) -> bool:
         """Whether more records vanished than a run may delete without a word from somebody."""
         return self.nothing_left or self.absent > max(HARMLESS, settings.max_delete_share * self.known)
+
+
+def guard_first_contact(session: Session, spec: EntitySpec) -> None:
+    """Raise CheckFailed at the first contact with real accounts, when nobody said that it may begin."""
+    if is_first_contact(session):
+        raise CheckFailed(
+            f"Nothing was ever delivered to these accounts, so {spec.entity} are not loaded without a word.",
+            fix="Look at `sync-pipeline preview`, then run `sync-pipeline sync --yes` - or launch it with "
+            "`first_contact: true`.",
+        )
 
 
 def refuses_deletes(session: Session, spec: EntitySpec, count: int) -> str:

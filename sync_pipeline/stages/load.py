@@ -14,17 +14,18 @@ from dataclasses import asdict
 import orjson
 import pandas as pd
 
-from sync_pipeline.errors import CheckFailed, StaleBatch, SyncError
+from sync_pipeline.errors import StaleBatch, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.absence import settle_absent
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.deliver import PAGE, deliver_deletes, deliver_pending, pages
+from sync_pipeline.stages.guards import guard_first_contact
 from sync_pipeline.stages.inbox import close_covered, leave_open
 from sync_pipeline.stages.journal import begin_sync, note_sync
 from sync_pipeline.stages.judge import judge
 from sync_pipeline.stages.seal import staged_rows
-from sync_pipeline.stages.session import Progress, Session, is_first_contact
+from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.locks import loader_lock
 from sync_pipeline.store.staging import Staging, stage
 from sync_pipeline.store.syncs import SyncOutcome, finish, mark_loaded, newest_observed
@@ -39,12 +40,8 @@ def load(
     system fails (what was delivered until then is remembered); StoreError.
     """
     before = session.requests
-    if not options.first_contact and is_first_contact(session):
-        raise CheckFailed(
-            f"Nothing was ever delivered to these accounts, so {spec.entity} are not loaded without a word.",
-            fix="Look at `sync-pipeline preview`, then run `sync-pipeline sync --yes` - or launch it with "
-            "`first_contact: true`.",
-        )
+    if not options.first_contact:
+        guard_first_contact(session, spec)
     with loader_lock(
         session.store, session.connection, spec.entity, on_wait=lambda note: _announce(session, spec, note)
     ):

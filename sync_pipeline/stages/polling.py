@@ -53,8 +53,8 @@ class Cursor:
     days_read: datetime | None = None
     seen: list[str] = field(default_factory=list)
     """Marks of what the last window held, since the next one overlaps it."""
-    stubborn: dict[str, str] = field(default_factory=dict)
-    """Clients that did not become what we sent, and what they were instead: not sent again until they change."""
+    stubborn: dict[str, list[str]] = field(default_factory=dict)
+    """Clients that did not become what we sent, and what they were instead, and since when."""
 
     @classmethod
     def parse(cls, text: str | None) -> Cursor:
@@ -62,7 +62,9 @@ class Cursor:
         try:
             found = orjson.loads(text or "{}")
             instants = {name: _instant(found.get(name)) for name in ("polled", "refused", "days_read")}
-            return cls(**instants, seen=list(found.get("seen", [])), stubborn=dict(found.get("stubborn", {})))
+            # What an earlier version noted has no time: forgetting it costs one delivery.
+            stubborn = {key: value for key, value in found.get("stubborn", {}).items() if isinstance(value, list)}
+            return cls(**instants, seen=list(found.get("seen", [])), stubborn=stubborn)
         except (ValueError, TypeError, AttributeError):
             return cls()
 

@@ -14,7 +14,7 @@ from sync_pipeline.errors import ApiError, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Counts
 from sync_pipeline.stages.deliver import PAGE, deliver_deletes, deliver_pending, pages
-from sync_pipeline.stages.guards import deletes, refuses_deletes
+from sync_pipeline.stages.guards import deletes, guard_first_contact, refuses_deletes
 from sync_pipeline.stages.judge import judge
 from sync_pipeline.stages.references import find, listed
 from sync_pipeline.stages.seal import staged_rows
@@ -38,8 +38,9 @@ def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id
     """Read these records again and make the target what they are now; what is gone follows the delete policy.
 
     A record that cannot be read holds up no other. Raises ApiError when none can be, or a system fails; what was
-    delivered until then is remembered.
+    delivered until then is remembered. Raises CheckFailed at the first contact with real accounts.
     """
+    guard_first_contact(session, spec)
     with loader_lock(session.store, session.connection, spec.entity, on_wait=lambda note: _say(session, spec, note)):
         return _Targeted(session, spec, sorted(set(ids)), run_id).run()
 

@@ -61,7 +61,7 @@ def watch(session: Session, spec: EntitySpec, cursor: str | None, *, days_ahead:
     except SyncError as error:
         watched.trouble = str(error)
     events = to_do(session.store, session.connection, spec.entity, EVENTS_A_TICK)
-    due, later = _due(session, events)
+    due, later = _due(session, spec, events)
     watched.note = ". ".join(filter(None, (watched.note, later)))
     try:
         watched.runs = _runs(session, spec, due, state, days_ahead)
@@ -73,8 +73,10 @@ def watch(session: Session, spec: EntitySpec, cursor: str | None, *, days_ahead:
     return watched
 
 
-def _due(session: Session, events: Sequence[Event]) -> tuple[list[Event], str]:
-    """The events to answer now, and what to tell of those that failed and are not to be tried again yet."""
+def _due(session: Session, spec: EntitySpec, events: Sequence[Event]) -> tuple[list[Event], str]:
+    """The events to answer now, and what to tell of the others: the budget is used up, or their next try is later."""
+    if events and spec.source.system != "clockify" and not has_room(session, 1):
+        return [], f"the hour's request budget is nearly used up: {len(events)} events wait"
     pause, now = timedelta(seconds=session.settings.sensor_seconds), session.now()
     due = [event for event in events if event.is_due(now, pause)]
     later = len(events) - len(due)
@@ -85,8 +87,6 @@ def _runs(session: Session, spec: EntitySpec, events: Sequence[Event], state: Cu
     if not events:
         return []
     if spec.source.system != "clockify":
-        if not has_room(session, 1):
-            return []
         wanting = compare_clients(session, spec, events, state.stubborn)
         return [Dirty(tuple(wanting))] if wanting else []
     if spec.partitioned:

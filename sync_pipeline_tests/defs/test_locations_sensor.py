@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 
 from sync_pipeline_tests.defs.live import Live, live
@@ -153,3 +155,22 @@ def test_a_client_that_never_becomes_what_we_send_is_left_alone(us: Team, on: Li
         on.tick("locations")
     assert us.writes() == {"clients": 1}
     assert on.inbox("locations").open == 0
+
+
+def test_the_same_edit_later_is_believed(us: Team, on: Live) -> None:
+    """Right after we wrote, the same again is left alone; a quarter of an hour later it is somebody's doing."""
+    client = ours(us)
+    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, address="Somebody's idea")))
+    on.drain("locations")
+    assert us.client(client["name"])["address"] == client["address"]
+    again = edit(us, us.client(client["name"]), address="Somebody's idea")
+    on.event("CLIENT_UPDATED", "locations", told(again))
+    assert on.tick("locations").requests == []
+    cursor = orjson.loads(str(on.cursors["locations"]))
+    ago = (datetime.now(UTC) - timedelta(minutes=15)).isoformat()
+    cursor["stubborn"] = {key: [found, ago] for key, (found, _) in cursor["stubborn"].items()}
+    on.cursors["locations"] = orjson.dumps(cursor).decode()
+    on.event("CLIENT_UPDATED", "locations", told(again))
+    assert on.tick("locations").jobs == ["sync_locations"]
+    assert us.client(client["name"])["address"] == client["address"]
+    converged(us)

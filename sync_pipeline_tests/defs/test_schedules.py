@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.launcher import WorkerStatus
+from dagster._utils.schedules import cron_string_iterator
 
+from sync_pipeline.defs import orphans
+from sync_pipeline.defs.orphans import PROCESS_TAG, name_of
+from sync_pipeline.defs.schedules import schedules
+from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.store.events import close, open_events
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, morning, team
@@ -97,6 +107,78 @@ def test_a_turn_is_skipped_while_the_last_run_has_not_ended(us: Team, on: Live) 
     assert requests == []
     assert queued.run_id in said
     assert turn(on, "nightly_projects")[0]
+    assert us.users()
+
+
+@pytest.mark.parametrize("plan", ["paid", "free"])
+def test_no_two_begin_together(us: Team, plan: str) -> None:
+    """A week of all schedules, minute by minute: they would only wait for each other and for the rate limit."""
+    found = schedules(list(load_specs().values()), us.settings(CLOCKIFY_PLAN=plan))
+    start = datetime(2026, 11, 1, tzinfo=UTC)
+    turns = Counter[datetime]()
+    for schedule in found:
+        every = cron_string_iterator(start.timestamp(), str(schedule.cron_schedule), "UTC")
+        turns.update(takewhile(lambda at: at < start + timedelta(days=7), every))
+    assert len(turns) > 30
+    assert max(turns.values()) == 1
+
+
+def test_what_reads_much_leaves_room_for_changes(us: Team, on: Live) -> None:
+    """Bulk runs and backfills are limited to fewer than may run; changes come first, and wait for no queued bulk run."""
+    queue = on.instance.get_concurrency_config().run_queue_config
+    assert queue is not None
+    limits = {limit["key"]: limit["limit"] for limit in queue.tag_concurrency_limits}
+    assert sum(limits.values()) < queue.max_concurrent_runs
+    (rescan,), (night,), (weekly,) = (
+        turn(on, n)[0] for n in ("rescan_time_entries", "nightly_users", "weekly_verify_users")
+    )
+    tags = on.defs.resolve_job_def(str(weekly.job_name)).tags
+    assert limits.keys() >= {"dagster/backfill", *(rescan.tags.keys() & night.tags.keys() & tags.keys())}
+    on.queue(rescan)
+    entry = next(entry for entry in us.entries() if entry["timeInterval"]["end"])
+    on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(entry, description="at once"))
+    (tick,) = on.drain("time_entries")
+    assert tick.requests[0].tags["dagster/priority"] == "10"
+    assert us.at_snapshots("time_entries")[entry["id"]]["description"] == "at once"
+
+
+def started(on: Live, job: str, process: str) -> dg.DagsterRun:
+    """A run that says it is executed by that process."""
+    made = on.instance.create_run_for_job(
+        on.defs.resolve_job_def(job), tags={PROCESS_TAG: process}, status=dg.DagsterRunStatus.STARTED
+    )
+    on.instance.report_engine_event("It has begun.", made)
+    return made
+
+
+def health(on: Live, run: dg.DagsterRun) -> WorkerStatus:
+    """What Dagster's run monitoring is told about a run."""
+    found = on.instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return on.instance.run_launcher.check_run_worker_health(found).status
+
+
+def test_a_run_whose_process_is_gone_costs_no_turn(us: Team, on: Live) -> None:
+    """Killed while it was going on: Dagster's monitoring hears of it, and the schedule asks for the next one."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        name = name_of(process.pid)
+    killed = started(on, "sync_users", str(name))
+    assert on.instance.run_launcher.supports_check_run_worker_health
+    assert health(on, killed) == WorkerStatus.NOT_FOUND
+    assert turn(on, "nightly_users")[0]
+    assert us.users()
+
+
+def test_a_run_of_another_machine_is_believed_as_long_as_it_tells(
+    us: Team, on: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can see its process from here; one that has written nothing for half an hour is gone."""
+    elsewhere = started(on, "sync_users", "1@1@elsewhere")
+    assert health(on, elsewhere) == WorkerStatus.RUNNING
+    assert turn(on, "nightly_users")[0] == []
+    monkeypatch.setattr(orphans, "SILENT_SECONDS", 0.0)
+    assert health(on, elsewhere) == WorkerStatus.NOT_FOUND
+    assert turn(on, "nightly_users")[0]
     assert us.users()
 
 
