@@ -71,24 +71,26 @@ def _sandbox_json(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None
 def dev(port: int, webhook_port: int, webhooks: bool | None, as_json: bool) -> None:
     """Run webhooks, Dagster's daemon and its UI (and the sandbox, when no credentials are set) until Ctrl-C."""
     from sync_pipeline import terminal
-    from sync_pipeline.defs.dev import Places, end_when_asked, refuse_taken, run_dev
+    from sync_pipeline.defs.dev import Places, end_when_asked, only_one, refuse_taken, run_dev
 
-    receives = load_settings().sandbox if webhooks is None else webhooks
+    asked = load_settings()
+    receives = asked.sandbox if webhooks is None else webhooks
     places = Places(port, webhook_port if receives else None)
-    refuse_taken(places)
-    end_when_asked()
-    with prepared() as settings:
-        sandbox = settings.sandbox_url if settings.sandbox else None
+    with only_one(asked.home):
+        refuse_taken(places)
+        end_when_asked()
+        with prepared() as settings:
+            sandbox = settings.sandbox_url if settings.sandbox else None
 
-        def ready(addresses: Mapping[str, str | None]) -> None:
-            if as_json:
-                terminal.as_json({"sandbox": sandbox, **addresses})
-            else:
-                for what, url in {"sandbox": sandbox, **addresses}.items():
-                    if url:
-                        terminal.say(f"{NAMES[what] + ':':<12}{url}")
-                terminal.say("Ctrl-C stops everything.")
-            sys.stdout.flush()
+            def ready(addresses: Mapping[str, str | None]) -> None:
+                if as_json:
+                    terminal.as_json({"sandbox": sandbox, **addresses})
+                else:
+                    for what, url in {"sandbox": sandbox, **addresses}.items():
+                        if url:
+                            terminal.say(f"{NAMES[what] + ':':<12}{url}")
+                    terminal.say("Ctrl-C stops everything.")
+                sys.stdout.flush()
 
-        code = run_dev(settings, places, ready, output=sys.stderr if as_json else None)
+            code = run_dev(settings, places, ready, output=sys.stderr if as_json else None)
     sys.exit(code)

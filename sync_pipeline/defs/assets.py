@@ -130,7 +130,8 @@ def _extract_op(spec: EntitySpec) -> dg.OpDefinition:
         days = days_of(context)
         batch = extract(sync.session, spec, days)
         if not Options(**context.op_config).dry_run:
-            take_up(sync.session, spec, days, batch)
+            with as_failure():
+                take_up(sync.session, spec, days, batch)
         return remembering_failure(sync.session, spec, batch, days, run_id=context.run_id)
 
     return extract_op

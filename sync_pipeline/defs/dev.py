@@ -14,10 +14,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
+
+from filelock import FileLock, Timeout
 
 from sync_pipeline.defs.launch import prepare_home
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.private import private_directory
 from sync_pipeline.settings import PROJECT_FILE, Settings, dotenv, project_root
 from sync_pipeline.stages.session import open_session
 from sync_pipeline.webhooks.addon import load_addon_key
@@ -86,6 +90,29 @@ def run_dev(
 
 
 @contextmanager
+def only_one(home: Path) -> Iterator[None]:
+    """Hold the home for one `dev`; raises ConfigError when another one has it. The lock ends with its process."""
+    lock = FileLock(home / "dev.lock", timeout=0, mode=0o600, fallback_to_soft=False)
+    try:
+        private_directory(home)
+        lock.acquire()
+    except OSError as error:
+        if not isinstance(error, Timeout):
+            why = error.strerror or error
+            raise ConfigError(
+                f"SYNC_HOME {home} cannot be used: {why}.", fix="Name a directory you can write."
+            ) from None
+        raise ConfigError(
+            f"`sync-pipeline dev` is running on SYNC_HOME {home} already.",
+            fix="Stop that one first, or give this one a SYNC_HOME of its own.",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def receiving(settings: Settings, port: int) -> Iterator[str]:
     """A receiver beside this block; on the sandbox its webhooks are subscribed - as often as this is called, once."""
     with open_session(settings) as session:
@@ -110,11 +137,18 @@ def _run_dagster(settings: Settings, port: int, output: IO[str] | None) -> int:
     quietly = ["-W", "ignore:Function `dev_command`"]
     command = [sys.executable, *quietly, "-m", "dagster", "dev", "--workspace", str(project_root() / PROJECT_FILE)]
     command += ["--host", HOST, "--port", str(port)]
+    # Killed, we cannot stop it any more: it notices by itself that nobody holds the other end of its standard input.
+    command = [sys.executable, "-m", "sync_pipeline.defs.tether", *command]
     # Ctrl-C reaches this process only, which hands it on once: Dagster stops its own children then.
     with (
         _not_interrupted() as asked,
         subprocess.Popen(  # noqa: S603 - our own command
-            command, cwd=home, env=dagster_environ(settings), stdout=output, start_new_session=True
+            command,
+            cwd=home,
+            env=dagster_environ(settings),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            start_new_session=True,
         ) as process,
     ):
         try:

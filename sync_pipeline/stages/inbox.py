@@ -40,7 +40,8 @@ def take_up(session: Session, spec: EntitySpec, days: Days | None, batch: Batch)
     no note, so no clock decides whether the read has seen it.
     """
     taken = [event.id for page in waiting(session, spec) for event in _met(session, spec, days, page)]
-    mark_attempt(session.store, taken, session.now())
+    if taken:
+        mark_attempt(session.store, taken, session.now())
     batch.notes[EVENTS] = taken
     return batch
 
@@ -61,7 +62,8 @@ def close_covered(session: Session, spec: EntitySpec, days: Days | None, batch: 
 
 def leave_open(session: Session, batch: Batch, reason: str) -> None:
     """Note why the events a read took up were not answered; they stay open and are looked up one by one."""
-    mark_failed(session.store, batch.notes.get(EVENTS, []), reason)
+    if taken := batch.notes.get(EVENTS):
+        mark_failed(session.store, taken, reason)
 
 
 def _met(session: Session, spec: EntitySpec, days: Days | None, events: list[Event]) -> list[Event]:

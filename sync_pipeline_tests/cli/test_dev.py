@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from sync_pipeline.defs.dev import dagster_environ, receiving
+from sync_pipeline.defs.dev import dagster_environ, only_one, receiving
 from sync_pipeline.settings import load_settings
 from sync_pipeline_tests.harness import SNAPSHOTS_KEY, Team, clean_environ, team
-from sync_pipeline_tests.scenarios.developing import STOP_SECONDS, Developing, developing, free_port, wait_for
+from sync_pipeline_tests.scenarios.developing import (
+    STOP_SECONDS,
+    Developing,
+    developing,
+    environment,
+    free_port,
+    wait_for,
+)
 
 ARRIVES_SECONDS = 60.0
 SENSOR_STATES = "{repositoriesOrError{... on RepositoryConnection{nodes{sensors{name sensorState{status}}}}}}"
@@ -60,6 +69,23 @@ def test_real_accounts_are_left_alone(tmp_path: Path) -> None:
         assert sensors(us) == {"STOPPED"}
         assert accounts.clockify("GET", "/webhooks")["webhooks"] == []
         end(us, signal.SIGTERM)
+
+
+def test_a_second_one_is_refused_and_nothing_survives_a_kill(tmp_path: Path) -> None:
+    """One `dev` holds its home. `kill -9` leaves nothing behind: what it started notices, and the home is free."""
+    with developing(tmp_path, "--no-webhooks") as us:
+        command = [sys.executable, "-m", "sync_pipeline.cli", "dev", "--port", str(free_port()), "--no-webhooks"]
+        second = subprocess.run(
+            command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 2
+        assert "is running on SYNC_HOME" in second.stderr
+        started = us.tree()
+        us.process.kill()
+        _, left = psutil.wait_procs(started, timeout=STOP_SECONDS)
+        assert left == []
+    with only_one(tmp_path / "home"):
+        pass
 
 
 @pytest.fixture

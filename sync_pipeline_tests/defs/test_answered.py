@@ -143,3 +143,29 @@ def test_deletes_that_the_guard_refuses_are_told(us: Team, on: Live) -> None:
     us.sync("time_entries", options=Options(allow_deletes=True))
     assert on.inbox("time_entries").open == 0
     converged(us)
+
+
+def test_the_first_contact_with_real_accounts_waits_for_a_word(us: Team, on: Live) -> None:
+    """A sensor that was switched on by hand writes nothing to accounts that nobody has synced yet; the event says why."""
+    us.changes |= {
+        "SNAPSHOTS_BASE_URL": us.sandbox.snapshots.replace("127.0.0.1", "127.0.0.2"),
+        "SYNC_LIVE": "false",
+        "SYNC_MAX_ATTEMPTS": "1",
+    }
+    on.renew()
+    on.event("TIME_ENTRY_UPDATED", "time_entries", stopped(us)[0])
+    assert [run.success for run in on.tick("time_entries").runs] == [False]
+    ((_, reason),) = reasons(us, "time_entries")
+    assert "Nothing was ever delivered to these accounts" in str(reason)
+
+
+def test_a_budget_that_is_used_up_is_told(us: Team, on: Live) -> None:
+    """Clients cannot be looked at within the hour's budget: the sensor says how many events wait."""
+    us.changes["CLOCKIFY_PLAN"] = "free"
+    on.renew()
+    with us.session() as session:
+        for _ in range(25):
+            session.call(session.clockify.me)
+    client = us.clients()[0]
+    on.event("CLIENT_UPDATED", "locations", {"id": client["id"], "name": client["name"]})
+    assert "the hour's request budget is nearly used up: 1 events wait" in on.tick("locations").said
