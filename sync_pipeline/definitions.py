@@ -8,6 +8,7 @@ import dagster as dg
 
 from sync_pipeline.defs.assets import entity_asset, external_assets
 from sync_pipeline.defs.changes import changes_job, changes_job_name
+from sync_pipeline.defs.first_sync import first_sync_sensor
 from sync_pipeline.defs.housekeeping import housekeeping_job
 from sync_pipeline.defs.io import BatchIOManager
 from sync_pipeline.defs.jobs import sync_job_name, sync_jobs, verify_jobs
@@ -16,7 +17,7 @@ from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.defs.schedules import fresh, freshness, schedules
 from sync_pipeline.defs.sensors import entity_sensor
 from sync_pipeline.defs.verify import in_sync_check
-from sync_pipeline.mapping.load import load_specs
+from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.settings import Settings, load_settings
 
 
@@ -24,7 +25,7 @@ def build(settings: Settings) -> dg.Definitions:
     """All assets, checks, jobs and resources for these settings."""
     # Dagster warns of its own copy of every sensor; nothing of ours uses that parameter.
     warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
-    specs = load_specs(settings.mappings_dir)
+    specs = switched_on(specs_of(settings), settings.entities)
     partitions = daily(settings)
     syncs = {job.name: job for job in sync_jobs(specs.values())}
     changes = {job.name: job for job in map(changes_job, specs.values())}
@@ -42,7 +43,8 @@ def build(settings: Settings) -> dg.Definitions:
         sensors=[
             entity_sensor(spec, settings, [changes[changes_job_name(name)], syncs[sync_job_name(name)]])
             for name, spec in specs.items()
-        ],
+        ]
+        + [first_sync_sensor(specs.values(), [syncs[sync_job_name(name)] for name in specs])],
         resources={"sync": SyncResource(), "batches": BatchIOManager(settings.batches, specs)},
         executor=dg.in_process_executor,
     )

@@ -1,123 +1,51 @@
 """Every setting there is, in one table: the environment variable, its type, default and help.
 
 ``.env.example`` and the table in ``docs/settings.md`` are generated from it. Nothing else in the project reads the
-environment. With no credentials at all, everything runs on the embedded sandbox.
+environment. What the console and ``sync-pipeline init`` have stored stands in the set-up file, over which the environment
+wins. With no accounts at all, everything runs on the embedded sandbox.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import date
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from sync_pipeline import setting_types as kind
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.located import Node, closest, read_yaml, refuse
 
 SANDBOX_CLOCKIFY_KEY = "sandbox-clockify-key"
 SANDBOX_SNAPSHOTS_KEY = "sandbox-snapshots-key"
+SANDBOX_URL = "sandbox"
+"""In place of a base URL in the set-up file: the embedded sandbox's."""
+AUTH_KINDS = ("api_key", "client_credentials", "authorization_code")
+MAPPINGS = "mappings"
+"""The section of the set-up file that is laid over the entities' mappings."""
 PROJECT_FILE = "workspace.yaml"  # the directory that holds it is the project's root
 
 
-def _text(value: str) -> str:
-    return value
-
-
-def _url(value: str) -> str:
-    if not re.match(r"https?://[^/?#]", value):
-        raise ValueError("a URL that starts with http:// or https:// and names a host")
-    if "@" in urlsplit(value).netloc or "?" in value or "#" in value:
-        raise ValueError("a plain base URL, without user:password@, `?` and `#` (it is shown in tables and logs)")
-    return value.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _day(value: str) -> date:
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise ValueError("a date like 2026-01-31") from None
-
-
-def _count(value: str) -> int:
-    if not value.isdigit() or int(value) < 1:
-        raise ValueError("a whole number from 1")
-    return int(value)
-
-
-def _port(value: str) -> int:
-    if not value.isdigit() or not 1 <= int(value) <= 65_535:
-        raise ValueError("a port from 1 to 65535")
-    return int(value)
-
-
-def _flag(value: str) -> bool:
-    if value.lower() not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
-        raise ValueError("true or false")
-    return value.lower() in {"true", "1", "yes", "on"}
-
-
-def _share(value: str) -> float:
-    try:
-        share = float(value)
-    except ValueError:
-        share = -1
-    if not 0 <= share <= 1:
-        raise ValueError("a share from 0 to 1")
-    return share
-
-
-def _directory(value: str) -> Path:
-    path = Path(value).expanduser()
-    if not path.is_dir():
-        raise ValueError("an existing directory")
-    return path
-
-
-def _file(value: str) -> Path:
-    path = Path(value).expanduser()
-    if not path.is_file():
-        raise ValueError("an existing file")
-    return path
-
-
-def _keys(value: str) -> str:
-    try:
-        lengths = {len(base64.b64decode(key.strip(), altchars=b"-_", validate=True)) for key in value.split(",")}
-    except ValueError:
-        lengths = set()
-    if lengths != {32}:
-        raise ValueError("one or more keys of 32 bytes in URL-safe base64, separated by commas")
-    return value
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return value
-
-    return parse
-
-
 def setting(
-    env: str, help_: str, parse: Callable[[str], Any] = _text, default: Any = "", *, secret: bool = False
+    env: str,
+    help_: str,
+    parse: Callable[[str], Any] = kind.text,
+    default: Any = "",
+    *,
+    secret: bool = False,
+    at: str = "",
 ) -> Any:
-    """One row of the table: ``env`` is the variable, ``parse`` turns its text into the value or raises ValueError."""
-    metadata = {"env": env, "help": help_, "parse": parse, "secret": secret}
+    """One row of the table: ``env`` is the variable, ``parse`` turns its text into the value or raises ValueError.
+
+    ``at`` is its place in the set-up file, for those that may stand there.
+    """
+    metadata = {"env": env, "help": help_, "parse": parse, "secret": secret, "at": at}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -126,63 +54,113 @@ class Settings:
     """The settings of one process. Secrets are left out of ``repr``."""
 
     clockify_api_key: str = setting("CLOCKIFY_API_KEY", "Your Clockify API key (of a workspace admin).", secret=True)
-    clockify_workspace_id: str = setting("CLOCKIFY_WORKSPACE_ID", "The Clockify workspace to keep in step.")
+    clockify_addon_token: str = setting(
+        "CLOCKIFY_ADDON_TOKEN", "The token of a Clockify add-on, instead of an API key.", secret=True
+    )
+    clockify_workspace_id: str = setting(
+        "CLOCKIFY_WORKSPACE_ID", "The Clockify workspace to keep in step.", at="clockify.workspace_id"
+    )
     clockify_base_url: str = setting(
         "CLOCKIFY_BASE_URL",
         "Clockify's API; regional workspaces have their own.",
-        _url,
+        kind.url,
         "https://api.clockify.me/api/v1",
+        at="clockify.base_url",
     )
     clockify_reports_url: str = setting(
-        "CLOCKIFY_REPORTS_URL", "Clockify's reports API.", _url, "https://reports.api.clockify.me/v1"
+        "CLOCKIFY_REPORTS_URL",
+        "Clockify's reports API.",
+        kind.url,
+        "https://reports.api.clockify.me/v1",
+        at="clockify.reports_url",
     )
     clockify_plan: str = setting(
         "CLOCKIFY_PLAN",
         "Your Clockify plan sets the request budget: `free` is 30 requests an hour, `paid` 50 a second.",
-        _one_of("free", "paid"),
+        kind.one_of("free", "paid"),
         "free",
+        at="clockify.plan",
     )
     clockify_page_size: int = setting(
-        "CLOCKIFY_PAGE_SIZE", "Rows a page. 200 is safe everywhere; larger means fewer requests.", _count, 200
+        "CLOCKIFY_PAGE_SIZE", "Rows a page. 200 is safe everywhere; larger means fewer requests.", kind.count, 200
     )
     clockify_reader: str = setting(
         "CLOCKIFY_READER",
         "How time entries are read: `report` (all users at once), `users` (one list a user) or `auto` (the cheaper).",
-        _one_of("auto", "report", "users"),
+        kind.one_of("auto", "report", "users"),
         "auto",
     )
     clockify_addon_public_key: Path | None = setting(
         "CLOCKIFY_ADDON_PUBLIC_KEY",
         "A PEM file with Clockify's public key, where webhooks come from an add-on.",
-        _file,
+        kind.file,
         None,
     )
     snapshots_profile: str = setting(
         "SNAPSHOTS_PROFILE",
         "The flavour of the Snapshots API: a built-in profile or the path of a YAML file.",
-        _text,
+        kind.text,
         "generic",
+        at="snapshots.profile",
     )
-    snapshots_base_url: str = setting("SNAPSHOTS_BASE_URL", "The base URL of your Snapshots API.", _url)
+    snapshots_base_url: str = setting(
+        "SNAPSHOTS_BASE_URL", "The base URL of your Snapshots API.", kind.url, at="snapshots.base_url"
+    )
     snapshots_account: str = setting(
         "SNAPSHOTS_ACCOUNT",
         "A name for your account, when several accounts share one base URL: each has its own state and rate limit.",
+        at="snapshots.account",
+    )
+    snapshots_auth: str = setting(
+        "SNAPSHOTS_AUTH",
+        "How the Snapshots API is told who asks: `api_key`, or OAuth's `client_credentials` or `authorization_code` (a person "
+        "consents in the console). Default: what fits the credentials.",
+        kind.one_of(*AUTH_KINDS),
+        at="snapshots.auth",
     )
     snapshots_api_key: str = setting("SNAPSHOTS_API_KEY", "Your Snapshots API key or access token.", secret=True)
-    snapshots_client_id: str = setting("SNAPSHOTS_CLIENT_ID", "OAuth client id, instead of an API key.")
+    snapshots_client_id: str = setting(
+        "SNAPSHOTS_CLIENT_ID", "OAuth client id, instead of an API key.", at="snapshots.client_id"
+    )
     snapshots_client_secret: str = setting("SNAPSHOTS_CLIENT_SECRET", "OAuth client secret.", secret=True)
+    snapshots_scopes: tuple[str, ...] = setting(
+        "SNAPSHOTS_SCOPES",
+        "The OAuth scopes to ask for. Default: those that the entities switched on need.",
+        kind.words,
+        (),
+        at="snapshots.scopes",
+    )
+    entities: tuple[str, ...] = setting(
+        "SYNC_ENTITIES", "The entities to sync. Default: all there are.", kind.words, (), at="entities"
+    )
+    mode: str = setting(
+        "SYNC_MODE",
+        "`sandbox`, `dry_run` (nothing is written to the accounts) or `live` (sensors and schedules act). Default: the sandbox "
+        "without accounts; what the console's switch says; `sync` by hand with accounts from the environment.",
+        kind.one_of("sandbox", "dry_run", "live"),
+    )
+    setup_file: Path = setting(
+        "SYNC_SETUP_FILE",
+        "What the console and `sync-pipeline init` store, without secrets; it can be kept in git. Relative to SYNC_HOME.",
+        Path,
+        Path("setup.yaml"),
+    )
     database_url: str = setting(
         "SYNC_DATABASE_URL",
         "Where sync_pipeline remembers what it delivered: SQLite or PostgreSQL. Default: sync.db in SYNC_HOME.",
         secret=True,  # a PostgreSQL URL carries a password
     )
     start_date: date = setting(
-        "SYNC_START_DATE", "Time entries before this UTC day are left alone.", _day, date(2026, 1, 1)
+        "SYNC_START_DATE",
+        "Time entries before this UTC day are left alone.",
+        kind.day,
+        date(2026, 1, 1),
+        at="start_date",
     )
     mappings_dir: Path | None = setting(
         "SYNC_MAPPINGS_DIR",
         "A directory with your own mapping YAML files, merged over the built-in ones.",
-        _directory,
+        kind.directory,
         None,
     )
     home: Path = setting(
@@ -191,70 +169,91 @@ class Settings:
     encryption_key: str = setting(
         "SYNC_ENCRYPTION_KEY",
         "Key of the secrets in the database; several, newest first, to change it. Default: encryption.key in SYNC_HOME.",
-        _keys,
+        kind.keys,
         secret=True,
     )
     days_per_run: int = setting(
         # Three ranges of 31 days, the longest Clockify's report takes on the Free plan: no request is wasted.
         "SYNC_DAYS_PER_RUN",
         "How many days of time entries one Dagster run may cover.",
-        _count,
+        kind.count,
         93,
     )
-    live: bool = setting(
-        "SYNC_LIVE", "`true` switches the sensors and schedules on, as soon as a Dagster daemon runs.", _flag, False
-    )
     sensor_seconds: int = setting(
-        "SYNC_SENSOR_SECONDS", "How often, in seconds, the sensors look into the webhook inbox.", _count, 30
+        "SYNC_SENSOR_SECONDS", "How often, in seconds, the sensors look into the webhook inbox.", kind.count, 30
     )
     poll_seconds: int | None = setting(
         "SYNC_POLL_SECONDS",
         "How often, in seconds, changes are asked for. Default: what the plan's request budget allows.",
-        _count,
+        kind.count,
         None,
     )
     rescan_days: int = setting(
-        "SYNC_RESCAN_DAYS", "How many days back the rolling re-scan of time entries reaches, today included.", _count, 7
+        "SYNC_RESCAN_DAYS",
+        "How many days back the rolling re-scan of time entries reaches, today included.",
+        kind.count,
+        7,
     )
     max_reject_share: float = setting(
         "SYNC_MAX_REJECT_SHARE",
         "A check blocks the load when it fails for more than this share of a batch.",
-        _share,
+        kind.share,
         0.1,
     )
     min_blocking_rejects: int = setting(
         # In a batch of five one bad record is 20 %, but no catastrophe.
         "SYNC_MIN_BLOCKING_REJECTS",
         "A check that fails for fewer records than this never blocks the load, whatever their share.",
-        _count,
+        kind.count,
         10,
     )
     max_delete_share: float = setting(
         "SYNC_MAX_DELETE_SHARE",
         "A run that would delete more than this share of what is known is blocked.",
-        _share,
+        kind.share,
         0.2,
     )
     max_rewrite_share: float = setting(
         "SYNC_MAX_REWRITE_SHARE",
         "A changed mapping that would rewrite more than this share needs `--accept-rewrite`.",
-        _share,
+        kind.share,
         0.5,
     )
     max_confirmations: int = setting(
-        "SYNC_MAX_CONFIRMATIONS", "How many vanished records one run may look up before it deletes them.", _count, 200
+        "SYNC_MAX_CONFIRMATIONS",
+        "How many vanished records one run may look up before it deletes them.",
+        kind.count,
+        200,
     )
     max_attempts: int = setting(
-        "SYNC_MAX_ATTEMPTS", "How often a request is tried while the other side is busy, broken or away.", _count, 6
+        "SYNC_MAX_ATTEMPTS", "How often a request is tried while the other side is busy, broken or away.", kind.count, 6
     )
     lock_seconds: int = setting(
-        "SYNC_LOCK_SECONDS", "How long to wait while another program has locked the database.", _count, 30
+        "SYNC_LOCK_SECONDS", "How long to wait while another program has locked the database.", kind.count, 30
     )
     keep_batches_days: int = setting(
-        "SYNC_KEEP_BATCHES_DAYS", "How long the staged batches of a failed run are kept for re-execution.", _count, 3
+        "SYNC_KEEP_BATCHES_DAYS",
+        "How long the staged batches of a failed run are kept for re-execution.",
+        kind.count,
+        3,
     )
-    sandbox_port: int = setting("SYNC_SANDBOX_PORT", "The port of the embedded sandbox.", _port, 8750)
+    sandbox_port: int = setting("SYNC_SANDBOX_PORT", "The port of the embedded sandbox.", kind.port, 8750)
     sandbox: bool = False
+    """Both systems are the embedded sandbox's."""
+    stored: bool = False
+    """The accounts come from the set-up file: a switch that people turn decides whether they are written to."""
+    missing: tuple[str, ...] = ()
+    """What the set-up still lacks; nothing can be synced before it is there."""
+
+    @property
+    def always_live(self) -> bool:
+        """Whether sensors and schedules act whatever the stored switch says; on the untouched sandbox they may."""
+        return self.mode == "live" or (self.sandbox and not self.stored)
+
+    @property
+    def auth(self) -> str:
+        """How the Snapshots API is told who asks."""
+        return self.snapshots_auth or ("client_credentials" if self.snapshots_client_id else "api_key")
 
     @property
     def store_url(self) -> str:
@@ -270,6 +269,12 @@ class Settings:
     def sandbox_url(self) -> str:
         """The embedded sandbox's address."""
         return f"http://127.0.0.1:{self.sandbox_port}"
+
+    @property
+    def sandbox_urls(self) -> tuple[str, str, str]:
+        """The embedded sandbox's Clockify, reports and Snapshots API."""
+        base = self.sandbox_url
+        return f"{base}/clockify/api/v1", f"{base}/clockify/report/v1", f"{base}/snapshots"
 
     @property
     def dagster_home(self) -> Path:
@@ -290,15 +295,22 @@ class Settings:
     @property
     def in_clear(self) -> list[str]:
         """The variables whose URL sends keys over a network unencrypted: plain http to another machine."""
-        urls = {f.metadata["env"]: urlsplit(getattr(self, f.name)) for f in SETTINGS if f.metadata["parse"] is _url}
-        return [env for env, url in urls.items() if url.scheme == "http" and not _is_loopback(url.hostname or "")]
+        urls = {f.metadata["env"]: urlsplit(getattr(self, f.name)) for f in SETTINGS if f.metadata["parse"] is kind.url}
+        return [env for env, url in urls.items() if url.scheme == "http" and not kind.is_loopback(url.hostname or "")]
 
 
 SETTINGS = tuple(f for f in fields(Settings) if f.metadata)
-CREDENTIALS = {
-    "Clockify": ("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID"),
-    "Snapshots": ("SNAPSHOTS_BASE_URL", "SNAPSHOTS_API_KEY"),
-}
+_BY_ENV: Mapping[str, Any] = {f.metadata["env"]: f for f in SETTINGS}
+SYSTEMS = ("clockify", "snapshots")
+_OAUTH_CLIENT = ("SNAPSHOTS_CLIENT_ID", "SNAPSHOTS_CLIENT_SECRET")
+CREDENTIALS: tuple[tuple[tuple[str, ...], ...], ...] = (
+    (("CLOCKIFY_API_KEY",), ("CLOCKIFY_ADDON_TOKEN",)),
+    (("CLOCKIFY_WORKSPACE_ID",),),
+    (("SNAPSHOTS_BASE_URL",),),
+    (("SNAPSHOTS_API_KEY",), _OAUTH_CLIENT),
+)
+"""What the environment must hold to name accounts: of each row, one of its ways."""
+CREDENTIAL_NAMES = tuple(name for ways in CREDENTIALS for way in ways for name in way)
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -308,23 +320,58 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def load_settings(environ: Mapping[str, str] | None = None, *, root: Path | None = None) -> Settings:
-    """Read the environment (over ``.env`` in the project's root) into Settings.
+    """Read the environment, over ``.env`` in the project's root, over the set-up file, into Settings.
 
-    Raises ConfigError naming the variable, what was found and what was expected; or what is missing when only one
-    side has credentials.
+    Raises ConfigError naming the variable or the line, what was found and what was expected; or what is missing when
+    only one side has credentials in the environment. What a set-up lacks is in ``missing``: it may be under way.
     """
     root = root or project_root()
     if environ is None:
         environ = {**dotenv(root), **os.environ}
-    found = {
-        f.metadata["env"]: environ[f.metadata["env"]].strip()
-        for f in SETTINGS
-        if environ.get(f.metadata["env"], "").strip()
-    }
-    values = {f.name: _parse(f, found[f.metadata["env"]]) for f in SETTINGS if f.metadata["env"] in found}
-    settings = Settings(**values)
-    settings = replace(settings, home=(root / settings.home).resolve())
-    return _on_sandbox(settings, found) if _without_credentials(found) else settings
+    found = {name: environ[name].strip() for name in _BY_ENV if environ.get(name, "").strip()}
+    values = {_BY_ENV[name].name: _parse(_BY_ENV[name], text) for name, text in found.items()}
+    home = (root / values.get("home", _BY_ENV["SYNC_HOME"].default)).resolve()
+    file = home / values.get("setup_file", _BY_ENV["SYNC_SETUP_FILE"].default)
+    stored = read_setup(file)
+    settings = Settings(**{**stored, **values, "home": home, "setup_file": file})
+    return _with_accounts(settings, found, has_setup=any(name.startswith(SYSTEMS) for name in stored))
+
+
+def read_setup(file: Path) -> dict[str, Any]:
+    """What the set-up file says, by the names of Settings; empty when there is no file.
+
+    Raises MappingFileError with the line of what is not understood.
+    """
+    if not file.exists():
+        return {}
+    rows = {f.metadata["at"]: f for f in SETTINGS if f.metadata["at"]}
+    values: dict[str, Any] = {}
+    for key, node in _leaves(read_yaml(file), {at.split(".")[0] for at in rows if "." in at}):
+        if key == MAPPINGS or node.value in (None, ""):
+            continue
+        if key not in rows:
+            raise refuse(node, key, "is not a key of the set-up.", closest(key, [*rows, MAPPINGS]))
+        values[rows[key].name] = _stored_value(rows[key], key, node)
+    return values
+
+
+def _leaves(top: Node, sections: set[str]) -> Iterator[tuple[str, Node]]:
+    for key, node in top.value.items():
+        if key in sections and isinstance(node.value, dict):
+            yield from ((f"{key}.{name}", child) for name, child in node.value.items())
+        else:
+            yield key, node
+
+
+def _stored_value(spec: Any, key: str, node: Node) -> Any:
+    value = node.plain
+    if value == SANDBOX_URL and spec.metadata["parse"] is kind.url:
+        return value
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    try:
+        return spec.metadata["parse"](text)
+    except ValueError as error:
+        raise refuse(node, key, f"is not {error}.", "Mend it there, or in the console.") from None
 
 
 def describe_settings() -> list[dict[str, str]]:
@@ -360,32 +407,65 @@ def _parse(spec: Any, text: str) -> Any:
         ) from None
 
 
-def _without_credentials(found: Mapping[str, str]) -> bool:
-    """True when no credential is set; raises when only some are."""
-    oauth = "SNAPSHOTS_CLIENT_ID" in found and "SNAPSHOTS_CLIENT_SECRET" in found
-    wanted = [name for names in CREDENTIALS.values() for name in names]
-    present = [name for name in wanted if name in found] + ["SNAPSHOTS_CLIENT_ID"] * ("SNAPSHOTS_CLIENT_ID" in found)
-    if not present:
-        return True
-    missing = [name for name in wanted if name not in found and not (oauth and name == "SNAPSHOTS_API_KEY")]
+def _with_accounts(settings: Settings, found: Mapping[str, str], *, has_setup: bool) -> Settings:
+    """Whose accounts: those of the environment, of the set-up, or the sandbox's when there are none."""
+    if settings.mode == "sandbox":
+        return _on_sandbox(settings, found)
+    if has_setup:
+        return _as_set_up(settings)
+    if not any(name in found for name in CREDENTIAL_NAMES):
+        if settings.mode:
+            raise ConfigError(
+                f"SYNC_MODE is {settings.mode}, but there are no accounts.",
+                fix="Set them up in the console or with `sync-pipeline init`; or unset SYNC_MODE to use the sandbox.",
+            )
+        return _on_sandbox(settings, found)
+    _refuse_one_sided(found)
+    return settings
+
+
+def _refuse_one_sided(found: Mapping[str, str]) -> None:
+    """Raise when only some of the credentials are in the environment."""
+    missing = [" or ".join(ways[0]) for ways in CREDENTIALS if not any(set(way) <= found.keys() for way in ways)]
+    present = [name for name in CREDENTIAL_NAMES if name in found]
     if missing:
         raise ConfigError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing, but {', '.join(present)} "
             f"{'is' if len(present) == 1 else 'are'} set.",
             fix="Set what is missing in the environment or in .env; or unset all of them to use the sandbox.",
         )
-    return False
+
+
+def _as_set_up(settings: Settings) -> Settings:
+    """The accounts of the set-up, the environment laid over them. They are both the sandbox's, or none is."""
+    clockify, reports, snapshots = settings.sandbox_urls
+    on_sandbox = {settings.clockify_base_url == SANDBOX_URL, settings.snapshots_base_url == SANDBOX_URL}
+    missing = [] if settings.clockify_workspace_id else ["the Clockify workspace"]
+    missing += [] if settings.snapshots_base_url else ["the base URL of the Snapshots API"]
+    if not missing and len(on_sandbox) == 2:
+        missing.append("two systems of one kind: one is the sandbox, the other is real")
+    found = replace(settings, stored=True, sandbox=on_sandbox == {True}, missing=tuple(missing))
+    if settings.clockify_base_url == SANDBOX_URL:
+        found = replace(found, clockify_base_url=clockify, clockify_reports_url=reports)
+    return replace(found, snapshots_base_url=snapshots) if settings.snapshots_base_url == SANDBOX_URL else found
 
 
 def _on_sandbox(settings: Settings, found: Mapping[str, str]) -> Settings:
-    base = settings.sandbox_url
+    clockify, reports, snapshots = settings.sandbox_urls
     return replace(
         settings,
         sandbox=True,
         clockify_api_key=SANDBOX_CLOCKIFY_KEY,
-        clockify_base_url=f"{base}/clockify/api/v1",
-        clockify_reports_url=f"{base}/clockify/report/v1",
+        clockify_addon_token="",
+        clockify_workspace_id="",
+        clockify_base_url=clockify,
+        clockify_reports_url=reports,
         clockify_plan=found.get("CLOCKIFY_PLAN", "paid"),
-        snapshots_base_url=f"{base}/snapshots",
+        snapshots_profile="generic",
+        snapshots_base_url=snapshots,
+        snapshots_account="",
+        snapshots_auth="api_key",
         snapshots_api_key=SANDBOX_SNAPSHOTS_KEY,
+        snapshots_client_id="",
+        snapshots_client_secret="",
     )

@@ -15,6 +15,7 @@ from sync_pipeline.connectors.answers import Answer
 from sync_pipeline.connectors.canonical_entry import FieldNames, from_list, needs_field_names
 from sync_pipeline.connectors.changes import ChangeFeed
 from sync_pipeline.connectors.entries import Choice, EntryReader, Expected, ReaderSetting, choose, complete, last_page
+from sync_pipeline.connectors.guard import ANYTHING, Guard
 from sync_pipeline.connectors.http import ApiClient, Endpoint, Patience
 from sync_pipeline.connectors.limiter import Announce, Clock, Limiter, RateWindow, Sleep, silent
 from sync_pipeline.connectors.oauth import HeaderKey
@@ -89,6 +90,7 @@ class Clockify:
         reader: ReaderSetting = "auto",
         page_size: int = PAGE_SIZE,
         on_choice: Callable[[Choice], None] | None = None,
+        guard: Guard = ANYTHING,
         on_wait: Announce = silent,
         patience: Patience | None = None,
         sleep: Sleep = asyncio.sleep,
@@ -119,6 +121,7 @@ class Clockify:
                 retry=CLOCKIFY_REPORTS if reports else CLOCKIFY,
                 patience=patience or PLANS[account.plan].patience,
                 requests=self.requests,
+                guard=guard,
                 on_wait=on_wait,
                 sleep=sleep,
                 now=now,

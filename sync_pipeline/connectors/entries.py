@@ -150,7 +150,12 @@ class EntryReader:
                 "options": {"totals": "EXCLUDE"},
             }
             answer = await self.reports.request(
-                "POST", REPORT, ids=self._ids(), json={**body, "detailedFilter": filters}, idempotent=True
+                "POST",
+                REPORT,
+                ids=self._ids(),
+                json={**body, "detailedFilter": filters},
+                idempotent=True,
+                writes=False,
             )
             return Page(rows_of(answer, about, "timeentries", "timeEntries"), last_page(answer))
 

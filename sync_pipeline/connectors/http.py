@@ -27,6 +27,7 @@ from sync_pipeline.connectors.answers import (
     read_answer,
     retry_after,
 )
+from sync_pipeline.connectors.guard import ANYTHING, READING, WRITES, Guard
 from sync_pipeline.connectors.limiter import WORTH_SAYING_SECONDS, Announce, Clock, Limiter, Sleep, clock_time, silent
 from sync_pipeline.connectors.oauth import Renewable
 from sync_pipeline.connectors.policy import Action, RetryTable, Rule, Seen, decide
@@ -96,6 +97,7 @@ class _Call:
     idempotent: bool
     may_be_gone: bool
     scope: str
+    writes: bool
     refreshed: bool = False
     answers: list[Answer] = field(default_factory=list)
 
@@ -114,6 +116,7 @@ class ApiClient:
         headers: Mapping[str, str] | None = None,
         patience: Patience | None = None,
         requests: Counter[str] | None = None,
+        guard: Guard = ANYTHING,
         on_wait: Announce = silent,
         sleep: Sleep = asyncio.sleep,
         now: Clock = time.time,
@@ -124,6 +127,7 @@ class ApiClient:
         self.requests: Counter[str] = Counter() if requests is None else requests
         self._auth = auth
         self._limiter = limiter
+        self._guard = guard
         self._retry = retry
         self._errors = errors or ErrorFormat()
         self._headers = {"Accept": "application/json", "User-Agent": "sync_pipeline", **(headers or {})}
@@ -159,12 +163,15 @@ class ApiClient:
         idempotent: bool | None = None,
         may_be_gone: bool = False,
         scope: str = "",
+        writes: bool | None = None,
     ) -> Answer:
         """Send a request until it is answered or patience runs out.
 
         ``path`` is a template such as ``/users/{id}``, filled from ``ids``: requests are counted by template.
         ``idempotent`` (default: all but POST and PATCH) says that sending it twice does no harm. With
         ``may_be_gone`` a missing record is an Answer, otherwise an error. ``scope`` is named when it is missing.
+        ``writes`` (default: all but GET and HEAD) says that it changes something there; a dry run does not send it.
+        Raises ConfigError when the guard does not let it out.
         """
         call = _Call(
             method=method,
@@ -173,6 +180,7 @@ class ApiClient:
             idempotent=method not in ("POST", "PATCH") if idempotent is None else idempotent,
             may_be_gone=may_be_gone,
             scope=scope,
+            writes=method not in READING if writes is None else writes,
         )
         content = None if json is None else orjson.dumps(json)
         retrying = tenacity.AsyncRetrying(
@@ -200,7 +208,7 @@ class ApiClient:
                 params=params,
                 content=content,
                 headers=headers,
-                extensions={"route": call.route},
+                extensions={"route": call.route, WRITES: call.writes},
             )
             response = await self._open().send(request)
             response.stream = NOTHING_LEFT
@@ -331,12 +339,13 @@ class ApiClient:
                 follow_redirects=False,
                 verify=_trusted(),
                 trust_env=not self._is_local,  # a proxy of the environment cannot reach our own machine
-                event_hooks={"request": [self._count]},
+                event_hooks={"request": [self._let_out]},
             )
         return self._client
 
-    async def _count(self, request: httpx.Request) -> None:
-        """Called for every request that leaves, retries and token requests included."""
+    async def _let_out(self, request: httpx.Request) -> None:
+        """Called for every request that is about to leave, retries and token requests included."""
+        self._guard.check(request)
         route = request.extensions.get("route") or request.url.path
         self.requests[f"{request.method} {route}"] += 1
 

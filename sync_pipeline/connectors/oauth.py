@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 import httpx
 
 from sync_pipeline.connectors.answers import ErrorFormat, read_answer
+from sync_pipeline.connectors.guard import WRITES
 from sync_pipeline.connectors.limiter import Clock
 from sync_pipeline.connectors.redact import header_value, redact
 from sync_pipeline.errors import FatalApiError, Request, RetryableApiError
@@ -86,7 +87,7 @@ class ClientCredentials(Renewable):
             self._loop, self._lock = asyncio.get_running_loop(), asyncio.Lock()
         async with self._lock:  # many requests start at once, one token is enough for all of them
             if not self._token or self._now() >= self._ends:
-                response = yield httpx.Request("POST", self._url, data=self._form)
+                response = yield httpx.Request("POST", self._url, data=self._form, extensions={WRITES: False})
                 await response.aread()
                 self._keep(response)
         request.headers["Authorization"] = f"Bearer {self._token}"

@@ -15,6 +15,7 @@ import httpx
 
 from sync_pipeline.connectors.answers import Answer
 from sync_pipeline.connectors.entries import Expected
+from sync_pipeline.connectors.guard import ANYTHING, Guard
 from sync_pipeline.connectors.http import ApiClient, Endpoint, Patience
 from sync_pipeline.connectors.limiter import Announce, Clock, Limiter, Sleep, silent
 from sync_pipeline.connectors.oauth import ClientCredentials, HeaderKey
@@ -73,6 +74,7 @@ class Snapshots:
         limiter: Limiter,
         *,
         page_size: int | None = None,
+        guard: Guard = ANYTHING,
         on_wait: Announce = silent,
         patience: Patience | None = None,
         sleep: Sleep = asyncio.sleep,
@@ -91,6 +93,7 @@ class Snapshots:
             headers=profile.headers,
             patience=patience,
             requests=self.requests,
+            guard=guard,
             on_wait=on_wait,
             sleep=sleep,
             now=now,
@@ -125,7 +128,7 @@ class Snapshots:
         path = self._path(facts.path, entity)
         scope = self.profile.scope(entity, write=True)
         try:
-            await self._client.request("POST", path, json={facts.items: []}, idempotent=True, scope=scope)
+            await self._client.request("POST", path, json={facts.items: []}, idempotent=True, scope=scope, writes=False)
         except RejectedRecord:
             return  # refused for being empty: past the door, and nothing was written
 

@@ -5,6 +5,7 @@ yields it only when it really delivered: a dry run leaves no materialization.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -108,6 +109,12 @@ def entity_asset(spec: EntitySpec, partitions: dg.PartitionsDefinition[str], day
     return asset
 
 
+def options_of(context: dg.OpExecutionContext, sync: SyncResource) -> Options:
+    """What this run may do; where nothing may be written, every run is a dry run."""
+    options = Options(**context.op_config)
+    return replace(options, dry_run=options.dry_run or not sync.session.mode.writes)
+
+
 def _op_config(spec: EntitySpec, config: dict[str, Any]) -> dict[str, Any]:
     return {f"{spec.entity}_{op}": {"config": config} for op in ("extract", "check", "load")}
 
@@ -129,7 +136,7 @@ def _extract_op(spec: EntitySpec) -> dg.OpDefinition:
     def extract_op(context: dg.OpExecutionContext, sync: SyncResource) -> Batch:
         days = days_of(context)
         batch = extract(sync.session, spec, days)
-        if not Options(**context.op_config).dry_run:
+        if not options_of(context, sync).dry_run:
             with as_failure():
                 take_up(sync.session, spec, days, batch)
         return remembering_failure(sync.session, spec, batch, days, run_id=context.run_id)
@@ -150,7 +157,7 @@ def _check_op(spec: EntitySpec) -> dg.OpDefinition:
 
     @dg.op(name=f"{spec.entity}_check", out=outs, config_schema=CONFIG, description="Judge before anything is written.")
     def check_op(context: dg.OpExecutionContext, sync: SyncResource, batch: Batch) -> Iterator[Any]:
-        options, days = Options(**context.op_config), days_of(context)
+        options, days = options_of(context, sync), days_of(context)
         checking = Checking(sync.session, spec, batch, days, options)
         yield dg.Output(checking.sealed, SEALED)  # the IO manager walks it here, and with it the checks
         with as_failure():
@@ -182,9 +189,9 @@ def _load_op(spec: EntitySpec) -> dg.OpDefinition:
     def load_op(
         context: dg.AssetExecutionContext, sync: SyncResource, batches: dg.ResourceParam[BatchIOManager], batch: Batch
     ) -> Iterator[Any]:
-        options, days = Options(**context.op_execution_context.op_config), days_of(context.op_execution_context)
+        options, days = options_of(context.op_execution_context, sync), days_of(context.op_execution_context)
         if options.dry_run:
-            context.log.info("dry run: nothing was written")
+            context.log.info("dry run: nothing was written. %s", sync.session.mode.why)
             batches.discard(context.run.run_id, spec.entity)
             return
         try:

@@ -32,7 +32,7 @@ from sync_pipeline.webhooks.server import HOST, running
 
 STOP_SECONDS = 20.0
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-LIVE_ON_SANDBOX = {"SYNC_LIVE": "true", "SYNC_SENSOR_SECONDS": "1"}
+AT_ONCE = {"SYNC_SENSOR_SECONDS": "1"}
 """On the sandbox changes travel at once, unless the environment says otherwise."""
 CALLS_AT_ONCE = {"DAGSTER_GRPC_MAX_WORKERS": "16"}
 """Sensors that listen keep a thread of the code server each; the UI and the runs need some, too."""
@@ -127,7 +127,7 @@ def receiving(settings: Settings, port: int) -> Iterator[str]:
 def dagster_environ(settings: Settings) -> dict[str, str]:
     """The environment of Dagster's processes: the whole configuration, wherever they start."""
     given = {**dotenv(project_root()), **os.environ}
-    usual = CALLS_AT_ONCE | (LIVE_ON_SANDBOX if settings.sandbox else {})
+    usual = CALLS_AT_ONCE | (AT_ONCE if settings.sandbox else {})
     return {**usual, **given, "SYNC_HOME": str(settings.home)}
 
 

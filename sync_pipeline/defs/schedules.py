@@ -16,10 +16,13 @@ from sync_pipeline.defs.launch import RANGE_END, RANGE_START, spans_of
 from sync_pipeline.defs.orphans import close_orphans
 from sync_pipeline.defs.partitions import DAYS_AHEAD
 from sync_pipeline.defs.queue import BULK, under_way
+from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.defs.verify import VerifyConfig, check_op
+from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.session import open_session
 
 RESCAN = {"paid": "17 * * * *", "free": "17 */6 * * *"}
 RESCAN_EVERY = {"paid": timedelta(hours=1), "free": timedelta(hours=6)}
@@ -44,7 +47,7 @@ def schedules(specs: list[EntitySpec], settings: Settings) -> list[dg.ScheduleDe
 
 def freshness(spec: EntitySpec, settings: Settings) -> dg.FreshnessPolicy:
     """When an asset counts as stale: two turns of its schedule were missed; one is a warning."""
-    every = RESCAN_EVERY[settings.clockify_plan] if spec.partitioned and settings.live else timedelta(days=1)
+    every = RESCAN_EVERY[settings.clockify_plan] if spec.partitioned and settings.always_live else timedelta(days=1)
     spare = timedelta(hours=1)
     return dg.FreshnessPolicy.time_window(fail_window=2 * every + spare, warn_window=every + spare)
 
@@ -58,6 +61,7 @@ def _rescan(spec: EntitySpec, settings: Settings) -> dg.ScheduleDefinition:
     job, days = sync_job_name(spec.entity), settings.rescan_days
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        settings = SyncResource.settings()
         if (skipped := _busy(context, job)) is not None:
             yield skipped
             return
@@ -121,10 +125,27 @@ def _schedule(
         job_name=job,
         cron_schedule=cron,
         execution_timezone="UTC",
-        execution_fn=evaluate,
-        default_status=dg.DefaultScheduleStatus.RUNNING if settings.live else dg.DefaultScheduleStatus.STOPPED,
+        execution_fn=_when_live(evaluate),
+        # Its turns always come, and do something when live syncing is on: the switch needs no restart.
+        default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"{description} {BUDGET}" if settings.clockify_plan == "free" else description,
     )
+
+
+def _when_live(evaluate: Evaluation) -> Evaluation:
+    def evaluate_when_live(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        try:
+            with open_session(SyncResource.settings()) as session:
+                mode = session.mode
+        except SyncError as error:
+            yield dg.SkipReason(str(error))
+            return
+        if mode.automatic:
+            yield from evaluate(context)
+        else:
+            yield dg.SkipReason(mode.why)
+
+    return evaluate_when_live
 
 
 def _busy(context: dg.ScheduleEvaluationContext, job: str) -> dg.SkipReason | None:

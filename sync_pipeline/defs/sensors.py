@@ -41,7 +41,8 @@ def entity_sensor(spec: EntitySpec, settings: Settings, jobs: Sequence[dg.Execut
         evaluation_fn=_evaluation(spec),
         jobs=jobs,
         minimum_interval_seconds=settings.sensor_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING if settings.live else dg.DefaultSensorStatus.STOPPED,
+        # It always looks, and acts when live syncing is on: the switch needs no restart.
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             f"Looks into the webhook inbox and asks Clockify for changes of {spec.entity} within the plan's request "
             "budget. Few changes are read by id, many as their days or as the whole list. Its cursor is the time of the "
@@ -57,7 +58,9 @@ def _evaluation(spec: EntitySpec) -> Evaluation:
         try:
             # No patience here: the next tick is the next try.
             with open_session(replace(settings, max_attempts=1)) as session:
-                return _listen(_Look(context.instance, session, spec, context.cursor))
+                if not session.mode.automatic:
+                    return dg.SkipReason(session.mode.why)
+                return _listen(_Look(context.instance, session, session.spec(spec.entity), context.cursor))
         except SyncError as error:
             return dg.SkipReason(str(error))
 

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from sync_pipeline.mapping.located import Node
-from sync_pipeline.mapping.section import closest, refuse
+from sync_pipeline.located import Node, closest, refuse
 from sync_pipeline.mapping.spec import UserFunction
 
 

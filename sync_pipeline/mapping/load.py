@@ -2,37 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import sync_pipeline.entities
 from sync_pipeline.errors import ConfigError, MappingFileError
+from sync_pipeline.located import Node, closest, read_yaml, refuse
 from sync_pipeline.mapping.functions import FunctionFinder
-from sync_pipeline.mapping.located import Node, overlaid, read_yaml
+from sync_pipeline.mapping.overlay import overlaid
 from sync_pipeline.mapping.parse import parse_entity
-from sync_pipeline.mapping.section import closest, refuse
+from sync_pipeline.mapping.section import shown
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.settings import MAPPINGS, Settings
 
 SHIPPED = Path(sync_pipeline.entities.__path__[0])
 
 
-def load_specs(overrides: Path | None = None) -> dict[str, EntitySpec]:
-    """Every entity by name, each after those it depends on. ``MappingFileError`` names what to mend."""
-    return dict(_shipped()) if overrides is None else _loaded(overrides)
+def load_specs(overrides: Path | None = None, setup: Path | None = None) -> dict[str, EntitySpec]:
+    """Every entity by name, each after those it depends on. ``MappingFileError`` names what to mend.
+
+    ``overrides`` is the user's directory of mapping files, ``setup`` the set-up file, whose ``mappings`` come last.
+    """
+    chosen = _chosen(setup)
+    return _loaded(overrides, chosen) if overrides or chosen else dict(_shipped())
+
+
+def switched_on(specs: Mapping[str, EntitySpec], entities: Sequence[str]) -> dict[str, EntitySpec]:
+    """The entities that were chosen, or all of them; ConfigError when one is not there, or needs one that is not chosen."""
+    if not entities:
+        return dict(specs)
+    for name in entities:
+        if name not in specs:
+            raise ConfigError(f"The entity {name!r} was switched on, but does not exist.", fix=closest(name, specs))
+        needed = dict.fromkeys((*specs[name].depends_on, *specs[name].references.values()))
+        if lacking := [other for other in needed if other not in entities]:
+            raise ConfigError(
+                f"{name} needs {' and '.join(lacking)}, which {'is' if len(lacking) == 1 else 'are'} switched off.",
+                fix=f"Switch {' and '.join(lacking)} on, or {name} off.",
+            )
+    return {name: spec for name, spec in specs.items() if name in entities}
+
+
+def specs_of(settings: Settings) -> dict[str, EntitySpec]:
+    """Every entity as these settings map it, whether it is switched on or not."""
+    return load_specs(settings.mappings_dir, settings.setup_file)
 
 
 @cache
 def _shipped() -> dict[str, EntitySpec]:
     """The shipped files do not change while a process lives; every session asks for them."""
-    return _loaded(None)
+    return _loaded(None, {})
 
 
-def _loaded(overrides: Path | None) -> dict[str, EntitySpec]:
+def _chosen(setup: Path | None) -> Mapping[str, Node]:
+    """The mappings of the set-up file, by entity."""
+    if setup is None or not setup.exists():
+        return {}
+    section = read_yaml(setup).value.get(MAPPINGS)
+    if section is None or section.value is None:
+        return {}
+    nodes: dict[str, Node] = _mapping_of(section, MAPPINGS)
+    for name, node in nodes.items():
+        _mapping_of(node, f"{MAPPINGS}.{name}")
+    return nodes
+
+
+def _mapping_of(node: Node, where: str) -> dict[str, Node]:
+    if not isinstance(node.value, dict):
+        raise refuse(node, where, f"found {shown(node.plain)}, expected a mapping.")
+    return node.value
+
+
+def _loaded(overrides: Path | None, chosen: Mapping[str, Node]) -> dict[str, EntitySpec]:
     nodes = {name: read_yaml(path) for name, path in _files(SHIPPED).items()}
-    for name, path in _files(overrides).items() if overrides else ():
-        top = read_yaml(path)
-        nodes[name] = overlaid(nodes[name], top) if name in nodes else _new(name, top, nodes)
+    own = {name: read_yaml(path) for name, path in _files(overrides).items()} if overrides else {}
+    for layer in (own, chosen):
+        for name, top in layer.items():
+            nodes[name] = overlaid(nodes[name], top) if name in nodes else _new(name, top, nodes)
     functions = FunctionFinder(overrides)
     specs = {name: parse_entity(name, node, functions) for name, node in nodes.items()}
     for name, spec in specs.items():

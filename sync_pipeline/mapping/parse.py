@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sync_pipeline.located import Node, closest, refuse
 from sync_pipeline.mapping.functions import FunctionFinder
-from sync_pipeline.mapping.located import Node, without_dropped
+from sync_pipeline.mapping.overlay import without_dropped
 from sync_pipeline.mapping.parse_field import parse_field
-from sync_pipeline.mapping.section import Section, closest, refuse, shown
+from sync_pipeline.mapping.section import Section, shown
 from sync_pipeline.mapping.spec import (
     DELETE_POLICIES,
     BeforeRule,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sync_pipeline.located import Node, closest, refuse
 from sync_pipeline.mapping.convert import fits
 from sync_pipeline.mapping.functions import FunctionFinder
-from sync_pipeline.mapping.located import Node
-from sync_pipeline.mapping.section import Section, closest, refuse, shown
+from sync_pipeline.mapping.section import Section, shown
 from sync_pipeline.mapping.spec import FIELD_TYPES, OWNERS, Field, Step
 from sync_pipeline.mapping.transforms import TRANSFORMS, Transform
 

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from sync_pipeline.errors import MappingFileError
-from sync_pipeline.mapping.located import Node
+from sync_pipeline.located import Node, closest, refuse
 from sync_pipeline.mapping.values import noun
-
-
-def closest(found: object, known: Iterable[str]) -> str:
-    """A sentence that names the nearest known word, or all of them."""
-    words = sorted(known)
-    near = difflib.get_close_matches(str(found), words, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(words) or 'none'}."
-
-
-def refuse(node: Node, where: str, message: str, fix: str = "") -> MappingFileError:
-    """The error for a node: its file, its line, the key's path, what was found."""
-    return MappingFileError(node.file, node.line, where, message, fix=fix)
 
 
 def shown(value: object) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sync_pipeline.mapping.located import Node
-from sync_pipeline.mapping.section import closest, refuse
+from sync_pipeline.located import Node, closest, refuse
 from sync_pipeline.mapping.spec import Field, TargetSpec
 
 CLIENT_FIELDS = ("name", "email", "address", "note", "archived", "currencyId", "ccEmails")

@@ -19,6 +19,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from sync_pipeline.connectors.clockify import PLANS, Account, Clockify
 from sync_pipeline.connectors.entries import Choice, Expected, ReaderSetting
+from sync_pipeline.connectors.guard import Guard
 from sync_pipeline.connectors.http import Patience
 from sync_pipeline.connectors.limiter import Sleep, memory_limiter, store_limiter
 from sync_pipeline.connectors.paging import Record
@@ -26,13 +27,19 @@ from sync_pipeline.connectors.ports import Source
 from sync_pipeline.connectors.profile import Profile, load_profile
 from sync_pipeline.connectors.snapshots import Credentials, Snapshots
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.mapping.load import load_specs
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
+from sync_pipeline.stages.configuration import configuration_fingerprint
+from sync_pipeline.stages.mode import Mode, decide
+from sync_pipeline.stages.vault import Unlocked, Vault, unlock
 from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.switches import read_switch
 from sync_pipeline.store.syncs import first_contact
 
 T = TypeVar("T")
+NOT_THERE = ("is missing", "are missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,18 @@ class Session:
     snapshots: Snapshots
     portal: BlockingPortal
     report: Report
+    mode: Mode
+    fingerprint: str
+    """Of the configuration: a trial and the switch of live syncing are for just this one."""
     now: Callable[[], datetime] = utc_now
+
+    def spec(self, entity: str) -> EntitySpec:
+        """The mapping of an entity as it is now; ConfigError when it is switched off."""
+        if entity not in self.specs:
+            raise ConfigError(
+                f"The entity {entity} is switched off.", fix="Switch it on in the console, or in SYNC_ENTITIES."
+            )
+        return self.specs[entity]
 
     def read(
         self, spec: EntitySpec, window: Window | None, expected: Expected | None = None
@@ -135,22 +153,44 @@ def open_session(
     ``sleep`` is how retries and rate limits wait. Raises ConfigError or StoreError when something is not as it must be.
     """
     report = report or reporting.get(silent)
-    specs = load_specs(settings.mappings_dir)
+    if settings.missing:
+        raise ConfigError(
+            f"The set-up is not finished: {' and '.join(settings.missing)} {NOT_THERE[len(settings.missing) > 1]}.",
+            fix="Go on with it in the console or with `sync-pipeline init`.",
+        )
+    specs = switched_on(specs_of(settings), settings.entities)
     profile = load_profile(settings.snapshots_profile)
     store = open_store(settings.store_url, timeout=settings.lock_seconds)
     try:
+        unlocked = unlock(settings, Vault(store, settings))
         with start_blocking_portal() as portal:
-            workspace = settings.clockify_workspace_id or portal.call(_sandbox_workspace, settings)
-            clockify = _open_clockify(settings, workspace, store, report, sleep)
-            snapshots = _open_snapshots(settings, profile, store, report, sleep)
-            connection = f"clockify:{workspace} {profile.profile}:{_snapshots_account(settings)}"
-            try:
-                yield Session(settings, specs, store, connection, clockify, snapshots, portal, report)
-            finally:
-                portal.call(clockify.aclose)
-                portal.call(snapshots.aclose)
+            yield from _opened(unlocked, specs, profile, store, portal, report, sleep)
     finally:
         store.close()
+
+
+def _opened(
+    unlocked: Unlocked,
+    specs: dict[str, EntitySpec],
+    profile: Profile,
+    store: Store,
+    portal: BlockingPortal,
+    report: Report,
+    sleep: Sleep,
+) -> Iterator[Session]:
+    settings = unlocked.settings
+    workspace = settings.clockify_workspace_id or portal.call(_sandbox_workspace, settings)
+    connection = f"clockify:{workspace} {profile.profile}:{_snapshots_account(settings)}"
+    fingerprint = configuration_fingerprint(connection, settings, profile, specs, unlocked.marks)
+    switch = read_switch(store, connection)
+    mode = decide(settings, switched_on=switch is not None and switch.is_on_for(fingerprint))
+    clockify = _open_clockify(settings, workspace, store, mode.guard, report, sleep)
+    snapshots = _open_snapshots(settings, profile, store, mode.guard, report, sleep)
+    try:
+        yield Session(settings, specs, store, connection, clockify, snapshots, portal, report, mode, fingerprint)
+    finally:
+        portal.call(clockify.aclose)
+        portal.call(snapshots.aclose)
 
 
 def _account(settings: Settings, workspace: str) -> Account:
@@ -163,7 +203,9 @@ def _account(settings: Settings, workspace: str) -> Account:
     )
 
 
-def _open_clockify(settings: Settings, workspace: str, store: Store, report: Report, sleep: Sleep) -> Clockify:
+def _open_clockify(
+    settings: Settings, workspace: str, store: Store, guard: Guard, report: Report, sleep: Sleep
+) -> Clockify:
     account, plan = _account(settings, workspace), PLANS[settings.clockify_plan]
     say = _announcing(report, "Clockify")
     limiter = store_limiter(store, account.bucket, plan.windows, label=plan.label, on_wait=say, sleep=sleep)
@@ -172,6 +214,7 @@ def _open_clockify(settings: Settings, workspace: str, store: Store, report: Rep
         limiter,
         reader=cast("ReaderSetting", settings.clockify_reader),
         page_size=settings.clockify_page_size,
+        guard=guard,
         on_choice=lambda choice: report(Progress("time_entries", "plan", note=_chosen(choice))),
         on_wait=say,
         patience=replace(plan.patience, attempts=settings.max_attempts),
@@ -179,7 +222,9 @@ def _open_clockify(settings: Settings, workspace: str, store: Store, report: Rep
     )
 
 
-def _open_snapshots(settings: Settings, profile: Profile, store: Store, report: Report, sleep: Sleep) -> Snapshots:
+def _open_snapshots(
+    settings: Settings, profile: Profile, store: Store, guard: Guard, report: Report, sleep: Sleep
+) -> Snapshots:
     credentials = Credentials(
         api_key=settings.snapshots_api_key,
         client_id=settings.snapshots_client_id,
@@ -191,14 +236,21 @@ def _open_snapshots(settings: Settings, profile: Profile, store: Store, report: 
     )
     patience = Patience(attempts=settings.max_attempts)
     return Snapshots(
-        profile, settings.snapshots_base_url, credentials, limiter, on_wait=say, patience=patience, sleep=sleep
+        profile,
+        settings.snapshots_base_url,
+        credentials,
+        limiter,
+        guard=guard,
+        on_wait=say,
+        patience=patience,
+        sleep=sleep,
     )
 
 
 def is_first_contact(session: Session) -> bool:
-    """Whether these are real accounts to which nothing was ever delivered; ``SYNC_LIVE`` means that it may begin."""
-    settings = session.settings
-    return settings.is_remote and not settings.live and first_contact(session.store, session.connection)
+    """Whether these are real accounts to which nothing was ever delivered; being live means that it may begin."""
+    is_ours = session.settings.is_remote and not session.mode.automatic
+    return is_ours and first_contact(session.store, session.connection)
 
 
 def _snapshots_account(settings: Settings) -> str:

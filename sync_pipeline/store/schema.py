@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -228,4 +229,46 @@ credentials = Table(
     Column("expires_at", Instant),
     Column("updated_at", Instant, nullable=False),
     info={"doc": "tokens of connected accounts, encrypted"},
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    _key("connection", nullable=False),
+    _key(
+        "fingerprint",
+        nullable=False,
+        doc="of the configuration that was tried: accounts, credentials, mappings, entities",
+    ),
+    _key("kind", nullable=False, doc="sandbox | dry_run"),
+    _key("by", nullable=False, doc="who asked for it"),
+    Column("begun_at", Instant, nullable=False),
+    Column("finished_at", Instant, doc="null = under way, or cut off"),
+    _key("outcome", doc="passed | failed; null = not finished"),
+    Column("report", Text, doc="JSON of what it found, for people"),
+    Index("ix_trials_fingerprint", "connection", "fingerprint"),
+    info={"doc": "what was tried before live syncing was turned on"},
+)
+
+switches = Table(
+    "switches",
+    metadata,
+    _key("connection", primary_key=True),
+    _key("fingerprint", nullable=False, doc="the configuration it was turned on for; another one is not live"),
+    Column("is_on", Boolean, nullable=False),
+    _key("by", nullable=False, doc="who turned it last"),
+    Column("at", Instant, nullable=False),
+    info={"doc": "live or not, one switch a connection"},
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    Column("at", Instant, nullable=False),
+    _key("by", nullable=False, doc="who: the user of the machine, and whether by console or command line"),
+    _key("what", nullable=False, doc="what was changed"),
+    Column("detail", Text, nullable=False, doc="what it is now, in words; never a secret"),
+    info={"doc": "append-only: who changed what of the set-up"},
 )

@@ -137,6 +137,21 @@ def loaded_otherwise(store: Store, connection: str, entity: str, fingerprint: st
         return _spans(_days_otherwise(loads, fingerprint, scope))
 
 
+def never_loaded(store: Store, connection: str, entity: str, scope: Scope = None) -> list[Scope]:
+    """The parts of ``scope`` that no successful sync has loaded; ``[None]`` means that the entity was never synced."""
+    mine = [*_of(connection, entity), syncs.c.outcome == "success", _overlaps(scope)]
+    statement = select(syncs.c.first_day, syncs.c.last_day).where(*mine).distinct()
+    with store.reading() as own:
+        loads = own.execute(statement).all()
+    if scope is None:
+        return [] if loads else [None]
+    first, last = map(_ordinal, scope)
+    days = set(range(first, last + 1))
+    for load in loads:
+        days.difference_update(range(_ordinal(load.first_day), _ordinal(load.last_day) + 1))
+    return list(_spans(sorted(days)))
+
+
 def _days_otherwise(loads: Iterable[Any], fingerprint: str, scope: tuple[str, str]) -> list[int]:
     """Ordinals of the days whose newest load - ``loads`` come newest first - had another fingerprint."""
     first, last = map(_ordinal, scope)

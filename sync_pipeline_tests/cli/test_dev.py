@@ -119,10 +119,10 @@ def test_with_credentials_a_receiver_subscribes_nothing(us: Team) -> None:
 
 
 def test_what_the_environment_says_stands(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Live on the sandbox unless switched off; with credentials live only when switched on."""
+    """On the sandbox sensors look all the time, unless told otherwise; with credentials as often as usual."""
     sandbox = load_settings({}, root=us.home)
-    monkeypatch.delenv("SYNC_LIVE", raising=False)
-    assert dagster_environ(sandbox)["SYNC_LIVE"] == "true"
-    assert "SYNC_LIVE" not in dagster_environ(us.settings())
-    monkeypatch.setenv("SYNC_LIVE", "false")
-    assert dagster_environ(sandbox)["SYNC_LIVE"] == "false"
+    monkeypatch.delenv("SYNC_SENSOR_SECONDS", raising=False)
+    assert dagster_environ(sandbox)["SYNC_SENSOR_SECONDS"] == "1"
+    assert "SYNC_SENSOR_SECONDS" not in dagster_environ(us.settings())
+    monkeypatch.setenv("SYNC_SENSOR_SECONDS", "20")
+    assert dagster_environ(sandbox)["SYNC_SENSOR_SECONDS"] == "20"

@@ -132,7 +132,7 @@ class Live:
 @contextmanager
 def live(team: Team, root: Path, patch: pytest.MonkeyPatch, **changes: str) -> Iterator[Live]:
     """Live syncing of a team; polling is off (far away) unless ``SYNC_POLL_SECONDS`` says otherwise."""
-    team.changes.update({"SYNC_POLL_SECONDS": "86400", "SYNC_LIVE": "true", "SYNC_MAX_ATTEMPTS": "1", **changes})
+    team.changes.update({"SYNC_POLL_SECONDS": "86400", "SYNC_MODE": "live", "SYNC_MAX_ATTEMPTS": "1", **changes})
     for name, value in team.environ.items():
         patch.setenv(name, value)
     with team.session():

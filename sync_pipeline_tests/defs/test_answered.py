@@ -145,18 +145,16 @@ def test_deletes_that_the_guard_refuses_are_told(us: Team, on: Live) -> None:
     converged(us)
 
 
-def test_the_first_contact_with_real_accounts_waits_for_a_word(us: Team, on: Live) -> None:
-    """A sensor that was switched on by hand writes nothing to accounts that nobody has synced yet; the event says why."""
-    us.changes |= {
-        "SNAPSHOTS_BASE_URL": us.sandbox.snapshots.replace("127.0.0.1", "127.0.0.2"),
-        "SYNC_LIVE": "false",
-        "SYNC_MAX_ATTEMPTS": "1",
-    }
+def test_accounts_of_the_environment_wait_for_a_word(us: Team, on: Live) -> None:
+    """Unless SYNC_MODE says that they are live, a sensor asks for nothing and says why; the event waits."""
+    del us.changes["SYNC_MODE"]
+    on.patch.delenv("SYNC_MODE")
     on.renew()
     on.event("TIME_ENTRY_UPDATED", "time_entries", stopped(us)[0])
-    assert [run.success for run in on.tick("time_entries").runs] == [False]
-    ((_, reason),) = reasons(us, "time_entries")
-    assert "Nothing was ever delivered to these accounts" in str(reason)
+    tick = on.tick("time_entries")
+    assert not tick.requests
+    assert "live syncing is off" in tick.said
+    assert on.inbox("time_entries").open == 1
 
 
 def test_a_budget_that_is_used_up_is_told(us: Team, on: Live) -> None:

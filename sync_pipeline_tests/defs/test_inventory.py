@@ -103,16 +103,16 @@ def test_sensors(defs: dg.Definitions) -> None:
     """One an entity, named for it, asking for targeted runs and for whole syncs."""
     sensors = {sensor.name: {job.name for job in sensor.jobs} for sensor in defs.get_repository_def().sensor_defs}
 
-    assert sensors == {entity: {f"changes_{entity}", f"sync_{entity}"} for entity in ENTITIES}
+    first = {"first_sync": {f"sync_{entity}" for entity in ENTITIES}}
+    assert sensors == {entity: {f"changes_{entity}", f"sync_{entity}"} for entity in ENTITIES} | first
 
 
-@pytest.mark.parametrize(("live", "status"), [("", "STOPPED"), ("true", "RUNNING")])
-def test_live_syncing_is_off_unless_asked_for(tmp_path: Path, live: str, status: str) -> None:
-    """Sensors and schedules are on by default only with SYNC_LIVE."""
-    repository = build(load_settings({"SYNC_LIVE": live}, root=tmp_path)).get_repository_def()
+def test_the_switch_needs_no_restart(defs: dg.Definitions) -> None:
+    """Sensors and schedules always look whether live syncing is on; what they do when it is not, they say."""
+    repository = defs.get_repository_def()
 
-    assert {sensor.default_status.value for sensor in repository.sensor_defs} == {status}
-    assert {schedule.default_status.value for schedule in repository.schedule_defs} == {status}
+    assert {sensor.default_status.value for sensor in repository.sensor_defs} == {"RUNNING"}
+    assert {schedule.default_status.value for schedule in repository.schedule_defs} == {"RUNNING"}
 
 
 def test_every_entity_is_expected_to_be_fresh(defs: dg.Definitions) -> None:

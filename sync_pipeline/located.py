@@ -1,8 +1,9 @@
-"""YAML values that remember their file and line, and how a user's file is laid over the shipped one."""
+"""YAML values that remember their file and line, so that a mistake is shown where it stands."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -16,15 +17,6 @@ from sync_pipeline.errors import ConfigError, MappingFileError
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_NODES = 20_000
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
-_DROP = "drop"
-# Another way to say where values come from replaces the inherited ways.
-_ORIGINS: dict[str, tuple[str, ...]] = {
-    "source": ("constant", "function", "transform", "default"),
-    "constant": ("source", "function", "transform", "default"),
-    "function": ("constant",),
-    "reader": ("list",),
-    "list": ("reader",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +44,7 @@ def read_yaml(path: Path) -> Node:
     except UnicodeDecodeError:
         raise MappingFileError(str(path), 1, "file", "is not UTF-8 text.", fix="Save it as UTF-8.") from None
     except OSError as error:
-        message = f"The mapping file {path} cannot be read: {error.strerror}."
+        message = f"The file {path} cannot be read: {error.strerror}."
         raise ConfigError(message, fix="Check its permissions.") from None
     try:
         return _Reader(str(path)).read(text)
@@ -140,45 +132,13 @@ class _Reader:
         return MappingFileError(self._file, line, where, message, fix=fix)
 
 
-def overlaid(base: Node, top: Node) -> Node:
-    """The shipped file with the user's laid over it: `source`, `target` by key, `fields` by field and key."""
-    merged = {**base.value, **top.value}
-    for key in ("source", "target"):
-        if key in base.value and _is_mapping(top.value.get(key)):
-            merged[key] = _merged_keys(base.value[key], top.value[key])
-    if "fields" in base.value and _is_mapping(top.value.get("fields")):
-        merged["fields"] = _merged_fields(base.value["fields"], top.value["fields"])
-    return _with(top, merged)
+def refuse(node: Node, where: str, message: str, fix: str = "") -> MappingFileError:
+    """The error for a node: its file, its line, the key's path, what was found."""
+    return MappingFileError(node.file, node.line, where, message, fix=fix)
 
 
-def without_dropped(fields: Node) -> Node:
-    """The fields except those set to null or ``drop``."""
-    return _with(fields, {name: node for name, node in fields.value.items() if not _is_dropped(node)})
-
-
-def _merged_fields(base: Node, top: Node) -> Node:
-    merged: dict[str, Node] = dict(base.value)
-    for name, node in top.value.items():
-        inherited = merged.get(name)
-        merged[name] = _merged_keys(inherited, node) if inherited and _is_mapping(node) else node
-    return _with(top, merged)
-
-
-def _merged_keys(base: Node, top: Node) -> Node:
-    inherited = dict(base.value) if _is_mapping(base) else {}
-    for origin, replaced in _ORIGINS.items():
-        if origin in top.value:
-            inherited = {key: node for key, node in inherited.items() if key not in replaced}
-    return _with(top, {**inherited, **top.value})
-
-
-def _with(node: Node, value: Mapping[str, Node]) -> Node:
-    return Node(dict(value), node.file, node.line)
-
-
-def _is_mapping(node: Node | None) -> bool:
-    return node is not None and isinstance(node.value, dict)
-
-
-def _is_dropped(node: Node) -> bool:
-    return node.value is None or node.value == _DROP
+def closest(found: object, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known word, or all of them."""
+    words = sorted(known)
+    near = difflib.get_close_matches(str(found), words, n=1, cutoff=0.6)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(words) or 'none'}."

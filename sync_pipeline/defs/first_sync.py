@@ -1,0 +1,82 @@
+"""What live syncing begins with: whatever was never synced is synced once, in dependency order and in bounded runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date
+
+import dagster as dg
+from dagster import DagsterInstance
+
+from sync_pipeline.defs.jobs import sync_job_name
+from sync_pipeline.defs.launch import RANGE_END, RANGE_START, spans_of, whole_range
+from sync_pipeline.defs.orphans import close_orphans
+from sync_pipeline.defs.queue import EVENTS_TAG, attempts, pause, under_way
+from sync_pipeline.defs.resources import SyncResource
+from sync_pipeline.errors import SyncError
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.session import Session, open_session
+from sync_pipeline.store.syncs import never_loaded
+
+NAME = "first_sync"
+SECONDS = 30
+
+
+def first_sync_sensor(specs: Iterable[EntitySpec], jobs: Sequence[dg.ExecutableDefinition]) -> dg.SensorDefinition:
+    """The sensor that asks for the first sync of everything; ``jobs`` are the syncs of the entities."""
+    names = ", ".join(spec.entity for spec in specs)
+
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        close_orphans(context.instance)
+        try:
+            with open_session(SyncResource.settings()) as session:
+                if not session.mode.automatic:
+                    return dg.SkipReason(session.mode.why)
+                requests = list(_requests(context.instance, session))
+        except SyncError as error:
+            return dg.SkipReason(str(error))
+        return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason("everything was synced before")
+
+    return dg.SensorDefinition(
+        name=NAME,
+        evaluation_fn=evaluate,
+        jobs=jobs,
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"When live syncing is turned on: syncs once what was never synced of {names}, one run at a time.",
+    )
+
+
+def _requests(instance: DagsterInstance, session: Session) -> Iterator[dg.RunRequest]:
+    """At most one run an entity; what depends on another waits until that was synced."""
+    lacking = {name: _lacking(session, spec) for name, spec in session.specs.items()}
+    for name, spans in lacking.items():
+        ready = not any(lacking.get(other) for other in session.specs[name].depends_on)
+        if spans and ready and under_way(instance, [sync_job_name(name)]) is None:
+            request = _request(instance, session, name, spans[0])
+            if request is not None:
+                yield request
+
+
+def _lacking(session: Session, spec: EntitySpec) -> list[Days | None]:
+    if not spec.partitioned:
+        return [None] if never_loaded(session.store, session.connection, spec.entity) else []
+    whole = whole_range(session.settings, session.now().astimezone(UTC).date(), 0)
+    gaps = never_loaded(session.store, session.connection, spec.entity, whole.keys)
+    spans = [Days(date.fromisoformat(gap[0]), date.fromisoformat(gap[1])) for gap in gaps if gap]
+    return [part for span in spans for part in spans_of(span, session.settings.days_per_run)]
+
+
+def _request(instance: DagsterInstance, session: Session, entity: str, span: Days | None) -> dg.RunRequest | None:
+    """The run of one span; none while a failed one waits for its next try."""
+    asked = " ".join([session.connection, entity, str(span or "")])
+    digest = hashlib.blake2b(asked.encode(), digest_size=10).hexdigest()
+    again = pause(instance, digest, SECONDS)
+    if again is not None and session.now() < again.until:
+        return None
+    tags = {EVENTS_TAG: digest} | ({RANGE_START: span.keys[0], RANGE_END: span.keys[1]} if span else {})
+    return dg.RunRequest(
+        run_key=f"{NAME}:{digest}:{attempts(instance, digest)}", job_name=sync_job_name(entity), tags=tags
+    )

@@ -1,0 +1,34 @@
+"""Who changed what of the set-up: append-only, in words, never with a secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.schema import audit
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the audit trail."""
+
+    at: datetime
+    by: str
+    what: str
+    detail: str
+
+
+def note(store: Store, by: str, what: str, detail: str, at: datetime) -> None:
+    """Add a line."""
+    with store.writing() as own:
+        own.execute(audit.insert().values(at=at, by=by, what=what, detail=detail))
+
+
+def changes(store: Store, limit: int = 200) -> list[Change]:
+    """The newest lines, newest first."""
+    statement = select(audit.c.at, audit.c.by, audit.c.what, audit.c.detail).order_by(audit.c.id.desc()).limit(limit)
+    with store.reading() as own:
+        return [Change(*row) for row in own.execute(statement)]
