@@ -2,7 +2,8 @@
 
 SyncError
 ├── ConfigError            stop: the user fixes a setting, a file or an account (exit 2)
-│   └── MappingFileError   ... the fix is in one line of one YAML file
+│   ├── MappingFileError   ... the fix is in one line of one YAML file
+│   └── ChangedMeanwhile   ... somebody else changed the set-up: look at it again
 ├── FatalApiError          stop the run: the other system refused us, retrying cannot help
 ├── RetryableApiError      wait and try again later: the other system is busy, broken or away
 │   └── AmbiguousWrite     ... and nobody knows whether the write arrived: look before repeating it
@@ -48,6 +49,10 @@ class MappingFileError(ConfigError):
         self.file = file
         self.line = line
         self.field = field
+
+
+class ChangedMeanwhile(ConfigError):
+    """The set-up is not what it was when this change was begun; nothing was overwritten."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,8 +326,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, root: Path | None
     only one side has credentials in the environment. What a set-up lacks is in ``missing``: it may be under way.
     """
     root = root or project_root()
-    if environ is None:
-        environ = {**dotenv(root), **os.environ}
+    environ = environment(root) if environ is None else environ
     found = {name: environ[name].strip() for name in _BY_ENV if environ.get(name, "").strip()}
     values = {_BY_ENV[name].name: _parse(_BY_ENV[name], text) for name, text in found.items()}
     home = (root / values.get("home", _BY_ENV["SYNC_HOME"].default)).resolve()
@@ -389,6 +388,11 @@ def describe_settings() -> list[dict[str, str]]:
 
 def _shown(default: object) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def environment(root: Path | None = None) -> dict[str, str]:
+    """The variables of this process, over those of ``.env`` in the project's root."""
+    return {**dotenv(root or project_root()), **os.environ}
 
 
 def dotenv(root: Path) -> dict[str, str]:

@@ -30,9 +30,10 @@ class Trial:
 
 
 def begin_trial(store: Store, connection: str, fingerprint: str, kind: TrialKind, by: str, at: datetime) -> int:
-    """Note that a trial begins; returns its id."""
+    """Note that a trial begins; returns its id. Of earlier ones only the outcome is kept: their reports hold records."""
     row = {"connection": connection, "fingerprint": fingerprint, "kind": kind, "by": by, "begun_at": at}
     with store.writing() as own:
+        own.execute(update(trials).where(trials.c.connection == connection).values(report=None))
         return int(own.execute(trials.insert().values(row).returning(trials.c.id)).scalar_one())
 
 
