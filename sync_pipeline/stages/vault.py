@@ -59,10 +59,11 @@ TOKENS = "tokens"
 
 
 def place(settings: Settings, system: str) -> str:
-    """The address a system's secrets are for."""
+    """The address a system's secrets are for: everything that has a say in where they are sent."""
     if system == "clockify":
-        return f"clockify {settings.clockify_base_url}"
-    return f"snapshots {settings.snapshots_base_url} {settings.snapshots_account}".strip()
+        return f"clockify {settings.clockify_base_url} {settings.clockify_reports_url}"
+    parts = ("snapshots", settings.snapshots_profile, settings.snapshots_base_url, settings.snapshots_account)
+    return " ".join(parts).strip()
 
 
 @dataclass
@@ -161,4 +162,10 @@ def _refuse_missing(settings: Settings) -> None:
     if settings.auth != "api_key" and not settings.snapshots_client_id:
         raise ConfigError(
             f"No OAuth client for the Snapshots API at {settings.snapshots_base_url} is set up.", fix=GO_ON
+        )
+    if settings.auth == "client_credentials" and not settings.snapshots_client_secret:
+        raise ConfigError(
+            f"No secret of the OAuth client {settings.snapshots_client_id} for the Snapshots API at "
+            f"{settings.snapshots_base_url} is stored.",
+            fix=GO_ON,
         )
