@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
@@ -31,6 +29,7 @@ from sync_pipeline.connectors.limiter import WORTH_SAYING_SECONDS, Announce, Clo
 from sync_pipeline.connectors.oauth import Renewable
 from sync_pipeline.connectors.policy import Action, RetryTable, Rule, Seen, decide
 from sync_pipeline.connectors.redact import redact
+from sync_pipeline.connectors.transport import LOOPBACK, TIMEOUT, trusted
 from sync_pipeline.errors import (
     AmbiguousWrite,
     ApiError,
@@ -41,12 +40,10 @@ from sync_pipeline.errors import (
     RetryableApiError,
 )
 
-TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
 NAMED_SEGMENT = re.compile(r"\{(\w+)\}")
 # httpx's stream and its response hold each other: until the collector came, every page read would stay in memory.
 NOTHING_LEFT = httpx.ByteStream(b"")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +120,8 @@ class ApiClient:
         self.endpoint = endpoint
         self.requests: Counter[str] = Counter() if requests is None else requests
         self._auth = auth
+        if isinstance(auth, Renewable):
+            auth.on_request = self._count  # what sees our requests sees those for tokens too
         self._limiter = limiter
         self._retry = retry
         self._errors = errors or ErrorFormat()
@@ -329,7 +328,7 @@ class ApiClient:
                 timeout=TIMEOUT,
                 limits=LIMITS,
                 follow_redirects=False,
-                verify=_trusted(),
+                verify=trusted(),
                 trust_env=not self._is_local,  # a proxy of the environment cannot reach our own machine
                 event_hooks={"request": [self._count]},
             )
@@ -339,12 +338,6 @@ class ApiClient:
         """Called for every request that leaves, retries and token requests included."""
         route = request.extensions.get("route") or request.url.path
         self.requests[f"{request.method} {route}"] += 1
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Whose certificates are believed; reading them takes a while, so all clients share one."""
-    return httpx.create_ssl_context()
 
 
 def _host(endpoint: Endpoint) -> str:
