@@ -234,7 +234,7 @@ class ApiClient:
                 await self._hold_back(rule, call, reading, response)
             case Action.REFRESH if isinstance(self._auth, Renewable) and not call.refreshed:
                 call.refreshed = True
-                self._auth.forget()
+                self._auth.forget(response.request)
                 raise _Again(self._error(FatalApiError, rule, call, reading), first_wait=0.0)
             case Action.RETRY:
                 self._again(rule, call, reading, ambiguous=not call.idempotent)

@@ -22,6 +22,7 @@ from sync_pipeline.store.tokens import Lost, Tokens
 T = TypeVar("T")
 RENEW_BEFORE_SECONDS = 30.0
 SECRETS_KEPT = 16
+SCHEME = "Bearer "
 
 
 class TokenVault(Protocol):
@@ -87,8 +88,8 @@ class Renewable(httpx.Auth):
     on_request: OnRequest
     """Sees the requests for tokens; the client that uses these credentials sets it."""
 
-    def forget(self) -> None:
-        """Drop the token: the next request gets a new one."""
+    def forget(self, rejected: httpx.Request) -> None:
+        """Drop the token this request was sent with: the next request gets a new one."""
         raise NotImplementedError
 
     def secrets(self) -> tuple[str, ...]:
@@ -113,9 +114,10 @@ class _Bearer(Renewable):
         self._turn = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def forget(self) -> None:
-        """Drop the token: the next request gets a new one."""
-        if self._tokens is not None:
+    def forget(self, rejected: httpx.Request) -> None:
+        """Drop the token this request was sent with: the next request gets a new one."""
+        # Of many requests that were rejected together only the first finds its token still in use.
+        if self._tokens and rejected.headers.get("Authorization") == f"{SCHEME}{self._tokens.access_token}":
             self._rejected, self._tokens = self._tokens.access_token, None
 
     def secrets(self) -> tuple[str, ...]:
@@ -129,7 +131,7 @@ class _Bearer(Renewable):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Add the token, getting one first when there is none that lasts."""
-        request.headers["Authorization"] = f"Bearer {await self._token()}"
+        request.headers["Authorization"] = f"{SCHEME}{await self._token()}"
         yield request
 
     async def _token(self) -> str:

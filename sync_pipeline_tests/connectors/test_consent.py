@@ -149,6 +149,14 @@ def test_token_requests_are_seen_and_are_no_writes(shared_sandbox: Running) -> N
     assert seen == [("POST /snapshots/oauth/token", False)]
 
 
+def test_no_proxy_stands_before_our_own_machine(shared_sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of the environment cannot reach it: neither consent page nor token address is asked through one."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    run(prove_redirect(asked(shared_sandbox)))
+    assert authorized(shared_sandbox).access_token
+
+
 def test_a_profile_without_a_page_says_so() -> None:
     """Not every system asks people."""
     with pytest.raises(ConfigError, match="no page on which a person gives consent"):
