@@ -77,7 +77,9 @@ async def prove_redirect(consent: Consent, *, on_request: OnRequest = unseen) ->
         words = {"base": httpx.URL(consent.url).host, "base_setting": "SNAPSHOTS_BASE_URL", "detail": "TLS"}
         message = f"the consent page cannot be reached: {rule.message.format_map(words)}."
         raise RetryableApiError(message, about, fix=rule.fix.format_map(words)) from None
-    if response.status_code in (400, 401, 404):
+    if response.status_code == 404:
+        raise FatalApiError("there is no consent page at this address.", about, fix="Check SNAPSHOTS_BASE_URL.")
+    if response.status_code in (400, 401):
         raise FatalApiError(
             "the consent page does not know this client id, or not its return address "
             f"{consent.redirect_uri} (it answered {response.status_code}).",

@@ -73,7 +73,8 @@ class HeaderKey(httpx.Auth):
             return
         request.headers[self._header] = other
         response = yield request
-        if response.status_code != 401 and other == self._spare:
+        # "Busy" and "broken" say nothing about a key.
+        if response.status_code < 500 and response.status_code not in (401, 429) and other == self._spare:
             self._change_over()
 
     def _change_over(self) -> None:

@@ -125,6 +125,12 @@ def test_an_unknown_return_address_or_client_is_found_beforehand(shared_sandbox:
     assert [request.method for request in seen] == ["GET", "GET"]
 
 
+def test_an_address_without_a_page_is_told(shared_sandbox: Running) -> None:
+    """The base URL is at fault then, not the client."""
+    with pytest.raises(FatalApiError, match=r"no consent page at this address\. Check SNAPSHOTS_BASE_URL"):
+        run(prove_redirect(asked_at(f"{shared_sandbox.url}/clockify")))
+
+
 def test_a_page_that_is_away_can_be_tried_again() -> None:
     """Nothing answers: that is no fault of client or address."""
     with scripted(in_turn(None)) as server:

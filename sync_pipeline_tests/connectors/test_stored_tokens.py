@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from sync_pipeline.connectors.snapshots import Snapshots
 from sync_pipeline.connectors.token_endpoint import TokenLost
@@ -231,6 +235,30 @@ def test_a_cancelled_request_does_not_lose_the_new_pair(vault: StoredVault) -> N
 
     with scripted(script) as server:
         run(start())
+    held = vault.read()
+    assert isinstance(held, Tokens)
+    assert held.refresh_token == "new-refresh-token"
+    assert len(server.asked) == 1
+
+
+def test_ctrl_c_in_a_session_does_not_lose_the_new_pair(vault: StoredVault) -> None:
+    """As the stages call it, from another thread: what they gave up is stored before the loop ends."""
+    vault.keep(PAIR)
+    begun = Event()
+    futures: list[Future[Any]] = []
+
+    def script(_: Asked) -> bytes:
+        assert begun.wait(20)
+        futures[0].cancel()
+        return FRESH
+
+    with scripted(script) as server, start_blocking_portal() as portal:
+        client = client_of(vault, server.url)
+        futures.append(portal.start_task_soon(client.get, "users", "u"))
+        begun.set()
+        with pytest.raises(CancelledError):
+            futures[0].result()
+        portal.call(client.aclose)
     held = vault.read()
     assert isinstance(held, Tokens)
     assert held.refresh_token == "new-refresh-token"
