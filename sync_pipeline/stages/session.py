@@ -7,7 +7,7 @@ next page travels while the caller works on the current one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -40,6 +40,7 @@ from sync_pipeline.store.syncs import first_contact
 
 T = TypeVar("T")
 NOT_THERE = ("is missing", "are missing")
+FELL_BACK = "the new key was not accepted, so the one before it is used. Rotate it again, or retire the old one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +185,8 @@ def _opened(
     fingerprint = configuration_fingerprint(connection, settings, profile, specs, unlocked.marks)
     switch = read_switch(store, connection)
     mode = decide(settings, switched_on=switch is not None and switch.is_on_for(fingerprint))
-    clockify = _open_clockify(settings, workspace, store, mode.guard, report, sleep)
-    snapshots = _open_snapshots(settings, profile, store, mode.guard, report, sleep)
+    clockify = _open_clockify(unlocked, workspace, store, mode.guard, report, sleep)
+    snapshots = _open_snapshots(unlocked, specs, profile, store, mode.guard, report, sleep)
     try:
         yield Session(settings, specs, store, connection, clockify, snapshots, portal, report, mode, fingerprint)
     finally:
@@ -193,9 +194,13 @@ def _opened(
         portal.call(snapshots.aclose)
 
 
-def _account(settings: Settings, workspace: str) -> Account:
+def clockify_account(settings: Settings, workspace: str, fallback: str = "") -> Account:
+    """Whose Clockify these settings name; ``fallback`` is the key before the one in use."""
+    token = settings.clockify_addon_token
     return Account(
-        api_key=settings.clockify_api_key,
+        api_key="" if token else settings.clockify_api_key,
+        addon_token=token,
+        fallback=fallback,
         workspace=workspace,
         base_url=settings.clockify_base_url,
         reports_url=settings.clockify_reports_url,
@@ -204,9 +209,13 @@ def _account(settings: Settings, workspace: str) -> Account:
 
 
 def _open_clockify(
-    settings: Settings, workspace: str, store: Store, guard: Guard, report: Report, sleep: Sleep
+    unlocked: Unlocked, workspace: str, store: Store, guard: Guard, report: Report, sleep: Sleep
 ) -> Clockify:
-    account, plan = _account(settings, workspace), PLANS[settings.clockify_plan]
+    settings = unlocked.settings
+    previous = unlocked.previous.get(
+        "clockify_addon_token" if settings.clockify_addon_token else "clockify_api_key", ""
+    )
+    account, plan = clockify_account(settings, workspace, previous), PLANS[settings.clockify_plan]
     say = _announcing(report, "Clockify")
     limiter = store_limiter(store, account.bucket, plan.windows, label=plan.label, on_wait=say, sleep=sleep)
     return Clockify(
@@ -217,19 +226,48 @@ def _open_clockify(
         guard=guard,
         on_choice=lambda choice: report(Progress("time_entries", "plan", note=_chosen(choice))),
         on_wait=say,
+        on_fallback=lambda: say(FELL_BACK),
         patience=replace(plan.patience, attempts=settings.max_attempts),
         sleep=sleep,
     )
 
 
-def _open_snapshots(
-    settings: Settings, profile: Profile, store: Store, guard: Guard, report: Report, sleep: Sleep
-) -> Snapshots:
-    credentials = Credentials(
-        api_key=settings.snapshots_api_key,
+def snapshots_credentials(
+    unlocked: Unlocked, specs: Mapping[str, EntitySpec], profile: Profile, store: Store
+) -> Credentials:
+    """How these settings sign in; a person's consent is kept in the store."""
+    settings = unlocked.settings
+    if settings.auth == "api_key":
+        return Credentials(api_key=settings.snapshots_api_key, fallback=unlocked.previous.get("snapshots_api_key", ""))
+    return Credentials(
         client_id=settings.snapshots_client_id,
         client_secret=settings.snapshots_client_secret,
+        scopes=settings.snapshots_scopes or needed_scopes(specs, profile),
+        vault=Vault(store, settings).tokens if settings.auth == "authorization_code" else None,
     )
+
+
+def needed_scopes(specs: Mapping[str, EntitySpec], profile: Profile) -> tuple[str, ...]:
+    """The scopes that syncing these entities takes: reading what comes from there, both for what goes there."""
+    found: dict[str, None] = {}
+    for name, spec in specs.items():
+        found[profile.scope(name)] = None
+        if spec.target.system == "snapshots":
+            found[profile.scope(name, write=True)] = None
+    return tuple(filter(None, found))
+
+
+def _open_snapshots(
+    unlocked: Unlocked,
+    specs: Mapping[str, EntitySpec],
+    profile: Profile,
+    store: Store,
+    guard: Guard,
+    report: Report,
+    sleep: Sleep,
+) -> Snapshots:
+    settings = unlocked.settings
+    credentials = snapshots_credentials(unlocked, specs, profile, store)
     say, bucket = _announcing(report, "Snapshots"), f"snapshots:{_snapshots_account(settings)}"
     limiter = store_limiter(
         store, bucket, profile.windows, label="The Snapshots API's rate limit", on_wait=say, sleep=sleep
@@ -242,6 +280,7 @@ def _open_snapshots(
         limiter,
         guard=guard,
         on_wait=say,
+        on_fallback=lambda: say(FELL_BACK),
         patience=patience,
         sleep=sleep,
     )
@@ -269,7 +308,7 @@ def _chosen(choice: Choice) -> str:
 
 async def _sandbox_workspace(settings: Settings) -> str:
     """The sandbox's workspace id comes from its seed, so it is asked; a real one is always a setting."""
-    async with Clockify(_account(settings, ""), memory_limiter()) as clockify:
+    async with Clockify(clockify_account(settings, ""), memory_limiter()) as clockify:
         return str((await clockify.me())["activeWorkspace"])
 
 

@@ -17,6 +17,7 @@ from sync_pipeline.settings import SETTINGS, Settings
 from sync_pipeline.store import credentials
 from sync_pipeline.store.credentials import Keyring, open_keyring
 from sync_pipeline.store.engine import Store
+from sync_pipeline.store.tokens import StoredVault
 
 GO_ON = "Enter it in the console or with `sync-pipeline init`."
 
@@ -54,6 +55,8 @@ CLOCKIFY_TOKEN = Slot("clockify_addon_token", "clockify", "addon_token")
 SNAPSHOTS_KEY = Slot("snapshots_api_key", "snapshots", "api_key")
 SNAPSHOTS_CLIENT = Slot("snapshots_client_secret", "snapshots", "client_secret")
 SLOTS = (CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_KEY, SNAPSHOTS_CLIENT)
+CONSENT = Slot("snapshots_auth", "snapshots", "consent")
+"""Says that a person consented, and marks one consent from another; holds no secret."""
 TOKENS = "tokens"
 """The name under which OAuth tokens are kept, beside the secrets."""
 
@@ -77,6 +80,11 @@ class Vault:
     def keyring(self) -> Keyring:
         """The keys that encrypt."""
         return open_keyring(self.settings.encryption_key, self.settings.encryption_key_file)
+
+    @property
+    def tokens(self) -> StoredVault:
+        """The tokens of a person's consent for this address."""
+        return StoredVault(self.store, self.keyring, place(self.settings, "snapshots"), TOKENS)
 
     def get(self, slot: Slot) -> Secret | None:
         """The secret of a slot; None when there is none for this address."""
@@ -140,6 +148,8 @@ def unlock(settings: Settings, vault: Vault) -> Unlocked:
             unlocked.marks[slot.setting] = secret.mark
             unlocked.previous[slot.setting] = secret.previous
             unlocked = replace(unlocked, settings=replace(unlocked.settings, **{slot.setting: secret.value}))  # type: ignore[arg-type]  # all are text
+    if settings.auth == "authorization_code" and (consent := vault.get(CONSENT)) is not None:
+        unlocked.marks[CONSENT.name] = consent.mark
     _refuse_missing(unlocked.settings)
     return unlocked
 
