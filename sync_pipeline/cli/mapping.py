@@ -22,10 +22,10 @@ def mapping() -> None:
 def mapping_show(entity: str | None, as_json: bool) -> None:
     """Show the fields of every entity, or of one, as they are in force."""
     from sync_pipeline import terminal
-    from sync_pipeline.mapping.load import load_specs
+    from sync_pipeline.mapping.load import specs_of
     from sync_pipeline.mapping.spec import describe
 
-    specs = load_specs(load_settings().mappings_dir)
+    specs = specs_of(load_settings())
     chosen = [entity] if entity else list(specs)
     must_exist(specs, chosen)
     if as_json:
@@ -40,11 +40,11 @@ def mapping_show(entity: str | None, as_json: bool) -> None:
 @click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @json_option
 def mapping_validate(directory: Path | None, as_json: bool) -> None:
-    """Check the mapping files in DIRECTORY (default: SYNC_MAPPINGS_DIR) without touching anything."""
+    """Check the mapping files in DIRECTORY (default: SYNC_MAPPINGS_DIR and the set-up) without touching anything."""
     from sync_pipeline import terminal
-    from sync_pipeline.mapping.load import load_specs
+    from sync_pipeline.mapping.load import load_specs, specs_of
 
-    specs = load_specs(directory or load_settings().mappings_dir)
+    specs = load_specs(directory) if directory else specs_of(load_settings())
     if as_json:
         terminal.as_json({"valid": True, "entities": {name: len(spec.fields) for name, spec in specs.items()}})
     else:
