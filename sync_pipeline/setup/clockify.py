@@ -7,6 +7,7 @@ from typing import Literal
 
 from sync_pipeline.connectors.clockify import Clockify
 from sync_pipeline.connectors.limiter import memory_limiter
+from sync_pipeline.connectors.paging import Record
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, Settings
 from sync_pipeline.setup.desk import Desk
@@ -53,8 +54,8 @@ class ClockifyForm:
 
 def look_at_clockify(desk: Desk, form: ClockifyForm) -> ClockifyAccount:
     """Ask Clockify whose key it is and what it can see. Nothing is stored; SyncError says what is wrong."""
-    draft, secret = _draft(desk, form)
-    return _look(draft, form, secret)
+    draft, _ = _draft(desk, form)
+    return _look(draft, form)
 
 
 def connect_clockify(desk: Desk, form: ClockifyForm, workspace_id: str, plan: str = "", *, since: str | None) -> None:
@@ -63,7 +64,7 @@ def connect_clockify(desk: Desk, form: ClockifyForm, workspace_id: str, plan: st
     ChangedMeanwhile when the set-up is not what it was; nothing is stored then.
     """
     draft, secret = _draft(desk, form)
-    account = _look(draft, form, secret)
+    account = _look(draft, form)
     workspace = _chosen(account, workspace_id, form)
     plan = plan or workspace.plan
     refuse_given(desk, {"clockify_workspace_id": workspace.id, "clockify_plan": plan})
@@ -128,31 +129,39 @@ def _addresses(now: Settings, form: ClockifyForm) -> tuple[str, str]:
     )
 
 
-def _look(draft: Settings, form: ClockifyForm, secret: str) -> ClockifyAccount:
+def _look(draft: Settings, form: ClockifyForm) -> ClockifyAccount:
     on_sandbox = form.region == SANDBOX.name
-    del secret  # it is in the draft
 
     async def look() -> ClockifyAccount:
-        guard = looking(on_sandbox=on_sandbox)
-        account = clockify_account(draft, "")
-        async with Clockify(account, memory_limiter(), guard=guard, patience=LOOKING) as clockify:
+        async with _clockify(draft, "", on_sandbox) as clockify:
             me = await clockify.me()
-            administered = {str(row.get("id")) for row in await clockify.workspaces(administered=True)}
-            listed = await clockify.workspaces()
-        workspaces = tuple(
-            Workspace(
-                str(row["id"]),
-                str(row.get("name") or row["id"]),
-                "free" if str(row.get("featureSubscriptionType") or "FREE").upper() == "FREE" else "paid",
-                ADMIN if str(row["id"]) in administered else MEMBER,
-            )
-            for row in listed
-            if row.get("id")
-        )
-        return ClockifyAccount(str(me.get("name") or ""), str(me.get("email") or ""), workspaces)
+            if form.kind == "api_key":
+                administered = {str(row.get("id")) for row in await clockify.workspaces(administered=True)}
+                listed = [_workspace(row, administered) for row in await clockify.workspaces() if row.get("id")]
+                return _account(me, listed)
+        # An add-on may list no workspaces: its token is for the one in which it is installed, with an admin's rights.
+        async with _clockify(draft, str(me.get("activeWorkspace")), on_sandbox) as clockify:
+            row = await clockify.workspace()
+            return _account(me, [_workspace(row, {str(row.get("id"))})])
 
     with sandbox_if(on_sandbox, draft):
         return ask(look)
+
+
+def _clockify(draft: Settings, workspace: str, on_sandbox: bool) -> Clockify:
+    guard = looking(on_sandbox=on_sandbox)
+    return Clockify(clockify_account(draft, workspace), memory_limiter(), guard=guard, patience=LOOKING)
+
+
+def _account(me: Record, workspaces: list[Workspace]) -> ClockifyAccount:
+    return ClockifyAccount(str(me.get("name") or ""), str(me.get("email") or ""), tuple(workspaces))
+
+
+def _workspace(row: Record, administered: set[str]) -> Workspace:
+    key = str(row.get("id"))
+    is_free = str(row.get("featureSubscriptionType") or "FREE").upper() == "FREE"
+    role = ADMIN if key in administered else MEMBER
+    return Workspace(key, str(row.get("name") or key), "free" if is_free else "paid", role)
 
 
 def _chosen(account: ClockifyAccount, workspace_id: str, form: ClockifyForm) -> Workspace:

@@ -13,7 +13,7 @@ from sync_pipeline.errors import ChangedMeanwhile, ConfigError
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.draft import ask, looking, sandbox_if
-from sync_pipeline.setup.regions import CUSTOM, SANDBOX
+from sync_pipeline.setup.regions import CUSTOM, SANDBOX, is_named_sandbox
 from sync_pipeline.setup.snapshots import (
     SnapshotsForm,
     draft_of,
@@ -78,7 +78,8 @@ def finish_authorization(desk: Desk, consent: Consent, redirect_uri: str, code: 
 
 def stored_form(settings: Settings) -> SnapshotsForm:
     """The form that would make these settings again; secrets are those that are stored."""
-    on_sandbox = settings.snapshots_base_url == settings.sandbox_urls[2]
+    chosen = is_named_sandbox(settings, "snapshots_base_url")
+    on_sandbox = chosen and settings.snapshots_base_url == settings.sandbox_urls[2]
     return SnapshotsForm(
         region=SANDBOX.name if on_sandbox else CUSTOM,
         profile=settings.snapshots_profile,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sync_pipeline.settings import SANDBOX_URL, Settings
+from sync_pipeline.settings import SANDBOX_URL, Settings, read_setup
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,13 @@ KNOWN = {region.name: region for region in REGIONS}
 def region_of(settings: Settings) -> str:
     """The name of the region these settings point at; ``custom`` for any other address."""
     here = (settings.clockify_base_url, settings.clockify_reports_url)
-    if here == settings.sandbox_urls[:2]:
+    if here == settings.sandbox_urls[:2] and is_named_sandbox(settings, "clockify_base_url"):
         return SANDBOX.name
     return next((region.name for region in REGIONS if here == (region.base_url, region.reports_url)), CUSTOM)
+
+
+def is_named_sandbox(settings: Settings, field: str) -> bool:
+    """Whether an address is the sandbox's because somebody chose it, not because the same one was typed."""
+    if not settings.stored:
+        return settings.sandbox
+    return bool(read_setup(settings.setup_file).get(field) == SANDBOX_URL)

@@ -1,0 +1,249 @@
+"""From nothing to live and back, typed: init, trial, live, status, credentials, disconnect."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from sync_pipeline_tests.cli.shell import Shell, shell_for
+from sync_pipeline_tests.connectors.consenting import press
+from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team, team
+
+ACCOUNTS = ("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "CLOCKIFY_BASE_URL", "CLOCKIFY_REPORTS_URL", "CLOCKIFY_PLAN")
+THERE = ("SNAPSHOTS_BASE_URL", "SNAPSHOTS_API_KEY")
+ON_THE_SANDBOX = ("init", "--json", "--clockify-region", "sandbox", "--snapshots-region", "sandbox")
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """Both systems."""
+    with team(tmp_path) as everybody:
+        yield everybody
+
+
+@pytest.fixture
+def typed(us: Team, tmp_path: Path) -> Iterator[Shell]:
+    """A home without any account, in which the team's sandbox is the embedded one."""
+    nothing: dict[str, str | None] = dict.fromkeys((*ACCOUNTS, *THERE))
+    port = str(urlsplit(us.sandbox.url).port)
+    with shell_for(us, tmp_path, **nothing, SYNC_HOME=str(tmp_path), SYNC_SANDBOX_PORT=port) as shell:
+        yield shell
+
+
+def by_address(us: Team, tmp_path: Path) -> list[str]:
+    """The options that name the team's systems by their addresses, with the keys in files."""
+    (tmp_path / "ck").write_text(f'"{CLOCKIFY_KEY}"\n')
+    (tmp_path / "sk").write_text(f" {SNAPSHOTS_KEY} ")
+    return [
+        *("init", "--json", "--clockify-region", "custom", "--clockify-base-url", us.sandbox.clockify),
+        *("--clockify-reports-url", us.sandbox.reports, "--clockify-key-file", str(tmp_path / "ck")),
+        *("--snapshots-base-url", us.sandbox.snapshots, "--snapshots-key-file", str(tmp_path / "sk")),
+    ]
+
+
+def test_from_nothing_to_live_and_back(typed: Shell) -> None:
+    """init, trial, live on; then another key is entered: not live any more, and `status` says why."""
+    assert typed("status", "--json", code=0).document["mode"] == "sandbox"
+    document = typed(*ON_THE_SANDBOX, code=0).document
+    assert {side["state"] for side in document["connections"].values()} == {"connected"}
+    before = typed("status", "--json", code=0).document
+    assert (before["automatic"], "live syncing is off" in before["why"]) == (False, True)
+    assert "has not been tried yet" in typed("live", "on", code=1).message
+    assert typed("trial", "--json", code=0).document["passed"] is True
+    assert typed("live", "on", "--json", code=0).document["live"] is True
+    now = typed("status", "--json", code=0).document
+    assert (now["mode"], now["automatic"], now["why"]) == ("sandbox", True, "live syncing is turned on")
+    assert "Mode: sandbox - live syncing is turned on." in typed("status", code=0).out
+    typed("credentials", "remove", "clockify.api_key", code=0)
+    typed(*ON_THE_SANDBOX, code=0)
+    after = typed("live", "status", "--json", code=0).document
+    assert (after["live"], after["obstacle"]) == (False, "this configuration has not been tried yet. Try it first.")
+    assert "live syncing is off for this configuration" in typed("status", "--json", code=0).document["why"]
+    typed("trial", code=0)
+    typed("live", "on", code=0)
+    assert "Live syncing is off." in typed("live", "off", code=0).out
+
+
+def test_real_accounts_are_only_looked_at_until_they_are_live(us: Team, typed: Shell, tmp_path: Path) -> None:
+    """Sync shows a preview and says why, exit 0, nothing is written; after trial and live it syncs."""
+    typed(*by_address(us, tmp_path), code=0)
+    us.forget_stats()
+    shown = typed("sync", code=0)
+    assert shown.warnings[0].startswith("Nothing was sent: live syncing is off for this configuration.")
+    assert "create" in shown.out
+    assert typed("sync", "--yes", "--json", code=0).document["entities"]
+    assert us.writes() == {}
+    assert typed("trial", "--json", code=0).document["kind"] == "dry_run"
+    typed("live", "on", code=0)
+    assert typed("status", "--json", code=0).document["mode"] == "live"
+    typed.sync("--entity", "users")
+    assert us.writes()["users"] > 0
+
+
+def test_half_a_set_up_is_refused(typed: Shell) -> None:
+    """One side alone: what is missing is named, exit 2; `init` goes on where it was left."""
+    typed("init", "--json", "--clockify-region", "sandbox", code=0)
+    for words in (("sync",), ("preview",), ("status",), ("trial",), ("check",)):
+        assert "the base URL of the Snapshots API is missing" in typed(*words, code=2).message
+    assert typed("live", "status", "--json", code=0).document["live"] is False
+    document = typed("init", "--json", "--snapshots-region", "sandbox", code=0).document
+    assert {side["state"] for side in document["connections"].values()} == {"connected"}
+
+
+def test_the_questions(typed: Shell) -> None:
+    """Asked one after the other; Enter keeps what is there; a wrong key is told and asked for again, hidden."""
+    from contextlib import chdir
+
+    from click.testing import CliRunner
+
+    from sync_pipeline.cli import cli
+
+    def answer(*lines: str) -> str:
+        with chdir(typed.root):
+            ended = CliRunner().invoke(cli, ["init"], env=typed.environ, input="\n".join([*lines, ""]))
+        assert ended.exit_code == 0, ended.output
+        return str(ended.output)
+
+    first = answer("sandbox", "api_key", "wrong-key", "sandbox", "api_key", "", "", "", "sandbox", "api_key", "")
+    assert "this API key does not exist" in first
+    assert "wrong-key" not in first
+    assert "connected" in first
+    file = typed.root / "setup.yaml"
+    before = file.read_text()
+    again = answer(*[""] * 10)
+    assert "[sandbox]" in again
+    assert "Enter keeps the one that is there" in again
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--no-input", "--clockify-region", "eu"), "The Clockify API key is missing"),
+        (("--no-input", "--clockify-kind", "api_key"), "Clockify's region is not known. Give --clockify-region."),
+        (("--no-input", "--clockify-region", "sandbox", "--clockify-key-env", "NOT_THERE"), "NOT_THERE is not set"),
+        (("--no-input", "--clockify-region", "sandbox", "--clockify-key-file", "nowhere"), "nowhere cannot be read"),
+        (("--no-input", "--clockify-region", "sandbox", "--clockify-key-stdin"), "held no line for it"),
+        (("--no-input", "--snapshots-region", "custom"), "Its base URL is not known. Give --snapshots-base-url."),
+        (("--no-input", "--entities", "time_entries"), "time_entries needs users and projects"),
+        (("--no-input", "--clockify-region", "mars"), "'mars' is not one of"),
+    ],
+)
+def test_what_is_missing_is_named(typed: Shell, words: tuple[str, ...], told: str) -> None:
+    """Without anybody to ask: exit 2 and the option that answers."""
+    assert told in typed("init", *words, code=2).err
+
+
+def test_a_secret_is_never_an_option(typed: Shell) -> None:
+    """There is none that takes one: it would stand in the shell's history."""
+    assert "No such option" in typed("init", "--clockify-key", "s-e-c-r-e-t", code=2).err
+
+
+def test_keys_come_by_standard_input(us: Team, typed: Shell) -> None:
+    """Clockify's on the first line, the Snapshots API's on the second; nothing is asked then."""
+    words = [
+        *("init", "--json", "--clockify-region", "sandbox", "--clockify-key-stdin", "--snapshots-key-stdin"),
+        *("--snapshots-base-url", us.sandbox.snapshots),
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-m", "sync_pipeline.cli", *words[:-2], "--snapshots-region", "sandbox"],
+        cwd=typed.root, env=real_environ(typed), input=f"{CLOCKIFY_KEY}\n'{SNAPSHOTS_KEY}'\n", text=True,
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert CLOCKIFY_KEY not in ended.stdout + ended.stderr
+    assert {row["name"] for row in typed("credentials", "list", "--json").document["credentials"]} == {
+        "clockify.api_key",
+        "snapshots.api_key",
+    }
+
+
+def test_consent_from_a_terminal(us: Team, typed: Shell, tmp_path: Path) -> None:
+    """It prints an address and waits; a person allows access there, and the browser ends up back at the terminal."""
+    typed(*by_address(us, tmp_path), code=0)
+    (tmp_path / "cs").write_text("sandbox-secret")
+    words = [
+        *("init", "--no-input", "--snapshots-auth", "authorization_code", "--snapshots-client-id", "sandbox-client"),
+        *("--snapshots-key-file", str(tmp_path / "cs")),
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "sync_pipeline.cli", *words],
+        cwd=typed.root, env=real_environ(typed), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as waiting:  # fmt: skip
+        assert waiting.stderr is not None
+        url = next(line.strip() for line in waiting.stderr if line.startswith("http"))
+        person = Person(url)
+        answer = httpx.get(person.redirect_uri, params=press(person), trust_env=False)  # type: ignore[arg-type]
+        assert "go back to the terminal" in answer.text
+        out, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, err
+    assert "OAuth client sandbox-client" in out
+    document = typed("trial", "--json", code=0).document
+    assert document["passed"] is True
+
+
+class Person:
+    """Who reads the printed address."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        found = re.search(r"redirect_uri=([^&]+)", url)
+        assert found is not None
+        self.redirect_uri = str(httpx.QueryParams(url.partition("?")[2])["redirect_uri"])
+
+
+def real_environ(typed: Shell) -> dict[str, str]:
+    """The shell's variables, for another process."""
+    kept = {name: value for name, value in os.environ.items() if name not in typed.environ}
+    return kept | {name: value for name, value in typed.environ.items() if value is not None}
+
+
+def test_credentials(typed: Shell, tmp_path: Path) -> None:
+    """Listed without a secret; a bad rotation is refused, a good one leaves a fallback that can be retired."""
+    typed(*ON_THE_SANDBOX, code=0)
+    (tmp_path / "bad").write_text("wrong-key")
+    assert (
+        "does not exist"
+        in typed("credentials", "rotate", "clockify.api_key", "--file", str(tmp_path / "bad"), code=1).message
+    )
+    typed.team.sandbox.world.db.execute(
+        "INSERT INTO api_keys (key, kind, user_id, note) SELECT 'second-s3cret', kind, user_id, 'x' FROM api_keys WHERE key = ?",
+        (CLOCKIFY_KEY,),
+    )
+    (tmp_path / "new").write_text("second-s3cret\n")
+    typed("credentials", "rotate", "clockify.api_key", "--file", str(tmp_path / "new"), code=0)
+    rows = {row["name"]: row for row in typed("credentials", "list", "--json", code=0).document["credentials"]}
+    assert rows["clockify.api_key"]["fallback"] is True
+    assert typed("credentials", "retire", "clockify.api_key", "--json", code=0).document == {
+        "retired": "clockify.api_key"
+    }
+    assert "has no fallback" in typed("credentials", "retire", "clockify.api_key", code=0).out
+    assert typed("credentials", "encrypt-again", "--json", code=0).document == {"encrypted_again": 0}
+    assert "secret" in typed("credentials", "list", code=0).out
+
+
+def test_disconnecting(typed: Shell) -> None:
+    """It asks first (a script says --yes); then the set-up is half a one."""
+    typed(*ON_THE_SANDBOX, code=0)
+    assert "add --yes" in typed("disconnect", "snapshots", "--json", code=2).err
+    assert typed("disconnect", "snapshots", "--yes", "--json", code=0).document == {"disconnected": "snapshots"}
+    assert "is missing" in typed("sync", code=2).message
+
+
+def test_the_mapping_of_the_set_up(typed: Shell) -> None:
+    """`mapping show` and `validate` know the set-up file, and its mistakes by file and line."""
+    typed(*ON_THE_SANDBOX, code=0)
+    file = typed.root / "setup.yaml"
+    file.write_text(file.read_text() + "mappings:\n  users:\n    fields:\n      email: {transform: [upper]}\n")
+    shown = typed("mapping", "show", "users", "--json", code=0).document["users"]
+    assert "upper" in str(next(row for row in shown if row["field"] == "email"))
+    file.write_text(file.read_text().replace("upper", "nope"))
+    for words in (("mapping", "show"), ("mapping", "validate")):
+        assert f"{file}:" in typed(*words, code=2).message

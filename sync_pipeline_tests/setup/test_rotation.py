@@ -1,0 +1,109 @@
+"""Replacing a secret without a gap, and all of them under a new key."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import text
+
+from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.setup import trial
+from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.rotation import NAMES, encrypt_again, held, remove, retire, rotate
+from sync_pipeline.setup.switching import standing, turn_on
+from sync_pipeline.stages.vault import CLOCKIFY_KEY, SNAPSHOTS_KEY
+from sync_pipeline.store import credentials
+from sync_pipeline_tests.harness import CLOCKIFY_KEY as OWNER
+from sync_pipeline_tests.harness import SNAPSHOTS_KEY as FULL
+from sync_pipeline_tests.harness import Team
+from sync_pipeline_tests.setup.desks import desk_of, environ_of, on_accounts
+
+NEW = "sandbox-clockify-second-key"
+
+
+def second_key(us: Team) -> None:
+    """The owner makes another key in Clockify."""
+    us.sandbox.world.db.execute(
+        "INSERT INTO api_keys (key, kind, user_id, note) SELECT ?, kind, user_id, 'second' FROM api_keys WHERE key = ?",
+        (NEW, OWNER),
+    )
+
+
+def test_a_rotation_from_its_beginning_to_its_end(us: Team, desk: Desk) -> None:
+    """The new key is tried, then used; live syncing goes on; the old one helps out until it is retired."""
+    on_accounts(desk, us)
+    assert trial.run(desk, trial.begin(desk, "dry_run"), "dry_run").outcome == "passed"
+    turn_on(desk)
+    second_key(us)
+    rotate(desk, CLOCKIFY_KEY, f" {NEW}\n")
+    assert standing(desk).is_live
+    assert [(row.name, row.fallback) for row in held(desk) if row.in_use] == [
+        ("clockify.api_key", True),
+        ("snapshots.api_key", False),
+    ]
+    with desk.session() as session:
+        assert session.call(session.clockify.me)["id"]
+        us.sandbox.world.db.execute("DELETE FROM api_keys WHERE key = ?", (NEW,))
+        assert session.call(session.clockify.me)["id"], "the old one helps out"
+    second_key(us)
+    assert (retire(desk, CLOCKIFY_KEY), retire(desk, CLOCKIFY_KEY)) == (True, False)
+    assert standing(desk).is_live
+
+
+def test_a_key_that_does_not_work_is_not_taken(us: Team, desk: Desk) -> None:
+    """A wrong one, one of a plain reader: the old one stays in use, without a fallback."""
+    on_accounts(desk, us)
+    with pytest.raises(SyncError, match="this API key does not exist"):
+        rotate(desk, CLOCKIFY_KEY, "wrong-key")
+    with pytest.raises(SyncError, match=r"users\.write"):
+        rotate(desk, SNAPSHOTS_KEY, "sandbox-snapshots-read-only-key")
+    with desk.vault() as vault:
+        for slot, value in ((CLOCKIFY_KEY, OWNER), (SNAPSHOTS_KEY, FULL)):
+            assert (secret := vault.get(slot)) is not None
+            assert (secret.value, secret.previous) == (value, "")
+
+
+def test_what_is_not_there_cannot_be_rotated(us: Team, desk: Desk) -> None:
+    """Nor what the environment holds."""
+    on_accounts(desk, us)
+    with pytest.raises(ConfigError, match=r"There is no clockify\.addon_token to rotate"):
+        rotate(desk, NAMES["clockify.addon_token"], "some-token")
+    given = desk_of(us, environ_of(us, CLOCKIFY_API_KEY=OWNER))
+    with pytest.raises(ConfigError, match="CLOCKIFY_API_KEY is set in the environment, which decides"):
+        rotate(given, CLOCKIFY_KEY, "another-key")
+
+
+def test_every_secret_is_encrypted_again(us: Team) -> None:
+    """Those of both systems, of other addresses and of webhooks; then the old key can be taken out."""
+    first, second = (Fernet.generate_key().decode() for _ in range(2))
+    old = desk_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=first))
+    on_accounts(old, us)
+    with old.vault() as vault:
+        credentials.put(vault.store, vault.keyring, "clockify:w1 generic:x", "webhook:A", "hook", old.now())
+    both = desk_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=f"{second},{first}"))
+    assert (encrypt_again(both), encrypt_again(both)) == (3, 0)
+    new = desk_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=second))
+    assert len({row.key_id for row in held(new)}) == 1
+    with new.session() as session:
+        assert session.call(session.clockify.me)["id"]
+    with pytest.raises(ConfigError, match="was encrypted with another key"), old.session():
+        pass
+
+
+def test_a_removed_secret_is_gone(us: Team, desk: Desk) -> None:
+    """And with it the way in."""
+    on_accounts(desk, us)
+    assert (remove(desk, CLOCKIFY_KEY), remove(desk, CLOCKIFY_KEY)) == (True, False)
+    assert "No key for Clockify" in standing(desk).obstacle
+
+
+def test_no_secret_is_in_any_table(us: Team, desk: Desk) -> None:
+    """After all of it: neither key, old or new, in any table, the audit trail included."""
+    on_accounts(desk, us)
+    second_key(us)
+    rotate(desk, CLOCKIFY_KEY, NEW)
+    trial.run(desk, trial.begin(desk, "dry_run"), "dry_run")
+    with desk.store() as store, store.reading() as own:
+        for table in ("credentials", "audit", "trials", "switches", "events", "syncs"):
+            stored = str(own.execute(text(f"SELECT * FROM {table}")).all())
+            assert not [secret for secret in (OWNER, NEW, FULL) if secret in stored]

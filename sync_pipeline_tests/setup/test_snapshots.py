@@ -1,0 +1,245 @@
+"""Connecting the Snapshots API: tried before it is kept, with no wider scopes than what is switched on needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from sync_pipeline.errors import ChangedMeanwhile, ConfigError, FatalApiError, SyncError
+from sync_pipeline.setup.accounts import (
+    SnapshotsForm,
+    begin_authorization,
+    connect_snapshots,
+    connections,
+    disconnect,
+    finish_authorization,
+    needed_scopes,
+    read_callback,
+    switch_entities,
+)
+from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.loopback import listening
+from sync_pipeline.setup.switching import standing
+from sync_pipeline.stages.vault import SLOTS, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY
+from sync_pipeline.store.credentials import places
+from sync_pipeline_tests.connectors.consenting import press
+from sync_pipeline_tests.connectors.scripted import Scripted, in_turn, reply, scripted
+from sync_pipeline_tests.harness import SNAPSHOTS_KEY as FULL
+from sync_pipeline_tests.harness import Team
+from sync_pipeline_tests.setup.desks import desk_of, environ_of, on_accounts
+
+CALLBACK = "http://127.0.0.1:43210/snapshots/callback"
+LOCATIONS_ONLY = ("saas/location.read",)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Scripted]:
+    """Another host, which takes whatever it is sent."""
+    with scripted(in_turn(reply(200, {"data": [], "next_cursor": None}))) as server:
+        yield server
+
+
+def form(us: Team, **more: object) -> SnapshotsForm:
+    """The team's Snapshots API, named by its address."""
+    return SnapshotsForm(**{"region": "custom", "base_url": us.sandbox.snapshots, **more})  # type: ignore[arg-type]
+
+
+def client(us: Team, **more: object) -> SnapshotsForm:
+    """The same with an OAuth client."""
+    return form(
+        us, **{"auth": "client_credentials", "client_id": "sandbox-client", "client_secret": "sandbox-secret", **more}
+    )
+
+
+def test_on_the_sandbox_no_key_is_needed(us: Team, desk: Desk) -> None:
+    """Read and write of everything are tried; it is kept as the word `sandbox`, and nothing was written."""
+    us.forget_stats()
+    findings = connect_snapshots(desk, SnapshotsForm(region="sandbox"), since="")
+    assert [finding.what for finding in findings if not finding.ok] == []
+    assert {"Read locations", "Write users"} <= {finding.what for finding in findings}
+    assert "base_url: sandbox" in desk.settings().setup_file.read_text()
+    assert us.writes() == {}
+
+
+def test_missing_scopes_are_all_named(us: Team, desk: Desk) -> None:
+    """A key that may only read: every scope that is lacking, in one sentence; nothing is stored."""
+    with pytest.raises(ConfigError) as caught:
+        connect_snapshots(desk, form(us, api_key="sandbox-snapshots-read-only-key"), since="")
+    for scope in ("users.write", "projects.write", "time_entries.write"):
+        assert scope in str(caught.value)
+    assert desk.revision() == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "told"),
+    [
+        ({"api_key": "wrong-key"}, FatalApiError, "the key was not accepted"),
+        ({}, ConfigError, "The Snapshots API key is missing: none is stored for"),
+        ({"base_url": "x"}, ConfigError, "The base URL of the Snapshots API is not a URL"),
+        ({"profile": "evil.yaml"}, ConfigError, "A profile of your own is not chosen here"),
+        ({"profile": "nope"}, ConfigError, "there is no profile 'nope'"),
+        ({"auth": "magic"}, ConfigError, "There is no way to sign in like 'magic'"),
+        ({"region": "eu"}, ConfigError, "There is no 'eu' Snapshots API"),
+        ({"auth": "client_credentials"}, ConfigError, "The OAuth client id is missing"),
+        ({"auth": "client_credentials", "client_id": "me"}, ConfigError, "The OAuth client secret is missing"),
+        (
+            {"auth": "client_credentials", "client_id": "me", "client_secret": "wrong-key"},
+            FatalApiError,
+            "this client is not known",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_and_nothing_stored(
+    us: Team, desk: Desk, more: dict[str, object], error: type[Exception], told: str
+) -> None:
+    """One sentence, without the secret."""
+    with pytest.raises(error) as caught:
+        connect_snapshots(desk, form(us, **more), since="")
+    assert told in str(caught.value)
+    assert "wrong-key" not in str(caught.value)
+    assert desk.revision() == ""
+
+
+def test_client_credentials(us: Team, desk: Desk) -> None:
+    """Id and scopes stand in the file, the secret does not; it works in a session."""
+    on_accounts(desk, us)
+    connect_snapshots(desk, client(us), since=None)
+    now = desk.settings()
+    assert (now.auth, now.snapshots_client_id, now.snapshots_scopes) == ("client_credentials", "sandbox-client", ())
+    assert "sandbox-secret" not in now.setup_file.read_text()
+    with desk.vault() as vault:
+        assert (vault.has(SNAPSHOTS_KEY), vault.has(SNAPSHOTS_CLIENT)) == (False, True)
+    with desk.session() as session:
+        session.call(session.snapshots.probe, "users")
+
+
+def test_scopes_are_those_of_what_is_switched_on(us: Team, desk: Desk) -> None:
+    """Locations alone: reading them and nothing more; the others bring their own."""
+    on_accounts(desk, us)
+    switch_entities(desk, ["locations"], since=None)
+    assert needed_scopes(desk.settings()) == LOCATIONS_ONLY
+    switch_entities(desk, ["users", "locations"], since=None)
+    assert needed_scopes(desk.settings()) == (*LOCATIONS_ONLY, "users.read", "users.write")
+    with pytest.raises(ConfigError, match="needs users and projects"):
+        switch_entities(desk, ["locations", "time_entries"], since=None)
+    switch_entities(desk, ["locations", "projects", "users", "time_entries"], since=None)
+    assert "entities" not in desk.settings().setup_file.read_text()
+
+
+def test_a_stored_secret_goes_to_its_own_address_only(us: Team, desk: Desk, elsewhere: Scripted) -> None:
+    """Key or client secret: another host, or another account's address, is not asked."""
+    connect_snapshots(desk, form(us, api_key=FULL), since=None)
+    with pytest.raises(ConfigError, match="none is stored for"):
+        connect_snapshots(desk, form(us, base_url=elsewhere.url), since=None)
+    connect_snapshots(desk, client(us), since=None)
+    with pytest.raises(ConfigError, match="none is stored for"):
+        connect_snapshots(desk, client(us, base_url=elsewhere.url, client_secret=""), since=None)
+    assert elsewhere.asked == []
+
+
+def test_a_key_of_the_environment_goes_to_no_typed_address(us: Team, elsewhere: Scripted) -> None:
+    """Its base URL has to stand beside it."""
+    desk = desk_of(us, environ_of(us, SNAPSHOTS_API_KEY=FULL, SYNC_MODE="sandbox"))
+    with pytest.raises(ConfigError, match="Set SNAPSHOTS_BASE_URL beside it"):
+        connect_snapshots(desk, form(us, base_url=elsewhere.url), since=None)
+    assert elsewhere.asked == []
+
+
+def test_consent(us: Team, desk: Desk) -> None:
+    """Asked for what is needed, redeemed once; then the connection works, and is marked as one consent."""
+    on_accounts(desk, us)
+    switch_entities(desk, ["locations", "users"], since=None)
+    asked = begin_authorization(desk, client(us), CALLBACK, since=desk.revision())
+    assert set(asked.scope.split()) == {"saas/location.read", "users.read", "users.write"}
+    assert connections(desk)[1].state == "not set up"
+    code = read_callback(asked, press(asked))
+    assert all(finding.ok for finding in finish_authorization(desk, asked, CALLBACK, code))
+    assert connections(desk)[1].state == "connected"
+    with desk.session() as session:
+        session.call(session.snapshots.probe, "users")
+    first = standing_print(desk)
+    again = begin_authorization(desk, client(us), CALLBACK, since=None)
+    assert standing_print(desk) == first, "asking changes nothing"
+    finish_authorization(desk, again, CALLBACK, read_callback(again, press(again)))
+    assert standing_print(desk) != first, "another consent is another credential"
+    with pytest.raises(SyncError, match=r"not accepted|used before"):
+        finish_authorization(desk, again, CALLBACK, code)
+
+
+def standing_print(desk: Desk) -> str:
+    """The fingerprint of the configuration."""
+    with desk.session() as session:
+        return session.fingerprint
+
+
+def test_a_wider_need_asks_for_consent_again(us: Team, desk: Desk) -> None:
+    """An entity is switched on that the consent does not cover: the home page says so."""
+    on_accounts(desk, us)
+    switch_entities(desk, ["locations"], since=None)
+    asked = begin_authorization(desk, client(us), CALLBACK, since=None)
+    finish_authorization(desk, asked, CALLBACK, read_callback(asked, press(asked)))
+    switch_entities(desk, ["locations", "users"], since=None)
+    found = connections(desk)[1]
+    assert found.state == "authorize again"
+    assert "users.write" in found.detail
+
+
+def test_a_refused_consent_is_told(us: Team, desk: Desk) -> None:
+    """Nothing is kept but the client."""
+    on_accounts(desk, us)
+    asked = begin_authorization(desk, client(us), CALLBACK, since=None)
+    with pytest.raises(FatalApiError, match="consent was refused"):
+        read_callback(asked, press(asked, "deny"))
+    assert connections(desk)[1].state == "not set up"
+
+
+@pytest.mark.parametrize("more", [{"client_id": "stranger"}, {}])
+def test_a_client_or_address_that_is_not_registered(us: Team, desk: Desk, more: dict[str, object]) -> None:
+    """The person would be left on the other system's error page, so it is told here; nothing is stored."""
+    there = CALLBACK if more else "http://127.0.0.1:43210/elsewhere"
+    with pytest.raises(FatalApiError, match="does not know this client id, or not its return address"):
+        begin_authorization(desk, client(us, **more), there, since="")
+    assert desk.revision() == ""
+
+
+def test_the_set_up_moved_while_somebody_consented(us: Team, desk: Desk, elsewhere: Scripted) -> None:
+    """The code is not sent to another host than the one that gave it."""
+    on_accounts(desk, us)
+    asked = begin_authorization(desk, client(us), CALLBACK, since=None)
+    code = read_callback(asked, press(asked))
+    desk.change({"snapshots.base_url": elsewhere.url}, "moved", "")
+    with pytest.raises(ChangedMeanwhile):
+        finish_authorization(desk, asked, CALLBACK, code)
+    assert elsewhere.asked == []
+
+
+def test_the_terminal_waits_for_its_own_answer(us: Team, desk: Desk) -> None:
+    """Strangers and tampered states are sent away, other paths are not there; the right one ends it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with listening() as callback, ThreadPoolExecutor(1) as pool:
+        asked = begin_authorization(desk, client(us), callback.redirect_uri, since=None)
+        waiting = pool.submit(callback.wait, asked)
+        get = httpx.Client(trust_env=False).get
+        assert get(callback.redirect_uri, params={"state": "tampered", "code": "x"}).status_code == 400
+        assert get(callback.redirect_uri.replace("/snapshots/callback", "/favicon.ico")).status_code == 404
+        answer = get(callback.redirect_uri, params=press(asked))
+        assert (answer.status_code, "You can close" in answer.text) == (200, True)
+        assert waiting.result(20)
+
+
+def test_disconnecting_forgets_everything_of_it(us: Team, desk: Desk) -> None:
+    """Its section, its secrets at whatever address, its tokens; the other system stays, live syncing goes off."""
+    on_accounts(desk, us)
+    asked = begin_authorization(desk, client(us), CALLBACK, since=None)
+    finish_authorization(desk, asked, CALLBACK, read_callback(asked, press(asked)))
+    connect_snapshots(desk, form(us, account="another", api_key=FULL), since=None)
+    disconnect(desk, "snapshots", since=desk.revision())
+    assert desk.settings().snapshots_base_url == ""
+    with desk.store() as store:
+        assert all(place.startswith("clockify ") for place in places(store))
+    assert [side.state for side in connections(desk)] == ["connected", "not set up"]
+    assert "the base URL of the Snapshots API is missing" in standing(desk).obstacle
+    assert len(SLOTS) == 4
