@@ -378,7 +378,7 @@ def describe_settings() -> list[dict[str, str]]:
     return [
         {
             "env": f.metadata["env"],
-            "default": "" if f.default in ("", None, MISSING) else _shown(f.default),
+            "default": "" if f.default in ("", None, MISSING, ()) else _shown(f.default),
             "help": f.metadata["help"],
             "secret": "yes" if f.metadata["secret"] else "",
         }

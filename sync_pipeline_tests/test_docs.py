@@ -12,6 +12,7 @@ import pytest
 from sync_pipeline.cli import cli
 from sync_pipeline.defs.jobs import EVERYTHING
 from sync_pipeline.settings import describe_settings
+from sync_pipeline.stages import mode
 from sync_pipeline.stages.check import CHECKS
 from sync_pipeline_tests.generate import PAGES, ROOT, env_example, renewed
 
@@ -87,6 +88,14 @@ def test_settings_in_documents_exist() -> None:
     text = "\n".join(page.read_text() for page in DOCUMENTS)
 
     assert set(re.findall(r"\b((?:CLOCKIFY|SNAPSHOTS|SYNC)_[A-Z_]+)\b", text)) <= known
+
+
+def test_the_table_of_modes_is_the_one_that_decides() -> None:
+    """The docs' table of modes is the one in the code, row by row."""
+    rows = [line for line in (mode.__doc__ or "").splitlines() if line.startswith("|")]
+
+    assert len(rows) > 8
+    assert "\n".join(rows) in (ROOT / "docs" / "setup.md").read_text()
 
 
 def test_the_constraints_hold_no_address() -> None:

@@ -125,7 +125,7 @@ def _next_steps(settings: Settings, success: bool, rejects: bool, dry_run: bool)
         terminal.say("What was delivered stays delivered; mend the cause and run the same command again.")
     elif settings.sandbox:
         terminal.say("Next: `make dev` shows the assets, checks and runs; `make sync` again changes nothing.")
-        terminal.say("To sync real accounts, copy .env.example to .env, fill it in and run `sync-pipeline check`.")
+        terminal.say("To sync real accounts, run `sync-pipeline init`: it asks what it needs to know.")
     else:
         terminal.say("Next: `make dev` shows the assets, checks and runs.")
 
