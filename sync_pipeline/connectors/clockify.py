@@ -14,7 +14,16 @@ from typing import Any, Self
 from sync_pipeline.connectors.answers import Answer
 from sync_pipeline.connectors.canonical_entry import FieldNames, from_list, needs_field_names
 from sync_pipeline.connectors.changes import ChangeFeed
-from sync_pipeline.connectors.entries import Choice, EntryReader, Expected, ReaderSetting, choose, complete, last_page
+from sync_pipeline.connectors.entries import (
+    Choice,
+    EntryReader,
+    Expected,
+    Reader,
+    ReaderSetting,
+    choose,
+    complete,
+    last_page,
+)
 from sync_pipeline.connectors.http import ApiClient, Endpoint, Patience
 from sync_pipeline.connectors.limiter import Announce, Clock, Limiter, RateWindow, Sleep, silent
 from sync_pipeline.connectors.oauth import HeaderKey
@@ -28,6 +37,7 @@ from sync_pipeline.mapping.spec import SourceSpec
 
 ENTRIES_READER = "time_entries"
 PAGE_SIZE = 200
+WORKSPACES = "/workspaces"
 WORKSPACE = "/workspaces/{workspace}"
 USERS = WORKSPACE + "/users"
 FIELDS = WORKSPACE + "/custom-fields"
@@ -145,6 +155,11 @@ class Clockify:
         return WebhookApi(self._core, self.account.workspace)
 
     @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds Clockify's clock is ahead of ours; None when it was not heard of."""
+        return self._core.clock_offset
+
+    @property
     def changes(self) -> ChangeFeed:
         """What was created, updated and deleted in the workspace."""
         return ChangeFeed(self._core, self.account.workspace)
@@ -156,6 +171,21 @@ class Clockify:
     async def workspace(self) -> Record:
         """The workspace; FatalApiError when the key cannot see it."""
         return _object(await self._core.request("GET", WORKSPACE, ids=self._ids()), self._about("GET", WORKSPACE))
+
+    async def workspaces(self) -> list[Record]:
+        """The workspaces the key can see."""
+        answer = await self._core.request("GET", WORKSPACES)
+        return [as_record(row) for row in rows_of(answer, self._about("GET", WORKSPACES))]
+
+    async def probe(self, source: SourceSpec, window: Window, user: str) -> None:
+        """One request for one record at most, to see whether reading is allowed; ``user`` is whose entries may be asked."""
+        if source.reader == ENTRIES_READER:
+            kind: Reader = "users" if self._reader == "users" else "report"
+            entries = EntryReader(self._core, self._reports, self.account.workspace, 1, self, self._now)
+            await entries.probe(window, kind, user)
+            return
+        params = {**source.params, "page": 1, "page-size": 1}
+        await self._core.request("GET", source.list or "", ids=self._ids(), params=params)
 
     async def prove_admin(self) -> None:
         """Read one user, which only admins and owners may; FatalApiError for the key of anybody else.
