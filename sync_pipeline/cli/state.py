@@ -30,8 +30,7 @@ def check(system: str | None, as_json: bool) -> None:
         for finding in diagnose(session, [system] if system else SYSTEMS):
             findings.append(finding)
             if not as_json:
-                words = (f"{finding.what}: {finding.detail}", finding.means, finding.fix)
-                terminal.marked(finding.verdict, " ".join(filter(None, words)))
+                terminal.marked(finding.verdict, f"{finding.what}: {finding.text}")
         requests = {"clockify": session.clockify.requests.total(), "snapshots": session.snapshots.requests.total()}
     ok = all(finding.ok for finding in findings)
     if as_json:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sync_pipeline import terminal
+from sync_pipeline.stages.diagnose import diagnose
 from sync_pipeline.store.rate import reserve
 from sync_pipeline.webhooks.hooks import open_hooks
 from sync_pipeline.webhooks.receiver import ReceiverOptions
@@ -205,6 +206,36 @@ def test_expired_and_revoked(shell: Shell) -> None:
     shell.team.no_faults()
     assert_told(said, "Snapshots key", "The consent was revoked, or its refresh token was used up")
     assert said[1].endswith("Authorize again.")
+
+
+def test_scopes_of_a_token(shell: Shell) -> None:
+    """Where it is known what a token was granted, nothing is asked to find out, and the scope to ask for is named."""
+    with shell.team.session() as session:
+        setattr(session.snapshots, "granted", "saas/location.read users.read users.write")  # noqa: B010 - as OAuth tells it
+        shell.team.forget_stats()
+        findings = {finding.what: finding for finding in diagnose(session, ["snapshots"])}
+    assert sum(shell.team.requests().values()) == 1
+    assert findings["Write users (snapshots)"].detail == "users.write is granted"
+    assert findings["Write projects (snapshots)"].fix == "Authorize again with projects.write."
+    assert findings["Read projects (snapshots)"].verdict == "warning"
+
+
+def test_a_trailing_path(shell: Shell) -> None:
+    """The address of a list instead of the API's: one line that says what was meant."""
+    root = shell.team.sandbox.snapshots
+    what, told = the_failure(shell.with_(SNAPSHOTS_BASE_URL=f"{root}/locations"), "--system", "snapshots")
+    assert what == "Snapshots API"
+    assert told.endswith(f"Check SNAPSHOTS_BASE_URL ({root}/locations). Did you mean {root}?")
+
+
+def test_nothing_is_tried_again(shell: Shell) -> None:
+    """A check tells what is now: one request, whatever SYNC_MAX_ATTEMPTS says."""
+    shell.team.fault("status", "GET /snapshots/*", status=503)
+    what, told = the_failure(shell.with_(SYNC_MAX_ATTEMPTS="6"), "--system", "snapshots")
+    shell.team.no_faults()
+    assert what == "Snapshots address"
+    assert "does not work just now" in told
+    assert sum(shell.team.requests().values()) == 1
 
 
 def test_unknown_workspace(shell: Shell) -> None:

@@ -17,10 +17,11 @@ def look_at_clock(offset: float | None, breaks: str) -> Told:
         return fine(f"less than {WARN_SECONDS:.0f} s apart from ours")
     side = "behind" if offset > 0 else "ahead of"
     verdict = Verdict.WARNING if apart < FAIL_SECONDS else Verdict.FAILED
-    return Told(verdict, f"our clock is {_span(apart)} {side} it", breaks, FIX)
+    return Told(verdict, f"our clock is {span(apart)} {side} it", breaks, FIX)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A span of time in the largest unit that tells it well."""
     for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from sync_pipeline.connectors.clockify import ENTRIES_READER, PLANS, USERS
 from sync_pipeline.connectors.entries import REPORT_DAYS
@@ -107,7 +108,8 @@ class ClockifyProbes:
         try:
             self._workspace = self._session.call(self._session.clockify.workspace)
         except FatalApiError as error:
-            return refused(error, self._visible_workspaces(), hint=REGIONS)
+            is_cloud = (urlsplit(self._account.base_url).hostname or "").endswith("clockify.me")
+            return refused(error, self._visible_workspaces(), hint=REGIONS if is_cloud else "")
         return fine(str(self._workspace.get("name") or "it has no name"))
 
     def _visible_workspaces(self) -> str:
@@ -178,7 +180,8 @@ class ClockifyProbes:
         return spec.source.reader == ENTRIES_READER and self._session.settings.clockify_reader != "users"
 
     def _needed(self, spec: EntitySpec) -> tuple[str, ...]:
-        return (REPORTS,) if self._reports(spec) else (ROLE if _users(spec) else WORKSPACE,)
+        # Lists do not refuse a plain member, they leave out: without the role, an answer says nothing.
+        return (ROLE, REPORTS) if self._reports(spec) else (ROLE,)
 
     def _look_at_writing(self) -> Told:
         """Nothing is written: whom Clockify lets write its clients follows from the role."""

@@ -38,6 +38,13 @@ class Finding:
         """Whether nothing is wrong, as far as it was looked at."""
         return self.verdict is not Verdict.FAILED
 
+    @property
+    def text(self) -> str:
+        """What was found, what it means and what to do, as sentences."""
+        parts = [part for part in (self.detail, self.means, self.fix) if part]
+        ended = [part if part[-1] in ".!?" else f"{part}." for part in parts[:-1]]
+        return " ".join([*ended, *parts[-1:]])
+
     def as_json(self) -> dict[str, Any]:
         """The finding as a document."""
         return {

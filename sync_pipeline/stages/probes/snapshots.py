@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from sync_pipeline.connectors.policy import Action
 from sync_pipeline.errors import ApiError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.probes.clock import look_at_clock
@@ -37,7 +38,8 @@ class SnapshotsProbes:
         # The entity that is read there first, as a key with one scope only may have that one.
         self._first = min(self._specs, key=lambda spec: spec.source.system != "snapshots")
         settings, profile = session.settings, session.snapshots.profile
-        codes = frozenset(row.code for row in profile.answers if row.code)
+        # A list cannot be gone: where it is, the address leads past the API's root.
+        codes = frozenset(row.code for row in profile.answers if row.code and row.action is not Action.GONE)
         self._contact = Contact(
             ask=lambda: session.call(session.snapshots.probe, self._first.entity),
             base_url=settings.snapshots_base_url,

@@ -58,8 +58,7 @@ CAUSE_MEANINGS: Mapping[str, str] = {
 """Why there was no answer, or what stood in it -> what it means."""
 
 BUSY_MEANS = "The request budget is used up: everybody with a key of this account shares it."
-ADDON_SCOPE = "Addon"
-"""How Clockify's refusal of an add-on without a scope begins; it is a 401 without a code."""
+TROUBLE_MEANS = "The address leads somewhere, but what is there does not work just now: nothing more can be told."
 
 
 def trouble_of(error: SyncError) -> Trouble:
@@ -85,4 +84,6 @@ def meaning(error: SyncError) -> str:
     if trouble_of(error) is Trouble.BUSY:
         return BUSY_MEANS
     code, cause = error.request.code or "", error.request.cause
+    if (error.request.status or 0) >= 500:
+        return TROUBLE_MEANS
     return OAUTH_MEANINGS.get(code) or KEY_MEANINGS.get(code) or CAUSE_MEANINGS.get(cause, "")

@@ -8,6 +8,7 @@ from sync_pipeline.connectors.health import ask_health
 from sync_pipeline.connectors.webhooks import Webhook, hook_path
 from sync_pipeline.errors import ApiError
 from sync_pipeline.stages.polling import poll_seconds
+from sync_pipeline.stages.probes.clock import span
 from sync_pipeline.stages.probes.finding import Probe, Told, fail, fine, refused, skip, warn
 from sync_pipeline.stages.session import Session
 from sync_pipeline.store.credentials import WEBHOOK, names
@@ -37,7 +38,7 @@ class HookProbes:
 
     def _look_at_polling(self) -> Told:
         every = min((poll_seconds(self._session.settings, spec) for spec in self._session.specs.values()), default=0)
-        return fine(f"none are registered: changes are found by polling, every {every} s at most")
+        return fine(f"none are registered: changes are found by polling, as often as every {span(every)}")
 
     def _look_at_hooks(self) -> Told:
         found = self._session.call(self._session.clockify.webhooks.list)
