@@ -14,16 +14,7 @@ from typing import Any, Self
 from sync_pipeline.connectors.answers import Answer
 from sync_pipeline.connectors.canonical_entry import FieldNames, from_list, needs_field_names
 from sync_pipeline.connectors.changes import ChangeFeed
-from sync_pipeline.connectors.entries import (
-    Choice,
-    EntryReader,
-    Expected,
-    Reader,
-    ReaderSetting,
-    choose,
-    complete,
-    last_page,
-)
+from sync_pipeline.connectors.entries import Choice, EntryReader, Expected, ReaderSetting, choose, complete, last_page
 from sync_pipeline.connectors.http import ApiClient, Endpoint, Patience
 from sync_pipeline.connectors.limiter import Announce, Clock, Limiter, RateWindow, Sleep, silent
 from sync_pipeline.connectors.oauth import HeaderKey
@@ -180,9 +171,8 @@ class Clockify:
     async def probe(self, source: SourceSpec, window: Window, user: str) -> None:
         """One request for one record at most, to see whether reading is allowed; ``user`` is whose entries may be asked."""
         if source.reader == ENTRIES_READER:
-            kind: Reader = "users" if self._reader == "users" else "report"
             entries = EntryReader(self._core, self._reports, self.account.workspace, 1, self, self._now)
-            await entries.probe(window, kind, user)
+            await entries.probe(window, "users" if self._reader == "users" else "report", user)
             return
         params = {**source.params, "page": 1, "page-size": 1}
         await self._core.request("GET", source.list or "", ids=self._ids(), params=params)

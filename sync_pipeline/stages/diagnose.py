@@ -22,7 +22,7 @@ def hasty(settings: Settings) -> Settings:
 def diagnose(session: Session, systems: Collection[str] = SYSTEMS) -> Iterator[Finding]:
     """Everything a sync needs of these systems, finding by finding. Open the session with ``hasty`` settings.
 
-    Never raises a SyncError, writes nothing, and asks Clockify for less than ten answers.
+    Nothing is written, and Clockify is asked for less than ten answers.
     """
     yield Finding("Database", Verdict.OK, f"ready ({session.store.dialect})")
     yield from _in_clear(session, systems)

@@ -113,9 +113,10 @@ def test_another_product(shell: Shell) -> None:
     [
         (Part(body=b"<!doctype html><h1>Hi</h1>", kind="text/html"), "A web page, a login form or a proxy"),
         (Part(status=404, body=b"nothing here", kind="text/plain"), "something else answers there"),
+        (Part(status=404), "there is no such address"),
         (Part(status=302, headers={"Location": "https://login.example.com/"}), "a redirect to https://login.example"),
     ],
-    ids=["html", "404 everywhere", "redirect"],
+    ids=["html", "404 everywhere", "404 without a word", "redirect"],
 )
 @pytest.mark.parametrize("system", ["clockify", "snapshots"])
 def test_not_an_api(shell: Shell, system: str, part: Part, told: str) -> None:
@@ -367,6 +368,14 @@ def test_webhooks_that_do_not_arrive(hooked: tuple[Shell, Registrar]) -> None:
         assert_told(the_failure(shell, "--system", "clockify"), "Webhook receiver", "another program answers there")
         shown += shell("check", code=1).out
     assert not [hook for hook in registrar.hooks.all().values() if hook.secret in shown or hook.token in shown]
+
+
+def test_webhooks_elsewhere(hooked: tuple[Shell, Registrar]) -> None:
+    """While both systems are on this machine, no request leaves it: a public address is not asked."""
+    shell, registrar = hooked
+    replace(registrar, base="https://hooks.example.com").register(Wishes(limit=2))
+    receiver = found(shell, "--system", "clockify")["Webhook receiver"]
+    assert (receiver["verdict"], receiver["detail"]) == ("skipped", "in the sandbox nothing but this machine is asked")
 
 
 def test_webhooks_that_are_off(hooked: tuple[Shell, Registrar]) -> None:

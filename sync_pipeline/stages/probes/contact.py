@@ -43,7 +43,7 @@ class Contact:
             self.answer = self.ask()
         except SyncError as error:
             self.error = error
-            if trouble_of(error) is Trouble.BUSY:
+            if trouble_of(error) is Trouble.BUSY or not isinstance(error, ApiError):  # nothing was asked
                 raise
         if self._is(Trouble.AWAY) and self.error:
             return refused(self.error, hint=did_you_mean(self.suggest()))
@@ -54,6 +54,9 @@ class Contact:
         error = self.error
         if self._code in self.codes:
             return fine("it is this API")
+        if isinstance(error, ApiError) and error.request.status == 404:
+            # In other places a 404 is about a workspace or a record; here it is about the address.
+            return fail(f"{error.request}: there is no such address.", WRONG_ADDRESS, self._where())
         if self._is(Trouble.OTHER_API) and error:
             return refused(error, meaning(error) or WRONG_ADDRESS, hint=self._where(error))
         if isinstance(error, ApiError) and not self.is_theirs(error):
