@@ -154,6 +154,7 @@ def test_unreachable(shell: Shell, untrusted: str) -> None:
     assert "The name does not exist, or this machine has no network." in told["no such host"]
     assert "No program listens there, or a firewall turns connections away." in told["refused"]
     assert "so no key was sent. Check SNAPSHOTS_BASE_URL" in told["tls"]
+    assert not [trouble for trouble, text in told.items() if "Did you mean" in text]
     assert "The server or a proxy hung up." in told["cut"]
 
 
@@ -333,6 +334,15 @@ def test_no_webhooks(shell: Shell) -> None:
     """None are registered: that is no mistake, changes are polled."""
     hooks = found(shell, "--system", "clockify")["Clockify webhooks"]
     assert (hooks["verdict"], hooks["detail"].partition(":")[0]) == ("ok", "none are registered")
+
+
+def test_one_list_a_user(shell: Shell) -> None:
+    """With CLOCKIFY_READER=users the reports are not needed, so a wrong address of theirs does no harm."""
+    lists = shell.with_(CLOCKIFY_READER="users", CLOCKIFY_REPORTS_URL="http://127.0.0.1:9")
+    findings = found(lists, "--system", "clockify")
+    assert "Clockify reports" not in findings
+    assert findings["Read time_entries (clockify)"]["verdict"] == "ok"
+    assert sum(shell.team.requests().values()) == 5
 
 
 @pytest.fixture

@@ -158,7 +158,9 @@ class ClockifyProbes:
         try:
             self._ask_for_one(spec)
         except ApiError as error:
-            if trouble_of(error) in (Trouble.AWAY, Trouble.OTHER_API):
+            if trouble_of(error) is Trouble.AWAY:
+                raise
+            if trouble_of(error) is Trouble.OTHER_API:
                 hint = did_you_mean(reports_url(self._account.reports_url, self._account.base_url))
                 return refused(error, meaning(error) or WRONG_ADDRESS, hint=hint)
             self._no_report = error

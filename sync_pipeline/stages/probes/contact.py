@@ -46,7 +46,7 @@ class Contact:
             if trouble_of(error) is Trouble.BUSY or not isinstance(error, ApiError):  # nothing was asked
                 raise
         if self._is(Trouble.AWAY) and self.error:
-            return refused(self.error, hint=did_you_mean(self.suggest()))
+            return refused(self.error)
         return fine(f"{self.base_url} answers")
 
     def look_at_api(self) -> Told:
