@@ -29,6 +29,7 @@ from sync_pipeline.mapping.spec import SourceSpec
 
 ENTRIES_READER = "time_entries"
 PAGE_SIZE = 200
+WORKSPACES = "/workspaces"
 WORKSPACE = "/workspaces/{workspace}"
 USERS = WORKSPACE + "/users"
 FIELDS = WORKSPACE + "/custom-fields"
@@ -148,6 +149,11 @@ class Clockify:
         return WebhookApi(self._core, self.account.workspace)
 
     @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds Clockify's clock is ahead of ours; None when it was not heard of."""
+        return self._core.clock_offset
+
+    @property
     def changes(self) -> ChangeFeed:
         """What was created, updated and deleted in the workspace."""
         return ChangeFeed(self._core, self.account.workspace)
@@ -159,6 +165,20 @@ class Clockify:
     async def workspace(self) -> Record:
         """The workspace; FatalApiError when the key cannot see it."""
         return _object(await self._core.request("GET", WORKSPACE, ids=self._ids()), self._about("GET", WORKSPACE))
+
+    async def workspaces(self) -> list[Record]:
+        """The workspaces the key can see."""
+        answer = await self._core.request("GET", WORKSPACES)
+        return [as_record(row) for row in rows_of(answer, self._about("GET", WORKSPACES))]
+
+    async def probe(self, source: SourceSpec, window: Window, user: str) -> None:
+        """One request for one record at most, to see whether reading is allowed; ``user`` is whose entries may be asked."""
+        if source.reader == ENTRIES_READER:
+            entries = EntryReader(self._core, self._reports, self.account.workspace, 1, self, self._now)
+            await entries.probe(window, "users" if self._reader == "users" else "report", user)
+            return
+        params = {**source.params, "page": 1, "page-size": 1}
+        await self._core.request("GET", source.list or "", ids=self._ids(), params=params)
 
     async def prove_admin(self) -> None:
         """Read one user, which only admins and owners may; FatalApiError for the key of anybody else.

@@ -23,6 +23,7 @@ from sync_pipeline.connectors.answers import (
     ErrorFormat,
     Reading,
     failure_of,
+    http_date,
     is_usable,
     read_answer,
     retry_after,
@@ -137,6 +138,7 @@ class ApiClient:
         self._now = now
         self._jitter = jitter
         self._is_local = host in LOOPBACK
+        self._dated = ("", 0.0)
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -151,6 +153,13 @@ class ApiClient:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+    @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds the other side's clock was ahead of ours at its last answer; None when it did not say."""
+        text, at = self._dated
+        said = http_date(text)
+        return None if said is None else said - at
 
     async def request(
         self,
@@ -305,6 +314,7 @@ class ApiClient:
             code=reading.seen.code and redact(reading.seen.code, secrets),
             request_id=reading.request_id and redact(reading.request_id, secrets),
             excerpt=redact(reading.detail, secrets),
+            cause=str(reading.seen.failure or reading.seen.body or ""),
         )
         message = redact(rule.message.format_map(words), secrets)
         return kind(message + ".", request, fix=redact(rule.fix.format_map(words), secrets))
@@ -339,7 +349,7 @@ class ApiClient:
                 follow_redirects=False,
                 verify=_trusted(),
                 trust_env=not self._is_local,  # a proxy of the environment cannot reach our own machine
-                event_hooks={"request": [self._let_out]},
+                event_hooks={"request": [self._let_out], "response": [self._note_date]},
             )
         return self._client
 
@@ -348,6 +358,10 @@ class ApiClient:
         self._guard.check(request)
         route = request.extensions.get("route") or request.url.path
         self.requests[f"{request.method} {route}"] += 1
+
+    async def _note_date(self, response: httpx.Response) -> None:
+        """Called for every answer, refusals included."""
+        self._dated = (response.headers.get("date", ""), self._now())
 
 
 @cache

@@ -110,6 +110,11 @@ class Snapshots:
         """Close the connections."""
         await self._client.aclose()
 
+    @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds the other side's clock is ahead of ours; None when it was not heard of."""
+        return self._client.clock_offset
+
     async def read(self, entity: str, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
         """All records (that start in the window), the next page being asked for while the caller works on this one."""
         async with aclosing(ahead(self._pages(entity, window, self._page_size))) as waiting:

@@ -12,7 +12,7 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.desk import Desk
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.diagnose import diagnose
+from sync_pipeline.stages.diagnose import diagnose, hasty
 from sync_pipeline.stages.preview import Preview, preview
 from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.engine import Store
@@ -68,7 +68,7 @@ def _settings_of(desk: Desk, kind: TrialKind) -> Iterator[Settings]:
     settings = desk.settings()
     if kind == "sandbox" and not settings.sandbox:
         settings = desk.settings(SYNC_MODE="sandbox")
-    yield replace(settings, mode="dry_run")
+    yield replace(hasty(settings), mode="dry_run")
 
 
 def _try(session: Session, report: dict[str, Any], keep: Callable[[], None], stop: Callable[[], bool]) -> bool:
