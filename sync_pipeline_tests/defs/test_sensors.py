@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
+import dagster as dg
 import orjson
 import pytest
 
+from sync_pipeline.defs import sensors
+from sync_pipeline.defs.queue import in_the_way
 from sync_pipeline.store.records import lookup
 from sync_pipeline_tests.defs.live import Live, live, metadata_of
 from sync_pipeline_tests.harness import Json, Team, instant, morning, team
@@ -250,6 +254,29 @@ def test_a_sensor_that_listens_notices_the_end_of_a_run(us: Team, on: Live) -> N
     while_it_listens(us, on, lambda: on.instance.report_run_canceled(queued))
     assert on.tick("time_entries").jobs == ["changes_time_entries"]
     assert on.inbox("time_entries").open == 0
+
+
+@pytest.mark.parametrize("seconds", ["1", "30"])
+def test_a_stream_of_events_does_not_hold_a_tick(us: Team, on: Live, seconds: str) -> None:
+    """Events come in at every look while a run is in the way: the tick ends all the same, and looks no faster for it."""
+    entry, other = stopped(us)[:2]
+    on.event("TIME_ENTRY_UPDATED", "time_entries", entry)
+    queued = on.queue(on.tick("time_entries", run=False).requests[0])
+    looks = iter(range(8))
+
+    def and_another(instance: dg.DagsterInstance, jobs: Iterable[str]) -> str | None:
+        number = next(looks, None)
+        assert number is not None, "it looks without a pause"
+        on.event("TIME_ENTRY_UPDATED", "time_entries", {**other, "number": number})
+        return in_the_way(instance, jobs)
+
+    us.changes["SYNC_SENSOR_SECONDS"] = seconds
+    on.renew()
+    clock = count()
+    on.patch.setattr(sensors, "in_the_way", and_another)
+    on.patch.setattr(sensors, "monotonic", lambda: next(clock))
+    on.patch.setattr(sensors, "sleep", lambda _: None)
+    assert queued.run_id in on.tick("time_entries").said
 
 
 def test_a_sensor_that_looks_rarely_does_not_listen(us: Team, on: Live) -> None:
