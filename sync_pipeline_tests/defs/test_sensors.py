@@ -170,6 +170,23 @@ def test_a_failed_run_swallows_no_event_and_is_tried_again(us: Team, on: Live) -
     assert us.at_snapshots("time_entries")[edited["id"]]["description"] == "later"
 
 
+def test_after_an_outage_many_changes_are_few_runs_again(us: Team, on: Live) -> None:
+    """Runs over many changes failed since Clockify was away: they are not read one by one for it, a few at a time."""
+    user = us.users()[0]["id"]
+    made = [us.add_entry(user, morning(1 + n % 3, n // 3)) for n in range(45)]
+    on.events("NEW_TIME_ENTRY", "time_entries", made)
+    us.fault("status", "*clockify*", status=503)
+    assert {run.success for run in on.tick("time_entries").runs} == {False}
+    us.no_faults()
+    on.patience(0)
+    us.forget_stats()
+    (tick,) = on.drain("time_entries")
+    assert sorted(tick.jobs) == ["changes_time_entries", "sync_time_entries"]
+    assert us.requests()[ENTRY] <= 20
+    assert on.inbox("time_entries").open == 0
+    converged(us)
+
+
 def test_a_run_that_is_under_way_is_waited_for(us: Team, on: Live) -> None:
     """Back-pressure: while a run of ours is queued nothing more is asked for, and no event is lost."""
     entry = stopped(us)[0]
