@@ -116,8 +116,40 @@ def test_an_id_of_another_workspace_confirms_nothing(us: Team, on: Live) -> None
     (run,) = on.tick("time_entries").runs
     assert metadata_of(run, "time_entries")["unconfirmed"] == 1
     assert entry["id"] in us.at_snapshots("time_entries")
+    assert on.inbox("time_entries").open == 1
+    assert "wait for their next try" in on.tick("time_entries").said
     us.no_faults()
+    on.patience(0)
+    on.drain("time_entries")
+    assert on.inbox("time_entries").open == 0
+    converged(us)
+
+
+def test_a_witness_that_is_gone_as_well_is_no_witness(us: Team, on: Live) -> None:
+    """Another entry was deleted and nobody told: the delete we heard of is confirmed by one that does live."""
+    silent, told = sorted(stopped(us), key=lambda entry: str(entry["id"]))[:2]
+    for entry in (silent, told):
+        us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    on.event("TIME_ENTRY_DELETED", "time_entries", told)
+    on.drain("time_entries")
+    assert told["id"] not in us.at_snapshots("time_entries")
+    assert silent["id"] in us.at_snapshots("time_entries")
+    assert on.inbox("time_entries").open == 0
     us.sync("time_entries")
+    converged(us)
+
+
+def test_deletes_beyond_what_a_run_may_look_up_do_not_wait_for_the_next_full_read(us: Team, on: Live) -> None:
+    """More entries of a day vanished than one run may confirm: the events of the others stay open until they are, too."""
+    us.changes |= {"SYNC_MAX_CONFIRMATIONS": "3", "SYNC_MAX_DELETE_SHARE": "1"}
+    on.renew()
+    gone = stopped(us)[:25]
+    for entry in gone:
+        us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    on.events("TIME_ENTRY_DELETED", "time_entries", gone)
+    on.drain("time_entries")
+    assert on.inbox("time_entries").open == 0
+    assert not us.at_snapshots("time_entries").keys() & {entry["id"] for entry in gone}
     converged(us)
 
 
