@@ -24,9 +24,11 @@ from sync_pipeline.connectors.policy import CLOCKIFY, CLOCKIFY_REPORTS
 from sync_pipeline.connectors.redact import header_value
 from sync_pipeline.connectors.webhooks import WebhookApi
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.errors import FatalApiError, RejectedRecord, Request
+from sync_pipeline.errors import ConfigError, FatalApiError, RejectedRecord, Request
 from sync_pipeline.mapping.spec import SourceSpec
 
+KEY_SETTING = "CLOCKIFY_API_KEY"
+ADDON_SETTING = "CLOCKIFY_ADDON_TOKEN"
 ENTRIES_READER = "time_entries"
 PAGE_SIZE = 200
 WORKSPACES = "/workspaces"
@@ -66,13 +68,26 @@ PLANS: Mapping[str, Plan] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Whose Clockify it is and where it is found. The key is left out of ``repr``."""
+    """Whose Clockify it is and where it is found: by API key or by add-on token. Both are left out of ``repr``."""
 
-    api_key: str = field(repr=False)
+    api_key: str = field(default="", repr=False)
+    addon_token: str = field(default="", repr=False)
+    fallback: str = field(default="", repr=False)
+    """The key or token before this one, as long as it is not retired."""
     workspace: str
     base_url: str = "https://api.clockify.me/api/v1"
     reports_url: str = "https://reports.api.clockify.me/v1"
     plan: str = "free"
+
+    @property
+    def header(self) -> str:
+        """The header that carries the key or token."""
+        return "X-Addon-Token" if self.addon_token else "X-Api-Key"
+
+    @property
+    def setting(self) -> str:
+        """Where the key or token comes from."""
+        return ADDON_SETTING if self.addon_token else KEY_SETTING
 
     @property
     def bucket(self) -> str:
@@ -93,6 +108,7 @@ class Clockify:
         on_choice: Callable[[Choice], None] | None = None,
         guard: Guard = ANYTHING,
         on_wait: Announce = silent,
+        on_fallback: Callable[[], None] | None = None,
         patience: Patience | None = None,
         sleep: Sleep = asyncio.sleep,
         now: Clock = time.time,
@@ -105,7 +121,18 @@ class Clockify:
         self._on_choice = on_choice
         self._now = now
         self._names: FieldNames | None = None
-        secret = header_value(account.api_key, "CLOCKIFY_API_KEY")
+        if account.addon_token and account.api_key:
+            raise ConfigError(f"{KEY_SETTING} and {ADDON_SETTING} are both set.", fix="Take one of them out.")
+        secret = header_value(account.addon_token or account.api_key, account.setting)
+        # One for both addresses, so that both change over to the fallback.
+        key = HeaderKey(
+            secret,
+            header=account.header,
+            setting=account.setting,
+            fallback=account.fallback,
+            on_fallback=on_fallback,
+        )
+        secrets = tuple(filter(None, (secret, account.fallback.strip())))
 
         def client(url: str, setting: str, *, reports: bool) -> ApiClient:
             return ApiClient(
@@ -113,11 +140,11 @@ class Clockify:
                     "Clockify",
                     url,
                     setting,
-                    "CLOCKIFY_API_KEY",
+                    account.setting,
                     f"CLOCKIFY_WORKSPACE_ID ({account.workspace})",
-                    (secret,),
+                    secrets,
                 ),
-                HeaderKey(secret, header="X-Api-Key", setting="CLOCKIFY_API_KEY"),
+                key,
                 limiter=limiter,
                 retry=CLOCKIFY_REPORTS if reports else CLOCKIFY,
                 patience=patience or PLANS[account.plan].patience,

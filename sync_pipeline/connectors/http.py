@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
@@ -33,6 +31,7 @@ from sync_pipeline.connectors.limiter import WORTH_SAYING_SECONDS, Announce, Clo
 from sync_pipeline.connectors.oauth import Renewable
 from sync_pipeline.connectors.policy import Action, RetryTable, Rule, Seen, decide
 from sync_pipeline.connectors.redact import redact
+from sync_pipeline.connectors.transport import LOOPBACK, TIMEOUT, trusted
 from sync_pipeline.errors import (
     AmbiguousWrite,
     ApiError,
@@ -43,12 +42,10 @@ from sync_pipeline.errors import (
     RetryableApiError,
 )
 
-TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
 NAMED_SEGMENT = re.compile(r"\{(\w+)\}")
 # httpx's stream and its response hold each other: until the collector came, every page read would stay in memory.
 NOTHING_LEFT = httpx.ByteStream(b"")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +124,8 @@ class ApiClient:
         self.endpoint = endpoint
         self.requests: Counter[str] = Counter() if requests is None else requests
         self._auth = auth
+        if isinstance(auth, Renewable):
+            auth.on_request = self._let_out  # what sees our requests sees those for tokens too
         self._limiter = limiter
         self._guard = guard
         self._retry = retry
@@ -252,7 +251,7 @@ class ApiClient:
                 await self._hold_back(rule, call, reading, response)
             case Action.REFRESH if isinstance(self._auth, Renewable) and not call.refreshed:
                 call.refreshed = True
-                self._auth.forget()
+                self._auth.forget(response.request)
                 raise _Again(self._error(FatalApiError, rule, call, reading), first_wait=0.0)
             case Action.RETRY:
                 self._again(rule, call, reading, ambiguous=not call.idempotent)
@@ -347,7 +346,7 @@ class ApiClient:
                 timeout=TIMEOUT,
                 limits=LIMITS,
                 follow_redirects=False,
-                verify=_trusted(),
+                verify=trusted(),
                 trust_env=not self._is_local,  # a proxy of the environment cannot reach our own machine
                 event_hooks={"request": [self._let_out], "response": [self._note_date]},
             )
@@ -362,12 +361,6 @@ class ApiClient:
     async def _note_date(self, response: httpx.Response) -> None:
         """Called for every answer, refusals included."""
         self._dated = (response.headers.get("date", ""), self._now())
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Whose certificates are believed; reading them takes a while, so all clients share one."""
-    return httpx.create_ssl_context()
 
 
 def _host(endpoint: Endpoint) -> str:

@@ -127,8 +127,7 @@ class SnapshotsProbes:
 
     def _granted(self) -> frozenset[str]:
         """The scopes of the token in use; empty where nobody said, as with an API key."""
-        found = getattr(self._session.snapshots, "granted", None) or ()
-        return frozenset(found.split() if isinstance(found, str) else found)
+        return self._session.snapshots.granted or frozenset()
 
 
 def _is_clockifys(error: ApiError) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from sync_pipeline.connectors.health import ask_health
-from sync_pipeline.connectors.http import LOOPBACK
+from sync_pipeline.connectors.transport import LOOPBACK
 from sync_pipeline.connectors.webhooks import Webhook, hook_path
 from sync_pipeline.errors import ApiError
 from sync_pipeline.stages.polling import poll_seconds
