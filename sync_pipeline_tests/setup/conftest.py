@@ -1,0 +1,25 @@
+"""One small team a test module, and a new home for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.setup.desk import Desk
+from sync_pipeline_tests.harness import Team, team
+from sync_pipeline_tests.setup.desks import desk_of
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """Both systems, with a little data."""
+    with team(tmp_path) as everybody:
+        yield everybody
+
+
+@pytest.fixture
+def desk(us: Team) -> Desk:
+    """A desk at which nothing is set up yet."""
+    return desk_of(us)
