@@ -149,6 +149,21 @@ def test_verify_json(synced: Shell) -> None:
     assert synced("verify", "--entity", "users", "--repair", "--json", code=0).document["in_sync"] is True
 
 
+def test_a_sync_that_finds_drift_says_how_to_repair_it(shell: Shell) -> None:
+    """The target was changed behind our back: another sync would find nothing to do, so it is not what is advised."""
+    shell.sync("--entity", "users")
+    for victim in shell.team.at_snapshots("users"):
+        shell.team.snapshots("DELETE", f"/users/{victim}")
+    ended = shell("sync", "--entity", "users", "--verify", code=1)
+    assert "run the same command again" not in ended.out
+    assert "`sync-pipeline verify --repair` delivers them." in ended.out
+    assert (
+        shell("verify", "--entity", "users", "--repair", "--json", code=0).document["entities"]["users"]["repaired"]
+        == 4
+    )
+    assert shell.sync("--entity", "users", "--verify")["success"]
+
+
 def test_check(synced: Shell) -> None:
     """One line for each connection and permission; all well is 0, as a document too."""
     document = synced("check", "--json", code=0).document
