@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from sync_pipeline.connectors.answers import Answer
+from sync_pipeline.connectors.answers import LONGEST_WAIT, Answer, retry_after
 from sync_pipeline.connectors.http import ApiClient, Patience
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.oauth import HeaderKey
@@ -92,6 +92,17 @@ def test_total_wait_is_capped() -> None:
         time = Time()
         refusal(server, RetryableApiError, time=time, patience=Patience(attempts=99, total_wait=10))
     assert sum(time.slept) <= 10
+
+
+@pytest.mark.parametrize("said", ["9" * 20, "9" * 5000, "²", "-1", "soon", "Fri, 31 Dec 9999 23:59:59 GMT", ""])
+def test_a_retry_after_that_nobody_can_keep_is_no_crash(said: str) -> None:
+    """Beyond any calendar, or no number at all: one error that names the limit, or another try."""
+    found = retry_after({"retry-after": said}, 1000.0)
+    assert found is None or found <= 1000.0 + LONGEST_WAIT
+    if found is not None:
+        with scripted(in_turn(reply(429, Retry_After=said))) as server, pytest.raises(RetryableApiError) as error:
+            ask(server)
+        assert "too many requests: asked to wait until" in str(error.value)
 
 
 @pytest.mark.parametrize("style", ["seconds", "date"])
