@@ -269,6 +269,14 @@ def test_starting_costs_little() -> None:
     assert loaded == "[]\n"
 
 
+def test_it_tells_nobody_wherever_it_is_started(shell: Shell) -> None:
+    """From outside of a project, as a cron job starts it: Dagster keeps to our settings, and says nothing of its own."""
+    for name in ("workspace.yaml", "dagster.yaml"):
+        (shell.root / name).unlink()
+    assert shell("sync", "--entity", "users", code=0).err == ""
+    assert "telemetry:\n  enabled: false" in (shell.home / "dagster" / "dagster.yaml").read_text()
+
+
 def test_first_contact_is_a_preview(shell: Shell) -> None:
     """Accounts that are not on this machine: the first sync only shows what it would do, unless --yes is given."""
     elsewhere = shell.with_(SNAPSHOTS_BASE_URL=shell.team.sandbox.snapshots.replace("127.0.0.1", "127.0.0.2"))
