@@ -129,7 +129,7 @@ def test_too_long_a_wait_is_reported() -> None:
     """When the other side wants more patience than there is, the error says until when."""
     with scripted(in_turn(reply(429, Retry_After="86400"))) as server:
         message = refusal(server, RetryableApiError)
-    assert "2026-01-02 00:00:00 UTC" in message
+    assert "asked to wait until 2026-01-02 00:00:00 UTC. Run it again then." in message
     assert len(server.asked) == 1
 
 
