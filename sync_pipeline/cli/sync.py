@@ -62,7 +62,7 @@ def sync(
         _sync_json(report, dry_run)
     else:
         _sync_tables(report, dry_run)
-        _next_steps(settings, report.success, bool(report.rejects), dry_run)
+        _next_steps(settings, report, dry_run)
     sys.exit(0 if report.success else 1)
 
 
@@ -105,16 +105,19 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
         terminal.problem(line)
 
 
-def _next_steps(settings: Settings, success: bool, rejects: bool, dry_run: bool) -> None:
+def _next_steps(settings: Settings, report: SyncReport, dry_run: bool) -> None:
     from sync_pipeline import terminal
 
     if dry_run:
         terminal.say("Nothing was written: `sync-pipeline preview` shows what a sync would write.")
         return
-    if rejects:
+    if report.rejects:
         terminal.say("Some records were set aside: `sync-pipeline rejects list` shows why.")
-    if not success:
+    if report.errors:
         terminal.say("What was delivered stays delivered; mend the cause and run the same command again.")
+    elif not report.success:
+        terminal.say("All was delivered, and yet the sides differ: the target was changed by somebody else.")
+        terminal.say("`sync-pipeline verify` lists the differences, `sync-pipeline verify --repair` delivers them.")
     elif settings.sandbox:
         terminal.say("Next: `make dev` shows the assets, checks and runs; `make sync` again changes nothing.")
         terminal.say("To sync real accounts, copy .env.example to .env, fill it in and run `sync-pipeline check`.")

@@ -207,6 +207,32 @@ def test_the_port_of_the_sandbox_is_in_use(shell: Shell) -> None:
     assert message.endswith("Stop the program that uses the port, or choose another one with --port.")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sandbox", "--port", "65536"),
+        ("sandbox", "--entries", "-1"),
+        ("sandbox", "--users", "0"),
+        ("sandbox", "--days", "0"),
+        ("webhooks", "serve", "--port", "99999"),
+        ("dev", "--port", "0"),
+    ],
+)
+def test_what_no_server_can_start_with(shell: Shell, words: tuple[str, ...]) -> None:
+    """Numbers out of range are usage errors that name the range, and no file is made."""
+    ended = shell(*words, code=2)
+    assert f"Invalid value for '{words[-2]}': {words[-1]} is not in the range " in ended.err
+    assert not shell.home.exists()
+
+
+def test_a_sandbox_takes_no_other_programs_database(shell: Shell) -> None:
+    """One typing error may not cost what the pipeline knows: its own database is refused, and is as it was."""
+    shell.sync("--entity", "users")
+    ended = shell("sandbox", "--port", "0", "--database", str(shell.home / "sync.db"), code=2)
+    assert "sync.db: it belongs to another program (it has a table " in ended.message
+    assert shell("status", "--json", code=0).document["entities"]["users"]["delivered"] == 4
+
+
 @pytest.mark.parametrize(("option", "what"), [("--port", "The Dagster UI"), ("--webhook-port", "The webhook receiver")])
 def test_a_port_of_dev_is_in_use(shell: Shell, option: str, what: str) -> None:
     """Told before anything starts - two servers on one port, too: which port, and which option changes it."""
