@@ -84,7 +84,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return now + min(float(text), LONGEST_WAIT)
-    return http_date(text)
+    named = http_date(text)
+    return None if named is None else min(named, now + LONGEST_WAIT)
 
 
 def http_date(text: str) -> float | None:
@@ -93,7 +94,7 @@ def http_date(text: str) -> float | None:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return None
-    return min((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), now + LONGEST_WAIT)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:
