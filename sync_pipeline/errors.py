@@ -7,6 +7,7 @@ SyncError
 ├── FatalApiError          stop the run: the other system refused us, retrying cannot help
 ├── RetryableApiError      wait and try again later: the other system is busy, broken or away
 │   └── AmbiguousWrite     ... and nobody knows whether the write arrived: look before repeating it
+├── Unanswered             try again later: no answer came while it could be waited for
 ├── RejectedRecord         set one record aside, go on with the others
 ├── CheckFailed            block one entity's load; its dependants wait with it
 ├── StaleBatch             leave the batch: a newer read of the same records has been loaded
@@ -96,6 +97,10 @@ class RetryableApiError(ApiError):
 
 class AmbiguousWrite(RetryableApiError):
     """A write that is not idempotent was cut off: it may or may not have been carried out."""
+
+
+class Unanswered(SyncError):
+    """No answer came while there was time to wait for one; a later look may get it."""
 
 
 class RejectedRecord(ApiError):
