@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CHECKED_COLUMNS = ("entity", "read", "rejected", "excluded", "waiting", "requests")
 """What a dry run knows; what a sync would write is told by `preview`."""
+ROOM_FOR_ZEROS = 90
+"""That nothing was rejected is worth a column, but not on a terminal on which the others would be cut off for it."""
 
 
 @click.command()
@@ -90,7 +92,9 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
         {"entity": name, "read": counts["extracted"], **{k: v for k, v in counts.items() if k != "extracted"}}
         for name, counts in report.entities.items()
     ]
-    terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=() if dry_run else OPTIONAL_COLUMNS)
+    told = () if terminal.out.width < ROOM_FOR_ZEROS else ("rejected",)
+    optional = () if dry_run else [name for name in OPTIONAL_COLUMNS if name not in told]
+    terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=optional)
     if dry_run and any(counts["waiting"] for counts in report.entities.values()):
         terminal.say("Those that wait refer to records which are not at the target yet; a sync delivers these first.")
     if unconfirmed := sum(counts["unconfirmed"] for counts in report.entities.values()):

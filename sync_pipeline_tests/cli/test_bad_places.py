@@ -16,7 +16,7 @@ import pytest
 
 from sync_pipeline_tests.cli.shell import ROOT, Shell
 from sync_pipeline_tests.connectors.scripted import in_turn, reply, scripted
-from sync_pipeline_tests.harness import ENTITIES, clean_environ
+from sync_pipeline_tests.harness import ENTITIES, clean_environ, day
 from sync_pipeline_tests.scenarios.developing import free_port
 
 NO_CREDENTIALS = dict.fromkeys(("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "SNAPSHOTS_BASE_URL", "SNAPSHOTS_API_KEY"))
@@ -46,6 +46,15 @@ def test_a_setting_is_wrong(shell: Shell, changes: dict[str, str | None], told: 
         assert told in ended.message
         assert ended.out == ""
     assert not (shell.home / "dagster").exists()
+
+
+def test_a_start_date_ahead(shell: Shell) -> None:
+    """One that lies too far ahead is named, not an option that nobody typed; within the days ahead it is where to begin."""
+    for command in ("sync", "preview", "verify"):
+        message = shell.with_(SYNC_START_DATE="2999-01-01")(command, code=2).message
+        assert message.startswith("SYNC_START_DATE, 2999-01-01, lies more than 7 days ahead")
+    tomorrow = shell.with_(SYNC_START_DATE=day(-1).isoformat())
+    assert tomorrow.sync("--entity", "time_entries")["entities"]["time_entries"]["created"] == 0
 
 
 def test_broken_mapping(shell: Shell) -> None:

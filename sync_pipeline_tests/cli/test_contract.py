@@ -71,6 +71,16 @@ def test_sync_for_people(shell: Shell) -> None:
     assert "Next: `make dev`" in ended.out
 
 
+def test_that_nothing_was_rejected_is_told_where_there_is_room(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of zeros in files, pipes and wide terminals; on 80 columns every other figure is there in full."""
+    shell.sync("--entity", "users")
+    assert "rejected" in shell("sync", "--entity", "users", code=0).out
+    monkeypatch.setattr(terminal.out, "width", 80)
+    out = shell("sync", "--entity", "users", code=0).out
+    assert "rejected" not in out
+    assert all(name in out for name in ("read", "created", "updated", "unchanged", "deleted", "requests"))
+
+
 def test_sync_is_limited(shell: Shell) -> None:
     """--entity, --from and --to: only those days of that entity are read; what they refer to is delivered first."""
     first, last = day(6).isoformat(), day(3).isoformat()
