@@ -3,7 +3,8 @@
 SyncError
 ├── ConfigError            stop: the user fixes a setting, a file or an account (exit 2)
 │   ├── MappingFileError   ... the fix is in one line of one YAML file
-│   └── ChangedMeanwhile   ... somebody else changed the set-up: look at it again
+│   ├── ChangedMeanwhile   ... somebody else changed the set-up: look at it again
+│   └── NotAllowed         ... something has to be done first, such as a trial (exit 1)
 ├── FatalApiError          stop the run: the other system refused us, retrying cannot help
 ├── RetryableApiError      wait and try again later: the other system is busy, broken or away
 │   └── AmbiguousWrite     ... and nobody knows whether the write arrived: look before repeating it
@@ -54,6 +55,12 @@ class MappingFileError(ConfigError):
 
 class ChangedMeanwhile(ConfigError):
     """The set-up is not what it was when this change was begun; nothing was overwritten."""
+
+
+class NotAllowed(ConfigError):
+    """It is understood, but something has to be done first: going live before a trial has passed."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)

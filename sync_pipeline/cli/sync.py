@@ -46,17 +46,14 @@ def sync(
     from sync_pipeline.definitions import build
     from sync_pipeline.defs.main_job import run_main_job
     from sync_pipeline.stages.check import Options
-    from sync_pipeline.stages.session import is_first_contact
 
     options = Options(dry_run, accept_rewrite, allow_deletes, first_contact=yes)
     with prepared() as settings:
         with opened(settings) as session:
             entities, days = chosen(session, entity), chosen_days(settings, first, last)
-            if not yes and is_first_contact(session):
+            if only_shown := _why_only_shown(session, dry_run=dry_run, yes=yes):
                 blocked = show_preview(session, entities, days, options, as_json)
-                terminal.warning(
-                    "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
-                )
+                terminal.warning(only_shown)
                 sys.exit(1 if blocked else 0)
         with terminal.progress():
             report = run_main_job(settings, build(settings), entities, days, options, verify_after=verify_after)
@@ -66,6 +63,17 @@ def sync(
         _sync_tables(report, dry_run)
         _next_steps(settings, report, dry_run)
     sys.exit(0 if report.success else 1)
+
+
+def _why_only_shown(session: Any, *, dry_run: bool, yes: bool) -> str:
+    """Why a sync only shows what it would do; "" when it may do it."""
+    from sync_pipeline.stages.session import is_first_contact
+
+    if not session.mode.writes and not dry_run:
+        return f"Nothing was sent: {session.mode.why}."
+    if not yes and is_first_contact(session):
+        return "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
+    return ""
 
 
 def _sync_json(report: SyncReport, dry_run: bool) -> None:

@@ -32,6 +32,7 @@ ADDON_SETTING = "CLOCKIFY_ADDON_TOKEN"
 ENTRIES_READER = "time_entries"
 PAGE_SIZE = 200
 WORKSPACES = "/workspaces"
+ADMIN_ROLES = ("WORKSPACE_ADMIN", "OWNER")
 WORKSPACE = "/workspaces/{workspace}"
 USERS = WORKSPACE + "/users"
 FIELDS = WORKSPACE + "/custom-fields"
@@ -188,6 +189,12 @@ class Clockify:
     async def me(self) -> Record:
         """The user the key belongs to."""
         return _object(await self._core.request("GET", "/user"), self._about("GET", "/user"))
+
+    async def workspaces(self, *, administered: bool = False) -> list[Record]:
+        """The workspaces the key can see, or those of them whose admin or owner its user is."""
+        params = {"roles": ADMIN_ROLES} if administered else None
+        answer = await self._core.request("GET", WORKSPACES, params=params)
+        return [as_record(row) for row in rows_of(answer, self._about("GET", WORKSPACES))]
 
     async def workspace(self) -> Record:
         """The workspace; FatalApiError when the key cannot see it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.errors import NotAllowed, SyncError
 from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.trial import kind_for
 from sync_pipeline.stages.mode import Mode
@@ -41,24 +41,24 @@ def standing(desk: Desk) -> Standing:
 
 
 def turn_on(desk: Desk) -> Standing:
-    """Turn live syncing on; ConfigError says what is in the way."""
+    """Turn live syncing on; NotAllowed says what is in the way."""
     with desk.session() as session:
         found = _standing(session)
         if found.obstacle:
-            raise ConfigError(f"Live syncing cannot be turned on: {found.obstacle}")
+            raise NotAllowed(f"Live syncing cannot be turned on: {found.obstacle}")
         turn(session.store, session.connection, session.fingerprint, on=True, by=desk.by, at=desk.now())
     desk.note("live on", f"sensors and schedules act on {session.connection}")
     return standing(desk)
 
 
 def turn_off(desk: Desk) -> Standing:
-    """Turn live syncing off, whatever state the set-up is in; ConfigError when the environment keeps it on."""
+    """Turn live syncing off, whatever state the set-up is in; NotAllowed when the environment keeps it on."""
     with desk.store() as store:
         turn_all_off(store, by=desk.by, at=desk.now())
     desk.note("live off", "sensors and schedules do nothing")
     found = standing(desk)
     if found.is_live and found.mode is not None:
-        raise ConfigError(f"Live syncing stays on: {found.mode.why}.", fix=_what_keeps_it_on(desk))
+        raise NotAllowed(f"Live syncing stays on: {found.mode.why}.", fix=_what_keeps_it_on(desk))
     return found
 
 

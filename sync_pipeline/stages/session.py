@@ -270,7 +270,7 @@ def snapshots_credentials(
 
 def needed_scopes(specs: Mapping[str, EntitySpec], profile: Profile) -> tuple[str, ...]:
     """The scopes that syncing these entities takes: reading what comes from there, both for what goes there."""
-    found: dict[str, None] = {}
+    found = {profile.scope("locations"): None}
     for name, spec in specs.items():
         found[profile.scope(name)] = None
         if spec.target.system == "snapshots":
