@@ -200,11 +200,6 @@ class Clockify:
         """The workspace; FatalApiError when the key cannot see it."""
         return _object(await self._core.request("GET", WORKSPACE, ids=self._ids()), self._about("GET", WORKSPACE))
 
-    async def workspaces(self) -> list[Record]:
-        """The workspaces the key can see."""
-        answer = await self._core.request("GET", WORKSPACES)
-        return [as_record(row) for row in rows_of(answer, self._about("GET", WORKSPACES))]
-
     async def probe(self, source: SourceSpec, window: Window, user: str) -> None:
         """One request for one record at most, to see whether reading is allowed; ``user`` is whose entries may be asked."""
         if source.reader == ENTRIES_READER:
