@@ -8,6 +8,7 @@ SyncError
 ├── FatalApiError          stop the run: the other system refused us, retrying cannot help
 ├── RetryableApiError      wait and try again later: the other system is busy, broken or away
 │   └── AmbiguousWrite     ... and nobody knows whether the write arrived: look before repeating it
+├── Unanswered             try again later: no answer came while it could be waited for
 ├── RejectedRecord         set one record aside, go on with the others
 ├── CheckFailed            block one entity's load; its dependants wait with it
 ├── StaleBatch             leave the batch: a newer read of the same records has been loaded
@@ -73,6 +74,8 @@ class Request:
     code: str | None = None
     request_id: str | None = None
     excerpt: str = ""
+    cause: str = ""
+    """Why there was no answer, or what kind of body it had: a word of connectors/policy.py, for `check` to sort by."""
 
     def __str__(self) -> str:
         where = f"{self.system} {self.method} {self.path}"
@@ -101,6 +104,10 @@ class RetryableApiError(ApiError):
 
 class AmbiguousWrite(RetryableApiError):
     """A write that is not idempotent was cut off: it may or may not have been carried out."""
+
+
+class Unanswered(SyncError):
+    """No answer came while there was time to wait for one; a later look may get it."""
 
 
 class RejectedRecord(ApiError):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CHECKED_COLUMNS = ("entity", "read", "rejected", "excluded", "waiting", "requests")
 """What a dry run knows; what a sync would write is told by `preview`."""
+ROOM_FOR_ZEROS = 90
+"""That nothing was rejected is worth a column, but not on a terminal on which the others would be cut off for it."""
 
 
 @click.command()
@@ -59,7 +61,7 @@ def sync(
         _sync_json(report, dry_run)
     else:
         _sync_tables(report, dry_run)
-        _next_steps(settings, report.success, bool(report.rejects), dry_run)
+        _next_steps(settings, report, dry_run)
     sys.exit(0 if report.success else 1)
 
 
@@ -98,7 +100,9 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
         {"entity": name, "read": counts["extracted"], **{k: v for k, v in counts.items() if k != "extracted"}}
         for name, counts in report.entities.items()
     ]
-    terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=() if dry_run else OPTIONAL_COLUMNS)
+    told = () if terminal.out.width < ROOM_FOR_ZEROS else ("rejected",)
+    optional = () if dry_run else [name for name in OPTIONAL_COLUMNS if name not in told]
+    terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=optional)
     if dry_run and any(counts["waiting"] for counts in report.entities.values()):
         terminal.say("Those that wait refer to records which are not at the target yet; a sync delivers these first.")
     if unconfirmed := sum(counts["unconfirmed"] for counts in report.entities.values()):
@@ -113,16 +117,19 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
         terminal.problem(line)
 
 
-def _next_steps(settings: Settings, success: bool, rejects: bool, dry_run: bool) -> None:
+def _next_steps(settings: Settings, report: SyncReport, dry_run: bool) -> None:
     from sync_pipeline import terminal
 
     if dry_run:
         terminal.say("Nothing was written: `sync-pipeline preview` shows what a sync would write.")
         return
-    if rejects:
+    if report.rejects:
         terminal.say("Some records were set aside: `sync-pipeline rejects list` shows why.")
-    if not success:
+    if report.errors:
         terminal.say("What was delivered stays delivered; mend the cause and run the same command again.")
+    elif not report.success:
+        terminal.say("All was delivered, and yet the sides differ: the target was changed by somebody else.")
+        terminal.say("`sync-pipeline verify` lists the differences, `sync-pipeline verify --repair` delivers them.")
     elif settings.sandbox:
         terminal.say("Next: `make dev` shows the assets, checks and runs; `make sync` again changes nothing.")
         terminal.say("To sync real accounts, run `sync-pipeline init`: it asks what it needs to know.")

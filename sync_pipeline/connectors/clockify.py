@@ -177,6 +177,11 @@ class Clockify:
         return WebhookApi(self._core, self.account.workspace)
 
     @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds Clockify's clock is ahead of ours; None when it was not heard of."""
+        return self._core.clock_offset
+
+    @property
     def changes(self) -> ChangeFeed:
         """What was created, updated and deleted in the workspace."""
         return ChangeFeed(self._core, self.account.workspace)
@@ -194,6 +199,15 @@ class Clockify:
     async def workspace(self) -> Record:
         """The workspace; FatalApiError when the key cannot see it."""
         return _object(await self._core.request("GET", WORKSPACE, ids=self._ids()), self._about("GET", WORKSPACE))
+
+    async def probe(self, source: SourceSpec, window: Window, user: str) -> None:
+        """One request for one record at most, to see whether reading is allowed; ``user`` is whose entries may be asked."""
+        if source.reader == ENTRIES_READER:
+            entries = EntryReader(self._core, self._reports, self.account.workspace, 1, self, self._now)
+            await entries.probe(window, "users" if self._reader == "users" else "report", user)
+            return
+        params = {**source.params, "page": 1, "page-size": 1}
+        await self._core.request("GET", source.list or "", ids=self._ids(), params=params)
 
     async def prove_admin(self) -> None:
         """Read one user, which only admins and owners may; FatalApiError for the key of anybody else.
@@ -215,6 +229,14 @@ class Clockify:
         async with aclosing(ahead(pages)) as waiting:
             async for page in waiting:
                 yield page
+
+    async def glimpse(self, source: SourceSpec, limit: int) -> list[Record]:
+        """Some records as ``read`` would give them, for as few requests as can be: one, for time entries two at most."""
+        if source.reader == ENTRIES_READER:
+            return await self._entry_reader().newest(limit)
+        about, query = self._about("GET", source.list or ""), {**source.params, "page": 1, "page-size": limit}
+        answer = await self._core.request("GET", source.list or "", ids=self._ids(), params=query)
+        return [as_record(row) for row in rows_of(answer, about)[:limit]]
 
     async def fetch(self, source: SourceSpec, record_id: str) -> Record | None:
         """One record in the form ``read`` gives it; None only when Clockify says that it is gone."""
@@ -296,10 +318,13 @@ class Clockify:
             choice = complete(choice, expected, listed) if self._reader == "auto" else choice
         if self._on_choice:
             self._on_choice(choice)
-        reader = EntryReader(self._core, self._reports, self.account.workspace, self._page_size, self, self._now)
+        reader = self._entry_reader()
         # Those who are known but not listed may still have a list of their own.
         async for page in reader.read(window, choice.reader, dict.fromkeys([*listed, *sorted(expected.users)])):
             yield page
+
+    def _entry_reader(self) -> EntryReader:
+        return EntryReader(self._core, self._reports, self.account.workspace, self._page_size, self, self._now)
 
     async def _list(self, path: str, params: Mapping[str, str]) -> AsyncIterator[list[Record]]:
         about = self._about("GET", path)

@@ -21,6 +21,7 @@ from sync_pipeline.connectors.answers import (
     ErrorFormat,
     Reading,
     failure_of,
+    http_date,
     is_usable,
     read_answer,
     retry_after,
@@ -136,6 +137,7 @@ class ApiClient:
         self._now = now
         self._jitter = jitter
         self._is_local = host in LOOPBACK
+        self._dated = ("", 0.0)
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -150,6 +152,13 @@ class ApiClient:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+    @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds the other side's clock was ahead of ours at its last answer; None when it did not say."""
+        text, at = self._dated
+        said = http_date(text)
+        return None if said is None else said - at
 
     async def request(
         self,
@@ -258,7 +267,7 @@ class ApiClient:
             await self._limiter.penalise(not_before)
             at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(not_before))
             raise RetryableApiError(
-                f"too many requests: asked to wait until {at}", error.request, fix="Run it again then."
+                f"too many requests: asked to wait until {at}.", error.request, fix="Run it again then."
             )
         await self._limiter.penalise(not_before)
         raise _Again(error, first_wait=self._patience.first_wait, not_before=not_before)
@@ -304,6 +313,7 @@ class ApiClient:
             code=reading.seen.code and redact(reading.seen.code, secrets),
             request_id=reading.request_id and redact(reading.request_id, secrets),
             excerpt=redact(reading.detail, secrets),
+            cause=str(reading.seen.failure or reading.seen.body or ""),
         )
         message = redact(rule.message.format_map(words), secrets)
         return kind(message + ".", request, fix=redact(rule.fix.format_map(words), secrets))
@@ -338,7 +348,7 @@ class ApiClient:
                 follow_redirects=False,
                 verify=trusted(),
                 trust_env=not self._is_local,  # a proxy of the environment cannot reach our own machine
-                event_hooks={"request": [self._let_out]},
+                event_hooks={"request": [self._let_out], "response": [self._note_date]},
             )
         return self._client
 
@@ -347,6 +357,10 @@ class ApiClient:
         self._guard.check(request)
         route = request.extensions.get("route") or request.url.path
         self.requests[f"{request.method} {route}"] += 1
+
+    async def _note_date(self, response: httpx.Response) -> None:
+        """Called for every answer, refusals included."""
+        self._dated = (response.headers.get("date", ""), self._now())
 
 
 def _host(endpoint: Endpoint) -> str:

@@ -146,6 +146,11 @@ class Snapshots:
         await self._client.aclose()
 
     @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds the other side's clock is ahead of ours; None when it was not heard of."""
+        return self._client.clock_offset
+
+    @property
     def granted(self) -> frozenset[str] | None:
         """The scopes of the token in use; None with an API key, before the first request, or when nobody said."""
         return self._auth.granted if isinstance(self._auth, Renewable) else None
@@ -155,6 +160,11 @@ class Snapshots:
         async with aclosing(ahead(self._pages(entity, window, self._page_size))) as waiting:
             async for page in waiting:
                 yield page
+
+    async def glimpse(self, entity: str, limit: int) -> list[Record]:
+        """The first records, for one request."""
+        async with aclosing(self._pages(entity, None, min(limit, self._page_size))) as pages:
+            return await anext(pages, [])
 
     async def probe(self, entity: str) -> None:
         """Read one record at most, to see whether reading ``entity`` is allowed."""
@@ -318,3 +328,8 @@ class SnapshotsSource:
         """One record; None when it does not exist."""
         del source
         return await self.snapshots.get(self.entity, record_id)
+
+    async def glimpse(self, source: SourceSpec, limit: int) -> list[Record]:
+        """The first records of the entity."""
+        del source
+        return await self.snapshots.glimpse(self.entity, limit)

@@ -30,6 +30,8 @@ DAGSTERS_SECONDS = 5
 LISTEN_SECONDS = 4.0
 """How long a tick waits for news: it has to end before the next one is due."""
 LISTEN_PAUSE = 0.2
+TICK_SECONDS = 40.0
+"""How long a tick waits for answers: Dagster gives up after 60, and its words would not say who is silent."""
 
 Evaluation = Callable[[dg.SensorEvaluationContext], dg.SensorResult | dg.SkipReason]
 
@@ -60,6 +62,7 @@ def _evaluation(spec: EntitySpec) -> Evaluation:
             with open_session(replace(settings, max_attempts=1)) as session:
                 if not session.mode.automatic:
                     return dg.SkipReason(session.mode.why)
+                session.until = monotonic() + TICK_SECONDS
                 return _listen(_Look(context.instance, session, session.spec(spec.entity), context.cursor))
         except SyncError as error:
             return dg.SkipReason(str(error))
@@ -82,9 +85,10 @@ class _Look:
         return changes_job_name(self.spec.entity), sync_job_name(self.spec.entity)
 
     def state(self) -> tuple[int, bool]:
-        """The newest open event, and whether a run is in its way: nothing is to be done before one of them changes."""
+        """The newest open event, and whether a run is in the way of all of them: nothing is to be done before it changes."""
         newest = newest_open(self.session.store, self.session.connection, self.spec.entity)
-        return newest, newest > 0 and in_the_way(self.instance, self.jobs) is not None
+        is_waiting = newest > 0 and in_the_way(self.instance, self.jobs) is not None
+        return (0 if is_waiting else newest), is_waiting
 
     def __call__(self) -> dg.SensorResult:
         if (busy := in_the_way(self.instance, self.jobs)) is not None:
@@ -109,14 +113,17 @@ class _Look:
 
 
 def _listen(look: _Look) -> dg.SensorResult:
-    """Look; where sensors are to look more often than Dagster lets them, look again as soon as an event comes in."""
+    """Look; where sensors are to look more often than Dagster lets them, look again as soon as an event comes in.
+
+    However fast events come in, the tick ends in time: what it leaves is for the next one.
+    """
     until = monotonic() + (LISTEN_SECONDS if look.session.settings.sensor_seconds < DAGSTERS_SECONDS else 0)
     while True:
         state = look.state()
         found = look()
-        while not found.run_requests and (is_same := look.state() == state) and monotonic() < until:
+        while not found.run_requests and monotonic() < until and look.state() == state:
             sleep(LISTEN_PAUSE)
-        if found.run_requests or is_same:
+        if found.run_requests or monotonic() >= until:
             return found
 
 

@@ -8,7 +8,7 @@ from sync_pipeline.setup.consent import Consent, begin_authorization, finish_aut
 from sync_pipeline.setup.pasted import clean_secret
 from sync_pipeline.setup.regions import CUSTOM, REGIONS, Region, region_of
 from sync_pipeline.setup.snapshots import SnapshotsForm, connect_snapshots, needed_scopes
-from sync_pipeline.stages.diagnose import Finding
+from sync_pipeline.stages.probes.finding import Finding
 
 __all__ = [
     "CUSTOM",

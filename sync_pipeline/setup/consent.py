@@ -21,7 +21,7 @@ from sync_pipeline.setup.snapshots import (
     look_at_snapshots,
     needed_scopes,
 )
-from sync_pipeline.stages.diagnose import Finding
+from sync_pipeline.stages.probes.finding import Finding
 from sync_pipeline.stages.vault import CONSENT
 
 __all__ = ["Consent", "begin_authorization", "finish_authorization", "read_callback"]

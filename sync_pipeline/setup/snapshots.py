@@ -15,7 +15,7 @@ from sync_pipeline.setup import draft as drafts
 from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.regions import CUSTOM, SANDBOX
 from sync_pipeline.stages import session
-from sync_pipeline.stages.diagnose import Finding
+from sync_pipeline.stages.probes.finding import Finding, Verdict
 from sync_pipeline.stages.session import snapshots_credentials
 from sync_pipeline.stages.vault import CONSENT, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY, Slot, Unlocked, Vault
 
@@ -189,11 +189,11 @@ def _probe(desk: Desk, draft: Draft) -> Iterator[Finding]:
             for method, entity, what in work:
                 try:
                     await getattr(there, method)(entity)
-                    found.append(Finding(what, True, "allowed"))
+                    found.append(Finding(what, Verdict.OK, "allowed"))
                 except SyncError as error:
                     if not is_matter_of_scope(error):
                         raise
-                    found.append(Finding(what, False, error.message, error.fix))
+                    found.append(Finding(what, Verdict.FAILED, error.message, fix=error.fix))
         return found
 
     with desk.store() as store, drafts.sandbox_if(draft.on_sandbox, settings):

@@ -27,7 +27,7 @@ from sync_pipeline.connectors.ports import Source
 from sync_pipeline.connectors.profile import Profile, load_profile
 from sync_pipeline.connectors.snapshots import Credentials, Snapshots
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.errors import ConfigError
+from sync_pipeline.errors import ConfigError, Unanswered
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
@@ -52,6 +52,8 @@ class Progress:
     done: int = 0
     note: str = ""
 
+
+UNANSWERED = "No answer came in time: the other side takes requests and is silent, or its rate limit is used up."
 
 Report = Callable[[Progress], None]
 """Called from the stages as they go; must be quick and must not raise."""
@@ -90,6 +92,8 @@ class Session:
     fingerprint: str
     """Of the configuration: a trial and the switch of live syncing are for just this one."""
     now: Callable[[], datetime] = utc_now
+    until: float | None = None
+    """Beyond this moment of the monotonic clock no answer is waited for: for a look, which has to end in time."""
 
     def spec(self, entity: str) -> EntitySpec:
         """The mapping of an entity as it is now; ConfigError when it is switched off."""
@@ -109,6 +113,14 @@ class Session:
         """One record as ``read`` would give it; None only when the source says that it does not exist."""
         return self.call(self._source(spec).fetch, spec.source, source_id)
 
+    def glimpse(self, spec: EntitySpec, limit: int, *, within: float) -> list[Record]:
+        """Some real records for one or two requests; TimeoutError when they do not come within so many seconds."""
+        future = self.begin(self._source(spec).glimpse, spec.source, limit)
+        try:
+            return future.result(within)
+        finally:
+            future.cancel()  # no effect on one that has ended
+
     def can_fetch(self, spec: EntitySpec) -> bool:
         """Whether the source offers a read by id."""
         return spec.source.system == "snapshots" or spec.source.item is not None
@@ -119,7 +131,7 @@ class Session:
 
     def begin(self, function: Callable[..., Awaitable[T]], *args: Any) -> Future[T]:
         """Start one coroutine of a connector; ``settled`` waits for it."""
-        return self.portal.start_task_soon(function, *args)
+        return self.portal.start_task_soon(self._in_time, function, *args)
 
     def walk(self, pages: AsyncIterator[T]) -> Generator[T]:
         """Walk an async iterator of a connector from here; it is closed when the walk ends early."""
@@ -140,6 +152,15 @@ class Session:
     def requests(self) -> int:
         """Requests sent to both systems so far, retries included."""
         return self.clockify.requests.total() + self.snapshots.requests.total()
+
+    async def _in_time(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        try:
+            async with asyncio.timeout_at(self.until) as limit:
+                return await function(*args)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Unanswered(UNANSWERED, fix="Nothing is lost: the next look tries again.") from None
 
     def _source(self, spec: EntitySpec) -> Source:
         return self.clockify if spec.source.system == "clockify" else self.snapshots.source(spec.entity)
