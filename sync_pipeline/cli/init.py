@@ -140,9 +140,9 @@ def _snapshots(desk: Desk, asker: Asker, options: dict[str, Any], port: int | No
     given = {name: value for name, value in options.items() if name.startswith("snapshots_") and value}
     if not asker.asks and not given:
         return
-    since = desk.revision()
 
     def connect() -> None:
+        since = desk.revision()
         form = _snapshots_form(desk, asker, options)
         if form.auth == "authorization_code":
             _authorize(desk, form, port, since)

@@ -76,9 +76,10 @@ def connect_clockify(desk: Desk, form: ClockifyForm, workspace_id: str, plan: st
         "clockify.plan": plan,
     }
     told = f"workspace {workspace.name} ({workspace.id}) at {draft.clockify_base_url}, {form.kind} of {account.email}"
-    desk.change(values, "clockify connected", told, since=since)
-    if not desk.is_given(SLOT_OF[form.kind].variable):
-        with desk.vault(draft) as vault:
+    with desk.vault(draft) as vault:
+        vault.prove()
+        desk.change(values, "clockify connected", told, since=since)
+        if not desk.is_given(SLOT_OF[form.kind].variable):
             _keep(vault, form.kind, secret, desk)
 
 

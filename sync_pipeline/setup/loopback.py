@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 from sync_pipeline.connectors.consent import Consent, read_callback
@@ -16,6 +16,7 @@ PATH = "/snapshots/callback"
 DONE = "You can close this window and go back to the terminal."
 STRANGE = "This answer belongs to another sign-in. The terminal still waits for its own."
 SECONDS = 20
+LOOK_AGAIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,10 @@ def listening(port: int = 0) -> Iterator[Callback]:
         yield Callback(server, f"http://127.0.0.1:{server.server_address[1]}{PATH}")
 
 
-class _Server(HTTPServer):
-    """Holds the answer once it has come."""
+class _Server(ThreadingHTTPServer):
+    """Holds the answer once it has come. A browser may open connections on which it says nothing."""
 
+    timeout = LOOK_AGAIN_SECONDS
     state = ""
     answer: dict[str, str] | None = None
 
@@ -68,8 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif not hmac.compare_digest(query.get("state", "").encode(), server.state.encode()):
             self._say(400, STRANGE)
         else:
-            server.answer = query
             self._say(200, DONE)
+            server.answer = query
 
     def _say(self, status: int, text: str) -> None:
         body = text.encode()

@@ -81,9 +81,10 @@ def connect_snapshots(desk: Desk, form: SnapshotsForm, *, since: str | None) -> 
 
 def keep(desk: Desk, draft: Draft, *, since: str | None) -> None:
     """Store a draft: the file first, since that may be refused."""
-    desk.change(draft.values, "snapshots connected", draft.told, since=since)
-    if draft.secret and not desk.is_given(draft.slot.variable):
-        with desk.vault(draft.settings) as vault:
+    with desk.vault(draft.settings) as vault:
+        vault.prove()
+        desk.change(draft.values, "snapshots connected", draft.told, since=since)
+        if draft.secret and not desk.is_given(draft.slot.variable):
             _enter(vault, draft, desk)
 
 
@@ -118,10 +119,10 @@ def draft_of(desk: Desk, form: SnapshotsForm) -> Draft:
         "snapshots_base_url": now.sandbox_urls[2]
         if on_sandbox
         else drafts.base_url(form.base_url, "The base URL of the Snapshots API"),
-        "snapshots_account": form.account.strip(),
+        "snapshots_account": drafts.plain(form.account, "The account's name"),
         "snapshots_auth": form.auth,
-        "snapshots_client_id": "" if form.auth == "api_key" else form.client_id.strip(),
-        "snapshots_scopes": () if form.auth == "api_key" else form.scopes,
+        "snapshots_client_id": "" if form.auth == "api_key" else drafts.plain(form.client_id, "The OAuth client id"),
+        "snapshots_scopes": () if form.auth == "api_key" else _scopes(form),
     }
     drafts.refuse_given(desk, values)
     blank = {"snapshots_api_key": "", "snapshots_client_secret": "", "stored": True}
@@ -143,6 +144,11 @@ def _with_secret(desk: Desk, settings: Settings, form: SnapshotsForm, on_sandbox
     if not secret and form.auth != "authorization_code":  # there PKCE stands for a secret
         raise ConfigError(f"{what} is missing: none is stored for {settings.snapshots_base_url}.", fix="Enter it.")
     return Draft(replace(settings, **{slot.setting: secret}), slot, secret, on_sandbox)  # type: ignore[arg-type]
+
+
+def _scopes(form: SnapshotsForm) -> tuple[str, ...]:
+    drafts.plain(" ".join(form.scopes), "The list of scopes", drafts.LONGEST_URL)
+    return tuple(dict.fromkeys(drafts.plain(scope, "A scope") for scope in form.scopes))
 
 
 def _profile(name: str, now: Settings) -> Profile:

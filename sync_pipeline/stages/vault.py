@@ -81,6 +81,10 @@ class Vault:
         """The keys that encrypt."""
         return open_keyring(self.settings.encryption_key, self.settings.encryption_key_file)
 
+    def prove(self) -> None:
+        """Raise ConfigError when nothing can be encrypted: before anything else is stored."""
+        self.keyring  # noqa: B018  # opened on first use
+
     @property
     def tokens(self) -> StoredVault:
         """The tokens of a person's consent for this address."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 import pytest
@@ -81,6 +84,9 @@ def test_missing_scopes_are_all_named(us: Team, desk: Desk) -> None:
         ({"profile": "evil.yaml"}, ConfigError, "A profile of your own is not chosen here"),
         ({"profile": "nope"}, ConfigError, "there is no profile 'nope'"),
         ({"auth": "magic"}, ConfigError, "There is no way to sign in like 'magic'"),
+        ({"account": "x" * 300, "api_key": "k3y-one"}, ConfigError, "The account's name is longer than 200 characters"),
+        ({"base_url": "https://x.test/" + "y" * 2000}, ConfigError, "is longer than 1000 characters"),
+        ({"auth": "client_credentials", "client_id": "a\x00b"}, ConfigError, "The OAuth client id is longer than"),
         ({"region": "eu"}, ConfigError, "There is no 'eu' Snapshots API"),
         ({"auth": "client_credentials"}, ConfigError, "The OAuth client id is missing"),
         ({"auth": "client_credentials", "client_id": "me"}, ConfigError, "The OAuth client secret is missing"),
@@ -216,18 +222,18 @@ def test_the_set_up_moved_while_somebody_consented(us: Team, desk: Desk, elsewhe
 
 
 def test_the_terminal_waits_for_its_own_answer(us: Team, desk: Desk) -> None:
-    """Strangers and tampered states are sent away, other paths are not there; the right one ends it."""
-    from concurrent.futures import ThreadPoolExecutor
-
+    """A silent connection holds nothing up, strangers and tampered states are sent away; the right answer ends it."""
     with listening() as callback, ThreadPoolExecutor(1) as pool:
         asked = begin_authorization(desk, client(us), callback.redirect_uri, since=None)
         waiting = pool.submit(callback.wait, asked)
-        get = httpx.Client(trust_env=False).get
+        silent = socket.create_connection(("127.0.0.1", int(callback.redirect_uri.split(":")[2].partition("/")[0])))
+        get = partial(httpx.get, trust_env=False)
         assert get(callback.redirect_uri, params={"state": "tampered", "code": "x"}).status_code == 400
         assert get(callback.redirect_uri.replace("/snapshots/callback", "/favicon.ico")).status_code == 404
         answer = get(callback.redirect_uri, params=press(asked))
         assert (answer.status_code, "You can close" in answer.text) == (200, True)
         assert waiting.result(20)
+        silent.close()
 
 
 def test_disconnecting_forgets_everything_of_it(us: Team, desk: Desk) -> None:
@@ -243,3 +249,13 @@ def test_disconnecting_forgets_everything_of_it(us: Team, desk: Desk) -> None:
     assert [side.state for side in connections(desk)] == ["connected", "not set up"]
     assert "the base URL of the Snapshots API is missing" in standing(desk).obstacle
     assert len(SLOTS) == 4
+
+
+def test_nothing_is_stored_when_secrets_cannot_be(us: Team, desk: Desk) -> None:
+    """A key file others can read is refused before the set-up is changed."""
+    file = desk.settings().encryption_key_file
+    file.write_text("x")
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        connect_snapshots(desk, form(us, api_key=FULL), since="")
+    assert desk.revision() == ""
