@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sync_pipeline.cli import compare, mapping, rejects, serving, state, sync, webhooks
+from sync_pipeline.cli import compare, console, mapping, rejects, serving, state, sync, webhooks
 from sync_pipeline.cli.group import cli
 
 __all__ = ["cli", "main"]
@@ -20,6 +20,7 @@ COMMANDS = (
     webhooks.webhooks,
     serving.sandbox,
     serving.dev,
+    console.console,
 )
 
 for command in COMMANDS:
