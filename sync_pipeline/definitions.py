@@ -44,7 +44,7 @@ def build(settings: Settings) -> dg.Definitions:
             entity_sensor(spec, settings, [changes[changes_job_name(name)], syncs[sync_job_name(name)]])
             for name, spec in specs.items()
         ]
-        + [first_sync_sensor(specs.values(), [syncs[sync_job_name(name)] for name in specs])],
+        + [first_sync_sensor(specs.values(), settings, [syncs[sync_job_name(name)] for name in specs])],
         resources={"sync": SyncResource(), "batches": BatchIOManager(settings.batches, specs)},
         executor=dg.in_process_executor,
     )

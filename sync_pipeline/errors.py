@@ -66,6 +66,8 @@ class Request:
     code: str | None = None
     request_id: str | None = None
     excerpt: str = ""
+    cause: str = ""
+    """Why there was no answer, or what kind of body it had: a word of connectors/policy.py, for `check` to sort by."""
 
     def __str__(self) -> str:
         where = f"{self.system} {self.method} {self.path}"

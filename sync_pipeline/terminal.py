@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -21,6 +22,14 @@ WIDTH = None if sys.stdout.isatty() else 120
 
 UNBROKEN = ("source_id", "target_id", "record", "at", "entity", "kind", "outcome")
 """People copy ids, and one in two pieces is none; words that short are only harder to read."""
+
+MARKS = {
+    "ok": ("ok  ", "green"),
+    "warning": ("warn", "yellow"),
+    "failed": ("FAIL", "bold red"),
+    "skipped": ("skip", "dim"),
+}
+"""What stands before a finding, and how it looks."""
 
 out = Console(highlight=False, width=WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -81,6 +90,14 @@ def warning(text: str) -> None:
 def say(text: str) -> None:
     """One line for people."""
     out.print(_plain(text), soft_wrap=True)
+
+
+def marked(verdict: str, text: str) -> None:
+    """A line that begins with a verdict; where it is too long for the screen, it goes on below its text."""
+    mark, style = MARKS[verdict]
+    lines = wrap(text, out.width - len(mark) - 1, break_long_words=False, break_on_hyphens=False)
+    indent = "\n" + " " * (len(mark) + 1)
+    out.print(f"[{style}]{mark}[/] {_plain(indent.join(lines))}", soft_wrap=True)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import Any
 
 import click
 
@@ -19,28 +18,24 @@ WIDE = 120
 
 
 @click.command()
+@click.option("--system", type=click.Choice(["clockify", "snapshots"]), help="Only this side.")
 @json_option
-def check(as_json: bool) -> None:
-    """Test the connections, the permissions and the plan: one line each, with the fix."""
+def check(system: str | None, as_json: bool) -> None:
+    """Test the connections, the permissions and the plan: one finding each, with what it means and what to do."""
     from sync_pipeline import terminal
-    from sync_pipeline.stages.diagnose import diagnose
+    from sync_pipeline.stages.diagnose import SYSTEMS, diagnose, hasty
 
-    with prepared() as settings, opened(settings) as session:
+    with prepared() as settings, opened(hasty(settings)) as session:
         findings = []
-        for finding in diagnose(session):
+        for finding in diagnose(session, [system] if system else SYSTEMS):
             findings.append(finding)
             if not as_json:
-                terminal.out.print(f"{_mark(finding)} {finding.what}: ", end="")
-                terminal.say(f"{finding.detail} {finding.fix}".strip())
+                terminal.marked(finding.verdict, f"{finding.what}: {finding.text}")
+        requests = {"clockify": session.clockify.requests.total(), "snapshots": session.snapshots.requests.total()}
+    ok = all(finding.ok for finding in findings)
     if as_json:
-        terminal.as_json({"ok": all(f.ok for f in findings), "checks": [asdict(f) for f in findings]})
-    sys.exit(0 if all(finding.ok for finding in findings) else 2)
-
-
-def _mark(finding: Any) -> str:
-    if not finding.ok:
-        return "[bold red]FAIL[/]"
-    return "[yellow]warn[/]" if finding.fix else "[green]ok  [/]"
+        terminal.as_json({"ok": ok, "checks": [finding.as_json() for finding in findings], "requests": requests})
+    sys.exit(0 if ok else 1)
 
 
 @click.command()

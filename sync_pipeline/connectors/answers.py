@@ -80,8 +80,11 @@ def is_usable(seen: Seen) -> bool:
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """The epoch second named by Retry-After (seconds or an HTTP date), if it can be understood."""
     text = headers.get("retry-after", "").strip()
-    if text.isdigit():
-        return now + int(text)
+    return now + int(text) if text.isdigit() else http_date(text)
+
+
+def http_date(text: str) -> float | None:
+    """The epoch second of an HTTP date, if it can be understood."""
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:

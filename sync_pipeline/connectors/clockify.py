@@ -24,11 +24,14 @@ from sync_pipeline.connectors.policy import CLOCKIFY, CLOCKIFY_REPORTS
 from sync_pipeline.connectors.redact import header_value
 from sync_pipeline.connectors.webhooks import WebhookApi
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.errors import FatalApiError, RejectedRecord, Request
+from sync_pipeline.errors import ConfigError, FatalApiError, RejectedRecord, Request
 from sync_pipeline.mapping.spec import SourceSpec
 
+KEY_SETTING = "CLOCKIFY_API_KEY"
+ADDON_SETTING = "CLOCKIFY_ADDON_TOKEN"
 ENTRIES_READER = "time_entries"
 PAGE_SIZE = 200
+WORKSPACES = "/workspaces"
 WORKSPACE = "/workspaces/{workspace}"
 USERS = WORKSPACE + "/users"
 FIELDS = WORKSPACE + "/custom-fields"
@@ -65,13 +68,26 @@ PLANS: Mapping[str, Plan] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Whose Clockify it is and where it is found. The key is left out of ``repr``."""
+    """Whose Clockify it is and where it is found: by API key or by add-on token. Both are left out of ``repr``."""
 
-    api_key: str = field(repr=False)
+    api_key: str = field(default="", repr=False)
+    addon_token: str = field(default="", repr=False)
+    fallback: str = field(default="", repr=False)
+    """The key or token before this one, as long as it is not retired."""
     workspace: str
     base_url: str = "https://api.clockify.me/api/v1"
     reports_url: str = "https://reports.api.clockify.me/v1"
     plan: str = "free"
+
+    @property
+    def header(self) -> str:
+        """The header that carries the key or token."""
+        return "X-Addon-Token" if self.addon_token else "X-Api-Key"
+
+    @property
+    def setting(self) -> str:
+        """Where the key or token comes from."""
+        return ADDON_SETTING if self.addon_token else KEY_SETTING
 
     @property
     def bucket(self) -> str:
@@ -92,6 +108,7 @@ class Clockify:
         on_choice: Callable[[Choice], None] | None = None,
         guard: Guard = ANYTHING,
         on_wait: Announce = silent,
+        on_fallback: Callable[[], None] | None = None,
         patience: Patience | None = None,
         sleep: Sleep = asyncio.sleep,
         now: Clock = time.time,
@@ -104,7 +121,18 @@ class Clockify:
         self._on_choice = on_choice
         self._now = now
         self._names: FieldNames | None = None
-        secret = header_value(account.api_key, "CLOCKIFY_API_KEY")
+        if account.addon_token and account.api_key:
+            raise ConfigError(f"{KEY_SETTING} and {ADDON_SETTING} are both set.", fix="Take one of them out.")
+        secret = header_value(account.addon_token or account.api_key, account.setting)
+        # One for both addresses, so that both change over to the fallback.
+        key = HeaderKey(
+            secret,
+            header=account.header,
+            setting=account.setting,
+            fallback=account.fallback,
+            on_fallback=on_fallback,
+        )
+        secrets = tuple(filter(None, (secret, account.fallback.strip())))
 
         def client(url: str, setting: str, *, reports: bool) -> ApiClient:
             return ApiClient(
@@ -112,11 +140,11 @@ class Clockify:
                     "Clockify",
                     url,
                     setting,
-                    "CLOCKIFY_API_KEY",
+                    account.setting,
                     f"CLOCKIFY_WORKSPACE_ID ({account.workspace})",
-                    (secret,),
+                    secrets,
                 ),
-                HeaderKey(secret, header="X-Api-Key", setting="CLOCKIFY_API_KEY"),
+                key,
                 limiter=limiter,
                 retry=CLOCKIFY_REPORTS if reports else CLOCKIFY,
                 patience=patience or PLANS[account.plan].patience,
@@ -148,6 +176,11 @@ class Clockify:
         return WebhookApi(self._core, self.account.workspace)
 
     @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds Clockify's clock is ahead of ours; None when it was not heard of."""
+        return self._core.clock_offset
+
+    @property
     def changes(self) -> ChangeFeed:
         """What was created, updated and deleted in the workspace."""
         return ChangeFeed(self._core, self.account.workspace)
@@ -159,6 +192,20 @@ class Clockify:
     async def workspace(self) -> Record:
         """The workspace; FatalApiError when the key cannot see it."""
         return _object(await self._core.request("GET", WORKSPACE, ids=self._ids()), self._about("GET", WORKSPACE))
+
+    async def workspaces(self) -> list[Record]:
+        """The workspaces the key can see."""
+        answer = await self._core.request("GET", WORKSPACES)
+        return [as_record(row) for row in rows_of(answer, self._about("GET", WORKSPACES))]
+
+    async def probe(self, source: SourceSpec, window: Window, user: str) -> None:
+        """One request for one record at most, to see whether reading is allowed; ``user`` is whose entries may be asked."""
+        if source.reader == ENTRIES_READER:
+            entries = EntryReader(self._core, self._reports, self.account.workspace, 1, self, self._now)
+            await entries.probe(window, "users" if self._reader == "users" else "report", user)
+            return
+        params = {**source.params, "page": 1, "page-size": 1}
+        await self._core.request("GET", source.list or "", ids=self._ids(), params=params)
 
     async def prove_admin(self) -> None:
         """Read one user, which only admins and owners may; FatalApiError for the key of anybody else.

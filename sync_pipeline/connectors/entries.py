@@ -121,6 +121,11 @@ class EntryReader:
         if running:
             yield list(running.values())
 
+    async def probe(self, window: Window, reader: Reader, user: str) -> None:
+        """Ask for one page, of everybody's or of one user's entries, to see whether reading is allowed."""
+        pages = self._report_pages(window) if reader == "report" else self._user_pages(window, user)
+        await anext(pages, None)
+
     async def _report(self, window: Window) -> AsyncIterator[list[Record]]:
         for part in window.slices(REPORT_DAYS):
             async with aclosing(ahead(self._report_pages(part))) as pages:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
@@ -23,6 +21,7 @@ from sync_pipeline.connectors.answers import (
     ErrorFormat,
     Reading,
     failure_of,
+    http_date,
     is_usable,
     read_answer,
     retry_after,
@@ -32,6 +31,7 @@ from sync_pipeline.connectors.limiter import WORTH_SAYING_SECONDS, Announce, Clo
 from sync_pipeline.connectors.oauth import Renewable
 from sync_pipeline.connectors.policy import Action, RetryTable, Rule, Seen, decide
 from sync_pipeline.connectors.redact import redact
+from sync_pipeline.connectors.transport import LOOPBACK, TIMEOUT, trusted
 from sync_pipeline.errors import (
     AmbiguousWrite,
     ApiError,
@@ -42,12 +42,10 @@ from sync_pipeline.errors import (
     RetryableApiError,
 )
 
-TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
 NAMED_SEGMENT = re.compile(r"\{(\w+)\}")
 # httpx's stream and its response hold each other: until the collector came, every page read would stay in memory.
 NOTHING_LEFT = httpx.ByteStream(b"")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +124,8 @@ class ApiClient:
         self.endpoint = endpoint
         self.requests: Counter[str] = Counter() if requests is None else requests
         self._auth = auth
+        if isinstance(auth, Renewable):
+            auth.on_request = self._let_out  # what sees our requests sees those for tokens too
         self._limiter = limiter
         self._guard = guard
         self._retry = retry
@@ -137,6 +137,7 @@ class ApiClient:
         self._now = now
         self._jitter = jitter
         self._is_local = host in LOOPBACK
+        self._dated = ("", 0.0)
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -151,6 +152,13 @@ class ApiClient:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+    @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds the other side's clock was ahead of ours at its last answer; None when it did not say."""
+        text, at = self._dated
+        said = http_date(text)
+        return None if said is None else said - at
 
     async def request(
         self,
@@ -243,7 +251,7 @@ class ApiClient:
                 await self._hold_back(rule, call, reading, response)
             case Action.REFRESH if isinstance(self._auth, Renewable) and not call.refreshed:
                 call.refreshed = True
-                self._auth.forget()
+                self._auth.forget(response.request)
                 raise _Again(self._error(FatalApiError, rule, call, reading), first_wait=0.0)
             case Action.RETRY:
                 self._again(rule, call, reading, ambiguous=not call.idempotent)
@@ -305,6 +313,7 @@ class ApiClient:
             code=reading.seen.code and redact(reading.seen.code, secrets),
             request_id=reading.request_id and redact(reading.request_id, secrets),
             excerpt=redact(reading.detail, secrets),
+            cause=str(reading.seen.failure or reading.seen.body or ""),
         )
         message = redact(rule.message.format_map(words), secrets)
         return kind(message + ".", request, fix=redact(rule.fix.format_map(words), secrets))
@@ -337,9 +346,9 @@ class ApiClient:
                 timeout=TIMEOUT,
                 limits=LIMITS,
                 follow_redirects=False,
-                verify=_trusted(),
+                verify=trusted(),
                 trust_env=not self._is_local,  # a proxy of the environment cannot reach our own machine
-                event_hooks={"request": [self._let_out]},
+                event_hooks={"request": [self._let_out], "response": [self._note_date]},
             )
         return self._client
 
@@ -349,11 +358,9 @@ class ApiClient:
         route = request.extensions.get("route") or request.url.path
         self.requests[f"{request.method} {route}"] += 1
 
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Whose certificates are believed; reading them takes a while, so all clients share one."""
-    return httpx.create_ssl_context()
+    async def _note_date(self, response: httpx.Response) -> None:
+        """Called for every answer, refusals included."""
+        self._dated = (response.headers.get("date", ""), self._now())
 
 
 def _host(endpoint: Endpoint) -> str:

@@ -1,110 +1,236 @@
-"""Ways to say who we are: an API key in a header, or OAuth 2.0 client credentials with a cached token."""
+"""Ways to say who we are: an API key, an OAuth 2.0 client of our own, or a person's consent kept in a vault."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
+from anyio import CancelScope
 
-from sync_pipeline.connectors.answers import ErrorFormat, read_answer
-from sync_pipeline.connectors.guard import WRITES
-from sync_pipeline.connectors.limiter import Clock
-from sync_pipeline.connectors.redact import header_value, redact
-from sync_pipeline.errors import FatalApiError, Request, RetryableApiError
+from sync_pipeline.connectors.redact import header_value
+from sync_pipeline.connectors.token_endpoint import CutOff, TokenEndpoint, TokenLost
+from sync_pipeline.connectors.transport import OnRequest, unseen
+from sync_pipeline.errors import Request
+from sync_pipeline.store.tokens import Lost, Tokens
 
+T = TypeVar("T")
 RENEW_BEFORE_SECONDS = 30.0
-OAUTH_ERRORS = ErrorFormat(code="error", message="error_description")
+SECRETS_KEPT = 16
+SCHEME = "Bearer "
+
+
+class TokenVault(Protocol):
+    """Where the pair of a consent is kept, for all processes: read by all, replaced by one at a time."""
+
+    async def load(self) -> Tokens | Lost | None:
+        """The pair, or why there is none any more; None when there never was one."""
+
+    async def save(self, tokens: Tokens) -> None:
+        """Replace the pair as a whole; committed when this returns."""
+
+    async def lose(self, reason: str) -> None:
+        """Forget the pair and keep the reason for everybody."""
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Be the only one who replaces the pair; it is freed when its process dies."""
+
+
+class HeaderKey(httpx.Auth):
+    """A key in a header of its own, or behind a word such as ``Bearer``.
+
+    While a key is being replaced, ``fallback`` is the one before it: it takes over, for good, when the new one is
+    rejected and the old one is not; ``on_fallback`` is then told, once.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        header: str,
+        setting: str,
+        prefix: str = "",
+        fallback: str = "",
+        on_fallback: Callable[[], None] | None = None,
+    ) -> None:
+        self._header = header
+        self._value = prefix + header_value(key, setting)
+        spare = prefix + header_value(fallback, f"The fallback of {setting}") if fallback else ""
+        self._spare = "" if spare == self._value else spare
+        self._on_fallback = on_fallback
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Add the header; after a 401 once more with the other key."""
+        sent = request.headers[self._header] = self._value
+        response = yield request
+        other = self._spare if sent == self._value else self._value  # meanwhile another request may have changed over
+        if response.status_code != 401 or not other:
+            return
+        request.headers[self._header] = other
+        response = yield request
+        # "Busy" and "broken" say nothing about a key.
+        if response.status_code < 500 and response.status_code not in (401, 429) and other == self._spare:
+            self._change_over()
+
+    def _change_over(self) -> None:
+        self._value, self._spare = self._spare, ""
+        if self._on_fallback:
+            self._on_fallback()
 
 
 class Renewable(httpx.Auth):
     """Credentials that can be asked for anew."""
 
-    def forget(self) -> None:
-        """Drop the token: the next request gets a new one."""
+    on_request: OnRequest
+    """Sees the requests for tokens; the client that uses these credentials sets it."""
+
+    def forget(self, rejected: httpx.Request) -> None:
+        """Drop the token this request was sent with: the next request gets a new one."""
         raise NotImplementedError
 
     def secrets(self) -> tuple[str, ...]:
         """What must not appear anywhere."""
         raise NotImplementedError
 
-
-class HeaderKey(httpx.Auth):
-    """A key in a header of its own, or behind a word such as ``Bearer``."""
-
-    def __init__(self, key: str, *, header: str, setting: str, prefix: str = "") -> None:
-        self._header = header
-        self._value = prefix + header_value(key, setting)
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Add the header."""
-        request.headers[self._header] = self._value
-        yield request
+    @property
+    def granted(self) -> frozenset[str] | None:
+        """The scopes of the token in use; None before there is one, or when the server did not say."""
+        raise NotImplementedError
 
 
-class ClientCredentials(Renewable):
-    """OAuth 2.0 client credentials: the token is fetched when needed, kept until shortly before it ends."""
+class _Bearer(Renewable):
+    """A token in use until shortly before it ends. However many requests start at once, one of them renews it."""
 
-    def __init__(
-        self,
-        token_url: str,
-        client_id: str,
-        client_secret: str,
-        *,
-        settings: str,
-        scopes: tuple[str, ...] = (),
-        system: str = "Snapshots",
-        now: Clock = time.time,
-    ) -> None:
-        self._url = token_url
-        self._form = {
-            "grant_type": "client_credentials",
-            "client_id": client_id,
-            "client_secret": client_secret,
-        }
-        if scopes:
-            self._form["scope"] = " ".join(scopes)
-        self._settings = settings
-        self._system = system
-        self._now = now
-        self._token = ""
-        self._ends = 0.0
-        self._lock = asyncio.Lock()
+    def __init__(self, endpoint: TokenEndpoint) -> None:
+        self.on_request = unseen
+        self._endpoint = endpoint
+        self._tokens: Tokens | None = None
+        self._rejected = ""
+        self._seen: deque[str] = deque(maxlen=SECRETS_KEPT)
+        self._turn = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def forget(self) -> None:
-        """Drop the token: the next request gets a new one."""
-        self._token = ""
+    def forget(self, rejected: httpx.Request) -> None:
+        """Drop the token this request was sent with: the next request gets a new one."""
+        # Of many requests that were rejected together only the first finds its token still in use.
+        if self._tokens and rejected.headers.get("Authorization") == f"{SCHEME}{self._tokens.access_token}":
+            self._rejected, self._tokens = self._tokens.access_token, None
 
     def secrets(self) -> tuple[str, ...]:
-        """The client's secret and the token in use."""
-        return (self._form["client_secret"], self._token)
+        """The client's secret, the tokens in use and those before them."""
+        return (self._endpoint.client_secret, *self._seen)
+
+    @property
+    def granted(self) -> frozenset[str] | None:
+        """The scopes of the token in use; None before there is one, or when the server did not say."""
+        return frozenset(self._tokens.scope.split()) if self._tokens and self._tokens.scope else None
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Add the token, fetching one first when there is none that lasts."""
-        if self._loop is not asyncio.get_running_loop():  # a lock belongs to the loop that waits for it
-            self._loop, self._lock = asyncio.get_running_loop(), asyncio.Lock()
-        async with self._lock:  # many requests start at once, one token is enough for all of them
-            if not self._token or self._now() >= self._ends:
-                response = yield httpx.Request("POST", self._url, data=self._form, extensions={WRITES: False})
-                await response.aread()
-                self._keep(response)
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        """Add the token, getting one first when there is none that lasts."""
+        request.headers["Authorization"] = f"{SCHEME}{await self._token()}"
         yield request
 
-    def _keep(self, response: httpx.Response) -> None:
-        reading = read_answer(response, "POST", OAUTH_ERRORS)
-        data = reading.data if isinstance(reading.data, dict) else {}
-        token = data.get("access_token")
-        if response.status_code == 200 and isinstance(token, str) and token:
-            lasts = data.get("expires_in")
-            self._ends = self._now() + (lasts if isinstance(lasts, int) else 3600) - RENEW_BEFORE_SECONDS
-            self._token = token
-            return
-        seen = reading.seen
-        request = Request(self._system, "POST", response.request.url.path, seen.status, seen.code)
-        detail = redact(reading.detail, self.secrets())
-        if response.status_code >= 500 or response.status_code == 429:
-            raise RetryableApiError(f"no access token could be had ({detail}).", request, fix="Try again later.")
-        raise FatalApiError(f"no access token was given ({detail}).", request, fix=f"Check {self._settings}.")
+    async def _token(self) -> str:
+        if self._loop is not asyncio.get_running_loop():  # a lock belongs to the loop that waits for it
+            self._loop, self._turn = asyncio.get_running_loop(), asyncio.Lock()
+        async with self._turn:
+            if self._tokens is None or not self._lasts(self._tokens):
+                self._tokens = self._noted(await self._renew())
+            return self._tokens.access_token
+
+    def _lasts(self, tokens: Tokens) -> bool:
+        ends = tokens.expires_at - RENEW_BEFORE_SECONDS
+        return tokens.access_token != self._rejected and self._endpoint.now() < ends
+
+    def _noted(self, tokens: Tokens) -> Tokens:
+        """The same tokens, from now on kept out of everything that is shown."""
+        self._seen.extend(secret for secret in tokens.secrets if secret not in self._seen)
+        return tokens
+
+    async def _renew(self) -> Tokens:
+        raise NotImplementedError
+
+
+class ClientCredentials(_Bearer):
+    """OAuth 2.0 client credentials: the token is fetched when needed and kept in memory."""
+
+    def __init__(self, endpoint: TokenEndpoint, scopes: tuple[str, ...] = ()) -> None:
+        super().__init__(endpoint)
+        self._fields = {"scope": " ".join(scopes)} if scopes else {}
+
+    async def _renew(self) -> Tokens:
+        return await self._endpoint.ask("client_credentials", on_request=self.on_request, **self._fields)
+
+
+class StoredTokens(_Bearer):
+    """A person's consent: the pair is in a vault, renewed by one process at a time and stored before it is used.
+
+    A pair that cannot be renewed is given up in the vault: from then on nobody sends anything with it.
+    """
+
+    def __init__(self, vault: TokenVault, endpoint: TokenEndpoint) -> None:
+        super().__init__(endpoint)
+        self._vault = vault
+
+    async def _renew(self) -> Tokens:
+        held = self._usable(await self._vault.load())
+        if self._lasts(held):  # somebody else renewed it
+            return held
+        # Between the answer and the vault the only copy of a single-use token is here: no cancelling in between.
+        return await _to_the_end(self._renew_alone())
+
+    async def _renew_alone(self) -> Tokens:
+        async with self._vault.lock():
+            held = self._usable(await self._vault.load())
+            if self._lasts(held):
+                return held
+            try:
+                fresh = await self._refresh(held)
+            except TokenLost as lost:
+                await self._vault.lose(lost.reason)
+                raise self._given_up(lost.reason) from None
+            await self._vault.save(fresh)
+            return fresh
+
+    async def _refresh(self, held: Tokens) -> Tokens:
+        if not held.refresh_token:
+            raise self._given_up("the access token has ended, and nothing came with it that renews it.")
+        try:
+            fresh = await self._trade(held)
+        except CutOff:  # it may not have arrived, and some servers give the same answer twice for that
+            fresh = await self._trade(held)
+        return fresh if fresh.scope else replace(fresh, scope=held.scope)  # left out means: as before
+
+    async def _trade(self, held: Tokens) -> Tokens:
+        return await self._endpoint.ask(
+            "refresh_token", on_request=self.on_request, hidden=held.secrets, refresh_token=held.refresh_token
+        )
+
+    def _usable(self, held: Tokens | Lost | None) -> Tokens:
+        if isinstance(held, Tokens):
+            return self._noted(held)
+        raise self._given_up("nobody has given consent yet." if held is None else held.reason)
+
+    def _given_up(self, reason: str) -> TokenLost:
+        """The one message everybody gets from then on; nothing is sent."""
+        return TokenLost(reason, Request(self._endpoint.system, "POST", urlsplit(self._endpoint.url).path))
+
+
+async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives. Whoever cancels the caller waits for the end of it."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    with CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as stop:
+                cancelled = stop
+    if cancelled is not None:
+        raise cancelled
+    return task.result()

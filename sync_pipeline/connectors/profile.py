@@ -20,6 +20,7 @@ BUILT_IN = "sync_pipeline.connectors.profiles"
 FixedPath = Annotated[str, Field(pattern=r"^/[^{}]*$")]
 EntityPath = Annotated[str, Field(pattern=r"^/.*\{entity\}")]
 ItemPath = Annotated[str, Field(pattern=r"^/.*\{entity\}.*\{id\}")]
+OAuthPath = Annotated[str, Field(pattern=r"^(/|https://)[^{}]*$")]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -37,9 +38,22 @@ class ApiKeyFacts(_Facts):
 
 
 class OAuthFacts(_Facts):
-    """Where a client gets its tokens, relative to the base URL or as a whole URL."""
+    """Where a client gets its tokens and a person gives consent, relative to the base URL or as whole URLs.
 
-    token_path: Annotated[str, Field(pattern=r"^(/|https://)[^{}]*$")]
+    ``lost`` are the error codes by which the token address says that a code or refresh token is worth nothing.
+    """
+
+    token_path: OAuthPath
+    authorize_path: OAuthPath | None = None
+    lost: Annotated[tuple[str, ...], Field(min_length=1)] = ("invalid_grant",)
+
+    def token_url(self, base_url: str) -> str:
+        """Where tokens are asked for."""
+        return _whole(base_url, self.token_path)
+
+    def authorize_url(self, base_url: str) -> str | None:
+        """The page on which a person gives consent; None when there is none."""
+        return None if self.authorize_path is None else _whole(base_url, self.authorize_path)
 
 
 class AuthFacts(_Facts):
@@ -260,6 +274,10 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in getattr(annotation, "__args__", ()) if (found := _model_in(part))), None)
+
+
+def _whole(base_url: str, path: str) -> str:
+    return path if path.startswith("https://") else base_url.rstrip("/") + path
 
 
 def _singular(entity: str) -> str:

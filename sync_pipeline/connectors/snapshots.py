@@ -18,49 +18,82 @@ from sync_pipeline.connectors.entries import Expected
 from sync_pipeline.connectors.guard import ANYTHING, Guard
 from sync_pipeline.connectors.http import ApiClient, Endpoint, Patience
 from sync_pipeline.connectors.limiter import Announce, Clock, Limiter, Sleep, silent
-from sync_pipeline.connectors.oauth import ClientCredentials, HeaderKey
+from sync_pipeline.connectors.oauth import ClientCredentials, HeaderKey, Renewable, StoredTokens, TokenVault
 from sync_pipeline.connectors.paging import Record, ahead, as_record, by_cursor, rows_of
 from sync_pipeline.connectors.ports import Outcome
-from sync_pipeline.connectors.profile import Profile
+from sync_pipeline.connectors.profile import OAuthFacts, Profile
+from sync_pipeline.connectors.token_endpoint import TokenEndpoint
 from sync_pipeline.connectors.window import Window, instant_text
 from sync_pipeline.errors import ConfigError, FatalApiError, RejectedRecord, Request
 from sync_pipeline.mapping.spec import SourceSpec
 
 KEY_SETTING = "SNAPSHOTS_API_KEY"
 CLIENT_SETTINGS = "SNAPSHOTS_CLIENT_ID and SNAPSHOTS_CLIENT_SECRET"
+CONSENT = "the authorization of Snapshots"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """An API key, or an OAuth client. Secrets are left out of ``repr``."""
+    """An API key; or an OAuth client, with a vault when it acts for a person. Secrets are left out of ``repr``."""
 
     api_key: str = field(default="", repr=False)
+    fallback: str = field(default="", repr=False)
+    """The API key before this one, as long as it is not retired."""
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
+    scopes: tuple[str, ...] = ()
+    """What client credentials ask for; a consent has its own."""
+    vault: TokenVault | None = field(default=None, repr=False)
 
     @property
     def setting(self) -> str:
-        """The settings they come from."""
-        return CLIENT_SETTINGS if self.client_id else KEY_SETTING
+        """Where they come from."""
+        if self.client_id:
+            return CONSENT if self.vault else CLIENT_SETTINGS
+        return KEY_SETTING
 
-    def auth(self, profile: Profile, base_url: str, *, now: Clock = time.time) -> httpx.Auth:
+    def auth(
+        self,
+        profile: Profile,
+        base_url: str,
+        *,
+        now: Clock = time.time,
+        on_fallback: Callable[[], None] | None = None,
+    ) -> httpx.Auth:
         """How requests are signed, as the profile has it."""
         if self.client_id and profile.auth.oauth:
-            path = profile.auth.oauth.token_path
-            url = path if path.startswith("https://") else base_url.rstrip("/") + path
-            return ClientCredentials(url, self.client_id, self.client_secret, settings=self.setting, now=now)
+            endpoint = self.endpoint(profile.auth.oauth, base_url, now=now)
+            return StoredTokens(self.vault, endpoint) if self.vault else ClientCredentials(endpoint, self.scopes)
         if self.client_id or profile.auth.api_key is None:
             raise ConfigError(
                 f"The profile {profile.profile} does not take {'an OAuth client' if self.client_id else 'an API key'}.",
                 fix=f"Set {KEY_SETTING if self.client_id else CLIENT_SETTINGS} instead.",
             )
         facts = profile.auth.api_key
-        return HeaderKey(self.api_key, header=facts.header, prefix=facts.prefix, setting=KEY_SETTING)
+        return HeaderKey(
+            self.api_key,
+            header=facts.header,
+            prefix=facts.prefix,
+            setting=KEY_SETTING,
+            fallback=self.fallback,
+            on_fallback=on_fallback,
+        )
+
+    def endpoint(self, facts: OAuthFacts, base_url: str, *, now: Clock = time.time) -> TokenEndpoint:
+        """Where this client gets its tokens."""
+        return TokenEndpoint(
+            url=facts.token_url(base_url),
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            settings=CLIENT_SETTINGS,
+            lost=facts.lost,
+            now=now,
+        )
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must not appear anywhere."""
-        return tuple(filter(None, (self.api_key.strip(), self.client_secret)))
+        return tuple(filter(None, (self.api_key.strip(), self.fallback.strip(), self.client_secret)))
 
 
 class Snapshots:
@@ -76,6 +109,7 @@ class Snapshots:
         page_size: int | None = None,
         guard: Guard = ANYTHING,
         on_wait: Announce = silent,
+        on_fallback: Callable[[], None] | None = None,
         patience: Patience | None = None,
         sleep: Sleep = asyncio.sleep,
         now: Clock = time.time,
@@ -84,9 +118,10 @@ class Snapshots:
         self.profile = profile
         self.requests: Counter[str] = Counter()
         self._page_size = min(page_size or profile.list.page_size, profile.list.page_size)
+        self._auth = credentials.auth(profile, base_url, now=now, on_fallback=on_fallback)
         self._client = ApiClient(
             Endpoint("Snapshots", base_url, "SNAPSHOTS_BASE_URL", credentials.setting, secrets=credentials.secrets),
-            credentials.auth(profile, base_url, now=now),
+            self._auth,
             limiter=limiter,
             retry=profile.retry,
             errors=profile.error_format,
@@ -109,6 +144,16 @@ class Snapshots:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds the other side's clock is ahead of ours; None when it was not heard of."""
+        return self._client.clock_offset
+
+    @property
+    def granted(self) -> frozenset[str] | None:
+        """The scopes of the token in use; None with an API key, before the first request, or when nobody said."""
+        return self._auth.granted if isinstance(self._auth, Renewable) else None
 
     async def read(self, entity: str, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
         """All records (that start in the window), the next page being asked for while the caller works on this one."""

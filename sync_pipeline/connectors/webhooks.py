@@ -15,6 +15,11 @@ HOOK = HOOKS + "/{id}"
 TOKEN = HOOK + "/token"
 
 
+def hook_path(workspace: str) -> str:
+    """What the paths of all hooks of ours for a workspace begin with."""
+    return f"/hooks/{workspace}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
     """One webhook as Clockify has it. Address and token are left out of ``repr``: both are secrets."""
@@ -35,7 +40,18 @@ class Webhook:
     @property
     def is_working(self) -> bool:
         """Whether events are delivered."""
-        return self.enabled and self.delivers and self.in_plan
+        return not self.problem
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is delivered; empty when all is well."""
+        if not self.in_plan:
+            return "Not in the plan: it allows fewer webhooks, or not this event."
+        if not self.delivers:
+            return "Clockify switched it off after too many failed deliveries."
+        if not self.enabled:
+            return "Switched off in Clockify."
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -161,6 +161,8 @@ def _run_dagster(settings: Settings, port: int, output: IO[str] | None) -> int:
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
             return _ended(process)
+        finally:
+            _kill_group(process.pid)  # Dagster's daemon and UI do not notice when what started them was killed
 
 
 @contextmanager
@@ -177,5 +179,11 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
     try:
         process.wait(timeout=STOP_SECONDS)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        os.killpg(process.pid, signal.SIGKILL)
+        _kill_group(process.pid)
     return 0
+
+
+def _kill_group(group: int) -> None:
+    """Kill what is left of a process and all it started."""
+    with suppress(ProcessLookupError, PermissionError):  # nothing is left
+        os.killpg(group, signal.SIGKILL)

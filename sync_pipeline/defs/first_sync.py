@@ -16,15 +16,19 @@ from sync_pipeline.defs.queue import EVENTS_TAG, attempts, pause, under_way
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.settings import Settings
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.session import Session, open_session
 from sync_pipeline.store.syncs import never_loaded
 
 NAME = "first_sync"
-SECONDS = 30
+PAUSE_SECONDS = 30
+"""After a failure; twice as long after each further one."""
 
 
-def first_sync_sensor(specs: Iterable[EntitySpec], jobs: Sequence[dg.ExecutableDefinition]) -> dg.SensorDefinition:
+def first_sync_sensor(
+    specs: Iterable[EntitySpec], settings: Settings, jobs: Sequence[dg.ExecutableDefinition]
+) -> dg.SensorDefinition:
     """The sensor that asks for the first sync of everything; ``jobs`` are the syncs of the entities."""
     names = ", ".join(spec.entity for spec in specs)
 
@@ -43,7 +47,7 @@ def first_sync_sensor(specs: Iterable[EntitySpec], jobs: Sequence[dg.ExecutableD
         name=NAME,
         evaluation_fn=evaluate,
         jobs=jobs,
-        minimum_interval_seconds=SECONDS,
+        minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"When live syncing is turned on: syncs once what was never synced of {names}, one run at a time.",
     )
@@ -60,20 +64,21 @@ def _requests(instance: DagsterInstance, session: Session) -> Iterator[dg.RunReq
                 yield request
 
 
-def _lacking(session: Session, spec: EntitySpec) -> list[Days | None]:
+def _lacking(session: Session, spec: EntitySpec) -> Sequence[Days | None]:
     if not spec.partitioned:
         return [None] if never_loaded(session.store, session.connection, spec.entity) else []
     whole = whole_range(session.settings, session.now().astimezone(UTC).date(), 0)
     gaps = never_loaded(session.store, session.connection, spec.entity, whole.keys)
     spans = [Days(date.fromisoformat(gap[0]), date.fromisoformat(gap[1])) for gap in gaps if gap]
-    return [part for span in spans for part in spans_of(span, session.settings.days_per_run)]
+    # The newest days first: they are what people look at.
+    return [part for span in spans for part in spans_of(span, session.settings.days_per_run)][::-1]
 
 
 def _request(instance: DagsterInstance, session: Session, entity: str, span: Days | None) -> dg.RunRequest | None:
     """The run of one span; none while a failed one waits for its next try."""
     asked = " ".join([session.connection, entity, str(span or "")])
     digest = hashlib.blake2b(asked.encode(), digest_size=10).hexdigest()
-    again = pause(instance, digest, SECONDS)
+    again = pause(instance, digest, PAUSE_SECONDS)
     if again is not None and session.now() < again.until:
         return None
     tags = {EVENTS_TAG: digest} | ({RANGE_START: span.keys[0], RANGE_END: span.keys[1]} if span else {})

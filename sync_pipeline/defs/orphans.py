@@ -19,10 +19,16 @@ def close_orphans(instance: DagsterInstance) -> int:
     """Mark runs as failed whose process is gone: killed, or the machine went down. Returns how many."""
     closed = 0
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
-        if is_gone(instance, run):
+        if is_gone(instance, run) and _has_not_ended(instance, run):
             instance.report_run_failed(run, GONE)
             closed += 1
     return closed
+
+
+def _has_not_ended(instance: DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Read again after its process was found gone: it may have ended in good order since the runs were listed."""
+    now = instance.get_run_by_id(run.run_id)
+    return now is not None and not now.is_finished
 
 
 def is_gone(instance: DagsterInstance, run: dg.DagsterRun) -> bool:

@@ -82,9 +82,10 @@ class _Look:
         return changes_job_name(self.spec.entity), sync_job_name(self.spec.entity)
 
     def state(self) -> tuple[int, bool]:
-        """The newest open event, and whether a run is in its way: nothing is to be done before one of them changes."""
+        """The newest open event, and whether a run is in the way of all of them: nothing is to be done before it changes."""
         newest = newest_open(self.session.store, self.session.connection, self.spec.entity)
-        return newest, newest > 0 and in_the_way(self.instance, self.jobs) is not None
+        is_waiting = newest > 0 and in_the_way(self.instance, self.jobs) is not None
+        return (0 if is_waiting else newest), is_waiting
 
     def __call__(self) -> dg.SensorResult:
         if (busy := in_the_way(self.instance, self.jobs)) is not None:
@@ -109,14 +110,17 @@ class _Look:
 
 
 def _listen(look: _Look) -> dg.SensorResult:
-    """Look; where sensors are to look more often than Dagster lets them, look again as soon as an event comes in."""
+    """Look; where sensors are to look more often than Dagster lets them, look again as soon as an event comes in.
+
+    However fast events come in, the tick ends in time: what it leaves is for the next one.
+    """
     until = monotonic() + (LISTEN_SECONDS if look.session.settings.sensor_seconds < DAGSTERS_SECONDS else 0)
     while True:
         state = look.state()
         found = look()
-        while not found.run_requests and (is_same := look.state() == state) and monotonic() < until:
+        while not found.run_requests and monotonic() < until and look.state() == state:
             sleep(LISTEN_PAUSE)
-        if found.run_requests or is_same:
+        if found.run_requests or monotonic() >= until:
             return found
 
 

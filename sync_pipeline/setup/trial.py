@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, timedelta
+from functools import partial
 from typing import Any
 
 from sync_pipeline.errors import SyncError
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.desk import Desk
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.diagnose import diagnose
+from sync_pipeline.stages.diagnose import diagnose, hasty
 from sync_pipeline.stages.preview import Preview, preview
 from sync_pipeline.stages.session import Progress, Session
-from sync_pipeline.store.engine import Store
 from sync_pipeline.store.trials import Trial, TrialKind, begin_trial, end_trial, note_progress, trial_of
 
 DAYS = 31
@@ -43,12 +42,10 @@ def run(desk: Desk, trial_id: int, kind: TrialKind, *, stop: Callable[[], bool] 
     report: dict[str, Any] = {"kind": kind, "doing": "connecting", "checks": [], "entities": {}, "error": ""}
     with desk.store() as store:
         passed = False
+        keep = partial(note_progress, store, trial_id, report)
         try:
-            with (
-                _settings_of(desk, kind) as settings,
-                desk.session(settings, report=_noting(store, trial_id, report)) as session,
-            ):
-                passed = _try(session, report, lambda: note_progress(store, trial_id, report), stop)
+            settings = _settings_of(desk, kind)
+            passed = _check(desk, settings, report, keep) and _preview(desk, settings, report, keep, stop)
         except SyncError as error:
             report["error"] = str(error)
         except BaseException:
@@ -62,33 +59,42 @@ def run(desk: Desk, trial_id: int, kind: TrialKind, *, stop: Callable[[], bool] 
     return found
 
 
-@contextmanager
-def _settings_of(desk: Desk, kind: TrialKind) -> Iterator[Settings]:
+def _settings_of(desk: Desk, kind: TrialKind) -> Settings:
     """The settings to try with: nothing can be written, whatever a stage may want."""
     settings = desk.settings()
     if kind == "sandbox" and not settings.sandbox:
         settings = desk.settings(SYNC_MODE="sandbox")
-    yield replace(settings, mode="dry_run")
+    return replace(settings, mode="dry_run")
 
 
-def _try(session: Session, report: dict[str, Any], keep: Callable[[], None], stop: Callable[[], bool]) -> bool:
-    report["days"] = str(_days(session))
-    for finding in diagnose(session):
-        report["checks"].append(asdict(finding))
-        keep()
-    passed = all(check["ok"] for check in report["checks"])
-    if not passed:
-        return False
-    for name, spec in session.specs.items():
-        if stop():
-            report["error"] = INTERRUPTED
-            return False
-        report["doing"] = name
-        keep()
-        found = preview(session, spec, _days(session) if spec.partitioned else None, keep=SHOWN)
-        report["entities"][name] = _told(found)
-        passed = passed and not found.blocked
-        keep()
+def _check(desk: Desk, settings: Settings, report: dict[str, Any], keep: Callable[[], None]) -> bool:
+    """The connection test; returns whether nothing failed."""
+    report["doing"] = "connection test"
+    with desk.session(hasty(settings)) as session:
+        for finding in diagnose(session):
+            report["checks"].append(finding.as_json())
+            keep()
+    return all(check["ok"] for check in report["checks"])
+
+
+def _preview(
+    desk: Desk, settings: Settings, report: dict[str, Any], keep: Callable[[], None], stop: Callable[[], bool]
+) -> bool:
+    """What a sync would do, entity by entity; returns whether no check would block it."""
+    passed = True
+    with desk.session(settings, report=_noting(report, keep)) as session:
+        days = _days(session)
+        report["days"] = str(days)
+        for name, spec in session.specs.items():
+            if stop():
+                report["error"] = INTERRUPTED
+                return False
+            report["doing"] = name
+            keep()
+            found = preview(session, spec, days if spec.partitioned else None, keep=SHOWN)
+            report["entities"][name] = _told(found)
+            passed = passed and not found.blocked
+            keep()
     return passed
 
 
@@ -110,12 +116,12 @@ def _told(found: Preview) -> dict[str, Any]:
     }
 
 
-def _noting(store: Store, trial_id: int, report: dict[str, Any]) -> Callable[[Progress], None]:
+def _noting(report: dict[str, Any], keep: Callable[[], None]) -> Callable[[Progress], None]:
     """Keep what a reader waits for: which request budget, which page."""
 
     def note(progress: Progress) -> None:
         if progress.note:
             report["note"] = f"{progress.entity}: {progress.note}"
-            note_progress(store, trial_id, report)
+            keep()
 
     return note

@@ -50,13 +50,14 @@ def close_covered(session: Session, spec: EntitySpec, days: Days | None, batch: 
     """Close what a finished load has answered of the events its read took up; returns how many.
 
     The load of an unpartitioned entity answers all of them. A load of days answers those about records that stand on
-    these days. Others may be about a record that has moved on since: they stay open and are looked up one by one.
+    these days. Others may be about a record that has moved on since, or one that vanished without a proof: they stay
+    open and are looked up one by one.
     """
     answered: list[int] = batch.notes.get(EVENTS, [])
     if days is not None and answered:
         taken = set(answered)
         pages = ([event for event in page if event.id in taken] for page in waiting(session, spec))
-        answered = [event.id for page in pages for event in _standing(session, spec, days, page)]
+        answered = [event.id for page in pages for event in _standing(session, spec, days, page, proven=True)]
     return close(session.store, answered, run_id, session.now()) if answered else 0
 
 
@@ -77,15 +78,19 @@ def _met(session: Session, spec: EntitySpec, days: Days | None, events: list[Eve
     return [event for event in events if event.id in standing or first <= (day_of(spec, event) or "") <= last]
 
 
-def _standing(session: Session, spec: EntitySpec, days: Days, events: list[Event]) -> list[Event]:
-    """The events about records that stand on these days as far as we know."""
+def _standing(
+    session: Session, spec: EntitySpec, days: Days, events: list[Event], *, proven: bool = False
+) -> list[Event]:
+    """The events about records that stand on these days as far as we know; if ``proven``, none that are missed there."""
     first, last = days.keys
     ids = {event.source_id for event in events if event.source_id}
     known = lookup(session.store, session.connection, spec.entity, ids)
     return [
         event
         for event in events
-        if (record := known.get(event.source_id or "")) is not None and first <= (record.partition or "") <= last
+        if (record := known.get(event.source_id or "")) is not None
+        and first <= (record.partition or "") <= last
+        and not (proven and record.unconfirmed_at)
     ]
 
 

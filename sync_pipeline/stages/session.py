@@ -33,7 +33,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.configuration import configuration_fingerprint
 from sync_pipeline.stages.mode import Mode, decide
-from sync_pipeline.stages.vault import Unlocked, Vault, unlock
+from sync_pipeline.stages.vault import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_KEY, Slot, Unlocked, Vault, unlock
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.switches import read_switch
 from sync_pipeline.store.syncs import first_contact
@@ -162,9 +162,10 @@ def open_session(
     profile = load_profile(settings.snapshots_profile)
     store = open_store(settings.store_url, timeout=settings.lock_seconds)
     try:
-        unlocked = unlock(settings, Vault(store, settings))
+        vault = Vault(store, settings)
+        unlocked = unlock(settings, vault)
         with start_blocking_portal() as portal:
-            yield from _opened(unlocked, specs, profile, store, portal, report, sleep)
+            yield from _opened(unlocked, specs, profile, vault, portal, report, sleep)
     finally:
         store.close()
 
@@ -173,19 +174,19 @@ def _opened(
     unlocked: Unlocked,
     specs: dict[str, EntitySpec],
     profile: Profile,
-    store: Store,
+    vault: Vault,
     portal: BlockingPortal,
     report: Report,
     sleep: Sleep,
 ) -> Iterator[Session]:
-    settings = unlocked.settings
+    settings, store = unlocked.settings, vault.store
     workspace = settings.clockify_workspace_id or portal.call(_sandbox_workspace, settings)
     connection = f"clockify:{workspace} {profile.profile}:{_snapshots_account(settings)}"
     fingerprint = configuration_fingerprint(connection, settings, profile, specs, unlocked.marks)
     switch = read_switch(store, connection)
     mode = decide(settings, switched_on=switch is not None and switch.is_on_for(fingerprint))
-    clockify = _open_clockify(settings, workspace, store, mode.guard, report, sleep)
-    snapshots = _open_snapshots(settings, profile, store, mode.guard, report, sleep)
+    clockify = _open_clockify(unlocked, workspace, vault, mode.guard, report, sleep)
+    snapshots = _open_snapshots(unlocked, profile, vault, mode.guard, report, sleep)
     try:
         yield Session(settings, specs, store, connection, clockify, snapshots, portal, report, mode, fingerprint)
     finally:
@@ -193,9 +194,11 @@ def _opened(
         portal.call(snapshots.aclose)
 
 
-def _account(settings: Settings, workspace: str) -> Account:
+def _account(settings: Settings, workspace: str, previous: str = "") -> Account:
     return Account(
         api_key=settings.clockify_api_key,
+        addon_token=settings.clockify_addon_token,
+        fallback=previous,
         workspace=workspace,
         base_url=settings.clockify_base_url,
         reports_url=settings.clockify_reports_url,
@@ -204,11 +207,13 @@ def _account(settings: Settings, workspace: str) -> Account:
 
 
 def _open_clockify(
-    settings: Settings, workspace: str, store: Store, guard: Guard, report: Report, sleep: Sleep
+    unlocked: Unlocked, workspace: str, vault: Vault, guard: Guard, report: Report, sleep: Sleep
 ) -> Clockify:
-    account, plan = _account(settings, workspace), PLANS[settings.clockify_plan]
-    say = _announcing(report, "Clockify")
-    limiter = store_limiter(store, account.bucket, plan.windows, label=plan.label, on_wait=say, sleep=sleep)
+    settings = unlocked.settings
+    slot = CLOCKIFY_TOKEN if settings.clockify_addon_token else CLOCKIFY_KEY
+    account = _account(settings, workspace, unlocked.previous.get(slot.setting, ""))
+    say, plan = _announcing(report, "Clockify"), PLANS[settings.clockify_plan]
+    limiter = store_limiter(vault.store, account.bucket, plan.windows, label=plan.label, on_wait=say, sleep=sleep)
     return Clockify(
         account,
         limiter,
@@ -217,22 +222,20 @@ def _open_clockify(
         guard=guard,
         on_choice=lambda choice: report(Progress("time_entries", "plan", note=_chosen(choice))),
         on_wait=say,
+        on_fallback=_falling_back(vault, slot, say),
         patience=replace(plan.patience, attempts=settings.max_attempts),
         sleep=sleep,
     )
 
 
 def _open_snapshots(
-    settings: Settings, profile: Profile, store: Store, guard: Guard, report: Report, sleep: Sleep
+    unlocked: Unlocked, profile: Profile, vault: Vault, guard: Guard, report: Report, sleep: Sleep
 ) -> Snapshots:
-    credentials = Credentials(
-        api_key=settings.snapshots_api_key,
-        client_id=settings.snapshots_client_id,
-        client_secret=settings.snapshots_client_secret,
-    )
+    settings = unlocked.settings
+    credentials = _credentials(unlocked, vault)
     say, bucket = _announcing(report, "Snapshots"), f"snapshots:{_snapshots_account(settings)}"
     limiter = store_limiter(
-        store, bucket, profile.windows, label="The Snapshots API's rate limit", on_wait=say, sleep=sleep
+        vault.store, bucket, profile.windows, label="The Snapshots API's rate limit", on_wait=say, sleep=sleep
     )
     patience = Patience(attempts=settings.max_attempts)
     return Snapshots(
@@ -242,9 +245,33 @@ def _open_snapshots(
         limiter,
         guard=guard,
         on_wait=say,
+        on_fallback=_falling_back(vault, SNAPSHOTS_KEY, say),
         patience=patience,
         sleep=sleep,
     )
+
+
+def _credentials(unlocked: Unlocked, vault: Vault) -> Credentials:
+    settings = unlocked.settings
+    if settings.auth == "api_key":
+        previous = unlocked.previous.get(SNAPSHOTS_KEY.setting, "")
+        return Credentials(api_key=settings.snapshots_api_key, fallback=previous)
+    return Credentials(
+        client_id=settings.snapshots_client_id,
+        client_secret=settings.snapshots_client_secret,
+        scopes=settings.snapshots_scopes,
+        vault=vault.tokens() if settings.auth == "authorization_code" else None,
+    )
+
+
+def _falling_back(vault: Vault, slot: Slot, say: Callable[[str], None]) -> Callable[[], None]:
+    """What happens when a new key is refused and the one before it is not: the person is told, and it is in use again."""
+
+    def fall_back() -> None:
+        vault.drop_previous(slot, utc_now())
+        say(f"The new key in {slot.variable} was refused; the one before it works and is in use again.")
+
+    return fall_back
 
 
 def is_first_contact(session: Session) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 
 import pandas as pd
 
@@ -21,8 +22,16 @@ from sync_pipeline.stages.seal import staged_rows
 from sync_pipeline.stages.session import Progress, Session
 from sync_pipeline.store.locks import loader_lock
 from sync_pipeline.store.records import Known, lookup, mark_deleted, mark_observed, mark_unconfirmed, scan
+from sync_pipeline.store.scope import Scope
 from sync_pipeline.store.staging import Staging, stage
 from sync_pipeline.store.syncs import TARGETED, begin, finish
+
+WITNESSES = 3
+"""Of so many records that should live one has to be readable: one of them may be gone as well, without a word."""
+UNBELIEVABLE = (
+    "It reads as gone, but so does whatever is known to live: it stays as it is. Check CLOCKIFY_WORKSPACE_ID and the "
+    "rights of CLOCKIFY_API_KEY, or let the next full read decide."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +118,9 @@ class _Targeted:
         if not asked:
             return set()
         refused = refuses_deletes(self._session, self._spec, len(asked))
-        self._left |= dict.fromkeys(asked, refused) if refused else {}
         gone = set[str]() if refused else self._confirmed(asked, found)
         unconfirmed = [source_id for source_id in asked if source_id not in gone and source_id not in found]
+        self._left |= dict.fromkeys(unconfirmed, refused or UNBELIEVABLE)
         mark_deleted(*self._key, sorted(gone), self._observed_at)
         mark_unconfirmed(*self._key, unconfirmed, self._session.now())
         self._counts.unconfirmed += len(unconfirmed)
@@ -135,17 +144,19 @@ class _Targeted:
             again = listed(session, spec, missing)
             found.update(again)
             return set(missing) - again.keys()
-        witness = None if found else self._witness()
-        believable = bool(found) or (witness is not None and session.fetch(spec, witness) is not None)
+        witnesses = islice(self._witnesses(missing), WITNESSES)
+        believable = found or any(session.fetch(spec, witness) is not None for witness in witnesses)
         return set(missing) if believable else set()
 
-    def _witness(self) -> str | None:
-        for page in scan(*self._key):
-            for record in page:
-                lives = record.deleted_at is None and record.unconfirmed_at is None
-                if lives and record.source_id not in {*self._ids, *self._left}:
-                    return record.source_id
-        return None
+    def _witnesses(self, missing: Collection[str]) -> Iterator[str]:
+        """Records that should be readable, those of the same days first: what was read lately is likely to live."""
+        days = {known.partition for known in lookup(*self._key, missing).values() if known.partition}
+        scopes: list[Scope] = [*((day, day) for day in sorted(days, reverse=True)), None]
+        others = {*self._ids, *self._left}
+        for known in (known for scope in scopes for page in scan(*self._key, scope) for known in page):
+            if known.deleted_at is None and known.unconfirmed_at is None and known.source_id not in others:
+                others.add(known.source_id)
+                yield known.source_id
 
     def _deliver(self, found: dict[str, Record], gone: set[str], staging: Staging, sync_id: int) -> None:
         session, spec, counts = self._session, self._spec, self._counts

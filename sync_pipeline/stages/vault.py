@@ -17,6 +17,7 @@ from sync_pipeline.settings import SETTINGS, Settings
 from sync_pipeline.store import credentials
 from sync_pipeline.store.credentials import Keyring, open_keyring
 from sync_pipeline.store.engine import Store
+from sync_pipeline.store.tokens import StoredVault
 
 GO_ON = "Enter it in the console or with `sync-pipeline init`."
 
@@ -54,8 +55,6 @@ CLOCKIFY_TOKEN = Slot("clockify_addon_token", "clockify", "addon_token")
 SNAPSHOTS_KEY = Slot("snapshots_api_key", "snapshots", "api_key")
 SNAPSHOTS_CLIENT = Slot("snapshots_client_secret", "snapshots", "client_secret")
 SLOTS = (CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_KEY, SNAPSHOTS_CLIENT)
-TOKENS = "tokens"
-"""The name under which OAuth tokens are kept, beside the secrets."""
 
 
 def place(settings: Settings, system: str) -> str:
@@ -81,6 +80,17 @@ class Vault:
         """The secret of a slot; None when there is none for this address."""
         found = credentials.get(self.store, self.keyring, place(self.settings, slot.system), slot.name)
         return None if found is None else Secret(**found)
+
+    def tokens(self) -> StoredVault:
+        """Where the tokens of a person's consent are kept; a consent to another client is another one."""
+        client = f"{place(self.settings, 'snapshots')} {self.settings.snapshots_client_id}"
+        return StoredVault(self.store, self.keyring, client)
+
+    def drop_previous(self, slot: Slot, at: datetime) -> None:
+        """The present value was refused and the one before it was not: that one is in use again."""
+        old = self.get(slot)
+        if old is not None and old.previous:
+            self._put(slot, replace(old, value=old.previous, previous=""), at)
 
     def has(self, slot: Slot) -> bool:
         """Whether there is one; needs no key."""
@@ -132,6 +142,8 @@ def unlock(settings: Settings, vault: Vault) -> Unlocked:
     """
     unlocked = Unlocked(settings)
     for slot in _needed(settings):
+        if slot is CLOCKIFY_TOKEN and unlocked.settings.clockify_api_key:
+            continue
         given = getattr(settings, slot.setting)
         if given:
             unlocked.marks[slot.setting] = hashlib.sha256(given.encode()).hexdigest()[:16]

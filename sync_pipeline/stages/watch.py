@@ -94,13 +94,18 @@ def _runs(session: Session, spec: EntitySpec, events: Sequence[Event], state: Cu
     few = FEW[session.settings.clockify_plan]
     fresh = [event for event in events if not event.attempts or not event.source_id]
     tried = [event for event in events if event.attempts and event.source_id]
-    return [*_again(tried, few), *_anew(session, spec, fresh, few, days_ahead)]
+    return [*_anew(session, spec, fresh, few, days_ahead), *_again(session, spec, tried, few, days_ahead)]
 
 
-def _again(tried: Sequence[Event], few: int) -> list[Dirty]:
-    """What a run has failed to answer is read by id, apart from what is fresh: it may fail for ever."""
+def _again(session: Session, spec: EntitySpec, tried: Sequence[Event], few: int, days_ahead: int) -> list[Dirty]:
+    """What a run has failed to answer is read by id, apart from what is fresh: it may fail for ever.
+
+    Where much has failed, a system was away, and reading all of it one by one would use up the budget of hours.
+    """
     some = sorted(list(dict.fromkeys(str(event.source_id) for event in tried))[:few])
-    return [_by_id(tried, some)] if some else []
+    failed = [event for event in tried if event.reason and event.source_id not in some]
+    many = _anew(session, spec, failed, few, days_ahead) if len({event.source_id for event in failed}) > few else []
+    return [*([_by_id(tried, some)] if some else []), *many]
 
 
 def _anew(session: Session, spec: EntitySpec, events: Sequence[Event], few: int, days_ahead: int) -> list[Dirty]:

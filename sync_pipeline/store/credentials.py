@@ -23,6 +23,8 @@ from sync_pipeline.store.schema import credentials
 from sync_pipeline.store.upsert import insert_into
 
 SETTING = "SYNC_ENCRYPTION_KEY"
+WEBHOOK = "webhook:"
+"""What the names of the webhooks' secrets begin with."""
 NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
 

@@ -1,4 +1,4 @@
-"""One loader per connection and entity at a time, under a lock that dies with its process."""
+"""One at a time, under a lock that dies with its process: one loader of an entity, one renewal of a token."""
 
 from __future__ import annotations
 
@@ -19,17 +19,29 @@ OnWait = Callable[[str], None]
 @contextmanager
 def loader_lock(store: Store, connection: str, entity: str, on_wait: OnWait | None = None) -> Iterator[None]:
     """Be the only one who loads ``entity``; if another is at it, say so once through ``on_wait`` and wait."""
-    digest = hashlib.sha256(f"{connection}\n{entity}".encode()).digest()
+    words = f"Another process is loading {entity}: waiting for it to finish."
+    with lock(store, f"{connection}\n{entity}", entity, words, on_wait):
+        yield
+
+
+@contextmanager
+def lock(store: Store, key: str, label: str, words: str = "", on_wait: OnWait | None = None) -> Iterator[None]:
+    """Be the only one, on all machines that share the store, who holds the lock ``key``.
+
+    If another has it, say ``words`` once through ``on_wait`` and wait. ``label`` names the file beside SQLite. The
+    thread that enters must also be the one that leaves.
+    """
+    digest = hashlib.sha256(key.encode()).digest()
 
     def wait() -> None:
         if on_wait is not None:
-            on_wait(f"Another process is loading {entity}: waiting for it to finish.")
+            on_wait(words)
 
     if store.path is None:
         with _server_lock(store, int.from_bytes(digest[:8], signed=True), wait):
             yield
     else:
-        name = f"{store.path.name}.{entity}-{digest.hex()[:12]}.lock"
+        name = f"{store.path.name}.{label}-{digest.hex()[:12]}.lock"
         with _file_lock(store, store.path.with_name(name), wait):
             yield
 

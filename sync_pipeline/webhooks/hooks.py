@@ -7,9 +7,10 @@ import secrets
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
+from sync_pipeline.connectors.webhooks import hook_path
 from sync_pipeline.stages.session import Session
 from sync_pipeline.store import credentials
-from sync_pipeline.store.credentials import Keyring, open_keyring
+from sync_pipeline.store.credentials import WEBHOOK, Keyring, open_keyring
 from sync_pipeline.store.engine import Store
 from sync_pipeline.webhooks.events import SUBJECTS
 
@@ -18,7 +19,6 @@ ADDON = "ADDON"
 NAMES = frozenset(SUBJECTS) | {ADDON}
 OVERLAP = timedelta(hours=1)
 """For how long the token before the last rotation is still good: what was signed with it may be under way or retried."""
-_PREFIX = "webhook:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Hook:
 
     def path(self, workspace: str) -> str:
         """Where its deliveries come in; the end of it cannot be guessed."""
-        return f"{prefix(workspace)}/{self.name}/{self.secret}"
+        return f"{hook_path(workspace)}/{self.name}/{self.secret}"
 
     def is_at(self, secret: str) -> bool:
         """Whether a delivery came in under the right path, in constant time."""
@@ -57,11 +57,6 @@ class Hook:
         return replace(self, token=token, previous=self.token, overlap_until=(now + OVERLAP).isoformat())
 
 
-def prefix(workspace: str) -> str:
-    """What the paths of all hooks of a workspace begin with."""
-    return f"/hooks/{workspace}"
-
-
 def new_hook(name: str) -> Hook:
     """A hook with a path nobody can guess."""
     return Hook(name, secrets.token_urlsafe(24))
@@ -77,7 +72,7 @@ class HookStore:
 
     def load(self, name: str) -> Hook | None:
         """One hook; None when there is none of that name."""
-        found = credentials.get(self.store, self.keyring, self.connection, _PREFIX + name)
+        found = credentials.get(self.store, self.keyring, self.connection, WEBHOOK + name)
         return None if found is None else Hook(**found)
 
     def all(self) -> dict[str, Hook]:
@@ -86,16 +81,16 @@ class HookStore:
 
     def names(self) -> list[str]:
         """The names of the hooks; needs no key."""
-        found = credentials.names(self.store, self.connection, _PREFIX)
-        return [name.removeprefix(_PREFIX) for name in found]
+        found = credentials.names(self.store, self.connection, WEBHOOK)
+        return [name.removeprefix(WEBHOOK) for name in found]
 
     def save(self, hook: Hook, at: datetime) -> None:
         """Remember a hook."""
-        credentials.put(self.store, self.keyring, self.connection, _PREFIX + hook.name, asdict(hook), at)
+        credentials.put(self.store, self.keyring, self.connection, WEBHOOK + hook.name, asdict(hook), at)
 
     def remove(self, name: str) -> None:
         """Forget a hook; needs no key."""
-        credentials.remove(self.store, self.connection, _PREFIX + name)
+        credentials.remove(self.store, self.connection, WEBHOOK + name)
 
 
 def open_hooks(session: Session) -> HookStore:

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from sync_pipeline.connectors.webhooks import Webhook, WebhookApi
+from sync_pipeline.connectors.webhooks import Webhook, WebhookApi, hook_path
 from sync_pipeline.errors import AmbiguousWrite, ConfigError, RejectedRecord
 from sync_pipeline.stages.session import Session
 from sync_pipeline.store.credentials import encrypt_again
 from sync_pipeline.webhooks.events import WORTH_MOST_FIRST
-from sync_pipeline.webhooks.hooks import ADDON, Hook, HookStore, new_hook, prefix
+from sync_pipeline.webhooks.hooks import ADDON, Hook, HookStore, new_hook
 
 LIMITS: Mapping[str, tuple[int, int]] = {"free": (3, 3), "paid": (10, 100)}
 """Plan -> webhooks per user and per workspace."""
@@ -113,13 +113,13 @@ class Registrar:
         if wishes.rotate:
             webhook, action = self.session.call(self._api.rotate, webhook.id), "rotated"
         self._learn(hook, webhook)
-        return Row(event, webhook.id, action, problem=problem_of(webhook))
+        return Row(event, webhook.id, action, problem=webhook.problem)
 
     def _create(self, event: str) -> Row:
         hook = self._hook(event)  # kept before Clockify knows it: a crash in between is found again by its path
         webhook = self._post(hook)
         self._learn(hook, webhook)
-        return Row(event, webhook.id, "created", problem=problem_of(webhook))
+        return Row(event, webhook.id, "created", problem=webhook.problem)
 
     def _post(self, hook: Hook) -> Webhook:
         try:
@@ -160,7 +160,7 @@ class Registrar:
             return False
         if is_known(self.hooks, self._workspace, webhook):
             return True
-        start = f"{self.base}{prefix(self._workspace)}/{event}/"
+        start = f"{self.base}{hook_path(self._workspace)}/{event}/"
         return webhook.name.startswith(NAME_PREFIX) and webhook.url.startswith(start)
 
     def _room(self, found: Sequence[Webhook], ours: Mapping[str, Sequence[Webhook]], wishes: Wishes) -> int:
@@ -192,7 +192,7 @@ def list_hooks(session: Session, hooks: HookStore) -> list[Row]:
     workspace, names = session.clockify.account.workspace, set(hooks.names())
     found = session.call(session.clockify.webhooks.list)
     return [
-        Row(one.event, one.id, "listed", one.event in names and _has_our_form(one, workspace), problem_of(one))
+        Row(one.event, one.id, "listed", one.event in names and _has_our_form(one, workspace), one.problem)
         for one in sorted(found, key=lambda one: (one.event, one.id))
     ]
 
@@ -227,18 +227,7 @@ def is_known(hooks: HookStore, workspace: str, webhook: Webhook) -> bool:
 
 
 def _has_our_form(webhook: Webhook, workspace: str) -> bool:
-    return f"{prefix(workspace)}/{webhook.event}/" in webhook.url
-
-
-def problem_of(webhook: Webhook) -> str:
-    """Why nothing is delivered; empty when all is well."""
-    if not webhook.in_plan:
-        return "Not in the plan: it allows fewer webhooks, or not this event."
-    if not webhook.delivers:
-        return "Clockify switched it off after too many failed deliveries."
-    if not webhook.enabled:
-        return "Switched off in Clockify."
-    return ""
+    return f"{hook_path(workspace)}/{webhook.event}/" in webhook.url
 
 
 def name_of(event: str) -> str:

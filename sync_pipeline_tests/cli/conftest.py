@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import Team, team
@@ -23,3 +27,29 @@ def shell(office: Team, tmp_path: Path) -> Iterator[Shell]:
     """The command line on the office's systems, with nothing remembered yet."""
     with shell_for(office, tmp_path) as typed:
         yield typed
+
+
+@pytest.fixture
+def untrusted() -> Iterator[str]:
+    """The address of a server whose certificate nobody vouches for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_shake_hands, args=(listener, context), daemon=True)
+        thread.start()
+        yield f"https://localhost:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def _shake_hands(listener: socket.socket, context: ssl.SSLContext) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            try:
+                context.wrap_socket(connection, server_side=True).close()
+            except OSError:
+                continue

@@ -224,7 +224,7 @@ def test_a_port_of_dev_is_in_use(shell: Shell, option: str, what: str) -> None:
         "choose another one with --webhook-port."
         in alone("dev", "--port", other, "--webhook-port", other, code=2).message
     )
-    assert not shell.home.exists()
+    assert [place.name for place in shell.home.iterdir()] == ["dev.lock"]  # the home was held, and nothing else done
 
 
 def test_every_entity_has_a_name(shell: Shell) -> None:

@@ -163,7 +163,11 @@ def test_check_warns_of_keys_in_clear(synced: Shell) -> None:
     """Plain http to what may be another machine: a line with the fix, and still 0, since it may be meant."""
     elsewhere = synced.with_(SNAPSHOTS_BASE_URL=synced.team.sandbox.snapshots.replace("127.0.0.1", "0.0.0.0"))
     (told,) = [c for c in elsewhere("check", "--json", code=0).document["checks"] if c["what"] == "SNAPSHOTS_BASE_URL"]
-    assert (told["ok"], told["fix"]) == (True, "Use https:// unless every network in between is yours.")
+    assert (told["verdict"], told["ok"], told["fix"]) == (
+        "warning",
+        True,
+        "Use https:// unless every network in between is yours.",
+    )
     assert "warn SNAPSHOTS_BASE_URL: plain http to another machine" in elsewhere("check", code=0).out
 
 

@@ -34,6 +34,12 @@ def sensors(us: Developing) -> set[str]:
     return {sensor["sensorState"]["status"] for sensor in repository["sensors"]}
 
 
+def module(process: psutil.Process) -> list[str]:
+    """The module a process runs, and its arguments."""
+    line = process.cmdline()
+    return line[line.index("-m") + 1 :] if "-m" in line else []
+
+
 def end(us: Developing, number: signal.Signals) -> None:
     """Ask it to end: it does, with everything it started."""
     started = us.tree()
@@ -86,6 +92,19 @@ def test_a_second_one_is_refused_and_nothing_survives_a_kill(tmp_path: Path) -> 
         assert left == []
     with only_one(tmp_path / "home"):
         pass
+
+
+@pytest.mark.parametrize("killed", [["sync_pipeline.defs.tether"], ["dagster", "dev"]])
+def test_whatever_is_killed_nothing_works_on_without_it(tmp_path: Path, killed: list[str]) -> None:
+    """Dagster's daemon and UI would go on: `dev` ends with them, and can be started again at once."""
+    with developing(tmp_path, "--no-webhooks") as us:
+        started = us.tree()
+        (victim,) = (one for one in started if module(one)[: len(killed)] == killed)
+        victim.kill()
+        us.process.wait(STOP_SECONDS)
+        assert us.process.returncode != 0
+        _, left = psutil.wait_procs(started, timeout=STOP_SECONDS)
+        assert left == []
 
 
 @pytest.fixture

@@ -67,7 +67,10 @@ def test_a_refused_report_is_nobodys_record() -> None:
     ("seen", "action"),
     [
         (Seen("GET", 401, "token_expired", JSON), Action.REFRESH),
-        (Seen("GET", 401, "invalid_credentials", JSON), Action.FATAL),
+        (Seen("GET", 401, "token_revoked", JSON), Action.REFRESH),
+        (Seen("GET", 401, "key_revoked", JSON), Action.FATAL),
+        (Seen("GET", 401, "key_expired", JSON), Action.FATAL),
+        (Seen("GET", 401, "invalid_credentials", JSON), Action.REFRESH),
         (Seen("GET", 403, "insufficient_scope", JSON), Action.FATAL),
         (Seen("GET", 404, "not_found", JSON), Action.GONE),
         (Seen("DELETE", 404, "not_found", JSON), Action.GONE),

@@ -47,9 +47,9 @@ verify_users
 
 SCHEDULES = """
 nightly_forget_events 47 1 * * * forget_events
-nightly_locations 7 2 * * * sync_locations
-nightly_projects 17 2 * * * sync_projects
-nightly_users 27 2 * * * sync_users
+nightly_locations 2 2 * * * sync_locations
+nightly_projects 12 2 * * * sync_projects
+nightly_users 22 2 * * * sync_users
 rescan_time_entries 17 * * * * sync_time_entries
 weekly_verify_locations 37 3 * * 0 verify_locations
 weekly_verify_projects 37 4 * * 0 verify_projects

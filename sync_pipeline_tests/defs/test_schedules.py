@@ -169,6 +169,25 @@ def test_a_run_whose_process_is_gone_costs_no_turn(us: Team, on: Live) -> None:
     assert us.users()
 
 
+def test_a_run_that_ends_while_it_is_looked_at_has_not_failed(us: Team, on: Live) -> None:
+    """It had not ended when the runs were listed, and its process is gone a moment later: it stays a success."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        name = name_of(process.pid)
+    run = started(on, "sync_users", str(name))
+    is_gone = orphans.is_gone
+
+    def ends_now(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+        instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", run.job_name), run.run_id)
+        return is_gone(instance, run)
+
+    on.patch.setattr(orphans, "is_gone", ends_now)
+    assert orphans.close_orphans(on.instance) == 0
+    found = on.instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.status == dg.DagsterRunStatus.SUCCESS
+    assert us.users()
+
+
 def test_a_run_of_another_machine_is_believed_as_long_as_it_tells(
     us: Team, on: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:

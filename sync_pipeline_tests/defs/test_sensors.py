@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
+import dagster as dg
 import orjson
 import pytest
 
+from sync_pipeline.defs import sensors
+from sync_pipeline.defs.queue import in_the_way
 from sync_pipeline.store.records import lookup
 from sync_pipeline_tests.defs.live import Live, live, metadata_of
 from sync_pipeline_tests.harness import Json, Team, instant, morning, team
@@ -112,8 +116,40 @@ def test_an_id_of_another_workspace_confirms_nothing(us: Team, on: Live) -> None
     (run,) = on.tick("time_entries").runs
     assert metadata_of(run, "time_entries")["unconfirmed"] == 1
     assert entry["id"] in us.at_snapshots("time_entries")
+    assert on.inbox("time_entries").open == 1
+    assert "wait for their next try" in on.tick("time_entries").said
     us.no_faults()
+    on.patience(0)
+    on.drain("time_entries")
+    assert on.inbox("time_entries").open == 0
+    converged(us)
+
+
+def test_a_witness_that_is_gone_as_well_is_no_witness(us: Team, on: Live) -> None:
+    """Another entry was deleted and nobody told: the delete we heard of is confirmed by one that does live."""
+    silent, told = sorted(stopped(us), key=lambda entry: str(entry["id"]))[:2]
+    for entry in (silent, told):
+        us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    on.event("TIME_ENTRY_DELETED", "time_entries", told)
+    on.drain("time_entries")
+    assert told["id"] not in us.at_snapshots("time_entries")
+    assert silent["id"] in us.at_snapshots("time_entries")
+    assert on.inbox("time_entries").open == 0
     us.sync("time_entries")
+    converged(us)
+
+
+def test_deletes_beyond_what_a_run_may_look_up_do_not_wait_for_the_next_full_read(us: Team, on: Live) -> None:
+    """More entries of a day vanished than one run may confirm: the events of the others stay open until they are, too."""
+    us.changes |= {"SYNC_MAX_CONFIRMATIONS": "3", "SYNC_MAX_DELETE_SHARE": "1"}
+    on.renew()
+    gone = stopped(us)[:25]
+    for entry in gone:
+        us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    on.events("TIME_ENTRY_DELETED", "time_entries", gone)
+    on.drain("time_entries")
+    assert on.inbox("time_entries").open == 0
+    assert not us.at_snapshots("time_entries").keys() & {entry["id"] for entry in gone}
     converged(us)
 
 
@@ -164,6 +200,23 @@ def test_a_failed_run_swallows_no_event_and_is_tried_again(us: Team, on: Live) -
     assert second.requests[0].run_key != first.requests[0].run_key
     assert on.inbox("time_entries").open == 0
     assert us.at_snapshots("time_entries")[edited["id"]]["description"] == "later"
+
+
+def test_after_an_outage_many_changes_are_few_runs_again(us: Team, on: Live) -> None:
+    """Runs over many changes failed since Clockify was away: they are not read one by one for it, a few at a time."""
+    user = us.users()[0]["id"]
+    made = [us.add_entry(user, morning(1 + n % 3, n // 3)) for n in range(45)]
+    on.events("NEW_TIME_ENTRY", "time_entries", made)
+    us.fault("status", "*clockify*", status=503)
+    assert {run.success for run in on.tick("time_entries").runs} == {False}
+    us.no_faults()
+    on.patience(0)
+    us.forget_stats()
+    (tick,) = on.drain("time_entries")
+    assert sorted(tick.jobs) == ["changes_time_entries", "sync_time_entries"]
+    assert us.requests()[ENTRY] <= 20
+    assert on.inbox("time_entries").open == 0
+    converged(us)
 
 
 def test_a_run_that_is_under_way_is_waited_for(us: Team, on: Live) -> None:
@@ -250,6 +303,29 @@ def test_a_sensor_that_listens_notices_the_end_of_a_run(us: Team, on: Live) -> N
     while_it_listens(us, on, lambda: on.instance.report_run_canceled(queued))
     assert on.tick("time_entries").jobs == ["changes_time_entries"]
     assert on.inbox("time_entries").open == 0
+
+
+@pytest.mark.parametrize("seconds", ["1", "30"])
+def test_a_stream_of_events_does_not_hold_a_tick(us: Team, on: Live, seconds: str) -> None:
+    """Events come in at every look while a run is in the way: the tick ends all the same, and looks no faster for it."""
+    entry, other = stopped(us)[:2]
+    on.event("TIME_ENTRY_UPDATED", "time_entries", entry)
+    queued = on.queue(on.tick("time_entries", run=False).requests[0])
+    looks = iter(range(8))
+
+    def and_another(instance: dg.DagsterInstance, jobs: Iterable[str]) -> str | None:
+        number = next(looks, None)
+        assert number is not None, "it looks without a pause"
+        on.event("TIME_ENTRY_UPDATED", "time_entries", {**other, "number": number})
+        return in_the_way(instance, jobs)
+
+    us.changes["SYNC_SENSOR_SECONDS"] = seconds
+    on.renew()
+    clock = count()
+    on.patch.setattr(sensors, "in_the_way", and_another)
+    on.patch.setattr(sensors, "monotonic", lambda: next(clock))
+    on.patch.setattr(sensors, "sleep", lambda _: None)
+    assert queued.run_id in on.tick("time_entries").said
 
 
 def test_a_sensor_that_looks_rarely_does_not_listen(us: Team, on: Live) -> None:

@@ -20,6 +20,7 @@ from sync_pipeline.sandbox.keys import all_keys
 from sync_pipeline.sandbox.seed import seed_world
 from sync_pipeline.sandbox.snapshots.clients import register_client
 from sync_pipeline.sandbox.snapshots.entities import known_entities, register_entity
+from sync_pipeline.sandbox.snapshots.grants import revoke_all
 from sync_pipeline.sandbox.snapshots.keys import key_scopes
 from sync_pipeline.sandbox.snapshots.settings import read_settings, write_settings
 from sync_pipeline.sandbox.webhooks.flood import start_flood
@@ -208,6 +209,9 @@ def _settings(world: World, _sent: Any) -> Any:
 
 
 def _change_settings(world: World, sent: Any) -> Any:
+    """Settings to change; ``"revoke_consents": true`` withdraws every consent and token there is."""
+    changes = {name: value for name, value in sent.items() if name != "revoke_consents"}
     with transaction(world.db):
-        write_settings(world.db, read_settings(world.db).with_changes(sent))
-    return _settings(world, None)
+        write_settings(world.db, read_settings(world.db).with_changes(changes))
+        revoked = revoke_all(world.db) if sent.get("revoke_consents") is True else 0
+    return _settings(world, None) | {"revoked": revoked}

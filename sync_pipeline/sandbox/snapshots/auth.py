@@ -11,6 +11,7 @@ from starlette.requests import Request
 from sync_pipeline.sandbox.snapshots import grants
 from sync_pipeline.sandbox.snapshots.keys import key_scopes
 from sync_pipeline.sandbox.snapshots.problems import Problem
+from sync_pipeline.sandbox.snapshots.settings import read_settings
 from sync_pipeline.sandbox.world import World
 
 REALM = 'Bearer realm="snapshots"'
@@ -54,10 +55,15 @@ def authenticate(world: World, request: Request) -> Caller:
     credential = _credential(request)
     scopes = key_scopes(world.db).get(credential)
     if scopes is not None:
+        state = read_settings(world.db).keys.get(credential, "valid")
+        if state != "valid":
+            raise _unauthorized(f"key_{state}", f"The API key is {state}.")
         return Caller(credential, frozenset(scopes))
     grant = grants.find(world.db, "access", credential)
     if grant is None:
         raise _unauthorized("invalid_credentials", "The API key or token is not known.")
+    if grant.revoked:
+        raise _unauthorized("token_revoked", "The consent behind the token was withdrawn; ask for it again.")
     if grant.expires_at <= world.clock.epoch():
         raise _unauthorized("token_expired", "The access token expired; get a new one.")
     return Caller(grants.hashed(credential), frozenset(grant.scope.split()))

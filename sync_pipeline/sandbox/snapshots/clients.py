@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import sqlite3
 from dataclasses import dataclass
@@ -13,7 +14,14 @@ from sync_pipeline.sandbox.snapshots.grants import hashed
 
 DEFAULT_ID = "sandbox-client"
 DEFAULT_SECRET = "sandbox-secret"  # noqa: S105 - printed on the index page; it opens invented data only
-DEFAULT_REDIRECTS = ("http://localhost:3000/oauth/callback", "http://127.0.0.1:3000/oauth/callback")
+DEFAULT_REDIRECTS = (
+    "http://localhost:3000/oauth/callback",
+    "http://127.0.0.1:3000/oauth/callback",
+    # Without a port: any port, for programs that listen wherever there is room (RFC 8252, section 7.3).
+    "http://localhost/snapshots/callback",
+    "http://127.0.0.1/snapshots/callback",
+)
+PORT_ON_LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|localhost|\[::1\])):\d{1,5}(?=/)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,12 @@ class Client:
     def knows(self, secret: str) -> bool:
         """Whether this is the client's secret."""
         return secrets.compare_digest(self.secret_hash, hashed(secret))
+
+    def returns_to(self, redirect_uri: str) -> bool:
+        """Whether a browser may be sent back there: registered to the letter, but for the port of one's own machine."""
+        return redirect_uri in self.redirect_uris or (
+            PORT_ON_LOOPBACK.sub(r"\1", redirect_uri, count=1) in self.redirect_uris
+        )
 
     def grantable(self, wanted: str | None) -> str | None:
         """The scope to grant for a ``scope`` parameter; None when it asks for more than is allowed."""

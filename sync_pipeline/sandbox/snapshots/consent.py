@@ -84,7 +84,7 @@ def _understand(world: World, params: Mapping[str, str]) -> Asked | str:
     if client is None:
         return "This application is not registered here (client_id)."
     redirect_uri = params.get("redirect_uri", "")
-    if redirect_uri not in client.redirect_uris:
+    if not client.returns_to(redirect_uri):
         return "The return address (redirect_uri) is not one the application registered."
     return Asked(
         client,

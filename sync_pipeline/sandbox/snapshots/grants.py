@@ -13,6 +13,7 @@ import orjson
 GrantKind = Literal["access", "refresh", "code"]
 CODE_SECONDS = 60
 REFRESH_SECONDS = 90 * 86_400
+REVOKE = "UPDATE snapshots_grants SET detail = json_set(detail, '$.revoked', 1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Grant:
     expires_at: float
     used: bool = False
     detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the consent it comes from was withdrawn."""
+        return bool(self.detail.get("revoked"))
 
 
 def hashed(secret: str) -> str:
@@ -71,4 +77,9 @@ def use(db: sqlite3.Connection, secret: str) -> None:
 
 def revoke_family(db: sqlite3.Connection, family: str) -> None:
     """Withdraw everything that grew out of one consent: one of its secrets was used twice."""
-    db.execute("DELETE FROM snapshots_grants WHERE family = ?", (family,))
+    db.execute(f"{REVOKE} WHERE family = ?", (family,))
+
+
+def revoke_all(db: sqlite3.Connection) -> int:
+    """Withdraw every consent and token there is, as people do on a page of the vendor's; how many that were."""
+    return db.execute(f"{REVOKE} WHERE NOT coalesce(json_extract(detail, '$.revoked'), 0)").rowcount

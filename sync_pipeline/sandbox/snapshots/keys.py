@@ -1,4 +1,4 @@
-"""API keys with readable fixed names: one for everything, one for reading, one per scope."""
+"""API keys with readable fixed names: one for everything, one for reading, one per scope, and those a control adds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import sqlite3
 
 from sync_pipeline.sandbox.snapshots.entities import all_scopes
+from sync_pipeline.sandbox.snapshots.settings import read_settings
 
 FULL_KEY = "sandbox-snapshots-key"
 READ_ONLY_KEY = "sandbox-snapshots-read-only-key"
@@ -20,7 +21,8 @@ def key_scopes(db: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
     """Every key and what it may do."""
     scopes = all_scopes(db)
     reading = tuple(scope for scope in scopes if scope.endswith(".read"))
-    return {FULL_KEY: scopes, READ_ONLY_KEY: reading} | {key_of_scope(scope): (scope,) for scope in scopes}
+    added = dict.fromkeys(read_settings(db).keys, scopes)  # and the built-in ones whose state was changed
+    return added | {FULL_KEY: scopes, READ_ONLY_KEY: reading} | {key_of_scope(scope): (scope,) for scope in scopes}
 
 
 def snapshot_keys(db: sqlite3.Connection) -> dict[str, str]:

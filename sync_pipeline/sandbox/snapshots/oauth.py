@@ -118,8 +118,12 @@ class _TokenRequest:
         """A code or refresh token, spent by this call whatever comes of it: no transaction undoes it."""
         db = self.world.db
         grant = grants.find(db, kind, secret)
-        if grant is None or grant.client_id != client.id or grant.expires_at <= self.world.clock.epoch():
-            raise OAuthError("invalid_grant", f"the {_SPOKEN[kind]} is not valid any more")
+        if grant is None or grant.client_id != client.id:
+            raise OAuthError("invalid_grant", f"the {_SPOKEN[kind]} is not known")
+        if grant.revoked:
+            raise OAuthError("invalid_grant", f"the consent behind the {_SPOKEN[kind]} was withdrawn")
+        if grant.expires_at <= self.world.clock.epoch():
+            raise OAuthError("invalid_grant", f"the {_SPOKEN[kind]} has expired")
         if grant.used:
             # Somebody has a copy: nothing that came of this consent can be trusted any more.
             grants.revoke_family(db, grant.family)

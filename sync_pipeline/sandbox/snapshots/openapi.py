@@ -8,7 +8,7 @@ from typing import Any
 from sync_pipeline.sandbox.snapshots.entities import Entity, KnownField
 from sync_pipeline.sandbox.snapshots.handlers import MAX_ITEMS
 from sync_pipeline.sandbox.snapshots.lists import DEFAULT_LIMIT
-from sync_pipeline.sandbox.snapshots.problems import PROBLEM_JSON
+from sync_pipeline.sandbox.snapshots.problems import PROBLEM_JSON, REFUSED_CREDENTIALS
 from sync_pipeline.sandbox.snapshots.validation import MAX_ID
 
 Node = dict[str, Any]
@@ -16,7 +16,9 @@ DESCRIPTION = """\
 The generic Snapshots contract. Writes are idempotent upserts that **merge**: a field that is absent is kept, null
 clears it. Fields that are not listed here are kept as they are sent. Instants are accepted with any offset and
 returned in UTC. A deleted record answers 404 `not_found`; deleting it again succeeds. Errors are RFC 9457 problem
-details with a stable `code`."""
+details with a stable `code`. A credential that is refused is told why:
+
+""" + "\n".join(f"- `{code}`: {meaning}" for code, meaning in REFUSED_CREDENTIALS.items())
 
 STRING: Node = {"type": "string"}
 NUMBER: Node = {"type": "number"}
@@ -195,7 +197,9 @@ def _token() -> Node:
     error = {"type": "object", "required": ["error"], "properties": {"error": STRING, "error_description": STRING}}
     return {
         "operationId": "token",
-        "description": "RFC 6749; the client may send its credentials with HTTP Basic instead.",
+        "description": "RFC 6749; the client may send its credentials with HTTP Basic instead. A refresh token works"
+        " once: its answer holds the next one. `invalid_client` is a wrong id or secret, `invalid_grant` a code or"
+        " refresh token that is unknown, expired, used before or withdrawn (`error_description` says which).",
         "security": [],
         "requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}},
         "responses": {"200": _json({"$ref": "#/components/schemas/Token"}), "default": _json(error, "Refused")},
@@ -234,7 +238,7 @@ _PROBLEM: Node = {
         "title": STRING,
         "status": {"type": "integer"},
         "detail": STRING,
-        "code": STRING,
+        "code": {**STRING, "examples": [*REFUSED_CREDENTIALS, "not_found", "rate_limited"]},
         "instance": STRING,
         "request_id": STRING,
         "required_scope": STRING,

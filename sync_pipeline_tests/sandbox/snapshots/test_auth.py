@@ -39,6 +39,29 @@ def test_without_a_known_key_everything_is_401(sandbox: Sandbox, key: str | None
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
+@pytest.mark.parametrize("state", ["revoked", "expired"])
+def test_a_key_can_be_taken_back(sandbox: Sandbox, state: str) -> None:
+    """A revoked and an expired key are told apart from one that never was, and from each other; both can come back."""
+    key = "sandbox-snapshots-read-only-key"
+    sandbox.control.post("snapshots", json={"keys": {key: state}})
+    answer = sandbox.client(key).get("users")
+    assert (answer.status_code, answer.json()["code"]) == (401, f"key_{state}")
+    sandbox.control.post("snapshots", json={"keys": {key: "valid"}})
+    assert (sandbox.client(key).get("users").status_code, sandbox.client(key).delete("users/x").status_code) == (
+        200,
+        403,
+    )
+
+
+def test_a_key_can_be_added(sandbox: Sandbox) -> None:
+    """For changing keys: a second one that may do everything, until it is reset."""
+    sandbox.control.post("snapshots", json={"keys": {"another-key": "valid"}})
+    assert sandbox.client("another-key").delete("users/x").status_code == 204
+    assert sandbox.control.post("snapshots", json={"keys": {"another-key": "lost"}}).status_code == 400
+    sandbox.control.post("reset")
+    assert sandbox.client("another-key").get("users").status_code == 401
+
+
 @pytest.mark.parametrize(("method", "path", "scope"), ROUTES)
 def test_each_route_takes_its_own_scope(sandbox: Sandbox, method: str, path: str, scope: str) -> None:
     """The key with just that scope passes; every other single-scope key gets a 403 that names it."""

@@ -153,6 +153,53 @@ def test_never_redirects_to_an_unregistered_address(sandbox: Sandbox, changes: d
     assert (answer.status_code, "location" in answer.headers) == (400, False)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("port", ["1", "8750", "54321"])
+def test_a_program_may_listen_on_any_port_of_this_machine(sandbox: Sandbox, host: str, port: str) -> None:
+    """RFC 8252: the port of a loopback address is free, the code is bound to the one that was used."""
+    there = f"http://{host}:{port}/snapshots/callback"
+    url = f"{sandbox.running.url}/oauth/authorize"
+    answer = httpx.post(url, data={**ASK, "redirect_uri": there, "decision": "approve"})
+    assert answer.headers["location"].startswith(f"{there}?code=")
+    code = dict(parse_qsl(urlsplit(answer.headers["location"]).query))["code"]
+    assert _error(_exchange(sandbox, code, redirect_uri=f"http://{host}:2/snapshots/callback")) == (
+        400,
+        "invalid_grant",
+    )
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:80/snapshots/callback/more",
+        "http://127.0.0.1:80@example.test/snapshots/callback",
+        "http://127.0.0.1:123456/snapshots/callback",
+        "http://127.0.0.2:80/snapshots/callback",
+        "https://127.0.0.1:80/snapshots/callback",
+        "http://localhost.example.test:80/snapshots/callback",
+        "http://localhost:80/oauth/callback",
+    ],
+)
+def test_only_the_port_is_free(sandbox: Sandbox, address: str) -> None:
+    """Host, scheme and path are as they were registered."""
+    answer = httpx.get(f"{sandbox.running.url}/oauth/authorize", params={**ASK, "redirect_uri": address})
+    assert (answer.status_code, "location" in answer.headers) == (400, False)
+
+
+def test_withdrawn_consents_are_told_from_expired_ones(sandbox: Sandbox) -> None:
+    """All consents can be withdrawn: access and refresh tokens say so, and later ones are not touched."""
+    pair = _exchange(sandbox, _authorize(sandbox, ASK)["code"]).json()
+    assert sandbox.control.post("snapshots", json={"revoke_consents": True}).json()["revoked"] >= 2
+    sandbox.control.post("clock", json={"advance": 4000})
+    answer = sandbox.client(pair["access_token"]).get("users")
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_revoked")
+    refused = _token(sandbox, grant_type="refresh_token", refresh_token=pair["refresh_token"])
+    assert _error(refused) == (400, "invalid_grant")
+    assert "withdrawn" in refused.json()["error_description"]
+    again = _exchange(sandbox, _authorize(sandbox, ASK)["code"]).json()
+    assert sandbox.client(again["access_token"]).get("users").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [

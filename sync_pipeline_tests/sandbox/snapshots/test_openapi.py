@@ -9,6 +9,7 @@ import httpx
 import jsonschema
 import pytest
 
+from sync_pipeline.sandbox.snapshots.problems import REFUSED_CREDENTIALS
 from sync_pipeline_tests.sandbox.snapshots.speaking import Sandbox, entry
 
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -106,3 +107,25 @@ def test_security_names_the_scope_that_is_enforced(sandbox: Sandbox, document: d
         other = "sandbox-snapshots-users-read-key" if scope != "users.read" else "sandbox-snapshots-users-write-key"
         refused = sandbox.client(other).request(verb, path.removeprefix("/").replace("{id}", "x"))
         assert refused.json()["required_scope"] == scope
+
+
+def test_every_way_to_be_refused_is_documented(sandbox: Sandbox, document: dict[str, Any]) -> None:
+    """The codes that tell refused credentials apart stand in the document, and the server gives each of them."""
+    key, other = "sandbox-snapshots-read-only-key", "sandbox-snapshots-users-read-key"
+    ended, withdrawn = (
+        httpx.post(f"{sandbox.running.snapshots}/oauth/token", data=TOKEN).json()["access_token"] for _ in range(2)
+    )
+    found = {
+        sandbox.client(None).get("users").json()["code"],
+        sandbox.client("wrong").get("users").json()["code"],
+        sandbox.client(key).delete("users/x").json()["code"],
+    }
+    sandbox.control.post("snapshots", json={"keys": {key: "revoked", other: "expired"}})
+    found |= {sandbox.client(each).get("users").json()["code"] for each in (key, other)}
+    sandbox.control.post("clock", json={"advance": 4000})
+    found.add(sandbox.client(ended).get("users").json()["code"])
+    sandbox.control.post("snapshots", json={"revoke_consents": True})
+    found.add(sandbox.client(withdrawn).get("users").json()["code"])
+
+    assert found == set(REFUSED_CREDENTIALS)
+    assert not [code for code in found if f"`{code}`" not in document["info"]["description"]]

@@ -1,0 +1,132 @@
+"""A person's consent: where to send the browser, what it comes back with, and the tokens that come of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import httpx
+from authlib.common.security import generate_token
+from authlib.oauth2.client import OAuth2Client
+
+from sync_pipeline.connectors.answers import failure_of
+from sync_pipeline.connectors.policy import FAILURES, Seen, decide
+from sync_pipeline.connectors.profile import OAuthFacts
+from sync_pipeline.connectors.token_endpoint import TokenEndpoint
+from sync_pipeline.connectors.transport import TIMEOUT, OnRequest, is_local, trusted, unseen
+from sync_pipeline.errors import ConfigError, FatalApiError, Request, RetryableApiError
+from sync_pipeline.store.tokens import Tokens
+
+SYSTEM = "Snapshots"
+VERIFIER_LENGTH = 64
+SHOWN = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """One question to a person. All of it belongs to the browser session that asks; keep ``verifier`` here."""
+
+    url: str = field(repr=False)
+    """Where to send the browser."""
+    state: str = field(repr=False)
+    """Comes back with the answer: another one is somebody else's answer."""
+    verifier: str = field(repr=False)
+    """Proves, when the code is traded, that it was us who asked (PKCE)."""
+    redirect_uri: str
+    scope: str = ""
+
+
+def begin_consent(
+    facts: OAuthFacts, base_url: str, client_id: str, scopes: Iterable[str], redirect_uri: str
+) -> Consent:
+    """A new question: authorization code with PKCE (S256). ConfigError when the system has no page for that."""
+    page = facts.authorize_url(base_url)
+    if page is None:
+        raise ConfigError(
+            "This profile has no page on which a person gives consent (auth.oauth.authorize_path).",
+            fix="Use an API key or client credentials.",
+        )
+    verifier, scope = generate_token(VERIFIER_LENGTH), " ".join(scopes)
+    client = OAuth2Client(None, client_id, redirect_uri=redirect_uri, code_challenge_method="S256")
+    url, state = client.create_authorization_url(
+        page,
+        state=secrets.token_urlsafe(32),
+        code_verifier=verifier,
+        scope=scope or None,
+    )
+    return Consent(url, state, verifier, redirect_uri, scope)
+
+
+async def prove_redirect(consent: Consent, *, on_request: OnRequest = unseen) -> None:
+    """Ask for the consent page without a browser: FatalApiError when it refuses client or return address.
+
+    Such a refusal is never sent back to us: the person would be left on the other system's error page.
+    """
+    about = Request(SYSTEM, "GET", httpx.URL(consent.url).path)
+    try:
+        async with httpx.AsyncClient(
+            timeout=TIMEOUT,
+            verify=trusted(),
+            trust_env=not is_local(consent.url),
+            event_hooks={"request": [on_request]},
+        ) as client:
+            response = await client.get(consent.url)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        rule = decide(FAILURES, Seen("GET", failure=failure_of(error)))
+        words = {"base": httpx.URL(consent.url).host, "base_setting": "SNAPSHOTS_BASE_URL", "detail": "TLS"}
+        message = f"the consent page cannot be reached: {rule.message.format_map(words)}."
+        raise RetryableApiError(message, about, fix=rule.fix.format_map(words)) from None
+    if response.status_code == 404:
+        raise FatalApiError("there is no consent page at this address.", about, fix="Check SNAPSHOTS_BASE_URL.")
+    if response.status_code in (400, 401):
+        raise FatalApiError(
+            "the consent page does not know this client id, or not its return address "
+            f"{consent.redirect_uri} (it answered {response.status_code}).",
+            about,
+            fix=f"Check the client id, and register {consent.redirect_uri} as its return address, "
+            "exactly as it is written here.",
+        )
+
+
+def read_callback(consent: Consent, query: Mapping[str, str]) -> str:
+    """The code the browser came back with; FatalApiError when there is none, or when it answers another question."""
+    about = Request(SYSTEM, "GET", httpx.URL(consent.redirect_uri).path)
+    if not secrets.compare_digest(query.get("state", "").encode(), consent.state.encode()):
+        raise FatalApiError("this answer belongs to another sign-in.", about, fix="Authorize again, in one window.")
+    if error := query.get("error"):
+        said = " ".join(query.get("error_description", "no reason given").split())[:SHOWN]
+        message, fix = CALLBACK_ERRORS.get(error, ("consent could not be asked for ({said}).", "Authorize again."))
+        raise FatalApiError(message.format(said=said), about, fix=fix)
+    if not query.get("code"):
+        raise FatalApiError("the browser came back without an answer.", about, fix="Authorize again.")
+    return query["code"]
+
+
+async def finish_consent(
+    endpoint: TokenEndpoint, consent: Consent, code: str, *, on_request: OnRequest = unseen
+) -> Tokens:
+    """Trade the code for tokens, once; FatalApiError says what was wrong with code, client or return address."""
+    tokens = await endpoint.ask(
+        "authorization_code",
+        on_request=on_request,
+        code=code,
+        redirect_uri=consent.redirect_uri,
+        code_verifier=consent.verifier,
+    )
+    return tokens if tokens.scope else replace(tokens, scope=consent.scope)  # left out means: what was asked for
+
+
+CALLBACK_ERRORS = {
+    "access_denied": ("consent was refused ({said}).", "Authorize again and allow access, or use an API key."),
+    "invalid_scope": (
+        "the client may not ask for one of the scopes ({said}).",
+        "Ask for fewer scopes, or allow them where the client is registered.",
+    ),
+    "unauthorized_client": (
+        "this client may not ask for consent ({said}).",
+        "Allow it where the client is registered, or use another client.",
+    ),
+    "temporarily_unavailable": ("the consent page is busy ({said}).", "Try again later."),
+    "server_error": ("the consent page is in trouble ({said}).", "Try again later."),
+}

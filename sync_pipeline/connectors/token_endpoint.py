@@ -1,0 +1,173 @@
+"""The address where a client gets its tokens: one place that sends, through Authlib, and tells the refusals apart.
+
+Authlib writes the requests and knows the ways a client proves itself. It does not send them: its own client would keep
+them from the hook that sees every request, and comes on another HTTP library than ours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from authlib.oauth2.auth import ClientAuth
+from authlib.oauth2.rfc6749.parameters import prepare_token_request
+
+from sync_pipeline.connectors.answers import ErrorFormat, Reading, failure_of, read_answer
+from sync_pipeline.connectors.limiter import Clock
+from sync_pipeline.connectors.policy import FAILURES, Action, Seen, decide
+from sync_pipeline.connectors.redact import redact
+from sync_pipeline.connectors.transport import TIMEOUT, OnRequest, is_local, trusted, unseen
+from sync_pipeline.errors import ApiError, FatalApiError, Request, RetryableApiError
+from sync_pipeline.store.tokens import Tokens
+
+SECRET_FIELDS = ("code", "code_verifier", "refresh_token")
+LOST = ("invalid_grant",)
+FORMAT = ErrorFormat(code="error", message="error_description")
+DEFAULT_LIFE_SECONDS = 3600
+HEADERS = {
+    "Accept": "application/json",
+    "Content-Type": "application/x-www-form-urlencoded",
+    "User-Agent": "sync_pipeline",
+}
+
+
+class TokenLost(FatalApiError):
+    """What was to be traded for a token - a code, a refresh token - is worth nothing: only a person can help."""
+
+    def __init__(self, reason: str, request: Request, *, fix: str = "Authorize again.") -> None:
+        super().__init__(reason, request, fix=fix)
+        self.reason = reason
+
+
+class CutOff(RetryableApiError):
+    """The connection was cut after the request for a token may have arrived."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenEndpoint:
+    """One client at one token address. ``settings`` are named when the client is refused."""
+
+    url: str
+    client_id: str
+    client_secret: str = field(default="", repr=False)
+    settings: str = "the client id and the client secret"
+    lost: tuple[str, ...] = LOST
+    """The error codes that say that a code or refresh token is worth nothing."""
+    system: str = "Snapshots"
+    base_setting: str = "SNAPSHOTS_BASE_URL"
+    now: Clock = time.time
+
+    async def ask(
+        self, grant: str, *, on_request: OnRequest = unseen, hidden: Iterable[str] = (), **fields: str
+    ) -> Tokens:
+        """Trade what ``fields`` hold for tokens; TokenLost, FatalApiError or RetryableApiError when there are none.
+
+        ``hidden`` are more secrets that no message may show.
+        """
+        secrets = (self.client_secret, *hidden, *(fields.get(name, "") for name in SECRET_FIELDS))
+        response = await self._send(self._request(grant, fields), on_request, secrets)
+        reading = read_answer(response, "POST", FORMAT)
+        data = reading.data if isinstance(reading.data, dict) else {}
+        token = data.get("access_token")
+        if response.status_code == 200 and isinstance(token, str) and token:
+            return self._tokens(data, fields)
+        raise self._refusal(grant, reading, fields, secrets)
+
+    def _request(self, grant: str, fields: Mapping[str, str]) -> httpx.Request:
+        body = prepare_token_request(grant, **fields)
+        method = "client_secret_post" if self.client_secret else "none"
+        client = ClientAuth(self.client_id, self.client_secret, method)
+        # Its stubs leave this method untyped.
+        url, headers, body = client.prepare("POST", self.url, dict(HEADERS), body)  # type: ignore[no-untyped-call]
+        # Getting a token changes nothing at the other side that is anybody's data.
+        return httpx.Request(
+            "POST", url, headers=headers, content=body, extensions={"writes": False, "timeout": TIMEOUT.as_dict()}
+        )
+
+    async def _send(self, request: httpx.Request, on_request: OnRequest, secrets: tuple[str, ...]) -> httpx.Response:
+        try:
+            async with httpx.AsyncClient(
+                verify=trusted(),
+                trust_env=not is_local(self.url),
+                event_hooks={"request": [on_request]},
+            ) as client:
+                return await client.send(request)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            failure = failure_of(error)
+            rule = decide(FAILURES, Seen("POST", failure=failure))
+            detail = redact(str(error) or type(error).__name__, secrets)
+            words = {"base": self.url, "base_setting": self.base_setting, "detail": detail}
+            kind = FatalApiError if rule.action is Action.FATAL else RetryableApiError
+            if not failure.before_sending:
+                kind = CutOff
+            about = Request(self.system, "POST", request.url.path)
+            message = f"no access token could be had: {rule.message.format_map(words)}."
+            raise kind(message, about, fix=rule.fix.format_map(words)) from None
+
+    def _tokens(self, data: Mapping[str, Any], fields: Mapping[str, str]) -> Tokens:
+        lasts, scope, refresh = data.get("expires_in"), data.get("scope"), data.get("refresh_token")
+        return Tokens(
+            access_token=data["access_token"],
+            # A server that sends no new one lets the old one be used again.
+            refresh_token=refresh if isinstance(refresh, str) and refresh else fields.get("refresh_token", ""),
+            expires_at=self.now() + _seconds(lasts),
+            # Left out means: what was asked for.
+            scope=scope if isinstance(scope, str) and scope else fields.get("scope", ""),
+        )
+
+    def _refusal(self, grant: str, reading: Reading, fields: Mapping[str, str], secrets: tuple[str, ...]) -> ApiError:
+        seen = reading.seen
+        code = redact(seen.code or "", secrets)
+        about = Request(self.system, "POST", urlsplit(self.url).path, seen.status, code or None, reading.request_id)
+        detail = redact(reading.detail, secrets)
+        if seen.status is not None and (seen.status >= 500 or seen.status == 429):
+            return RetryableApiError(f"no access token could be had ({detail}).", about, fix="Try again later.")
+        if seen.code in self.lost:
+            message, fix = _lost(grant, detail, fields.get("redirect_uri", ""))
+            return TokenLost(message, about, fix=fix)
+        message, fix = REFUSALS.get(code, ("no access token was given ({detail}).", "Check {settings}."))
+        words = {"detail": detail, "settings": self.settings, "url": self.url}
+        return FatalApiError(message.format_map(words), about, fix=fix.format_map(words))
+
+
+REFUSALS = {
+    "invalid_client": ("this client is not known, or its secret is wrong ({detail}).", "Check {settings}."),
+    "unauthorized_client": (
+        "this client may not get tokens in this way ({detail}).",
+        "Allow it where the client is registered, or use another kind of credentials.",
+    ),
+    "invalid_scope": (
+        "the client may not have one of the scopes ({detail}).",
+        "Ask for fewer scopes, or allow them where the client is registered.",
+    ),
+    "redirect_uri_mismatch": ("the return address is not a registered one ({detail}).", "Register it with the client."),
+}
+
+
+def _lost(grant: str, detail: str, redirect_uri: str) -> tuple[str, str]:
+    """What became of a code or refresh token that is worth nothing, and what to do."""
+    if grant != "authorization_code":
+        return f"the authorization has ended or was withdrawn ({detail}).", "Authorize again."
+    if "redirect" in detail.lower():
+        return (
+            f"the return address is not the one the code was given for ({detail}).",
+            f"Register {redirect_uri} with the client, exactly as it is written here, and authorize again.",
+        )
+    if "verifier" in detail.lower():
+        return f"the code was asked for by another sign-in ({detail}).", "Authorize again, in one browser window."
+    return (
+        f"the code was not accepted: it is too old or was used before ({detail}).",
+        "Authorize again, and go on at once.",
+    )
+
+
+def _seconds(value: object) -> float:
+    """How long a token lasts; some servers write the number as text."""
+    try:
+        return float(value) if isinstance(value, int | float | str) else DEFAULT_LIFE_SECONDS
+    except ValueError:
+        return DEFAULT_LIFE_SECONDS
