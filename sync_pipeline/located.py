@@ -46,22 +46,27 @@ def read_yaml(path: Path) -> Node:
     except OSError as error:
         message = f"The file {path} cannot be read: {error.strerror}."
         raise ConfigError(message, fix="Check its permissions.") from None
+    return read_text(text, str(path))
+
+
+def read_text(text: str, file: str) -> Node:
+    """The same of a text; ``file`` is what errors call it."""
     try:
-        return _Reader(str(path)).read(text)
+        return _Reader(file).read(text)
     except yaml.MarkedYAMLError as error:
-        raise _not_yaml(path, text, error) from None
-    except yaml.YAMLError as error:
-        problem = str(error).splitlines()[0]
-        raise MappingFileError(str(path), 1, "file", f"is not YAML: {problem}.") from None
+        raise _not_yaml(file, text, error) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        problem = (str(error).splitlines() or ["nested too deep"])[0]
+        raise MappingFileError(file, 1, "file", f"is not YAML: {problem}.") from None
 
 
-def _not_yaml(path: Path, text: str, error: yaml.MarkedYAMLError) -> MappingFileError:
+def _not_yaml(file: str, text: str, error: yaml.MarkedYAMLError) -> MappingFileError:
     mark = error.problem_mark or error.context_mark
     # What is still open at the end of the file is reported one line behind it.
     line = min(mark.line + 1 if mark else 1, max(1, len(text.splitlines())))
     problem = ", ".join(part for part in (error.context, error.problem) if part)
     fix = "Check indentation (spaces, no tabs), colons and quotes on this line and the one before."
-    return MappingFileError(str(path), line, "file", f"is not YAML: {problem}.", fix=fix)
+    return MappingFileError(file, line, "file", f"is not YAML: {problem}.", fix=fix)
 
 
 class _Reader:

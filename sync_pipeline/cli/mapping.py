@@ -1,8 +1,11 @@
-"""`mapping`: the field mappings, without touching either side."""
+"""`mapping`: which source field becomes which target field - looking at it, trying a change, making it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,10 +13,12 @@ from sync_pipeline.cli.opening import must_exist
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.settings import load_settings
 
+ORIGINS = ("source", "function", "transform", "default")
+
 
 @click.group()
 def mapping() -> None:
-    """Look at the mappings: which source field becomes which target field."""
+    """Look at the mappings and change them: which source field becomes which target field."""
 
 
 @mapping.command("show")
@@ -22,10 +27,10 @@ def mapping() -> None:
 def mapping_show(entity: str | None, as_json: bool) -> None:
     """Show the fields of every entity, or of one, as they are in force."""
     from sync_pipeline import terminal
-    from sync_pipeline.mapping.load import load_specs
+    from sync_pipeline.mapping.load import specs_of
     from sync_pipeline.mapping.spec import describe
 
-    specs = load_specs(load_settings().mappings_dir)
+    specs = specs_of(load_settings())
     chosen = [entity] if entity else list(specs)
     must_exist(specs, chosen)
     if as_json:
@@ -40,12 +45,180 @@ def mapping_show(entity: str | None, as_json: bool) -> None:
 @click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @json_option
 def mapping_validate(directory: Path | None, as_json: bool) -> None:
-    """Check the mapping files in DIRECTORY (default: SYNC_MAPPINGS_DIR) without touching anything."""
+    """Check the mappings in force, or the files in DIRECTORY, without touching anything."""
     from sync_pipeline import terminal
-    from sync_pipeline.mapping.load import load_specs
+    from sync_pipeline.mapping.load import load_specs, specs_of
 
-    specs = load_specs(directory or load_settings().mappings_dir)
+    specs = load_specs(directory) if directory else specs_of(load_settings())
     if as_json:
         terminal.as_json({"valid": True, "entities": {name: len(spec.fields) for name, spec in specs.items()}})
     else:
         terminal.say(f"All mappings are valid: {', '.join(f'{n} ({len(s.fields)} fields)' for n, s in specs.items())}.")
+
+
+def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for each key of a field; what is not named stays as it is."""
+    options = (
+        click.option(
+            "--source", metavar="PATH", help="Where the value stands in the source record: timeInterval.start"
+        ),
+        click.option("--constant", metavar="VALUE", help="A fixed value instead of a source."),
+        click.option(
+            "--transform", metavar="TEXT", help="What is done to it: \"trim | prefix: 'id: '\"; '' for nothing."
+        ),
+        click.option("--function", metavar="MODULE.NAME", help="A Python function in SYNC_MAPPINGS_DIR."),
+        click.option("--default", metavar="VALUE", help="The value where the source has none."),
+        click.option("--type", metavar="TYPE", help="text, id, email, instant, date, bool, int, number, list or json."),
+        click.option("--required/--optional", default=None, help="Whether a record without it is set aside."),
+        click.option("--unique/--not-unique", default=None, help="Whether no two records may share a value."),
+        click.option("--personal/--not-personal", default=None, help="Whether its values are kept out of the UI."),
+        click.option("--references", metavar="ENTITY", help="The entity whose id it is; '' for none."),
+        click.option("--owner", metavar="WHO", help="source: kept equal for ever; target: written once."),
+        click.option("--one-of", metavar="LIST", help="The only values it may have: \"REGULAR, BREAK\"; '' for any."),
+        click.option("--max-length", metavar="NUMBER", help="The most characters it may have; '' for the usual bound."),
+        click.option("--description", metavar="TEXT", help="What it is."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@mapping.command("fields")
+@click.argument("entity")
+@json_option
+def mapping_fields(entity: str, as_json: bool) -> None:
+    """Show what the source's records hold, with an example of each, and what the target gets."""
+    from sync_pipeline import terminal
+    from sync_pipeline.setup.fields import entity_fields
+
+    found = entity_fields(_desk(), entity)
+    if as_json:
+        terminal.as_json(asdict(found))
+        return
+    if found.note:
+        terminal.warning(found.note)
+    terminal.table(f"{entity}: at the source", [_row(asdict(field)) for field in found.source_fields])
+    columns = ("name", "source", "constant", "transforms", "type", "required", "is_own", "dropped")
+    terminal.table(f"{entity}: at the target", [_row(asdict(field)) for field in found.target_fields], columns)
+
+
+@mapping.command("set")
+@click.argument("entity")
+@click.argument("field")
+@form_options
+@json_option
+def mapping_set(entity: str, field: str, as_json: bool, **given: Any) -> None:
+    """Change a FIELD the target gets, or add one. What is not named stays as it is."""
+    from sync_pipeline.setup.fields import change_field
+
+    desk = _desk()
+    since, form = desk.revision(), _form(desk, entity, field, given)
+    _told(desk, entity, field, change_field(desk, entity, form, since=since), as_json)
+
+
+@mapping.command("drop")
+@click.argument("entity")
+@click.argument("field")
+@json_option
+def mapping_drop(entity: str, field: str, as_json: bool) -> None:
+    """Deliver a FIELD no more; what is at the target stays as it is."""
+    from sync_pipeline.setup.fields import drop_field
+
+    desk = _desk()
+    _told(desk, entity, field, drop_field(desk, entity, field, since=desk.revision()), as_json)
+
+
+@mapping.command("restore")
+@click.argument("entity")
+@click.argument("field")
+@json_option
+def mapping_restore(entity: str, field: str, as_json: bool) -> None:
+    """Bring a FIELD back to what the mapping files say."""
+    from sync_pipeline.setup.fields import restore_field
+
+    desk = _desk()
+    _told(desk, entity, field, restore_field(desk, entity, field, since=desk.revision()), as_json)
+
+
+@mapping.command("try")
+@click.argument("entity")
+@click.option("--field", metavar="FIELD", help="The field to change, as in `set`; without it: as the mapping is now.")
+@click.option("--drop", metavar="FIELD", help="The field to drop.")
+@form_options
+@json_option
+def mapping_try(entity: str, field: str | None, drop: str | None, as_json: bool, **given: Any) -> None:
+    """Show five real records as they are delivered now and as they would be; nothing is changed."""
+    from sync_pipeline import terminal
+    from sync_pipeline.setup.field_preview import preview_records
+
+    if (field and drop) or (not field and any(value is not None for value in given.values())):
+        raise click.UsageError("Name the field to change with --field, or the one to drop with --drop.")
+    desk = _desk()
+    form = _form(desk, entity, field, given) if field else None
+    found = preview_records(desk, entity, form, drop=drop or "")
+    if as_json:
+        terminal.as_json([asdict(record) for record in found])
+        return
+    if any(not record.is_real for record in found):
+        terminal.warning("No records could be read from the source: these are made-up samples.")
+    for record in found:
+        shown = record.changed or tuple(record.after)
+        rows = [{"field": n, "before": _cell(record.before.get(n)), "after": _cell(record.after.get(n))} for n in shown]
+        terminal.table(_title(record, changing=bool(field or drop)), rows)
+
+
+def _desk() -> Any:
+    from sync_pipeline.setup.desk import Desk, whoever
+
+    return Desk(whoever("command line"))
+
+
+def _form(desk: Any, entity: str, field: str, given: dict[str, Any]) -> Any:
+    """The field as it is, with what was given; a constant and a source replace each other."""
+    from sync_pipeline.setup.fields import field_form
+
+    changes = {key: value for key, value in given.items() if value is not None}
+    if changes.get("constant"):
+        changes = {**dict.fromkeys(ORIGINS, ""), **changes}
+    elif changes.get("source") or changes.get("function"):
+        changes = {"constant": "", **changes}
+    return replace(field_form(desk, entity, field), **changes)
+
+
+def _told(desk: Any, entity: str, field: str, revision: str, as_json: bool) -> None:
+    from sync_pipeline import terminal
+    from sync_pipeline.setup.fields import target_fields
+
+    found = next((f for f in target_fields(desk, entity) if f.name == field), None)
+    if as_json:
+        terminal.as_json({"entity": entity, "revision": revision, "field": asdict(found) if found else None})
+    elif found is None or found.dropped:
+        terminal.say(f"{entity}.{field} is not delivered any more; what is at the target stays as it is.")
+    else:
+        value = " | ".join((found.source or found.constant or "record", *found.transforms, found.function)).strip(" |")
+        own = "as changed in the set-up" if found.is_own else "as the mapping files say"
+        terminal.say(f"{entity}.{field} is now {value} ({found.type}), {own}.")
+
+
+def _row(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _cell(value) for key, value in values.items()}
+
+
+def _cell(value: Any) -> str:
+    """A value in one line of a table."""
+    from sync_pipeline import terminal
+
+    if value is None or isinstance(value, str):
+        return "".join(sign if sign.isprintable() else " " for sign in value or "")
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else terminal.compact(value)
+
+
+def _title(record: Any, *, changing: bool) -> str:
+    parts = [f"{record.record}"]
+    if changing and not record.changed:
+        parts.append("nothing is different")
+    if record.left_out:
+        parts.append(f"left out by the rule {record.left_out}")
+    return "; ".join([*parts, *record.problems])

@@ -7,7 +7,7 @@ somebody's zone, so they are asked for more and cut by the real instant.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -134,18 +134,32 @@ class EntryReader:
                     entries = [from_report(as_record(row), self.workspace, names) for row in rows]
                     yield _within(entries, part)
 
+    async def newest(self, limit: int) -> list[Record]:
+        """Some of the newest entries, for two requests at most: of the last days, else of those before them."""
+        tomorrow = datetime.fromtimestamp(self.now(), UTC).date() + timedelta(days=1)
+        latest = Window.of_days(tomorrow - timedelta(days=REPORT_DAYS - 1), tomorrow)
+        rows = await self._newest(latest, limit)
+        if rows:
+            names = await self._names(rows)
+        else:  # a third request for the names of custom fields is not worth it
+            rows, names = (
+                await self._newest(Window(latest.start - timedelta(days=REPORT_DAYS), latest.start), limit),
+                {},
+            )
+        return [from_report(as_record(row), self.workspace, names) for row in rows[:limit]]
+
+    async def _newest(self, part: Window, limit: int) -> list[Any]:
+        order = {"sortOrder": "DESCENDING"}
+        filters = {"page": 1, "pageSize": limit, "sortColumn": "DATE", "options": {"totals": "EXCLUDE"}}
+        answer = await self._report_answer({**_asked(part), **order, "detailedFilter": filters})
+        return rows_of(answer, self._about(self.reports, "POST", REPORT), "timeentries", "timeEntries")
+
+    async def _report_answer(self, body: Mapping[str, Any]) -> Answer:
+        return await self.reports.request("POST", REPORT, ids=self._ids(), json=body, idempotent=True, writes=False)
+
     def _report_pages(self, part: Window) -> AsyncIterator[list[Any]]:
         about = self._about(self.reports, "POST", REPORT)
-        body = {
-            "dateRangeStart": instant_text(part.start),
-            # The range includes its last instant, a window does not.
-            "dateRangeEnd": (part.end - timedelta(milliseconds=1)).strftime("%Y-%m-%dT%H:%M:%S.999Z"),
-            "timeZone": "UTC",
-            "sortOrder": "ASCENDING",
-            "rounding": False,
-            "exportType": "JSON",
-            "amountShown": "HIDE_AMOUNT",
-        }
+        body = _asked(part)
 
         async def get(number: int) -> Page:
             filters = {
@@ -154,14 +168,7 @@ class EntryReader:
                 "sortColumn": "ID",  # new entries come last, so they do not move the pages still to be read
                 "options": {"totals": "EXCLUDE"},
             }
-            answer = await self.reports.request(
-                "POST",
-                REPORT,
-                ids=self._ids(),
-                json={**body, "detailedFilter": filters},
-                idempotent=True,
-                writes=False,
-            )
+            answer = await self._report_answer({**body, "detailedFilter": filters})
             return Page(rows_of(answer, about, "timeentries", "timeEntries"), last_page(answer))
 
         return by_number(get, about=about, size=self.page_size, key="_id")
@@ -218,6 +225,20 @@ class EntryReader:
 
     def _about(self, client: ApiClient, method: str, path: str) -> Request:
         return Request(client.endpoint.system, method, path)
+
+
+def _asked(part: Window) -> dict[str, Any]:
+    """What the report is asked for."""
+    return {
+        "dateRangeStart": instant_text(part.start),
+        # The range includes its last instant, a window does not.
+        "dateRangeEnd": (part.end - timedelta(milliseconds=1)).strftime("%Y-%m-%dT%H:%M:%S.999Z"),
+        "timeZone": "UTC",
+        "sortOrder": "ASCENDING",
+        "rounding": False,
+        "exportType": "JSON",
+        "amountShown": "HIDE_AMOUNT",
+    }
 
 
 def last_page(answer: Answer) -> bool | None:

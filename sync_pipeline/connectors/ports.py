@@ -43,6 +43,9 @@ class Source(Counted, Protocol):
     async def fetch(self, source: SourceSpec, record_id: str) -> Record | None:
         """One record as ``read`` would give it; None only when it certainly does not exist."""
 
+    async def glimpse(self, source: SourceSpec, limit: int) -> list[Record]:
+        """Some records as ``read`` would give them, for one or two requests."""
+
 
 class Target(Counted, Protocol):
     """A system records are delivered to by idempotent upserts."""

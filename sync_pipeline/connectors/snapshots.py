@@ -161,6 +161,11 @@ class Snapshots:
             async for page in waiting:
                 yield page
 
+    async def glimpse(self, entity: str, limit: int) -> list[Record]:
+        """The first records, for one request."""
+        async with aclosing(self._pages(entity, None, min(limit, self._page_size))) as pages:
+            return await anext(pages, [])
+
     async def probe(self, entity: str) -> None:
         """Read one record at most, to see whether reading ``entity`` is allowed."""
         async with aclosing(self._pages(entity, None, 1)) as pages:
@@ -323,3 +328,8 @@ class SnapshotsSource:
         """One record; None when it does not exist."""
         del source
         return await self.snapshots.get(self.entity, record_id)
+
+    async def glimpse(self, source: SourceSpec, limit: int) -> list[Record]:
+        """The first records of the entity."""
+        del source
+        return await self.snapshots.glimpse(self.entity, limit)

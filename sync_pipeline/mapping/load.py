@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import sync_pipeline.entities
 from sync_pipeline.errors import ConfigError, MappingFileError
@@ -14,6 +15,7 @@ from sync_pipeline.mapping.overlay import overlaid
 from sync_pipeline.mapping.parse import parse_entity
 from sync_pipeline.mapping.section import shown
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.targets import is_known_by_source_id
 from sync_pipeline.settings import MAPPINGS, Settings
 
 SHIPPED = Path(sync_pipeline.entities.__path__[0])
@@ -26,6 +28,13 @@ def load_specs(overrides: Path | None = None, setup: Path | None = None) -> dict
     """
     chosen = _chosen(setup)
     return _loaded(overrides, chosen) if overrides or chosen else dict(_shipped())
+
+
+def fields_in(setup: Path, entity: str) -> dict[str, Any]:
+    """What the set-up file itself says about an entity's fields, by field; "drop" or None for one that is dropped."""
+    node = _chosen(setup).get(entity)
+    fields = node.value.get("fields") if node is not None else None
+    return {} if fields is None or fields.value is None else dict(fields.plain)
 
 
 def switched_on(specs: Mapping[str, EntitySpec], entities: Sequence[str]) -> dict[str, EntitySpec]:
@@ -82,8 +91,8 @@ def _loaded(overrides: Path | None, chosen: Mapping[str, Node]) -> dict[str, Ent
             nodes[name] = overlaid(nodes[name], top) if name in nodes else _new(name, top, nodes)
     functions = FunctionFinder(overrides)
     specs = {name: parse_entity(name, node, functions) for name, node in nodes.items()}
-    for name, spec in specs.items():
-        _check_links(spec, nodes[name], specs)
+    for spec in specs.values():
+        _check_links(spec, nodes, specs)
     return _in_order(specs, nodes)
 
 
@@ -111,7 +120,8 @@ def _new(name: str, top: Node, known: Mapping[str, Node]) -> Node:
     return top
 
 
-def _check_links(spec: EntitySpec, node: Node, specs: Mapping[str, EntitySpec]) -> None:
+def _check_links(spec: EntitySpec, nodes: Mapping[str, Node], specs: Mapping[str, EntitySpec]) -> None:
+    node = nodes[spec.entity]
     for entity in spec.depends_on:
         if entity not in specs:
             at = node.value["depends_on"]
@@ -121,6 +131,10 @@ def _check_links(spec: EntitySpec, node: Node, specs: Mapping[str, EntitySpec]) 
             at = node.value["fields"].value[field].value["references"]
             where = f"fields.{field}.references"
             raise refuse(at, where, f"names {entity!r}, which is no entity.", closest(entity, specs))
+        if not is_known_by_source_id(specs[entity]):
+            place, known_by = nodes[entity].value["fields"], specs[entity].target.id
+            message = f"must be {specs[entity].source.id} as the source has it: {spec.entity}.{field} points at {entity} by it."
+            raise refuse(place.value.get(known_by, place), f"fields.{known_by}", message, "Leave it as it is.")
 
 
 def _in_order(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> dict[str, EntitySpec]:

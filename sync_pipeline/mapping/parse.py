@@ -113,14 +113,21 @@ def _target(node: Node, entity: str) -> TargetSpec:
     )
 
 
-def _fields(section: Section, functions: FunctionFinder) -> dict[str, Field]:
+class _Fields(dict[str, Field]):
+    """The fields by name, and which ones somebody dropped."""
+
+    dropped: frozenset[str] = frozenset()
+
+
+def _fields(section: Section, functions: FunctionFinder) -> _Fields:
     node = section.need("fields")
     if not isinstance(node.value, dict):
         raise refuse(node, "fields", f"found {shown(node.value)}, expected a mapping of target fields.")
     kept = without_dropped(node).value
     if not kept:
         raise refuse(node, "fields", "is empty: nothing would be delivered.")
-    fields = {name: parse_field(name, field, functions) for name, field in kept.items()}
+    fields = _Fields({name: parse_field(name, field, functions) for name, field in kept.items()})
+    fields.dropped = frozenset(node.value) - frozenset(kept)
     columns: set[str] = set()
     for name, field in fields.items():
         if field.column in columns:
@@ -129,7 +136,9 @@ def _fields(section: Section, functions: FunctionFinder) -> dict[str, Field]:
     return fields
 
 
-def _check_field(node: Node, where: str, name: str, fields: dict[str, Field], wanted: str | None = None) -> None:
+def _check_field(node: Node, where: str, name: str, fields: _Fields, wanted: str | None = None) -> None:
+    if name in fields.dropped:
+        raise refuse(node, where, f"names {name!r}, which is dropped.", "Keep the field.")
     if name not in fields:
         raise refuse(node, where, f"names {name!r}, which is not a field of this entity.", closest(name, fields))
     if wanted is not None and fields[name].type != wanted:
@@ -137,7 +146,7 @@ def _check_field(node: Node, where: str, name: str, fields: dict[str, Field], wa
         raise refuse(node, where, message)
 
 
-def _rule(node: Node, fields: dict[str, Field]) -> BeforeRule:
+def _rule(node: Node, fields: _Fields) -> BeforeRule:
     section = Section(node, "rules", ("before",))
     pair = section.texts("before")
     if len(pair) != 2:
@@ -150,9 +159,7 @@ def _rule(node: Node, fields: dict[str, Field]) -> BeforeRule:
     return BeforeRule(*pair)
 
 
-def _exclusion(
-    node: Node, fields: dict[str, Field], rules: tuple[BeforeRule, ...], partition_by: str | None
-) -> Exclusion:
+def _exclusion(node: Node, fields: _Fields, rules: tuple[BeforeRule, ...], partition_by: str | None) -> Exclusion:
     """`running` or `{running: end_time}`: without a field, the one the other rules point at."""
     if isinstance(node.value, dict) and len(node.value) == 1:
         rule, field_node = next(iter(node.value.items()))

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 import orjson
 
+from sync_pipeline.mapping.text import constant_text, path_text, step_text
+
 FieldType = Literal["id", "text", "email", "instant", "date", "bool", "int", "number", "list", "json"]
 Owner = Literal["source", "target"]
 DeletePolicy = Literal["delete", "archive", "keep"]
@@ -37,7 +39,7 @@ class Step:
     run: Callable[[list[object]], list[object]] = field(compare=False, repr=False)
 
     def __str__(self) -> str:
-        return self.name if self.argument is None else f"{self.name}: {self.argument}"
+        return step_text(self.name, self.argument)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def describe(spec: EntitySpec) -> list[dict[str, object]]:
     return [
         {
             "field": f.name,
-            "source": f.source_path or ("record" if f.function else f"= {f.constant!r}"),
+            "source": path_text(f.source) or ("record" if f.function else f"= {constant_text(f.type, f.constant)}"),
             "transform": " | ".join([*map(str, f.transforms), *([f.function.name] if f.function else [])]),
             "type": f.type,
             "required": f.required,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sync_pipeline.located import Node, closest, refuse
-from sync_pipeline.mapping.spec import Field, TargetSpec
+from sync_pipeline.mapping.spec import EntitySpec, Field, TargetSpec
 
 CLIENT_FIELDS = ("name", "email", "address", "note", "archived", "currencyId", "ccEmails")
 """All that can be written to a Clockify client; anything else is dropped there without a word, and never in sync."""
@@ -22,6 +22,14 @@ def check_fields(node: Node, fields: Mapping[str, Field], target: TargetSpec) ->
         _check_client(node, fields)
     elif target.id not in fields:
         raise _missing(node, target.id, "it is what target.id knows a record by")
+
+
+def is_known_by_source_id(spec: EntitySpec) -> bool:
+    """Whether the target knows a record by the very id it has at the source, so that others can point at it."""
+    if spec.target.system == "clockify":
+        return True  # what a client is known by is Clockify's to give, and kept as a link
+    known_by = spec.field(spec.target.id)
+    return known_by.source == spec.source.id_path and not known_by.transforms and known_by.function is None
 
 
 def _check_client(node: Node, fields: Mapping[str, Field]) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sync_pipeline.mapping.load import load_specs, switched_on
+from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.sandbox.embedded import embedded
 from sync_pipeline.settings import Settings, environment, load_settings, read_setup
-from sync_pipeline.setup.file import change_file, revision
+from sync_pipeline.setup.file import change_file, imagine_file, revision
 from sync_pipeline.stages.session import Report, Session, open_session, utc_now
 from sync_pipeline.stages.vault import Vault
 from sync_pipeline.store.audit import note
@@ -88,14 +89,14 @@ class Desk:
         nothing is changed then.
         """
         settings = self.settings()
-
-        def validate(draft: Path) -> None:
-            values = read_setup(draft)
-            switched_on(load_specs(settings.mappings_dir, draft), values.get("entities", ()))
-
-        now = change_file(settings.setup_file, values, validate, since=since)
+        now = change_file(settings.setup_file, values, lambda draft: _specs_in(settings, draft), since=since)
         self.note(what, detail)
         return now
+
+    def imagine(self, values: Mapping[str, Any]) -> dict[str, EntitySpec]:
+        """Every entity's mapping as it would be with these dotted keys set; nothing is changed. Raises as ``change``."""
+        settings = self.settings()
+        return imagine_file(settings.setup_file, values, lambda draft: _specs_in(settings, draft))
 
     def note(self, what: str, detail: str) -> None:
         """Add a line to the audit trail."""
@@ -105,3 +106,11 @@ class Desk:
     def acting_as(self, by: str) -> Desk:
         """The same desk under another hand."""
         return replace(self, by=by)
+
+
+def _specs_in(settings: Settings, draft: Path) -> dict[str, EntitySpec]:
+    """The mappings with another set-up file; raises when anything in it is not valid."""
+    values = read_setup(draft)
+    specs = load_specs(settings.mappings_dir, draft)
+    switched_on(specs, values.get("entities", ()))
+    return specs

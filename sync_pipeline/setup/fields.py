@@ -1,29 +1,37 @@
-"""Stand-in of the mapping's side of the set-up, until the real one is merged."""
+"""The fields of an entity: what the source has, what the target gets, and changing that; for console and terminal.
+
+Changes stand in the set-up file's ``mappings``, over the shipped files and those in SYNC_MAPPINGS_DIR; taking one out
+brings back what is below it. Whether a change is valid is for the parser of mappings to say, over all of them together.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from sync_pipeline.errors import ConfigError
-from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.errors import ConfigError, MappingFileError, SyncError
+from sync_pipeline.located import closest
+from sync_pipeline.mapping.load import fields_in, load_specs, specs_of
+from sync_pipeline.mapping.spec import EntitySpec, Field
+from sync_pipeline.mapping.text import step_text, value_text
 from sync_pipeline.mapping.transforms import TRANSFORMS
 from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.examples import Examples, examples
+from sync_pipeline.setup.field_form import FieldForm, beyond, check_name, form_of, values_of
+from sync_pipeline.setup.source_fields import SourceField, source_fields
 
+__all__ = [
+    "EntityFields", "FieldForm", "SourceField", "TargetField", "TransformHelp", "change_field", "check_drop", "check_field",
+    "drop_field", "entity_fields", "field_form", "mapping_of", "restore_field", "target_fields", "would_be",
+]  # fmt: skip
 
-@dataclass(frozen=True, slots=True)
-class SourceField:
-    """A field of the source."""
-
-    path: str
-    example: str
-    type: str
-    mapped_to: tuple[str, ...] = ()
+_LONGEST_DETAIL = 300
 
 
 @dataclass(frozen=True, slots=True)
 class TargetField:
-    """A field of the target."""
+    """A field the target gets, everything of it in the texts of a form."""
 
     name: str
     source: str
@@ -36,97 +44,226 @@ class TargetField:
     owner: str
     personal: bool
     description: str
-    is_own: bool = False
-    dropped: bool = False
+    is_own: bool
+    """Whether the set-up file says something about it: restoring takes that out."""
+    dropped: bool
+    form: FieldForm
+    """The form to change it, filled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransformHelp:
+    """One word of the vocabulary of transforms, as it is written, with an example."""
+
+    name: str
+    does: str
+    argument: str
+    written: str
+    before: str
+    after: str
 
 
 @dataclass(frozen=True, slots=True)
 class EntityFields:
-    """The fields of an entity."""
+    """Everything there is to see of one entity's mapping."""
 
     entity: str
     description: str
     source_fields: tuple[SourceField, ...]
     target_fields: tuple[TargetField, ...]
-    transforms: Any
+    transforms: tuple[TransformHelp, ...]
+    note: str
+    """Why the examples are samples; "" when they are of real records."""
 
 
 @dataclass(frozen=True, slots=True)
-class FieldForm:
-    """What was entered."""
+class Layers:
+    """One entity's mapping: as it is below the set-up file (None: only there), what that says, and both together."""
 
-    name: str
-    source: str = ""
-    constant: str = ""
-    transform: str = ""
-    function: str = ""
-    type: str = "text"
-    required: bool = False
-    owner: str = "source"
-    references: str = ""
-    one_of: str = ""
-    max_length: str = ""
-    personal: bool = False
-    description: str = ""
+    base: EntitySpec | None
+    own: dict[str, Any]
+    spec: EntitySpec
+
+    @property
+    def below(self) -> dict[str, Field]:
+        """The fields as they would be without the set-up file."""
+        return {field.name: field for field in self.base.fields} if self.base else {}
+
+    @property
+    def now(self) -> dict[str, Field]:
+        """The fields in force."""
+        return {field.name: field for field in self.spec.fields}
 
 
-@dataclass(frozen=True, slots=True)
-class RecordPreview:
-    """One record before and after."""
-
-    source: dict[str, Any]
-    before: dict[str, Any]
-    after: dict[str, Any]
-    problems: tuple[str, ...] = field(default=())
+def mapping_of(desk: Desk, entity: str) -> Layers:
+    """The mapping of an entity as it is now; ConfigError when there is no such entity."""
+    settings = desk.settings()
+    specs = specs_of(settings)
+    if entity not in specs:
+        raise ConfigError(f"There is no entity {entity[:80]!r}.", fix=closest(entity[:80], specs))
+    base = load_specs(settings.mappings_dir).get(entity)
+    return Layers(base, fields_in(settings.setup_file, entity), specs[entity])
 
 
 def entity_fields(desk: Desk, entity: str) -> EntityFields:
-    """The fields."""
-    spec = specs_of(desk.settings())[entity]
+    """The source's fields with examples of real records, the target's, and what can be done on the way."""
+    layers = mapping_of(desk, entity)
+    found: Examples = examples(desk, layers.spec)
     return EntityFields(
         entity,
-        spec.description,
-        tuple(SourceField(f.source_path, "x", "text", (f.name,)) for f in spec.fields if f.source),
-        tuple(
-            TargetField(
-                f.name,
-                f.source_path,
-                "" if f.constant is None else str(f.constant),
-                tuple(map(str, f.transforms)),
-                f.function.name if f.function else "",
-                f.type,
-                f.required,
-                f.references or "",
-                f.owner,
-                f.personal,
-                f.description,
-            )
-            for f in spec.fields
-        ),
-        tuple(TRANSFORMS.values()) if isinstance(TRANSFORMS, dict) else TRANSFORMS,
+        layers.spec.description,
+        source_fields(found.records, layers.spec.fields),
+        _target_fields(layers),
+        transform_help(),
+        found.why,
+    )
+
+
+def target_fields(desk: Desk, entity: str) -> tuple[TargetField, ...]:
+    """The target's fields alone: nothing is asked of anybody."""
+    return _target_fields(mapping_of(desk, entity))
+
+
+def field_form(desk: Desk, entity: str, name: str) -> FieldForm:
+    """The form of a field as it is now - of a dropped one as it was - or an empty one for a new field."""
+    layers = mapping_of(desk, entity)
+    field = layers.now.get(name) or layers.below.get(name)
+    return form_of(field) if field else FieldForm(name)
+
+
+def transform_help() -> tuple[TransformHelp, ...]:
+    """The vocabulary of transforms."""
+    return tuple(
+        TransformHelp(
+            known.name,
+            known.does,
+            known.argument,
+            step_text(known.name, known.example[0]),
+            value_text(known.example[1]),
+            value_text(known.example[2]),
+        )
+        for known in TRANSFORMS.values()
     )
 
 
 def check_field(desk: Desk, entity: str, form: FieldForm) -> str:
-    """What is wrong."""
-    return "" if form.name else "A field needs a name."
+    """What is wrong with a field as it is filled in, in one sentence and without changing anything; "" when nothing is."""
+    return _problem(lambda: would_be(desk, entity, form))
 
 
-def change_field(desk: Desk, entity: str, form: FieldForm, *, since: str | None) -> None:
-    """Change."""
-    raise ConfigError("Not built yet.")
+def check_drop(desk: Desk, entity: str, name: str) -> str:
+    """What is wrong with dropping a field; "" when nothing is."""
+    return _problem(lambda: would_be(desk, entity, drop=name))
 
 
-def drop_field(desk: Desk, entity: str, name: str, *, since: str | None) -> None:
-    """Drop."""
-    raise ConfigError("Not built yet.")
+def would_be(desk: Desk, entity: str, form: FieldForm | None = None, *, drop: str = "") -> EntitySpec:
+    """The mapping as it would be with one field changed or dropped; ConfigError says what is wrong with that."""
+    layers = mapping_of(desk, entity)
+    if form is None and not drop:
+        return layers.spec
+    name, value = (form.name, _changed(layers, form)) if form else (drop, _dropped(layers, drop))
+    try:
+        return desk.imagine({_key(entity, name): value})[entity]
+    except MappingFileError as error:
+        raise _without_place(error, name) from None
 
 
-def restore_field(desk: Desk, entity: str, name: str, *, since: str | None) -> None:
-    """Restore."""
-    raise ConfigError("Not built yet.")
+def change_field(desk: Desk, entity: str, form: FieldForm, *, since: str | None) -> str:
+    """Change a field or add one; returns the new revision. ChangedMeanwhile, or ConfigError when it is not valid."""
+    layers = mapping_of(desk, entity)
+    value = _changed(layers, form)
+    return _store(desk, entity, form.name, value, _told(value) if value else "as it was", since)
 
 
-def preview_records(desk: Desk, entity: str, form: FieldForm | None, limit: int = 5) -> list[RecordPreview]:
-    """Records."""
-    return [RecordPreview({"id": "1", "name": "Ada"}, {"name": "Ada"}, {"name": "Ada"})]
+def drop_field(desk: Desk, entity: str, name: str, *, since: str | None) -> str:
+    """Deliver a field no more; what is at the target stays as it is. Returns the new revision."""
+    return _store(desk, entity, name, _dropped(mapping_of(desk, entity), name), "dropped", since)
+
+
+def restore_field(desk: Desk, entity: str, name: str, *, since: str | None) -> str:
+    """Take what the set-up file says about a field out again; returns the new revision."""
+    layers = mapping_of(desk, entity)
+    _must_be_known(layers, name)
+    return _store(desk, entity, name, None, "as it was", since) if name in layers.own else desk.revision()
+
+
+def _changed(layers: Layers, form: FieldForm) -> dict[str, Any] | None:
+    """What the set-up file has to say for a field to be as the form has it; None: nothing."""
+    check_name(form.name, [*layers.now, *layers.below])
+    below = layers.below.get(form.name)
+    inherited = values_of(form_of(below)) if below else None
+    return beyond(inherited, values_of(form)) or (None if below else {})
+
+
+def _dropped(layers: Layers, name: str) -> str | None:
+    _must_be_known(layers, name)
+    return "drop" if name in layers.below else None
+
+
+def _must_be_known(layers: Layers, name: str) -> None:
+    known = {**layers.below, **layers.own, **layers.now}
+    if name not in known:
+        raise ConfigError(f"{layers.spec.entity} has no field {name[:80]!r}.", fix=closest(name[:80], known))
+    check_name(name, known)
+
+
+def _store(desk: Desk, entity: str, name: str, value: Any, detail: str, since: str | None) -> str:
+    try:
+        return desk.change({_key(entity, name): value}, "mapping changed", f"{entity}.{name}: {detail}", since=since)
+    except MappingFileError as error:
+        raise _without_place(error, name) from None
+
+
+def _key(entity: str, name: str) -> str:
+    return f"mappings.{entity}.fields.{name}"
+
+
+def _told(value: dict[str, Any]) -> str:
+    text = ", ".join(f"{key}: {value_text(item)}" for key, item in value.items())
+    return text if len(text) <= _LONGEST_DETAIL else text[: _LONGEST_DETAIL - 1] + "…"
+
+
+def _problem(attempt: Callable[[], object]) -> str:
+    try:
+        attempt()
+    except SyncError as error:
+        return str(error)
+    return ""
+
+
+def _without_place(error: MappingFileError, name: str) -> ConfigError:
+    """The same error for somebody who looks at a form and never saw the file."""
+    bare = error.message.removeprefix(f"{error.file}:{error.line}: {error.field}: ")
+    here = f"fields.{name}"
+    if error.field == here:
+        return ConfigError(f"{name} {bare}", fix=error.fix)
+    return ConfigError(f"{error.field.removeprefix(here + '.')}: {bare}", fix=error.fix)
+
+
+def _target_fields(layers: Layers) -> tuple[TargetField, ...]:
+    fields = {**layers.below, **layers.now}
+    return tuple(_target_field(field, layers, dropped=name not in layers.now) for name, field in fields.items())
+
+
+def _target_field(field: Field, layers: Layers, *, dropped: bool) -> TargetField:
+    form = form_of(field)
+    return TargetField(
+        name=field.name,
+        source=form.source,
+        constant=form.constant,
+        transforms=_texts(field),
+        function=form.function,
+        type=form.type,
+        required=form.required,
+        references=form.references,
+        owner=form.owner,
+        personal=form.personal,
+        description=form.description,
+        is_own=field.name in layers.own,
+        dropped=dropped,
+        form=form,
+    )
+
+
+def _texts(field: Field) -> tuple[str, ...]:
+    return tuple(step_text(step.name, step.argument) for step in field.transforms)

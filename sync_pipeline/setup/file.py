@@ -9,15 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, MappingFileError
+from sync_pipeline.mapping.text import is_plain
 from sync_pipeline.private import private_directory
+
+T = TypeVar("T")
 
 HEAD = "The set-up of sync_pipeline, as the console and `sync-pipeline init` store it. Secrets are not in it."
 
@@ -41,19 +45,29 @@ def change_file(
                 "The set-up was changed meanwhile, in another window or by hand: nothing was overwritten.",
                 fix="Look at it as it is now, and make your change again.",
             )
-        document = _read(file)
-        for key, value in values.items():
-            _put(document, key.split("."), value)
-        _replace(file, _text(document), validate)
+        with _draft(file, values) as draft:
+            _validated(file, draft, validate)
+            draft.replace(file)
         return revision(file)
+
+
+def imagine_file(file: Path, values: Mapping[str, Any], look: Callable[[Path], T]) -> T:
+    """What ``look`` finds in the file as it would be with the dotted keys set; the file itself stays as it is."""
+    with _writable(file), _draft(file, values) as draft:
+        return _validated(file, draft, look)
 
 
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
+    with _writable(file), FileLock(file.with_name(f".{file.name}.lock"), mode=0o600, fallback_to_soft=False):
+        yield
+
+
+@contextmanager
+def _writable(file: Path) -> Iterator[None]:
     try:
         private_directory(file.parent)
-        with FileLock(file.with_name(f".{file.name}.lock"), mode=0o600, fallback_to_soft=False):
-            yield
+        yield
     except OSError as error:
         raise ConfigError(
             f"The set-up file {file} cannot be written: {error.strerror}.", fix="Check its directory."
@@ -95,11 +109,27 @@ def _put(document: CommentedMap, path: list[str], value: Any) -> None:
         trail.append(below)
     if value is None:
         trail[-1].pop(last, None)
-        for step, section in reversed(list(zip(above, trail[1:], strict=True))):
+        for holder, step, section in reversed(list(zip(trail, above, trail[1:], strict=False))):
             if not section:
-                trail[above.index(step)].pop(step, None)
+                holder.pop(step, None)
+    elif isinstance(value, CommentedMap) and _is_own(present := trail[-1].get(last)):
+        _become(present, value)
     else:
         trail[-1][last] = value
+
+
+def _is_own(present: Any) -> bool:
+    """Whether a mapping says all it says by itself, without YAML's `<<`."""
+    return isinstance(present, CommentedMap) and not present.merge
+
+
+def _become(present: CommentedMap, value: CommentedMap) -> None:
+    """Change a mapping key by key: what is written around the keys that stay, stays."""
+    for key in [key for key in present if key not in value]:
+        del present[key]
+    for key, item in value.items():
+        if key not in present or present[key] != item:
+            present[key] = item
 
 
 def _text(document: CommentedMap) -> str:
@@ -108,18 +138,37 @@ def _text(document: CommentedMap) -> str:
     return out.getvalue()
 
 
-def _replace(file: Path, text: str, validate: Callable[[Path], object]) -> None:
-    """Whole or not at all: a process that reads at this moment sees the old file or the new one."""
+@contextmanager
+def _draft(file: Path, values: Mapping[str, Any]) -> Iterator[Path]:
+    """The file with the dotted keys set, beside it; a process that reads at this moment sees the old file."""
+    document = _read(file)
+    for key, value in values.items():
+        _put(document, key.split("."), _storable(value))
     draft = file.with_name(f".{secrets.token_hex(4)}.{file.name}")
     try:
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as out:
-            out.write(text)
-        try:
-            validate(draft)
-        except MappingFileError as error:
-            message = error.message.removeprefix(f"{error.file}:{error.line}: {error.field}: ")
-            shown = str(file) if error.file == str(draft) else error.file
-            raise MappingFileError(shown, error.line, error.field, message, fix=error.fix) from None
-        draft.replace(file)
+            out.write(_text(document))
+        yield draft
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _validated(file: Path, draft: Path, look: Callable[[Path], T]) -> T:
+    """What ``look`` finds; an error in the draft is told as one of the file."""
+    try:
+        return look(draft)
+    except MappingFileError as error:
+        message = error.message.removeprefix(f"{error.file}:{error.line}: {error.field}: ")
+        shown = str(file) if error.file == str(draft) else error.file
+        raise MappingFileError(shown, error.line, error.field, message, fix=error.fix) from None
+
+
+def _storable(value: Any) -> Any:
+    """The value with text in quotes where the reader (YAML 1.1) would take it for something else: on, 1_000, 12:30."""
+    if isinstance(value, str):
+        if any(0xD800 <= ord(sign) <= 0xDFFF for sign in value):
+            raise ConfigError("A text holds half a character, which no file can hold.", fix="Type it again.")
+        return value if is_plain(value) else DoubleQuotedScalarString(value)
+    if isinstance(value, Mapping):
+        return CommentedMap({_storable(key): _storable(item) for key, item in value.items()})
+    return [_storable(item) for item in value] if isinstance(value, list | tuple) else value

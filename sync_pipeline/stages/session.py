@@ -108,6 +108,14 @@ class Session:
         """One record as ``read`` would give it; None only when the source says that it does not exist."""
         return self.call(self._source(spec).fetch, spec.source, source_id)
 
+    def glimpse(self, spec: EntitySpec, limit: int, *, within: float) -> list[Record]:
+        """Some real records for one or two requests; TimeoutError when they do not come within so many seconds."""
+        future = self.begin(self._source(spec).glimpse, spec.source, limit)
+        try:
+            return future.result(within)
+        finally:
+            future.cancel()  # no effect on one that has ended
+
     def can_fetch(self, spec: EntitySpec) -> bool:
         """Whether the source offers a read by id."""
         return spec.source.system == "snapshots" or spec.source.item is not None

@@ -86,12 +86,17 @@ def test_the_fingerprint_stays_when_the_output_stays(tmp_path: Path, yaml: str) 
         "fields: {name: drop}",
         "fields: {extra: {source: extra}}",
         "fields: {since: {source: since, type: instant}}\nexclude: [{before_start_date: since}]",
-        "source: {id: email}",
     ],
 )
 def test_the_fingerprint_changes_when_the_output_can(tmp_path: Path, yaml: str) -> None:
     """Everything that can change what is delivered, or whether, changes the fingerprint."""
     assert overridden(tmp_path, "users", yaml).fingerprint != SPECS["users"].fingerprint
+
+
+def test_the_fingerprint_knows_what_a_record_is_known_by(tmp_path: Path) -> None:
+    """Another id at the source is another mapping, of an entity nobody points at."""
+    other = overridden(tmp_path, "time_entries", "source: {id: other}")
+    assert other.fingerprint != SPECS["time_entries"].fingerprint
 
 
 def test_the_fingerprint_follows_the_users_code(tmp_path: Path) -> None:
@@ -118,11 +123,11 @@ def test_describe_has_a_row_for_each_field() -> None:
     assert rows["note"] == {
         "field": "note",
         "source": "location_id",
-        "transform": "prefix: location_id: ",
+        "transform": "prefix: 'location_id: '",
         "type": "text",
         "required": False,
         "references": "",
         "owner": "target",
         "description": "Where the client came from, written when it is created.",
     }
-    assert rows["archived"]["source"] == "= False"
+    assert rows["archived"]["source"] == "= false"

@@ -1,0 +1,159 @@
+"""One field as a form of plain texts: filled in from a mapping, and back to what a mapping file says.
+
+Nothing of the mapping language is lost on the way, and nothing is judged here: the parser does that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.mapping.spec import Field
+from sync_pipeline.mapping.text import (
+    constant_text,
+    list_text,
+    path_text,
+    read_constant,
+    read_list,
+    read_path,
+    read_steps,
+    step_text,
+)
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+LONGEST = 4_000
+"""Characters of one text of a form: a table of some hundred values fits, a pasted file does not."""
+
+_ORIGINS = ("source", "constant", "default", "transform", "function")
+_NEUTRAL: dict[str, Any] = {"type": "text", "owner": "source", "required": False, "unique": False, "personal": False}
+_KEYS = ("references", "max_length", "one_of", "description", *_NEUTRAL)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldForm:
+    """A target field as somebody fills it in; an empty text is nothing. ``mapping/text.py`` says how texts are written."""
+
+    name: str
+    source: str = ""
+    constant: str = ""
+    transform: str = ""
+    function: str = ""
+    type: str = "text"
+    required: bool = False
+    owner: str = "source"
+    references: str = ""
+    one_of: str = ""
+    max_length: str = ""
+    personal: bool = False
+    description: str = ""
+    default: str = ""
+    unique: bool = False
+
+
+def form_of(field: Field) -> FieldForm:
+    """The form filled in as the field is now."""
+    return FieldForm(
+        name=field.name,
+        source=path_text(field.source),
+        constant=constant_text(field.type, field.constant),
+        transform=" | ".join(step_text(step.name, step.argument) for step in field.transforms),
+        function=field.function.name if field.function else "",
+        type=field.type,
+        required=field.required,
+        owner=field.owner,
+        references=field.references or "",
+        one_of=list_text(field.one_of),
+        max_length="" if field.max_length is None else str(field.max_length),
+        personal=field.personal,
+        description=field.description,
+        default=constant_text(field.type, field.default),
+        unique=field.unique,
+    )
+
+
+def check_name(name: str, known: Iterable[str]) -> None:
+    """Refuse a name for a new field that is none; ConfigError."""
+    if "." in name or (name not in known and not NAME.fullmatch(name)):
+        message = f"The field name {name[:80]!r} cannot be used." if name else "The field has no name."
+        raise ConfigError(
+            message, fix="Use letters, digits, underscores and hyphens, a letter first, at most 64 in all."
+        )
+
+
+def values_of(form: FieldForm) -> dict[str, Any]:
+    """What a mapping file would say for this form; ConfigError names the line that cannot be read."""
+    for key, text in asdict(form).items():
+        if isinstance(text, str):
+            _check_text(key, text)
+    read: dict[str, Any] = {
+        "source": _told("source", lambda: _path(form.source)),
+        "constant": _told("constant", lambda: read_constant(form.type, form.constant)),
+        "default": _told("default", lambda: read_constant(form.type, form.default)),
+        "transform": _told("transform", lambda: _shortest(read_steps(form.transform))),
+        "function": form.function.strip(),
+        "references": form.references.strip(),
+        "max_length": _number(form.max_length.strip()),
+        "one_of": _told("one_of", lambda: read_list(form.one_of)),
+        "description": form.description.strip(),
+        **{key: getattr(form, key) for key in _NEUTRAL},
+    }
+    return {key: value for key, value in read.items() if not _is_nothing(key, value)}
+
+
+def _is_nothing(key: str, value: object) -> bool:
+    if key in ("constant", "default"):
+        return value is None
+    return value == _NEUTRAL.get(key) or value in ("", [], None)
+
+
+def beyond(inherited: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to be laid over an inherited field (both as ``values_of`` has them) to get the wanted one."""
+    if inherited is None:
+        return dict(wanted)
+    own: dict[str, Any] = {}
+    if any(_differ(inherited.get(key), wanted.get(key)) for key in _ORIGINS):
+        own = {key: wanted[key] for key in _ORIGINS if key in wanted}
+        if "source" not in wanted and "constant" not in wanted:
+            own["source"] = None  # a function alone: it replaces no source by itself
+    for key in _KEYS:
+        if inherited.get(key) != wanted.get(key):
+            own[key] = wanted.get(key, _NEUTRAL.get(key))
+    return own
+
+
+def _differ(one: object, other: object) -> bool:
+    """Whether two values differ; 1, 1.0 and true are three values."""
+    return repr(one) != repr(other)
+
+
+def _path(text: str) -> Any:
+    """`a.b`, or a list of keys where one holds a dot."""
+    if not text.strip():
+        return None
+    keys = read_path(text)
+    return keys if any("." in key for key in keys) else ".".join(keys)
+
+
+def _shortest(steps: list[Any]) -> Any:
+    return steps[0] if len(steps) == 1 else steps
+
+
+def _number(text: str) -> Any:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+
+
+def _told(key: str, read: Any) -> Any:
+    try:
+        return read()
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error.message}", fix=error.fix) from None
+
+
+def _check_text(key: str, text: str) -> None:
+    if len(text) > LONGEST:
+        raise ConfigError(f"{key}: it has more than {LONGEST:,} characters.", fix="Write a shorter one.")
+    if any(0xD800 <= ord(sign) <= 0xDFFF or (ord(sign) < 32 and sign not in "\n\t\r") for sign in text):
+        raise ConfigError(f"{key}: it holds a sign that cannot be stored.", fix="Type it again instead of pasting it.")

@@ -1,0 +1,104 @@
+"""A few real records, mapped as they are now and as they would be: by the mapping itself, judged by its checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import orjson
+
+from sync_pipeline.mapping.apply import map_frame
+from sync_pipeline.mapping.canonical import canonical_rows
+from sync_pipeline.mapping.checks import check_frame
+from sync_pipeline.mapping.frames import EXCLUDED, raw_frame
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.examples import examples
+from sync_pipeline.setup.field_form import FieldForm
+from sync_pipeline.setup.fields import mapping_of, would_be
+
+LIMIT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of one record: its fields at the target, what is wrong, and the rule that leaves it out."""
+
+    fields: dict[str, Any]
+    problems: tuple[str, ...]
+    left_out: str
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeAfter:
+    """One record before and after a change. ``is_real`` is false for a made-up sample."""
+
+    record: str
+    source: dict[str, Any]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    changed: tuple[str, ...]
+    """The target fields that would be different, new ones and dropped ones included."""
+    problems_before: tuple[str, ...]
+    problems: tuple[str, ...]
+    """What is wrong with it after the change: it would be set aside."""
+    left_out: str
+    """The rule that keeps it out of scope after the change; "" when none does."""
+    is_real: bool
+
+
+def preview_records(
+    desk: Desk, entity: str, form: FieldForm | None, limit: int = LIMIT, *, drop: str = ""
+) -> list[BeforeAfter]:
+    """Records of the entity as they are delivered now, and with one field changed (or dropped).
+
+    ConfigError when the change is not valid. Only what one record tells by itself is judged: whether a value is unique
+    and whether what it refers to exists, the trial says.
+    """
+    present, future = mapping_of(desk, entity).spec, would_be(desk, entity, form, drop=drop)
+    found = examples(desk, present)
+    records = found.records[:limit]
+    start = desk.settings().start_date
+    pairs = zip(records, outcomes(present, records, start), outcomes(future, records, start), strict=True)
+    return [_compared(present, record, now, then, is_real=found.are_real) for record, now, then in pairs]
+
+
+def outcomes(spec: EntitySpec, records: Sequence[dict[str, Any]], start_date: date) -> list[Outcome]:
+    """What becomes of each record under a mapping."""
+    if not records:
+        return []
+    frame = check_frame(spec, map_frame(spec, raw_frame(spec, records)), start_date=start_date)
+    found = []
+    rows = zip(canonical_rows(spec, frame), frame["problems"], frame["status"], frame["rule"], strict=True)
+    for (text, _), problems, status, rule in rows:
+        told = tuple(map(_told, orjson.loads(problems))) if isinstance(problems, str) else ()
+        found.append(Outcome(orjson.loads(text), told, str(rule) if status == EXCLUDED else ""))
+    return found
+
+
+def _compared(spec: EntitySpec, source: dict[str, Any], now: Outcome, then: Outcome, *, is_real: bool) -> BeforeAfter:
+    names = [*then.fields, *(name for name in now.fields if name not in then.fields)]
+    nothing = object()  # a field that is not there differs from one that is empty
+    changed = tuple(n for n in names if now.fields.get(n, nothing) != then.fields.get(n, nothing))
+    return BeforeAfter(
+        record=_id(spec, source),
+        source=source,
+        before=now.fields,
+        after=then.fields,
+        changed=changed,
+        problems_before=now.problems,
+        problems=then.problems,
+        left_out=then.left_out,
+        is_real=is_real,
+    )
+
+
+def _id(spec: EntitySpec, source: dict[str, Any]) -> str:
+    return str(raw_frame(spec, [source])["source_id"].fillna("").iat[0])
+
+
+def _told(problem: dict[str, Any]) -> str:
+    value = f" (found {problem['value']})" if problem["value"] not in (None, "") else ""
+    return f"{problem['field']} {problem['message']}{value}"

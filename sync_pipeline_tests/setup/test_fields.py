@@ -1,0 +1,371 @@
+"""The fields of an entity: seen, changed, dropped, restored - against the real sandbox and the real file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sync_pipeline.errors import ChangedMeanwhile, ConfigError, MappingFileError
+from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.mapping.spec import FIELD_TYPES
+from sync_pipeline.mapping.transforms import TRANSFORMS
+from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.field_form import FieldForm, form_of
+from sync_pipeline.setup.field_preview import preview_records
+from sync_pipeline.setup.fields import (
+    TargetField,
+    change_field,
+    check_drop,
+    check_field,
+    drop_field,
+    entity_fields,
+    field_form,
+    restore_field,
+    target_fields,
+)
+from sync_pipeline.store.audit import changes
+from sync_pipeline_tests.harness import ENTITIES, Team
+from sync_pipeline_tests.setup.conftest import desk_of
+
+SITE = FieldForm("site", source="customFields.'Site no.'", transform="trim | prefix: S-")
+
+
+def field(desk: Desk, entity: str, name: str) -> TargetField:
+    """One target field."""
+    (found,) = [field for field in target_fields(desk, entity) if field.name == name]
+    return found
+
+
+def write(desk: Desk, text: str) -> Path:
+    """The set-up file, as a person writes it."""
+    file = desk.settings().setup_file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, "utf-8")
+    return file
+
+
+def read(desk: Desk) -> str:
+    """The set-up file."""
+    return desk.settings().setup_file.read_text("utf-8")
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_live_examples(us: Team, desk: Desk, entity: str) -> None:
+    """Every path of real records with a type and an example, for two requests at most."""
+    found = entity_fields(desk, entity)
+    assert found.note == ""
+    paths = {source.path: source for source in found.source_fields}
+    assert {f.source for f in found.target_fields if f.source} <= set(paths)
+    assert all(len(source.example) <= 80 for source in found.source_fields)
+    assert sum(us.requests().values()) <= 2
+    again = entity_fields(desk, entity)
+    assert again == found
+    assert sum(us.requests().values()) <= 2
+
+
+def test_types_and_examples(desk: Desk) -> None:
+    """The type is guessed from the values, a list of objects is told as one, and targets stand beside their sources."""
+    paths = {source.path: source for source in entity_fields(desk, "time_entries").source_fields}
+    assert paths["timeInterval.start"].type == "instant"
+    assert paths["timeInterval.start"].mapped_to == ("start_time",)
+    assert paths["timeInterval.duration"].type == "int"
+    assert paths["timeInterval"].type == "object"
+    assert paths["id"].type == "id"
+    assert paths["billable"].type == "bool"
+    assert paths["tags"].type == "objects"
+    assert paths["tags"].example.endswith("with id, name")
+    assert {source.path: source.type for source in entity_fields(desk, "users").source_fields}["email"] == "email"
+
+
+def test_samples_when_nothing_can_be_read(us: Team) -> None:
+    """Without an answer the shipped samples are shown, and why; nothing is tried for long."""
+    us.fault("status", status=500)
+    found = entity_fields(desk_of(us), "projects")
+    assert "samples" in found.note
+    assert {source.path for source in found.source_fields} >= {"id", "name"}
+    us.no_faults()
+    assert entity_fields(desk_of(us), "projects").note == "", "the next look is real again"
+
+
+def test_the_budget_is_kept(us: Team) -> None:
+    """On the Free plan the last requests of the hour are left to the runs: samples are shown instead."""
+    desk = desk_of(us, CLOCKIFY_PLAN="free")
+    notes = []
+    for number in range(25):  # each from a home of its own in memory, so that nothing is remembered
+        changed = desk_of(us, CLOCKIFY_PLAN="free", SNAPSHOTS_ACCOUNT=str(number))
+        notes.append(entity_fields(changed, "projects").note)
+    assert notes[0] == ""
+    assert "budget" in notes[-1]
+    assert sum(us.requests().values()) < 30
+    assert entity_fields(desk, "locations").note == "", "the other side has a budget of its own"
+
+
+def test_add_change_restore(desk: Desk) -> None:
+    """A field is added, changed and taken out again; each is a line of the audit trail, and the file is as before."""
+    desk.change({"mappings.users.fields.name.max_length": 200}, "test", "so that there is a file")
+    before = read(desk)
+    change_field(desk, "time_entries", SITE, since=desk.revision())
+    assert field(desk, "time_entries", "site").transforms == ("trim", "prefix: S-")
+    assert specs_of(desk.settings())["time_entries"].field("site").source == ("customFields", "Site no.")
+    change_field(desk, "time_entries", replace(SITE, type="id", transform=""), since=desk.revision())
+    assert field(desk, "time_entries", "site").form == replace(SITE, type="id", transform="")
+    restore_field(desk, "time_entries", "site", since=desk.revision())
+    assert read(desk) == before
+    with desk.store() as store:
+        trail = changes(store)
+    assert [line.what for line in trail[:3]] == ["mapping changed"] * 3
+    assert trail[2].detail.startswith("time_entries.site: source: ")
+    assert {line.by for line in trail} == {"Ana (test)"}
+
+
+def test_a_shipped_field_is_changed_by_what_differs(desk: Desk) -> None:
+    """Only what differs is written, so what the shipped mapping says otherwise stays in force."""
+    form = field_form(desk, "users", "name")
+    change_field(desk, "users", replace(form, max_length="100"), since=None)
+    assert "max_length: 100" in read(desk)
+    assert "source" not in read(desk)
+    assert field(desk, "users", "name").form == replace(form, max_length="100")
+    change_field(desk, "users", form, since=None)
+    assert not field(desk, "users", "name").is_own
+
+
+def test_dropping(desk: Desk) -> None:
+    """A dropped shipped field is shown as dropped, and comes back; an own one is gone."""
+    drop_field(desk, "users", "time_zone", since=None)
+    found = field(desk, "users", "time_zone")
+    assert found.dropped
+    assert found.is_own
+    assert "time_zone: drop" in read(desk)
+    restore_field(desk, "users", "time_zone", since=None)
+    assert not field(desk, "users", "time_zone").dropped
+    change_field(desk, "users", FieldForm("more", source="more"), since=None)
+    drop_field(desk, "users", "more", since=None)
+    assert "more" not in {field.name for field in target_fields(desk, "users")}
+
+
+def test_what_a_person_wrote_stays(desk: Desk) -> None:
+    """Comments, order and other fields of the file survive a change of one field."""
+    write(
+        desk,
+        """\
+# our mapping
+mappings:
+  users:
+    fields:
+      name:  # as they sign
+        transform: [trim, upper]   # loud
+        max_length: 90
+      # not wanted
+      time_zone: drop
+  projects:
+    fields:
+      colour: {source: color, transform: [{replace: {"#000000": black, "yes": "no"}}, lower]}
+""",
+    )
+    assert field(desk, "projects", "colour").form.transform == "replace: {'#000000': black, 'yes': 'no'} | lower"
+    change_field(desk, "users", replace(field_form(desk, "users", "name"), max_length="80"), since=None)
+    text = read(desk)
+    for kept in ("# our mapping", "# as they sign", "# loud", "# not wanted", "max_length: 80", '"yes": "no"'):
+        assert kept in text
+    assert field(desk, "users", "time_zone").dropped
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_nothing_is_changed_by_looking(desk: Desk, entity: str) -> None:
+    """The form of every shipped field, stored as it is, leaves no trace."""
+    for found in target_fields(desk, entity):
+        assert check_field(desk, entity, found.form) == ""
+        change_field(desk, entity, found.form, since=None)
+    assert not any(found.is_own for found in target_fields(desk, entity))
+
+
+@pytest.mark.parametrize(
+    ("entity", "form", "told"),
+    [
+        ("users", FieldForm("x", source="a", transform="trin"), "transform: found 'trin', which is no transform. Did you mean 'trim'?"),
+        ("users", FieldForm("x", source="a", transform="prefix: 5"), "transform.prefix: found a whole number 5, expected text."),
+        ("users", FieldForm("x", source="a", transform="trim | "), "transform: step 2 is empty."),
+        ("users", FieldForm("x", source="a", type="txt"), "type: found 'txt', expected one of"),
+        ("users", FieldForm("x", source="a", max_length="ten"), "max_length: found text 'ten', expected a whole number"),
+        ("users", FieldForm("x", source="a", references="projcts"), "references: names 'projcts', which is no entity. Did you mean 'projects'?"),
+        ("users", FieldForm("x", source="a", references="time_entries"), "goes round in a circle"),
+        ("users", FieldForm("x"), "source: is missing"),
+        ("users", FieldForm("x", source="a", constant="b"), "stands beside"),
+        ("users", FieldForm("x", source="a..b"), "source: the path 'a..b' has an empty step"),
+        ("users", FieldForm("x", source="a", function="mine.f"), "there is no mappings directory"),
+        ("users", FieldForm("x", constant="five", type="int"), "constant"),
+        ("users", FieldForm("", source="a"), "The field has no name"),
+        ("users", FieldForm("<script>alert(1)</script>", source="a"), "cannot be used"),
+        ("users", FieldForm("a.b", source="a"), "cannot be used"),
+        ("users", FieldForm("x" * 65, source="a"), "cannot be used"),
+        ("users", FieldForm("x", source="a" * 5000), "source: it has more than 4,000 characters"),
+        ("users", FieldForm("x", source="a", description="\ud800"), "description: it holds a sign that cannot be stored"),
+        ("users", FieldForm("x", source="a", description="\0"), "description: it holds a sign that cannot be stored"),
+        ("users", FieldForm("user_id", source="email", type="id", required=True), "time_entries.user_id points at users by it"),
+        ("users", FieldForm("user_id", source="id", type="id", transform="lower"), "time_entries.user_id points at users by it"),
+        ("locations", FieldForm("site", source="a"), "site is not a field of Clockify's clients."),
+        ("time_entries", FieldForm("start_time", source="timeInterval.start"), "rules.before: compares text with instant"),
+        ("nothing", FieldForm("x", source="a"), "There is no entity 'nothing'"),
+    ],
+)  # fmt: skip
+def test_instant_validation(desk: Desk, entity: str, form: FieldForm, told: str) -> None:
+    """One sentence says what is wrong, without file and line; nothing is stored, not even when it is insisted on."""
+    found = check_field(desk, entity, form)
+    assert told in found
+    assert ".yaml" not in found
+    with pytest.raises(ConfigError) as error:
+        change_field(desk, entity, form, since=None)
+    assert str(error.value) == found
+    assert desk.revision() == ""
+    assert [path.name for path in desk.settings().home.iterdir() if path.suffix == ".yaml"] == []
+
+
+@pytest.mark.parametrize(
+    ("entity", "name", "told"),
+    [
+        ("users", "user_id", "user_id is dropped, but it is what target.id knows a record by."),
+        ("locations", "name", "a client cannot be without a name"),
+        ("time_entries", "end_time", "rules.before: names 'end_time', which is dropped."),
+        ("users", "nam", "users has no field 'nam'. Did you mean 'name'?"),
+    ],
+)
+def test_what_must_not_be_dropped(desk: Desk, entity: str, name: str, told: str) -> None:
+    """A field that something else needs stays, and the reason is told."""
+    found = check_drop(desk, entity, name)
+    assert told in found
+    with pytest.raises(ConfigError) as error:
+        drop_field(desk, entity, name, since=None)
+    assert str(error.value) == found
+    assert desk.revision() == ""
+
+
+def test_two_people(us: Team, desk: Desk) -> None:
+    """A change made on what is no more the present state is refused; the first one's stays."""
+    other, seen = desk_of(us, "Ben (test)"), desk.revision()
+    change_field(desk, "users", FieldForm("first", source="a"), since=seen)
+    with pytest.raises(ChangedMeanwhile):
+        change_field(other, "users", FieldForm("second", source="b"), since=seen)
+    with pytest.raises(ChangedMeanwhile):
+        drop_field(other, "users", "time_zone", since=seen)
+    assert {f.name for f in target_fields(desk, "users") if f.is_own} == {"first"}
+
+
+def test_a_broken_file_is_named(desk: Desk) -> None:
+    """A mistake made by hand is told with its line: there it has to be mended."""
+    write(desk, "mappings:\n  users:\n    fields:\n      name: {transform: nope}\n")
+    with pytest.raises(MappingFileError, match=r"setup\.yaml:4: fields\.name\.transform"):
+        target_fields(desk, "users")
+
+
+def test_preview(us: Team, desk: Desk) -> None:
+    """Five real records before and after; what is different and what is wrong is told for each."""
+    form = replace(field_form(desk, "users", "name"), transform="trim | upper", max_length="3")
+    found = preview_records(desk, "users", form)
+    assert 0 < len(found) <= 5
+    people = {user["id"]: user for user in us.users()}
+    for record in found:
+        assert record.is_real
+        assert record.source["name"] == people[record.record]["name"]
+        assert record.before["name"] == people[record.record]["name"].strip()
+        assert record.after["name"] == people[record.record]["name"].strip().upper()
+        assert record.changed == ("name",)
+        assert record.problems_before == ()
+        assert record.problems[0].startswith("name has more than 3 characters")
+    assert desk.revision() == ""
+    assert all(record.changed == ("role",) for record in preview_records(desk, "users", None, drop="role"))
+    assert all(record.changed == () for record in preview_records(desk, "time_entries", None))
+
+
+def test_personal_data_stays_out_of_the_store(us: Team, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """What was shown of real people is neither in the database nor in a log."""
+    caplog.set_level("DEBUG")
+    entity_fields(desk, "users")
+    form = replace(field_form(desk, "users", "email"), transform="trim | lower")
+    preview_records(desk, "users", form)
+    change_field(desk, "users", form, since=None)
+    emails = [user["email"] for user in us.users() if user["email"]]
+    kept = b"".join(path.read_bytes() for path in us.home.rglob("*") if path.is_file())
+    assert emails
+    assert not [email for email in emails if email.encode() in kept or email in caplog.text]
+
+
+def test_a_function_of_the_users(us: Team, tmp_path: Path) -> None:
+    """A function of the mappings directory can be chosen, alone or on a source, and taken off again."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.py").write_text("def clean(value):\n    return 'cleaned'\n")
+    desk = desk_of(us, SYNC_MAPPINGS_DIR=str(tmp_path / "own"))
+    form = field_form(desk, "users", "name")
+    for changed in (
+        replace(form, function="mine.clean"),
+        replace(form, source="", transform="", function="mine.clean"),
+    ):
+        change_field(desk, "users", changed, since=None)
+        assert field(desk, "users", "name").form == changed
+        assert preview_records(desk, "users", None)[0].after["name"] == "cleaned"
+    change_field(desk, "users", form, since=None)
+    assert not field(desk, "users", "name").is_own
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=15)
+ARGUMENTS = {
+    "none": st.none(),
+    "text": TEXTS,
+    "int": st.integers(1, 99),
+    "number": st.floats(-1e6, 1e6) | st.integers(-9, 9),
+    "mapping": st.dictionaries(TEXTS, TEXTS | st.integers(0, 9) | st.booleans(), min_size=1, max_size=3),
+}
+
+
+@st.composite
+def files(draw: st.DrawFn) -> dict[str, object]:
+    """What a person may write for a field: every key of the language."""
+    names = draw(st.lists(st.sampled_from(sorted(TRANSFORMS)), max_size=4))
+    steps = [n if (a := draw(ARGUMENTS[TRANSFORMS[n].argument])) is None else {n: a} for n in names]
+    kind = draw(st.sampled_from(["text", "json", "list"]))
+    value = draw(TEXTS if kind != "list" else st.lists(TEXTS, max_size=3))
+    origin: dict[str, object] = {"constant": value}
+    if draw(st.booleans()):
+        path = draw(st.lists(TEXTS, min_size=1, max_size=3))
+        origin = {"source": path, "transform": steps, "default": value}
+    rest = {
+        "required": draw(st.booleans()),
+        "unique": draw(st.booleans()),
+        "personal": draw(st.booleans()),
+        "owner": draw(st.sampled_from(["source", "target"])),
+        "max_length": draw(st.none() | st.integers(1, 999)),
+        "one_of": draw(st.lists(TEXTS, max_size=3)),
+        "description": draw(TEXTS),
+        "references": draw(st.sampled_from([None, "projects"])),
+    }
+    return {"type": kind, **origin, **rest}
+
+
+@settings(max_examples=60, deadline=None)
+@given(files(), st.sampled_from(["extra", "name", "status"]))
+def test_every_form_comes_back(written: dict[str, object], name: str) -> None:
+    """Whatever a file says: as a form, stored through the form, and read again it is the same field."""
+    with TemporaryDirectory() as directory:
+        desk = Desk("test", root=Path(directory), environ={"SYNC_HOME": directory})
+        file = write(desk, orjson.dumps({"mappings": {"users": {"fields": {name: written}}}}).decode())
+        by_hand = specs_of(desk.settings())["users"].field(name)
+        form = form_of(by_hand)
+        file.unlink()
+        assert check_field(desk, "users", form) == ""
+        change_field(desk, "users", form, since="")
+        assert specs_of(desk.settings())["users"].field(name) == by_hand
+        assert field(desk, "users", name).form == form
+        change_field(desk, "users", form, since=None)
+        assert specs_of(desk.settings())["users"].field(name) == by_hand
+
+
+def test_the_types_offered_are_the_languages(desk: Desk) -> None:
+    """A guess is a type a field may have, but for what holds other values."""
+    for entity in ENTITIES:
+        guesses = {source.type for source in entity_fields(desk, entity).source_fields}
+        assert guesses <= {*FIELD_TYPES, "object", "objects", ""}
