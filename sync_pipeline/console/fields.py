@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -13,15 +14,16 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import FIELD_TYPES
 from sync_pipeline.setup.accounts import switch_entities
+from sync_pipeline.setup.field_preview import BeforeAfter, preview_records
 from sync_pipeline.setup.fields import (
     FieldForm,
-    TargetField,
     change_field,
     check_field,
     drop_field,
     entity_fields,
-    preview_records,
+    field_form,
     restore_field,
+    target_fields,
 )
 
 SHOWN_RECORDS = 5
@@ -64,7 +66,6 @@ def show(visit: Visit) -> Response:
         found=entity_fields(visit.desk, entity),
         tabs=_tabs(visit),
         previews=_previews(visit, entity, None),
-        columns=_columns(visit, entity),
     )
 
 
@@ -77,16 +78,15 @@ def new(visit: Visit) -> Response:
 def edit(visit: Visit) -> Response:
     """GET /fields/{entity}/edit/{name}."""
     entity, name = _entity(visit), visit.param("name")
-    found = {field.name: field for field in entity_fields(visit.desk, entity).target_fields}
-    if name not in found:
+    if name not in {field.name for field in target_fields(visit.desk, entity)}:
         return visit.go(f"/fields/{entity}", f"There is no field {name} any more.")
-    return _edit(visit, _form_of(found[name]), is_new=False)
+    return _edit(visit, field_form(visit.desk, entity, name), is_new=False)
 
 
 def save(visit: Visit) -> Response:
     """POST /fields/{entity}: store a field, or only look what it would do."""
     entity, entered, is_new = _entity(visit), _entered(visit.form), visit.form.flag("is_new")
-    if problem := check_field(visit.desk, entity, entered):
+    if problem := _problem(visit, entity, entered, is_new=is_new):
         visit.problems.add(_place(problem), problem)
     elif visit.form.text("action") != "look":
         try:
@@ -102,9 +102,9 @@ def save(visit: Visit) -> Response:
 def check(visit: Visit) -> Response:
     """POST /fields/{entity}/check: is it valid, and what would it do; for the page, while somebody types."""
     entity, entered = _entity(visit), _entered(visit.form)
-    problem = check_field(visit.desk, entity, entered)
+    problem = _problem(visit, entity, entered, is_new=visit.form.flag("is_new"))
     previews = [] if problem else _previews(visit, entity, entered)
-    shown = TEMPLATES.get_template("_preview.html").render(previews=previews, columns=[entered.name])
+    shown = TEMPLATES.get_template("_preview.html").render(previews=previews)
     return JSONResponse({"problem": problem, "place": _place(problem) if problem else "", "preview": shown})
 
 
@@ -118,7 +118,14 @@ def restore(visit: Visit) -> Response:
     return _do(visit, restore_field, "is as shipped again")
 
 
-def _do(visit: Visit, act: Any, done: str) -> Response:
+def _problem(visit: Visit, entity: str, entered: FieldForm, *, is_new: bool) -> str:
+    """What is wrong with a field; a new one must not take the place of another."""
+    if is_new and any(field.name == entered.name and not field.dropped for field in target_fields(visit.desk, entity)):
+        return f"name: {entered.name} is there already; change that one, or choose another name."
+    return check_field(visit.desk, entity, entered)
+
+
+def _do(visit: Visit, act: Callable[..., object], done: str) -> Response:
     entity, name = _entity(visit), visit.form.text("name")
     try:
         act(visit.desk, entity, name, since=visit.since)
@@ -148,7 +155,6 @@ def _edit(visit: Visit, entered: FieldForm, *, is_new: bool) -> Response:
         reference_options=[(name, name.replace("_", " ")) for name, _, _ in tabs if name != entity],
         tabs=tabs,
         previews=[] if visit.problems else _previews(visit, entity, entered if entered.name else None),
-        columns=[entered.name],
     )
 
 
@@ -180,50 +186,20 @@ def _overview(visit: Visit, chosen: list[str], start_date: str) -> Response:
     )
 
 
-def _previews(visit: Visit, entity: str, entered: FieldForm | None) -> list[Any]:
-    """Real records before and after; none when they cannot be read now, which the step before tells about."""
+def _previews(visit: Visit, entity: str, entered: FieldForm | None) -> list[BeforeAfter]:
+    """Real records before and after; none while the field is not valid."""
     try:
-        return list(preview_records(visit.desk, entity, entered, limit=SHOWN_RECORDS))
+        return preview_records(visit.desk, entity, entered, limit=SHOWN_RECORDS)
     except SyncError:
         return []
 
 
-def _columns(visit: Visit, entity: str) -> list[str]:
-    return [field.name for field in specs_of(visit.settings())[entity].fields]
-
-
 def _entered(form: Form) -> FieldForm:
-    return FieldForm(
-        name=form.text("name"),
-        source=form.text("source"),
-        constant=form.text("constant"),
-        transform=form.text("transform"),
-        function=form.text("function"),
-        type=form.text("type") or "text",
-        required=form.flag("required"),
-        owner=form.text("owner") or "source",
-        references=form.text("references"),
-        one_of=form.text("one_of"),
-        max_length=form.text("max_length"),
-        personal=form.flag("personal"),
-        description=form.text("description"),
-    )
-
-
-def _form_of(field: TargetField) -> FieldForm:
-    return FieldForm(
-        name=field.name,
-        source=field.source,
-        constant=field.constant,
-        transform=" | ".join(field.transforms),
-        function=field.function,
-        type=field.type,
-        required=field.required,
-        owner=field.owner,
-        references=field.references,
-        personal=field.personal,
-        description=field.description,
-    )
+    kinds = {field.name: field.type for field in fields(FieldForm)}
+    values: dict[str, Any] = {
+        name: form.flag(name) if kind == "bool" else form.text(name) for name, kind in kinds.items()
+    }
+    return FieldForm(**{**values, "type": values["type"] or "text", "owner": values["owner"] or "source"})
 
 
 def _name_of(source: str) -> str:
@@ -232,13 +208,10 @@ def _name_of(source: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in last).strip("_")
 
 
-PLACES = ("source", "transform", "function", "constant", "references", "max_length", "one_of", "owner", "type", "name")
+PLACES = tuple(field.name for field in fields(FieldForm))
 
 
 def _place(problem: str) -> str:
-    """The field a sentence speaks of: the first that it names."""
-    said = problem.lower()
-    named = [(said.find(word.replace("_", " ")), word) for word in PLACES]
-    named += [(said.find(word), word) for word in PLACES]
-    found = sorted((at, word) for at, word in named if at >= 0)
-    return found[0][1] if found else "name"
+    """The input a sentence is about: it begins with its key, or speaks of the field as a whole."""
+    key = problem.partition(":")[0].partition(".")[0].strip()
+    return key if key in PLACES else "source" if "source" in problem else "name"

@@ -11,7 +11,8 @@ from datetime import datetime
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup import trial
 from sync_pipeline.setup.desk import Desk
-from sync_pipeline.stages.diagnose import Finding, diagnose
+from sync_pipeline.stages.diagnose import diagnose, hasty
+from sync_pipeline.stages.probes.finding import Finding
 from sync_pipeline.store.trials import TrialKind
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Work:
 
     def _run_test(self, test: Test) -> None:
         try:
-            with self._desk.session() as session:
+            with self._desk.session(hasty(self._desk.settings())) as session:
                 for finding in diagnose(session):
                     test.findings.append(finding)
                     if self._stopping.is_set():

@@ -8,7 +8,7 @@ from datetime import datetime
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.settings import SANDBOX_URL, Settings
 from sync_pipeline.setup.desk import Desk
-from sync_pipeline.stages.diagnose import Finding
+from sync_pipeline.stages.probes.finding import Finding
 from sync_pipeline.stages.vault import CLOCKIFY_KEY, SNAPSHOTS_KEY
 
 
