@@ -42,6 +42,11 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def system(name: str) -> str:
+    """One of the two systems, by its name."""
+    return {"clockify": "Clockify", "snapshots": "Snapshots"}.get(name, name)
+
+
 def shown(value: object) -> str:
     """A value of a record as people read it."""
     if value is None:
@@ -63,7 +68,7 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters.update(instant=instant, words=words, shown=shown, tojson_text=as_text)
+TEMPLATES.filters.update(instant=instant, words=words, shown=shown, system=system, tojson_text=as_text)
 TEMPLATES.globals.update(steps=STEPS)
 
 
