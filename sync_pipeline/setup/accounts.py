@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
+from sync_pipeline.connectors.consent import Consent, read_callback
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.settings import SANDBOX_URL, Settings
 from sync_pipeline.setup.desk import Desk
 from sync_pipeline.stages.probes.finding import Finding
 from sync_pipeline.stages.vault import CLOCKIFY_KEY, SNAPSHOTS_KEY
+
+__all__ = ["CUSTOM", "REGIONS", "Consent", "Finding", "read_callback"]
+CUSTOM = "custom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +78,6 @@ class SnapshotsForm:
 
 
 @dataclass(frozen=True, slots=True)
-class Consent:
-    """A consent that was asked for."""
-
-    url: str
-    state: str
-    verifier: str
-
-
-@dataclass(frozen=True, slots=True)
 class Connection:
     """How one system is connected."""
 
@@ -91,7 +86,8 @@ class Connection:
     who: str
     workspace: str
     state: str
-    since: datetime | None
+    since: str = ""
+    detail: str = ""
 
 
 def look_at_clockify(desk: Desk, form: ClockifyForm) -> ClockifyAccount:
@@ -137,7 +133,17 @@ def needed_scopes(settings: Settings) -> tuple[str, ...]:
     return ("saas/location.read",)
 
 
-def switch_entities(desk: Desk, names: tuple[str, ...], *, since: str | None) -> None:
+def stored_form(settings: Settings) -> SnapshotsForm:
+    """The form."""
+    return SnapshotsForm("custom", auth=settings.auth)
+
+
+def region_of(settings: Settings) -> str:
+    """The region."""
+    return "sandbox" if settings.clockify_base_url == settings.sandbox_urls[0] else "custom"
+
+
+def switch_entities(desk: Desk, names: Sequence[str], *, since: str | None) -> None:
     """Switch."""
     desk.change({"entities": list(names)}, "entities", ", ".join(names), since=since)
 
@@ -152,6 +158,6 @@ def connections(desk: Desk) -> tuple[Connection, Connection]:
     s = desk.settings()
     state = "connected" if s.stored else "not set up"
     return (
-        Connection("clockify", s.clockify_base_url, "", s.clockify_workspace_id, state, None),
-        Connection("snapshots", s.snapshots_base_url, "", "", state if s.snapshots_base_url else "not set up", None),
+        Connection("clockify", s.clockify_base_url, "", s.clockify_workspace_id, state),
+        Connection("snapshots", s.snapshots_base_url, "", "", state if s.snapshots_base_url else "not set up"),
     )
