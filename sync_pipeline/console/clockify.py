@@ -10,8 +10,9 @@ from sync_pipeline.console.forms import Form
 from sync_pipeline.console.sessions import LookedAt
 from sync_pipeline.console.visit import Visit
 from sync_pipeline.errors import ApiError, SyncError
-from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, SANDBOX_URL, Settings
+from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, Settings
 from sync_pipeline.setup.accounts import (
+    CUSTOM,
     REGIONS,
     ClockifyAccount,
     ClockifyForm,
@@ -20,9 +21,9 @@ from sync_pipeline.setup.accounts import (
     connections,
     disconnect,
     look_at_clockify,
+    region_of,
 )
 
-CUSTOM = "custom"
 FREE, PAID = PLANS = ("free", "paid")
 KINDS = {"api_key": "API key", "addon_token": "Add-on token"}
 GIVEN = (
@@ -112,7 +113,7 @@ def _as_it_is(visit: Visit) -> dict[str, Any]:
     if looked_at is not None:
         return _shown(looked_at.form) | _suggested(looked_at.account, settings)
     return {
-        "region": _region(settings),
+        "region": region_of(settings),
         "base_url": settings.clockify_base_url if settings.stored else "",
         "reports_url": settings.clockify_reports_url if settings.stored else "",
         "kind": "api_key",
@@ -127,7 +128,7 @@ def _suggested(account: ClockifyAccount, settings: Settings) -> dict[str, str]:
     chosen = found.get(settings.clockify_workspace_id) or next(iter(account.workspaces), None)
     if chosen is None:
         return {"workspace": "", "plan": FREE}
-    return {"workspace": chosen.id, "plan": FREE if chosen.plan.upper() in {"", "FREE", "UNKNOWN"} else PAID}
+    return {"workspace": chosen.id, "plan": chosen.plan if chosen.plan in PLANS else PAID}
 
 
 def _typed(form: Form, entered: ClockifyForm) -> dict[str, Any]:
@@ -136,12 +137,6 @@ def _typed(form: Form, entered: ClockifyForm) -> dict[str, Any]:
 
 def _shown(form: ClockifyForm) -> dict[str, Any]:
     return {"region": form.region, "base_url": form.base_url, "reports_url": form.reports_url, "kind": form.kind}
-
-
-def _region(settings: Settings) -> str:
-    if settings.sandbox or settings.clockify_base_url in {SANDBOX_URL, settings.sandbox_urls[0]}:
-        return "sandbox"
-    return next((region.name for region in REGIONS if region.base_url == settings.clockify_base_url), CUSTOM)
 
 
 def _page(visit: Visit, values: dict[str, Any]) -> Response:
@@ -166,7 +161,7 @@ def _page(visit: Visit, values: dict[str, Any]) -> Response:
 
 def stored_on(connection: Connection) -> str:
     """The day on which a connection's secret was stored; "" when there is none."""
-    return f"{connection.since:%Y-%m-%d}" if connection.since and connection.state != "from the environment" else ""
+    return connection.since[:10] if connection.state != "from the environment" else ""
 
 
 def _workspaces(account: ClockifyAccount | None) -> list[tuple[str, str]]:

@@ -22,14 +22,6 @@ class LookedAt:
     account: ClockifyAccount
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A consent that was asked for, and the address its answer comes back to."""
-
-    consent: Consent = field(repr=False)
-    redirect_uri: str
-
-
 @dataclass(slots=True)
 class Member:
     """One signed-in browser. What it keeps between two pages - a key just typed, even - stays on this side."""
@@ -38,25 +30,25 @@ class Member:
     seen_at: float = 0.0
     notices: list[str] = field(default_factory=list)
     looked_at: LookedAt | None = None
-    asked: dict[str, Asked] = field(default_factory=dict, repr=False)
+    asked: dict[str, Consent] = field(default_factory=dict, repr=False)
 
     def may_post(self, token: str) -> bool:
         """Whether a form is one of this session's own."""
         return hmac.compare_digest(self.csrf.encode(), token.encode("utf-8", "replace"))
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, consent: Consent) -> None:
         """Remember whose answer will be accepted."""
-        self.asked[asked.consent.state] = asked
+        self.asked[consent.state] = consent
         for state in list(self.asked)[:-MOST_CONSENTS]:
             del self.asked[state]
 
-    def answered(self, state: str) -> Asked | None:
+    def answered(self, state: str) -> Consent | None:
         """What was asked with this state; an answer is accepted once."""
         return self.asked.pop(state, None)
 
 
 class Sessions:
-    """Every session, by the hash of nothing: the cookie's value is its key, and is never written anywhere."""
+    """Every session, by the value of its cookie, which is written nowhere else."""
 
     def __init__(self, clock: Callable[[], float], idle: float = IDLE_SECONDS) -> None:
         self._clock, self._idle = clock, idle

@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from sync_pipeline.console.clockify import stored_on
 from sync_pipeline.console.forms import Form
-from sync_pipeline.console.sessions import Asked
 from sync_pipeline.console.visit import Visit
 from sync_pipeline.errors import ApiError, SyncError
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
@@ -21,6 +20,8 @@ from sync_pipeline.setup.accounts import (
     disconnect,
     finish_authorization,
     needed_scopes,
+    read_callback,
+    stored_form,
 )
 
 AUTHS = {
@@ -40,15 +41,6 @@ GIVEN = (
     "SNAPSHOTS_SCOPES",
 )
 CALLBACK = "/snapshots/callback"
-ERRORS = {
-    "access_denied": "You refused the access, so nothing was connected. Authorize again when you want to allow it.",
-    "invalid_scope": "The other side does not know one of the scopes that were asked for. Mend the scopes and authorize again.",
-    "unauthorized_client": "This OAuth client may not ask for consent. Check how it is registered at the other side.",
-    "invalid_request": "The other side did not understand the request. Check the client id and the registered return address.",
-    "server_error": "The other side had a problem of its own. Authorize again in a while.",
-    "temporarily_unavailable": "The other side is busy. Authorize again in a while.",
-}
-UNKNOWN_ERROR = "The other side refused for a reason of its own. Check how the OAuth client is registered there."
 FOREIGN = (
     "This answer does not belong to an authorization of this session, or was used before. Nothing was connected: "
     "authorize again from step 2."
@@ -78,7 +70,7 @@ def connect(visit: Visit) -> Response:
 
 def authorize(visit: Visit) -> Response:
     """POST /snapshots/authorize: ask for consent again, with what is stored."""
-    return _begin(visit, _entered_before(visit.settings()))
+    return _begin(visit, stored_form(visit.settings()))
 
 
 def consent(visit: Visit) -> Response:
@@ -86,12 +78,12 @@ def consent(visit: Visit) -> Response:
     asked = next(reversed(visit.member.asked.values()), None)
     if asked is None:
         return visit.go("/snapshots", "No authorization is under way: begin it here.")
-    parts = urlsplit(asked.consent.url)
+    parts = urlsplit(asked.url)
     return visit.page(
         "consent.html",
         "Step 2: Authorize",
         step="snapshots",
-        url=asked.consent.url,
+        url=asked.url,
         host=parts.netloc,
         scopes=" ".join(parse_qs(parts.query).get("scope", [])).split(),
         redirect_uri=asked.redirect_uri,
@@ -103,11 +95,9 @@ def callback(visit: Visit) -> Response:
     asked = visit.member.answered(visit.query("state"))
     if asked is None:
         return visit.page("problem.html", "Not authorized", status=400, sentence=FOREIGN, back="/snapshots")
-    if refusal := visit.query("error"):
-        visit.problems.add("auth", ERRORS.get(refusal, UNKNOWN_ERROR))
-        return _page(visit, _as_it_is(visit))
     try:
-        finish_authorization(visit.desk, asked.consent, asked.redirect_uri, visit.query("code"))
+        code = read_callback(asked, dict(visit.request.query_params))
+        finish_authorization(visit.desk, asked, asked.redirect_uri, code)
     except SyncError as error:
         visit.went_wrong(error, "auth")
         return _page(visit, _as_it_is(visit))
@@ -133,7 +123,7 @@ def _begin(visit: Visit, entered: SnapshotsForm) -> Response:
     except SyncError as error:
         visit.went_wrong(error, "auth")
         return _page(visit, _typed(entered))
-    visit.member.ask(Asked(found, redirect_uri))
+    visit.member.ask(found)
     return visit.go("/snapshots/authorize")
 
 
@@ -154,19 +144,6 @@ def _entered(form: Form) -> SnapshotsForm:
         client_id=form.text("client_id"),
         client_secret=form.text("client_secret"),
         scopes=tuple(form.text("scopes").replace(",", " ").split()),
-    )
-
-
-def _entered_before(settings: Settings) -> SnapshotsForm:
-    sandbox = _on_sandbox(settings)
-    return SnapshotsForm(
-        region="sandbox" if sandbox else "custom",
-        profile=settings.snapshots_profile,
-        base_url="" if sandbox else settings.snapshots_base_url,
-        account=settings.snapshots_account,
-        auth="authorization_code",
-        client_id=settings.snapshots_client_id,
-        scopes=settings.snapshots_scopes,
     )
 
 

@@ -37,6 +37,11 @@ def instant(at: datetime | None) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC" if at is not None else "-"
 
 
+def moment(iso: str) -> str:
+    """A moment that is stored as text."""
+    return instant(datetime.fromisoformat(iso))
+
+
 def words(name: str) -> str:
     """A name as a word: time_entries is time entries."""
     return name.replace("_", " ")
@@ -68,7 +73,7 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters.update(instant=instant, words=words, shown=shown, system=system, tojson_text=as_text)
+TEMPLATES.filters.update(instant=instant, moment=moment, words=words, shown=shown, system=system, tojson_text=as_text)
 TEMPLATES.globals.update(steps=STEPS)
 
 
