@@ -3,10 +3,12 @@
 SyncError
 ├── ConfigError            stop: the user fixes a setting, a file or an account (exit 2)
 │   ├── MappingFileError   ... the fix is in one line of one YAML file
-│   └── ChangedMeanwhile   ... somebody else changed the set-up: look at it again
+│   ├── ChangedMeanwhile   ... somebody else changed the set-up: look at it again
+│   └── NotAllowed         ... something has to be done first, such as a trial (exit 1)
 ├── FatalApiError          stop the run: the other system refused us, retrying cannot help
 ├── RetryableApiError      wait and try again later: the other system is busy, broken or away
 │   └── AmbiguousWrite     ... and nobody knows whether the write arrived: look before repeating it
+├── Unanswered             try again later: no answer came while it could be waited for
 ├── RejectedRecord         set one record aside, go on with the others
 ├── CheckFailed            block one entity's load; its dependants wait with it
 ├── StaleBatch             leave the batch: a newer read of the same records has been loaded
@@ -55,6 +57,12 @@ class ChangedMeanwhile(ConfigError):
     """The set-up is not what it was when this change was begun; nothing was overwritten."""
 
 
+class NotAllowed(ConfigError):
+    """It is understood, but something has to be done first: going live before a trial has passed."""
+
+    exit_code = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """The request an API error is about; ``path`` has no query string and no secret."""
@@ -96,6 +104,10 @@ class RetryableApiError(ApiError):
 
 class AmbiguousWrite(RetryableApiError):
     """A write that is not idempotent was cut off: it may or may not have been carried out."""
+
+
+class Unanswered(SyncError):
+    """No answer came while there was time to wait for one; a later look may get it."""
 
 
 class RejectedRecord(ApiError):

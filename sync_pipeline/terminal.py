@@ -87,6 +87,11 @@ def warning(text: str) -> None:
     err.print(f"[yellow]Warning:[/] {_plain(text)}")
 
 
+def notice(text: str) -> None:
+    """Something to act on meanwhile, on standard error: what is printed in the end may be one document."""
+    err.print(_plain(text))
+
+
 def say(text: str) -> None:
     """One line for people."""
     out.print(_plain(text), soft_wrap=True)

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import click
 import pytest
+from starlette.routing import Route
 
 from sync_pipeline.cli import cli
 from sync_pipeline.defs.jobs import EVERYTHING
+from sync_pipeline.sandbox.control.routes import routes
+from sync_pipeline.sandbox.control.rules import KINDS
+from sync_pipeline.sandbox.server import open_world
+from sync_pipeline.sandbox.world import Options
 from sync_pipeline.settings import describe_settings
 from sync_pipeline.stages.check import CHECKS
 from sync_pipeline_tests.generate import PAGES, ROOT, env_example, renewed
@@ -87,6 +92,22 @@ def test_settings_in_documents_exist() -> None:
     text = "\n".join(page.read_text() for page in DOCUMENTS)
 
     assert set(re.findall(r"\b((?:CLOCKIFY|SNAPSHOTS|SYNC)_[A-Z_]+)\b", text)) <= known
+
+
+def test_every_control_of_the_sandbox_is_explained(tmp_path: Path) -> None:
+    """Path by path, and with the kinds of fault it can make."""
+    page = (ROOT / "docs" / "sandbox.md").read_text()
+    world = open_world(tmp_path / "sandbox.db", Options(users=2, projects=1, clients=1, locations=1, entries=1))
+    try:
+        paths = {route.path for route in routes(world) if isinstance(route, Route)}
+    finally:
+        world.db.close()
+    told = {
+        path for line in page.splitlines() if line.startswith("| `/") for path in re.findall(r"`(/[a-z_/]+)`", line)
+    }
+
+    assert told == paths
+    assert all(f"`{kind}`" in page for kind in KINDS)
 
 
 def test_the_constraints_hold_no_address() -> None:

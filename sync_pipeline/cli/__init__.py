@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from sync_pipeline.cli import compare, console, mapping, rejects, serving, state, sync, webhooks
+from sync_pipeline.cli import (
+    compare,
+    connections,
+    console,
+    credentials,
+    init,
+    live,
+    mapping,
+    rejects,
+    serving,
+    state,
+    sync,
+    trial,
+    webhooks,
+)
 from sync_pipeline.cli.group import cli
 
 __all__ = ["cli", "main"]
 
 COMMANDS = (
+    init.init,
+    trial.trial,
+    live.live,
+    credentials.credentials,
+    connections.disconnect,
     sync.sync,
     sync.backfill,
     compare.preview,

@@ -67,7 +67,12 @@ def chosen_days(settings: Settings, first: date | None, last: date | None) -> An
     from sync_pipeline.stages.batch import Days
 
     whole = whole_range(settings, datetime.now(UTC).date(), DAYS_AHEAD)
-    days = Days(first or whole.first, last or whole.last)
+    if settings.start_date > whole.last:
+        raise ConfigError(
+            f"SYNC_START_DATE, {settings.start_date}, lies more than {DAYS_AHEAD} days ahead: there is no day to sync.",
+            fix="Choose an earlier day.",
+        )
+    days = Days(first or max(whole.first, settings.start_date), last or whole.last)
     if days.first > days.last:
         raise click.UsageError(f"--from {days.first} lies after --to {days.last}.")
     if days.first < settings.start_date:

@@ -15,6 +15,7 @@ from sync_pipeline.cli.opening import prepared, sandbox_file
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.settings import load_settings
 
+PORT, COUNT, DAYS = click.IntRange(0, 65535), click.IntRange(0), click.IntRange(1, 3650)
 NAMES = {
     "sandbox": "Sandbox",
     "webhooks": "Webhooks",
@@ -28,19 +29,21 @@ NAMES = {
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback unless you say otherwise."
 )
-@click.option("--port", default=8750, show_default=True, help="Port to listen on.")
+@click.option("--port", type=PORT, default=8750, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option(
     "--database",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File that keeps the state. [default: in SYNC_HOME]",
 )
 @click.option("--seed", default=1, show_default=True, help="Seed of the made-up data; used when the file is new.")
-@click.option("--users", default=25, show_default=True, help="Clockify users.")
-@click.option("--projects", default=40, show_default=True, help="Clockify projects.")
-@click.option("--clients", default=15, show_default=True, help="Clockify clients that exist already.")
-@click.option("--locations", default=30, show_default=True, help="Snapshots locations.")
-@click.option("--entries", default=5000, show_default=True, help="Clockify time entries.")
-@click.option("--days", default=90, show_default=True, help="Days the entries are spread over, ending today.")
+@click.option("--users", type=click.IntRange(2), default=25, show_default=True, help="Clockify users.")
+@click.option("--projects", type=COUNT, default=40, show_default=True, help="Clockify projects.")
+@click.option("--clients", type=COUNT, default=15, show_default=True, help="Clockify clients that exist already.")
+@click.option("--locations", type=COUNT, default=30, show_default=True, help="Snapshots locations.")
+@click.option("--entries", type=COUNT, default=5000, show_default=True, help="Clockify time entries.")
+@click.option(
+    "--days", type=DAYS, default=90, show_default=True, help="Days the entries are spread over, ending today."
+)
 @click.option("--plan", type=click.Choice(["free", "paid"]), default="paid", show_default=True, help="Clockify plan.")
 @json_option
 def sandbox(host: str, port: int, database: Path | None, as_json: bool, **options: Any) -> None:

@@ -41,7 +41,7 @@ def check(system: str | None, as_json: bool) -> None:
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Show each entity's last success, what is pending and what was set aside."""
+    """Show whether syncing is live, and each entity's last success, what is pending and what was set aside."""
     from sync_pipeline import terminal
     from sync_pipeline.stages.guards import deletes
     from sync_pipeline.store.records import RecordCounts, counts
@@ -50,7 +50,7 @@ def status(as_json: bool) -> None:
 
     with prepared() as settings, opened(settings) as session:
         states, rejects = counts(session.store, session.connection), count_rejects(session.store, session.connection)
-        syncs = last_syncs(session.store, session.connection)
+        syncs, mode = last_syncs(session.store, session.connection), session.mode
         rows = []
         for name in session.specs:
             state = states.get(name, RecordCounts(0, 0, 0, 0, 0, 0, 0, 0))
@@ -72,8 +72,10 @@ def status(as_json: bool) -> None:
                 }
             )
     if as_json:
-        terminal.as_json({"entities": {row.pop("entity"): row for row in rows}})
+        entities = {row.pop("entity"): row for row in rows}
+        terminal.as_json({"mode": mode.name, "automatic": mode.automatic, "why": mode.why, "entities": entities})
     else:
+        terminal.say(f"Mode: {mode.name.replace('_', ' ')} - {mode.why}.")
         terminal.table("Status", rows, optional=OPTIONAL_COLUMNS)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CHECKED_COLUMNS = ("entity", "read", "rejected", "excluded", "waiting", "requests")
 """What a dry run knows; what a sync would write is told by `preview`."""
+ROOM_FOR_ZEROS = 90
+"""That nothing was rejected is worth a column, but not on a terminal on which the others would be cut off for it."""
 
 
 @click.command()
@@ -44,17 +46,14 @@ def sync(
     from sync_pipeline.definitions import build
     from sync_pipeline.defs.main_job import run_main_job
     from sync_pipeline.stages.check import Options
-    from sync_pipeline.stages.session import is_first_contact
 
     options = Options(dry_run, accept_rewrite, allow_deletes, first_contact=yes)
     with prepared() as settings:
         with opened(settings) as session:
             entities, days = chosen(session, entity), chosen_days(settings, first, last)
-            if not yes and is_first_contact(session):
+            if only_shown := _why_only_shown(session, dry_run=dry_run, yes=yes):
                 blocked = show_preview(session, entities, days, options, as_json)
-                terminal.warning(
-                    "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
-                )
+                terminal.warning(only_shown)
                 sys.exit(1 if blocked else 0)
         with terminal.progress():
             report = run_main_job(settings, build(settings), entities, days, options, verify_after=verify_after)
@@ -62,8 +61,19 @@ def sync(
         _sync_json(report, dry_run)
     else:
         _sync_tables(report, dry_run)
-        _next_steps(settings, report.success, bool(report.rejects), dry_run)
+        _next_steps(settings, report, dry_run)
     sys.exit(0 if report.success else 1)
+
+
+def _why_only_shown(session: Any, *, dry_run: bool, yes: bool) -> str:
+    """Why a sync only shows what it would do; "" when it may do it."""
+    from sync_pipeline.stages.session import is_first_contact
+
+    if not session.mode.writes and not dry_run:
+        return f"Nothing was sent: {session.mode.why}."
+    if not yes and is_first_contact(session):
+        return "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
+    return ""
 
 
 def _sync_json(report: SyncReport, dry_run: bool) -> None:
@@ -90,7 +100,9 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
         {"entity": name, "read": counts["extracted"], **{k: v for k, v in counts.items() if k != "extracted"}}
         for name, counts in report.entities.items()
     ]
-    terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=() if dry_run else OPTIONAL_COLUMNS)
+    told = () if terminal.out.width < ROOM_FOR_ZEROS else ("rejected",)
+    optional = () if dry_run else [name for name in OPTIONAL_COLUMNS if name not in told]
+    terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=optional)
     if dry_run and any(counts["waiting"] for counts in report.entities.values()):
         terminal.say("Those that wait refer to records which are not at the target yet; a sync delivers these first.")
     if unconfirmed := sum(counts["unconfirmed"] for counts in report.entities.values()):
@@ -105,16 +117,19 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
         terminal.problem(line)
 
 
-def _next_steps(settings: Settings, success: bool, rejects: bool, dry_run: bool) -> None:
+def _next_steps(settings: Settings, report: SyncReport, dry_run: bool) -> None:
     from sync_pipeline import terminal
 
     if dry_run:
         terminal.say("Nothing was written: `sync-pipeline preview` shows what a sync would write.")
         return
-    if rejects:
+    if report.rejects:
         terminal.say("Some records were set aside: `sync-pipeline rejects list` shows why.")
-    if not success:
+    if report.errors:
         terminal.say("What was delivered stays delivered; mend the cause and run the same command again.")
+    elif not report.success:
+        terminal.say("All was delivered, and yet the sides differ: the target was changed by somebody else.")
+        terminal.say("`sync-pipeline verify` lists the differences, `sync-pipeline verify --repair` delivers them.")
     elif settings.sandbox:
         terminal.say("Next: `make dev` shows the assets, checks and runs; `make sync` again changes nothing.")
         terminal.say("To sync real accounts, copy .env.example to .env, fill it in and run `sync-pipeline check`.")

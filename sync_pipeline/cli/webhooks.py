@@ -22,7 +22,7 @@ def webhooks() -> None:
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback unless you say otherwise."
 )
-@click.option("--port", default=8760, show_default=True, help="Port to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8760, show_default=True, help="Port to listen on.")
 @json_option
 def webhooks_serve(host: str, port: int, as_json: bool) -> None:
     """Receive Clockify's webhooks until Ctrl-C; /healthz and /metrics tell how it goes."""

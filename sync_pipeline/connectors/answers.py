@@ -16,6 +16,8 @@ import orjson
 from sync_pipeline.connectors.policy import Body, Failure, Seen
 
 EXCERPT = 200
+LONGEST_WAIT = 366 * 86_400.0
+"""A Retry-After further ahead than that is taken for this: no clock and no column has to hold more."""
 UNSAID = {Body.JSON: "no reason given", Body.EMPTY: "no reason given"}
 FAILURE_OF: tuple[tuple[tuple[type[Exception], ...], Failure], ...] = (
     ((httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError), Failure.BAD_URL),
@@ -80,7 +82,10 @@ def is_usable(seen: Seen) -> bool:
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """The epoch second named by Retry-After (seconds or an HTTP date), if it can be understood."""
     text = headers.get("retry-after", "").strip()
-    return now + int(text) if text.isdigit() else http_date(text)
+    if text.isascii() and text.isdigit():
+        return now + min(float(text), LONGEST_WAIT)
+    named = http_date(text)
+    return None if named is None else min(named, now + LONGEST_WAIT)
 
 
 def http_date(text: str) -> float | None:

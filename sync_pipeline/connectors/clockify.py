@@ -32,6 +32,7 @@ ADDON_SETTING = "CLOCKIFY_ADDON_TOKEN"
 ENTRIES_READER = "time_entries"
 PAGE_SIZE = 200
 WORKSPACES = "/workspaces"
+ADMIN_ROLES = ("WORKSPACE_ADMIN", "OWNER")
 WORKSPACE = "/workspaces/{workspace}"
 USERS = WORKSPACE + "/users"
 FIELDS = WORKSPACE + "/custom-fields"
@@ -189,14 +190,15 @@ class Clockify:
         """The user the key belongs to."""
         return _object(await self._core.request("GET", "/user"), self._about("GET", "/user"))
 
+    async def workspaces(self, *, administered: bool = False) -> list[Record]:
+        """The workspaces the key can see, or those of them whose admin or owner its user is."""
+        params = {"roles": ADMIN_ROLES} if administered else None
+        answer = await self._core.request("GET", WORKSPACES, params=params)
+        return [as_record(row) for row in rows_of(answer, self._about("GET", WORKSPACES))]
+
     async def workspace(self) -> Record:
         """The workspace; FatalApiError when the key cannot see it."""
         return _object(await self._core.request("GET", WORKSPACE, ids=self._ids()), self._about("GET", WORKSPACE))
-
-    async def workspaces(self) -> list[Record]:
-        """The workspaces the key can see."""
-        answer = await self._core.request("GET", WORKSPACES)
-        return [as_record(row) for row in rows_of(answer, self._about("GET", WORKSPACES))]
 
     async def probe(self, source: SourceSpec, window: Window, user: str) -> None:
         """One request for one record at most, to see whether reading is allowed; ``user`` is whose entries may be asked."""

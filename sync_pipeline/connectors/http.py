@@ -267,7 +267,7 @@ class ApiClient:
             await self._limiter.penalise(not_before)
             at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(not_before))
             raise RetryableApiError(
-                f"too many requests: asked to wait until {at}", error.request, fix="Run it again then."
+                f"too many requests: asked to wait until {at}.", error.request, fix="Run it again then."
             )
         await self._limiter.penalise(not_before)
         raise _Again(error, first_wait=self._patience.first_wait, not_before=not_before)

@@ -22,6 +22,9 @@ from sync_pipeline.settings import Settings, project_root
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
 
+CONFIG = "dagster.yaml"
+OURS = Path(__file__).parents[2]
+"""Where this code was cloned to."""
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -41,9 +44,10 @@ def prepare_home(settings: Settings) -> Path:
         return Path(chosen)
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    config = project_root() / "dagster.yaml"
-    if config.exists():
-        shutil.copyfile(config, home / "dagster.yaml")
+    # Also from outside of a project, as cron jobs start: Dagster's own defaults send usage statistics.
+    config = next((place / CONFIG for place in (project_root(), OURS) if (place / CONFIG).exists()), None)
+    if config is not None:
+        shutil.copyfile(config, home / CONFIG)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
 

@@ -30,6 +30,8 @@ DAGSTERS_SECONDS = 5
 LISTEN_SECONDS = 4.0
 """How long a tick waits for news: it has to end before the next one is due."""
 LISTEN_PAUSE = 0.2
+TICK_SECONDS = 40.0
+"""How long a tick waits for answers: Dagster gives up after 60, and its words would not say who is silent."""
 
 Evaluation = Callable[[dg.SensorEvaluationContext], dg.SensorResult | dg.SkipReason]
 
@@ -60,6 +62,7 @@ def _evaluation(spec: EntitySpec) -> Evaluation:
             with open_session(replace(settings, max_attempts=1)) as session:
                 if not session.mode.automatic:
                     return dg.SkipReason(session.mode.why)
+                session.until = monotonic() + TICK_SECONDS
                 return _listen(_Look(context.instance, session, session.spec(spec.entity), context.cursor))
         except SyncError as error:
             return dg.SkipReason(str(error))

@@ -1,24 +1,26 @@
 """``in_sync``: a check on each target asset that reads both sides in full; run by the verify jobs only."""
 
 from dataclasses import asdict
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 
 from sync_pipeline.defs.failures import as_failure
 from sync_pipeline.defs.metadata import target_key
+from sync_pipeline.defs.partitions import DAYS_AHEAD
 from sync_pipeline.defs.resources import SyncResource
-from sync_pipeline.errors import CheckFailed
+from sync_pipeline.errors import CheckFailed, ConfigError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.reconcile import verify
+from sync_pipeline.stages.check import PERSONAL
+from sync_pipeline.stages.reconcile import Difference, verify
 
 CHECK = "in_sync"
 SHOWN = 50
 
 
 class VerifyConfig(dg.Config):
-    """Which days to compare, and whether to deliver the differences."""
+    """Which days to compare - all there are, unless said otherwise - and whether to deliver the differences."""
 
     first_day: str = ""
     last_day: str = ""
@@ -37,17 +39,14 @@ def in_sync_check(spec: EntitySpec) -> dg.AssetChecksDefinition:
     def in_sync(
         context: dg.AssetCheckExecutionContext, config: VerifyConfig, sync: SyncResource
     ) -> dg.AssetCheckResult:
-        settings = sync.settings()
-        days = None
-        if spec.partitioned:
-            first = date.fromisoformat(config.first_day) if config.first_day else settings.start_date
-            last = date.fromisoformat(config.last_day) if config.last_day else sync.session.now().date()
-            days = Days(first, last)
         with as_failure():
+            days = (
+                chosen_days(config, sync.settings().start_date, sync.session.now().date()) if spec.partitioned else None
+            )
             verdict = verify(sync.session, spec, days, repair=config.repair, run_id=context.run.run_id)
             if verdict.held_back:
                 raise CheckFailed(verdict.held_back)
-        rows = [dg.TableRecord({k: str(v) for k, v in asdict(d).items()}) for d in verdict.differences[:SHOWN]]
+        rows = [shown(spec, difference) for difference in verdict.differences[:SHOWN]]
         return dg.AssetCheckResult(
             passed=verdict.in_sync,
             severity=dg.AssetCheckSeverity.WARN,
@@ -59,3 +58,29 @@ def in_sync_check(spec: EntitySpec) -> dg.AssetChecksDefinition:
         )
 
     return in_sync
+
+
+def chosen_days(config: VerifyConfig, start_date: date, today: date) -> Days:
+    """The days to compare. Raises ConfigError for what is no day, and for days in the wrong order."""
+    first = _day("first_day", config.first_day) or start_date
+    last = _day("last_day", config.last_day) or max(first, today + timedelta(days=DAYS_AHEAD))
+    if first > last:
+        raise ConfigError(f"first_day {first} lies after last_day {last}.", fix="Mend them in the run's config.")
+    return Days(first, last)
+
+
+def shown(spec: EntitySpec, difference: Difference) -> dg.TableRecord:
+    """A difference as the UI shows it: which field of which record, and the values unless they are personal."""
+    told = {name: str(value) for name, value in asdict(difference).items()}
+    if any(field.personal for field in spec.fields if field.name == difference.field):
+        told |= {"source": PERSONAL, "target": PERSONAL}
+    return dg.TableRecord(told)
+
+
+def _day(name: str, text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise ConfigError(
+            f"{name}: `{text}` is not a day like 2026-01-31.", fix="Mend it in the run's config."
+        ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sync_pipeline.errors import ConfigError
@@ -15,6 +15,8 @@ from sync_pipeline.sandbox.snapshots.schema import SCHEMA as SNAPSHOTS_SCHEMA
 
 SCHEMA_VERSION = 1
 META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+SCHEMA = META + CLOCKIFY_SCHEMA + SNAPSHOTS_SCHEMA
+TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
 
 
 def open_database(path: Path | str) -> sqlite3.Connection:
@@ -34,6 +36,7 @@ def open_database(path: Path | str) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    _demand_ours(db, path)
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "cache_size=-65536"):
         db.execute(f"PRAGMA {pragma}")
     found = db.execute("PRAGMA user_version").fetchone()[0]
@@ -42,9 +45,27 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             f"The sandbox database {path} has schema {found}; this version understands {SCHEMA_VERSION}.",
             fix="Delete the file (it holds invented data only) or name another one.",
         )
-    db.executescript(META + CLOCKIFY_SCHEMA + SNAPSHOTS_SCHEMA)
-    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
     _watch(db, WATCHED)
+
+
+def _demand_ours(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse the database of another program, before a byte of it is changed: seeding empties every table."""
+    tables = _tables(db)
+    with closing(sqlite3.connect(":memory:")) as new:
+        new.executescript(SCHEMA)
+        ours = _tables(new)
+    is_marked = "meta" in tables and db.execute("PRAGMA user_version").fetchone()[0] != 0
+    if tables and not (tables <= ours and is_marked):
+        raise ConfigError(
+            f"The sandbox cannot use the database {path}: it belongs to another program (it has a table "
+            f"{min(tables - ours or tables)}).",
+            fix="Name a new file, or one that a sandbox has made.",
+        )
+
+
+def _tables(db: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in db.execute(TABLES)}
 
 
 def _watch(db: sqlite3.Connection, tables: tuple[str, ...]) -> None:
@@ -96,7 +117,6 @@ def set_meta(db: sqlite3.Connection, name: str, value: str) -> None:
 
 def empty_database(db: sqlite3.Connection) -> None:
     """Delete every row of every table; the tables stay."""
-    tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
     with transaction(db):
-        for (name,) in tables.fetchall():
+        for name in _tables(db):
             db.execute(f'DELETE FROM "{name}"')

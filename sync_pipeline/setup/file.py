@@ -84,15 +84,23 @@ def _yaml() -> YAML:
 
 def _read(file: Path) -> CommentedMap:
     if not file.exists():
-        fresh = CommentedMap()
-        fresh.yaml_set_start_comment(HEAD)
-        return fresh
+        return _fresh(HEAD)
     try:
         found = _yaml().load(file.read_text(encoding="utf-8-sig"))
     except (YAMLError, UnicodeDecodeError) as error:
         line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else 1  # type: ignore[union-attr]  # asked for
         raise MappingFileError(str(file), line, "file", "is not YAML.", fix="Mend that line by hand.") from None
-    return found if isinstance(found, CommentedMap) else CommentedMap()
+    if found is None:  # nothing but comments
+        return _fresh("\n".join(line.removeprefix("#").strip() for line in file.read_text("utf-8-sig").splitlines()))
+    if not isinstance(found, CommentedMap):
+        raise MappingFileError(str(file), 1, "file", "holds no mapping of keys to values.", fix="Mend it by hand.")
+    return found
+
+
+def _fresh(comment: str) -> CommentedMap:
+    document = CommentedMap()
+    document.yaml_set_start_comment(comment)
+    return document
 
 
 def _put(document: CommentedMap, path: list[str], value: Any) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.errors import NotAllowed, SyncError
 from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.trial import kind_for
 from sync_pipeline.stages.mode import Mode
 from sync_pipeline.stages.session import Session
-from sync_pipeline.store.switches import Switch, read_switch, turn
+from sync_pipeline.store.switches import Switch, read_switch, turn, turn_all_off
 from sync_pipeline.store.trials import Trial, last_trial
 
 
@@ -20,7 +20,7 @@ class Standing:
     mode: Mode | None
     """None while the set-up is not finished."""
     trial: Trial | None
-    """The newest trial of just this configuration."""
+    """The newest trial of just this configuration, of the kind that lets it go live if there was one."""
     switch: Switch | None
     obstacle: str
     """What is in the way of going live; "" when nothing is."""
@@ -41,30 +41,36 @@ def standing(desk: Desk) -> Standing:
 
 
 def turn_on(desk: Desk) -> Standing:
-    """Turn live syncing on; ConfigError says what is in the way."""
+    """Turn live syncing on; NotAllowed says what is in the way."""
     with desk.session() as session:
         found = _standing(session)
         if found.obstacle:
-            raise ConfigError(f"Live syncing cannot be turned on: {found.obstacle}")
+            raise NotAllowed(f"Live syncing cannot be turned on: {found.obstacle}")
         turn(session.store, session.connection, session.fingerprint, on=True, by=desk.by, at=desk.now())
     desk.note("live on", f"sensors and schedules act on {session.connection}")
     return standing(desk)
 
 
 def turn_off(desk: Desk) -> Standing:
-    """Turn live syncing off, whatever state it is in; ConfigError when the environment keeps it on."""
-    with desk.session() as session:
-        turn(session.store, session.connection, session.fingerprint, on=False, by=desk.by, at=desk.now())
-        connection = session.connection
-    desk.note("live off", f"sensors and schedules do nothing on {connection}")
+    """Turn live syncing off, whatever state the set-up is in; NotAllowed when the environment keeps it on."""
+    with desk.store() as store:
+        turn_all_off(store, by=desk.by, at=desk.now())
+    desk.note("live off", "sensors and schedules do nothing")
     found = standing(desk)
     if found.is_live and found.mode is not None:
-        raise ConfigError(f"Live syncing stays on: {found.mode.why}.", fix="Unset SYNC_MODE, then turn it off.")
+        raise NotAllowed(f"Live syncing stays on: {found.mode.why}.", fix=_what_keeps_it_on(desk))
     return found
 
 
+def _what_keeps_it_on(desk: Desk) -> str:
+    if desk.settings().mode:
+        return "Unset SYNC_MODE, then turn it off."
+    return "Nothing is set up yet, so only made-up data is synced; SYNC_MODE=dry_run stops that, too."
+
+
 def _standing(session: Session) -> Standing:
-    trial = last_trial(session.store, session.connection, session.fingerprint)
+    kept = session.store, session.connection, session.fingerprint
+    trial = last_trial(*kept, kind_for(session.settings)) or last_trial(*kept)  # one in the sandbox takes nothing back
     switch = read_switch(session.store, session.connection)
     return Standing(session.mode, trial, switch, _obstacle(session, trial))
 

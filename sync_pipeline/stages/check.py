@@ -44,6 +44,8 @@ EXCUSED: Mapping[str, str] = {"references": DELETED_REFERENCE}
 """Rules that set records aside in the name of a check without counting as its failures: the source is as it should be."""
 SET_APART = ("rejected", "excluded", "waiting")
 """What a checked record may be instead of accepted; a sealed batch notes how many are."""
+PERSONAL = "(personal)"
+"""Instead of a value that is nobody else's business."""
 SHOWN_ROWS = 20
 SHOWN_CHARACTERS = 100
 
@@ -141,7 +143,7 @@ class Checking:
     def _shown(self, reject: Reject) -> dict[str, str]:
         known = {f.name: f for f in self.spec.fields}
         personal = reject.field not in known or known[reject.field].personal
-        value = "(personal)" if personal and reject.value else str(reject.value or "")
+        value = PERSONAL if personal and reject.value else str(reject.value or "")
         return {
             "record": reject.source_id or NO_ID,
             "field": reject.field or "",
@@ -239,7 +241,7 @@ class _Clashes:
 
 def _shown(field_: Field, value: object) -> str:
     """A value as a reason may quote it."""
-    return "(personal)" if field_.personal else repr(str(value)[:SHOWN_CHARACTERS])
+    return PERSONAL if field_.personal else repr(str(value)[:SHOWN_CHARACTERS])
 
 
 def _keys(days: Days | None) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ next page travels while the caller works on the current one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,19 +27,20 @@ from sync_pipeline.connectors.ports import Source
 from sync_pipeline.connectors.profile import Profile, load_profile
 from sync_pipeline.connectors.snapshots import Credentials, Snapshots
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.errors import ConfigError
+from sync_pipeline.errors import ConfigError, Unanswered
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.configuration import configuration_fingerprint
 from sync_pipeline.stages.mode import Mode, decide
-from sync_pipeline.stages.vault import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_KEY, Slot, Unlocked, Vault, unlock
+from sync_pipeline.stages.vault import Unlocked, Vault, unlock
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.switches import read_switch
 from sync_pipeline.store.syncs import first_contact
 
 T = TypeVar("T")
 NOT_THERE = ("is missing", "are missing")
+FELL_BACK = "the new key was not accepted, so the one before it is used. Rotate it again, or retire the old one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Progress:
     done: int = 0
     note: str = ""
 
+
+UNANSWERED = "No answer came in time: the other side takes requests and is silent, or its rate limit is used up."
 
 Report = Callable[[Progress], None]
 """Called from the stages as they go; must be quick and must not raise."""
@@ -89,6 +92,8 @@ class Session:
     fingerprint: str
     """Of the configuration: a trial and the switch of live syncing are for just this one."""
     now: Callable[[], datetime] = utc_now
+    until: float | None = None
+    """Beyond this moment of the monotonic clock no answer is waited for: for a look, which has to end in time."""
 
     def spec(self, entity: str) -> EntitySpec:
         """The mapping of an entity as it is now; ConfigError when it is switched off."""
@@ -126,7 +131,7 @@ class Session:
 
     def begin(self, function: Callable[..., Awaitable[T]], *args: Any) -> Future[T]:
         """Start one coroutine of a connector; ``settled`` waits for it."""
-        return self.portal.start_task_soon(function, *args)
+        return self.portal.start_task_soon(self._in_time, function, *args)
 
     def walk(self, pages: AsyncIterator[T]) -> Generator[T]:
         """Walk an async iterator of a connector from here; it is closed when the walk ends early."""
@@ -147,6 +152,15 @@ class Session:
     def requests(self) -> int:
         """Requests sent to both systems so far, retries included."""
         return self.clockify.requests.total() + self.snapshots.requests.total()
+
+    async def _in_time(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        try:
+            async with asyncio.timeout_at(self.until) as limit:
+                return await function(*args)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Unanswered(UNANSWERED, fix="Nothing is lost: the next look tries again.") from None
 
     def _source(self, spec: EntitySpec) -> Source:
         return self.clockify if spec.source.system == "clockify" else self.snapshots.source(spec.entity)
@@ -170,10 +184,9 @@ def open_session(
     profile = load_profile(settings.snapshots_profile)
     store = open_store(settings.store_url, timeout=settings.lock_seconds)
     try:
-        vault = Vault(store, settings)
-        unlocked = unlock(settings, vault)
+        unlocked = unlock(settings, Vault(store, settings))
         with start_blocking_portal() as portal:
-            yield from _opened(unlocked, specs, profile, vault, portal, report, sleep)
+            yield from _opened(unlocked, specs, profile, store, portal, report, sleep)
     finally:
         store.close()
 
@@ -182,19 +195,19 @@ def _opened(
     unlocked: Unlocked,
     specs: dict[str, EntitySpec],
     profile: Profile,
-    vault: Vault,
+    store: Store,
     portal: BlockingPortal,
     report: Report,
     sleep: Sleep,
 ) -> Iterator[Session]:
-    settings, store = unlocked.settings, vault.store
+    settings = unlocked.settings
     workspace = settings.clockify_workspace_id or portal.call(_sandbox_workspace, settings)
     connection = f"clockify:{workspace} {profile.profile}:{_snapshots_account(settings)}"
     fingerprint = configuration_fingerprint(connection, settings, profile, specs, unlocked.marks)
     switch = read_switch(store, connection)
     mode = decide(settings, switched_on=switch is not None and switch.is_on_for(fingerprint))
-    clockify = _open_clockify(unlocked, workspace, vault, mode.guard, report, sleep)
-    snapshots = _open_snapshots(unlocked, profile, vault, mode.guard, report, sleep)
+    clockify = _open_clockify(unlocked, workspace, store, mode.guard, report, sleep)
+    snapshots = _open_snapshots(unlocked, specs, profile, store, mode.guard, report, sleep)
     try:
         yield Session(settings, specs, store, connection, clockify, snapshots, portal, report, mode, fingerprint)
     finally:
@@ -202,11 +215,13 @@ def _opened(
         portal.call(snapshots.aclose)
 
 
-def _account(settings: Settings, workspace: str, previous: str = "") -> Account:
+def clockify_account(settings: Settings, workspace: str, fallback: str = "") -> Account:
+    """Whose Clockify these settings name; ``fallback`` is the key before the one in use."""
+    token = settings.clockify_addon_token
     return Account(
-        api_key=settings.clockify_api_key,
-        addon_token=settings.clockify_addon_token,
-        fallback=previous,
+        api_key="" if token else settings.clockify_api_key,
+        addon_token=token,
+        fallback=fallback,
         workspace=workspace,
         base_url=settings.clockify_base_url,
         reports_url=settings.clockify_reports_url,
@@ -215,13 +230,15 @@ def _account(settings: Settings, workspace: str, previous: str = "") -> Account:
 
 
 def _open_clockify(
-    unlocked: Unlocked, workspace: str, vault: Vault, guard: Guard, report: Report, sleep: Sleep
+    unlocked: Unlocked, workspace: str, store: Store, guard: Guard, report: Report, sleep: Sleep
 ) -> Clockify:
     settings = unlocked.settings
-    slot = CLOCKIFY_TOKEN if settings.clockify_addon_token else CLOCKIFY_KEY
-    account = _account(settings, workspace, unlocked.previous.get(slot.setting, ""))
-    say, plan = _announcing(report, "Clockify"), PLANS[settings.clockify_plan]
-    limiter = store_limiter(vault.store, account.bucket, plan.windows, label=plan.label, on_wait=say, sleep=sleep)
+    previous = unlocked.previous.get(
+        "clockify_addon_token" if settings.clockify_addon_token else "clockify_api_key", ""
+    )
+    account, plan = clockify_account(settings, workspace, previous), PLANS[settings.clockify_plan]
+    say = _announcing(report, "Clockify")
+    limiter = store_limiter(store, account.bucket, plan.windows, label=plan.label, on_wait=say, sleep=sleep)
     return Clockify(
         account,
         limiter,
@@ -230,20 +247,51 @@ def _open_clockify(
         guard=guard,
         on_choice=lambda choice: report(Progress("time_entries", "plan", note=_chosen(choice))),
         on_wait=say,
-        on_fallback=_falling_back(vault, slot, say),
+        on_fallback=lambda: say(FELL_BACK),
         patience=replace(plan.patience, attempts=settings.max_attempts),
         sleep=sleep,
     )
 
 
+def snapshots_credentials(
+    unlocked: Unlocked, specs: Mapping[str, EntitySpec], profile: Profile, store: Store
+) -> Credentials:
+    """How these settings sign in; a person's consent is kept in the store."""
+    settings = unlocked.settings
+    if settings.auth == "api_key":
+        return Credentials(api_key=settings.snapshots_api_key, fallback=unlocked.previous.get("snapshots_api_key", ""))
+    return Credentials(
+        client_id=settings.snapshots_client_id,
+        client_secret=settings.snapshots_client_secret,
+        scopes=settings.snapshots_scopes or needed_scopes(specs, profile),
+        vault=Vault(store, settings).tokens if settings.auth == "authorization_code" else None,
+    )
+
+
+def needed_scopes(specs: Mapping[str, EntitySpec], profile: Profile) -> tuple[str, ...]:
+    """The scopes that syncing these entities takes: reading what comes from there, both for what goes there."""
+    found = {profile.scope("locations"): None}
+    for name, spec in specs.items():
+        found[profile.scope(name)] = None
+        if spec.target.system == "snapshots":
+            found[profile.scope(name, write=True)] = None
+    return tuple(filter(None, found))
+
+
 def _open_snapshots(
-    unlocked: Unlocked, profile: Profile, vault: Vault, guard: Guard, report: Report, sleep: Sleep
+    unlocked: Unlocked,
+    specs: Mapping[str, EntitySpec],
+    profile: Profile,
+    store: Store,
+    guard: Guard,
+    report: Report,
+    sleep: Sleep,
 ) -> Snapshots:
     settings = unlocked.settings
-    credentials = _credentials(unlocked, vault)
+    credentials = snapshots_credentials(unlocked, specs, profile, store)
     say, bucket = _announcing(report, "Snapshots"), f"snapshots:{_snapshots_account(settings)}"
     limiter = store_limiter(
-        vault.store, bucket, profile.windows, label="The Snapshots API's rate limit", on_wait=say, sleep=sleep
+        store, bucket, profile.windows, label="The Snapshots API's rate limit", on_wait=say, sleep=sleep
     )
     patience = Patience(attempts=settings.max_attempts)
     return Snapshots(
@@ -253,33 +301,10 @@ def _open_snapshots(
         limiter,
         guard=guard,
         on_wait=say,
-        on_fallback=_falling_back(vault, SNAPSHOTS_KEY, say),
+        on_fallback=lambda: say(FELL_BACK),
         patience=patience,
         sleep=sleep,
     )
-
-
-def _credentials(unlocked: Unlocked, vault: Vault) -> Credentials:
-    settings = unlocked.settings
-    if settings.auth == "api_key":
-        previous = unlocked.previous.get(SNAPSHOTS_KEY.setting, "")
-        return Credentials(api_key=settings.snapshots_api_key, fallback=previous)
-    return Credentials(
-        client_id=settings.snapshots_client_id,
-        client_secret=settings.snapshots_client_secret,
-        scopes=settings.snapshots_scopes,
-        vault=vault.tokens() if settings.auth == "authorization_code" else None,
-    )
-
-
-def _falling_back(vault: Vault, slot: Slot, say: Callable[[str], None]) -> Callable[[], None]:
-    """What happens when a new key is refused and the one before it is not: the person is told, and it is in use again."""
-
-    def fall_back() -> None:
-        vault.drop_previous(slot, utc_now())
-        say(f"The new key in {slot.variable} was refused; the one before it works and is in use again.")
-
-    return fall_back
 
 
 def is_first_contact(session: Session) -> bool:
@@ -304,7 +329,7 @@ def _chosen(choice: Choice) -> str:
 
 async def _sandbox_workspace(settings: Settings) -> str:
     """The sandbox's workspace id comes from its seed, so it is asked; a real one is always a setting."""
-    async with Clockify(_account(settings, ""), memory_limiter()) as clockify:
+    async with Clockify(clockify_account(settings, ""), memory_limiter()) as clockify:
         return str((await clockify.me())["activeWorkspace"])
 
 

@@ -55,13 +55,18 @@ CLOCKIFY_TOKEN = Slot("clockify_addon_token", "clockify", "addon_token")
 SNAPSHOTS_KEY = Slot("snapshots_api_key", "snapshots", "api_key")
 SNAPSHOTS_CLIENT = Slot("snapshots_client_secret", "snapshots", "client_secret")
 SLOTS = (CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_KEY, SNAPSHOTS_CLIENT)
+CONSENT = Slot("snapshots_auth", "snapshots", "consent")
+"""Says that a person consented, and marks one consent from another; holds no secret."""
+TOKENS = "tokens"
+"""The name under which OAuth tokens are kept, beside the secrets."""
 
 
 def place(settings: Settings, system: str) -> str:
-    """The address a system's secrets are for."""
+    """The address a system's secrets are for: everything that has a say in where they are sent."""
     if system == "clockify":
-        return f"clockify {settings.clockify_base_url}"
-    return f"snapshots {settings.snapshots_base_url} {settings.snapshots_account}".strip()
+        return f"clockify {settings.clockify_base_url} {settings.clockify_reports_url}"
+    parts = ("snapshots", settings.snapshots_profile, settings.snapshots_base_url, settings.snapshots_account)
+    return " ".join(parts).strip()
 
 
 @dataclass
@@ -76,21 +81,15 @@ class Vault:
         """The keys that encrypt."""
         return open_keyring(self.settings.encryption_key, self.settings.encryption_key_file)
 
+    @property
+    def tokens(self) -> StoredVault:
+        """The tokens of a person's consent for this address."""
+        return StoredVault(self.store, self.keyring, place(self.settings, "snapshots"), TOKENS)
+
     def get(self, slot: Slot) -> Secret | None:
         """The secret of a slot; None when there is none for this address."""
         found = credentials.get(self.store, self.keyring, place(self.settings, slot.system), slot.name)
         return None if found is None else Secret(**found)
-
-    def tokens(self) -> StoredVault:
-        """Where the tokens of a person's consent are kept; a consent to another client is another one."""
-        client = f"{place(self.settings, 'snapshots')} {self.settings.snapshots_client_id}"
-        return StoredVault(self.store, self.keyring, client)
-
-    def drop_previous(self, slot: Slot, at: datetime) -> None:
-        """The present value was refused and the one before it was not: that one is in use again."""
-        old = self.get(slot)
-        if old is not None and old.previous:
-            self._put(slot, replace(old, value=old.previous, previous=""), at)
 
     def has(self, slot: Slot) -> bool:
         """Whether there is one; needs no key."""
@@ -142,8 +141,6 @@ def unlock(settings: Settings, vault: Vault) -> Unlocked:
     """
     unlocked = Unlocked(settings)
     for slot in _needed(settings):
-        if slot is CLOCKIFY_TOKEN and unlocked.settings.clockify_api_key:
-            continue
         given = getattr(settings, slot.setting)
         if given:
             unlocked.marks[slot.setting] = hashlib.sha256(given.encode()).hexdigest()[:16]
@@ -151,6 +148,8 @@ def unlock(settings: Settings, vault: Vault) -> Unlocked:
             unlocked.marks[slot.setting] = secret.mark
             unlocked.previous[slot.setting] = secret.previous
             unlocked = replace(unlocked, settings=replace(unlocked.settings, **{slot.setting: secret.value}))  # type: ignore[arg-type]  # all are text
+    if settings.auth == "authorization_code" and (consent := vault.get(CONSENT)) is not None:
+        unlocked.marks[CONSENT.name] = consent.mark
     _refuse_missing(unlocked.settings)
     return unlocked
 
@@ -173,4 +172,10 @@ def _refuse_missing(settings: Settings) -> None:
     if settings.auth != "api_key" and not settings.snapshots_client_id:
         raise ConfigError(
             f"No OAuth client for the Snapshots API at {settings.snapshots_base_url} is set up.", fix=GO_ON
+        )
+    if settings.auth == "client_credentials" and not settings.snapshots_client_secret:
+        raise ConfigError(
+            f"No secret of the OAuth client {settings.snapshots_client_id} for the Snapshots API at "
+            f"{settings.snapshots_base_url} is stored.",
+            fix=GO_ON,
         )

@@ -73,6 +73,16 @@ class Keyring:
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A secret without the secret: its place, its name, and which key encrypts it."""
+
+    connection: str
+    name: str
+    key_id: str
+    updated_at: datetime
+
+
 def open_keyring(setting: str, file: Path) -> Keyring:
     """The keys of the setting, or else the one in ``file``, which is made on first use."""
     texts = [text.strip() for text in setting.split(",") if text.strip()]
@@ -116,15 +126,32 @@ def names(store: Store, connection: str, prefix: str = "") -> list[str]:
         return list(own.scalars(statement.order_by(credentials.c.name)))
 
 
+def places(store: Store) -> list[str]:
+    """The connections that have secrets, in order; no key is needed for that."""
+    with store.reading() as own:
+        return list(own.scalars(select(credentials.c.connection).distinct().order_by(credentials.c.connection)))
+
+
+def listed(store: Store) -> list[Listed]:
+    """Every secret there is, without the secrets; no key is needed for that."""
+    columns = (credentials.c.connection, credentials.c.name, credentials.c.key_id, credentials.c.updated_at)
+    with store.reading() as own:
+        return [Listed(*row) for row in own.execute(select(*columns).order_by(*columns[:2]))]
+
+
 def remove(store: Store, connection: str, name: str) -> None:
     """Forget a secret; no key is needed for that."""
     with store.writing() as own:
         own.execute(delete(credentials).where(*_one(connection, name)))
 
 
-def encrypt_again(store: Store, keyring: Keyring, connection: str, at: datetime) -> int:
-    """Encrypt a connection's secrets with the first key, so that the others can be taken out. Returns how many changed."""
-    is_old = (credentials.c.connection == connection, credentials.c.key_id != keyring.keys[0].id)
+def encrypt_again(store: Store, keyring: Keyring, connection: str | None, at: datetime) -> int:
+    """Encrypt a connection's secrets - None: all there are - with the first key, so that the others can be taken out.
+
+    Returns how many changed.
+    """
+    is_old = [credentials.c.key_id != keyring.keys[0].id]
+    is_old += [] if connection is None else [credentials.c.connection == connection]
     old = select(credentials).where(*is_old).with_for_update()
     with store.writing() as own:
         rows = own.execute(old).all()

@@ -47,7 +47,7 @@ from sync_pipeline.store.records import (
     pending_delete,
     pending_upsert,
 )
-from sync_pipeline.store.schema import KEY, SERIAL, Instant, records
+from sync_pipeline.store.schema import KEY, SERIAL, Instant, records, rejects
 from sync_pipeline.store.scope import Scope, within
 from sync_pipeline.store.upsert import insert_into
 
@@ -232,6 +232,7 @@ class Staging:
                     self._upsert(own, span, counts, observed_at)
             total += counts
         self._note_seen(observed_at)
+        self._drop_moved(observed_at)
         drop_outlived(self._store, self._connection, self._entity)
         self._note_sizes(total)
         return total
@@ -306,6 +307,23 @@ class Staging:
             with self._held.writing() as own:
                 for statement in statements:
                     own.execute(statement.where(not_newer(observed_at)))
+
+    def _drop_moved(self, observed_at: datetime) -> None:
+        """What our checks said of a record on a day it has left since: it was judged anew where it was met."""
+        if self._scope is None:
+            return
+        here = and_(staged.c.source_id == rejects.c.source_id, staged.c.partition.is_distinct_from(rejects.c.partition))
+        left = [
+            rejects.c.connection == self._connection,
+            rejects.c.entity == self._entity,
+            rejects.c.origin == "check",
+            rejects.c.at <= observed_at,
+            ~within(rejects.c.partition, self._scope),
+            select(staged.c.nr).where(here).exists(),
+        ]
+        if self._count(select(func.count()).select_from(rejects).where(*left)):
+            with self._held.writing() as own:
+                own.execute(delete(rejects).where(*left))
 
     def _note_sizes(self, counts: MergeCounts) -> None:
         """PostgreSQL's own statistics come a minute after a big change; until then its plans are for a small table."""

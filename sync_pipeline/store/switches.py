@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import switches
@@ -40,3 +40,9 @@ def turn(store: Store, connection: str, fingerprint: str, *, on: bool, by: str, 
     statement = insert_into(store, switches).values(connection=connection, **row)
     with store.writing() as own:
         own.execute(statement.on_conflict_do_update(index_elements=["connection"], set_=row))
+
+
+def turn_all_off(store: Store, *, by: str, at: datetime) -> None:
+    """Turn off whatever is on, also for accounts that are not set up any more."""
+    with store.writing() as own:
+        own.execute(update(switches).where(switches.c.is_on).values(is_on=False, by=by, at=at))

@@ -50,10 +50,13 @@ def end_trial(store: Store, trial_id: int, report: dict[str, Any], at: datetime,
         own.execute(update(trials).where(trials.c.id == trial_id).values(values))
 
 
-def last_trial(store: Store, connection: str, fingerprint: str | None = None) -> Trial | None:
-    """The newest trial of a connection, or of one configuration of it."""
+def last_trial(
+    store: Store, connection: str, fingerprint: str | None = None, kind: TrialKind | None = None
+) -> Trial | None:
+    """The newest trial of a connection, or of one configuration of it, or of one kind."""
     conditions = [trials.c.connection == connection]
     conditions += [] if fingerprint is None else [trials.c.fingerprint == fingerprint]
+    conditions += [] if kind is None else [trials.c.kind == kind]
     with store.reading() as own:
         row = own.execute(select(trials).where(*conditions).order_by(trials.c.id.desc()).limit(1)).one_or_none()
     return None if row is None else _trial(row)

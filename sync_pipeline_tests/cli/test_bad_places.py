@@ -16,7 +16,7 @@ import pytest
 
 from sync_pipeline_tests.cli.shell import ROOT, Shell
 from sync_pipeline_tests.connectors.scripted import in_turn, reply, scripted
-from sync_pipeline_tests.harness import ENTITIES, clean_environ
+from sync_pipeline_tests.harness import ENTITIES, clean_environ, day
 from sync_pipeline_tests.scenarios.developing import free_port
 
 NO_CREDENTIALS = dict.fromkeys(("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "SNAPSHOTS_BASE_URL", "SNAPSHOTS_API_KEY"))
@@ -46,6 +46,15 @@ def test_a_setting_is_wrong(shell: Shell, changes: dict[str, str | None], told: 
         assert told in ended.message
         assert ended.out == ""
     assert not (shell.home / "dagster").exists()
+
+
+def test_a_start_date_ahead(shell: Shell) -> None:
+    """One that lies too far ahead is named, not an option that nobody typed; within the days ahead it is where to begin."""
+    for command in ("sync", "preview", "verify"):
+        message = shell.with_(SYNC_START_DATE="2999-01-01")(command, code=2).message
+        assert message.startswith("SYNC_START_DATE, 2999-01-01, lies more than 7 days ahead")
+    tomorrow = shell.with_(SYNC_START_DATE=day(-1).isoformat())
+    assert tomorrow.sync("--entity", "time_entries")["entities"]["time_entries"]["created"] == 0
 
 
 def test_broken_mapping(shell: Shell) -> None:
@@ -205,6 +214,32 @@ def test_the_port_of_the_sandbox_is_in_use(shell: Shell) -> None:
         message = shell("sandbox", "--port", port, code=2).message
     assert message.startswith(f"The sandbox cannot listen on 127.0.0.1 port {port}: ")
     assert message.endswith("Stop the program that uses the port, or choose another one with --port.")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sandbox", "--port", "65536"),
+        ("sandbox", "--entries", "-1"),
+        ("sandbox", "--users", "0"),
+        ("sandbox", "--days", "0"),
+        ("webhooks", "serve", "--port", "99999"),
+        ("dev", "--port", "0"),
+    ],
+)
+def test_what_no_server_can_start_with(shell: Shell, words: tuple[str, ...]) -> None:
+    """Numbers out of range are usage errors that name the range, and no file is made."""
+    ended = shell(*words, code=2)
+    assert f"Invalid value for '{words[-2]}': {words[-1]} is not in the range " in ended.err
+    assert not shell.home.exists()
+
+
+def test_a_sandbox_takes_no_other_programs_database(shell: Shell) -> None:
+    """One typing error may not cost what the pipeline knows: its own database is refused, and is as it was."""
+    shell.sync("--entity", "users")
+    ended = shell("sandbox", "--port", "0", "--database", str(shell.home / "sync.db"), code=2)
+    assert "sync.db: it belongs to another program (it has a table " in ended.message
+    assert shell("status", "--json", code=0).document["entities"]["users"]["delivered"] == 4
 
 
 @pytest.mark.parametrize(("option", "what"), [("--port", "The Dagster UI"), ("--webhook-port", "The webhook receiver")])

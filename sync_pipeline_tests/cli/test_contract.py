@@ -71,6 +71,16 @@ def test_sync_for_people(shell: Shell) -> None:
     assert "Next: `make dev`" in ended.out
 
 
+def test_that_nothing_was_rejected_is_told_where_there_is_room(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of zeros in files, pipes and wide terminals; on 80 columns every other figure is there in full."""
+    shell.sync("--entity", "users")
+    assert "rejected" in shell("sync", "--entity", "users", code=0).out
+    monkeypatch.setattr(terminal.out, "width", 80)
+    out = shell("sync", "--entity", "users", code=0).out
+    assert "rejected" not in out
+    assert all(name in out for name in ("read", "created", "updated", "unchanged", "deleted", "requests"))
+
+
 def test_sync_is_limited(shell: Shell) -> None:
     """--entity, --from and --to: only those days of that entity are read; what they refer to is delivered first."""
     first, last = day(6).isoformat(), day(3).isoformat()
@@ -147,6 +157,21 @@ def test_verify_json(synced: Shell) -> None:
     assert (difference["record"], difference["field"], difference["target"]) == (victim, "name", "Somebody Else")
     assert "verify --repair" in synced("verify", "--entity", "users", code=1).out
     assert synced("verify", "--entity", "users", "--repair", "--json", code=0).document["in_sync"] is True
+
+
+def test_a_sync_that_finds_drift_says_how_to_repair_it(shell: Shell) -> None:
+    """The target was changed behind our back: another sync would find nothing to do, so it is not what is advised."""
+    shell.sync("--entity", "users")
+    for victim in shell.team.at_snapshots("users"):
+        shell.team.snapshots("DELETE", f"/users/{victim}")
+    ended = shell("sync", "--entity", "users", "--verify", code=1)
+    assert "run the same command again" not in ended.out
+    assert "`sync-pipeline verify --repair` delivers them." in ended.out
+    assert (
+        shell("verify", "--entity", "users", "--repair", "--json", code=0).document["entities"]["users"]["repaired"]
+        == 4
+    )
+    assert shell.sync("--entity", "users", "--verify")["success"]
 
 
 def test_check(synced: Shell) -> None:
@@ -256,6 +281,14 @@ def test_starting_costs_little() -> None:
     code = f"import sys, sync_pipeline.cli; print(sorted({heavy!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded == "[]\n"
+
+
+def test_it_tells_nobody_wherever_it_is_started(shell: Shell) -> None:
+    """From outside of a project, as a cron job starts it: Dagster keeps to our settings, and says nothing of its own."""
+    for name in ("workspace.yaml", "dagster.yaml"):
+        (shell.root / name).unlink()
+    assert shell("sync", "--entity", "users", code=0).err == ""
+    assert "telemetry:\n  enabled: false" in (shell.home / "dagster" / "dagster.yaml").read_text()
 
 
 def test_first_contact_is_a_preview(shell: Shell) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from sync_pipeline.connectors.answers import Answer
+from sync_pipeline.connectors.answers import LONGEST_WAIT, Answer, retry_after
 from sync_pipeline.connectors.http import ApiClient, Patience
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.oauth import HeaderKey
@@ -94,6 +94,17 @@ def test_total_wait_is_capped() -> None:
     assert sum(time.slept) <= 10
 
 
+@pytest.mark.parametrize("said", ["9" * 20, "9" * 5000, "²", "-1", "soon", "Fri, 31 Dec 9999 23:59:59 GMT", ""])
+def test_a_retry_after_that_nobody_can_keep_is_no_crash(said: str) -> None:
+    """Beyond any calendar, or no number at all: one error that names the limit, or another try."""
+    found = retry_after({"retry-after": said}, 1000.0)
+    assert found is None or found <= 1000.0 + LONGEST_WAIT
+    if found is not None:
+        with scripted(in_turn(reply(429, Retry_After=said))) as server, pytest.raises(RetryableApiError) as error:
+            ask(server)
+        assert "too many requests: asked to wait until" in str(error.value)
+
+
 @pytest.mark.parametrize("style", ["seconds", "date"])
 def test_retry_after_is_honoured(style: str) -> None:
     """A 429 with Retry-After, in seconds or as a date, waits that long and holds back the whole budget."""
@@ -118,7 +129,7 @@ def test_too_long_a_wait_is_reported() -> None:
     """When the other side wants more patience than there is, the error says until when."""
     with scripted(in_turn(reply(429, Retry_After="86400"))) as server:
         message = refusal(server, RetryableApiError)
-    assert "2026-01-02 00:00:00 UTC" in message
+    assert "asked to wait until 2026-01-02 00:00:00 UTC. Run it again then." in message
     assert len(server.asked) == 1
 
 

@@ -349,6 +349,21 @@ def test_a_sensor_that_cannot_reach_clockify_says_why_and_recovers_alone(us: Tea
     assert on.cursors["users"] != before
 
 
+def test_a_clockify_that_hangs_is_told_in_time(us: Team, on: Live) -> None:
+    """It takes the request and is silent: the tick ends before Dagster would end it, says so, and keeps its cursor."""
+    us.changes["SYNC_POLL_SECONDS"] = "1"
+    on.renew()
+    before = on.cursors["users"] = orjson.dumps({"polled": "2026-01-01T00:00:00+00:00"}).decode()
+    us.fault("stall", "GET *", seconds=30)
+    on.patch.setattr(sensors, "TICK_SECONDS", 0.1)
+    assert "No answer came" in on.tick("users").said
+    assert on.cursors["users"] == before
+    us.no_faults()
+    on.patch.setattr(sensors, "TICK_SECONDS", 40.0)
+    assert "0 changed" in on.tick("users").said
+    assert on.cursors["users"] != before
+
+
 def test_a_wrong_key_is_told(us: Team, on: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad settings reach the UI as words, not as a traceback; the secret does not."""
     monkeypatch.setenv("CLOCKIFY_API_KEY", "wrong-key-s3cret")

@@ -16,6 +16,7 @@ import dagster as dg
 import orjson
 import pytest
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from sync_pipeline.defs.changes import answer
 from sync_pipeline.errors import SyncError
@@ -25,12 +26,15 @@ from sync_pipeline.sandbox.webhooks.courier import Delivery
 from sync_pipeline.stages.batch import Batch, Days
 from sync_pipeline.stages.check import Checking, Options, conclude
 from sync_pipeline.stages.extract import extract
+from sync_pipeline.stages.inbox import take_up
+from sync_pipeline.stages.journal import remembering_failure
 from sync_pipeline.stages.load import load
 from sync_pipeline.stages.map import map_batch
 from sync_pipeline.stages.reconcile import verify
 from sync_pipeline.stages.session import Session
 from sync_pipeline.stages.watch import Dirty, watch
-from sync_pipeline.store.events import Received, content_id, receive_many
+from sync_pipeline.store.events import Received, content_id, counts, receive_many
+from sync_pipeline.store.schema import events
 from sync_pipeline.webhooks.events import WORTH_MOST_FIRST, about
 from sync_pipeline_tests.harness import ENTITIES, Blocked, Team, team
 from sync_pipeline_tests.properties.killing import Killed, Killer, killing
@@ -39,6 +43,7 @@ from sync_pipeline_tests.properties.meddling import MEDDLING
 
 LOST, DOUBLED, FAULTY = 0.3, 0.3, 0.2
 HOOKS = 10
+MOST_TICKS = 3
 DOING = _DEEDS | MEDDLING
 KINDS: list[dict[str, Any]] = [
     {"kind": "status", "status": 500},
@@ -168,11 +173,11 @@ class Office:
 
     def _sync(self, session: Session, spec: EntitySpec, days: Days | None) -> None:
         """Extract, map, check and load, with the batch in memory: there are many of them, and they are small."""
-        span = (days or self.us.days) if spec.partitioned else None
-        mapped = _walked(map_batch(spec, _walked(extract(session, spec, span))))
-        checking = Checking(session, spec, mapped, span, Options(allow_deletes=True))
+        span, run_id = (days or self.us.days) if spec.partitioned else None, f"run-{next(self.us.runs)}"
+        raw = take_up(session, spec, span, extract(session, spec, span))
+        read = _walked(remembering_failure(session, spec, raw, span, run_id=run_id))
+        checking = Checking(session, spec, _walked(map_batch(spec, read)), span, Options(allow_deletes=True))
         sealed = _walked(checking.sealed)
-        run_id = f"run-{next(self.us.runs)}"
         results = conclude(session, spec, checking, span, checking.options, run_id=run_id)
         if blocking := [result for result in results if result.blocks]:
             raise Blocked(blocking)
@@ -187,6 +192,21 @@ class Office:
                 days = self.us.days if session.specs[entity].partitioned else None
                 verdict = verify(session, session.specs[entity], days, repair=True)
                 assert verdict.in_sync, f"verify of {entity}: {verdict.figures} {verdict.differences[:5]}"
+
+    def clear_the_inbox(self) -> None:
+        """What is still open then is answered as well, however often it was tried, and writes nothing."""
+        self.us.forget_stats()
+        with self.us.session() as session:
+            for _ in range(MOST_TICKS):
+                if not _still_open(session):
+                    break
+                with session.store.writing() as inbox:
+                    inbox.execute(update(events).values(tried_at=None))
+                for entity in ENTITIES:
+                    self._look(session, session.specs[entity], poll=False)
+            left = _still_open(session)
+        assert not left, f"still open: {left}"
+        assert self.us.writes() == {}
 
 
 @contextmanager
@@ -205,6 +225,11 @@ def office(root: Path, patch: pytest.MonkeyPatch) -> Iterator[Office]:
         patch.setattr(us.sandbox.world.courier, "put", here.mail.append)
         yield here
         saved.close()
+
+
+def _still_open(session: Session) -> dict[str | None, int]:
+    """How many events of each entity wait."""
+    return {entity: one.open for entity, one in counts(session.store, session.connection).items() if one.open}
 
 
 def _walked(batch: Batch) -> Batch:

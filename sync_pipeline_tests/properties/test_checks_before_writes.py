@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.store.rejects import NO_ID, list_rejects, show
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.store.rejects import NO_ID, count_rejects, list_rejects, show
 from sync_pipeline.store.syncs import status
-from sync_pipeline_tests.harness import Blocked, Team, morning, tables, team
+from sync_pipeline_tests.harness import Blocked, Team, day, instant, morning, tables, team
 from sync_pipeline_tests.properties.judge import converged
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
@@ -123,6 +124,18 @@ def test_fewer_bad_records_are_set_aside_and_the_rest_is_delivered(tmp_path: Pat
         done = us.sync("time_entries")["time_entries"]
         assert (done.rejected, done.created) == (0, 1)
         converged(us)
+
+
+def test_a_reject_goes_though_its_record_was_mended_on_another_day(tmp_path: Path) -> None:
+    """A sync of the new day alone delivers it, and nothing is left of the old day's reason."""
+    with team(tmp_path) as us:
+        bad = us.add_entry(us.users()[0]["id"], morning(9), 0)
+        us.sync()
+        us.change_entry(bad, start=instant(morning(2)), end=instant(morning(2, 9)))
+        done = us.sync("time_entries", days=Days(day(2), day(2)))["time_entries"]
+        assert done.created == 1
+        with us.session() as session:
+            assert count_rejects(session.store, session.connection) == {}
 
 
 def test_what_refers_to_a_record_that_was_set_aside_says_so(tmp_path: Path) -> None:

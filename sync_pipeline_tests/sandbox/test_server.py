@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.sandbox.paths import route_template
 from sync_pipeline.sandbox.server import Running, open_world, serve
 from sync_pipeline.sandbox.world import Options
+from sync_pipeline.store.engine import open_store
 
 
 def test_the_front_page_lists_addresses_and_keys(sandbox: Running) -> None:
@@ -69,9 +71,33 @@ def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
             serve(port=port, database=tmp_path / "s.db")
 
 
+@pytest.mark.parametrize(
+    ("table", "version"), [("accounts", 0), ("accounts", 1), ("users", 0), ("users", 1), ("meta", 0)]
+)
+def test_the_database_of_another_program_is_left_alone(tmp_path: Path, table: str, version: int) -> None:
+    """A sandbox fills its database with made-up data, so one that is not a sandbox's is refused as it is."""
+    theirs = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(theirs)) as db:
+        db.executescript(f"CREATE TABLE {table} (a); INSERT INTO {table} VALUES (1); PRAGMA user_version = {version};")
+    before = theirs.read_bytes()
+    with pytest.raises(ConfigError, match=r"theirs\.db: it belongs to another program .*Name a new file"):
+        open_world(theirs)
+    assert theirs.read_bytes() == before
+
+
+def test_the_pipelines_own_database_is_left_alone(tmp_path: Path) -> None:
+    """One typing error away: what was delivered, and the stored credentials, may not be lost to a sandbox."""
+    path = tmp_path / "sync.db"
+    open_store(f"sqlite:///{path}").close()
+    with pytest.raises(ConfigError, match="it belongs to another program"):
+        open_world(path)
+    open_store(f"sqlite:///{path}").close()
+
+
 def test_a_database_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> None:
     """A directory, a file that is no database, or one of another version is refused by name."""
     (tmp_path / "text.db").write_text("this is not a database, whatever its name says" * 100)
+    open_world(tmp_path / "newer.db", Options(users=2, projects=1, locations=1, entries=1)).db.close()
     newer = sqlite3.connect(tmp_path / "newer.db")
     newer.execute("PRAGMA user_version = 99")
     newer.close()

@@ -8,11 +8,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from sync_pipeline.defs.jobs import verify_job_name
 from sync_pipeline.defs.reports import report_of
 from sync_pipeline_tests.harness import morning, tables, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.scenarios.commands import run_json
-from sync_pipeline_tests.scenarios.dagster_runs import enter, failures, instance_of, re_execute_projects, sync
+from sync_pipeline_tests.scenarios.dagster_runs import enter, failures, instance_of, job, re_execute_projects, sync
 
 BATCH = "POST /snapshots/projects/batch"
 
@@ -212,3 +213,68 @@ def test_a_blocked_run_never_starts_its_load(tmp_path: Path, monkeypatch: pytest
             assert "time_entries.time_entries_load" not in steps
             assert instance.get_latest_materialization_event(dg.AssetKey("time_entries")) is None
         assert us.writes() == {}
+
+
+def test_what_differs_is_shown_without_what_is_personal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`in_sync` names record and field of each difference; neither side's name, address or description is in the UI."""
+    with team(tmp_path) as us:
+        enter(us, monkeypatch)
+        us.sync()
+        user, entry = next(iter(us.at_snapshots("users").values())), next(iter(us.at_snapshots("time_entries")))
+        us.snapshots("PUT", f"/users/{user['user_id']}", {"name": "Somebody Else", "role": "OWNER MAYBE"})
+        us.snapshots("PUT", f"/time_entries/{entry}", {"description": "Somebody else's words"})
+        with instance_of(us) as instance:
+            shown = verdict(instance, "users").metadata["differences"]
+            assert isinstance(shown, dg.TableMetadataValue)
+            assert {(row.data["field"], row.data["target"]) for row in shown.records} == {
+                ("name", "(personal)"),
+                ("role", "OWNER MAYBE"),
+            }
+            told = str([verdict(instance, entity).metadata for entity in ("users", "time_entries")])
+        assert entry in told
+        assert not [text for text in ("Somebody", user["name"], user["email"]) if text in told]
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"first_day": "last week"}, "first_day: `last week` is not a day like 2026-01-31."),
+        ({"first_day": "2026-03-02", "last_day": "2026-03-01"}, "first_day 2026-03-02 lies after last_day 2026-03-01."),
+    ],
+)
+def test_days_that_cannot_be_compared_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, str], told: str
+) -> None:
+    """A typing error in a run's config gets one message, not a traceback."""
+    with team(tmp_path) as us:
+        enter(us, monkeypatch)
+        with instance_of(us) as instance:
+            (message,) = failures(compare(instance, "time_entries", **config))
+        assert message.startswith(told)
+
+
+def test_everything_is_compared_unless_days_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days ahead as well: an entry that is planned for tomorrow is synced, so it is compared."""
+    with team(tmp_path) as us:
+        enter(us, monkeypatch)
+        planned = us.add_entry(us.users()[0]["id"], morning(-3))
+        us.sync()
+        us.snapshots("DELETE", f"/time_entries/{planned['id']}")
+        with instance_of(us) as instance:
+            found = verdict(instance, "time_entries")
+        assert (found.passed, found.metadata["missing"].value) == (False, 1)
+
+
+def compare(instance: dg.DagsterInstance, entity: str, **config: str) -> dg.ExecuteInProcessResult:
+    """Run one entity's verify job."""
+    (check,) = [name for name in job(verify_job_name(entity)).graph.node_names() if name.endswith("in_sync")]
+    run_config = {"ops": {check: {"config": config}}, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return job(verify_job_name(entity)).execute_in_process(
+        instance=instance, raise_on_error=False, run_config=run_config
+    )
+
+
+def verdict(instance: dg.DagsterInstance, entity: str) -> dg.AssetCheckEvaluation:
+    """What `in_sync` says of one entity."""
+    (evaluation,) = compare(instance, entity).get_asset_check_evaluations()
+    return evaluation

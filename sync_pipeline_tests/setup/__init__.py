@@ -1,1 +1,1 @@
-"""Tests of the set-up."""
+"""Tests of the set-up: its file, its desk, the accounts, the trial and the switch."""

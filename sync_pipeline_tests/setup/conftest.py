@@ -1,39 +1,25 @@
-"""One sandbox for each test module; a home and a desk for each test."""
+"""One small team a test module, and a new home for each test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sync_pipeline.setup.desk import Desk
 from sync_pipeline_tests.harness import Team, team
-
-
-@pytest.fixture(scope="module")
-def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
-    """Both systems, with a little data; tests of a module share them."""
-    with team(tmp_path_factory.mktemp("office")) as us:
-        yield us
+from sync_pipeline_tests.setup.desks import desk_of
 
 
 @pytest.fixture
-def us(office: Team, tmp_path: Path) -> Team:
-    """The office with a home of its own."""
-    office.no_faults()
-    office.forget_stats()
-    return replace(office, home=tmp_path / "home", changes={})
+def us(tmp_path: Path) -> Iterator[Team]:
+    """Both systems, with a little data."""
+    with team(tmp_path) as everybody:
+        yield everybody
 
 
 @pytest.fixture
 def desk(us: Team) -> Desk:
-    """The desk of that home."""
+    """A desk at which nothing is set up yet."""
     return desk_of(us)
-
-
-def desk_of(us: Team, by: str = "Ana (test)", **changes: str) -> Desk:
-    """A desk on a team's systems."""
-    us.home.mkdir(parents=True, exist_ok=True)
-    return Desk(by, root=us.home, environ={**us.environ, **changes})

@@ -1,1 +1,1 @@
-"""Tests of the stages as plain functions."""
+"""Tests of the stages that need no sync."""

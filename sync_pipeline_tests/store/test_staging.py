@@ -15,7 +15,7 @@ from sync_pipeline.store import records as steps
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.outcomes import _DELIVERED, _SENDING
 from sync_pipeline.store.records import _OBSERVED, Refused, lookup
-from sync_pipeline.store.rejects import list_rejects
+from sync_pipeline.store.rejects import Reject, list_rejects, replace_rejects
 from sync_pipeline.store.schema import records
 from sync_pipeline.store.staging import MergeCounts, stage
 from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, commits, content, deliver, merge, row
@@ -225,6 +225,23 @@ def test_a_refusal_ends_when_its_record_only_waits(store: Store) -> None:
     merge(store, [row("a", "v2", status="waiting")], 2)
 
     assert list_rejects(store, HERE) == []
+
+
+def test_a_reject_does_not_outlive_the_day_its_record_has_left(store: Store) -> None:
+    """Met on another day it was judged there; what is said of other records, or was said since, stays."""
+    said = [Reject(key, "end", "valid_values", "no", None, "2024-04-01") for key in ("moved", "there", "since")]
+    replace_rejects(store, HERE, ENTITY, None, said[:2], None, at(1))
+    replace_rejects(store, HERE, ENTITY, MARCH, [], None, at(2))
+    assert [reject.source_id for reject in list_rejects(store, HERE)] == ["moved", "there"]
+    replace_rejects(store, HERE, ENTITY, None, said[2:], None, at(3), source_ids=["since"])
+
+    merge(store, [row("moved"), row("since"), row("there", day="2024-04-01", status="rejected")], 2, MARCH)
+
+    assert [reject.source_id for reject in list_rejects(store, HERE)] == ["there", "since"]
+    with commits(store) as count:
+        before = count()
+        merge(store, [row("moved"), row("since"), row("there", day="2024-04-01", status="rejected")], 2, MARCH)
+        assert count() == before
 
 
 def test_rewritten_counts_delivered_records_that_would_change(store: Store) -> None:

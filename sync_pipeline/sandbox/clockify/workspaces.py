@@ -8,6 +8,7 @@ import orjson
 
 from sync_pipeline.sandbox.clockify.documents import dump
 from sync_pipeline.sandbox.clockify.http import Call, Json, Reply, denied
+from sync_pipeline.sandbox.clockify.times import parse_instant
 from sync_pipeline.sandbox.world import World
 
 PAID_FEATURES = (
@@ -29,6 +30,7 @@ PAID_FEATURES = (
     "REQUIRED_FIELDS",
 )
 FREE_FEATURES = ("ONE_MONTH_RANGE_REPORTS",)
+INSTANTS = ("lockTimeEntries",)
 
 
 def list_workspaces(call: Call) -> Reply:
@@ -83,13 +85,22 @@ def change_settings(world: World, changes: Json) -> Json:
     """Change workspace settings; Clockify has no API for this, its web pages do it."""
     row = world.db.execute("SELECT id, body FROM workspaces").fetchone()
     body = orjson.loads(row["body"])
-    unknown = set(changes) - set(body["workspaceSettings"])
+    found: Json = body["workspaceSettings"]
+    unknown = set(changes) - set(found)
     if unknown:
         raise ValueError(f"no such workspace setting: {', '.join(sorted(unknown))}")
-    body["workspaceSettings"] |= changes
+    for name, value in changes.items():
+        _demand_usable(name, value, found[name])
+    found |= changes
     world.db.execute("UPDATE workspaces SET body = ? WHERE id = ?", (dump(body), row["id"]))
-    found: Json = body["workspaceSettings"]
     return found
+
+
+def _demand_usable(name: str, value: Any, present: Any) -> None:
+    if name in INSTANTS and value is not None and parse_instant(value) is None:
+        raise ValueError(f"{name}={value!r} is not an instant like 2026-07-01T00:00:00Z, nor null")
+    if present is not None and name not in INSTANTS and type(value) is not type(present):
+        raise ValueError(f"{name}={value!r} is not of the right type")
 
 
 def currencies(call: Call) -> list[Json]:

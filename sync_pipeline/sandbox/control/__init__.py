@@ -1,1 +1,1 @@
-"""The sandbox's own controls under ``/_control``: reset, clock, counters, faults."""
+"""The sandbox's own controls under ``/_control``: reset, clock, counters, faults, locks, approval."""

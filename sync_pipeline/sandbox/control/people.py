@@ -1,4 +1,4 @@
-"""What people do on Clockify's own pages, for which its API has no request: profiles, leaving, undoing a deletion."""
+"""What people do on Clockify's own pages, for which its API has no request: profiles, leaving, locks, approval, restores."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import orjson
 
 from sync_pipeline.sandbox.clockify.documents import dump
 from sync_pipeline.sandbox.clockify.entry_rows import INSERT, stored
+from sync_pipeline.sandbox.clockify.entry_writes import set_approval
 from sync_pipeline.sandbox.clockify.http import Happened, Json
 from sync_pipeline.sandbox.clockify.times import parse_instant
 from sync_pipeline.sandbox.clockify.users import stored_user
+from sync_pipeline.sandbox.clockify.workspaces import change_settings
 from sync_pipeline.sandbox.database import transaction
 from sync_pipeline.sandbox.webhooks.publish import publish
 from sync_pipeline.sandbox.world import World
@@ -55,6 +57,23 @@ def _remove(world: World, old: Json) -> Json:
         )
     publish(world, _workspace(world), [Happened("USER_DELETED_FROM_WORKSPACE", "users", old)])
     return {"id": old["id"], "removed": True}
+
+
+def change_workspace(world: World, sent: Any) -> Json:
+    """``{setting: value}`` as ``workspaceSettings`` names them: ``lockTimeEntries``, ``forceProjects``, ... Answers all."""
+    with transaction(world.db):
+        return change_settings(world, dict(sent))
+
+
+def approve_entries(world: World, sent: Any) -> Json:
+    """``{"ids": [...], "approved"?: false}``: approve time entries, or take that back; nobody may change approved ones."""
+    ids, approved = [str(entry_id) for entry_id in sent["ids"]], sent.get("approved", True)
+    if not isinstance(approved, bool):
+        raise ValueError(f"approved={approved!r} is not of the right type")
+    with transaction(world.db):
+        if set_approval(world, ids, "APPROVED" if approved else None) != len(set(ids)):
+            raise ValueError("ids: not all of these are time entries")
+    return {"changed": len(set(ids))}
 
 
 def restore_entries(world: World, sent: Any) -> Json:

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sync_pipeline.sandbox.control.people import change_user, restore_entries
+from sync_pipeline.sandbox.clockify.workspaces import settings as workspace_settings
+from sync_pipeline.sandbox.control.people import approve_entries, change_user, change_workspace, restore_entries
 from sync_pipeline.sandbox.control.rules import read_rule
 from sync_pipeline.sandbox.database import transaction
 from sync_pipeline.sandbox.keys import all_keys
@@ -45,6 +46,8 @@ def routes(world: World) -> list[BaseRoute]:
         "/webhooks": {"GET": _webhooks, "POST": _change_webhooks},
         "/webhooks/flood": {"POST": _flood},
         "/users": {"POST": change_user},
+        "/workspace": {"GET": _workspace, "POST": change_workspace},
+        "/time_entries/approval": {"POST": approve_entries},
         "/time_entries/restore": {"POST": restore_entries},
         "/keys": {"GET": _keys},
         "/entities": {"GET": _entities, "POST": _add_entity},
@@ -178,6 +181,10 @@ def _change_webhooks(world: World, sent: Any) -> Any:
 def _flood(world: World, sent: Any) -> Any:
     """``{"event", "count", "connections"}``; answers at once, ``GET /webhooks`` says how far it is."""
     return start_flood(world, str(sent["event"]), int(sent["count"]), int(sent.get("connections", 10)))
+
+
+def _workspace(world: World, _sent: Any) -> Any:
+    return workspace_settings(world)
 
 
 def _keys(world: World, _sent: Any) -> Any:

@@ -53,6 +53,13 @@ class Api:
         url = f"{self.sandbox.reports}/workspaces/{self.sandbox.workspace}/reports/{kind}"
         return self.http.post(url, json=self.span(60) | filters | body, headers=headers)
 
+    def control(self, path: str, body: Any = None) -> Any:
+        """Use a control of the sandbox; without a body it is read."""
+        url = f"{self.sandbox.control}/{path}"
+        answer = httpx.get(url) if body is None else httpx.post(url, json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def span(self, days: int) -> dict[str, str]:
         """The report range of the last so many days, as wall clock in UTC."""
         now = self.sandbox.world.clock.now()

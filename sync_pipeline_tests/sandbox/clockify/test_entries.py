@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from sync_pipeline.sandbox.clockify.entry_writes import set_approval
-from sync_pipeline.sandbox.clockify.workspaces import change_settings
 from sync_pipeline_tests.sandbox.clockify.conftest import Api
 
 MEMBER = "sandbox-clockify-member-key"
@@ -140,14 +138,14 @@ def test_bulk_edit_duplicate_batch_and_invoiced(api: Api) -> None:
 
 def test_required_fields_spare_running_entries(api: Api) -> None:
     """With forceProjects a completed entry needs a project; a running one does not."""
-    change_settings(api.sandbox.world, {"forceProjects": True})
+    api.control("workspace", {"forceProjects": True})
     assert api.refused("POST", "time-entries", HOUR) == (400, 501)
     api.send("POST", "time-entries", {"description": "running"}, expect=201)
 
 
 def test_locked_periods_stop_members_only(api: Api) -> None:
     """Entries before the lock are 403/1003 for members; admins pass; reads show isLocked."""
-    change_settings(api.sandbox.world, {"lockTimeEntries": "2025-06-01T00:00:00Z"})
+    api.control("workspace", {"lockTimeEntries": "2025-06-01T00:00:00Z"})
     assert api.refused("POST", "time-entries", HOUR, key=MEMBER) == (403, 1003)
     assert api.get(f"time-entries/{make(api)['id']}")["isLocked"] is True
 
@@ -155,16 +153,16 @@ def test_locked_periods_stop_members_only(api: Api) -> None:
 def test_approved_entries_cannot_be_changed_by_anybody(api: Api) -> None:
     """Approved: 403/4005 for edit and delete, also for admins."""
     entry = make(api)["id"]
-    set_approval(api.sandbox.world, [entry], "APPROVED")
+    assert api.control("time_entries/approval", {"ids": [entry]}) == {"changed": 1}
     assert api.refused("PUT", f"time-entries/{entry}", HOUR) == (403, 4005)
     assert api.refused("DELETE", f"time-entries/{entry}") == (403, 4005)
-    set_approval(api.sandbox.world, [entry], None)
+    api.control("time_entries/approval", {"ids": [entry], "approved": False})
     api.send("DELETE", f"time-entries/{entry}", expect=204)
 
 
 def test_stopwatch_only_depends_on_route_and_role(api: Api) -> None:
     """403/4030 for everybody on the plain route; on the per-user route admins pass."""
-    change_settings(api.sandbox.world, {"timeTrackingMode": "STOPWATCH_ONLY"})
+    api.control("workspace", {"timeTrackingMode": "STOPWATCH_ONLY"})
     member = api.call("GET", "/user", key=MEMBER).json()["id"]
     assert api.refused("POST", "time-entries", HOUR) == (403, 4030)
     api.send("POST", f"user/{api.me}/time-entries", HOUR, expect=201)
@@ -173,7 +171,7 @@ def test_stopwatch_only_depends_on_route_and_role(api: Api) -> None:
 
 def test_members_cannot_change_billable_when_only_admins_may(api: Api) -> None:
     """The member's value is overridden silently by the project's default."""
-    change_settings(api.sandbox.world, {"onlyAdminsCanChangeBillableStatus": True, "defaultBillableProjects": False})
+    api.control("workspace", {"onlyAdminsCanChangeBillableStatus": True, "defaultBillableProjects": False})
     entry = api.send("POST", "time-entries", HOUR | {"billable": True}, expect=201, key=MEMBER)
     assert entry["billable"] is False
 

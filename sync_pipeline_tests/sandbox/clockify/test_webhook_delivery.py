@@ -53,17 +53,9 @@ def subscribe(api: Api, receiver: Receiver, *events: str, **changes: Any) -> dic
     return made
 
 
-def control(api: Api, path: str, body: Any = None) -> Any:
-    """Use a control of the sandbox; without a body it is read."""
-    url = f"{api.sandbox.control}/{path}"
-    answer = httpx.get(url) if body is None else httpx.post(url, json=body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
 def settled(api: Api) -> Any:
     """The counters once nothing is on its way any more."""
-    return eventually(lambda: (figures := control(api, "webhooks"))["queued"] == 0 and figures, "nothing is queued")
+    return eventually(lambda: (figures := api.control("webhooks"))["queued"] == 0 and figures, "nothing is queued")
 
 
 def entry(api: Api, **changes: Any) -> dict[str, Any]:
@@ -144,7 +136,7 @@ def test_every_write_of_an_entry_has_its_event(api: Api, receiver: Receiver) -> 
     copy = api.send("POST", f"user/{me}/time-entries/{made['id']}/duplicate", expect=201)
     api.send("DELETE", f"time-entries/{second['id']}", expect=204)
     api.send("DELETE", f"user/{me}/time-entries?time-entry-ids={made['id']},{copy['id']}")
-    control(api, "time_entries/restore", {"ids": [made["id"]]})
+    api.control("time_entries/restore", {"ids": [made["id"]]})
     receiver.wait(12)
     assert receiver.events() == [
         "NEW_TIME_ENTRY",
@@ -221,9 +213,9 @@ def test_people_are_told_without_their_workspace(api: Api, receiver: Receiver) -
     [row] = api.get("users", email="new@example.org", status="ALL")
     for wanted in ("ACTIVE", "INACTIVE", "INACTIVE", "ACTIVE"):
         api.send("PUT", f"users/{row['id']}", {"status": wanted})
-    control(api, "users", {"id": row["id"], "name": "Nia New"})
-    control(api, "users", {"id": row["id"], "email": "nia@example.org"})
-    control(api, "users", {"id": row["id"], "remove": True})
+    api.control("users", {"id": row["id"], "name": "Nia New"})
+    api.control("users", {"id": row["id"], "email": "nia@example.org"})
+    api.control("users", {"id": row["id"], "remove": True})
     got = receiver.wait(6)
     whole, small = {"id", "email", "name", "profilePicture", "settings"}, {"id", "email", "name"}
     assert [(one.event, set(one.body)) for one in got] == [
@@ -263,7 +255,7 @@ def test_a_hook_hears_of_its_sources_only(api: Api, receiver: Receiver) -> None:
 
 def test_refused_deliveries_come_again_with_the_same_body(api: Api, receiver: Receiver) -> None:
     """Whatever is not 2xx, a redirect too, is tried again; only the idempotency key is another one each time."""
-    control(api, "webhooks", {"retry_delays": [0, 0, 0]})
+    api.control("webhooks", {"retry_delays": [0, 0, 0]})
     subscribe(api, receiver, "NEW_TIME_ENTRY")
     receiver.answers = [500, 404, 302]
     entry(api)
@@ -275,7 +267,7 @@ def test_refused_deliveries_come_again_with_the_same_body(api: Api, receiver: Re
 
 def test_a_delivery_given_up_is_in_the_logs(api: Api, receiver: Receiver) -> None:
     """Every attempt is logged with what was sent and answered; failed and succeeded ones can be asked for."""
-    control(api, "webhooks", {"retry_delays": [0]})
+    api.control("webhooks", {"retry_delays": [0]})
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
     receiver.answers = [503, 503]
     entry(api)
@@ -295,7 +287,7 @@ def test_a_delivery_given_up_is_in_the_logs(api: Api, receiver: Receiver) -> Non
 
 def test_too_many_failures_disable_a_hook(api: Api, receiver: Receiver) -> None:
     """So many deliveries given up in a row clear deliveryEnabled; saving the hook sets it again."""
-    control(api, "webhooks", {"retry_delays": [], "disable_after": 2})
+    api.control("webhooks", {"retry_delays": [], "disable_after": 2})
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
     # A success in between starts the count anew.
     receiver.answers = [500, 200, 500, 500]
@@ -314,7 +306,7 @@ def test_too_many_failures_disable_a_hook(api: Api, receiver: Receiver) -> None:
 
 def test_saving_need_not_enable(api: Api, receiver: Receiver) -> None:
     """Whether PUT turns a disabled hook on is not known, so it can be switched off."""
-    control(api, "webhooks", {"retry_delays": [], "disable_after": 1, "put_enables": False})
+    api.control("webhooks", {"retry_delays": [], "disable_after": 1, "put_enables": False})
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
     receiver.answers = [500]
     entry(api)
@@ -325,34 +317,34 @@ def test_saving_need_not_enable(api: Api, receiver: Receiver) -> None:
 def test_a_rotated_token_is_in_force_at_once(api: Api, receiver: Receiver) -> None:
     """Also for a delivery that was waiting with the old one."""
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
-    control(api, "webhooks", {"paused": True})
+    api.control("webhooks", {"paused": True})
     entry(api)
     rotated = api.send("PATCH", f"webhooks/{hook['id']}/token")
-    assert control(api, "webhooks", {"paused": False})["paused"] is False
+    assert api.control("webhooks", {"paused": False})["paused"] is False
     [got] = receiver.wait(1)
     assert got.headers["clockify-signature"] == rotated["authToken"] != hook["authToken"]
 
 
 def test_a_deleted_hook_hears_no_more(api: Api, receiver: Receiver) -> None:
     """What was still waiting for it is dropped."""
-    control(api, "webhooks", {"paused": True})
+    api.control("webhooks", {"paused": True})
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
     entry(api)
-    assert control(api, "webhooks")["queued"] == 1
+    assert api.control("webhooks")["queued"] == 1
     api.send("DELETE", f"webhooks/{hook['id']}")
-    control(api, "webhooks", {"paused": False})
+    api.control("webhooks", {"paused": False})
     assert settled(api)["failed"] == 1
     assert receiver.received == []
 
 
 def test_deliveries_can_be_lost_doubled_and_out_of_order(api: Api, receiver: Receiver) -> None:
     """About the rates asked for; every one ends as delivered or lost, and nothing is invented."""
-    control(
-        api, "webhooks", {"lost": 0.3, "duplicates": 0.5, "shuffle": True, "spread": 0.05, "seed": 3, "paused": True}
+    api.control(
+        "webhooks", {"lost": 0.3, "duplicates": 0.5, "shuffle": True, "spread": 0.05, "seed": 3, "paused": True}
     )
     subscribe(api, receiver, "NEW_TIME_ENTRY")
     made = [entry(api, description=str(number))["id"] for number in range(100)]
-    control(api, "webhooks", {"paused": False})
+    api.control("webhooks", {"paused": False})
     figures = settled(api)
     assert figures["delivered"] + figures["lost"] == 100
     assert 15 <= figures["lost"] <= 45
@@ -375,7 +367,7 @@ def test_in_order_when_nothing_says_otherwise(api: Api, receiver: Receiver) -> N
 
 def test_a_receiver_that_is_not_there_fails_deliveries(api: Api, receiver: Receiver) -> None:
     """Refused connections are failures with their reason in the log."""
-    control(api, "webhooks", {"retry_delays": []})
+    api.control("webhooks", {"retry_delays": []})
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/"
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY", url=nobody)
@@ -402,7 +394,7 @@ def test_answers_of_every_form_are_understood(
     api: Api, receiver: Receiver, answer: bytes, delivered: bool, logged: str
 ) -> None:
     """No body, no length, chunks, an announcement first - and what is no answer at all."""
-    control(api, "webhooks", {"retry_delays": []})
+    api.control("webhooks", {"retry_delays": []})
     with socket.create_server(("127.0.0.1", 0)) as listener:
         hook = subscribe(api, receiver, "NEW_TIME_ENTRY", url=f"http://127.0.0.1:{listener.getsockname()[1]}/")
         entry(api)
@@ -433,7 +425,7 @@ def test_a_kept_connection_that_was_closed_is_opened_again(api: Api) -> None:
 
 def test_a_receiver_that_never_answers_blocks_nothing(api: Api, receiver: Receiver) -> None:
     """Its deliveries time out; the API and the other receivers go on meanwhile."""
-    control(api, "webhooks", {"retry_delays": [], "timeout": 0.2})
+    api.control("webhooks", {"retry_delays": [], "timeout": 0.2})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = subscribe(api, receiver, "NEW_TIME_ENTRY", url=f"http://127.0.0.1:{silent.getsockname()[1]}/")
         subscribe(api, receiver, "NEW_TIME_ENTRY")
@@ -450,7 +442,7 @@ def test_nothing_leaves_this_machine(api: Api, receiver: Receiver, url: str) -> 
     """A webhook elsewhere can be made, but its deliveries fail, and a control cannot change that."""
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY", url=url)
     entry(api)
-    assert control(api, "webhooks")["failed"] == 1
+    assert api.control("webhooks")["failed"] == 1
     [log] = api.send("POST", f"webhooks/{hook['id']}/logs", {})
     assert "this machine only" in log["responseBody"]
     refused = httpx.post(f"{api.sandbox.control}/options", json={"webhooks_anywhere": True})
@@ -459,11 +451,11 @@ def test_nothing_leaves_this_machine(api: Api, receiver: Receiver, url: str) -> 
 
 def test_a_queue_that_is_full_fails_what_comes(api: Api, receiver: Receiver) -> None:
     """Memory is bounded; the writes themselves succeed."""
-    control(api, "webhooks", {"paused": True, "queue": 3})
+    api.control("webhooks", {"paused": True, "queue": 3})
     subscribe(api, receiver, "NEW_TIME_ENTRY")
     for _ in range(5):
         entry(api)
-    figures = control(api, "webhooks", {"paused": False})
+    figures = api.control("webhooks", {"paused": False})
     assert figures["failed"] == 2
     assert settled(api)["delivered"] == 3
 
@@ -485,12 +477,12 @@ def test_a_smaller_plan_keeps_three_hooks(api: Api, receiver: Receiver) -> None:
 
 def test_a_flood_delivers_each_once(api: Api, receiver: Receiver) -> None:
     """Over many connections, no two alike, refused ones again until they are taken."""
-    control(api, "webhooks", {"retry_delays": [0, 0, 0]})
+    api.control("webhooks", {"retry_delays": [0, 0, 0]})
     subscribe(api, receiver, "TIME_ENTRY_UPDATED")
     receiver.answers = [503] * 10
-    started = control(api, "webhooks/flood", {"event": "TIME_ENTRY_UPDATED", "count": 700, "connections": 20})
+    started = api.control("webhooks/flood", {"event": "TIME_ENTRY_UPDATED", "count": 700, "connections": 20})
     assert (started["asked"], started["running"]) == (700, True)
-    eventually(lambda: not control(api, "webhooks")["flood"]["running"], "the flood ended")
+    eventually(lambda: not api.control("webhooks")["flood"]["running"], "the flood ended")
     figures = settled(api)
     assert (figures["delivered"], figures["failed"], figures["retried"]) == (700, 0, 10)
     assert figures["flood"]["sent"] == 700
@@ -504,9 +496,9 @@ def test_a_second_flood_repeats_nothing(api: Api, receiver: Receiver) -> None:
     """A receiver that drops repetitions counts every flood in full."""
     subscribe(api, receiver, "TAG_UPDATED")
     flood = {"event": "TAG_UPDATED", "count": 200, "connections": 1}
-    control(api, "webhooks/flood", flood)
-    eventually(lambda: not control(api, "webhooks")["flood"]["running"], "the flood ended")
-    control(api, "webhooks/flood", flood)
+    api.control("webhooks/flood", flood)
+    eventually(lambda: not api.control("webhooks")["flood"]["running"], "the flood ended")
+    api.control("webhooks/flood", flood)
     assert len({one.raw for one in receiver.wait(400)}) == 400
 
 
@@ -515,7 +507,7 @@ def test_one_flood_at_a_time(api: Api, receiver: Receiver) -> None:
     flood = {"event": "TAG_UPDATED", "count": 1, "connections": 1}
     with socket.create_server(("127.0.0.1", 0)) as silent:
         subscribe(api, receiver, "TAG_UPDATED", url=f"http://127.0.0.1:{silent.getsockname()[1]}/")
-        control(api, "webhooks/flood", flood)
+        api.control("webhooks/flood", flood)
         again = httpx.post(f"{api.sandbox.control}/webhooks/flood", json=flood)
     assert (again.status_code, again.json()["error"]) == (400, "a flood is under way")
 
@@ -524,7 +516,7 @@ def test_one_flood_at_a_time(api: Api, receiver: Receiver) -> None:
 def test_other_records_flood_too(api: Api, receiver: Receiver, event: str) -> None:
     """Every kind of record this sandbox stores, and again when there are too few."""
     subscribe(api, receiver, event)
-    control(api, "webhooks/flood", {"event": event, "count": 60, "connections": 3})
+    api.control("webhooks/flood", {"event": event, "count": 60, "connections": 3})
     assert len({one.raw for one in receiver.wait(60)}) == 60
 
 
@@ -552,12 +544,12 @@ def test_unusable_controls_are_refused(shared: Api, path: str, body: Any) -> Non
 
 def test_reset_forgets_deliveries(api: Api, receiver: Receiver) -> None:
     """Switches, counters and what waits are as at the start."""
-    control(api, "webhooks", {"paused": True, "lost": 0.0, "duplicates": 1.0, "retry_delays": [1]})
+    api.control("webhooks", {"paused": True, "lost": 0.0, "duplicates": 1.0, "retry_delays": [1]})
     subscribe(api, receiver, "NEW_TIME_ENTRY")
     entry(api)
-    control(api, "webhooks/flood", {"event": "NEW_TIME_ENTRY", "count": 1_000_000, "connections": 2})
+    api.control("webhooks/flood", {"event": "NEW_TIME_ENTRY", "count": 1_000_000, "connections": 2})
     receiver.wait(1)
-    control(api, "reset", {})
+    api.control("reset", {})
     figures = settled(api)
     assert (figures["flood"], figures["paused"], figures["duplicates"]) == ({}, False, 0.0)
     assert figures["retry_delays"] == [15.0, 30.0, 70.0]
@@ -571,7 +563,7 @@ def test_logs_outlive_the_sandbox(tmp_path: Any, receiver: Receiver) -> None:
         hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
         entry(api)
         settled(api)
-        control(api, "webhooks", {"paused": True})
+        api.control("webhooks", {"paused": True})
         entry(api)
         api.http.close()
     world = open_world(tmp_path / "sandbox.db", Options())

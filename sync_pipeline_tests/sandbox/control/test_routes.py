@@ -102,6 +102,12 @@ def test_busy_time_grows(sandbox: Sandbox) -> None:
         ("clients", {"client_id": "x"}),
         ("snapshots", {"rate_per_second": 0}),
         ("snapshots", {"speed": 1}),
+        ("workspace", {"speed": 1}),
+        ("workspace", {"forceProjects": "yes"}),
+        ("workspace", {"lockTimeEntries": "last year"}),
+        ("workspace", [1]),
+        ("time_entries/approval", {"ids": ["nothing"]}),
+        ("time_entries/approval", {"ids": [], "approved": "yes"}),
     ],
 )
 def test_unusable_settings_are_refused(sandbox: Sandbox, path: str, body: dict[str, object]) -> None:

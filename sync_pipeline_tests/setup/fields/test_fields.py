@@ -31,7 +31,7 @@ from sync_pipeline.setup.fields import (
 )
 from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.harness import ENTITIES, Team
-from sync_pipeline_tests.setup.conftest import desk_of
+from sync_pipeline_tests.setup.fields.conftest import desk_of
 
 SITE = FieldForm("site", source="customFields.'Site no.'", transform="trim | prefix: S-")
 

@@ -1,0 +1,31 @@
+"""`disconnect`: forget one of the two systems."""
+
+from __future__ import annotations
+
+import click
+
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.settings import SYSTEMS
+
+
+@click.command()
+@click.argument("system", type=click.Choice(SYSTEMS))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def disconnect(system: str, yes: bool, as_json: bool) -> None:
+    """Forget SYSTEM: its part of the set-up and all its secrets; live syncing goes off. What was delivered stays."""
+    from sync_pipeline import terminal
+    from sync_pipeline.setup.connections import disconnect as forget
+    from sync_pipeline.setup.desk import Desk, whoever
+
+    desk = Desk(whoever("terminal"))
+    since = desk.revision()
+    if not yes:
+        if as_json:
+            raise click.UsageError("--json asks nothing: add --yes.")
+        click.confirm(f"Forget {system} and all its secrets?", abort=True)
+    forget(desk, system, since=since)
+    if as_json:
+        terminal.as_json({"disconnected": system})
+    else:
+        terminal.say(f"{system} is disconnected, and its secrets are gone. `sync-pipeline init` connects it again.")

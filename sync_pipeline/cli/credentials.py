@@ -1,0 +1,121 @@
+"""`credentials`: the secrets in the database - which there are, and replacing them without a gap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.secret import Source, secret_options
+
+if TYPE_CHECKING:
+    from sync_pipeline.setup.desk import Desk
+
+SECRETS = ("clockify.api_key", "clockify.addon_token", "snapshots.api_key", "snapshots.client_secret")
+name_argument = click.argument("name", type=click.Choice(SECRETS))
+
+
+@click.group()
+def credentials() -> None:
+    """Look after the secrets that are kept encrypted; none is ever shown."""
+
+
+@credentials.command("list")
+@json_option
+def credentials_list(as_json: bool) -> None:
+    """List the stored secrets: what each is for, whether it is in use, and whether an old one stands behind it."""
+    from sync_pipeline import terminal
+    from sync_pipeline.setup.rotation import held
+
+    rows = [
+        {
+            "name": row.name,
+            "where": row.where,
+            "in_use": "yes" if row.in_use else "",
+            "fallback": "yes" if row.fallback else "",
+            "key": row.key_id,
+            "changed": f"{row.updated_at:%Y-%m-%d %H:%MZ}",
+        }
+        for row in held(_desk())
+    ]
+    if as_json:
+        terminal.as_json(
+            {"credentials": [{**row, "in_use": bool(row["in_use"]), "fallback": bool(row["fallback"])} for row in rows]}
+        )
+        return
+    terminal.table("Stored secrets", rows)
+    terminal.say("" if rows else "No secret is stored.")
+
+
+@credentials.command("rotate")
+@name_argument
+@secret_options("", "the new secret")
+@json_option
+def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_json: bool) -> None:
+    """Replace a secret: the new one is tried first; the old one stays as a fallback until it is retired."""
+    from sync_pipeline.setup.rotation import NAMES, rotate
+
+    source = Source(stdin, file, env)
+    if not source.is_named and as_json:
+        raise click.UsageError("--json asks nothing: say where the new secret is (--stdin, --file or --env).")
+    secret = source.read() or click.prompt(f"New {name}", hide_input=True)
+    rotate(_desk(), NAMES[name], secret)
+    _tell(
+        as_json, "rotated", name, f"{name} was rotated; `sync-pipeline credentials retire {name}` forgets the old one."
+    )
+
+
+@credentials.command("retire")
+@name_argument
+@json_option
+def credentials_retire(name: str, as_json: bool) -> None:
+    """Forget the old secret that was kept as a fallback."""
+    from sync_pipeline.setup.rotation import NAMES, retire
+
+    had = retire(_desk(), NAMES[name])
+    _tell(
+        as_json,
+        "retired",
+        name if had else None,
+        f"The old {name} is forgotten." if had else f"{name} has no fallback.",
+    )
+
+
+@credentials.command("remove")
+@name_argument
+@json_option
+def credentials_remove(name: str, as_json: bool) -> None:
+    """Forget a secret of the present set-up; nothing can be synced with it any more."""
+    from sync_pipeline.setup.rotation import NAMES, remove
+
+    had = remove(_desk(), NAMES[name])
+    _tell(as_json, "removed", name if had else None, f"{name} is forgotten." if had else f"No {name} is stored.")
+
+
+@credentials.command("encrypt-again")
+@json_option
+def credentials_encrypt_again(as_json: bool) -> None:
+    """Encrypt every secret with the newest key of SYNC_ENCRYPTION_KEY, so that the older keys can be taken out."""
+    from sync_pipeline.setup.rotation import encrypt_again
+
+    changed = encrypt_again(_desk())
+    _tell(
+        as_json, "encrypted_again", changed, f"{changed} secrets were encrypted again; the older keys can be taken out."
+    )
+
+
+def _desk() -> Desk:
+    from sync_pipeline.setup.desk import Desk, whoever
+
+    return Desk(whoever("terminal"))
+
+
+def _tell(as_json: bool, what: str, value: object, sentence: str) -> None:
+    from sync_pipeline import terminal
+
+    if as_json:
+        terminal.as_json({what: value})
+    else:
+        terminal.say(sentence)

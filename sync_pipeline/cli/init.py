@@ -1,0 +1,235 @@
+"""`init`: the same questions as the console, in the terminal or answered by options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.questions import Asker
+from sync_pipeline.cli.secret import Source, secret_options
+
+if TYPE_CHECKING:
+    from sync_pipeline.setup.accounts import ClockifyAccount, ClockifyForm, SnapshotsForm
+    from sync_pipeline.setup.desk import Desk
+
+REGION_NAMES = ("sandbox", "global", "eu", "usa", "uk", "au", "custom")
+AUTH_NAMES = ("api_key", "client_credentials", "authorization_code")
+
+
+@click.command()
+@click.option("--clockify-region", type=click.Choice(REGION_NAMES), help="Where Clockify keeps your workspace.")
+@click.option("--clockify-base-url", metavar="URL", help="Clockify's API, for the region `custom`.")
+@click.option("--clockify-reports-url", metavar="URL", help="Clockify's reports API, for the region `custom`.")
+@click.option("--clockify-kind", type=click.Choice(["api_key", "addon_token"]), help="What kind of key you have.")
+@secret_options("clockify-key-", "the Clockify key or token")
+@click.option("--clockify-workspace", metavar="ID", help="The workspace to keep in step: its id or its name.")
+@click.option(
+    "--clockify-plan", type=click.Choice(["free", "paid"]), help="The workspace's plan. [default: as it says]"
+)
+@click.option(
+    "--snapshots-region", type=click.Choice(["sandbox", "custom"]), help="The sandbox, or an address of yours."
+)
+@click.option("--snapshots-profile", metavar="NAME", help="The flavour of the Snapshots API.")
+@click.option("--snapshots-base-url", metavar="URL", help="The base URL of the Snapshots API.")
+@click.option("--snapshots-account", metavar="NAME", help="A name, when several accounts share one base URL.")
+@click.option("--snapshots-auth", type=click.Choice(AUTH_NAMES), help="How you sign in there.")
+@click.option("--snapshots-client-id", metavar="ID", help="The id of your OAuth client.")
+@click.option("--snapshots-scopes", metavar="SCOPES", help="The scopes to ask for. [default: those that are needed]")
+@secret_options("snapshots-key-", "the Snapshots API key or the OAuth client's secret")
+@click.option("--entities", metavar="NAMES", help="What to sync. [default: everything]")
+@click.option("--callback-port", type=click.IntRange(1, 65535), help="Where the browser comes back to. [default: any]")
+@click.option("--no-input", is_flag=True, help="Ask nothing: what no option answers stays as it is.")
+@json_option
+def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str | None, **options: Any) -> None:
+    """Connect Clockify and the Snapshots API, step by step; again, it goes on where it was left.
+
+    With --json or --no-input nothing is asked. From standard input, the Clockify key comes on the first line.
+    """
+    from sync_pipeline import terminal
+    from sync_pipeline.setup.accounts import connections
+    from sync_pipeline.setup.desk import Desk, whoever
+
+    reads_input = options["clockify_key_stdin"] or options["snapshots_key_stdin"]
+    asker = Asker(asks=not (no_input or as_json or reads_input))
+    desk = Desk(whoever("init"))
+    _clockify(desk, asker, options)
+    _entities(desk, asker, entities)
+    _snapshots(desk, asker, options, callback_port)
+    sides = connections(desk)
+    if as_json:
+        terminal.as_json({"file": str(desk.settings().setup_file), "connections": {s.system: _told(s) for s in sides}})
+        return
+    terminal.table("Connected", [{"system": side.system, **_told(side)} for side in sides], optional=("detail",))
+    terminal.say(f"It stands in {desk.settings().setup_file}; secrets are kept encrypted in the database.")
+    terminal.say("Next: `sync-pipeline trial` shows what a sync would do; then `sync-pipeline live on`.")
+
+
+def _told(side: Any) -> dict[str, str]:
+    names = ("state", "where", "who", "workspace", "detail")
+    return {name: getattr(side, name) for name in names}
+
+
+def _clockify(desk: Desk, asker: Asker, options: dict[str, Any]) -> None:
+    """Region, key, workspace; skipped when nobody asks and nothing of it was given."""
+    from sync_pipeline.setup.accounts import connect_clockify
+
+    given = {name: value for name, value in options.items() if name.startswith("clockify_") and value}
+    if not asker.asks and not given:
+        return
+    since = desk.revision()
+    form, account = asker.again(lambda: _clockify_form(desk, asker, options))
+    connect_clockify(desk, form, _workspace(desk, asker, options, account), options["clockify_plan"] or "", since=since)
+
+
+def _clockify_form(desk: Desk, asker: Asker, options: dict[str, Any]) -> tuple[ClockifyForm, ClockifyAccount]:
+    from sync_pipeline.setup.accounts import ClockifyForm, look_at_clockify, region_of
+    from sync_pipeline.stages.vault import CLOCKIFY_KEY, CLOCKIFY_TOKEN
+
+    now = desk.settings()
+    is_set_up = now.stored and bool(now.clockify_workspace_id)
+    region = asker.choice(
+        "Clockify's region",
+        "--clockify-region",
+        options["clockify_region"],
+        REGION_NAMES,
+        region_of(now) if is_set_up else "",
+    )
+    base, reports = "", ""
+    if region == "custom":
+        base = asker.text(
+            "Clockify's base URL", "--clockify-base-url", options["clockify_base_url"], now.clockify_base_url
+        )
+        reports = asker.text(
+            "The base URL of its reports",
+            "--clockify-reports-url",
+            options["clockify_reports_url"],
+            now.clockify_reports_url,
+        )
+    with desk.vault() as vault:
+        is_there, has_token = vault.has(CLOCKIFY_KEY) or vault.has(CLOCKIFY_TOKEN), vault.has(CLOCKIFY_TOKEN)
+    kinds = ("api_key", "addon_token")
+    kind = asker.choice("Kind of key", "--clockify-kind", options["clockify_kind"], kinds, kinds[has_token])
+    secret = ""
+    if not desk.is_given("CLOCKIFY_API_KEY" if kind == "api_key" else "CLOCKIFY_ADDON_TOKEN"):
+        source = _source(options, "clockify_key_")
+        secret = asker.secret("Clockify key", source, is_there=is_there or region == "sandbox")
+    form = ClockifyForm(region=region, base_url=base, reports_url=reports, kind=kind, secret=secret)  # type: ignore[arg-type]
+    return form, look_at_clockify(desk, form)
+
+
+def _workspace(desk: Desk, asker: Asker, options: dict[str, Any], account: ClockifyAccount) -> str:
+    """Its id, picked from what the key sees; with one only, that one."""
+    from sync_pipeline import terminal
+
+    now, there = desk.settings().clockify_workspace_id, account.workspaces
+    default = now if now in {each.id for each in there} else there[0].id if len(there) == 1 else ""
+    if asker.asks:
+        rows = [{"id": each.id, "workspace": each.name, "plan": each.plan, "you are": each.role} for each in there]
+        terminal.table(f"{account.name} <{account.email}> sees", rows)
+    answer = asker.text("Workspace", "--clockify-workspace", options["clockify_workspace"], default)
+    return next((each.id for each in there if answer in (each.id, each.name)), answer)
+
+
+def _snapshots(desk: Desk, asker: Asker, options: dict[str, Any], port: int | None) -> None:
+    """Address, profile, credentials and - with OAuth's authorization code - a person's consent."""
+    from sync_pipeline.setup.accounts import connect_snapshots
+
+    given = {name: value for name, value in options.items() if name.startswith("snapshots_") and value}
+    if not asker.asks and not given:
+        return
+    since = desk.revision()
+
+    def connect() -> None:
+        form = _snapshots_form(desk, asker, options)
+        if form.auth == "authorization_code":
+            _authorize(desk, form, port, since)
+        else:
+            connect_snapshots(desk, form, since=since)
+
+    asker.again(connect)
+
+
+def _snapshots_form(desk: Desk, asker: Asker, options: dict[str, Any]) -> SnapshotsForm:
+    from sync_pipeline.setup.accounts import SnapshotsForm, stored_form
+    from sync_pipeline.stages.vault import SNAPSHOTS_CLIENT, SNAPSHOTS_KEY
+
+    now = stored_form(desk.settings())
+    is_set_up = desk.settings().stored and bool(now.base_url)
+
+    def text(question: str, name: str, present: str, *, may_be_empty: bool = False) -> str:
+        option = f"--snapshots-{name.replace('_', '-')}"
+        return asker.text(question, option, options[f"snapshots_{name}"], present, may_be_empty=may_be_empty)
+
+    region = asker.choice(
+        "The Snapshots API: sandbox, or an address of yours (custom)",
+        "--snapshots-region",
+        options["snapshots_region"] or ("custom" if options["snapshots_base_url"] else None),
+        ("sandbox", "custom"),
+        now.region if is_set_up else "",
+    )
+    on_sandbox = region == "sandbox"
+    base = "" if on_sandbox else text("Its base URL", "base_url", now.base_url if now.region == "custom" else "")
+    profile = "generic" if on_sandbox else text("Its profile", "profile", now.profile or "generic")
+    account = "" if on_sandbox else text("Account name (usually none)", "account", now.account, may_be_empty=True)
+    auth = asker.choice("How you sign in", "--snapshots-auth", options["snapshots_auth"], AUTH_NAMES, now.auth)
+    is_key = auth == "api_key"
+    client = "" if is_key else text("OAuth client id", "client_id", now.client_id)
+    scopes = "" if is_key else text("Scopes (none: what is needed)", "scopes", " ".join(now.scopes), may_be_empty=True)
+    with desk.vault() as vault:
+        is_there = vault.has(SNAPSHOTS_KEY if is_key else SNAPSHOTS_CLIENT)
+    secret = ""
+    if not desk.is_given("SNAPSHOTS_API_KEY" if is_key else "SNAPSHOTS_CLIENT_SECRET"):
+        question = "Snapshots API key" if is_key else "OAuth client secret"
+        secret = asker.secret(
+            question, _source(options, "snapshots_key_"), is_there=is_there or (is_key and on_sandbox)
+        )
+    return SnapshotsForm(
+        region=region,
+        profile=profile,
+        base_url=base,
+        account=account,
+        auth=auth,
+        api_key=secret if is_key else "",
+        client_id=client,
+        client_secret="" if is_key else secret,
+        scopes=tuple(scopes.replace(",", " ").split()),
+    )
+
+
+def _authorize(desk: Desk, form: SnapshotsForm, port: int | None, since: str) -> None:
+    """Show where to consent, and wait for the browser to come back."""
+    from sync_pipeline import terminal
+    from sync_pipeline.setup.accounts import begin_authorization, finish_authorization
+    from sync_pipeline.setup.draft import sandbox_if
+    from sync_pipeline.setup.loopback import listening
+
+    with listening(port or 0) as callback, sandbox_if(form.region == "sandbox", desk.settings()):
+        consent = begin_authorization(desk, form, callback.redirect_uri, since=since)
+        terminal.notice(f"Open this address in a browser on this machine, and allow access:\n{consent.url}")
+        code = callback.wait(consent)
+        finish_authorization(desk, consent, callback.redirect_uri, code)
+
+
+def _entities(desk: Desk, asker: Asker, given: str | None) -> None:
+    from sync_pipeline.mapping.load import specs_of
+    from sync_pipeline.setup.accounts import switch_entities
+
+    if desk.is_given("SYNC_ENTITIES") or (given is None and not asker.asks):
+        return
+    now = desk.settings()
+    present = " ".join(now.entities or specs_of(now))
+
+    def switch() -> None:
+        names = asker.text("What to sync", "--entities", given, present).replace(",", " ").split()
+        if " ".join(names) != present:
+            switch_entities(desk, names, since=desk.revision())
+
+    asker.again(switch)
+
+
+def _source(options: dict[str, Any], prefix: str) -> Source:
+    file: Path | None = options[f"{prefix}file"]
+    return Source(options[f"{prefix}stdin"], file, options[f"{prefix}env"])

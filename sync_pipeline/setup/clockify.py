@@ -1,0 +1,168 @@
+"""Connecting Clockify: key or add-on token, region or custom address, and the workspace picked from a list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from sync_pipeline.connectors.clockify import Clockify
+from sync_pipeline.connectors.limiter import memory_limiter
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, Settings
+from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.draft import LOOKING, ask, base_url, looking, refuse_given, sandbox_if, secret_for
+from sync_pipeline.setup.regions import CUSTOM, KNOWN, SANDBOX
+from sync_pipeline.stages.session import clockify_account
+from sync_pipeline.stages.vault import CLOCKIFY_KEY, CLOCKIFY_TOKEN, Slot, Vault
+
+Kind = Literal["api_key", "addon_token"]
+SLOT_OF: dict[str, Slot] = {"api_key": CLOCKIFY_KEY, "addon_token": CLOCKIFY_TOKEN}
+SECRET_OF = {"api_key": "The Clockify API key", "addon_token": "The Clockify add-on token"}
+ADMIN, MEMBER = "admin", "member"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace the key can see: its plan as a setting has it, and whether the key is an admin's there."""
+
+    id: str
+    name: str
+    plan: Literal["free", "paid"]
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockifyAccount:
+    """Whose key it is, and which workspaces there are to choose from."""
+
+    name: str
+    email: str
+    workspaces: tuple[Workspace, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockifyForm:
+    """What somebody entered; an empty secret means the stored one."""
+
+    region: str
+    base_url: str = ""
+    reports_url: str = ""
+    kind: Kind = "api_key"
+    secret: str = field(default="", repr=False)
+
+
+def look_at_clockify(desk: Desk, form: ClockifyForm) -> ClockifyAccount:
+    """Ask Clockify whose key it is and what it can see. Nothing is stored; SyncError says what is wrong."""
+    draft, secret = _draft(desk, form)
+    return _look(draft, form, secret)
+
+
+def connect_clockify(desk: Desk, form: ClockifyForm, workspace_id: str, plan: str = "", *, since: str | None) -> None:
+    """Look again, then keep workspace, address and secret; an empty ``plan`` is what the workspace says of itself.
+
+    ChangedMeanwhile when the set-up is not what it was; nothing is stored then.
+    """
+    draft, secret = _draft(desk, form)
+    account = _look(draft, form, secret)
+    workspace = _chosen(account, workspace_id, form)
+    plan = plan or workspace.plan
+    refuse_given(desk, {"clockify_workspace_id": workspace.id, "clockify_plan": plan})
+    on_sandbox = form.region == SANDBOX.name
+    values = {
+        "clockify.base_url": SANDBOX.base_url if on_sandbox else draft.clockify_base_url,
+        "clockify.reports_url": None if on_sandbox else draft.clockify_reports_url,
+        "clockify.workspace_id": workspace.id,
+        "clockify.plan": plan,
+    }
+    told = f"workspace {workspace.name} ({workspace.id}) at {draft.clockify_base_url}, {form.kind} of {account.email}"
+    desk.change(values, "clockify connected", told, since=since)
+    if not desk.is_given(SLOT_OF[form.kind].variable):
+        with desk.vault(draft) as vault:
+            _keep(vault, form.kind, secret, desk)
+
+
+def _keep(vault: Vault, kind: Kind, secret: str, desk: Desk) -> None:
+    """The same secret again is no new one; of key and token only one is kept."""
+    slot, other = SLOT_OF[kind], SLOT_OF["addon_token" if kind == "api_key" else "api_key"]
+    held = vault.get(slot)
+    if held is None or held.value != secret:
+        vault.enter(slot, secret, desk.now())
+    vault.remove(other)
+
+
+def _draft(desk: Desk, form: ClockifyForm) -> tuple[Settings, str]:
+    """The settings the form would make, with its secret in them."""
+    now = desk.settings()
+    base, reports = _addresses(now, form)
+    refuse_given(desk, {"clockify_base_url": base, "clockify_reports_url": reports})
+    draft = replace(
+        now,
+        clockify_base_url=base,
+        clockify_reports_url=reports,
+        clockify_api_key="",
+        clockify_addon_token="",
+        stored=True,
+    )
+    if form.kind not in SLOT_OF:
+        raise ConfigError(f"There is no kind of key {form.kind!r}.", fix=f"There are {', '.join(SLOT_OF)}.")
+    slot, what = SLOT_OF[form.kind], SECRET_OF[form.kind]
+    is_known = (form.region in KNOWN and form.region != SANDBOX.name) or desk.is_given("CLOCKIFY_BASE_URL")
+    secret = secret_for(desk, draft, slot, form.secret, what, is_known=is_known)
+    if not secret and form.region == SANDBOX.name and form.kind == "api_key":
+        secret = SANDBOX_CLOCKIFY_KEY
+    if not secret:
+        raise ConfigError(f"{what} is missing: none is stored for {base}.", fix="Enter it.")
+    return replace(draft, **{slot.setting: secret}), secret  # type: ignore[arg-type]  # both are text
+
+
+def _addresses(now: Settings, form: ClockifyForm) -> tuple[str, str]:
+    if form.region == SANDBOX.name:
+        return now.sandbox_urls[:2]
+    if form.region in KNOWN:
+        return KNOWN[form.region].base_url, KNOWN[form.region].reports_url
+    if form.region != CUSTOM:
+        raise ConfigError(f"There is no region {form.region!r}.", fix=f"There are {', '.join([*KNOWN, CUSTOM])}.")
+    return (
+        base_url(form.base_url, "Clockify's base URL"),
+        base_url(form.reports_url, "The base URL of Clockify's reports"),
+    )
+
+
+def _look(draft: Settings, form: ClockifyForm, secret: str) -> ClockifyAccount:
+    on_sandbox = form.region == SANDBOX.name
+    del secret  # it is in the draft
+
+    async def look() -> ClockifyAccount:
+        guard = looking(on_sandbox=on_sandbox)
+        account = clockify_account(draft, "")
+        async with Clockify(account, memory_limiter(), guard=guard, patience=LOOKING) as clockify:
+            me = await clockify.me()
+            administered = {str(row.get("id")) for row in await clockify.workspaces(administered=True)}
+            listed = await clockify.workspaces()
+        workspaces = tuple(
+            Workspace(
+                str(row["id"]),
+                str(row.get("name") or row["id"]),
+                "free" if str(row.get("featureSubscriptionType") or "FREE").upper() == "FREE" else "paid",
+                ADMIN if str(row["id"]) in administered else MEMBER,
+            )
+            for row in listed
+            if row.get("id")
+        )
+        return ClockifyAccount(str(me.get("name") or ""), str(me.get("email") or ""), workspaces)
+
+    with sandbox_if(on_sandbox, draft):
+        return ask(look)
+
+
+def _chosen(account: ClockifyAccount, workspace_id: str, form: ClockifyForm) -> Workspace:
+    found = next((each for each in account.workspaces if each.id == workspace_id), None)
+    if found is None:
+        there = ", ".join(f"{each.name} ({each.id})" for each in account.workspaces) or "none"
+        raise ConfigError(f"This key sees no workspace {workspace_id[:40]!r}.", fix=f"It sees: {there}.")
+    if found.role != ADMIN and form.kind == "api_key":
+        raise ConfigError(
+            f"This key belongs to a plain member of {found.name}, who does not see everything that is there.",
+            fix="Use the key of an admin or the owner.",
+        )
+    return found

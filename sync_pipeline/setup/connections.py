@@ -1,0 +1,119 @@
+"""Both connections as the home page shows them, what is synced over them, and cutting one off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.settings import SYSTEMS, Settings
+from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.snapshots import needed_scopes
+from sync_pipeline.stages.vault import (
+    CLOCKIFY_KEY,
+    CLOCKIFY_TOKEN,
+    CONSENT,
+    SNAPSHOTS_CLIENT,
+    SNAPSHOTS_KEY,
+    Slot,
+    Vault,
+)
+from sync_pipeline.store import credentials
+from sync_pipeline.store.switches import turn_all_off
+from sync_pipeline.store.tokens import Tokens
+
+State = Literal["connected", "not set up", "authorize again", "from the environment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One side: where it is, by what we sign in, and since when; never a secret."""
+
+    system: str
+    state: State
+    where: str = ""
+    who: str = ""
+    workspace: str = ""
+    since: str = ""
+    detail: str = ""
+    """Why somebody has to authorize again."""
+
+
+def connections(desk: Desk) -> tuple[Connection, Connection]:
+    """Clockify and the Snapshots API, as they are set up; nobody is asked."""
+    settings = desk.settings()
+    with desk.vault(settings) as vault:
+        return _clockify(desk, settings, vault), _snapshots(desk, settings, vault)
+
+
+def switch_entities(desk: Desk, names: Sequence[str], *, since: str | None) -> None:
+    """Sync these entities; ConfigError when one of them needs another that is not chosen."""
+    if desk.is_given("SYNC_ENTITIES"):
+        raise ConfigError("SYNC_ENTITIES is set in the environment, which decides.", fix="Unset it there.")
+    known = list(specs_of(desk.settings()))
+    if not names:
+        raise ConfigError("At least one entity is synced.", fix=f"Choose among {', '.join(known)}.")
+    everything = set(names) == set(known)
+    chosen = [*(name for name in known if name in names), *(name for name in names if name not in known)]
+    desk.change({"entities": None if everything else chosen}, "entities", ", ".join(chosen), since=since)
+
+
+def disconnect(desk: Desk, system: str, *, since: str | None) -> None:
+    """Forget a system: its part of the set-up and every secret of it, at whatever address. Live syncing goes off."""
+    if system not in SYSTEMS:
+        raise ConfigError(f"There is no system {system!r}.", fix=f"There are {' and '.join(SYSTEMS)}.")
+    desk.change({system: None}, f"{system} disconnected", "its secrets were removed", since=since)
+    with desk.store() as store:
+        turn_all_off(store, by=desk.by, at=desk.now())
+        for where in credentials.places(store):
+            if where.startswith(f"{system} "):
+                for name in credentials.names(store, where):
+                    credentials.remove(store, where, name)
+
+
+def _clockify(desk: Desk, settings: Settings, vault: Vault) -> Connection:
+    slot = CLOCKIFY_KEY if desk.is_given(CLOCKIFY_KEY.variable) or vault.has(CLOCKIFY_KEY) else CLOCKIFY_TOKEN
+    who = "API key" if slot is CLOCKIFY_KEY else "add-on token"
+    if not settings.clockify_workspace_id:
+        return Connection("clockify", "not set up")
+    return _one(desk, settings, vault, slot, settings.clockify_base_url, who, settings.clockify_workspace_id)
+
+
+def _snapshots(desk: Desk, settings: Settings, vault: Vault) -> Connection:
+    where = f"{settings.snapshots_base_url} {settings.snapshots_account}".strip()
+    if (not settings.stored and not desk.is_given("SNAPSHOTS_BASE_URL")) or not where:
+        return Connection("snapshots", "not set up")
+    if settings.auth == "authorization_code":
+        return _consented(settings, vault, where)
+    slot, who = (SNAPSHOTS_KEY, "API key") if settings.auth == "api_key" else (SNAPSHOTS_CLIENT, _client(settings))
+    return _one(desk, settings, vault, slot, where, who, "")
+
+
+def _one(desk: Desk, settings: Settings, vault: Vault, slot: Slot, where: str, who: str, workspace: str) -> Connection:
+    if desk.is_given(slot.variable):
+        return Connection(slot.system, "from the environment", where, who, workspace)
+    held = vault.get(slot) if settings.stored else None
+    if held is None:
+        return Connection(slot.system, "not set up", where, workspace=workspace)
+    return Connection(slot.system, "connected", where, who, workspace, held.entered_at)
+
+
+def _consented(settings: Settings, vault: Vault, where: str) -> Connection:
+    consent, tokens = vault.get(CONSENT), vault.tokens.read()
+    if consent is None and tokens is None:
+        return Connection("snapshots", "not set up", where, _client(settings), detail="nobody has consented yet")
+    since = consent.entered_at if consent else ""
+    if not isinstance(tokens, Tokens):
+        reason = "nobody has consented yet" if tokens is None else tokens.reason
+        return Connection("snapshots", "authorize again", where, _client(settings), since=since, detail=reason)
+    lacking = [scope for scope in needed_scopes(settings) if tokens.scope and scope not in tokens.scope.split()]
+    if lacking and not settings.snapshots_scopes:
+        detail = f"the consent does not cover {', '.join(lacking)}"
+        return Connection("snapshots", "authorize again", where, _client(settings), since=since, detail=detail)
+    return Connection("snapshots", "connected", where, _client(settings), since=since)
+
+
+def _client(settings: Settings) -> str:
+    return f"OAuth client {settings.snapshots_client_id}"

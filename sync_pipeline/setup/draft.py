@@ -1,0 +1,97 @@
+"""A draft: settings as a form would make them, judged before anything is stored or sent."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any, TypeVar
+
+from anyio.from_thread import start_blocking_portal
+
+from sync_pipeline import setting_types as kind
+from sync_pipeline.connectors.guard import Guard
+from sync_pipeline.connectors.http import Patience
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.sandbox.embedded import embedded
+from sync_pipeline.settings import SANDBOX_URL, SETTINGS, Settings
+from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.pasted import clean_secret
+from sync_pipeline.stages.vault import Slot, place
+
+T = TypeVar("T")
+LOOKING = Patience(attempts=2, longest_wait=2.0, longest_retry_after=5.0, total_wait=10.0)
+"""Somebody waits at a form: a system that is busy or away is told soon."""
+
+
+def base_url(text: str, what: str) -> str:
+    """A base URL that somebody typed; ConfigError says what one looks like."""
+    try:
+        return kind.url(text.strip())
+    except ValueError as error:
+        raise ConfigError(f"{what} is not {error}.", fix="Copy it from the system's own documentation.") from None
+
+
+def refuse_given(desk: Desk, values: Mapping[str, object]) -> None:
+    """Raise ConfigError for a setting (by its field) that the environment holds at another value: that one would win."""
+    now = desk.settings()
+    for spec in SETTINGS:
+        if spec.name not in values or not desk.is_given(spec.metadata["env"]):
+            continue
+        if getattr(now, spec.name) != values[spec.name]:
+            raise ConfigError(
+                f"{spec.metadata['env']} is set in the environment, which decides, and says otherwise.",
+                fix="Unset it there, or choose what it says.",
+            )
+
+
+def secret_for(desk: Desk, draft: Settings, slot: Slot, typed: str, what: str, *, is_known: bool) -> str:
+    """The secret to use at the draft's address: the one typed, of the environment, or stored for just this address.
+
+    One of the environment goes to no address that was only typed here (``is_known`` says that it was not). "" when
+    there is none.
+    """
+    if desk.is_given(slot.variable):
+        return _given(desk, draft, slot, typed, what, is_known=is_known)
+    if typed:
+        return clean_secret(typed, what)
+    with desk.vault(draft) as vault:
+        found = vault.get(slot)
+    return found.value if found else ""
+
+
+def _given(desk: Desk, draft: Settings, slot: Slot, typed: str, what: str, *, is_known: bool) -> str:
+    if typed:
+        raise ConfigError(
+            f"{slot.variable} is set in the environment, which decides, so another one cannot be entered here.",
+            fix=f"Unset {slot.variable}, or leave {what} empty.",
+        )
+    now = desk.settings()
+    if not is_known and place(draft, slot.system) != place(now, slot.system):
+        raise ConfigError(
+            f"{slot.variable} is set in the environment and would be sent to an address that was only entered here.",
+            fix=f"Set {slot.system.upper()}_BASE_URL beside it, or unset {slot.variable} and enter the key here.",
+        )
+    return str(getattr(now, slot.setting))
+
+
+def is_sandbox(url: str) -> bool:
+    """Whether an address of a form is the embedded sandbox's."""
+    return url == SANDBOX_URL
+
+
+@contextmanager
+def sandbox_if(needed: bool, settings: Settings) -> Iterator[None]:
+    """The embedded sandbox runs meanwhile, where it is needed."""
+    with embedded(settings.sandbox_port, settings.home / "sandbox.db") if needed else nullcontext():
+        yield
+
+
+def looking(*, on_sandbox: bool) -> Guard:
+    """Looking at an account never writes, and at the sandbox's never leaves this machine."""
+    return Guard(only_loopback=on_sandbox, writes=False, why="it is only looked at")
+
+
+def ask(work: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run one coroutine of a connector to its end."""
+    with start_blocking_portal() as portal:
+        return portal.call(work, *args)

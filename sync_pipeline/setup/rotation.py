@@ -1,0 +1,117 @@
+"""Secrets in use: which there are, replacing one without a gap, and encrypting them all with a new key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.setup.clockify import ClockifyForm, Kind, look_at_clockify
+from sync_pipeline.setup.consent import stored_form
+from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.pasted import clean_secret
+from sync_pipeline.setup.regions import region_of
+from sync_pipeline.setup.snapshots import draft_of, look_at_snapshots
+from sync_pipeline.stages.vault import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SLOTS, Slot, place
+from sync_pipeline.store import credentials
+
+NAMES: dict[str, Slot] = {f"{slot.system}.{slot.name}": slot for slot in SLOTS}
+"""What a person calls them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One stored secret, without the secret."""
+
+    name: str
+    where: str
+    key_id: str
+    """Of the key that encrypts it."""
+    updated_at: datetime
+    in_use: bool
+    """It is for an address of the present set-up."""
+    fallback: bool
+    """The secret before it is still there, too."""
+
+
+def held(desk: Desk) -> list[Held]:
+    """Every stored secret, those for other addresses and of webhooks included."""
+    settings = desk.settings()
+    with desk.vault(settings) as vault:
+        ours = {(place(settings, slot.system), slot.name): slot for slot in SLOTS}
+        rows = []
+        for row in credentials.listed(vault.store):
+            slot = ours.get((row.connection, row.name))
+            secret = vault.get(slot) if slot else None
+            name = f"{row.connection.split(' ', 1)[0]}.{row.name}" if slot else row.name
+            fallback = bool(secret and secret.previous)
+            rows.append(Held(name, row.connection, row.key_id, row.updated_at, slot is not None, fallback))
+    return rows
+
+
+def rotate(desk: Desk, slot: Slot, secret: str) -> None:
+    """Try a new value where the old one is used, and use it then; the old one stays as a fallback."""
+    secret = clean_secret(secret, f"The new {slot.system} {slot.name.replace('_', ' ')}")
+    settings = desk.settings()
+    if desk.is_given(slot.variable):
+        raise ConfigError(f"{slot.variable} is set in the environment, which decides.", fix="Change it there.")
+    with desk.vault(settings) as vault:
+        if not vault.has(slot):
+            raise ConfigError(f"There is no {slot.system}.{slot.name} to rotate.", fix="Run `sync-pipeline init`.")
+    _try(desk, slot, secret)
+    with desk.vault(settings) as vault:
+        vault.rotate(slot, secret, desk.now())
+    desk.note(
+        "secret rotated", f"{slot.system}.{slot.name} at {place(settings, slot.system)}; the old one is a fallback"
+    )
+
+
+def _try(desk: Desk, slot: Slot, secret: str) -> None:
+    settings = desk.settings()
+    if slot in (CLOCKIFY_KEY, CLOCKIFY_TOKEN):
+        kind: Kind = "api_key" if slot is CLOCKIFY_KEY else "addon_token"
+        form = ClockifyForm(
+            region=region_of(settings),
+            base_url=settings.clockify_base_url,
+            reports_url=settings.clockify_reports_url,
+            kind=kind,
+            secret=secret,
+        )
+        account = look_at_clockify(desk, form)
+        if settings.clockify_workspace_id not in {each.id for each in account.workspaces}:
+            raise ConfigError("The new key does not see the workspace that is synced.", fix="Use another key.")
+    elif settings.auth == "authorization_code":
+        return  # tried with the next refresh; until then the old one is the fallback of nothing that is sent
+    else:
+        typed = {"api_key" if settings.auth == "api_key" else "client_secret": secret}
+        look_at_snapshots(desk, draft_of(desk, replace(stored_form(settings), **typed)))  # type: ignore[arg-type]
+
+
+def retire(desk: Desk, slot: Slot) -> bool:
+    """Forget the fallback of a secret; returns whether there was one."""
+    settings = desk.settings()
+    with desk.vault(settings) as vault:
+        had = vault.retire(slot, desk.now())
+    if had:
+        desk.note("secret retired", f"the old {slot.system}.{slot.name} at {place(settings, slot.system)}")
+    return had
+
+
+def remove(desk: Desk, slot: Slot) -> bool:
+    """Forget a secret of the present set-up; returns whether there was one."""
+    settings = desk.settings()
+    with desk.vault(settings) as vault:
+        had = vault.has(slot)
+        vault.remove(slot)
+    if had:
+        desk.note("secret removed", f"{slot.system}.{slot.name} at {place(settings, slot.system)}")
+    return had
+
+
+def encrypt_again(desk: Desk) -> int:
+    """Encrypt every secret there is with the newest key, so that the others can be taken out; returns how many changed."""
+    with desk.vault() as vault:
+        changed = credentials.encrypt_again(vault.store, vault.keyring, None, desk.now())
+    if changed:
+        desk.note("secrets encrypted again", f"{changed} of them")
+    return changed

@@ -1,0 +1,207 @@
+"""Connecting the Snapshots API: profile, address, and an API key or an OAuth client of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from sync_pipeline.connectors.limiter import memory_limiter
+from sync_pipeline.connectors.profile import Profile, load_profile
+from sync_pipeline.connectors.snapshots import Snapshots
+from sync_pipeline.errors import ConfigError, FatalApiError, SyncError
+from sync_pipeline.mapping.load import specs_of, switched_on
+from sync_pipeline.settings import AUTH_KINDS, SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
+from sync_pipeline.setup import draft as drafts
+from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.regions import CUSTOM, SANDBOX
+from sync_pipeline.stages import session
+from sync_pipeline.stages.probes.finding import Finding, Verdict
+from sync_pipeline.stages.session import snapshots_credentials
+from sync_pipeline.stages.vault import CONSENT, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY, Slot, Unlocked, Vault
+
+KEY, CLIENT_SECRET = "The Snapshots API key", "The OAuth client secret"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotsForm:
+    """What somebody entered; an empty secret means the stored one, no scopes those that are needed."""
+
+    region: str = CUSTOM
+    profile: str = "generic"
+    base_url: str = ""
+    account: str = ""
+    auth: str = "api_key"
+    api_key: str = field(default="", repr=False)
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The settings a form would make, with its secret in them, and what of it is stored where."""
+
+    settings: Settings
+    slot: Slot
+    secret: str = field(repr=False)
+    on_sandbox: bool
+
+    @property
+    def values(self) -> dict[str, object]:
+        """What stands in the set-up file then."""
+        there = self.settings
+        is_oauth = there.snapshots_auth != "api_key"
+        return {
+            "snapshots.profile": there.snapshots_profile,
+            "snapshots.base_url": SANDBOX_URL if self.on_sandbox else there.snapshots_base_url,
+            "snapshots.account": there.snapshots_account or None,
+            "snapshots.auth": there.snapshots_auth,
+            "snapshots.client_id": there.snapshots_client_id if is_oauth else None,
+            "snapshots.scopes": list(there.snapshots_scopes) if is_oauth and there.snapshots_scopes else None,
+        }
+
+    @property
+    def told(self) -> str:
+        """What the audit trail says."""
+        there = self.settings
+        who = f" ({there.snapshots_client_id})" if there.snapshots_client_id else ""
+        return f"{there.snapshots_profile} at {there.snapshots_base_url}, {there.snapshots_auth}{who}"
+
+
+def connect_snapshots(desk: Desk, form: SnapshotsForm, *, since: str | None) -> list[Finding]:
+    """Try what was entered, and keep it when it works; SyncError says what does not, ChangedMeanwhile that it is stale.
+
+    Of an authorization code only the client is kept: a person has still to consent.
+    """
+    draft = draft_of(desk, form)
+    found = [] if draft.settings.snapshots_auth == "authorization_code" else look_at_snapshots(desk, draft)
+    keep(desk, draft, since=since)
+    return found
+
+
+def keep(desk: Desk, draft: Draft, *, since: str | None) -> None:
+    """Store a draft: the file first, since that may be refused."""
+    desk.change(draft.values, "snapshots connected", draft.told, since=since)
+    if draft.secret and not desk.is_given(draft.slot.variable):
+        with desk.vault(draft.settings) as vault:
+            _enter(vault, draft, desk)
+
+
+def _enter(vault: Vault, draft: Draft, desk: Desk) -> None:
+    """The same secret again is no new one; of key and client secret only one is kept."""
+    held = vault.get(draft.slot)
+    if held is None or held.value != draft.secret:
+        vault.enter(draft.slot, draft.secret, desk.now())
+    vault.remove(SNAPSHOTS_CLIENT if draft.slot is SNAPSHOTS_KEY else SNAPSHOTS_KEY)
+    if draft.settings.snapshots_auth != "authorization_code":
+        vault.remove(CONSENT)
+        vault.tokens.remove()
+
+
+def needed_scopes(settings: Settings) -> tuple[str, ...]:
+    """What the entities that are switched on need: reading locations, and more only for what is on."""
+    specs = switched_on(specs_of(settings), settings.entities)
+    return session.needed_scopes(specs, load_profile(settings.snapshots_profile))
+
+
+def draft_of(desk: Desk, form: SnapshotsForm) -> Draft:
+    """The form as settings; ConfigError for what cannot be."""
+    now, on_sandbox = desk.settings(), form.region == SANDBOX.name
+    profile = _profile(form.profile, now)
+    if form.region not in (SANDBOX.name, CUSTOM):
+        raise ConfigError(f"There is no {form.region!r} Snapshots API.", fix=f"Choose {SANDBOX.name} or {CUSTOM}.")
+    if form.auth not in AUTH_KINDS:
+        raise ConfigError(f"There is no way to sign in like {form.auth!r}.", fix=f"There are {', '.join(AUTH_KINDS)}.")
+    _refuse_unoffered(profile, form.auth)
+    values = {
+        "snapshots_profile": form.profile,
+        "snapshots_base_url": now.sandbox_urls[2]
+        if on_sandbox
+        else drafts.base_url(form.base_url, "The base URL of the Snapshots API"),
+        "snapshots_account": form.account.strip(),
+        "snapshots_auth": form.auth,
+        "snapshots_client_id": "" if form.auth == "api_key" else form.client_id.strip(),
+        "snapshots_scopes": () if form.auth == "api_key" else form.scopes,
+    }
+    drafts.refuse_given(desk, values)
+    blank = {"snapshots_api_key": "", "snapshots_client_secret": "", "stored": True}
+    settings = replace(now, **values, **blank)  # type: ignore[arg-type]  # the names are those of Settings
+    return _with_secret(desk, settings, form, on_sandbox)
+
+
+def _with_secret(desk: Desk, settings: Settings, form: SnapshotsForm, on_sandbox: bool) -> Draft:
+    is_key = form.auth == "api_key"
+    slot, what, typed = (
+        (SNAPSHOTS_KEY, KEY, form.api_key) if is_key else (SNAPSHOTS_CLIENT, CLIENT_SECRET, form.client_secret)
+    )
+    if not is_key and not settings.snapshots_client_id:
+        raise ConfigError("The OAuth client id is missing.", fix="Enter it; it is where the client is registered.")
+    is_known = desk.is_given("SNAPSHOTS_BASE_URL")
+    secret = drafts.secret_for(desk, settings, slot, typed, what, is_known=is_known)
+    if not secret and is_key and on_sandbox:
+        secret = SANDBOX_SNAPSHOTS_KEY
+    if not secret and form.auth != "authorization_code":  # there PKCE stands for a secret
+        raise ConfigError(f"{what} is missing: none is stored for {settings.snapshots_base_url}.", fix="Enter it.")
+    return Draft(replace(settings, **{slot.setting: secret}), slot, secret, on_sandbox)  # type: ignore[arg-type]
+
+
+def _profile(name: str, now: Settings) -> Profile:
+    if name.endswith((".yaml", ".yml")) and name != now.snapshots_profile:  # it says where secrets are sent
+        raise ConfigError("A profile of your own is not chosen here.", fix="Set SNAPSHOTS_PROFILE in the environment.")
+    return load_profile(name)
+
+
+def _refuse_unoffered(profile: Profile, auth: str) -> None:
+    oauth = profile.auth.oauth
+    offered = {
+        "api_key": profile.auth.api_key is not None,
+        "client_credentials": oauth is not None,
+        "authorization_code": oauth is not None and oauth.authorize_path is not None,
+    }
+    if not offered[auth]:
+        ways = ", ".join(way for way, there in offered.items() if there)
+        raise ConfigError(f"The profile {profile.profile} does not offer {auth}.", fix=f"It offers {ways}.")
+
+
+def look_at_snapshots(desk: Desk, draft: Draft) -> list[Finding]:
+    """Ask whether everything that a sync does is allowed; SyncError names all that is not. Nothing is written."""
+    found = list(_probe(desk, draft))
+    if refused := [finding for finding in found if not finding.ok]:
+        fixes = " ".join(dict.fromkeys(finding.fix for finding in refused))
+        raise ConfigError("; ".join(finding.detail.rstrip(".") for finding in refused) + ".", fix=fixes)
+    return found
+
+
+def _probe(desk: Desk, draft: Draft) -> Iterator[Finding]:
+    """A finding for each entity; what is no matter of scopes ends it at once."""
+    settings = draft.settings
+    specs = switched_on(specs_of(settings), settings.entities)
+    profile = load_profile(settings.snapshots_profile)
+    work = [("probe", name, f"Read {name}") for name in specs]
+    work += [("may_write", name, f"Write {name}") for name, spec in specs.items() if spec.target.system == "snapshots"]
+
+    async def look() -> list[Finding]:
+        guard = drafts.looking(on_sandbox=draft.on_sandbox)
+        async with Snapshots(
+            profile, settings.snapshots_base_url, credentials, limiter, guard=guard, patience=drafts.LOOKING
+        ) as there:
+            found = []
+            for method, entity, what in work:
+                try:
+                    await getattr(there, method)(entity)
+                    found.append(Finding(what, Verdict.OK, "allowed"))
+                except SyncError as error:
+                    if not is_matter_of_scope(error):
+                        raise
+                    found.append(Finding(what, Verdict.FAILED, error.message, fix=error.fix))
+        return found
+
+    with desk.store() as store, drafts.sandbox_if(draft.on_sandbox, settings):
+        limiter = memory_limiter(profile.windows)
+        credentials = snapshots_credentials(Unlocked(settings), specs, profile, store)
+        yield from drafts.ask(look)
+
+
+def is_matter_of_scope(error: SyncError) -> bool:
+    """Whether something is only not allowed: the address and the key are right."""
+    return isinstance(error, FatalApiError) and error.request.status == 403

@@ -1,0 +1,219 @@
+"""The last door, seen from the other side of it: real servers that record what reaches them."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync_pipeline.connectors.guard import Guard
+from sync_pipeline.connectors.limiter import memory_limiter
+from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.snapshots import Credentials, Snapshots
+from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.settings import load_settings
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.diagnose import diagnose
+from sync_pipeline.stages.preview import preview
+from sync_pipeline.stages.reconcile import verify
+from sync_pipeline.stages.session import open_session
+from sync_pipeline_tests.connectors.at_sandbox import clockify_at, snapshots_at
+from sync_pipeline_tests.connectors.clients import run, snapshots
+from sync_pipeline_tests.connectors.scripted import in_turn, reply, scripted
+from sync_pipeline_tests.harness import Team, at_once, team
+
+SANDBOXED = Guard(only_loopback=True)
+DRY = Guard(writes=False, why="live syncing is off")
+ELSEWHERE = "real.test"
+"""A name that is another machine's; the tests send it through a proxy of their own, which answers for it."""
+
+
+@dataclass(slots=True)
+class Proxy:
+    """What of the outside world was asked for."""
+
+    url: str
+    reached: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def proxy() -> Iterator[Proxy]:
+    """Stands for every host there is: whatever leaves this process for another machine arrives here."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        """Records the first line and answers 200."""
+
+        def handle(self) -> None:
+            """Serve one connection."""
+            seen.reached.append(self.rfile.readline().decode().strip())
+            self.wfile.write(reply(200, {"data": [], "next_cursor": None}))
+
+    class Server(socketserver.ThreadingTCPServer):
+        """Accepts connections."""
+
+        allow_reuse_address = True
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        seen = Proxy(f"http://127.0.0.1:{server.server_address[1]}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True)
+        thread.start()
+        try:
+            yield seen
+        finally:
+            server.shutdown()
+            thread.join(5)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Everybody but this machine, reached through a proxy that records."""
+    with proxy() as outside:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, outside.url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, "")
+        yield outside
+
+
+@pytest.fixture(scope="module")
+def us(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """Both systems."""
+    with team(tmp_path_factory.mktemp("guarded")) as everybody:
+        yield everybody
+
+
+def ask(client: Any, work: str, *args: Any) -> Any:
+    """Have a connector do one thing, and close it."""
+
+    async def go() -> Any:
+        async with client:
+            return await getattr(client, work)(*args)
+
+    return run(go())
+
+
+def test_the_recorder_records(world: Proxy) -> None:
+    """Without a guard a request to another host arrives there: the silence below is the guard's doing."""
+    ask(snapshots(f"http://{ELSEWHERE}/v1"), "probe", "users")
+    assert len(world.reached) == 1
+    assert world.reached[0].startswith(f"GET http://{ELSEWHERE}/v1/users?")
+
+
+@pytest.mark.parametrize("host", [ELSEWHERE, "10.0.0.7", "127.0.0.1.nip.test", "localhost.test", "[2001:db8::1]"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_in_sandbox_mode_nothing_leaves_this_machine(world: Proxy, scheme: str, host: str) -> None:
+    """Not a read, not a write, not a request for a token: no connection is even opened."""
+    base = f"{scheme}://{host}/v1"
+    oauth = Credentials(client_id="me", client_secret="s3cret")
+    for client in (snapshots(base, guard=SANDBOXED), snapshots(base, credentials=oauth, guard=SANDBOXED)):
+        for work in (("probe", "users"), ("upsert", "users", [{"user_id": "1"}]), ("delete", "users", "1")):
+            with pytest.raises(ConfigError, match=r"In sandbox mode no request leaves this machine"):
+                ask(client, *work)
+    assert world.reached == []
+
+
+def test_a_token_address_elsewhere_is_not_asked_either(us: Team, world: Proxy, tmp_path: Path) -> None:
+    """A profile may name a token address of its own: in the sandbox it gets no client secret."""
+    shipped = Path("sync_pipeline/connectors/profiles/generic.yaml").read_text()
+    profile = tmp_path / "elsewhere.yaml"
+    profile.write_text(shipped.replace("token_path: /oauth/token", f"token_path: https://{ELSEWHERE}/token"))
+    client = Snapshots(
+        load_profile(str(profile)),
+        us.sandbox.snapshots,
+        Credentials(client_id="sandbox-client", client_secret="sandbox-secret"),
+        memory_limiter(),
+        guard=SANDBOXED,
+    )
+    with pytest.raises(ConfigError, match="In sandbox mode no request leaves"):
+        ask(client, "probe", "users")
+    assert world.reached == []
+
+
+def test_a_redirect_leads_nowhere(world: Proxy) -> None:
+    """The sandbox's port answers with an address elsewhere: it is not followed."""
+    with scripted(in_turn(reply(307, {}, location=f"http://{ELSEWHERE}/v1/users"))) as server:
+        with pytest.raises(SyncError):
+            ask(snapshots(server.url, guard=SANDBOXED), "probe", "users")
+        assert len(server.asked) == 1
+    assert world.reached == []
+
+
+def test_sandbox_mode_over_a_real_set_up(us: Team, world: Proxy) -> None:
+    """SYNC_MODE=sandbox over real accounts: a whole look at everything reaches the sandbox and nobody else."""
+    home = us.home.parent
+    (home / "real.yaml").write_text(
+        f"clockify: {{base_url: 'https://{ELSEWHERE}/api/v1', reports_url: 'https://{ELSEWHERE}/v1', workspace_id: w1}}\n"
+        f"snapshots: {{base_url: 'https://{ELSEWHERE}/v1'}}\n"
+    )
+    environ = {
+        "SYNC_HOME": str(home),
+        "SYNC_SETUP_FILE": "real.yaml",
+        "SYNC_MODE": "sandbox",
+        "SYNC_SANDBOX_PORT": us.sandbox.url.rpartition(":")[2],
+        "CLOCKIFY_API_KEY": "real-key",
+        "SNAPSHOTS_API_KEY": "real-key",
+        "SYNC_START_DATE": us.days.first.isoformat(),
+    }
+    us.forget_stats()
+    with open_session(load_settings(environ, root=home), sleep=at_once) as session:
+        assert session.mode.guard.only_loopback
+        assert all(finding.ok for finding in diagnose(session))
+    assert us.requests()
+    assert world.reached == []
+
+
+def test_in_a_dry_run_no_write_is_sent(us: Team) -> None:
+    """Every write of both connectors: refused before it leaves, with the reason; reads pass."""
+    clockify, there = clockify_at(us.sandbox, guard=DRY), snapshots_at(us.sandbox, guard=DRY)
+    client = us.clients()[0]["id"]
+    us.forget_stats()
+    for system, *work in (
+        (clockify, "create_client", {"name": "New"}),
+        (clockify, "update_client", client, {"name": "Other"}),
+        (clockify, "delete_client", client),
+        (there, "upsert", "users", [{"user_id": "u1", "name": "N"}]),
+        (there, "delete", "users", "u1"),
+    ):
+        with pytest.raises(ConfigError, match=r"Nothing may be written now, so .* was not sent: live syncing is off\."):
+            ask(system, *work)
+    ask(there, "probe", "users")
+    ask(there, "may_write", "users")
+    assert ask(clockify, "me")["id"]
+    assert us.writes() == {}
+    assert not [route for route in us.requests() if route.startswith(("PUT", "DELETE", "PATCH"))]
+
+
+def test_a_stored_set_up_that_is_off_only_looks(us: Team, tmp_path: Path) -> None:
+    """Real accounts, not live: check, preview and verify read everything by both readers, and nothing is written."""
+    environ = {**us.environ, "SYNC_HOME": str(tmp_path), "SYNC_MODE": "dry_run"}
+    days = Days(us.days.first, us.days.last)
+    us.forget_stats()
+    for reader in ("report", "users"):
+        settings = load_settings({**environ, "CLOCKIFY_READER": reader}, root=tmp_path)
+        with open_session(settings, sleep=at_once) as session:
+            assert all(finding.ok for finding in diagnose(session))
+            for spec in session.specs.values():
+                span = days if spec.partitioned else None
+                assert preview(session, spec, span).total > 0
+                assert not verify(session, spec, span).in_sync
+    assert us.requests()["POST /clockify/report/v1/workspaces/{ws}/reports/detailed"] > 0, "a POST that only reads"
+    assert us.writes() == {}
+
+
+def test_a_dry_run_cannot_repair(us: Team, tmp_path: Path) -> None:
+    """Whatever a stage may want: the write stops at the door, and nothing is remembered as delivered."""
+    settings = load_settings({**us.environ, "SYNC_HOME": str(tmp_path), "SYNC_MODE": "dry_run"}, root=tmp_path)
+    us.forget_stats()
+    with (
+        open_session(settings, sleep=at_once) as session,
+        pytest.raises(ConfigError, match="Nothing may be written now"),
+    ):
+        verify(session, session.specs["users"], None, repair=True)
+    assert us.writes() == {}

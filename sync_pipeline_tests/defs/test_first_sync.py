@@ -1,0 +1,90 @@
+"""What live syncing begins with: everything once, in order, in bounded runs; and it goes on where it was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.defs.first_sync import NAME
+from sync_pipeline.defs.launch import RANGE_END, RANGE_START
+from sync_pipeline_tests.defs.live import Live, live
+from sync_pipeline_tests.harness import Team, team
+from sync_pipeline_tests.properties.judge import converged
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A team nothing of which was ever synced."""
+    with team(tmp_path / "team") as everybody:
+        yield everybody
+
+
+@pytest.fixture
+def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """Live syncing has just been turned on; a run covers ten days."""
+    with live(us, tmp_path / "live", monkeypatch, SYNC_DAYS_PER_RUN="10") as switched_on:
+        yield switched_on
+
+
+def test_a_fresh_system_is_synced_once(us: Team, on: Live) -> None:
+    """What depends on nothing first, then the days in runs of at most ten; then both sides agree and it is quiet."""
+    first = on.tick(NAME)
+    assert sorted(first.jobs) == ["sync_locations", "sync_projects", "sync_users"]
+    spans = []
+    for _ in range(10):
+        tick = on.tick(NAME)
+        if not tick.requests:
+            break
+        (request,) = tick.requests
+        assert request.job_name == "sync_time_entries"
+        spans.append((request.tags[RANGE_START], request.tags[RANGE_END]))
+        assert all(run.success for run in tick.runs)
+    assert tick.said == "everything was synced before"
+    assert len(spans) == 3
+    assert spans == sorted(set(spans), reverse=True)  # what people look at comes first
+    assert spans[-1][0] == us.days.first.isoformat()
+    converged(us)
+    us.forget_stats()
+    assert on.tick(NAME).requests == []
+    assert us.requests() == {}
+
+
+def test_one_run_at_a_time(on: Live) -> None:
+    """What is queued or running is not asked for again, and what depends on it waits."""
+    for request in on.look(NAME).requests:
+        on.queue(request)
+    assert on.look(NAME).requests == []
+
+
+def test_it_goes_on_where_it_was_cut_off(us: Team, on: Live) -> None:
+    """A run that failed is tried again after a pause, under another key; what was synced before is not."""
+    us.fault("status", "GET /clockify/api/v1/workspaces/{ws}/users", status=500)
+    failed = on.tick(NAME)
+    assert {run.job_def.name for run in failed.runs if not run.success} >= {"sync_users"}
+    assert "sync_users" not in on.look(NAME).jobs, "it waits before it tries again"
+    us.no_faults()
+    on.patience(60)
+    again = on.tick(NAME)
+    assert "sync_users" in again.jobs
+    assert "sync_locations" not in again.jobs
+    assert all(run.success for run in again.runs)
+    assert {str(request.run_key) for request in failed.requests}.isdisjoint(
+        str(request.run_key) for request in again.requests
+    )
+
+
+def test_what_was_synced_by_hand_is_not_synced_again(us: Team, on: Live) -> None:
+    """Only what is lacking is asked for."""
+    us.sync()
+    assert on.look(NAME).requests == []
+
+
+def test_nothing_happens_while_it_is_off(us: Team, on: Live) -> None:
+    """Not live: it says why, and asks for nothing."""
+    us.changes["SYNC_MODE"] = "dry_run"
+    on.renew()
+    tick = on.look(NAME)
+    assert tick.requests == []
+    assert "nothing is written" in tick.said

@@ -1,0 +1,1 @@
+"""Tests of the fields of a set-up: seen, changed, previewed."""
