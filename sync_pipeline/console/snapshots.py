@@ -11,6 +11,7 @@ from sync_pipeline.console.clockify import stored_on
 from sync_pipeline.console.forms import Form
 from sync_pipeline.console.visit import Visit
 from sync_pipeline.errors import ApiError, SyncError
+from sync_pipeline.sandbox.snapshots.clients import DEFAULT_ID, DEFAULT_SECRET
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
 from sync_pipeline.setup.accounts import (
     SnapshotsForm,
@@ -200,4 +201,5 @@ def _page(visit: Visit, values: dict[str, Any]) -> Response:
         redirect_uri=_redirect_uri(visit),
         given=visit.given(*GIVEN),
         sandbox_key=SANDBOX_SNAPSHOTS_KEY,
+        sandbox_client=f"{DEFAULT_ID} with the secret {DEFAULT_SECRET}",
     )
