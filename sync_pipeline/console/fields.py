@@ -87,7 +87,7 @@ def save(visit: Visit) -> Response:
     """POST /fields/{entity}: store a field, or only look what it would do."""
     entity, entered, is_new = _entity(visit), _entered(visit.form), visit.form.flag("is_new")
     if problem := _problem(visit, entity, entered, is_new=is_new):
-        visit.problems.add(_place(problem), problem)
+        visit.problems.add(_place(problem), _bare(problem))
     elif visit.form.text("action") != "look":
         try:
             change_field(visit.desk, entity, entered, since=visit.since)
@@ -105,7 +105,7 @@ def check(visit: Visit) -> Response:
     problem = _problem(visit, entity, entered, is_new=visit.form.flag("is_new"))
     previews = [] if problem else _previews(visit, entity, entered)
     shown = TEMPLATES.get_template("_preview.html").render(previews=previews)
-    return JSONResponse({"problem": problem, "place": _place(problem) if problem else "", "preview": shown})
+    return JSONResponse({"problem": _bare(problem), "place": _place(problem) if problem else "", "preview": shown})
 
 
 def drop(visit: Visit) -> Response:
@@ -215,3 +215,9 @@ def _place(problem: str) -> str:
     """The input a sentence is about: it begins with its key, or speaks of the field as a whole."""
     key = problem.partition(":")[0].partition(".")[0].strip()
     return key if key in PLACES else "source" if "source" in problem else "name"
+
+
+def _bare(problem: str) -> str:
+    """The sentence as it reads beside its input, whose name it need not repeat."""
+    key, colon, rest = problem.partition(": ")
+    return f"{rest[:1].upper()}{rest[1:]}" if colon and key in PLACES else problem
