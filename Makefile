@@ -31,7 +31,7 @@ lint: $(READY)  ## Style (docstrings included), types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-dev: $(READY)  ## Sandbox, webhooks, Dagster daemon and UI, until Ctrl-C
+dev: $(READY)  ## Sandbox, console, webhooks, Dagster daemon and UI, until Ctrl-C
 	@$(BIN)/sync-pipeline dev
 
 bench: $(READY)  ## Measure speed, requests, memory and the time changes take on a sandbox

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sync_pipeline.cli import (
     compare,
     connections,
+    console,
     credentials,
     init,
     live,
@@ -38,6 +39,7 @@ COMMANDS = (
     webhooks.webhooks,
     serving.sandbox,
     serving.dev,
+    console.console,
 )
 
 for command in COMMANDS:

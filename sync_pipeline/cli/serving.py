@@ -10,12 +10,19 @@ from typing import Any
 
 import click
 
+from sync_pipeline.cli.console import console_beside
 from sync_pipeline.cli.opening import prepared, sandbox_file
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.settings import load_settings
 
 PORT, COUNT, DAYS = click.IntRange(0, 65535), click.IntRange(0), click.IntRange(1, 3650)
-NAMES = {"sandbox": "Sandbox", "webhooks": "Webhooks", "dagster": "Dagster UI"}
+NAMES = {
+    "sandbox": "Sandbox",
+    "webhooks": "Webhooks",
+    "dagster": "Dagster UI",
+    "console": "Console",
+    "sign_in": "Sign in",
+}
 
 
 @click.command()
@@ -70,26 +77,34 @@ def _sandbox_json(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None
     default=None,
     help="Whether to receive webhooks. [default: on the sandbox only; real ones need `webhooks register`, too]",
 )
+@click.option(
+    "--console-port",
+    type=click.IntRange(1, 65535),
+    default=8770,
+    show_default=True,
+    help="Port of the console.",
+)
+@click.option("--console/--no-console", default=True, show_default=True, help="Whether to run the console.")
 @json_option
-def dev(port: int, webhook_port: int, webhooks: bool | None, as_json: bool) -> None:
-    """Run webhooks, Dagster's daemon and its UI (and the sandbox, when no credentials are set) until Ctrl-C."""
+def dev(port: int, webhook_port: int, webhooks: bool | None, console_port: int, console: bool, as_json: bool) -> None:
+    """Run console, webhooks, Dagster's daemon and its UI (and the sandbox, when no credentials are set) until Ctrl-C."""
     from sync_pipeline import terminal
     from sync_pipeline.defs.dev import Places, end_when_asked, only_one, refuse_taken, run_dev
 
     asked = load_settings()
     receives = asked.sandbox if webhooks is None else webhooks
-    places = Places(port, webhook_port if receives else None)
+    places = Places(port, webhook_port if receives else None, console_port if console else None)
     with only_one(asked.home):
         refuse_taken(places)
         end_when_asked()
-        with prepared() as settings:
+        with prepared() as settings, console_beside(places.console, port) as pages:
             sandbox = settings.sandbox_url if settings.sandbox else None
 
             def ready(addresses: Mapping[str, str | None]) -> None:
                 if as_json:
-                    terminal.as_json({"sandbox": sandbox, **addresses})
+                    terminal.as_json({"sandbox": sandbox, **addresses, **pages})
                 else:
-                    for what, url in {"sandbox": sandbox, **addresses}.items():
+                    for what, url in {"sandbox": sandbox, **addresses, **pages}.items():
                         if url:
                             terminal.say(f"{NAMES[what] + ':':<12}{url}")
                     terminal.say("Ctrl-C stops everything.")

@@ -40,16 +40,18 @@ CALLS_AT_ONCE = {"DAGSTER_GRPC_MAX_WORKERS": "16"}
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The ports to listen on; without one for webhooks nothing is received."""
+    """The ports to listen on; without one for webhooks nothing is received, without one for the console there is none."""
 
     ui: int
     webhooks: int | None
+    console: int | None = None
 
 
 def refuse_taken(places: Places) -> None:
     """Raise ConfigError when somebody listens on one of the ports: told before anything is started, not by its end."""
     asked = [("The Dagster UI", places.ui, "--port"), ("The webhook receiver", places.webhooks, "--webhook-port")]
-    with ExitStack() as held:  # all at once: the two must not be the same
+    asked.append(("The console", places.console, "--console-port"))
+    with ExitStack() as held:  # all at once: no two may be the same
         for what, port, option in asked:
             if port is not None:
                 held.enter_context(_listening(what, port, option))

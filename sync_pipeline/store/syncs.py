@@ -189,6 +189,13 @@ def by_run(store: Store, run_ids: Iterable[str]) -> list[Sync]:
     return sorted(found, key=lambda sync: sync.id)
 
 
+def recent(store: Store, connection: str, limit: int) -> list[Sync]:
+    """The syncs that began last, newest first."""
+    mine = select(syncs).where(syncs.c.connection == connection).order_by(syncs.c.id.desc()).limit(limit)
+    with store.reading() as own:
+        return [_sync(row) for row in own.execute(mine)]
+
+
 def status(store: Store, connection: str) -> dict[str, EntityStatus]:
     """How every entity stands."""
     partial = syncs.c.outcome.in_(["dry_run", TARGETED])

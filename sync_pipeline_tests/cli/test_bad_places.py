@@ -242,14 +242,17 @@ def test_a_sandbox_takes_no_other_programs_database(shell: Shell) -> None:
     assert shell("status", "--json", code=0).document["entities"]["users"]["delivered"] == 4
 
 
-@pytest.mark.parametrize(("option", "what"), [("--port", "The Dagster UI"), ("--webhook-port", "The webhook receiver")])
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [("--port", "The Dagster UI"), ("--webhook-port", "The webhook receiver"), ("--console-port", "The console")],
+)
 def test_a_port_of_dev_is_in_use(shell: Shell, option: str, what: str) -> None:
     """Told before anything starts - two servers on one port, too: which port, and which option changes it."""
     alone = shell.with_(**NO_CREDENTIALS, CLOCKIFY_BASE_URL=None, CLOCKIFY_REPORTS_URL=None)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         other = str(free_port())
-        words = {"--port": other, "--webhook-port": other, option: port}
+        words = {"--port": other, "--webhook-port": str(free_port()), "--console-port": str(free_port()), option: port}
         message = alone("dev", *(word for pair in words.items() for word in pair), code=2).message
     assert message == (
         f"{what} cannot listen on 127.0.0.1 port {port}: Address already in use. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path) -> None:
         assert {hook["url"].split("/hooks/")[0] for hook in hooks} == {us.receiver}
         assert sensors(us) == {"RUNNING"}
         said = (tmp_path / "dev.log").read_text()
-        assert all(url in said for url in (us.sandbox, us.receiver, us.ui))
+        assert all(url in said for url in (us.sandbox, us.receiver, us.ui, f"{us.console}/sign-in?token="))
 
         user = us.clockify("GET", "/users")[0]["id"]
         interval = {"start": "2026-11-02T08:00:00Z", "end": "2026-11-02T09:00:00Z"}
@@ -67,6 +68,23 @@ def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path) -> None:
         wait_for(lambda: us.client.get(at_target, headers=key).is_success, ARRIVES_SECONDS)
 
         end(us, signal.SIGINT)
+
+
+def test_a_mapping_changed_in_the_console_is_loaded_at_once(tmp_path: Path) -> None:
+    """The printed link signs in once; after a change the UI has loaded the definitions anew, without a restart."""
+    entries = "{workspaceOrError{... on Workspace{locationEntries{updatedTimestamp}}}}"
+    with developing(tmp_path, "--no-webhooks") as us:
+        said = (tmp_path / "dev.log").read_text()
+        before = us.graphql(entries)
+        link = next(word for word in said.split() if word.startswith(f"{us.console}/sign-in?token="))
+        page = us.client.get(link, follow_redirects=True)
+        assert page.status_code == 200
+        assert us.client.get(link).status_code == 303  # signed in already: it leads home
+        form = {name: re.search(rf'name="{name}" value="([^"]*)"', page.text) for name in ("csrf",)}
+        fields = {name: found[1] for name, found in form.items() if found}
+        fields |= {"is_new": "1", "name": "nick", "source": "name", "since": ""}
+        assert us.client.post(f"{us.console}/fields/users", data=fields).headers["location"] == "/fields/users"
+        wait_for(lambda: us.graphql(entries) != before, ARRIVES_SECONDS)
 
 
 def test_real_accounts_are_left_alone(tmp_path: Path) -> None:
@@ -80,7 +98,16 @@ def test_real_accounts_are_left_alone(tmp_path: Path) -> None:
 def test_a_second_one_is_refused_and_nothing_survives_a_kill(tmp_path: Path) -> None:
     """One `dev` holds its home. `kill -9` leaves nothing behind: what it started notices, and the home is free."""
     with developing(tmp_path, "--no-webhooks") as us:
-        command = [sys.executable, "-m", "sync_pipeline.cli", "dev", "--port", str(free_port()), "--no-webhooks"]
+        command = [
+            sys.executable,
+            "-m",
+            "sync_pipeline.cli",
+            "dev",
+            "--port",
+            str(free_port()),
+            "--no-webhooks",
+            "--no-console",
+        ]
         second = subprocess.run(
             command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
         )

@@ -177,7 +177,9 @@ def test_dev_as_a_document(place: Place) -> None:
     place.home.mkdir()
     for name in ("workspace.yaml", "dagster.yaml"):
         shutil.copy(ROOT / name, place.home.parent / name)
-    with place.process("-m", "sync_pipeline.cli", "dev", "--json", "--port", str(place.port + 1)) as process:
+    with place.process(
+        "-m", "sync_pipeline.cli", "dev", "--json", "--port", str(place.port + 1), "--no-console"
+    ) as process:
         document = read_document(process)
         assert document["sandbox"].endswith(f":{place.port}")
         assert document["dagster"].endswith(f":{place.port + 1}")

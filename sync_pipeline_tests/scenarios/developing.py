@@ -53,6 +53,11 @@ class Developing:
         """The address of the Dagster UI."""
         return f"http://127.0.0.1:{self.ports['ui']}"
 
+    @property
+    def console(self) -> str:
+        """The console's address."""
+        return f"http://127.0.0.1:{self.ports['console']}"
+
     def ask(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
         """One request to the sandbox, with the key of the API it goes to."""
         key = CLOCKIFY_KEY if path.startswith("/clockify") else SNAPSHOTS_KEY
@@ -93,10 +98,11 @@ class Developing:
 def developing(root: Path, *words: str, **environ: str) -> Iterator[Developing]:
     """Run `dev` until the end of the block; it has ended, with all it started, when this returns."""
     place(root)
-    ports = {"sandbox": int(environ.get("SYNC_SANDBOX_PORT") or free_port()), "ui": free_port()}
+    ports = {"sandbox": int(environ.get("SYNC_SANDBOX_PORT") or free_port()), "ui": free_port(), "console": free_port()}
     if "--no-webhooks" not in words:
         ports["webhooks"] = free_port()
-    asked = ["dev", "--port", str(ports["ui"]), "--webhook-port", str(ports.get("webhooks", 1)), *words]
+    asked = ["dev", "--port", str(ports["ui"]), "--webhook-port", str(ports.get("webhooks", 1))]
+    asked += ["--console-port", str(ports["console"]), *words]
     told = environment(root, **{"SYNC_SANDBOX_PORT": str(ports["sandbox"]), **environ})
     with (
         (root / "dev.log").open("w") as log,

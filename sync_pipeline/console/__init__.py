@@ -1,0 +1,1 @@
+"""The console: web pages on loopback for people who set up both systems and look after them."""

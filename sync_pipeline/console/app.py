@@ -1,0 +1,214 @@
+"""The console as an ASGI app: which page is where, who may see it, and what an error looks like."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from anyio.to_thread import run_sync
+from starlette.applications import Starlette
+from starlette.datastructures import URL
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from sync_pipeline.console import checking, clockify, fields, home, live, rejects, snapshots, trail, trying
+from sync_pipeline.console.forms import BadForm, Form, read_form
+from sync_pipeline.console.gate import Gate
+from sync_pipeline.console.invitations import SIGN_IN, TOKEN
+from sync_pipeline.console.sessions import Member
+from sync_pipeline.console.visit import Console, Visit, render
+from sync_pipeline.console.work import where
+from sync_pipeline.errors import RetryableApiError, StoreError, SyncError
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Visit], Response]
+
+PAGES: Mapping[str, Handler] = {
+    "/": home.show,
+    "/clockify": clockify.show,
+    "/snapshots": snapshots.show,
+    "/snapshots/authorize": snapshots.consent,
+    "/snapshots/callback": snapshots.callback,
+    "/fields": fields.overview,
+    "/fields/{entity}": fields.show,
+    "/fields/{entity}/new": fields.new,
+    "/fields/{entity}/edit/{name}": fields.edit,
+    "/try": trying.show,
+    "/try/progress": trying.progress,
+    "/live": live.show,
+    "/check": checking.show,
+    "/check/progress": checking.progress,
+    "/rejects": rejects.overview,
+    "/rejects/{entity}": rejects.show,
+    "/trail": trail.show,
+}
+FORMS: Mapping[str, Handler] = {
+    "/clockify": clockify.connect,
+    "/clockify/disconnect": clockify.leave,
+    "/snapshots": snapshots.connect,
+    "/snapshots/authorize": snapshots.authorize,
+    "/snapshots/disconnect": snapshots.leave,
+    "/fields": fields.choose,
+    "/fields/{entity}": fields.save,
+    "/fields/{entity}/check": fields.check,
+    "/fields/{entity}/drop": fields.drop,
+    "/fields/{entity}/restore": fields.restore,
+    "/try": trying.begin,
+    "/live": live.turn,
+    "/check": checking.begin,
+    "/rejects/{entity}": rejects.retry,
+}
+SELF_REFRESHING = frozenset({"/try/progress", "/check/progress"})
+"""Pages look for news here by themselves: that keeps no session alive."""
+STATIC = Path(__file__).parent / "static"
+BROKEN = "The console made a mistake here; its log says where. Nothing else is affected."
+PREFETCH = ("prefetch", "prerender", "preview")
+
+
+def build_app(console: Console) -> ASGIApp:
+    """The app over a console; it ends what the console began when it is shut down."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_sync(console.close)
+
+    door = _Door(console)
+    paths = [Route(path, door.page(handler), methods=["GET"]) for path, handler in PAGES.items()]
+    forms = [Route(path, door.form(handler), methods=["POST"]) for path, handler in FORMS.items()]
+    routes: list[BaseRoute] = [
+        Mount("/static", StaticFiles(directory=STATIC)),
+        Route(SIGN_IN, door.sign_in, methods=["GET"]),
+        Route("/sign-out", door.sign_out, methods=["POST"]),
+        *_by_path([*forms, *paths]),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_found, 500: _broken})
+    app.router.redirect_slashes = False
+    return Gate(app, refused)
+
+
+def _by_path(routes: list[Route]) -> list[Route]:
+    """Literal paths before those with a parameter."""
+    return sorted(routes, key=lambda route: route.path.count("{"))
+
+
+class _Door:
+    """Lets in who is signed in, and turns a handler into an endpoint."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def page(self, handler: Handler) -> Callable[[Request], object]:
+        """An endpoint that shows something."""
+
+        async def endpoint(request: Request) -> Response:
+            member = self._member(request)
+            if member is None:
+                return signed_out(request)
+            return await run_sync(_answered, handler, Visit(self._console, request, member))
+
+        return endpoint
+
+    def form(self, handler: Handler) -> Callable[[Request], object]:
+        """An endpoint that does something."""
+
+        async def endpoint(request: Request) -> Response:
+            member = self._member(request)
+            if member is None:
+                return signed_out(request)
+            form = await self._form(request, member)
+            if isinstance(form, Response):
+                return form
+            return await run_sync(_answered, handler, Visit(self._console, request, member, form))
+
+        return endpoint
+
+    async def sign_in(self, request: Request) -> Response:
+        """Redeem a link; it leads nowhere but to the home page."""
+        purpose = f"{request.headers.get('sec-purpose', '')} {request.headers.get('purpose', '')}".lower()
+        if any(word in purpose for word in PREFETCH):
+            return Response(status_code=503)  # a browser that guesses must not use the link up
+        token = request.query_params.get(TOKEN, "")
+        if not self._console.invitations.redeem(token):
+            if self._member(request) is not None:
+                return RedirectResponse("/", 303)
+            return render("signed_out.html", 403 if token else 401, title="Sign in", used=bool(token))
+        answer = RedirectResponse("/", 303)
+        # Not `secure`: it is plain http, which loopback alone carries.
+        answer.set_cookie(cookie_name(request), self._console.sessions.open(), httponly=True, samesite="lax", path="/")
+        return answer
+
+    async def sign_out(self, request: Request) -> Response:
+        """End the session."""
+        member = self._member(request)
+        if member is not None:
+            form = await self._form(request, member)
+            if isinstance(form, Response):
+                return form
+            self._console.sessions.close(request.cookies.get(cookie_name(request), ""))
+        answer = RedirectResponse(SIGN_IN, 303)
+        answer.delete_cookie(cookie_name(request), path="/", httponly=True, samesite="lax")
+        return answer
+
+    def _member(self, request: Request) -> Member | None:
+        by_hand = request.url.path not in SELF_REFRESHING
+        return self._console.sessions.find(request.cookies.get(cookie_name(request), ""), counts_as_use=by_hand)
+
+    async def _form(self, request: Request, member: Member) -> Form | Response:
+        try:
+            form = await read_form(request)
+        except BadForm as bad:
+            return refused(request, bad.status, "Refused", bad.why)
+        if not member.may_post(form.raw("csrf")):
+            why = "This form is not from your present session. Nothing was changed: go back, load the page again, and repeat."
+            return refused(request, 403, "Refused", why)
+        return form
+
+
+def cookie_name(request: Request) -> str:
+    """Cookies are shared by all ports of a host: another console's is not ours."""
+    return f"sync_console_{URL(scope=request.scope).port or 80}"
+
+
+def signed_out(request: Request) -> Response:
+    """What somebody sees who is not signed in, or no more."""
+    return render("signed_out.html", 401, title="Signed out", used=False, posted=request.method == "POST")
+
+
+def refused(_: Request, status: int, title: str, why: str) -> Response:
+    """The page of a refusal."""
+    return render("problem.html", status, title=title, sentence=why)
+
+
+def _answered(handler: Handler, visit: Visit) -> Response:
+    """What a handler answers; an error it did not expect at this place is a page with a sentence."""
+    try:
+        return handler(visit)
+    except SyncError as error:
+        status = 503 if isinstance(error, StoreError | RetryableApiError) else 409
+        return _problem(visit, status, "It did not work", str(error))
+    except Exception as error:  # noqa: BLE001 - nobody is to see a traceback, in a page or with what it says in a log
+        log.error("The page %s ended with %s.", visit.request.url.path, where(error))
+        return _problem(visit, 500, "Something went wrong", BROKEN)
+
+
+def _problem(visit: Visit, status: int, title: str, sentence: str) -> Response:
+    return render("problem.html", status, title=title, sentence=sentence, member=visit.member, csrf=visit.member.csrf)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    sentence = "There is no such page in the console." if status == 404 else "The console does not know this request."
+    return refused(request, status, "Not found" if status == 404 else "Not possible here", sentence)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    log.error("The page %s ended with %s.", request.url.path, where(error))
+    return refused(request, 500, "Something went wrong", BROKEN)

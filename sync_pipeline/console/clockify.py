@@ -1,0 +1,169 @@
+"""Step 1: a key and a region, then the workspace, picked from those the key opens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from sync_pipeline.console.forms import Form
+from sync_pipeline.console.sessions import LookedAt
+from sync_pipeline.console.visit import Visit
+from sync_pipeline.errors import ApiError, SyncError
+from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, Settings
+from sync_pipeline.setup.accounts import (
+    CUSTOM,
+    REGIONS,
+    ClockifyAccount,
+    ClockifyForm,
+    Connection,
+    connect_clockify,
+    connections,
+    disconnect,
+    look_at_clockify,
+    region_of,
+)
+
+FREE, PAID = PLANS = ("free", "paid")
+KINDS = {"api_key": "API key", "addon_token": "Add-on token"}
+GIVEN = (
+    "CLOCKIFY_API_KEY",
+    "CLOCKIFY_ADDON_TOKEN",
+    "CLOCKIFY_BASE_URL",
+    "CLOCKIFY_REPORTS_URL",
+    "CLOCKIFY_WORKSPACE_ID",
+    "CLOCKIFY_PLAN",
+)
+
+
+def show(visit: Visit) -> Response:
+    """GET /clockify."""
+    if visit.query("again"):
+        visit.member.looked_at = None
+    return _page(visit, _as_it_is(visit))
+
+
+def connect(visit: Visit) -> Response:
+    """POST /clockify: look at the account, or connect the workspace that was chosen."""
+    form = visit.form
+    entered = _entered(visit)
+    if form.text("action") != "connect":
+        return _look(visit, entered)
+    try:
+        connect_clockify(visit.desk, entered, form.text("workspace"), form.text("plan"), since=visit.since)
+    except SyncError as error:
+        visit.went_wrong(error, _place(error, entered, "workspace"))
+        return _page(visit, _typed(form, entered))
+    visit.member.looked_at = None
+    visit.changed()
+    return visit.go("/snapshots", "Clockify is connected.")
+
+
+def leave(visit: Visit) -> Response:
+    """POST /clockify/disconnect."""
+    visit.member.looked_at = None
+    try:
+        disconnect(visit.desk, "clockify", since=visit.since)
+    except SyncError as error:
+        visit.went_wrong(error)
+        return _page(visit, _as_it_is(visit))
+    visit.changed()
+    return visit.go("/clockify", "Clockify is disconnected; its key is forgotten.")
+
+
+def _look(visit: Visit, entered: ClockifyForm) -> Response:
+    visit.member.looked_at = None
+    if entered.region == "sandbox":
+        visit.console.keep_sandbox(visit.desk.settings())
+    try:
+        visit.member.looked_at = LookedAt(entered, look_at_clockify(visit.desk, entered))
+    except SyncError as error:
+        visit.went_wrong(error, _place(error, entered, "region"))
+        return _page(visit, _typed(visit.form, entered))
+    return visit.go("/clockify")
+
+
+def _entered(visit: Visit) -> ClockifyForm:
+    """What the form says; in the second half, with the key of the first half, which stays on this side."""
+    form, looked_at = visit.form, visit.member.looked_at
+    if form.text("action") == "connect" and looked_at is not None:
+        return looked_at.form
+    region, kind = form.text("region"), form.text("kind")
+    custom = region == CUSTOM
+    return ClockifyForm(
+        region=region,
+        base_url=form.text("base_url") if custom else "",
+        reports_url=form.text("reports_url") if custom else "",
+        kind="addon_token" if kind == "addon_token" else "api_key",
+        secret=form.text("secret"),
+    )
+
+
+def _place(error: SyncError, entered: ClockifyForm, otherwise: str) -> str:
+    """The field that a refusal is about."""
+    if isinstance(error, ApiError) and error.request.status in {401, 403}:
+        return "secret"
+    if entered.region == CUSTOM and otherwise == "region":
+        return "base_url"
+    return otherwise
+
+
+def _as_it_is(visit: Visit) -> dict[str, Any]:
+    looked_at, settings = visit.member.looked_at, visit.settings()
+    if looked_at is not None:
+        return _shown(looked_at.form) | _suggested(looked_at.account, settings)
+    return {
+        "region": region_of(settings),
+        "base_url": settings.clockify_base_url if settings.stored else "",
+        "reports_url": settings.clockify_reports_url if settings.stored else "",
+        "kind": "api_key",
+        "workspace": settings.clockify_workspace_id,
+        "plan": settings.clockify_plan,
+    }
+
+
+def _suggested(account: ClockifyAccount, settings: Settings) -> dict[str, str]:
+    """The workspace that is connected, or the first one; and the plan it tells of."""
+    found = {one.id: one for one in account.workspaces}
+    chosen = found.get(settings.clockify_workspace_id) or next(iter(account.workspaces), None)
+    if chosen is None:
+        return {"workspace": "", "plan": FREE}
+    return {"workspace": chosen.id, "plan": chosen.plan if chosen.plan in PLANS else PAID}
+
+
+def _typed(form: Form, entered: ClockifyForm) -> dict[str, Any]:
+    return _shown(entered) | {"workspace": form.text("workspace"), "plan": form.text("plan")}
+
+
+def _shown(form: ClockifyForm) -> dict[str, Any]:
+    return {"region": form.region, "base_url": form.base_url, "reports_url": form.reports_url, "kind": form.kind}
+
+
+def _page(visit: Visit, values: dict[str, Any]) -> Response:
+    connection = connections(visit.desk)[0]
+    account = visit.member.looked_at.account if visit.member.looked_at else None
+    return visit.page(
+        "clockify.html",
+        "Step 1: Clockify",
+        step="clockify",
+        values=values,
+        regions=[(region.name, region.label) for region in REGIONS] + [(CUSTOM, "Another address")],
+        kinds=KINDS,
+        plans={FREE: "Free (30 requests an hour)", PAID: "Paid (50 requests a second)"},
+        account=account,
+        workspace_options=_workspaces(account),
+        connection=connection,
+        given=visit.given(*GIVEN),
+        stored=stored_on(connection),
+        sandbox_key=SANDBOX_CLOCKIFY_KEY,
+    )
+
+
+def stored_on(connection: Connection) -> str:
+    """The day on which a connection's secret was stored; "" when there is none."""
+    return connection.since[:10] if connection.state != "from the environment" else ""
+
+
+def _workspaces(account: ClockifyAccount | None) -> list[tuple[str, str]]:
+    found = account.workspaces if account else ()
+    return [(one.id, " - ".join(filter(None, (one.name, one.plan, one.role)))) for one in found]

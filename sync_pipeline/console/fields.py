@@ -1,0 +1,223 @@
+"""Step 3: which source field becomes which target field, per entity; what is synced at all, and from when on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from sync_pipeline.console.forms import Form
+from sync_pipeline.console.visit import TEMPLATES, Visit
+from sync_pipeline.errors import SyncError
+from sync_pipeline.mapping.load import specs_of, switched_on
+from sync_pipeline.mapping.spec import FIELD_TYPES
+from sync_pipeline.setup.accounts import switch_entities
+from sync_pipeline.setup.field_preview import BeforeAfter, preview_records
+from sync_pipeline.setup.fields import (
+    FieldForm,
+    change_field,
+    check_field,
+    drop_field,
+    entity_fields,
+    field_form,
+    restore_field,
+    target_fields,
+)
+
+SHOWN_RECORDS = 5
+
+
+def overview(visit: Visit) -> Response:
+    """GET /fields: which entities are synced, and from when on."""
+    settings = visit.settings()
+    chosen = list(switched_on(specs_of(settings), settings.entities))
+    return _overview(visit, chosen, settings.start_date.isoformat())
+
+
+def choose(visit: Visit) -> Response:
+    """POST /fields."""
+    chosen, start = visit.form.all("entities"), visit.form.text("start_date")
+    settings, since = visit.settings(), visit.since
+    try:
+        if not visit.desk.is_given("SYNC_START_DATE") and start != settings.start_date.isoformat():
+            since = visit.desk.change({"start_date": start or None}, "start date", start or "the default", since=since)
+    except SyncError as error:
+        visit.went_wrong(error, "start_date")
+    try:
+        if not visit.problems and not visit.desk.is_given("SYNC_ENTITIES"):
+            switch_entities(visit.desk, chosen, since=since)
+    except SyncError as error:
+        visit.went_wrong(error, "entities")
+    if visit.problems:
+        return _overview(visit, list(chosen), start)
+    visit.changed()
+    return visit.go("/fields", "Saved.")
+
+
+def show(visit: Visit) -> Response:
+    """GET /fields/{entity}."""
+    entity = _entity(visit)
+    return visit.page(
+        "fields_of.html",
+        f"Step 3: Fields of {entity.replace('_', ' ')}",
+        step="fields",
+        found=entity_fields(visit.desk, entity),
+        tabs=_tabs(visit),
+        previews=_previews(visit, entity, None),
+    )
+
+
+def new(visit: Visit) -> Response:
+    """GET /fields/{entity}/new."""
+    source = visit.query("source")
+    return _edit(visit, FieldForm(name=_name_of(source), source=source), is_new=True)
+
+
+def edit(visit: Visit) -> Response:
+    """GET /fields/{entity}/edit/{name}."""
+    entity, name = _entity(visit), visit.param("name")
+    if name not in {field.name for field in target_fields(visit.desk, entity)}:
+        return visit.go(f"/fields/{entity}", f"There is no field {name} any more.")
+    return _edit(visit, field_form(visit.desk, entity, name), is_new=False)
+
+
+def save(visit: Visit) -> Response:
+    """POST /fields/{entity}: store a field, or only look what it would do."""
+    entity, entered, is_new = _entity(visit), _entered(visit.form), visit.form.flag("is_new")
+    if problem := _problem(visit, entity, entered, is_new=is_new):
+        visit.problems.add(_place(problem), _bare(problem))
+    elif visit.form.text("action") != "look":
+        try:
+            change_field(visit.desk, entity, entered, since=visit.since)
+        except SyncError as error:
+            visit.went_wrong(error, _place(str(error)))
+        else:
+            visit.changed()
+            return visit.go(f"/fields/{entity}", f"The field {entered.name} is saved.")
+    return _edit(visit, entered, is_new=is_new)
+
+
+def check(visit: Visit) -> Response:
+    """POST /fields/{entity}/check: is it valid, and what would it do; for the page, while somebody types."""
+    entity, entered = _entity(visit), _entered(visit.form)
+    problem = _problem(visit, entity, entered, is_new=visit.form.flag("is_new"))
+    previews = [] if problem else _previews(visit, entity, entered)
+    shown = TEMPLATES.get_template("_preview.html").render(previews=previews)
+    return JSONResponse({"problem": _bare(problem), "place": _place(problem) if problem else "", "preview": shown})
+
+
+def drop(visit: Visit) -> Response:
+    """POST /fields/{entity}/drop."""
+    return _do(visit, drop_field, "is not delivered any more; it stays as it is at the target")
+
+
+def restore(visit: Visit) -> Response:
+    """POST /fields/{entity}/restore."""
+    return _do(visit, restore_field, "is as shipped again")
+
+
+def _problem(visit: Visit, entity: str, entered: FieldForm, *, is_new: bool) -> str:
+    """What is wrong with a field; a new one must not take the place of another."""
+    if is_new and any(field.name == entered.name and not field.dropped for field in target_fields(visit.desk, entity)):
+        return f"name: {entered.name} is there already; change that one, or choose another name."
+    return check_field(visit.desk, entity, entered)
+
+
+def _do(visit: Visit, act: Callable[..., object], done: str) -> Response:
+    entity, name = _entity(visit), visit.form.text("name")
+    try:
+        act(visit.desk, entity, name, since=visit.since)
+    except SyncError as error:
+        visit.went_wrong(error)
+        return show(visit)
+    visit.changed()
+    return visit.go(f"/fields/{entity}", f"The field {name} {done}.")
+
+
+def _edit(visit: Visit, entered: FieldForm, *, is_new: bool) -> Response:
+    entity = _entity(visit)
+    found, tabs = entity_fields(visit.desk, entity), _tabs(visit)
+    title = (
+        f"Add a field to {entity.replace('_', ' ')}"
+        if is_new
+        else f"Field {entered.name} of {entity.replace('_', ' ')}"
+    )
+    return visit.page(
+        "field.html",
+        title,
+        step="fields",
+        entered=asdict(entered),
+        is_new=is_new,
+        found=found,
+        type_options=[(name, name) for name in FIELD_TYPES],
+        reference_options=[(name, name.replace("_", " ")) for name, _, _ in tabs if name != entity],
+        tabs=tabs,
+        previews=[] if visit.problems else _previews(visit, entity, entered if entered.name else None),
+    )
+
+
+def _entity(visit: Visit) -> str:
+    """The entity of the address; a SyncError when there is none of that name."""
+    entity = visit.param("entity")
+    switched_on(specs_of(visit.settings()), (entity,)) if entity not in specs_of(visit.settings()) else None
+    return entity
+
+
+def _tabs(visit: Visit) -> list[tuple[str, str, bool]]:
+    settings = visit.settings()
+    specs = specs_of(settings)
+    chosen = switched_on(specs, settings.entities)
+    return [(name, f"{spec.source.system} to {spec.target.system}", name in chosen) for name, spec in specs.items()]
+
+
+def _overview(visit: Visit, chosen: list[str], start_date: str) -> Response:
+    settings = visit.settings()
+    return visit.page(
+        "fields.html",
+        "Step 3: Fields",
+        step="fields",
+        specs=specs_of(settings),
+        tabs=_tabs(visit),
+        chosen=chosen,
+        start_date=start_date,
+        given=visit.given("SYNC_ENTITIES", "SYNC_START_DATE"),
+    )
+
+
+def _previews(visit: Visit, entity: str, entered: FieldForm | None) -> list[BeforeAfter]:
+    """Real records before and after; none while the field is not valid."""
+    try:
+        return preview_records(visit.desk, entity, entered, limit=SHOWN_RECORDS)
+    except SyncError:
+        return []
+
+
+def _entered(form: Form) -> FieldForm:
+    kinds = {field.name: field.type for field in fields(FieldForm)}
+    values: dict[str, Any] = {
+        name: form.flag(name) if kind == "bool" else form.text(name) for name, kind in kinds.items()
+    }
+    return FieldForm(**{**values, "type": values["type"] or "text", "owner": values["owner"] or "source"})
+
+
+def _name_of(source: str) -> str:
+    """A name for what a source field is delivered as: customFields.0.value becomes value."""
+    last = source.rpartition(".")[2]
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in last).strip("_")
+
+
+PLACES = tuple(field.name for field in fields(FieldForm))
+
+
+def _place(problem: str) -> str:
+    """The input a sentence is about: it begins with its key, or speaks of the field as a whole."""
+    key = problem.partition(":")[0].partition(".")[0].strip()
+    return key if key in PLACES else "source" if "source" in problem else "name"
+
+
+def _bare(problem: str) -> str:
+    """The sentence as it reads beside its input, whose name it need not repeat."""
+    key, colon, rest = problem.partition(": ")
+    return f"{rest[:1].upper()}{rest[1:]}" if colon and key in PLACES else problem

@@ -1,0 +1,123 @@
+"""One-time links: signed with a key of this run that lies in a private file, so that another process can make one, too.
+
+``sync-pipeline console link`` reads the file of the console that runs and signs a fresh link; nothing listens for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.private import private_directory
+
+LINK_SECONDS = 3600
+"""How long a link is good for."""
+SIGN_IN = "/sign-in"
+TOKEN = "token"  # noqa: S105 - the name of a parameter
+
+
+@dataclass
+class Invitations:
+    """Makes links and redeems each of them once."""
+
+    key: str
+    clock: Callable[[], float]
+    """Seconds since the epoch: both processes must read the same clock."""
+    _spent: dict[str, float] = field(default_factory=dict)
+
+    def issue(self) -> str:
+        """A fresh token."""
+        body = f"{secrets.token_urlsafe(18)}.{int(self.clock()) + LINK_SECONDS}"
+        return f"{body}.{self._sign(body)}"
+
+    def redeem(self, token: str) -> bool:
+        """Whether the token is one of ours, fresh, and comes for the first time."""
+        body, _, signature = token.rpartition(".")
+        if not hmac.compare_digest(self._sign(body).encode(), signature.encode("utf-8", "replace")):
+            return False
+        until = int(body.rpartition(".")[2])
+        now = self.clock()
+        self._spent = {spent: end for spent, end in self._spent.items() if end > now}
+        if until <= now or token in self._spent:
+            return False
+        self._spent[token] = until
+        return True
+
+    def _sign(self, body: str) -> str:
+        return hmac.new(self.key.encode(), body.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+
+def link(url: str, token: str) -> str:
+    """The address that signs in."""
+    return f"{url}{SIGN_IN}?{TOKEN}={token}"
+
+
+@contextmanager
+def announced(home: Path, url: str, key: str) -> Iterator[None]:
+    """Let other processes of the same user make links to this console, as long as it runs.
+
+    Raises ConfigError when a console runs on this home already. The lock ends with its process.
+    """
+    private_directory(home)
+    lock = _lock(home)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(
+            f"A console is running on SYNC_HOME {home} already.",
+            fix="`sync-pipeline console link` prints a link to it; or give this one a SYNC_HOME of its own.",
+        ) from None
+    try:
+        _write(_file(home), {"url": url, "key": key})
+        yield
+    finally:
+        _file(home).unlink(missing_ok=True)
+        lock.release()
+
+
+def fresh_link(home: Path, clock: Callable[[], float]) -> str:
+    """A link to the console that runs on this home; ConfigError when none does."""
+    if _is_free(home):
+        raise ConfigError(
+            f"No console is running on SYNC_HOME {home}.",
+            fix="Start it with `sync-pipeline console` or `make dev`, which print a link.",
+        )
+    try:
+        found = json.loads(_file(home).read_text())
+    except (OSError, ValueError):
+        raise ConfigError(f"The console on SYNC_HOME {home} is just starting or ending.", fix="Try again.") from None
+    return link(found["url"], Invitations(found["key"], clock).issue())
+
+
+def _is_free(home: Path) -> bool:
+    if not home.exists():
+        return True
+    try:
+        with _lock(home):
+            return True
+    except Timeout:
+        return False
+
+
+def _lock(home: Path) -> FileLock:
+    return FileLock(home / "console.lock", timeout=0, mode=0o600, fallback_to_soft=False)
+
+
+def _file(home: Path) -> Path:
+    return home / "console.json"
+
+
+def _write(file: Path, value: dict[str, str]) -> None:
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as out:
+        json.dump(value, out)

@@ -1,0 +1,37 @@
+"""Rejects: the records that were set aside, why, and once more."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from sync_pipeline.console.visit import Visit
+from sync_pipeline.setup.overview import overview as how_all_stands
+from sync_pipeline.setup.setaside import SHOWN, offer_again, set_aside
+
+
+def overview(visit: Visit) -> Response:
+    """GET /rejects."""
+    visit.settings()
+    return visit.page("rejects.html", "Rejects", entities=how_all_stands(visit.desk).entities)
+
+
+def show(visit: Visit) -> Response:
+    """GET /rejects/{entity}."""
+    visit.settings()
+    entity = visit.param("entity")
+    found = set_aside(visit.desk, entity)
+    title = f"Rejects of {entity.replace('_', ' ')}"
+    entities = how_all_stands(visit.desk).entities
+    return visit.page("rejects_of.html", title, found=found, entities=entities, shown=SHOWN)
+
+
+def retry(visit: Visit) -> Response:
+    """POST /rejects/{entity}."""
+    entity, chosen = visit.param("entity"), visit.form.text("source_id")
+    count = offer_again(visit.desk, entity, (chosen,) if chosen else ())
+    if not count:
+        notice = "Nothing to send again: what a check sets aside is judged anew at every sync."
+    else:
+        records = "record is" if count == 1 else "records are"
+        notice = f"{count} {records} offered again by the next sync."
+    return visit.go(f"/rejects/{entity}", notice)

@@ -1,0 +1,205 @@
+"""Step 2: the Snapshots API - by key, by client credentials, or by a person's consent and the way back from it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.responses import Response
+
+from sync_pipeline.console.clockify import stored_on
+from sync_pipeline.console.forms import Form
+from sync_pipeline.console.visit import Visit
+from sync_pipeline.errors import ApiError, SyncError
+from sync_pipeline.sandbox.snapshots.clients import DEFAULT_ID, DEFAULT_SECRET
+from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
+from sync_pipeline.setup.accounts import (
+    SnapshotsForm,
+    begin_authorization,
+    connect_snapshots,
+    connections,
+    disconnect,
+    finish_authorization,
+    needed_scopes,
+    read_callback,
+    stored_form,
+)
+
+AUTHS = {
+    "api_key": "API key or access token",
+    "client_credentials": "OAuth client credentials",
+    "authorization_code": "Authorize: a person consents",
+}
+REGIONS = {"sandbox": "Sandbox on this machine", "custom": "Your Snapshots API"}
+GIVEN = (
+    "SNAPSHOTS_PROFILE",
+    "SNAPSHOTS_BASE_URL",
+    "SNAPSHOTS_ACCOUNT",
+    "SNAPSHOTS_AUTH",
+    "SNAPSHOTS_API_KEY",
+    "SNAPSHOTS_CLIENT_ID",
+    "SNAPSHOTS_CLIENT_SECRET",
+    "SNAPSHOTS_SCOPES",
+)
+CALLBACK = "/snapshots/callback"
+FOREIGN = (
+    "This answer does not belong to an authorization of this session, or was used before. Nothing was connected: "
+    "authorize again from step 2."
+)
+
+
+def show(visit: Visit) -> Response:
+    """GET /snapshots."""
+    return _page(visit, _as_it_is(visit))
+
+
+def connect(visit: Visit) -> Response:
+    """POST /snapshots: probe and store; where a person has to consent, ask for that next."""
+    entered = _entered(visit.form)
+    if entered.region == "sandbox":
+        visit.console.keep_sandbox(visit.desk.settings())
+    try:
+        connect_snapshots(visit.desk, entered, since=visit.since)
+    except SyncError as error:
+        visit.went_wrong(error, _place(error, entered))
+        return _page(visit, _typed(entered))
+    visit.changed()
+    if entered.auth == "authorization_code":
+        return _begin(visit, entered)
+    return visit.go("/fields", "The Snapshots API is connected.")
+
+
+def authorize(visit: Visit) -> Response:
+    """POST /snapshots/authorize: ask for consent again, with what is stored."""
+    return _begin(visit, stored_form(visit.settings()))
+
+
+def consent(visit: Visit) -> Response:
+    """GET /snapshots/authorize: what will be asked, and the link that leads there."""
+    asked = next(reversed(visit.member.asked.values()), None)
+    if asked is None:
+        return visit.go("/snapshots", "No authorization is under way: begin it here.")
+    parts = urlsplit(asked.url)
+    return visit.page(
+        "consent.html",
+        "Step 2: Authorize",
+        step="snapshots",
+        url=asked.url,
+        host=parts.netloc,
+        scopes=" ".join(parse_qs(parts.query).get("scope", [])).split(),
+        redirect_uri=asked.redirect_uri,
+    )
+
+
+def callback(visit: Visit) -> Response:
+    """GET /snapshots/callback: a person comes back from the consent page."""
+    asked = visit.member.answered(visit.query("state"))
+    if asked is None:
+        return visit.page("problem.html", "Not authorized", status=400, sentence=FOREIGN, back="/snapshots")
+    try:
+        code = read_callback(asked, dict(visit.request.query_params))
+        finish_authorization(visit.desk, asked, asked.redirect_uri, code)
+    except SyncError as error:
+        visit.went_wrong(error, "auth")
+        return _page(visit, _as_it_is(visit))
+    visit.changed()
+    return visit.go("/fields", "The Snapshots API is connected: access was allowed.")
+
+
+def leave(visit: Visit) -> Response:
+    """POST /snapshots/disconnect."""
+    try:
+        disconnect(visit.desk, "snapshots", since=visit.since)
+    except SyncError as error:
+        visit.went_wrong(error)
+        return _page(visit, _as_it_is(visit))
+    visit.changed()
+    return visit.go("/snapshots", "The Snapshots API is disconnected; its secrets are forgotten.")
+
+
+def _begin(visit: Visit, entered: SnapshotsForm) -> Response:
+    redirect_uri = _redirect_uri(visit)
+    try:
+        found = begin_authorization(visit.desk, entered, redirect_uri, since=visit.desk.revision())
+    except SyncError as error:
+        visit.went_wrong(error, "auth")
+        return _page(visit, _typed(entered))
+    visit.member.ask(found)
+    return visit.go("/snapshots/authorize")
+
+
+def _redirect_uri(visit: Visit) -> str:
+    """At the name this browser knows us by, where its cookie is valid; the gate has looked at it."""
+    return f"http://{visit.request.headers['host']}{CALLBACK}"
+
+
+def _entered(form: Form) -> SnapshotsForm:
+    custom, auth = form.text("region") != "sandbox", form.text("auth")
+    return SnapshotsForm(
+        region="custom" if custom else "sandbox",
+        profile=form.text("profile") or "generic",
+        base_url=form.text("base_url") if custom else "",
+        account=form.text("account") if custom else "",
+        auth=auth if auth in AUTHS else "api_key",
+        api_key=form.text("api_key"),
+        client_id=form.text("client_id"),
+        client_secret=form.text("client_secret"),
+        scopes=tuple(form.text("scopes").replace(",", " ").split()),
+    )
+
+
+def _place(error: SyncError, entered: SnapshotsForm) -> str:
+    """The field that a refusal is about."""
+    if isinstance(error, ApiError) and error.request.status in {400, 401, 403}:
+        return "api_key" if entered.auth == "api_key" else "client_secret"
+    return "base_url" if entered.region == "custom" else "region"
+
+
+def _on_sandbox(settings: Settings) -> bool:
+    return settings.snapshots_base_url in {SANDBOX_URL, settings.sandbox_urls[2]}
+
+
+def _as_it_is(visit: Visit) -> dict[str, Any]:
+    settings = visit.settings()
+    sandbox = _on_sandbox(settings)
+    return {
+        "region": "custom" if settings.snapshots_base_url and not sandbox else "sandbox",
+        "profile": settings.snapshots_profile,
+        "base_url": "" if sandbox else settings.snapshots_base_url,
+        "account": settings.snapshots_account,
+        "auth": settings.auth,
+        "client_id": settings.snapshots_client_id,
+        "scopes": " ".join(settings.snapshots_scopes),
+    }
+
+
+def _typed(form: SnapshotsForm) -> dict[str, Any]:
+    return {
+        "region": form.region,
+        "profile": form.profile,
+        "base_url": form.base_url,
+        "account": form.account,
+        "auth": form.auth,
+        "client_id": form.client_id,
+        "scopes": " ".join(form.scopes),
+    }
+
+
+def _page(visit: Visit, values: dict[str, Any]) -> Response:
+    settings, connection = visit.settings(), connections(visit.desk)[1]
+    return visit.page(
+        "snapshots.html",
+        "Step 2: Snapshots",
+        step="snapshots",
+        values=values,
+        regions=REGIONS,
+        auths=AUTHS,
+        needed=needed_scopes(settings),
+        connection=connection,
+        stored=stored_on(connection),
+        can_authorize=settings.stored and settings.auth == "authorization_code" and bool(settings.snapshots_client_id),
+        redirect_uri=_redirect_uri(visit),
+        given=visit.given(*GIVEN),
+        sandbox_key=SANDBOX_SNAPSHOTS_KEY,
+        sandbox_client=f"{DEFAULT_ID} with the secret {DEFAULT_SECRET}",
+    )

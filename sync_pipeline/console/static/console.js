@@ -1,0 +1,93 @@
+// The console works without this: it saves waiting, never asks for more than the pages offer.
+"use strict";
+
+const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+// Fields that matter only for some choice are put away for the others.
+function showWhatMatters(form) {
+  for (const part of $$("[data-when]", form)) {
+    const [name, wanted] = part.dataset.when.split("=");
+    const chosen = new FormData(form).get(name);
+    part.hidden = chosen !== null && !wanted.split(" ").includes(chosen);
+  }
+}
+for (const form of $$("form")) {
+  if (form.querySelector("[data-when]")) {
+    form.addEventListener("change", () => showWhatMatters(form));
+    showWhatMatters(form);
+  }
+}
+
+// A form is sent once, and says that it is at work; what is hard to take back is asked for.
+for (const form of $$("form")) {
+  form.addEventListener("submit", (event) => {
+    const question = event.submitter?.dataset.confirm;
+    if ((question && !window.confirm(question)) || form.dataset.sent) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sent = "yes";
+    form.setAttribute("aria-busy", "true");
+    if (form.dataset.busy && event.submitter) event.submitter.textContent = form.dataset.busy;
+  });
+}
+window.addEventListener("pageshow", (event) => { if (event.persisted) window.location.reload(); });
+
+// Problems are read out and reached first.
+document.querySelector("[data-focus]")?.focus();
+
+// Progress: the part of a page that changes by itself, until it is done; then the whole page is loaded.
+async function follow(part) {
+  const said = document.querySelector("[data-said]");
+  try {
+    const answer = await fetch(part.dataset.poll, { headers: { Accept: "text/html" } });
+    if (!answer.ok || answer.headers.get("X-Under-Way") !== "yes") {
+      window.location.reload();
+      return;
+    }
+    const text = await answer.text();
+    if (text !== part.dataset.shown) {
+      part.dataset.shown = text;
+      part.innerHTML = text;
+      const status = part.querySelector("[data-status]")?.textContent.trim().replace(/\s+/g, " ") ?? "";
+      if (said && said.textContent !== status) said.textContent = status;
+    }
+  } catch {
+    if (said) said.textContent = "The console does not answer. It is asked again.";
+  }
+  setTimeout(() => follow(part), 1000);
+}
+for (const part of $$("[data-poll]")) setTimeout(() => follow(part), 500);
+
+// A field's form: what is wrong is said while somebody types, and five records show what it would do.
+function watch(form) {
+  const verdict = form.querySelector("[data-verdict]");
+  const preview = document.querySelector("[data-preview]");
+  let timer, asked = 0;
+  const mark = (place, problem) => {
+    for (const note of $$(".problem", form)) {
+      const isIt = problem && note.id === `${place}-problem`;
+      note.hidden = !isIt;
+      note.textContent = isIt ? problem : "";
+      const input = document.getElementById(note.id.replace(/-problem$/, ""));
+      if (isIt) input?.setAttribute("aria-invalid", "true"); else input?.removeAttribute("aria-invalid");
+      note.closest(".field")?.classList.toggle("bad", Boolean(isIt));
+    }
+    verdict.textContent = problem ? "Not valid yet." : "Valid.";
+    verdict.className = `verdict ${problem ? "poor" : "good"}`;
+  };
+  const look = async () => {
+    const mine = ++asked;
+    try {
+      const answer = await fetch(form.dataset.check, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+      if (mine !== asked || !answer.ok) return;
+      const found = await answer.json();
+      mark(found.place, found.problem);
+      if (preview && !found.problem) preview.innerHTML = found.preview;
+    } catch {
+      verdict.textContent = "The console does not answer; the field is checked when it is saved.";
+    }
+  };
+  form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(look, 350); });
+}
+for (const form of $$("form[data-check]")) watch(form);

@@ -1,0 +1,114 @@
+"""Work that goes on while pages are looked at: one trial and one test of the connections at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sync_pipeline.errors import SyncError
+from sync_pipeline.setup import trial
+from sync_pipeline.setup.desk import Desk
+from sync_pipeline.stages.diagnose import diagnose, hasty
+from sync_pipeline.stages.probes.finding import Finding
+from sync_pipeline.store.trials import TrialKind
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 15.0
+"""For how long an ending console waits for what is under way."""
+BROKE = "Something went wrong in the console itself. Try again; its log says where."
+
+
+@dataclass(slots=True)
+class Test:
+    """A test of the connections, as far as it is."""
+
+    begun_at: datetime
+    findings: list[Finding] = field(default_factory=list)
+    problem: str = ""
+    is_done: bool = False
+
+    @property
+    def is_well(self) -> bool:
+        """Whether everything that was looked at is as it must be."""
+        return self.is_done and not self.problem and all(finding.ok for finding in self.findings)
+
+
+class Work:
+    """What is under way in this console."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._trial: tuple[int, threading.Thread] | None = None
+        self._testing: threading.Thread | None = None
+        self.test: Test | None = None
+        """The newest one."""
+
+    def begin_trial(self, kind: TrialKind) -> int:
+        """Try the present configuration, unless a trial is under way; returns the trial's id."""
+        with self._lock:
+            if self._trial is not None and self._trial[1].is_alive():
+                return self._trial[0]
+            number = trial.begin(self._desk, kind)
+            thread = self._start("trial", lambda: trial.run(self._desk, number, kind, stop=self._stopping.is_set))
+            self._trial = (number, thread)
+            return number
+
+    def is_trying(self, number: int) -> bool:
+        """Whether this trial is under way here."""
+        running = self._trial
+        return running is not None and running[0] == number and running[1].is_alive()
+
+    def begin_test(self) -> None:
+        """Test the connections, unless that is under way."""
+        with self._lock:
+            if self._testing is None or not self._testing.is_alive():
+                test = self.test = Test(self._desk.now())
+                self._testing = self._start("test", lambda: self._run_test(test))
+
+    def stop(self) -> None:
+        """Let what is under way end; what cannot at once is cut off with the process."""
+        self._stopping.set()
+        for thread in (self._trial and self._trial[1], self._testing):
+            if thread is not None:
+                thread.join(PATIENCE_SECONDS)
+
+    def _run_test(self, test: Test) -> None:
+        try:
+            with self._desk.session(hasty(self._desk.settings())) as session:
+                for finding in diagnose(session):
+                    test.findings.append(finding)
+                    if self._stopping.is_set():
+                        return
+        except SyncError as error:
+            test.problem = str(error)
+        except BaseException:
+            test.problem = BROKE
+            raise
+        finally:
+            test.is_done = True
+
+    def _start(self, name: str, run: Callable[[], object]) -> threading.Thread:
+        def guarded() -> None:
+            try:
+                run()
+            except Exception as error:  # noqa: BLE001 - a thread's end has nobody else to tell
+                log.error("The %s ended with %s.", name, where(error))
+
+        thread = threading.Thread(target=guarded, name=f"console-{name}", daemon=True)
+        thread.start()
+        return thread
+
+
+def where(error: BaseException) -> str:
+    """What an unexpected error was, and where - but not its message, which may hold anything."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
+    return f"{type(error).__name__}{place}"

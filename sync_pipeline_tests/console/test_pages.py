@@ -1,0 +1,109 @@
+"""The pages: well-formed, labelled, titled, and safe whatever the data says."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from sync_pipeline_tests.console.browsing import PAGES, Browser, Page
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_is_well_formed(browser: Browser, path: str) -> None:
+    """Tags close in order, ids are unique, references lead to ids that are there."""
+    answer = browser.get(path)
+    page = Page(answer.text)
+    ids = Counter(found["id"] for _, found in page.elements if "id" in found)
+    named = [
+        word
+        for _, found in page.elements
+        for key in ("aria-describedby", "aria-labelledby")
+        for word in found.get(key, "").split()
+    ]
+    named += [found["href"][1:] for found in page.all("a") if found["href"].startswith("#")]
+
+    assert answer.status_code == 200
+    assert page.faults == []
+    assert [one for one, count in ids.items() if count > 1] == []
+    assert [one for one in named if one not in ids] == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_field_has_a_label(browser: Browser, path: str) -> None:
+    """By ``for``, so that a click and a screen reader find it."""
+    page = browser.page(path)
+    labels = {found.get("for") for found in page.all("label")}
+    fields = [found for found in page.all("input", "select") if found.get("type") != "hidden"]
+
+    assert [found["id"] for found in fields if found["id"] not in labels] == []
+
+
+def test_every_page_has_a_title_of_its_own(browser: Browser) -> None:
+    """One main heading, and a title that tells the step."""
+    titles = [browser.get(path).text.partition("<title>")[2].partition("<")[0] for path in PAGES if "?" not in path]
+
+    assert [title for title, count in Counter(titles).items() if count > 1] == []
+    assert {"Step 1: Clockify - sync_pipeline", "Step 5: Go live - sync_pipeline"} <= set(titles)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nope", "/fields/nope/new", "/fields/nope", "/rejects/nope", "/fields/users/edit/nope", f"/fields/{SCRIPT}"],
+)
+def test_what_is_not_there_is_told_on_a_page(browser: Browser, path: str) -> None:
+    """With a sentence, never a traceback."""
+    answer = browser.get(path)
+
+    assert answer.status_code in {200, 404, 409}
+    assert Page(answer.text).faults == []
+    assert "Traceback" not in answer.text
+    assert SCRIPT not in answer.text
+
+
+def test_scripts_in_fields_are_shown_as_text(browser: Browser) -> None:
+    """Typed values come back escaped, in values and in sentences."""
+    fields = {"is_new": "1", "name": SCRIPT, "source": f'">{SCRIPT}', "transform": SCRIPT, "description": SCRIPT}
+    answer = browser.post("/fields/users", fields)
+
+    assert answer.status_code == 422
+    assert SCRIPT not in answer.text
+    assert Page(answer.text).value("name") == SCRIPT
+
+
+def test_an_instant_check_says_what_is_wrong_and_shows_what_it_does(browser: Browser) -> None:
+    """The answer names the input; the preview is escaped HTML of five records."""
+    wrong = browser.post(
+        "/fields/users/check", {"is_new": "1", "name": "nick", "source": "name", "transform": "nonsense"}
+    ).json()
+    right = browser.post(
+        "/fields/users/check", {"is_new": "1", "name": "nick", "source": "name", "transform": "upper"}
+    ).json()
+
+    assert wrong["place"] == "transform"
+    assert "nonsense" in wrong["problem"]
+    assert right["problem"] == ""
+    assert right["preview"].count("<article") == 5
+    assert Page(right["preview"]).faults == []
+
+
+def test_a_problem_is_linked_to_its_field(browser: Browser) -> None:
+    """The summary on top leads to the input, which says that it is wrong and why."""
+    page = Page(
+        browser.post("/fields/users", {"is_new": "1", "name": "nick", "source": "name", "transform": "nonsense"}).text
+    )
+    (marked,) = [found for found in page.all("input") if found.get("aria-invalid") == "true"]
+
+    assert marked["id"] == "transform"
+    assert "transform-problem" in marked["aria-describedby"]
+    assert [found for found in page.all("a") if found["href"] == "#transform"]
+
+
+def test_a_new_field_takes_no_others_place(browser: Browser) -> None:
+    """A name that is there is refused for a new field."""
+    answer = browser.post("/fields/users", {"is_new": "1", "name": "email", "source": "name"})
+
+    assert answer.status_code == 422
+    assert "is there already" in answer.text

@@ -1,0 +1,137 @@
+"""Signing in: by a link that works once, into a session that ends by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import time as now
+
+import pytest
+
+from sync_pipeline.console.invitations import LINK_SECONDS, Invitations, fresh_link
+from sync_pipeline.console.server import RunningConsole
+from sync_pipeline.console.sessions import IDLE_SECONDS
+from sync_pipeline.errors import ConfigError
+from sync_pipeline_tests.console.browsing import PAGES, Browser, Time, browsing, consoling
+
+
+def test_a_link_signs_in_once(console: RunningConsole) -> None:
+    """The second browser that opens the same link stays outside and is told how to get another one."""
+    link = console.link()
+    with browsing(console) as first, browsing(console) as second:
+        assert first.get(link).url.path == "/"
+        assert second.get(link).status_code == 403
+        assert "sync-pipeline console link" in second.get("/").text
+        assert first.get("/trail").status_code == 200
+
+
+def test_the_cookie_is_hidden_from_scripts_and_other_sites(stranger: Browser) -> None:
+    """HttpOnly, SameSite=Lax, no end date: it goes with the browser."""
+    cookie = stranger.sign_in().history[0].headers["set-cookie"]
+
+    assert {"HttpOnly", "SameSite=lax", "Path=/"} <= {part.strip() for part in cookie.split(";")}
+    assert "expires" not in cookie.lower()
+    assert "max-age" not in cookie.lower()
+
+
+@pytest.mark.parametrize("purpose", ["prefetch", "prefetch;prerender"])
+def test_a_browser_that_guesses_does_not_use_the_link_up(stranger: Browser, purpose: str) -> None:
+    """Prefetching the link leaves it good."""
+    link = stranger.console.link()
+
+    assert stranger.get(link, sec_purpose=purpose).status_code == 503
+    assert stranger.get(link).url.path == "/"
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "a.9999999999.deadbeef", "é.1.ü", "." * 50])
+def test_no_other_token_signs_in(stranger: Browser, token: str) -> None:
+    """What we did not sign is refused, whatever it looks like."""
+    assert stranger.client.get(stranger.console.url + "/sign-in", params={"token": token}).status_code in {401, 403}
+    assert stranger.get("/").status_code == 401
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/try/progress", "/check/progress", "/snapshots/callback?code=x&state=y"])
+def test_nothing_is_shown_to_who_is_not_signed_in(stranger: Browser, path: str) -> None:
+    """Every page is the same page: how to get a link."""
+    answer = stranger.get(path)
+
+    assert answer.status_code == 401
+    assert "sync-pipeline console link" in answer.text
+    assert "csrf" not in answer.text
+
+
+def test_a_form_of_who_is_signed_out_changes_nothing(stranger: Browser) -> None:
+    """It is told so, too."""
+    answer = stranger.client.post(stranger.console.url + "/live", data={"on": "1"})
+
+    assert answer.status_code == 401
+    assert "Nothing was changed" in answer.text
+
+
+def test_signing_out_ends_the_session(browser: Browser) -> None:
+    """The old cookie opens nothing any more."""
+    cookies = dict(browser.client.cookies)
+    browser.post("/sign-out")
+
+    browser.client.cookies.update(cookies)
+    assert browser.get("/").status_code == 401
+
+
+def test_a_session_ends_without_use_and_a_link_with_time(tmp_path: Path) -> None:
+    """Looking for news keeps no session alive; a link is good for an hour."""
+    time = Time()
+    with consoling(tmp_path / "home", time) as console, browsing(console) as browser:
+        late = console.link()
+        browser.sign_in()
+        time.at += IDLE_SECONDS - 1
+        assert browser.get("/trail").status_code == 200
+        time.at += IDLE_SECONDS - 1
+        assert browser.get("/check/progress").status_code == 200
+        time.at += 2
+        assert browser.get("/check/progress").status_code == 401
+        assert "sync-pipeline console link" in browser.get("/").text
+
+        assert browser.get(late).status_code == 403
+        assert browser.sign_in().status_code == 200
+
+
+def test_another_process_makes_links_by_a_private_file(tmp_path: Path) -> None:
+    """`console link` signs one that works; the file is for its owner alone and goes with the console."""
+    home = tmp_path / "home"
+    with consoling(home) as console, browsing(console) as browser:
+        assert (home / "console.json").stat().st_mode & 0o777 == 0o600
+        assert browser.get(fresh_link(home, now)).url.path == "/"
+    assert not (home / "console.json").exists()
+    with pytest.raises(ConfigError, match="No console is running"):
+        fresh_link(home, now)
+
+
+def test_a_home_has_one_console(tmp_path: Path) -> None:
+    """The second one says how to reach the first."""
+    with (
+        consoling(tmp_path / "home"),
+        pytest.raises(ConfigError, match="console link"),
+        consoling(tmp_path / "home"),
+    ):
+        pass
+
+
+def test_links_of_another_console_do_not_fit() -> None:
+    """Each run has a key of its own."""
+    ours, theirs = Invitations("one", Time()), Invitations("two", Time())
+
+    assert not ours.redeem(theirs.issue())
+    assert ours.redeem(ours.issue())
+
+
+def test_a_link_lives_an_hour_and_no_longer() -> None:
+    """Spent links are forgotten only when they would be refused anyway."""
+    time = Time()
+    invitations = Invitations("key", time)
+    used, unused = invitations.issue(), invitations.issue()
+
+    assert invitations.redeem(used)
+    time.at += LINK_SECONDS - 1
+    assert not invitations.redeem(used)
+    time.at += 2
+    assert not invitations.redeem(unused)
+    assert not invitations.redeem(used)

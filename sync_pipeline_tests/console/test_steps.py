@@ -1,0 +1,240 @@
+"""The steps: from an empty home to live syncing, and every way to get a form wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync_pipeline.errors import ConfigError
+from sync_pipeline_tests.console.browsing import PAGES, Browser, Page, browsing, consoling
+from sync_pipeline_tests.console.setting_up import choose, connect, look, snapshots
+from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team
+
+
+def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
+    """Connect both, add a field, try, go live, turn it off; all of it stands in the audit trail under one name."""
+    browser = desk_browser
+    connect(browser, office)
+    field = {"is_new": "1", "name": "nick", "source": "name", "transform": "upper"}
+    assert "The field nick is saved." in browser.post("/fields/users", field, of="/fields/users/new").text
+    assert "cannot be turned on" in browser.post("/live", {"on": "1"}).text
+
+    assert browser.post("/try", {"kind": "dry_run"}).url.path == "/try"
+    browser.wait("/try/progress")
+    tried = browser.page("/try")
+    assert "passed Dry run on the accounts" in tried.text
+    assert tried.faults == []
+
+    assert "Live syncing is on" in browser.post("/live", {"on": "1"}).text
+    assert "Mode: live" in browser.page("/").text
+    assert "Live syncing is off" in browser.post("/live", {"on": ""}).text
+    trail = browser.page("/trail").text
+    assert all(
+        what in trail
+        for what in ("clockify connected", "snapshots connected", "mapping changed", "live on", "live off")
+    )
+    assert trail.count("Ana (console)") >= 6
+
+
+def test_a_changed_mapping_asks_for_another_trial(desk_browser: Browser, office: Team) -> None:
+    """What was tried is no more what would run."""
+    browser = desk_browser
+    connect(browser, office)
+    browser.post("/try", {"kind": "dry_run"})
+    browser.wait("/try/progress")
+    browser.post("/live", {"on": "1"})
+    browser.post("/fields/users/drop", {"name": "time_zone"}, of="/fields/users")
+
+    assert "Mode: dry run" in browser.page("/").text
+    assert "try it again" in browser.page("/try").text
+    assert browser.post("/live", {"on": "1"}).status_code == 422
+
+
+def test_a_wrong_key_is_told_beside_the_key(desk_browser: Browser, office: Team) -> None:
+    """What was typed stays, but for the secret."""
+    answer = look(desk_browser, office, secret="no-such-key-at-all")
+    page = Page(answer.text)
+
+    assert answer.status_code == 422
+    assert [found["id"] for found in page.all("input") if found.get("aria-invalid")] == ["secret"]
+    assert page.value("base_url") == office.sandbox.clockify
+    assert "no-such-key-at-all" not in answer.text
+
+
+def test_a_wrong_address_is_told_beside_the_address(desk_browser: Browser, office: Team) -> None:
+    """Of either system."""
+    first = Page(look(desk_browser, office, base_url="not an address").text)
+    second = Page(snapshots(desk_browser, office, base_url="http://127.0.0.1:9/").text)
+
+    for page in (first, second):
+        assert [found["id"] for found in page.all("input") if found.get("aria-invalid")] == ["base_url"]
+
+
+def test_the_first_half_of_step_1_survives_a_reload(desk_browser: Browser, office: Team) -> None:
+    """The key just typed waits on our side until the workspace is chosen, or another key is wanted."""
+    look(desk_browser, office)
+
+    assert "Polaris" in desk_browser.page("/clockify").text
+    assert "Look up workspaces" in desk_browser.page("/clockify?again=1").text
+    assert "Look up workspaces" in desk_browser.page("/clockify").text
+
+
+def test_an_empty_secret_keeps_the_stored_one(desk_browser: Browser, office: Team) -> None:
+    """The page says on which day it was stored."""
+    connect(desk_browser, office)
+
+    assert "Stored on 20" in desk_browser.page("/clockify").text
+    assert look(desk_browser, office, secret="").status_code == 200
+    assert choose(desk_browser, office).url.path == "/snapshots"
+    assert snapshots(desk_browser, office, api_key="").url.path == "/fields"
+
+
+def test_secrets_never_come_back(desk_browser: Browser, office: Team) -> None:
+    """Not in any page, header, redirect or error, whatever was typed where."""
+    browser = desk_browser
+    wrong = "sentinel-9f8e7d"
+    look(browser, office, secret=wrong)
+    snapshots(browser, office, api_key=wrong)
+    snapshots(browser, office, auth="client_credentials", client_id="nobody", client_secret=wrong)
+    connect(browser, office)
+    browser.post("/clockify", {"secret": wrong, "since": "stale", "action": "look"}, of="/clockify")
+    for path in PAGES:
+        browser.get(path)
+    browser.post("/check")
+    browser.wait("/check/progress")
+    browser.get("/check")
+
+    hints = (f"is {CLOCKIFY_KEY}.", f"is {SNAPSHOTS_KEY}.")  # the sandbox's own keys, which the pages tell
+    seen = "\n".join(browser.seen)
+    for hint in hints:
+        seen = seen.replace(hint, "")
+    for secret in (wrong, CLOCKIFY_KEY, SNAPSHOTS_KEY):
+        assert secret not in seen
+
+
+def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) -> None:
+    """In a second tab, or after an editor: what was typed stays on the page, and the file is as the other left it."""
+    browser = desk_browser
+    connect(browser, office)
+    stale = browser.page("/fields/users/new").value("since")
+    browser.post("/fields/users", {"is_new": "1", "name": "nick", "source": "name"}, of="/fields/users/new")
+    file = browser.console.console.desk.settings().setup_file
+    before = file.read_text()
+
+    late = browser.post("/fields/users", {"is_new": "1", "name": "other", "source": "email", "since": stale})
+    page = Page(late.text)
+    assert late.status_code == 422
+    assert "changed meanwhile" in page.text
+    assert (page.value("name"), page.value("source")) == ("other", "email")
+    assert page.value("since") not in ("", stale)
+    assert "changed meanwhile" in snapshots(browser, office, since=stale).text
+    assert "changed meanwhile" in browser.post("/fields", {"entities": ["users"], "since": stale}).text
+    assert "changed meanwhile" in browser.post("/clockify/disconnect", {"since": stale}).text
+    assert file.read_text() == before
+
+
+def test_entities_are_switched_with_what_they_need(desk_browser: Browser, office: Team) -> None:
+    """A missing dependency is told; a good choice is kept."""
+    connect(desk_browser, office)
+
+    refused = desk_browser.post("/fields", {"entities": ["time_entries"], "start_date": "2026-02-01"})
+    assert refused.status_code == 422
+    assert "time_entries needs" in refused.text
+    assert (
+        "Saved." in desk_browser.post("/fields", {"entities": ["users", "projects"], "start_date": "2026-02-01"}).text
+    )
+    page = desk_browser.page("/fields")
+    assert [found["value"] for found in page.all("input") if "checked" in found] == ["projects", "users"]
+    assert page.value("start_date") == "2026-02-01"
+    assert desk_browser.post("/fields", {"entities": ["users"], "start_date": "soon"}).status_code == 422
+
+
+def test_a_field_is_dropped_and_restored(desk_browser: Browser, office: Team) -> None:
+    """Both from the list of fields."""
+    connect(desk_browser, office)
+
+    assert (
+        "is not delivered any more"
+        in desk_browser.post("/fields/users/drop", {"name": "email"}, of="/fields/users").text
+    )
+    assert "not delivered" in desk_browser.page("/fields/users").text
+    assert (
+        "is as shipped again" in desk_browser.post("/fields/users/restore", {"name": "email"}, of="/fields/users").text
+    )
+    assert desk_browser.post("/fields/users/drop", {"name": "user_id"}, of="/fields/users").status_code == 422
+    assert desk_browser.post("/fields/users/drop", {"name": "nope"}, of="/fields/users").status_code == 422
+
+
+def test_what_the_environment_gives_is_shown_and_cannot_be_changed(tmp_path: Path, office: Team) -> None:
+    """The field is read-only and names the variable; the key itself is not in the page."""
+    given: dict[str, Any] = {
+        "CLOCKIFY_API_KEY": CLOCKIFY_KEY,
+        "CLOCKIFY_WORKSPACE_ID": office.sandbox.workspace,
+        "CLOCKIFY_BASE_URL": office.sandbox.clockify,
+        "CLOCKIFY_REPORTS_URL": office.sandbox.reports,
+        "SNAPSHOTS_BASE_URL": office.sandbox.snapshots,
+        "SNAPSHOTS_API_KEY": "sandbox-snapshots-key",
+    }
+    with consoling(tmp_path / "home", **given) as console, browsing(console) as browser:
+        browser.sign_in()
+        page = browser.page("/clockify")
+        (secret,) = [found for found in page.all("input") if found.get("name") == "secret"]
+        assert "readonly" in secret
+        assert "Set by CLOCKIFY_API_KEY in the environment" in page.text
+        assert "from the environment" in browser.page("/").text
+        assert page.faults == []
+
+
+def test_a_set_up_that_is_broken_by_hand_is_told_on_every_page(desk_browser: Browser) -> None:
+    """With the line that is wrong; no page breaks, and all is well when it is mended."""
+    file = desk_browser.console.console.desk.settings().setup_file
+
+    file.write_text("start_date: 2026-02-01\nnonsense: 1\n")
+    for path in PAGES:
+        answer = desk_browser.get(path)
+        assert answer.status_code == 409, path
+        assert "setup.yaml:2: nonsense" in answer.text
+        assert Page(answer.text).faults == []
+    file.write_text("start_date: 2026-02-01\n")
+    assert desk_browser.page("/fields").value("start_date") == "2026-02-01"
+
+
+def test_one_sided_credentials_start_no_console(tmp_path: Path) -> None:
+    """What is missing is named at once."""
+    with (
+        pytest.raises(ConfigError, match="SNAPSHOTS_API_KEY"),
+        consoling(tmp_path / "home", CLOCKIFY_API_KEY="x" * 20),
+    ):
+        pass
+
+
+def test_disconnecting_forgets(desk_browser: Browser, office: Team) -> None:
+    """The system is not set up any more, and its key is gone."""
+    connect(desk_browser, office)
+
+    assert "forgotten" in desk_browser.post("/snapshots/disconnect", of="/snapshots").text
+    assert snapshots(desk_browser, office, api_key="").status_code == 422
+    assert "not set up" in desk_browser.page("/").text
+
+
+def test_rejects_are_listed_with_reasons_and_offered_again(desk_browser: Browser, office: Team) -> None:
+    """Counted at home, listed with the reason; what a check set aside is judged anew by itself."""
+    browser = desk_browser
+    connect(browser, office)
+    assert "Nothing of users is set aside." in browser.page("/rejects/users").text
+    assert "Nothing to send again" in browser.post("/rejects/users").text
+
+
+@pytest.mark.parametrize("kind", ["sandbox", "dry_run", "nonsense"])
+def test_a_trial_of_any_kind_is_followed_to_its_end(desk_browser: Browser, kind: str) -> None:
+    """On the untouched sandbox it is always the sandbox that is tried; the page is well-formed all the way."""
+    desk_browser.post("/try", {"kind": kind})
+    answer = desk_browser.wait("/try/progress")
+
+    assert Page(answer.text).faults == []
+    page = desk_browser.page("/try")
+    assert page.faults == []
+    assert "passed In the sandbox" in page.text
+    assert "Record by record" in page.text
