@@ -54,7 +54,10 @@ def credentials_list(as_json: bool) -> None:
 @secret_options("", "the new secret")
 @json_option
 def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_json: bool) -> None:
-    """Replace a secret: the new one is tried first; the old one stays as a fallback until it is retired."""
+    """Replace a secret: the new one is tried first; the old one stays as a fallback until it is retired.
+
+    The secret of an OAuth client that acts for a person is tried with the next refresh.
+    """
     from sync_pipeline.setup.rotation import NAMES, rotate
 
     source = Source(stdin, file, env)

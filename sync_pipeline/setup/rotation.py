@@ -81,7 +81,7 @@ def _try(desk: Desk, slot: Slot, secret: str) -> None:
         if settings.clockify_workspace_id not in {each.id for each in account.workspaces}:
             raise ConfigError("The new key does not see the workspace that is synced.", fix="Use another key.")
     elif settings.auth == "authorization_code":
-        return  # tried with the next refresh; until then the old one is the fallback of nothing that is sent
+        return  # nothing but a refresh would show, and that spends the refresh token: it is tried with the next one
     else:
         typed = {"api_key" if settings.auth == "api_key" else "client_secret": secret}
         look_at_snapshots(desk, draft_of(desk, replace(stored_form(settings), **typed)))  # type: ignore[arg-type]
