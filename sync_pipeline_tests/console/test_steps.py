@@ -67,6 +67,13 @@ def test_a_wrong_key_is_told_beside_the_key(desk_browser: Browser, office: Team)
     assert "no-such-key-at-all" not in answer.text
 
 
+@pytest.mark.parametrize("around", [' "{}" ', "'{}'\t", "\u201c{}\u201d", "\u00a0{}\r\n"])
+def test_a_secret_is_freed_of_what_copying_adds(desk_browser: Browser, office: Team, around: str) -> None:
+    """Blanks, quotes and line ends around it are no part of a key."""
+    assert look(desk_browser, office, secret=around.format(CLOCKIFY_KEY)).status_code == 200
+    assert snapshots(desk_browser, office, api_key=around.format(SNAPSHOTS_KEY)).url.path == "/fields"
+
+
 def test_a_wrong_address_is_told_beside_the_address(desk_browser: Browser, office: Team) -> None:
     """Of either system."""
     first = Page(look(desk_browser, office, base_url="not an address").text)
