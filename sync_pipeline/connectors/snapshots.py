@@ -249,7 +249,7 @@ class Snapshots:
         """What became of one record. An answer about another record, or of unknown meaning, is no delivery."""
         facts = self.profile.batch
         answered, status = result.get(facts.id), result.get(facts.status)
-        said = self._client.redacted(f"{str(answered)[:80]}: {str(status)[:80]}")
+        said = f"{self._client.redacted(str(answered))[:80]}: {self._client.redacted(str(status))[:80]}"
         if answered is not None and str(answered) != record_id:
             raise self._unexpected(about.method, about.path, f"about {record_id} (it says {said})")
         if status in facts.accepted:
