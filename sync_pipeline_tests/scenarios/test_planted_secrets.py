@@ -160,6 +160,7 @@ def _webhooks(us: Team, shell: Shell, hunt: Hunt) -> None:
         with receiving(hooks, ReceiverOptions(workspace=us.sandbox.workspace)) as receiver:
             _typed(hunt, shell, "webhooks", "register", "--url", receiver.url, "--json")
             _typed(hunt, shell, "webhooks", "list")
+            assert _typed(hunt, shell, "trail", "--json").document["changes"][0]["what"] == "webhooks registered"
             hunt.learn(*(secret for hook in hooks.all().values() for secret in (hook.secret, hook.token)))
             us.add_entry(us.users()[0]["id"], morning(1))
             wait_until(lambda: b"stored_total 0" not in httpx.get(f"{receiver.url}/metrics", trust_env=False).content)
