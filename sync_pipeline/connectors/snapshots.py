@@ -59,6 +59,7 @@ class Credentials:
         *,
         now: Clock = time.time,
         on_fallback: Callable[[], None] | None = None,
+        on_rejected: Callable[[], None] | None = None,
     ) -> httpx.Auth:
         """How requests are signed, as the profile has it."""
         if self.client_id and profile.auth.oauth:
@@ -77,6 +78,7 @@ class Credentials:
             setting=KEY_SETTING,
             fallback=self.fallback,
             on_fallback=on_fallback,
+            on_rejected=on_rejected,
         )
 
     def endpoint(self, facts: OAuthFacts, base_url: str, *, now: Clock = time.time) -> TokenEndpoint:
@@ -110,6 +112,7 @@ class Snapshots:
         guard: Guard = ANYTHING,
         on_wait: Announce = silent,
         on_fallback: Callable[[], None] | None = None,
+        on_rejected: Callable[[], None] | None = None,
         patience: Patience | None = None,
         sleep: Sleep = asyncio.sleep,
         now: Clock = time.time,
@@ -118,7 +121,7 @@ class Snapshots:
         self.profile = profile
         self.requests: Counter[str] = Counter()
         self._page_size = min(page_size or profile.list.page_size, profile.list.page_size)
-        self._auth = credentials.auth(profile, base_url, now=now, on_fallback=on_fallback)
+        self._auth = credentials.auth(profile, base_url, now=now, on_fallback=on_fallback, on_rejected=on_rejected)
         self._client = ApiClient(
             Endpoint("Snapshots", base_url, "SNAPSHOTS_BASE_URL", credentials.setting, secrets=credentials.secrets),
             self._auth,
