@@ -14,6 +14,7 @@ from sync_pipeline.cli import (
     serving,
     state,
     sync,
+    trail,
     trial,
     webhooks,
 )
@@ -34,6 +35,7 @@ COMMANDS = (
     state.check,
     state.status,
     state.deliveries,
+    trail.trail,
     rejects.rejects,
     mapping.mapping,
     webhooks.webhooks,

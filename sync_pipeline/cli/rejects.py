@@ -64,13 +64,14 @@ def rejects_show(entity: str, source_id: str, as_json: bool) -> None:
 def rejects_retry(source_ids: tuple[str, ...], entity: str, as_json: bool) -> None:
     """Offer refused records - all of an entity, or these - to the target again at the next sync."""
     from sync_pipeline import terminal
-    from sync_pipeline.store.records import clear_refused
+    from sync_pipeline.setup.desk import Desk, whoever
+    from sync_pipeline.setup.setaside import offer_again
     from sync_pipeline.store.rejects import origins
 
     with prepared() as settings, opened(settings) as session:
         chosen(session, entity)
         found = origins(session.store, session.connection, entity, source_ids)
-        count = clear_refused(session.store, session.connection, entity, source_ids or None)
+        count = offer_again(Desk(whoever("terminal")), entity, source_ids)
     if as_json:
         terminal.as_json({"retried": count})
     else:

@@ -66,6 +66,7 @@ def webhooks_register(url: str, enable: bool, rotate: bool, limit: int | None, a
                 terminal.say(address)
             return
         report = registrar.register(Wishes(rotate=rotate, enable=enable, limit=limit))
+        _note(session, "webhooks registered", report.hooks)
     if as_json:
         terminal.as_json({"is_well": report.is_well, **asdict(report)})
     else:
@@ -113,10 +114,21 @@ def webhooks_remove(ids: tuple[str, ...], as_json: bool) -> None:
 
     with prepared() as settings, opened(settings) as session:
         rows = remove_hooks(session, _hooks(session), ids)
+        _note(session, "webhooks removed", rows)
     if as_json:
         terminal.as_json({"removed": [{"event": row.event, "id": row.id} for row in rows]})
     else:
         terminal.say(f"{len(rows)} webhooks were removed.")
+
+
+def _note(session: Any, what: str, rows: Any) -> None:
+    """For the audit trail: which hooks something was done with; nothing when all stayed as it was."""
+    from sync_pipeline.setup.desk import whoever
+    from sync_pipeline.store.audit import note
+
+    done = [f"{row.event} {row.action}" for row in rows if row.action not in ("kept", "listed")]
+    if done:
+        note(session.store, whoever("terminal"), what, ", ".join(done), session.now())
 
 
 def _hooks(session: Any) -> Any:

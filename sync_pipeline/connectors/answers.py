@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -58,17 +58,22 @@ class Reading:
     request_id: str | None = None
 
 
-def read_answer(response: httpx.Response, method: str, form: ErrorFormat) -> Reading:
-    """Take the body apart without trusting any of it."""
+def read_answer(response: httpx.Response, method: str, form: ErrorFormat, hide: Callable[[str], str] = str) -> Reading:
+    """Take the body apart without trusting any of it; ``hide`` takes out what an answer may repeat of our secrets."""
     body, data = _body(response)
     about = data if isinstance(data, dict) and response.status_code >= 300 else {}
-    code = about.get(form.code)
+    code, request_id = about.get(form.code), response.headers.get(form.request_id)
+
+    def said(name: str) -> str:
+        # Hidden first: of a secret that is cut in two nobody would recognise the half that is left.
+        return _short(hide(str(about[name]))) if about.get(name) else ""
+
     return Reading(
         seen=Seen(method, response.status_code, None if code is None else str(code), body),
         data=data,
-        detail=_short(about.get(form.message)) or _short(about.get("detail")) or UNSAID.get(body, body.value),
-        scope=_short(about.get(form.scope)),
-        request_id=response.headers.get(form.request_id),
+        detail=said(form.message) or said("detail") or UNSAID.get(body, body.value),
+        scope=said(form.scope),
+        request_id=None if request_id is None else hide(request_id),
     )
 
 
@@ -127,6 +132,6 @@ def _body(response: httpx.Response) -> tuple[Body, Any]:
         return (Body.HTML if is_html else Body.BROKEN), None
 
 
-def _short(value: object) -> str:
-    text = " ".join(str(value).split()) if value else ""
+def _short(value: str) -> str:
+    text = " ".join(value.split())
     return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"

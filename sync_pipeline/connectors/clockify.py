@@ -110,6 +110,7 @@ class Clockify:
         guard: Guard = ANYTHING,
         on_wait: Announce = silent,
         on_fallback: Callable[[], None] | None = None,
+        on_rejected: Callable[[], None] | None = None,
         patience: Patience | None = None,
         sleep: Sleep = asyncio.sleep,
         now: Clock = time.time,
@@ -132,6 +133,7 @@ class Clockify:
             setting=account.setting,
             fallback=account.fallback,
             on_fallback=on_fallback,
+            on_rejected=on_rejected,
         )
         secrets = tuple(filter(None, (secret, account.fallback.strip())))
 

@@ -238,7 +238,7 @@ class ApiClient:
         self._again(rule, call, reading, ambiguous=ambiguous)
 
     async def _judge(self, call: _Call, response: httpx.Response) -> Answer:
-        reading = read_answer(response, call.method, self._errors)
+        reading = read_answer(response, call.method, self._errors, self.redacted)
         if is_usable(reading.seen):
             return Answer(response.status_code, response.headers, reading.data)
         rule = decide(self._retry, reading.seen)
@@ -311,8 +311,8 @@ class ApiClient:
             path=redact(call.path, secrets),
             status=reading.seen.status,
             code=reading.seen.code and redact(reading.seen.code, secrets),
-            request_id=reading.request_id and redact(reading.request_id, secrets),
-            excerpt=redact(reading.detail, secrets),
+            request_id=reading.request_id,
+            excerpt=reading.detail,
             cause=str(reading.seen.failure or reading.seen.body or ""),
         )
         message = redact(rule.message.format_map(words), secrets)

@@ -45,7 +45,8 @@ class HeaderKey(httpx.Auth):
     """A key in a header of its own, or behind a word such as ``Bearer``.
 
     While a key is being replaced, ``fallback`` is the one before it: it takes over, for good, when the new one is
-    rejected and the old one is not; ``on_fallback`` is then told, once.
+    rejected and the old one is not; ``on_fallback`` is then told, once. A fallback that is rejected as well is sent no
+    more; ``on_rejected`` is told, once.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class HeaderKey(httpx.Auth):
         prefix: str = "",
         fallback: str = "",
         on_fallback: Callable[[], None] | None = None,
+        on_rejected: Callable[[], None] | None = None,
     ) -> None:
         self._header = header
         self._value = prefix + header_value(key, setting)
         spare = prefix + header_value(fallback, f"The fallback of {setting}") if fallback else ""
         self._spare = "" if spare == self._value else spare
         self._on_fallback = on_fallback
+        self._on_rejected = on_rejected
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Add the header; after a 401 once more with the other key."""
@@ -73,14 +76,22 @@ class HeaderKey(httpx.Auth):
             return
         request.headers[self._header] = other
         response = yield request
-        # "Busy" and "broken" say nothing about a key.
-        if response.status_code < 500 and response.status_code not in (401, 429) and other == self._spare:
+        if other != self._spare:
+            return
+        if response.status_code == 401:
+            self._give_up()
+        elif response.status_code < 500 and response.status_code != 429:  # "busy" and "broken" say nothing about a key
             self._change_over()
 
     def _change_over(self) -> None:
         self._value, self._spare = self._spare, ""
         if self._on_fallback:
             self._on_fallback()
+
+    def _give_up(self) -> None:
+        self._spare = ""
+        if self._on_rejected:
+            self._on_rejected()
 
 
 class Renewable(httpx.Auth):

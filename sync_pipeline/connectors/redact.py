@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from sync_pipeline.errors import ConfigError
 
@@ -11,10 +12,11 @@ HIDDEN = "***"
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret in it replaced, however often it occurs."""
-    for secret in secrets:
+    """The text with every secret in it replaced, however often it occurs, also as it stands in an address."""
+    # The longest first: one that begins like another would leave its end behind.
+    for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= SHORTEST_SECRET:
-            text = text.replace(secret, HIDDEN)
+            text = text.replace(secret, HIDDEN).replace(quote(secret, safe=""), HIDDEN)
     return text
 
 

@@ -59,6 +59,7 @@ class Credentials:
         *,
         now: Clock = time.time,
         on_fallback: Callable[[], None] | None = None,
+        on_rejected: Callable[[], None] | None = None,
     ) -> httpx.Auth:
         """How requests are signed, as the profile has it."""
         if self.client_id and profile.auth.oauth:
@@ -77,6 +78,7 @@ class Credentials:
             setting=KEY_SETTING,
             fallback=self.fallback,
             on_fallback=on_fallback,
+            on_rejected=on_rejected,
         )
 
     def endpoint(self, facts: OAuthFacts, base_url: str, *, now: Clock = time.time) -> TokenEndpoint:
@@ -110,6 +112,7 @@ class Snapshots:
         guard: Guard = ANYTHING,
         on_wait: Announce = silent,
         on_fallback: Callable[[], None] | None = None,
+        on_rejected: Callable[[], None] | None = None,
         patience: Patience | None = None,
         sleep: Sleep = asyncio.sleep,
         now: Clock = time.time,
@@ -118,7 +121,7 @@ class Snapshots:
         self.profile = profile
         self.requests: Counter[str] = Counter()
         self._page_size = min(page_size or profile.list.page_size, profile.list.page_size)
-        self._auth = credentials.auth(profile, base_url, now=now, on_fallback=on_fallback)
+        self._auth = credentials.auth(profile, base_url, now=now, on_fallback=on_fallback, on_rejected=on_rejected)
         self._client = ApiClient(
             Endpoint("Snapshots", base_url, "SNAPSHOTS_BASE_URL", credentials.setting, secrets=credentials.secrets),
             self._auth,
@@ -249,7 +252,7 @@ class Snapshots:
         """What became of one record. An answer about another record, or of unknown meaning, is no delivery."""
         facts = self.profile.batch
         answered, status = result.get(facts.id), result.get(facts.status)
-        said = self._client.redacted(f"{str(answered)[:80]}: {str(status)[:80]}")
+        said = f"{self._client.redacted(str(answered))[:80]}: {self._client.redacted(str(status))[:80]}"
         if answered is not None and str(answered) != record_id:
             raise self._unexpected(about.method, about.path, f"about {record_id} (it says {said})")
         if status in facts.accepted:

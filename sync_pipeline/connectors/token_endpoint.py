@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -70,7 +71,7 @@ class TokenEndpoint:
         """
         secrets = (self.client_secret, *hidden, *(fields.get(name, "") for name in SECRET_FIELDS))
         response = await self._send(self._request(grant, fields), on_request, secrets)
-        reading = read_answer(response, "POST", FORMAT)
+        reading = read_answer(response, "POST", FORMAT, partial(redact, secrets=secrets))
         data = reading.data if isinstance(reading.data, dict) else {}
         token = data.get("access_token")
         if response.status_code == 200 and isinstance(token, str) and token:
@@ -123,7 +124,7 @@ class TokenEndpoint:
         seen = reading.seen
         code = redact(seen.code or "", secrets)
         about = Request(self.system, "POST", urlsplit(self.url).path, seen.status, code or None, reading.request_id)
-        detail = redact(reading.detail, secrets)
+        detail = reading.detail
         if seen.status is not None and (seen.status >= 500 or seen.status == 429):
             return RetryableApiError(f"no access token could be had ({detail}).", about, fix="Try again later.")
         if seen.code in self.lost:

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from sync_pipeline.console import checking, clockify, fields, home, live, rejects, snapshots, trail, trying
+from sync_pipeline.console import checking, clockify, fields, home, live, rejects, secrets, snapshots, trail, trying
 from sync_pipeline.console.forms import BadForm, Form, read_form
 from sync_pipeline.console.gate import Gate
 from sync_pipeline.console.invitations import SIGN_IN, TOKEN
@@ -47,6 +47,7 @@ PAGES: Mapping[str, Handler] = {
     "/check/progress": checking.progress,
     "/rejects": rejects.overview,
     "/rejects/{entity}": rejects.show,
+    "/secrets": secrets.show,
     "/trail": trail.show,
 }
 FORMS: Mapping[str, Handler] = {
@@ -64,6 +65,9 @@ FORMS: Mapping[str, Handler] = {
     "/live": live.turn,
     "/check": checking.begin,
     "/rejects/{entity}": rejects.retry,
+    "/secrets/rotate": secrets.rotate,
+    "/secrets/retire": secrets.retire,
+    "/secrets/encrypt-again": secrets.encrypt_again,
 }
 SELF_REFRESHING = frozenset({"/try/progress", "/check/progress"})
 """Pages look for news here by themselves: that keeps no session alive."""

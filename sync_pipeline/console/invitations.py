@@ -30,10 +30,10 @@ TOKEN = "token"  # noqa: S105 - the name of a parameter
 class Invitations:
     """Makes links and redeems each of them once."""
 
-    key: str
+    key: str = field(repr=False)
     clock: Callable[[], float]
     """Seconds since the epoch: both processes must read the same clock."""
-    _spent: dict[str, float] = field(default_factory=dict)
+    _spent: dict[str, float] = field(default_factory=dict, repr=False)
 
     def issue(self) -> str:
         """A fresh token."""

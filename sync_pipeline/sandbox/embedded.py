@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -27,6 +28,8 @@ from sync_pipeline.private import private_directory, private_file
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
+NOT_ITS_OWN = ("CLOCKIFY_", "SNAPSHOTS_", "SYNC_")
+"""How the variables begin that are the pipeline's: real keys among them, and a sandbox needs none."""
 
 
 @contextmanager
@@ -108,7 +111,12 @@ def _start_unless_it_runs(port: int, database: Path) -> threading.Thread | None:
         with log.open("w") as output:
             # A session of its own: Ctrl-C of the command that starts it is not meant for it.
             process = subprocess.Popen(  # noqa: S603 - our own command
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                env={name: value for name, value in os.environ.items() if not name.startswith(NOT_ITS_OWN)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         ended = threading.Thread(target=process.wait, name="sandbox", daemon=True)
         ended.start()

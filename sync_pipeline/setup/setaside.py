@@ -35,7 +35,8 @@ def offer_again(desk: Desk, entity: str, source_ids: tuple[str, ...] = ()) -> in
     """Let the next sync offer refused records - all of an entity, or these - to the target again; returns how many."""
     with _session(desk, entity) as session:
         count = clear_refused(session.store, session.connection, entity, source_ids or None)
-    desk.note("retry", f"{count} refused records of {entity} are offered again")
+    if count:
+        desk.note("retry", f"{count} refused records of {entity} are offered again")
     return count
 
 

@@ -33,7 +33,15 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.configuration import configuration_fingerprint
 from sync_pipeline.stages.mode import Mode, decide
-from sync_pipeline.stages.vault import Unlocked, Vault, unlock
+from sync_pipeline.stages.vault import (
+    CLOCKIFY_KEY,
+    CLOCKIFY_TOKEN,
+    SNAPSHOTS_KEY,
+    Unlocked,
+    Vault,
+    forget_rejected,
+    unlock,
+)
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.switches import read_switch
 from sync_pipeline.store.syncs import first_contact
@@ -213,6 +221,7 @@ def _opened(
     finally:
         portal.call(clockify.aclose)
         portal.call(snapshots.aclose)
+        forget_rejected(unlocked, Vault(store, unlocked.settings), utc_now())
 
 
 def clockify_account(settings: Settings, workspace: str, fallback: str = "") -> Account:
@@ -248,6 +257,7 @@ def _open_clockify(
         on_choice=lambda choice: report(Progress("time_entries", "plan", note=_chosen(choice))),
         on_wait=say,
         on_fallback=lambda: say(FELL_BACK),
+        on_rejected=lambda: unlocked.rejected.append(CLOCKIFY_TOKEN if settings.clockify_addon_token else CLOCKIFY_KEY),
         patience=replace(plan.patience, attempts=settings.max_attempts),
         sleep=sleep,
     )
@@ -302,6 +312,7 @@ def _open_snapshots(
         guard=guard,
         on_wait=say,
         on_fallback=lambda: say(FELL_BACK),
+        on_rejected=lambda: unlocked.rejected.append(SNAPSHOTS_KEY),
         patience=patience,
         sleep=sleep,
     )

@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
-from sync_pipeline.errors import ConfigError
+from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.settings import SETTINGS, Settings
 from sync_pipeline.store import credentials
+from sync_pipeline.store.audit import note
 from sync_pipeline.store.credentials import Keyring, open_keyring
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.tokens import StoredVault
@@ -57,6 +59,8 @@ SNAPSHOTS_CLIENT = Slot("snapshots_client_secret", "snapshots", "client_secret")
 SLOTS = (CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_KEY, SNAPSHOTS_CLIENT)
 CONSENT = Slot("snapshots_auth", "snapshots", "consent")
 """Says that a person consented, and marks one consent from another; holds no secret."""
+PROGRAM = "sync_pipeline"
+"""Who did what no person did."""
 TOKENS = "tokens"
 """The name under which OAuth tokens are kept, beside the secrets."""
 
@@ -112,10 +116,10 @@ class Vault:
         elif old.value != value:
             self._put(slot, replace(old, value=value, entered_at=at.isoformat(), previous=old.value), at)
 
-    def retire(self, slot: Slot, at: datetime) -> bool:
-        """Forget the fallback; returns whether there was one."""
+    def retire(self, slot: Slot, at: datetime, *, only: str = "") -> bool:
+        """Forget the fallback - if it is ``only`` that one - and return whether there was one."""
         old = self.get(slot)
-        if old is None or not old.previous:
+        if old is None or not old.previous or (only and old.previous != only):
             return False
         self._put(slot, replace(old, previous=""), at)
         return True
@@ -136,6 +140,8 @@ class Unlocked:
     settings: Settings
     previous: dict[str, str] = field(default_factory=dict, repr=False)
     marks: dict[str, str] = field(default_factory=dict)
+    rejected: list[Slot] = field(default_factory=list)
+    """Whose fallback turned out to be worth nothing."""
 
 
 def unlock(settings: Settings, vault: Vault) -> Unlocked:
@@ -156,6 +162,15 @@ def unlock(settings: Settings, vault: Vault) -> Unlocked:
         unlocked.marks[CONSENT.name] = consent.mark
     _refuse_missing(unlocked.settings)
     return unlocked
+
+
+def forget_rejected(unlocked: Unlocked, vault: Vault, at: datetime) -> None:
+    """Forget the fallbacks that were rejected; one that cannot be forgotten now is rejected again."""
+    for slot in unlocked.rejected:
+        with suppress(SyncError):
+            if vault.retire(slot, at, only=unlocked.previous[slot.setting]):
+                detail = f"the old {slot.system}.{slot.name} at {place(vault.settings, slot.system)} was rejected"
+                note(vault.store, PROGRAM, "secret retired", detail, at)
 
 
 def _needed(settings: Settings) -> Iterator[Slot]:

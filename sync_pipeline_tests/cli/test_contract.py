@@ -213,6 +213,10 @@ def test_rejects(shell: Shell) -> None:
         own.execute(text("UPDATE records SET delivered_hash = NULL, refused_hash = fields_hash"))
     assert shell.sync("--entity", "users")["entities"]["users"]["rejected"] == 4
     assert shell("rejects", "retry", "--entity", "users", "--json", code=0).document == {"retried": 4}
+    (line,) = shell("trail", "--json", code=0).document["changes"]
+    assert (line["what"], line["detail"]) == ("retry", "4 refused records of users are offered again")
+    assert line["by"].endswith(" (terminal)")
+    assert line["detail"] in shell("trail", code=0).out
     assert shell.sync("--entity", "users")["entities"]["users"]["created"] == 4
     assert shell("rejects", "list", "--json", code=0).document == {"rejects": []}
     assert "Nothing is set aside." in shell("rejects", "list", code=0).out

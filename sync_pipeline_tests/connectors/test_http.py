@@ -14,6 +14,7 @@ from sync_pipeline.connectors.answers import LONGEST_WAIT, Answer, retry_after
 from sync_pipeline.connectors.http import ApiClient, Patience
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.oauth import HeaderKey
+from sync_pipeline.connectors.redact import redact
 from sync_pipeline.errors import (
     AmbiguousWrite,
     ConfigError,
@@ -195,6 +196,23 @@ def test_secrets_are_redacted() -> None:
         ask(server, "POST", json={})
     assert KEY not in str(caught.value) + repr(caught.value) + str(caught.value.request)
     assert "bad key ***!" in str(caught.value)
+
+
+@pytest.mark.parametrize("before", range(180, 200))
+def test_a_secret_is_not_cut_in_two(before: int) -> None:
+    """Wherever a long message is cut off, no half of the key is left."""
+    with (
+        scripted(in_turn(reply(400, {"message": "." * before + KEY}))) as server,
+        pytest.raises(RejectedRecord) as caught,
+    ):
+        ask(server, "POST", json={})
+    assert KEY[:4] not in str(caught.value) + str(caught.value.request)
+
+
+def test_secrets_are_redacted_in_every_shape() -> None:
+    """Also as they stand in an address, and one that begins like another leaves nothing behind."""
+    assert redact("/a/one%2Fkey%3D?k=one/key=", ["one/key="]) == "/a/***?k=***"
+    assert redact("key-1 key-1-and-more", ["key-1", "key-1-and-more"]) == "*** ***"
 
 
 @pytest.mark.parametrize("key", ["", "  ", "ab\ncd", "schlüssel", "a\tb"])

@@ -34,6 +34,7 @@ PAGES = (
     "/check",
     "/rejects",
     "/rejects/users",
+    "/secrets",
     "/trail",
 )
 """Every page that can be asked for at any time."""

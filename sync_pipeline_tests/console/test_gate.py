@@ -21,6 +21,9 @@ FORMS = (
     "/live",
     "/check",
     "/rejects/users",
+    "/secrets/rotate",
+    "/secrets/retire",
+    "/secrets/encrypt-again",
 )
 
 

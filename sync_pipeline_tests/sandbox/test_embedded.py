@@ -206,3 +206,14 @@ def test_its_files_are_its_owners(place: Place) -> None:
         assert names >= {"sandbox.db", "sandbox.db-wal", "sandbox.db-shm", "sandbox.log"}
         assert {stat.filemode(path.stat().st_mode) for path in place.home.iterdir()} == {"-rw-------"}
         assert stat.filemode(place.home.stat().st_mode) == "drwx------"
+
+
+def test_it_is_given_no_key_of_real_accounts(tmp_path: Path) -> None:
+    """Its process has no use for the pipeline's variables, so they are not in its environment."""
+    place = Place(tmp_path)
+    place.home.parent.mkdir(exist_ok=True)
+    place.environ |= {"CLOCKIFY_API_KEY": "real-key", "SYNC_DATABASE_URL": "postgresql://ana:secret@db.example/sync"}
+    with place.user() as (process, _):
+        (child,) = psutil.Process(process.pid).children()
+        assert str(place.database) in child.cmdline()
+        assert not {"real-key", "postgresql://ana:secret@db.example/sync"} & set(child.environ().values())

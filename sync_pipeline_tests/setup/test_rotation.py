@@ -13,6 +13,7 @@ from sync_pipeline.setup.rotation import NAMES, encrypt_again, held, remove, ret
 from sync_pipeline.setup.switching import standing, turn_on
 from sync_pipeline.stages.vault import CLOCKIFY_KEY, SNAPSHOTS_KEY
 from sync_pipeline.store import credentials
+from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.harness import CLOCKIFY_KEY as OWNER
 from sync_pipeline_tests.harness import SNAPSHOTS_KEY as FULL
 from sync_pipeline_tests.harness import Team
@@ -48,6 +49,25 @@ def test_a_rotation_from_its_beginning_to_its_end(us: Team, desk: Desk) -> None:
     second_key(us)
     assert (retire(desk, CLOCKIFY_KEY), retire(desk, CLOCKIFY_KEY)) == (True, False)
     assert standing(desk).is_live
+
+
+def test_a_fallback_that_is_rejected_is_forgotten(us: Team, desk: Desk) -> None:
+    """Both keys are refused: the old one is sent once more and never again, and the audit trail says so."""
+    on_accounts(desk, us)
+    second_key(us)
+    rotate(desk, CLOCKIFY_KEY, NEW)
+    us.sandbox.world.db.execute("DELETE FROM api_keys WHERE key IN (?, ?)", (NEW, OWNER))
+    us.forget_stats()
+    with desk.session() as session:
+        for _ in range(2):
+            with pytest.raises(SyncError, match="this API key does not exist"):
+                session.call(session.clockify.me)
+    assert us.requests()["GET /clockify/api/v1/user"] == 3
+    assert not any(row.fallback for row in held(desk))
+    with desk.store() as store:
+        newest = changes(store)[0]
+    assert (newest.by, newest.what) == ("sync_pipeline", "secret retired")
+    assert newest.detail.endswith("was rejected")
 
 
 def test_a_key_that_does_not_work_is_not_taken(us: Team, desk: Desk) -> None:
