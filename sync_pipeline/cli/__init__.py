@@ -18,6 +18,7 @@ from sync_pipeline.cli import (
     trial,
     webhooks,
 )
+from sync_pipeline.cli.collector import relax_collector
 from sync_pipeline.cli.group import cli
 
 __all__ = ["cli", "main"]
@@ -50,4 +51,5 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point."""
+    relax_collector()
     cli()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -64,7 +63,6 @@ def run_sync(
     Every entity runs once, time entries once per span; later runs only hold the partitioned entities. In a dry run
     each entity has runs of its own: nothing is materialized, and a job would not start what depends on that.
     """
-    _relax_collector()
     for together in [[entity] for entity in entities] if options.dry_run else [entities]:
         yield from _in_spans(instance, defs, together, spans, options)
 
@@ -102,11 +100,6 @@ def _in_spans(
         again = _run(instance, defs, sync_job_name(entity), span, [entity], options)
         report.forgive(entity, "volume")
         yield again
-
-
-def _relax_collector() -> None:
-    """Spare a fifth of the time: Python looks for cycles every 700 objects, and parsed JSON holds none."""
-    gc.set_threshold(50_000)
 
 
 def _not_tried(entity: str, day: date) -> Problem:
