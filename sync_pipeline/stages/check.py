@@ -120,7 +120,7 @@ class Checking:
         self.notes.update({status: self.statuses[status] for status in SET_APART})
 
     def _collect(self, frame: pd.DataFrame) -> None:
-        self.statuses.update(frame["status"])
+        self.statuses.update(frame["status"].tolist())
         for status, found in rejects_of(frame):
             if status == "rejected":  # one that only waits has a reason, too, but it is no failure of its own
                 self._failing[found.rule].add(found.source_id or f"{NO_ID} {len(self.rejects)}")

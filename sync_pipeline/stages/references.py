@@ -10,6 +10,7 @@ import pandas as pd
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
+from sync_pipeline.mapping.columns import text_series
 from sync_pipeline.mapping.convert import id_or_none
 from sync_pipeline.mapping.paths import value_at
 from sync_pipeline.mapping.spec import EntitySpec
@@ -45,8 +46,11 @@ class References:
         accepted = frame["status"] == "accepted"
         for name, entity in self._spec.references.items():
             column = frame[self._spec.field(name).column]
-            self._learn(entity, column[accepted].dropna().unique())
+            ids = column[accepted].dropna().unique()
+            self._learn(entity, ids)
             states = self._states[entity]
+            if all(states[source_id] == "delivered" for source_id in ids):
+                continue
             state = column.map(states)
             unknown, deleted = accepted & (state == "unknown"), accepted & (state == "deleted")
             frame = reject(frame, unknown, name, "references", f"the source does not know this one of the {entity}")
@@ -104,4 +108,4 @@ def listed(session: Session, spec: EntitySpec, ids: Iterable[str], window: Windo
 
 def _waiting_column(length: int, waiting: dict[int, list[list[str]]]) -> pd.api.extensions.ExtensionArray:
     values = [orjson.dumps(waiting[row]).decode() if row in waiting else None for row in range(length)]
-    return pd.array(values, dtype="str")
+    return text_series(values).array

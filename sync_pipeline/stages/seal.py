@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sync_pipeline.mapping.canonical import canonical_rows
+from sync_pipeline.mapping.columns import text_list, text_series
 from sync_pipeline.mapping.frames import arrow_schema
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.store.staging import StagedRow
@@ -33,8 +34,8 @@ def seal(spec: EntitySpec, frame: pd.DataFrame) -> pd.DataFrame:
         {
             "source_id": frame["source_id"].array,
             "partition": frame["partition"].array,
-            "fields": pd.array([fields.decode() for fields, _ in rows], dtype="str"),
-            "fields_hash": pd.array([digest for _, digest in rows], dtype="str"),
+            "fields": text_series([fields.decode() for fields, _ in rows]).array,
+            "fields_hash": text_series([digest for _, digest in rows]).array,
             "status": frame["status"].array,
             "rule": frame["rule"].array,
             "waiting_for": frame["waiting_for"].array,
@@ -48,7 +49,7 @@ def staged_rows(sealed: pd.DataFrame, delivered: frozenset[tuple[str, str]] = fr
     Rows that waited only for what is in ``delivered`` - pairs of entity and id - are accepted.
     """
     named = sealed[sealed["source_id"].notna()]
-    columns: list[Any] = [named[name].astype(object).where(named[name].notna(), None).tolist() for name in SEALED]
+    columns: list[Any] = [text_list(named[name]) for name in SEALED]
     return [
         (source_id, partition, fields, digest, _status(status, waiting_for, delivered), rule)
         for source_id, partition, fields, digest, status, rule, waiting_for in zip(*columns, strict=True)
