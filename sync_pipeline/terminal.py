@@ -20,7 +20,7 @@ from sync_pipeline.stages.session import Progress, reporting
 WIDTH = None if sys.stdout.isatty() else 120
 """A file or a pipe has no width of its own; without one Rich would squeeze tables into 80 columns."""
 
-UNBROKEN = ("source_id", "target_id", "record", "at", "entity", "kind", "outcome")
+UNBROKEN = ("workspace", "source_id", "target_id", "record", "at", "entity", "kind", "outcome")
 """People copy ids, and one in two pieces is none; words that short are only harder to read."""
 
 MARKS = {

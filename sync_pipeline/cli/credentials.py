@@ -66,7 +66,10 @@ def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_j
     secret = source.read() or click.prompt(f"New {name}", hide_input=True)
     rotate(_desk(), NAMES[name], secret)
     _tell(
-        as_json, "rotated", name, f"{name} was rotated; `sync-pipeline credentials retire {name}` forgets the old one."
+        as_json,
+        "rotated",
+        name,
+        f"{name} was rotated; `sync-pipeline credentials list` shows whether an old one is left.",
     )
 
 

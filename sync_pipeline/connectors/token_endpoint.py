@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import isnan
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,7 +29,8 @@ from sync_pipeline.store.tokens import Tokens
 SECRET_FIELDS = ("code", "code_verifier", "refresh_token")
 LOST = ("invalid_grant",)
 FORMAT = ErrorFormat(code="error", message="error_description")
-DEFAULT_LIFE_SECONDS = 3600
+DEFAULT_LIFE_SECONDS = 3600.0
+LONGEST_LIFE_SECONDS = 366 * 86_400.0
 HEADERS = {
     "Accept": "application/json",
     "Content-Type": "application/x-www-form-urlencoded",
@@ -73,8 +75,7 @@ class TokenEndpoint:
         response = await self._send(self._request(grant, fields), on_request, secrets)
         reading = read_answer(response, "POST", FORMAT, partial(redact, secrets=secrets))
         data = reading.data if isinstance(reading.data, dict) else {}
-        token = data.get("access_token")
-        if response.status_code == 200 and isinstance(token, str) and token:
+        if response.status_code == 200 and data.get("access_token"):
             return self._tokens(data, fields)
         raise self._refusal(grant, reading, fields, secrets)
 
@@ -111,8 +112,13 @@ class TokenEndpoint:
 
     def _tokens(self, data: Mapping[str, Any], fields: Mapping[str, str]) -> Tokens:
         lasts, scope, refresh = data.get("expires_in"), data.get("scope"), data.get("refresh_token")
+        token = data["access_token"]
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
+            # The HTTP library would show the header it refuses.
+            about = Request(self.system, "POST", urlsplit(self.url).path, 200)
+            raise FatalApiError("the access token that was given fits in no header.", about, fix="Tell the vendor.")
         return Tokens(
-            access_token=data["access_token"],
+            access_token=token,
             # A server that sends no new one lets the old one be used again.
             refresh_token=refresh if isinstance(refresh, str) and refresh else fields.get("refresh_token", ""),
             expires_at=self.now() + _seconds(lasts),
@@ -167,8 +173,9 @@ def _lost(grant: str, detail: str, redirect_uri: str) -> tuple[str, str]:
 
 
 def _seconds(value: object) -> float:
-    """How long a token lasts; some servers write the number as text."""
+    """How long a token lasts; some servers write the number as text. What no clock can hold is a year."""
     try:
-        return float(value) if isinstance(value, int | float | str) else DEFAULT_LIFE_SECONDS
-    except ValueError:
+        lasts = float(value) if isinstance(value, int | float | str) else DEFAULT_LIFE_SECONDS
+    except (ValueError, OverflowError):
         return DEFAULT_LIFE_SECONDS
+    return DEFAULT_LIFE_SECONDS if isnan(lasts) else min(max(lasts, 0.0), LONGEST_LIFE_SECONDS)

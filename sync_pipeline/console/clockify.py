@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sync_pipeline.console.forms import Form
+from sync_pipeline.console.forms import Form, shown_again
 from sync_pipeline.console.sessions import LookedAt
 from sync_pipeline.console.visit import Visit
 from sync_pipeline.errors import ApiError, SyncError
@@ -136,7 +136,8 @@ def _typed(form: Form, entered: ClockifyForm) -> dict[str, Any]:
 
 
 def _shown(form: ClockifyForm) -> dict[str, Any]:
-    return {"region": form.region, "base_url": form.base_url, "reports_url": form.reports_url, "kind": form.kind}
+    base, reports = shown_again(form.base_url), shown_again(form.reports_url)
+    return {"region": form.region, "base_url": base, "reports_url": reports, "kind": form.kind}
 
 
 def _page(visit: Visit, values: dict[str, Any]) -> Response:

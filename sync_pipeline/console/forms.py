@@ -64,6 +64,11 @@ class Problems:
         return self.by_field.get(name, "")
 
 
+def shown_again(url: str) -> str:
+    """An address that was typed, for the form that is shown again; nothing of one that may hold a password or a key."""
+    return "" if any(sign in url for sign in "@?#") else url
+
+
 async def read_form(request: Request) -> Form:
     """The form of a request; BadForm when it is too large or none of ours."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != KIND:

@@ -34,9 +34,7 @@ def rotate(visit: Visit) -> Response:
     except SyncError as error:
         visit.went_wrong(error, "secret")
         return _page(visit, name)
-    return visit.go(
-        "/secrets", f"{LABELS[name]}: the new one is in use; the old one is a fallback until it is forgotten."
-    )
+    return visit.go("/secrets", f"{LABELS[name]}: the new one is in use.")
 
 
 def retire(visit: Visit) -> Response:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.responses import Response
 
 from sync_pipeline.console.clockify import stored_on
-from sync_pipeline.console.forms import Form
+from sync_pipeline.console.forms import Form, shown_again
 from sync_pipeline.console.visit import Visit
 from sync_pipeline.errors import ApiError, SyncError
 from sync_pipeline.sandbox.snapshots.clients import DEFAULT_ID, DEFAULT_SECRET
@@ -177,7 +177,7 @@ def _typed(form: SnapshotsForm) -> dict[str, Any]:
     return {
         "region": form.region,
         "profile": form.profile,
-        "base_url": form.base_url,
+        "base_url": shown_again(form.base_url),
         "account": form.account,
         "auth": form.auth,
         "client_id": form.client_id,

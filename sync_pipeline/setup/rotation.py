@@ -12,7 +12,7 @@ from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.pasted import clean_secret
 from sync_pipeline.setup.regions import region_of
 from sync_pipeline.setup.snapshots import draft_of, look_at_snapshots
-from sync_pipeline.stages.vault import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SLOTS, Slot, place
+from sync_pipeline.stages.vault import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SLOTS, SNAPSHOTS_CLIENT, Slot, place
 from sync_pipeline.store import credentials
 
 NAMES: dict[str, Slot] = {f"{slot.system}.{slot.name}": slot for slot in SLOTS}
@@ -50,7 +50,10 @@ def held(desk: Desk) -> list[Held]:
 
 
 def rotate(desk: Desk, slot: Slot, secret: str) -> None:
-    """Try a new value where the old one is used, and use it then; the old one stays as a fallback."""
+    """Try a new value where the old one is used, and use it then; the old one stays as a fallback.
+
+    Not the secret of an OAuth client: there the old one is forgotten, since nothing ever falls back on it.
+    """
     secret = clean_secret(secret, f"The new {slot.system} {slot.name.replace('_', ' ')}")
     settings = desk.settings()
     if desk.is_given(slot.variable):
@@ -61,9 +64,9 @@ def rotate(desk: Desk, slot: Slot, secret: str) -> None:
     _try(desk, slot, secret)
     with desk.vault(settings) as vault:
         vault.rotate(slot, secret, desk.now())
-    desk.note(
-        "secret rotated", f"{slot.system}.{slot.name} at {place(settings, slot.system)}; the old one is a fallback"
-    )
+        falls_back = slot is not SNAPSHOTS_CLIENT or not vault.retire(slot, desk.now())
+    old = "the old one is a fallback" if falls_back else "the old one is forgotten"
+    desk.note("secret rotated", f"{slot.system}.{slot.name} at {place(settings, slot.system)}; {old}")
 
 
 def _try(desk: Desk, slot: Slot, secret: str) -> None:

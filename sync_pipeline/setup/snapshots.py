@@ -80,12 +80,16 @@ def connect_snapshots(desk: Desk, form: SnapshotsForm, *, since: str | None) -> 
 
 
 def keep(desk: Desk, draft: Draft, *, since: str | None) -> None:
-    """Store a draft: the file first, since that may be refused."""
+    """Store a draft: the file first, since that may be refused. A consent that was given to another client is forgotten."""
+    client = desk.settings().snapshots_client_id
     with desk.vault(draft.settings) as vault:
         vault.prove()
         desk.change(draft.values, "snapshots connected", draft.told, since=since)
         if draft.secret and not desk.is_given(draft.slot.variable):
             _enter(vault, draft, desk)
+        if draft.settings.snapshots_auth != "authorization_code" or draft.settings.snapshots_client_id != client:
+            vault.remove(CONSENT)
+            vault.tokens.remove()
 
 
 def _enter(vault: Vault, draft: Draft, desk: Desk) -> None:
@@ -94,9 +98,6 @@ def _enter(vault: Vault, draft: Draft, desk: Desk) -> None:
     if held is None or held.value != draft.secret:
         vault.enter(draft.slot, draft.secret, desk.now())
     vault.remove(SNAPSHOTS_CLIENT if draft.slot is SNAPSHOTS_KEY else SNAPSHOTS_KEY)
-    if draft.settings.snapshots_auth != "authorization_code":
-        vault.remove(CONSENT)
-        vault.tokens.remove()
 
 
 def needed_scopes(settings: Settings) -> tuple[str, ...]:

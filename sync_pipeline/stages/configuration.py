@@ -18,6 +18,7 @@ def configuration_fingerprint(
     """A hash of accounts, credentials, mappings and entities; a rotated key or token is the same credential."""
     facts = {
         "connection": connection,
+        "addresses": [settings.clockify_base_url, settings.clockify_reports_url],
         "plan": settings.clockify_plan,
         "auth": [settings.auth, settings.snapshots_client_id, sorted(settings.snapshots_scopes)],
         "credentials": dict(marks),

@@ -413,3 +413,13 @@ def at_clockify(shell: Shell) -> list[Json]:
     """The webhooks of the workspace."""
     hooks: list[Json] = shell.team.clockify("GET", "/webhooks")["webhooks"]
     return hooks
+
+
+def test_a_client_that_may_not_ask_for_all_that_is_needed(shell: Shell) -> None:
+    """The refusal of its scopes is told, with what to do about it once."""
+    client = {"client_id": "poor", "client_secret": "s3cret", "redirect_uris": [], "scopes": ["saas/location.read"]}
+    shell.team.control("POST", "clients", client)
+    poor = shell.with_(SNAPSHOTS_API_KEY=None, SNAPSHOTS_CLIENT_ID="poor", SNAPSHOTS_CLIENT_SECRET="s3cret")
+    said = the_failure(poor, "--system", "snapshots")
+    assert_told(said, "Snapshots key", "the client may not have one of the scopes")
+    assert " ".join(said).lower().count("ask for fewer scopes") + " ".join(said).count("ask for fewer.") == 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile import OAuthFacts, load_profile
 from sync_pipeline.connectors.snapshots import Credentials
 from sync_pipeline.errors import ConfigError, FatalApiError
 from sync_pipeline_tests.connectors.clients import Time, run, snapshots
@@ -72,6 +74,34 @@ def test_a_token_that_is_always_expired_is_an_error() -> None:
             run(work())
     assert len(server.asked) == 4
     assert "secret-token" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lasts", [1e300, "inf", "nan", "-5", -1e300, "soon", None, True, [], 10**18])
+def test_how_long_a_token_lasts_is_not_believed_blindly(lasts: object) -> None:
+    """The only copy of a token is not lost to a number that no calendar can hold."""
+    with scripted(lambda _: reply(200, {"access_token": "t1", "expires_in": lasts})) as server:
+        tokens = run(CLIENT.endpoint(_facts(), server.url).ask("client_credentials"))
+    assert 0 <= datetime.fromtimestamp(tokens.expires_at, UTC).timestamp() - time.time() + 60 < 370 * 86_400
+
+
+@pytest.mark.parametrize("token", ["secret\ntoken", "secret token", "sécret-token", ["secret"], {"secret": 1}])
+def test_a_token_that_fits_no_header_is_not_shown(token: object) -> None:
+    """One error, which does not repeat it."""
+    with scripted(lambda _: reply(200, {"access_token": token, "expires_in": 60})) as server:
+
+        async def work() -> None:
+            async with snapshots(server.url, credentials=CLIENT) as client:
+                await client.get("users", "u")
+
+        with pytest.raises(FatalApiError, match="fits in no header") as caught:
+            run(work())
+    assert "secret" not in f"{caught.value} {caught.value.request} {vars(caught.value)}"
+
+
+def _facts() -> OAuthFacts:
+    found = load_profile().auth.oauth
+    assert found is not None
+    return found
 
 
 def test_wrong_client_secret_names_the_settings() -> None:

@@ -109,6 +109,10 @@ def test_secrets_never_come_back(desk_browser: Browser, office: Team) -> None:
     look(browser, office, secret=wrong)
     snapshots(browser, office, api_key=wrong)
     snapshots(browser, office, auth="client_credentials", client_id="nobody", client_secret=wrong)
+    for url in (f"https://ana:{wrong}@api.example/v1", f"https://api.example/v1?key={wrong}"):
+        assert look(browser, office, base_url=url).status_code == 422
+        assert look(browser, office, reports_url=url).status_code == 422
+        assert snapshots(browser, office, base_url=url).status_code == 422
     connect(browser, office)
     browser.post("/clockify", {"secret": wrong, "since": "stale", "action": "look"}, of="/clockify")
     for path in PAGES:

@@ -10,8 +10,9 @@ from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.setup import trial
 from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.rotation import NAMES, encrypt_again, held, remove, retire, rotate
+from sync_pipeline.setup.snapshots import SnapshotsForm, connect_snapshots
 from sync_pipeline.setup.switching import standing, turn_on
-from sync_pipeline.stages.vault import CLOCKIFY_KEY, SNAPSHOTS_KEY
+from sync_pipeline.stages.vault import CLOCKIFY_KEY, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY
 from sync_pipeline.store import credentials
 from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.harness import CLOCKIFY_KEY as OWNER
@@ -68,6 +69,24 @@ def test_a_fallback_that_is_rejected_is_forgotten(us: Team, desk: Desk) -> None:
         newest = changes(store)[0]
     assert (newest.by, newest.what) == ("sync_pipeline", "secret retired")
     assert newest.detail.endswith("was rejected")
+
+
+def test_the_secret_of_a_client_has_no_fallback(us: Team, desk: Desk) -> None:
+    """Nothing would ever use the old one, so it is not kept; live syncing goes on with the new one."""
+    on_accounts(desk, us)
+    known = {"client_id": "ours", "redirect_uris": ["http://127.0.0.1/snapshots/callback"]}
+    us.control("POST", "clients", {**known, "client_secret": "first-secret"})
+    entered = SnapshotsForm(
+        base_url=us.sandbox.snapshots, auth="client_credentials", client_id="ours", client_secret="first-secret"
+    )
+    connect_snapshots(desk, entered, since=None)
+    with pytest.raises(SyncError, match="its secret is wrong"):
+        rotate(desk, SNAPSHOTS_CLIENT, "second-secret")
+    us.control("POST", "clients", {**known, "client_secret": "second-secret"})
+    rotate(desk, SNAPSHOTS_CLIENT, "second-secret")
+    with desk.session() as session:
+        session.call(session.snapshots.probe, "users")
+    assert [row.fallback for row in held(desk) if row.name == "snapshots.client_secret"] == [False]
 
 
 def test_a_key_that_does_not_work_is_not_taken(us: Team, desk: Desk) -> None:

@@ -174,6 +174,21 @@ def test_consent(us: Team, desk: Desk) -> None:
         finish_authorization(desk, again, CALLBACK, code)
 
 
+def test_a_consent_given_to_another_client_does_not_count(us: Team, desk: Desk) -> None:
+    """Another client is entered, and refused: the tokens of the one before are not used in its name."""
+    on_accounts(desk, us)
+    first = begin_authorization(desk, client(us), CALLBACK, since=None)
+    finish_authorization(desk, first, CALLBACK, read_callback(first, press(first)))
+    other = {"client_id": "other-client", "client_secret": "other-secret", "redirect_uris": [CALLBACK]}
+    us.control("POST", "clients", other)
+    asked = begin_authorization(
+        desk, client(us, client_id="other-client", client_secret="other-secret"), CALLBACK, since=None
+    )
+    with pytest.raises(FatalApiError, match="consent was refused"):
+        read_callback(asked, press(asked, "deny"))
+    assert connections(desk)[1].detail == "nobody has consented yet"
+
+
 def standing_print(desk: Desk) -> str:
     """The fingerprint of the configuration."""
     with desk.session() as session:

@@ -12,6 +12,7 @@ from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.switching import standing, turn_off, turn_on
 from sync_pipeline.stages.vault import CLOCKIFY_KEY, SNAPSHOTS_KEY
 from sync_pipeline.store.audit import changes
+from sync_pipeline_tests.harness import CLOCKIFY_KEY as OWNER
 from sync_pipeline_tests.harness import Team
 from sync_pipeline_tests.setup.desks import desk_of, environ_of, on_accounts, on_the_sandbox
 
@@ -76,6 +77,17 @@ def test_another_configuration_asks_for_a_new_trial(
     turn_on(tried(on_accounts(desk, us)))
     change(desk)
     assert standing(desk).is_live is stays
+
+
+@pytest.mark.parametrize("address", ["clockify.base_url", "clockify.reports_url"])
+def test_another_address_asks_for_a_new_trial(us: Team, address: str) -> None:
+    """Also when the key is the environment's, which is the same at every address."""
+    on_accounts(desk_of(us), us)
+    desk = tried(desk_of(us, environ_of(us, CLOCKIFY_API_KEY=OWNER)))
+    turn_on(desk)
+    now = us.sandbox.clockify if address == "clockify.base_url" else us.sandbox.reports
+    desk.change({address: now.replace("127.0.0.1", "localhost")}, "address", "")
+    assert not standing(desk).is_live
 
 
 def test_what_is_changed_back_is_the_same_configuration(us: Team, desk: Desk) -> None:

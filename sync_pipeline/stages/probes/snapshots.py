@@ -25,7 +25,6 @@ FIXES = {
     "invalid_grant": AUTHORIZE,
     "access_denied": AUTHORIZE,
     "invalid_client": "Copy id and secret again.",
-    "invalid_scope": "Allow the client those scopes, or ask for fewer.",
     "token_expired": "Get a new one; with an OAuth client tokens are renewed by themselves.",
 }
 
