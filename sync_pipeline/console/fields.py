@@ -22,6 +22,7 @@ from sync_pipeline.setup.fields import (
     drop_field,
     entity_fields,
     field_form,
+    mapping_of,
     restore_field,
     target_fields,
 )
@@ -39,21 +40,36 @@ def overview(visit: Visit) -> Response:
 def choose(visit: Visit) -> Response:
     """POST /fields."""
     chosen, start = visit.form.all("entities"), visit.form.text("start_date")
-    settings, since = visit.settings(), visit.since
+    since = visit.since
     try:
-        if not visit.desk.is_given("SYNC_START_DATE") and start != settings.start_date.isoformat():
-            since = visit.desk.change({"start_date": start or None}, "start date", start or "the default", since=since)
-    except SyncError as error:
-        visit.went_wrong(error, "start_date")
-    try:
-        if not visit.problems and not visit.desk.is_given("SYNC_ENTITIES"):
-            switch_entities(visit.desk, chosen, since=since)
+        since = _switch(visit, chosen)
     except SyncError as error:
         visit.went_wrong(error, "entities")
+    try:
+        if not visit.problems:
+            _begin_at(visit, start, since)
+    except SyncError as error:
+        visit.went_wrong(error, "start_date")
     if visit.problems:
         return _overview(visit, list(chosen), start)
     visit.changed()
     return visit.go("/fields", "Saved.")
+
+
+def _switch(visit: Visit, chosen: tuple[str, ...]) -> str:
+    """Sync these entities, unless they are already; returns the revision that is to be changed next."""
+    settings = visit.settings()
+    now = switched_on(specs_of(settings), settings.entities)
+    if visit.desk.is_given("SYNC_ENTITIES") or set(chosen) == set(now):
+        return visit.since
+    switch_entities(visit.desk, chosen, since=visit.since)
+    return visit.desk.revision()
+
+
+def _begin_at(visit: Visit, start: str, since: str) -> None:
+    """Leave time entries before this day alone from now on."""
+    if not visit.desk.is_given("SYNC_START_DATE") and start != visit.settings().start_date.isoformat():
+        visit.desk.change({"start_date": start or None}, "start date", start or "the default", since=since)
 
 
 def show(visit: Visit) -> Response:
@@ -161,7 +177,7 @@ def _edit(visit: Visit, entered: FieldForm, *, is_new: bool) -> Response:
 def _entity(visit: Visit) -> str:
     """The entity of the address; a SyncError when there is none of that name."""
     entity = visit.param("entity")
-    switched_on(specs_of(visit.settings()), (entity,)) if entity not in specs_of(visit.settings()) else None
+    mapping_of(visit.desk, entity)
     return entity
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -23,6 +24,7 @@ from sync_pipeline.setup.desk import Desk
 
 HOST = "127.0.0.1"
 PORT = 8770
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ def running(desk: Desk, options: Options) -> Iterator[RunningConsole]:
 
 
 def serve(desk: Desk, options: Options, on_ready: Callable[[RunningConsole], None]) -> None:
-    """Run until interrupted."""
+    """Run until interrupted: by Ctrl-C, ``kill`` or a terminal that is closed."""
+    for number in ENDING:
+        signal.signal(number, signal.default_int_handler)
     with running(desk, options) as found:
         on_ready(found)
         threading.Event().wait()

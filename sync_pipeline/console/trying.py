@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from starlette.responses import Response
@@ -76,10 +75,3 @@ def _newest(desk: Desk) -> Trial | None:
             return last_trial(session.store, session.connection)
     except SyncError:
         return None
-
-
-def reasons(trial: Trial) -> Iterator[dict[str, str]]:
-    """Every offending row of every check."""
-    for entity, found in trial.report.get("entities", {}).items():
-        for check in found["checks"]:
-            yield from ({"entity": entity, "check": check["name"], **row} for row in check["rows"])

@@ -216,6 +216,7 @@ def test_scopes_of_a_token(shell: Shell) -> None:
     client = {"client_id": "narrow", "client_secret": "s3cret", "redirect_uris": [], "scopes": scopes}
     shell.team.control("POST", "clients", client)
     variables = {"SNAPSHOTS_API_KEY": "", "SNAPSHOTS_CLIENT_ID": "narrow", "SNAPSHOTS_CLIENT_SECRET": "s3cret"}
+    variables["SNAPSHOTS_SCOPES"] = " ".join(scopes)  # by default all that is needed is asked for
     with shell.team.session(report=None, **variables) as session:
         shell.team.forget_stats()
         findings = {finding.what: finding for finding in diagnose(session, ["snapshots"])}

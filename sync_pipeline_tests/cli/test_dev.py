@@ -25,13 +25,16 @@ from sync_pipeline_tests.scenarios.developing import (
 )
 
 ARRIVES_SECONDS = 60.0
+SENSOR_TICKS = (
+    "{repositoriesOrError{... on RepositoryConnection{nodes{sensors{sensorState{ticks{status skipReason}}}}}}}"
+)
 SENSOR_STATES = "{repositoriesOrError{... on RepositoryConnection{nodes{sensors{name sensorState{status}}}}}}"
 
 
 def sensors(us: Developing) -> set[str]:
     """Whether the sensors run, as the UI shows it."""
     (repository,) = us.graphql(SENSOR_STATES)["repositoriesOrError"]["nodes"]
-    assert len(repository["sensors"]) == 4
+    assert len(repository["sensors"]) == 5
     return {sensor["sensorState"]["status"] for sensor in repository["sensors"]}
 
 
@@ -49,6 +52,13 @@ def end(us: Developing, number: signal.Signals) -> None:
     assert us.process.returncode == 0
     _, left = psutil.wait_procs(started, timeout=STOP_SECONDS)
     assert left == []
+
+
+def ticks(us: Developing) -> list[str]:
+    """What each look of a sensor that has ended led to, in words."""
+    (repository,) = us.graphql(SENSOR_TICKS)["repositoriesOrError"]["nodes"]
+    looks = [tick for sensor in repository["sensors"] for tick in sensor["sensorState"]["ticks"]]
+    return [f"{tick['status']} {tick['skipReason'] or ''}" for tick in looks if tick["status"] != "STARTED"]
 
 
 def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path) -> None:
@@ -90,8 +100,10 @@ def test_a_mapping_changed_in_the_console_is_loaded_at_once(tmp_path: Path) -> N
 def test_real_accounts_are_left_alone(tmp_path: Path) -> None:
     """With credentials set nothing is received and nothing is live until somebody says so."""
     with team(tmp_path / "team") as accounts, developing(tmp_path, "--no-webhooks", **accounts.environ) as us:
-        assert sensors(us) == {"STOPPED"}
+        wait_for(lambda: len(ticks(us)) >= 5, ARRIVES_SECONDS)
+        assert all("live syncing is off" in said for said in ticks(us)), ticks(us)
         assert accounts.clockify("GET", "/webhooks")["webhooks"] == []
+        assert accounts.writes() == {}
         end(us, signal.SIGTERM)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from sync_pipeline_tests.console.browsing import PAGES, Browser, Page
+from sync_pipeline_tests.console.browsing import PAGES, Browser, Page, browsing, consoling
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -107,3 +108,32 @@ def test_a_new_field_takes_no_others_place(browser: Browser) -> None:
 
     assert answer.status_code == 422
     assert "is there already" in answer.text
+
+
+def test_a_mistake_of_ours_is_told_without_a_traceback(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The page has a sentence; the log says where, but not what, which may hold anything."""
+    monkeypatch.setattr(browser.console.console, "work", "a secret")
+    answer = browser.get("/check")
+
+    assert answer.status_code == 500
+    assert "made a mistake" in answer.text
+    assert Page(answer.text).faults == []
+    assert "Traceback" not in answer.text
+    assert "AttributeError at" in caplog.text
+    assert "a secret" not in caplog.text + answer.text
+
+
+def test_a_database_that_cannot_be_used_is_told_on_the_page(tmp_path: Path) -> None:
+    """With the sentence of the store, on every page that needs it."""
+    with consoling(tmp_path / "home") as console, browsing(console) as browser:
+        browser.sign_in()
+        (tmp_path / "home" / "sync.db").write_text(
+            "this is no database, but long enough to look like a file of some use"
+        )
+        for path in ("/trail", "/rejects/users"):
+            answer = browser.get(path)
+            assert answer.status_code == 503
+            assert Page(answer.text).faults == []
+            assert "sync.db" in answer.text

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from sync_pipeline.errors import ConfigError
 from sync_pipeline_tests.console.browsing import PAGES, Browser, Page, browsing, consoling
 from sync_pipeline_tests.console.setting_up import choose, connect, look, snapshots
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team
+
+SCRIPT = "<script>alert(1)</script>"
 
 
 def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
@@ -61,6 +65,13 @@ def test_a_wrong_key_is_told_beside_the_key(desk_browser: Browser, office: Team)
     assert [found["id"] for found in page.all("input") if found.get("aria-invalid")] == ["secret"]
     assert page.value("base_url") == office.sandbox.clockify
     assert "no-such-key-at-all" not in answer.text
+
+
+@pytest.mark.parametrize("around", [' "{}" ', "'{}'\t", "\u201c{}\u201d", "\u00a0{}\r\n"])
+def test_a_secret_is_freed_of_what_copying_adds(desk_browser: Browser, office: Team, around: str) -> None:
+    """Blanks, quotes and line ends around it are no part of a key."""
+    assert look(desk_browser, office, secret=around.format(CLOCKIFY_KEY)).status_code == 200
+    assert snapshots(desk_browser, office, api_key=around.format(SNAPSHOTS_KEY)).url.path == "/fields"
 
 
 def test_a_wrong_address_is_told_beside_the_address(desk_browser: Browser, office: Team) -> None:
@@ -220,11 +231,52 @@ def test_disconnecting_forgets(desk_browser: Browser, office: Team) -> None:
 
 
 def test_rejects_are_listed_with_reasons_and_offered_again(desk_browser: Browser, office: Team) -> None:
-    """Counted at home, listed with the reason; what a check set aside is judged anew by itself."""
+    """Counted at home and listed; what the target refused is offered again, what a check set aside is judged anew."""
     browser = desk_browser
     connect(browser, office)
-    assert "Nothing of users is set aside." in browser.page("/rejects/users").text
-    assert "Nothing to send again" in browser.post("/rejects/users").text
+    us = replace(office, home=browser.console.console.desk.settings().home, changes={"SYNC_MODE": "live"})
+    for number in range(2):
+        us.put_location(f"twin-{number}", location_name=SCRIPT, address=str(number))
+    us.sync("locations", "users")
+    with us.session() as session, session.store.writing() as own:
+        own.execute(text("UPDATE records SET delivered_hash = NULL, refused_hash = fields_hash WHERE entity = 'users'"))
+    us.sync("users")
+
+    assert "/rejects/locations" in {found["href"] for found in browser.page("/").all("a")}
+    twins = browser.get("/rejects/locations")
+    assert "another record has the same name" in twins.text
+    assert SCRIPT not in twins.text
+    assert Page(twins.text).faults == []
+    assert "Nothing to send again" in browser.post("/rejects/locations").text
+    assert "users" in browser.page("/rejects/users").text
+    refused = len(us.users())
+    assert f"{refused} records are offered again" in browser.post("/rejects/users").text
+    assert "4 refused records of users" in browser.page("/trail").text
+
+
+def test_scripts_in_records_are_shown_as_text(desk_browser: Browser, office: Team) -> None:
+    """In examples, previews and trials."""
+    connect(desk_browser, office)
+    office.put_location("evil", location_name=SCRIPT, address=f'"><img src=x onerror=alert(1)>{SCRIPT}')
+    desk_browser.post("/try", {"kind": "dry_run"})
+    desk_browser.wait("/try/progress")
+
+    for path in ("/try", "/fields/locations", "/fields/locations/new"):
+        answer = desk_browser.get(path)
+        assert SCRIPT not in answer.text
+        assert "<img" not in answer.text
+        assert Page(answer.text).faults == []
+    assert "alert(1)" in desk_browser.page("/try").text
+
+
+def test_the_start_date_of_a_stale_form_is_not_taken(desk_browser: Browser) -> None:
+    """Also when the entities are as they were."""
+    everything = {"entities": ["locations", "users", "projects", "time_entries"]}
+    assert "Saved." in desk_browser.post("/fields", {**everything, "start_date": "2026-02-01"}).text
+
+    late = desk_browser.post("/fields", {**everything, "start_date": "2026-03-01", "since": ""})
+    assert "changed meanwhile" in late.text
+    assert desk_browser.page("/fields").value("start_date") == "2026-02-01"
 
 
 @pytest.mark.parametrize("kind", ["sandbox", "dry_run", "nonsense"])

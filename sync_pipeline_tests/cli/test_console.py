@@ -1,0 +1,44 @@
+"""`console`: it prints where it is and a link that works once; it ends in order."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sync_pipeline_tests.scenarios.developing import STOP_SECONDS, environment, free_port, place
+
+COMMAND = [sys.executable, "-m", "sync_pipeline.cli", "console"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_runs_until_it_is_asked_to_end(tmp_path: Path, number: signal.Signals) -> None:
+    """The link signs in, `console link` makes another one from another process, and nothing is left at the end."""
+    place(tmp_path)
+    told = environment(tmp_path, SYNC_SANDBOX_PORT=str(free_port()))
+    command = [*COMMAND, "--port", str(free_port()), "--json"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        while lines[-1] not in ("", "}\n"):
+            lines.append(process.stdout.readline())
+        document = json.loads("".join(lines))
+        fresh = subprocess.run([*COMMAND, "link"], cwd=tmp_path, env=told, capture_output=True, text=True, check=True)
+        for link in (document["link"], fresh.stdout.strip()):
+            with httpx.Client(trust_env=False, follow_redirects=True) as browser:
+                assert browser.get(link).url == f"{document['url']}/"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=STOP_SECONDS)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert not (tmp_path / "home" / "console.json").exists()
+
+    gone = subprocess.run([*COMMAND, "link"], cwd=tmp_path, env=told, capture_output=True, text=True, check=False)
+    assert gone.returncode == 2
+    assert "No console is running" in gone.stderr
