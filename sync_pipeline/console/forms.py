@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 
 from sync_pipeline.console.gate import MAX_BODY, TOO_LARGE
+from sync_pipeline.errors import SyncError
 
 MAX_FIELDS = 200
 KIND = "application/x-www-form-urlencoded"
@@ -62,6 +64,11 @@ class Problems:
     def of(self, name: str) -> str:
         """The sentence of a field; "" when nothing is wrong with it."""
         return self.by_field.get(name, "")
+
+
+def place_named(error: SyncError, named: Mapping[str, str]) -> str:
+    """The field that an error's sentence begins with, by its name there; "" when it is about none of them."""
+    return next((place for name, place in named.items() if error.message.startswith(f"{name} ")), "")
 
 
 async def read_form(request: Request) -> Form:
