@@ -3,6 +3,7 @@
 SyncError
 ├── ConfigError            stop: the user fixes a setting, a file or an account (exit 2)
 │   ├── MappingFileError   ... the fix is in one line of one YAML file
+│   ├── NotGranted         ... the key is right, but may not do all that a sync does
 │   ├── ChangedMeanwhile   ... somebody else changed the set-up: look at it again
 │   └── NotAllowed         ... something has to be done first, such as a trial (exit 1)
 ├── FatalApiError          stop the run: the other system refused us, retrying cannot help
@@ -51,6 +52,10 @@ class MappingFileError(ConfigError):
         self.file = file
         self.line = line
         self.field = field
+
+
+class NotGranted(ConfigError):
+    """Address and key are right, but the key is not allowed everything a sync does."""
 
 
 class ChangedMeanwhile(ConfigError):

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sync_pipeline.console.forms import Form, shown_again
+from sync_pipeline.console.forms import Form, place_named, shown_again
 from sync_pipeline.console.sessions import LookedAt
 from sync_pipeline.console.visit import Visit
 from sync_pipeline.errors import ApiError, SyncError
@@ -25,6 +25,11 @@ from sync_pipeline.setup.accounts import (
 )
 
 FREE, PAID = PLANS = ("free", "paid")
+NAMED = {
+    "The Clockify API key": "secret",
+    "The Clockify add-on token": "secret",
+    "The base URL of Clockify's reports": "reports_url",
+}
 KINDS = {"api_key": "API key", "addon_token": "Add-on token"}
 GIVEN = (
     "CLOCKIFY_API_KEY",
@@ -103,6 +108,8 @@ def _place(error: SyncError, entered: ClockifyForm, otherwise: str) -> str:
     """The field that a refusal is about."""
     if isinstance(error, ApiError) and error.request.status in {401, 403}:
         return "secret"
+    if named := place_named(error, NAMED):
+        return named
     if entered.region == CUSTOM and otherwise == "region":
         return "base_url"
     return otherwise

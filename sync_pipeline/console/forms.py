@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 
 from sync_pipeline.console.gate import MAX_BODY, TOO_LARGE
+from sync_pipeline.errors import SyncError
 
 MAX_FIELDS = 200
 KIND = "application/x-www-form-urlencoded"
@@ -67,6 +69,11 @@ class Problems:
 def shown_again(url: str) -> str:
     """An address that was typed, for the form that is shown again; nothing of one that may hold a password or a key."""
     return "" if any(sign in url for sign in "@?#") else url
+
+
+def place_named(error: SyncError, named: Mapping[str, str]) -> str:
+    """The field that an error's sentence begins with, by its name there; "" when it is about none of them."""
+    return next((place for name, place in named.items() if error.message.startswith(f"{name} ")), "")
 
 
 async def read_form(request: Request) -> Form:

@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.responses import Response
 
 from sync_pipeline.console.clockify import stored_on
-from sync_pipeline.console.forms import Form, shown_again
+from sync_pipeline.console.forms import Form, place_named, shown_again
 from sync_pipeline.console.visit import Visit
-from sync_pipeline.errors import ApiError, SyncError
+from sync_pipeline.errors import ApiError, NotGranted, SyncError
 from sync_pipeline.sandbox.snapshots.clients import DEFAULT_ID, DEFAULT_SECRET
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
 from sync_pipeline.setup.accounts import (
@@ -41,6 +41,16 @@ GIVEN = (
     "SNAPSHOTS_CLIENT_SECRET",
     "SNAPSHOTS_SCOPES",
 )
+NAMED = {
+    "The Snapshots API key": "api_key",
+    "The OAuth client id": "client_id",
+    "The OAuth client secret": "client_secret",
+    "A scope": "scopes",
+    "The list of scopes": "scopes",
+    "The account's name": "account",
+    "A profile": "profile",
+    "The profile": "profile",
+}
 CALLBACK = "/snapshots/callback"
 FOREIGN = (
     "This answer does not belong to an authorization of this session, or was used before. Nothing was connected: "
@@ -150,8 +160,12 @@ def _entered(form: Form) -> SnapshotsForm:
 
 def _place(error: SyncError, entered: SnapshotsForm) -> str:
     """The field that a refusal is about."""
+    if isinstance(error, NotGranted):
+        return "api_key" if entered.auth == "api_key" else "scopes"
     if isinstance(error, ApiError) and error.request.status in {400, 401, 403}:
         return "api_key" if entered.auth == "api_key" else "client_secret"
+    if named := place_named(error, NAMED):
+        return named
     return "base_url" if entered.region == "custom" else "region"
 
 

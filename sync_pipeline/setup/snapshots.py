@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.profile import Profile, load_profile
 from sync_pipeline.connectors.snapshots import Snapshots
-from sync_pipeline.errors import ConfigError, FatalApiError, SyncError
+from sync_pipeline.errors import ConfigError, FatalApiError, NotGranted, SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.settings import AUTH_KINDS, SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
 from sync_pipeline.setup import draft as drafts
@@ -175,7 +175,7 @@ def look_at_snapshots(desk: Desk, draft: Draft) -> list[Finding]:
     found = list(_probe(desk, draft))
     if refused := [finding for finding in found if not finding.ok]:
         fixes = " ".join(dict.fromkeys(finding.fix for finding in refused))
-        raise ConfigError("; ".join(finding.detail.rstrip(".") for finding in refused) + ".", fix=fixes)
+        raise NotGranted("; ".join(finding.detail.rstrip(".") for finding in refused) + ".", fix=fixes)
     return found
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import playwright.sync_api
 import pytest
+from playwright.sync_api import expect
 
 from sync_pipeline.console.server import RunningConsole
+from sync_pipeline_tests.browser import chromium
 from sync_pipeline_tests.console.browsing import Browser, browsing, consoling
 from sync_pipeline_tests.harness import Team, team
+
+EXPECT_MS = 20_000
+"""How long a page may take: much longer than it does, for machines that are busy."""
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +52,11 @@ def desk_browser(tmp_path: Path) -> Iterator[Browser]:
     with consoling(tmp_path / "home") as console, browsing(console) as browser:
         browser.sign_in()
         yield browser
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[playwright.sync_api.Browser]:
+    """A real browser, one a module; skips when none is installed."""
+    expect.set_options(timeout=EXPECT_MS)
+    with chromium() as found:
+        yield found
