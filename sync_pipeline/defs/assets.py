@@ -18,6 +18,7 @@ from sync_pipeline.defs.metadata import (
     column_schema,
     counts_metadata,
     definition_metadata,
+    of_each_day,
     source_key,
     source_schema,
     target_key,
@@ -205,7 +206,7 @@ def _load_op(spec: EntitySpec) -> dg.OpDefinition:
             context.add_asset_metadata({"dagster/partition_row_count": rows}, partition_key=day)
         context.log_event(dg.AssetMaterialization(target_key(spec), metadata=metadata))
         batches.discard(context.run.run_id, spec.entity)
-        yield dg.Output(None, metadata=metadata)
+        yield dg.Output(None, metadata=of_each_day(metadata) if days and days.first != days.last else metadata)
 
     return load_op
 

@@ -14,6 +14,7 @@ from sync_pipeline.stages.check import CheckResult
 
 ARROW_LIKE = {"id": "string", "text": "string", "email": "string", "instant": "timestamp", "list": "array<string>"}
 
+FIRST_DELIVERIES = "first_deliveries"
 SUPERSEDED = "superseded"
 """Why a batch was left alone: newer records have been loaded since it was read."""
 
@@ -74,8 +75,13 @@ def counts_metadata(
         **asdict(counts),
         **({"days": str(days)} if days else {"dagster/row_count": rows} if whole else {}),
         "deliveries": dg.MetadataValue.md(f"`{command}` lists them all" if deliveries else "nothing had to be sent"),
-        **({"first_deliveries": _table(deliveries)} if deliveries else {}),
+        **({FIRST_DELIVERIES: _table(deliveries)} if deliveries else {}),
     }
+
+
+def of_each_day(metadata: dict[str, Any]) -> dict[str, Any]:
+    """What the materialization of each of several days shows: their deliveries stand once, with the target."""
+    return {name: value for name, value in metadata.items() if name != FIRST_DELIVERIES}
 
 
 def check_metadata(result: CheckResult) -> dict[str, Any]:
