@@ -40,9 +40,10 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def accessibility_faults(page: Page) -> list[str]:
-    """What axe finds that is serious or worse: the rule, and where."""
-    found = Axe().run(page).response["violations"]
+def accessibility_faults(page: Page, *rules: str) -> list[str]:
+    """What axe finds that is serious or worse: the rule, and where. By all of its rules, or by these alone."""
+    options = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else None
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{fault['id']}: {', '.join(str(node['target']) for node in fault['nodes'])}"
         for fault in found

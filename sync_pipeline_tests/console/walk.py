@@ -21,6 +21,13 @@ T = TypeVar("T")
 PATIENCE_MS = 60_000
 """For what takes its time; a page itself has half of it."""
 DESKTOP, PHONE = (1280, 900), (360, 740)
+# What is not of colour is the same in both schemes.
+LOOKS = (
+    (DESKTOP, "light"),
+    (DESKTOP, "dark", "color-contrast"),
+    (PHONE, "dark"),
+    (PHONE, "light", "color-contrast"),
+)
 # Chromium notes each page that says no; that they say no is what tests look at.
 PAGES_THAT_SAY_NO = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d")
 WIDER_THAN_THE_SCREEN = """
@@ -128,10 +135,10 @@ class Walker:
     def audit(self) -> None:
         """Axe finds nothing serious, in light and dark, wide and narrow; and the page is no wider than a phone."""
         found: list[str] = []
-        for width, scheme in ((DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "dark"), (PHONE, "light")):
+        for width, scheme, *rules in LOOKS:
             self.page.set_viewport_size({"width": width[0], "height": width[1]})
             self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of its two words
-            found += [f"{scheme} at {width[0]}: {fault}" for fault in accessibility_faults(self.page)]
+            found += [f"{scheme} at {width[0]}: {fault}" for fault in accessibility_faults(self.page, *rules)]
         found += self._too_wide()
         self.page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
         assert found == [], self.page.url
@@ -186,13 +193,17 @@ class Walker:
         self.try_snapshots_key()
         self.is_told("The Snapshots API is connected.")
 
-    def ask_for_consent(self) -> None:
-        """Step 2 by consent, as far as the other side's page."""
+    def begin_consent(self) -> None:
+        """Step 2 by consent, as far as our own page about it."""
         self.fill_snapshots("Authorize: a person consents")
         self.page.get_by_label("Client id").fill(CLIENT)
         self.page.get_by_label("Client secret").fill(CLIENT_SECRET)
         self.press("Connect")
         self.is_at("/snapshots/authorize")
+
+    def ask_for_consent(self) -> None:
+        """Step 2 by consent, as far as the other side's page."""
+        self.begin_consent()
         self.follow("Go to the consent page")
         expect(self.heading).to_have_text("Allow access?")
 
