@@ -24,7 +24,7 @@ TEXTUAL = ("text", "id", "email", "instant", "date")
 """Types whose values are written as they are."""
 
 _WORD = re.compile(r"[A-Za-z][\w-]*(?: [\w-]+)*", re.ASCII)
-_KEY = re.compile(r"[^.'\"|\s](?:[^.'\"|]*[^.'\"|\s])?")
+_KEY = re.compile(r"[^.'\"|\s\[{](?:[^.'\"|]*[^.'\"|\s])?")
 _OPENERS = {"[": "]", "{": "}"}
 _QUOTES = "'\""
 
@@ -37,7 +37,7 @@ def is_plain(text: str) -> bool:
 
 
 def path_text(path: Sequence[str]) -> str:
-    """A path, its keys in quotes where they hold a dot."""
+    """A path, its keys in quotes where they hold a dot, or begin as something that is closed again."""
     return ".".join(key if _KEY.fullmatch(key) and key.isprintable() else _quoted(key) for key in path)
 
 

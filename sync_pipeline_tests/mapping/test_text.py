@@ -39,6 +39,7 @@ def test_transforms_come_back(steps: list[object]) -> None:
 @given(st.lists(TEXTS.filter(bool), min_size=1, max_size=4))
 @example(["customFields", "Site no."])
 @example(["it's", " a ", '"', "x|y"])
+@example(["a", "{{", "[b", "c]"])
 def test_paths_come_back(path: list[str]) -> None:
     """A key may hold a dot, quotes and spaces."""
     assert read_path(path_text(path)) == path
