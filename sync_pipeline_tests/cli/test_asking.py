@@ -15,7 +15,8 @@ from sync_pipeline.cli.group import NOBODY, REFUSED, STOPPED
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team, team
 from sync_pipeline_tests.scenarios.developing import environment, place
 
-INTERRUPT = "\x03"
+# Ctrl-C, and then Enter: an interrupt that comes in just before a prompt begins to wait is seen when the wait ends.
+INTERRUPT = "\x03\n"
 
 
 @pytest.fixture

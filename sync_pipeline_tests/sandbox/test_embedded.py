@@ -21,6 +21,7 @@ import pytest
 
 from sync_pipeline_tests.harness import clean_environ
 from sync_pipeline_tests.scenarios.commands import PATIENCE, ROOT, wait_until
+from sync_pipeline_tests.scenarios.developing import free_port
 
 USER = """
 import sys
@@ -177,12 +178,12 @@ def test_dev_as_a_document(place: Place) -> None:
     place.home.mkdir()
     for name in ("workspace.yaml", "dagster.yaml"):
         shutil.copy(ROOT / name, place.home.parent / name)
-    with place.process(
-        "-m", "sync_pipeline.cli", "dev", "--json", "--port", str(place.port + 1), "--no-console"
-    ) as process:
+    ui, webhooks = free_port(), free_port()
+    words = ("dev", "--json", "--port", str(ui), "--webhook-port", str(webhooks), "--no-console")
+    with place.process("-m", "sync_pipeline.cli", *words) as process:
         document = read_document(process)
         assert document["sandbox"].endswith(f":{place.port}")
-        assert document["dagster"].endswith(f":{place.port + 1}")
+        assert document["dagster"].endswith(f":{ui}")
         assert place.answers()
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=PATIENCE)
