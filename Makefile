@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Many tests wait for real processes rather than compute.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, 2 * (os.cpu_count() or 1)))')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sync test lint types layers dev bench docs clean
@@ -25,7 +23,7 @@ sync: $(READY)  ## Run the main job and verify both sides (on the sandbox when n
 	@$(BIN)/sync-pipeline sync --verify
 
 test: lint  ## Lint, types, layers and all tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)  ## Style (docstrings included), types, layers
 	$(BIN)/ruff check .
