@@ -1,19 +1,20 @@
-# One verb a line; `make help` lists them. Needs Python 3.11 to 3.13 and make, nothing else.
+# One verb a line; `make help` lists them. Needs Python 3.11 to 3.14 and make, nothing else.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+N ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sync test lint types layers dev bench docs clean
+.PHONY: help setup sync test test-clock laws lint types layers dev bench bench-profile bench-path bench-counted docs clean
 
 help:  ## List these verbs
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 setup: $(READY)  ## Create the environment (done by every other verb)
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: run make PYTHON=python3.12 ...")'
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 15) else f"Python 3.11 to 3.14 is needed, this is {v[0]}.{v[1]}: run make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[postgres]' --group dev
@@ -25,6 +26,12 @@ sync: $(READY)  ## Run the main job and verify both sides (on the sandbox when n
 test: lint  ## Lint, types, layers and all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
+test-clock: $(READY)  ## Run what depends on days at eight instants (not part of `test`; LIBFAKETIME=1: from outside)
+	@$(BIN)/python -m sync_pipeline_tests.clock_table $(if $(LIBFAKETIME),--libfaketime)
+
+laws: $(READY)  ## Overlapping and killed runs at random: N=1000 histories, or the one of SEED=...
+	@$(BIN)/python -m sync_pipeline_tests.laws $(if $(SEED),--seed $(SEED),--count $(N))
+
 lint: $(READY)  ## Style (docstrings included), types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,8 +41,17 @@ lint: $(READY)  ## Style (docstrings included), types, layers
 dev: $(READY)  ## Sandbox, console, webhooks, Dagster daemon and UI, until Ctrl-C
 	@$(BIN)/sync-pipeline dev
 
-bench: $(READY)  ## Measure speed, requests, memory and the time changes take on a sandbox
-	@$(BIN)/python -m sync_pipeline_tests.bench
+bench: $(READY)  ## Measure speed, memory, requests and the time changes take (PARTS=rounds ROUNDS=1 SIZES=1000,3000)
+	@$(BIN)/python -m sync_pipeline_tests.bench $(if $(PARTS),--parts $(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SIZES),--sizes $(SIZES)) $(if $(CLOCK),--clock $(CLOCK))
+
+bench-profile: $(READY)  ## Say where the time of a sync goes, stage by stage (SIZE=100000)
+	@$(BIN)/python -m sync_pipeline_tests.bench.profile $(if $(SIZE),--entries $(SIZE))
+
+bench-path: $(READY)  ## Trace one changed entry through a sync, file by file
+	@$(BIN)/python -m sync_pipeline_tests.bench.path
+
+bench-counted: $(READY)  ## Count the work of a sync for 1,000 rows (LOWER=1: lower the table; FEATURE=name: add its cost)
+	@$(BIN)/python -m sync_pipeline_tests.bench.counted $(if $(LOWER),--lower) $(if $(FEATURE),--feature '$(FEATURE)')
 
 docs: $(READY)  ## Write .env.example and the generated parts of the docs
 	$(BIN)/python -m sync_pipeline_tests.generate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 import dagster as dg
 
@@ -11,34 +12,48 @@ from sync_pipeline.defs.changes import changes_job, changes_job_name
 from sync_pipeline.defs.first_sync import first_sync_sensor
 from sync_pipeline.defs.housekeeping import housekeeping_job
 from sync_pipeline.defs.io import BatchIOManager
-from sync_pipeline.defs.jobs import sync_job_name, sync_jobs, verify_jobs
+from sync_pipeline.defs.jobs import sync_jobs, verify_jobs
+from sync_pipeline.defs.metadata import job_owners
 from sync_pipeline.defs.partitions import daily
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.defs.schedules import fresh, freshness, schedules
 from sync_pipeline.defs.sensors import entity_sensor
 from sync_pipeline.defs.verify import in_sync_check
+from sync_pipeline.hosting.launch import sync_job_name
 from sync_pipeline.mapping.load import specs_of, switched_on
+from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings, load_settings
+
+BETA = ("Parameter `(owners|data_version)` of", "Class `(LocalFileCodeReference|CodeReferencesMetadataValue)`")
+"""What we use of Dagster although it may change in a minor version, which our range excludes."""
 
 
 def build(settings: Settings) -> dg.Definitions:
-    """All assets, checks, jobs and resources for these settings."""
-    # Dagster warns of its own copy of every sensor; nothing of ours uses that parameter.
-    warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
+    """All assets, checks, jobs and resources for these settings; to be merged into another project as well.
+
+    There is no default executor among them: it would be the other project's, too.
+    """
+    for feature in BETA:
+        warnings.filterwarnings("ignore", feature, dg.BetaWarning)
     specs = switched_on(specs_of(settings), settings.entities)
     partitions = daily(settings)
     syncs = {job.name: job for job in sync_jobs(specs.values())}
     changes = {job.name: job for job in map(changes_job, specs.values())}
+    synced = [
+        fresh(entity_asset(spec, partitions, settings.days_per_run), freshness(spec, settings))
+        for spec in specs.values()
+    ]
+    in_sync = [in_sync_check(spec) for spec in specs.values()]
+    checks = [check.key for definition in (*synced, *in_sync) for check in definition.check_specs]
     return dg.Definitions(
-        assets=[
-            *(
-                fresh(entity_asset(spec, partitions, settings.days_per_run), freshness(spec, settings))
-                for spec in specs.values()
-            ),
-            *(asset for spec in specs.values() for asset in external_assets(spec)),
+        assets=[*synced, *_external(specs.values())],
+        asset_checks=in_sync,
+        jobs=[
+            *syncs.values(),
+            *changes.values(),
+            *verify_jobs(specs.values()),
+            housekeeping_job(checks, job_owners(specs.values())),
         ],
-        asset_checks=[in_sync_check(spec) for spec in specs.values()],
-        jobs=[*syncs.values(), *changes.values(), *verify_jobs(specs.values()), housekeeping_job()],
         schedules=schedules(list(specs.values()), settings),
         sensors=[
             entity_sensor(spec, settings, [changes[changes_job_name(name)], syncs[sync_job_name(name)]])
@@ -46,11 +61,26 @@ def build(settings: Settings) -> dg.Definitions:
         ]
         + [first_sync_sensor(specs.values(), settings, [syncs[sync_job_name(name)] for name in specs])],
         resources={"sync": SyncResource(), "batches": BatchIOManager(settings.batches, specs)},
-        executor=dg.in_process_executor,
     )
+
+
+def _external(specs: Iterable[EntitySpec]) -> Iterable[dg.AssetSpec]:
+    """Where entities come from and go to; one asset where one entity comes from what another delivered."""
+    found: dict[dg.AssetKey, dg.AssetSpec] = {}
+    for asset in (asset for spec in specs for asset in external_assets(spec)):
+        other = found.get(asset.key)
+        found[asset.key] = (
+            asset
+            if other is None
+            else asset.replace_attributes(
+                deps=[*other.deps, *asset.deps], description=f"{other.description} {asset.description}"
+            )
+        )
+    return found.values()
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dagster dev` loads."""
-    return build(load_settings())
+    # Another process for each op would cost more than most of our runs.
+    return dg.Definitions.merge(build(load_settings()), dg.Definitions(executor=dg.in_process_executor))

@@ -3,25 +3,31 @@
 SyncError
 ├── ConfigError            stop: the user fixes a setting, a file or an account (exit 2)
 │   ├── MappingFileError   ... the fix is in one line of one YAML file
-│   ├── NotGranted         ... the key is right, but may not do all that a sync does
+│   ├── NotGranted         ... the key is right, but may not do all that a sync does (exit 4)
 │   ├── ChangedMeanwhile   ... somebody else changed the set-up: look at it again
 │   └── NotAllowed         ... something has to be done first, such as a trial (exit 1)
 ├── FatalApiError          stop the run: the other system refused us, retrying cannot help
+│   └── NotAuthorized      ... a key, a scope or a consent is missing or was refused (exit 4)
 ├── RetryableApiError      wait and try again later: the other system is busy, broken or away
-│   └── AmbiguousWrite     ... and nobody knows whether the write arrived: look before repeating it
+│   └── AmbiguousWrite     ... and it is unknown whether the write arrived: look before repeating it (exit 6)
 ├── Unanswered             try again later: no answer came while it could be waited for
 ├── RejectedRecord         set one record aside, go on with the others
 ├── CheckFailed            block one entity's load; its dependants wait with it
-├── StaleBatch             leave the batch: a newer read of the same records has been loaded
+├── Incomplete             some days of a batch were not loaded, or not to the end: their owner tries again
 └── StoreError             stop: our own database is locked, full, unreachable or from a newer version
+    └── LockLost           ... send nothing more, and try again later: another process may be doing the same work
 
+``exit_code`` is that of a command that fails with it; cli/exit_codes.py decides which of several is the worst.
 Every message is one sentence that names the thing, the place and - in ``fix`` - what to do.
-No message may carry a secret: the HTTP layer redacts before it builds one of these.
+No message may carry a secret: the HTTP layer redacts before it builds one of these. Whatever it quotes, it is one
+printable line: in a terminal, in a log, in Dagster.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from sync_pipeline.printable import printable
 
 
 class SyncError(Exception):
@@ -30,9 +36,9 @@ class SyncError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, fix: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.fix = fix
+        self.message = printable(message)
+        self.fix = printable(fix)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.fix}".strip()
@@ -56,6 +62,8 @@ class MappingFileError(ConfigError):
 
 class NotGranted(ConfigError):
     """Address and key are right, but the key is not allowed everything a sync does."""
+
+    exit_code = 4
 
 
 class ChangedMeanwhile(ConfigError):
@@ -88,7 +96,7 @@ class Request:
             where += f" answered {self.status}" + (f"/{self.code}" if self.code else "")
         if self.request_id:
             where += f" (request {self.request_id})"
-        return where
+        return printable(where)
 
 
 class ApiError(SyncError):
@@ -97,10 +105,22 @@ class ApiError(SyncError):
     def __init__(self, message: str, request: Request, *, fix: str = "") -> None:
         super().__init__(f"{request}: {message}", fix=fix)
         self.request = request
+        self.cause = printable(message)
+
+    @property
+    def sentence(self) -> str:
+        """For a form: what is wrong, how to fix it, and the request it is about."""
+        return f"{self.cause[:1].upper()}{self.cause[1:]} {self.fix}".strip() + f" ({self.request})"
 
 
 class FatalApiError(ApiError):
     """Wrong key, missing scope, unknown workspace, HTML instead of JSON: retrying cannot help."""
+
+
+class NotAuthorized(FatalApiError):
+    """A key, a scope or a consent is missing or was refused; a new one is needed."""
+
+    exit_code = 4
 
 
 class RetryableApiError(ApiError):
@@ -109,6 +129,12 @@ class RetryableApiError(ApiError):
 
 class AmbiguousWrite(RetryableApiError):
     """A write that is not idempotent was cut off: it may or may not have been carried out."""
+
+    exit_code = 6
+
+    def __init__(self, message: str, request: Request, *, fix: str = "") -> None:
+        doubt = "It may or may not have been carried out: the next run looks before it repeats it."
+        super().__init__(message, request, fix=f"{doubt} {fix}".strip())
 
 
 class Unanswered(SyncError):
@@ -123,9 +149,13 @@ class CheckFailed(SyncError):
     """A blocking check failed: not one record of the batch was written."""
 
 
-class StaleBatch(SyncError):
-    """The batch was read before one that has already been loaded; loading it would undo newer data."""
+class Incomplete(SyncError):
+    """Some days of a batch were not loaded, or not to the end; what was loaded stays loaded."""
 
 
 class StoreError(SyncError):
     """Our own database cannot be used as it is."""
+
+
+class LockLost(StoreError):
+    """The lock of this process was lost with its connection; another process may hold it by now."""

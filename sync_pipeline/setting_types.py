@@ -10,6 +10,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+PROFILES = tuple(sorted(file.stem for file in Path(__file__).parent.glob("connectors/profiles/*.yaml")))
+"""The built-in ones."""
+MOST = 1_000_000
+"""The largest number of rows, megabytes, attempts or seconds: as milliseconds it fits into 32 bits."""
+MOST_DAYS = 36_500
+EARLIEST, LATEST = date(2000, 1, 1), date(2999, 12, 31)
+
 
 def text(value: str) -> str:
     """Any text."""
@@ -33,25 +40,58 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def origin(value: str) -> str:
+    """Scheme, host and port of a URL, written in one way."""
+    parts = urlsplit(value)
+    place = parts.netloc.rpartition("@")[2].lower()
+    return f"{parts.scheme.lower()}://{place.removesuffix(':80') if parts.scheme.lower() == 'http' else place}"
+
+
+def http_origins(value: str) -> tuple[str, ...]:
+    """Addresses with plain http."""
+    found = words(value)
+    if not all(re.match(r"http://[^/?#@]+/?$", each) for each in found):
+        raise ValueError("a list of addresses like http://snapshots.internal:8080, without a path")
+    return tuple(map(origin, found))
+
+
+def local_name(value: str) -> str:
+    """A name of this machine."""
+    if not re.fullmatch(r"127\.0\.0\.1|([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.){0,3}localhost", value):
+        raise ValueError("127.0.0.1, localhost, or a name in lower case that ends in .localhost")
+    return value
+
+
 def day(value: str) -> date:
     """A day."""
     try:
-        return date.fromisoformat(value)
+        found = date.fromisoformat(value)
     except ValueError:
         raise ValueError("a date like 2026-01-31") from None
+    if not EARLIEST <= found <= LATEST:
+        raise ValueError(f"a date from {EARLIEST} to {LATEST}")
+    return found
 
 
 def count(value: str) -> int:
     """A whole number from 1."""
-    if not value.isdigit() or int(value) < 1:
-        raise ValueError("a whole number from 1")
-    return int(value)
+    return _whole(value, MOST, "a whole number")
+
+
+def days(value: str) -> int:
+    """A number of days."""
+    return _whole(value, MOST_DAYS, "a whole number")
 
 
 def port(value: str) -> int:
     """A port."""
-    if not value.isdigit() or not 1 <= int(value) <= 65_535:
-        raise ValueError("a port from 1 to 65535")
+    return _whole(value, 65_535, "a port")
+
+
+def _whole(value: str, most: int, what: str) -> int:
+    # Python refuses to read thousands of digits.
+    if not value.isdecimal() or len(value) > 20 or not 1 <= int(value) <= most:
+        raise ValueError(f"{what} from 1 to {most}")
     return int(value)
 
 
@@ -87,6 +127,13 @@ def file(value: str) -> Path:
     if not path.is_file():
         raise ValueError("an existing file")
     return path
+
+
+def profile(value: str) -> str:
+    """A flavour of the Snapshots API."""
+    if value not in PROFILES and not (value.endswith((".yaml", ".yml")) and Path(value).is_file()):
+        raise ValueError(f"a built-in profile ({', '.join(PROFILES)}) or an existing YAML file")
+    return value
 
 
 def words(value: str) -> tuple[str, ...]:

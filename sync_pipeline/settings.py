@@ -7,12 +7,16 @@ wins. With no accounts at all, everything runs on the embedded sandbox.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import date
+from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +24,8 @@ from dotenv import dotenv_values
 
 from sync_pipeline import setting_types as kind
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.located import Node, closest, read_yaml, refuse
+from sync_pipeline.private_files import readable_by_others, require_trusted
+from sync_pipeline.yaml_source import Node, closest, read_yaml, refuse
 
 SANDBOX_CLOCKIFY_KEY = "sandbox-clockify-key"
 SANDBOX_SNAPSHOTS_KEY = "sandbox-snapshots-key"
@@ -30,6 +35,8 @@ AUTH_KINDS = ("api_key", "client_credentials", "authorization_code")
 MAPPINGS = "mappings"
 """The section of the set-up file that is laid over the entities' mappings."""
 PROJECT_FILE = "workspace.yaml"  # the directory that holds it is the project's root
+log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())  # commands show what is logged here; Dagster names the `.env` it reads itself
 
 
 def setting(
@@ -86,7 +93,8 @@ class Settings:
     )
     clockify_reader: str = setting(
         "CLOCKIFY_READER",
-        "How time entries are read: `report` (all users at once), `users` (one list a user) or `auto` (the cheaper).",
+        "How time entries are read: `report` (all users at once), `users` (one list a user; for those who left, the "
+        "report) or `auto` (the cheaper).",
         kind.one_of("auto", "report", "users"),
         "auto",
     )
@@ -99,7 +107,7 @@ class Settings:
     snapshots_profile: str = setting(
         "SNAPSHOTS_PROFILE",
         "The flavour of the Snapshots API: a built-in profile or the path of a YAML file.",
-        kind.text,
+        kind.profile,
         "generic",
         at="snapshots.profile",
     )
@@ -176,7 +184,7 @@ class Settings:
         # Three ranges of 31 days, the longest Clockify's report takes on the Free plan: no request is wasted.
         "SYNC_DAYS_PER_RUN",
         "How many days of time entries one Dagster run may cover.",
-        kind.count,
+        kind.days,
         93,
     )
     sensor_seconds: int = setting(
@@ -188,10 +196,16 @@ class Settings:
         kind.count,
         None,
     )
+    snapshots_poll_seconds: int = setting(
+        "SYNC_SNAPSHOTS_POLL_SECONDS",
+        "How often, in seconds, the Snapshots API is asked for new and changed locations.",
+        kind.count,
+        60,
+    )
     rescan_days: int = setting(
         "SYNC_RESCAN_DAYS",
         "How many days back the rolling re-scan of time entries reaches, today included.",
-        kind.count,
+        kind.days,
         7,
     )
     max_reject_share: float = setting(
@@ -209,15 +223,22 @@ class Settings:
     )
     max_delete_share: float = setting(
         "SYNC_MAX_DELETE_SHARE",
-        "A run that would delete more than this share of what is known is blocked.",
+        "Deletes beyond this share of what is known are held until somebody approves them.",
         kind.share,
         0.2,
     )
     max_rewrite_share: float = setting(
         "SYNC_MAX_REWRITE_SHARE",
-        "A changed mapping that would rewrite more than this share needs `--accept-rewrite`.",
+        "Rewrites by a changed mapping beyond this share are held until somebody approves them.",
         kind.share,
         0.5,
+    )
+    personal_labels: bool = setting(
+        "SYNC_PERSONAL_LABELS",
+        "Whether records are also stored under what people call them where that is personal: the names of users, the "
+        "descriptions of time entries.",
+        kind.flag,
+        True,
     )
     max_confirmations: int = setting(
         "SYNC_MAX_CONFIRMATIONS",
@@ -228,14 +249,84 @@ class Settings:
     max_attempts: int = setting(
         "SYNC_MAX_ATTEMPTS", "How often a request is tried while the other side is busy, broken or away.", kind.count, 6
     )
+    max_answer_mb: int = setting(
+        "SYNC_MAX_ANSWER_MB",
+        "The largest answer of an API that is read, in megabytes, unpacked. A larger one ends the run with an error.",
+        kind.count,
+        64,
+    )
+    max_answer_seconds: int = setting(
+        "SYNC_MAX_ANSWER_SECONDS",
+        "How long one attempt of a request may take, from connecting to the last byte of the answer.",
+        kind.count,
+        300,
+    )
+    allow_http: tuple[str, ...] = setting(
+        "SYNC_ALLOW_HTTP",
+        "Addresses of other machines that may be asked over plain http, such as `http://snapshots.internal:8080`: keys travel "
+        "there unencrypted. All others have to be https.",
+        kind.http_origins,
+        (),
+    )
     lock_seconds: int = setting(
         "SYNC_LOCK_SECONDS", "How long to wait while another program has locked the database.", kind.count, 30
     )
     keep_batches_days: int = setting(
         "SYNC_KEEP_BATCHES_DAYS",
         "How long the staged batches of a failed run are kept for re-execution.",
-        kind.count,
+        kind.days,
         3,
+    )
+    keep_events_days: int = setting(
+        "SYNC_KEEP_EVENTS_DAYS", "How long webhook events are kept after they were processed.", kind.days, 30
+    )
+    keep_runs_days: int = setting(
+        "SYNC_KEEP_RUNS_DAYS",
+        "How long Dagster's runs are kept; those that hold the newest state of a day or a check stay.",
+        kind.days,
+        30,
+    )
+    keep_previews_days: int = setting(
+        "SYNC_KEEP_PREVIEWS_DAYS",
+        "How long the reports of trials are kept; the newest passed one stays.",
+        kind.days,
+        30,
+    )
+    keep_syncs_days: int = setting(
+        "SYNC_KEEP_SYNCS_DAYS",
+        "How long the history of syncs is kept; those that a delivery names stay as long as that.",
+        kind.days,
+        90,
+    )
+    keep_approvals_days: int = setting(
+        "SYNC_KEEP_APPROVALS_DAYS", "How long decided approvals are kept.", kind.days, 90
+    )
+    keep_deliveries_days: int = setting(
+        "SYNC_KEEP_DELIVERIES_DAYS",
+        "How long the audit of writes is kept; the newest delivery of each record stays.",
+        kind.days,
+        365,
+    )
+    keep_audit_days: int = setting(
+        "SYNC_KEEP_AUDIT_DAYS", "How long the audit trail of the set-up is kept.", kind.days, 365
+    )
+    keep_tombstones_days: int = setting(
+        "SYNC_KEEP_TOMBSTONES_DAYS",
+        "How long it is remembered that a record which was never synced does not exist.",
+        kind.days,
+        7,
+    )
+    keep_copies_days: int = setting(
+        "SYNC_KEEP_COPIES_DAYS",
+        "How long the copy of an SQLite database from before an upgrade is kept.",
+        kind.days,
+        30,
+    )
+    console_host: str = setting(
+        "SYNC_CONSOLE_HOST",
+        "The host name of console and Dagster UI. Default: sync-<8 hex digits>.localhost, made once; 127.0.0.1 for a browser "
+        "that does not find names below localhost.",
+        kind.local_name,
     )
     sandbox_port: int = setting("SYNC_SANDBOX_PORT", "The port of the embedded sandbox.", kind.port, 8750)
     sandbox: bool = False
@@ -266,6 +357,11 @@ class Settings:
         return self.home / "encryption.key"
 
     @property
+    def sandbox_file(self) -> Path:
+        """Where the embedded sandbox keeps its data."""
+        return self.home / "sandbox.db"
+
+    @property
     def sandbox_url(self) -> str:
         """The embedded sandbox's address."""
         return f"http://127.0.0.1:{self.sandbox_port}"
@@ -294,13 +390,16 @@ class Settings:
 
     @property
     def in_clear(self) -> list[str]:
-        """The variables whose URL sends keys over a network unencrypted: plain http to another machine."""
-        urls = {f.metadata["env"]: urlsplit(getattr(self, f.name)) for f in SETTINGS if f.metadata["parse"] is kind.url}
-        return [env for env, url in urls.items() if url.scheme == "http" and not kind.is_loopback(url.hostname or "")]
+        """The variables whose URL sends keys over a network unencrypted, because SYNC_ALLOW_HTTP names it."""
+        urls = {f.metadata["env"]: getattr(self, f.name) for f in SETTINGS if f.metadata["parse"] is kind.url}
+        return [env for env, url in urls.items() if url.startswith("http://") and kind.origin(url) in self.allow_http]
 
 
 SETTINGS = tuple(f for f in fields(Settings) if f.metadata)
 _BY_ENV: Mapping[str, Any] = {f.metadata["env"]: f for f in SETTINGS}
+SECRETS = tuple(name for name, spec in _BY_ENV.items() if spec.metadata["secret"])
+PREFIXES = ("SYNC_", "CLOCKIFY_", "SNAPSHOTS_")
+"""Variables that begin like this are ours."""
 SYSTEMS = ("clockify", "snapshots")
 _OAUTH_CLIENT = ("SNAPSHOTS_CLIENT_ID", "SNAPSHOTS_CLIENT_SECRET")
 CREDENTIALS: tuple[tuple[tuple[str, ...], ...], ...] = (
@@ -314,9 +413,29 @@ CREDENTIAL_NAMES = tuple(name for ways in CREDENTIALS for way in ways for name i
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The nearest directory upwards that holds workspace.yaml; else the current one."""
-    here = (start or Path.cwd()).resolve()
-    return next((p for p in (here, *here.parents) if (p / PROJECT_FILE).exists()), here)
+    """The nearest directory upwards, not above the home directory, that holds workspace.yaml; else the current one.
+
+    Raises ConfigError when another user may have written that file.
+    """
+    try:
+        here = (start or Path.cwd()).resolve()
+    except FileNotFoundError:
+        raise ConfigError("The current directory was removed.", fix="Change to a directory that exists.") from None
+    home = _home_directory()
+    for place in (here, *here.parents):
+        if os.path.exists(file := place / PROJECT_FILE):  # noqa: PTH110 - False where we may not look
+            require_trusted(file)
+            return place
+        if place == home:
+            break
+    return here
+
+
+def _home_directory() -> Path | None:
+    try:
+        return Path.home().resolve()
+    except RuntimeError:  # a user without a name, as containers have
+        return None
 
 
 def load_settings(environ: Mapping[str, str] | None = None, *, root: Path | None = None) -> Settings:
@@ -339,19 +458,29 @@ def load_settings(environ: Mapping[str, str] | None = None, *, root: Path | None
 def read_setup(file: Path) -> dict[str, Any]:
     """What the set-up file says, by the names of Settings; empty when there is no file.
 
-    Raises MappingFileError with the line of what is not understood.
+    Raises ConfigError when another user may have written it, MappingFileError with the line of what is not understood.
     """
     if not file.exists():
         return {}
+    require_trusted(file)  # it names the addresses that keys are sent to
     rows = {f.metadata["at"]: f for f in SETTINGS if f.metadata["at"]}
     values: dict[str, Any] = {}
     for key, node in _leaves(read_yaml(file), {at.split(".")[0] for at in rows if "." in at}):
         if key == MAPPINGS or node.value in (None, ""):
             continue
         if key not in rows:
-            raise refuse(node, key, "is not a key of the set-up.", closest(key, [*rows, MAPPINGS]))
+            raise refuse(node, key, "is not a key of the set-up.", _instead_of(key, [*rows, MAPPINGS]))
         values[rows[key].name] = _stored_value(rows[key], key, node)
     return values
+
+
+def _instead_of(key: str, known: list[str]) -> str:
+    """What was meant by a key that is not one; some write variables into the set-up file."""
+    spec = _BY_ENV.get(key.rpartition(".")[2].upper())
+    if spec is None:
+        return closest(key, known)
+    at = spec.metadata["at"]
+    return f"Did you mean {at!r}?" if at else "It is set in the environment or in .env."
 
 
 def _leaves(top: Node, sections: set[str]) -> Iterator[tuple[str, Node]]:
@@ -370,7 +499,7 @@ def _stored_value(spec: Any, key: str, node: Node) -> Any:
     try:
         return spec.metadata["parse"](text)
     except ValueError as error:
-        raise refuse(node, key, f"is not {error}.", "Mend it there, or in the console.") from None
+        raise refuse(node, key, f"is not {error}.", "Correct it there, or in the console.") from None
 
 
 def describe_settings() -> list[dict[str, str]]:
@@ -392,12 +521,43 @@ def _shown(default: object) -> str:
 
 def environment(root: Path | None = None) -> dict[str, str]:
     """The variables of this process, over those of ``.env`` in the project's root."""
-    return {**dotenv(root or project_root()), **os.environ}
+    root = root or project_root()
+    found = dotenv(root)
+    for place, names in ((f"in {root / '.env'}", found), ("of the environment", os.environ)):
+        for name in sorted(names):
+            if name.upper().startswith(PREFIXES) and name not in _BY_ENV and names[name].strip():
+                nearest = get_close_matches(name.upper(), _BY_ENV, n=1, cutoff=0)[0]
+                notice(logging.WARNING, f"The variable {name} {place} is not a setting. Did you mean {nearest}?")
+    return {**found, **os.environ}
 
 
 def dotenv(root: Path) -> dict[str, str]:
-    """The variables of ``.env`` in the project's root; none when there is no such file."""
-    return {k: v for k, v in dotenv_values(root / ".env").items() if v is not None}
+    """The variables of ``.env`` in the project's root; none when there is no such file.
+
+    Raises ConfigError when another user may have written it.
+    """
+    file = root / ".env"
+    try:
+        if not (file.is_file() or file.is_fifo()):  # some call their virtual environment .env
+            return {}
+        require_trusted(file)
+        found = {name: value for name, value in dotenv_values(file).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise ConfigError(f"{file} cannot be read: {why}.", fix="Check its permissions and its content.") from None
+    notice(logging.INFO, f"Settings are read from {file}.")
+    if any(found.get(name) for name in SECRETS) and readable_by_others(file):
+        notice(
+            logging.WARNING,
+            f"{file} holds secrets and can be read by other users. Run: chmod go-rwx {quote(str(file))}",
+        )
+    return found
+
+
+@lru_cache(maxsize=100)
+def notice(level: int, text: str) -> None:
+    """Log a line about where settings come from, once in each process."""
+    log.log(level, text)
 
 
 def _parse(spec: Any, text: str) -> Any:
@@ -407,7 +567,7 @@ def _parse(spec: Any, text: str) -> Any:
         hidden = spec.metadata["secret"] or re.search("[@?#]", text)  # a URL with a password or a key in it
         shown = "its value" if hidden else f"`{text}`"
         raise ConfigError(
-            f"{spec.metadata['env']}: {shown} is not {error}.", fix="Mend it in the environment or in .env."
+            f"{spec.metadata['env']}: {shown} is not {error}.", fix="Correct it in the environment or in .env."
         ) from None
 
 

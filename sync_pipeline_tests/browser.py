@@ -27,13 +27,13 @@ SERIOUS = ("serious", "critical")
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """An installed Chromium; without one the test is skipped and says how to get it."""
+def chromium(*more: str) -> Iterator[Browser]:
+    """An installed Chromium, with more switches; without one the test is skipped and says how to get it."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         pytest.skip(NONE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(QUIET))
+        browser = playwright.chromium.launch(executable_path=found, args=[*QUIET, *more])
         try:
             yield browser
         finally:

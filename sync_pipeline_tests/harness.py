@@ -17,19 +17,21 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
+from sync_pipeline.clock import unix_time, utc_now
 from sync_pipeline.sandbox.server import Running, running
+from sync_pipeline.sandbox.world import Clock
 from sync_pipeline.sandbox.world import Options as SandboxOptions
+from sync_pipeline.session.progress import Report
+from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import SETTINGS, Settings, load_settings
 from sync_pipeline.stages.batch import Batch, Counts, Days
+from sync_pipeline.stages.batch_files import read_batch, write_batch
 from sync_pipeline.stages.check import Checking, CheckResult, Options, conclude
 from sync_pipeline.stages.extract import extract
-from sync_pipeline.stages.inbox import take_up
-from sync_pipeline.stages.load import load
-from sync_pipeline.stages.map import map_batch
-from sync_pipeline.stages.reconcile import Verdict, verify
-from sync_pipeline.stages.seal import schema
-from sync_pipeline.stages.session import Report, Session, open_session
-from sync_pipeline.stages.spool import read_batch, write_batch
+from sync_pipeline.stages.inbox import claim_events
+from sync_pipeline.stages.load import Loaded, load
+from sync_pipeline.stages.verify import VerifyResult, verify
+from sync_pipeline.store.approvals import lines_of, list_approvals
 from sync_pipeline.store.engine import open_store
 
 Json = dict[str, Any]
@@ -93,7 +95,7 @@ class Team:
     @property
     def days(self) -> Days:
         """From the start date to as far ahead as entries are read."""
-        today = datetime.now(UTC).date()
+        today = utc_now().date()
         return Days(today - LOOK_BACK, today + LOOK_AHEAD)
 
     def settings(self, **changes: str) -> Settings:
@@ -121,31 +123,41 @@ class Team:
         self, session: Session, entity: str, days: Days | None = None, options: Options | None = None
     ) -> Counts:
         """Extract, map, check and load one entity, as the ops do; raises Blocked when a check blocks."""
-        return self.load(session, entity, self.sealed(session, entity, days, options), days, options)
+        return self.load(session, entity, self.validated(session, entity, days, options), days, options).counts
 
     def load(
         self, session: Session, entity: str, batch: Batch, days: Days | None = None, options: Options | None = None
-    ) -> Counts:
-        """Load a sealed batch."""
+    ) -> Loaded:
+        """Load a checked batch."""
         span, run_id = self._span(session, entity, days), f"run-{next(self.runs)}"
         return load(session, session.specs[entity], batch, span, options or Options(), run_id=run_id)
 
-    def sealed(self, session: Session, entity: str, days: Days | None = None, options: Options | None = None) -> Batch:
+    def validated(
+        self, session: Session, entity: str, days: Days | None = None, options: Options | None = None
+    ) -> Batch:
         """Extract, map and check; the batch is kept on disk and can be loaded later."""
         spec, span, opts = session.specs[entity], self._span(session, entity, days), options or Options()
-        base = self.home / "batches" / f"{entity}-{next(self.runs)}"
+        file = self.home / "batches" / f"{entity}-{next(self.runs)}" / f"{entity}.parquet"
         raw = extract(session, spec, span)
-        raw = raw if opts.dry_run else take_up(session, spec, span, raw)
-        write_batch(base / "raw", raw, schema(spec, "raw"))
-        write_batch(base / "mapped", map_batch(spec, read_batch(base / "raw")), schema(spec, "mapped"))
-        checking = Checking(session, spec, read_batch(base / "mapped"), span, opts)
-        write_batch(base / "sealed", checking.sealed, schema(spec, "sealed"))
-        results = conclude(session, spec, checking, span, opts, run_id=base.name)
+        write_batch(file, raw if opts.dry_run else claim_events(session, spec, span, raw))
+        checking = Checking(session, spec, read_batch(file), span, opts)
+        results = conclude(session, spec, checking, span, opts, run_id=file.parent.name)
         if blocking := [result for result in results if result.blocks]:
             raise Blocked(blocking)
-        return read_batch(base / "sealed")
+        return checking.batch
 
-    def verify(self, *entities: str, repair: bool = False, **changes: Any) -> dict[str, Verdict]:
+    def held(self, entity: str) -> dict[str, list[str]]:
+        """The records of each open request for an approval, by what holds them."""
+        with self.session() as session:
+            store = session.store
+            asked = list_approvals(store, session.pair, session.now(), limit=100)
+            return {
+                request.guard: [line.source_id for line in lines_of(store, request.id, 1000)]
+                for request in asked
+                if request.entity == entity and request.decision is None
+            }
+
+    def verify(self, *entities: str, repair: bool = False, **changes: Any) -> dict[str, VerifyResult]:
         """Compare both sides of the entities (all of them)."""
         with self.session(**changes) as session:
             return {
@@ -258,13 +270,16 @@ class Team:
 
 
 @contextmanager
-def team(root: Path, **options: Any) -> Iterator[Team]:
-    """A small team with a sandbox of its own; ``options`` are those of the sandbox."""
+def team(root: Path, *, age_days: int = 0, **options: Any) -> Iterator[Team]:
+    """A small team with a sandbox of its own; ``options`` are those of the sandbox, which was filled so long ago."""
     root.mkdir(parents=True, exist_ok=True)
+    clock = Clock(unix_time)
+    clock.advance(timedelta(days=-age_days))
     with (
-        running(root / "sandbox.db", SandboxOptions(**(SMALL | options))) as sandbox,
+        running(root / "sandbox.db", SandboxOptions(**(SMALL | options)), clock) as sandbox,
         httpx.Client(trust_env=False, verify=False, timeout=30) as people,
     ):
+        clock.reset()
         yield Team(sandbox, root / "home", people)
 
 
@@ -279,13 +294,13 @@ def instant(at: datetime) -> str:
 
 def morning(days_ago: int, hour: int = 8) -> datetime:
     """Some morning before today."""
-    day = datetime.now(UTC).date() - timedelta(days=days_ago)
+    day = utc_now().date() - timedelta(days=days_ago)
     return datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
 
 
 def day(days_ago: int) -> date:
     """A day before today."""
-    return datetime.now(UTC).date() - timedelta(days=days_ago)
+    return utc_now().date() - timedelta(days=days_ago)
 
 
 def id_field(entity: str) -> str:

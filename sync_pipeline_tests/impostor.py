@@ -6,12 +6,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
+
+from sync_pipeline.clock import utc_now
 
 NOT_PASSED_ON = {"host", "connection", "content-length", "accept-encoding"}
 
@@ -50,7 +52,7 @@ def impostor(part: Part) -> Iterator[str]:
         do_GET = do_POST = answer  # noqa: N815 - the names http.server looks for
 
         def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002 - as it is inherited
-            return format_datetime(datetime.now(UTC) + part.clock, usegmt=True)
+            return format_datetime(utc_now() + part.clock, usegmt=True)
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""

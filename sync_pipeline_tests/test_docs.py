@@ -10,15 +10,15 @@ import click
 import pytest
 from starlette.routing import Route
 
-from sync_pipeline.cli import cli
-from sync_pipeline.defs.jobs import EVERYTHING
+from sync_pipeline.hosting.launch import EVERYTHING
 from sync_pipeline.sandbox.control.routes import routes
 from sync_pipeline.sandbox.control.rules import KINDS
 from sync_pipeline.sandbox.server import open_world
 from sync_pipeline.sandbox.world import Options
+from sync_pipeline.session import mode
 from sync_pipeline.settings import describe_settings
-from sync_pipeline.stages import mode
 from sync_pipeline.stages.check import CHECKS
+from sync_pipeline_tests.cli.shell import COMMANDS
 from sync_pipeline_tests.generate import PAGES, ROOT, env_example, renewed
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,7 +28,7 @@ README = (ROOT / "README.md").read_text()
 def commands() -> list[str]:
     """Every command of the command line, groups with a space."""
     found = []
-    for name, command in cli.commands.items():
+    for name, command in COMMANDS.items():
         subcommands = command.commands if isinstance(command, click.Group) else {}
         found += [f"{name} {sub}" for sub in subcommands] or [name]
     return found
@@ -51,7 +51,7 @@ def test_generated_passages_are_current(page: Path) -> None:
 def test_every_command_is_in_the_readme_and_helps(command: str) -> None:
     """Each command stands in the README's table and explains itself."""
     group, *rest = command.split()
-    found = cli.commands[group]
+    found = COMMANDS[group]
     if rest and isinstance(found, click.Group):
         found = found.commands[rest[0]]
 
@@ -68,7 +68,7 @@ def test_the_readme_names_only_what_exists() -> None:
     params = [option for command in _all_commands() for option in command.params]
     options = {name for option in params for name in (*option.opts, *option.secondary_opts)}
 
-    assert set(re.findall(r"sync-pipeline ([a-z]+)", text)) <= set(cli.commands)
+    assert set(re.findall(r"sync-pipeline ([a-z]+)", text)) <= set(COMMANDS)
     assert set(re.findall(r"`make ([a-z]+)", text)) <= verbs
     assert set(re.findall(r"`(--[a-z-]+)", text)) <= options | {"--help"}
 
@@ -125,16 +125,21 @@ def test_the_constraints_hold_no_address() -> None:
 
 
 def test_make_help_lists_the_verbs() -> None:
-    """``make help`` prints each verb with what it does."""
+    """``make help`` prints each verb with what it does, those of the bench are in the docs."""
     shown = subprocess.run(
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
 
-    assert all(f"make {verb}" in shown.stdout for verb in ("sync", "test", "dev", "bench", "lint"))
+    verbs = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = set(re.findall(r"`make ([a-z-]+)", "\n".join(page.read_text() for page in DOCUMENTS)))
+
+    assert {"sync", "test", "dev", "bench", "bench-profile", "bench-path", "lint"} <= set(verbs)
+    assert all(re.search(rf"make {verb} +\S", shown.stdout) for verb in verbs)
+    assert {verb for verb in verbs if verb.startswith("bench")} <= named <= set(verbs)
 
 
 def _all_commands() -> list[click.Command]:
     found: list[click.Command] = []
-    for command in cli.commands.values():
+    for command in COMMANDS.values():
         found += [command, *(command.commands.values() if isinstance(command, click.Group) else [])]
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.session.session import open_session
 from sync_pipeline.settings import (
     SANDBOX_CLOCKIFY_KEY,
     SANDBOX_SNAPSHOTS_KEY,
@@ -16,6 +17,7 @@ from sync_pipeline.settings import (
     Settings,
     describe_settings,
     load_settings,
+    notice,
     project_root,
 )
 
@@ -71,10 +73,18 @@ def test_values(tmp_path: Path, env: str, text: str, name: str, value: object) -
         ("CLOCKIFY_REPORTS_URL", "https:///v1", "a URL that starts with http:// or https:// and names a host"),
         ("SNAPSHOTS_BASE_URL", "ftp://x", "a URL that starts with http:// or https:// and names a host"),
         ("CLOCKIFY_PLAN", "Free", "one of free, paid"),
-        ("SYNC_MIN_BLOCKING_REJECTS", "0", "a whole number from 1"),
+        ("SYNC_MIN_BLOCKING_REJECTS", "0", "a whole number from 1 to 1000000"),
         ("CLOCKIFY_READER", "fast", "one of auto, report, users"),
-        ("CLOCKIFY_PAGE_SIZE", "0", "a whole number from 1"),
-        ("CLOCKIFY_PAGE_SIZE", "-5", "a whole number from 1"),
+        ("CLOCKIFY_PAGE_SIZE", "0", "a whole number from 1 to 1000000"),
+        ("CLOCKIFY_PAGE_SIZE", "-5", "a whole number from 1 to 1000000"),
+        ("CLOCKIFY_PAGE_SIZE", "\N{SUPERSCRIPT TWO}", "a whole number from 1 to 1000000"),
+        ("SYNC_MAX_ANSWER_MB", "9" * 20, "a whole number from 1 to 1000000"),
+        ("SYNC_MAX_ATTEMPTS", "9" * 25, "a whole number from 1 to 1000000"),
+        ("SYNC_LOCK_SECONDS", "1000001", "a whole number from 1 to 1000000"),
+        ("SYNC_DAYS_PER_RUN", "99999999999999999", "a whole number from 1 to 36500"),
+        ("SYNC_KEEP_RUNS_DAYS", "9999999999", "a whole number from 1 to 36500"),
+        ("SYNC_START_DATE", "0001-01-01", "a date from 2000-01-01 to 2999-12-31"),
+        ("SYNC_START_DATE", "9999-12-31", "a date from 2000-01-01 to 2999-12-31"),
         ("SYNC_SANDBOX_PORT", "many", "a port from 1 to 65535"),
         ("SYNC_SANDBOX_PORT", "99999", "a port from 1 to 65535"),
         ("SYNC_START_DATE", "2026-02-30", "a date like 2026-01-31"),
@@ -83,13 +93,84 @@ def test_values(tmp_path: Path, env: str, text: str, name: str, value: object) -
         ("SYNC_MAX_DELETE_SHARE", "1.5", "a share from 0 to 1"),
         ("SYNC_MAX_DELETE_SHARE", "nan", "a share from 0 to 1"),
         ("SYNC_MAPPINGS_DIR", "/nowhere/at/all", "an existing directory"),
+        ("SNAPSHOTS_PROFILE", "/nowhere/at/all.yaml", "a built-in profile (generic) or an existing YAML file"),
     ],
 )
 def test_refused_values(tmp_path: Path, env: str, text: str, expected: str) -> None:
     """The variable, what was found, what was expected, and where to mend it."""
     assert refusal(tmp_path, {**BOTH_SIDES, env: text}) == (
-        f"{env}: `{text}` is not {expected}. Mend it in the environment or in .env."
+        f"{env}: `{text}` is not {expected}. Correct it in the environment or in .env."
     )
+
+
+FREE_TEXT = {
+    *("CLOCKIFY_API_KEY", "CLOCKIFY_ADDON_TOKEN", "CLOCKIFY_WORKSPACE_ID", "SNAPSHOTS_API_KEY", "SNAPSHOTS_ACCOUNT"),
+    *("SNAPSHOTS_CLIENT_ID", "SNAPSHOTS_CLIENT_SECRET", "SNAPSHOTS_SCOPES", "SYNC_SETUP_FILE", "SYNC_HOME"),
+}
+"""What may be anything: only the system it is sent to knows whether it is right, or it is the name of a new file."""
+
+
+@pytest.mark.parametrize("place", ["environment", ".env"])
+@pytest.mark.parametrize("env", [spec.metadata["env"] for spec in SETTINGS if spec.metadata["env"] not in FREE_TEXT])
+def test_a_value_that_cannot_be_is_refused_on_the_sandbox_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: str, place: str
+) -> None:
+    """Also where it would not be used, so that it is noticed before it is; wherever it was set."""
+    for spec in SETTINGS:
+        monkeypatch.delenv(spec.metadata["env"], raising=False)
+    given = {"SYNC_HOME": str(tmp_path / "home"), "SYNC_MODE": "sandbox", env: "nonsense"}
+    if place == ".env":
+        (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+    else:
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught, open_session(load_settings(root=tmp_path)):
+        pass
+    assert caught.value.exit_code == 2
+    assert env in str(caught.value) or "nonsense" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("SYNC_HOEM", "SYNC_HOME"),
+        ("CLOCKIFY_TOKEN", "CLOCKIFY_ADDON_TOKEN"),
+        ("SNAPSHOTS_URL", "SNAPSHOTS_BASE_URL"),
+        ("sync_rescan_days", "SYNC_RESCAN_DAYS"),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_a_name_that_nobody_knows(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    nearest: str,
+    place: str,
+) -> None:
+    """It is named once in a process, with where it is and the nearest name there is; the rest counts."""
+    notice.cache_clear()
+    if place == ".env":
+        (tmp_path / ".env").write_text(f"{name}=1\nSYNC_HOME=home\n")
+    else:
+        monkeypatch.setenv(name, "1")
+        monkeypatch.setenv("SYNC_HOME", "home")
+    for _ in range(2):
+        assert load_settings(root=tmp_path).home == tmp_path.resolve() / "home"
+    where = f"in {tmp_path / '.env'}" if place == ".env" else "of the environment"
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [f"The variable {name} {where} is not a setting. Did you mean {nearest}?"]
+
+
+def test_names_of_others_and_empty_ones_are_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is said of what does not begin like ours, nor of what is not set."""
+    notice.cache_clear()
+    monkeypatch.setenv("RSYNC_HOEM", "1")
+    monkeypatch.setenv("SYNC_HOEM", " ")
+    load_settings(root=tmp_path)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("env", ["CLOCKIFY_BASE_URL", "CLOCKIFY_REPORTS_URL", "SNAPSHOTS_BASE_URL"])
@@ -106,7 +187,7 @@ def test_a_base_url_is_plain(tmp_path: Path, env: str, text: str) -> None:
     """No query, no fragment, no user: paths are appended to it, and it is shown; what was found is not."""
     assert refusal(tmp_path, {**BOTH_SIDES, env: text}) == (
         f"{env}: its value is not a plain base URL, without user:password@, `?` and `#` (it is shown in tables and "
-        "logs). Mend it in the environment or in .env."
+        "logs). Correct it in the environment or in .env."
     )
 
 
@@ -123,8 +204,20 @@ def test_a_base_url_is_plain(tmp_path: Path, env: str, text: str) -> None:
     ],
 )
 def test_keys_in_clear(tmp_path: Path, url: str, in_clear: bool) -> None:
-    """Plain http is told, unless it stays on this machine."""
-    assert load(tmp_path, SNAPSHOTS_BASE_URL=url).in_clear == (["SNAPSHOTS_BASE_URL"] if in_clear else [])
+    """Plain http that was allowed is told; what is not named, or stays on this machine, sends no key over a network."""
+    allowed = "http://X.example:80/ http://10.0.0.7 http://localhost.example, http://localhost:8751"
+    assert load(tmp_path, SNAPSHOTS_BASE_URL=url).in_clear == []
+    found = load(tmp_path, SNAPSHOTS_BASE_URL=url, SYNC_ALLOW_HTTP=allowed).in_clear
+    assert found == (["SNAPSHOTS_BASE_URL"] if in_clear else [])
+
+
+@pytest.mark.parametrize(
+    "text", ["x.example", "https://x.example", "http://", "http://x.example/v1", "http://me@x", "*"]
+)
+def test_only_addresses_are_allowed_plain_http(tmp_path: Path, text: str) -> None:
+    """Host and port with their scheme: neither a pattern nor a path."""
+    with pytest.raises(ConfigError, match=r"SYNC_ALLOW_HTTP: .* is not a list of addresses like http://snap"):
+        load(tmp_path, SNAPSHOTS_BASE_URL="http://x.example", SYNC_ALLOW_HTTP=text)
 
 
 @pytest.mark.parametrize("missing", BOTH_SIDES)

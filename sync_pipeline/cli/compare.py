@@ -13,10 +13,28 @@ from typing import Any, TextIO
 
 import click
 
-from sync_pipeline.cli.opening import chosen, chosen_days, opened, prepared
+from sync_pipeline import terminal
+from sync_pipeline.cli.exit_codes import ExitCode, worst
+from sync_pipeline.cli.opening import chosen, chosen_days, prepared
 from sync_pipeline.cli.options import days_options, entity_option, json_option, permission_options
+from sync_pipeline.private_files import naming
+from sync_pipeline.session.session import open_session
+from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.preview import preview as look
+from sync_pipeline.stages.verify import verify as compare
 
-OPTIONAL_COLUMNS = ("adopted", "rejected", "excluded", "waiting", "unconfirmed", "repaired")
+OPTIONAL_COLUMNS = (
+    "adopted",
+    "rejected",
+    "excluded",
+    "waiting",
+    "kept",
+    "held",
+    "held_deletes",
+    "unconfirmed",
+    "lagging",
+    "repaired",
+)
 """Shown only where one of them is not zero."""
 SHOWN_CHANGES = 10
 """Changes of each entity in the table that people read."""
@@ -35,24 +53,21 @@ def preview(
     last: date | None,
     accept_rewrite: bool,
     allow_deletes: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
-    """Show exactly what a sync would create, update and delete; nothing is sent."""
-    from sync_pipeline.stages.check import Options
-
-    options = Options(accept_rewrite=accept_rewrite, allow_deletes=allow_deletes)
-    with prepared() as settings, opened(settings) as session:
+    """Show exactly what a sync would create, update and delete; nothing is sent. The next sync carries out what is approved here."""
+    options = Options(accept_rewrite=accept_rewrite, allow_deletes=allow_deletes, first_contact=yes)
+    with prepared() as settings, open_session(settings) as session:
         days = chosen_days(settings, first, last)
-        blocked = show_preview(session, chosen(session, entity), days, options, as_json)
-    sys.exit(1 if blocked else 0)
+        codes = show_preview(session, chosen(session, entity), days, options, as_json)
+    sys.exit(worst(codes))
 
 
-def show_preview(session: Any, entities: list[str], days: Any, options: Any, as_json: bool) -> bool:
-    """Print what a sync would do; returns whether a check would block it."""
-    from sync_pipeline import terminal
-    from sync_pipeline.stages.preview import preview as look
-
-    with TemporaryFile("w+", encoding="utf-8", dir=session.settings.home) as changes:
+def show_preview(session: Any, entities: list[str], days: Any, options: Any, as_json: bool) -> list[int]:
+    """Print what a sync would do; returns how it would end."""
+    home = session.settings.home
+    with naming(home), TemporaryFile("w+", encoding="utf-8", dir=home) as changes:
         told = _Changes(changes, terminal.compact) if as_json else None
         previews = []
         with terminal.progress():
@@ -60,13 +75,13 @@ def show_preview(session: Any, entities: list[str], days: Any, options: Any, as_
                 span = days if spec.partitioned else None
                 listed = told.of(spec.entity) if told else None
                 previews.append(look(session, spec, span, options, keep=SHOWN_CHANGES, told=listed))
-        blocked = [check for p in previews for check in p.blocked]
+        blocked, held = [check for p in previews for check in p.blocked], [held for p in previews for held in p.held]
         if told is not None:
             told.end()
-            _preview_json(previews, blocked, changes)
+            _preview_json(previews, blocked, held, changes)
         else:
-            _preview_tables(previews, blocked)
-    return bool(blocked)
+            _preview_tables(previews, blocked, held)
+    return [*(check.exit_code for check in blocked), *(ExitCode.HELD for _ in held)]
 
 
 class _Changes:
@@ -91,32 +106,45 @@ class _Changes:
         self._file.seek(0)
 
 
-def _preview_json(previews: Sequence[Any], blocked: Sequence[Any], changes: TextIO) -> None:
-    from sync_pipeline import terminal
-
+def _preview_json(previews: Sequence[Any], blocked: Sequence[Any], held: Sequence[Any], changes: TextIO) -> None:
     counts = {p.entity: asdict(p.counts) for p in previews}
-    sys.stdout.write(f'{{"entities": {terminal.compact(counts)},\n  "changes": ')
-    copyfileobj(changes, sys.stdout)
-    sys.stdout.write(f',\n  "blocked": {terminal.compact([asdict(check) for check in blocked])}}}\n')
+    with naming("The output"):
+        sys.stdout.write(f'{{"entities": {terminal.compact(counts)},\n  "changes": ')
+        copyfileobj(changes, sys.stdout)
+        sys.stdout.write(f',\n  "held": {terminal.compact([asdict(one) for one in held])}')
+        sys.stdout.write(f',\n  "blocked": {terminal.compact([asdict(check) for check in blocked])}}}\n')
 
 
-def _preview_tables(previews: Sequence[Any], blocked: Sequence[Any]) -> None:
-    from sync_pipeline import terminal
-
+def _preview_tables(previews: Sequence[Any], blocked: Sequence[Any], held: Sequence[Any]) -> None:
     counts = [{"entity": p.entity, **asdict(p.counts)} for p in previews]
     terminal.table("A sync would", counts, optional=OPTIONAL_COLUMNS)
     for p in previews:
-        rows = [{"action": c.action, "record": c.record, "fields": _shown(c.fields)} for c in p.changes]
+        rows = [
+            {"action": f"{c.action}, held" if c.held else c.action, "record": c.record, "fields": _shown(c.fields)}
+            for c in p.changes
+        ]
         terminal.table(f"{p.entity}: the first {len(rows)} of {p.total} changes", rows)
     for check in blocked:
         terminal.problem(f"{check.name} would block: {check.summary}")
+    for one in held:
+        terminal.warning(f"Held: {one.reason}")
 
 
-def _shown(fields: dict[str, tuple[Any, Any]]) -> str:
-    changes = (
+def held_table(held: Sequence[dict[str, Any]]) -> None:
+    """Print what is held: a row per request, with its first records."""
+    rows = [{**one, "records": _named(one)} for one in held]
+    terminal.table("Held until approved", rows, ("approval", "entity", "what", "records"))
+
+
+def _named(one: dict[str, Any]) -> str:
+    more = one["count"] - len(one["records"])
+    return ", ".join(one["records"]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _shown(fields: dict[str, tuple[Any, Any]]) -> tuple[str, ...]:
+    return terminal.Lines(
         f"{name}: {new!r}" if old is None else f"{name}: {old!r} -> {new!r}" for name, (old, new) in fields.items()
     )
-    return "\n".join(changes)
 
 
 @click.command()
@@ -132,44 +160,59 @@ def verify(
     repair: bool,
     accept_rewrite: bool,
     allow_deletes: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
-    """Read both sides in full and report every difference; exits 1 on drift."""
-    from sync_pipeline import terminal
-    from sync_pipeline.stages.check import Options
-    from sync_pipeline.stages.reconcile import verify as compare
-
-    if (accept_rewrite or allow_deletes) and not repair:
-        raise click.UsageError("Only --repair writes: --accept-rewrite and --allow-deletes say nothing without it.")
-    options = Options(accept_rewrite=accept_rewrite, allow_deletes=allow_deletes)
-    with prepared() as settings, opened(settings) as session, terminal.progress():
+    """Read both sides in full and report every difference; exits 5 on drift."""
+    if (accept_rewrite or allow_deletes or yes) and not repair:
+        raise click.UsageError(
+            "Only --repair writes: --accept-rewrite, --allow-deletes and --yes have no effect without it."
+        )
+    options = Options(accept_rewrite=accept_rewrite, allow_deletes=allow_deletes, first_contact=yes)
+    with prepared() as settings, open_session(settings) as session, terminal.progress():
         days = chosen_days(settings, first, last)
         verdicts = [
             compare(session, spec, days if spec.partitioned else None, repair=repair, options=options)
             for spec in (session.specs[name] for name in chosen(session, entity))
         ]
-    in_sync = all(verdict.in_sync for verdict in verdicts)
     if as_json:
-        terminal.as_json(
-            {
-                "in_sync": in_sync,
-                "entities": {
-                    v.entity: {**v.figures, "held_back": v.held_back, "differences": [asdict(d) for d in v.differences]}
-                    for v in verdicts
-                },
-            }
-        )
+        _verdicts_json(verdicts)
     else:
-        terminal.table("Both sides", verdict_rows(verdicts), optional=OPTIONAL_COLUMNS)
-        rows = [{"entity": v.entity, **asdict(d)} for v in verdicts for d in v.differences]
-        shown = rows[:SHOWN]
-        some = f" (the first {SHOWN} of {len(rows)}; --json lists all)" if len(rows) > SHOWN else ""
-        terminal.table(f"Differences{some}", shown)
-        for held_back in filter(None, (v.held_back for v in verdicts)):
-            terminal.problem(held_back)
-        if not in_sync and not repair:
-            terminal.say("`sync-pipeline verify --repair` delivers the differences.")
-    sys.exit(0 if in_sync and not any(v.held_back for v in verdicts) else 1)
+        _verdicts_tables(verdicts, repair=repair)
+    sys.exit(worst(codes_of(verdicts)))
+
+
+def _verdicts_json(verdicts: Sequence[Any]) -> None:
+    entities = {
+        v.entity: {
+            **v.figures,
+            "held_back": v.held_back,
+            "held": [asdict(one) for one in v.held],
+            "differences": [asdict(d) for d in v.differences],
+        }
+        for v in verdicts
+    }
+    terminal.as_json({"in_sync": all(v.in_sync for v in verdicts), "entities": entities})
+
+
+def _verdicts_tables(verdicts: Sequence[Any], *, repair: bool) -> None:
+    terminal.table("Both sides", verdict_rows(verdicts), optional=OPTIONAL_COLUMNS)
+    rows = [{"entity": v.entity, **asdict(d)} for v in verdicts for d in v.differences]
+    some = f" (the first {SHOWN} of {len(rows)}; --json lists all)" if len(rows) > SHOWN else ""
+    terminal.table(f"Differences{some}", rows[:SHOWN])
+    for held_back in filter(None, (v.held_back for v in verdicts)):
+        terminal.problem(held_back)
+    for held in (held for v in verdicts for held in v.held):
+        terminal.warning(f"Held: {held.reason}")
+    if not repair and not all(v.in_sync for v in verdicts):
+        terminal.say("`sync-pipeline verify --repair` delivers the differences.")
+
+
+def codes_of(verdicts: Sequence[Any]) -> list[int]:
+    """The exit codes of a comparison: drift that is left, a repair that was held in part, one that was blocked."""
+    drift = [ExitCode.DRIFT for verdict in verdicts if not verdict.in_sync]
+    held = [ExitCode.HELD for verdict in verdicts if verdict.held]
+    return [*drift, *held, *(verdict.exit_code for verdict in verdicts if verdict.held_back)]
 
 
 def verdict_rows(verdicts: Sequence[Any]) -> list[dict[str, Any]]:

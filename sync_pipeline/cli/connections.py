@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from sync_pipeline import terminal
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.settings import SYSTEMS
+from sync_pipeline.setup.connections import disconnect as forget
+from sync_pipeline.setup.service import SetupService, actor
 
 
 @click.command()
@@ -14,18 +17,15 @@ from sync_pipeline.settings import SYSTEMS
 @json_option
 def disconnect(system: str, yes: bool, as_json: bool) -> None:
     """Forget SYSTEM: its part of the set-up and all its secrets; live syncing goes off. What was delivered stays."""
-    from sync_pipeline import terminal
-    from sync_pipeline.setup.connections import disconnect as forget
-    from sync_pipeline.setup.desk import Desk, whoever
-
-    desk = Desk(whoever("terminal"))
-    since = desk.revision()
+    setup = SetupService(actor("terminal"))
+    since = setup.revision()
     if not yes:
         if as_json:
             raise click.UsageError("--json asks nothing: add --yes.")
         click.confirm(f"Forget {system} and all its secrets?", abort=True)
-    forget(desk, system, since=since)
-    if as_json:
-        terminal.as_json({"disconnected": system})
-    else:
-        terminal.say(f"{system} is disconnected, and its secrets are gone. `sync-pipeline init` connects it again.")
+    forget(setup, system, since=since)
+    terminal.emit(
+        as_json,
+        {"disconnected": system},
+        f"{system} is disconnected, and its secrets are gone. `sync-pipeline init` connects it again.",
+    )

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
+from sync_pipeline import terminal
 from sync_pipeline.cli.opening import prepared
 from sync_pipeline.cli.options import json_option
+from sync_pipeline.clock import unix_time
+from sync_pipeline.console.host import host_of
+from sync_pipeline.console.server import Options, RunningConsole, running, serve
+from sync_pipeline.console.sharing import SignIn
+from sync_pipeline.console.sign_in_links import CONSOLE, DAGSTER, announced, fresh_link, link
+from sync_pipeline.defs.reload import Reloader
+from sync_pipeline.errors import ConfigError
 from sync_pipeline.settings import load_settings
+from sync_pipeline.setup.service import SetupService, actor
 
 
 @click.group(invoke_without_command=True)
@@ -26,8 +34,6 @@ def console(ctx: click.Context, port: int, dagster_port: int | None, as_json: bo
     """Set up both systems and look after them in a browser, on this machine only; Ctrl-C ends it."""
     if ctx.invoked_subcommand is not None:
         return
-    from sync_pipeline import terminal
-    from sync_pipeline.console.server import RunningConsole, serve
 
     def ready(found: RunningConsole) -> None:
         if as_json:
@@ -46,35 +52,38 @@ def console(ctx: click.Context, port: int, dagster_port: int | None, as_json: bo
 @json_option
 def console_link(as_json: bool) -> None:
     """Print a fresh one-time link to the console that is running."""
-    from sync_pipeline import terminal
-    from sync_pipeline.console.invitations import fresh_link
-
-    found = fresh_link(load_settings().home, time.time)
-    if as_json:
-        terminal.as_json({"link": found})
-    else:
-        terminal.say(found)
+    found = fresh_link(load_settings().home, unix_time)
+    terminal.emit(as_json, {"link": found}, found)
 
 
 @contextmanager
-def console_beside(port: int | None, dagster_port: int) -> Iterator[Mapping[str, str | None]]:
-    """A console in a thread of this process, and its addresses by what they are for; none without a port."""
-    if port is None:
-        yield {"console": None, "sign_in": None}
+def console_beside(port: int | None, dagster_port: int) -> Iterator[tuple[Any, str, dict[str, str | None]]]:
+    """A console in a thread of this process: who is signed in, the Dagster UI's address, and the other ones by their use.
+
+    Without a port there is no console; the link then signs in at the Dagster UI.
+    """
+    settings = load_settings()
+    ui = f"http://{host_of(settings)}:{dagster_port}"
+    if port is not None:
+        setup, options = _console(port, dagster_port, ui, CONSOLE)
+        with running(setup, options) as found:
+            yield found.console.sign_in, ui, {"console": found.url, "sign_in": found.link()}
         return
-    from sync_pipeline.console.server import running
+    sign_in = SignIn(f"sync_dagster_{dagster_port}")
+    with announced(settings.home, ui, sign_in.key, DAGSTER):
+        yield sign_in, ui, {"console": None, "sign_in": link(ui, sign_in.links.issue())}
 
-    with running(*_console(port, dagster_port)) as found:
-        yield {"console": found.url, "sign_in": found.link()}
 
+def _console(port: int, dagster_port: int | None, ui: str = "", name: str = "dagster") -> tuple[Any, Any]:
+    """Who works at it, and how it runs. ``name`` is the server where a program signs in that asks the Dagster UI."""
 
-def _console(port: int, dagster_port: int | None) -> tuple[Any, Any]:
-    """Who works at it, and how it runs."""
-    from sync_pipeline.console.server import Options
-    from sync_pipeline.defs.reload import Reloader
-    from sync_pipeline.setup.desk import Desk, whoever
+    def fresh() -> str | None:
+        try:
+            return fresh_link(load_settings().home, unix_time, [name])
+        except ConfigError:  # a stock Dagster, which needs no sign-in
+            return None
 
-    desk = Desk(whoever("console"))
+    setup = SetupService(actor("console"))
     if dagster_port is None:
-        return desk, Options(port)
-    return desk, Options(port, f"http://127.0.0.1:{dagster_port}", Reloader(dagster_port))
+        return setup, Options(port)
+    return setup, Options(port, ui or f"http://127.0.0.1:{dagster_port}", Reloader(dagster_port, fresh))

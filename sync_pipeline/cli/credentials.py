@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from sync_pipeline import terminal
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.cli.secret import Source, secret_options
-
-if TYPE_CHECKING:
-    from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.rotation import NAMES, encrypt_again, held, remove, retire, rotate
+from sync_pipeline.setup.service import SetupService, actor
 
 SECRETS = ("clockify.api_key", "clockify.addon_token", "snapshots.api_key", "snapshots.client_secret")
 name_argument = click.argument("name", type=click.Choice(SECRETS))
@@ -26,9 +25,6 @@ def credentials() -> None:
 @json_option
 def credentials_list(as_json: bool) -> None:
     """List the stored secrets: what each is for, whether it is in use, and whether an old one stands behind it."""
-    from sync_pipeline import terminal
-    from sync_pipeline.setup.rotation import held
-
     rows = [
         {
             "name": row.name,
@@ -38,7 +34,7 @@ def credentials_list(as_json: bool) -> None:
             "key": row.key_id,
             "changed": f"{row.updated_at:%Y-%m-%d %H:%MZ}",
         }
-        for row in held(_desk())
+        for row in held(SetupService(actor("terminal")))
     ]
     if as_json:
         terminal.as_json(
@@ -46,7 +42,8 @@ def credentials_list(as_json: bool) -> None:
         )
         return
     terminal.table("Stored secrets", rows)
-    terminal.say("" if rows else "No secret is stored.")
+    if not rows:
+        terminal.say("No secret is stored.")
 
 
 @credentials.command("rotate")
@@ -58,13 +55,11 @@ def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_j
 
     The secret of an OAuth client that acts for a person is tried with the next refresh.
     """
-    from sync_pipeline.setup.rotation import NAMES, rotate
-
     source = Source(stdin, file, env)
     if not source.is_named and as_json:
         raise click.UsageError("--json asks nothing: say where the new secret is (--stdin, --file or --env).")
     secret = source.read() or click.prompt(f"New {name}", hide_input=True)
-    rotate(_desk(), NAMES[name], secret)
+    rotate(SetupService(actor("terminal")), NAMES[name], secret)
     _tell(
         as_json,
         "rotated",
@@ -78,9 +73,7 @@ def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_j
 @json_option
 def credentials_retire(name: str, as_json: bool) -> None:
     """Forget the old secret that was kept as a fallback."""
-    from sync_pipeline.setup.rotation import NAMES, retire
-
-    had = retire(_desk(), NAMES[name])
+    had = retire(SetupService(actor("terminal")), NAMES[name])
     _tell(
         as_json,
         "retired",
@@ -94,9 +87,7 @@ def credentials_retire(name: str, as_json: bool) -> None:
 @json_option
 def credentials_remove(name: str, as_json: bool) -> None:
     """Forget a secret of the present set-up; nothing can be synced with it any more."""
-    from sync_pipeline.setup.rotation import NAMES, remove
-
-    had = remove(_desk(), NAMES[name])
+    had = remove(SetupService(actor("terminal")), NAMES[name])
     _tell(as_json, "removed", name if had else None, f"{name} is forgotten." if had else f"No {name} is stored.")
 
 
@@ -104,24 +95,11 @@ def credentials_remove(name: str, as_json: bool) -> None:
 @json_option
 def credentials_encrypt_again(as_json: bool) -> None:
     """Encrypt every secret with the newest key of SYNC_ENCRYPTION_KEY, so that the older keys can be taken out."""
-    from sync_pipeline.setup.rotation import encrypt_again
-
-    changed = encrypt_again(_desk())
+    changed = encrypt_again(SetupService(actor("terminal")))
     _tell(
         as_json, "encrypted_again", changed, f"{changed} secrets were encrypted again; the older keys can be taken out."
     )
 
 
-def _desk() -> Desk:
-    from sync_pipeline.setup.desk import Desk, whoever
-
-    return Desk(whoever("terminal"))
-
-
 def _tell(as_json: bool, what: str, value: object, sentence: str) -> None:
-    from sync_pipeline import terminal
-
-    if as_json:
-        terminal.as_json({what: value})
-    else:
-        terminal.say(sentence)
+    terminal.emit(as_json, {what: value}, sentence)

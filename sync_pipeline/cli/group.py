@@ -2,42 +2,145 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
-from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline import settings
+from sync_pipeline.cli.exit_codes import ExitCode
+from sync_pipeline.errors import SyncError
+from sync_pipeline.session.progress import WAIT, WARNING, Progress, Report, reporting
 
-EXIT_INTERRUPTED = 130
 INTERRUPTED = "Interrupted. What was delivered stays delivered; run the same command again to go on from there."
 STOPPED = "Stopped at a question. What was answered and stored before it stays; run the same command again to go on."
 NOBODY = "A question needs an answer, but standard input has ended. Answer with options (see --help), or in a terminal."
 REFUSED = "Nothing was done."
+FULL = "Free some disk space and run it again; everything that was saved before is still there."
+NO_ACCESS = "Give this user access to it, or point SYNC_HOME at a directory that can be written."
+UNWRITABLE = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: "Raise the limit of this user (`ulimit -f`) and run it again.",
+    errno.EROFS: NO_ACCESS,
+    errno.EIO: "Check the disk, then run it again.",
+}
+"""What to do when the system refuses to write, wherever that is noticed."""
+NOTES_KEPT = 100
+"""Notes that are not repeated."""
 
 
 class Guarded(click.Group):
-    """Every SyncError is one line and an exit code; so is Ctrl-C."""
+    """A group that imports a command when it is called; every SyncError is one line and an exit code; so is Ctrl-C."""
+
+    lazy: Mapping[str, tuple[str, str]] = {}
+    """Command -> its module in this package, and its line in the list of commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """The names of all commands, sorted."""
+        return sorted(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
+        """The command, imported now."""
+        if cmd_name not in self.lazy:
+            return None
+        module = import_module(f"sync_pipeline.cli.{self.lazy[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
+        """The list of commands, without importing any."""
+        room = formatter.width - 6 - max(map(len, self.lazy))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, click.Command(name, help=text).get_short_help_str(room))
+                    for name, (_, text) in sorted(self.lazy.items())
+                ]
+            )
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        token = reporting.set(_listener())
         try:
-            return super().invoke(ctx)
+            with _shown_notices():
+                return super().invoke(ctx)
         except SyncError as error:
             _end(ctx, str(error), error.exit_code)
         except KeyboardInterrupt:
-            _end(ctx, INTERRUPTED, EXIT_INTERRUPTED)
+            _end(ctx, INTERRUPTED, ExitCode.INTERRUPTED)
         except click.Abort as abort:
-            click.echo(err=True)  # the question still stands in this line
+            from sync_pipeline import terminal
+
+            terminal.notice("")  # end the line of the question
             _end(ctx, *_how_it_stopped(abort))
+        finally:
+            reporting.reset(token)
+
+
+class _Notices(logging.Handler):
+    """What there is to say of where settings come from, on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from sync_pipeline import terminal
+
+        show = terminal.warning if record.levelno >= logging.WARNING else terminal.notice
+        show(record.getMessage())
+
+
+@contextmanager
+def _shown_notices() -> Iterator[None]:
+    handler = _Notices()
+    settings.log.addHandler(handler)
+    settings.log.setLevel(logging.INFO)
+    settings.notice.cache_clear()  # each command says it once
+    try:
+        yield
+    finally:
+        settings.log.removeHandler(handler)
+
+
+def _listener() -> Report:
+    """Show what the stages report: progress where a command shows it, and each note about waiting once."""
+    said: deque[str] = deque(maxlen=NOTES_KEPT)
+
+    def report(progress: Progress) -> None:
+        from sync_pipeline import terminal  # imported late: most commands report nothing
+
+        if progress.stage not in {WAIT, WARNING}:
+            terminal.show(progress)
+        elif progress.note not in said:
+            said.append(progress.note)
+            if progress.stage == WAIT:
+                terminal.waiting(progress)
+            else:
+                terminal.warning(progress.note)
+
+    return report
 
 
 def _how_it_stopped(abort: click.Abort) -> tuple[str, int]:
     """Why a question was not answered: Ctrl-C, the end of the input, or the answer no."""
     if isinstance(abort.__context__, EOFError):
-        return NOBODY, ConfigError.exit_code
+        return NOBODY, ExitCode.USAGE
     if isinstance(abort.__context__, KeyboardInterrupt):
-        return STOPPED, EXIT_INTERRUPTED
-    return REFUSED, SyncError.exit_code
+        return STOPPED, ExitCode.INTERRUPTED
+    return REFUSED, ExitCode.FAILED
+
+
+def describe_unwritable(error: OSError) -> str:
+    """What a file that cannot be written means for a user; raises any other error of the system again."""
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f"{error.filename} cannot be used: {error.strerror}. {NO_ACCESS}"
+    fix = UNWRITABLE.get(error.errno or 0)
+    if fix is None:
+        raise error
+    return f"{error.filename or 'The output'} cannot be written: {error.strerror}. {fix}"
 
 
 def _end(ctx: click.Context, problem: str, exit_code: int) -> NoReturn:
@@ -47,11 +150,14 @@ def _end(ctx: click.Context, problem: str, exit_code: int) -> NoReturn:
     ctx.exit(exit_code)
 
 
-@click.group(cls=Guarded, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+ABOUT = "Keep Clockify and the Snapshots API in step.\n\n\b\nExit codes, the worst first:\n" + "\n".join(
+    f"  {code:>3}  {code.meaning}" for code in ExitCode
+)
+
+
+@click.group(
+    cls=Guarded, help=ABOUT, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="sync-pipeline")
 def cli() -> None:
-    """Keep Clockify and the Snapshots API in step.
-
-    Exit codes: 0 done (rejects alone included), 1 the job failed, an entity was blocked or drift was found,
-    2 wrong usage or configuration.
-    """
+    """Run ``sync-pipeline``."""

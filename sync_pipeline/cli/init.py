@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from sync_pipeline import terminal
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.cli.questions import Asker
 from sync_pipeline.cli.secret import Source, secret_options
-
-if TYPE_CHECKING:
-    from sync_pipeline.setup.accounts import ClockifyAccount, ClockifyForm, SnapshotsForm
-    from sync_pipeline.setup.desk import Desk
+from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY
+from sync_pipeline.setup.accounts import (
+    ClockifyAccount,
+    ClockifyForm,
+    SnapshotsForm,
+    begin_authorization,
+    connect_clockify,
+    connect_snapshots,
+    connections,
+    finish_authorization,
+    look_at_clockify,
+    region_of,
+    stored_form,
+    switch_entities,
+)
+from sync_pipeline.setup.draft import sandbox_if
+from sync_pipeline.setup.loopback import listening
+from sync_pipeline.setup.service import SetupService, actor
 
 REGION_NAMES = ("sandbox", "global", "eu", "usa", "uk", "au", "custom")
 AUTH_NAMES = ("api_key", "client_credentials", "authorization_code")
@@ -48,23 +64,24 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
 
     With --json or --no-input nothing is asked. From standard input, the Clockify key comes on the first line.
     """
-    from sync_pipeline import terminal
-    from sync_pipeline.setup.accounts import connections
-    from sync_pipeline.setup.desk import Desk, whoever
-
     reads_input = options["clockify_key_stdin"] or options["snapshots_key_stdin"]
     asker = Asker(asks=not (no_input or as_json or reads_input))
-    desk = Desk(whoever("init"))
-    _clockify(desk, asker, options)
-    _entities(desk, asker, entities)
-    _snapshots(desk, asker, options, callback_port)
-    sides = connections(desk)
+    setup = SetupService(actor("terminal"))
+    _clockify(setup, asker, options)
+    _entities(setup, asker, entities)
+    _snapshots(setup, asker, options, callback_port)
+    sides = connections(setup)
     if as_json:
-        terminal.as_json({"file": str(desk.settings().setup_file), "connections": {s.system: _told(s) for s in sides}})
+        terminal.as_json({"file": str(setup.settings().setup_file), "connections": {s.system: _told(s) for s in sides}})
         return
     terminal.table("Connected", [{"system": side.system, **_told(side)} for side in sides], optional=("detail",))
-    terminal.say(f"It stands in {desk.settings().setup_file}; secrets are kept encrypted in the database.")
-    terminal.say("Next: `sync-pipeline trial` shows what a sync would do; then `sync-pipeline live on`.")
+    terminal.say(f"Stored in {setup.settings().setup_file}; secrets are kept encrypted in the database.")
+    missing = [side.system for side in sides if side.state == "not set up"]
+    terminal.say(
+        f"Not connected yet: {' and '.join(missing)}. Run `sync-pipeline init` again, or give the options in its --help."
+        if missing
+        else "Next: `sync-pipeline trial` shows what a sync would do; then `sync-pipeline live on`."
+    )
 
 
 def _told(side: Any) -> dict[str, str]:
@@ -72,23 +89,20 @@ def _told(side: Any) -> dict[str, str]:
     return {name: getattr(side, name) for name in names}
 
 
-def _clockify(desk: Desk, asker: Asker, options: dict[str, Any]) -> None:
+def _clockify(setup: SetupService, asker: Asker, options: dict[str, Any]) -> None:
     """Region, key, workspace; skipped when nobody asks and nothing of it was given."""
-    from sync_pipeline.setup.accounts import connect_clockify
-
     given = {name: value for name, value in options.items() if name.startswith("clockify_") and value}
     if not asker.asks and not given:
         return
-    since = desk.revision()
-    form, account = asker.again(lambda: _clockify_form(desk, asker, options))
-    connect_clockify(desk, form, _workspace(desk, asker, options, account), options["clockify_plan"] or "", since=since)
+    since = setup.revision()
+    form, account = asker.again(lambda: _clockify_form(setup, asker, options))
+    connect_clockify(
+        setup, form, _workspace(setup, asker, options, account), options["clockify_plan"] or "", since=since
+    )
 
 
-def _clockify_form(desk: Desk, asker: Asker, options: dict[str, Any]) -> tuple[ClockifyForm, ClockifyAccount]:
-    from sync_pipeline.setup.accounts import ClockifyForm, look_at_clockify, region_of
-    from sync_pipeline.stages.vault import CLOCKIFY_KEY, CLOCKIFY_TOKEN
-
-    now = desk.settings()
+def _clockify_form(setup: SetupService, asker: Asker, options: dict[str, Any]) -> tuple[ClockifyForm, ClockifyAccount]:
+    now = setup.settings()
     is_set_up = now.stored and bool(now.clockify_workspace_id)
     region = asker.choice(
         "Clockify's region",
@@ -108,23 +122,21 @@ def _clockify_form(desk: Desk, asker: Asker, options: dict[str, Any]) -> tuple[C
             options["clockify_reports_url"],
             now.clockify_reports_url,
         )
-    with desk.vault() as vault:
+    with setup.vault() as vault:
         is_there, has_token = vault.has(CLOCKIFY_KEY) or vault.has(CLOCKIFY_TOKEN), vault.has(CLOCKIFY_TOKEN)
     kinds = ("api_key", "addon_token")
     kind = asker.choice("Kind of key", "--clockify-kind", options["clockify_kind"], kinds, kinds[has_token])
     secret = ""
-    if not desk.is_given("CLOCKIFY_API_KEY" if kind == "api_key" else "CLOCKIFY_ADDON_TOKEN"):
+    if not setup.is_given("CLOCKIFY_API_KEY" if kind == "api_key" else "CLOCKIFY_ADDON_TOKEN"):
         source = _source(options, "clockify_key_")
         secret = asker.secret("Clockify key", source, is_there=is_there or region == "sandbox")
     form = ClockifyForm(region=region, base_url=base, reports_url=reports, kind=kind, secret=secret)  # type: ignore[arg-type]
-    return form, look_at_clockify(desk, form)
+    return form, look_at_clockify(setup, form)
 
 
-def _workspace(desk: Desk, asker: Asker, options: dict[str, Any], account: ClockifyAccount) -> str:
+def _workspace(setup: SetupService, asker: Asker, options: dict[str, Any], account: ClockifyAccount) -> str:
     """Its id, picked from what the key sees; with one only, that one."""
-    from sync_pipeline import terminal
-
-    now, there = desk.settings().clockify_workspace_id, account.workspaces
+    now, there = setup.settings().clockify_workspace_id, account.workspaces
     default = now if now in {each.id for each in there} else there[0].id if len(there) == 1 else ""
     if asker.asks:
         rows = [{"id": each.id, "workspace": each.name, "plan": each.plan, "you are": each.role} for each in there]
@@ -133,31 +145,26 @@ def _workspace(desk: Desk, asker: Asker, options: dict[str, Any], account: Clock
     return next((each.id for each in there if answer in (each.id, each.name)), answer)
 
 
-def _snapshots(desk: Desk, asker: Asker, options: dict[str, Any], port: int | None) -> None:
+def _snapshots(setup: SetupService, asker: Asker, options: dict[str, Any], port: int | None) -> None:
     """Address, profile, credentials and - with OAuth's authorization code - a person's consent."""
-    from sync_pipeline.setup.accounts import connect_snapshots
-
     given = {name: value for name, value in options.items() if name.startswith("snapshots_") and value}
     if not asker.asks and not given:
         return
 
     def connect() -> None:
-        since = desk.revision()
-        form = _snapshots_form(desk, asker, options)
+        since = setup.revision()
+        form = _snapshots_form(setup, asker, options)
         if form.auth == "authorization_code":
-            _authorize(desk, form, port, since)
+            _authorize(setup, form, port, since)
         else:
-            connect_snapshots(desk, form, since=since)
+            connect_snapshots(setup, form, since=since)
 
     asker.again(connect)
 
 
-def _snapshots_form(desk: Desk, asker: Asker, options: dict[str, Any]) -> SnapshotsForm:
-    from sync_pipeline.setup.accounts import SnapshotsForm, stored_form
-    from sync_pipeline.stages.vault import SNAPSHOTS_CLIENT, SNAPSHOTS_KEY
-
-    now = stored_form(desk.settings())
-    is_set_up = desk.settings().stored and bool(now.base_url)
+def _snapshots_form(setup: SetupService, asker: Asker, options: dict[str, Any]) -> SnapshotsForm:
+    now = stored_form(setup.settings())
+    is_set_up = setup.settings().stored and bool(now.base_url)
 
     def text(question: str, name: str, present: str, *, may_be_empty: bool = False) -> str:
         option = f"--snapshots-{name.replace('_', '-')}"
@@ -178,10 +185,10 @@ def _snapshots_form(desk: Desk, asker: Asker, options: dict[str, Any]) -> Snapsh
     is_key = auth == "api_key"
     client = "" if is_key else text("OAuth client id", "client_id", now.client_id)
     scopes = "" if is_key else text("Scopes (none: what is needed)", "scopes", " ".join(now.scopes), may_be_empty=True)
-    with desk.vault() as vault:
+    with setup.vault() as vault:
         is_there = vault.has(SNAPSHOTS_KEY if is_key else SNAPSHOTS_CLIENT)
     secret = ""
-    if not desk.is_given("SNAPSHOTS_API_KEY" if is_key else "SNAPSHOTS_CLIENT_SECRET"):
+    if not setup.is_given("SNAPSHOTS_API_KEY" if is_key else "SNAPSHOTS_CLIENT_SECRET"):
         question = "Snapshots API key" if is_key else "OAuth client secret"
         secret = asker.secret(
             question, _source(options, "snapshots_key_"), is_there=is_there or (is_key and on_sandbox)
@@ -199,33 +206,26 @@ def _snapshots_form(desk: Desk, asker: Asker, options: dict[str, Any]) -> Snapsh
     )
 
 
-def _authorize(desk: Desk, form: SnapshotsForm, port: int | None, since: str) -> None:
+def _authorize(setup: SetupService, form: SnapshotsForm, port: int | None, since: str) -> None:
     """Show where to consent, and wait for the browser to come back."""
-    from sync_pipeline import terminal
-    from sync_pipeline.setup.accounts import begin_authorization, finish_authorization
-    from sync_pipeline.setup.draft import sandbox_if
-    from sync_pipeline.setup.loopback import listening
-
-    with listening(port or 0) as callback, sandbox_if(form.region == "sandbox", desk.settings()):
-        consent = begin_authorization(desk, form, callback.redirect_uri, since=since)
-        terminal.notice(f"Open this address in a browser on this machine, and allow access:\n{consent.url}")
+    with listening(port or 0) as callback, sandbox_if(form.region == "sandbox", setup.settings()):
+        consent = begin_authorization(setup, form, callback.redirect_uri, since=since)
+        terminal.notice("Open this address in a browser on this machine, and allow access:")
+        terminal.notice(consent.url)
         code = callback.wait(consent)
-        finish_authorization(desk, consent, callback.redirect_uri, code)
+        finish_authorization(setup, consent, callback.redirect_uri, code)
 
 
-def _entities(desk: Desk, asker: Asker, given: str | None) -> None:
-    from sync_pipeline.mapping.load import specs_of
-    from sync_pipeline.setup.accounts import switch_entities
-
-    if desk.is_given("SYNC_ENTITIES") or (given is None and not asker.asks):
+def _entities(setup: SetupService, asker: Asker, given: str | None) -> None:
+    if setup.is_given("SYNC_ENTITIES") or (given is None and not asker.asks):
         return
-    now = desk.settings()
+    now = setup.settings()
     present = " ".join(now.entities or specs_of(now))
 
     def switch() -> None:
         names = asker.text("What to sync", "--entities", given, present).replace(",", " ").split()
         if " ".join(names) != present:
-            switch_entities(desk, names, since=desk.revision())
+            switch_entities(setup, names, since=setup.revision())
 
     asker.again(switch)
 

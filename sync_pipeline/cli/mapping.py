@@ -9,10 +9,18 @@ from typing import Any
 
 import click
 
+from sync_pipeline import terminal
 from sync_pipeline.cli.opening import must_exist
 from sync_pipeline.cli.options import json_option
+from sync_pipeline.mapping.load import load_specs, specs_of
+from sync_pipeline.mapping.spec import describe
 from sync_pipeline.settings import load_settings
+from sync_pipeline.setup.field_preview import preview_records
+from sync_pipeline.setup.fields import change_field, drop_field, entity_fields, field_form, restore_field, target_fields
+from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.setup.switching import is_paused, would_pause
 
+GO_ON = "Run `sync-pipeline trial`, then `sync-pipeline live on`."
 ORIGINS = ("source", "function", "transform", "default")
 
 
@@ -26,10 +34,6 @@ def mapping() -> None:
 @json_option
 def mapping_show(entity: str | None, as_json: bool) -> None:
     """Show the fields of every entity, or of one, as they are in force."""
-    from sync_pipeline import terminal
-    from sync_pipeline.mapping.load import specs_of
-    from sync_pipeline.mapping.spec import describe
-
     specs = specs_of(load_settings())
     chosen = [entity] if entity else list(specs)
     must_exist(specs, chosen)
@@ -46,14 +50,12 @@ def mapping_show(entity: str | None, as_json: bool) -> None:
 @json_option
 def mapping_validate(directory: Path | None, as_json: bool) -> None:
     """Check the mappings in force, or the files in DIRECTORY, without touching anything."""
-    from sync_pipeline import terminal
-    from sync_pipeline.mapping.load import load_specs, specs_of
-
     specs = load_specs(directory) if directory else specs_of(load_settings())
-    if as_json:
-        terminal.as_json({"valid": True, "entities": {name: len(spec.fields) for name, spec in specs.items()}})
-    else:
-        terminal.say(f"All mappings are valid: {', '.join(f'{n} ({len(s.fields)} fields)' for n, s in specs.items())}.")
+    terminal.emit(
+        as_json,
+        {"valid": True, "entities": {name: len(spec.fields) for name, spec in specs.items()}},
+        f"All mappings are valid: {', '.join(f'{n} ({len(s.fields)} fields)' for n, s in specs.items())}.",
+    )
 
 
 def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,10 +90,7 @@ def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @json_option
 def mapping_fields(entity: str, as_json: bool) -> None:
     """Show what the source's records hold, with an example of each, and what the target gets."""
-    from sync_pipeline import terminal
-    from sync_pipeline.setup.fields import entity_fields
-
-    found = entity_fields(_desk(), entity)
+    found = entity_fields(SetupService(actor("terminal")), entity)
     if as_json:
         terminal.as_json(asdict(found))
         return
@@ -109,11 +108,10 @@ def mapping_fields(entity: str, as_json: bool) -> None:
 @json_option
 def mapping_set(entity: str, field: str, as_json: bool, **given: Any) -> None:
     """Change a FIELD the target gets, or add one. What is not named stays as it is."""
-    from sync_pipeline.setup.fields import change_field
-
-    desk = _desk()
-    since, form = desk.revision(), _form(desk, entity, field, given)
-    _told(desk, entity, field, change_field(desk, entity, form, since=since), as_json)
+    setup = SetupService(actor("terminal"))
+    since, form = setup.revision(), _form(setup, entity, field, given)
+    _warn_of_pause(setup, entity)
+    _told(setup, entity, field, change_field(setup, entity, form, since=since), as_json)
 
 
 @mapping.command("drop")
@@ -122,10 +120,9 @@ def mapping_set(entity: str, field: str, as_json: bool, **given: Any) -> None:
 @json_option
 def mapping_drop(entity: str, field: str, as_json: bool) -> None:
     """Deliver a FIELD no more; what is at the target stays as it is."""
-    from sync_pipeline.setup.fields import drop_field
-
-    desk = _desk()
-    _told(desk, entity, field, drop_field(desk, entity, field, since=desk.revision()), as_json)
+    setup = SetupService(actor("terminal"))
+    _warn_of_pause(setup, entity)
+    _told(setup, entity, field, drop_field(setup, entity, field, since=setup.revision()), as_json)
 
 
 @mapping.command("restore")
@@ -134,10 +131,9 @@ def mapping_drop(entity: str, field: str, as_json: bool) -> None:
 @json_option
 def mapping_restore(entity: str, field: str, as_json: bool) -> None:
     """Bring a FIELD back to what the mapping files say."""
-    from sync_pipeline.setup.fields import restore_field
-
-    desk = _desk()
-    _told(desk, entity, field, restore_field(desk, entity, field, since=desk.revision()), as_json)
+    setup = SetupService(actor("terminal"))
+    _warn_of_pause(setup, entity)
+    _told(setup, entity, field, restore_field(setup, entity, field, since=setup.revision()), as_json)
 
 
 @mapping.command("try")
@@ -148,14 +144,11 @@ def mapping_restore(entity: str, field: str, as_json: bool) -> None:
 @json_option
 def mapping_try(entity: str, field: str | None, drop: str | None, as_json: bool, **given: Any) -> None:
     """Show five real records as they are delivered now and as they would be; nothing is changed."""
-    from sync_pipeline import terminal
-    from sync_pipeline.setup.field_preview import preview_records
-
     if (field and drop) or (not field and any(value is not None for value in given.values())):
         raise click.UsageError("Name the field to change with --field, or the one to drop with --drop.")
-    desk = _desk()
-    form = _form(desk, entity, field, given) if field else None
-    found = preview_records(desk, entity, form, drop=drop or "")
+    setup = SetupService(actor("terminal"))
+    form = _form(setup, entity, field, given) if field else None
+    found = preview_records(setup, entity, form, drop=drop or "")
     if as_json:
         terminal.as_json([asdict(record) for record in found])
         return
@@ -167,37 +160,36 @@ def mapping_try(entity: str, field: str | None, drop: str | None, as_json: bool,
         terminal.table(_title(record, changing=bool(field or drop)), rows)
 
 
-def _desk() -> Any:
-    from sync_pipeline.setup.desk import Desk, whoever
-
-    return Desk(whoever("command line"))
-
-
-def _form(desk: Any, entity: str, field: str, given: dict[str, Any]) -> Any:
+def _form(setup: Any, entity: str, field: str, given: dict[str, Any]) -> Any:
     """The field as it is, with what was given; a constant and a source replace each other."""
-    from sync_pipeline.setup.fields import field_form
-
     changes = {key: value for key, value in given.items() if value is not None}
     if changes.get("constant"):
         changes = {**dict.fromkeys(ORIGINS, ""), **changes}
     elif changes.get("source") or changes.get("function"):
         changes = {"constant": "", **changes}
-    return replace(field_form(desk, entity, field), **changes)
+    return replace(field_form(setup, entity, field), **changes)
 
 
-def _told(desk: Any, entity: str, field: str, revision: str, as_json: bool) -> None:
-    from sync_pipeline import terminal
-    from sync_pipeline.setup.fields import target_fields
+def _warn_of_pause(setup: Any, entity: str) -> None:
+    """Warn before a change is saved that pauses live syncing."""
+    if would_pause(setup, entity):
+        terminal.warning(f"Live syncing is on: saving this pauses it until it has been tried. {GO_ON}")
 
-    found = next((f for f in target_fields(desk, entity) if f.name == field), None)
+
+def _told(setup: Any, entity: str, field: str, revision: str, as_json: bool) -> None:
+    found = next((f for f in target_fields(setup, entity) if f.name == field), None)
+    paused = is_paused(setup)
     if as_json:
-        terminal.as_json({"entity": entity, "revision": revision, "field": asdict(found) if found else None})
+        shown = asdict(found) if found else None
+        terminal.as_json({"entity": entity, "revision": revision, "field": shown, "live_paused": paused})
     elif found is None or found.dropped:
         terminal.say(f"{entity}.{field} is not delivered any more; what is at the target stays as it is.")
     else:
         value = " | ".join((found.source or found.constant or "record", *found.transforms, found.function)).strip(" |")
         own = "as changed in the set-up" if found.is_own else "as the mapping files say"
         terminal.say(f"{entity}.{field} is now {value} ({found.type}), {own}.")
+    if paused:
+        terminal.warning(f"Live syncing is paused: nothing is synced by itself. {GO_ON}")
 
 
 def _row(values: dict[str, Any]) -> dict[str, Any]:
@@ -206,10 +198,8 @@ def _row(values: dict[str, Any]) -> dict[str, Any]:
 
 def _cell(value: Any) -> str:
     """A value in one line of a table."""
-    from sync_pipeline import terminal
-
     if value is None or isinstance(value, str):
-        return "".join(sign if sign.isprintable() else " " for sign in value or "")
+        return value or ""
     if isinstance(value, bool):
         return "yes" if value else ""
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else terminal.compact(value)

@@ -37,10 +37,15 @@ def days_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def permission_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--accept-rewrite`` and ``--allow-deletes``: what a person may let one run do."""
-    rewrite = click.option("--accept-rewrite", is_flag=True, help="Let a changed mapping rewrite most of the target.")
-    deletes = click.option("--allow-deletes", is_flag=True, help="Let this run delete more than the configured share.")
-    return rewrite(deletes(command))
+    """``--accept-rewrite``, ``--allow-deletes``, ``--yes``: approve what the guards hold and use the approval in one step."""
+    rewrite = click.option(
+        "--accept-rewrite", is_flag=True, help="Approve that a changed mapping rewrites most of the target."
+    )
+    deletes = click.option(
+        "--allow-deletes", is_flag=True, help="Approve more deletes than the configured share of what is known."
+    )
+    yes = click.option("--yes", is_flag=True, help="Approve the first contact with real accounts.")
+    return rewrite(deletes(yes(command)))
 
 
 def entity_option(command: Callable[..., Any]) -> Callable[..., Any]:

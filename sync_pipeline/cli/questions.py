@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import click
 
+from sync_pipeline import terminal
 from sync_pipeline.cli.secret import Source
 from sync_pipeline.errors import ConfigError, SyncError
 
@@ -53,7 +54,5 @@ class Asker:
             try:
                 return work()
             except SyncError as error:
-                from sync_pipeline import terminal
-
                 terminal.problem(str(error))
         return work()

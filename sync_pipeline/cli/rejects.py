@@ -6,9 +6,14 @@ from dataclasses import asdict
 
 import click
 
-from sync_pipeline.cli.opening import chosen, opened, prepared
+from sync_pipeline import terminal
+from sync_pipeline.cli.opening import chosen, reading
 from sync_pipeline.cli.options import entity_option, json_option
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.session.session import open_session
+from sync_pipeline.setup.rejects import offer_again
+from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.store.rejects import list_rejects
 
 
 @click.group()
@@ -22,17 +27,15 @@ def rejects() -> None:
 @json_option
 def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
     """List the open rejects with their reasons."""
-    from sync_pipeline import terminal
-    from sync_pipeline.store.rejects import list_rejects
-
-    with prepared() as settings, opened(settings) as session:
+    with reading() as settings, open_session(settings) as session:
         chosen(session, entity)
-        rows = [asdict(row) for row in list_rejects(session.store, session.connection, entity=entity, limit=limit)]
+        rows = [asdict(row) for row in list_rejects(session.store, session.pair, entity=entity, limit=limit)]
     if as_json:
         terminal.as_json({"rejects": rows})
         return
     terminal.table("Rejects", rows, ("entity", "source_id", "origin", "field", "rule", "reason"))
-    terminal.say("" if rows else "Nothing is set aside.")
+    if not rows:
+        terminal.say("Nothing is set aside.")
 
 
 @rejects.command("show")
@@ -41,12 +44,9 @@ def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
 @json_option
 def rejects_show(entity: str, source_id: str, as_json: bool) -> None:
     """Show every reason, field and value of one record."""
-    from sync_pipeline import terminal
-    from sync_pipeline.store.rejects import show
-
-    with prepared() as settings, opened(settings) as session:
+    with reading() as settings, open_session(settings) as session:
         chosen(session, entity)
-        rows = [asdict(row) for row in show(session.store, session.connection, entity, source_id)]
+        rows = [asdict(row) for row in session.ledger(entity).rejects.show(source_id)]
     if not rows:
         raise ConfigError(
             f"No reject of {entity} has the id {source_id}.", fix="`sync-pipeline rejects list` shows them."
@@ -63,19 +63,13 @@ def rejects_show(entity: str, source_id: str, as_json: bool) -> None:
 @json_option
 def rejects_retry(source_ids: tuple[str, ...], entity: str, as_json: bool) -> None:
     """Offer refused records - all of an entity, or these - to the target again at the next sync."""
-    from sync_pipeline import terminal
-    from sync_pipeline.setup.desk import Desk, whoever
-    from sync_pipeline.setup.setaside import offer_again
-    from sync_pipeline.store.rejects import origins
-
-    with prepared() as settings, opened(settings) as session:
+    with reading() as settings, open_session(settings) as session:
         chosen(session, entity)
-        found = origins(session.store, session.connection, entity, source_ids)
-        count = offer_again(Desk(whoever("terminal")), entity, source_ids)
-    if as_json:
-        terminal.as_json({"retried": count})
-    else:
-        terminal.say(f"{count} refused records of {entity} will be sent again by the next sync.")
+        found = session.ledger(entity).rejects.origins(source_ids)
+        count = offer_again(SetupService(actor("terminal")), entity, source_ids)
+    terminal.emit(
+        as_json, {"retried": count}, f"{count} refused records of {entity} will be sent again by the next sync."
+    )
     for source_id in source_ids:
         if source_id not in found:
             terminal.warning(f"There is no reject of {entity} with the id {source_id}.")

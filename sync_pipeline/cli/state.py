@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from typing import Any
 
 import click
 
+from sync_pipeline import terminal
 from sync_pipeline.cli.compare import OPTIONAL_COLUMNS
-from sync_pipeline.cli.opening import chosen, opened, prepared
+from sync_pipeline.cli.exit_codes import ExitCode, worst
+from sync_pipeline.cli.opening import chosen, prepared, reading
 from sync_pipeline.cli.options import entity_option, json_option
+from sync_pipeline.diagnose.connection_test import SYSTEMS, diagnose, without_retries
+from sync_pipeline.session.health import REFUSED, nothing_syncs
+from sync_pipeline.session.session import open_session
+from sync_pipeline.setup.connections import connections
+from sync_pipeline.setup.overview import entity_rows
+from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.store.deliveries import recent
 
 SHOWN_DELIVERIES = 100
 NARROW_DELIVERIES = ("at", "entity", "source_id", "kind", "outcome")
 """What fits into 80 columns; `--json` has the rest."""
 WIDE = 120
+STATUS_FIGURES = ("records", "delivered", "pending", "rejects", "waiting", "kept", "unconfirmed", "excluded")
 
 
 @click.command()
@@ -22,10 +33,7 @@ WIDE = 120
 @json_option
 def check(system: str | None, as_json: bool) -> None:
     """Test the connections, the permissions and the plan: one finding each, with what it means and what to do."""
-    from sync_pipeline import terminal
-    from sync_pipeline.stages.diagnose import SYSTEMS, diagnose, hasty
-
-    with prepared() as settings, opened(hasty(settings)) as session:
+    with prepared() as settings, open_session(without_retries(settings)) as session:
         findings = []
         for finding in diagnose(session, [system] if system else SYSTEMS):
             findings.append(finding)
@@ -35,48 +43,54 @@ def check(system: str | None, as_json: bool) -> None:
     ok = all(finding.ok for finding in findings)
     if as_json:
         terminal.as_json({"ok": ok, "checks": [finding.as_json() for finding in findings], "requests": requests})
-    sys.exit(0 if ok else 1)
+    sys.exit(worst(finding.exit_code for finding in findings))
 
 
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Show whether syncing is live, and each entity's last success, what is pending and what was set aside."""
-    from sync_pipeline import terminal
-    from sync_pipeline.stages.guards import deletes
-    from sync_pipeline.store.records import RecordCounts, counts
-    from sync_pipeline.store.rejects import count_rejects
-    from sync_pipeline.store.syncs import status as last_syncs
+    """Show whether syncing is live and running, each connection's health, and each entity's last success and backlog.
 
-    with prepared() as settings, opened(settings) as session:
-        states, rejects = counts(session.store, session.connection), count_rejects(session.store, session.connection)
-        syncs, mode = last_syncs(session.store, session.connection), session.mode
-        rows = []
-        for name in session.specs:
-            state = states.get(name, RecordCounts(0, 0, 0, 0, 0, 0, 0, 0))
-            last = syncs.get(name)
-            success = last.last_success if last else None
-            rows.append(
-                {
-                    "entity": name,
-                    "last_success": f"{success.finished_at:%Y-%m-%dT%H:%M:%SZ}"
-                    if success and success.finished_at
-                    else None,
-                    "last_outcome": (last.last.outcome or "interrupted") if last else "never synced",
-                    "records": state.records,
-                    "delivered": state.delivered,
-                    "pending": state.pending + (state.pending_deletes if deletes(session.specs[name]) else 0),
-                    "rejects": rejects.get(name, 0),
-                    "unconfirmed": state.unconfirmed,
-                    "excluded": state.excluded,
-                }
-            )
+    Exits 1 when live syncing is on and nothing is syncing, 4 when a system refuses its key.
+    """
+    with reading() as settings, open_session(settings) as session:
+        rows, mode, problem = entity_rows(session), session.mode, nothing_syncs(session)
+    sides = {
+        side.system: {"state": side.state, "detail": side.detail}
+        for side in connections(SetupService(actor("terminal")))
+    }
     if as_json:
-        entities = {row.pop("entity"): row for row in rows}
-        terminal.as_json({"mode": mode.name, "automatic": mode.automatic, "why": mode.why, "entities": entities})
+        entities = {row.entity: _status_json(row) for row in rows}
+        document = {"mode": mode.name, "automatic": mode.automatic, "why": mode.why, "problem": problem}
+        terminal.as_json({**document, "connections": sides, "entities": entities})
     else:
-        terminal.say(f"Mode: {mode.name.replace('_', ' ')} - {mode.why}.")
-        terminal.table("Status", rows, optional=OPTIONAL_COLUMNS)
+        terminal.say(f"Mode: {mode.title} - {mode.why}.")
+        for system, side in sides.items():
+            if side["detail"]:
+                terminal.problem(f"{system}: {side['state']} {side['detail']}")
+        if problem:
+            terminal.problem(problem)
+        shown = [{name: value for name, value in _status_json(row).items() if name != "reason"} for row in rows]
+        shown = [{"entity": row.entity, **figures} for row, figures in zip(rows, shown, strict=True)]
+        terminal.table("Status", shown, optional=OPTIONAL_COLUMNS)
+        for row in rows:
+            if row.waiting:
+                more = f"`sync-pipeline rejects list --entity {row.entity}` shows for what"
+                terminal.say(f"{row.waiting} {row.entity} wait for a record that cannot be delivered; {more}.")
+            if row.reason:
+                terminal.warning(f"{row.entity}, last sync {row.ended}: {row.reason}")
+    refused = [ExitCode.NOT_AUTHORIZED for side in sides.values() if side["state"] == REFUSED]
+    sys.exit(worst([*refused, *([ExitCode.FAILED] if problem else [])]))
+
+
+def _status_json(row: Any) -> dict[str, Any]:
+    at, never_ended = row.last_success, row.last_outcome == "running"
+    return {
+        "last_success": f"{at:%Y-%m-%dT%H:%M:%SZ}" if at else None,
+        "last_outcome": "interrupted" if never_ended else row.last_outcome,
+        "reason": row.reason or None,
+        **{name: getattr(row, name) for name in STATUS_FIGURES},
+    }
 
 
 @click.command()
@@ -89,15 +103,10 @@ def status(as_json: bool) -> None:
 @json_option
 def deliveries(entity: str | None, run_id: str | None, source_id: str | None, limit: int | None, as_json: bool) -> None:
     """Show the audit: every write that was sent, newest first."""
-    from sync_pipeline import terminal
-    from sync_pipeline.store.deliveries import recent
-
-    with prepared() as settings, opened(settings) as session:
+    with reading() as settings, open_session(settings) as session:
         chosen(session, entity)
         limit = limit or (None if run_id or source_id else SHOWN_DELIVERIES)
-        found = recent(
-            session.store, session.connection, entity=entity, source_id=source_id, run_id=run_id, limit=limit
-        )
+        found = recent(session.store, session.pair, entity=entity, source_id=source_id, run_id=run_id, limit=limit)
         rows = [asdict(row) for row in found]
     if as_json:
         terminal.as_json({"deliveries": rows})
@@ -105,4 +114,5 @@ def deliveries(entity: str | None, run_id: str | None, source_id: str | None, li
     lines = [{**row, "at": f"{row['at']:%Y-%m-%d %H:%MZ}", "outcome": row["outcome"] or row["phase"]} for row in rows]
     columns = NARROW_DELIVERIES if terminal.out.width < WIDE else (*NARROW_DELIVERIES, "target_id", "reason")
     terminal.table("Deliveries", lines, columns)
-    terminal.say("" if rows else "Nothing was sent.")
+    if not rows:
+        terminal.say("Nothing was sent.")

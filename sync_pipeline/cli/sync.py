@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, show_preview, verdict_rows
-from sync_pipeline.cli.opening import chosen, chosen_days, opened, prepared
+from sync_pipeline import terminal
+from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, codes_of, held_table, show_preview, verdict_rows
+from sync_pipeline.cli.exit_codes import ExitCode, worst
+from sync_pipeline.cli.opening import chosen, chosen_days, prepared
 from sync_pipeline.cli.options import days_options, entity_option, json_option, permission_options
+from sync_pipeline.clock import utc_now
+from sync_pipeline.session.session import is_first_contact, open_session
 from sync_pipeline.settings import Settings
+from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.guards import may_begin
 
 if TYPE_CHECKING:
-    from sync_pipeline.defs.main_job import SyncReport
+    from sync_pipeline.hosting.main_job import SyncReport
 
 CHECKED_COLUMNS = ("entity", "read", "rejected", "excluded", "waiting", "requests")
 """What a dry run knows; what a sync would write is told by `preview`."""
@@ -28,7 +34,6 @@ ROOM_FOR_ZEROS = 90
 @click.option("--dry-run", is_flag=True, help="Read, map and check as a Dagster run, but write nothing.")
 @click.option("--verify", "verify_after", is_flag=True, help="Read both sides afterwards and prove that they agree.")
 @permission_options
-@click.option("--yes", is_flag=True, help="Sync real accounts at first contact, without a preview.")
 @json_option
 def sync(
     entity: str | None,
@@ -42,19 +47,17 @@ def sync(
     as_json: bool,
 ) -> None:
     """Run the main job: everything, one entity, or some days."""
-    from sync_pipeline import terminal
-    from sync_pipeline.definitions import build
-    from sync_pipeline.defs.main_job import run_main_job
-    from sync_pipeline.stages.check import Options
+    from sync_pipeline.definitions import build  # late: Dagster takes over a second to import
+    from sync_pipeline.hosting.main_job import run_main_job
 
     options = Options(dry_run, accept_rewrite, allow_deletes, first_contact=yes)
     with prepared() as settings:
-        with opened(settings) as session:
+        with open_session(settings) as session:
             entities, days = chosen(session, entity), chosen_days(settings, first, last)
-            if only_shown := _why_only_shown(session, dry_run=dry_run, yes=yes):
-                blocked = show_preview(session, entities, days, options, as_json)
+            if only_shown := _why_only_shown(session, entities, dry_run=dry_run, yes=yes):
+                codes = show_preview(session, entities, days, options, as_json)
                 terminal.warning(only_shown)
-                sys.exit(1 if blocked else 0)
+                sys.exit(worst([ExitCode.HELD, *codes]))
         with terminal.progress():
             report = run_main_job(settings, build(settings), entities, days, options, verify_after=verify_after)
     if as_json:
@@ -62,30 +65,28 @@ def sync(
     else:
         _sync_tables(report, dry_run)
         _next_steps(settings, report, dry_run)
-    sys.exit(0 if report.success else 1)
+    held = [ExitCode.HELD] if report.is_held else []
+    sys.exit(worst([*report.exit_codes, *held, *codes_of(report.verdicts)]))
 
 
-def _why_only_shown(session: Any, *, dry_run: bool, yes: bool) -> str:
+def _why_only_shown(session: Any, entities: list[str], *, dry_run: bool, yes: bool) -> str:
     """Why a sync only shows what it would do; "" when it may do it."""
-    from sync_pipeline.stages.session import is_first_contact
-
     if not session.mode.writes and not dry_run:
         return f"Nothing was sent: {session.mode.why}."
-    if not yes and is_first_contact(session):
+    if not yes and is_first_contact(session) and not all(may_begin(session, session.specs[name]) for name in entities):
         return "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
     return ""
 
 
 def _sync_json(report: SyncReport, dry_run: bool) -> None:
-    from sync_pipeline import terminal
-
     document: dict[str, Any] = {
-        "success": report.success,
+        "success": report.success and not report.is_held,
         "dry_run": dry_run,
         "run_ids": report.run_ids,
         "entities": {name: dict(counts) for name, counts in report.entities.items()},
         "errors": report.errors,
         "warnings": report.warnings,
+        "held": report.held,
     }
     if report.verdicts:
         document["verify"] = {verdict.entity: verdict.figures for verdict in report.verdicts}
@@ -93,9 +94,15 @@ def _sync_json(report: SyncReport, dry_run: bool) -> None:
 
 
 def _sync_tables(report: SyncReport, dry_run: bool) -> None:
-    from sync_pipeline import terminal
-
-    title = "Dry run: what was read and checked" if dry_run else "Not synced in full" if report.errors else "Synced"
+    title = (
+        "Dry run: what was read and checked"
+        if dry_run
+        else "Not synced in full"
+        if report.errors
+        else "Synced, except for what is held"
+        if report.is_held
+        else "Synced"
+    )
     rows = [
         {"entity": name, "read": counts["extracted"], **{k: v for k, v in counts.items() if k != "extracted"}}
         for name, counts in report.entities.items()
@@ -105,11 +112,7 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
     terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=optional)
     if dry_run and any(counts["waiting"] for counts in report.entities.values()):
         terminal.say("Those that wait refer to records which are not at the target yet; a sync delivers these first.")
-    if unconfirmed := sum(counts["unconfirmed"] for counts in report.entities.values()):
-        terminal.say(
-            f"{unconfirmed:,} records vanished at the source and are not confirmed gone: nothing was deleted for them; "
-            "the next sync looks again."
-        )
+    held_table(report.held)
     terminal.table("Both sides", verdict_rows(report.verdicts), optional=OPTIONAL_COLUMNS)
     for line in report.warnings:
         terminal.warning(line)
@@ -118,15 +121,15 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
 
 
 def _next_steps(settings: Settings, report: SyncReport, dry_run: bool) -> None:
-    from sync_pipeline import terminal
-
     if dry_run:
         terminal.say("Nothing was written: `sync-pipeline preview` shows what a sync would write.")
         return
     if report.rejects:
         terminal.say("Some records were set aside: `sync-pipeline rejects list` shows why.")
-    if report.errors:
-        terminal.say("What was delivered stays delivered; mend the cause and run the same command again.")
+    if report.is_held:
+        terminal.say("Look at what is held and allow it: `sync-pipeline approvals list`; the rest was loaded.")
+    elif report.errors:
+        terminal.say("What was delivered stays delivered; fix the cause and run the same command again.")
     elif not report.success:
         terminal.say("All was delivered, and yet the sides differ: the target was changed by somebody else.")
         terminal.say("`sync-pipeline verify` lists the differences, `sync-pipeline verify --repair` delivers them.")
@@ -142,31 +145,28 @@ def _next_steps(settings: Settings, report: SyncReport, dry_run: bool) -> None:
 @json_option
 def backfill(first: date | None, last: date | None, as_json: bool) -> None:
     """Sync years of time entries in bounded runs of the Dagster daemon; asked again, it goes on where it stopped."""
-    from datetime import UTC, datetime
-
-    from sync_pipeline import terminal
-    from sync_pipeline.definitions import build
-    from sync_pipeline.defs.backfill import run_backfill
+    from sync_pipeline.definitions import build  # late: Dagster takes over a second to import
+    from sync_pipeline.hosting.backfill import run_backfill
 
     with prepared() as settings, terminal.progress():
         days = chosen_days(settings, first, last)
-        report = run_backfill(settings, build(settings), days, now=lambda: datetime.now(UTC))
+        report = run_backfill(settings, build(settings), days, now=utc_now)
     if as_json:
         terminal.as_json(report.document)
     else:
-        figures = ("backfill_id", "status", "days", "total", "done", "running", "failed")
+        figures = ("backfill_id", "status", "days", "total", "done", "running", "failed", "held")
         terminal.table("Backfill", [{name: getattr(report, name) for name in figures}])
         _backfill_advice(report)
-    sys.exit(0 if report.success else 1)
+    sys.exit(ExitCode.DONE if report.success else ExitCode.HELD if report.is_held else ExitCode.FAILED)
 
 
 def _backfill_advice(report: Any) -> None:
-    from sync_pipeline import terminal
-
     if not report.has_ended:
         terminal.warning(
             "No Dagster daemon is running, so nothing happens yet. The backfill is kept: it starts as soon as a daemon "
             "does (`make dev`); this command, typed again, shows how it goes."
         )
+    elif report.is_held:
+        terminal.say("What is left is held: `sync-pipeline approvals list`, then type this command again.")
     elif not report.success:
         terminal.say("Look at the failed runs in the Dagster UI; this command, typed again, tries only what is left.")

@@ -6,7 +6,10 @@ from dataclasses import asdict
 
 import click
 
+from sync_pipeline import terminal
 from sync_pipeline.cli.options import json_option
+from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.store.audit import changes
 
 
 @click.command()
@@ -14,14 +17,11 @@ from sync_pipeline.cli.options import json_option
 @json_option
 def trail(limit: int, as_json: bool) -> None:
     """Show the audit trail: who changed what of the set-up, newest first."""
-    from sync_pipeline import terminal
-    from sync_pipeline.setup.desk import Desk, whoever
-    from sync_pipeline.store.audit import changes
-
-    with Desk(whoever("terminal")).store() as store:
+    with SetupService(actor("terminal")).store() as store:
         rows = [asdict(change) for change in changes(store, limit)]
     if as_json:
         terminal.as_json({"changes": rows})
         return
     terminal.table("Audit trail", [{**row, "at": f"{row['at']:%Y-%m-%d %H:%MZ}"} for row in rows])
-    terminal.say("" if rows else "Nothing was changed yet.")
+    if not rows:
+        terminal.say("Nothing was changed yet.")

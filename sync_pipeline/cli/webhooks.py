@@ -9,8 +9,18 @@ from typing import Any
 
 import click
 
-from sync_pipeline.cli.opening import opened, prepared
+from sync_pipeline import terminal
+from sync_pipeline.cli.exit_codes import ExitCode
+from sync_pipeline.cli.opening import prepared
 from sync_pipeline.cli.options import json_option
+from sync_pipeline.session.session import open_session
+from sync_pipeline.setup.service import actor
+from sync_pipeline.store.audit import note
+from sync_pipeline.webhooks.addon import load_addon_key
+from sync_pipeline.webhooks.hooks import open_hooks
+from sync_pipeline.webhooks.receiver import ReceiverOptions
+from sync_pipeline.webhooks.registration import Registrar, Wishes, list_hooks, remove_hooks
+from sync_pipeline.webhooks.server import serve
 
 
 @click.group()
@@ -26,19 +36,12 @@ def webhooks() -> None:
 @json_option
 def webhooks_serve(host: str, port: int, as_json: bool) -> None:
     """Receive Clockify's webhooks until Ctrl-C; /healthz and /metrics tell how it goes."""
-    from sync_pipeline import terminal
-    from sync_pipeline.webhooks.addon import load_addon_key
-    from sync_pipeline.webhooks.receiver import ReceiverOptions
-    from sync_pipeline.webhooks.server import serve
 
     def ready(url: str) -> None:
-        if as_json:
-            terminal.as_json({"url": url})
-        else:
-            terminal.say(f"Receiving webhooks at {url} (Ctrl-C ends it)")
+        terminal.emit(as_json, {"url": url}, f"Receiving webhooks at {url} (Ctrl-C ends it)")
         sys.stdout.flush()
 
-    with prepared() as settings, opened(settings) as session, suppress(KeyboardInterrupt):
+    with prepared() as settings, open_session(settings) as session, suppress(KeyboardInterrupt):
         key = load_addon_key(settings.clockify_addon_public_key)
         options = ReceiverOptions(workspace=session.clockify.account.workspace, addon_key=key)
         serve(_hooks(session), options, host=host, port=port, on_ready=ready)
@@ -53,17 +56,11 @@ def webhooks_serve(host: str, port: int, as_json: bool) -> None:
 @json_option
 def webhooks_register(url: str, enable: bool, rotate: bool, limit: int | None, addon: bool, as_json: bool) -> None:
     """Subscribe the events that matter, as many as the plan allows; run it again at any time."""
-    from sync_pipeline import terminal
-    from sync_pipeline.webhooks.registration import Registrar, Wishes
-
-    with prepared() as settings, opened(settings) as session:
+    with prepared() as settings, open_session(settings) as session:
         registrar = Registrar.of(session, _hooks(session), url)
         if addon:
             address = registrar.addon_url()
-            if as_json:
-                terminal.as_json({"url": address})
-            else:
-                terminal.say(address)
+            terminal.emit(as_json, {"url": address}, address)
             return
         report = registrar.register(Wishes(rotate=rotate, enable=enable, limit=limit))
         _note(session, "webhooks registered", report.hooks)
@@ -72,36 +69,34 @@ def webhooks_register(url: str, enable: bool, rotate: bool, limit: int | None, a
     else:
         terminal.table("Webhooks", [asdict(row) for row in report.hooks], ("event", "id", "action", "problem"))
         _webhook_advice(report)
-    sys.exit(0 if report.is_well else 1)
+    sys.exit(report.exit_code or (ExitCode.DONE if report.is_well else ExitCode.FAILED))
 
 
 def _webhook_advice(report: Any) -> None:
-    from sync_pipeline import terminal
-
-    if report.refusal:
-        terminal.problem(report.refusal)
+    for event, why in report.failures.items():
+        terminal.problem(f"{event} is not registered: {why}")
     if any(row.problem for row in report.hooks):
         terminal.warning("Some webhooks do not deliver; --enable switches on what the plan allows.")
-    if report.not_subscribed:
-        terminal.say(f"No room for {', '.join(report.not_subscribed)}: polling and re-scans find those changes.")
+    if report.without_room:
+        terminal.say(f"No room for {', '.join(report.without_room)}: polling and re-scans find those changes.")
+    if report.failures:
+        terminal.say("Register again when this is fixed: what is registered stays, and is not registered twice.")
 
 
 @webhooks.command("list")
 @json_option
 def webhooks_list(as_json: bool) -> None:
     """List the workspace's webhooks and whether they deliver; exits 1 when one of ours does not."""
-    from sync_pipeline import terminal
-    from sync_pipeline.webhooks.registration import list_hooks
-
-    with prepared() as settings, opened(settings) as session:
+    with prepared() as settings, open_session(settings) as session:
         rows = list_hooks(session, _hooks(session))
     shown = [{"event": r.event, "id": r.id, "ours": r.ours, "problem": r.problem} for r in rows]
     if as_json:
         terminal.as_json({"webhooks": shown})
     else:
         terminal.table("Webhooks", shown)
-        terminal.say("" if rows else "There are none: `sync-pipeline webhooks register` subscribes them.")
-    sys.exit(1 if any(row.ours and row.problem for row in rows) else 0)
+        if not rows:
+            terminal.say("There are none: `sync-pipeline webhooks register` subscribes them.")
+    sys.exit(ExitCode.FAILED if any(row.ours and row.problem for row in rows) else ExitCode.DONE)
 
 
 @webhooks.command("remove")
@@ -109,29 +104,22 @@ def webhooks_list(as_json: bool) -> None:
 @json_option
 def webhooks_remove(ids: tuple[str, ...], as_json: bool) -> None:
     """Delete our webhooks in Clockify, or those with these IDS, and forget their secrets."""
-    from sync_pipeline import terminal
-    from sync_pipeline.webhooks.registration import remove_hooks
-
-    with prepared() as settings, opened(settings) as session:
+    with prepared() as settings, open_session(settings) as session:
         rows = remove_hooks(session, _hooks(session), ids)
         _note(session, "webhooks removed", rows)
-    if as_json:
-        terminal.as_json({"removed": [{"event": row.event, "id": row.id} for row in rows]})
-    else:
-        terminal.say(f"{len(rows)} webhooks were removed.")
+    terminal.emit(
+        as_json,
+        {"removed": [{"event": row.event, "id": row.id} for row in rows]},
+        f"{len(rows)} webhooks were removed.",
+    )
 
 
 def _note(session: Any, what: str, rows: Any) -> None:
     """For the audit trail: which hooks something was done with; nothing when all stayed as it was."""
-    from sync_pipeline.setup.desk import whoever
-    from sync_pipeline.store.audit import note
-
-    done = [f"{row.event} {row.action}" for row in rows if row.action not in ("kept", "listed")]
+    done = [f"{row.event} {row.action}" for row in rows if row.action not in ("kept", "listed", "failed")]
     if done:
-        note(session.store, whoever("terminal"), what, ", ".join(done), session.now())
+        note(session.store, actor("terminal"), what, ", ".join(done), session.now())
 
 
 def _hooks(session: Any) -> Any:
-    from sync_pipeline.webhooks.hooks import open_hooks
-
     return open_hooks(session)

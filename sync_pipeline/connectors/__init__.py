@@ -1,1 +1,1 @@
-"""The outside over HTTP: the only package that imports httpx."""
+"""The outside over HTTP: only its transport imports httpx."""

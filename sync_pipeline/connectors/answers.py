@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
 import orjson
 
-from sync_pipeline.connectors.policy import Body, Failure, Seen
+from sync_pipeline.connectors.policy import AttemptResult, Body
+from sync_pipeline.connectors.transport import HttpResponse
+from sync_pipeline.errors import FatalApiError, Request
+from sync_pipeline.printable import printable
 
 EXCERPT = 200
-LONGEST_WAIT = 366 * 86_400.0
-"""A Retry-After further ahead than that is taken for this: no clock and no column has to hold more."""
+CODE = 80
+"""How much is kept of a code or a request id."""
+LONGEST_WAIT = 86_400.0
+"""A Retry-After further ahead than a day is taken for this: no vendor's budget is counted over more."""
 UNSAID = {Body.JSON: "no reason given", Body.EMPTY: "no reason given"}
-FAILURE_OF: tuple[tuple[tuple[type[Exception], ...], Failure], ...] = (
-    ((httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError), Failure.BAD_URL),
-    ((httpx.ConnectTimeout, httpx.PoolTimeout), Failure.CONNECT_TIMEOUT),
-    ((httpx.TimeoutException,), Failure.READ_TIMEOUT),
-    ((httpx.ConnectError, httpx.ProxyError), Failure.REFUSED),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +47,14 @@ class Answer:
 class Reading:
     """One answer, read but not judged."""
 
-    seen: Seen
+    seen: AttemptResult
     data: Any
     detail: str = ""
     scope: str = ""
     request_id: str | None = None
 
 
-def read_answer(response: httpx.Response, method: str, form: ErrorFormat, hide: Callable[[str], str] = str) -> Reading:
+def read_answer(response: HttpResponse, method: str, form: ErrorFormat, hide: Callable[[str], str] = str) -> Reading:
     """Take the body apart without trusting any of it; ``hide`` takes out what an answer may repeat of our secrets."""
     body, data = _body(response)
     about = data if isinstance(data, dict) and response.status_code >= 300 else {}
@@ -66,18 +62,25 @@ def read_answer(response: httpx.Response, method: str, form: ErrorFormat, hide: 
 
     def said(name: str) -> str:
         # Hidden first: of a secret that is cut in two nobody would recognise the half that is left.
-        return _short(hide(str(about[name]))) if about.get(name) else ""
+        return excerpt(hide(as_text(about[name]))) if about.get(name) else ""
 
     return Reading(
-        seen=Seen(method, response.status_code, None if code is None else str(code), body),
+        seen=AttemptResult(method, response.status_code, None if code is None else excerpt(as_text(code), CODE), body),
         data=data,
         detail=said(form.message) or said("detail") or UNSAID.get(body, body.value),
         scope=said(form.scope),
-        request_id=None if request_id is None else hide(request_id),
+        request_id=None if request_id is None else excerpt(hide(request_id), CODE),
     )
 
 
-def is_usable(seen: Seen) -> bool:
+def record_of(answer: Answer, request: Request, fix: str) -> dict[str, Any]:
+    """The one record of an answer; FatalApiError when it holds none."""
+    if isinstance(answer.data, dict):
+        return answer.data
+    raise FatalApiError("the answer is not a record.", request, fix=fix)
+
+
+def is_usable(seen: AttemptResult) -> bool:
     """Whether the answer is what was asked for: a success with JSON, or with nothing where nothing is due."""
     if seen.status is None or not 200 <= seen.status < 300:
         return False
@@ -97,30 +100,12 @@ def http_date(text: str) -> float | None:
     """The epoch second of an HTTP date, if it can be understood."""
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:
-    """Sort the library's exceptions by what the user can do about them."""
-    causes = list(_causes(error))
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return Failure.TLS
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return Failure.UNKNOWN_HOST
-    return next((failure for kinds, failure in FAILURE_OF if isinstance(error, kinds)), Failure.CUT)
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
-        error = error.__cause__ or error.__context__
-    return found
-
-
-def _body(response: httpx.Response) -> tuple[Body, Any]:
+def _body(response: HttpResponse) -> tuple[Body, Any]:
     content = response.content
     if not content.strip():
         return Body.EMPTY, None
@@ -132,6 +117,15 @@ def _body(response: httpx.Response) -> tuple[Body, Any]:
         return (Body.HTML if is_html else Body.BROKEN), None
 
 
-def _short(value: str) -> str:
-    text = " ".join(value.split())
-    return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
+def as_text(value: object) -> str:
+    """The value as text; empty for one that is nested deeper than can be written out."""
+    try:
+        return str(value)
+    except RecursionError:
+        return ""
+
+
+def excerpt(said: str, longest: int = EXCERPT) -> str:
+    """What an API said, as one line of a message: printable, and no longer than it may be."""
+    text = printable(" ".join(said[: 4 * longest].split()))
+    return text if len(text) <= longest else text[: longest - 1] + "…"

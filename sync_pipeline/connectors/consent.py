@@ -5,20 +5,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
-import httpx
 from authlib.common.security import generate_token
 from authlib.oauth2.client import OAuth2Client
 
-from sync_pipeline.connectors.answers import failure_of
-from sync_pipeline.connectors.policy import FAILURES, Seen, decide
+from sync_pipeline.connectors.answers import excerpt
+from sync_pipeline.connectors.policy import FAILURES, AttemptResult, decide
 from sync_pipeline.connectors.profile import OAuthFacts
 from sync_pipeline.connectors.token_endpoint import TokenEndpoint
-from sync_pipeline.connectors.transport import TIMEOUT, OnRequest, is_local, trusted, unseen
+from sync_pipeline.connectors.transport import USUAL, HttpClient, Limits, NoAnswer, OnRequest, unseen
 from sync_pipeline.errors import ConfigError, FatalApiError, Request, RetryableApiError
 from sync_pipeline.store.tokens import Tokens
 
 SYSTEM = "Snapshots"
+BASE_SETTING = "SNAPSHOTS_BASE_URL"
 VERIFIER_LENGTH = 64
 SHOWN = 120
 
@@ -58,27 +59,25 @@ def begin_consent(
     return Consent(url, state, verifier, redirect_uri, scope)
 
 
-async def prove_redirect(consent: Consent, *, on_request: OnRequest = unseen) -> None:
+async def prove_redirect(consent: Consent, *, on_request: OnRequest = unseen, limits: Limits = USUAL) -> None:
     """Ask for the consent page without a browser: FatalApiError when it refuses client or return address.
 
     Such a refusal is never sent back to us: the person would be left on the other system's error page.
     """
-    about = Request(SYSTEM, "GET", httpx.URL(consent.url).path)
+    page = urlsplit(consent.url)
+    about = Request(SYSTEM, "GET", page.path)
+    client = HttpClient(consent.url, BASE_SETTING, limits, on_request=on_request)
     try:
-        async with httpx.AsyncClient(
-            timeout=TIMEOUT,
-            verify=trusted(),
-            trust_env=not is_local(consent.url),
-            event_hooks={"request": [on_request]},
-        ) as client:
-            response = await client.get(consent.url)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        rule = decide(FAILURES, Seen("GET", failure=failure_of(error)))
-        words = {"base": httpx.URL(consent.url).host, "base_setting": "SNAPSHOTS_BASE_URL", "detail": "TLS"}
+        response = await client.exchange("GET", consent.url, writes=False)
+    except NoAnswer as error:
+        rule = decide(FAILURES, AttemptResult("GET", failure=error.failure))
+        words = {"base": page.hostname, "base_setting": BASE_SETTING, "detail": excerpt(error.detail)}
         message = f"the consent page cannot be reached: {rule.message.format_map(words)}."
         raise RetryableApiError(message, about, fix=rule.fix.format_map(words)) from None
+    finally:
+        await client.aclose()
     if response.status_code == 404:
-        raise FatalApiError("there is no consent page at this address.", about, fix="Check SNAPSHOTS_BASE_URL.")
+        raise FatalApiError("there is no consent page at this address.", about, fix=f"Check {BASE_SETTING}.")
     if response.status_code in (400, 401):
         raise FatalApiError(
             "the consent page does not know this client id, or not its return address "
@@ -91,11 +90,11 @@ async def prove_redirect(consent: Consent, *, on_request: OnRequest = unseen) ->
 
 def read_callback(consent: Consent, query: Mapping[str, str]) -> str:
     """The code the browser came back with; FatalApiError when there is none, or when it answers another question."""
-    about = Request(SYSTEM, "GET", httpx.URL(consent.redirect_uri).path)
+    about = Request(SYSTEM, "GET", urlsplit(consent.redirect_uri).path)
     if not secrets.compare_digest(query.get("state", "").encode(), consent.state.encode()):
         raise FatalApiError("this answer belongs to another sign-in.", about, fix="Authorize again, in one window.")
     if error := query.get("error"):
-        said = " ".join(query.get("error_description", "no reason given").split())[:SHOWN]
+        said = excerpt(query.get("error_description", "no reason given"), SHOWN)
         message, fix = CALLBACK_ERRORS.get(error, ("consent could not be asked for ({said}).", "Authorize again."))
         raise FatalApiError(message.format(said=said), about, fix=fix)
     if not query.get("code"):

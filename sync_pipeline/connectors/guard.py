@@ -2,38 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import httpx
-
+from sync_pipeline.connectors.transport import USUAL, WRITES, HttpRequest, Limits
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.setting_types import is_loopback
 
-WRITES = "writes"
-"""The extension by which a request says whether it changes anything; without it, everything but a read does."""
 READING = ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """What may leave. The default lets everything through."""
+class RequestGuard:
+    """What may leave, and how much may come back. The default lets everything through."""
 
     only_loopback: bool = False
     writes: bool = True
     why: str = ""
     """Why nothing may be written, in words."""
+    check_locks: Callable[..., None] | None = None
+    """Raises when a lock of this process was lost; with ``ask`` it asks the database, which takes a moment."""
 
-    def check(self, request: httpx.Request) -> None:
+    limits: Limits = USUAL
+
+    def check(self, request: HttpRequest) -> None:
         """Raise ConfigError for a request that must not leave."""
         if self.only_loopback and not is_loopback(request.url.host):
             raise ConfigError(
                 f"In sandbox mode no request leaves this machine, so {request.url.host} was not asked.",
                 fix="Set up real accounts, or unset SYNC_MODE.",
             )
-        if not self.writes and request.extensions.get(WRITES, request.method not in READING):
+        if not self.writes and _writes(request):
             raise ConfigError(
                 f"Nothing may be written now, so {request.method} {request.url.path} was not sent: {self.why}."
             )
 
+    async def see(self, request: HttpRequest) -> None:
+        """The same, as a hook that sees every request."""
+        self.check(request)
 
-ANYTHING = Guard()
+    async def keep_locked(self, request: HttpRequest) -> None:
+        """Just before a request is sent: raise when a lock is known to be lost; for a write the database is asked."""
+        if self.check_locks is None:
+            return
+        if _writes(request):
+            await asyncio.to_thread(self.check_locks, ask=True)
+        else:
+            self.check_locks(ask=False)
+
+
+def _writes(request: HttpRequest) -> bool:
+    return bool(request.extensions.get(WRITES, request.method not in READING))
+
+
+ANYTHING = RequestGuard()

@@ -12,44 +12,51 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
-import httpx
 import orjson
 import tenacity
 
+from sync_pipeline.clock import unix_time
 from sync_pipeline.connectors.answers import (
     Answer,
     ErrorFormat,
     Reading,
-    failure_of,
+    excerpt,
     http_date,
     is_usable,
     read_answer,
     retry_after,
 )
-from sync_pipeline.connectors.guard import ANYTHING, READING, WRITES, Guard
-from sync_pipeline.connectors.limiter import WORTH_SAYING_SECONDS, Announce, Clock, Limiter, Sleep, clock_time, silent
+from sync_pipeline.connectors.guard import ANYTHING, READING, RequestGuard
+from sync_pipeline.connectors.limiter import (
+    WORTH_SAYING_SECONDS,
+    Announce,
+    Clock,
+    Limiter,
+    OnTurn,
+    Sleep,
+    clock_time,
+    silent,
+)
 from sync_pipeline.connectors.oauth import Renewable
-from sync_pipeline.connectors.policy import Action, RetryTable, Rule, Seen, decide
+from sync_pipeline.connectors.policy import Action, AttemptResult, Body, Origin, RetryTable, Rule, SecretPlace, decide
 from sync_pipeline.connectors.redact import redact
-from sync_pipeline.connectors.transport import LOOPBACK, TIMEOUT, trusted
+from sync_pipeline.connectors.transport import HttpAuth, HttpClient, HttpRequest, HttpResponse, NoAnswer
 from sync_pipeline.errors import (
     AmbiguousWrite,
     ApiError,
     ConfigError,
     FatalApiError,
+    NotAuthorized,
     RejectedRecord,
     Request,
     RetryableApiError,
 )
 
-LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
 NAMED_SEGMENT = re.compile(r"\{(\w+)\}")
-# httpx's stream and its response hold each other: until the collector came, every page read would stay in memory.
-NOTHING_LEFT = httpx.ByteStream(b"")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long one request is tried: attempts, waits between them, and the longest Retry-After that is obeyed."""
 
     attempts: int = 6
@@ -70,6 +77,31 @@ class Endpoint:
     key_setting: str
     workspace_setting: str = ""
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    key_origin: Origin = Origin.ENVIRONMENT
+    key_name: str = ""
+    """What `credentials rotate` calls the key."""
+
+
+OnResult = Callable[[ApiError | None], None]
+"""Called at the end of each request: with None for an answer, or with the error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """How the clients of one account work: their rate limit, what may leave, how they wait and whom they tell."""
+
+    limiter: Limiter
+    guard: RequestGuard = ANYTHING
+    retry_policy: RetryPolicy | None = None
+    on_wait: Announce = silent
+    on_fallback: Callable[[], None] | None = None
+    """Called when the key before the current one had to be used."""
+    on_rejected: Callable[[], None] | None = None
+    """Called when the current key was not accepted."""
+    on_result: OnResult | None = None
+    sleep: Sleep = asyncio.sleep
+    now: Clock = unix_time
+    jitter: Callable[[], float] = random.random
 
 
 _E = TypeVar("_E", bound=ApiError)
@@ -96,6 +128,7 @@ class _Call:
     may_be_gone: bool
     scope: str
     writes: bool
+    on_turn: OnTurn | None = None
     refreshed: bool = False
     answers: list[Answer] = field(default_factory=list)
 
@@ -106,39 +139,33 @@ class ApiClient:
     def __init__(
         self,
         endpoint: Endpoint,
-        auth: httpx.Auth | None,
-        *,
-        limiter: Limiter,
+        auth: HttpAuth | None,
         retry: RetryTable,
+        options: ClientOptions,
+        *,
         errors: ErrorFormat | None = None,
         headers: Mapping[str, str] | None = None,
-        patience: Patience | None = None,
         requests: Counter[str] | None = None,
-        guard: Guard = ANYTHING,
-        on_wait: Announce = silent,
-        sleep: Sleep = asyncio.sleep,
-        now: Clock = time.time,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
-        host = _host(endpoint)
+        _refuse_unusable(endpoint)
         self.endpoint = endpoint
         self.requests: Counter[str] = Counter() if requests is None else requests
         self._auth = auth
         if isinstance(auth, Renewable):
             auth.on_request = self._let_out  # what sees our requests sees those for tokens too
-        self._limiter = limiter
-        self._guard = guard
+        self._limiter = options.limiter
+        self._guard = options.guard
         self._retry = retry
         self._errors = errors or ErrorFormat()
         self._headers = {"Accept": "application/json", "User-Agent": "sync_pipeline", **(headers or {})}
-        self._patience = patience or Patience()
-        self._on_wait = on_wait
-        self._sleep = sleep
-        self._now = now
-        self._jitter = jitter
-        self._is_local = host in LOOPBACK
+        self._patience = options.retry_policy or RetryPolicy()
+        self._on_wait = options.on_wait
+        self._on_result = options.on_result or (lambda _: None)
+        self._sleep = options.sleep
+        self._now = options.now
+        self._jitter = options.jitter
         self._dated = ("", 0.0)
-        self._client: httpx.AsyncClient | None = None
+        self._client: HttpClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -172,6 +199,7 @@ class ApiClient:
         may_be_gone: bool = False,
         scope: str = "",
         writes: bool | None = None,
+        on_turn: OnTurn | None = None,
     ) -> Answer:
         """Send a request until it is answered or patience runs out.
 
@@ -179,6 +207,7 @@ class ApiClient:
         ``idempotent`` (default: all but POST and PATCH) says that sending it twice does no harm. With
         ``may_be_gone`` a missing record is an Answer, otherwise an error. ``scope`` is named when it is missing.
         ``writes`` (default: all but GET and HEAD) says that it changes something there; a dry run does not send it.
+        ``on_turn`` is awaited before each attempt, after the rate limiter has let it pass.
         Raises ConfigError when the guard does not let it out.
         """
         call = _Call(
@@ -189,6 +218,7 @@ class ApiClient:
             may_be_gone=may_be_gone,
             scope=scope,
             writes=method not in READING if writes is None else writes,
+            on_turn=on_turn,
         )
         content = None if json is None else orjson.dumps(json)
         retrying = tenacity.AsyncRetrying(
@@ -202,42 +232,46 @@ class ApiClient:
         try:
             await retrying(self._attempt, call, params, content)
         except _Again as again:
+            self._on_result(again.error)
             raise again.error from None
+        except ApiError as error:
+            self._on_result(error)
+            raise
+        self._on_result(None)
         # Not the attempt's result: the retrying object and its state hold each other, and with them what it returned.
         return call.answers.pop()
 
     async def _attempt(self, call: _Call, params: Mapping[str, Any] | None, content: bytes | None) -> None:
         await self._limiter.acquire()
+        if call.on_turn is not None:
+            await call.on_turn()
         headers = {"Content-Type": "application/json"} if content is not None else None
         try:
-            request = self._open().build_request(
+            response = await self._open().exchange(
                 call.method,
                 self.endpoint.base_url.rstrip("/") + call.path,
+                writes=call.writes,
+                route=call.route,
                 params=params,
                 content=content,
                 headers=headers,
-                extensions={"route": call.route, WRITES: call.writes},
             )
-            response = await self._open().send(request)
-            response.stream = NOTHING_LEFT
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            # ``from None``: the library's own message may show a header it did not like.
+        except NoAnswer as error:
             self._judge_failure(call, error)
         except RetryableApiError as error:  # no token could be had: nothing was sent
             raise _Again(error, first_wait=self._patience.first_wait) from None
         call.answers.append(await self._judge(call, response))
 
-    def _judge_failure(self, call: _Call, error: httpx.HTTPError | httpx.InvalidURL) -> NoReturn:
-        failure = failure_of(error)
-        seen = Seen(call.method, failure=failure)
-        reading = Reading(seen, None, detail=redact(str(error) or type(error).__name__, self._secrets()))
+    def _judge_failure(self, call: _Call, error: NoAnswer) -> NoReturn:
+        seen = AttemptResult(call.method, failure=error.failure)
+        reading = Reading(seen, None, detail=excerpt(redact(error.detail, self._secrets())))
         rule = decide(self._retry, seen)
-        if rule.action is Action.FATAL:
+        ambiguous = not call.idempotent and not error.failure.before_sending
+        if rule.action is Action.FATAL and not ambiguous:
             raise self._error(FatalApiError, rule, call, reading) from None
-        ambiguous = not call.idempotent and not failure.before_sending
         self._again(rule, call, reading, ambiguous=ambiguous)
 
-    async def _judge(self, call: _Call, response: httpx.Response) -> Answer:
+    async def _judge(self, call: _Call, response: HttpResponse) -> Answer:
         reading = read_answer(response, call.method, self._errors, self.redacted)
         if is_usable(reading.seen):
             return Answer(response.status_code, response.headers, reading.data)
@@ -252,12 +286,12 @@ class ApiClient:
             case Action.REFRESH if isinstance(self._auth, Renewable) and not call.refreshed:
                 call.refreshed = True
                 self._auth.forget(response.request)
-                raise _Again(self._error(FatalApiError, rule, call, reading), first_wait=0.0)
+                raise _Again(self._error(_refusal(reading), rule, call, reading), first_wait=0.0)
             case Action.RETRY:
                 self._again(rule, call, reading, ambiguous=not call.idempotent)
-        raise self._error(FatalApiError, rule, call, reading, location=response.headers.get("location", ""))
+        raise self._error(_refusal(reading), rule, call, reading, location=response.headers.get("location", ""))
 
-    async def _hold_back(self, rule: Rule, call: _Call, reading: Reading, response: httpx.Response) -> NoReturn:
+    async def _hold_back(self, rule: Rule, call: _Call, reading: Reading, response: HttpResponse) -> NoReturn:
         """A 429 was not carried out: no doubt about it, whatever the verb."""
         not_before = retry_after(response.headers, self._now())
         error = self._error(RetryableApiError, rule, call, reading)
@@ -298,11 +332,11 @@ class ApiClient:
         words = {
             "base": self.endpoint.base_url,
             "base_setting": self.endpoint.base_setting,
-            "key_setting": self.endpoint.key_setting,
+            **SecretPlace(self.endpoint.key_setting, self.endpoint.key_origin, self.endpoint.key_name).words,
             "workspace_setting": self.endpoint.workspace_setting,
             "detail": reading.detail,
             "scope": reading.scope or call.scope,
-            "location": location.split("?", maxsplit=1)[0],
+            "location": excerpt(location.split("?", maxsplit=1)[0]),
         }
         secrets = self._secrets()
         request = Request(
@@ -316,7 +350,8 @@ class ApiClient:
             cause=str(reading.seen.failure or reading.seen.body or ""),
         )
         message = redact(rule.message.format_map(words), secrets)
-        return kind(message + ".", request, fix=redact(rule.fix.format_map(words), secrets))
+        fix = redact(rule.fix.format_map(words), secrets)
+        return kind(message + ".", request, fix=fix[:1].upper() + fix[1:])
 
     def redacted(self, text: str) -> str:
         """What an answer said, without the secrets of this client: fit to be kept and shown."""
@@ -336,35 +371,41 @@ class ApiClient:
 
         return NAMED_SEGMENT.sub(segment, template)
 
-    def _open(self) -> httpx.AsyncClient:
+    def _open(self) -> HttpClient:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:  # connections belong to the loop that made them
             self._loop = loop
-            self._client = httpx.AsyncClient(
+            self._client = HttpClient(
+                self.endpoint.base_url,
+                self.endpoint.base_setting,
+                self._guard.limits,
                 auth=self._auth,
                 headers=self._headers,
-                timeout=TIMEOUT,
-                limits=LIMITS,
-                follow_redirects=False,
-                verify=trusted(),
-                trust_env=not self._is_local,  # a proxy of the environment cannot reach our own machine
-                event_hooks={"request": [self._let_out], "response": [self._note_date]},
+                on_request=self._let_out,
+                on_response=self._note_date,
             )
         return self._client
 
-    async def _let_out(self, request: httpx.Request) -> None:
+    async def _let_out(self, request: HttpRequest) -> None:
         """Called for every request that is about to leave, retries and token requests included."""
         self._guard.check(request)
+        await self._guard.keep_locked(request)
         route = request.extensions.get("route") or request.url.path
         self.requests[f"{request.method} {route}"] += 1
 
-    async def _note_date(self, response: httpx.Response) -> None:
+    async def _note_date(self, response: HttpResponse) -> None:
         """Called for every answer, refusals included."""
         self._dated = (response.headers.get("date", ""), self._now())
 
 
-def _host(endpoint: Endpoint) -> str:
-    """The host a base URL names; raises ConfigError when requests cannot be sent there."""
+def _refusal(reading: Reading) -> type[FatalApiError]:
+    """The error for a refusal; a web page that refuses is not about our credentials."""
+    is_about_us = reading.seen.status in (401, 403) and reading.seen.body is not Body.HTML
+    return NotAuthorized if is_about_us else FatalApiError
+
+
+def _refuse_unusable(endpoint: Endpoint) -> None:
+    """Raise ConfigError for a base URL to which no request can be sent."""
     try:
         parts = urlsplit(endpoint.base_url)
     except ValueError:
@@ -378,7 +419,6 @@ def _host(endpoint: Endpoint) -> str:
             f"{endpoint.base_setting} is not an address: {endpoint.base_url!r}.",
             fix="It starts with https:// and a host name.",
         )
-    return parts.hostname
 
 
 def _reason(state: tenacity.RetryCallState) -> _Again:

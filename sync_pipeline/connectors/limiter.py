@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
+
+from sync_pipeline.clock import unix_time
 
 if TYPE_CHECKING:
     from sync_pipeline.store.engine import Store
@@ -17,6 +18,7 @@ RateWindow = tuple[int, float]  # so many requests in so many seconds
 WORTH_SAYING_SECONDS = 5.0
 
 Sleep = Callable[[float], Awaitable[None]]
+OnTurn = Callable[[], Awaitable[None]]
 Clock = Callable[[], float]
 Announce = Callable[[str], None]
 
@@ -46,7 +48,7 @@ class _Turns:
 
     label: str = ""
     on_wait: Announce = silent
-    now: Clock = time.time
+    now: Clock = unix_time
     sleep: Sleep = asyncio.sleep
 
     async def wait_until(self, turn: float) -> None:
@@ -119,7 +121,7 @@ def store_limiter(
     *,
     label: str = "",
     on_wait: Announce = silent,
-    now: Clock = time.time,
+    now: Clock = unix_time,
     sleep: Sleep = asyncio.sleep,
 ) -> StoreLimiter:
     """A limiter on the store; ``label`` says whose limit it is when a wait is announced."""
@@ -131,7 +133,7 @@ def memory_limiter(
     *,
     label: str = "",
     on_wait: Announce = silent,
-    now: Clock = time.time,
+    now: Clock = unix_time,
     sleep: Sleep = asyncio.sleep,
 ) -> MemoryLimiter:
     """A limiter of this process; without windows it never waits."""

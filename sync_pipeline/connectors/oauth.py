@@ -10,12 +10,11 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
 from anyio import CancelScope
 
 from sync_pipeline.connectors.redact import header_value
 from sync_pipeline.connectors.token_endpoint import CutOff, TokenEndpoint, TokenLost
-from sync_pipeline.connectors.transport import OnRequest, unseen
+from sync_pipeline.connectors.transport import HttpAuth, HttpRequest, HttpResponse, OnRequest, unseen
 from sync_pipeline.errors import Request
 from sync_pipeline.store.tokens import Lost, Tokens
 
@@ -41,7 +40,7 @@ class TokenVault(Protocol):
         """Be the only one who replaces the pair; it is freed when its process dies."""
 
 
-class HeaderKey(httpx.Auth):
+class HeaderKey(HttpAuth):
     """A key in a header of its own, or behind a word such as ``Bearer``.
 
     While a key is being replaced, ``fallback`` is the one before it: it takes over, for good, when the new one is
@@ -67,7 +66,7 @@ class HeaderKey(httpx.Auth):
         self._on_fallback = on_fallback
         self._on_rejected = on_rejected
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+    async def async_auth_flow(self, request: HttpRequest) -> AsyncGenerator[HttpRequest, HttpResponse]:
         """Add the header; after a 401 once more with the other key."""
         sent = request.headers[self._header] = self._value
         response = yield request
@@ -94,13 +93,13 @@ class HeaderKey(httpx.Auth):
             self._on_rejected()
 
 
-class Renewable(httpx.Auth):
+class Renewable(HttpAuth):
     """Credentials that can be asked for anew."""
 
     on_request: OnRequest
     """Sees the requests for tokens; the client that uses these credentials sets it."""
 
-    def forget(self, rejected: httpx.Request) -> None:
+    def forget(self, rejected: HttpRequest) -> None:
         """Drop the token this request was sent with: the next request gets a new one."""
         raise NotImplementedError
 
@@ -126,7 +125,7 @@ class _Bearer(Renewable):
         self._turn = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def forget(self, rejected: httpx.Request) -> None:
+    def forget(self, rejected: HttpRequest) -> None:
         """Drop the token this request was sent with: the next request gets a new one."""
         # Of many requests that were rejected together only the first finds its token still in use.
         if self._tokens and rejected.headers.get("Authorization") == f"{SCHEME}{self._tokens.access_token}":
@@ -141,7 +140,7 @@ class _Bearer(Renewable):
         """The scopes of the token in use; None before there is one, or when the server did not say."""
         return frozenset(self._tokens.scope.split()) if self._tokens and self._tokens.scope else None
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+    async def async_auth_flow(self, request: HttpRequest) -> AsyncGenerator[HttpRequest, HttpResponse]:
         """Add the token, getting one first when there is none that lasts."""
         request.headers["Authorization"] = f"{SCHEME}{await self._token()}"
         yield request

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sync_pipeline.connectors.answers import Answer
+from sync_pipeline.connectors.answers import Answer, as_text
 from sync_pipeline.errors import FatalApiError, Request
 
 Record = dict[str, Any]
@@ -21,8 +21,12 @@ T = TypeVar("T")
 
 SAFE_PAGE_SIZE = 200  # no server is known to cut a page shorter than this when more was asked for
 REPEATS_FORGIVEN = 6  # in a row; a list that goes round in circles repeats for ever
-MOST_PAGES = 1_000_000
+MOST_PAGES = 200_000
+LONGEST_CURSOR = 4_000  # it has to fit into an address
+MOST_ROWS = 10_000  # of one answer, or this many times what was asked for:
+MOST_TIMES_ASKED = 10
 EMPTY_PAGES_FORGIVEN = 100
+SHIFTS_FOLLOWED = 5  # of one page: a list that changes with each request is read as far as that goes
 TURNS_TO_LEAVE = 12
 
 
@@ -66,14 +70,50 @@ async def by_number(get: GetPage, *, about: Request, size: int, key: str = "id")
     raise _endless(about, f"no end after {MOST_PAGES:,} pages")
 
 
+def unshifted(get: GetPage, key: str = "id") -> GetPage:
+    """The same pages with the rows that were moved onto an earlier page while the list was read.
+
+    Pages are cut by position: a row that is removed after its page was read moves the rows behind it to pages that were
+    read already. So each page but the last is read again after the one behind it, those before it, too, as far
+    as they have changed, and all of that once more when something did; a list of one page costs nothing. A removal and
+    an addition around the same request can hide each other.
+    """
+    marks: dict[int, int] = {}
+
+    async def look_back(number: int) -> Rows | None:
+        """The rows of the pages from this one to the front that are not as they were; None when this one is."""
+        found: Rows | None = None
+        while number in marks:
+            again = _by_id((await get(number)).rows, key)
+            if marks[number] == hash(tuple(again)):
+                break
+            marks[number], found = hash(tuple(again)), {**(found or {}), **again}
+            number -= 1
+        return found
+
+    async def page_of(number: int) -> Page:
+        met: Rows = {}
+        page = await get(number)
+        for _ in range(SHIFTS_FOLLOWED):
+            if (moved := await look_back(number - 1)) is None:
+                break
+            met |= _by_id(page.rows, key) | moved
+            page = await get(number)
+        here = _by_id(page.rows, key)
+        marks[number] = hash(tuple(here))
+        return Page([*(row for name, row in met.items() if name not in here), *page.rows], page.is_last)
+
+    return page_of
+
+
 async def by_cursor(get: GetAt, *, about: Request, key: str = "id") -> AsyncIterator[list[Any]]:
     """Pages linked by an opaque cursor, until there is none."""
-    seen: set[str] = set()
+    seen: set[int] = set()
     marks: set[int] = set()
     before: Rows = {}
     cursor: str | None = None
     empty = 0
-    while empty < EMPTY_PAGES_FORGIVEN:
+    for _ in range(MOST_PAGES):
         rows, following = await get(cursor)
         for _ in range(REPEATS_FORGIVEN):
             if not rows or _mark(rows, key) not in marks:
@@ -88,11 +128,15 @@ async def by_cursor(get: GetAt, *, about: Request, key: str = "id") -> AsyncIter
         empty = 0 if rows else empty + 1
         if following is None:
             return
-        if following in seen:
+        if hash(following) in seen:
             raise _endless(about, "its cursors go round in a circle")
-        seen.add(following)
+        if len(following) > LONGEST_CURSOR:
+            raise _endless(about, f"a cursor of {len(following):,} characters")
+        if empty == EMPTY_PAGES_FORGIVEN:
+            raise _endless(about, f"{EMPTY_PAGES_FORGIVEN} empty pages in a row")
+        seen.add(hash(following))
         cursor = following
-    raise _endless(about, f"{EMPTY_PAGES_FORGIVEN} empty pages in a row")
+    raise _endless(about, f"no end after {MOST_PAGES:,} pages")
 
 
 async def ahead(pages: AsyncIterator[T]) -> AsyncGenerator[T, None]:
@@ -124,12 +168,23 @@ async def _let_it_leave() -> None:
         await asyncio.sleep(0)
 
 
-def rows_of(answer: Answer, about: Request, *keys: str) -> list[Any]:
-    """The list in the answer: the body itself, or what stands under the first of ``keys``."""
+def rows_of(answer: Answer, about: Request, *keys: str, asked: int = 0) -> list[Any]:
+    """The list in the answer: the body itself, or what stands under the first of ``keys``.
+
+    FatalApiError when there are far more rows than were ``asked`` for (0: no number was named). Some more are taken:
+    an endpoint that ignores paging gives everything at once.
+    """
     data = answer.data
     if keys and isinstance(data, Mapping):
         data = next((data[key] for key in keys if key in data), None)
     if isinstance(data, list):
+        if len(data) > (most := max(MOST_ROWS, MOST_TIMES_ASKED * asked)):
+            wanted = f" where {asked:,} were asked for" if asked else ""
+            raise FatalApiError(
+                f"the answer holds {len(data):,} rows{wanted}; more than {most:,} are not taken.",
+                about,
+                fix="Check the base URL: is this the right API?",
+            )
         return data
     raise FatalApiError(
         "the answer holds no list where one was expected.",
@@ -151,16 +206,16 @@ def _fresh(rows: list[Any], before: Rows, key: str) -> list[Any]:
     """
     if before.keys().isdisjoint(_by_id(rows, key)):
         return rows
-    return [row for row in rows if not (isinstance(row, dict) and before.get(str(row.get(key))) == row)]
+    return [row for row in rows if not (isinstance(row, dict) and before.get(as_text(row.get(key))) == row)]
 
 
 def _by_id(rows: list[Any], key: str) -> Rows:
-    return {str(row[key]): row for row in rows if isinstance(row, dict) and row.get(key)}
+    return {as_text(row[key]): row for row in rows if isinstance(row, dict) and row.get(key)}
 
 
 def _mark(rows: list[Any], key: str) -> int:
     """A page is known by its rows' ids; a row without one by all it says."""
-    return hash(tuple([str(row.get(key) or row) if isinstance(row, dict) else str(row) for row in rows]))
+    return hash(tuple([as_text(row.get(key) or row) if isinstance(row, dict) else as_text(row) for row in rows]))
 
 
 def _endless(about: Request, what: str) -> FatalApiError:

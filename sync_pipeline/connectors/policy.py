@@ -34,6 +34,53 @@ class Body(StrEnum):
     """Says nothing that can be read: cut off, or neither JSON nor HTML."""
 
 
+class Origin(StrEnum):
+    """Where a secret came from."""
+
+    ENVIRONMENT = "environment"
+    STORED = "stored"
+    TYPED = "typed"
+    """Just now, into a form or at a prompt: nothing is stored yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretPlace:
+    """Where a secret came from, which decides what to do when it is refused."""
+
+    setting: str
+    """Its environment variable, or what else it is called."""
+    origin: Origin = Origin.ENVIRONMENT
+    name: str = ""
+    """What `credentials rotate` calls it; "" when that cannot replace it."""
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """What the rows of a retry table may say about it."""
+        if self.origin is Origin.TYPED:
+            return {
+                "key_setting": "it",
+                "key": "this key or token",
+                "check_key": "Copy it again.",
+                "new_key": "Enter another one.",
+            }
+        if self.origin is Origin.STORED and self.name:
+            replace = (
+                f"Replace it on the console's page Secrets, or with `sync-pipeline credentials rotate {self.name}`."
+            )
+            return {
+                "key_setting": f"the stored {self.name}",
+                "key": "the stored key or token",
+                "check_key": replace,
+                "new_key": replace,
+            }
+        return {
+            "key_setting": self.setting,
+            "key": f"the key or token in {self.setting}",
+            "check_key": f"Check {self.setting}.",
+            "new_key": f"Put a new key into {self.setting}.",
+        }
+
+
 class Failure(StrEnum):
     """Why there was no answer."""
 
@@ -44,15 +91,18 @@ class Failure(StrEnum):
     CONNECT_TIMEOUT = "connect_timeout"
     READ_TIMEOUT = "read_timeout"
     CUT = "cut"
+    DEADLINE = "deadline"
+    """It answers, but has not come to the end of the answer in time."""
+    TOO_LARGE = "too_large"
 
     @property
     def before_sending(self) -> bool:
         """Whether the other side cannot have seen the request."""
-        return self not in (Failure.READ_TIMEOUT, Failure.CUT)
+        return self not in (Failure.READ_TIMEOUT, Failure.CUT, Failure.DEADLINE, Failure.TOO_LARGE)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class AttemptResult:
     """What came of one attempt: an answer (status, code, body) or a failure."""
 
     method: str
@@ -66,8 +116,9 @@ class Seen:
 class Rule:
     """One row: what it applies to (None = anything), what to do, what to tell the user.
 
-    In ``message`` and ``fix``: {base}, {base_setting}, {key_setting}, {workspace_setting}, {detail} (what the other
-    side said), {scope}, {location} (of a redirect).
+    In ``message`` and ``fix``: {base}, {base_setting}, {key_setting} (where the key is), {key} (the same after "to"),
+    {check_key} and {new_key} (whole sentences: what to do about it where it came from), {workspace_setting}, {detail}
+    (what the API said), {scope}, {location} (of a redirect).
     """
 
     action: Action
@@ -80,7 +131,7 @@ class Rule:
     body: Body | None = None
     failure: Failure | None = None
 
-    def matches(self, seen: Seen) -> bool:
+    def matches(self, seen: AttemptResult) -> bool:
         """Whether this row is about what was seen."""
         return (
             self.failure == seen.failure
@@ -97,7 +148,7 @@ class Rule:
 RetryTable = tuple[Rule, ...]
 
 _CHECK_URL = "Check {base_setting} ({base})."
-_CHECK_KEY = "Check {key_setting}."
+_CHECK_KEY = "{check_key}"
 _READS = ("GET",)
 _WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -118,6 +169,18 @@ FAILURES: RetryTable = (
         "the connection was cut before the answer was complete",
         "Try again later.",
         failure=Failure.CUT,
+    ),
+    Rule(
+        Action.RETRY,
+        "the answer was not complete after {detail}",
+        "Try again later; where that is normal, raise SYNC_MAX_ANSWER_SECONDS.",
+        failure=Failure.DEADLINE,
+    ),
+    Rule(
+        Action.FATAL,
+        "the answer is too large ({detail})",
+        _CHECK_URL + " If its answers may be that large, raise SYNC_MAX_ANSWER_MB.",
+        failure=Failure.TOO_LARGE,
     ),
 )
 
@@ -203,23 +266,6 @@ CLOCKIFY_REPORTS: RetryTable = (
 )
 
 
-def decide(table: RetryTable, seen: Seen) -> Rule:
+def decide(table: RetryTable, seen: AttemptResult) -> Rule:
     """The first row that matches; the last rows match anything."""
     return next((rule for rule in table if rule.matches(seen)), LAST_ROWS[-1])
-
-
-def describe(table: RetryTable) -> list[Mapping[str, str]]:
-    """The table for people: one mapping of column to text per row."""
-    return [
-        {
-            "status": "" if r.status is None else f"{r.status}-{r.until}" if r.until else str(r.status),
-            "code": r.code or "",
-            "verb": "/".join(r.methods or ()),
-            "body": r.body or "",
-            "failure": r.failure or "",
-            "action": r.action,
-            "message": r.message,
-            "fix": r.fix,
-        }
-        for r in table
-    ]

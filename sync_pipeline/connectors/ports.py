@@ -1,16 +1,31 @@
-"""What the stages ask of a source and of a target, whoever stands behind it."""
+"""What the engine sees of a system: an adapter for one entity as its source, and one as its target.
+
+The engine never asks which system it talks to. It asks an adapter what it can do, by its attributes.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Literal, Protocol
 
-from sync_pipeline.connectors.entries import Expected
+from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.mapping.spec import SourceSpec
+from sync_pipeline.mapping.spec import EntitySpec
+
+What = Literal["created", "updated", "deleted"]
+WHATS: tuple[What, ...] = ("created", "updated", "deleted")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is known before a read: how many records the window holds (None: not known), and who may own them."""
+
+    entries: int | None = None
+    users: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,59 +39,170 @@ class Outcome:
     field: str = ""
 
 
-class Counted(Protocol):
-    """Something that counts what it asks."""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a feed: which record, what happened, when, and the record as the feed shows it."""
+
+    id: str
+    what: What
+    at: str
+    record: Record
+
+
+class Feed(Protocol):
+    """A list of what changed in a system: an accelerator, not the truth."""
 
     @property
-    def requests(self) -> Counter[str]:
-        """Requests sent so far by ``"VERB /route"``, retries included."""
+    def clock_offset(self) -> float | None:
+        """By how many seconds the system's clock is ahead of ours; None when it was not heard of."""
+
+    async def read(self, what: What, start: datetime, end: datetime, most_pages: int) -> list[Change] | None:
+        """Everything the feed holds of one window; None when that is more than so many pages, or does not end.
+
+        Raises FatalApiError where the feed is not offered.
+        """
 
 
-class Source(Counted, Protocol):
-    """A system records are read from."""
+class Source(Protocol):
+    """One entity where its records come from."""
 
-    def read(
-        self, source: SourceSpec, window: Window | None = None, *, expected: Expected | None = None
-    ) -> AsyncIterator[list[Record]]:
-        """Everything the source holds (in the window), page by page."""
+    @property
+    def can_fetch(self) -> bool:
+        """Whether a record can be read by its id."""
 
-    async def fetch(self, source: SourceSpec, record_id: str) -> Record | None:
-        """One record as ``read`` would give it; None only when it certainly does not exist."""
+    @property
+    def needs_window(self) -> bool:
+        """Whether its records are read for a window."""
 
-    async def glimpse(self, source: SourceSpec, limit: int) -> list[Record]:
+    @property
+    def notifies(self) -> bool:
+        """Whether events about the entity come from here; otherwise they come from its target."""
+
+    @property
+    def is_budgeted(self) -> bool:
+        """Whether its requests count against an hourly budget."""
+
+    @property
+    def owner_list(self) -> str:
+        """The list of these records' owners, if reads by id find only those of owners who are still there; else ""."""
+
+    @property
+    def feed(self) -> Feed | None:
+        """What changed here, where the system says so."""
+
+    @property
+    def reader(self) -> str:
+        """How the records were read last."""
+
+    def read(self, window: Window | None = None, *, expected: Expected | None = None) -> AsyncIterator[list[Record]]:
+        """Every record (of the window), page by page."""
+
+    def read_all(self, window: Window) -> AsyncIterator[list[Record]]:
+        """The same, by whichever reader also finds the records of owners who left."""
+
+    async def fetch(self, record_id: str, parent: str | None = None, on_turn: OnTurn | None = None) -> Record | None:
+        """One record as ``read`` would give it; None only when it certainly does not exist.
+
+        ``on_turn`` is awaited just before the request is sent, and again before each of its retries.
+        """
+
+    async def sample(self, limit: int) -> list[Record]:
         """Some records as ``read`` would give them, for one or two requests."""
 
+    async def prove_complete(self) -> frozenset[str] | None:
+        """Prove that nothing is hidden from this key; FatalApiError when something may be.
 
-class Target(Counted, Protocol):
-    """A system records are delivered to by idempotent upserts."""
+        Returns the owners who are there; None where reads by id find every record.
+        """
 
-    def read(self, entity: str, window: Window | None = None) -> AsyncIterator[list[Record]]:
-        """Everything the target holds, page by page."""
 
-    async def get(self, entity: str, record_id: str) -> Record | None:
+class Target(Protocol):
+    """One entity where its records go to."""
+
+    @property
+    def can_window(self) -> bool:
+        """Whether ``read`` can be limited to a window."""
+
+    @property
+    def takes_unknown_ids(self) -> bool:
+        """Whether it takes a record that refers to one it does not have."""
+
+    @property
+    def feed(self) -> Feed | None:
+        """What changed here, where the system says so."""
+
+    def read(self, window: Window | None = None) -> AsyncIterator[list[Record]]:
+        """Every record (of the window, when ``can_window``), archived ones included."""
+
+    async def get(self, target_id: str) -> Record | None:
         """One record; None when it does not exist."""
 
-    async def upsert(self, entity: str, rows: Sequence[Record]) -> list[Outcome]:
-        """Create or merge; one outcome per row, in order."""
+    async def remove(self, target_id: str) -> None:
+        """Delete or archive a record, as the mapping wants it; an absent one is no error, RejectedRecord is."""
 
-    async def delete(self, entity: str, record_id: str) -> None:
-        """Remove; an absent record is no error."""
+    def is_archived(self, record: Record) -> bool:
+        """Whether the record is one that ``remove`` has archived."""
 
 
-class ClientTarget(Counted, Protocol):
-    """Clockify's clients as a target: creation is not idempotent, updates replace."""
+class UpsertTarget(Target, Protocol):
+    """A target that keeps our keys."""
 
-    async def list_clients(self) -> list[Record]:
-        """All clients, archived ones included."""
+    @property
+    def assigns_ids(self) -> Literal[False]:
+        """The ids are ours."""
 
-    async def get_client(self, client_id: str) -> Record | None:
-        """One client; None when it does not exist."""
+    async def upsert(self, rows: Sequence[Record]) -> list[Outcome]:
+        """Create or merge any number of records, idempotently; one outcome per row, in order."""
 
-    async def create_client(self, fields: Mapping[str, object]) -> Record:
-        """Create; RejectedRecord when refused (the name may be taken), AmbiguousWrite when nobody knows."""
 
-    async def update_client(self, client_id: str, fields: Mapping[str, object]) -> Record | None:
-        """Change only ``fields``; None when the client does not exist."""
+class AssigningTarget(Target, Protocol):
+    """A target that gives out its own ids, so that a create is not safe to repeat."""
 
-    async def delete_client(self, client_id: str) -> None:
-        """Archive and delete; an absent client is no error."""
+    @property
+    def assigns_ids(self) -> Literal[True]:
+        """The ids are the vendor's."""
+
+    @property
+    def noun(self) -> str:
+        """What it calls one record."""
+
+    @property
+    def label(self) -> str:
+        """What its users call the system."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The fields by which an existing record is recognized; the name is the first of them."""
+
+    @property
+    def unique_names(self) -> bool:
+        """Whether a second record with the same key is refused."""
+
+    @property
+    def longest_name(self) -> int:
+        """How long a name may be."""
+
+    async def find(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
+        """Every existing record that has the key of one of these rows, and perhaps others."""
+
+    async def create(self, row: Mapping[str, Any]) -> Record:
+        """Create a record, and return it. Never sent twice: AmbiguousWrite when it is unknown whether it arrived."""
+
+    async def update(self, target_id: str, row: Mapping[str, Any]) -> Record | None:
+        """Change only these fields (None clears); None when the record does not exist."""
+
+
+class System(Protocol):
+    """One account of one vendor, as a session holds it."""
+
+    requests: Counter[str]
+    """Requests sent so far by ``"VERB /route"``, retries included."""
+
+    def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> Source:
+        """The account as the source of an entity, whose records may be lists of ``parent``'s."""
+
+    def target(self, spec: EntitySpec) -> UpsertTarget | AssigningTarget:
+        """The account as the target of an entity."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""

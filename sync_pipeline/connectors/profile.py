@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sync_pipeline.connectors.answers import ErrorFormat
 from sync_pipeline.connectors.policy import FIRST_ROWS, LAST_ROWS, Action, RetryTable, Rule
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.private_files import require_trusted
 
 BUILT_IN = "sync_pipeline.connectors.profiles"
-FixedPath = Annotated[str, Field(pattern=r"^/[^{}]*$")]
 EntityPath = Annotated[str, Field(pattern=r"^/.*\{entity\}")]
 ItemPath = Annotated[str, Field(pattern=r"^/.*\{entity\}.*\{id\}")]
 OAuthPath = Annotated[str, Field(pattern=r"^(/|https://)[^{}]*$")]
@@ -161,6 +161,8 @@ class Profile(_Facts):
     batch: BatchFacts
     errors: ErrorFacts = ErrorFacts()
     answers: tuple[AnswerFacts, ...] = ()
+    checks_references: bool = False
+    """Whether it refuses a record that refers to one it does not have."""
     entities: dict[str, EntityFacts] = {}
 
     @property
@@ -188,7 +190,7 @@ class Profile(_Facts):
 
     def id_field(self, entity: str) -> str:
         """The field that holds the id of an entity's records."""
-        return self.of(entity).id or self.id.format(singular=_singular(entity), entity=entity)
+        return self.of(entity).id or self.id.format(singular=singular(entity), entity=entity)
 
     def scope(self, entity: str, *, write: bool = False) -> str:
         """The scope a read or write of ``entity`` needs."""
@@ -211,6 +213,8 @@ def load_profile(name: str = "generic") -> Profile:
             f"SNAPSHOTS_PROFILE: there is no profile {name!r}.",
             fix=f"Built in: {', '.join(known)}. A file of your own ends in .yaml.",
         )
+    if isinstance(source, Path) and source != built_in / source.name:  # it says where secrets are sent
+        require_trusted(source)
     return parse_profile(source.read_text("utf-8"), str(source) if isinstance(source, Path) else f"{name}.yaml")
 
 
@@ -228,7 +232,7 @@ def parse_profile(text: str, file: str) -> Profile:
         found = sorted(
             error.errors(include_url=False, include_context=False), key=lambda each: each["type"] == "missing"
         )
-        raise ConfigError("\n".join(_explain(file, tree, each["loc"], each) for each in found)) from None
+        raise ConfigError(" ".join(_explain(file, tree, each["loc"], each) for each in found)) from None
 
 
 def _explain(file: str, tree: yaml.Node | None, loc: Sequence[str | int], error: Any) -> str:
@@ -280,7 +284,8 @@ def _whole(base_url: str, path: str) -> str:
     return path if path.startswith("https://") else base_url.rstrip("/") + path
 
 
-def _singular(entity: str) -> str:
+def singular(entity: str) -> str:
+    """The name of one record of an entity."""
     if entity.endswith("ies"):
         return entity[:-3] + "y"
     return entity.removesuffix("s")

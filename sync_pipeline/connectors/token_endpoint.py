@@ -6,7 +6,6 @@ them from the hook that sees every request, and comes on another HTTP library th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,22 +13,24 @@ from math import isnan
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.rfc6749.parameters import prepare_token_request
 
-from sync_pipeline.connectors.answers import ErrorFormat, Reading, failure_of, read_answer
+from sync_pipeline.clock import unix_time
+from sync_pipeline.connectors.answers import ErrorFormat, Reading, as_text, excerpt, read_answer
 from sync_pipeline.connectors.limiter import Clock
-from sync_pipeline.connectors.policy import FAILURES, Action, Seen, decide
+from sync_pipeline.connectors.policy import FAILURES, Action, AttemptResult, SecretPlace, decide
 from sync_pipeline.connectors.redact import redact
-from sync_pipeline.connectors.transport import TIMEOUT, OnRequest, is_local, trusted, unseen
-from sync_pipeline.errors import ApiError, FatalApiError, Request, RetryableApiError
+from sync_pipeline.connectors.transport import USUAL, HttpClient, HttpResponse, Limits, NoAnswer, OnRequest, unseen
+from sync_pipeline.errors import ApiError, FatalApiError, NotAuthorized, Request, RetryableApiError
 from sync_pipeline.store.tokens import Tokens
 
 SECRET_FIELDS = ("code", "code_verifier", "refresh_token")
 LOST = ("invalid_grant",)
 FORMAT = ErrorFormat(code="error", message="error_description")
 DEFAULT_LIFE_SECONDS = 3600.0
+LONGEST_TOKEN = 16_000
+"""Characters: a server that takes a longer header is not known."""
 LONGEST_LIFE_SECONDS = 366 * 86_400.0
 HEADERS = {
     "Accept": "application/json",
@@ -38,7 +39,7 @@ HEADERS = {
 }
 
 
-class TokenLost(FatalApiError):
+class TokenLost(NotAuthorized):
     """What was to be traded for a token - a code, a refresh token - is worth nothing: only a person can help."""
 
     def __init__(self, reason: str, request: Request, *, fix: str = "Authorize again.") -> None:
@@ -52,17 +53,18 @@ class CutOff(RetryableApiError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenEndpoint:
-    """One client at one token address. ``settings`` are named when the client is refused."""
+    """One client at one token address. ``place`` is where its secret came from."""
 
     url: str
     client_id: str
     client_secret: str = field(default="", repr=False)
-    settings: str = "the client id and the client secret"
+    place: SecretPlace = SecretPlace("the client id and the client secret")
     lost: tuple[str, ...] = LOST
     """The error codes that say that a code or refresh token is worth nothing."""
     system: str = "Snapshots"
     base_setting: str = "SNAPSHOTS_BASE_URL"
-    now: Clock = time.time
+    limits: Limits = USUAL
+    now: Clock = unix_time
 
     async def ask(
         self, grant: str, *, on_request: OnRequest = unseen, hidden: Iterable[str] = (), **fields: str
@@ -72,48 +74,44 @@ class TokenEndpoint:
         ``hidden`` are more secrets that no message may show.
         """
         secrets = (self.client_secret, *hidden, *(fields.get(name, "") for name in SECRET_FIELDS))
-        response = await self._send(self._request(grant, fields), on_request, secrets)
+        response = await self._send(grant, fields, on_request, secrets)
         reading = read_answer(response, "POST", FORMAT, partial(redact, secrets=secrets))
         data = reading.data if isinstance(reading.data, dict) else {}
         if response.status_code == 200 and data.get("access_token"):
             return self._tokens(data, fields)
         raise self._refusal(grant, reading, fields, secrets)
 
-    def _request(self, grant: str, fields: Mapping[str, str]) -> httpx.Request:
+    async def _send(
+        self, grant: str, fields: Mapping[str, str], on_request: OnRequest, secrets: tuple[str, ...]
+    ) -> HttpResponse:
         body = prepare_token_request(grant, **fields)
         method = "client_secret_post" if self.client_secret else "none"
-        client = ClientAuth(self.client_id, self.client_secret, method)
+        proof = ClientAuth(self.client_id, self.client_secret, method)
         # Its stubs leave this method untyped.
-        url, headers, body = client.prepare("POST", self.url, dict(HEADERS), body)  # type: ignore[no-untyped-call]
-        # Getting a token changes nothing at the other side that is anybody's data.
-        return httpx.Request(
-            "POST", url, headers=headers, content=body, extensions={"writes": False, "timeout": TIMEOUT.as_dict()}
-        )
-
-    async def _send(self, request: httpx.Request, on_request: OnRequest, secrets: tuple[str, ...]) -> httpx.Response:
+        url, headers, body = proof.prepare("POST", self.url, dict(HEADERS), body)  # type: ignore[no-untyped-call]
+        client = HttpClient(self.url, self.base_setting, self.limits, on_request=on_request)
         try:
-            async with httpx.AsyncClient(
-                verify=trusted(),
-                trust_env=not is_local(self.url),
-                event_hooks={"request": [on_request]},
-            ) as client:
-                return await client.send(request)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            failure = failure_of(error)
-            rule = decide(FAILURES, Seen("POST", failure=failure))
-            detail = redact(str(error) or type(error).__name__, secrets)
+            # Getting a token changes nothing at the other side that is anybody's data.
+            return await client.exchange("POST", url, writes=False, headers=headers, content=body)
+        except NoAnswer as error:
+            failure = error.failure
+            rule = decide(FAILURES, AttemptResult("POST", failure=failure))
+            detail = excerpt(redact(error.detail, secrets))
             words = {"base": self.url, "base_setting": self.base_setting, "detail": detail}
             kind = FatalApiError if rule.action is Action.FATAL else RetryableApiError
             if not failure.before_sending:
                 kind = CutOff
-            about = Request(self.system, "POST", request.url.path)
+            about = Request(self.system, "POST", urlsplit(self.url).path)
             message = f"no access token could be had: {rule.message.format_map(words)}."
             raise kind(message, about, fix=rule.fix.format_map(words)) from None
+        finally:
+            await client.aclose()
 
     def _tokens(self, data: Mapping[str, Any], fields: Mapping[str, str]) -> Tokens:
         lasts, scope, refresh = data.get("expires_in"), data.get("scope"), data.get("refresh_token")
         token = data["access_token"]
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
+        is_usable = isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token
+        if not is_usable or max(len(as_text(each)) for each in (token, refresh, scope)) > LONGEST_TOKEN:
             # The HTTP library would show the header it refuses.
             about = Request(self.system, "POST", urlsplit(self.url).path, 200)
             raise FatalApiError("the access token that was given fits in no header.", about, fix="Tell the vendor.")
@@ -136,13 +134,13 @@ class TokenEndpoint:
         if seen.code in self.lost:
             message, fix = _lost(grant, detail, fields.get("redirect_uri", ""))
             return TokenLost(message, about, fix=fix)
-        message, fix = REFUSALS.get(code, ("no access token was given ({detail}).", "Check {settings}."))
-        words = {"detail": detail, "settings": self.settings, "url": self.url}
-        return FatalApiError(message.format_map(words), about, fix=fix.format_map(words))
+        message, fix = REFUSALS.get(code, ("no access token was given ({detail}).", "{check_key}"))
+        words = {"detail": detail, "url": self.url, **self.place.words}
+        return NotAuthorized(message.format_map(words), about, fix=fix.format_map(words))
 
 
 REFUSALS = {
-    "invalid_client": ("this client is not known, or its secret is wrong ({detail}).", "Check {settings}."),
+    "invalid_client": ("this client is not known, or its secret is wrong ({detail}).", "{check_key}"),
     "unauthorized_client": (
         "this client may not get tokens in this way ({detail}).",
         "Allow it where the client is registered, or use another kind of credentials.",

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
-from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -17,25 +16,38 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from sync_pipeline.console import checking, clockify, fields, home, live, rejects, secrets, snapshots, trail, trying
+from sync_pipeline.console import (
+    approvals,
+    checking,
+    clockify,
+    fields,
+    home,
+    live,
+    rejects,
+    secrets,
+    snapshots,
+    trail,
+    trying,
+)
 from sync_pipeline.console.forms import BadForm, Form, read_form
-from sync_pipeline.console.gate import Gate
-from sync_pipeline.console.invitations import SIGN_IN, TOKEN
-from sync_pipeline.console.sessions import Member
-from sync_pipeline.console.visit import Console, Visit, render
+from sync_pipeline.console.gate import MAX_BODY, SecurityMiddleware
+from sync_pipeline.console.request_context import Console, RequestContext, render
+from sync_pipeline.console.sessions import BrowserSession
+from sync_pipeline.console.sign_in_links import SIGN_IN
+from sync_pipeline.console.signing_in import not_by_head, refused, signed_out, take_link
 from sync_pipeline.console.work import where
 from sync_pipeline.errors import RetryableApiError, StoreError, SyncError
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Visit], Response]
+Handler = Callable[[RequestContext], Response]
 
 PAGES: Mapping[str, Handler] = {
     "/": home.show,
     "/clockify": clockify.show,
     "/snapshots": snapshots.show,
     "/snapshots/authorize": snapshots.consent,
-    "/snapshots/callback": snapshots.callback,
+    snapshots.AUTHORIZED: snapshots.authorized,
     "/fields": fields.overview,
     "/fields/{entity}": fields.show,
     "/fields/{entity}/new": fields.new,
@@ -47,6 +59,8 @@ PAGES: Mapping[str, Handler] = {
     "/check/progress": checking.progress,
     "/rejects": rejects.overview,
     "/rejects/{entity}": rejects.show,
+    "/approvals": approvals.overview,
+    "/approvals/{number}": approvals.show,
     "/secrets": secrets.show,
     "/trail": trail.show,
 }
@@ -65,6 +79,7 @@ FORMS: Mapping[str, Handler] = {
     "/live": live.turn,
     "/check": checking.begin,
     "/rejects/{entity}": rejects.retry,
+    "/approvals/{number}": approvals.decide_one,
     "/secrets/rotate": secrets.rotate,
     "/secrets/retire": secrets.retire,
     "/secrets/encrypt-again": secrets.encrypt_again,
@@ -72,8 +87,8 @@ FORMS: Mapping[str, Handler] = {
 SELF_REFRESHING = frozenset({"/try/progress", "/check/progress"})
 """Pages look for news here by themselves: that keeps no session alive."""
 STATIC = Path(__file__).parent / "static"
+BACK = "Back to the step"
 BROKEN = "The console made a mistake here; its log says where. Nothing else is affected."
-PREFETCH = ("prefetch", "prerender", "preview")
 
 
 def build_app(console: Console) -> ASGIApp:
@@ -84,18 +99,19 @@ def build_app(console: Console) -> ASGIApp:
         yield
         await run_sync(console.close)
 
-    door = _Door(console)
+    door = _Router(console)
     paths = [Route(path, door.page(handler), methods=["GET"]) for path, handler in PAGES.items()]
     forms = [Route(path, door.form(handler), methods=["POST"]) for path, handler in FORMS.items()]
     routes: list[BaseRoute] = [
         Mount("/static", StaticFiles(directory=STATIC)),
         Route(SIGN_IN, door.sign_in, methods=["GET"]),
+        Route(snapshots.CALLBACK, door.way_back, methods=["GET"]),
         Route("/sign-out", door.sign_out, methods=["POST"]),
         *_by_path([*forms, *paths]),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_found, 500: _broken})
     app.router.redirect_slashes = False
-    return Gate(app, refused)
+    return SecurityMiddleware(app, console.host, refused, way_back=snapshots.CALLBACK)
 
 
 def _by_path(routes: list[Route]) -> list[Route]:
@@ -103,7 +119,7 @@ def _by_path(routes: list[Route]) -> list[Route]:
     return sorted(routes, key=lambda route: route.path.count("{"))
 
 
-class _Door:
+class _Router:
     """Lets in who is signed in, and turns a handler into an endpoint."""
 
     def __init__(self, console: Console) -> None:
@@ -116,7 +132,7 @@ class _Door:
             member = self._member(request)
             if member is None:
                 return signed_out(request)
-            return await run_sync(_answered, handler, Visit(self._console, request, member))
+            return await run_sync(_answered, handler, RequestContext(self._console, request, member))
 
         return endpoint
 
@@ -130,24 +146,27 @@ class _Door:
             form = await self._form(request, member)
             if isinstance(form, Response):
                 return form
-            return await run_sync(_answered, handler, Visit(self._console, request, member, form))
+            return await run_sync(_answered, handler, RequestContext(self._console, request, member, form))
 
         return endpoint
 
     async def sign_in(self, request: Request) -> Response:
-        """Redeem a link; it leads nowhere but to the home page."""
-        purpose = f"{request.headers.get('sec-purpose', '')} {request.headers.get('purpose', '')}".lower()
-        if any(word in purpose for word in PREFETCH):
-            return Response(status_code=503)  # a browser that guesses must not use the link up
-        token = request.query_params.get(TOKEN, "")
-        if not self._console.invitations.redeem(token):
-            if self._member(request) is not None:
-                return RedirectResponse("/", 303)
-            return render("signed_out.html", 403 if token else 401, title="Sign in", used=bool(token))
-        answer = RedirectResponse("/", 303)
-        # Not `secure`: it is plain http, which loopback alone carries.
-        answer.set_cookie(cookie_name(request), self._console.sessions.open(), httponly=True, samesite="lax", path="/")
-        return answer
+        """Redeem a link."""
+        return take_link(request, self._console.sign_in.redeem, lambda: self._member(request) is not None)
+
+    async def way_back(self, request: Request) -> Response:
+        """Take what a consent page sends back, at the address that is registered there, on to the session that asked.
+
+        That session's cookie is not sent to this address, so its secret ``state`` names it.
+        """
+        if request.method == "HEAD":
+            return not_by_head()
+        answer = {name: request.query_params.get(name, "") for name in snapshots.ANSWER}
+        if len(str(request.query_params)) > MAX_BODY or not self._console.sign_in.sessions.keep_answer(answer):
+            home = request.url.replace(hostname=self._console.host, path="/snapshots", query="")
+            return refused(request, 400, "Not authorized", snapshots.FOREIGN, link=str(home), words=BACK)
+        there = request.url.replace(hostname=self._console.host, path=snapshots.AUTHORIZED, query="")
+        return RedirectResponse(there.include_query_params(state=answer["state"]), 303)
 
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
@@ -156,16 +175,16 @@ class _Door:
             form = await self._form(request, member)
             if isinstance(form, Response):
                 return form
-            self._console.sessions.close(request.cookies.get(cookie_name(request), ""))
+            self._console.sign_in.sessions.close(request.cookies.get(self._console.sign_in.cookie, ""))
         answer = RedirectResponse(SIGN_IN, 303)
-        answer.delete_cookie(cookie_name(request), path="/", httponly=True, samesite="lax")
+        answer.delete_cookie(self._console.sign_in.cookie, path="/", httponly=True, samesite="lax")
         return answer
 
-    def _member(self, request: Request) -> Member | None:
+    def _member(self, request: Request) -> BrowserSession | None:
         by_hand = request.url.path not in SELF_REFRESHING
-        return self._console.sessions.find(request.cookies.get(cookie_name(request), ""), counts_as_use=by_hand)
+        return self._console.sign_in.member(request.cookies, counts_as_use=by_hand)
 
-    async def _form(self, request: Request, member: Member) -> Form | Response:
+    async def _form(self, request: Request, member: BrowserSession) -> Form | Response:
         try:
             form = await read_form(request)
         except BadForm as bad:
@@ -176,22 +195,7 @@ class _Door:
         return form
 
 
-def cookie_name(request: Request) -> str:
-    """Cookies are shared by all ports of a host: another console's is not ours."""
-    return f"sync_console_{URL(scope=request.scope).port or 80}"
-
-
-def signed_out(request: Request) -> Response:
-    """What somebody sees who is not signed in, or no more."""
-    return render("signed_out.html", 401, title="Signed out", used=False, posted=request.method == "POST")
-
-
-def refused(_: Request, status: int, title: str, why: str) -> Response:
-    """The page of a refusal."""
-    return render("problem.html", status, title=title, sentence=why)
-
-
-def _answered(handler: Handler, visit: Visit) -> Response:
+def _answered(handler: Handler, visit: RequestContext) -> Response:
     """What a handler answers; an error it did not expect at this place is a page with a sentence."""
     try:
         return handler(visit)
@@ -203,8 +207,21 @@ def _answered(handler: Handler, visit: Visit) -> Response:
         return _problem(visit, 500, "Something went wrong", BROKEN)
 
 
-def _problem(visit: Visit, status: int, title: str, sentence: str) -> Response:
-    return render("problem.html", status, title=title, sentence=sentence, member=visit.member, csrf=visit.member.csrf)
+def _problem(visit: RequestContext, status: int, title: str, sentence: str) -> Response:
+    try:
+        paused = visit.is_paused
+    except Exception as error:  # noqa: BLE001 - what broke the page may break this, too
+        log.error("Whether live syncing is paused is not known: %s.", where(error))
+        paused = False
+    return render(
+        "problem.html",
+        status,
+        title=title,
+        sentence=sentence,
+        member=visit.member,
+        csrf=visit.member.csrf,
+        is_paused=paused,
+    )
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from sync_pipeline.console.visit import Visit, render
+from sync_pipeline.console.request_context import RequestContext, render
 
 
-def show(visit: Visit) -> Response:
+def show(visit: RequestContext) -> Response:
     """GET /check."""
     test = visit.console.work.test
     return visit.page("check.html", "Test connection", test=test, under_way=test is not None and not test.is_done)
 
 
-def begin(visit: Visit) -> Response:
+def begin(visit: RequestContext) -> Response:
     """POST /check."""
     visit.settings()
     visit.console.work.begin_test()
     return visit.go("/check")
 
 
-def progress(visit: Visit) -> Response:
+def progress(visit: RequestContext) -> Response:
     """GET /check/progress: the part of the page that changes by itself."""
     test = visit.console.work.test
     under_way = test is not None and not test.is_done

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.responses import Response
 
 from sync_pipeline.console.forms import Form, place_named, shown_again
+from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.console.sessions import LookedAt
-from sync_pipeline.console.visit import Visit
 from sync_pipeline.errors import ApiError, SyncError
 from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, Settings
 from sync_pipeline.setup.accounts import (
@@ -23,6 +23,7 @@ from sync_pipeline.setup.accounts import (
     look_at_clockify,
     region_of,
 )
+from sync_pipeline.setup.clockify import requests_left
 
 FREE, PAID = PLANS = ("free", "paid")
 NAMED = {
@@ -41,21 +42,21 @@ GIVEN = (
 )
 
 
-def show(visit: Visit) -> Response:
+def show(visit: RequestContext) -> Response:
     """GET /clockify."""
     if visit.query("again"):
         visit.member.looked_at = None
     return _page(visit, _as_it_is(visit))
 
 
-def connect(visit: Visit) -> Response:
+def connect(visit: RequestContext) -> Response:
     """POST /clockify: look at the account, or connect the workspace that was chosen."""
     form = visit.form
     entered = _entered(visit)
     if form.text("action") != "connect":
         return _look(visit, entered)
     try:
-        connect_clockify(visit.desk, entered, form.text("workspace"), form.text("plan"), since=visit.since)
+        connect_clockify(visit.setup, entered, form.text("workspace"), form.text("plan"), since=visit.since)
     except SyncError as error:
         visit.went_wrong(error, _place(error, entered, "workspace"))
         return _page(visit, _typed(form, entered))
@@ -64,11 +65,11 @@ def connect(visit: Visit) -> Response:
     return visit.go("/snapshots", "Clockify is connected.")
 
 
-def leave(visit: Visit) -> Response:
+def leave(visit: RequestContext) -> Response:
     """POST /clockify/disconnect."""
     visit.member.looked_at = None
     try:
-        disconnect(visit.desk, "clockify", since=visit.since)
+        disconnect(visit.setup, "clockify", since=visit.since)
     except SyncError as error:
         visit.went_wrong(error)
         return _page(visit, _as_it_is(visit))
@@ -76,19 +77,19 @@ def leave(visit: Visit) -> Response:
     return visit.go("/clockify", "Clockify is disconnected; its key is forgotten.")
 
 
-def _look(visit: Visit, entered: ClockifyForm) -> Response:
+def _look(visit: RequestContext, entered: ClockifyForm) -> Response:
     visit.member.looked_at = None
     if entered.region == "sandbox":
-        visit.console.keep_sandbox(visit.desk.settings())
+        visit.console.keep_sandbox(visit.setup.settings())
     try:
-        visit.member.looked_at = LookedAt(entered, look_at_clockify(visit.desk, entered))
+        visit.member.looked_at = LookedAt(entered, look_at_clockify(visit.setup, entered))
     except SyncError as error:
         visit.went_wrong(error, _place(error, entered, "region"))
         return _page(visit, _typed(visit.form, entered))
     return visit.go("/clockify")
 
 
-def _entered(visit: Visit) -> ClockifyForm:
+def _entered(visit: RequestContext) -> ClockifyForm:
     """What the form says; in the second half, with the key of the first half, which stays on this side."""
     form, looked_at = visit.form, visit.member.looked_at
     if form.text("action") == "connect" and looked_at is not None:
@@ -115,7 +116,7 @@ def _place(error: SyncError, entered: ClockifyForm, otherwise: str) -> str:
     return otherwise
 
 
-def _as_it_is(visit: Visit) -> dict[str, Any]:
+def _as_it_is(visit: RequestContext) -> dict[str, Any]:
     looked_at, settings = visit.member.looked_at, visit.settings()
     if looked_at is not None:
         return _shown(looked_at.form) | _suggested(looked_at.account, settings)
@@ -147,13 +148,14 @@ def _shown(form: ClockifyForm) -> dict[str, Any]:
     return {"region": form.region, "base_url": base, "reports_url": reports, "kind": form.kind}
 
 
-def _page(visit: Visit, values: dict[str, Any]) -> Response:
-    connection = connections(visit.desk)[0]
+def _page(visit: RequestContext, values: dict[str, Any]) -> Response:
+    connection = connections(visit.setup)[0]
     account = visit.member.looked_at.account if visit.member.looked_at else None
     return visit.page(
         "clockify.html",
         "Step 1: Clockify",
         step="clockify",
+        would_pause=visit.would_pause(),
         values=values,
         regions=[(region.name, region.label) for region in REGIONS] + [(CUSTOM, "Another address")],
         kinds=KINDS,
@@ -161,6 +163,7 @@ def _page(visit: Visit, values: dict[str, Any]) -> Response:
         account=account,
         workspace_options=_workspaces(account),
         connection=connection,
+        budget=requests_left(visit.setup),
         given=visit.given(*GIVEN),
         stored=stored_on(connection),
         sandbox_key=SANDBOX_CLOCKIFY_KEY,

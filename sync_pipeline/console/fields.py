@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from sync_pipeline.console.forms import Form
-from sync_pipeline.console.visit import TEMPLATES, Visit
+from sync_pipeline.console.request_context import TEMPLATES, RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import FIELD_TYPES
@@ -30,14 +30,14 @@ from sync_pipeline.setup.fields import (
 SHOWN_RECORDS = 5
 
 
-def overview(visit: Visit) -> Response:
+def overview(visit: RequestContext) -> Response:
     """GET /fields: which entities are synced, and from when on."""
     settings = visit.settings()
     chosen = list(switched_on(specs_of(settings), settings.entities))
     return _overview(visit, chosen, settings.start_date.isoformat())
 
 
-def choose(visit: Visit) -> Response:
+def choose(visit: RequestContext) -> Response:
     """POST /fields."""
     chosen, start = visit.form.all("entities"), visit.form.text("start_date")
     since = visit.since
@@ -52,70 +52,69 @@ def choose(visit: Visit) -> Response:
         visit.went_wrong(error, "start_date")
     if visit.problems:
         return _overview(visit, list(chosen), start)
-    visit.changed()
-    return visit.go("/fields", "Saved.")
+    return visit.saved("/fields", "Saved.")
 
 
-def _switch(visit: Visit, chosen: tuple[str, ...]) -> str:
+def _switch(visit: RequestContext, chosen: tuple[str, ...]) -> str:
     """Sync these entities, unless they are already; returns the revision that is to be changed next."""
     settings = visit.settings()
     now = switched_on(specs_of(settings), settings.entities)
-    if visit.desk.is_given("SYNC_ENTITIES") or set(chosen) == set(now):
+    if visit.setup.is_given("SYNC_ENTITIES") or set(chosen) == set(now):
         return visit.since
-    switch_entities(visit.desk, chosen, since=visit.since)
-    return visit.desk.revision()
+    switch_entities(visit.setup, chosen, since=visit.since)
+    return visit.setup.revision()
 
 
-def _begin_at(visit: Visit, start: str, since: str) -> None:
+def _begin_at(visit: RequestContext, start: str, since: str) -> None:
     """Leave time entries before this day alone from now on."""
-    if not visit.desk.is_given("SYNC_START_DATE") and start != visit.settings().start_date.isoformat():
-        visit.desk.change({"start_date": start or None}, "start date", start or "the default", since=since)
+    if not visit.setup.is_given("SYNC_START_DATE") and start != visit.settings().start_date.isoformat():
+        visit.setup.change({"start_date": start or None}, "start date", start or "the default", since=since)
 
 
-def show(visit: Visit) -> Response:
+def show(visit: RequestContext) -> Response:
     """GET /fields/{entity}."""
     entity = _entity(visit)
     return visit.page(
         "fields_of.html",
         f"Step 3: Fields of {entity.replace('_', ' ')}",
         step="fields",
-        found=entity_fields(visit.desk, entity),
+        found=entity_fields(visit.setup, entity),
         tabs=_tabs(visit),
         previews=_previews(visit, entity, None),
+        would_pause=visit.would_pause(entity),
     )
 
 
-def new(visit: Visit) -> Response:
+def new(visit: RequestContext) -> Response:
     """GET /fields/{entity}/new."""
     source = visit.query("source")
     return _edit(visit, FieldForm(name=_name_of(source), source=source), is_new=True)
 
 
-def edit(visit: Visit) -> Response:
+def edit(visit: RequestContext) -> Response:
     """GET /fields/{entity}/edit/{name}."""
     entity, name = _entity(visit), visit.param("name")
-    if name not in {field.name for field in target_fields(visit.desk, entity)}:
+    if name not in {field.name for field in target_fields(visit.setup, entity)}:
         return visit.go(f"/fields/{entity}", f"There is no field {name} any more.")
-    return _edit(visit, field_form(visit.desk, entity, name), is_new=False)
+    return _edit(visit, field_form(visit.setup, entity, name), is_new=False)
 
 
-def save(visit: Visit) -> Response:
+def save(visit: RequestContext) -> Response:
     """POST /fields/{entity}: store a field, or only look what it would do."""
     entity, entered, is_new = _entity(visit), _entered(visit.form), visit.form.flag("is_new")
     if problem := _problem(visit, entity, entered, is_new=is_new):
         visit.problems.add(_place(problem), _bare(problem))
     elif visit.form.text("action") != "look":
         try:
-            change_field(visit.desk, entity, entered, since=visit.since)
+            change_field(visit.setup, entity, entered, since=visit.since)
         except SyncError as error:
             visit.went_wrong(error, _place(str(error)))
         else:
-            visit.changed()
-            return visit.go(f"/fields/{entity}", f"The field {entered.name} is saved.")
+            return visit.saved(f"/fields/{entity}", f"The field {entered.name} is saved.")
     return _edit(visit, entered, is_new=is_new)
 
 
-def check(visit: Visit) -> Response:
+def check(visit: RequestContext) -> Response:
     """POST /fields/{entity}/check: is it valid, and what would it do; for the page, while somebody types."""
     entity, entered = _entity(visit), _entered(visit.form)
     problem = _problem(visit, entity, entered, is_new=visit.form.flag("is_new"))
@@ -124,37 +123,36 @@ def check(visit: Visit) -> Response:
     return JSONResponse({"problem": _bare(problem), "place": _place(problem) if problem else "", "preview": shown})
 
 
-def drop(visit: Visit) -> Response:
+def drop(visit: RequestContext) -> Response:
     """POST /fields/{entity}/drop."""
     return _do(visit, drop_field, "is not delivered any more; it stays as it is at the target")
 
 
-def restore(visit: Visit) -> Response:
+def restore(visit: RequestContext) -> Response:
     """POST /fields/{entity}/restore."""
     return _do(visit, restore_field, "is as shipped again")
 
 
-def _problem(visit: Visit, entity: str, entered: FieldForm, *, is_new: bool) -> str:
+def _problem(visit: RequestContext, entity: str, entered: FieldForm, *, is_new: bool) -> str:
     """What is wrong with a field; a new one must not take the place of another."""
-    if is_new and any(field.name == entered.name and not field.dropped for field in target_fields(visit.desk, entity)):
+    if is_new and any(field.name == entered.name and not field.dropped for field in target_fields(visit.setup, entity)):
         return f"name: {entered.name} is there already; change that one, or choose another name."
-    return check_field(visit.desk, entity, entered)
+    return check_field(visit.setup, entity, entered)
 
 
-def _do(visit: Visit, act: Callable[..., object], done: str) -> Response:
+def _do(visit: RequestContext, act: Callable[..., object], done: str) -> Response:
     entity, name = _entity(visit), visit.form.text("name")
     try:
-        act(visit.desk, entity, name, since=visit.since)
+        act(visit.setup, entity, name, since=visit.since)
     except SyncError as error:
         visit.went_wrong(error)
         return show(visit)
-    visit.changed()
-    return visit.go(f"/fields/{entity}", f"The field {name} {done}.")
+    return visit.saved(f"/fields/{entity}", f"The field {name} {done}.")
 
 
-def _edit(visit: Visit, entered: FieldForm, *, is_new: bool) -> Response:
+def _edit(visit: RequestContext, entered: FieldForm, *, is_new: bool) -> Response:
     entity = _entity(visit)
-    found, tabs = entity_fields(visit.desk, entity), _tabs(visit)
+    found, tabs = entity_fields(visit.setup, entity), _tabs(visit)
     title = (
         f"Add a field to {entity.replace('_', ' ')}"
         if is_new
@@ -171,24 +169,25 @@ def _edit(visit: Visit, entered: FieldForm, *, is_new: bool) -> Response:
         reference_options=[(name, name.replace("_", " ")) for name, _, _ in tabs if name != entity],
         tabs=tabs,
         previews=[] if visit.problems else _previews(visit, entity, entered if entered.name else None),
+        would_pause=visit.would_pause(entity),
     )
 
 
-def _entity(visit: Visit) -> str:
+def _entity(visit: RequestContext) -> str:
     """The entity of the address; a SyncError when there is none of that name."""
     entity = visit.param("entity")
-    mapping_of(visit.desk, entity)
+    mapping_of(visit.setup, entity)
     return entity
 
 
-def _tabs(visit: Visit) -> list[tuple[str, str, bool]]:
+def _tabs(visit: RequestContext) -> list[tuple[str, str, bool]]:
     settings = visit.settings()
     specs = specs_of(settings)
     chosen = switched_on(specs, settings.entities)
     return [(name, f"{spec.source.system} to {spec.target.system}", name in chosen) for name, spec in specs.items()]
 
 
-def _overview(visit: Visit, chosen: list[str], start_date: str) -> Response:
+def _overview(visit: RequestContext, chosen: list[str], start_date: str) -> Response:
     settings = visit.settings()
     return visit.page(
         "fields.html",
@@ -199,13 +198,14 @@ def _overview(visit: Visit, chosen: list[str], start_date: str) -> Response:
         chosen=chosen,
         start_date=start_date,
         given=visit.given("SYNC_ENTITIES", "SYNC_START_DATE"),
+        would_pause=visit.would_pause(),
     )
 
 
-def _previews(visit: Visit, entity: str, entered: FieldForm | None) -> list[BeforeAfter]:
+def _previews(visit: RequestContext, entity: str, entered: FieldForm | None) -> list[BeforeAfter]:
     """Real records before and after; none while the field is not valid."""
     try:
-        return preview_records(visit.desk, entity, entered, limit=SHOWN_RECORDS)
+        return preview_records(visit.setup, entity, entered, limit=SHOWN_RECORDS)
     except SyncError:
         return []
 

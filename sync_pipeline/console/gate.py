@@ -6,91 +6,107 @@ Origin it comes from, or guess a session's token. Names that point at loopback b
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sync_pipeline.console.host import LOOPBACK
+from sync_pipeline.serving import READING, is_foreign, name_of
+
 MAX_BODY = 64 * 1024
-READING = ("GET", "HEAD")
-OUR_NAMES = ("127.0.0.1", "localhost", "::1")
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; "
-    "frame-ancestors 'none'",
-    "Cache-Control": "no-store",
+PROTECTED = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    # With "no-referrer" browsers would send `Origin: null` with our own forms.
-    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-Refusing = Callable[[Request, int, str, str], Response]
-"""Makes the page of a refusal: request, status, title, sentence."""
-
-
-class Gate:
-    """Wraps the application."""
-
-    def __init__(self, app: ASGIApp, refusing: Refusing) -> None:
-        self._app, self._refusing = app, refusing
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        why = refusal(scope["method"], Headers(scope=scope))
-        app = self._app if why is None else self._refusing(Request(scope), *why)
-        await app(scope, receive, _with_headers(send))
-
-
-def refusal(method: str, headers: Headers) -> tuple[int, str, str] | None:
-    """Why a request goes no further: status, title, sentence; None when it may."""
-    host = headers.get("host", "")
-    if not _is_ours(host):
-        return 421, "Wrong address", "The console answers only at the address it printed when it was started."
-    if method in READING:
-        return None
-    if method != "POST":
-        return 405, "Not possible here", "The console does not know this kind of request."
-    if not _comes_from_here(host, headers):
-        return 403, "Refused", "This form was sent by another site. Nothing was changed."
-    length = headers.get("content-length", "")
-    if length.isdecimal() and int(length) > MAX_BODY:
-        return 413, "Too large", TOO_LARGE
-    return None
-
-
+"""What every answer carries, whichever program's page it is."""
+HEADERS = {
+    **PROTECTED,
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    # With "no-referrer" browsers would send `Origin: null` with our own forms.
+    "Referrer-Policy": "same-origin",
+}
+WRONG_ADDRESS = "This program answers only at the address it printed when it was started."
+ELSEWHERE = (
+    "This installation has a host name of its own, so that its session is sent to no other program on this machine. Open this "
+    "page there:"
+)
+FOREIGN_FORM = "This form was sent by another site. Nothing was changed."
+FOREIGN_READ = "Another site asked for this. Open it in a window of its own."
 TOO_LARGE = f"This form holds more than {MAX_BODY // 1024} KB, which no set-up needs. Nothing was changed."
 
-
-def _is_ours(host: str) -> bool:
-    try:
-        parts = urlsplit(f"//{host}")
-        return parts.hostname in OUR_NAMES and parts.netloc == host and parts.username is None and parts.port != 0
-    except ValueError:
-        return False
+STATIC = "/static/"
+"""What pages look like: the same for everybody, and needed by those that are shown under another name of loopback."""
+Refusing = Callable[..., Response]
+"""Makes the page of a refusal: request, status, title, sentence; and ``link``, where to go instead."""
+Refusal = tuple[int, str, str]
 
 
-def _comes_from_here(host: str, headers: Headers) -> bool:
-    """Browsers say where a form comes from; what is no browser says nothing and needs the session's token anyway."""
-    if headers.get("sec-fetch-site", "same-origin") != "same-origin":
-        return False
-    return headers.get("origin", f"http://{host}") == f"http://{host}"
+@dataclass(frozen=True, slots=True)
+class SecurityMiddleware:
+    """Wraps the application of one host."""
+
+    app: ASGIApp
+    host: str
+    refusing: Refusing
+    way_back: str = ""
+    """The path that a GET may ask for at any name of loopback: the address that is registered for consent."""
+    headers: Mapping[str, str] | None = None
+    """What each answer carries; the console's headers unless others are named."""
+    max_body: int = MAX_BODY
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or one WebSocket."""
+        if scope["type"] == "http":
+            await self._app_for(scope)(scope, receive, self._with_headers(send))
+        elif scope["type"] == "websocket" and (not self._is_ours(scope) or is_foreign("POST", Headers(scope=scope))):
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self.app(scope, receive, send)
+
+    def _app_for(self, scope: Scope) -> ASGIApp:
+        headers = Headers(scope=scope)
+        if not self._is_ours(scope):
+            is_page = scope["method"] in READING and scope["path"].startswith("/")
+            if name_of(headers.get("host", "")) not in LOOPBACK or not is_page:
+                return self.refusing(Request(scope), 421, "Wrong address", WRONG_ADDRESS)
+            if scope["path"] != self.way_back and not scope["path"].startswith(STATIC):
+                there = str(URL(scope=scope).replace(scheme="http", hostname=self.host))
+                return self.refusing(Request(scope), 421, "This page is at another address", ELSEWHERE, link=there)
+        why = refusal(scope["method"], headers, self.max_body)
+        return self.app if why is None else self.refusing(Request(scope), *why)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        return name_of(Headers(scope=scope).get("host", "")) == self.host
+
+    def _with_headers(self, send: Send) -> Send:
+        carried = HEADERS if self.headers is None else self.headers
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in carried.items():
+                    headers[name] = value
+            await send(message)
+
+        return sending
 
 
-def _with_headers(send: Send) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers[name] = value
-        await send(message)
-
-    return sending
+def refusal(method: str, headers: Headers, max_body: int = MAX_BODY) -> Refusal | None:
+    """Why a request to our host goes no further: status, title, sentence; None when it may."""
+    if method not in (*READING, "POST"):
+        return 405, "Not possible here", "The console does not know this kind of request."
+    if is_foreign(method, headers):
+        return 403, "Refused", FOREIGN_READ if method in READING else FOREIGN_FORM
+    length = headers.get("content-length", "")
+    if method == "POST" and length.isdecimal() and int(length) > max_body:
+        return 413, "Too large", TOO_LARGE
+    return None

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from sync_pipeline.console.visit import Visit
+from sync_pipeline.console.approvals import undecided
+from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.accounts import connections
 from sync_pipeline.setup.overview import Overview, overview
-from sync_pipeline.setup.switching import standing
+from sync_pipeline.setup.switching import read_live_status
 
 
-def show(visit: Visit) -> Response:
+def show(visit: RequestContext) -> Response:
     """GET /."""
     settings = visit.settings()
     return visit.page(
         "home.html",
         "Home",
-        connections=connections(visit.desk),
-        standing=standing(visit.desk),
+        connections=connections(visit.setup),
+        standing=read_live_status(visit.setup),
         overview=_overview(visit),
         dagster=visit.console.dagster,
         settings=settings,
+        undecided=undecided(visit),
     )
 
 
-def _overview(visit: Visit) -> Overview:
+def _overview(visit: RequestContext) -> Overview:
     try:
-        return overview(visit.desk)
+        return overview(visit.setup)
     except SyncError:  # what is in the way is told by how the switch stands
         return Overview((), ())

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from sync_pipeline.console.visit import Visit
+from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.setup.overview import overview as how_all_stands
-from sync_pipeline.setup.setaside import SHOWN, offer_again, set_aside
+from sync_pipeline.setup.rejects import SHOWN, offer_again, set_aside
 
 
-def overview(visit: Visit) -> Response:
+def overview(visit: RequestContext) -> Response:
     """GET /rejects."""
     visit.settings()
-    return visit.page("rejects.html", "Rejects", entities=how_all_stands(visit.desk).entities)
+    return visit.page("rejects.html", "Rejects", entities=how_all_stands(visit.setup).entities)
 
 
-def show(visit: Visit) -> Response:
+def show(visit: RequestContext) -> Response:
     """GET /rejects/{entity}."""
     visit.settings()
     entity = visit.param("entity")
-    found = set_aside(visit.desk, entity)
+    found = set_aside(visit.setup, entity)
     title = f"Rejects of {entity.replace('_', ' ')}"
-    entities = how_all_stands(visit.desk).entities
+    entities = how_all_stands(visit.setup).entities
     return visit.page("rejects_of.html", title, found=found, entities=entities, shown=SHOWN)
 
 
-def retry(visit: Visit) -> Response:
+def retry(visit: RequestContext) -> Response:
     """POST /rejects/{entity}."""
     entity, chosen = visit.param("entity"), visit.form.text("source_id")
-    count = offer_again(visit.desk, entity, (chosen,) if chosen else ())
+    count = offer_again(visit.setup, entity, (chosen,) if chosen else ())
     if not count:
         notice = "Nothing to send again: what a check sets aside is judged anew at every sync."
     else:

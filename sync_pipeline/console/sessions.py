@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 
 from sync_pipeline.setup.accounts import ClockifyAccount, ClockifyForm, Consent
 
@@ -23,14 +24,18 @@ class LookedAt:
 
 
 @dataclass(slots=True)
-class Member:
+class BrowserSession:
     """One signed-in browser. What it keeps between two pages - a key just typed, even - stays on this side."""
 
+    id: str = field(default_factory=lambda: secrets.token_hex(4))
+    """Its name in the audit trail; no one can sign in with it."""
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     seen_at: float = 0.0
     notices: list[str] = field(default_factory=list)
     looked_at: LookedAt | None = None
     asked: dict[str, Consent] = field(default_factory=dict, repr=False)
+    answers: dict[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """What a browser came back with, by state, until the session redeems it."""
 
     def may_post(self, token: str) -> bool:
         """Whether a form is one of this session's own."""
@@ -41,10 +46,12 @@ class Member:
         self.asked[consent.state] = consent
         for state in list(self.asked)[:-MOST_CONSENTS]:
             del self.asked[state]
+            self.answers.pop(state, None)
 
-    def answered(self, state: str) -> Consent | None:
-        """What was asked with this state; an answer is accepted once."""
-        return self.asked.pop(state, None)
+    def answered(self, state: str) -> tuple[Consent, Mapping[str, str]] | None:
+        """What was asked with this state and what came back; None without an answer. Each is given out once."""
+        answer = self.answers.pop(state, None)
+        return None if answer is None else (self.asked.pop(state), answer)
 
 
 class Sessions:
@@ -52,26 +59,44 @@ class Sessions:
 
     def __init__(self, clock: Callable[[], float], idle: float = IDLE_SECONDS) -> None:
         self._clock, self._idle = clock, idle
-        self._members: dict[str, Member] = {}
+        self._members: dict[str, BrowserSession] = {}
+        self._lock = Lock()
 
     def open(self) -> str:
         """Sign a browser in; returns its cookie."""
-        self._forget_idle()
         cookie = secrets.token_urlsafe(32)
-        self._members[cookie] = Member(seen_at=self._clock())
+        with self._lock:
+            self._forget_idle()
+            self._members[cookie] = BrowserSession(seen_at=self._clock())
         return cookie
 
-    def find(self, cookie: str, *, counts_as_use: bool = True) -> Member | None:
+    def find(self, cookie: str, *, counts_as_use: bool = True) -> BrowserSession | None:
         """The session of a cookie; a page that looks for news by itself keeps none alive."""
-        self._forget_idle()
-        member = self._members.get(cookie)
-        if member is not None and counts_as_use:
-            member.seen_at = self._clock()
-        return member
+        with self._lock:
+            self._forget_idle()
+            member = self._members.get(cookie)
+            if member is not None and counts_as_use:
+                member.seen_at = self._clock()
+            return member
+
+    def keep_answer(self, answer: Mapping[str, str]) -> bool:
+        """Keep what a browser brought back from a consent page for the session that asked; whether there is one.
+
+        The first answer counts; the browser need not be that session's.
+        """
+        state = answer.get("state", "")
+        with self._lock:
+            self._forget_idle()
+            for member in self._members.values():
+                if state in member.asked:
+                    member.answers.setdefault(state, answer)
+                    return True
+        return False
 
     def close(self, cookie: str) -> None:
         """Sign out."""
-        self._members.pop(cookie, None)
+        with self._lock:
+            self._members.pop(cookie, None)
 
     def _forget_idle(self) -> None:
         oldest = self._clock() - self._idle

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from sync_pipeline.console.clockify import stored_on
 from sync_pipeline.console.forms import Form, place_named, shown_again
-from sync_pipeline.console.visit import Visit
+from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import ApiError, NotGranted, SyncError
 from sync_pipeline.sandbox.snapshots.clients import DEFAULT_ID, DEFAULT_SECRET
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
@@ -51,25 +51,27 @@ NAMED = {
     "A profile": "profile",
     "The profile": "profile",
 }
-CALLBACK = "/snapshots/callback"
+CALLBACK, AUTHORIZED = "/snapshots/callback", "/snapshots/authorized"
+"""Where the browser comes back to, as it is registered at the API; and where the session that asked redeems the answer."""
+ANSWER = ("state", "code", "error", "error_description")
 FOREIGN = (
     "This answer does not belong to an authorization of this session, or was used before. Nothing was connected: "
     "authorize again from step 2."
 )
 
 
-def show(visit: Visit) -> Response:
+def show(visit: RequestContext) -> Response:
     """GET /snapshots."""
     return _page(visit, _as_it_is(visit))
 
 
-def connect(visit: Visit) -> Response:
+def connect(visit: RequestContext) -> Response:
     """POST /snapshots: probe and store; where a person has to consent, ask for that next."""
     entered = _entered(visit.form)
     if entered.region == "sandbox":
-        visit.console.keep_sandbox(visit.desk.settings())
+        visit.console.keep_sandbox(visit.setup.settings())
     try:
-        connect_snapshots(visit.desk, entered, since=visit.since)
+        connect_snapshots(visit.setup, entered, since=visit.since)
     except SyncError as error:
         visit.went_wrong(error, _place(error, entered))
         return _page(visit, _typed(entered))
@@ -79,12 +81,12 @@ def connect(visit: Visit) -> Response:
     return visit.go("/fields", "The Snapshots API is connected.")
 
 
-def authorize(visit: Visit) -> Response:
+def authorize(visit: RequestContext) -> Response:
     """POST /snapshots/authorize: ask for consent again, with what is stored."""
     return _begin(visit, stored_form(visit.settings()))
 
 
-def consent(visit: Visit) -> Response:
+def consent(visit: RequestContext) -> Response:
     """GET /snapshots/authorize: what will be asked, and the link that leads there."""
     asked = next(reversed(visit.member.asked.values()), None)
     if asked is None:
@@ -101,14 +103,15 @@ def consent(visit: Visit) -> Response:
     )
 
 
-def callback(visit: Visit) -> Response:
-    """GET /snapshots/callback: a person comes back from the consent page."""
-    asked = visit.member.answered(visit.query("state"))
-    if asked is None:
+def authorized(visit: RequestContext) -> Response:
+    """GET /snapshots/authorized: a person is back from the consent page; what the browser brought is redeemed once."""
+    found = visit.member.answered(visit.query("state"))
+    if found is None:
         return visit.page("problem.html", "Not authorized", status=400, sentence=FOREIGN, back="/snapshots")
+    asked, answer = found
     try:
-        code = read_callback(asked, dict(visit.request.query_params))
-        finish_authorization(visit.desk, asked, asked.redirect_uri, code)
+        code = read_callback(asked, answer)
+        finish_authorization(visit.setup, asked, asked.redirect_uri, code)
     except SyncError as error:
         visit.went_wrong(error, "auth")
         return _page(visit, _as_it_is(visit))
@@ -116,10 +119,10 @@ def callback(visit: Visit) -> Response:
     return visit.go("/fields", "The Snapshots API is connected: access was allowed.")
 
 
-def leave(visit: Visit) -> Response:
+def leave(visit: RequestContext) -> Response:
     """POST /snapshots/disconnect."""
     try:
-        disconnect(visit.desk, "snapshots", since=visit.since)
+        disconnect(visit.setup, "snapshots", since=visit.since)
     except SyncError as error:
         visit.went_wrong(error)
         return _page(visit, _as_it_is(visit))
@@ -127,10 +130,10 @@ def leave(visit: Visit) -> Response:
     return visit.go("/snapshots", "The Snapshots API is disconnected; its secrets are forgotten.")
 
 
-def _begin(visit: Visit, entered: SnapshotsForm) -> Response:
+def _begin(visit: RequestContext, entered: SnapshotsForm) -> Response:
     redirect_uri = _redirect_uri(visit)
     try:
-        found = begin_authorization(visit.desk, entered, redirect_uri, since=visit.desk.revision())
+        found = begin_authorization(visit.setup, entered, redirect_uri, since=visit.setup.revision())
     except SyncError as error:
         visit.went_wrong(error, "auth")
         return _page(visit, _typed(entered))
@@ -138,9 +141,9 @@ def _begin(visit: Visit, entered: SnapshotsForm) -> Response:
     return visit.go("/snapshots/authorize")
 
 
-def _redirect_uri(visit: Visit) -> str:
-    """At the name this browser knows us by, where its cookie is valid; the gate has looked at it."""
-    return f"http://{visit.request.headers['host']}{CALLBACK}"
+def _redirect_uri(visit: RequestContext) -> str:
+    """At loopback's address, which consent pages know; the port is the one this browser reaches us at."""
+    return f"http://127.0.0.1:{visit.request.url.port or 80}{CALLBACK}"
 
 
 def _entered(form: Form) -> SnapshotsForm:
@@ -173,7 +176,7 @@ def _on_sandbox(settings: Settings) -> bool:
     return settings.snapshots_base_url in {SANDBOX_URL, settings.sandbox_urls[2]}
 
 
-def _as_it_is(visit: Visit) -> dict[str, Any]:
+def _as_it_is(visit: RequestContext) -> dict[str, Any]:
     settings = visit.settings()
     sandbox = _on_sandbox(settings)
     return {
@@ -199,12 +202,13 @@ def _typed(form: SnapshotsForm) -> dict[str, Any]:
     }
 
 
-def _page(visit: Visit, values: dict[str, Any]) -> Response:
-    settings, connection = visit.settings(), connections(visit.desk)[1]
+def _page(visit: RequestContext, values: dict[str, Any]) -> Response:
+    settings, connection = visit.settings(), connections(visit.setup)[1]
     return visit.page(
         "snapshots.html",
         "Step 2: Snapshots",
         step="snapshots",
+        would_pause=visit.would_pause(),
         values=values,
         regions=REGIONS,
         auths=AUTHS,

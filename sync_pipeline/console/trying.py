@@ -6,11 +6,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sync_pipeline.console.visit import Visit, render
+from sync_pipeline.console.approvals import by_id
+from sync_pipeline.console.request_context import RequestContext, render
 from sync_pipeline.errors import SyncError
-from sync_pipeline.setup.desk import Desk
-from sync_pipeline.setup.switching import standing
-from sync_pipeline.setup.trial import kind_for
+from sync_pipeline.setup.clockify import requests_left
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.setup.switching import read_live_status
+from sync_pipeline.setup.trial import held_by, kind_for
 from sync_pipeline.store.trials import Trial, last_trial
 
 KINDS = {"sandbox": "In the sandbox", "dry_run": "Dry run on the accounts"}
@@ -23,55 +25,64 @@ ACTIONS = {
 }
 
 
-def show(visit: Visit) -> Response:
+def show(visit: RequestContext) -> Response:
     """GET /try."""
     settings = visit.settings()
-    now = standing(visit.desk)
+    now = read_live_status(visit.setup)
     return visit.page(
         "try.html",
         "Step 4: Try it",
         step="try",
         standing=now,
-        trial=_newest(visit.desk),
         kind=kind_for(settings),
         kinds=KINDS,
         actions=ACTIONS,
         settings=settings,
+        budget=requests_left(visit.setup),
         **_progress(visit),
     )
 
 
-def begin(visit: Visit) -> Response:
+def begin(visit: RequestContext) -> Response:
     """POST /try."""
     kind = visit.form.text("kind")
     settings = visit.settings()
     if kind == "sandbox":
         visit.console.keep_sandbox(settings)
     try:
-        visit.console.work.begin_trial("dry_run" if kind == "dry_run" and not settings.sandbox else "sandbox")
+        visit.console.work.begin_trial(
+            visit.setup, "dry_run" if kind == "dry_run" and not settings.sandbox else "sandbox"
+        )
     except SyncError as error:
         visit.went_wrong(error, "kind")
         return show(visit)
     return visit.go("/try")
 
 
-def progress(visit: Visit) -> Response:
+def progress(visit: RequestContext) -> Response:
     """GET /try/progress: the part of the page that changes by itself."""
     found = _progress(visit)
-    answer = render("_trying.html", trial=_newest(visit.desk), kinds=KINDS, actions=ACTIONS, **found)
+    answer = render("_trying.html", kinds=KINDS, actions=ACTIONS, csrf=visit.member.csrf, **found)
     answer.headers["X-Under-Way"] = "yes" if found["under_way"] else "no"
     return answer
 
 
-def _progress(visit: Visit) -> dict[str, Any]:
-    trial = _newest(visit.desk)
-    return {"under_way": trial is not None and visit.console.work.is_trying(trial.id)}
+def _progress(visit: RequestContext) -> dict[str, Any]:
+    trial = _newest(visit.setup)
+    under_way = trial is not None and visit.console.work.is_trying(trial.id)
+    held = held_by(trial.report) if trial is not None and not under_way else []
+    return {
+        "trial": trial,
+        "under_way": under_way,
+        "requests": by_id(visit, (one["approval"] for one in held)),
+        "has_passed": bool(held) and read_live_status(visit.setup).has_passed,
+    }
 
 
-def _newest(desk: Desk) -> Trial | None:
+def _newest(setup: SetupService) -> Trial | None:
     """The newest trial of this connection, of whatever configuration."""
     try:
-        with desk.session() as session:
-            return last_trial(session.store, session.connection)
+        with setup.reading() as session:
+            return last_trial(session.store, session.pair, throttled=True)
     except SyncError:
         return None

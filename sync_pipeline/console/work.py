@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sync_pipeline.diagnose.connection_test import diagnose, without_retries
+from sync_pipeline.diagnose.finding import Finding
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup import trial
-from sync_pipeline.setup.desk import Desk
-from sync_pipeline.stages.diagnose import diagnose, hasty
-from sync_pipeline.stages.probes.finding import Finding
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.trials import TrialKind
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ class Test:
 class Work:
     """What is under way in this console."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, setup: SetupService) -> None:
+        self._desk = setup
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._trial: tuple[int, threading.Thread] | None = None
@@ -49,13 +49,13 @@ class Work:
         self.test: Test | None = None
         """The newest one."""
 
-    def begin_trial(self, kind: TrialKind) -> int:
+    def begin_trial(self, setup: SetupService, kind: TrialKind) -> int:
         """Try the present configuration, unless a trial is under way; returns the trial's id."""
         with self._lock:
             if self._trial is not None and self._trial[1].is_alive():
                 return self._trial[0]
-            number = trial.begin(self._desk, kind)
-            thread = self._start("trial", lambda: trial.run(self._desk, number, kind, stop=self._stopping.is_set))
+            number = trial.begin(setup, kind)
+            thread = self._start("trial", lambda: trial.run(setup, number, kind, stop=self._stopping.is_set))
             self._trial = (number, thread)
             return number
 
@@ -80,7 +80,7 @@ class Work:
 
     def _run_test(self, test: Test) -> None:
         try:
-            with self._desk.session(hasty(self._desk.settings())) as session:
+            with self._desk.session(without_retries(self._desk.settings())) as session:
                 for finding in diagnose(session):
                     test.findings.append(finding)
                     if self._stopping.is_set():

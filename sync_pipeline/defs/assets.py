@@ -1,7 +1,7 @@
-"""One factory for all entities: ``extract -> map -> check -> load`` as a graph-backed asset with blocking checks.
+"""One factory for all entities: ``extract -> check -> load`` as a graph-backed asset with blocking checks.
 
 A check that fails as an error fails the check op, and ``load`` never starts. ``load`` has one optional output and
-yields it only when it really delivered: a dry run leaves no materialization.
+yields it only when everything was delivered: a dry run leaves no materialization, nor does a day with held records.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,9 @@ from typing import Any
 
 import dagster as dg
 
-from sync_pipeline.defs.failures import as_failure
-from sync_pipeline.defs.io import SEALED, BatchIOManager
+from sync_pipeline.defs.io import CHECKED, READ, BatchIOManager
 from sync_pipeline.defs.metadata import (
-    SUPERSEDED,
+    asset_tags,
     check_metadata,
     column_schema,
     counts_metadata,
@@ -25,39 +24,46 @@ from sync_pipeline.defs.metadata import (
 )
 from sync_pipeline.defs.partitions import days_of
 from sync_pipeline.defs.resources import SyncResource
-from sync_pipeline.errors import StaleBatch
+from sync_pipeline.errors import Incomplete
+from sync_pipeline.hosting.failures import as_failure, blocked
+from sync_pipeline.hosting.run_reports import LOADED_BY, VALIDATED
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.systems import SYSTEMS
+from sync_pipeline.printable import printable
+from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Batch, Counts, Days
-from sync_pipeline.stages.check import CHECKS, Checking, CheckResult, Options, conclude
-from sync_pipeline.stages.extract import extract
-from sync_pipeline.stages.inbox import take_up
-from sync_pipeline.stages.journal import remembering_failure
-from sync_pipeline.stages.load import load
-from sync_pipeline.stages.map import map_batch
-from sync_pipeline.stages.session import Session
+from sync_pipeline.stages.check import CHECKS, ROW_CHECKS, Checking, CheckResult, Options, conclude
+from sync_pipeline.stages.extract import extract, remembering_failure
+from sync_pipeline.stages.inbox import claim_events
+from sync_pipeline.stages.load import Loaded, load
 from sync_pipeline.store.deliveries import recent
-from sync_pipeline.store.records import delivered_by_day
+from sync_pipeline.store.loads import WHOLE
 
 SHOWN_DELIVERIES = 20
-SYSTEMS = {"clockify": "Clockify", "snapshots": "the Snapshots API"}
+NO_DATA_VERSION = (
+    "It has no data version of its own: a run covers many days, and Dagster keeps one version for all of them. "
+    "What is downstream of it should follow its materializations."
+)
 
 CONFIG = {
     "dry_run": dg.Field(bool, default_value=False, description="Read, map and check, but write nothing anywhere."),
     "accept_rewrite": dg.Field(
-        bool, default_value=False, description="Let a changed mapping rewrite more than the configured share."
+        bool, default_value=False, description="Approve that a changed mapping rewrites more than the configured share."
     ),
     "allow_deletes": dg.Field(
-        bool, default_value=False, description="Let this run delete more than the configured share of what is known."
+        bool,
+        default_value=False,
+        description="Approve that more than the configured share of what is known is deleted.",
     ),
     "first_contact": dg.Field(
-        bool, default_value=False, description="Let this be the first run that writes to these accounts."
+        bool, default_value=False, description="Approve that this is the first run that writes to these accounts."
     ),
 }
 
 
 def external_assets(spec: EntitySpec) -> list[dg.AssetSpec]:
     """Where the entity comes from and where it goes, so that lineage reads left to right."""
-    source, target = SYSTEMS[spec.source.system], SYSTEMS[spec.target.system]
+    source, target = SYSTEMS[spec.source.system].label, SYSTEMS[spec.target.system].label
     return [
         dg.AssetSpec(
             source_key(spec),
@@ -79,8 +85,7 @@ def external_assets(spec: EntitySpec) -> list[dg.AssetSpec]:
 
 def entity_asset(spec: EntitySpec, partitions: dg.PartitionsDefinition[str], days_per_run: int) -> dg.AssetsDefinition:
     """The asset of one entity."""
-    extract_op, map_op = _extract_op(spec), _map_op(spec)
-    check_op, load_op = _check_op(spec), _load_op(spec)
+    extract_op, check_op, load_op = _extract_op(spec), _check_op(spec), _load_op(spec)
     upstream = {
         "source": dg.AssetIn(source_key(spec), dagster_type=dg.Nothing),
         **{entity: dg.AssetIn(dg.AssetKey(entity), dagster_type=dg.Nothing) for entity in spec.depends_on},
@@ -88,24 +93,26 @@ def entity_asset(spec: EntitySpec, partitions: dg.PartitionsDefinition[str], day
 
     @dg.graph_asset(
         name=spec.entity,
-        description=spec.description,
+        description=f"{spec.description} {NO_DATA_VERSION}" if spec.partitioned else spec.description,
         group_name=spec.group,
         owners=list(spec.owners),
         kinds=set(spec.kinds),
+        tags=asset_tags(spec),
+        code_version=spec.fingerprint,
         metadata=definition_metadata(spec),
         ins=upstream,
         partitions_def=partitions if spec.partitioned else None,
         backfill_policy=dg.BackfillPolicy.multi_run(days_per_run) if spec.partitioned else None,
         check_specs=[
-            dg.AssetCheckSpec(name, asset=spec.entity, description=text, blocking=name != "schema_drift")
+            dg.AssetCheckSpec(name, asset=spec.entity, description=text, blocking=name in ROW_CHECKS)
             for name, text in CHECKS.items()
         ],
         config=dg.ConfigMapping(config_fn=lambda config: _op_config(spec, config), config_schema=CONFIG),
     )
     def asset(**ready: Any) -> Any:
-        sealed, *checks = check_op(map_op(extract_op(**ready)))
+        validated, *checks = check_op(extract_op(**ready))
         outputs = {f"{spec.entity}_{name}": output for name, output in zip(CHECKS, checks, strict=True)}
-        return {"result": load_op(sealed, checks), **outputs}
+        return {"result": load_op(validated, checks), **outputs}
 
     return asset
 
@@ -120,8 +127,8 @@ def _op_config(spec: EntitySpec, config: dict[str, Any]) -> dict[str, Any]:
     return {f"{spec.entity}_{op}": {"config": config} for op in ("extract", "check", "load")}
 
 
-def _batch_out(spec: EntitySpec, kind: str) -> dg.Out:
-    return dg.Out(io_manager_key="batches", metadata={"entity": spec.entity, "batch": kind})
+def _batch_out(spec: EntitySpec, holds: str) -> dg.Out:
+    return dg.Out(io_manager_key="batches", metadata={"entity": spec.entity, "holds": holds})
 
 
 def _extract_op(spec: EntitySpec) -> dg.OpDefinition:
@@ -130,7 +137,7 @@ def _extract_op(spec: EntitySpec) -> dg.OpDefinition:
     @dg.op(
         name=f"{spec.entity}_extract",
         ins=ins,
-        out=_batch_out(spec, "raw"),
+        out=_batch_out(spec, READ),
         config_schema=CONFIG,
         description=f"Read {spec.entity}.",
     )
@@ -139,31 +146,31 @@ def _extract_op(spec: EntitySpec) -> dg.OpDefinition:
         batch = extract(sync.session, spec, days)
         if not options_of(context, sync).dry_run:
             with as_failure():
-                take_up(sync.session, spec, days, batch)
+                claim_events(sync.session, spec, days, batch)
         return remembering_failure(sync.session, spec, batch, days, run_id=context.run_id)
 
     return extract_op
 
 
-def _map_op(spec: EntitySpec) -> dg.OpDefinition:
-    @dg.op(name=f"{spec.entity}_map", out=_batch_out(spec, "mapped"), description="From source to target fields.")
-    def map_op(batch: Batch) -> Batch:
-        return map_batch(spec, batch)
-
-    return map_op
-
-
 def _check_op(spec: EntitySpec) -> dg.OpDefinition:
-    outs = {SEALED: _batch_out(spec, "sealed"), **{f"{spec.entity}_{name}": dg.Out(dg.Nothing) for name in CHECKS}}
+    outs = {VALIDATED: _batch_out(spec, CHECKED), **{f"{spec.entity}_{name}": dg.Out(dg.Nothing) for name in CHECKS}}
 
-    @dg.op(name=f"{spec.entity}_check", out=outs, config_schema=CONFIG, description="Judge before anything is written.")
+    @dg.op(
+        name=f"{spec.entity}_check",
+        out=outs,
+        config_schema=CONFIG,
+        description="Map and check before anything is written.",
+    )
     def check_op(context: dg.OpExecutionContext, sync: SyncResource, batch: Batch) -> Iterator[Any]:
         options, days = options_of(context, sync), days_of(context)
-        checking = Checking(sync.session, spec, batch, days, options)
-        yield dg.Output(checking.sealed, SEALED)  # the IO manager walks it here, and with it the checks
+        with as_failure():
+            checking = Checking(sync.session, spec, batch, days, options)
+        yield dg.Output(checking.batch, VALIDATED)
         with as_failure():
             results = conclude(sync.session, spec, checking, days, options, run_id=context.run_id)
         yield from (_check_result(spec, result) for result in results)
+        if any(result.blocks for result in results):
+            raise blocked(results)
 
     return check_op
 
@@ -174,7 +181,7 @@ def _check_result(spec: EntitySpec, result: CheckResult) -> dg.AssetCheckResult:
         check_name=result.name,
         passed=result.passed,
         severity=dg.AssetCheckSeverity.ERROR if result.severity == "error" else dg.AssetCheckSeverity.WARN,
-        description=result.summary,
+        description=printable(result.summary),
         metadata=check_metadata(result),
     )
 
@@ -193,32 +200,61 @@ def _load_op(spec: EntitySpec) -> dg.OpDefinition:
         options, days = options_of(context.op_execution_context, sync), days_of(context.op_execution_context)
         if options.dry_run:
             context.log.info("dry run: nothing was written. %s", sync.session.mode.why)
-            batches.discard(context.run.run_id, spec.entity)
+            batches.discard(context.run.run_id, batch, spec.entity)
             return
-        try:
-            with as_failure():
-                counts = load(sync.session, spec, batch, days, options, run_id=context.run.run_id)
-            metadata = _delivered(sync.session, spec, counts, days, context.run.run_id)
-        except StaleBatch as stale:
-            context.log.warning(str(stale))
-            metadata = {SUPERSEDED: str(stale)}
-        for day, rows in rows_by_day(sync.session, spec, days).items():
-            context.add_asset_metadata({"dagster/partition_row_count": rows}, partition_key=day)
-        context.log_event(dg.AssetMaterialization(target_key(spec), metadata=metadata))
-        batches.discard(context.run.run_id, spec.entity)
-        yield dg.Output(None, metadata=of_each_day(metadata) if days and days.first != days.last else metadata)
+        with as_failure():
+            loaded = load(sync.session, spec, batch, days, options, run_id=context.run.run_id)
+        metadata = _delivered(sync.session, spec, loaded.counts, days, context.run.run_id)
+        metadata |= _covered(loaded) if days is None else {}
+        if loaded.done or loaded.counts.writes:
+            context.log_event(dg.AssetMaterialization(target_key(spec), metadata=metadata))
+        each = of_each_day(metadata) if days and days.first != days.last else metadata
+        if loaded.held:
+            context.log.warning(printable(loaded.why_held))
+        if loaded.not_done or loaded.held_days:
+            for day, figures in _by_day(sync.session, spec, loaded).items():
+                context.log_event(dg.AssetMaterialization(spec.entity, partition=day, metadata={**each, **figures}))
+            if loaded.not_done:
+                with as_failure():
+                    raise Incomplete(loaded.problem, fix="Run it again.")
+            batches.discard(context.run.run_id, batch, spec.entity)
+            return
+        for day, figures in _by_day(sync.session, spec, loaded).items():
+            context.add_asset_metadata(figures, partition_key=day)
+        batches.discard(context.run.run_id, batch, spec.entity)
+        yield dg.Output(None, metadata=each, data_version=_data_version(sync.session, spec))
 
     return load_op
 
 
-def _delivered(session: Session, spec: EntitySpec, counts: Counts, days: Days | None, run_id: str) -> dict[str, Any]:
-    shown = recent(session.store, session.connection, run_id=run_id, entity=spec.entity, limit=SHOWN_DELIVERIES)
-    return counts_metadata(spec, counts, days, shown, run_id)
+def _data_version(session: Session, spec: EntitySpec) -> dg.DataVersion | None:
+    """Of what is at the target: it changes when a record does, so that nothing downstream is stale without a reason."""
+    if spec.partitioned:
+        return None
+    return dg.DataVersion(session.ledger(spec).delivered_digest())
 
 
-def rows_by_day(session: Session, spec: EntitySpec, days: Days | None) -> dict[str, int]:
-    """Records at the target for each day of the run, empty days included; nothing for an unpartitioned entity."""
-    if days is None:
+def _by_day(session: Session, spec: EntitySpec, loaded: Loaded) -> dict[str, dict[str, Any]]:
+    """What the materialization of each day that is done shows of that day; nothing for an entity without days."""
+    days = [day for day in loaded.done if day]
+    if not days:
         return {}
-    counts = delivered_by_day(session.store, session.connection, spec.entity, days.keys)
-    return {day: counts.get(day, 0) for day in days}
+    counts = session.ledger(spec).delivered_by_day((days[0], days[-1]))
+    return {
+        day: {
+            "dagster/partition_row_count": counts.get(day, 0),
+            **({LOADED_BY: loaded.covered[day].run_id or "unknown"} if day in loaded.covered else {}),
+        }
+        for day in days
+    }
+
+
+def _covered(loaded: Loaded) -> dict[str, Any]:
+    """The same of an entity without days."""
+    load = loaded.covered.get(WHOLE)
+    return {LOADED_BY: load.run_id or "unknown"} if load is not None else {}
+
+
+def _delivered(session: Session, spec: EntitySpec, counts: Counts, days: Days | None, run_id: str) -> dict[str, Any]:
+    shown = recent(session.store, session.pair, run_id=run_id, entity=spec.entity, limit=SHOWN_DELIVERIES)
+    return counts_metadata(spec, counts, days, shown, run_id)

@@ -1,19 +1,20 @@
 """Targeted runs: what a sensor asks for when few records changed - each is read by id and delivered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
-from sync_pipeline.defs.failures import as_failure
-from sync_pipeline.defs.metadata import counts_metadata, target_key
+from sync_pipeline.defs.metadata import counts_metadata, job_owners, job_tags, target_key
 from sync_pipeline.defs.resources import SyncResource
-from sync_pipeline.errors import SyncError
+from sync_pipeline.errors import Incomplete, SyncError
+from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.printable import printable
+from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.inbox import waiting_about
-from sync_pipeline.stages.session import Session
-from sync_pipeline.stages.targeted import sync_ids
+from sync_pipeline.stages.targeted import Answer, sync_ids
 from sync_pipeline.store.deliveries import recent
 from sync_pipeline.store.events import close, mark_attempt, mark_failed
 
@@ -37,18 +38,25 @@ def changes_job(spec: EntitySpec) -> dg.JobDefinition:
     @dg.op(
         name=f"{spec.entity}_changed", out=dg.Out(dg.Nothing), description=f"Read these {spec.entity} by id; deliver."
     )
-    def changed(context: dg.OpExecutionContext, config: ChangesConfig, sync: SyncResource) -> None:
-        counts, events, left = answer(sync.session, spec, config.ids, context.run_id)
-        for reason in sorted(set(left.values())):
-            context.log.warning("left for another try: %s", reason)
-        metadata = changes_metadata(sync.session, spec, counts, events, config.ids, context.run_id)
+    def changed(context: dg.OpExecutionContext, config: ChangesConfig, sync: SyncResource) -> Iterator[Any]:
+        answered, events = answer(sync.session, spec, config.ids, context.run_id)
+        for reason in sorted(set(answered.left.values())):
+            context.log.warning("left for another try: %s", printable(reason))
+        metadata = changes_metadata(sync.session, spec, answered.counts, events, config.ids, context.run_id)
         # An observation: the partition is not complete because one of its records was read.
-        context.log_event(dg.AssetObservation(spec.entity, metadata=metadata))
-        context.log_event(dg.AssetMaterialization(target_key(spec), metadata=metadata))
+        yield dg.AssetObservation(spec.entity, metadata=metadata)
+        if len(answered.left) < len(set(config.ids)):
+            yield dg.AssetMaterialization(target_key(spec), metadata=metadata)
+        if answered.problem:
+            with as_failure():
+                raise Incomplete(answered.problem, fix="Nothing is lost: the events about them stay open.")
+        yield dg.Output(None)
 
     @dg.job(
         name=changes_job_name(spec.entity),
         description=f"Sync a few {spec.entity} by id, as the sensor asks for.",
+        tags=job_tags("changes", spec),
+        owners=job_owners([spec]),
         executor_def=dg.in_process_executor,
     )
     def job() -> None:
@@ -57,12 +65,10 @@ def changes_job(spec: EntitySpec) -> dg.JobDefinition:
     return job
 
 
-def answer(
-    session: Session, spec: EntitySpec, ids: Sequence[str], run_id: str
-) -> tuple[Counts, list[int], dict[str, str]]:
+def answer(session: Session, spec: EntitySpec, ids: Sequence[str], run_id: str) -> tuple[Answer, list[int]]:
     """Sync the records and close the events about them; those of records that fail stay open, with the reason.
 
-    Returns the counts, the events it closed, and the reasons by id of what it had to leave.
+    Returns what was done, and the events it closed.
     """
     about = waiting_about(session, spec, ids)
     events = [event.id for event in about]
@@ -79,14 +85,14 @@ def answer(
     close(session.store, closed, run_id, session.now())
     for source_id, reason in answered.left.items():
         mark_failed(session.store, [event.id for event in about if event.source_id == source_id], reason)
-    return answered.counts, closed, answered.left
+    return answered, closed
 
 
 def changes_metadata(
     session: Session, spec: EntitySpec, counts: Counts, events: Sequence[int], ids: Sequence[str], run_id: str
 ) -> dict[str, Any]:
     """Which events asked for the run, which records it read, and what it wrote."""
-    shown = recent(session.store, session.connection, run_id=run_id, entity=spec.entity, limit=SHOWN_DELIVERIES)
+    shown = recent(session.store, session.pair, run_id=run_id, entity=spec.entity, limit=SHOWN_DELIVERIES)
     return {
         **counts_metadata(spec, counts, None, shown, run_id, whole=False),
         "records": ", ".join(ids),

@@ -1,4 +1,4 @@
-"""What live syncing begins with: whatever was never synced is synced once, in dependency order and in bounded runs."""
+"""What live syncing starts with: what was never synced, or not to the end, is synced, in dependency order and in bounded runs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from datetime import UTC, date
 import dagster as dg
 from dagster import DagsterInstance
 
-from sync_pipeline.defs.jobs import sync_job_name
-from sync_pipeline.defs.launch import RANGE_END, RANGE_START, spans_of, whole_range
-from sync_pipeline.defs.orphans import close_orphans
-from sync_pipeline.defs.queue import EVENTS_TAG, attempts, pause, under_way
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import SyncError
+from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, spans_of, sync_job_name
+from sync_pipeline.hosting.liveness import close_orphans
+from sync_pipeline.hosting.queue import EVENTS_TAG, attempts, pause, under_way
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.session import Session, open_session
-from sync_pipeline.store.syncs import never_loaded
+from sync_pipeline.stages.batch import Days, whole_range
+from sync_pipeline.stages.guards import waits_for_rewrite
 
 NAME = "first_sync"
 PAUSE_SECONDS = 30
@@ -58,17 +57,28 @@ def _requests(instance: DagsterInstance, session: Session) -> Iterator[dg.RunReq
     lacking = {name: _lacking(session, spec) for name, spec in session.specs.items()}
     for name, spans in lacking.items():
         ready = not any(lacking.get(other) for other in session.specs[name].depends_on)
-        if spans and ready and under_way(instance, [sync_job_name(name)]) is None:
+        if not spans or not ready or _is_loading(instance, session, name, spans[0]):
+            continue
+        if under_way(instance, [sync_job_name(name)]) is None:
             request = _request(instance, session, name, spans[0])
             if request is not None:
                 yield request
 
 
+def _is_loading(instance: DagsterInstance, session: Session, entity: str, span: Days | None) -> bool:
+    """Whether a run of any job is loading days of the span right now."""
+    runs = session.ledger(entity).loads.loading_runs(span.keys if span else None)
+    found = [instance.get_run_by_id(run_id) for run_id in runs]
+    return any(run is not None and not run.is_finished for run in found)
+
+
 def _lacking(session: Session, spec: EntitySpec) -> Sequence[Days | None]:
+    # What waits for an approval would only be held once more.
+    unless = spec.fingerprint if waits_for_rewrite(session, spec) else None
     if not spec.partitioned:
-        return [None] if never_loaded(session.store, session.connection, spec.entity) else []
+        return [None] if session.ledger(spec).loads.not_done(unless_not_of=unless) else []
     whole = whole_range(session.settings, session.now().astimezone(UTC).date(), 0)
-    gaps = never_loaded(session.store, session.connection, spec.entity, whole.keys)
+    gaps = session.ledger(spec).loads.not_done(whole.keys, unless_not_of=unless)
     spans = [Days(date.fromisoformat(gap[0]), date.fromisoformat(gap[1])) for gap in gaps if gap]
     # The newest days first: they are what people look at.
     return [part for span in spans for part in spans_of(span, session.settings.days_per_run)][::-1]
@@ -76,10 +86,10 @@ def _lacking(session: Session, spec: EntitySpec) -> Sequence[Days | None]:
 
 def _request(instance: DagsterInstance, session: Session, entity: str, span: Days | None) -> dg.RunRequest | None:
     """The run of one span; none while a failed one waits for its next try."""
-    asked = " ".join([session.connection, entity, str(span or "")])
+    asked = " ".join([session.pair, entity, str(span or "")])
     digest = hashlib.blake2b(asked.encode(), digest_size=10).hexdigest()
     again = pause(instance, digest, PAUSE_SECONDS)
-    if again is not None and session.now() < again.until:
+    if again is not None and not again.is_over(session.now()):
         return None
     tags = {EVENTS_TAG: digest} | ({RANGE_START: span.keys[0], RANGE_END: span.keys[1]} if span else {})
     return dg.RunRequest(

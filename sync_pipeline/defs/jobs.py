@@ -6,23 +6,11 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from sync_pipeline.defs.metadata import target_key
-from sync_pipeline.defs.queue import BULK
+from sync_pipeline.defs.metadata import job_owners, job_tags, target_key
 from sync_pipeline.defs.verify import CHECK
+from sync_pipeline.hosting.launch import EVERYTHING, VERIFY, sync_job_name, verify_job_name
+from sync_pipeline.hosting.queue import BULK
 from sync_pipeline.mapping.spec import EntitySpec
-
-EVERYTHING = "sync_everything"
-VERIFY = "verify_everything"
-
-
-def sync_job_name(entity: str) -> str:
-    """The job that syncs one entity."""
-    return f"sync_{entity}"
-
-
-def verify_job_name(entity: str) -> str:
-    """The job that compares one entity on both sides."""
-    return f"verify_{entity}"
 
 
 def sync_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefinition]:
@@ -33,6 +21,8 @@ def sync_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefiniti
             sync_job_name(spec.entity),
             selection=dg.AssetSelection.assets(spec.entity),
             description=f"Sync {spec.entity} from {spec.source.system} to {spec.target.system}.",
+            tags=job_tags("sync", spec),
+            owners=job_owners([spec]),
             executor_def=dg.in_process_executor,
         )
         for spec in specs
@@ -41,6 +31,8 @@ def sync_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefiniti
         EVERYTHING,
         selection=dg.AssetSelection.assets(*(spec.entity for spec in specs)),
         description="Sync every entity in dependency order: the main job.",
+        tags=job_tags("sync"),
+        owners=job_owners(specs),
         executor_def=dg.in_process_executor,
     )
     return [*each, everything]
@@ -48,22 +40,25 @@ def sync_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefiniti
 
 def verify_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefinition]:
     """Read both sides in full and compare; one job an entity, and one for all of them."""
+    specs = list(specs)
     keys = {spec.entity: dg.AssetCheckKey(target_key(spec), CHECK) for spec in specs}
     each = [
         dg.define_asset_job(
-            verify_job_name(entity),
-            selection=dg.AssetSelection.checks(key),
-            description=f"Compare {entity} on both sides.",
-            tags=BULK,
+            verify_job_name(spec.entity),
+            selection=dg.AssetSelection.checks(keys[spec.entity]),
+            description=f"Compare {spec.entity} on both sides.",
+            tags=BULK | job_tags("verify", spec),
+            owners=job_owners([spec]),
             executor_def=dg.in_process_executor,
         )
-        for entity, key in keys.items()
+        for spec in specs
     ]
     everything = dg.define_asset_job(
         VERIFY,
         selection=dg.AssetSelection.checks(*keys.values()),
         description="Compare everything on both sides.",
-        tags=BULK,
+        tags=BULK | job_tags("verify"),
+        owners=job_owners(specs),
         executor_def=dg.in_process_executor,
     )
     return [*each, everything]

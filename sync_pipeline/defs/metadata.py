@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.stages.batch import Counts, Days
 from sync_pipeline.stages.check import CheckResult
 
 ARROW_LIKE = {"id": "string", "text": "string", "email": "string", "instant": "timestamp", "list": "array<string>"}
 
+KIND_TAG, ENTITY_TAG = "sync_pipeline/kind", "sync_pipeline/entity"
 FIRST_DELIVERIES = "first_deliveries"
-SUPERSEDED = "superseded"
-"""Why a batch was left alone: newer records have been loaded since it was read."""
+OF_EACH_DAY = ("days", "deliveries")
 
 
 def source_key(spec: EntitySpec) -> dg.AssetKey:
@@ -26,8 +28,23 @@ def source_key(spec: EntitySpec) -> dg.AssetKey:
 
 def target_key(spec: EntitySpec) -> dg.AssetKey:
     """The external asset an entity is delivered to."""
-    kind = spec.target.kind if spec.target.system == "clockify" else spec.entity
+    kind = spec.target.kind if SYSTEMS[spec.target.system].kinds else spec.entity
     return dg.AssetKey([spec.target.system, kind])
+
+
+def asset_tags(spec: EntitySpec) -> dict[str, str]:
+    """By which assets are selected: `tag:personal_data=true` are those with fields marked `personal`."""
+    return {"personal_data": "true"} if any(field.personal for field in spec.fields) else {}
+
+
+def job_tags(kind: str, *specs: EntitySpec) -> dict[str, str]:
+    """By which jobs and their runs are found: what kind of job it is, and of which entity if it is one's own."""
+    return {KIND_TAG: kind, **({ENTITY_TAG: specs[0].entity} if len(specs) == 1 else {})}
+
+
+def job_owners(specs: Iterable[EntitySpec]) -> list[str]:
+    """Who owns one of the entities owns the job."""
+    return list(dict.fromkeys(owner for spec in specs for owner in spec.owners))
 
 
 def definition_metadata(spec: EntitySpec) -> dict[str, Any]:
@@ -40,9 +57,20 @@ def definition_metadata(spec: EntitySpec) -> dict[str, Any]:
     return {
         "dagster/column_schema": column_schema(spec),
         "dagster/column_lineage": dg.TableColumnLineage(deps_by_column=lineage),
+        "dagster/code_references": code_references(spec),
         "delete_policy": spec.target.delete,
         "mapping_fingerprint": spec.fingerprint,
     }
+
+
+def code_references(spec: EntitySpec) -> dg.CodeReferencesMetadataValue:
+    """The YAML files the mapping comes from, the one that counts most first."""
+    return dg.CodeReferencesMetadataValue(
+        code_references=[
+            dg.LocalFileCodeReference(file_path=str(Path(file).resolve()), line_number=line, label=Path(file).name)
+            for file, line in spec.places
+        ]
+    )
 
 
 def column_schema(spec: EntitySpec) -> dg.TableSchema:
@@ -69,7 +97,7 @@ def counts_metadata(
     spec: EntitySpec, counts: Counts, days: Days | None, deliveries: Sequence[Any], run_id: str, *, whole: bool = True
 ) -> dict[str, Any]:
     """What a materialization shows: the counts, the days, and the first deliveries of this run."""
-    rows = counts.extracted - counts.rejected - counts.excluded - counts.waiting
+    rows = counts.extracted - counts.rejected - counts.excluded - counts.waiting - counts.held
     command = f"sync-pipeline deliveries --entity {spec.entity} --run {run_id}"
     return {
         **asdict(counts),
@@ -80,8 +108,8 @@ def counts_metadata(
 
 
 def of_each_day(metadata: dict[str, Any]) -> dict[str, Any]:
-    """What the materialization of each of several days shows: their deliveries stand once, with the target."""
-    return {name: value for name, value in metadata.items() if name != FIRST_DELIVERIES}
+    """What the materialization of each of several days shows: the figures of the run are with the target, once."""
+    return {name: value for name, value in metadata.items() if name in OF_EACH_DAY}
 
 
 def check_metadata(result: CheckResult) -> dict[str, Any]:

@@ -7,10 +7,7 @@ from datetime import date
 import dagster as dg
 
 from sync_pipeline.settings import Settings
-from sync_pipeline.stages.batch import Days
-
-DAYS_AHEAD = 7
-"""Clockify accepts entries in the future: planned shifts, holidays."""
+from sync_pipeline.stages.batch import DAYS_AHEAD, Days
 
 
 def daily(settings: Settings) -> dg.DailyPartitionsDefinition:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 log = logging.getLogger(__name__)
 
@@ -16,11 +20,11 @@ PATIENCE_SECONDS = 60
 class Reloader:
     """Asks the Dagster UI on a port, in a thread of its own; asked while it is at it, it asks once more.
 
-    It is a courtesy: with no Dagster there, nothing happens, and the next start loads the definitions anyway.
+    ``link`` signs in at a UI that asks for it; None at one that does not. It is a courtesy: with no Dagster there, nothing happens, and the next start loads the definitions anyway.
     """
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, link: Callable[[], str | None]) -> None:
+        self._port, self._link = port, link
         self._asked = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -41,19 +45,20 @@ class Reloader:
     def _run(self) -> None:
         while True:
             self._asked.clear()
-            reload_definitions(self._port)
+            reload_definitions(self._port, self._link)
             with self._lock:
                 if not self._asked.is_set():
                     self._thread = None
                     return
 
 
-def reload_definitions(port: int) -> bool:
+def reload_definitions(port: int, link: Callable[[], str | None]) -> bool:
     """Ask the Dagster UI on this port to load our definitions anew; returns whether it did."""
     from dagster_graphql import DagsterGraphQLClient, ReloadRepositoryLocationStatus
 
     try:
-        client = DagsterGraphQLClient(HOST, port_number=port, timeout=PATIENCE_SECONDS)
+        headers = _signed_in(link(), port)
+        client = DagsterGraphQLClient(HOST, port_number=port, timeout=PATIENCE_SECONDS, headers=dict(headers))
         found = client.reload_repository_location(LOCATION)
     except Exception as error:  # noqa: BLE001 - whatever is there or not there: it is a courtesy
         log.debug("Dagster did not reload: %s", type(error).__name__)
@@ -61,3 +66,14 @@ def reload_definitions(port: int) -> bool:
     if found.status is not ReloadRepositoryLocationStatus.SUCCESS:
         log.warning("Dagster could not load the changed definitions: %s", found.message)
     return found.status is ReloadRepositoryLocationStatus.SUCCESS
+
+
+def _signed_in(link: str | None, port: int) -> Mapping[str, str]:
+    """The headers of a program that has signed in with a link; none without one."""
+    if link is None:
+        return {}
+    there = urlsplit(link)
+    with closing(HTTPConnection(HOST, there.port, timeout=PATIENCE_SECONDS)) as connection:
+        connection.request("GET", f"{there.path}?{there.query}", headers={"Host": there.netloc})
+        cookie = connection.getresponse().getheader("Set-Cookie", "")
+    return {"Host": f"{there.hostname}:{port}", "Cookie": cookie.partition(";")[0]}

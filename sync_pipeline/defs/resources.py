@@ -1,16 +1,24 @@
-"""What the ops are given: one session per run."""
+"""What the ops are given: one session per run, and the sandbox when no accounts are set."""
 
+import atexit
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
 
 import dagster as dg
 from pydantic import PrivateAttr
 
-from sync_pipeline.defs.failures import as_failure
-from sync_pipeline.defs.orphans import name_process
+from sync_pipeline.hosting.failures import as_failure
+from sync_pipeline.hosting.liveness import name_process
+from sync_pipeline.mapping.load import records_of
+from sync_pipeline.printable import printable
+from sync_pipeline.sandbox.embedded import Records, embedded
+from sync_pipeline.session.progress import Progress, Report, reporting, silent
+from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings, load_settings
-from sync_pipeline.stages.session import Progress, Report, Session, open_session, reporting, silent
-from sync_pipeline.stages.spool import discard_older
+from sync_pipeline.stages.batch_files import discard_older
+from sync_pipeline.store.liveness import alive
 
 NOTED_STAGES = ("plan", "wait")
 """What the notes of these stages say is never personal."""
@@ -32,9 +40,11 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
         settings = self.settings()
         discard_older(settings.batches, settings.keep_batches_days)
         report = noting(context.log, reporting.get(silent)) if context.log else None
-        with as_failure(), open_session(settings, report=report) as session:
-            self._session = session
-            yield self
+        with as_failure(), sandbox_for(settings), open_session(settings, report=report) as session:
+            living = alive(session.store, context.run.run_id) if context.run is not None else nullcontext()
+            with living:
+                self._session = session
+                yield self
 
     @property
     def session(self) -> Session:
@@ -47,6 +57,27 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
         return load_settings()
 
 
+@contextmanager
+def sandbox_for(settings: Settings) -> Iterator[None]:
+    """The embedded sandbox, running during this block, when the settings need it."""
+    port, file = settings.sandbox_port, settings.sandbox_file
+    with embedded(port, file, records_of(settings)) if settings.sandbox else nullcontext():
+        yield
+
+
+def keep_sandbox(settings: Settings) -> None:
+    """The same until this process ends: a sensor looks too often to start it each time."""
+    if settings.sandbox:
+        _kept(settings.sandbox_port, settings.sandbox_file, records_of(settings))
+
+
+@cache
+def _kept(port: int, database: Path, records: tuple[Records, ...]) -> None:
+    stack = ExitStack()
+    stack.enter_context(embedded(port, database, records))
+    atexit.register(stack.close)
+
+
 def noting(log: dg.DagsterLogManager, listener: Report) -> Report:
     """Write the notes a reader of the run will look for - which reader, why it waits - to its event log, each once."""
     noted: set[Progress] = set()
@@ -54,7 +85,7 @@ def noting(log: dg.DagsterLogManager, listener: Report) -> Report:
     def report(progress: Progress) -> None:
         if progress.stage in NOTED_STAGES and progress not in noted:
             noted.add(progress)
-            log.info("%s: %s", progress.entity, progress.note)
+            log.info("%s: %s", progress.entity, printable(progress.note))
         listener(progress)
 
     return report

@@ -10,19 +10,17 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from sync_pipeline.defs.housekeeping import FORGET_EVENTS, KEPT
-from sync_pipeline.defs.jobs import sync_job_name, verify_job_name
-from sync_pipeline.defs.launch import RANGE_END, RANGE_START, spans_of
-from sync_pipeline.defs.orphans import close_orphans
-from sync_pipeline.defs.partitions import DAYS_AHEAD
-from sync_pipeline.defs.queue import BULK, under_way
+from sync_pipeline.defs.housekeeping import FORGET_EVENTS
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.defs.verify import VerifyConfig, check_op
 from sync_pipeline.errors import SyncError
+from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, spans_of, sync_job_name, verify_job_name
+from sync_pipeline.hosting.liveness import close_orphans
+from sync_pipeline.hosting.queue import BULK, under_way
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import open_session
 from sync_pipeline.settings import Settings
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.session import open_session
+from sync_pipeline.stages.batch import DAYS_AHEAD, Days
 
 RESCAN = {"paid": "17 * * * *", "free": "17 */6 * * *"}
 RESCAN_EVERY = {"paid": timedelta(hours=1), "free": timedelta(hours=6)}
@@ -113,7 +111,7 @@ def _forgetting(settings: Settings) -> dg.ScheduleDefinition:
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         yield _busy(context, FORGET_EVENTS) or dg.RunRequest(run_key=_key(context.scheduled_execution_time))
 
-    text = f"Deletes webhook events that were closed more than {KEPT.days} days ago. Cost: nothing."
+    text = "Deletes what is older than the SYNC_KEEP_... settings: events, history, runs, batches. Cost: no request."
     return _schedule(f"nightly_{FORGET_EVENTS}", FORGET_EVENTS, "47 1 * * *", evaluate, settings, text)
 
 

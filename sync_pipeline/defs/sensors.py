@@ -11,18 +11,19 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from sync_pipeline.defs.changes import changes_job_name
-from sync_pipeline.defs.jobs import sync_job_name
-from sync_pipeline.defs.launch import RANGE_END, RANGE_START
-from sync_pipeline.defs.orphans import close_orphans
-from sync_pipeline.defs.partitions import DAYS_AHEAD
-from sync_pipeline.defs.queue import EVENTS_TAG, URGENT, attempts, in_the_way, pause
-from sync_pipeline.defs.resources import SyncResource
+from sync_pipeline.defs.resources import SyncResource, keep_sandbox
 from sync_pipeline.errors import SyncError
+from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, sync_job_name
+from sync_pipeline.hosting.liveness import close_orphans
+from sync_pipeline.hosting.queue import EVENTS_TAG, URGENT, attempts, in_the_way, pause
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.health import beat
+from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
-from sync_pipeline.stages.session import Session, open_session
+from sync_pipeline.stages.batch import DAYS_AHEAD
 from sync_pipeline.stages.watch import Dirty, watch
-from sync_pipeline.store.events import newest_open
+from sync_pipeline.webhooks.hooks import has_hooks, open_hooks
+from sync_pipeline.webhooks.registration import follow_users
 
 SHOWN_EVENTS = 50
 DAGSTERS_SECONDS = 5
@@ -47,7 +48,7 @@ def entity_sensor(spec: EntitySpec, settings: Settings, jobs: Sequence[dg.Execut
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             f"Looks into the webhook inbox and asks Clockify for changes of {spec.entity} within the plan's request "
-            "budget. Few changes are read by id, many as their days or as the whole list. Its cursor is the time of the "
+            "budget; a list at another source is read every SYNC_SNAPSHOTS_POLL_SECONDS. Few changes are read by id, many as their days or as the whole list. Its cursor is the time of the "
             "last poll."
         ),
     )
@@ -58,16 +59,34 @@ def _evaluation(spec: EntitySpec) -> Evaluation:
         close_orphans(context.instance)
         settings = SyncResource.settings()
         try:
+            keep_sandbox(settings)
             # No patience here: the next tick is the next try.
             with open_session(replace(settings, max_attempts=1)) as session:
+                beat(session)
                 if not session.mode.automatic:
                     return dg.SkipReason(session.mode.why)
                 session.until = monotonic() + TICK_SECONDS
+                if _owns_others(session, spec):
+                    _follow_users(context, session)
                 return _listen(_Look(context.instance, session, session.spec(spec.entity), context.cursor))
         except SyncError as error:
             return dg.SkipReason(str(error))
 
     return evaluate
+
+
+def _owns_others(session: Session, spec: EntitySpec) -> bool:
+    """Whether the entity's records own those of another: of each of them, events are asked for by itself."""
+    return any(session.owners(other) == spec.entity for other in session.specs.values())
+
+
+def _follow_users(context: dg.SensorEvaluationContext, session: Session) -> None:
+    """Have the webhooks about users name those who joined since; whatever comes of it, this tick goes on."""
+    try:
+        if has_hooks(session) and (note := follow_users(session, open_hooks(session))):
+            context.log.info(note)
+    except SyncError as error:
+        context.log.warning("The webhooks about users could not be looked at: %s", error)
 
 
 @dataclass(slots=True)
@@ -86,7 +105,7 @@ class _Look:
 
     def state(self) -> tuple[int, bool]:
         """The newest open event, and whether a run is in the way of all of them: nothing is to be done before it changes."""
-        newest = newest_open(self.session.store, self.session.connection, self.spec.entity)
+        newest = self.session.ledger(self.spec).events.newest_open()
         is_waiting = newest > 0 and in_the_way(self.instance, self.jobs) is not None
         return (0 if is_waiting else newest), is_waiting
 
@@ -104,7 +123,7 @@ class _Look:
     def _pause(self, request: dg.RunRequest) -> str:
         """Why a run is not to be asked for yet: the same run has failed just now, before it came to mark its events."""
         again = pause(self.instance, request.tags[EVENTS_TAG], self.session.settings.sensor_seconds)
-        if again is None or self.session.now() >= again.until:
+        if again is None or again.is_over(self.session.now()):
             return ""
         return f"{again.failures} runs failed in a row: next try at {again.until:%H:%M:%S %Z}"
 

@@ -5,15 +5,14 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from sync_pipeline.defs.failures import as_failure
 from sync_pipeline.defs.metadata import target_key
-from sync_pipeline.defs.partitions import DAYS_AHEAD
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import CheckFailed, ConfigError
+from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import PERSONAL
-from sync_pipeline.stages.reconcile import Difference, verify
+from sync_pipeline.stages.batch import DAYS_AHEAD, Days
+from sync_pipeline.stages.process import PERSONAL
+from sync_pipeline.stages.verify import Difference, verify
 
 CHECK = "in_sync"
 SHOWN = 50
@@ -82,5 +81,5 @@ def _day(name: str, text: str) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError:
         raise ConfigError(
-            f"{name}: `{text}` is not a day like 2026-01-31.", fix="Mend it in the run's config."
+            f"{name}: `{text}` is not a day like 2026-01-31.", fix="Correct it in the run's config."
         ) from None

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pandas as pd
 
+from sync_pipeline.gc_pause import gc_paused
 from sync_pipeline.mapping.columns import STR, text_list, text_series
 from sync_pipeline.mapping.convert import convert
-from sync_pipeline.mapping.garbage import collector_paused
+from sync_pipeline.mapping.facts import facts_of, labels_of
 from sync_pipeline.mapping.instants import day_texts
-from sync_pipeline.mapping.paths import column_at
 from sync_pipeline.mapping.spec import EntitySpec, Field, UserFunction
-from sync_pipeline.mapping.values import VALID_VALUES, WHOLE_RECORD, Bad, Problems, noun
+from sync_pipeline.mapping.values import VALID_VALUES, WHOLE_RECORD, Bad, Problems, column_at, noun
 
 Record = dict[str, Any]
 
 _CHUNK = 512
 
 
-@collector_paused()
+@gc_paused()
 def map_frame(spec: EntitySpec, raw: pd.DataFrame) -> pd.DataFrame:
     """The mapped frame of a raw one; a value that does not fit is missing and has a problem."""
     problems = Problems()
     columns: dict[str, pd.Series[Any]] = {}
-    for field, values in _gathered(spec, text_list(raw["record"]), problems):
+    beside = _Beside([], [])
+    for field, values in _gathered(spec, text_list(raw["record"]), problems, beside):
         converted = convert(field.type, values)
         columns[field.column] = converted.series
         for row, message, value in converted.issues:
@@ -38,17 +39,30 @@ def map_frame(spec: EntitySpec, raw: pd.DataFrame) -> pd.DataFrame:
             "partition": _partitions(spec, columns, len(raw)),
             **columns,
             "problems": problems.column(len(raw)),
+            "record_label": text_series(beside.labels),
+            "record_facts": text_series(beside.facts),
         }
     )
 
 
-def _gathered(spec: EntitySpec, texts: list[str | None], problems: Problems) -> list[tuple[Field, list[object]]]:
+class _Beside(NamedTuple):
+    """What is kept of the records beside their fields."""
+
+    labels: list[str | None]
+    facts: list[str | None]
+
+
+def _gathered(
+    spec: EntitySpec, texts: list[str | None], problems: Problems, beside: _Beside
+) -> list[tuple[Field, list[object]]]:
     """Each field's values of all records, as JSON has them after transforms."""
     gathered: list[tuple[Field, list[object]]] = [(field, []) for field in spec.fields]
     # Few parsed records at a time: they stay in the processor's cache and never pile up (twice as fast).
     for start in range(0, len(texts), _CHUNK):
         chunk = texts[start : start + _CHUNK]
         records = _records(chunk, start, problems)
+        beside.labels.extend(labels_of(spec, records))
+        beside.facts.extend(facts_of(spec, records))
         for field, values in gathered:
             values.extend(_values(field, records, chunk))
     return gathered

@@ -14,9 +14,9 @@ from typing import Any
 import orjson
 import pandas as pd
 
+from sync_pipeline.gc_pause import gc_paused
 from sync_pipeline.mapping.columns import text_list
 from sync_pipeline.mapping.convert import whole_characters
-from sync_pipeline.mapping.garbage import collector_paused
 from sync_pipeline.mapping.instants import canonical_instant, instant_texts
 from sync_pipeline.mapping.spec import HASH_VERSION, EntitySpec, Field
 
@@ -28,11 +28,11 @@ _TEXTUAL = frozenset({"id", "text", "email"})
 _NEVER_NORMALISED = frozenset({"instant", "date", "bool", "int", "number"})
 
 
-@collector_paused()
+@gc_paused()
 def canonical_rows(spec: EntitySpec, frame: pd.DataFrame) -> list[Canonical]:
     """(JSON of all target fields, hash of the owned ones) for each row of a mapped or checked frame."""
     fields = _sorted_fields(spec)
-    return _rows(fields, [_listed(field, frame[field.column]) for field in fields], len(frame))
+    return _rows(spec, fields, [_listed(field, frame[field.column]) for field in fields], len(frame))
 
 
 def canonical_target(spec: EntitySpec, record: Mapping[str, object]) -> Canonical:
@@ -40,7 +40,7 @@ def canonical_target(spec: EntitySpec, record: Mapping[str, object]) -> Canonica
     return canonical_targets(spec, [record])[0]
 
 
-@collector_paused()
+@gc_paused()
 def canonical_targets(spec: EntitySpec, records: Iterable[Mapping[str, object]]) -> list[Canonical]:
     """The same form of many records as the target returned them."""
     kept = [record if isinstance(record, Mapping) else {} for record in records]
@@ -49,7 +49,7 @@ def canonical_targets(spec: EntitySpec, records: Iterable[Mapping[str, object]])
     for field in fields:
         read = _RETURNED.get(field.type, _returned_text)
         columns.append([_tolerant(read, record.get(field.name)) for record in kept])
-    return _rows(fields, columns, len(kept))
+    return _rows(spec, fields, columns, len(kept))
 
 
 def differences(
@@ -68,7 +68,9 @@ def _sorted_fields(spec: EntitySpec) -> list[Field]:
     return sorted(spec.fields, key=lambda field: field.name)
 
 
-def _rows(fields: list[Field], columns: list[list[Any]], length: int) -> list[Canonical]:
+def _rows(spec: EntitySpec, fields: list[Field], columns: list[list[Any]], length: int) -> list[Canonical]:
+    # Of another kind the same fields are another record: what is at the target as the one is not there as the other.
+    prefix = _PREFIX + (f"{spec.target.unusual_kind}\n".encode() if spec.target.unusual_kind else b"")
     owned = [(field, column) for field, column in zip(fields, columns, strict=True) if field.owner == "source"]
     names = tuple(field.name for field in fields)
     owned_names = tuple(field.name for field, _ in owned)
@@ -80,7 +82,7 @@ def _rows(fields: list[Field], columns: list[list[Any]], length: int) -> list[Ca
         # Mostly nothing had to be normalised, and what is shown is what is hashed.
         same = values == essence and len(names) == len(owned_names)
         hashable = text if same else _dump(dict(zip(owned_names, essence, strict=True)))
-        rows.append((text, hashlib.blake2b(_PREFIX + hashable, digest_size=16).hexdigest()))
+        rows.append((text, hashlib.blake2b(prefix + hashable, digest_size=16).hexdigest()))
     return rows
 
 

@@ -1,43 +1,31 @@
-"""The three kinds of frame between the ops, their dtypes, and their exact way through Parquet.
+"""The kinds of frame of one batch, their dtypes, and the exact way of a raw one through Parquet.
 
-raw      source_id, record (JSON of the untouched source record)
+raw      source_id, record (JSON of the untouched source record; missing of one that is known to be unchanged), source_hash
 mapped   source_id, partition, one column a target field, problems
 checked  ... and status (accepted | rejected | excluded | waiting) and rule
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 import orjson
 import pandas as pd
 import pyarrow as pa
 
-from sync_pipeline.mapping.columns import ARROW, series_of, text_series
+from sync_pipeline.mapping.columns import series_of, text_series
 from sync_pipeline.mapping.convert import id_or_none
-from sync_pipeline.mapping.paths import value_at
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.mapping.values import noun
-
-Kind = Literal["raw", "mapped", "checked"]
+from sync_pipeline.mapping.values import noun, value_at
 
 ACCEPTED, REJECTED, EXCLUDED, WAITING = "accepted", "rejected", "excluded", "waiting"
 
 _TEXT = pa.large_string()
-
-
-def arrow_schema(spec: EntitySpec, kind: Kind) -> pa.Schema:
-    """The columns of a frame of this kind, in order, with their Arrow types."""
-    if kind == "raw":
-        return pa.schema([("source_id", _TEXT), ("record", _TEXT)])
-    columns: list[tuple[str, pa.DataType]] = [("source_id", _TEXT), ("partition", _TEXT)]
-    columns += [(field.column, ARROW[field.type]) for field in spec.fields]
-    columns += [("problems", _TEXT)]
-    if kind == "checked":
-        columns += [("status", _TEXT), ("rule", _TEXT)]
-    return pa.schema(columns)
+RAW = pa.schema([("source_id", _TEXT), ("record", _TEXT), ("source_hash", _TEXT)])
+"""The columns of a raw frame, in order, with their Arrow types."""
 
 
 def to_arrow(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
@@ -53,22 +41,44 @@ def from_arrow(table: pa.Table) -> pd.DataFrame:
 
 def raw_frame(spec: EntitySpec, records: Iterable[object]) -> pd.DataFrame:
     """Records as the connector read them; an id that is null or no id at all is missing."""
-    return frame_of_rows([raw_row(spec, record) for record in records])
+    return frame_of_rows(raw_rows(spec, records))
 
 
-RawRow = tuple[str | None, bytes]
-"""A record's id, and all of it as JSON with sorted keys: equal records, equal bytes."""
+class RawRow(NamedTuple):
+    """A record's id, all of it as JSON with sorted keys (equal records, equal bytes), and the hash of that."""
+
+    source_id: str | None
+    content: bytes
+    source_hash: str
 
 
-def raw_row(spec: EntitySpec, record: object) -> RawRow:
-    """One record as a row of a raw frame."""
-    return id_or_none(value_at(record, spec.source.id_path)), _record_json(record)
+def raw_rows(spec: EntitySpec, records: Iterable[object]) -> list[RawRow]:
+    """Records as rows of a raw frame."""
+    path, rows = spec.source.id_path, []
+    for record in records:
+        content = _record_json(record)
+        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        rows.append(RawRow(_id_at(record, path), content, digest))
+    return rows
 
 
-def frame_of_rows(rows: Sequence[RawRow]) -> pd.DataFrame:
-    """Rows as a raw frame."""
-    records = pa.array([row[1] for row in rows], pa.large_binary()).cast(_TEXT)
-    return pd.DataFrame({"source_id": text_series([row[0] for row in rows]), "record": series_of(records)})
+def _id_at(record: object, path: Sequence[str]) -> str | None:
+    found = record.get(path[0]) if len(path) == 1 and type(record) is dict else value_at(record, path)
+    # Nearly all ids are plain text, of which there is nothing to convert.
+    is_plain = type(found) is str and found.isascii() and "\0" not in found
+    return found or None if is_plain else id_or_none(found)  # type: ignore[return-value]  # it is text, by the line above
+
+
+def frame_of_rows(rows: Sequence[RawRow], unchanged: Collection[str | None] = ()) -> pd.DataFrame:
+    """Rows as a raw frame; of those that are ``unchanged`` it has no record."""
+    contents = [None if row.source_id in unchanged else row.content for row in rows]
+    return pd.DataFrame(
+        {
+            "source_id": text_series([row.source_id for row in rows]),
+            "record": series_of(pa.array(contents, pa.large_binary()).cast(_TEXT)),
+            "source_hash": text_series([row.source_hash for row in rows]),
+        }
+    )
 
 
 def _record_json(record: object) -> bytes:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from sync_pipeline.located import Node, closest, refuse
 from sync_pipeline.mapping.spec import UserFunction
+from sync_pipeline.private_files import require_trusted
+from sync_pipeline.yaml_source import Node, closest, refuse
 
 
 class FunctionFinder:
@@ -40,6 +41,7 @@ class FunctionFinder:
                 raise refuse(
                     node, where, f"names {path.name}, which is not in {path.parent}.", closest(path.stem, there)
                 )
+            require_trusted(path)
             self._modules[path] = _loaded(node, where, path)
         return self._modules[path]
 

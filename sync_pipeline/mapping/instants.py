@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from sync_pipeline.mapping.columns import INSTANT, STR
 
 _SHAPE = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})$"
+_USUAL = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$"
 _TOO_FINE = r"(\.\d{6})\d+"
 _CANONICAL = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 # One day inside what four-digit years can say, so that no offset leads out of it.
@@ -25,6 +26,22 @@ _LAST = pd.Timestamp("9999-12-30", tz="UTC")
 def parse_instants(texts: Sequence[str | None]) -> pd.Series[Any]:
     """ISO instants with a zone as a UTC column; anything else becomes missing."""
     array: Any = pa.array(texts, pa.large_string())
+    instants = _written_alike(array)
+    return _parsed(array) if instants is None else instants
+
+
+def _written_alike(array: Any) -> pd.Series[Any] | None:
+    """The same where all are written as our connectors write them, in half the time; None where one is not."""
+    if not pc.all(pc.match_substring_regex(array, _USUAL)).as_py():
+        return None
+    try:
+        instants = pd.Series(pc.cast(array, pa.timestamp("us", tz="UTC")).to_pandas()).astype(INSTANT)
+    except pa.ArrowInvalid:  # no such day, or second
+        return None
+    return instants.where(instants.between(_FIRST, _LAST))
+
+
+def _parsed(array: Any) -> pd.Series[Any]:
     shaped = pc.fill_null(pc.match_substring_regex(array, _SHAPE), False)
     array = pc.if_else(shaped, array, None)
     # Nanoseconds would make pandas choose a unit that cannot hold distant years.

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import sync_pipeline.entities
-from sync_pipeline.errors import ConfigError, MappingFileError
-from sync_pipeline.located import Node, closest, read_yaml, refuse
+from sync_pipeline.errors import ConfigError, MappingFileError, SyncError
 from sync_pipeline.mapping.functions import FunctionFinder
 from sync_pipeline.mapping.overlay import overlaid
 from sync_pipeline.mapping.parse import parse_entity
 from sync_pipeline.mapping.section import shown
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.targets import is_known_by_source_id
+from sync_pipeline.private_files import require_trusted
 from sync_pipeline.settings import MAPPINGS, Settings
+from sync_pipeline.yaml_source import Node, closest, read_yaml, refuse
 
 SHIPPED = Path(sync_pipeline.entities.__path__[0])
 
@@ -27,6 +28,8 @@ def load_specs(overrides: Path | None = None, setup: Path | None = None) -> dict
     ``overrides`` is the user's directory of mapping files, ``setup`` the set-up file, whose ``mappings`` come last.
     """
     chosen = _chosen(setup)
+    if overrides and overrides.is_dir():
+        require_trusted(overrides)
     return _loaded(overrides, chosen) if overrides or chosen else dict(_shipped())
 
 
@@ -44,8 +47,7 @@ def switched_on(specs: Mapping[str, EntitySpec], entities: Sequence[str]) -> dic
     for name in entities:
         if name not in specs:
             raise ConfigError(f"The entity {name!r} was switched on, but does not exist.", fix=closest(name, specs))
-        needed = dict.fromkeys((*specs[name].depends_on, *specs[name].references.values()))
-        if lacking := [other for other in needed if other not in entities]:
+        if lacking := [other for other in specs[name].needs if other not in entities]:
             raise ConfigError(
                 f"{name} needs {' and '.join(lacking)}, which {'is' if len(lacking) == 1 else 'are'} switched off.",
                 fix=f"Switch {' and '.join(lacking)} on, or {name} off.",
@@ -56,6 +58,15 @@ def switched_on(specs: Mapping[str, EntitySpec], entities: Sequence[str]) -> dic
 def specs_of(settings: Settings) -> dict[str, EntitySpec]:
     """Every entity as these settings map it, whether it is switched on or not."""
     return load_specs(settings.mappings_dir, settings.setup_file)
+
+
+def records_of(settings: Settings) -> tuple[tuple[str, str, str], ...]:
+    """System, entity and id field of both sides of each entity; none while a file has a mistake, which others report."""
+    try:
+        specs = specs_of(settings).values()
+    except SyncError:
+        return ()
+    return tuple((side.system, spec.entity, side.id) for spec in specs for side in (spec.source, spec.target))
 
 
 @cache
@@ -85,21 +96,29 @@ def _mapping_of(node: Node, where: str) -> dict[str, Node]:
 
 def _loaded(overrides: Path | None, chosen: Mapping[str, Node]) -> dict[str, EntitySpec]:
     nodes = {name: read_yaml(path) for name, path in _files(SHIPPED).items()}
-    own = {name: read_yaml(path) for name, path in _files(overrides).items()} if overrides else {}
-    for layer in (own, chosen):
+    tx = {name: _own_yaml(path) for name, path in _files(overrides).items()} if overrides else {}
+    places = {name: [(node.file, node.line)] for name, node in nodes.items()}
+    for layer in (tx, chosen):
         for name, top in layer.items():
+            places.setdefault(name, []).insert(0, (top.file, top.line))
             nodes[name] = overlaid(nodes[name], top) if name in nodes else _new(name, top, nodes)
     functions = FunctionFinder(overrides)
-    specs = {name: parse_entity(name, node, functions) for name, node in nodes.items()}
+    specs = {name: parse_entity(name, node, functions, tuple(places[name])) for name, node in nodes.items()}
     for spec in specs.values():
         _check_links(spec, nodes, specs)
+    _check_events(specs, nodes)
     return _in_order(specs, nodes)
+
+
+def _own_yaml(path: Path) -> Node:
+    require_trusted(path)
+    return read_yaml(path)
 
 
 def _files(directory: Path) -> dict[str, Path]:
     if not directory.is_dir():
         message = f"The mappings directory {directory} does not exist or is no directory."
-        raise ConfigError(message, fix="Create it or mend SYNC_MAPPINGS_DIR.")
+        raise ConfigError(message, fix="Create it or correct SYNC_MAPPINGS_DIR.")
     files: dict[str, Path] = {}
     for path in sorted(directory.iterdir()):
         if path.suffix not in (".yaml", ".yml") or path.name.startswith("."):
@@ -126,6 +145,7 @@ def _check_links(spec: EntitySpec, nodes: Mapping[str, Node], specs: Mapping[str
         if entity not in specs:
             at = node.value["depends_on"]
             raise refuse(at, "depends_on", f"names {entity!r}, which is no entity.", closest(entity, specs))
+    _check_parent(spec, node, specs)
     for field, entity in spec.references.items():
         if entity not in specs:
             at = node.value["fields"].value[field].value["references"]
@@ -135,6 +155,36 @@ def _check_links(spec: EntitySpec, nodes: Mapping[str, Node], specs: Mapping[str
             place, known_by = nodes[entity].value["fields"], specs[entity].target.id
             message = f"must be {specs[entity].source.id} as the source has it: {spec.entity}.{field} points at {entity} by it."
             raise refuse(place.value.get(known_by, place), f"fields.{known_by}", message, "Leave it as it is.")
+
+
+def _check_events(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> None:
+    about: dict[str, str] = {}
+    for name, spec in specs.items():
+        for event in spec.webhooks.events:
+            if event in about:
+                message = f"names {event}, which is an event of {about[event]} already."
+                raise refuse(nodes[name].value["webhooks"], "webhooks", message, "Keep it in one of the two files.")
+            about[event] = name
+
+
+def _check_parent(spec: EntitySpec, node: Node, specs: Mapping[str, EntitySpec]) -> None:
+    name = spec.source.parent
+    if name is None:
+        return
+    at, parent = node.value["source"].value["parent"], specs.get(name)
+    if parent is None:
+        raise refuse(at, "source.parent", f"names {name!r}, which is no entity.", closest(name, specs))
+    if parent.source.system != spec.source.system or not parent.source.list or parent.source.parent:
+        message = f"names {name}, which is not a plain list of the same system."
+        raise refuse(at, "source.parent", message, "Name the entity whose records each have a list of these.")
+    # The id of the parent is taken from what is stored: any other value would look for the record in a wrong list.
+    known_by = [f for f in spec.fields if f.references == name]
+    if spec.source.item and not (len(known_by) == 1 and known_by[0].is_copied):
+        message = f"is {name}, but not exactly one field refers to it with the id as the source has it."
+        fix = (
+            f"Give one field `references: {name}` and nothing but its `source` and `type`, or leave `source.item` out."
+        )
+        raise refuse(at, "source.parent", message, fix)
 
 
 def _in_order(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> dict[str, EntitySpec]:
@@ -147,7 +197,7 @@ def _in_order(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> dic
         if name in above:
             raise _circle((*above[above.index(name) :], name), nodes)
         spec = specs[name]
-        for entity in (*spec.depends_on, *spec.references.values()):
+        for entity in spec.needs:
             if entity != name:
                 visit(entity, (*above, name))
         ordered[name] = spec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sync_pipeline.located import Node
+from sync_pipeline.yaml_source import Node
 
 _DROP = "drop"
 # Another way to say where values come from replaces the inherited ways.
@@ -18,9 +18,9 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
 
 
 def overlaid(base: Node, top: Node) -> Node:
-    """The shipped file with the user's laid over it: `source`, `target` by key, `fields` by field and key."""
+    """The shipped file with the user's laid over it: `source`, `target`, `webhooks` by key, `fields` by field and key."""
     merged = {**base.value, **top.value}
-    for key in ("source", "target"):
+    for key in ("source", "target", "webhooks"):
         if key in base.value and _is_mapping(top.value.get(key)):
             merged[key] = _merged_keys(base.value[key], top.value[key])
     if "fields" in base.value and _is_mapping(top.value.get("fields")):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from sync_pipeline.located import Node, closest, refuse
 from sync_pipeline.mapping.functions import FunctionFinder
 from sync_pipeline.mapping.overlay import without_dropped
+from sync_pipeline.mapping.parse_facts import parse_facts, parse_label
 from sync_pipeline.mapping.parse_field import parse_field
 from sync_pipeline.mapping.section import Section, shown
 from sync_pipeline.mapping.spec import (
@@ -17,19 +18,25 @@ from sync_pipeline.mapping.spec import (
     Field,
     SourceSpec,
     TargetSpec,
+    Webhooks,
 )
+from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.mapping.targets import check_fields
+from sync_pipeline.yaml_source import Node, closest, refuse
 
-SYSTEMS = ("clockify", "snapshots")
 _ENTITY_KEYS = (
     "entity", "description", "source", "target", "partition_by", "depends_on",
-    "owners", "kinds", "group", "exclude", "fields", "rules",
+    "owners", "kinds", "group", "exclude", "fields", "rules", "webhooks", "label", "facts",
 )  # fmt: skip
+_EVENT = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
+PARENT = "{parent}"
 _EXCLUSIONS = ("running", "before_start_date")
 
 
-def parse_entity(name: str, node: Node, functions: FunctionFinder) -> EntitySpec:
-    """The spec a (merged) entity file describes."""
+def parse_entity(
+    name: str, node: Node, functions: FunctionFinder, places: tuple[tuple[str, int], ...] = ()
+) -> EntitySpec:
+    """The spec a (merged) entity file describes; ``places`` is where its parts are."""
     section = Section(node, "file", _ENTITY_KEYS)
     _check_name(section, name)
     fields = _fields(section, functions)
@@ -51,7 +58,11 @@ def parse_entity(name: str, node: Node, functions: FunctionFinder) -> EntitySpec
         kinds=section.texts("kinds"),
         group=section.text("group", "sync"),
         rules=rules,
+        places=places or ((node.file, node.line),),
         exclude=tuple(_exclusion(item, fields, rules, partition_by) for item in section.items("exclude")),
+        webhooks=_webhooks(section.get("webhooks")),
+        label=parse_label(section),
+        facts=parse_facts(section.get("facts")),
     )
 
 
@@ -66,15 +77,22 @@ def _check_name(section: Section, name: str) -> None:
 
 
 def _source(node: Node) -> SourceSpec:
-    section = Section(node, "source", ("system", "id", "reader", "list", "item", "params"))
+    section = Section(node, "source", ("system", "id", "reader", "list", "item", "params", "parent"))
     section.need("system")
-    system = section.word("system", SYSTEMS, "")
+    system = section.word("system", tuple(SYSTEMS), "")
     reader, listing = section.text("reader") or None, section.text("list") or None
     if reader and listing:
         raise refuse(section.need("list"), "source.list", "stands beside source.reader.", "Keep one of the two.")
-    if system == "clockify" and not (reader or listing):
+    if SYSTEMS[system].is_listed and not (reader or listing):
         fix = 'Add `list: "/workspaces/{workspace}/..."`.'
         raise refuse(node, "source.list", "is missing: how is the entity read?", fix)
+    parent = section.text("parent") or None
+    for key, path in (("list", listing), ("item", section.text("item"))):
+        if path and (PARENT in path) != (parent is not None):
+            message = (
+                f"{'lacks' if parent else 'has'} {PARENT}, but source.parent is {'named' if parent else 'missing'}."
+            )
+            raise refuse(section.need(key), f"source.{key}", message, "Name both or neither.")
     return SourceSpec(
         system=system,
         id=section.needed_text("id"),
@@ -82,6 +100,7 @@ def _source(node: Node) -> SourceSpec:
         list=listing,
         item=section.text("item") or None,
         params=_params(section),
+        parent=parent,
     )
 
 
@@ -105,12 +124,29 @@ def _param(key: str, node: Node) -> str:
 def _target(node: Node, entity: str) -> TargetSpec:
     section = Section(node, "target", ("system", "kind", "id", "delete"))
     section.need("system")
-    return TargetSpec(
-        system=section.word("system", SYSTEMS, ""),
-        kind=section.text("kind", entity),
-        id=section.needed_text("id"),
-        delete=section.word("delete", DELETE_POLICIES, "keep"),
+    system, name = section.word("system", tuple(SYSTEMS), ""), section.text("kind", entity)
+    delete, kind = section.word("delete", DELETE_POLICIES, "keep"), SYSTEMS[system].kind(name)
+    if kind and kind.never_deleted and delete in ("delete", "unreferenced"):
+        message = f"found {delete!r}, but {SYSTEMS[system].label}'s {name} are never deleted: {kind.never_deleted}."
+        raise refuse(section.need("delete"), "target.delete", message, "Write `archive` or `keep`.")
+    return TargetSpec(system, name, section.needed_text("id"), delete)
+
+
+def _webhooks(node: Node | None) -> Webhooks:
+    if node is None:
+        return Webhooks()
+    section = Section(node, "webhooks", ("id", "subscribe", "accept", "only_named"))
+    webhooks = Webhooks(
+        section.text("id", "id"), section.numbers("subscribe"), section.texts("accept"), section.texts("only_named")
     )
+    for name in webhooks.events:
+        if _EVENT.fullmatch(name) is None:
+            raise refuse(node, "webhooks", f"found {name!r}, expected the name of an event, like TIME_ENTRY_UPDATED.")
+    for name in webhooks.only_named:
+        if name not in webhooks.events:
+            message = f"names {name!r}, which is neither in webhooks.subscribe nor in webhooks.accept."
+            raise refuse(section.need("only_named"), "webhooks.only_named", message, closest(name, webhooks.events))
+    return webhooks
 
 
 class _Fields(dict[str, Field]):

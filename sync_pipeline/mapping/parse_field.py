@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sync_pipeline.located import Node, closest, refuse
 from sync_pipeline.mapping.convert import fits
 from sync_pipeline.mapping.functions import FunctionFinder
 from sync_pipeline.mapping.section import Section, shown
 from sync_pipeline.mapping.spec import FIELD_TYPES, OWNERS, Field, Step
 from sync_pipeline.mapping.transforms import TRANSFORMS, Transform
+from sync_pipeline.yaml_source import Node, closest, refuse
 
 _FIELD_KEYS = (
     "source", "constant", "default", "transform", "function", "type", "required", "references",
@@ -36,7 +36,7 @@ def parse_field(name: str, node: Node, functions: FunctionFinder) -> Field:
     return Field(
         name=name,
         type=type_name,
-        source=_path(section),
+        source=parse_path(section, "source"),
         constant=_value(section, "constant", type_name),
         default=_value(section, "default", type_name),
         transforms=_steps(section),
@@ -67,14 +67,14 @@ def _check_origin(section: Section) -> None:
         raise refuse(section.node, section.path("source"), "is missing: where does the value come from?", fix)
 
 
-def _path(section: Section) -> tuple[str, ...]:
+def parse_path(section: Section, key: str) -> tuple[str, ...]:
     """`a.b`, or [a, b] where a key itself holds a dot."""
-    node = section.get("source")
+    node = section.get(key)
     if node is None:
         return ()
-    path = section.texts("source") if isinstance(node.value, list) else tuple(section.text("source").split("."))
+    path = section.texts(key) if isinstance(node.value, list) else tuple(section.text(key).split("."))
     if not path or not all(path):
-        raise refuse(node, section.path("source"), f"found {node.plain!r}, expected a path such as timeInterval.start.")
+        raise refuse(node, section.path(key), f"found {node.plain!r}, expected a path such as timeInterval.start.")
     return path
 
 

@@ -30,8 +30,12 @@ def load_samples(entity: str, overrides: Path | None = None) -> list[Sample]:
 
 
 def known_keys(entity: str, overrides: Path | None = None) -> frozenset[str]:
-    """The top-level keys a source record is known to have, to notice drift; empty when unknown."""
-    return frozenset(key for sample in load_samples(entity, overrides) for key in sample.source)
+    """The top-level keys a source record is known to have, to notice drift; empty when unknown.
+
+    What the shipped samples have is no news either: a user's own may be older than the reader that gives a key.
+    """
+    samples = [*load_samples(entity, overrides), *load_samples(entity)]
+    return frozenset(key for sample in samples for key in sample.source)
 
 
 def _read(path: Path) -> list[Sample]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sync_pipeline.located import Node, closest, refuse
 from sync_pipeline.mapping.values import noun
+from sync_pipeline.yaml_source import Node, closest, refuse
 
 
 def shown(value: object) -> str:
@@ -74,6 +74,14 @@ class Section:
         if value is not None and value < 1:
             raise refuse(self.need(key), self.path(key), f"found {value}, expected a number above zero.")
         return value
+
+    def numbers(self, key: str) -> dict[str, int]:
+        """A mapping of names to whole numbers above zero; empty when absent."""
+        node = self.get(key)
+        if node is None:
+            return {}
+        section = Section(node, self.path(key), node.value if isinstance(node.value, dict) else ())
+        return {name: section.count(name) or section.need(name).value for name in node.value}
 
     def word(self, key: str, words: tuple[str, ...], default: str) -> Any:
         """One of a closed set of words."""

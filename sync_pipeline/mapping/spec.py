@@ -9,18 +9,19 @@ from typing import Literal, get_args
 
 import orjson
 
+from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.mapping.text import constant_text, path_text, step_text
 
 FieldType = Literal["id", "text", "email", "instant", "date", "bool", "int", "number", "list", "json"]
 Owner = Literal["source", "target"]
-DeletePolicy = Literal["delete", "archive", "keep"]
+DeletePolicy = Literal["delete", "archive", "keep", "unreferenced"]
 
 FIELD_TYPES: tuple[str, ...] = get_args(FieldType)
 OWNERS: tuple[str, ...] = get_args(Owner)
 DELETE_POLICIES: tuple[str, ...] = get_args(DeletePolicy)
 
 # Columns a frame carries beside the target's fields; a field of the same name gets another column.
-BOOKKEEPING = frozenset({"source_id", "partition", "problems", "status", "rule"})
+BOOKKEEPING = frozenset({"source_id", "partition", "problems", "status", "rule", "record_label", "record_facts"})
 
 # Raised whenever the same YAML and the same record would give another mapped value than before.
 MAPPING_VERSION = 1
@@ -82,6 +83,11 @@ class Field:
         return ".".join(self.source)
 
     @property
+    def is_copied(self) -> bool:
+        """Whether the target gets the value that the source has."""
+        return bool(self.source) and not self.transforms and self.function is None and self.default is None
+
+    @property
     def longest(self) -> int | None:
         """How many characters the value may have: as declared, else a sane bound for its type."""
         return self.max_length if self.max_length is not None else _DEFAULT_MAX_LENGTH.get(self.type)
@@ -97,6 +103,8 @@ class SourceSpec:
     list: str | None = None
     item: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
+    parent: str | None = None
+    """The entity whose records each have a list of these; ``{parent}`` in a path is the id of one of them."""
 
     @property
     def id_path(self) -> tuple[str, ...]:
@@ -112,6 +120,13 @@ class TargetSpec:
     kind: str
     id: str
     delete: DeletePolicy
+
+    @property
+    def unusual_kind(self) -> str:
+        """The kind of record that a mapping of the user's own makes; "" for the usual one, which hashes do not name."""
+        facts = SYSTEMS.get(self.system)
+        kinds = list(facts.kinds) if facts is not None else []
+        return self.kind if self.kind in kinds[1:] else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +146,46 @@ class Exclusion:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """Where what people call a record is found in it; it decides nothing about a record: no fingerprint has it."""
+
+    source: tuple[str, ...]
+    personal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is kept of each record for reports: a table, and for each of its columns the path in the record."""
+
+    table: str
+    columns: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns."""
+        return tuple(name for name, _ in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """The webhook events that are about an entity's records. They decide nothing about a record: no fingerprint has them."""
+
+    id: str = "id"
+    """The dotted path of the record's id in the body of an event."""
+    subscribe: Mapping[str, int] = field(default_factory=dict)
+    """Events to subscribe to; those with the lowest number come first, across all entities."""
+    accept: tuple[str, ...] = ()
+    """Events that are understood when they come in, but not subscribed to."""
+    only_named: tuple[str, ...] = ()
+    """Events that are sent only for the records a webhook names."""
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """Every event that is about these records."""
+        return tuple(dict.fromkeys((*self.subscribe, *self.accept)))
+
+
+@dataclass(frozen=True, slots=True)
 class EntitySpec:
     """Everything the engine knows about one kind of record."""
 
@@ -146,6 +201,11 @@ class EntitySpec:
     group: str = "sync"
     rules: tuple[BeforeRule, ...] = ()
     exclude: tuple[Exclusion, ...] = ()
+    webhooks: Webhooks = field(default_factory=Webhooks)
+    label: Label | None = None
+    facts: Facts | None = None
+    places: tuple[tuple[str, int], ...] = field(default=(), compare=False)
+    """The files, and the line in each, that the mapping comes from; the one laid over the others first."""
     fingerprint: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -175,6 +235,12 @@ class EntitySpec:
         return {f.name: f.references for f in self.fields if f.references}
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """The entities that come before this one."""
+        named = (*self.depends_on, *self.references.values(), self.source.parent)
+        return tuple(dict.fromkeys(entity for entity in named if entity))
+
+    @property
     def partitioned(self) -> bool:
         """Whether records belong to UTC days."""
         return self.partition_by is not None
@@ -199,7 +265,7 @@ def describe(spec: EntitySpec) -> list[dict[str, object]]:
 
 def _fingerprint(spec: EntitySpec) -> str:
     """A hash of what decides the outcome for a record; wording, order and Dagster's facts do not."""
-    facts = {
+    facts: dict[str, object] = {
         "versions": [MAPPING_VERSION, HASH_VERSION],
         "ids": [spec.source.id, spec.target.id],
         "partition_by": spec.partition_by,
@@ -208,6 +274,8 @@ def _fingerprint(spec: EntitySpec) -> str:
         "exclude": [[e.rule, e.field] for e in spec.exclude],
         "fields": {f.name: _field_facts(f) for f in spec.fields},
     }
+    if spec.target.unusual_kind:
+        facts["kind"] = spec.target.unusual_kind
     return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from sync_pipeline.errors import ConfigError, MappingFileError
-from sync_pipeline.located import read_text
+from sync_pipeline.yaml_source import read_text
 
 TEXTUAL = ("text", "id", "email", "instant", "date")
 """Types whose values are written as they are."""
@@ -49,15 +49,6 @@ def read_path(text: str) -> list[str]:
 def step_text(name: str, argument: object) -> str:
     """One transform with its argument."""
     return name if argument is None else f"{name}: {value_text(argument)}"
-
-
-def steps_text(steps: Sequence[object]) -> str:
-    """Transforms as a mapping file lists them: names and {name: argument}."""
-    return " | ".join(
-        step if isinstance(step, str) else step_text(*next(iter(step.items())))
-        for step in steps
-        if isinstance(step, str | dict)
-    )
 
 
 def read_steps(text: str) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from sync_pipeline.mapping.values import Bad, noun
@@ -164,10 +165,12 @@ def _role_name(role: object) -> str:
 
 
 def _duration_seconds(_: object) -> Column:
-    return _each((str, int), "a duration such as PT1H30M", _seconds)
+    return _each((str, int), "a duration such as PT1H30M", seconds_of)
 
 
-def _seconds(value: str | int) -> int:
+@lru_cache(4096)  # many entries are as long as others
+def seconds_of(value: str | int) -> int:
+    """A duration as seconds; ValueError for what is none."""
     if type(value) is int:
         return value
     match = _DURATION.fullmatch(str(value))

@@ -1,8 +1,9 @@
-"""What a value of a record is called in messages, and the problems found with it."""
+"""Values of a record by their dotted path, what a value is called in messages, and the problems found with it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,3 +98,33 @@ class Problems:
         for row, problems in self._by_row.items():
             texts[row] = orjson.dumps(problems).decode()
         return text_series(texts)
+
+
+def value_at(record: object, path: Sequence[str]) -> object:
+    """The value at a path; None where a key is absent, :class:`Bad` where something else is in the way."""
+    value = record
+    for depth, key in enumerate(path):
+        if value is None:
+            return None
+        if type(value) is not dict:
+            return _blocked(value, path[:depth])
+        value = value.get(key)
+    return value
+
+
+def column_at(records: Sequence[dict[str, object]], path: Sequence[str]) -> list[object]:
+    """The values at a path, one a record."""
+    key = path[0]
+    values = [record.get(key) for record in records]
+    for depth, key in enumerate(path[1:], 1):
+        values = [
+            value.get(key) if type(value) is dict else value if value is None else _blocked(value, path[:depth])
+            for value in values
+        ]
+    return values
+
+
+def _blocked(value: object, path: Sequence[str]) -> Bad:
+    if type(value) is Bad:
+        return value
+    return Bad(f"{'.'.join(path) or 'the record'} is {noun(value)}, expected an object", value)

@@ -6,12 +6,13 @@ import html
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sync_pipeline.sandbox.clockify.routes import core_and_reports
 from sync_pipeline.sandbox.control.faults import FaultMiddleware
@@ -20,6 +21,7 @@ from sync_pipeline.sandbox.keys import all_keys
 from sync_pipeline.sandbox.paths import route_template
 from sync_pipeline.sandbox.snapshots.routes import routes as snapshots_routes
 from sync_pipeline.sandbox.world import World
+from sync_pipeline.serving import LocalOnly
 
 
 def create_app(world: World) -> ASGIApp:
@@ -40,7 +42,27 @@ def create_app(world: World) -> ASGIApp:
         await world.courier.close()
 
     app: ASGIApp = Starlette(routes=routes, lifespan=lifespan)
-    return StatsMiddleware(FaultMiddleware(app, world), world)
+    # The faults close the connection of uvicorn, so only what looks at no answer may wrap them.
+    return LocalOnly(StatsMiddleware(FaultMiddleware(DateMiddleware(app, world), world.faults), world))
+
+
+class DateMiddleware:
+    """Answer with the Date of the sandbox's own clock."""
+
+    def __init__(self, app: ASGIApp, world: World) -> None:
+        self.app = app
+        self.world = world
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = formatdate(self.world.clock.epoch(), usegmt=True).encode()
+                message = {**message, "headers": [*message.get("headers", ()), (b"date", date)]}
+            await send(message)
+
+        await self.app(scope, receive, dated)
 
 
 class StatsMiddleware:
@@ -78,19 +100,13 @@ def addresses(base: str, world: World) -> dict[str, str]:
     return {
         "Clockify": f"{base}/clockify/api/v1",
         "Clockify reports": f"{base}/clockify/report/v1",
-        "Clockify workspace": workspace_id(world),
+        "Clockify workspace": world.workspace,
         "Snapshots": f"{base}/snapshots",
         "Snapshots OpenAPI": f"{base}/snapshots/openapi.json",
         "OAuth token": f"{base}/oauth/token",
         "Analytics": f"{base}/analytics/projects",
         "Controls": f"{base}/_control/stats",
     }
-
-
-def workspace_id(world: World) -> str:
-    """The id of the seeded Clockify workspace."""
-    row = world.db.execute("SELECT id FROM workspaces ORDER BY id LIMIT 1").fetchone()
-    return "" if row is None else str(row["id"])
 
 
 def _index_page(world: World) -> Callable[[Request], HTMLResponse]:

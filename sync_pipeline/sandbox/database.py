@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.private import private_file
+from sync_pipeline.private_files import private_file
 from sync_pipeline.sandbox.clockify.schema import SCHEMA as CLOCKIFY_SCHEMA
 from sync_pipeline.sandbox.clockify.schema import WATCHED
 from sync_pipeline.sandbox.snapshots.schema import SCHEMA as SNAPSHOTS_SCHEMA
@@ -28,11 +29,17 @@ def open_database(path: Path | str) -> sqlite3.Connection:
         db.row_factory = sqlite3.Row
         _prepare(db, path)
     except (OSError, sqlite3.Error) as error:
-        raise ConfigError(
-            f"The sandbox cannot use the database {path}: {error}.",
-            fix="Name a file in a directory you may write to, or stop the other sandbox that uses it.",
-        ) from error
+        raise ConfigError(f"The sandbox cannot use the database {path}: {error}.", fix=_fix_of(error)) from error
     return db
+
+
+def _fix_of(error: OSError | sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", "")
+    if name == "SQLITE_FULL" or getattr(error, "errno", None) == errno.ENOSPC:
+        return "Free some disk space."
+    if name.startswith("SQLITE_IOERR"):
+        return "Check the disk and the limits of this user (`ulimit -f`)."
+    return "Name a file in a directory you may write to, or stop the other sandbox that uses it."
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
@@ -81,6 +88,16 @@ def _watch(db: sqlite3.Connection, tables: tuple[str, ...]) -> None:
                 f"CREATE TEMP TRIGGER {table}_{event} AFTER {event} ON main.{table}"
                 " BEGIN UPDATE versions SET n = n + 1; END"
             )
+
+
+def copy_database(db: sqlite3.Connection, version: int) -> sqlite3.Connection:
+    """A private copy of everything as it is now, in a temporary file of SQLite's own; ``version`` distinguishes it."""
+    copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    copy.row_factory = sqlite3.Row
+    db.backup(copy)
+    _watch(copy, ())
+    copy.execute("UPDATE temp.versions SET n = ?", (version,))
+    return copy
 
 
 def version(db: sqlite3.Connection) -> int:

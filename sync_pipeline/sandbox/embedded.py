@@ -6,25 +6,32 @@ user is gone - done, interrupted or killed - and ends. The system releases a loc
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from filelock import FileLock
 
 from sync_pipeline.errors import ConfigError, SyncError
-from sync_pipeline.private import private_directory, private_file
+from sync_pipeline.private_files import private_directory, private_file
+from sync_pipeline.sandbox.snapshots.entities import BUILT_IN
 
+Records = tuple[str, str, str]
+"""System, name and id field of an entity that a command reads or writes."""
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
@@ -33,15 +40,16 @@ NOT_ITS_OWN = ("CLOCKIFY_", "SNAPSHOTS_", "SYNC_")
 
 
 @contextmanager
-def embedded(port: int, database: Path) -> Iterator[bool]:
+def embedded(port: int, database: Path, records: Sequence[Records] = ()) -> Iterator[bool]:
     """A sandbox on ``port`` with this database: the one that runs there already, or a new one.
 
-    Yields whether it was started here. Raises ConfigError when the port belongs to something else or the sandbox
-    does not start.
+    It accepts the entities that ``records`` name. Yields whether it was started here. Raises ConfigError when the
+    port belongs to something else or the sandbox does not start.
     """
     with _used(port, database) as users:
         with _writing_below(database.parent):
             started = _start_unless_it_runs(port, database)
+        _register(port, {kind: id_field for system, kind, id_field in records if system == "snapshots"})
         try:
             yield started is not None
         finally:
@@ -124,6 +132,40 @@ def _start_unless_it_runs(port: int, database: Path) -> threading.Thread | None:
         return ended
 
 
+def _register(port: int, id_fields: Mapping[str, str]) -> None:
+    """Register the entities it does not know yet; those of the contract keep their id fields."""
+    try:
+        known = _entities(port)["entities"]
+        for name, id_field in id_fields.items():
+            if name not in BUILT_IN and known.get(name) != id_field:
+                _entities(port, {"entity": name, "id_field": id_field})
+    except urllib.error.HTTPError as error:
+        raise ConfigError(
+            f"The sandbox does not accept an entity of the mapping files: {json.load(error)['error']}."
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"The sandbox on port {port} no longer answers: {error}.") from None
+
+
+def _entities(port: int, new: Mapping[str, str] | None = None) -> dict[str, Any]:
+    body = None if new is None else json.dumps(new).encode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/_control/entities", body, timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def workspace_in(database: Path) -> str:
+    """The id of the sandbox's Clockify workspace, read from its file: nothing is started for it."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        row = db.execute("SELECT id FROM workspaces ORDER BY id LIMIT 1").fetchone()
+        if row is not None:
+            return str(row[0])
+    from sync_pipeline.sandbox.clockify.seed_model import workspace_id_of  # only now: it loads the server's library
+    from sync_pipeline.sandbox.world import Options
+
+    return workspace_id_of(Options().seed)  # what it will be when it is started
+
+
 def answers(port: int, database: Path) -> bool:
     """Whether our sandbox answers there; ConfigError when something else does."""
     other = "another program"
@@ -137,9 +179,13 @@ def answers(port: int, database: Path) -> bool:
         pass  # somebody answers, but not a sandbox
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, HTTPException):
         pass  # an answer, but not a sandbox's
-    raise ConfigError(
+    raise _in_use(port, other)
+
+
+def _in_use(port: int, other: str) -> ConfigError:
+    return ConfigError(
         f"Port {port} is in use by {other}, so the sandbox cannot start there.",
         fix="Stop it, or set SYNC_SANDBOX_PORT to a free port.",
     )
@@ -150,9 +196,25 @@ def _wait(process: subprocess.Popen[bytes], port: int, database: Path, log: Path
     deadline = time.monotonic() + START_SECONDS
     while not answers(port, database):
         if time.monotonic() > deadline or (process.poll() is not None and not answers(port, database)):
-            last = (log.read_text().strip().splitlines() or ["it said nothing"])[-1]
-            raise ConfigError(f"The sandbox did not start: {last}", fix=f"The whole story is in {log}.")
+            if _is_taken(port):  # by a program that says nothing
+                raise _in_use(port, "another program")
+            raise ConfigError(f"The sandbox did not start: {_last_words(log)}", fix=f"The whole story is in {log}.")
         time.sleep(PAUSE_SECONDS)
+
+
+def _last_words(log: Path) -> str:
+    if lines := log.read_text("utf-8", "replace").strip().splitlines():
+        return lines[-1]
+    is_full = os.statvfs(log).f_bavail == 0
+    return f"there is no space left for its data in {log.parent}. Free some." if is_full else "it said nothing."
+
+
+def _is_taken(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False
 
 
 if __name__ == "__main__":

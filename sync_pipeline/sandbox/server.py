@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import sqlite3
 import sys
@@ -15,12 +14,14 @@ from pathlib import Path
 import uvicorn
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.sandbox.app import addresses, create_app, workspace_id
+from sync_pipeline.sandbox.app import addresses, create_app
 from sync_pipeline.sandbox.database import open_database
 from sync_pipeline.sandbox.keys import all_keys
 from sync_pipeline.sandbox.seed import seed_if_empty
-from sync_pipeline.sandbox.world import Options, World
+from sync_pipeline.sandbox.world import Clock, Options, World
+from sync_pipeline.serving import ServerLimits, bounded_server, in_thread, listen, url_of
 
+LIMITS = ServerLimits(connections=256, body_bytes=64 * 1024 * 1024)
 Announce = Callable[[Mapping[str, str], Mapping[str, str]], None]
 """Called with the addresses and the keys as soon as the sandbox accepts requests."""
 
@@ -55,7 +56,7 @@ class Running:
     @property
     def workspace(self) -> str:
         """Id of the Clockify workspace."""
-        return workspace_id(self.world)
+        return self.world.workspace
 
     @property
     def keys(self) -> dict[str, str]:
@@ -63,9 +64,9 @@ class Running:
         return all_keys(self.world.db)
 
 
-def open_world(database: Path | str, options: Options | None = None) -> World:
+def open_world(database: Path | str, options: Options | None = None, clock: Clock | None = None) -> World:
     """The data of one sandbox; a new database is filled, an existing one is used as it is."""
-    world = World(db=open_database(database), options=options or Options())
+    world = World(db=open_database(database), options=options or Options(), clock=clock or Clock())
     try:
         seed_if_empty(world)
     except sqlite3.Error as error:
@@ -89,7 +90,7 @@ def serve(
     listener = _listen(host, port)
     try:
         world = open_world(database, options)
-        url = f"http://{host}:{listener.getsockname()[1]}"
+        url = url_of(host, listener)
         (announce or list_lines)(addresses(url, world), all_keys(world.db))
         server = _server(world)
         if until:
@@ -113,56 +114,26 @@ def _stop_after(until: Callable[[], object], server: uvicorn.Server) -> None:
 
 
 @contextmanager
-def running(database: Path | str, options: Options | None = None) -> Iterator[Running]:
-    """A sandbox in a thread of this process, on a port the system chose."""
-    listener = _listen("127.0.0.1", 0)
-    world = open_world(database, options)
-    server = _server(world, _QuickServer)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True)
-    thread.start()
+def running(
+    database: Path | str, options: Options | None = None, clock: Clock | None = None, *, port: int = 0
+) -> Iterator[Running]:
+    """A sandbox in a thread of this process; with port 0 the system chooses one."""
+    listener = _listen("127.0.0.1", port)
+    world = open_world(database, options, clock)
     try:
-        # The socket listens already: the first request waits in its backlog until the server accepts.
-        yield Running(url=f"http://127.0.0.1:{listener.getsockname()[1]}", world=world)
+        with in_thread(_server(world), listener, "sandbox"):
+            yield Running(url=url_of("127.0.0.1", listener), world=world)
     finally:
-        server.should_exit = True
-        thread.join(timeout=10)
         world.db.close()
-        listener.close()
 
 
-class _QuickServer(uvicorn.Server):
-    """Looks ten times as often whether it is to stop: tests start and stop many."""
-
-    async def main_loop(self) -> None:
-        """Serve until told to stop."""
-        ticks = 0
-        while not await self.on_tick(ticks // 10):
-            ticks += 1
-            await asyncio.sleep(0.01)
-
-
-def _server(world: World, kind: type[uvicorn.Server] = uvicorn.Server) -> uvicorn.Server:
-    config = uvicorn.Config(
-        create_app(world),
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
+def _server(world: World) -> uvicorn.Server:
+    # The application sends the date of its own clock.
+    return bounded_server(
+        "sandbox", create_app(world), LIMITS, date_header=False, lifespan="on", timeout_graceful_shutdown=1
     )
-    return kind(config)
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"The sandbox cannot listen on {host} port {port}: {error.strerror}.",
-            fix="Stop the program that uses the port, or choose another one with --port.",
-        ) from error
-    return listener
+    fix = "Stop the program that uses the port, or choose another one with --port."
+    return listen(host, port, "The sandbox cannot listen", fix)

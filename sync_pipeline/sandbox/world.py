@@ -5,11 +5,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from sync_pipeline.sandbox.control.faults import Faults
+from sync_pipeline.sandbox.control.rules import Faults
+from sync_pipeline.sandbox.journal import Journal
+from sync_pipeline.sandbox.lag import Frozen, Lag
 from sync_pipeline.sandbox.webhooks.courier import Courier
 
 Plan = Literal["free", "paid"]
@@ -18,13 +21,14 @@ Plan = Literal["free", "paid"]
 class Clock:
     """The sandbox's idea of now: real time plus whatever a test added to it, or standing still."""
 
-    def __init__(self) -> None:
+    def __init__(self, real: Callable[[], float] = time.time) -> None:
+        self._real = real
         self._offset = 0.0
         self._frozen: float | None = None
 
     def epoch(self) -> float:
         """Seconds since 1970."""
-        return self._frozen if self._frozen is not None else time.time() + self._offset
+        return self._frozen if self._frozen is not None else self._real() + self._offset
 
     def now(self) -> datetime:
         """The current instant, in UTC."""
@@ -35,7 +39,7 @@ class Clock:
         if frozen:
             self._frozen = instant.timestamp()
         else:
-            self._frozen, self._offset = None, instant.timestamp() - time.time()
+            self._frozen, self._offset = None, instant.timestamp() - self._real()
 
     def advance(self, by: timedelta | float) -> None:
         """Move the clock forward (or back) by a time span or a number of seconds."""
@@ -126,10 +130,24 @@ class World:
     clock: Clock = field(default_factory=Clock)
     stats: Stats = field(default_factory=Stats)
     faults: Faults = field(default_factory=Faults)
+    journal: Journal | None = None
+    """None while it is off."""
     courier: Courier = field(init=False)
+    lag: Lag = field(init=False)
 
     def __post_init__(self) -> None:
-        self.courier = Courier(self)
+        self.courier = Courier(self.db, self.clock.epoch, self.options.webhooks_anywhere)
+        self.lag = Lag(self.db)
+
+    @property
+    def workspace(self) -> str:
+        """The id of the Clockify workspace; empty before there is one."""
+        row = self.db.execute("SELECT id FROM workspaces ORDER BY id LIMIT 1").fetchone()
+        return "" if row is None else str(row["id"])
+
+    def as_of(self, frozen: Frozen | None) -> World:
+        """The world as a frozen list shows it; itself when nothing is frozen."""
+        return self if frozen is None else replace(self, db=frozen.db)
 
     def wrote(self, entity: str, count: int = 1) -> None:
         """Count a write to ``entity`` (clients, time_entries, ...) that a client asked for."""

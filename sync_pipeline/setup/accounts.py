@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from sync_pipeline.diagnose.finding import Finding
 from sync_pipeline.setup.clockify import ClockifyAccount, ClockifyForm, Workspace, connect_clockify, look_at_clockify
-from sync_pipeline.setup.connections import Connection, connections, disconnect, switch_entities
+from sync_pipeline.setup.connections import WELL, Connection, connections, disconnect, switch_entities
 from sync_pipeline.setup.consent import Consent, begin_authorization, finish_authorization, read_callback, stored_form
 from sync_pipeline.setup.pasted import clean_secret
 from sync_pipeline.setup.regions import CUSTOM, REGIONS, Region, region_of
 from sync_pipeline.setup.snapshots import SnapshotsForm, connect_snapshots, needed_scopes
-from sync_pipeline.stages.probes.finding import Finding
 
 __all__ = [
     "CUSTOM",
     "REGIONS",
+    "WELL",
     "ClockifyAccount",
     "ClockifyForm",
     "Connection",

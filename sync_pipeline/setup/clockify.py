@@ -5,16 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from sync_pipeline.connectors.clockify import Clockify
+from sync_pipeline.connectors.clockify.account import PLANS
+from sync_pipeline.connectors.clockify.api import Clockify
+from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, Slot, Vault
+from sync_pipeline.session.systems import clockify_account, hourly_budget
 from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, Settings
-from sync_pipeline.setup.desk import Desk
-from sync_pipeline.setup.draft import LOOKING, ask, base_url, looking, refuse_given, sandbox_if, secret_for
+from sync_pipeline.setup.draft import (
+    ONE_ATTEMPT,
+    ask,
+    base_url,
+    looking,
+    origin_of,
+    refuse_given,
+    sandbox_if,
+    secret_for,
+)
 from sync_pipeline.setup.regions import CUSTOM, KNOWN, SANDBOX
-from sync_pipeline.stages.session import clockify_account
-from sync_pipeline.stages.vault import CLOCKIFY_KEY, CLOCKIFY_TOKEN, Slot, Vault
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.rate import Budget, note_sent
 
 Kind = Literal["api_key", "addon_token"]
 SLOT_OF: dict[str, Slot] = {"api_key": CLOCKIFY_KEY, "addon_token": CLOCKIFY_TOKEN}
@@ -52,22 +65,33 @@ class ClockifyForm:
     secret: str = field(default="", repr=False)
 
 
-def look_at_clockify(desk: Desk, form: ClockifyForm) -> ClockifyAccount:
+def look_at_clockify(setup: SetupService, form: ClockifyForm) -> ClockifyAccount:
     """Ask Clockify whose key it is and what it can see. Nothing is stored; SyncError says what is wrong."""
-    draft, _ = _draft(desk, form)
-    return _look(draft, form)
+    draft, _ = _draft(setup, form)
+    return _look(setup, draft, form)
 
 
-def connect_clockify(desk: Desk, form: ClockifyForm, workspace_id: str, plan: str = "", *, since: str | None) -> None:
+def requests_left(setup: SetupService) -> Budget | None:
+    """What is left of this hour's requests; None before a workspace is connected, or on a plan without such a limit."""
+    settings = setup.settings()
+    if not settings.clockify_workspace_id:
+        return None
+    with setup.store() as store:
+        return hourly_budget(store, clockify_account(settings, settings.clockify_workspace_id), setup.now())
+
+
+def connect_clockify(
+    setup: SetupService, form: ClockifyForm, workspace_id: str, plan: str = "", *, since: str | None
+) -> None:
     """Look again, then keep workspace, address and secret; an empty ``plan`` is what the workspace says of itself.
 
     ChangedMeanwhile when the set-up is not what it was; nothing is stored then.
     """
-    draft, secret = _draft(desk, form)
-    account = _look(draft, form)
+    draft, secret = _draft(setup, form)
+    account = _look(setup, draft, form)
     workspace = _chosen(account, workspace_id, form)
     plan = plan or workspace.plan
-    refuse_given(desk, {"clockify_workspace_id": workspace.id, "clockify_plan": plan})
+    refuse_given(setup, {"clockify_workspace_id": workspace.id, "clockify_plan": plan})
     on_sandbox = form.region == SANDBOX.name
     values = {
         "clockify.base_url": SANDBOX.base_url if on_sandbox else draft.clockify_base_url,
@@ -76,27 +100,30 @@ def connect_clockify(desk: Desk, form: ClockifyForm, workspace_id: str, plan: st
         "clockify.plan": plan,
     }
     told = f"workspace {workspace.name} ({workspace.id}) at {draft.clockify_base_url}, {form.kind} of {account.email}"
-    with desk.vault(draft) as vault:
+    with setup.vault(draft) as vault:
         vault.prove()
-        desk.change(values, "clockify connected", told, since=since)
-        if not desk.is_given(SLOT_OF[form.kind].variable):
-            _keep(vault, form.kind, secret, desk)
+
+        def keep() -> None:
+            if not setup.is_given(SLOT_OF[form.kind].variable):
+                _keep(vault, form.kind, secret, setup)
+
+        setup.change(values, "clockify connected", told, since=since, then=keep)
 
 
-def _keep(vault: Vault, kind: Kind, secret: str, desk: Desk) -> None:
+def _keep(vault: Vault, kind: Kind, secret: str, setup: SetupService) -> None:
     """The same secret again is no new one; of key and token only one is kept."""
     slot, other = SLOT_OF[kind], SLOT_OF["addon_token" if kind == "api_key" else "api_key"]
     held = vault.get(slot)
     if held is None or held.value != secret:
-        vault.enter(slot, secret, desk.now())
+        vault.enter(slot, secret, setup.now())
     vault.remove(other)
 
 
-def _draft(desk: Desk, form: ClockifyForm) -> tuple[Settings, str]:
+def _draft(setup: SetupService, form: ClockifyForm) -> tuple[Settings, str]:
     """The settings the form would make, with its secret in them."""
-    now = desk.settings()
+    now = setup.settings()
     base, reports = _addresses(now, form)
-    refuse_given(desk, {"clockify_base_url": base, "clockify_reports_url": reports})
+    refuse_given(setup, {"clockify_base_url": base, "clockify_reports_url": reports})
     draft = replace(
         now,
         clockify_base_url=base,
@@ -108,8 +135,8 @@ def _draft(desk: Desk, form: ClockifyForm) -> tuple[Settings, str]:
     if form.kind not in SLOT_OF:
         raise ConfigError(f"There is no kind of key {form.kind!r}.", fix=f"There are {', '.join(SLOT_OF)}.")
     slot, what = SLOT_OF[form.kind], SECRET_OF[form.kind]
-    is_known = (form.region in KNOWN and form.region != SANDBOX.name) or desk.is_given("CLOCKIFY_BASE_URL")
-    secret = secret_for(desk, draft, slot, form.secret, what, is_known=is_known)
+    is_known = (form.region in KNOWN and form.region != SANDBOX.name) or setup.is_given("CLOCKIFY_BASE_URL")
+    secret = secret_for(setup, draft, slot, form.secret, what, is_known=is_known)
     if not secret and form.region == SANDBOX.name and form.kind == "api_key":
         secret = SANDBOX_CLOCKIFY_KEY
     if not secret:
@@ -130,28 +157,42 @@ def _addresses(now: Settings, form: ClockifyForm) -> tuple[str, str]:
     )
 
 
-def _look(draft: Settings, form: ClockifyForm) -> ClockifyAccount:
-    on_sandbox = form.region == SANDBOX.name
+def _look(setup: SetupService, draft: Settings, form: ClockifyForm) -> ClockifyAccount:
+    on_sandbox, sent = form.region == SANDBOX.name, 0
+    origin = origin_of(setup, SLOT_OF[form.kind], form.secret)
 
     async def look() -> ClockifyAccount:
-        async with _clockify(draft, "", on_sandbox) as clockify:
+        nonlocal sent
+        async with _clockify(draft, "", origin, on_sandbox) as clockify:
             me = await clockify.me()
             if form.kind == "api_key":
                 administered = {str(row.get("id")) for row in await clockify.workspaces(administered=True)}
                 listed = [_workspace(row, administered) for row in await clockify.workspaces() if row.get("id")]
+                sent = clockify.requests.total()
                 return _account(me, listed)
         # An add-on may list no workspaces: its token is for the one in which it is installed, with an admin's rights.
-        async with _clockify(draft, str(me.get("activeWorkspace")), on_sandbox) as clockify:
+        async with _clockify(draft, str(me.get("activeWorkspace")), origin, on_sandbox) as clockify:
             row = await clockify.workspace()
+            sent = 1 + clockify.requests.total()
             return _account(me, [_workspace(row, {str(row.get("id"))})])
 
     with sandbox_if(on_sandbox, draft):
-        return ask(look)
+        account = ask(look)
+    _count(setup, draft, account, sent)
+    return account
 
 
-def _clockify(draft: Settings, workspace: str, on_sandbox: bool) -> Clockify:
-    guard = looking(on_sandbox=on_sandbox)
-    return Clockify(clockify_account(draft, workspace), memory_limiter(), guard=guard, patience=LOOKING)
+def _count(setup: SetupService, draft: Settings, account: ClockifyAccount, sent: int) -> None:
+    """Count the look-ups against the hourly budget of each workspace they may have used, so that a sync knows of them."""
+    with setup.store() as store:
+        for workspace in account.workspaces:
+            bucket = clockify_account(draft, workspace.id).bucket
+            note_sent(store, bucket, PLANS["free"].windows, setup.now().timestamp(), sent)
+
+
+def _clockify(draft: Settings, workspace: str, origin: Origin, on_sandbox: bool) -> Clockify:
+    account, guard = clockify_account(draft, workspace, origin=origin), looking(draft, on_sandbox=on_sandbox)
+    return Clockify(account, ClientOptions(limiter=memory_limiter(), guard=guard, retry_policy=ONE_ATTEMPT))
 
 
 def _account(me: Record, workspaces: list[Workspace]) -> ClockifyAccount:

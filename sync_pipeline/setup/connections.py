@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, cast
 
+from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
-from sync_pipeline.settings import SYSTEMS, Settings
-from sync_pipeline.setup.desk import Desk
-from sync_pipeline.setup.snapshots import needed_scopes
-from sync_pipeline.stages.vault import (
+from sync_pipeline.session.secrets import (
     CLOCKIFY_KEY,
     CLOCKIFY_TOKEN,
     CONSENT,
@@ -20,11 +19,26 @@ from sync_pipeline.stages.vault import (
     Slot,
     Vault,
 )
+from sync_pipeline.session.systems import pair_of
+from sync_pipeline.settings import SYSTEMS, Settings
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.setup.snapshots import needed_scopes
 from sync_pipeline.store import credentials
+from sync_pipeline.store.health import Health, read_health
 from sync_pipeline.store.switches import turn_all_off
 from sync_pipeline.store.tokens import Tokens
 
-State = Literal["connected", "not set up", "authorize again", "from the environment"]
+State = Literal[
+    "connected",
+    "not set up",
+    "authorize again",
+    "from the environment",
+    "key refused",
+    "not reachable",
+    "wrong address",
+]
+WELL: tuple[State, ...] = ("connected", "from the environment")
+"""Set up, and not known to fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,61 +52,80 @@ class Connection:
     workspace: str = ""
     since: str = ""
     detail: str = ""
-    """Why somebody has to authorize again."""
+    """Why it does not work, and since when."""
 
 
-def connections(desk: Desk) -> tuple[Connection, Connection]:
+def connections(setup: SetupService) -> tuple[Connection, Connection]:
     """Clockify and the Snapshots API, as they are set up; nobody is asked."""
-    settings = desk.settings()
-    with desk.vault(settings) as vault:
-        return _clockify(desk, settings, vault), _snapshots(desk, settings, vault)
+    settings = setup.settings()
+    with setup.vault(settings) as vault:
+        there = pair_of(settings, load_profile(settings.snapshots_profile), settings.clockify_workspace_id)
+        facts = read_health(vault.store, there)
+        clockify, snapshots = _clockify(setup, settings, vault), _snapshots(setup, settings, vault)
+    return _as_it_answers(clockify, facts), _as_it_answers(snapshots, facts)
 
 
-def switch_entities(desk: Desk, names: Sequence[str], *, since: str | None) -> None:
+def switch_entities(setup: SetupService, names: Sequence[str], *, since: str | None) -> None:
     """Sync these entities; ConfigError when one of them needs another that is not chosen."""
-    if desk.is_given("SYNC_ENTITIES"):
+    if setup.is_given("SYNC_ENTITIES"):
         raise ConfigError("SYNC_ENTITIES is set in the environment, which decides.", fix="Unset it there.")
-    known = list(specs_of(desk.settings()))
+    known = list(specs_of(setup.settings()))
     if not names:
         raise ConfigError("At least one entity is synced.", fix=f"Choose among {', '.join(known)}.")
     everything = set(names) == set(known)
     chosen = [*(name for name in known if name in names), *(name for name in names if name not in known)]
-    desk.change({"entities": None if everything else chosen}, "entities", ", ".join(chosen), since=since)
+    setup.change({"entities": None if everything else chosen}, "entities", ", ".join(chosen), since=since)
 
 
-def disconnect(desk: Desk, system: str, *, since: str | None) -> None:
+def disconnect(setup: SetupService, system: str, *, since: str | None) -> None:
     """Forget a system: its part of the set-up and every secret of it, at whatever address. Live syncing goes off."""
     if system not in SYSTEMS:
         raise ConfigError(f"There is no system {system!r}.", fix=f"There are {' and '.join(SYSTEMS)}.")
-    desk.change({system: None}, f"{system} disconnected", "its secrets were removed", since=since)
-    with desk.store() as store:
-        turn_all_off(store, by=desk.by, at=desk.now())
-        for where in credentials.places(store):
-            if where.startswith(f"{system} "):
-                for name in credentials.names(store, where):
-                    credentials.remove(store, where, name)
+
+    def remove_secrets() -> None:
+        with setup.store() as store:
+            turn_all_off(store, by=setup.by, at=setup.now())
+            for where in credentials.places(store):
+                if where.startswith(f"{system} "):
+                    for name in credentials.names(store, where):
+                        credentials.remove(store, where, name)
+
+    setup.change({system: None}, f"{system} disconnected", "its secrets were removed", since=since, then=remove_secrets)
 
 
-def _clockify(desk: Desk, settings: Settings, vault: Vault) -> Connection:
-    slot = CLOCKIFY_KEY if desk.is_given(CLOCKIFY_KEY.variable) or vault.has(CLOCKIFY_KEY) else CLOCKIFY_TOKEN
+def _as_it_answers(side: Connection, facts: Mapping[str, Health]) -> Connection:
+    """The connection with the state of its last answer; a failure from before its secret was entered does not count."""
+    fact = facts.get(side.system)
+    if side.state not in WELL or fact is None or fact.failed_at is None:
+        return side
+    if side.since and datetime.fromisoformat(side.since) > fact.failed_at:
+        return side
+    detail = f"since {fact.failed_at:%Y-%m-%d %H:%M} UTC: {fact.reason}"
+    return replace(side, state=cast("State", fact.code), detail=detail)
+
+
+def _clockify(setup: SetupService, settings: Settings, vault: Vault) -> Connection:
+    slot = CLOCKIFY_KEY if setup.is_given(CLOCKIFY_KEY.variable) or vault.has(CLOCKIFY_KEY) else CLOCKIFY_TOKEN
     who = "API key" if slot is CLOCKIFY_KEY else "add-on token"
     if not settings.clockify_workspace_id:
         return Connection("clockify", "not set up")
-    return _one(desk, settings, vault, slot, settings.clockify_base_url, who, settings.clockify_workspace_id)
+    return _one(setup, settings, vault, slot, settings.clockify_base_url, who, settings.clockify_workspace_id)
 
 
-def _snapshots(desk: Desk, settings: Settings, vault: Vault) -> Connection:
+def _snapshots(setup: SetupService, settings: Settings, vault: Vault) -> Connection:
     where = f"{settings.snapshots_base_url} {settings.snapshots_account}".strip()
-    if (not settings.stored and not desk.is_given("SNAPSHOTS_BASE_URL")) or not where:
+    if (not settings.stored and not setup.is_given("SNAPSHOTS_BASE_URL")) or not where:
         return Connection("snapshots", "not set up")
     if settings.auth == "authorization_code":
         return _consented(settings, vault, where)
     slot, who = (SNAPSHOTS_KEY, "API key") if settings.auth == "api_key" else (SNAPSHOTS_CLIENT, _client(settings))
-    return _one(desk, settings, vault, slot, where, who, "")
+    return _one(setup, settings, vault, slot, where, who, "")
 
 
-def _one(desk: Desk, settings: Settings, vault: Vault, slot: Slot, where: str, who: str, workspace: str) -> Connection:
-    if desk.is_given(slot.variable):
+def _one(
+    setup: SetupService, settings: Settings, vault: Vault, slot: Slot, where: str, who: str, workspace: str
+) -> Connection:
+    if setup.is_given(slot.variable):
         return Connection(slot.system, "from the environment", where, who, workspace)
     held = vault.get(slot) if settings.stored else None
     if held is None:

@@ -9,18 +9,20 @@ from typing import Any, TypeVar
 from anyio.from_thread import start_blocking_portal
 
 from sync_pipeline import setting_types as kind
-from sync_pipeline.connectors.guard import Guard
-from sync_pipeline.connectors.http import Patience
+from sync_pipeline.connectors.guard import RequestGuard
+from sync_pipeline.connectors.http import RetryPolicy
+from sync_pipeline.connectors.policy import Origin
+from sync_pipeline.connectors.transport import Limits
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.sandbox.embedded import embedded
-from sync_pipeline.settings import SANDBOX_URL, SETTINGS, Settings
-from sync_pipeline.setup.desk import Desk
+from sync_pipeline.session.secrets import Slot, place
+from sync_pipeline.settings import SETTINGS, Settings
 from sync_pipeline.setup.pasted import clean_secret
-from sync_pipeline.stages.vault import Slot, place
+from sync_pipeline.setup.service import SetupService
 
 T = TypeVar("T")
 LONGEST_NAME, LONGEST_URL = 200, 1000
-LOOKING = Patience(attempts=2, longest_wait=2.0, longest_retry_after=5.0, total_wait=10.0)
+ONE_ATTEMPT = RetryPolicy(attempts=2, longest_wait=2.0, longest_retry_after=5.0, total_wait=10.0)
 """Somebody waits at a form: a system that is busy or away is told soon."""
 
 
@@ -40,11 +42,11 @@ def base_url(text: str, what: str) -> str:
         raise ConfigError(f"{what} is not {error}.", fix="Copy it from the system's own documentation.") from None
 
 
-def refuse_given(desk: Desk, values: Mapping[str, object]) -> None:
+def refuse_given(setup: SetupService, values: Mapping[str, object]) -> None:
     """Raise ConfigError for a setting (by its field) that the environment holds at another value: that one would win."""
-    now = desk.settings()
+    now = setup.settings()
     for spec in SETTINGS:
-        if spec.name not in values or not desk.is_given(spec.metadata["env"]):
+        if spec.name not in values or not setup.is_given(spec.metadata["env"]):
             continue
         if getattr(now, spec.name) != values[spec.name]:
             raise ConfigError(
@@ -53,28 +55,28 @@ def refuse_given(desk: Desk, values: Mapping[str, object]) -> None:
             )
 
 
-def secret_for(desk: Desk, draft: Settings, slot: Slot, typed: str, what: str, *, is_known: bool) -> str:
+def secret_for(setup: SetupService, draft: Settings, slot: Slot, typed: str, what: str, *, is_known: bool) -> str:
     """The secret to use at the draft's address: the one typed, of the environment, or stored for just this address.
 
     One of the environment goes to no address that was only typed here (``is_known`` says that it was not). "" when
     there is none.
     """
-    if desk.is_given(slot.variable):
-        return _given(desk, draft, slot, typed, what, is_known=is_known)
+    if setup.is_given(slot.variable):
+        return _given(setup, draft, slot, typed, what, is_known=is_known)
     if typed:
         return clean_secret(typed, what)
-    with desk.vault(draft) as vault:
+    with setup.vault(draft) as vault:
         found = vault.get(slot)
     return found.value if found else ""
 
 
-def _given(desk: Desk, draft: Settings, slot: Slot, typed: str, what: str, *, is_known: bool) -> str:
+def _given(setup: SetupService, draft: Settings, slot: Slot, typed: str, what: str, *, is_known: bool) -> str:
     if typed:
         raise ConfigError(
             f"{slot.variable} is set in the environment, which decides, so another one cannot be entered here.",
             fix=f"Unset {slot.variable}, or leave {what} empty.",
         )
-    now = desk.settings()
+    now = setup.settings()
     if not is_known and place(draft, slot.system) != place(now, slot.system):
         raise ConfigError(
             f"{slot.variable} is set in the environment and would be sent to an address that was only entered here.",
@@ -83,9 +85,11 @@ def _given(desk: Desk, draft: Settings, slot: Slot, typed: str, what: str, *, is
     return str(getattr(now, slot.setting))
 
 
-def is_sandbox(url: str) -> bool:
-    """Whether an address of a form is the embedded sandbox's."""
-    return url == SANDBOX_URL
+def origin_of(setup: SetupService, slot: Slot, typed: str) -> Origin:
+    """Where the secret came from that ``secret_for`` gave."""
+    if setup.is_given(slot.variable):
+        return Origin.ENVIRONMENT
+    return Origin.TYPED if typed else Origin.STORED
 
 
 @contextmanager
@@ -95,9 +99,10 @@ def sandbox_if(needed: bool, settings: Settings) -> Iterator[None]:
         yield
 
 
-def looking(*, on_sandbox: bool) -> Guard:
+def looking(settings: Settings, *, on_sandbox: bool) -> RequestGuard:
     """Looking at an account never writes, and at the sandbox's never leaves this machine."""
-    return Guard(only_loopback=on_sandbox, writes=False, why="it is only looked at")
+    limits = Limits.of(settings)
+    return RequestGuard(only_loopback=on_sandbox, writes=False, why="it is only looked at", limits=limits)
 
 
 def ask(work: Callable[..., Awaitable[T]], *args: Any) -> T:

@@ -15,10 +15,10 @@ from typing import Any
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.samples import load_samples
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
-from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.polling import has_room
-from sync_pipeline.stages.session import Session
 
 LIMIT = 50
 REQUESTS = 2
@@ -64,15 +64,15 @@ class _Kept:
 _kept = _Kept()  # for as long as the console runs: a desk is made anew for each request
 
 
-def examples(desk: Desk, spec: EntitySpec, *, fresh: bool = False) -> Examples:
+def examples(setup: SetupService, spec: EntitySpec, *, fresh: bool = False) -> Examples:
     """Some records of the entity; ``fresh`` ones are read again."""
-    settings = desk.settings()
+    settings = setup.settings()
     key = _place(settings, spec)
-    found = None if fresh else _kept.get(key, desk.now())
+    found = None if fresh else _kept.get(key, setup.now())
     if found is None:
-        found = _read(desk, settings, spec)
+        found = _read(setup, settings, spec)
         if found.are_real:
-            _kept.put(key, desk.now(), found)
+            _kept.put(key, setup.now(), found)
     return found
 
 
@@ -85,9 +85,9 @@ def _place(settings: Settings, spec: EntitySpec) -> Hashable:
     )
 
 
-def _read(desk: Desk, settings: Settings, spec: EntitySpec) -> Examples:
+def _read(setup: SetupService, settings: Settings, spec: EntitySpec) -> Examples:
     try:
-        with desk.session(replace(settings, max_attempts=1)) as session:
+        with setup.session(replace(settings, max_attempts=1)) as session:
             found = _glimpse(session, spec)
     except SyncError as error:
         return _samples(settings, spec, str(error))
@@ -97,9 +97,9 @@ def _read(desk: Desk, settings: Settings, spec: EntitySpec) -> Examples:
 
 
 def _glimpse(session: Session, spec: EntitySpec) -> Examples:
-    if spec.source.system == "clockify" and not has_room(session, REQUESTS):
+    if session.source(spec).is_budgeted and not has_room(session, REQUESTS):
         return Examples((), "The hour's request budget of Clockify's plan is nearly used up.")
-    return Examples(tuple(session.glimpse(spec, LIMIT, within=PATIENCE)))
+    return Examples(tuple(session.sample(spec, LIMIT, within=PATIENCE)))
 
 
 def _samples(settings: Settings, spec: EntitySpec, why: str) -> Examples:

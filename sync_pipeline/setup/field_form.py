@@ -113,15 +113,15 @@ def beyond(inherited: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> di
     """What has to be laid over an inherited field (both as ``values_of`` has them) to get the wanted one."""
     if inherited is None:
         return dict(wanted)
-    own: dict[str, Any] = {}
+    tx: dict[str, Any] = {}
     if any(_differ(inherited.get(key), wanted.get(key)) for key in _ORIGINS):
-        own = {key: wanted[key] for key in _ORIGINS if key in wanted}
+        tx = {key: wanted[key] for key in _ORIGINS if key in wanted}
         if "source" not in wanted and "constant" not in wanted:
-            own["source"] = None  # a function alone: it replaces no source by itself
+            tx["source"] = None  # a function alone: it replaces no source by itself
     for key in _KEYS:
         if inherited.get(key) != wanted.get(key):
-            own[key] = wanted.get(key, _NEUTRAL.get(key))
-    return own
+            tx[key] = wanted.get(key, _NEUTRAL.get(key))
+    return tx
 
 
 def _differ(one: object, other: object) -> bool:

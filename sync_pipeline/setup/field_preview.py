@@ -14,10 +14,10 @@ from sync_pipeline.mapping.canonical import canonical_rows
 from sync_pipeline.mapping.checks import check_frame
 from sync_pipeline.mapping.frames import EXCLUDED, raw_frame
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.examples import examples
 from sync_pipeline.setup.field_form import FieldForm
 from sync_pipeline.setup.fields import mapping_of, would_be
+from sync_pipeline.setup.service import SetupService
 
 LIMIT = 5
 
@@ -50,17 +50,17 @@ class BeforeAfter:
 
 
 def preview_records(
-    desk: Desk, entity: str, form: FieldForm | None, limit: int = LIMIT, *, drop: str = ""
+    setup: SetupService, entity: str, form: FieldForm | None, limit: int = LIMIT, *, drop: str = ""
 ) -> list[BeforeAfter]:
     """Records of the entity as they are delivered now, and with one field changed (or dropped).
 
     ConfigError when the change is not valid. Only what one record tells by itself is judged: whether a value is unique
     and whether what it refers to exists, the trial says.
     """
-    present, future = mapping_of(desk, entity).spec, would_be(desk, entity, form, drop=drop)
-    found = examples(desk, present)
+    present, future = mapping_of(setup, entity).spec, would_be(setup, entity, form, drop=drop)
+    found = examples(setup, present)
     records = found.records[:limit]
-    start = desk.settings().start_date
+    start = setup.settings().start_date
     pairs = zip(records, outcomes(present, records, start), outcomes(future, records, start), strict=True)
     return [_compared(present, record, now, then, is_real=found.are_real) for record, now, then in pairs]
 

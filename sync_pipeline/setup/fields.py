@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync_pipeline.errors import ConfigError, MappingFileError, SyncError
-from sync_pipeline.located import closest
 from sync_pipeline.mapping.load import fields_in, load_specs, specs_of
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.mapping.text import step_text, value_text
 from sync_pipeline.mapping.transforms import TRANSFORMS
-from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.examples import Examples, examples
 from sync_pipeline.setup.field_form import FieldForm, beyond, check_name, form_of, values_of
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.source_fields import SourceField, source_fields
+from sync_pipeline.yaml_source import closest
 
 __all__ = [
     "EntityFields", "FieldForm", "SourceField", "TargetField", "TransformHelp", "change_field", "check_drop", "check_field",
@@ -81,7 +81,7 @@ class Layers:
     """One entity's mapping: as it is below the set-up file (None: only there), what that says, and both together."""
 
     base: EntitySpec | None
-    own: dict[str, Any]
+    tx: dict[str, Any]
     spec: EntitySpec
 
     @property
@@ -95,9 +95,9 @@ class Layers:
         return {field.name: field for field in self.spec.fields}
 
 
-def mapping_of(desk: Desk, entity: str) -> Layers:
+def mapping_of(setup: SetupService, entity: str) -> Layers:
     """The mapping of an entity as it is now; ConfigError when there is no such entity."""
-    settings = desk.settings()
+    settings = setup.settings()
     specs = specs_of(settings)
     if entity not in specs:
         raise ConfigError(f"There is no entity {entity[:80]!r}.", fix=closest(entity[:80], specs))
@@ -105,10 +105,10 @@ def mapping_of(desk: Desk, entity: str) -> Layers:
     return Layers(base, fields_in(settings.setup_file, entity), specs[entity])
 
 
-def entity_fields(desk: Desk, entity: str) -> EntityFields:
+def entity_fields(setup: SetupService, entity: str) -> EntityFields:
     """The source's fields with examples of real records, the target's, and what can be done on the way."""
-    layers = mapping_of(desk, entity)
-    found: Examples = examples(desk, layers.spec)
+    layers = mapping_of(setup, entity)
+    found: Examples = examples(setup, layers.spec)
     return EntityFields(
         entity,
         layers.spec.description,
@@ -119,14 +119,14 @@ def entity_fields(desk: Desk, entity: str) -> EntityFields:
     )
 
 
-def target_fields(desk: Desk, entity: str) -> tuple[TargetField, ...]:
+def target_fields(setup: SetupService, entity: str) -> tuple[TargetField, ...]:
     """The target's fields alone: nothing is asked of anybody."""
-    return _target_fields(mapping_of(desk, entity))
+    return _target_fields(mapping_of(setup, entity))
 
 
-def field_form(desk: Desk, entity: str, name: str) -> FieldForm:
+def field_form(setup: SetupService, entity: str, name: str) -> FieldForm:
     """The form of a field as it is now - of a dropped one as it was - or an empty one for a new field."""
-    layers = mapping_of(desk, entity)
+    layers = mapping_of(setup, entity)
     field = layers.now.get(name) or layers.below.get(name)
     return form_of(field) if field else FieldForm(name)
 
@@ -146,45 +146,45 @@ def transform_help() -> tuple[TransformHelp, ...]:
     )
 
 
-def check_field(desk: Desk, entity: str, form: FieldForm) -> str:
+def check_field(setup: SetupService, entity: str, form: FieldForm) -> str:
     """What is wrong with a field as it is filled in, in one sentence and without changing anything; "" when nothing is."""
-    return _problem(lambda: would_be(desk, entity, form))
+    return _problem(lambda: would_be(setup, entity, form))
 
 
-def check_drop(desk: Desk, entity: str, name: str) -> str:
+def check_drop(setup: SetupService, entity: str, name: str) -> str:
     """What is wrong with dropping a field; "" when nothing is."""
-    return _problem(lambda: would_be(desk, entity, drop=name))
+    return _problem(lambda: would_be(setup, entity, drop=name))
 
 
-def would_be(desk: Desk, entity: str, form: FieldForm | None = None, *, drop: str = "") -> EntitySpec:
+def would_be(setup: SetupService, entity: str, form: FieldForm | None = None, *, drop: str = "") -> EntitySpec:
     """The mapping as it would be with one field changed or dropped; ConfigError says what is wrong with that."""
-    layers = mapping_of(desk, entity)
+    layers = mapping_of(setup, entity)
     if form is None and not drop:
         return layers.spec
     name, value = (form.name, _changed(layers, form)) if form else (drop, _dropped(layers, drop))
     try:
-        return desk.imagine({_key(entity, name): value})[entity]
+        return setup.validate_change({_key(entity, name): value})[entity]
     except MappingFileError as error:
         raise _without_place(error, name) from None
 
 
-def change_field(desk: Desk, entity: str, form: FieldForm, *, since: str | None) -> str:
+def change_field(setup: SetupService, entity: str, form: FieldForm, *, since: str | None) -> str:
     """Change a field or add one; returns the new revision. ChangedMeanwhile, or ConfigError when it is not valid."""
-    layers = mapping_of(desk, entity)
+    layers = mapping_of(setup, entity)
     value = _changed(layers, form)
-    return _store(desk, entity, form.name, value, _told(value) if value else "as it was", since)
+    return _store(setup, entity, form.name, value, _told(value) if value else "as it was", since)
 
 
-def drop_field(desk: Desk, entity: str, name: str, *, since: str | None) -> str:
+def drop_field(setup: SetupService, entity: str, name: str, *, since: str | None) -> str:
     """Deliver a field no more; what is at the target stays as it is. Returns the new revision."""
-    return _store(desk, entity, name, _dropped(mapping_of(desk, entity), name), "dropped", since)
+    return _store(setup, entity, name, _dropped(mapping_of(setup, entity), name), "dropped", since)
 
 
-def restore_field(desk: Desk, entity: str, name: str, *, since: str | None) -> str:
+def restore_field(setup: SetupService, entity: str, name: str, *, since: str | None) -> str:
     """Take what the set-up file says about a field out again; returns the new revision."""
-    layers = mapping_of(desk, entity)
+    layers = mapping_of(setup, entity)
     _must_be_known(layers, name)
-    return _store(desk, entity, name, None, "as it was", since) if name in layers.own else desk.revision()
+    return _store(setup, entity, name, None, "as it was", since) if name in layers.tx else setup.revision()
 
 
 def _changed(layers: Layers, form: FieldForm) -> dict[str, Any] | None:
@@ -201,15 +201,15 @@ def _dropped(layers: Layers, name: str) -> str | None:
 
 
 def _must_be_known(layers: Layers, name: str) -> None:
-    known = {**layers.below, **layers.own, **layers.now}
+    known = {**layers.below, **layers.tx, **layers.now}
     if name not in known:
         raise ConfigError(f"{layers.spec.entity} has no field {name[:80]!r}.", fix=closest(name[:80], known))
     check_name(name, known)
 
 
-def _store(desk: Desk, entity: str, name: str, value: Any, detail: str, since: str | None) -> str:
+def _store(setup: SetupService, entity: str, name: str, value: Any, detail: str, since: str | None) -> str:
     try:
-        return desk.change({_key(entity, name): value}, "mapping changed", f"{entity}.{name}: {detail}", since=since)
+        return setup.change({_key(entity, name): value}, "mapping changed", f"{entity}.{name}: {detail}", since=since)
     except MappingFileError as error:
         raise _without_place(error, name) from None
 
@@ -259,7 +259,7 @@ def _target_field(field: Field, layers: Layers, *, dropped: bool) -> TargetField
         owner=form.owner,
         personal=form.personal,
         description=form.description,
-        is_own=field.name in layers.own,
+        is_own=field.name in layers.tx,
         dropped=dropped,
         form=form,
     )

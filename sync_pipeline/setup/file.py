@@ -19,7 +19,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, MappingFileError
 from sync_pipeline.mapping.text import is_plain
-from sync_pipeline.private import private_directory
+from sync_pipeline.private_files import private_directory
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ def change_file(
         return revision(file)
 
 
-def imagine_file(file: Path, values: Mapping[str, Any], look: Callable[[Path], T]) -> T:
+def validate_file_change(file: Path, values: Mapping[str, Any], look: Callable[[Path], T]) -> T:
     """What ``look`` finds in the file as it would be with the dotted keys set; the file itself stays as it is."""
     with _writable(file), _draft(file, values) as draft:
         return _validated(file, draft, look)
@@ -93,7 +93,7 @@ def _read(file: Path) -> CommentedMap:
     if found is None:  # nothing but comments
         return _fresh("\n".join(line.removeprefix("#").strip() for line in file.read_text("utf-8-sig").splitlines()))
     if not isinstance(found, CommentedMap):
-        raise MappingFileError(str(file), 1, "file", "holds no mapping of keys to values.", fix="Mend it by hand.")
+        raise MappingFileError(str(file), 1, "file", "holds no mapping of keys to values.", fix="Correct it by hand.")
     return found
 
 

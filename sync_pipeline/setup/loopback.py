@@ -3,85 +3,60 @@
 from __future__ import annotations
 
 import hmac
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl, urlsplit
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from sync_pipeline.connectors.consent import Consent, read_callback
-from sync_pipeline.errors import ConfigError
+from sync_pipeline.serving import ServerLimits, bounded_server, in_thread, listen, url_of
 
+HOST = "127.0.0.1"
 PATH = "/snapshots/callback"
 DONE = "You can close this window and go back to the terminal."
 STRANGE = "This answer belongs to another sign-in. The terminal still waits for its own."
-SECONDS = 20
-LOOK_AGAIN_SECONDS = 0.2
+LIMITS = ServerLimits(connections=32, body_bytes=64 * 1024)
+"""A browser may open connections on which it says nothing."""
+HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
-@dataclass(frozen=True, slots=True)
 class Callback:
     """A listening address."""
 
-    server: _Server
-    redirect_uri: str
+    def __init__(self, redirect_uri: str) -> None:
+        self.redirect_uri = redirect_uri
+        self._state = ""
+        self._answer: dict[str, str] = {}
+        self._arrived = threading.Event()
 
     def wait(self, consent: Consent) -> str:
         """The code the browser comes back with; FatalApiError when consent was refused. Strangers are sent away."""
-        self.server.state = consent.state
-        while not self.server.answer:
-            self.server.handle_request()
-        return read_callback(consent, self.server.answer)
+        self._state = consent.state
+        self._arrived.wait()
+        return read_callback(consent, self._answer)
+
+    async def receive(self, request: Request) -> Response:
+        """Take the one answer whose state is ours."""
+        if request.method != "GET":  # who checks a link follows it afterwards
+            return PlainTextResponse("Only GET is answered here.", 405, HEADERS)
+        shown = request.query_params.get("state", "")
+        if not self._state or not hmac.compare_digest(shown.encode(), self._state.encode()):
+            return PlainTextResponse(STRANGE, 400, HEADERS)
+        self._answer = dict(request.query_params)
+        self._arrived.set()
+        return PlainTextResponse(DONE, headers=HEADERS)
 
 
 @contextmanager
 def listening(port: int = 0) -> Iterator[Callback]:
     """Listen on loopback, on any free port unless one is named; ConfigError when it is taken."""
-    try:
-        server = _Server(("127.0.0.1", port), _Handler)
-    except OSError as error:
-        raise ConfigError(f"Port {port} cannot be listened on: {error.strerror}.", fix="Choose another one.") from None
-    with server:
-        yield Callback(server, f"http://127.0.0.1:{server.server_address[1]}{PATH}")
-
-
-class _Server(ThreadingHTTPServer):
-    """Holds the answer once it has come. A browser may open connections on which it says nothing."""
-
-    timeout = LOOK_AGAIN_SECONDS
-    state = ""
-    answer: dict[str, str] | None = None
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that hangs up is nobody's problem: the next one is waited for."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    timeout = SECONDS
-
-    def do_GET(self) -> None:
-        """Take the one answer whose state is ours."""
-        server = self.server
-        assert isinstance(server, _Server)  # noqa: S101  # nobody else makes one
-        parts = urlsplit(self.path)
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        if parts.path != PATH:
-            self._say(404, "There is nothing here.")
-        elif not hmac.compare_digest(query.get("state", "").encode(), server.state.encode()):
-            self._say(400, STRANGE)
-        else:
-            self._say(200, DONE)
-            server.answer = query
-
-    def _say(self, status: int, text: str) -> None:
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Its lines would hold the code."""
+    listener = listen(HOST, port, "The browser's answer cannot be waited for", "Choose another port.")
+    callback = Callback(url_of(HOST, listener) + PATH)
+    app = Starlette(routes=[Route(PATH, callback.receive)])
+    server = bounded_server("sign-in", app, LIMITS, proxy_headers=False, timeout_graceful_shutdown=5)
+    with in_thread(server, listener, "sign-in"):
+        yield callback

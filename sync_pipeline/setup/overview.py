@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from sync_pipeline.setup.desk import Desk
-from sync_pipeline.stages.guards import deletes
-from sync_pipeline.stages.session import Session
+from sync_pipeline.session.session import Session
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.stages.guards import to_delete
 from sync_pipeline.store.records import RecordCounts, counts
+from sync_pipeline.store.references import WAITS
 from sync_pipeline.store.rejects import count_rejects
 from sync_pipeline.store.syncs import Sync, recent, status
 
 RUNS = 8
 SYNCS = 60
 NOTHING = RecordCounts(0, 0, 0, 0, 0, 0, 0, 0)
-WORST = ("failed", "blocked", "stale", "running", "dry_run", "targeted", "success")
+WORST = ("failed", "blocked", "incomplete", "stale", "running", "dry_run", "targeted", "success")
 """A run ended as the worst of its syncs did."""
 
 
@@ -29,12 +30,23 @@ class EntityRow:
     target: str
     last_success: datetime | None
     last_outcome: str
+    reason: str
+    """Why the last sync failed, was held or is incomplete; "" when it did not."""
     records: int
     delivered: int
     pending: int
     rejects: int
+    waiting: int
+    """Records that wait for one they refer to."""
+    kept: int
+    """Deleted at the source and kept at the target: other records refer to them, or the policy says so."""
     excluded: int
     unconfirmed: int
+
+    @property
+    def ended(self) -> str:
+        """What the last sync did, in words: one that loaded everything may have held deletes."""
+        return "held deletes" if self.last_outcome == "success" and self.reason else self.last_outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,8 @@ class RunRow:
     entities: tuple[str, ...]
     outcome: str
     written: int
+    reasons: tuple[str, ...]
+    """Why each of its syncs that did not succeed did not, with the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +70,17 @@ class Overview:
     runs: tuple[RunRow, ...]
 
 
-def overview(desk: Desk) -> Overview:
+def overview(setup: SetupService) -> Overview:
     """How things stand now; SyncError while the set-up is not finished."""
-    with desk.session() as session:
-        return Overview(tuple(_entities(session)), tuple(_runs(session)))
+    with setup.reading() as session:
+        return Overview(tuple(entity_rows(session)), tuple(_runs(session)))
 
 
-def _entities(session: Session) -> list[EntityRow]:
-    states = counts(session.store, session.connection)
-    rejects, syncs = count_rejects(session.store, session.connection), status(session.store, session.connection)
+def entity_rows(session: Session) -> list[EntityRow]:
+    """The current state of every entity."""
+    states = counts(session.store, session.pair)
+    rejects, syncs = count_rejects(session.store, session.pair), status(session.store, session.pair)
+    waiting = count_rejects(session.store, session.pair, WAITS)
     rows = []
     for name, spec in session.specs.items():
         state, last = states.get(name, NOTHING), syncs.get(name)
@@ -76,10 +92,13 @@ def _entities(session: Session) -> list[EntityRow]:
                 target=spec.target.system,
                 last_success=success.finished_at if success else None,
                 last_outcome=(last.last.outcome or "running") if last else "never synced",
+                reason=(last.last.reason or "") if last else "",
                 records=state.records,
                 delivered=state.delivered,
-                pending=state.pending + (state.pending_deletes if deletes(spec) else 0),
+                pending=state.pending + to_delete(spec, state),
                 rejects=rejects.get(name, 0),
+                waiting=waiting.get(name, 0),
+                kept=state.pending_deletes - to_delete(spec, state),
                 excluded=state.excluded,
                 unconfirmed=state.unconfirmed,
             )
@@ -88,7 +107,7 @@ def _entities(session: Session) -> list[EntityRow]:
 
 
 def _runs(session: Session) -> list[RunRow]:
-    named = [sync for sync in recent(session.store, session.connection, SYNCS) if sync.run_id]
+    named = [sync for sync in recent(session.store, session.pair, SYNCS) if sync.run_id]
     return [_run(str(run_id), list(of_run)) for run_id, of_run in groupby(named, lambda sync: sync.run_id)][:RUNS]
 
 
@@ -103,4 +122,5 @@ def _run(run_id: str, of_run: list[Sync]) -> RunRow:
         tuple(dict.fromkeys(sync.entity for sync in reversed(of_run))),
         min(outcomes, key=lambda outcome: WORST.index(outcome) if outcome in WORST else 0),
         written,
+        tuple(dict.fromkeys(f"{sync.entity}: {sync.reason}" for sync in reversed(of_run) if sync.reason)),
     )

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SLOTS, SNAPSHOTS_CLIENT, Slot, place
 from sync_pipeline.setup.clockify import ClockifyForm, Kind, look_at_clockify
 from sync_pipeline.setup.consent import stored_form
-from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.pasted import clean_secret
 from sync_pipeline.setup.regions import region_of
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import draft_of, look_at_snapshots
-from sync_pipeline.stages.vault import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SLOTS, SNAPSHOTS_CLIENT, Slot, place
 from sync_pipeline.store import credentials
 
 NAMES: dict[str, Slot] = {f"{slot.system}.{slot.name}": slot for slot in SLOTS}
@@ -20,7 +20,7 @@ NAMES: dict[str, Slot] = {f"{slot.system}.{slot.name}": slot for slot in SLOTS}
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredSecret:
     """One stored secret, without the secret."""
 
     name: str
@@ -34,10 +34,10 @@ class Held:
     """The secret before it is still there, too."""
 
 
-def held(desk: Desk) -> list[Held]:
+def held(setup: SetupService) -> list[StoredSecret]:
     """Every stored secret, those for other addresses and of webhooks included."""
-    settings = desk.settings()
-    with desk.vault(settings) as vault:
+    settings = setup.settings()
+    with setup.vault(settings) as vault:
         ours = {(place(settings, slot.system), slot.name): slot for slot in SLOTS}
         rows = []
         for row in credentials.listed(vault.store):
@@ -45,32 +45,32 @@ def held(desk: Desk) -> list[Held]:
             secret = vault.get(slot) if slot else None
             name = f"{row.connection.split(' ', 1)[0]}.{row.name}" if slot else row.name
             fallback = bool(secret and secret.previous)
-            rows.append(Held(name, row.connection, row.key_id, row.updated_at, slot is not None, fallback))
+            rows.append(StoredSecret(name, row.connection, row.key_id, row.updated_at, slot is not None, fallback))
     return rows
 
 
-def rotate(desk: Desk, slot: Slot, secret: str) -> None:
+def rotate(setup: SetupService, slot: Slot, secret: str) -> None:
     """Try a new value where the old one is used, and use it then; the old one stays as a fallback.
 
     Not the secret of an OAuth client: there the old one is forgotten, since nothing ever falls back on it.
     """
     secret = clean_secret(secret, f"The new {slot.system} {slot.name.replace('_', ' ')}")
-    settings = desk.settings()
-    if desk.is_given(slot.variable):
+    settings = setup.settings()
+    if setup.is_given(slot.variable):
         raise ConfigError(f"{slot.variable} is set in the environment, which decides.", fix="Change it there.")
-    with desk.vault(settings) as vault:
+    with setup.vault(settings) as vault:
         if not vault.has(slot):
             raise ConfigError(f"There is no {slot.system}.{slot.name} to rotate.", fix="Run `sync-pipeline init`.")
-    _try(desk, slot, secret)
-    with desk.vault(settings) as vault:
-        vault.rotate(slot, secret, desk.now())
-        falls_back = slot is not SNAPSHOTS_CLIENT or not vault.retire(slot, desk.now())
+    _try(setup, slot, secret)
+    with setup.vault(settings) as vault:
+        vault.rotate(slot, secret, setup.now())
+        falls_back = slot is not SNAPSHOTS_CLIENT or not vault.retire(slot, setup.now())
     old = "the old one is a fallback" if falls_back else "the old one is forgotten"
-    desk.note("secret rotated", f"{slot.system}.{slot.name} at {place(settings, slot.system)}; {old}")
+    setup.note("secret rotated", f"{slot.system}.{slot.name} at {place(settings, slot.system)}; {old}")
 
 
-def _try(desk: Desk, slot: Slot, secret: str) -> None:
-    settings = desk.settings()
+def _try(setup: SetupService, slot: Slot, secret: str) -> None:
+    settings = setup.settings()
     if slot in (CLOCKIFY_KEY, CLOCKIFY_TOKEN):
         kind: Kind = "api_key" if slot is CLOCKIFY_KEY else "addon_token"
         form = ClockifyForm(
@@ -80,41 +80,51 @@ def _try(desk: Desk, slot: Slot, secret: str) -> None:
             kind=kind,
             secret=secret,
         )
-        account = look_at_clockify(desk, form)
+        account = look_at_clockify(setup, form)
         if settings.clockify_workspace_id not in {each.id for each in account.workspaces}:
             raise ConfigError("The new key does not see the workspace that is synced.", fix="Use another key.")
     elif settings.auth == "authorization_code":
         return  # nothing but a refresh would show, and that spends the refresh token: it is tried with the next one
     else:
         typed = {"api_key" if settings.auth == "api_key" else "client_secret": secret}
-        look_at_snapshots(desk, draft_of(desk, replace(stored_form(settings), **typed)))  # type: ignore[arg-type]
+        look_at_snapshots(setup, draft_of(setup, replace(stored_form(settings), **typed)))  # type: ignore[arg-type]
 
 
-def retire(desk: Desk, slot: Slot) -> bool:
+def retire(setup: SetupService, slot: Slot) -> bool:
     """Forget the fallback of a secret; returns whether there was one."""
-    settings = desk.settings()
-    with desk.vault(settings) as vault:
-        had = vault.retire(slot, desk.now())
+    settings = setup.settings()
+    with setup.vault(settings) as vault:
+        had = vault.retire(slot, setup.now())
     if had:
-        desk.note("secret retired", f"the old {slot.system}.{slot.name} at {place(settings, slot.system)}")
+        setup.note("secret retired", f"the old {slot.system}.{slot.name} at {place(settings, slot.system)}")
     return had
 
 
-def remove(desk: Desk, slot: Slot) -> bool:
+def remove(setup: SetupService, slot: Slot) -> bool:
     """Forget a secret of the present set-up; returns whether there was one."""
-    settings = desk.settings()
-    with desk.vault(settings) as vault:
+    settings = setup.settings()
+    with setup.vault(settings) as vault:
         had = vault.has(slot)
         vault.remove(slot)
     if had:
-        desk.note("secret removed", f"{slot.system}.{slot.name} at {place(settings, slot.system)}")
+        setup.note("secret removed", f"{slot.system}.{slot.name} at {place(settings, slot.system)}")
     return had
 
 
-def encrypt_again(desk: Desk) -> int:
-    """Encrypt every secret there is with the newest key, so that the others can be taken out; returns how many changed."""
-    with desk.vault() as vault:
-        changed = credentials.encrypt_again(vault.store, vault.keyring, None, desk.now())
+def encrypt_again(setup: SetupService) -> int:
+    """Encrypt every secret there is with the newest key, so that the others can be taken out; returns how many changed.
+
+    Raises ConfigError when some cannot be decrypted; all others have the newest key then.
+    """
+    with setup.vault() as vault:
+        changed, left = credentials.encrypt_again(vault.store, vault.keyring, None, setup.now())
     if changed:
-        desk.note("secrets encrypted again", f"{changed} of them")
+        setup.note("secrets encrypted again", f"{changed} of them")
+    if left:
+        raise ConfigError(
+            f"{changed} secrets were encrypted again; {len(left)} could not be decrypted and stay as they are: "
+            f"{', '.join(left)}.",
+            fix=f"Add their keys to {credentials.SETTING}, after the new one and a comma, and run it again; or remove them "
+            "(`sync-pipeline credentials remove`, `webhooks remove`) and enter them again.",
+        )
     return changed

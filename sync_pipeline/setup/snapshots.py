@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import memory_limiter
+from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.profile import Profile, load_profile
-from sync_pipeline.connectors.snapshots import Snapshots
+from sync_pipeline.connectors.snapshots import api
+from sync_pipeline.connectors.snapshots.api import Snapshots
+from sync_pipeline.diagnose.finding import Finding, Status
 from sync_pipeline.errors import ConfigError, FatalApiError, NotGranted, SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
+from sync_pipeline.session.secrets import CONSENT, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY, Slot, Unlocked, Vault
+from sync_pipeline.session.systems import snapshots_credentials
 from sync_pipeline.settings import AUTH_KINDS, SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
 from sync_pipeline.setup import draft as drafts
-from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.regions import CUSTOM, SANDBOX
-from sync_pipeline.stages import session
-from sync_pipeline.stages.probes.finding import Finding, Verdict
-from sync_pipeline.stages.session import snapshots_credentials
-from sync_pipeline.stages.vault import CONSENT, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY, Slot, Unlocked, Vault
+from sync_pipeline.setup.service import SetupService
 
 KEY, CLIENT_SECRET = "The Snapshots API key", "The OAuth client secret"
 
@@ -45,6 +48,7 @@ class Draft:
     slot: Slot
     secret: str = field(repr=False)
     on_sandbox: bool
+    origin: Origin
 
     @property
     def values(self) -> dict[str, object]:
@@ -68,47 +72,50 @@ class Draft:
         return f"{there.snapshots_profile} at {there.snapshots_base_url}, {there.snapshots_auth}{who}"
 
 
-def connect_snapshots(desk: Desk, form: SnapshotsForm, *, since: str | None) -> list[Finding]:
+def connect_snapshots(setup: SetupService, form: SnapshotsForm, *, since: str | None) -> list[Finding]:
     """Try what was entered, and keep it when it works; SyncError says what does not, ChangedMeanwhile that it is stale.
 
     Of an authorization code only the client is kept: a person has still to consent.
     """
-    draft = draft_of(desk, form)
-    found = [] if draft.settings.snapshots_auth == "authorization_code" else look_at_snapshots(desk, draft)
-    keep(desk, draft, since=since)
+    draft = draft_of(setup, form)
+    found = [] if draft.settings.snapshots_auth == "authorization_code" else look_at_snapshots(setup, draft)
+    keep(setup, draft, since=since)
     return found
 
 
-def keep(desk: Desk, draft: Draft, *, since: str | None) -> None:
+def keep(setup: SetupService, draft: Draft, *, since: str | None) -> None:
     """Store a draft: the file first, since that may be refused. A consent that was given to another client is forgotten."""
-    client = desk.settings().snapshots_client_id
-    with desk.vault(draft.settings) as vault:
+    client = setup.settings().snapshots_client_id
+    with setup.vault(draft.settings) as vault:
         vault.prove()
-        desk.change(draft.values, "snapshots connected", draft.told, since=since)
-        if draft.secret and not desk.is_given(draft.slot.variable):
-            _enter(vault, draft, desk)
-        if draft.settings.snapshots_auth != "authorization_code" or draft.settings.snapshots_client_id != client:
-            vault.remove(CONSENT)
-            vault.tokens.remove()
+
+        def keep() -> None:
+            if draft.secret and not setup.is_given(draft.slot.variable):
+                _enter(vault, draft, setup)
+            if draft.settings.snapshots_auth != "authorization_code" or draft.settings.snapshots_client_id != client:
+                vault.remove(CONSENT)
+                vault.tokens.remove()
+
+        setup.change(draft.values, "snapshots connected", draft.told, since=since, then=keep)
 
 
-def _enter(vault: Vault, draft: Draft, desk: Desk) -> None:
+def _enter(vault: Vault, draft: Draft, setup: SetupService) -> None:
     """The same secret again is no new one; of key and client secret only one is kept."""
     held = vault.get(draft.slot)
     if held is None or held.value != draft.secret:
-        vault.enter(draft.slot, draft.secret, desk.now())
+        vault.enter(draft.slot, draft.secret, setup.now())
     vault.remove(SNAPSHOTS_CLIENT if draft.slot is SNAPSHOTS_KEY else SNAPSHOTS_KEY)
 
 
 def needed_scopes(settings: Settings) -> tuple[str, ...]:
     """What the entities that are switched on need: reading locations, and more only for what is on."""
     specs = switched_on(specs_of(settings), settings.entities)
-    return session.needed_scopes(specs, load_profile(settings.snapshots_profile))
+    return api.needed_scopes(specs, load_profile(settings.snapshots_profile))
 
 
-def draft_of(desk: Desk, form: SnapshotsForm) -> Draft:
+def draft_of(setup: SetupService, form: SnapshotsForm) -> Draft:
     """The form as settings; ConfigError for what cannot be."""
-    now, on_sandbox = desk.settings(), form.region == SANDBOX.name
+    now, on_sandbox = setup.settings(), form.region == SANDBOX.name
     profile = _profile(form.profile, now)
     if form.region not in (SANDBOX.name, CUSTOM):
         raise ConfigError(f"There is no {form.region!r} Snapshots API.", fix=f"Choose {SANDBOX.name} or {CUSTOM}.")
@@ -125,26 +132,27 @@ def draft_of(desk: Desk, form: SnapshotsForm) -> Draft:
         "snapshots_client_id": "" if form.auth == "api_key" else drafts.plain(form.client_id, "The OAuth client id"),
         "snapshots_scopes": () if form.auth == "api_key" else _scopes(form),
     }
-    drafts.refuse_given(desk, values)
+    drafts.refuse_given(setup, values)
     blank = {"snapshots_api_key": "", "snapshots_client_secret": "", "stored": True}
     settings = replace(now, **values, **blank)  # type: ignore[arg-type]  # the names are those of Settings
-    return _with_secret(desk, settings, form, on_sandbox)
+    return _with_secret(setup, settings, form, on_sandbox)
 
 
-def _with_secret(desk: Desk, settings: Settings, form: SnapshotsForm, on_sandbox: bool) -> Draft:
+def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, on_sandbox: bool) -> Draft:
     is_key = form.auth == "api_key"
     slot, what, typed = (
         (SNAPSHOTS_KEY, KEY, form.api_key) if is_key else (SNAPSHOTS_CLIENT, CLIENT_SECRET, form.client_secret)
     )
     if not is_key and not settings.snapshots_client_id:
         raise ConfigError("The OAuth client id is missing.", fix="Enter it; it is where the client is registered.")
-    is_known = desk.is_given("SNAPSHOTS_BASE_URL")
-    secret = drafts.secret_for(desk, settings, slot, typed, what, is_known=is_known)
+    is_known = setup.is_given("SNAPSHOTS_BASE_URL")
+    secret = drafts.secret_for(setup, settings, slot, typed, what, is_known=is_known)
     if not secret and is_key and on_sandbox:
         secret = SANDBOX_SNAPSHOTS_KEY
     if not secret and form.auth != "authorization_code":  # there PKCE stands for a secret
         raise ConfigError(f"{what} is missing: none is stored for {settings.snapshots_base_url}.", fix="Enter it.")
-    return Draft(replace(settings, **{slot.setting: secret}), slot, secret, on_sandbox)  # type: ignore[arg-type]
+    origin = drafts.origin_of(setup, slot, typed)
+    return Draft(replace(settings, **{slot.setting: secret}), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]
 
 
 def _scopes(form: SnapshotsForm) -> tuple[str, ...]:
@@ -170,16 +178,37 @@ def _refuse_unoffered(profile: Profile, auth: str) -> None:
         raise ConfigError(f"The profile {profile.profile} does not offer {auth}.", fix=f"It offers {ways}.")
 
 
-def look_at_snapshots(desk: Desk, draft: Draft) -> list[Finding]:
+def look_at_snapshots(setup: SetupService, draft: Draft) -> list[Finding]:
     """Ask whether everything that a sync does is allowed; SyncError names all that is not. Nothing is written."""
-    found = list(_probe(desk, draft))
+    found = list(_probe(setup, draft))
     if refused := [finding for finding in found if not finding.ok]:
-        fixes = " ".join(dict.fromkeys(finding.fix for finding in refused))
-        raise NotGranted("; ".join(finding.detail.rstrip(".") for finding in refused) + ".", fix=fixes)
+        fix = _joined(list(dict.fromkeys(finding.fix for finding in refused)))
+        raise NotGranted(_not_granted([finding.what for finding in refused]), fix=fix)
     return found
 
 
-def _probe(desk: Desk, draft: Draft) -> Iterator[Finding]:
+def _not_granted(whats: list[str]) -> str:
+    """What a key may not do, in one sentence: ``Write projects`` and ``Write users`` are one kind of thing."""
+    verbs: dict[str, list[str]] = {}
+    for verb, _, entity in (what.partition(" ") for what in whats):
+        verbs.setdefault(verb.lower(), []).append(entity.replace("_", " "))
+    return f"This key or token may not {' or '.join(f'{verb} {_listed(names)}' for verb, names in verbs.items())}."
+
+
+def _joined(fixes: list[str]) -> str:
+    """The fixes; those that name a scope to grant to the same key as one sentence."""
+    parts = [re.fullmatch(r"Grant (\S+) to (.+)", fix) for fix in fixes]
+    to = {part[2] for part in parts if part}
+    if None in parts or len(to) != 1:
+        return " ".join(fixes)
+    return f"Grant {_listed([part[1] for part in parts if part])} to {to.pop()}"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _probe(setup: SetupService, draft: Draft) -> Iterator[Finding]:
     """A finding for each entity; what is no matter of scopes ends it at once."""
     settings = draft.settings
     specs = switched_on(specs_of(settings), settings.entities)
@@ -188,24 +217,24 @@ def _probe(desk: Desk, draft: Draft) -> Iterator[Finding]:
     work += [("may_write", name, f"Write {name}") for name, spec in specs.items() if spec.target.system == "snapshots"]
 
     async def look() -> list[Finding]:
-        guard = drafts.looking(on_sandbox=draft.on_sandbox)
-        async with Snapshots(
-            profile, settings.snapshots_base_url, credentials, limiter, guard=guard, patience=drafts.LOOKING
-        ) as there:
+        guard = drafts.looking(settings, on_sandbox=draft.on_sandbox)
+        options = ClientOptions(limiter=limiter, guard=guard, retry_policy=drafts.ONE_ATTEMPT)
+        async with Snapshots(profile, settings.snapshots_base_url, credentials, options) as there:
             found = []
             for method, entity, what in work:
                 try:
                     await getattr(there, method)(entity)
-                    found.append(Finding(what, Verdict.OK, "allowed"))
+                    found.append(Finding(what, Status.OK, "allowed"))
                 except SyncError as error:
                     if not is_matter_of_scope(error):
                         raise
-                    found.append(Finding(what, Verdict.FAILED, error.message, fix=error.fix))
+                    found.append(Finding(what, Status.FAILED, error.message, fix=error.fix))
         return found
 
-    with desk.store() as store, drafts.sandbox_if(draft.on_sandbox, settings):
+    with setup.store() as store, drafts.sandbox_if(draft.on_sandbox, settings):
         limiter = memory_limiter(profile.windows)
-        credentials = snapshots_credentials(Unlocked(settings), specs, profile, store)
+        unlocked = Unlocked(settings, origins={draft.slot.setting: draft.origin})
+        credentials = snapshots_credentials(unlocked, specs, profile, store)
         yield from drafts.ask(look)
 
 

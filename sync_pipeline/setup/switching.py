@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sync_pipeline.errors import NotAllowed, SyncError
-from sync_pipeline.setup.desk import Desk
-from sync_pipeline.setup.trial import kind_for
-from sync_pipeline.stages.mode import Mode
-from sync_pipeline.stages.session import Session
-from sync_pipeline.store.switches import Switch, read_switch, turn, turn_all_off
+from sync_pipeline.mapping.load import specs_of, switched_on
+from sync_pipeline.session.health import nothing_syncs
+from sync_pipeline.session.mode import Mode
+from sync_pipeline.session.session import Session
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.setup.trial import held_by, kind_for
+from sync_pipeline.store.approvals import approval_of
+from sync_pipeline.store.switches import Switch, any_on, read_switch, turn, turn_all_off
 from sync_pipeline.store.trials import Trial, last_trial
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LiveStatus:
     """Where a set-up stands on its way to live."""
 
     mode: Mode | None
@@ -24,6 +27,10 @@ class Standing:
     switch: Switch | None
     obstacle: str
     """What is in the way of going live; "" when nothing is."""
+    problem: str = ""
+    """Why nothing is syncing although live syncing is on; "" when it is off, or something does."""
+    has_passed: bool = False
+    """Whether that trial passed, with what was approved of what it held."""
 
     @property
     def is_live(self) -> bool:
@@ -31,48 +38,89 @@ class Standing:
         return self.mode is not None and self.mode.automatic
 
 
-def standing(desk: Desk) -> Standing:
+def read_live_status(setup: SetupService) -> LiveStatus:
     """Where the set-up stands now."""
     try:
-        with desk.session() as session:
+        with setup.reading() as session:
             return _standing(session)
     except SyncError as error:
-        return Standing(None, None, None, str(error))
+        return LiveStatus(None, None, None, str(error))
 
 
-def turn_on(desk: Desk) -> Standing:
+def is_paused(setup: SetupService) -> bool:
+    """Whether live syncing was turned on and does nothing: the set-up is another one than it was turned on for."""
+    return _is_on(setup) and not read_live_status(setup).is_live
+
+
+def would_pause(setup: SetupService, entity: str = "") -> bool:
+    """Whether a change of the set-up - of this entity's mapping - pauses live syncing until it has been tried."""
+    settings = setup.settings()
+    if entity and entity not in switched_on(specs_of(settings), settings.entities):
+        return False
+    return _is_on(setup) and read_live_status(setup).is_live
+
+
+def _is_on(setup: SetupService) -> bool:
+    """Whether the switch decides - not the environment - and is on, for whatever configuration."""
+    settings = setup.settings()
+    if settings.mode or not settings.stored:
+        return False
+    with setup.store() as store:
+        return any_on(store)
+
+
+def turn_on(setup: SetupService) -> LiveStatus:
     """Turn live syncing on; NotAllowed says what is in the way."""
-    with desk.session() as session:
+    with setup.reading() as session:
         found = _standing(session)
         if found.obstacle:
             raise NotAllowed(f"Live syncing cannot be turned on: {found.obstacle}")
-        turn(session.store, session.connection, session.fingerprint, on=True, by=desk.by, at=desk.now())
-    desk.note("live on", f"sensors and schedules act on {session.connection}")
-    return standing(desk)
+        turn(session.store, session.pair, session.fingerprint, on=True, by=setup.by, at=setup.now())
+    setup.note("live on", f"sensors and schedules act on {session.pair}")
+    return read_live_status(setup)
 
 
-def turn_off(desk: Desk) -> Standing:
+def turn_off(setup: SetupService) -> LiveStatus:
     """Turn live syncing off, whatever state the set-up is in; NotAllowed when the environment keeps it on."""
-    with desk.store() as store:
-        turn_all_off(store, by=desk.by, at=desk.now())
-    desk.note("live off", "sensors and schedules do nothing")
-    found = standing(desk)
+    with setup.store() as store:
+        was_on = turn_all_off(store, by=setup.by, at=setup.now())
+    found = read_live_status(setup)
     if found.is_live and found.mode is not None:
-        raise NotAllowed(f"Live syncing stays on: {found.mode.why}.", fix=_what_keeps_it_on(desk))
+        setup.note("live off refused", f"it stays on: {found.mode.why}")
+        raise NotAllowed(f"Live syncing stays on: {found.mode.why}.", fix=_what_keeps_it_on(setup))
+    if was_on:
+        setup.note("live off", "sensors and schedules do nothing")
     return found
 
 
-def _what_keeps_it_on(desk: Desk) -> str:
-    if desk.settings().mode:
+def _what_keeps_it_on(setup: SetupService) -> str:
+    if setup.settings().mode:
         return "Unset SYNC_MODE, then turn it off."
     return "Nothing is set up yet, so only made-up data is synced; SYNC_MODE=dry_run stops that, too."
 
 
-def _standing(session: Session) -> Standing:
-    kept = session.store, session.connection, session.fingerprint
+def _standing(session: Session) -> LiveStatus:
+    kept = session.store, session.pair, session.fingerprint
     trial = last_trial(*kept, kind_for(session.settings)) or last_trial(*kept)  # one in the sandbox takes nothing back
-    switch = read_switch(session.store, session.connection)
-    return Standing(session.mode, trial, switch, _obstacle(session, trial))
+    switch = read_switch(session.store, session.pair)
+    passed, problem = _has_passed(session, trial), nothing_syncs(session)
+    return LiveStatus(session.mode, trial, switch, _obstacle(session, trial), problem, passed)
+
+
+def _has_passed(session: Session, trial: Trial | None) -> bool:
+    """Passed, or everything it held was decided: allowed, or for deletes also declined."""
+    if trial is None or trial.outcome != "held":
+        return trial is not None and trial.outcome == "passed"
+    held = held_by(trial.report)
+    return bool(held) and all(_is_decided(session, one["approval"]) for one in held)
+
+
+def _is_decided(session: Session, approval_id: int) -> bool:
+    approval = approval_of(session.store, session.pair, approval_id)
+    state = approval.state(session.now()) if approval is not None else "expired"
+    return state in ("allowed", "used") or (
+        state == "declined" and approval is not None and approval.guard == "deletes"
+    )
 
 
 def _obstacle(session: Session, trial: Trial | None) -> str:
@@ -85,10 +133,22 @@ def _obstacle(session: Session, trial: Trial | None) -> str:
         )
     if settings.mode:
         return f"SYNC_MODE={settings.mode} is set in the environment and decides. Unset it."
+    return _obstacle_of_trial(session, trial)
+
+
+def _obstacle_of_trial(session: Session, trial: Trial | None) -> str:
     if trial is None:
-        return "this configuration has not been tried yet. Try it first."
-    if trial.kind != kind_for(settings):
-        return "it was only tried in the sandbox. Try it as a dry run on the real accounts, too."
+        return (
+            "this configuration has not been tried yet. Try it first: step 4 of the console, or `sync-pipeline trial`."
+        )
+    if trial.kind != kind_for(session.settings):
+        return "it was only tried in the sandbox. Try it as a dry run on the real accounts, too: `sync-pipeline trial`."
     if trial.outcome is None:
         return "its trial has not ended yet."
-    return "" if trial.outcome == "passed" else "its trial did not pass. Mend what it found and try again."
+    if _has_passed(session, trial):
+        return ""
+    if trial.outcome == "held":
+        return (
+            "what its trial holds has to be approved: on the page of the trial, or with `sync-pipeline approvals list`."
+        )
+    return "its trial did not pass. Fix what it found and try again: step 4 of the console, or `sync-pipeline trial`."

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+from sync_pipeline.connectors.error_category import ErrorCategory, categorize
+from sync_pipeline.diagnose.connection_test import diagnose, without_retries
 from sync_pipeline.errors import SyncError
+from sync_pipeline.session.progress import Progress, reporting, silent
+from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
-from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.diagnose import diagnose, hasty
+from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.preview import Preview, preview
-from sync_pipeline.stages.session import Progress, Session
-from sync_pipeline.store.trials import Trial, TrialKind, begin_trial, end_trial, note_progress, trial_of
+from sync_pipeline.store.trials import (
+    THROTTLED,
+    Trial,
+    TrialKind,
+    TrialOutcome,
+    begin_trial,
+    end_trial,
+    note_progress,
+    trial_of,
+)
 
 DAYS = 31
 """Time entries of so many days are tried: one range of Clockify's report, which fits the Free plan's budget."""
 SHOWN = 200
 """Changes of each entity that are kept to be looked at."""
+TAKEN = 16
+"""Requests to Clockify that a trial of a small workspace takes."""
+ANOTHER_TRY = timedelta(minutes=5)
+"""When to try again if the budget does not say when."""
 INTERRUPTED = "The trial was cut off. Begin another one."
 
 
@@ -29,73 +45,123 @@ def kind_for(settings: Settings) -> TrialKind:
     return "sandbox" if settings.sandbox else "dry_run"
 
 
-def begin(desk: Desk, kind: TrialKind) -> int:
+def begin(setup: SetupService, kind: TrialKind) -> int:
     """Note that a trial of the present configuration begins; returns its id."""
-    with desk.session() as session:
-        trial = begin_trial(session.store, session.connection, session.fingerprint, kind, desk.by, desk.now())
-    desk.note("trial begun", f"in the sandbox ({trial})" if kind == "sandbox" else f"dry run on the accounts ({trial})")
+    with setup.reading() as session:
+        trial = begin_trial(session.store, session.pair, session.fingerprint, kind, setup.by, setup.now())
+    setup.note(
+        "trial begun", f"in the sandbox ({trial})" if kind == "sandbox" else f"dry run on the accounts ({trial})"
+    )
     return trial
 
 
-def run(desk: Desk, trial_id: int, kind: TrialKind, *, stop: Callable[[], bool] = lambda: False) -> Trial:
-    """Carry a trial out and keep what it finds as it goes; returns it as it ended."""
-    report: dict[str, Any] = {"kind": kind, "doing": "connecting", "checks": [], "entities": {}, "error": ""}
-    with desk.store() as store:
-        passed = False
+def run(
+    setup: SetupService,
+    trial_id: int,
+    kind: TrialKind,
+    options: Options | None = None,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trial:
+    """Run a trial, storing what it finds while it runs; returns the ended trial.
+
+    What the guards would hold is a request for an approval; what ``options`` allow is one that was allowed.
+    """
+    report: dict[str, Any] = {
+        "kind": kind,
+        "doing": "connecting",
+        "checks": [],
+        "entities": {},
+        "error": "",
+        "exit_codes": [],
+    }
+    with setup.store() as store:
+        outcome: TrialOutcome = "failed"
         keep = partial(note_progress, store, trial_id, report)
+        settings = _settings_of(setup, kind)
         try:
-            settings = _settings_of(desk, kind)
-            passed = _check(desk, settings, report, keep) and _preview(desk, settings, report, keep, stop)
+            outcome = _check(setup, settings, report, keep) or _preview(setup, settings, report, keep, options, stop)
         except SyncError as error:
-            report["error"] = str(error)
+            report["error"], report["exit_codes"] = str(error), [error.exit_code]
+            if categorize(error) is ErrorCategory.BUSY:
+                outcome = _throttled(setup, settings, report)
         except BaseException:
             report["error"] = INTERRUPTED
-            end_trial(store, trial_id, report, desk.now(), passed=False)
+            end_trial(store, trial_id, report, setup.now(), outcome)
             raise
         report["doing"] = ""
-        end_trial(store, trial_id, report, desk.now(), passed=passed)
+        end_trial(store, trial_id, report, setup.now(), outcome)
         found = trial_of(store, trial_id)
     assert found is not None  # noqa: S101  # we have just written it
     return found
 
 
-def _settings_of(desk: Desk, kind: TrialKind) -> Settings:
+def _settings_of(setup: SetupService, kind: TrialKind) -> Settings:
     """The settings to try with: nothing can be written, whatever a stage may want."""
-    settings = desk.settings()
+    settings = setup.settings()
     if kind == "sandbox" and not settings.sandbox:
-        settings = desk.settings(SYNC_MODE="sandbox")
+        settings = setup.settings(SYNC_MODE="sandbox")
     return replace(settings, mode="dry_run")
 
 
-def _check(desk: Desk, settings: Settings, report: dict[str, Any], keep: Callable[[], None]) -> bool:
-    """The connection test; returns whether nothing failed."""
+def _check(
+    setup: SetupService, settings: Settings, report: dict[str, Any], keep: Callable[[], None]
+) -> TrialOutcome | Literal[""]:
+    """Run the connection test; returns the outcome of the trial when it ends here, otherwise ""."""
     report["doing"] = "connection test"
-    with desk.session(hasty(settings)) as session:
+    findings = []
+    with setup.session(without_retries(settings)) as session:
         for finding in diagnose(session):
+            findings.append(finding)
             report["checks"].append(finding.as_json())
             keep()
-    return all(check["ok"] for check in report["checks"])
+    failed = [finding for finding in findings if not finding.ok]
+    report["exit_codes"] = [finding.exit_code for finding in failed]
+    if failed and all(finding.busy for finding in failed):
+        return _throttled(setup, settings, report)
+    return "failed" if failed else ""
+
+
+def _throttled(setup: SetupService, settings: Settings, report: dict[str, Any]) -> TrialOutcome:
+    """End a trial for which no requests are left, noting when there will be some."""
+    with setup.session(settings) as session:
+        budget, now = session.budget, session.now()
+    # Refused although some are left by our own count: another program used them, at most an hour ago.
+    at = budget.free_at(min(TAKEN, budget.limit)) if budget else now.timestamp()
+    again = max(at, (now + ANOTHER_TRY).timestamp())
+    report["again_at"] = datetime.fromtimestamp(again, UTC).isoformat(timespec="seconds")
+    return THROTTLED
+
+
+def held_by(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the guards would hold, of all entities."""
+    return [held for found in report.get("entities", {}).values() for held in found.get("held", [])]
 
 
 def _preview(
-    desk: Desk, settings: Settings, report: dict[str, Any], keep: Callable[[], None], stop: Callable[[], bool]
-) -> bool:
-    """What a sync would do, entity by entity; returns whether no check would block it."""
-    passed = True
-    with desk.session(settings, report=_noting(report, keep)) as session:
+    setup: SetupService,
+    settings: Settings,
+    report: dict[str, Any],
+    keep: Callable[[], None],
+    options: Options | None,
+    stop: Callable[[], bool],
+) -> TrialOutcome:
+    """What a sync would do, entity by entity; it passes when no check would block it and nothing would be held."""
+    codes: list[int] = report["exit_codes"]
+    with setup.session(settings, report=_noting(report, keep)) as session:
         days = _days(session)
         report["days"] = str(days)
         for name, spec in session.specs.items():
             if stop():
                 report["error"] = INTERRUPTED
-                return False
+                return "failed"
             report["doing"] = name
             keep()
-            found = preview(session, spec, days if spec.partitioned else None, keep=SHOWN)
+            found = preview(session, spec, days if spec.partitioned else None, options, keep=SHOWN)
             report["entities"][name] = _told(found)
-            passed = passed and not found.blocked
+            codes += [check.exit_code for check in found.blocked]
             keep()
-    return passed
+    return "failed" if codes else "held" if held_by(report) else "passed"
 
 
 def _days(session: Session) -> Days:
@@ -113,13 +179,16 @@ def _told(found: Preview) -> dict[str, Any]:
         "changes": [asdict(change) for change in found.changes],
         "checks": [asdict(check) for check in found.checks],
         "blocked": [check.summary for check in found.blocked],
+        "held": [asdict(held) for held in found.held],
     }
 
 
 def _noting(report: dict[str, Any], keep: Callable[[], None]) -> Callable[[Progress], None]:
-    """Keep what a reader waits for: which request budget, which page."""
+    """Store what a reader waits for, such as a request budget or a page, and pass it on to the current listener."""
+    listener = reporting.get(silent)
 
     def note(progress: Progress) -> None:
+        listener(progress)
         if progress.note:
             report["note"] = f"{progress.entity}: {progress.note}"
             keep()

@@ -2,24 +2,57 @@
 
 A delete is only believed after a second, independent read: by id where the source offers that, with a record known to
 live read successfully in the same run (an id of a foreign workspace answers like a deleted one); otherwise by a second
-complete list. What the budget cannot confirm stays unconfirmed: shown, not deleted.
+complete list. Of somebody who left the workspace neither a read by id nor a list has any entries: only the report
+decides about these. What the budget cannot confirm stays unconfirmed: shown, not deleted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, timedelta
+from itertools import islice
+
+import orjson
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
+from sync_pipeline.errors import ApiError
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.progress import Progress
+from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.check import Options
-from sync_pipeline.stages.guards import deletes, guard_volume
-from sync_pipeline.stages.references import listed
-from sync_pipeline.stages.session import Progress, Session
-from sync_pipeline.store.records import Known, mark_deleted, mark_unconfirmed, scan
+from sync_pipeline.stages.guards import Holding
+from sync_pipeline.stages.references import among, kept, listed
+from sync_pipeline.store.records import Known
+from sync_pipeline.store.scope import draw
 from sync_pipeline.store.staging import Staging
+
+WITNESSES = 3
+"""Of so many records that should live one has to be readable: one of them may be gone as well, without a word."""
+AHEAD = timedelta(days=31)
+"""How far ahead an entry is looked for that is missing from its day."""
+NAMED = 20
+"""Unconfirmed records that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who is in the workspace; a read by id finds only their entries, while those of former users go on existing."""
+
+    ids: frozenset[str] | None = None
+    """``None``: the records of this entity are found whoever made them."""
+    field: str = ""
+    """The mapped field that holds the user."""
+    is_complete: bool = True
+    """Whether nobody is known to have left: then an entry whose user is not known has one of these."""
+
+    def include(self, fields: str) -> bool:
+        """Whether the record with these mapped fields, as JSON, is one of theirs."""
+        if self.ids is None:
+            return True
+        user = orjson.loads(fields).get(self.field) if fields and self.field else None
+        return self.is_complete if user is None else user in self.ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,76 +63,150 @@ class Absence:
     moved: dict[str, Record] = field(default_factory=dict)
     """Those that live elsewhere, by id, as they are there."""
     unconfirmed: list[str] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+    """The number of the read that found each of them missing or moved."""
+    by_id: frozenset[str] = frozenset()
+    """Those that were read by id, rather than in a list or report."""
+
+    def __add__(self, other: Absence) -> Absence:
+        return Absence(
+            [*self.gone, *other.gone],
+            self.moved | other.moved,
+            [*self.unconfirmed, *other.unconfirmed],
+            self.numbers | other.numbers,
+            self.by_id | other.by_id,
+        )
 
 
-def settle_absent(
-    session: Session, spec: EntitySpec, staging: Staging, observed_at: datetime, options: Options, counts: Counts
-) -> Absence:
+def settle_absent(session: Session, spec: EntitySpec, staging: Staging, holding: Holding, counts: Counts) -> Absence:
     """Look up what is missing, and mark what is confirmed gone as deleted.
 
     Only that may be deleted at the target by this run: what an earlier one proved may have come back.
     """
-    absence = look_up_absent(session, spec, staging, options)
-    mark_deleted(session.store, session.connection, spec.entity, absence.gone, observed_at)
-    mark_unconfirmed(session.store, session.connection, spec.entity, absence.unconfirmed, session.now())
-    counts.unconfirmed += len(absence.unconfirmed)
+    absence, ledger = look_up_absent(session, spec, staging, holding), session.ledger(spec)
+    for by_id in (True, False):
+        gone = {each: absence.numbers[each] for each in absence.gone if (each in absence.by_id) is by_id}
+        ledger.mark_deleted(gone, session.now(), by_id=by_id)
+    ledger.mark_unconfirmed(absence.unconfirmed, session.now(), read_no=staging.read_no)
+    counts.held_deletes += len(holding.deletes)
+    counts.unconfirmed += len(absence.unconfirmed) - len(holding.deletes)
     return absence
 
 
-def look_up_absent(session: Session, spec: EntitySpec, staging: Staging, options: Options) -> Absence:
+def look_up_absent(session: Session, spec: EntitySpec, staging: Staging, holding: Holding) -> Absence:
     """Read again what is missing from the staged read, as far as the guard and the budget allow; nothing is written."""
-    absent = staging.absent(again=deletes(spec))
+    still = kept(session, spec, {known.source_id for known in holding.missing if known.deleted_at is not None})
+    missing = [known for known in holding.missing if known.source_id not in still]
+    absent = [known for known in missing if _may_be_deleted(known, holding)]
+    stays = [known.source_id for known in missing if not _may_be_deleted(known, holding)]
     if not absent:
-        return Absence()
-    guard = guard_volume(session, spec, staging)
-    if guard.too_many_absent(session.settings) and not options.allow_deletes:
-        return Absence(unconfirmed=[known.source_id for known in absent])
+        return Absence(unconfirmed=stays)
     budget = session.settings.max_confirmations
-    if spec.source.system == "clockify":
-        session.call(session.clockify.prove_admin)
     session.report(Progress(spec.entity, "confirm", min(len(absent), budget), "looking up what vanished"))
-    absence = Absence(*_confirm(session, spec, staging, absent, budget))
-    if absence.unconfirmed and absence.gone and options.allow_deletes:
-        # Somebody said that this much is right, so the rest need not wait for more runs: one more list proves it.
-        gone, moved = _confirm_by_list(session, spec, staging, absence.unconfirmed)
-        return Absence([*absence.gone, *gone], absence.moved | moved)
-    return absence
+    absence = _confirm(session, spec, staging, absent, {known.source_id for known in missing})
+    if absence.unconfirmed:
+        names = ", ".join(absence.unconfirmed[:NAMED]) + (", ..." if absence.unconfirmed[NAMED:] else "")
+        note = f"{len(absence.unconfirmed)} are missing and not proven deleted; the next run looks again: {names}"
+        session.report(Progress(spec.entity, "confirm", note=note))
+    return absence + Absence(unconfirmed=stays)
+
+
+def people(session: Session, spec: EntitySpec) -> People:
+    """Who is in the workspace now. Raises FatalApiError for the key of a plain member, who does not see all records."""
+    present = session.call(session.source(spec).prove_complete)
+    if present is None:
+        return People()
+    owners = session.owners(spec)
+    known = {owner.source_id for page in session.ledger(owners).scan() for owner in page} if owners else set[str]()
+    name = next((name for name, entity in spec.references.items() if entity == owners), "")
+    return People(present, name, is_complete=bool(known) and known <= present)
+
+
+def reported(session: Session, spec: EntitySpec, days_of: Mapping[str, str | None]) -> tuple[dict[str, Record], int]:
+    """Those of these entries that the report has, first looked for on their days, then on all; and the read's number.
+
+    Only the report has the entries of people who left the workspace.
+    """
+    number, wanted = draw(session.store), days_of.keys()
+    days = sorted(date.fromisoformat(day) for day in days_of.values() if day)
+    windows = [Window.of_days(days[0], days[-1])] if days else []
+    found: dict[str, Record] = {}
+    for window in (*windows, _everything(session)):
+        if wanted - found.keys():
+            found |= among(session.read_all(spec, window), spec, wanted)
+    return found, number
+
+
+def _everything(session: Session) -> Window:
+    return Window.of_days(session.settings.start_date, session.now().astimezone(UTC).date() + AHEAD)
+
+
+def _may_be_deleted(known: Known, holding: Holding) -> bool:
+    """Whether an absent record is looked up; where some deletes are held, only those that were allowed are."""
+    return not holding.deletes or (known.delivered_hash is not None and known.source_id not in holding.deletes)
 
 
 def _confirm(
-    session: Session, spec: EntitySpec, staging: Staging, absent: list[Known], budget: int
-) -> tuple[list[str], dict[str, Record], list[str]]:
+    session: Session, spec: EntitySpec, staging: Staging, absent: Sequence[Known], missing: Collection[str]
+) -> Absence:
     """Split the absent ids into gone, records that still live, and unconfirmed ids."""
-    ids = [known.source_id for known in absent]
-    if not session.can_fetch(spec):
-        return *_confirm_by_list(session, spec, staging, ids), []
-    witness = _witness(session, spec, staging, absent)
-    if witness is not None and session.fetch(spec, witness) is None:
-        return [], {}, ids  # a record that lives reads as gone: believe nothing
-    asked, unconfirmed = ids[:budget], ids[budget:]
-    records = {source_id: session.fetch(spec, source_id) for source_id in asked}
-    moved = {source_id: record for source_id, record in records.items() if record is not None}
-    if witness is None and not moved:  # nothing is known to live, so that all reads as gone may be the key's fault
-        return *_confirm_by_list(session, spec, staging, asked), unconfirmed
-    return sorted(records.keys() - moved.keys()), moved, unconfirmed
+    there = people(session, spec)
+    theirs = [known.source_id for known in absent if there.include(known.fields)]
+    others = [known for known in absent if not there.include(known.fields)]
+    absence = Absence()
+    if theirs and session.can_fetch(spec):
+        absence += _confirm_by_id(session, spec, staging, theirs, missing, there)
+    elif theirs:
+        absence += _confirm_by_list(session, spec, theirs)
+    return absence + _confirm_by_report(session, spec, others) if others else absence
 
 
-def _witness(session: Session, spec: EntitySpec, staging: Staging, absent: list[Known]) -> str | None:
-    """A record that must be readable if reads by id can be believed: one of this read, else any other known one."""
-    if (met := staging.witness()) is not None:
-        return met
-    missing = {known.source_id for known in absent}
-    for page in scan(session.store, session.connection, spec.entity):
+def _confirm_by_id(
+    session: Session, spec: EntitySpec, staging: Staging, ids: list[str], missing: Collection[str], there: People
+) -> Absence:
+    witnesses = list(islice(_witnesses(session, spec, staging, missing, there), WITNESSES))
+    if witnesses and all(session.fetch(spec, witness) is None for witness in witnesses):
+        return Absence(unconfirmed=ids)  # existing records read as missing: none of the answers counts
+    budget, unread = session.settings.max_confirmations, [key for key in ids if key not in staging.missed]
+    asked, unconfirmed = unread[:budget], unread[budget:]
+    read = {source_id: session.fetch_numbered(spec, source_id) for source_id in asked}
+    moved = {source_id: record for source_id, (record, _) in read.items() if record is not None}
+    numbers = {source_id: number for source_id, (_, number) in read.items()}
+    numbers |= {source_id: staging.missed[source_id] for source_id in ids if source_id in staging.missed}
+    gone = sorted(numbers.keys() - moved.keys())
+    if not witnesses and not moved:  # nothing is known to live, so that all reads as gone may be the key's fault
+        return _confirm_by_list(session, spec, gone) + Absence(unconfirmed=unconfirmed)
+    return Absence(gone, moved, unconfirmed, numbers, frozenset(numbers))
+
+
+def _confirm_by_report(session: Session, spec: EntitySpec, entries: list[Known]) -> Absence:
+    """Gone and still living by a second report, for entries of people who left the workspace."""
+    ids = [entry.source_id for entry in entries]
+    try:
+        found, number = reported(session, spec, {entry.source_id: entry.partition for entry in entries})
+    except ApiError as error:
+        note = f"only the report could tell whether {len(ids)} entries of former users exist, and it failed: {error}"
+        session.report(Progress(spec.entity, "confirm", note=note))
+        return Absence(unconfirmed=ids)
+    return Absence(sorted(set(ids) - found.keys()), found, numbers=dict.fromkeys(ids, number))
+
+
+def _witnesses(
+    session: Session, spec: EntitySpec, staging: Staging, missing: Collection[str], there: People
+) -> Iterator[str]:
+    """Records that must be readable if reads by id can be believed: those of this read, then any other known ones."""
+    met = ((key, fields) for page in staging.met() for key, fields in page)
+    yield from (key for key, fields in met if there.include(fields))
+    for page in session.ledger(spec).scan():
         for record in page:
-            if record.source_id not in missing and record.deleted_at is None:
-                return record.source_id
-    return None
+            lives = record.deleted_at is None and record.unconfirmed_at is None
+            if lives and record.source_id not in missing and there.include(record.fields):
+                yield record.source_id
 
 
-def _confirm_by_list(
-    session: Session, spec: EntitySpec, staging: Staging, ids: list[str]
-) -> tuple[list[str], dict[str, Record]]:
+def _confirm_by_list(session: Session, spec: EntitySpec, ids: list[str]) -> Absence:
     """Gone and still living by a second complete list: for sources without a read by id, or without a witness."""
-    window = Window.of_days(*(date.fromisoformat(day) for day in staging.scope)) if staging.scope else None
+    number = draw(session.store)
+    window = _everything(session) if session.source(spec).needs_window else None
     found = listed(session, spec, ids, window)
-    return sorted(set(ids) - found.keys()), found
+    return Absence(sorted(set(ids) - found.keys()), found, numbers=dict.fromkeys(ids, number))

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sync_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+DAYS_AHEAD = 7
+"""Clockify accepts entries in the future: planned shifts, holidays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +37,43 @@ class Days:
         return self.first.isoformat() if self.first == self.last else f"{self.first} to {self.last}"
 
 
+def whole_range(settings: Settings, today: date, ahead: int = DAYS_AHEAD) -> Days:
+    """From the start date to as far ahead as there are partitions."""
+    return Days(min(settings.start_date, today), today + timedelta(days=ahead))
+
+
 @dataclass(slots=True)
 class Batch:
     """A lazy sequence of bounded DataFrames (the parts) and notes about how they were read.
 
     ``parts`` can be walked once; ``notes`` are JSON values and complete only when the parts have been walked. Notes:
-    ``observed_at`` (ISO instant at which the read began), ``requests``, ``source_keys``, ``duplicates``, ``conflicts``,
-    ``events`` (ids of the inbox events the read answers), and of a sealed batch how many rows are ``rejected``, ``excluded`` or ``waiting`` for a reference.
+    ``observed_at`` (ISO instant at which the read began), ``read_no`` (its number in the order of reads), ``requests``, ``reader``, ``days``,
+    ``source_keys``, ``duplicates``, ``conflicts``,
+    ``events`` (ids of the inbox events the read answers), ``fresh_events`` (those of them that a lagging list may not show); and of a checked batch
+    how many ``rows`` it has, how many of them are ``rejected``, ``excluded`` or ``waiting`` for a reference, and ``decided_by``.
     """
 
     parts: Iterable[pd.DataFrame]
     notes: dict[str, Any] = field(default_factory=dict)
+    file: Path | None = None
+    """Where its parts are kept; None while it is being read."""
 
     @property
     def observed_at(self) -> datetime:
-        """When the read of this batch began."""
+        """When the read of this batch began: for people, never compared."""
         return datetime.fromisoformat(self.notes["observed_at"])
+
+    @property
+    def read_no(self) -> int:
+        """The number of the read; 0 for a batch from before reads had numbers, which is older than everything."""
+        return int(self.notes.get("read_no", 0))
 
 
 @dataclass(slots=True)
 class Counts:
     """What became of the records of one entity in one sync; deletes stand apart.
 
-    ``extracted = created + adopted + updated + unchanged + rejected + excluded + waiting``.
+    ``extracted = created + adopted + updated + unchanged + rejected + excluded + waiting + held + lagging``.
     """
 
     extracted: int = 0
@@ -64,6 +84,16 @@ class Counts:
     rejected: int = 0
     excluded: int = 0
     waiting: int = 0
+    held: int = 0
+    """Neither stored nor delivered until it is approved."""
     deleted: int = 0
+    held_deletes: int = 0
     unconfirmed: int = 0
+    lagging: int = 0
+    """Rows of a list that contradict a read by id of the last minutes and could not be read again: what is stored is kept."""
     requests: int = 0
+
+    @property
+    def writes(self) -> int:
+        """Records that were changed at the target."""
+        return self.created + self.adopted + self.updated + self.deleted

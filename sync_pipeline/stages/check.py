@@ -1,53 +1,61 @@
-"""Check: judge the mapped records before anything is written, and seal what may be loaded.
+"""Check: process what was read and judge it before anything is written.
 
-Row-level failures set records aside as rejects; a batch in which too many fail, or that would delete or rewrite too
-much, is blocked as a whole. The output is a sealed batch: id, partition, canonical fields and their hash, status.
+Records with failures become rejects; a batch in which too many fail is blocked as a whole. Of one that would delete or
+rewrite too much, that part is held until it is approved. What may be loaded is in the ledger's staging, which stays open for
+the load: id, partition, canonical fields and their hash, status.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
-import orjson
 import pandas as pd
 
-from sync_pipeline.mapping.checks import check_frame
+from sync_pipeline.errors import CheckFailed
 from sync_pipeline.mapping.samples import known_keys
-from sync_pipeline.mapping.spec import EntitySpec, Field
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.private_files import private_directory
+from sync_pipeline.session.progress import Progress
+from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Batch, Counts, Days
-from sync_pipeline.stages.guards import Guard, guard_volume
+from sync_pipeline.stages.batch_files import read_batch, unwritten, write_batch
+from sync_pipeline.stages.extract import decide, decided_by, extract
+from sync_pipeline.stages.guards import Holding, hold
 from sync_pipeline.stages.inbox import leave_open
 from sync_pipeline.stages.journal import note_sync
-from sync_pipeline.stages.problems import reject, rejects_of
-from sync_pipeline.stages.references import DELETED_REFERENCE, References
-from sync_pipeline.stages.seal import seal, staged_rows
-from sync_pipeline.stages.session import Progress, Session
-from sync_pipeline.store.records import lookup
-from sync_pipeline.store.rejects import NO_ID, Reject, replace_rejects
-from sync_pipeline.store.staging import stage
+from sync_pipeline.stages.problems import rejects_of, warnings_of
+from sync_pipeline.stages.process import PERSONAL, Clashes, Process, mapped, staged_rows
+from sync_pipeline.store.approvals import GuardName
+from sync_pipeline.store.references import WAITS
+from sync_pipeline.store.rejects import NO_ID, Reject
+from sync_pipeline.store.staging import Staging
 
 CHECKS = {
     "required_fields": "Every required field has a value.",
     "unique_ids": "No two records share an id, or a name that must be unique at the target.",
     "valid_values": "Types, e-mail addresses, instants, lengths and the order of start and end are right.",
-    "references": "What a record points at - its project, its user - is known.",
-    "volume": "The batch would not delete or rewrite a suspicious share of what is known.",
+    "references": "What a record points at - its project, its user - is there.",
+    "volume": "The batch would not delete or rewrite a suspicious share of what is known; what would is held.",
     "schema_drift": "The source still sends the fields the mapping reads, and nothing unheard of.",
 }
 """The checks of every entity, by name."""
 
 ROW_CHECKS = ("required_fields", "unique_ids", "valid_values", "references")
-EXCUSED: Mapping[str, str] = {"references": DELETED_REFERENCE}
-"""Rules that set records aside in the name of a check without counting as its failures: the source is as it should be."""
+"""Checks of single records; they block the whole batch when too many fail."""
 SET_APART = ("rejected", "excluded", "waiting")
-"""What a checked record may be instead of accepted; a sealed batch notes how many are."""
-PERSONAL = "(personal)"
-"""Instead of a value that is nobody else's business."""
+"""What a checked record may be instead of accepted; a checked batch notes how many are."""
+VOLUME = "volume"
+HELD, HELD_DELETES = "held", "held_deletes"
+"""Figures of the volume check."""
+WORDS: dict[GuardName, str] = {"deletes": "its delete", "rewrite": "its rewrite", "first_contact": "its first delivery"}
 SHOWN_ROWS = 20
-SHOWN_CHARACTERS = 100
+READ_AGAIN = "Run it again from the start, so that it is read again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +84,40 @@ class CheckResult:
         """Whether the load must not start."""
         return not self.passed and self.severity == "error"
 
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command that this check blocks."""
+        return CheckFailed.exit_code
+
 
 class Checking:
-    """One pass over a mapped batch: walk ``sealed`` first, then ask for ``results``."""
+    """One pass over a batch as it was read: maps, checks and stages it, then has the ``results``."""
 
     def __init__(self, session: Session, spec: EntitySpec, batch: Batch, days: Days | None, options: Options) -> None:
+        _refuse_other_pair(session, spec, batch)
         self.session, self.spec, self.days, self.options = session, spec, days, options
         self.notes = dict(batch.notes)
-        self.sealed = Batch(self._parts(batch), self.notes)
+        self.batch = Batch(batch.parts, self.notes, batch.file)
+        self.staging = session.ledger(spec).open_staging(_keys(days), batch.read_no)
         self.rejects: list[Reject] = []
+        self.waiting: list[Reject] = []
+        """Reasons that do not reject a record: it waits for one that cannot be delivered."""
+        self._warned = 0
+        self._warnings: list[Reject] = []
         self.statuses: Counter[str] = Counter()
         self._failing: defaultdict[str, set[str]] = defaultdict(set)
-        self._guard = Guard()
+        self.holding = Holding()
+        try:
+            self._walk(batch.parts)
+        except BaseException:
+            self.staging.close()
+            raise
 
     @property
     def results(self) -> list[CheckResult]:
         """The outcome of every check of ``CHECKS``, in its order."""
-        return [*(self._row_check(name) for name in ROW_CHECKS), self._volume(), self._schema_drift()]
+        rows = [self._references() if name == "references" else self._row_check(name) for name in ROW_CHECKS]
+        return [*rows, self._volume(), self._schema_drift()]
 
     @property
     def counts(self) -> Counts:
@@ -101,44 +126,69 @@ class Checking:
         apart["waiting"] = self.statuses.total() - apart["rejected"] - apart["excluded"]
         return Counts(extracted=self.statuses.total(), requests=self.notes.get("requests", 0), **apart)
 
-    def _parts(self, batch: Batch) -> Iterator[pd.DataFrame]:
-        references = References(self.session, self.spec)
-        clashes = _Clashes(self.session, self.spec, batch)
-        with stage(self.session.store, self.session.connection, self.spec.entity, _keys(self.days)) as staging:
-            for mapped in batch.parts:
-                frame = clashes.mark(check_frame(self.spec, mapped, start_date=self.session.settings.start_date))
-                frame = references.mark(frame)
+    def _walk(self, parts: Iterable[pd.DataFrame]) -> None:
+        session, spec = self.session, self.spec
+        clashes = Clashes(session, spec, mapped(spec, parts), self.notes.get("conflicts", ()))
+        process = Process(session, spec, clashes)
+        decide(session, spec, self.staging)
+        for raw in parts:
+            is_short = raw["record"].isna()
+            if is_short.any():
+                self._stage_unchanged(raw[is_short])
+            if not is_short.all():
+                frame = process(raw[~is_short] if is_short.any() else raw)
                 self._collect(frame)
-                sealed = seal(self.spec, frame)
-                # Ids and hashes are enough for absence and volume: no second copy of the data.
-                staging.add([(row[0], row[1], "", *row[3:]) for row in staged_rows(sealed)])
-                self.session.report(Progress(self.spec.entity, "check", sum(self.statuses.values())))
-                yield sealed
-            self.notes.update(batch.notes)
-            self._guard = guard_volume(self.session, self.spec, staging)
-        self.notes["fingerprint"] = self.spec.fingerprint
-        self.notes.update({status: self.statuses[status] for status in SET_APART})
+                self.staging.add(staged_rows(spec, frame))
+            session.report(Progress(spec.entity, "check", self.statuses.total()))
+        self.holding = hold(session, spec, self.staging, self.options, remember=not self.options.dry_run)
+        self.notes |= {"rows": self.statuses.total(), "decided_by": decided_by(session, spec)}
+        self.notes |= {status: self.statuses[status] for status in SET_APART}
+
+    def _stage_unchanged(self, short: pd.DataFrame) -> None:
+        """Stage the records of which only the id has travelled, without one under whose id a different record came, too."""
+        conflicts = self.notes.get("conflicts", ())
+        for source_id in short.loc[short["source_id"].isin(conflicts), "source_id"]:
+            self.statuses["rejected"] += 1
+            self._failing["unique_ids"].add(source_id)
+        fine = short[~short["source_id"].isin(conflicts)]
+        self.statuses["accepted"] += len(fine)
+        self.staging.add_unchanged(list(zip(fine["source_id"], fine["source_hash"], strict=True)))
 
     def _collect(self, frame: pd.DataFrame) -> None:
         self.statuses.update(frame["status"].tolist())
         for status, found in rejects_of(frame):
             if status == "rejected":  # one that only waits has a reason, too, but it is no failure of its own
                 self._failing[found.rule].add(found.source_id or f"{NO_ID} {len(self.rejects)}")
+            elif found.rule in WAITS:
+                self.waiting.append(found)
             self.rejects.append(found)
+        warnings = list(warnings_of(frame))
+        self._warned += len({warning.source_id for warning in warnings})
+        self._warnings += warnings[: SHOWN_ROWS - len(self._warnings)]
 
     def _row_check(self, name: str) -> CheckResult:
-        failing, total, rules = len(self._failing[name]), sum(self.statuses.values()), (name, EXCUSED.get(name))
-        excused = len(self._failing[EXCUSED[name]]) if name in EXCUSED else 0
+        failing, total = len(self._failing[name]), sum(self.statuses.values())
         share = failing / total if total else 0.0
         settings = self.session.settings
         blocks = failing >= settings.min_blocking_rejects and share > settings.max_reject_share
-        limit = f"{settings.max_reject_share:.0%}"
-        summary = f"{failing} of {total} records fail" + (f", more than {limit}: nothing is loaded" if blocks else "")
-        summary += f"; {excused} more point at what was deleted" if excused else ""
-        rows = [self._shown(reject) for reject in self.rejects if reject.rule in rules][:SHOWN_ROWS]
+        summary = f"{failing} of {total} records fail"
+        if blocks:
+            summary += (
+                f", more than {settings.max_reject_share:.0%}: nothing is loaded. Correct them at the source, or accept "
+                "more with SYNC_MAX_REJECT_SHARE."
+            )
+        rows = [self._shown(reject) for reject in self.rejects if reject.rule == name][:SHOWN_ROWS]
         figures: dict[str, int | float | str] = {"failing": failing, "records": total, "share": round(share, 4)}
-        figures |= {"excused": excused} if excused else {}
-        return CheckResult(name, not failing and not excused, "error" if blocks else "warn", summary, figures, rows)
+        return CheckResult(name, not failing, "error" if blocks else "warn", summary, figures, rows)
+
+    def _references(self) -> CheckResult:
+        """A warning at most: the source is right, and worked time is delivered."""
+        waiting, bare, total = len({r.source_id for r in self.waiting}), self._warned, sum(self.statuses.values())
+        summary = f"{waiting} of {total} records wait for what cannot be delivered"
+        summary += f"; {bare} are delivered with the bare id of what the source does not have" if bare else ""
+        rows = [self._shown(reject) for reject in [*self.waiting[:SHOWN_ROWS], *self._warnings]][:SHOWN_ROWS]
+        figures: dict[str, int | float | str] = {"waiting": waiting, "bare": bare, "records": total}
+        return CheckResult("references", not (waiting or bare), "warn", summary, figures, rows)
 
     def _shown(self, reject: Reject) -> dict[str, str]:
         known = {f.name: f for f in self.spec.fields}
@@ -152,16 +202,19 @@ class Checking:
         }
 
     def _volume(self) -> CheckResult:
-        guard = self._guard
-        problem = guard.problem(self.spec, self.session.settings, self.options)
-        summary = problem or f"{guard.absent} absent of {guard.known} known; {guard.rewritten} differ"
+        guard, held = self.holding.guard, self.holding.held
+        usual = f"{guard.absent} absent of {guard.known} known; {guard.rewritten} differ"
+        summary = " ".join(found.reason for found in held) or usual
         figures: dict[str, int | float | str] = {
             "known": guard.known,
             "absent": guard.absent,
             "rewritten": guard.rewritten,
             "mapping_changed": str(guard.mapping_changed),
+            HELD: sum(found.count for found in held if not found.is_delete),
+            HELD_DELETES: sum(found.count for found in held if found.is_delete),
         }
-        return CheckResult("volume", not problem, "error", summary, figures)
+        rows = [{"record": record, "held": WORDS[found.guard]} for found in held for record in found.records]
+        return CheckResult(VOLUME, not held, "warn", summary, figures, rows)
 
     def _schema_drift(self) -> CheckResult:
         seen, expected = (
@@ -181,67 +234,88 @@ class Checking:
 def conclude(
     session: Session, spec: EntitySpec, checking: Checking, days: Days | None, options: Options, *, run_id: str
 ) -> list[CheckResult]:
-    """Write down the rejects - the only thing a blocked batch leaves - and return the results of all checks."""
+    """Write down the rejects - the only thing a blocked batch leaves - and return the results of all checks.
+
+    The staging stays open for the load, if there will be one.
+    """
     results = checking.results
+    if options.dry_run or why_blocked(results):
+        checking.staging.close()
+    else:
+        session.stagings[spec.entity, checking.batch.read_no] = checking.staging
     if options.dry_run:
         return results
     at = session.now()
-    replace_rejects(session.store, session.connection, spec.entity, _keys(days), checking.rejects, run_id=run_id, at=at)
+    ledger, read_no = session.ledger(spec), checking.batch.read_no
+    ledger.rejects.replace(_keys(days), checking.rejects, run_id=run_id, at=at, read_no=read_no)
     if blocking := [result.name for result in results if result.blocks]:
         counts = {**asdict(checking.counts), "blocked_by": blocking}
-        requests = checking.counts.requests
-        note_sync(session, spec, checking.sealed, days, "blocked", counts, requests, run_id=run_id)
-        leave_open(session, checking.sealed, "; ".join(result.summary for result in results if result.blocks))
+        requests, why = checking.counts.requests, why_blocked(results)
+        note_sync(session, spec, checking.batch, days, "blocked", counts, requests, run_id=run_id, reason=why)
+        leave_open(session, checking.batch, why)
     return results
 
 
-class _Clashes:
-    """Marks records that share an id with a different record, or a unique field with any other.
+@contextmanager
+def checked(
+    session: Session, spec: EntitySpec, days: Days | None, options: Options, *, independent: bool = False
+) -> Iterator[Checking]:
+    """Extract and check outside Dagster, for preview and verify: nothing is written but a temporary file."""
+    with _directory(session.settings.batches) as directory:
+        file = Path(directory) / f"{spec.entity}.parquet"
+        write_batch(file, extract(session, spec, days, independent=independent))
+        checking = Checking(session, spec, read_batch(file), days, options)
+        with closing(checking.staging):
+            yield checking
 
-    Of records that want the same unique value, the one that has it at the target already keeps it; all others are
-    set aside. They are never merged.
+
+@contextmanager
+def staged(
+    session: Session, spec: EntitySpec, batch: Batch, days: Days | None, options: Options, *, run_id: str
+) -> Iterator[Staging]:
+    """The staging of a checked batch, as the check left it; where that is gone, the batch is checked once more.
+
+    It is gone in another process than that of the check, as when a run is re-executed from its failure. Raises CheckFailed when the
+    checks block now, or when the mapping is another one by now.
     """
-
-    def __init__(self, session: Session, spec: EntitySpec, batch: Batch) -> None:
-        self._session, self._spec = session, spec
-        self._conflicts = frozenset(batch.notes.get("conflicts", []))
-        self._unique = [f for f in spec.fields if f.unique and f.source != spec.source.id_path]
-        self._counts: dict[str, Counter[str]] = {f.name: Counter() for f in self._unique}
-        if self._unique:
-            for frame in batch.parts:
-                for field_ in self._unique:
-                    self._counts[field_.name].update(frame[field_.column].dropna())
-
-    def mark(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame with clashing rows rejected under the rule ``unique_ids``."""
-        if self._conflicts:
-            mask = frame["source_id"].isin(self._conflicts)
-            frame = reject(frame, mask, "source_id", "unique_ids", "two different records came under this id")
-        for field_ in self._unique:
-            taken = {value for value, count in self._counts[field_.name].items() if count > 1}
-            clashing = frame[field_.column].isin(taken) & frame["source_id"].notna()
-            mask = clashing & ~frame["source_id"].isin(self._holders(frame[clashing], field_))
-            for value in frame.loc[mask, field_.column].unique():
-                same = mask & (frame[field_.column] == value)
-                message = f"another record has the same {field_.name}, {_shown(field_, value)}; give each its own"
-                frame = reject(frame, same, field_.column, "unique_ids", message)
-        return frame
-
-    def _holders(self, clashing: pd.DataFrame, field_: Field) -> list[str]:
-        """Those of the clashing records that stand at the target with this value."""
-        wanted = dict(zip(clashing["source_id"], clashing[field_.column], strict=True))
-        known = lookup(self._session.store, self._session.connection, self._spec.entity, wanted)
-        return [
-            key
-            for key, record in known.items()
-            if record.delivered_hash == record.fields_hash
-            and orjson.loads(record.fields).get(field_.name) == wanted[key]
-        ]
+    _refuse_other_pair(session, spec, batch)
+    if batch.notes.get("decided_by") != decided_by(session, spec):
+        message = f"The batch of {spec.entity} was checked under another mapping or another version of this program."
+        raise CheckFailed(message, fix=READ_AGAIN)
+    staging = session.stagings.pop((spec.entity, batch.read_no), None)
+    with closing(staging or _checked_again(session, spec, batch, days, options, run_id)) as found:
+        yield found
 
 
-def _shown(field_: Field, value: object) -> str:
-    """A value as a reason may quote it."""
-    return PERSONAL if field_.personal else repr(str(value)[:SHOWN_CHARACTERS])
+def _refuse_other_pair(session: Session, spec: EntitySpec, batch: Batch) -> None:
+    if batch.notes.get("pair") != session.pair:
+        raise CheckFailed(
+            f"The batch of {spec.entity} belongs to other accounts than those that are set up now.", fix=READ_AGAIN
+        )
+
+
+def _checked_again(
+    session: Session, spec: EntitySpec, batch: Batch, days: Days | None, options: Options, run_id: str
+) -> Staging:
+    checking = Checking(session, spec, batch, days, options)
+    results = conclude(session, spec, checking, days, options, run_id=run_id)
+    if why := why_blocked(results):
+        raise CheckFailed(why)
+    batch.notes |= checking.notes
+    return session.stagings.pop((spec.entity, batch.read_no))
+
+
+def why_blocked(results: Sequence[CheckResult]) -> str:
+    """Why a batch is blocked and how to fix it, in one sentence; "" when it is not."""
+    return "; ".join(f"{result.name}: {result.summary}" for result in results if result.blocks)
+
+
+def _directory(batches: Path) -> TemporaryDirectory[str]:
+    try:
+        private_directory(batches)
+        return TemporaryDirectory(dir=batches, prefix="prepared-")
+    except OSError as error:
+        raise unwritten(batches, error) from error
 
 
 def _keys(days: Days | None) -> tuple[str, str] | None:

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from concurrent.futures import Future
 from typing import Any
 
 import orjson
 
-from sync_pipeline.connectors.ports import Outcome
+from sync_pipeline.connectors.ports import Outcome, UpsertTarget
 from sync_pipeline.errors import RejectedRecord
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.progress import Progress
+from sync_pipeline.session.session import Session, settled
+from sync_pipeline.stages.assigned import deliver_assigned
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.session import Progress, Session, settled
-from sync_pipeline.store.outcomes import SENT_NEW
-from sync_pipeline.store.records import (
-    Delivered,
-    Kind,
-    Known,
-    Refused,
-    Removed,
-    Sending,
-    mark_delivered,
-    mark_refused,
-    mark_removed,
-    mark_sending,
-    pending_deletes,
-)
+from sync_pipeline.stages.guards import deletes
+from sync_pipeline.stages.outcomes import PAGE, note_sending, pages, remember
+from sync_pipeline.stages.references import kept
+from sync_pipeline.store.deliveries import Delivered, Kind, Refused, Removed
+from sync_pipeline.store.schema import SENT_NEW
 from sync_pipeline.store.staging import Pending, Staging
 
-PAGE = 500
 IN_FLIGHT = 2
 """Batches on the wire at once: while the target works on one, we mark the one before."""
 
@@ -39,22 +31,23 @@ Sent = tuple[list[Pending], "Future[list[Outcome]]"]
 
 def deliver_pending(session: Session, spec: EntitySpec, staging: Staging, counts: Counts, sync_id: int | None) -> None:
     """Send every pending upsert of the staged batch; what the target refuses becomes a reject."""
-    if spec.target.system == "snapshots":
-        _deliver_upserts(session, spec, staging, counts, sync_id)
+    target = session.target(spec)
+    if target.assigns_ids:
+        deliver_assigned(session, spec, target, staging, counts, sync_id)
     else:
-        from sync_pipeline.stages.link import deliver_linked
-
-        deliver_linked(session, spec, staging, counts, sync_id)
+        _deliver_upserts(session, spec, target, staging, counts, sync_id)
 
 
-def _deliver_upserts(session: Session, spec: EntitySpec, staging: Staging, counts: Counts, sync_id: int | None) -> None:
+def _deliver_upserts(
+    session: Session, spec: EntitySpec, target: UpsertTarget, staging: Staging, counts: Counts, sync_id: int | None
+) -> None:
     flying: deque[Sent] = deque()
     try:
         for rows in pages(staging, PAGE):
             payload = [outgoing(spec, row) for row in rows]
             places = [str(fields[spec.target.id]) for fields in payload]
             note_sending(session, spec, rows, places)
-            flying.append((rows, session.begin(session.snapshots.upsert, spec.entity, payload)))
+            flying.append((rows, session.begin(target.upsert, payload)))
             if len(flying) >= IN_FLIGHT:
                 _settle(session, spec, flying.popleft(), counts, sync_id)
     except BaseException as error:
@@ -68,22 +61,6 @@ def _deliver_upserts(session: Session, spec: EntitySpec, staging: Staging, count
         # What is on the wire is answered and remembered even when another batch failed.
         while flying:
             _settle(session, spec, flying.popleft(), counts, sync_id)
-
-
-def note_sending(
-    session: Session, spec: EntitySpec, rows: Sequence[Pending | Known], places: Sequence[str | None]
-) -> None:
-    """Before a write: should its answer never come, nobody may believe that the target is as it was before."""
-    sending = [Sending(row.source_id, place, row.delivered_hash) for row, place in zip(rows, places, strict=True)]
-    mark_sending(session.store, session.connection, spec.entity, sending)
-
-
-def pages(staging: Staging, size: int) -> Iterator[list[Pending]]:
-    """Pending rows in pages, in the order of their ids."""
-    after = ""
-    while rows := staging.pending(size, after):
-        yield rows
-        after = rows[-1].source_id
 
 
 def outgoing(spec: EntitySpec, row: Pending) -> dict[str, Any]:
@@ -135,37 +112,18 @@ def _refused(row: Pending, kind: Kind, outcome: Outcome) -> Refused:
     )
 
 
-def remember(
-    session: Session,
-    spec: EntitySpec,
-    done: Sequence[Delivered],
-    refused: Sequence[Refused],
-    counts: Counts,
-    sync_id: int | None,
-) -> None:
-    """Write down what the target acknowledged and refused, in one go, and count it."""
-    if done:
-        mark_delivered(session.store, session.connection, spec.entity, done, sync_id, session.now())
-    if refused:
-        mark_refused(session.store, session.connection, spec.entity, refused, sync_id, session.now())
-    counts.created += sum(row.kind == "create" for row in done)
-    counts.adopted += sum(row.kind == "adopt" for row in done)
-    counts.updated += sum(row.kind in {"update", "restore"} for row in done)
-    counts.rejected += len(refused)
-    session.report(Progress(spec.entity, "load", counts.created + counts.adopted + counts.updated))
-
-
 def deliver_deletes(
     session: Session, spec: EntitySpec, gone: Collection[str], counts: Counts, sync_id: int | None
 ) -> None:
     """Delete or archive what this run has proven gone; anything else waits for a run that proves it anew."""
-    policy = spec.target.delete
-    if policy == "keep":
+    if not deletes(spec):
         return
-    for row in pending_deletes(session.store, session.connection, spec.entity, gone):
+    policy: Kind = "archive" if spec.target.delete == "archive" else "delete"
+    gone, target = set(gone) - kept(session, spec, gone), session.target(spec)
+    for row in session.ledger(spec).pending_deletes(gone):
         note_sending(session, spec, [row], [row.target_id])
         try:
-            _remove(session, spec, str(row.target_id))
+            session.call(target.remove, str(row.target_id))
         except RejectedRecord as error:
             refused = Refused(
                 row.source_id,
@@ -175,23 +133,9 @@ def deliver_deletes(
                 partition=row.partition,
                 delivered_hash=row.delivered_hash,
             )
-            mark_refused(session.store, session.connection, spec.entity, [refused], sync_id, session.now())
+            session.ledger(spec).mark_refused([refused], sync_id, session.now())
         else:
             removed = Removed(row.source_id, row.target_id, policy)
-            mark_removed(session.store, session.connection, spec.entity, [removed], sync_id, session.now())
+            session.ledger(spec).mark_removed([removed], sync_id, session.now())
             counts.deleted += 1
         session.report(Progress(spec.entity, "delete", counts.deleted))
-
-
-def _remove(session: Session, spec: EntitySpec, target_id: str) -> None:
-    """Delete or archive one record at the target; one that is gone already is no error."""
-    archive = spec.target.delete == "archive"
-    if spec.target.system == "clockify":
-        if archive:
-            session.call(session.clockify.update_client, target_id, {"archived": True})
-        else:
-            session.call(session.clockify.delete_client, target_id)
-    elif archive:
-        session.call(session.snapshots.upsert, spec.entity, [{spec.target.id: target_id, "archived": True}])
-    else:
-        session.call(session.snapshots.delete, spec.entity, target_id)

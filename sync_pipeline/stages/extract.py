@@ -1,21 +1,37 @@
-"""Extract: read one entity from its source, page by page, into a batch of untouched records."""
+"""Extract: read one entity from its source, page by page, into a batch of untouched records.
+
+A record that is delivered as the source has it takes the short way: it travels on by its id alone, and is not mapped,
+checked or stored again. References are not part of it: a delivered record stays delivered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pandas as pd
 
-from sync_pipeline.connectors.entries import Expected
+from sync_pipeline.connectors.ports import Expected
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.mapping.frames import RawRow, frame_of_rows, raw_row
-from sync_pipeline.mapping.garbage import collector_paused
+from sync_pipeline.errors import StoreError, SyncError
+from sync_pipeline.gc_pause import gc_paused
+from sync_pipeline.mapping.frames import RawRow, frame_of_rows, raw_rows
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.targets import is_known_by_source_id
+from sync_pipeline.session.progress import Progress
+from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Batch, Days
-from sync_pipeline.stages.session import Progress, Session
-from sync_pipeline.store.records import scan
-from sync_pipeline.store.staging import stage
+from sync_pipeline.stages.inbox import leave_open
+from sync_pipeline.stages.journal import note_sync
+from sync_pipeline.stages.process import has_label, unique_fields
+from sync_pipeline.store.schema import FACTS
+from sync_pipeline.store.scope import draw
+from sync_pipeline.store.staged import FactsIn
+from sync_pipeline.store.staging import Staging
 
 PART_ROWS = 2_000
 """Rows of one part: some 20 MB of entries as read, so memory stays flat however long the window is."""
@@ -26,46 +42,58 @@ def extract(session: Session, spec: EntitySpec, days: Days | None, *, independen
 
     An ``independent`` read makes no use of what the store believes, not even to choose the cheaper reader.
     """
-    notes: dict[str, Any] = {"observed_at": session.now().isoformat()}
+    notes: dict[str, Any] = {
+        "pair": session.pair,
+        "observed_at": session.now().isoformat(),
+        **({"days": str(days)} if days else {}),
+    }
     return Batch(_parts(session, spec, days, notes, independent=independent), notes)
 
 
 def _parts(
     session: Session, spec: EntitySpec, days: Days | None, notes: dict[str, Any], *, independent: bool
 ) -> Iterator[pd.DataFrame]:
+    notes["read_no"] = draw(session.store)  # before the first request: nothing it reads is older than its number
     before, done = session.requests, 0
-    seen = Seen(spec)
+    is_short = not independent and has_short_way(session, spec, days)
+
+    def part(rows: Sequence[RawRow]) -> pd.DataFrame:
+        # Of an id with two contents both rows travel whole: the checks reject the record with both.
+        return frame_of_rows(rows, unchanged_ids(session, spec, rows) - seen.conflicts if is_short else ())
+
+    seen = DuplicateFilter(spec)
     rows: list[RawRow] = []
     window = Window.of_days(days.first, days.last) if days else None
-    expected = None if independent else _expected(session, spec, days)
+    expected = _expected(session, spec, days, independent=independent)
     for page in session.read(spec, window, expected):
         rows += seen.fresh(page)
         done += len(page)
         session.report(Progress(spec.entity, "extract", done))
         while len(rows) >= PART_ROWS:
-            yield frame_of_rows(rows[:PART_ROWS])
+            yield part(rows[:PART_ROWS])
             del rows[:PART_ROWS]
-    yield frame_of_rows(rows)
+    yield part(rows)
     notes.update(
         requests=session.requests - before,
+        reader=session.source(spec).reader,
         duplicates=seen.duplicates,
         conflicts=sorted(seen.conflicts),
         source_keys=sorted(seen.keys),
     )
 
 
-def _expected(session: Session, spec: EntitySpec, days: Days | None) -> Expected | None:
-    """What the store knows of the window: enough to choose the cheaper reader."""
+def _expected(session: Session, spec: EntitySpec, days: Days | None, *, independent: bool) -> Expected | None:
+    """What the store knows of the window: who may have tracked time, and enough to choose the cheaper reader."""
     if days is None or session.settings.clockify_reader == "report":
         return None
-    users = spec.references.get("user_id", "users")
-    with stage(session.store, session.connection, spec.entity, days.keys) as entries:
-        known = entries.known()
-    ids = (row.source_id for page in scan(session.store, session.connection, users) for row in page)
+    owners = session.owners(spec)
+    with session.ledger(spec).staging(days.keys) as entries:
+        known = 0 if independent else entries.known()
+    ids = (row.source_id for page in session.ledger(owners).scan() for row in page) if owners else ()
     return Expected(known or None, frozenset(ids))
 
 
-class Seen:
+class DuplicateFilter:
     """Drops a record that a shifting page returned twice, and remembers ids that came with different contents.
 
     Lists are paged by offset, so a row inserted meanwhile pushes another onto the next page: the same record again is
@@ -79,21 +107,20 @@ class Seen:
         self.conflicts: set[str] = set()
         self.keys: set[str] = set()
 
-    @collector_paused()
+    @gc_paused()
     def fresh(self, page: list[dict[str, Any]]) -> list[RawRow]:
         """The rows of a page that have not been seen before in the same form."""
-        rows = []
         for record in page:
-            row = raw_row(self._spec, record)
             self.keys.update(record)
-            if self._is_fresh(*row):
-                rows.append(row)
-        return rows
+        return [row for row in raw_rows(self._spec, page) if self._is_fresh(row)]
 
-    def _is_fresh(self, source_id: str | None, content: bytes) -> bool:
-        if source_id is None:
+    def _is_fresh(self, row: RawRow) -> bool:
+        if row.source_id is None:
             return True  # without an id nothing can be said; the required_fields check sets it aside
-        mark = hash(content)  # 64 bits under a secret key: nobody can make two records collide
+        source_id, mark = (
+            row.source_id,
+            hash(row.content),
+        )  # 64 bits under a secret key: no two records can be made to collide
         known = self._marks.get(source_id)
         if known is None:
             self._marks[source_id] = mark
@@ -103,3 +130,59 @@ class Seen:
         else:
             self.conflicts.add(source_id)
         return True
+
+
+def decided_by(session: Session, spec: EntitySpec) -> str:
+    """What decides about a record beside the record: its mapping with the user's functions, label, facts, settings, version."""
+    beside = (spec.label if has_label(session, spec) else None, spec.facts)
+    facts = f"{spec.fingerprint} {session.settings.start_date} {_version()} {beside}"
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def decide(session: Session, spec: EntitySpec, staging: Staging) -> None:
+    """Say what decides about the rows of a staging, and where their facts are kept."""
+    staging.decided_by = decided_by(session, spec)
+    if spec.facts is not None:
+        staging.facts = FactsIn(FACTS[spec.facts.table], spec.facts.names)
+
+
+@cache
+def _version() -> str:
+    try:
+        return version("sync-pipeline")
+    except PackageNotFoundError:  # run from its source without having been installed
+        return ""
+
+
+def has_short_way(session: Session, spec: EntitySpec, days: Days | None) -> bool:
+    """Whether any of its records may be known to be unchanged: they are decided, and can be read again, one by one."""
+    alone = is_known_by_source_id(spec) and not unique_fields(spec)
+    known = session.short_way and alone and session.can_fetch(spec)
+    return known and session.ledger(spec).has_any(days.keys if days else None)
+
+
+def unchanged_ids(session: Session, spec: EntitySpec, rows: Sequence[RawRow]) -> frozenset[str]:
+    """The records of which nothing but the id is needed."""
+    pairs = [(row.source_id, row.source_hash) for row in rows if row.source_id is not None]
+    if not pairs:
+        return frozenset()
+    return session.ledger(spec).unchanged(pairs, decided_by(session, spec))
+
+
+def remembering_failure(session: Session, spec: EntitySpec, batch: Batch, days: Days | None, *, run_id: str) -> Batch:
+    """The same batch; when walking it fails, the store says so: `status` tells of it and its requests are counted."""
+    return Batch(_remembering(session, spec, batch, days, run_id), batch.notes)
+
+
+def _remembering(
+    session: Session, spec: EntitySpec, batch: Batch, days: Days | None, run_id: str
+) -> Iterator[pd.DataFrame]:
+    before = session.requests
+    try:
+        yield from batch.parts
+    except SyncError as error:
+        with suppress(StoreError):  # the store may be what failed; the first error is the one to tell
+            requests = session.requests - before
+            note_sync(session, spec, batch, days, "failed", {}, requests, run_id=run_id, reason=str(error))
+            leave_open(session, batch, str(error))
+        raise

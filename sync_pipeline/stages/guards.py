@@ -1,26 +1,51 @@
-"""Guards against disasters: how much of what is known a run may delete or rewrite."""
+"""Guards against disasters: how much of what is known a run may delete or rewrite, and what is held beyond it.
+
+What is held waits for an approval, a person's yes; everything else of the batch is loaded.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sync_pipeline.errors import CheckFailed
+from sqlalchemy import Connection
+
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session, is_first_contact
 from sync_pipeline.settings import Settings
-from sync_pipeline.stages.session import Session, is_first_contact
-from sync_pipeline.store.staging import Staging, stage
-from sync_pipeline.store.syncs import loaded_otherwise
+from sync_pipeline.stages.references import kept
+from sync_pipeline.store.approvals import (
+    EXAMPLES,
+    Approval,
+    GuardName,
+    Line,
+    decide,
+    use_configuration,
+    withdraw,
+)
+from sync_pipeline.store.audit import system_user
+from sync_pipeline.store.records import Known, RecordCounts
+from sync_pipeline.store.scope import Scope
+from sync_pipeline.store.staging import Staging
 
 if TYPE_CHECKING:
     from sync_pipeline.stages.check import Options
 
 HARMLESS = 5
 """Up to this many deletes are no suspicious share - each is still confirmed by a second read before it is sent."""
+NAMED = 20
+"""Held records that a message or a report names; the approval names all."""
+FLAGS: dict[GuardName, tuple[str, str]] = {
+    "deletes": ("--allow-deletes", "allow_deletes"),
+    "rewrite": ("--accept-rewrite", "accept_rewrite"),
+    "first_contact": ("--yes", "first_contact"),
+}
+"""What allows it in one step: the option of the command line, and the one of a Dagster run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class VolumeFigures:
     """The figures the volume check judges: of ``known`` records, how many are absent and how many would change.
 
     ``nothing_left``: no record of the entity would remain, nor did the read meet any other. ``mapping_changed``: some were loaded under another
@@ -33,63 +58,361 @@ class Guard:
     rewritten: int = 0
     mapping_changed: bool = False
 
-    def problem(self, spec: EntitySpec, settings: Settings, options: Options) -> str:
-        """Why the batch is blocked, with the fix; empty when it is not."""
-        if self.too_many_absent(settings) and not options.allow_deletes:
-            moved = " If they were moved to other days, sync those days in the same run." if spec.partitioned else ""
-            much = f"more than {settings.max_delete_share:.0%}" if not self.nothing_left else "all there are"
-            return (
-                f"{self.absent} of {self.known} known {spec.entity} are gone from the source, {much}: nothing is loaded. "
-                f"If that is right, run it again with --allow-deletes.{moved}"
-            )
-        if self.rewritten > settings.max_rewrite_share * self.known and not options.accept_rewrite:
-            return (
-                f"The mapping of {spec.entity} changed and {self.rewritten} of {self.known} records would be rewritten, "
-                f"more than {settings.max_rewrite_share:.0%}: nothing is loaded. Look at `sync-pipeline preview`, then "
-                "run it again with --accept-rewrite."
-            )
-        return ""
-
     def too_many_absent(self, settings: Settings) -> bool:
-        """Whether more records vanished than a run may delete without a word from somebody."""
+        """Whether more records vanished than a run may delete without an approval."""
         return self.nothing_left or self.absent > max(HARMLESS, settings.max_delete_share * self.known)
 
+    def too_many_rewritten(self, settings: Settings) -> bool:
+        """Whether a changed mapping would rewrite more than a run may without an approval."""
+        return self.rewritten > settings.max_rewrite_share * self.known
 
-def guard_first_contact(session: Session, spec: EntitySpec) -> None:
-    """Raise CheckFailed at the first contact with real accounts, when nobody said that it may begin."""
-    if is_first_contact(session):
-        raise CheckFailed(
-            f"Nothing was ever delivered to these accounts, so {spec.entity} are not loaded without a word.",
-            fix="Look at `sync-pipeline preview`, then run `sync-pipeline sync --yes` - or launch it with "
-            "`first_contact: true`.",
+
+@dataclass(frozen=True, slots=True)
+class HeldLines:
+    """What one guard holds of an entity."""
+
+    entity: str
+    guard: GuardName
+    count: int
+    reason: str
+    """What is held, why, and how to go on; a sentence for people."""
+    records: tuple[str, ...]
+    """The first of them, by source id."""
+    approval: int | None = None
+    """The request that waits for a decision, or was declined; None where nothing may be remembered."""
+    is_declined: bool = False
+
+    @property
+    def is_delete(self) -> bool:
+        """Whether deletes are held: these keep no day from being done."""
+        return self.guard == "deletes"
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the guards hold of one batch; everything else is loaded."""
+
+    guard: VolumeFigures = VolumeFigures()
+    missing: tuple[Known, ...] = ()
+    """The records that the read did not meet, as `Staging.absent` lists them."""
+    held: tuple[HeldLines, ...] = ()
+    everything: bool = False
+    """At first contact nothing at all is written."""
+    deletes: frozenset[str] = frozenset()
+    """The absent records that stay at the target."""
+    rewritten: tuple[Scope, ...] = ()
+    """The days of which rows that would be rewritten are held."""
+    uses: tuple[tuple[int, int], ...] = ()
+    """Approvals that are used by loading this batch, each with the number of records."""
+
+
+def hold(session: Session, spec: EntitySpec, staging: Staging, options: Options, *, remember: bool = True) -> Holding:
+    """What the guards hold of the staged batch, less what was approved.
+
+    With ``remember``, what is held is a request for an approval, and what ``options`` allow is one that was allowed.
+    """
+    asking = _Asking(session, spec, staging, options, remember)
+    # Where nothing may be written, the first contact is approved by turning live syncing on.
+    if session.mode.writes and is_first_contact(session, spec.entity):
+        return asking.first_contact()
+    return asking.rewrite(asking.deletes())
+
+
+class _Asking:
+    """Asks for approvals of what one batch would do."""
+
+    def __init__(self, session: Session, spec: EntitySpec, staging: Staging, options: Options, remember: bool) -> None:
+        self._session, self._spec, self._staging, self._options = session, spec, staging, options
+        self._remember = remember
+        self._ledger = session.ledger(spec)
+        self._otherwise = _otherwise(session, spec, staging)
+        self._missing = staging.absent(again=deletes(spec))
+        self._absent = _to_be_deleted(session, spec, self._missing) if deletes(spec) else []
+        self._guard = _volume(staging, len(self._absent), self._otherwise)
+
+    def first_contact(self) -> Holding:
+        """Hold everything until a user approves the first sync."""
+        counts = self._staging.counts()
+        count = counts.get("accepted", 0) + counts.get("waiting", 0)
+        approval = self._configuration("first_contact", self._session.fingerprint, count, count)
+        if approval is None and self._options.first_contact:
+            return Holding(self._guard, tuple(self._missing))
+        if approval is not None and approval.decision == "allowed":
+            return Holding(self._guard, tuple(self._missing), uses=self._uses(approval, count))
+        what = f"{_nothing_of(self._session, self._spec)} was ever delivered to these accounts, so all {count} {self._spec.entity} are held"
+        held = self._held("first_contact", count, f"{what}: nothing is written", self._staging.first(NAMED), approval)
+        return Holding(self._guard, held=(held,), everything=True)
+
+    def deletes(self) -> Holding:
+        """The deletes, where there are too many."""
+        guard, spec, scope = self._guard, self._spec, self._staging.scope
+        holding = Holding(guard, missing=tuple(self._missing))
+        within: Callable[[Line], bool] = lambda line: scope is None or scope[0] <= (line.partition or "") <= scope[1]  # noqa: E731
+        is_much = deletes(spec) and guard.too_many_absent(self._session.settings)
+        absent = self._absent if is_much else asked_before(self._session, spec, self._absent)
+        if not absent:
+            if self._remember:
+                self._ledger.approvals.request_lines("deletes", (), within, self._session.now())
+            return holding
+        waits = _ask_deletes(
+            self._session, spec, absent, within, allow=self._options.allow_deletes, remember=self._remember
+        )
+        if not waits.ids:
+            return holding
+        moved = " If they were moved to other days, sync those days in the same run." if spec.partitioned else ""
+        much = (
+            f", more than {self._session.settings.max_delete_share:.0%}"
+            if not guard.nothing_left
+            else ", all there are"
+        )
+        much = much if is_much else ""
+        some = "" if len(waits.ids) == guard.absent else f" {len(waits.ids)} of"
+        what = (
+            f"{guard.absent} of {guard.known} known {spec.entity} are missing at the source{much}:{some} these deletes "
+            f"are held, everything else is loaded.{moved}"
+        )
+        held = self._held("deletes", len(waits.ids), what.removesuffix("."), waits.ids[:NAMED], waits.approval)
+        return replace(holding, held=(*holding.held, held), deletes=frozenset(waits.ids))
+
+    def rewrite(self, holding: Holding) -> Holding:
+        """The rows that a changed mapping would rewrite, where there are too many."""
+        guard, spec, settings = holding.guard, self._spec, self._session.settings
+        if not guard.too_many_rewritten(settings):
+            self._withdraw_rewrite()
+            return replace(holding, uses=(*holding.uses, *self._few_rewrites(guard.rewritten)))
+        elsewhere = self._elsewhere() if self._staging.scope else 0
+        approval = self._configuration("rewrite", spec.fingerprint, guard.rewritten, guard.rewritten + elsewhere)
+        if approval is None and self._options.accept_rewrite:
+            return holding
+        if approval is not None and approval.decision == "allowed":
+            return replace(holding, uses=self._uses(approval, guard.rewritten))
+        what = (
+            f"The mapping of {spec.entity} changed and {guard.rewritten} of {guard.known} records would be rewritten, more "
+            f"than {settings.max_rewrite_share:.0%}: these are held, everything else is loaded"
+        )
+        what += f". Of other days up to {elsewhere:,} more would be" if elsewhere else ""
+        names = [line.source_id for line in self._staging.rewrites(self._otherwise, NAMED)]
+        held = self._held("rewrite", guard.rewritten, what, names, approval)
+        return replace(holding, held=(*holding.held, held), rewritten=tuple(self._otherwise))
+
+    def _few_rewrites(self, count: int) -> tuple[tuple[int, int], ...]:
+        """What so few rewrites use of an approval that was given for all of them."""
+        if not count:
+            return ()
+        now = self._session.now()
+        found = self._ledger.approvals.decided_configuration("rewrite", self._spec.fingerprint, count, now)
+        return self._uses(found, count) if found is not None and found.decision == "allowed" else ()
+
+    def _elsewhere(self) -> int:
+        """Records of other days that the present mapping would rewrite, at most: what a request is about, too."""
+        return self._ledger.loads.delivered_otherwise(self._spec.fingerprint, self._staging.scope)
+
+    def _withdraw_rewrite(self) -> None:
+        """A request is no question any more when the mapping is another one, or was applied everywhere."""
+        asked = self._ledger.approvals.open_request("rewrite") if self._remember else None
+        fingerprint = self._spec.fingerprint
+        if asked is None or (
+            asked.fingerprint == fingerprint and self._ledger.loads.delivered_otherwise(fingerprint, None)
+        ):
+            return
+        withdraw(self._session.store, asked.id)
+
+    def _uses(self, approval: Approval, count: int) -> tuple[tuple[int, int], ...]:
+        return ((approval.id, count),) if self._remember else ()
+
+    def _configuration(self, guard: GuardName, fingerprint: str, count: int, shown: int) -> Approval | None:
+        """The decision that counts, or the request that waits for one; None where nothing may be remembered."""
+        session, now = self._session, self._session.now()
+        found = self._ledger.approvals.decided_configuration(guard, fingerprint, count, now)
+        allow = getattr(self._options, FLAGS[guard][1])
+        if found is not None and (found.decision == "allowed" or not allow):
+            return found
+        if not self._remember:
+            return None
+        asked = self._ledger.approvals.request_configuration(guard, fingerprint, shown, self._examples(guard), now)
+        if allow and asked is not None:
+            return decide(session.store, session.pair, asked.id, "allowed", actor(guard), now)
+        return asked
+
+    def _examples(self, guard: GuardName) -> Sequence[Line]:
+        if guard == "first_contact":
+            return [Line(source_id, "create", None, None) for source_id in self._staging.first(EXAMPLES)]
+        return self._staging.rewrites(self._otherwise, EXAMPLES)
+
+    def _held(
+        self, guard: GuardName, count: int, what: str, records: Sequence[str], approval: Approval | None
+    ) -> HeldLines:
+        declined = approval is not None and approval.decision == "declined"
+        reason = f"{what}. {_way_on(self._session, guard, approval)}"
+        return HeldLines(
+            self._spec.entity, guard, count, reason, tuple(records), approval.id if approval else None, declined
         )
 
 
-def refuses_deletes(session: Session, spec: EntitySpec, count: int) -> str:
-    """Why a run that asks for a few records by id may not delete this many of them; empty when it may."""
-    with stage(session.store, session.connection, spec.entity) as staging:
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Deletes that wait for a decision, or were declined."""
+
+    ids: list[str]
+    approval: Approval | None
+
+
+def _ask_deletes(
+    session: Session,
+    spec: EntitySpec,
+    absent: Sequence[Known],
+    replaces: Callable[[Line], bool],
+    *,
+    allow: bool,
+    remember: bool,
+) -> Waiting:
+    """The deletes that no one has allowed, and the request for them."""
+    ledger, now = session.ledger(spec), session.now()
+    lines = _delete_lines(spec, absent)
+    decided = ledger.approvals.decisions("deletes", lines, now)
+    waits = [line for line in lines if line.source_id not in decided or decided[line.source_id].decision != "allowed"]
+    if allow and not remember:
+        return Waiting([], None)
+    asked = waits if allow else [line for line in waits if line.source_id not in decided]
+    request = ledger.approvals.request_lines("deletes", asked, replaces, now) if remember else None
+    if allow and request is not None and asked:
+        decide(session.store, session.pair, request.id, "allowed", actor("deletes"), now)
+        return Waiting([], request)
+    declined = next((decided[line.source_id] for line in waits if line.source_id in decided), None)
+    return Waiting([line.source_id for line in waits], request or declined)
+
+
+def asked_before(session: Session, spec: EntitySpec, absent: Sequence[Known]) -> list[Known]:
+    """Those of these deletes that an earlier run has held, and that are the same ones still."""
+    found = session.ledger(spec).approvals.asked_about("deletes", _delete_lines(spec, absent))
+    return [known for known in absent if known.source_id in found]
+
+
+def _delete_lines(spec: EntitySpec, absent: Sequence[Known]) -> list[Line]:
+    action = "archive" if spec.target.delete == "archive" else "delete"
+    return [Line(known.source_id, action, known.delivered_hash, None, known.partition) for known in absent]
+
+
+def hold_deletes(session: Session, spec: EntitySpec, asked: Sequence[Known]) -> tuple[frozenset[str], str]:
+    """Those of a few records, read by id as missing, that may not be deleted without an approval; and why."""
+    standing = _to_be_deleted(session, spec, asked) if deletes(spec) else []
+    with session.ledger(spec).staging() as staging:
         known = staging.known()
-    if not Guard(known, count, nothing_left=0 < known <= count).too_many_absent(session.settings):
+    guard = VolumeFigures(known, len(standing), nothing_left=0 < known <= len(standing))
+    missing, much = len(standing), ", more than a run may delete"
+    if not guard.too_many_absent(session.settings):
+        standing, much = asked_before(session, spec, standing), ""
+    if not standing:
+        return frozenset(), ""
+    ids = {known.source_id for known in asked}
+    waits = _ask_deletes(session, spec, standing, lambda line: line.source_id in ids, allow=False, remember=True)
+    if not waits.ids:
+        return frozenset(), ""
+    return frozenset(waits.ids), (
+        f"{missing} of {known} known {spec.entity} read as missing{much}: deleting "
+        f"{len(waits.ids)} of them is held. {_way_on(session, 'deletes', waits.approval)}"
+    )
+
+
+def hold_rewrites(session: Session, spec: EntitySpec, staging: Staging, ids: Collection[str]) -> dict[str, str]:
+    """Hold those of a few records, read by id, of which the rewrite by a changed mapping waits; returns why, by id."""
+    if not waits_for_rewrite(session, spec):
+        return {}
+    ledger = session.ledger(spec)
+    days = {known.partition for known in ledger.lookup(ids).values()}
+    scopes: list[Scope] = [(day, day) if day is not None else None for day in sorted(days, key=str)]
+    staging.hold([scope for scope in scopes if ledger.loads.loaded_otherwise(spec.fingerprint, scope)])
+    why = f"The mapping of {spec.entity} changed: rewriting it is held. {_way_on(session, 'rewrite', ledger.approvals.open_request('rewrite'))}"
+    return dict.fromkeys(staging.held_among(ids), why)
+
+
+def refuse_first_contact(session: Session, spec: EntitySpec) -> str:
+    """Why a few records may not be synced by id: nothing was ever delivered to these accounts; empty when they may."""
+    if not is_first_contact(session, spec.entity):
         return ""
     return (
-        f"{count} of {known} known {spec.entity} read as gone, more than a run may delete: they stay as they are. "
-        f"If that is right, run `sync-pipeline sync --entity {spec.entity} --allow-deletes`."
+        f"{_nothing_of(session, spec)} was ever delivered to these accounts, so these {spec.entity} are held. Look at `sync-pipeline preview`, "
+        "then allow it with `sync-pipeline sync --yes` - or launch it with `first_contact: true`."
     )
 
 
-def guard_volume(session: Session, spec: EntitySpec, staging: Staging) -> Guard:
+def first_contact_is_held(session: Session, spec: EntitySpec) -> bool:
+    """Whether the first delivery of this entity is held and not allowed."""
+    asked = session.ledger(spec).approvals.was_asked("first_contact") and is_first_contact(session, spec.entity)
+    return asked and not may_begin(session, spec)
+
+
+def _nothing_of(session: Session, spec: EntitySpec) -> str:
+    return "Nothing" if is_first_contact(session) else f"None of the {spec.entity}"
+
+
+def may_begin(session: Session, spec: EntitySpec) -> bool:
+    """Whether the first contact with this entity is allowed."""
+    approvals = session.ledger(spec).approvals
+    found = approvals.decided_configuration("first_contact", session.fingerprint, 0, session.now())
+    return found is not None and found.decision == "allowed"
+
+
+def waits_for_rewrite(session: Session, spec: EntitySpec) -> bool:
+    """Whether rewrites by the current mapping are held and not allowed."""
+    return session.ledger(spec).approvals.is_waiting("rewrite", spec.fingerprint, session.now())
+
+
+def use_approvals(tx: Connection, holding: Holding) -> None:
+    """Note, in the transaction that ends the merge, how many records were loaded on the strength of an approval."""
+    for approval_id, count in holding.uses:
+        use_configuration(tx, approval_id, count)
+
+
+def _to_be_deleted(session: Session, spec: EntitySpec, absent: Sequence[Known]) -> list[Known]:
+    """Those of these missing records whose delete would be sent: they are at the target, and no policy keeps them."""
+    standing = {known.source_id: known for known in absent if known.delivered_hash is not None}
+    still = kept(session, spec, standing.keys())
+    return [known for source_id, known in standing.items() if source_id not in still]
+
+
+def _volume(staging: Staging, absent: int, otherwise: Sequence[Scope]) -> VolumeFigures:
     """Count what the staged batch would delete and rewrite."""
-    known, absent = staging.known(), staging.count_absent(again=deletes(spec))
-    otherwise = loaded_otherwise(session.store, session.connection, spec.entity, spec.fingerprint, staging.scope)
-    return Guard(
+    known = staging.known()
+    nothing_met = (
+        staging.witness() is None and 0 < known <= staging.count_absent() and staging.known(everywhere=True) <= known
+    )
+    return VolumeFigures(
         known=known,
         absent=absent,
-        nothing_left=0 < known <= absent and staging.witness() is None and staging.known(everywhere=True) <= known,
-        rewritten=staging.rewritten(otherwise) if otherwise else 0,
+        nothing_left=absent > 0 and nothing_met,
+        rewritten=staging.count_rewrites(otherwise) if otherwise else 0,
         mapping_changed=bool(otherwise),
     )
+
+
+def to_delete(spec: EntitySpec, state: RecordCounts) -> int:
+    """How many records are to be deleted at the target; the others that are gone at the source are kept there."""
+    return state.pending_deletes if spec.target.delete in {"delete", "archive"} else 0
 
 
 def deletes(spec: EntitySpec) -> bool:
     """Whether records that are gone at the source are deleted - or archived - at the target at all."""
     return spec.target.delete != "keep"
+
+
+def actor(guard: GuardName) -> str:
+    """Who allows it by an option of a run."""
+    return f"{system_user()} ({FLAGS[guard][0]})"
+
+
+def _way_on(session: Session, guard: GuardName, approval: Approval | None) -> str:
+    """What lets a person go on from what is held."""
+    option, config = FLAGS[guard]
+    if approval is None:
+        command = "sync" if session.mode.writes else "trial"
+        return f"To allow it, run `sync-pipeline {command} {option}`."
+    allow = f"`sync-pipeline approvals allow {approval.id}`"
+    if approval.decision == "declined":
+        return f"{approval.by} declined it; {allow} allows it after all."
+    look = f"`sync-pipeline approvals show {approval.id}`"
+    return f"Look at {look}, then allow it with {allow}, in the console, or by {option} (in Dagster `{config}: true`)."
+
+
+def _otherwise(session: Session, spec: EntitySpec, staging: Staging) -> list[Scope]:
+    return session.ledger(spec).loads.loaded_otherwise(spec.fingerprint, staging.scope)

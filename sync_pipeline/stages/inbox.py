@@ -9,20 +9,31 @@ from typing import Any
 import orjson
 
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Batch, Days
-from sync_pipeline.stages.session import Session
-from sync_pipeline.store.events import Event, close, mark_attempt, mark_failed, open_events
-from sync_pipeline.store.records import lookup
+from sync_pipeline.store.events import Event, close, mark_attempt, mark_failed
+from sync_pipeline.store.records import LAG
+from sync_pipeline.store.staging import Staging
 
 PAGE = 1000
 EVENTS = "events"
 """The note of a batch that names the events its read took up."""
+FRESH = "fresh_events"
+"""The note that names those of them that were so new that the read may have shown what was before them."""
+UNANSWERED = (
+    "The list that was read shows nothing of what it tells and may be older than it: the record is read by id, or "
+    "in a later list."
+)
+LISTED, REFERENCE = "poll:source", "poll:reference"
+"""Kinds of events: a list at the source differs from what is stored; what a record waits for may exist by now."""
+ABOUT_THE_SOURCE = frozenset({LISTED, REFERENCE})
+"""Events that name a record of the source, also where others are about the target."""
 
 
 def waiting(session: Session, spec: EntitySpec) -> Iterator[list[Event]]:
     """Every open event of the entity, oldest first, a page at a time."""
     after = 0
-    while page := open_events(session.store, session.connection, spec.entity, PAGE, after):
+    while page := session.ledger(spec).events.open_events(PAGE, after):
         yield page
         after = page[-1].id
 
@@ -33,31 +44,85 @@ def waiting_about(session: Session, spec: EntitySpec, ids: Collection[str]) -> l
     return [event for page in waiting(session, spec) for event in page if event.source_id in wanted]
 
 
-def take_up(session: Session, spec: EntitySpec, days: Days | None, batch: Batch) -> Batch:
+def claim_events(session: Session, spec: EntitySpec, days: Days | None, batch: Batch) -> Batch:
     """Note in the batch, before its read begins, which events that read answers, and mark them as tried.
 
     From here on a repeat of the same words is news: it may be about what was read too early. What comes in later is in
     no note, so no clock decides whether the read has seen it.
     """
-    taken = [event.id for page in waiting(session, spec) for event in _met(session, spec, days, page)]
+    met = [event for page in waiting(session, spec) for event in _met(session, spec, days, page)]
+    taken = [event.id for event in met]
     if taken:
         mark_attempt(session.store, taken, session.now())
     batch.notes[EVENTS] = taken
+    batch.notes[FRESH] = _fresh(session, met)
     return batch
 
 
-def close_covered(session: Session, spec: EntitySpec, days: Days | None, batch: Batch, run_id: str) -> int:
+def _fresh(session: Session, events: list[Event]) -> list[int]:
+    """Those that a list read from now on may not show: lists lag by ``LAG`` at most, which the clock of the store measures.
+
+    What an event tells had happened before it came in. The read begins after this, so that it shows whatever came in
+    that long before.
+    """
+    changes = [event for event in events if event.kind != REFERENCE]  # that one tells nothing of the record
+    if not changes:
+        return []
+    with session.store.reading() as tx:
+        since = session.store.now(tx) - LAG
+    return [event.id for event in changes if event.stored_at is not None and event.stored_at > since]
+
+
+def unanswered(session: Session, spec: EntitySpec, staging: Staging, batch: Batch) -> list[str]:
+    """Records about which events came in lately and of which the staged read shows nothing of that.
+
+    It shows it when it would change what is stored, or misses the record; of a deletion, only when it misses it.
+    """
+    fresh = set(batch.notes.get(FRESH, ()))
+    events = [event for page in waiting(session, spec) for event in page if event.id in fresh] if fresh else []
+    told = {event.source_id for event in events if event.source_id}
+    if not told:
+        return []
+    deleted = {event.source_id for event in events if event.source_id and "DELETED" in event.kind}
+    known = session.ledger(spec).lookup(deleted)
+    away = {key for key in deleted - staging.listed_among(deleted) if key not in known or known[key].deleted_at}
+    return sorted(told - away - staging.absent_among(told) - staging.news_among(told - deleted))
+
+
+def leave_unanswered(session: Session, spec: EntitySpec, batch: Batch, source_ids: Collection[str]) -> None:
+    """Note why the events about these records stay open that the read took up."""
+    taken = set(batch.notes.get(EVENTS, ()))
+    mark_failed(
+        session.store, [event.id for event in waiting_about(session, spec, source_ids) if event.id in taken], UNANSWERED
+    )
+
+
+def close_covered(
+    session: Session,
+    spec: EntitySpec,
+    days: Days | None,
+    done: Collection[str],
+    batch: Batch,
+    run_id: str,
+    *,
+    besides: Collection[str] = (),
+) -> int:
     """Close what a finished load has answered of the events its read took up; returns how many.
 
-    The load of an unpartitioned entity answers all of them. A load of days answers those about records that stand on
-    these days. Others may be about a record that has moved on since, or one that vanished without a proof: they stay
-    open and are looked up one by one.
+    ``done`` are the days that are loaded to the end, by this read or a newer one: that one began after these events
+    had been taken up, too. The load of an entity without days answers all of them. A load of days answers those about
+    records of these days. Others may be about a record that has moved on since, or one that vanished without a proof: they stay
+    open and are looked up one by one, as do those about the records ``besides``.
     """
-    answered: list[int] = batch.notes.get(EVENTS, [])
-    if days is not None and answered:
+    answered: list[int] = batch.notes.get(EVENTS, []) if done else []
+    if answered and (days is not None or besides):
         taken = set(answered)
-        pages = ([event for event in page if event.id in taken] for page in waiting(session, spec))
-        answered = [event.id for page in pages for event in _standing(session, spec, days, page, proven=True)]
+        pages = (
+            [event for event in page if event.id in taken and event.source_id not in besides]
+            for page in waiting(session, spec)
+        )
+        found = (page if days is None else _standing(session, spec, done, page, proven=True) for page in pages)
+        answered = [event.id for page in found for event in page]
     return close(session.store, answered, run_id, session.now()) if answered else 0
 
 
@@ -69,27 +134,26 @@ def leave_open(session: Session, batch: Batch, reason: str) -> None:
 
 def _met(session: Session, spec: EntitySpec, days: Days | None, events: list[Event]) -> list[Event]:
     """The events a read will meet: of the days, those whose record stands there, or is said to."""
-    if spec.source.system != "clockify":
-        return [event for event in events if event.attempts]  # about clients, which only the sensor reads
+    if not session.source(spec).notifies:  # those about records of the target only the sensor reads
+        return [event for event in events if event.attempts or event.kind in ABOUT_THE_SOURCE]
     if days is None:
         return events
     first, last = days.keys
-    standing = {event.id for event in _standing(session, spec, days, events)}
+    standing = {event.id for event in _standing(session, spec, set(days), events)}
     return [event for event in events if event.id in standing or first <= (day_of(spec, event) or "") <= last]
 
 
 def _standing(
-    session: Session, spec: EntitySpec, days: Days, events: list[Event], *, proven: bool = False
+    session: Session, spec: EntitySpec, days: Collection[str], events: list[Event], *, proven: bool = False
 ) -> list[Event]:
-    """The events about records that stand on these days as far as we know; if ``proven``, none that are missed there."""
-    first, last = days.keys
+    """The events about records of these days as far as we know; if ``proven``, none that are missing there."""
     ids = {event.source_id for event in events if event.source_id}
-    known = lookup(session.store, session.connection, spec.entity, ids)
+    known = session.ledger(spec).lookup(ids)
     return [
         event
         for event in events
         if (record := known.get(event.source_id or "")) is not None
-        and first <= (record.partition or "") <= last
+        and record.partition in days
         and not (proven and record.unconfirmed_at)
     ]
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
-from sync_pipeline.errors import StoreError, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Batch, Days
-from sync_pipeline.stages.inbox import leave_open
-from sync_pipeline.stages.session import Session
-from sync_pipeline.store.syncs import SyncOutcome, begin, finish
+from sync_pipeline.store.syncs import SyncOutcome
 
 
 def begin_sync(session: Session, spec: EntitySpec, batch: Batch, days: Days | None, *, run_id: str) -> int:
     """Open the row of a sync of this batch; returns its id."""
-    return begin(
-        session.store,
-        session.connection,
-        spec.entity,
+    return session.ledger(spec).syncs.begin(
         partitions=days.keys if days else None,
         run_id=run_id,
+        read_no=batch.read_no,
         observed_at=batch.observed_at,
         fingerprint=spec.fingerprint,
         at=session.now(),
@@ -40,23 +33,8 @@ def note_sync(
     requests: int,
     *,
     run_id: str,
+    reason: str = "",
 ) -> None:
-    """Write down a sync that was over before anything was loaded."""
+    """Write down a sync that was over before anything was loaded, and why."""
     sync_id = begin_sync(session, spec, batch, days, run_id=run_id)
-    finish(session.store, sync_id, outcome, counts, requests, at=session.now())
-
-
-def remembering_failure(session: Session, spec: EntitySpec, batch: Batch, days: Days | None, *, run_id: str) -> Batch:
-    """The same batch; when walking it fails, the store says so: `status` tells of it and its requests are counted."""
-    return Batch(_parts(session, spec, batch, days, run_id), batch.notes)
-
-
-def _parts(session: Session, spec: EntitySpec, batch: Batch, days: Days | None, run_id: str) -> Iterator[pd.DataFrame]:
-    before = session.requests
-    try:
-        yield from batch.parts
-    except SyncError as error:
-        with suppress(StoreError):  # the store may be what failed; the first error is the one to tell
-            note_sync(session, spec, batch, days, "failed", {}, session.requests - before, run_id=run_id)
-            leave_open(session, batch, str(error))
-        raise
+    session.ledger(spec).syncs.finish(sync_id, outcome, counts, requests, at=session.now(), reason=reason)

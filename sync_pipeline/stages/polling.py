@@ -6,29 +6,37 @@ nothing more; what is missed is found by the re-scans.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import orjson
 
-from sync_pipeline.connectors.changes import KINDS, WHATS, Change
-from sync_pipeline.connectors.clockify import PLANS
+from sync_pipeline.clock import has_passed
+from sync_pipeline.connectors.ports import WHATS, Change, Feed
 from sync_pipeline.errors import FatalApiError
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
-from sync_pipeline.stages.clients import standing
-from sync_pipeline.stages.judge import judged_rows
-from sync_pipeline.stages.session import Session
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.inbox import LISTED, REFERENCE
+from sync_pipeline.stages.process import processed_rows
+from sync_pipeline.stages.target_changes import target_hash
 from sync_pipeline.store.events import Received, content_id, receive_many
-from sync_pipeline.store.rate import room
-from sync_pipeline.store.records import lookup, scan
 
 SYSTEM = "poll"
 """Who sent the events that polling puts into the inbox."""
 OVERLAP, SETTLING = timedelta(minutes=10), timedelta(minutes=2)
-LONGEST_LOOK_BACK = timedelta(days=1)
+LONGEST_LOOK_BACK = timedelta(days=29)
+"""The feed answers for 30 days at most."""
+CLOCKS_APART = timedelta(days=1)
+"""Clockify's clock is believed to differ from ours by so much at most: a wrong one may only cost a longer window."""
+NARROWEST = timedelta(seconds=10)
+"""The shortest window; Clockify's instants are whole seconds."""
+PAGES = {"paid": 50, "free": 5}
+"""Pages of each feed that one poll reads: what does not fit is asked for again in smaller windows."""
+PAGES_OF_NARROWEST = 250
 ASK_AGAIN = timedelta(days=1)
 """A feed that was refused is tried again after this long: plans change."""
 REFUSED = (400, 403, 404, 405)
@@ -37,11 +45,18 @@ RARER_ON_FREE = 3
 """On the Free plan, everything but time entries is asked for this many times less often."""
 DAYS_SECONDS = 600
 """Without a feed, how often the days around today are read instead (on a paid plan only)."""
+DAYS_INSTEAD = 7
+"""So many days before a moment in which more changed than the feed gives are read instead."""
 KEPT_FOR_RUNS = 10
 """Requests of an hour's budget that polling leaves to the runs it may cause."""
 SEEN_KEPT = 1000
 PATIENCE = timedelta(minutes=10)
 """A list says the same at every look while a record is not as we know it: it is tried again after this long."""
+
+
+INSTANTS = ("polled", "refused", "days_read", "since", "listed", "reached", "dense", "in_full")
+MOST_CHANGES = 2000
+"""Changes of a list that are stored at a time; with more, the list is read in full anyway."""
 
 
 @dataclass(slots=True)
@@ -51,9 +66,23 @@ class Cursor:
     polled: datetime | None = None
     refused: datetime | None = None
     days_read: datetime | None = None
+    since: datetime | None = None
+    """Where the next window begins while it has to be shorter than up to now; None: where the last poll ended."""
+    width: float | None = None
+    """How long that window is, in seconds."""
+    listed: datetime | None = None
+    """When the list at a source other than Clockify was read."""
+    reached: datetime | None = None
+    """Up to when the feed was read, by whichever clock was behind: ours, or that of Clockify's answers."""
+    ahead: float = 0.0
+    """By how many seconds Clockify's clock was ahead of ours at the last poll."""
+    dense: datetime | None = None
+    """A moment in which more changed than the feed gives; the entity is to be read instead."""
+    in_full: datetime | None = None
+    """When that was last asked for, by whichever clock was behind: it covers every such moment before."""
     seen: list[str] = field(default_factory=list)
     """Marks of what the last window held, since the next one overlaps it."""
-    stubborn: dict[str, list[str]] = field(default_factory=dict)
+    unchanged_since_delivery: dict[str, list[str]] = field(default_factory=dict)
     """Clients that did not become what we sent, and what they were instead, and since when."""
 
     @classmethod
@@ -61,16 +90,31 @@ class Cursor:
         """Read a stored cursor."""
         try:
             found = orjson.loads(text or "{}")
-            instants = {name: _instant(found.get(name)) for name in ("polled", "refused", "days_read")}
+            instants = {name: _instant(found.get(name)) for name in INSTANTS}
             # What an earlier version noted has no time: forgetting it costs one delivery.
-            stubborn = {key: value for key, value in found.get("stubborn", {}).items() if isinstance(value, list)}
-            return cls(**instants, seen=list(found.get("seen", [])), stubborn=stubborn)
+            unchanged_since_delivery = {
+                key: value for key, value in found.get("stubborn", {}).items() if isinstance(value, list)
+            }
+            width = float(found["width"]) if found.get("width") else None
+            ahead = float(found.get("ahead") or 0)
+            return cls(
+                **instants,
+                width=width,
+                ahead=ahead,
+                seen=list(found.get("seen", [])),
+                unchanged_since_delivery=unchanged_since_delivery,
+            )
         except (ValueError, TypeError, AttributeError):
             return cls()
 
     def __str__(self) -> str:
-        known: dict[str, Any] = {"polled": self.polled, "refused": self.refused, "days_read": self.days_read}
-        known |= {"seen": self.seen[-SEEN_KEPT:], "stubborn": self.stubborn}
+        known: dict[str, Any] = {name: getattr(self, name) for name in INSTANTS}
+        known |= {
+            "width": self.width,
+            "ahead": self.ahead,
+            "seen": self.seen[-SEEN_KEPT:],
+            "stubborn": self.unchanged_since_delivery,
+        }
         return orjson.dumps({name: value for name, value in known.items() if value}).decode()
 
 
@@ -84,12 +128,7 @@ def poll_seconds(settings: Settings, spec: EntitySpec) -> int:
 
 def has_room(session: Session, requests: int) -> bool:
     """Whether so many requests fit into the hour's budget at once, with some left for the runs."""
-    plan = PLANS[session.settings.clockify_plan]
-    hourly = [window for window in plan.windows if window[1] > 60]
-    if not hourly:
-        return True
-    bucket = session.clockify.account.bucket
-    return room(session.store, bucket, hourly, session.now().timestamp()) >= requests + KEPT_FOR_RUNS
+    return session.room >= requests + KEPT_FOR_RUNS
 
 
 def poll(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
@@ -98,15 +137,15 @@ def poll(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
     Raises ApiError when Clockify fails; the cursor is as it was then.
     """
     now, every = session.now(), timedelta(seconds=poll_seconds(session.settings, spec))
-    if cursor.polled is not None and now - cursor.polled < every:
+    if cursor.since is None and not has_passed(cursor.polled, every, now):
         return ""
-    if not has_room(session, len(WHATS)):
+    if not has_room(session, len(WHATS) * (1 if cursor.since is None else PAGES["free"])):
         return "the hour's request budget is nearly used up, so nothing was asked for"
-    kind = KINDS.get(spec.entity if spec.source.system == "clockify" else str(spec.target.kind))
-    may_ask = cursor.refused is None or now - cursor.refused > ASK_AGAIN
-    if kind is not None and may_ask:
+    source = session.source(spec)
+    feed = source.feed if source.notifies else session.target(spec).feed
+    if feed is not None and has_passed(cursor.refused, ASK_AGAIN, now):
         try:
-            return _by_feed(session, spec, cursor, kind, now)
+            return _by_feed(session, spec, cursor, feed, now)
         except FatalApiError as error:
             if error.request.status not in REFUSED:
                 raise
@@ -116,23 +155,75 @@ def poll(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
     return f"compared with the list: {_keep(session, found)} changed"
 
 
+def poll_source(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
+    """Compare the list of a source other than Clockify with what is stored, when it is due; "" when it is not.
+
+    It costs Clockify nothing, and the source no more than its own rate limit allows. Raises ApiError when it fails.
+    """
+    now, every = session.now(), timedelta(seconds=session.settings.snapshots_poll_seconds)
+    tick = timedelta(seconds=session.settings.sensor_seconds)
+    # A tick that comes a little early is no reason to wait for another one.
+    if session.source(spec).notifies or not has_passed(cursor.listed, every - tick / 2, now):
+        return ""
+    found = _received(session, spec, LISTED, _rows_changed(session, spec))
+    cursor.listed = now
+    return f"compared with the list at the source: {_keep(session, found)} changed"
+
+
+def check_again(session: Session, spec: EntitySpec) -> int:
+    """Ask for the records whose reference is no longer what they wait for; returns how many."""
+    fields = list(spec.references.items())
+    if not fields:
+        return 0
+    ids = session.ledger(spec).rejects.to_check_again(fields, MOST_CHANGES)
+    return _keep(session, _received(session, spec, REFERENCE, dict.fromkeys(ids, "")))
+
+
 def days_instead(session: Session, spec: EntitySpec, cursor: Cursor) -> set[str]:
     """Yesterday, today and tomorrow, now and then, where a plan refuses the feed."""
     now = session.now()
     if not spec.partitioned or cursor.refused is None or session.settings.clockify_plan == "free":
         return set()
-    if cursor.days_read is not None and now - cursor.days_read < timedelta(seconds=DAYS_SECONDS):
+    if not has_passed(cursor.days_read, timedelta(seconds=DAYS_SECONDS), now):
         return set()
     cursor.days_read = now
     today: date = now.astimezone(UTC).date()
     return {(today + timedelta(days=n)).isoformat() for n in (-1, 0, 1)}
 
 
-def _by_feed(session: Session, spec: EntitySpec, cursor: Cursor, kind: str, now: datetime) -> str:
-    since = max((cursor.polled or now) - OVERLAP, now - LONGEST_LOOK_BACK)
-    changes: list[Change] = []
-    for what in WHATS:
-        changes += session.call(session.clockify.changes.read, what, kind, since, now - SETTLING)
+def instead_of_feed(session: Session, spec: EntitySpec, cursor: Cursor) -> list[Days | None]:
+    """What is to be read in full because more changed at a moment than the feed gives; None is the whole entity."""
+    moment, cursor.dense = cursor.dense, None
+    if moment is None or (cursor.in_full is not None and moment <= cursor.in_full <= session.now()):
+        return []
+    cursor.in_full = _earlier(cursor, session.now())
+    last = moment.date() + timedelta(days=1)
+    return [Days(last - timedelta(days=DAYS_INSTEAD), last) if spec.partitioned else None]
+
+
+def _by_feed(session: Session, spec: EntitySpec, cursor: Cursor, feed: Feed, now: datetime) -> str:
+    # The feed goes by Clockify's clock, ours may be wrong. A window ends by the one that is ahead, and the next begins by
+    # the one that is behind: whichever is right, nothing falls between two windows, and a wrong one costs a longer window.
+    latest = now + max(timedelta(seconds=cursor.ahead), timedelta()) - SETTLING
+    since = max(cursor.since or _beginning(cursor, now), now - LONGEST_LOOK_BACK)
+    if since >= latest:  # our clock was set back; from this answer on its difference from Clockify's is known
+        since = latest - OVERLAP
+    until = min(latest, since + timedelta(seconds=cursor.width or LONGEST_LOOK_BACK.total_seconds()))
+    changes = _changes(session, feed, since, until)
+    cursor.polled, cursor.refused = now, None  # not earlier: the caller keeps the cursor even after an error
+    cursor.ahead = _ahead(feed)
+    if changes is None and until - since <= NARROWEST:
+        cursor.since, cursor.dense = until, until
+        return (
+            f"Clockify's feed of changes does not end for the seconds from {since:%Y-%m-%d %H:%M:%S}: "
+            f"{f'the {DAYS_INSTEAD} days before are' if spec.partitioned else 'everything is'} read once instead, and "
+            f"polling goes on behind them. `sync-pipeline verify --entity {spec.entity} --repair` brings what is older"
+        )
+    if changes is None:
+        cursor.since, cursor.width = since, (until - since).total_seconds() / 2
+        return (
+            f"more changed from {since:%d.%m. %H:%M:%S} to {until:%H:%M:%S} than one poll reads: the next asks for less"
+        )
     marks = {_mark(change): change for change in changes}
     fresh = [change for mark, change in marks.items() if mark not in cursor.seen]
     found = [
@@ -147,8 +238,42 @@ def _by_feed(session: Session, spec: EntitySpec, cursor: Cursor, kind: str, now:
         for change in fresh
     ]
     news = _keep(session, found)
-    cursor.polled, cursor.refused, cursor.seen = now, None, list(marks)
-    return f"asked what changed since {since:%H:%M:%S}: {news} records"
+    cursor.seen = list(marks)
+    is_all = until >= latest
+    cursor.reached = min(until, _earlier(cursor, now) - SETTLING)
+    # Whether both ends of a window belong to it is not documented: the next one overlaps it.
+    cursor.since = None if is_all else until - timedelta(seconds=1)
+    cursor.width = None if is_all or cursor.width is None else cursor.width * 2
+    return f"asked what changed since {since:%H:%M:%S}{'' if is_all else f' until {until:%H:%M:%S}'}: {news} records"
+
+
+def _beginning(cursor: Cursor, now: datetime) -> datetime:
+    if cursor.reached is not None:
+        return cursor.reached + SETTLING - OVERLAP
+    return min(cursor.polled or now, now) - OVERLAP
+
+
+def _earlier(cursor: Cursor, now: datetime) -> datetime:
+    """The time by Clockify's clock or ours, whichever is behind."""
+    return now + timedelta(seconds=min(cursor.ahead, 0))
+
+
+def _ahead(feed: Feed) -> float:
+    """By how many seconds Clockify's clock is ahead of ours, by the Date of its last answer; 0 where it has none."""
+    offset, most = feed.clock_offset or 0.0, CLOCKS_APART.total_seconds()
+    return max(-most, min(offset, most))
+
+
+def _changes(session: Session, feed: Feed, since: datetime, until: datetime) -> list[Change] | None:
+    """What the feeds hold of a window; None when that is too much for one poll."""
+    most = PAGES_OF_NARROWEST if until - since <= NARROWEST else PAGES[session.settings.clockify_plan]
+    changes: list[Change] = []
+    for what in WHATS:
+        found = session.call(feed.read, what, since, until, most)
+        if found is None:
+            return None
+        changes += found
+    return changes
 
 
 def _mark(change: Change) -> str:
@@ -157,9 +282,13 @@ def _mark(change: Change) -> str:
 
 def _by_list(session: Session, spec: EntitySpec) -> list[Received]:
     """The records that are not as we know them: of a list at the source, or of the target's when the source is another."""
-    changed = _clients_changed(session, spec) if spec.source.system != "clockify" else _rows_changed(session, spec)
+    changed = (_rows_changed if session.source(spec).notifies else _targets_changed)(session, spec)
+    return _received(session, spec, "poll:list", changed)
+
+
+def _received(session: Session, spec: EntitySpec, kind: str, changed: Mapping[str, str]) -> list[Received]:
     return [
-        Received(content_id("poll:list", key, {"hash": digest}), "poll:list", spec.entity, key, "{}", session.now())
+        Received(content_id(kind, key, {"hash": digest}), kind, spec.entity, key, "{}", session.now())
         for key, digest in changed.items()
     ]
 
@@ -168,37 +297,41 @@ def _rows_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
     changed: dict[str, str] = {}
     met: set[str] = set()
     for page in session.read(spec, None):
-        rows = judged_rows(session, spec, page)
-        known = lookup(session.store, session.connection, spec.entity, [row[0] for row in rows])
-        met.update(row[0] for row in rows)
-        for key, _, _, digest, status, _ in rows:
-            record = known.get(key)
-            same = record is not None and record.fields_hash == digest and record.deleted_at is None
-            if status in {"accepted", "waiting"} and not same:
-                changed[key] = digest
-    for stored in scan(session.store, session.connection, spec.entity):
+        if len(changed) >= MOST_CHANGES:
+            return changed
+        rows = processed_rows(session, spec, page)
+        known = session.ledger(spec).lookup([row.source_id for row in rows])
+        met.update(row.source_id for row in rows)
+        for row in rows:
+            record = known.get(row.source_id)
+            same = record is not None and record.fields_hash == row.fields_hash and record.deleted_at is None
+            if row.status in {"accepted", "waiting"} and not same:
+                changed[row.source_id] = row.fields_hash
+    for stored in session.ledger(spec).scan():
         for record in stored:
             if record.source_id not in met and record.deleted_at is None and record.unconfirmed_at is None:
                 changed[record.source_id] = ""
     return changed
 
 
-def _clients_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
-    """Linked clients that are not what we delivered."""
-    clients = {client["id"]: client for client in session.call(session.clockify.list_clients)}
+def _targets_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
+    """Linked records of the target that are not what we delivered."""
+    target = session.target(spec)
+    there = {str(record[spec.target.id]): record for page in session.walk(target.read()) for record in page}
     changed: dict[str, str] = {}
-    for page in scan(session.store, session.connection, spec.entity):
+    for page in session.ledger(spec).scan():
         for record in page:
             if record.target_id is None:
                 continue
-            found = standing(spec, record, clients.get(record.target_id))
+            found = target_hash(spec, target, record, there.get(record.target_id))
             if found != record.delivered_hash:
                 changed[record.target_id] = found or ""
     return changed
 
 
 def _keep(session: Session, found: Sequence[Received]) -> int:
-    return sum(receive_many(session.store, session.connection, SYSTEM, found, patience=PATIENCE))
+    found = [one._replace(payload=session.forgotten.cleaned(one.payload)) for one in found]
+    return sum(receive_many(session.store, session.pair, SYSTEM, found, retry_policy=PATIENCE))
 
 
 def _instant(value: object) -> datetime | None:

@@ -35,9 +35,23 @@ def note(frame: pd.DataFrame, mask: pd.Series[bool], name: str, rule: str, messa
 
 
 def rejects_of(frame: pd.DataFrame) -> Iterator[tuple[str, Reject]]:
-    """Status and reject for each problem of each row; one that waits for a record set aside has a reason, too."""
-    told = frame[(frame["status"] == "rejected") | ((frame["status"] == "waiting") & frame["problems"].notna())]
-    columns = (told[name] for name in ("status", "source_id", "partition", "problems"))
+    """Status and reject for each problem of each row; one that waits for what cannot be delivered has a reason, too."""
+    yield from _problems_of(frame[(frame["status"] == "rejected") | _is_held(frame)])
+
+
+def warnings_of(frame: pd.DataFrame) -> Iterator[Reject]:
+    """Each problem of the rows that are delivered all the same, in the form of a reject."""
+    delivered = frame["status"].isin(["accepted", "waiting"]) & ~_is_held(frame)
+    yield from (warning for _, warning in _problems_of(frame[delivered & frame["problems"].notna()]))
+
+
+def _is_held(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Rows that wait for a record that cannot be delivered now."""
+    return (frame["status"] == "waiting") & frame["rule"].notna()
+
+
+def _problems_of(rows: pd.DataFrame) -> Iterator[tuple[str, Reject]]:
+    columns = (rows[name] for name in ("status", "source_id", "partition", "problems"))
     for status, source_id, partition, problems in zip(*columns, strict=True):
         for problem in orjson.loads(problems):
             yield (

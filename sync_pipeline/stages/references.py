@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 import orjson
@@ -12,38 +12,36 @@ from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.mapping.columns import text_series
 from sync_pipeline.mapping.convert import id_or_none
-from sync_pipeline.mapping.paths import value_at
+from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.stages.problems import note, reject
-from sync_pipeline.stages.session import Session
-from sync_pipeline.store.records import lookup
-from sync_pipeline.store.rejects import show
+from sync_pipeline.mapping.values import value_at
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages.problems import note
+from sync_pipeline.store.references import NOT_DELIVERED, NOT_THERE, Reference, referenced
 
-State = Literal["delivered", "waiting", "set_aside", "deleted", "unknown"]
-DELETED_REFERENCE = "deleted_reference"
-"""The rule under which records are set aside that point at what the source had once."""
-SET_ASIDE = "waits_for_reject"
-"""The rule of a record that waits for one that was set aside: no sync can deliver it as things are."""
+State = Literal["delivered", "waiting", "rejected", "missing"]
 FETCH_LIMIT = 5
 """Up to this many unknown ids are looked up one by one; above it the whole list is the cheaper read."""
 
 
 class References:
-    """Judges the reference fields of one entity, part by part; what it learns is kept for the next part."""
+    """Checks the reference fields of one entity, part by part; the states of ids are kept for the next part."""
 
     def __init__(self, session: Session, spec: EntitySpec) -> None:
         self._session, self._spec = session, spec
         self._states: dict[str, dict[str, State]] = {entity: {} for entity in spec.references.values()}
 
     def mark(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame with a ``waiting_for`` column; rows whose reference the source does not know are rejected.
+        """The frame with a ``waiting_for`` column.
 
         A row whose reference exists but has not been delivered yet is ``waiting``: ``waiting_for`` lists
-        ``[entity, id]`` pairs as JSON, and the load delivers those first. One whose reference stands in the rejects
-        waits as well, with a problem that says so.
+        ``[entity, id]`` pairs as JSON, and the load delivers those first. One whose reference was rejected waits with
+        that rule, and a problem that says so. One whose reference the source does not have any more is delivered all
+        the same, with the bare id and a problem that warns - or waits for it, where the target takes no unknown id.
         """
         waiting: dict[int, list[list[str]]] = {}
         accepted = frame["status"] == "accepted"
+        frame = frame.copy()
         for name, entity in self._spec.references.items():
             column = frame[self._spec.field(name).column]
             ids = column[accepted].dropna().unique()
@@ -52,17 +50,17 @@ class References:
             if all(states[source_id] == "delivered" for source_id in ids):
                 continue
             state = column.map(states)
-            unknown, deleted = accepted & (state == "unknown"), accepted & (state == "deleted")
-            frame = reject(frame, unknown, name, "references", f"the source does not know this one of the {entity}")
-            frame = reject(frame, deleted, name, DELETED_REFERENCE, f"this one of the {entity} was deleted")
-            waits, aside = accepted & state.isin(["waiting", "set_aside"]), accepted & (state == "set_aside")
-            message = f"waits for this one of the {entity}, which was set aside itself"
-            frame = note(frame, aside, name, "references", message)
-            if aside.any():
-                frame.loc[aside, "rule"] = SET_ASIDE
+            rejected, missing = accepted & (state == "rejected"), accepted & (state == "missing")
+            waits = accepted & state.isin(["waiting", "rejected"])
+            frame = _hold(frame, rejected, name, NOT_DELIVERED, undelivered(entity))
+            unknown = f"the source does not have this one of the {entity}"
+            if takes_unknown_ids(self._session, self._spec):
+                frame = note(frame, missing, name, NOT_THERE, f"{unknown}; delivered with its bare id")
+            else:
+                message = f"{unknown}; waits for it, since the target takes no unknown id"
+                frame, waits = _hold(frame, missing, name, NOT_THERE, message), waits | missing
             for position in waits.to_numpy().nonzero()[0]:
                 waiting.setdefault(int(position), []).append([entity, str(column.iloc[position])])
-        frame = frame.copy() if "waiting_for" not in frame else frame
         frame["waiting_for"] = _waiting_column(len(frame), waiting)
         mask = frame["waiting_for"].notna() & (frame["status"] == "accepted")
         frame.loc[mask, "status"] = "waiting"
@@ -70,23 +68,53 @@ class References:
 
     def _learn(self, entity: str, ids: Iterable[str]) -> None:
         states = self._states[entity]
+        # The bare id of a forgotten person is delivered: there is no record left to wait for.
+        states |= {source_id: "delivered" for source_id in ids if self._session.forgotten.knows(source_id)}
         asked = [source_id for source_id in ids if source_id not in states]
         if not asked:
             return
-        known = lookup(self._session.store, self._session.connection, entity, asked)
+        known = self._session.ledger(entity).lookup(asked)
         for source_id, record in known.items():
-            if record.deleted_at is None:
-                states[source_id] = "delivered" if record.is_delivered else "waiting"
+            if record.is_delivered:
+                states[source_id] = "delivered"  # also one that is deleted at the source and kept at the target
+            elif record.deleted_at is None:
+                states[source_id] = "waiting"
         missing = [source_id for source_id in asked if source_id not in states]
         found = find(self._session, self._session.specs[entity], missing) if missing else {}
         for source_id in missing:
-            absent: State = "deleted" if source_id in known else "unknown"
-            states[source_id] = "waiting" if source_id in found else absent
-        for source_id in asked:
-            if states[source_id] == "waiting" and show(
-                self._session.store, self._session.connection, entity, source_id
-            ):
-                states[source_id] = "set_aside"
+            states[source_id] = "waiting" if source_id in found else "missing"
+        waiting = [source_id for source_id in asked if states[source_id] == "waiting"]
+        rejected = self._session.ledger(entity).rejects.origins(waiting)
+        states.update(dict.fromkeys(rejected, "rejected"))
+
+
+def undelivered(entity: str) -> str:
+    """Why a record waits for one of another entity that exists."""
+    return f"waits for this one of the {entity}, which cannot be delivered itself"
+
+
+def takes_unknown_ids(session: Session, spec: EntitySpec) -> bool:
+    """Whether the target takes a record that refers to one it does not have."""
+    return session.target(spec).takes_unknown_ids
+
+
+def kept(session: Session, spec: EntitySpec, ids: Collection[str]) -> set[str]:
+    """Those of these records that stay at the target although they are deleted at the source: others refer to them."""
+    if spec.target.delete != "unreferenced" or not ids:
+        return set()
+    # Those of entities that are switched off count as well: they may be at the target.
+    specs = specs_of(session.settings).values()
+    fields = [
+        Reference(s.entity, name) for s in specs for name, entity in s.references.items() if entity == spec.entity
+    ]
+    return referenced(session.store, session.pair, fields, ids)
+
+
+def _hold(frame: pd.DataFrame, mask: pd.Series[bool], name: str, rule: str, message: str) -> pd.DataFrame:
+    """The frame with one more problem on the masked rows, which wait under that rule."""
+    frame = note(frame, mask, name, rule, message)
+    frame.loc[mask, "rule"] = rule
+    return frame
 
 
 def find(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Record]:
@@ -100,8 +128,12 @@ def find(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Re
 
 def listed(session: Session, spec: EntitySpec, ids: Iterable[str], window: Window | None = None) -> dict[str, Record]:
     """Those of these records that a complete list of the entity (or of the window) holds, by id."""
-    wanted = set(ids)
-    rows = (row for page in session.read(spec, window) for row in page)
+    return among(session.read(spec, window), spec, set(ids))
+
+
+def among(pages: Iterable[list[Record]], spec: EntitySpec, wanted: Collection[str]) -> dict[str, Record]:
+    """Those of these records that the pages of a read hold, by id."""
+    rows = (row for page in pages for row in page)
     keyed = ((id_or_none(value_at(row, spec.source.id_path)), row) for row in rows)
     return {key: row for key, row in keyed if key is not None and key in wanted}
 

@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 
-import pandas as pd
+import orjson
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.errors import ApiError, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.stages.batch import Batch, Counts
-from sync_pipeline.stages.deliver import PAGE, deliver_deletes, deliver_pending, pages
-from sync_pipeline.stages.guards import deletes, guard_first_contact, refuses_deletes
-from sync_pipeline.stages.judge import judge
-from sync_pipeline.stages.references import find, listed
-from sync_pipeline.stages.seal import staged_rows
-from sync_pipeline.stages.session import Progress, Session
-from sync_pipeline.store.locks import loader_lock
-from sync_pipeline.store.records import Known, lookup, mark_deleted, mark_observed, mark_unconfirmed, scan
-from sync_pipeline.store.scope import Scope
-from sync_pipeline.store.staging import Staging, stage
-from sync_pipeline.store.syncs import TARGETED, begin, finish
+from sync_pipeline.session.progress import Progress
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages.absence import WITNESSES, People, people, reported
+from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
+from sync_pipeline.stages.extract import decide
+from sync_pipeline.stages.guards import (
+    deletes,
+    first_contact_is_held,
+    hold_deletes,
+    hold_rewrites,
+    refuse_first_contact,
+)
+from sync_pipeline.stages.outcomes import PAGE, pages
+from sync_pipeline.stages.process import is_ready, process_records
+from sync_pipeline.stages.references import find, kept, listed
+from sync_pipeline.store.records import (
+    Known,
+)
+from sync_pipeline.store.scope import Scope, draw
+from sync_pipeline.store.staged import StagedRow
+from sync_pipeline.store.staging import Staging
+from sync_pipeline.store.syncs import TARGETED
 
-WITNESSES = 3
-"""Of so many records that should live one has to be readable: one of them may be gone as well, without a word."""
 UNBELIEVABLE = (
     "It reads as gone, but so does whatever is known to live: it stays as it is. Check CLOCKIFY_WORKSPACE_ID and the "
     "rights of CLOCKIFY_API_KEY, or let the next full read decide."
 )
+FORMER_USER = (
+    "Whoever tracked it has left the workspace, so only the report could tell whether it exists, and it failed"
+)
+OUTDATED = "A newer read of it is stored in another form: it is read again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +54,89 @@ class Answer:
     counts: Counts
     left: dict[str, str]
     """The records it could not deal with, by id, and why: they are to be tried again."""
+    held: frozenset[str] = frozenset()
+    """Those of them that wait for an approval."""
+
+    @property
+    def problem(self) -> str:
+        """Why records are left that wait for nobody, in one sentence; empty when none is."""
+        reasons = sorted({why for source_id, why in self.left.items() if source_id not in self.held})
+        missed = len(self.left.keys() - self.held)
+        return (
+            f"{missed} of the records could not be synced and will be tried again: {' '.join(reasons)}"
+            if missed
+            else ""
+        )
 
 
 def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id: str) -> Answer:
     """Read these records again and make the target what they are now; what is gone follows the delete policy.
 
     A record that cannot be read holds up no other. Raises ApiError when none can be, or a system fails; what was
-    delivered until then is remembered. Raises CheckFailed at the first contact with real accounts.
+    delivered until then is remembered. At first contact, and beyond the deletes that a run may send, records are held.
     """
-    guard_first_contact(session, spec)
-    with loader_lock(session.store, session.connection, spec.entity, on_wait=lambda note: _say(session, spec, note)):
-        return _Targeted(session, spec, sorted(set(ids)), run_id).run()
+    if held := refuse_first_contact(session, spec):
+        counts = Counts(extracted=len(set(ids)), held=len(set(ids)))
+        return Answer(counts, dict.fromkeys(ids, held), frozenset(ids))
+    referred = _referred(session, spec, ids)
+    with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
+        answer = _Targeted(session, spec, sorted(set(ids)), run_id).run()
+    release(session, spec, run_id, referred)
+    return answer
+
+
+def release(session: Session, spec: EntitySpec, run_id: str, referred: Mapping[str, set[str]] | None = None) -> None:
+    """Delete what was kept at the target only for records of this entity, now that none refers to it any more.
+
+    ``referred`` limits it to these ids, by entity. What cannot be deleted now is left to a later run of its own entity.
+    """
+    for entity in dict.fromkeys(spec.references.values()):
+        other = session.specs[entity]
+        if other.target.delete != "unreferenced":
+            continue
+        ids = session.ledger(entity).kept_ids()
+        ids &= ids if referred is None else referred[entity]
+        if free := ids - kept(session, other, ids):
+            # The guard sees all of them, and before any is read: what is held is not read again by each run.
+            known = session.ledger(entity).lookup(free)
+            held, why = hold_deletes(session, other, list(known.values()))
+            left = {why} if held else set[str]()
+            if asked := sorted(free - held)[: session.settings.max_confirmations]:
+                try:
+                    left |= set(sync_ids(session, other, asked, run_id=run_id).left.values())
+                except SyncError as error:
+                    left.add(str(error))
+            for reason in sorted(left):
+                session.report(Progress(entity, "delete", note=f"left to the next sync of {entity}: {reason}"))
+
+
+def _referred(session: Session, spec: EntitySpec, ids: Collection[str]) -> dict[str, set[str]]:
+    """What these records referred to until now, by entity."""
+    found: dict[str, set[str]] = {entity: set() for entity in spec.references.values()}
+    for record in session.ledger(spec).lookup(ids).values() if found else ():
+        fields = orjson.loads(record.fields)
+        for name, entity in spec.references.items():
+            found[entity].add(str(fields.get(name)))
+    return found
 
 
 def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
-    """Fetch, map, check and deliver these records; returns the ids that are at the target afterwards."""
-    observed_at = session.now()
-    rows = staged_rows(judge(session, spec, find(session, spec, ids).values(), ids, run_id=None))
-    with (
-        loader_lock(session.store, session.connection, spec.entity),
-        stage(session.store, session.connection, spec.entity, None) as staging,
-    ):
-        staging.add(rows)
-        staging.merge(observed_at)
-        deliver_pending(session, spec, staging, Counts(), sync_id=None)
-    known = lookup(session.store, session.connection, spec.entity, ids)
+    """Fetch, map, check and deliver these records; returns the ids that are at the target afterwards.
+
+    None of an entity whose first delivery is held.
+    """
+    if first_contact_is_held(session, spec):
+        return set()
+    with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
+        # Read under the lock: a load that finds the record unchanged leaves no number by which an older read is known.
+        observed_at, number = session.now(), draw(session.store)
+        rows = process_records(session, spec, find(session, spec, ids).values(), ids, read_no=number, run_id=None)
+        with session.ledger(spec).staging(None, number) as staging:
+            decide(session, spec, staging)
+            staging.add(rows)
+            staging.merge(observed_at)
+            deliver_pending(session, spec, staging, Counts(), sync_id=None)
+    known = session.ledger(spec).lookup(ids)
     return {source_id for source_id, record in known.items() if record.is_delivered}
 
 
@@ -74,35 +145,44 @@ class _Targeted:
 
     def __init__(self, session: Session, spec: EntitySpec, ids: list[str], run_id: str) -> None:
         self._session, self._spec, self._ids, self._run_id = session, spec, ids, run_id
-        self._key = (session.store, session.connection, spec.entity)
+        self._ledger = session.ledger(spec)
         self._observed_at = session.now()
+        self._numbers: dict[str, int] = {}
+        self._reported: set[str] = set()
         self._counts = Counts()
         self._left: dict[str, str] = {}
+        self._held = frozenset[str]()
 
     def run(self) -> Answer:
         """Read, settle what is gone, deliver; the row in ``syncs`` makes no partition look complete."""
         before, at = self._session.requests, self._observed_at
-        sync_id = begin(*self._key, run_id=self._run_id, observed_at=at, at=at, targeted=True)
+        sync_id = self._ledger.syncs.begin(run_id=self._run_id, observed_at=at, at=at, targeted=True)
+        reason = ""
         try:
             found = self._read()
             gone = self._settle_gone(found)
-            with stage(*self._key) as staging:
+            with self._ledger.staging() as staging:
+                decide(self._session, self._spec, staging)
                 self._deliver(found, gone, staging, sync_id)
+        except SyncError as error:
+            reason = str(error)
+            raise
         finally:
             self._counts.requests = self._session.requests - before
             counts, requests = asdict(self._counts), self._counts.requests
-            finish(self._session.store, sync_id, TARGETED, counts, requests, at=self._session.now())
-        return Answer(self._counts, self._left)
+            self._ledger.syncs.finish(sync_id, TARGETED, counts, requests, at=self._session.now(), reason=reason)
+        return Answer(self._counts, self._left, self._held)
 
     def _read(self) -> dict[str, Record]:
         """What the source has of these now."""
         if not self._session.can_fetch(self._spec):
+            self._numbers = dict.fromkeys(self._ids, draw(self._session.store))
             return listed(self._session, self._spec, self._ids)
         read: dict[str, Record | None] = {}
         failed: dict[str, ApiError] = {}
         for source_id in self._ids:
             try:
-                read[source_id] = self._session.fetch(self._spec, source_id)
+                read[source_id], self._numbers[source_id] = self._session.fetch_numbered(self._spec, source_id)
             except ApiError as error:
                 failed[source_id] = error
         if failed and not read:
@@ -114,60 +194,109 @@ class _Targeted:
     def _settle_gone(self, found: dict[str, Record]) -> set[str]:
         """Mark what is proven gone as deleted and return it; what cannot be proven stays, and is shown as unconfirmed."""
         missing = [source_id for source_id in self._ids if source_id not in found]
-        asked = [known.source_id for known in lookup(*self._key, missing).values() if self._may_stand(known)]
+        known = self._ledger.lookup(missing)
+        self._note_absent([source_id for source_id in missing if source_id not in known])
+        asked = [record for record in known.values() if self._may_stand(record)]
         if not asked:
             return set()
-        refused = refuses_deletes(self._session, self._spec, len(asked))
-        gone = set[str]() if refused else self._confirmed(asked, found)
-        unconfirmed = [source_id for source_id in asked if source_id not in gone and source_id not in found]
-        self._left |= dict.fromkeys(unconfirmed, refused or UNBELIEVABLE)
-        mark_deleted(*self._key, sorted(gone), self._observed_at)
-        mark_unconfirmed(*self._key, unconfirmed, self._session.now())
-        self._counts.unconfirmed += len(unconfirmed)
+        held, why = hold_deletes(self._session, self._spec, asked)
+        free = [record.source_id for record in asked if record.source_id not in held]
+        gone = self._confirmed([record for record in asked if record.source_id in free], found) if free else set[str]()
+        unconfirmed = [record.source_id for record in asked if record.source_id not in gone | found.keys()]
+        reasons = {source_id: why if source_id in held else UNBELIEVABLE for source_id in unconfirmed}
+        self._left = reasons | self._left
+        for by_id in (True, False):
+            numbers = {key: self._numbers[key] for key in gone if self._is_by_id(key) is by_id}
+            self._ledger.mark_deleted(numbers, self._observed_at, by_id=by_id)
+        newest = max(self._numbers.values(), default=0)
+        self._ledger.mark_unconfirmed(unconfirmed, self._session.now(), read_no=newest)
+        self._held |= held
+        self._counts.held_deletes += len(held)
+        self._counts.unconfirmed += len(unconfirmed) - len(held)
         return gone
+
+    def _note_absent(self, unknown: list[str]) -> None:
+        """Note unknown ids that do not exist, so that a batch that was read earlier does not load them."""
+        if self._session.can_fetch(self._spec):
+            numbers = {source_id: self._numbers[source_id] for source_id in unknown}
+            self._ledger.leave_tombstones(numbers, self._observed_at)
 
     def _may_stand(self, known: Known) -> bool:
         """Whether the record lives as far as we know - or was proven gone, but still stands at the target."""
         return known.deleted_at is None or (known.delivered_hash is not None and deletes(self._spec))
 
-    def _confirmed(self, missing: list[str], found: dict[str, Record]) -> set[str]:
-        """Those of the missing ids that a second, independent look proves gone.
+    def _is_by_id(self, source_id: str) -> bool:
+        """Whether what is known of the record now is from a read by id, rather than from a list or report."""
+        return self._session.can_fetch(self._spec) and source_id not in self._reported
+
+    def _confirmed(self, missing: Collection[Known], found: dict[str, Record]) -> set[str]:
+        """Those of the missing records that a second, independent look proves gone.
 
         The id of another workspace's record reads like a deleted one, and a plain member does not see what is not
-        theirs: reads by id are believed when a record known to live could be read in the same run. What a second list
-        does hold is added to ``found``.
+        theirs: reads by id are believed when a record known to live could be read in the same run. An entry of somebody
+        who left reads like a deleted one, too: only the report decides about it. What a second list or the report does
+        hold is added to ``found``.
         """
         session, spec = self._session, self._spec
-        if spec.source.system == "clockify":
-            session.call(session.clockify.prove_admin)
+        there, ids = people(session, spec), {record.source_id for record in missing}
         if not session.can_fetch(spec):
-            again = listed(session, spec, missing)
+            self._numbers |= dict.fromkeys(ids, draw(session.store))
+            again = listed(session, spec, ids)
             found.update(again)
-            return set(missing) - again.keys()
-        witnesses = islice(self._witnesses(missing), WITNESSES)
-        believable = found or any(session.fetch(spec, witness) is not None for witness in witnesses)
-        return set(missing) if believable else set()
+            return ids - again.keys()
+        theirs = {record.source_id for record in missing if there.include(record.fields)}
+        witnesses = islice(self._witnesses(missing, there), WITNESSES)
+        believable = theirs and (found or any(session.fetch(spec, witness) is not None for witness in witnesses))
+        others = [record for record in missing if record.source_id not in theirs]
+        return (theirs if believable else set()) | (self._not_reported(others, found) if others else set())
 
-    def _witnesses(self, missing: Collection[str]) -> Iterator[str]:
+    def _not_reported(self, entries: list[Known], found: dict[str, Record]) -> set[str]:
+        """Those of these entries of former users that the report does not have; the others are added to ``found``."""
+        ids = {entry.source_id for entry in entries}
+        try:
+            days = {entry.source_id: entry.partition for entry in entries}
+            again, number = reported(self._session, self._spec, days)
+        except ApiError as error:
+            self._left |= dict.fromkeys(ids, f"{FORMER_USER}: {error}")
+            return set()
+        self._numbers |= dict.fromkeys(ids, number)
+        self._reported |= ids
+        found.update(again)
+        return ids - again.keys()
+
+    def _witnesses(self, missing: Collection[Known], there: People) -> Iterator[str]:
         """Records that should be readable, those of the same days first: what was read lately is likely to live."""
-        days = {known.partition for known in lookup(*self._key, missing).values() if known.partition}
+        days = {known.partition for known in missing if known.partition}
         scopes: list[Scope] = [*((day, day) for day in sorted(days, reverse=True)), None]
         others = {*self._ids, *self._left}
-        for known in (known for scope in scopes for page in scan(*self._key, scope) for known in page):
-            if known.deleted_at is None and known.unconfirmed_at is None and known.source_id not in others:
+        for known in (known for scope in scopes for page in self._ledger.scan(scope) for known in page):
+            lives = known.deleted_at is None and known.unconfirmed_at is None
+            if lives and known.source_id not in others and there.include(known.fields):
                 others.add(known.source_id)
                 yield known.source_id
 
     def _deliver(self, found: dict[str, Record], gone: set[str], staging: Staging, sync_id: int) -> None:
         session, spec, counts = self._session, self._spec, self._counts
-        sealed = judge(session, spec, found.values(), self._ids, run_id=self._run_id)
-        rows = staged_rows(sealed, self._deliver_references(sealed))
-        staging.add(rows)
+        newest = max(self._numbers.values(), default=0)
+        rows = process_records(session, spec, found.values(), self._ids, read_no=newest, run_id=self._run_id)
+        rows = self._deliver_references(rows, newest)
+        for by_id in (True, False):
+            staging.add_read(
+                [row for row in rows if self._is_by_id(row.source_id) is by_id], self._numbers, by_id=by_id
+            )
+        self._left |= dict.fromkeys(staging.outdated(), OUTDATED)
+        held = hold_rewrites(session, spec, staging, found.keys())
+        self._left |= held
+        self._held |= held.keys()
         staging.merge(self._observed_at)
-        mark_observed(*self._key, found, self._observed_at)
-        statuses = Counter(row[4] for row in rows)
+        for by_id in (True, False):
+            seen = [key for key in found if key not in held and self._is_by_id(key) is by_id]
+            self._ledger.mark_observed({key: self._numbers[key] for key in seen}, self._observed_at, by_id=by_id)
+        statuses = Counter(staging.counts())
         counts.extracted = len(rows)
-        counts.rejected, counts.excluded, counts.waiting = (statuses[s] for s in ("rejected", "excluded", "waiting"))
+        counts.rejected, counts.excluded, counts.waiting, counts.held = (
+            statuses[s] for s in ("rejected", "excluded", "waiting", "held")
+        )
         counts.rejected += staging.refused()
         try:
             deliver_pending(session, spec, staging, counts, sync_id)
@@ -178,13 +307,17 @@ class _Targeted:
             raise
         finally:
             sent = counts.created + counts.adopted + counts.updated
-            counts.unchanged = counts.extracted - sent - counts.rejected - counts.excluded - counts.waiting
+            apart = counts.rejected + counts.excluded + counts.waiting + counts.held
+            counts.unchanged = counts.extracted - sent - apart
 
-    def _deliver_references(self, sealed: pd.DataFrame) -> frozenset[tuple[str, str]]:
+    def _deliver_references(self, rows: list[StagedRow], number: int) -> list[StagedRow]:
+        """The rows, accepted where all they wait for is delivered now."""
         from sync_pipeline.stages.load import deliver_references
 
-        waiting = int((sealed["status"] == "waiting").sum())
-        return deliver_references(self._session, Batch([sealed], {"waiting": waiting}))
+        waiting = [row for row in rows if row.status == "waiting"]
+        delivered = deliver_references(self._session, self._spec, lambda: [waiting], number, self._run_id)
+        ready = {row.source_id for row in waiting if is_ready(row, delivered)}
+        return [row._replace(status="accepted") if row.source_id in ready else row for row in rows]
 
 
 def _say(session: Session, spec: EntitySpec, note: str) -> None:

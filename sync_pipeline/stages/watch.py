@@ -12,13 +12,20 @@ from datetime import UTC, date, timedelta
 
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.clients import compare_clients
-from sync_pipeline.stages.inbox import day_of
-from sync_pipeline.stages.polling import Cursor, days_instead, has_room, poll
-from sync_pipeline.stages.session import Session
-from sync_pipeline.store.events import Event, close, to_do
-from sync_pipeline.store.records import lookup
+from sync_pipeline.stages.inbox import ABOUT_THE_SOURCE, day_of
+from sync_pipeline.stages.polling import (
+    Cursor,
+    check_again,
+    days_instead,
+    has_room,
+    instead_of_feed,
+    poll,
+    poll_source,
+)
+from sync_pipeline.stages.target_changes import compare_with_delivered
+from sync_pipeline.store.events import Event, close
 
 EVENTS_A_TICK = 2000
 """So many events of one entity are looked at in one tick; the others wait for the next."""
@@ -53,14 +60,18 @@ class Watched:
 def watch(session: Session, spec: EntitySpec, cursor: str | None, *, days_ahead: int = 7) -> Watched:
     """Poll when it is due, then read the inbox. Trouble with Clockify is told, and the cursor stays where it was."""
     state = Cursor.parse(cursor)
-    watched, instead = Watched(str(state)), set[str]()
-    try:
-        watched.note = poll(session, spec, state)
-        instead = days_instead(session, spec, state)
+    watched, instead, in_full = Watched(str(state)), set[str](), list[Days | None]()
+    for ask in (poll, poll_source):
+        try:
+            watched.note = ". ".join(filter(None, (watched.note, ask(session, spec, state))))
+            watched.cursor = str(state)
+        except SyncError as error:
+            watched.trouble = ". ".join(filter(None, (watched.trouble, str(error))))
+    if not watched.trouble:
+        instead, in_full = days_instead(session, spec, state), instead_of_feed(session, spec, state)
         watched.cursor = str(state)
-    except SyncError as error:
-        watched.trouble = str(error)
-    events = to_do(session.store, session.connection, spec.entity, EVENTS_A_TICK)
+    check_again(session, spec)
+    events = session.ledger(spec).events.to_do(EVENTS_A_TICK)
     due, later = _due(session, spec, events)
     watched.note = ". ".join(filter(None, (watched.note, later)))
     try:
@@ -70,12 +81,13 @@ def watch(session: Session, spec: EntitySpec, cursor: str | None, *, days_ahead:
     else:
         watched.cursor = watched.cursor if watched.trouble else str(state)
     watched.runs += [Dirty((), days=span) for span in _spans(instead, session.settings.days_per_run)]
+    watched.runs += [Dirty((), days=span) for span in in_full]
     return watched
 
 
 def _due(session: Session, spec: EntitySpec, events: Sequence[Event]) -> tuple[list[Event], str]:
     """The events to answer now, and what to tell of the others: the budget is used up, or their next try is later."""
-    if events and spec.source.system != "clockify" and not has_room(session, 1):
+    if events and not session.source(spec).is_budgeted and not has_room(session, 1):
         return [], f"the hour's request budget is nearly used up: {len(events)} events wait"
     pause, now = timedelta(seconds=session.settings.sensor_seconds), session.now()
     due = [event for event in events if event.is_due(now, pause)]
@@ -86,12 +98,15 @@ def _due(session: Session, spec: EntitySpec, events: Sequence[Event]) -> tuple[l
 def _runs(session: Session, spec: EntitySpec, events: Sequence[Event], state: Cursor, days_ahead: int) -> list[Dirty]:
     if not events:
         return []
-    if spec.source.system != "clockify":
-        wanting = compare_clients(session, spec, events, state.stubborn)
-        return [Dirty(tuple(wanting))] if wanting else []
+    few = FEW[session.settings.clockify_plan]
+    if not session.source(spec).notifies:
+        theirs = [event for event in events if event.kind not in ABOUT_THE_SOURCE]
+        events = [event for event in events if event.kind in ABOUT_THE_SOURCE]
+        few = FEW["paid"]  # the target is asked for the same, whether a record is read by id or in the list
+        if theirs and (wanting := compare_with_delivered(session, spec, theirs, state.unchanged_since_delivery)):
+            return [Dirty((*wanting, *(event.id for event in events)))]
     if spec.partitioned:
         events = _named(session, events)
-    few = FEW[session.settings.clockify_plan]
     fresh = [event for event in events if not event.attempts or not event.source_id]
     tried = [event for event in events if event.attempts and event.source_id]
     return [*_anew(session, spec, fresh, few, days_ahead), *_again(session, spec, tried, few, days_ahead)]
@@ -127,7 +142,7 @@ def _by_days(session: Session, spec: EntitySpec, events: Sequence[Event], few: i
     """Runs over the days of the dirty records; what has no day is read by id."""
     dirty: dict[str, list[Event]] = {}
     lone: list[Event] = []
-    known = lookup(session.store, session.connection, spec.entity, {e.source_id for e in events if e.source_id})
+    known = session.ledger(spec).lookup({e.source_id for e in events if e.source_id})
     valid = Days(session.settings.start_date, session.now().astimezone(UTC).date() + timedelta(days=days_ahead)).keys
     for event in events:
         record = known.get(event.source_id or "")

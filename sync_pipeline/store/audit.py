@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,12 +25,28 @@ class Change:
 
 def note(store: Store, by: str, what: str, detail: str, at: datetime) -> None:
     """Add a line."""
-    with store.writing() as own:
-        own.execute(audit.insert().values(at=at, by=by, what=what, detail=detail))
+    with store.writing() as tx:
+        tx.execute(audit.insert().values(at=at, by=by, what=what, detail=detail))
 
 
 def changes(store: Store, limit: int = 200) -> list[Change]:
     """The newest lines, newest first."""
     statement = select(audit.c.at, audit.c.by, audit.c.what, audit.c.detail).order_by(audit.c.id.desc()).limit(limit)
-    with store.reading() as own:
-        return [Change(*row) for row in own.execute(statement)]
+    with store.reading() as tx:
+        return [Change(*row) for row in tx.execute(statement)]
+
+
+def system_user() -> str:
+    """``user@host``: the user the process runs as, not what LOGNAME says, and this machine."""
+    return f"{_user()}@{platform.node()}"
+
+
+def _user() -> str:
+    try:
+        import pwd
+    except ImportError:  # Windows
+        return os.environ.get("USERNAME", "unknown user")
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # containers run as users without a name
+        return f"uid {os.getuid()}"

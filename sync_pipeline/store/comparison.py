@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     Column,
@@ -23,8 +22,9 @@ from sqlalchemy import (
 )
 
 from sync_pipeline.store.bulk import insert_fast
-from sync_pipeline.store.engine import Held, Store
+from sync_pipeline.store.engine import HeldConnection
 from sync_pipeline.store.schema import KEY, records
+from sync_pipeline.store.scope import EntityRows
 
 Side = Literal["missing", "extra", "different"]
 
@@ -48,11 +48,25 @@ observed = Table(
     prefixes=["TEMPORARY"],
 )
 
-WantedRow = tuple[str, str | None, str, str, str]
-"""source_id, target_id, fields as JSON, hash, status."""
 
-ObservedRow = tuple[str, str, str]
-"""target_id, fields as JSON, hash."""
+class WantedRow(NamedTuple):
+    """What the source says of one record."""
+
+    source_id: str
+    target_id: str | None
+    fields: str
+    """As JSON."""
+    fields_hash: str
+    status: str
+
+
+class ObservedRow(NamedTuple):
+    """What is at the target."""
+
+    target_id: str
+    fields: str
+    """As JSON."""
+    fields_hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +80,14 @@ class Found:
     observed: str | None
 
 
-@contextmanager
-def compare(store: Store, connection: str, entity: str) -> Iterator[Comparison]:
-    """An empty comparison of one entity."""
-    with store.holding() as held:
-        with held.reading() as own:
-            _META.create_all(own, checkfirst=False)
-        yield Comparison(held, connection, entity)
-
-
 class Comparison:
     """Both sides of one entity; add everything first, then ask."""
 
-    def __init__(self, held: Held, connection: str, entity: str) -> None:
-        self._held, self._connection, self._entity = held, connection, entity
+    def __init__(self, entity: EntityRows, held: HeldConnection) -> None:
+        self._entity, self._held = entity, held
         self._indexed = False
+        with held.reading() as tx:
+            _META.create_all(tx, checkfirst=False)
 
     def want(self, rows: Sequence[WantedRow]) -> None:
         """What the source says, whatever its status."""
@@ -142,35 +149,35 @@ class Comparison:
         yield from ((row[0], row[1]) for row in self._rows(gone))
 
     def _ours(self) -> list[ColumnElement[bool]]:
-        return [records.c.connection == self._connection, records.c.entity == self._entity]
+        return self._entity.of(records)
 
     def _is_known(self) -> Select[Any]:
         return select(records.c.source_id).where(*self._ours(), records.c.target_id == observed.c.target_id)
 
     def _add(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-        with self._held.reading() as own:
-            insert_fast(own, table.name, [column.name for column in table.columns], rows)
+        with self._held.reading() as tx:
+            insert_fast(tx, table.name, [column.name for column in table.columns], rows)
 
     def _count(self, statement: Select[Any]) -> int:
         self._index()
-        with self._held.reading() as own:
-            return int(own.execute(statement).scalar_one())
+        with self._held.reading() as tx:
+            return int(tx.execute(statement).scalar_one())
 
     def _rows(self, statement: Select[Any]) -> list[Any]:
         self._index()
-        with self._held.reading() as own:
-            return list(own.execute(statement))
+        with self._held.reading() as tx:
+            return list(tx.execute(statement))
 
     def _index(self) -> None:
         if self._indexed:
             return
         self._indexed = True
-        with self._held.reading() as own:
-            own.execute(text("CREATE INDEX ix_wanted ON wanted (target_id)"))
-            own.execute(text("CREATE INDEX ix_observed ON observed (target_id)"))
-            if own.dialect.name == "postgresql":
-                own.execute(text("ANALYZE wanted"))
-                own.execute(text("ANALYZE observed"))
+        with self._held.reading() as tx:
+            tx.execute(text("CREATE INDEX ix_wanted ON wanted (target_id)"))
+            tx.execute(text("CREATE INDEX ix_observed ON observed (target_id)"))
+            if tx.dialect.name == "postgresql":
+                tx.execute(text("ANALYZE wanted"))
+                tx.execute(text("ANALYZE observed"))
 
 
 def _deliverable() -> ColumnElement[bool]:

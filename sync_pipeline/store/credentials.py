@@ -5,22 +5,22 @@ The first key encrypts, every key decrypts: to change the key, put the new one f
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import ColumnElement, delete, select
 
-from sync_pipeline.errors import ConfigError, StoreError
-from sync_pipeline.store.engine import Store
+from sync_pipeline.errors import ConfigError, StoreError, SyncError
+from sync_pipeline.private_files import written_once
+from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import credentials
-from sync_pipeline.store.upsert import insert_into
 
 SETTING = "SYNC_ENCRYPTION_KEY"
 WEBHOOK = "webhook:"
@@ -94,7 +94,7 @@ def open_keyring(setting: str, file: Path) -> Keyring:
 def put(
     store: Store,
     keyring: Keyring,
-    connection: str,
+    pair: str,
     name: str,
     value: Any,
     at: datetime,
@@ -102,98 +102,115 @@ def put(
     expires_at: datetime | None = None,
 ) -> None:
     """Keep a secret (anything JSON can hold) under a name, over what was there."""
-    key_id, ciphertext = keyring.seal((connection, name), value)
+    key_id, ciphertext = keyring.seal((pair, name), value)
     row = {"ciphertext": ciphertext, "key_id": key_id, "expires_at": expires_at, "updated_at": at}
-    statement = insert_into(store, credentials).values(connection=connection, name=name, **row)
-    with store.writing() as own:
-        own.execute(statement.on_conflict_do_update(index_elements=["connection", "name"], set_=row))
+    statement = insert_into(store, credentials).values(connection=pair, name=name, **row)
+    with store.writing(durable=True) as tx:  # the token before a renewed one is no longer valid
+        tx.execute(statement.on_conflict_do_update(index_elements=["connection", "name"], set_=row))
 
 
-def get(store: Store, keyring: Keyring, connection: str, name: str) -> Any:
+def get(store: Store, keyring: Keyring, pair: str, name: str) -> Any:
     """The secret; None when there is none of that name."""
-    statement = select(credentials.c.key_id, credentials.c.ciphertext).where(*_one(connection, name))
-    with store.reading() as own:
-        row = own.execute(statement).one_or_none()
-    return None if row is None else keyring.open((connection, name), row.key_id, row.ciphertext)
+    statement = select(credentials.c.key_id, credentials.c.ciphertext).where(*_one(pair, name))
+    with store.reading() as tx:
+        row = tx.execute(statement).one_or_none()
+    return None if row is None else keyring.open((pair, name), row.key_id, row.ciphertext)
 
 
-def names(store: Store, connection: str, prefix: str = "") -> list[str]:
+def get_all(store: Store, keyring: Keyring, pair: str, prefix: str) -> dict[str, Any]:
+    """The secrets whose names begin so, in one read; for one that cannot be opened the SyncError that says why."""
+    columns = (credentials.c.name, credentials.c.key_id, credentials.c.ciphertext)
+    with store.reading() as tx:
+        rows = tx.execute(select(*columns).where(*_below(pair, prefix))).all()
+    found: dict[str, Any] = {}
+    for row in rows:
+        try:
+            found[row.name] = keyring.open((pair, row.name), row.key_id, row.ciphertext)
+        except SyncError as error:
+            found[row.name] = error
+    return found
+
+
+def names(store: Store, pair: str, prefix: str = "") -> list[str]:
     """The names in use, in order; no key is needed for that."""
-    statement = select(credentials.c.name).where(
-        credentials.c.connection == connection, credentials.c.name.startswith(prefix, autoescape=True)
-    )
-    with store.reading() as own:
-        return list(own.scalars(statement.order_by(credentials.c.name)))
+    statement = select(credentials.c.name).where(*_below(pair, prefix)).order_by(credentials.c.name)
+    with store.reading() as tx:
+        return list(tx.scalars(statement))
 
 
 def places(store: Store) -> list[str]:
     """The connections that have secrets, in order; no key is needed for that."""
-    with store.reading() as own:
-        return list(own.scalars(select(credentials.c.connection).distinct().order_by(credentials.c.connection)))
+    with store.reading() as tx:
+        return list(tx.scalars(select(credentials.c.connection).distinct().order_by(credentials.c.connection)))
 
 
 def listed(store: Store) -> list[Listed]:
     """Every secret there is, without the secrets; no key is needed for that."""
     columns = (credentials.c.connection, credentials.c.name, credentials.c.key_id, credentials.c.updated_at)
-    with store.reading() as own:
-        return [Listed(*row) for row in own.execute(select(*columns).order_by(*columns[:2]))]
+    with store.reading() as tx:
+        return [Listed(*row) for row in tx.execute(select(*columns).order_by(*columns[:2]))]
 
 
-def remove(store: Store, connection: str, name: str) -> None:
+def remove(store: Store, pair: str, name: str) -> None:
     """Forget a secret; no key is needed for that."""
-    with store.writing() as own:
-        own.execute(delete(credentials).where(*_one(connection, name)))
+    with store.writing() as tx:
+        tx.execute(delete(credentials).where(*_one(pair, name)))
 
 
-def encrypt_again(store: Store, keyring: Keyring, connection: str | None, at: datetime) -> int:
+class Encrypted(NamedTuple):
+    """The result for the secrets that older keys encrypted."""
+
+    changed: int
+    left: list[str]
+    """The names of those that cannot be decrypted: their key is missing, or they are damaged."""
+
+
+def encrypt_again(store: Store, keyring: Keyring, connection: str | None, at: datetime) -> Encrypted:
     """Encrypt a connection's secrets - None: all there are - with the first key, so that the others can be taken out.
 
-    Returns how many changed.
+    Each on its own: one that cannot be decrypted is left unchanged, and the others are still encrypted again.
     """
     is_old = [credentials.c.key_id != keyring.keys[0].id]
     is_old += [] if connection is None else [credentials.c.connection == connection]
     old = select(credentials).where(*is_old).with_for_update()
-    with store.writing() as own:
-        rows = own.execute(old).all()
-        for row in rows:
+    found = Encrypted(0, [])
+    with store.writing() as tx:
+        for row in tx.execute(old).all():
             place = (row.connection, row.name)
-            key_id, ciphertext = keyring.seal(place, keyring.open(place, row.key_id, row.ciphertext))
+            try:
+                value = keyring.open(place, row.key_id, row.ciphertext)
+            except (ConfigError, StoreError):
+                found.left.append(f"{row.name} (key {row.key_id})")
+                continue
+            key_id, ciphertext = keyring.seal(place, value)
             fresh = credentials.update().where(*_one(*place))
-            own.execute(fresh.values(key_id=key_id, ciphertext=ciphertext, updated_at=at))
-    return len(rows)
+            tx.execute(fresh.values(key_id=key_id, ciphertext=ciphertext, updated_at=at))
+            found = found._replace(changed=found.changed + 1)
+    return found
 
 
 def _key_in(file: Path) -> str:
     try:
-        if not file.exists():
-            _make_key(file)
+        key = written_once(file, lambda: f"{Fernet.generate_key().decode()}\n").strip()
         if os.name == "posix" and file.stat().st_mode & 0o077:
             raise ConfigError(f"The key file {file} can be read by others.", fix=f"Run: chmod 600 {file}")
-        return file.read_text(encoding="ascii", errors="replace").strip()
+        return key
     except OSError as error:
         raise ConfigError(
             f"The key file {file} cannot be used: {error.strerror}.",
-            fix=f"Make it readable for this user, or set {SETTING}.",
+            fix=f"Free some disk space, or set {SETTING}."
+            if error.errno == errno.ENOSPC
+            else f"Make it readable for this user, or set {SETTING}.",
         ) from error
-
-
-def _make_key(file: Path) -> None:
-    """Whole or not at all, and never over another one: a process that starts at the same moment uses this key too."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
-        out.write(Fernet.generate_key() + b"\n")
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
 
 
 def _damaged(place: tuple[str, str]) -> StoreError:
     return StoreError(f"The secret {place[1]} in our database is damaged.", fix="Remove it and set it up again.")
 
 
-def _one(connection: str, name: str) -> tuple[ColumnElement[bool], ...]:
-    return (credentials.c.connection == connection, credentials.c.name == name)
+def _below(pair: str, prefix: str) -> tuple[ColumnElement[bool], ...]:
+    return (credentials.c.connection == pair, credentials.c.name.startswith(prefix, autoescape=True))
+
+
+def _one(pair: str, name: str) -> tuple[ColumnElement[bool], ...]:
+    return (credentials.c.connection == pair, credentials.c.name == name)

@@ -1,17 +1,93 @@
-"""The audit of every write, and the intents that make a create safe that must not happen twice."""
+"""What was sent and how it was answered: the state of each record, the audit of every write, and open intents.
+
+An intent makes a create safe that must not happen twice.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, update
 
-from sync_pipeline.store.engine import Store
-from sync_pipeline.store.outcomes import Delivered, Kind, Outcome, Refused, plain, set_delivered, set_refused
-from sync_pipeline.store.schema import deliveries, syncs
+from sync_pipeline.store.approvals import Approvals
+from sync_pipeline.store.bulk import driver_time, execute_together
+from sync_pipeline.store.engine import Store, plain
+from sync_pipeline.store.rejects import Rejects, digest, shown
+from sync_pipeline.store.schema import REMOVAL, SENT, SENT_NEW, deliveries, records, rejects, syncs
+from sync_pipeline.store.scope import EntityRows, draw_in
+
+Kind = Literal["create", "adopt", "update", "restore", "delete", "archive"]
+Outcome = Literal["delivered", "refused", "failed"]
+
+REMOVALS = ("delete", "archive")
+AS_IT_IS = "as it is"
+"""Instead of a hash: leave what is believed of the target alone."""
+
+_DELIVERED = """
+    WITH sent (source_id, target_id, fields_hash) AS ({rows})
+    UPDATE records
+    SET target_id = sent.target_id, delivered_hash = sent.fields_hash, delivered_at = ?, delivered_no = ?,
+        refused_hash = NULL, moved_from = NULL
+    FROM sent
+    WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id
+"""
+_SENDING = """
+    WITH sent (source_id, target_id, unknown) AS ({rows})
+    UPDATE records
+    SET delivered_hash = sent.unknown, target_id = sent.target_id, delivered_no = ?
+    FROM sent
+    WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id
+"""
+_APPEND = """
+    WITH answered (source_id, kind, target_id, fields_hash, reason) AS ({rows})
+    INSERT INTO deliveries
+        (source_id, kind, target_id, fields_hash, reason, connection, entity, phase, outcome, sync_id, at)
+    SELECT answered.*, ?, ?, 'outcome', ?, ?, ? FROM answered
+"""
+
+
+class Delivered(NamedTuple):
+    """The target has the record in the state ``fields_hash``."""
+
+    source_id: str
+    target_id: str
+    fields_hash: str
+    kind: Kind
+
+
+class Sending(NamedTuple):
+    """A write that is about to be sent; ``target_id`` where the record will stand, or stands."""
+
+    source_id: str
+    target_id: str | None
+    delivered_hash: str | None
+
+
+class Removed(NamedTuple):
+    """The target has deleted or archived the record. An archived one keeps its link, to be restored."""
+
+    source_id: str
+    target_id: str | None
+    kind: Kind
+
+
+class Refused(NamedTuple):
+    """The target will not take the record as it is."""
+
+    source_id: str
+    fields_hash: str
+    kind: Kind
+    reason: str
+    field: str | None = None
+    rule: str = "refused_by_target"
+    value: object = None
+    partition: str | None = None
+    delivered_hash: str | None = AS_IT_IS
+    """What stands there still: the hash that was known before the write was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,98 +119,215 @@ class Delivery:
     at: datetime
 
 
-def intend(
-    store: Store,
-    connection: str,
-    entity: str,
-    source_id: str,
-    kind: Kind,
-    attempted: dict[str, Any],
-    at: datetime,
-    sync_id: int | None = None,
-) -> int:
-    """Write down what is about to be sent; it is committed when this returns."""
-    row = {
-        "connection": connection,
-        "entity": entity,
-        "source_id": source_id,
-        "kind": kind,
-        "phase": "intent",
-        "attempted": json.dumps(attempted, ensure_ascii=True),
-        "sync_id": sync_id,
-        "at": at,
-    }
-    with store.writing() as own:
-        return int(own.execute(insert(deliveries).returning(deliveries.c.id), row).scalar_one())
+class Deliveries(EntityRows):
+    """Writes to the target, noted before they are sent and when they are answered."""
 
+    @property
+    def rejects(self) -> Rejects:
+        """The reasons why records are rejected."""
+        return Rejects(self.store, self.pair, self.entity)
 
-def conclude(
-    store: Store,
-    intent_id: int,
-    outcome: Outcome,
-    at: datetime,
-    *,
-    target_id: str | None = None,
-    fields_hash: str | None = None,
-    reason: str | None = None,
-    run_id: str | None = None,
-) -> None:
-    """Write down how an intent ended and what that means for its record, in one transaction.
+    @property
+    def approvals(self) -> Approvals:
+        """What a person was asked about."""
+        return Approvals(self.store, self.pair, self.entity)
 
-    ``delivered`` links the record to ``target_id`` with ``fields_hash`` delivered; ``refused`` sets it
-    aside; ``failed`` only closes the intent. Concluding twice changes nothing.
-    """
-    with store.writing() as own:
-        intent = own.execute(select(deliveries).where(deliveries.c.id == intent_id).with_for_update()).one()
-        if own.scalar(select(deliveries.c.id).where(deliveries.c.intent_id == intent_id)):
+    def mark_sending(self, rows: Sequence[Sending]) -> None:
+        """Note what is about to be sent, before it is: what is at the target is unknown until it has answered."""
+        with self.store.writing(durable=True) as tx:
+            marks = [(row.source_id, row.target_id, sending(row.delivered_hash)) for row in rows]
+            execute_together(tx, _SENDING, marks, (draw_in(tx), self.pair, self.entity))
+
+    def mark_delivered(self, rows: Sequence[Delivered], sync_id: int | None, at: datetime) -> None:
+        """Note acknowledged writes, and each in the audit, in one transaction."""
+        if not rows:
             return
-        key = (intent.connection, intent.entity)
-        if outcome == "delivered" and target_id is not None and fields_hash is not None:
-            set_delivered(own, *key, [Delivered(intent.source_id, target_id, fields_hash, intent.kind)], at)
-        elif outcome == "refused" and fields_hash is not None:
-            refused = Refused(intent.source_id, fields_hash, intent.kind, reason or "refused")
-            set_refused(own, *key, [refused], run_id, at)
-        _append_conclusion(own, intent, outcome, at, target_id, fields_hash, reason)
+        with self.store.writing() as tx:
+            self._set_delivered(tx, rows, at)
+            self._append_outcomes(tx, "delivered", rows, sync_id, at)
 
+    def mark_removed(self, rows: Sequence[Removed], sync_id: int | None, at: datetime) -> None:
+        """Note acknowledged deletes and archivings, and each in the audit, in one transaction."""
+        if not rows:
+            return
+        with self.store.writing() as tx:
+            gone = update(records).where(*self._one())
+            gone = gone.values(
+                delivered_hash=None, delivered_at=at, delivered_no=draw_in(tx), refused_hash=None, moved_from=None
+            )
+            for statement, kinds in ((gone, ("archive",)), (gone.values(target_id=None), ("delete",))):
+                if keys := [{"key": row.source_id} for row in rows if row.kind in kinds]:
+                    tx.execute(statement, keys)
+            self.rejects.forget_of_target(tx, [row.source_id for row in rows])
+            self.approvals.use_lines(tx, [row.source_id for row in rows], at)
+            self._append_outcomes(tx, "delivered", rows, sync_id, at)
 
-def open_intents(store: Store, connection: str, entity: str) -> list[Intent]:
-    """Intents without an outcome, oldest first: each is to be looked up before anything else is sent."""
-    outcome = deliveries.alias("outcome")
-    statement = (
-        select(*(deliveries.c[name] for name in Intent.__slots__))
-        .where(
-            deliveries.c.connection == connection,
-            deliveries.c.entity == entity,
-            deliveries.c.phase == "intent",
-            ~select(outcome.c.id).where(outcome.c.intent_id == deliveries.c.id).exists(),
+    def mark_refused(
+        self, rows: Sequence[Refused], sync_id: int | None, at: datetime, run_id: str | None = None
+    ) -> None:
+        """Set refused records aside with the target's reason, and each in the audit, in one transaction."""
+        if not rows:
+            return
+        with self.store.writing() as tx:
+            self._set_refused(tx, rows, run_id, at)
+            self._append_outcomes(tx, "refused", rows, sync_id, at)
+
+    def intend(
+        self, source_id: str, kind: Kind, attempted: dict[str, Any], at: datetime, sync_id: int | None = None
+    ) -> int:
+        """Write down what is about to be sent; it is committed when this returns."""
+        row = {
+            "connection": self.pair,
+            "entity": self.entity,
+            "source_id": source_id,
+            "kind": kind,
+            "phase": "intent",
+            "attempted": json.dumps(attempted, ensure_ascii=True),
+            "sync_id": sync_id,
+            "at": at,
+        }
+        with self.store.writing(durable=True) as tx:
+            return int(tx.execute(insert(deliveries).returning(deliveries.c.id), row).scalar_one())
+
+    def conclude(
+        self,
+        intent_id: int,
+        outcome: Outcome,
+        at: datetime,
+        *,
+        target_id: str | None = None,
+        fields_hash: str | None = None,
+        reason: str | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        """Write down how an intent ended and what that means for its record, in one transaction.
+
+        ``delivered`` links the record to ``target_id`` with ``fields_hash`` delivered; ``refused`` sets it
+        aside; ``failed`` only closes the intent. Concluding twice changes nothing.
+        """
+        with self.store.writing() as tx:
+            intent = tx.execute(
+                select(deliveries).where(*self.of(deliveries), deliveries.c.id == intent_id).with_for_update()
+            ).one()
+            if tx.scalar(select(deliveries.c.id).where(deliveries.c.intent_id == intent_id)):
+                return
+            if outcome == "delivered" and target_id is not None and fields_hash is not None:
+                self._set_delivered(tx, [Delivered(intent.source_id, target_id, fields_hash, intent.kind)], at)
+            elif outcome == "refused" and fields_hash is not None:
+                refused = Refused(intent.source_id, fields_hash, intent.kind, reason or "refused")
+                self._set_refused(tx, [refused], run_id, at)
+            self._append_conclusion(tx, intent, outcome, at, target_id, fields_hash, reason)
+
+    def open_intents(self) -> list[Intent]:
+        """Intents without an outcome, oldest first: each is to be looked up before anything else is sent."""
+        outcome = deliveries.alias("outcome")
+        statement = (
+            select(*(deliveries.c[name] for name in Intent.__slots__))
+            .where(
+                *self.of(deliveries),
+                deliveries.c.phase == "intent",
+                ~select(outcome.c.id).where(outcome.c.intent_id == deliveries.c.id).exists(),
+            )
+            .order_by(deliveries.c.id)
         )
-        .order_by(deliveries.c.id)
-    )
-    with store.reading() as own:
-        rows = own.execute(statement).all()
-    return [Intent(row.id, row.source_id, row.kind, json.loads(row.attempted), row.at) for row in rows]
+        with self.store.reading() as tx:
+            rows = tx.execute(statement).all()
+        return [Intent(row.id, row.source_id, row.kind, json.loads(row.attempted), row.at) for row in rows]
 
-
-def attempts(store: Store, connection: str, entity: str, source_id: str) -> list[Intent]:
-    """Every intent ever written for a record, newest first: the names it may exist under."""
-    statement = (
-        select(*(deliveries.c[name] for name in Intent.__slots__))
-        .where(
-            deliveries.c.connection == connection,
-            deliveries.c.entity == entity,
-            deliveries.c.phase == "intent",
-            deliveries.c.source_id == source_id,
+    def attempts(self, source_id: str) -> list[Intent]:
+        """Every intent ever written for a record, newest first: the names it may exist under."""
+        statement = (
+            select(*(deliveries.c[name] for name in Intent.__slots__))
+            .where(
+                *self.of(deliveries),
+                deliveries.c.phase == "intent",
+                deliveries.c.source_id == source_id,
+            )
+            .order_by(deliveries.c.id.desc())
         )
-        .order_by(deliveries.c.id.desc())
-    )
-    with store.reading() as own:
-        rows = own.execute(statement).all()
-    return [Intent(row.id, row.source_id, row.kind, json.loads(row.attempted), row.at) for row in rows]
+        with self.store.reading() as tx:
+            rows = tx.execute(statement).all()
+        return [Intent(row.id, row.source_id, row.kind, json.loads(row.attempted), row.at) for row in rows]
+
+    def _set_delivered(self, tx: Connection, rows: Sequence[Delivered], at: datetime) -> None:
+        """Note the hash that was sent, which need not be the one that stands there by now."""
+        when = driver_time(tx, at)
+        execute_together(tx, _DELIVERED, [row[:3] for row in rows], (when, draw_in(tx), self.pair, self.entity))
+        self.rejects.forget_of_target(tx, [row.source_id for row in rows])
+
+    def _set_refused(self, tx: Connection, rows: Sequence[Refused], run_id: str | None, at: datetime) -> None:
+        """Set records aside until they change; one that could not be removed waits until it is back, or for a retry."""
+        self.rejects.forget_of_target(tx, [row.source_id for row in rows])
+        tx.execute(insert(rejects), [self._reject_row(row, run_id, at) for row in rows])
+        mine = update(records).where(*self._one())
+        sent = [REMOVAL if row.kind in REMOVALS else row.fields_hash for row in rows]
+        marks = [{"key": row.source_id, "sent": what} for row, what in zip(rows, sent, strict=True)]
+        tx.execute(mine.values(refused_hash=bindparam("sent")), marks)
+        target_hash = [
+            {"key": row.source_id, "standing": row.delivered_hash} for row in rows if row.delivered_hash != AS_IT_IS
+        ]
+        if target_hash:
+            tx.execute(mine.values(delivered_hash=bindparam("standing")), target_hash)
+        if removals := [row.source_id for row in rows if row.kind in REMOVALS]:
+            self.approvals.use_lines(tx, removals, at)
+
+    def _append_outcomes(
+        self,
+        tx: Connection,
+        outcome: Outcome,
+        rows: Sequence[Delivered] | Sequence[Removed] | Sequence[Refused],
+        sync_id: int | None,
+        at: datetime,
+    ) -> None:
+        """Add one line to the audit for each write that was answered."""
+        when = driver_time(tx, at)
+        execute_together(tx, _APPEND, [_line(row) for row in rows], (self.pair, self.entity, outcome, sync_id, when))
+
+    def _append_conclusion(
+        self,
+        tx: Connection,
+        intent: Any,
+        outcome: Outcome,
+        at: datetime,
+        target_id: str | None,
+        fields_hash: str | None,
+        reason: str | None,
+    ) -> None:
+        row = {
+            "connection": self.pair,
+            "entity": self.entity,
+            "source_id": intent.source_id,
+            "target_id": target_id,
+            "kind": intent.kind,
+            "phase": "outcome",
+            "intent_id": intent.id,
+            "outcome": outcome,
+            "fields_hash": fields_hash,
+            "reason": plain(reason) if reason else None,
+            "sync_id": intent.sync_id,
+            "at": at,
+        }
+        tx.execute(insert(deliveries), row)
+
+    def _reject_row(self, row: Refused, run_id: str | None, at: datetime) -> dict[str, Any]:
+        visible = {
+            "source_id": row.source_id,
+            "partition": row.partition,
+            "field": row.field,
+            "rule": row.rule,
+            "reason": plain(row.reason),
+            "value": shown(row.value),
+        }
+        keys = {"connection": self.pair, "entity": self.entity, "origin": "target"}
+        return {**keys, **visible, "digest": digest(*visible.values()), "run_id": run_id, "at": at}
+
+    def _one(self) -> list[ColumnElement[bool]]:
+        return [*self.of(records), records.c.source_id == bindparam("key")]
 
 
 def recent(
     store: Store,
-    connection: str,
+    pair: str,
     *,
     entity: str | None = None,
     source_id: str | None = None,
@@ -143,7 +336,7 @@ def recent(
 ) -> list[Delivery]:
     """The newest lines of the audit first; all of them when ``limit`` is None."""
     statement = select(*(deliveries.c[name] for name in Delivery.__slots__))
-    statement = statement.where(deliveries.c.connection == connection)
+    statement = statement.where(deliveries.c.connection == pair)
     if entity is not None:
         statement = statement.where(deliveries.c.entity == entity)
     if source_id is not None:
@@ -151,32 +344,19 @@ def recent(
     if run_id is not None:
         of_run = select(syncs.c.id).where(syncs.c.run_id == run_id)
         statement = statement.where(deliveries.c.sync_id.in_(of_run))
-    with store.reading() as own:
-        rows = own.execute(statement.order_by(deliveries.c.id.desc()).limit(limit))
+    with store.reading() as tx:
+        rows = tx.execute(statement.order_by(deliveries.c.id.desc()).limit(limit))
         return [Delivery(*row) for row in rows]
 
 
-def _append_conclusion(
-    own: Connection,
-    intent: Any,
-    outcome: Outcome,
-    at: datetime,
-    target_id: str | None,
-    fields_hash: str | None,
-    reason: str | None,
-) -> None:
-    row = {
-        "connection": intent.connection,
-        "entity": intent.entity,
-        "source_id": intent.source_id,
-        "target_id": target_id,
-        "kind": intent.kind,
-        "phase": "outcome",
-        "intent_id": intent.id,
-        "outcome": outcome,
-        "fields_hash": fields_hash,
-        "reason": plain(reason) if reason else None,
-        "sync_id": intent.sync_id,
-        "at": at,
-    }
-    own.execute(insert(deliveries), row)
+def sending(delivered_hash: str | None) -> str:
+    """What stands for ``delivered_hash`` while its record is being written."""
+    return SENT_NEW if delivered_hash in (None, SENT_NEW) else SENT
+
+
+def _line(row: Delivered | Removed | Refused) -> tuple[str | None, ...]:
+    if isinstance(row, Delivered):
+        return row.source_id, row.kind, row.target_id, row.fields_hash, None
+    if isinstance(row, Removed):
+        return row.source_id, row.kind, row.target_id, None, None
+    return row.source_id, row.kind, None, row.fields_hash, plain(row.reason)

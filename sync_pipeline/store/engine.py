@@ -3,22 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from sqlalchemy import URL, Connection, Engine, Select, column, create_engine, event, inspect, make_url, select, table
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    column,
+    create_engine,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    table,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError
 
-from sync_pipeline.errors import ConfigError
-from sync_pipeline.private import private_file
+from sync_pipeline.clock import utc_now
+from sync_pipeline.errors import ConfigError, StoreError
+from sync_pipeline.private_files import private_file
 from sync_pipeline.store.errors import SETTING, store_errors, unwritable
 from sync_pipeline.store.schema import HEAD, VERSION_TABLE
 
 Dialect = Literal["sqlite", "postgresql"]
 
 EXAMPLES = "Use sqlite:////absolute/file.db or postgresql://user:password@host/database."
+
+
+class RequiredLock(Protocol):
+    """A lock that this process must hold to write to a vendor."""
+
+    def check(self, *, ask: bool) -> None:
+        """Raise LockLost when it has been lost; without ``ask``, when that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +56,7 @@ class Store:
     """How messages call it: the file, or server and database; never a password."""
     path: Path | None
     """The SQLite file; ``None`` on PostgreSQL."""
+    _required: list[RequiredLock] = field(default_factory=list, repr=False, compare=False)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -39,25 +65,53 @@ class Store:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One transaction that is committed whole or not at all."""
-        with store_errors(self.place), self.engine.execution_options(writes=True).begin() as connection:
+    def writing(self, *, durable: bool = False) -> Iterator[Connection]:
+        """One transaction that is committed whole or not at all.
+
+        A power cut may undo the last transactions on SQLite, in order, but no ``durable`` one and none before it: a sender
+        or a vendor relies on those. PostgreSQL keeps all (``synchronous_commit``).
+        """
+        options = {"writes": True, "durable": durable}
+        with store_errors(self.place), self.engine.execution_options(**options).begin() as connection:
             yield connection
 
     @contextmanager
-    def holding(self) -> Iterator[Held]:
+    def holding(self) -> Iterator[HeldConnection]:
         """One connection for many transactions, for what lives on a connection: temporary tables, locks.
 
         It is really closed afterwards, so nothing of it can reach the next user of the pool. Only its
         transactions explain errors: what is raised between them is not the database's.
         """
+        with closing(self.hold()) as held:
+            yield held
+
+    def hold(self) -> HeldConnection:
+        """The same, until it is closed."""
         with store_errors(self.place):
             connection = self.engine.connect()
             connection.detach()
+        return HeldConnection(connection, self.place)
+
+    @contextmanager
+    def working_under(self, required: RequiredLock) -> Iterator[None]:
+        """Within this context no write is sent to a vendor once this lock is lost."""
+        self._required.append(required)
         try:
-            yield Held(connection, self.place)
+            yield
         finally:
-            connection.close()
+            self._required.remove(required)
+
+    def check_locks(self, *, ask: bool = True) -> None:
+        """Raise LockLost when a lock this process works under has been lost.
+
+        This asks the database; without ``ask`` it raises only for a loss that is already known.
+        """
+        for required in tuple(self._required):
+            required.check(ask=ask)
+
+    def now(self, tx: Connection) -> datetime:
+        """The current instant by the clock that all processes of this store share."""
+        return utc_now() if self.dialect == "sqlite" else tx.execute(select(func.clock_timestamp())).scalar_one()
 
     def close(self) -> None:
         """Give all connections back; the store may not be used afterwards."""
@@ -65,11 +119,15 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldConnection:
     """One connection, kept. Between its transactions it holds neither a lock nor a snapshot."""
 
     connection: Connection
     place: str
+
+    def close(self) -> None:
+        """Close the connection, with all that lives on it."""
+        self.connection.close()
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that writes nothing but temporary tables, which lock nobody out."""
@@ -95,6 +153,8 @@ def open_store(url: str, *, timeout: float = 30.0) -> Store:
     parsed = _parse(url)
     store = _sqlite(parsed, timeout) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed, timeout)
     try:
+        if store.dialect == "postgresql":
+            _refuse_shared_sessions(store)
         _bring_to_head(store)
     except BaseException:
         store.close()
@@ -159,15 +219,36 @@ def _closed_on_error(connection: Any) -> Iterator[None]:
 
 def _begin_sqlite(connection: Connection) -> None:
     """A writer takes the write lock at once: upgrading a read snapshot later could fail without waiting."""
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("writes"):
+        level = "FULL" if options.get("durable") else "NORMAL"
+        connection.connection.cursor().execute(f"PRAGMA synchronous={level}")  # only possible before it begins
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+# Connections with locks and temporary tables are idle while an API is asked: the server must not end them for that.
+_PREPARED = """
+    SELECT set_config(name, value, false)
+    FROM (VALUES ('lock_timeout', %(timeout)s), ('idle_session_timeout', '0')) AS wanted (name, value)
+    WHERE current_setting(name, true) IS NOT NULL
+"""
+_BACKEND = text("SELECT pg_backend_pid()")
 
 
 def _postgresql(url: URL, timeout: float) -> Store:
     place = f"The PostgreSQL database {url.database!r} on {url.host or url.query.get('host') or 'this machine'}"
-    # The connection that holds a loader's lock is silent for as long as the load takes: without a sign of life each
-    # minute a firewall in between would forget it, and with it the lock.
-    wanted = {"connect_timeout": 10, "keepalives_idle": 60}
+    # The connection that holds a lock is idle for as long as the work takes: without keepalives a firewall in between
+    # would drop it, and the lock would be lost. A server that is down is noticed within half a minute, or 10 seconds
+    # after a query.
+    wanted = {
+        "connect_timeout": 10,
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
     arguments = {name: value for name, value in wanted.items() if name not in url.query}
     try:
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
@@ -178,11 +259,46 @@ def _postgresql(url: URL, timeout: float) -> Store:
     def prepare(connection: Any, _record: object) -> None:
         with _closed_on_error(connection):
             with connection.cursor() as cursor:
-                cursor.execute(f"SET lock_timeout = {int(timeout * 1000)}")
+                cursor.execute(_PREPARED, {"timeout": f"{int(timeout * 1000)}"})
             connection.commit()
 
     event.listen(engine, "connect", prepare)
     return Store(engine=engine, dialect="postgresql", place=place, path=None)
+
+
+def _refuse_shared_sessions(store: Store) -> None:
+    """Raise ConfigError behind a pooler that gives each transaction another session of the server."""
+    with store.reading() as tx:
+        greeted: Any = tx.connection.driver_connection
+        if greeted is None or tx.scalar(_BACKEND) == greeted.info.backend_pid:
+            return  # the server itself: a pooler reports another process id
+    if _changes_session(store):
+        raise ConfigError(
+            f"{store.place} is behind a connection pooler in transaction mode (PgBouncer or alike), which ends our "
+            "locks and temporary tables with each transaction.",
+            fix=f"Name the PostgreSQL server itself in {SETTING}, or set pool_mode=session for this database.",
+        )
+
+
+def _changes_session(store: Store) -> bool:
+    """Whether one of two connections gets another session of the server while the other one keeps a session busy."""
+    with store.holding() as one, store.holding() as other:
+        before, after, kept = _backend(one), None, None
+        try:
+            with other.reading() as tx:
+                # A pooler without a second session would wait for the end of this transaction, so the server ends it.
+                tx.execute(text("SET LOCAL idle_in_transaction_session_timeout = '2s'"))
+                kept = tx.scalar(_BACKEND)
+                after = _backend(one)
+        except StoreError:
+            if after is None:
+                raise
+        return before != after or kept != _backend(other)
+
+
+def _backend(held: HeldConnection) -> int:
+    with held.reading() as tx:
+        return int(tx.execute(_BACKEND).scalar_one())
 
 
 def _bring_to_head(store: Store) -> None:
@@ -193,6 +309,21 @@ def _bring_to_head(store: Store) -> None:
         from sync_pipeline.store.migrations.runner import migrate
 
         migrate(store)
+
+
+def insert_into(store: Store, table: Table) -> sqlite.Insert:
+    """An insert that can say what to do on a conflict.
+
+    Both dialects offer the same methods without a shared type, so the one stands for the other here.
+    """
+    if store.dialect == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)  # type: ignore[return-value]  # same interface, see above
+
+
+def plain(words: str) -> str:
+    """Without NUL and lone surrogates, which PostgreSQL and UTF-8 cannot hold."""
+    return words.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def stored_version(connection: Connection) -> str | None:

@@ -20,6 +20,10 @@ FULL = (
     "cannot grow: the disk is full",
     "Free some space and run again; everything that was saved before is still there.",
 )
+LIMITED = (
+    "cannot grow: the disk is full, or the largest size of a file for this user is reached",
+    "Free some space or raise the limit (`ulimit -f`) and run again; everything that was saved before is still there.",
+)
 READ_ONLY = (
     "cannot be written to",
     f"Give this user write access to the file and its directory, or name another place in {SETTING}.",
@@ -38,6 +42,10 @@ CONFLICT = (
     "refused a row that contradicts another one",
     "This is a mistake of sync_pipeline: please report it; nothing of this step was saved.",
 )
+UNSTORABLE = (
+    "refused a value that it cannot store",
+    "This is a mistake of sync_pipeline: please report it; nothing of this step was saved.",
+)
 UNKNOWN = ("reported an error", "Run again; if it stays, please report it.")
 
 Meaning = tuple[str, str]
@@ -52,12 +60,15 @@ _SQLITE: dict[str, Meaning] = {
     "SQLITE_PERM": READ_ONLY,
     "SQLITE_NOTADB": NOT_A_DATABASE,
     "SQLITE_CORRUPT": NOT_A_DATABASE,
+    "SQLITE_IOERR_SHMSIZE": LIMITED,  # the index of its log, which it enlarges before anything else
+    "SQLITE_IOERR_WRITE": LIMITED,
     "SQLITE_IOERR": DISK,
     "SQLITE_CONSTRAINT": CONFLICT,
 }
 
 # By prefix of PostgreSQL's SQLSTATE.
 _SQLSTATE: dict[str, Meaning] = {
+    "22": UNSTORABLE,
     "23": CONFLICT,
     "25006": READ_ONLY,
     "28": REFUSED,
@@ -107,6 +118,11 @@ def store_errors(place: str = "our database") -> Iterator[None]:
         raise _explain(error, place) from error
 
 
+def explained(error: DBAPIError, place: str) -> StoreError:
+    """What a driver said, as a ``StoreError`` about ``place``."""
+    return _explain(error.orig, place)
+
+
 def unwritable(place: str, error: OSError) -> StoreError:
     """The file or its directory could not be made."""
     return _error(place, FULL if error.errno == errno.ENOSPC else READ_ONLY, error.strerror or str(error))
@@ -117,6 +133,8 @@ def _explain(error: BaseException | None, place: str) -> StoreError:
         meaning = _first(_SQLITE, getattr(error, "sqlite_errorname", "") or "")
     elif state := _sqlstate(error):
         meaning = _first(_SQLSTATE, state)
+    elif type(error).__name__ == "DataError":  # psycopg refuses a value before it is sent
+        meaning = UNSTORABLE
     else:
         meaning = next((found for words, found in _WORDS.items() if words in str(error)), AWAY)
     return _error(place, meaning or UNKNOWN, _detail(error))

@@ -16,16 +16,32 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Select,
+    and_,
+    case,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 
-from sync_pipeline.store.chunks import chunks
-from sync_pipeline.store.engine import Store
-from sync_pipeline.store.outcomes import plain
+from sync_pipeline.clock import has_passed
+from sync_pipeline.store.bulk import chunks
+from sync_pipeline.store.engine import Store, insert_into, plain
 from sync_pipeline.store.schema import events
-from sync_pipeline.store.upsert import insert_into
+from sync_pipeline.store.scope import EntityRows
 
 LONGEST_PAUSE = timedelta(hours=1)
 DOUBLINGS = 12
+ROW_BYTES = 500
+"""What an event takes beside its body, its place in the indexes included."""
+DROPPED_AT_ONCE = 500
 NOT_OURS = "about nothing that is synced"
 
 
@@ -40,6 +56,8 @@ class Received(NamedTuple):
     payload: str
     """The body as it was sent."""
     at: datetime
+    hook: str | None = None
+    """The webhook by which it came in; None when it was polled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +73,15 @@ class Event:
     attempts: int
     tried_at: datetime | None
     reason: str | None
+    stored_at: datetime | None = None
+    """When it came in by the clock of the store; ``None`` = before that was kept."""
 
     def is_due(self, now: datetime, pause: timedelta) -> bool:
         """Whether to try it (again): what failed waits, twice as long after each attempt; it may fail for ever."""
         if self.tried_at is None or self.reason is None:
             return True
         longer: timedelta = pause * 2 ** min(self.attempts - 1, DOUBLINGS)
-        return now >= self.tried_at + min(longer, LONGEST_PAUSE)
+        return has_passed(self.tried_at, min(longer, LONGEST_PAUSE), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +106,9 @@ class _Known:
     untouched: set[str]
     """What those say that no run has taken up."""
 
-    def is_repeated_by(self, one: Received, patience: timedelta) -> bool:
+    def is_repeated_by(self, one: Received, retry_policy: timedelta) -> bool:
         is_newest = _content(self.newest) == one.content
-        return one.content in self.untouched or (is_newest and one.at - self.at < patience)
+        return one.content in self.untouched or (is_newest and not has_passed(self.at, retry_policy, one.at))
 
 
 def content_id(kind: str, source_id: str | None, body: dict[str, Any]) -> str:
@@ -99,7 +119,7 @@ def content_id(kind: str, source_id: str | None, body: dict[str, Any]) -> str:
 
 def receive(
     store: Store,
-    connection: str,
+    pair: str,
     system: str,
     delivery_id: str,
     kind: str,
@@ -109,11 +129,11 @@ def receive(
     at: datetime,
 ) -> bool:
     """Keep one event; False when it repeats what is known. ``delivery_id`` is its ``content_id``."""
-    return receive_many(store, connection, system, [Received(delivery_id, kind, entity, source_id, payload, at)])[0]
+    return receive_many(store, pair, system, [Received(delivery_id, kind, entity, source_id, payload, at)])[0]
 
 
 def receive_many(
-    store: Store, connection: str, system: str, batch: Sequence[Received], *, patience: timedelta = timedelta(0)
+    store: Store, pair: str, system: str, batch: Sequence[Received], *, retry_policy: timedelta = timedelta(0)
 ) -> list[bool]:
     """Keep a batch in one transaction, committed when this returns; for each event whether it was news.
 
@@ -122,31 +142,44 @@ def receive_many(
     """
     if not batch:
         return []
-    with store.writing() as own:
-        rows = _news(own, connection, system, batch, patience)
+    batch = [_storable(one) for one in batch]
+    with store.writing(durable=True) as tx:  # the sender will not send it again
+        rows = _news(store, tx, pair, system, batch, retry_policy)
         if not rows:
             return [False] * len(batch)
         statement = insert_into(store, events).on_conflict_do_nothing().returning(events.c.delivery_id)
         # Another receiver on the same database may have been faster with the same event: its row stands.
-        stored = set(own.scalars(statement, list(rows.values())))
+        stored = set(tx.scalars(statement, list(rows.values())))
     return [number in rows and rows[number]["delivery_id"] in stored for number in range(len(batch))]
 
 
-def to_do(store: Store, connection: str, entity: str, limit: int) -> list[Event]:
-    """What to look at next for an entity: the least tried first, then the oldest."""
-    with store.reading() as own:
-        statement = _of_entity(connection, entity).order_by(events.c.attempts, events.c.id).limit(limit)
-        return [Event(*row) for row in own.execute(statement)]
+class Events(EntityRows):
+    """The open events of one entity of a pair."""
 
+    def to_do(self, limit: int) -> list[Event]:
+        """What to look at next for an entity: the least tried first, then the oldest."""
+        with self.store.reading() as tx:
+            statement = self._of_entity().order_by(events.c.attempts, events.c.id).limit(limit)
+            return [Event(*row) for row in tx.execute(statement)]
 
-def open_events(store: Store, connection: str, entity: str, limit: int, after: int = 0) -> list[Event]:
-    """What is still to do for an entity, oldest first; ``after`` is the last id of the page before.
+    def open_events(self, limit: int, after: int = 0) -> list[Event]:
+        """What is still to do for an entity, oldest first; ``after`` is the last id of the page before.
 
-    For paging only: an event that was committed late may have a lower id than one already seen, so a look starts at 0.
-    """
-    statement = _of_entity(connection, entity).where(events.c.id > after).order_by(events.c.id).limit(limit)
-    with store.reading() as own:
-        return [Event(*row) for row in own.execute(statement)]
+        For paging only: an event that was committed late may have a lower id than one already seen, so a look starts at 0.
+        """
+        statement = self._of_entity().where(events.c.id > after).order_by(events.c.id).limit(limit)
+        with self.store.reading() as tx:
+            return [Event(*row) for row in tx.execute(statement)]
+
+    def newest_open(self) -> int:
+        """The id of the newest open event of an entity; 0 when nothing is open."""
+        statement = select(func.max(events.c.id)).where(*_open(self.pair), events.c.entity == self.entity)
+        with self.store.reading() as tx:
+            return tx.scalar(statement) or 0
+
+    def _of_entity(self) -> Select[Any]:
+        columns = (events.c[name] for name in Event.__slots__)
+        return select(*columns).where(*_open(self.pair), events.c.entity == self.entity)
 
 
 def mark_attempt(store: Store, ids: Iterable[int], at: datetime) -> None:
@@ -164,7 +197,7 @@ def close(store: Store, ids: Iterable[int], run_id: str | None, at: datetime) ->
     return _change(store, ids, run_id=run_id, closed_at=at, reason=None)
 
 
-def counts(store: Store, connection: str) -> dict[str | None, InboxCounts]:
+def counts(store: Store, pair: str) -> dict[str | None, InboxCounts]:
     """The inbox by entity; None stands for what is about nothing we sync."""
     is_open = events.c.closed_at.is_(None)
     statement = (
@@ -175,59 +208,72 @@ def counts(store: Store, connection: str) -> dict[str | None, InboxCounts]:
             func.count(events.c.closed_at),
             func.min(case((is_open, events.c.received_at))),
         )
-        .where(events.c.connection == connection)
+        .where(events.c.connection == pair)
         .group_by(events.c.entity)
     )
-    with store.reading() as own:
-        return {row[0]: InboxCounts(*row[1:]) for row in own.execute(statement)}
+    with store.reading() as tx:
+        return {row[0]: InboxCounts(*row[1:]) for row in tx.execute(statement)}
 
 
-def open_counts(store: Store, connection: str) -> dict[str, int]:
+def open_counts(store: Store, pair: str) -> dict[str, int]:
     """How many events are open, by entity: from the index alone, however much has been closed."""
-    statement = select(events.c.entity, func.count()).where(*_open(connection)).group_by(events.c.entity)
-    with store.reading() as own:
-        return {row[0]: row[1] for row in own.execute(statement)}
+    statement = select(events.c.entity, func.count()).where(*_open(pair)).group_by(events.c.entity)
+    with store.reading() as tx:
+        return {row[0]: row[1] for row in tx.execute(statement)}
 
 
-def newest_open(store: Store, connection: str, entity: str) -> int:
-    """The id of the newest open event of an entity; 0 when nothing is open."""
-    statement = select(func.max(events.c.id)).where(*_open(connection), events.c.entity == entity)
-    with store.reading() as own:
-        return own.scalar(statement) or 0
+def kept_bytes(store: Store, pair: str) -> dict[str, int]:
+    """How much there is in the inbox by webhook, closed events included."""
+    size = func.sum(_size(store))
+    of_hooks = (events.c.connection == pair, events.c.hook.is_not(None))
+    with store.reading() as tx:
+        found = tx.execute(select(events.c.hook, size).where(*of_hooks).group_by(events.c.hook))
+        return {row[0]: int(row[1]) for row in found}
 
 
-def forget(store: Store, connection: str, before: datetime) -> int:
-    """Delete what was closed before then: bodies hold names and e-mail addresses. Returns how many.
-
-    The newest row stays: SQLite gives the highest id out again, and an id must never mean two events.
-    """
-    newest = select(func.max(events.c.id)).scalar_subquery()
-    old = delete(events).where(events.c.connection == connection, events.c.closed_at < before, events.c.id < newest)
-    with store.writing() as own:
-        return int(own.execute(old).rowcount)
+def drop_closed(store: Store, pair: str, hook: str, enough: int) -> int:
+    """Delete closed events of a webhook, the oldest first, until ``enough`` bytes are free; how many became free."""
+    closed = (events.c.connection == pair, events.c.hook == hook, events.c.closed_at.is_not(None))
+    columns = (events.c.id, _size(store).label("size"))
+    freed = 0
+    while freed < enough:
+        with store.writing() as tx:
+            oldest = tx.execute(select(*columns).where(*closed).order_by(events.c.id).limit(DROPPED_AT_ONCE)).all()
+            if not oldest:
+                break
+            tx.execute(delete(events).where(events.c.id.in_([row.id for row in oldest])))
+        freed += sum(row.size for row in oldest)
+    return freed
 
 
 def _news(
-    own: Connection, connection: str, system: str, batch: Sequence[Received], patience: timedelta
+    store: Store, tx: Connection, pair: str, system: str, batch: Sequence[Received], retry_policy: timedelta
 ) -> dict[int, dict[str, Any]]:
     """The rows to insert, by place in the batch: without the repeats."""
-    known = _known(own, connection, system, {one.source_id for one in batch if one.source_id is not None})
+    stored_at = store.now(tx)
+    known = _known(tx, pair, system, {one.source_id for one in batch if one.source_id is not None})
     rows: dict[int, dict[str, Any]] = {}
     for number, one in enumerate(batch):
         subject = one.source_id or one.content
         told = known.get(subject)
-        if told is not None and told.is_repeated_by(one, patience):
+        if told is not None and told.is_repeated_by(one, retry_policy):
             continue
         delivery_id = _delivery_id(one, told)
         untouched = told.untouched if told is not None else set()
         known[subject] = _Known(delivery_id, one.at, untouched | {one.content})
-        rows[number] = _row(connection, system, one, delivery_id)
+        rows[number] = _row(pair, system, one, delivery_id, stored_at)
     return rows
 
 
-def _known(own: Connection, connection: str, system: str, source_ids: set[str]) -> dict[str, _Known]:
+def _storable(one: Received) -> Received:
+    """The event, without an id that no database holds: it still reports that something of its entity changed."""
+    source_id = one.source_id if one.source_id is None or plain(one.source_id) == one.source_id else None
+    return one._replace(source_id=source_id, payload=plain(one.payload))
+
+
+def _known(tx: Connection, pair: str, system: str, source_ids: set[str]) -> dict[str, _Known]:
     found: dict[str, _Known] = {}
-    of_sender = (events.c.connection == connection, events.c.system == system)
+    of_sender = (events.c.connection == pair, events.c.system == system)
     is_untouched = and_(events.c.closed_at.is_(None), events.c.attempts == 0)
     for some in chunks(sorted(source_ids)):
         of_records = (*of_sender, events.c.source_id.in_(some))
@@ -237,7 +283,7 @@ def _known(own: Connection, connection: str, system: str, source_ids: set[str]) 
             .where(*of_records, or_(is_untouched, events.c.id.in_(last)))
             .order_by(events.c.id)
         )
-        for row in own.execute(statement):
+        for row in tx.execute(statement):
             told = found.setdefault(row.source_id, _Known(row.delivery_id, row.received_at, set()))
             told.newest, told.at = row.delivery_id, row.received_at
             if row.untouched:
@@ -258,36 +304,39 @@ def _delivery_id(one: Received, told: _Known | None) -> str:
     return f"{one.content}.{hashlib.blake2b(told.newest.encode(), digest_size=8).hexdigest()}"
 
 
-def _row(connection: str, system: str, one: Received, delivery_id: str) -> dict[str, Any]:
+def _row(pair: str, system: str, one: Received, delivery_id: str, stored_at: datetime) -> dict[str, Any]:
     ours = one.entity is not None
     return {
-        "connection": connection,
+        "connection": pair,
         "system": system,
         "delivery_id": delivery_id,
         "kind": one.kind,
+        "hook": one.hook,
         "entity": one.entity,
         "source_id": one.source_id,
         "payload": one.payload,
         "received_at": one.at,
+        "stored_at": stored_at,
         "attempts": 0,
         "closed_at": None if ours else one.at,
         "reason": None if ours else NOT_OURS,
     }
 
 
-def _of_entity(connection: str, entity: str) -> Select[Any]:
-    columns = (events.c[name] for name in Event.__slots__)
-    return select(*columns).where(*_open(connection), events.c.entity == entity)
+def _size(store: Store) -> ColumnElement[int]:
+    payload = events.c.payload  # `octet_length` is new in SQLite, and a cast means something else on PostgreSQL
+    is_sqlite = store.dialect == "sqlite"
+    return (func.length(cast(payload, LargeBinary)) if is_sqlite else func.octet_length(payload)) + ROW_BYTES
 
 
-def _open(connection: str) -> tuple[ColumnElement[bool], ...]:
-    return (events.c.connection == connection, events.c.closed_at.is_(None))
+def _open(pair: str) -> tuple[ColumnElement[bool], ...]:
+    return (events.c.connection == pair, events.c.closed_at.is_(None))
 
 
 def _change(store: Store, ids: Iterable[int], **values: Any) -> int:
     changed = 0
-    with store.writing() as own:
+    with store.writing() as tx:
         for some in chunks(ids):
             still_open = update(events).where(events.c.id.in_(some), events.c.closed_at.is_(None))
-            changed += own.execute(still_open.values(**values)).rowcount
+            changed += tx.execute(still_open.values(**values)).rowcount
     return changed

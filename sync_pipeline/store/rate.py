@@ -4,6 +4,10 @@ Each bucket has a log of the send times it has given out, one row in the databas
 earliest that no window forbids and that is not before one already given out, so the order of asking is the
 order of sending. All arithmetic is in whole microseconds: a float's rounding could put one request too many
 into a window.
+
+A time in the future is waited for only when somebody's clock that is no longer ahead gave it out: a place in the queue of a
+full window. With each such place the log keeps when it was asked for. A time that was asked for in the future came from a
+clock that has been set back since; that request was sent by now, and counts as sent now.
 """
 
 from __future__ import annotations
@@ -11,55 +15,106 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select, update
 
-from sync_pipeline.store.engine import Store
+from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import rate_windows
-from sync_pipeline.store.upsert import insert_into
 
 MICRO = 1_000_000
 WINDOWS_AHEAD = 4
 """Nobody waits longer for a turn than this many windows: a time further ahead came from a clock that was wrong."""
 LEAST_AHEAD, LONGEST_BLOCK = 60.0, 7200.0
 """Seconds: the shortest such span, and the longest that a 429 keeps everybody away (its Retry-After is capped)."""
+CLOCKS_APART = 60.0
+"""Seconds by which the clocks of hosts may differ; what was asked for further ahead was asked for by a wrong clock."""
 
 RateWindow = tuple[int, float]
 """At most so many requests in any stretch of so many seconds."""
 
+Place = tuple[int, int]
+"""When a request may be sent, and when that was asked for."""
+
 
 def reserve(store: Store, bucket: str, windows: Sequence[RateWindow], now: float) -> float:
     """The epoch second at which the caller may send; the place is taken when this returns."""
-    with store.writing() as own:
-        row = _locked_row(store, own, bucket)
-        sent, blocked_until = _believable(json.loads(row.sent), row.blocked_until, windows, microseconds(now))
-        at = next_free(sent, blocked_until, windows, microseconds(now))
-        kept = max((limit for limit, _ in windows), default=1)
-        log = json.dumps([*sent, at][-kept:], separators=(",", ":"))
-        own.execute(update(rate_windows).where(rate_windows.c.bucket == bucket).values(sent=log))
+    with store.writing() as tx:
+        row = _locked_row(store, tx, bucket)
+        asked = microseconds(now)
+        places, blocked_until = _believable(row, windows, asked)
+        at = next_free(_times(places), blocked_until, windows, asked)
+        _write(tx, bucket, windows, [*places, (at, asked)])
     return at / MICRO
 
 
 def penalise(store: Store, bucket: str, until: float) -> None:
     """The other side said to stay away until then (a 429): nobody gets an earlier time any more."""
-    with store.writing() as own:
-        row = _locked_row(store, own, bucket)
+    with store.writing() as tx:
+        row = _locked_row(store, tx, bucket)
         blocked = max(row.blocked_until, microseconds(until))
-        own.execute(update(rate_windows).where(rate_windows.c.bucket == bucket).values(blocked_until=blocked))
+        tx.execute(update(rate_windows).where(rate_windows.c.bucket == bucket).values(blocked_until=blocked))
 
 
 def room(store: Store, bucket: str, windows: Sequence[RateWindow], now: float) -> int:
     """How many requests may be sent at once from ``now`` on without waiting; no place is taken."""
-    with store.reading() as own:
-        row = own.execute(select(rate_windows).where(rate_windows.c.bucket == bucket)).one_or_none()
-    if row is None:
-        return min(limit for limit, _ in windows)
+    return min(budget(store, bucket, window, now).left for window in windows)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What is left of the requests of one window, by our own count."""
+
+    limit: int
+    seconds: float
+    sent: tuple[int, ...] = field(repr=False)
+    """When those that still count were sent, or will be: microseconds, rising."""
+    blocked_until: int
+    at: int
+
+    @property
+    def used(self) -> int:
+        """How many requests count against the window now."""
+        return len(self.sent)
+
+    @property
+    def left(self) -> int:
+        """How many may be sent now."""
+        return 0 if max(self.blocked_until, *self.sent[-1:], 0) > self.at else self.limit - self.used
+
+    @property
+    def full_at(self) -> datetime:
+        """When all of them may be sent again."""
+        return datetime.fromtimestamp(self.free_at(self.limit), UTC)
+
+    def free_at(self, count: int) -> float:
+        """The epoch second from which ``count`` requests may be sent without waiting."""
+        older = self.sent[: max(count - (self.limit - self.used), 0)][-1:]
+        floors = [self.at, self.blocked_until, *(sent + microseconds(self.seconds) for sent in older)]
+        return max(floors) / MICRO
+
+
+def budget(store: Store, bucket: str, window: RateWindow, now: float) -> Budget:
+    """What is left of one window; nothing is reserved."""
+    limit, seconds = window
+    with store.reading() as tx:
+        row = tx.execute(select(rate_windows).where(rate_windows.c.bucket == bucket)).one_or_none()
     at = microseconds(now)
-    sent, blocked_until = _believable(json.loads(row.sent), row.blocked_until, windows, at)
-    if max(blocked_until, *sent[-1:], 0) > at:
-        return 0
-    return min(limit - sum(one > at - microseconds(seconds) for one in sent) for limit, seconds in windows)
+    places, blocked_until = ([], 0) if row is None else _believable(row, [window], at)
+    counted = tuple(one for one in _times(places) if one > at - microseconds(seconds))[-limit:]
+    return Budget(limit, seconds, counted, blocked_until, at)
+
+
+def note_sent(store: Store, bucket: str, windows: Sequence[RateWindow], now: float, count: int) -> None:
+    """Count requests that were sent without the limiter: the set-up's own look-ups, for which a person waits."""
+    with store.writing() as tx:
+        row = _locked_row(store, tx, bucket)
+        asked = microseconds(now)
+        places, _ = _believable(row, windows, asked)
+        at = max([asked, *_times(places)[-1:]])
+        _write(tx, bucket, windows, [*places, *[(at, asked)] * count])
 
 
 def next_free(sent: Sequence[int], blocked_until: int, windows: Sequence[RateWindow], now: int) -> int:
@@ -71,14 +126,26 @@ def next_free(sent: Sequence[int], blocked_until: int, windows: Sequence[RateWin
     return max(floors)
 
 
-def _believable(
-    sent: Sequence[int], blocked_until: int, windows: Sequence[RateWindow], now: int
-) -> tuple[list[int], int]:
-    """The log without times that a clock running ahead has left there; nobody would ever send again before them."""
+def _believable(row: Row[Any], windows: Sequence[RateWindow], now: int) -> tuple[list[Place], int]:
+    """The log, rising, and the end of a block, without what a clock running ahead has left there."""
     longest = max((seconds for _, seconds in windows), default=0.0)
     latest = now + microseconds(max(WINDOWS_AHEAD * longest, LEAST_AHEAD))
-    blocked = blocked_until if blocked_until <= now + microseconds(LONGEST_BLOCK) else 0
-    return [at for at in sent if at <= latest], blocked
+    blocked = row.blocked_until if row.blocked_until <= now + microseconds(LONGEST_BLOCK) else 0
+    # A single number is a place that was free when it was asked for.
+    noted = ((one, one) if isinstance(one, int) else (one[0], one[1]) for one in json.loads(row.sent))
+    places = [(at, asked) for at, asked in noted if at <= latest]
+    newest = now + microseconds(CLOCKS_APART)
+    return sorted((at, asked) if asked <= newest else (now, now) for at, asked in places), blocked
+
+
+def _times(places: Sequence[Place]) -> list[int]:
+    return [at for at, _ in places]
+
+
+def _write(tx: Connection, bucket: str, windows: Sequence[RateWindow], places: Sequence[Place]) -> None:
+    kept = max((limit for limit, _ in windows), default=1)
+    log = json.dumps([at if at == asked else (at, asked) for at, asked in places[-kept:]], separators=(",", ":"))
+    tx.execute(update(rate_windows).where(rate_windows.c.bucket == bucket).values(sent=log))
 
 
 def microseconds(seconds: float) -> int:
@@ -86,16 +153,16 @@ def microseconds(seconds: float) -> int:
     return math.ceil(seconds * MICRO)
 
 
-def _locked_row(store: Store, own: Connection, bucket: str) -> Row[Any]:
+def _locked_row(store: Store, tx: Connection, bucket: str) -> Row[Any]:
     """The bucket's row, locked until the transaction ends (SQLite has locked everything already)."""
     find: Select[Any] = select(rate_windows).where(rate_windows.c.bucket == bucket).with_for_update()
     if store.dialect == "postgresql":
         # Answer before the disk does, in this transaction only: if the server itself crashes within half a second,
         # places are forgotten of requests that were sent - at worst the other side says 429, and we wait.
         find = find.add_columns(func.set_config("synchronous_commit", "off", True))
-    row = own.execute(find).one_or_none()
+    row = tx.execute(find).one_or_none()
     if row is None:
         fresh = {"bucket": bucket, "sent": "[]", "blocked_until": 0}
-        own.execute(insert_into(store, rate_windows).values(**fresh).on_conflict_do_nothing())
-        row = own.execute(find).one()
+        tx.execute(insert_into(store, rate_windows).values(**fresh).on_conflict_do_nothing())
+        row = tx.execute(find).one()
     return row

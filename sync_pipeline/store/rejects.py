@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,22 +18,30 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
     delete,
+    exists,
     func,
     insert,
     literal,
     null,
+    or_,
     select,
+    update,
 )
 
-from sync_pipeline.store.chunks import chunks
-from sync_pipeline.store.engine import Store
-from sync_pipeline.store.outcomes import digest, plain, shown
-from sync_pipeline.store.schema import KEY, Instant, rejects
-from sync_pipeline.store.scope import Scope, within
-from sync_pipeline.store.upsert import insert_into
+from sync_pipeline.store.bulk import chunks
+from sync_pipeline.store.engine import Store, insert_into, plain
+from sync_pipeline.store.loads import Loads
+from sync_pipeline.store.locks import take_turn
+from sync_pipeline.store.references import DELETED, NOT_DELIVERED, NOT_THERE
+from sync_pipeline.store.schema import KEY, REMOVAL, Instant, events, records, rejects
+from sync_pipeline.store.scope import EntityRows, Scope, within
 
 Origin = Literal["check", "target"]
+
+VALUE_LENGTH = 200
+"""So much of a value is kept."""
 
 NO_ID = "(no id)"
 """What stands for the id of a record that has none, wherever people read or name it."""
@@ -84,39 +94,174 @@ _ID = StoredReject.__slots__.index("source_id")
 _COPIED = ["digest", "source_id", "partition", "field", "rule", "reason", "value"]
 
 
-def replace_rejects(
-    store: Store,
-    connection: str,
-    entity: str,
-    scope: Scope,
-    found: Iterable[Reject],
-    run_id: str | None,
-    at: datetime,
-    *,
-    source_ids: Sequence[str] | None = None,
-) -> int:
-    """Make ``found`` the check rejects of ``scope`` - or of exactly ``source_ids`` - and return how many there are.
+class Rejects(EntityRows):
+    """The rejected records of one entity of a pair."""
 
-    What was set aside before for the same reason keeps its row and its time; when nothing differs nothing
-    is written. What the target refused is not touched.
-    """
-    with store.holding() as held:
-        with held.reading() as own:
-            _found.create(own, checkfirst=False)
-            total = sum(_take_in(own, store, part) for part in chunks(_rows(found, scope), 5000))
-        with held.reading() as own:
-            gone = _gone(connection, entity, scope, source_ids)
-            if not _to_go(own, gone) and not _to_come(own, connection, entity):
-                return total
-        with held.writing() as own:
-            own.execute(delete(rejects).where(*gone))
-            own.execute(_insert_new(connection, entity, run_id, at))
-    return total
+    def replace(
+        self,
+        scope: Scope,
+        found: Iterable[Reject],
+        run_id: str | None,
+        at: datetime,
+        *,
+        source_ids: Sequence[str] | None = None,
+        read_no: int = 0,
+    ) -> int:
+        """Make ``found`` the check rejects of ``scope`` - or of exactly ``source_ids`` - and return how many there are.
+
+        What was rejected before for the same reason keeps its row and its time; when nothing differs nothing
+        is written. What the target refused is not touched, nor what a newer read than ``read_no`` has found: its rejects,
+        its records, its days.
+        """
+        with self.store.holding() as held:
+            with held.reading() as tx:
+                _found.create(tx, checkfirst=False)
+                total = sum(_take_in(tx, self.store, part) for part in chunks(_rows(found, scope), 5000))
+            with held.reading() as tx:
+                gone = self._gone(scope, source_ids, read_no)
+                new = self._new(read_no)
+                if not _to_go(tx, gone) and not _to_come(tx, new):
+                    return total
+            with held.writing() as tx:
+                # One run at a time: two that insert the same rows would fail, or deadlock when their order differs.
+                take_turn(self.store, tx, f"rejects\n{self.pair}\n{self.entity}")
+                tx.execute(delete(rejects).where(*gone))
+                tx.execute(self._insert_new(run_id, at, read_no, new))
+        return total
+
+    def show(self, source_id: str) -> list[StoredReject]:
+        """Every reason why one record is set aside - or, for ``NO_ID``, all records without an id."""
+        named = rejects.c.source_id.is_(None) if source_id == NO_ID else rejects.c.source_id == source_id
+        conditions = [*self.of(rejects), named]
+        return _select(self.store, conditions, None)
+
+    def origins(self, source_ids: Iterable[str]) -> dict[str, set[str]]:
+        """Who set each of these records aside, by id: a check, the target, or both; the others are not set aside."""
+        found: dict[str, set[str]] = {}
+        with self.store.reading() as tx:
+            for some in chunks(list(source_ids)):
+                named = [*self.of(rejects), rejects.c.source_id.in_(some)]
+                for source_id, origin in tx.execute(select(rejects.c.source_id, rejects.c.origin).where(*named)):
+                    found.setdefault(source_id, set()).add(origin)
+        return found
+
+    def rejected_by(self, rule: str) -> list[str]:
+        """The records the target refused under this rule."""
+        conditions = [*self.of(rejects), rejects.c.origin == "target", rejects.c.rule == rule]
+        with self.store.reading() as tx:
+            return list(tx.scalars(select(rejects.c.source_id).where(*conditions).order_by(rejects.c.source_id)))
+
+    def to_check_again(self, references: Sequence[tuple[str, str]], limit: int) -> list[str]:
+        """Rejected and waiting records whose reference is no longer what they wait for; none with an open event already.
+
+        ``references`` are pairs of a field and the entity it refers to.
+        """
+        due = or_(*(self._is_due(field, other) for field, other in references))
+        same = [getattr(events.c, name) == getattr(rejects.c, name) for name in ("connection", "entity", "source_id")]
+        statement = (
+            select(rejects.c.source_id)
+            .distinct()
+            .where(*self.of(rejects), rejects.c.origin == "check", due)
+            .where(~exists().where(*same, events.c.closed_at.is_(None)))
+            .order_by(rejects.c.source_id)
+            .limit(limit)
+        )
+        with self.store.reading() as tx:
+            return list(tx.scalars(statement))
+
+    def drop_outlived(self) -> None:
+        """No reject outlives its reason: those about states that are not wanted any more go."""
+        with self.store.reading() as tx:
+            if not self._any_outlived(tx):
+                return
+        with self.store.writing() as tx:
+            self._forget_outlived(tx)
+
+    def forget_of_target(self, tx: Connection, source_ids: Iterable[str]) -> None:
+        """What the target said about these records no longer holds."""
+        of_target = self._of_target()
+        if not tx.scalar(select(exists().where(*of_target))):
+            return  # nearly always: spares a lookup for each delivered record
+        for some in chunks(source_ids):
+            tx.execute(delete(rejects).where(*of_target, rejects.c.source_id.in_(some)))
+
+    def _forget_outlived(self, tx: Connection) -> None:
+        """Drop what the target said about states that are no longer wanted: deleted, excluded, changed, or there by now.
+
+        Their ``refused_hash`` goes too: should such a state be wanted again, it is offered again.
+        """
+        gone = select(rejects.c.source_id).where(*self._of_target(), ~_stands())
+        if not (keys := list(tx.scalars(gone.distinct()))):
+            return
+        for some in chunks(keys):
+            mine = [*self.of(records), records.c.source_id.in_(some)]
+            tx.execute(update(records).where(*mine).values(refused_hash=None))
+        self.forget_of_target(tx, keys)
+
+    def _any_outlived(self, tx: Connection) -> bool:
+        """Whether ``_forget_outlived`` has anything to do; a read, so that nobody is locked out for nothing."""
+        return bool(tx.scalar(select(exists().where(*self._of_target(), ~_stands()))))
+
+    @property
+    def _loads(self) -> Loads:
+        return Loads(self.store, self.pair, self.entity)
+
+    def _of_target(self) -> list[ColumnElement[bool]]:
+        return [*self.of(rejects), rejects.c.origin == "target"]
+
+    def _judged(self) -> list[ColumnElement[bool]]:
+        return [*self.of(rejects), rejects.c.origin == "check"]
+
+    def _gone(self, scope: Scope, source_ids: Sequence[str] | None, read_no: int) -> list[ColumnElement[bool]]:
+        again = select(_found.c.digest).where(_found.c.digest == rejects.c.digest).exists()
+        judged = within(rejects.c.partition, scope) if source_ids is None else rejects.c.source_id.in_(source_ids)
+        older = [rejects.c.read_no <= read_no, ~self._loads.loaded_later(rejects.c.partition, read_no)]
+        return [*self._judged(), judged, *older, ~again]
+
+    def _new(self, read_no: int) -> list[ColumnElement[bool]]:
+        same = [*self._judged(), rejects.c.digest == _found.c.digest]
+        record = [*self.of(records), records.c.source_id == _found.c.source_id]
+        read_later = select(records.c.source_id).where(*record, records.c.read_no > read_no).exists()
+        day_later = self._loads.loaded_later(_found.c.partition, read_no)
+        return [~select(rejects.c.id).where(*same).exists(), ~read_later, ~day_later]
+
+    def _insert_new(self, run_id: str | None, at: datetime, read_no: int, new: list[ColumnElement[bool]]) -> Any:
+        source = (
+            select(
+                *(_found.c[name] for name in _COPIED),
+                literal(self.pair),
+                literal(self.entity),
+                literal("check"),
+                null() if run_id is None else literal(run_id),
+                literal(at, Instant),
+                literal(read_no),
+            )
+            .where(*new)
+            .order_by(_found.c.nr)
+        )
+        columns = [*_COPIED, "connection", "entity", "origin", "run_id", "at", "read_no"]
+        return insert(rejects).from_select(columns, source)
+
+    def _is_due(self, field: str, other: str) -> ColumnElement[bool]:
+        """Whether the reference is no longer rejected, or exists by now, or was rejected under the retired rule."""
+        refused, live = rejects.alias(), records.alias()
+        rejected = exists().where(
+            refused.c.connection == self.pair, refused.c.entity == other, refused.c.source_id == rejects.c.value
+        )
+        there = exists().where(
+            live.c.connection == self.pair,
+            live.c.entity == other,
+            live.c.source_id == rejects.c.value,
+            live.c.deleted_at.is_(None),
+        )
+        whole = func.length(rejects.c.value) < VALUE_LENGTH  # of a longer one only the beginning is known
+        waits = or_(and_(rejects.c.rule == NOT_DELIVERED, ~rejected), and_(rejects.c.rule == NOT_THERE, there))
+        return and_(rejects.c.field == field, or_(rejects.c.rule == DELETED, and_(whole, waits)))
 
 
 def list_rejects(
     store: Store,
-    connection: str,
+    pair: str,
     *,
     entity: str | None = None,
     origin: Origin | None = None,
@@ -125,45 +270,34 @@ def list_rejects(
     after: int = 0,
 ) -> list[StoredReject]:
     """Open rejects, oldest first, from the id ``after`` on."""
-    conditions = [rejects.c.connection == connection, rejects.c.id > after]
+    conditions = [rejects.c.connection == pair, rejects.c.id > after]
     for column, wanted in ((rejects.c.entity, entity), (rejects.c.origin, origin), (rejects.c.run_id, run_id)):
         if wanted is not None:
             conditions.append(column == wanted)
     return _select(store, conditions, limit)
 
 
-def show(store: Store, connection: str, entity: str, source_id: str) -> list[StoredReject]:
-    """Every reason why one record is set aside - or, for ``NO_ID``, all records without an id."""
-    named = rejects.c.source_id.is_(None) if source_id == NO_ID else rejects.c.source_id == source_id
-    conditions = [*_of(connection, entity), named]
-    return _select(store, conditions, None)
-
-
-def origins(store: Store, connection: str, entity: str, source_ids: Iterable[str]) -> dict[str, set[str]]:
-    """Who set each of these records aside, by id: a check, the target, or both; the others are not set aside."""
-    found: dict[str, set[str]] = {}
-    with store.reading() as own:
-        for some in chunks(list(source_ids)):
-            named = [*_of(connection, entity), rejects.c.source_id.in_(some)]
-            for source_id, origin in own.execute(select(rejects.c.source_id, rejects.c.origin).where(*named)):
-                found.setdefault(source_id, set()).add(origin)
-    return found
-
-
-def rejected_by(store: Store, connection: str, entity: str, rule: str) -> list[str]:
-    """The records the target refused under this rule."""
-    conditions = [*_of(connection, entity), rejects.c.origin == "target", rejects.c.rule == rule]
-    with store.reading() as own:
-        return list(own.scalars(select(rejects.c.source_id).where(*conditions).order_by(rejects.c.source_id)))
-
-
-def count_rejects(store: Store, connection: str) -> dict[str, int]:
-    """How many records each entity has set aside; a record counts once, whatever its reasons."""
+def count_rejects(store: Store, pair: str, rules: Sequence[str] | None = None) -> dict[str, int]:
+    """How many records of each entity are rejected (under these rules); a record counts once, whatever its reasons."""
     ids = func.count(rejects.c.source_id.distinct())
     nameless = func.count().filter(rejects.c.source_id.is_(None))
-    statement = select(rejects.c.entity, ids + nameless).where(rejects.c.connection == connection)
-    with store.reading() as own:
-        return {row[0]: row[1] for row in own.execute(statement.group_by(rejects.c.entity))}
+    mine = [rejects.c.connection == pair, *([] if rules is None else [rejects.c.rule.in_(rules)])]
+    statement = select(rejects.c.entity, ids + nameless).where(*mine)
+    with store.reading() as tx:
+        return {row[0]: row[1] for row in tx.execute(statement.group_by(rejects.c.entity))}
+
+
+def digest(*parts: object) -> str:
+    """One short text that is equal when all parts are."""
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def shown(value: object) -> str | None:
+    """A value as a person may read it: text, short, and storable everywhere."""
+    if value is None:
+        return None
+    words = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return plain(words[:VALUE_LENGTH])
 
 
 def _rows(found: Iterable[Reject], scope: Scope) -> Iterator[dict[str, Any]]:
@@ -186,60 +320,39 @@ def _rows(found: Iterable[Reject], scope: Scope) -> Iterator[dict[str, Any]]:
         yield {"digest": mark, **visible, "nr": nr}
 
 
-def _take_in(own: Connection, store: Store, rows: list[dict[str, Any]]) -> int:
-    own.execute(insert_into(store, _found).on_conflict_do_nothing(), rows)
+def _take_in(tx: Connection, store: Store, rows: list[dict[str, Any]]) -> int:
+    tx.execute(insert_into(store, _found).on_conflict_do_nothing(), rows)
     return len(rows)
 
 
-def _of(connection: str, entity: str) -> list[ColumnElement[bool]]:
-    return [rejects.c.connection == connection, rejects.c.entity == entity]
-
-
-def _judged(connection: str, entity: str) -> list[ColumnElement[bool]]:
-    return [*_of(connection, entity), rejects.c.origin == "check"]
-
-
-def _gone(connection: str, entity: str, scope: Scope, source_ids: Sequence[str] | None) -> list[ColumnElement[bool]]:
-    again = select(_found.c.digest).where(_found.c.digest == rejects.c.digest).exists()
-    judged = within(rejects.c.partition, scope) if source_ids is None else rejects.c.source_id.in_(source_ids)
-    return [*_judged(connection, entity), judged, ~again]
-
-
-def _new(connection: str, entity: str) -> ColumnElement[bool]:
-    same = [*_judged(connection, entity), rejects.c.digest == _found.c.digest]
-    return ~select(rejects.c.id).where(*same).exists()
-
-
-def _to_go(own: Connection, gone: list[ColumnElement[bool]]) -> bool:
+def _to_go(tx: Connection, gone: list[ColumnElement[bool]]) -> bool:
     some = select(rejects.c.id).where(*gone).limit(1)
-    return own.scalar(some) is not None
+    return tx.scalar(some) is not None
 
 
-def _to_come(own: Connection, connection: str, entity: str) -> bool:
-    some = select(_found.c.digest).where(_new(connection, entity)).limit(1)
-    return own.scalar(some) is not None
+def _to_come(tx: Connection, new: list[ColumnElement[bool]]) -> bool:
+    some = select(_found.c.digest).where(*new).limit(1)
+    return tx.scalar(some) is not None
 
 
-def _insert_new(connection: str, entity: str, run_id: str | None, at: datetime) -> Any:
-    source = (
-        select(
-            *(_found.c[name] for name in _COPIED),
-            literal(connection),
-            literal(entity),
-            literal("check"),
-            null() if run_id is None else literal(run_id),
-            literal(at, Instant),
-        )
-        .where(_new(connection, entity))
-        .order_by(_found.c.nr)
+def _stands() -> ColumnElement[bool]:
+    """Whether the record of a reject is still wanted in the state - or not wanted, in the way - the target refused."""
+    wanted = and_(
+        records.c.deleted_at.is_(None),
+        records.c.excluded_rule.is_(None),
+        records.c.refused_hash == records.c.fields_hash,
+        records.c.delivered_hash.is_distinct_from(records.c.fields_hash),
     )
-    columns = [*_COPIED, "connection", "entity", "origin", "run_id", "at"]
-    return insert(rejects).from_select(columns, source)
+    unwanted = and_(
+        records.c.deleted_at.isnot(None), records.c.refused_hash == REMOVAL, records.c.delivered_hash.isnot(None)
+    )
+    same = [getattr(records.c, name) == getattr(rejects.c, name) for name in ("connection", "entity", "source_id")]
+    return select(records.c.source_id).where(*same, or_(wanted, unwanted)).correlate(rejects).exists()
 
 
 def _select(store: Store, conditions: list[ColumnElement[bool]], limit: int | None) -> list[StoredReject]:
     columns: list[ColumnElement[Any]] = [rejects.c[name] for name in StoredReject.__slots__]
     columns[_ID] = func.coalesce(rejects.c.source_id, NO_ID).label("source_id")
-    with store.reading() as own:
-        rows = own.execute(select(*columns).where(*conditions).order_by(rejects.c.id).limit(limit))
+    with store.reading() as tx:
+        rows = tx.execute(select(*columns).where(*conditions).order_by(rejects.c.id).limit(limit))
         return [StoredReject(*row) for row in rows]

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0004"
+HEAD = "0006"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -56,6 +56,15 @@ class Instant(TypeDecorator[datetime]):
 # Ids and hashes sort by their bytes on both dialects, so that pages come in one order everywhere.
 KEY = Text().with_variant(PG_TEXT(collation="C"), "postgresql")
 SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+SENT, SENT_NEW = "sent", "sent:new"
+"""Stand in ``delivered_hash`` while a write is under way, and for good when its answer never came: what is at the
+target is unknown, so the record is pending whatever it is wanted to be, and it is deleted there when it is gone at the
+source. ``SENT_NEW`` if nothing was known to be there before. No state of a record hashes to them."""
+UNKNOWN = (SENT, SENT_NEW)
+REMOVAL = "removal"
+"""Stands in ``refused_hash`` for a delete or archiving the target refused: no state of the record hashes to it."""
+PERSONAL = {"personal": True}
+"""Marks a column that may hold personal data: `forget` cleans it, and docs/operations.md lists it with its age."""
 
 metadata = MetaData()
 
@@ -72,15 +81,31 @@ records = Table(
     _key("source_id", primary_key=True),
     _key("target_id", doc="id on the other side; kept after archiving so that the link can be restored"),
     _key("partition", doc="UTC day YYYY-MM-DD; null for entities without partitions"),
-    Column("fields", Text, nullable=False, doc="mapped fields as canonical JSON: the desired state"),
+    Column("fields", Text, nullable=False, doc="mapped fields as canonical JSON: the desired state", info=PERSONAL),
     _key("fields_hash", nullable=False, doc="hash of the fields the source owns"),
     _key("delivered_hash", doc="hash last known to be at the target; null = not there; `sent`, `sent:new` = unknown"),
     _key("refused_hash", doc="hash the target refused, or `removal`; waits for a change or `rejects retry`"),
-    Column("observed_at", Instant, nullable=False, doc="when the read that last changed this row began"),
-    Column("delivered_at", Instant, doc="last write to the target"),
+    Column(
+        "read_no", BigInteger, nullable=False, server_default="0", doc="number of the read that last changed this row"
+    ),
+    Column("observed_at", Instant, nullable=False, doc="when that read began: for people, never compared"),
+    _key("moved_from", doc="the day on which the target may still show it, until the move is delivered"),
+    Column("by_id_at", Instant, doc="when it was last read by id: whether to read again, never which read wins"),
+    Column("delivered_at", Instant, doc="last write to the target: for people, never compared"),
+    Column(
+        "delivered_no",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        doc="number drawn when that write was sent or answered",
+    ),
     Column("deleted_at", Instant, doc="observed_at of the read that proved the record gone"),
     Column("unconfirmed_at", Instant, doc="missing from a read, absence not yet proven by a second one"),
     _key("excluded_rule", doc="rule by which the record left the scope; never a delete"),
+    _key("source_hash", doc="hash of the canonical source record that the fields come from; null = not known"),
+    _key("decided_by", doc="hash of mapping, functions, settings and versions that made the fields of it"),
+    Column("label", KEY, doc="what people call the record, from the field its YAML names", info=PERSONAL),
+    _key("claimed_by", doc="the run that is writing the record to the target"),
     Index(
         "ux_records_target",
         "connection",
@@ -92,6 +117,38 @@ records = Table(
     ),
     Index("ix_records_partition", "connection", "entity", "partition"),
     Index(
+        "ix_records_moved",
+        "connection",
+        "entity",
+        "moved_from",
+        sqlite_where=text("moved_from IS NOT NULL"),
+        postgresql_where=text("moved_from IS NOT NULL"),
+    ),
+    Index(
+        "ix_records_by_id",
+        "connection",
+        "entity",
+        "by_id_at",
+        sqlite_where=text("by_id_at IS NOT NULL"),
+        postgresql_where=text("by_id_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_records_label",
+        "connection",
+        "entity",
+        "label",
+        sqlite_where=text("label IS NOT NULL"),
+        postgresql_where=text("label IS NOT NULL"),
+    ),
+    Index(
+        "ix_records_claimed",
+        "connection",
+        "entity",
+        "claimed_by",
+        sqlite_where=text("claimed_by IS NOT NULL"),
+        postgresql_where=text("claimed_by IS NOT NULL"),
+    ),
+    Index(
         "ix_records_deleted",
         "connection",
         "entity",
@@ -101,6 +158,63 @@ records = Table(
     ),
     info={"doc": "one row per source record: what should be at the target, and what is"},
 )
+
+
+def _facts(name: str, doc: str, *columns: Column[Any]) -> Table:
+    """A table of facts, which the mapping of an entity fills from the records at the source."""
+    return Table(
+        name,
+        metadata,
+        _key("connection", primary_key=True),
+        _key("entity", primary_key=True),
+        _key("source_id", primary_key=True),
+        Column("read_no", BigInteger, nullable=False, doc="number of the read that last changed this row"),
+        _key("rejected_on", doc="UTC day, or empty, on which the record was rejected; null = it was not"),
+        *columns,
+        Index(
+            f"ix_{name}_rejected",
+            "connection",
+            "entity",
+            "rejected_on",
+            sqlite_where=text("rejected_on IS NOT NULL"),
+            postgresql_where=text("rejected_on IS NOT NULL"),
+        ),
+        info={"doc": doc},
+    )
+
+
+entry_facts = _facts(
+    "entry_facts",
+    "time entries as they are at the source, for reports; an entry's client is its project's",
+    _key("user_id"),
+    _key("project_id"),
+    _key("task_id"),
+    Column("start_time", Instant),
+    Column("end_time", Instant, doc="null while it runs"),
+    Column("seconds", BigInteger, doc="from start to end; null while it runs"),
+    Column("billable", Boolean),
+    Column("amount", BigInteger, doc="what is charged, in hundredths of the currency; null = nothing, or not visible"),
+    Column("cost", BigInteger, doc="what it costs, in hundredths of the currency; null = not set, or not visible"),
+    Column("currency", Text),
+    Column("tags", Text, doc="JSON list of names", info=PERSONAL),
+)
+
+project_facts = _facts(
+    "project_facts",
+    "projects as they are at the source, for reports",
+    Column("name", Text, info=PERSONAL),
+    _key("client_id"),
+    Column("client_name", Text, info=PERSONAL),
+    Column("budget", BigInteger, doc="in hundredths of the currency; null = none"),
+    Column("estimate_seconds", BigInteger, doc="null = none"),
+)
+
+person_facts = _facts(
+    "person_facts", "people as they are at the source, for reports", Column("name", Text, info=PERSONAL)
+)
+
+FACTS = {table.name: table for table in (entry_facts, project_facts, person_facts)}
+"""The tables of facts by name."""
 
 syncs = Table(
     "syncs",
@@ -112,16 +226,58 @@ syncs = Table(
     _key("first_day", doc="first partition of the scope; null = everything"),
     _key("last_day", doc="last partition of the scope, included"),
     _key("fingerprint", doc="of the mapping this sync used"),
+    Column("read_no", BigInteger, nullable=False, server_default="0", doc="number of the read"),
     Column("observed_at", Instant, nullable=False, doc="when the read began"),
     Column("begun_at", Instant, nullable=False),
     Column("loaded_at", Instant, doc="when the batch was merged into records; null = it never was"),
     Column("finished_at", Instant),
-    _key("outcome", doc="success | failed | blocked | stale | dry_run | targeted; null = running or killed"),
+    _key("outcome", doc="success | failed | blocked | incomplete | dry_run | targeted; null = running or killed"),
     Column("counts", Text, doc="JSON object of the figures the run reports"),
     Column("requests", Integer, doc="API requests this sync made"),
+    Column(
+        "reason",
+        Text,
+        doc="why it failed or was held, in one sentence with the fix; null when it was not",
+        info=PERSONAL,
+    ),
     Index("ix_syncs_scope", "connection", "entity", "loaded_at"),
     Index("ix_syncs_run", "run_id"),
     info={"doc": "one row per entity and run: the only table a sync of unchanged data writes to"},
+)
+
+read_numbers = Table(
+    "read_numbers",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, doc="always 1"),
+    Column("last", BigInteger, nullable=False, doc="the number drawn last"),
+    info={"doc": "one row: the order of all reads and of the answers to writes"},
+)
+
+loads = Table(
+    "loads",
+    metadata,
+    _key("connection", primary_key=True),
+    _key("entity", primary_key=True),
+    _key("day", primary_key=True, doc="UTC day YYYY-MM-DD; empty = the whole entity"),
+    Column(
+        "read_no", BigInteger, nullable=False, doc="number of the read that was merged; 0 = before reads had numbers"
+    ),
+    _key("fingerprint", doc="of the mapping it was loaded with"),
+    Column("sync_id", SERIAL, doc="the sync that loaded it; its row may have been pruned"),
+    _key("run_id", doc="the run that loaded it"),
+    Column("loaded_at", Instant, nullable=False, doc="when it was merged into records"),
+    Column("done_at", Instant, doc="when everything of it was delivered; null = something is left to do"),
+    info={"doc": "one row a day: which read is loaded; written with the merge, never pruned"},
+)
+
+names = Table(
+    "names",
+    metadata,
+    _key("connection", primary_key=True),
+    _key("kind", primary_key=True, doc="user | project | client | task | tag, or client_of: of a project"),
+    _key("id", primary_key=True, doc="Clockify's id"),
+    Column("name", Text, nullable=False, doc="as it was last read; for client_of an id, or empty", info=PERSONAL),
+    info={"doc": "names of what time entries refer to: some answers give ids alone"},
 )
 
 deliveries = Table(
@@ -137,8 +293,8 @@ deliveries = Table(
     Column("intent_id", SERIAL, ForeignKey("deliveries.id"), doc="the intent this outcome concludes"),
     _key("outcome", doc="delivered | refused | failed; null for an intent"),
     _key("fields_hash", doc="hash that was sent"),
-    Column("attempted", Text, doc="JSON of what an intent was about to send (names to look up later)"),
-    Column("reason", Text, doc="why the target refused, or why it failed"),
+    Column("attempted", Text, doc="JSON of what an intent was about to send (names to look up later)", info=PERSONAL),
+    Column("reason", Text, doc="why the target refused, or why it failed", info=PERSONAL),
     Column("sync_id", SERIAL, ForeignKey("syncs.id")),
     Column("at", Instant, nullable=False),
     Index("ix_deliveries_sync", "sync_id"),
@@ -171,10 +327,11 @@ rejects = Table(
     _key("partition", doc="UTC day; of a record without one, the first day of the read that met it"),
     _key("field"),
     _key("rule", nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("value", Text, doc="the offending value, at most 200 characters"),
+    Column("reason", Text, nullable=False, info=PERSONAL),
+    Column("value", Text, doc="the offending value, at most 200 characters", info=PERSONAL),
     _key("run_id"),
-    Column("at", Instant, nullable=False, doc="when it was first set aside for this reason"),
+    Column("read_no", BigInteger, nullable=False, server_default="0", doc="number of the read that found it"),
+    Column("at", Instant, nullable=False, doc="when it was first rejected for this reason"),
     UniqueConstraint("connection", "entity", "origin", "digest", name="uq_rejects"),
     Index("ix_rejects_source", "connection", "entity", "source_id"),
     info={"doc": "records set aside, one row per reason; gone when the reason is"},
@@ -197,15 +354,17 @@ events = Table(
     _key("system", nullable=False, doc="who sent it: clockify | snapshots"),
     _key("delivery_id", nullable=False, doc="hash of what it says, and of what it follows; a repeat is dropped"),
     _key("kind", nullable=False, doc="the sender's event type"),
+    _key("hook", doc="the webhook by which it came in; null when it was polled, or before this column"),
     _key("entity", doc="null when it is about nothing we sync; such an event is kept, closed"),
     _key("source_id", doc="id of the record at the sender"),
-    Column("payload", Text, nullable=False, doc="the body as it was sent"),
+    Column("payload", Text, nullable=False, doc="the body as it was sent", info=PERSONAL),
     Column("received_at", Instant, nullable=False),
+    Column("stored_at", Instant, doc="the same by the store's clock: whether a list may be older than the event"),
     Column("attempts", Integer, nullable=False, doc="runs that tried to process it"),
     Column("tried_at", Instant, doc="when the last of them began to"),
     _key("run_id", doc="the run that closed it"),
     Column("closed_at", Instant, doc="null = still to do"),
-    Column("reason", Text, doc="why the last attempt failed"),
+    Column("reason", Text, doc="why the last attempt failed", info=PERSONAL),
     UniqueConstraint("connection", "system", "delivery_id", name="uq_events"),
     Index(
         "ix_events_open",
@@ -216,6 +375,14 @@ events = Table(
         postgresql_where=text("closed_at IS NULL"),
     ),
     Index("ix_events_record", "connection", "system", "source_id", "id"),
+    Index(
+        "ix_events_hook",
+        "connection",
+        "hook",
+        "id",
+        sqlite_where=text("hook IS NOT NULL"),
+        postgresql_where=text("hook IS NOT NULL"),
+    ),
     info={"doc": "webhook inbox; an event is closed by the run that processed it"},
 )
 
@@ -242,11 +409,11 @@ trials = Table(
         doc="of the configuration that was tried: accounts, credentials, mappings, entities",
     ),
     _key("kind", nullable=False, doc="sandbox | dry_run"),
-    _key("by", nullable=False, doc="who asked for it"),
+    _key("by", nullable=False, doc="who asked for it", info=PERSONAL),
     Column("begun_at", Instant, nullable=False),
     Column("finished_at", Instant, doc="null = under way, or cut off"),
-    _key("outcome", doc="passed | failed; null = not finished"),
-    Column("report", Text, doc="JSON of what it found, for people"),
+    _key("outcome", doc="passed | held | failed | throttled; null = not finished"),
+    Column("report", Text, doc="JSON of what it found, for people", info=PERSONAL),
     Index("ix_trials_fingerprint", "connection", "fingerprint"),
     info={"doc": "what was tried before live syncing was turned on"},
 )
@@ -257,7 +424,7 @@ switches = Table(
     _key("connection", primary_key=True),
     _key("fingerprint", nullable=False, doc="the configuration it was turned on for; another one is not live"),
     Column("is_on", Boolean, nullable=False),
-    _key("by", nullable=False, doc="who turned it last"),
+    _key("by", nullable=False, doc="who turned it last", info=PERSONAL),
     Column("at", Instant, nullable=False),
     info={"doc": "live or not, one switch a connection"},
 )
@@ -267,8 +434,89 @@ audit = Table(
     metadata,
     Column("id", SERIAL, primary_key=True),
     Column("at", Instant, nullable=False),
-    _key("by", nullable=False, doc="who: the user of the machine, and whether by console or command line"),
+    _key(
+        "by",
+        nullable=False,
+        doc="who: system user or console session, host, and the surface: terminal | console",
+        info=PERSONAL,
+    ),
     _key("what", nullable=False, doc="what was changed"),
-    Column("detail", Text, nullable=False, doc="what it is now, in words; never a secret"),
+    Column("detail", Text, nullable=False, doc="what it is now, in words; never a secret", info=PERSONAL),
     info={"doc": "append-only: who changed what of the set-up"},
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    _key("connection", nullable=False),
+    _key("entity", nullable=False),
+    _key("kind", nullable=False, doc="records (bound to its lines) | configuration (bound to the fingerprint)"),
+    _key("guard", nullable=False, doc="what holds: deletes | rewrite | first_contact"),
+    _key("fingerprint", doc="of the configuration the request was made under"),
+    Column("shown", Integer, nullable=False, doc="how many records the request showed"),
+    Column("used", Integer, nullable=False, server_default="0", doc="how many have been written on its strength"),
+    Column("requested_at", Instant, nullable=False),
+    Column("decided_at", Instant, doc="null = waits for a decision"),
+    _key("decision", doc="allowed | declined; null = open"),
+    _key("by", doc="who decided", info=PERSONAL),
+    Column("expires_at", Instant, doc="the decision counts until then"),
+    Index("ix_approvals_entity", "connection", "entity", "guard"),
+    Index(
+        "ux_approvals_open",
+        "connection",
+        "entity",
+        "guard",
+        unique=True,
+        sqlite_where=text("decision IS NULL"),
+        postgresql_where=text("decision IS NULL"),
+    ),
+    info={"doc": "what a guard holds, and a person's yes or no to it"},
+    sqlite_autoincrement=True,  # the id of a request that was replaced is never another one's
+)
+
+approval_lines = Table(
+    "approval_lines",
+    metadata,
+    Column("approval_id", SERIAL, ForeignKey("approvals.id"), primary_key=True),
+    _key("source_id", primary_key=True),
+    _key("action", nullable=False, doc="create | update | delete | archive"),
+    _key("hash_before", doc="at the target when the request was made; null = not there"),
+    _key("hash_after", doc="wanted at the target; null = removed"),
+    _key("partition", doc="UTC day; null for entities without partitions"),
+    Column("done_at", Instant, doc="when its outcome was recorded: it is used up"),
+    Index("ix_approval_lines_record", "source_id"),
+    info={"doc": "the records an approval names; one of the kind `records` is bound to them"},
+)
+
+health = Table(
+    "health",
+    metadata,
+    _key("connection", primary_key=True),
+    _key("system", primary_key=True, doc="clockify | snapshots | daemon"),
+    Column("ok_at", Instant, doc="last good answer, or last tick of the daemon's sensors"),
+    Column("failed_at", Instant, doc="first failure since ok_at; null = none"),
+    _key("code", doc="key refused | not reachable | wrong address; null = none"),
+    Column("reason", Text, doc="one sentence for people, with the fix; never a secret", info=PERSONAL),
+    info={"doc": "how each connected system answered last, and when the daemon last reported"},
+)
+
+forgotten = Table(
+    "forgotten",
+    metadata,
+    _key("connection", primary_key=True),
+    _key("entity", primary_key=True),
+    _key("id_hash", primary_key=True, doc="keyed hash of a source id that was forgotten"),
+    Column("at", Instant, nullable=False),
+    info={"doc": "ids that late batches and events may not bring back"},
+)
+
+run_locks = Table(
+    "run_locks",
+    metadata,
+    _key("run_id", primary_key=True, doc="Dagster's id of a run that has not ended"),
+    Column("started_at", Instant, doc="when it took its lock; null = it has never held one here"),
+    Column("free_at", Instant, doc="since when nobody has been seen to hold its lock; null = held"),
+    Column("dead_at", Instant, doc="when it was declared dead: it may not go on"),
+    info={"doc": "runs that hold a lock while they live, and what those who look for dead ones have seen"},
 )

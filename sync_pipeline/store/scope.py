@@ -1,13 +1,29 @@
-"""Which partitions a sync is about."""
+"""Which rows are meant - those of one entity of a pair, of some of its days - and the numbers by which reads are ordered."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, true
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, text, true
+
+from sync_pipeline.store.engine import Store
 
 Scope = tuple[str, str] | None
 """First and last UTC day, both included; ``None`` is everything the entity has."""
+
+
+@dataclass(frozen=True)
+class EntityRows:
+    """The rows of one entity of a pair: a source and a target, each with its account."""
+
+    store: Store
+    pair: str
+    entity: str
+
+    def of(self, table: FromClause) -> list[ColumnElement[bool]]:
+        """The rows of ``table`` that are meant."""
+        return [table.c.connection == self.pair, table.c.entity == self.entity]
 
 
 def within(partition: ColumnElement[Any], scope: Scope) -> ColumnElement[bool]:
@@ -17,3 +33,24 @@ def within(partition: ColumnElement[Any], scope: Scope) -> ColumnElement[bool]:
     first, last = scope
     # Not BETWEEN: SQLAlchemy writes the column's collation after each bound, which PostgreSQL takes amiss there.
     return and_(partition >= first, partition <= last)
+
+
+_NEXT = text(
+    "INSERT INTO read_numbers (id, last) VALUES (1, 1) "
+    "ON CONFLICT (id) DO UPDATE SET last = read_numbers.last + 1 RETURNING last"
+)
+
+
+def draw(store: Store) -> int:
+    """The next number, higher than all that were drawn before on any machine that shares the store."""
+    with store.writing() as tx:
+        return draw_in(tx)
+
+
+def draw_in(tx: Connection) -> int:
+    """The next number, within the caller's transaction; keep that short, since others wait for its end."""
+    return int(tx.execute(_NEXT).scalar_one())
+
+
+LAST = text("(SELECT coalesce(max(last), 0) FROM read_numbers)")
+"""SQL: the last number that was drawn; no read that has begun so far has a higher one."""

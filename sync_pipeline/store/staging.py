@@ -1,101 +1,36 @@
-"""Set one batch beside what is known: duplicates, absence, what changed, what is left to deliver.
-
-The batch goes into a temporary table on a connection of its own. Between two calls that connection holds
-no lock and no snapshot, so requests to the other side may take as long as they like.
-"""
+"""Compare one batch with what is stored: duplicates, absence, what changed, what is left to deliver."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
-    MetaData,
     Select,
-    Table,
-    Text,
     and_,
-    case,
     delete,
     false,
     func,
+    insert,
     literal,
-    null,
     or_,
     select,
-    text,
-    true,
     update,
 )
 
-from sync_pipeline.store.bulk import insert_fast
-from sync_pipeline.store.engine import Held, Store
-from sync_pipeline.store.outcomes import UNKNOWN
-from sync_pipeline.store.probe import Probe
-from sync_pipeline.store.records import (
-    KNOWN_COLUMNS,
-    Known,
-    drop_outlived,
-    known,
-    not_newer,
-    pending_delete,
-    pending_upsert,
-)
-from sync_pipeline.store.schema import KEY, SERIAL, Instant, records, rejects
+from sync_pipeline.store.approvals import Line
+from sync_pipeline.store.bulk import chunks
+from sync_pipeline.store.loads import Load
+from sync_pipeline.store.merge import MergedRows
+from sync_pipeline.store.records import KNOWN_COLUMNS, Known, known, pending_delete, pending_upsert, read_by_id_lately
+from sync_pipeline.store.schema import records, rejects
 from sync_pipeline.store.scope import Scope, within
-from sync_pipeline.store.upsert import insert_into
+from sync_pipeline.store.staged import Span, StagedRow, desired, differs, is_elsewhere, rewrites, staged
 
-Status = Literal["accepted", "rejected", "excluded", "waiting"]
-
-StagedRow = tuple[str, str | None, str, str, str, str | None]
-"""source_id, partition, fields as JSON, hash of the fields, status, rule."""
-
-MERGE_ROWS = 20_000
-"""Rows per merge transaction: short enough that other processes' writes only pause, never time out."""
-
-staged = Table(
-    "staged",
-    MetaData(),
-    Column("nr", SERIAL, primary_key=True, doc="order of arrival"),
-    Column("source_id", KEY, nullable=False),
-    Column("partition", KEY),
-    Column("fields", Text, nullable=False),
-    Column("fields_hash", KEY, nullable=False),
-    Column("status", KEY, nullable=False),
-    Column("rule", KEY),
-    prefixes=["TEMPORARY"],
-)
-_COLUMNS = ("source_id", "partition", "fields", "fields_hash", "status", "rule")
-
-
-@dataclass(frozen=True, slots=True)
-class MergeCounts:
-    """What a merge found; only ``new`` and ``changed`` rows were written."""
-
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    newer: int = 0
-    """Rows that differ but were observed later than this batch: left as they are."""
-
-    @property
-    def total(self) -> int:
-        """Rows that were accepted or wait."""
-        return self.new + self.changed + self.unchanged + self.newer
-
-    def __add__(self, other: MergeCounts) -> MergeCounts:
-        return MergeCounts(
-            self.new + other.new,
-            self.changed + other.changed,
-            self.unchanged + other.unchanged,
-            self.newer + other.newer,
-        )
+PAGE_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,61 +45,151 @@ class Pending:
     delivered_hash: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of ids."""
-
-    after: str
-    last: str | None = None
-
-    def of(self, table: Table) -> ColumnElement[bool]:
-        """The rows of ``table`` in this stretch."""
-        until = true() if self.last is None else table.c.source_id <= self.last
-        return and_(table.c.source_id > self.after, until)
-
-
-@contextmanager
-def stage(store: Store, connection: str, entity: str, partitions: Scope = None) -> Iterator[Staging]:
-    """An empty batch for ``entity``; ``partitions`` (first and last day) is what the read covered."""
-    with store.holding() as held:
-        with held.reading() as own:
-            staged.create(own, checkfirst=False)
-        yield Staging(store, held, connection, entity, partitions)
-
-
-class Staging:
+class Staging(MergedRows):
     """The rows of one read, and the questions a sync asks about them."""
 
-    def __init__(self, store: Store, held: Held, connection: str, entity: str, scope: Scope) -> None:
-        self._store = store
-        self._held = held
-        self._connection = connection
-        self._entity = entity
-        self._scope = scope
-        self._sealed = False
+    def met(self, size: int = 1000) -> Iterator[list[tuple[str, str]]]:
+        """Id and fields of the records of the batch, a page at a time."""
+        after = ""
+        while True:
+            page = select(staged.c.source_id, self._fields()).where(staged.c.source_id > after)
+            with self._looking() as tx:
+                found = [(row[0], row[1]) for row in tx.execute(page.order_by(staged.c.source_id).limit(size))]
+            if not found:
+                return
+            yield found
+            after = found[-1][0]
 
-    @property
-    def scope(self) -> Scope:
-        """First and last day of what the read covered."""
-        return self._scope
+    def rows(self, *, waiting: bool = False) -> Iterator[list[StagedRow]]:
+        """The rows of the batch - or those that wait - in the order in which they came, a page at a time."""
+        columns = (self._fields() if name == "fields" else staged.c[name] for name in StagedRow._fields)
+        page = select(staged.c.nr, *columns).order_by(staged.c.nr).limit(PAGE_ROWS)
+        page = page.where(staged.c.status == "waiting") if waiting else page
+        after = 0
+        while True:
+            with self._looking() as tx:
+                found = tx.execute(page.where(staged.c.nr > after)).all()
+            if not found:
+                return
+            yield [StagedRow(*row[1:]) for row in found]
+            after = found[-1][0]
+
+    def accept(self, source_ids: Iterable[str]) -> None:
+        """What these rows waited for is at the target."""
+        with self._looking() as tx:
+            for some in chunks(source_ids):
+                tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(status="accepted"))
+
+    def changed_since(self) -> dict[str, str]:
+        """Rows taken in by their id that are stored in another form by now, which no newer read found: id to staged day."""
+        changed = and_(self._not_newer(), or_(self._is_made_otherwise(), is_elsewhere()))
+        rows = self._beside_records(Span(""), staged.c.source_id, staged.c.partition)
+        rows = rows.where(staged.c.fields.is_(None), or_(records.c.source_id.is_(None), changed))
+        with self._looking() as tx:
+            return {row[0]: row[1] or "" for row in tx.execute(rows.order_by(staged.c.source_id))}
 
     def witness(self) -> str | None:
         """The id of any record this read met."""
-        with self._looking() as own:
-            found: str | None = own.scalar(select(staged.c.source_id).limit(1))
+        with self._looking() as tx:
+            found: str | None = tx.scalar(select(staged.c.source_id).limit(1))
             return found
 
-    def add(self, rows: Sequence[StagedRow]) -> None:
-        """Take in one part of the batch, every extracted row whatever its status."""
-        self._sealed = False
-        with self._held.reading() as own:
-            insert_fast(own, "staged", _COLUMNS, rows)
+    def keep(self, source_ids: Iterable[str]) -> None:
+        """Keep what is stored of these records: this batch does not decide about them, whether it met them or not."""
+        names = ("source_id", "partition", "fields", "fields_hash")
+        stored = select(*(records.c[name] for name in names), literal("kept")).where(*self._ours(), ~self._is_met())
+        with self._looking() as tx:
+            for some in chunks(source_ids):
+                tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(status="kept", rule=None))
+                missing = stored.where(records.c.source_id.in_(some))
+                tx.execute(insert(staged).from_select([*names, "status"], missing))
 
-    def counts(self) -> dict[str, int]:
-        """Staged records by status."""
-        with self._looking() as own:
-            rows = own.execute(select(staged.c.status, func.count()).group_by(staged.c.status))
-            return {row[0]: row[1] for row in rows}
+    def miss(self, numbers: Mapping[str, int]) -> None:
+        """Take these records out of the batch: reads by id with these numbers, newer than it, did not find them."""
+        self._missed.update(numbers)
+        with self._looking() as tx:
+            for some in chunks(numbers):
+                tx.execute(delete(staged).where(staged.c.source_id.in_(some)))
+
+    def cut(self) -> dict[str, Load]:
+        """Leave out the days that hold a newer read: their rows are dropped, and their records do not count as absent.
+
+        Returns the newest load of each such day, in order.
+        """
+        covered = self._loads.newer(self._scope, self._read_no)
+        if covered:
+            with self._looking() as tx:
+                tx.execute(delete(staged).where(self._loaded_later(self._day_of_row())))
+            self._cut = True
+        return covered
+
+    def contested(self) -> dict[str, str]:
+        """Rows of other days than the newer read of the day on which the store keeps their record: id to staged day.
+
+        The record may have moved back since, so this batch does not decide.
+        """
+        if self._scope is None or not self._loads.any_newer(self._read_no):
+            return {}
+        with self._looking() as tx:
+            found = tx.execute(
+                self._joined(staged.c.source_id, staged.c.partition)
+                .where(staged.c.read_no.is_(None), self._loaded_later(records.c.partition), self._contradicts())
+                .order_by(staged.c.source_id)
+            )
+            return {row[0]: row[1] for row in found}
+
+    def lagging(self) -> list[str]:
+        """Rows that contradict a read by id of the last minutes: their list may lag behind it."""
+        with self._looking() as tx:
+            lately = self._lately(tx)
+            if lately is None:
+                return []
+            found = self._joined(staged.c.source_id).where(staged.c.read_no.is_(None), lately, self._contradicts())
+            return list(tx.scalars(found.order_by(staged.c.source_id)))
+
+    def unlisted(self) -> list[str]:
+        """Records that this read did not meet and that a read by id of the last minutes found: it may lag behind that."""
+        with self._looking() as tx:
+            lately = self._lately(tx)
+            if lately is None:
+                return []
+            live = [records.c.deleted_at.is_(None), records.c.read_no <= self._read_no, lately]
+            found = self._not_met(records.c.source_id, again=False).where(*live)
+            return sorted(tx.scalars(found))
+
+    def _lately(self, tx: Connection) -> ColumnElement[bool] | None:
+        """The condition for records read by id in the last minutes; ``None`` when there are none."""
+        lately = read_by_id_lately(self._loads.store.now(tx))
+        any_is = select(records.c.source_id).where(*self._ours(), lately).limit(1)
+        return lately if tx.scalar(any_is) is not None else None  # nearly always, and nothing need be scanned
+
+    def listed_among(self, source_ids: Collection[str]) -> set[str]:
+        """Those of these records that are in the batch."""
+        return self._among(source_ids, select(staged.c.source_id), staged.c.source_id)
+
+    def absent_among(self, source_ids: Collection[str]) -> set[str]:
+        """Those of these records that ``absent`` lists."""
+        with self._looking() as tx:
+            absent = self._absent(tx, records.c.source_id, again=False)
+        return self._among(source_ids, absent, records.c.source_id)
+
+    def news_among(self, source_ids: Collection[str]) -> set[str]:
+        """Those of these records that the batch would add or change, by its own rows or by reads of single records."""
+        changed = and_(desired(), or_(records.c.source_id.is_(None), and_(self._not_newer(), differs())))
+        excluded = and_(staged.c.status == "excluded", records.c.excluded_rule.is_distinct_from(staged.c.rule))
+        left = and_(excluded, records.c.source_id.isnot(None), self._not_newer())
+        news = self._beside_records(Span(""), staged.c.source_id).where(or_(changed, left))
+        return self._among(source_ids, news, staged.c.source_id)
+
+    def _among(self, source_ids: Collection[str], found: Select[Any], column: ColumnElement[Any]) -> set[str]:
+        with self._looking() as tx:
+            return {key for some in chunks(source_ids) for key in tx.scalars(found.where(column.in_(some)))}
+
+    def outdated(self) -> list[str]:
+        """Rows whose record a newer read has stored in another form."""
+        with self._looking() as tx:
+            newer = self._joined(staged.c.source_id).where(differs(), records.c.read_no > self._number())
+            return list(tx.scalars(newer.order_by(staged.c.source_id)))
 
     def known(self, *, everywhere: bool = False) -> int:
         """How many delivered records of the scope - or of the entity - live: the base of the volume check."""
@@ -175,30 +200,99 @@ class Staging:
     def absent(self, limit: int | None = None, after: str = "", *, again: bool = False) -> list[Known]:
         """Records of the scope that this read did not meet, by source_id.
 
-        Excluded ones are only missed when they stand at the target. With ``again`` also those that were proven gone
-        before and still stand there: each delete needs a proof of its own run.
+        Excluded ones are only missed when they stand at the target; those that a newer read has stored, or a read by id
+        has found minutes ago, only when a read by id has missed them since. With ``again`` also those that were proven
+        gone before and still stand there: each delete needs a proof of its own run.
         """
-        statement = self._absent(*KNOWN_COLUMNS, again=again).where(records.c.source_id > after)
-        # The empty suffix keeps SQLite from walking the whole primary key to save sorting a few rows.
-        ordered = statement.order_by(records.c.source_id + "").limit(limit)
-        with self._looking() as own:
-            return [known(row) for row in own.execute(ordered)]
+        with self._looking() as tx:
+            statement = self._absent(tx, *KNOWN_COLUMNS, again=again).where(records.c.source_id > after)
+            # The empty suffix keeps SQLite from walking the whole primary key to save sorting a few rows.
+            ordered = statement.order_by(records.c.source_id + "").limit(limit)
+            return [known(row) for row in tx.execute(ordered)]
 
     def count_absent(self, *, again: bool = False) -> int:
         """How many of the records ``absent`` lists stand at the target: the deletes this batch asks for."""
-        statement = self._absent(func.count(), again=again)
+        with self._looking() as tx:
+            statement = self._absent(tx, func.count(), again=again)
         return self._count(statement.where(records.c.delivered_hash.isnot(None)))
 
-    def rewritten(self, scopes: Sequence[Scope]) -> int:
-        """Accepted rows of these scopes that are at the target in another form than this batch wants."""
-        return self._count(
-            self._joined(func.count()).where(
-                staged.c.status == "accepted",
-                records.c.delivered_hash != staged.c.fields_hash,
-                records.c.delivered_hash.not_in(UNKNOWN),
-                or_(false(), *(within(records.c.partition, scope) for scope in scopes)),
-            )
-        )
+    def first(self, limit: int) -> list[str]:
+        """The first ids of the batch that are wanted at the target."""
+        with self._looking() as tx:
+            wanted = select(staged.c.source_id).where(desired()).order_by(staged.c.source_id).limit(limit)
+            return list(tx.scalars(wanted))
+
+    def count_rewrites(self, scopes: Sequence[Scope]) -> int:
+        """Rows of these scopes that are at the target in another form than this batch wants."""
+        return self._count(self._joined(func.count()).where(*rewrites(scopes)))
+
+    def rewrites(self, scopes: Sequence[Scope], limit: int) -> list[Line]:
+        """The first of these rows, by source_id."""
+        columns = (staged.c.source_id, literal("update"), records.c.delivered_hash, staged.c.fields_hash)
+        rows = self._joined(*columns, staged.c.partition).where(*rewrites(scopes)).order_by(staged.c.source_id)
+        with self._looking() as tx:
+            return [Line(*row) for row in tx.execute(rows.limit(limit))]
+
+    def hold(self, scopes: Sequence[Scope]) -> None:
+        """Mark these rows as held: they are neither merged nor delivered, and do not count as absent."""
+        of_scopes = select(records.c.source_id).where(self._match(), *rewrites(scopes)).exists()
+        with self._looking() as tx:
+            tx.execute(update(staged).where(desired(), of_scopes).values(status="held"))
+
+    def rewritten_among(self, source_ids: Collection[str], scopes: Sequence[Scope]) -> set[str]:
+        """Those of these records that ``hold`` would mark."""
+        return self._among(source_ids, self._joined(staged.c.source_id).where(*rewrites(scopes)), staged.c.source_id)
+
+    def held_among(self, source_ids: Collection[str]) -> set[str]:
+        """Those of these records that are held."""
+        found: set[str] = set()
+        with self._looking() as tx:
+            for some in chunks(source_ids):
+                held = [staged.c.status == "held", staged.c.source_id.in_(some)]
+                found.update(tx.scalars(select(staged.c.source_id).where(*held)))
+        return found
+
+    def held_days(self) -> frozenset[str]:
+        """The days of the rows that are held: as they are in the batch, and as they are at the target."""
+        return self._days_of(staged.c.status == "held")
+
+    def kept_ids(self) -> frozenset[str]:
+        """The records about which this batch does not decide."""
+        with self._looking() as tx:
+            return frozenset(tx.scalars(select(staged.c.source_id).where(staged.c.status == "kept")))
+
+    def undelivered_days(self) -> frozenset[str]:
+        """The days of those of them of which what is stored is still to be delivered."""
+        return self._days_of(staged.c.status == "kept", *pending_upsert())
+
+    def moved_days(self) -> frozenset[str]:
+        """The days outside the scope onto which records of it have moved."""
+        if self._scope is None:
+            return frozenset()
+        outside = [staged.c.read_no.isnot(None), ~within(staged.c.partition, self._scope)]
+        with self._looking() as tx:
+            return frozenset(tx.scalars(select(staged.c.partition).where(*outside).distinct()))
+
+    def left_behind(self, limit: int) -> list[str]:
+        """Records that have moved away from these days without having been delivered: cut off half-way."""
+        with self._looking() as tx:
+            return list(tx.scalars(select(records.c.source_id).where(*self._left_behind()).limit(limit)))
+
+    def days_left(self) -> frozenset[str]:
+        """The days on which the target may still show such records."""
+        with self._looking() as tx:
+            return frozenset(tx.scalars(select(records.c.moved_from).where(*self._left_behind()).distinct()))
+
+    def _left_behind(self) -> list[ColumnElement[bool]]:
+        """Without those that were rejected or wait: these have a reason that is shown."""
+        same = [getattr(rejects.c, name) == getattr(records.c, name) for name in ("connection", "entity", "source_id")]
+        moved = records.c.moved_from.isnot(None) if self._scope is None else within(records.c.moved_from, self._scope)
+        return [*self._ours(), moved, *pending_upsert(), ~select(rejects.c.id).where(*same).exists()]
+
+    def _days_of(self, *rows: ColumnElement[bool]) -> frozenset[str]:
+        days = self._joined(staged.c.partition).where(*rows).union(self._joined(records.c.partition).where(*rows))
+        with self._looking() as tx:
+            return frozenset(day or "" for day in tx.scalars(days))
 
     def refused(self) -> int:
         """Accepted rows that wait because the target refused exactly this state."""
@@ -219,185 +313,24 @@ class Staging:
             .order_by(staged.c.source_id)
             .limit(limit)
         )
-        with self._looking() as own:
-            return [Pending(*row) for row in own.execute(statement)]
+        with self._looking() as tx:
+            return [Pending(*row) for row in tx.execute(statement)]
 
-    def merge(self, observed_at: datetime) -> MergeCounts:
-        """Make the batch the desired state. Unchanged rows are not written, newer ones not replaced."""
-        total = MergeCounts()
-        for span in self._spans():
-            with self._held.writing() as own:
-                counts = self._compare(own, span, observed_at)
-                if counts.new or counts.changed:
-                    self._upsert(own, span, counts, observed_at)
-            total += counts
-        self._note_seen(observed_at)
-        self._drop_moved(observed_at)
-        drop_outlived(self._store, self._connection, self._entity)
-        self._note_sizes(total)
-        return total
+    def _absent(self, tx: Connection, *columns: Any, again: bool) -> Select[Any]:
+        lagging = func.coalesce(read_by_id_lately(self._loads.store.now(tx)), false())
+        older = and_(records.c.read_no <= self._read_no, ~lagging)
+        missed = records.c.source_id.in_(list(self._missed)) if self._missed else false()
+        counts = or_(records.c.deleted_at.isnot(None), older, missed)
+        return self._not_met(*columns, again=again).where(counts)
 
-    def _spans(self) -> Iterator[Span]:
-        """The batch in stretches of ids; a merge cut off between two is finished by the next sync.
-
-        In the order of ids the rows, their indexes and later the deliveries all touch neighbouring pages.
-        """
-        after: str | None = ""
-        while after is not None:
-            rest = select(staged.c.source_id).where(staged.c.source_id > after).order_by(staged.c.source_id)
-            with self._looking() as own:
-                last: str | None = own.scalar(rest.offset(MERGE_ROWS - 1).limit(1))
-            yield Span(after, last)
-            after = last
-
-    def _compare(self, own: Connection, span: Span, observed_at: datetime) -> MergeCounts:
-        state = case(
-            (records.c.source_id.is_(None), "new"),
-            (~_differs(), "unchanged"),
-            (not_newer(observed_at), "changed"),
-            else_="newer",
-        ).label("state")
-        rows = self._beside_records(span, state).where(span.of(staged), _desired()).subquery()
-        statement = select(rows.c.state, func.count()).group_by(rows.c.state)
-        return MergeCounts(**{row[0]: row[1] for row in own.execute(statement)})
-
-    def _upsert(self, own: Connection, span: Span, counts: MergeCounts, at: datetime) -> None:
-        """Only rows that will be written reach the upsert: a conflict that changes nothing would still lock."""
-        row = (
-            literal(self._connection),
-            literal(self._entity),
-            staged.c.source_id,
-            staged.c.partition,
-            staged.c.fields,
-            staged.c.fields_hash,
-            literal(at, Instant),
-        )
-        if counts.new == counts.total:
-            source = select(*row)  # a first load: spares looking up what cannot be there
-        else:
-            changed = and_(_differs(), not_newer(at))
-            source = self._beside_records(span, *row).where(or_(records.c.source_id.is_(None), changed))
-        source = source.where(span.of(staged), _desired()).order_by(staged.c.source_id)
-        key = ["connection", "entity", "source_id"]
-        values = ["partition", "fields", "fields_hash", "observed_at"]
-        insert = insert_into(self._store, records).from_select([*key, *values], source)
-        update_to: dict[str, Any] = {name: insert.excluded[name] for name in values}
-        update_to |= {name: null() for name in ("deleted_at", "unconfirmed_at", "excluded_rule")}
-        own.execute(insert.on_conflict_do_update(index_elements=key, set_=update_to))
-
-    def _note_seen(self, observed_at: datetime) -> None:
-        """What was read but is not wanted: excluded by a rule, or invalid. Neither is a reason to delete."""
-        met = staged.c.source_id == records.c.source_id
-        rule = select(staged.c.rule).where(met).scalar_subquery()
-        # It may have moved to another day; one that has no day any more keeps the last one.
-        day = func.coalesce(select(staged.c.partition).where(met).scalar_subquery(), records.c.partition)
-        moved = records.c.partition.is_distinct_from(day)
-        gone = or_(records.c.deleted_at.isnot(None), records.c.unconfirmed_at.isnot(None))
-        back = {"deleted_at": None, "unconfirmed_at": None}
-        statements = [
-            update(records)
-            .where(*self._seen_as("excluded"), or_(records.c.excluded_rule.is_distinct_from(rule), moved, gone))
-            .values(excluded_rule=rule, partition=day, observed_at=observed_at, **back),
-            update(records)
-            .where(*self._seen_as("rejected"), records.c.delivered_hash.isnot(None), or_(moved, gone))
-            .values(partition=day, observed_at=observed_at, **back),
-        ]
-        counts = self.counts()
-        if counts.get("excluded") or counts.get("rejected"):
-            with self._held.writing() as own:
-                for statement in statements:
-                    own.execute(statement.where(not_newer(observed_at)))
-
-    def _drop_moved(self, observed_at: datetime) -> None:
-        """What our checks said of a record on a day it has left since: it was judged anew where it was met."""
-        if self._scope is None:
-            return
-        here = and_(staged.c.source_id == rejects.c.source_id, staged.c.partition.is_distinct_from(rejects.c.partition))
-        left = [
-            rejects.c.connection == self._connection,
-            rejects.c.entity == self._entity,
-            rejects.c.origin == "check",
-            rejects.c.at <= observed_at,
-            ~within(rejects.c.partition, self._scope),
-            select(staged.c.nr).where(here).exists(),
-        ]
-        if self._count(select(func.count()).select_from(rejects).where(*left)):
-            with self._held.writing() as own:
-                own.execute(delete(rejects).where(*left))
-
-    def _note_sizes(self, counts: MergeCounts) -> None:
-        """PostgreSQL's own statistics come a minute after a big change; until then its plans are for a small table."""
-        if self._store.dialect == "postgresql" and counts.new + counts.changed > MERGE_ROWS // 4:
-            with self._held.writing() as own:
-                own.execute(text("ANALYZE records"))
-
-    def _seen_as(self, status: Status) -> list[ColumnElement[bool]]:
-        ids = select(staged.c.source_id).where(staged.c.status == status)
-        return [*self._ours(), records.c.source_id.in_(ids)]
-
-    def _ours(self, scope: Scope = None) -> list[ColumnElement[bool]]:
-        mine = [records.c.connection == self._connection, records.c.entity == self._entity]
-        return mine if scope is None else [*mine, within(records.c.partition, scope)]
-
-    def _absent(self, *columns: Any, again: bool) -> Select[Any]:
-        met = select(staged.c.nr).where(staged.c.source_id == records.c.source_id).exists()
+    def _not_met(self, *columns: Any, again: bool) -> Select[Any]:
         there = records.c.delivered_hash.isnot(None)
         missed = and_(records.c.deleted_at.is_(None), or_(records.c.excluded_rule.is_(None), there))
+        here = self._ours(self._scope) + ([~self._loaded_later(records.c.partition)] if self._cut else [])
         if again:
             missed = or_(missed, and_(*pending_delete()))
-        return select(*columns).select_from(records).where(*self._ours(self._scope), missed, ~met)
+        return select(*columns).select_from(records).where(*here, missed, ~self._is_met())
 
-    def _match(self) -> ColumnElement[bool]:
-        return and_(*self._ours(), records.c.source_id == staged.c.source_id)
-
-    def _joined(self, *columns: Any, after: str = "") -> Select[Any]:
-        """Staged rows with their records, by walking the index: neighbours there are neighbours in records.
-
-        Both sides are told where to begin, or PostgreSQL's merge join begins each page at the first record.
-        """
-        span = Span(after)
-        both = Probe(staged, records, and_(self._match(), span.of(records)))
-        return select(*columns).select_from(both).where(span.of(staged))
-
-    def _beside_records(self, span: Span, *columns: Any) -> Select[Any]:
-        return select(*columns).select_from(staged.outerjoin(records, and_(self._match(), span.of(records))))
-
-    def _count(self, statement: Select[Any]) -> int:
-        with self._looking() as own:
-            return int(own.execute(statement).scalar_one())
-
-    @contextmanager
-    def _looking(self) -> Iterator[Connection]:
-        with self._held.reading() as own:
-            if not self._sealed:
-                self._seal(own)
-            yield own
-
-    def _seal(self, own: Connection) -> None:
-        """After the last ``add``: index the rows (cheaper than while they come); of an id that came twice the last one counts."""
-        own.execute(text("CREATE INDEX IF NOT EXISTS ix_staged ON staged (source_id, status, fields_hash)"))
-        if self._store.dialect == "postgresql":
-            own.execute(text("ANALYZE staged"))
-        once = select(staged.c.source_id).group_by(staged.c.source_id)
-        if own.scalar(once.having(func.count() > 1).limit(1)) is not None:
-            last = select(func.max(staged.c.nr)).group_by(staged.c.source_id)
-            own.execute(delete(staged).where(staged.c.nr.not_in(last)))
-        self._sealed = True
-
-
-def _desired() -> ColumnElement[bool]:
-    return staged.c.status.in_(["accepted", "waiting"])
-
-
-def _differs() -> ColumnElement[bool]:
-    return or_(
-        records.c.fields_hash != staged.c.fields_hash,
-        records.c.fields != staged.c.fields,
-        records.c.partition.is_distinct_from(staged.c.partition),
-        records.c.deleted_at.isnot(None),
-        records.c.unconfirmed_at.isnot(None),
-        records.c.excluded_rule.isnot(None),
-    )
-
-
-__all__ = ["MergeCounts", "Pending", "StagedRow", "Staging", "Status", "stage"]
+    def _day_of_row(self) -> ColumnElement[Any]:
+        """The day a row belongs to; one of a batch of days that has none, to no day."""
+        return staged.c.partition if self._scope is None else func.coalesce(staged.c.partition, "none")

@@ -7,9 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import select, update
 
-from sync_pipeline.store.engine import Store
-from sync_pipeline.store.schema import switches
-from sync_pipeline.store.upsert import insert_into
+from sync_pipeline.store.engine import Store, insert_into
+from sync_pipeline.store.schema import switches, trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +25,41 @@ class Switch:
         return self.is_on and self.fingerprint == fingerprint
 
 
-def read_switch(store: Store, connection: str) -> Switch | None:
+def read_switch(store: Store, pair: str) -> Switch | None:
     """How it stands; None when nobody ever turned it."""
     columns = (switches.c.fingerprint, switches.c.is_on, switches.c.by, switches.c.at)
-    with store.reading() as own:
-        row = own.execute(select(*columns).where(switches.c.connection == connection)).one_or_none()
+    with store.reading() as tx:
+        row = tx.execute(select(*columns).where(switches.c.connection == pair)).one_or_none()
     return None if row is None else Switch(*row)
 
 
-def turn(store: Store, connection: str, fingerprint: str, *, on: bool, by: str, at: datetime) -> None:
+def any_on(store: Store) -> bool:
+    """Whether any connection's switch is on, whatever the configuration it was turned on for."""
+    with store.reading() as tx:
+        return tx.scalar(select(switches.c.connection).where(switches.c.is_on).limit(1)) is not None
+
+
+def turn(store: Store, pair: str, fingerprint: str, *, on: bool, by: str, at: datetime) -> None:
     """Turn it on for a configuration, or off."""
     row = {"fingerprint": fingerprint, "is_on": on, "by": by, "at": at}
-    statement = insert_into(store, switches).values(connection=connection, **row)
-    with store.writing() as own:
-        own.execute(statement.on_conflict_do_update(index_elements=["connection"], set_=row))
+    statement = insert_into(store, switches).values(connection=pair, **row)
+    with store.writing() as tx:
+        tx.execute(statement.on_conflict_do_update(index_elements=["connection"], set_=row))
 
 
-def turn_all_off(store: Store, *, by: str, at: datetime) -> None:
-    """Turn off whatever is on, also for accounts that are not set up any more."""
-    with store.writing() as own:
-        own.execute(update(switches).where(switches.c.is_on).values(is_on=False, by=by, at=at))
+def turn_all_off(store: Store, *, by: str, at: datetime) -> int:
+    """Turn off whatever is on, also for accounts that are not set up any more; returns how many were on."""
+    with store.writing() as tx:
+        return tx.execute(update(switches).where(switches.c.is_on).values(is_on=False, by=by, at=at)).rowcount
+
+
+def carry_over(store: Store, pair: str, former: str, fingerprint: str) -> None:
+    """Give what an earlier version noted for this very configuration the fingerprint it has now."""
+    noted = [(table, (table.c.connection == pair) & (table.c.fingerprint == former)) for table in (switches, trials)]
+    with store.reading() as tx:
+        found = [each for each in noted if tx.scalar(select(each[0].c.connection).where(each[1]).limit(1))]
+    if not found:
+        return
+    with store.writing() as tx:
+        for table, same in found:
+            tx.execute(update(table).where(same).values(fingerprint=fingerprint))

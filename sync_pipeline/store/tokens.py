@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from sync_pipeline.clock import unix_time
 from sync_pipeline.store import credentials
 from sync_pipeline.store.credentials import Keyring
 from sync_pipeline.store.engine import Store
@@ -66,7 +66,7 @@ class StoredVault:
         place: str,
         name: str = NAME,
         *,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = unix_time,
     ) -> None:
         self._store = store
         self._keyring = keyring
@@ -117,7 +117,7 @@ class StoredVault:
 
 
 @asynccontextmanager
-async def _in_one_thread(held: AbstractContextManager[None]) -> AsyncIterator[None]:
+async def _in_one_thread(held: AbstractContextManager[object]) -> AsyncIterator[None]:
     """Hold something that blocks while it is waited for: one thread enters and leaves, as locks want it."""
     thread = ThreadPoolExecutor(1)
     entering = thread.submit(held.__enter__)

@@ -15,8 +15,8 @@ from sync_pipeline.store.events import Received
 
 log = logging.getLogger(__name__)
 
-Write = Callable[[Sequence[Received]], list[bool]]
-"""Commits a batch; for each event whether it was news."""
+Write = Callable[[Sequence[Received]], Sequence[bool | None]]
+"""Commits a batch; for each event whether it was news, None when there is no room for it."""
 
 
 class Busy(Exception):

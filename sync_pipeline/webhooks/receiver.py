@@ -6,13 +6,12 @@ write. Every refusal has one reason, which is counted; 200 means that the event 
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 
 import orjson
 from anyio.to_thread import run_sync
@@ -22,26 +21,28 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sync_pipeline.errors import SyncError
+from sync_pipeline.serving import ServerLimits, is_local
 from sync_pipeline.store import events
 from sync_pipeline.store.events import Received, content_id
+from sync_pipeline.store.forgotten import load_forgotten
 from sync_pipeline.webhooks.addon import AddonKey
-from sync_pipeline.webhooks.events import about
-from sync_pipeline.webhooks.hooks import ADDON, NAMES, Hook, HookStore
+from sync_pipeline.webhooks.events import EVENT_NAME
+from sync_pipeline.webhooks.hooks import ADDON, Hook, HookStore, HooksUnreadable, KnownHooks
 from sync_pipeline.webhooks.inbox import Busy, Inbox, InboxLimits
 from sync_pipeline.webhooks.metrics import CONTENT_TYPE, Metrics
+from sync_pipeline.webhooks.storage import HOOK_BYTES, HookStorage
 
 log = logging.getLogger(__name__)
 
 SYSTEM = "clockify"
 SIGNATURE = "clockify-signature"
 EVENT = "clockify-webhook-event-type"
-EVENT_NAME = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 MAX_BODY = 1024 * 1024
 MAX_SECRET = 8192
 """Characters of a path secret or a token; an add-on's is about a thousand long."""
 RETRY_AFTER_SECONDS = "15"
-REMEMBERED_SECONDS = 10.0
-"""For how long a hook is taken from memory. A delivery it does not fit is compared with the store at once."""
+COUNTED_SECONDS = 1.0
+"""For how long /healthz and /metrics, which anybody may ask, report the same count."""
 
 REFUSALS = {
     "workspace": 404,
@@ -74,6 +75,9 @@ class ReceiverOptions:
     addon_key: AddonKey | None = None
     max_body: int = MAX_BODY
     limits: InboxLimits = field(default_factory=InboxLimits)
+    hook_bytes: int = HOOK_BYTES
+    """In the database, of each webhook."""
+    server: ServerLimits = field(default_factory=lambda: ServerLimits(connections=512))
 
 
 class Receiver:
@@ -84,18 +88,32 @@ class Receiver:
     ) -> None:
         self.metrics = Metrics()
         self._hooks = hooks
-        self._options = options
+        self.options = options
         self._now = now
         self._clock = clock
-        self._known: dict[str, tuple[Hook | None, float]] = {}
+        self._known_hooks = KnownHooks(hooks, clock)
+        self._storage = HookStorage(hooks.store, hooks.pair, clock, options.hook_bytes)
         self._inbox: Inbox | None = None
+        self._reading = 0
+        self._counts: dict[str, int] | None = None
+        self._counted_until = float("-inf")
+        self._counting = asyncio.Lock()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Run the inbox; what was taken in is written before this ends."""
-        write = partial(events.receive_many, self._hooks.store, self._hooks.connection, SYSTEM)
-        async with Inbox(write, self._options.limits) as self._inbox:
+        async with Inbox(self._write, self.options.limits) as self._inbox:
             yield
+
+    def _write(self, batch: Sequence[Received]) -> list[bool | None]:
+        """Store a batch, without people who were forgotten, also since this receiver started."""
+        hooks = self._hooks
+        forgotten = load_forgotten(hooks.store, hooks.pair, lambda: hooks.keyring)
+        cleaned = [one._replace(payload=forgotten.cleaned(one.payload)) for one in batch]
+        has_room = [self._storage.has_room(one) for one in cleaned]
+        kept = [one for one, fits in zip(cleaned, has_room, strict=True) if fits]
+        news = iter(events.receive_many(hooks.store, hooks.pair, SYSTEM, kept))
+        return [next(news) if fits else None for fits in has_room]
 
     async def take(self, request: Request) -> Response:
         """POST /hooks/{workspace}/{hook}/{secret}."""
@@ -109,24 +127,27 @@ class Receiver:
         (self.metrics.stored if news else self.metrics.duplicate).inc()
         return JSONResponse({"status": "stored" if news else "duplicate"})
 
-    async def health(self, _: Request) -> Response:
-        """GET /healthz: 200 while deliveries can be kept."""
+    async def health(self, request: Request) -> Response:
+        """GET /healthz: 200 while deliveries can be kept. The figure is for this machine, not for a public address."""
         inbox = await self._open_counts()
         if inbox is None:
             return JSONResponse({"status": "the database does not answer"}, 503)
-        return JSONResponse({"status": "ok", "inbox_open": sum(inbox.values())})
+        is_here = is_local(request.headers.get("host", ""))
+        return JSONResponse(
+            {"status": "ok", **({"inbox_open": sum(inbox.values())} if is_here else {"receiver": "sync_pipeline"})}
+        )
 
     async def report(self, _: Request) -> Response:
         """GET /metrics."""
         return Response(self.metrics.text(await self._open_counts()), media_type=CONTENT_TYPE)
 
     async def _take(self, request: Request) -> bool:
-        await self._verify(request)
+        hook = await self._verify(request)
         kind = request.headers.get(EVENT, "")
         if EVENT_NAME.fullmatch(kind) is None:
             raise Refused("event")
         raw = await self._body(request)
-        received = self._received(kind, raw)
+        received = self._received(hook, kind, raw)
         if self._inbox is None:
             raise Refused("busy")
         try:
@@ -134,74 +155,75 @@ class Receiver:
         except Busy:
             raise Refused("busy") from None
 
-    async def _verify(self, request: Request) -> None:
+    async def _verify(self, request: Request) -> str:
+        """The name of the hook by which a delivery came in."""
         asked = request.path_params
-        if asked["workspace"] != self._options.workspace:
+        if asked["workspace"] != self.options.workspace:
             raise Refused("workspace")
-        name, secret = asked["hook"], asked["secret"]
+        name, secret = str(asked["hook"]), asked["secret"]
         token = request.headers.get(SIGNATURE, "")
-        if name not in NAMES or max(len(secret), len(token)) > MAX_SECRET:
+        if not self._hooks.knows(name) or max(len(secret), len(token)) > MAX_SECRET:
             raise Refused("path")
-        if not self._fits(await self._hook(name), secret, token):
-            # It may have been registered, or its token changed, a moment ago by another process.
-            hook = await self._hook(name, anew=True)
-            if not self._fits(hook, secret, token):
-                raise Refused("signature" if hook is not None and hook.is_at(secret) else "path")
+        try:
+            hook, is_fitting = await self._known_hooks.find(name, lambda hook: self._fits(hook, secret, token))
+        except HooksUnreadable:
+            raise Refused("busy") from None
+        if not is_fitting:
+            raise Refused("signature" if hook is not None and hook.is_at(secret) else "path")
+        return name
 
     def _fits(self, hook: Hook | None, secret: str, token: str) -> bool:
         if hook is None or not hook.is_at(secret):
             return False
         if hook.name != ADDON:
             return hook.accepts(token, self._now())
-        key = self._options.addon_key
-        return key is not None and key.accepts(token, self._options.workspace, self._now())
-
-    async def _hook(self, name: str, *, anew: bool = False) -> Hook | None:
-        hook, until = self._known.get(name, (None, 0.0))
-        if anew or self._clock() >= until:
-            try:
-                hook = await run_sync(self._hooks.load, name)
-            except SyncError as error:
-                log.warning("A delivery could not be verified; Clockify will send it again. %s", error)
-                raise Refused("busy") from error
-            self._known[name] = (hook, self._clock() + REMEMBERED_SECONDS)
-        return hook
+        key = self.options.addon_key
+        return key is not None and key.accepts(token, self.options.workspace, self._now())
 
     async def _body(self, request: Request) -> bytes:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Refused("content_type")
         length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._options.max_body:
+        if length.isdecimal() and int(length) > self.options.max_body:
             raise Refused("too_large")
         body = bytearray()
         try:
             async for part in request.stream():
                 body += part
-                if len(body) > self._options.max_body:
+                self._reading += len(part)
+                if len(body) > self.options.max_body:
                     raise Refused("too_large")
+                if self._reading > self.options.limits.bytes:
+                    raise Refused("busy")
         except ClientDisconnect:
             raise Refused("incomplete") from None
+        finally:
+            self._reading -= len(body)
         return bytes(body)
 
-    def _received(self, kind: str, raw: bytes) -> Received:
+    def _received(self, hook: str, kind: str, raw: bytes) -> Received:
         try:
             body = orjson.loads(raw)
             if not isinstance(body, dict):
                 raise Refused("not_json")
-            entity, source_id = about(kind, body)
+            entity, source_id = self._hooks.events.about(kind, body)
             content = content_id(kind, source_id, body)
         except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the second one: nested too deeply to be written
             raise Refused("not_json") from None
-        if body.get("workspaceId") not in (None, self._options.workspace):
+        if body.get("workspaceId") not in (None, self.options.workspace):
             raise Refused("other_workspace")
-        return Received(content, kind, entity, source_id, raw.decode(), self._now())
+        return Received(content, kind, entity, source_id, raw.decode(), self._now(), hook)
 
     async def _open_counts(self) -> dict[str, int] | None:
-        try:
-            return await run_sync(events.open_counts, self._hooks.store, self._hooks.connection)
-        except SyncError as error:
-            log.warning("The inbox could not be counted. %s", error)
-            return None
+        async with self._counting:
+            if self._clock() >= self._counted_until:
+                try:
+                    self._counts = await run_sync(events.open_counts, self._hooks.store, self._hooks.pair)
+                except SyncError as error:
+                    log.warning("The inbox could not be counted. %s", error)
+                    self._counts = None
+                self._counted_until = self._clock() + COUNTED_SECONDS
+            return self._counts
 
 
 def build_app(receiver: Receiver) -> Starlette:

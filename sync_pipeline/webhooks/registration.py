@@ -1,24 +1,28 @@
 """Subscribing to Clockify's webhooks: whatever is there already is found again, so it can be run any number of times.
 
 A hook of ours is recognised by its secret path; when the secrets were lost, by our name at the same public address.
+Clockify sends changes of users only for the users a hook names: ``follow_users`` has it name those who joined since.
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from sync_pipeline.connectors.webhooks import Webhook, WebhookApi, hook_path
-from sync_pipeline.errors import AmbiguousWrite, ConfigError, RejectedRecord
-from sync_pipeline.stages.session import Session
+from sync_pipeline.connectors.clockify.webhooks import Webhook, WebhookApi, hook_path
+from sync_pipeline.errors import AmbiguousWrite, ConfigError, RejectedRecord, SyncError
+from sync_pipeline.session.session import Session
 from sync_pipeline.store.credentials import encrypt_again
-from sync_pipeline.webhooks.events import WORTH_MOST_FIRST
+from sync_pipeline.webhooks.events import WebhookEvents
 from sync_pipeline.webhooks.hooks import ADDON, Hook, HookStore, new_hook
 
 LIMITS: Mapping[str, tuple[int, int]] = {"free": (3, 3), "paid": (10, 100)}
 """Plan -> webhooks per user and per workspace."""
+MOST_USERS = 1_000
+"""Users that a hook names at most, the newest ones: how many Clockify takes is not documented."""
 NAME_PREFIX = "sync "
 LONGEST_NAME = 30
 
@@ -30,7 +34,7 @@ class Row:
     event: str
     id: str
     action: str
-    """created | kept | moved | enabled | rotated | removed; "listed" when nothing was done."""
+    """created | kept | moved | updated | enabled | rotated | removed | failed; "listed" when nothing was done."""
     ours: bool = True
     problem: str = ""
     """Why nothing is delivered; empty when all is well."""
@@ -42,14 +46,32 @@ class Registered:
 
     hooks: list[Row] = field(default_factory=list)
     not_subscribed: list[str] = field(default_factory=list)
-    """Events that found no room; polling and re-scans find those changes."""
+    """Events without a webhook; polling and re-scans find those changes."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Those of them for which there was room, and why they have none all the same."""
     refusal: str = ""
-    """Why Clockify refused a webhook."""
+    """The first of these reasons."""
+    exit_code: int = 0
 
     @property
     def is_well(self) -> bool:
         """Whether every hook of ours delivers and none was refused."""
-        return not self.refusal and not any(row.problem for row in self.hooks)
+        return not self.exit_code and not any(row.problem for row in self.hooks)
+
+    @property
+    def without_room(self) -> list[str]:
+        """The events that the plan, or the limit that was given, leaves no room for."""
+        return [event for event in self.not_subscribed if event not in self.failures]
+
+    def failed(self, event: str, hook_id: str, error: SyncError, why: str) -> None:
+        """Note what could not be done: with the hook that is there, or instead of the one that is not."""
+        self.exit_code = self.exit_code or error.exit_code
+        self.refusal = self.refusal or str(error)
+        if hook_id:
+            self.hooks.append(Row(event, hook_id, "failed", problem=why))
+        else:
+            self.not_subscribed.append(event)
+            self.failures[event] = why
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +91,8 @@ class Registrar:
     session: Session
     hooks: HookStore
     base: str
+    _known: list[str] = field(default_factory=list)
+    """The users to name, once they were looked up."""
 
     @classmethod
     def of(cls, session: Session, hooks: HookStore, url: str) -> Registrar:
@@ -77,23 +101,30 @@ class Registrar:
 
     def register(self, wishes: Wishes) -> Registered:
         """Subscribe what is worth most and not there yet; mend what is there as far as wished."""
-        encrypt_again(self.hooks.store, self.hooks.keyring, self.hooks.connection, self.session.now())
+        encrypt_again(self.hooks.store, self.hooks.keyring, self.hooks.pair, self.session.now())
         found = self.session.call(self._api.list)
-        ours = {event: hooks for event in WORTH_MOST_FIRST if (hooks := [h for h in found if self._is_ours(h, event)])}
-        report = Registered([self._tend(event, hooks, wishes) for event, hooks in ours.items()])
+        order = self.hooks.events.order
+        ours = {event: hooks for event in order if (hooks := [h for h in found if self._is_ours(h, event)])}
         room = self._room(found, ours, wishes) - len(ours)
-        for event in WORTH_MOST_FIRST:
-            if event in ours:
-                continue
-            if room <= 0 or report.refusal:
+        report, stopped = Registered(), None
+        for event in sorted(order, key=lambda event: event not in ours):
+            hooks = ours.get(event, [])
+            hook_id = hooks[0].id if hooks else ""
+            if not hooks and room <= 0:
                 report.not_subscribed.append(event)
-                continue
-            try:
-                report.hooks.append(self._create(event))
-            except RejectedRecord as error:
-                report.refusal = str(error)
-                report.not_subscribed.append(event)
-            room -= 1
+            elif stopped is not None:
+                report.failed(event, hook_id, stopped, f"Not tried, after this: {stopped}")
+            else:
+                try:
+                    report.hooks.append(self._tend(event, hooks, wishes) if hooks else self._create(event))
+                    room -= not hooks
+                except RejectedRecord as error:  # another event may be allowed
+                    report.failed(event, hook_id, error, str(error))
+                except SyncError as error:
+                    if not report.hooks:
+                        raise
+                    stopped = error
+                    report.failed(event, hook_id, error, str(error))
         return report
 
     def addon_url(self) -> str:
@@ -108,6 +139,8 @@ class Registrar:
         hook, action = self._hook(event), "kept"
         if webhook.url != self._url(hook):
             webhook, action = self._update(hook, webhook.id), "moved"
+        elif not self._names_all(webhook):
+            webhook, action = self._update(hook, webhook.id), "updated"
         if wishes.enable and webhook.in_plan and not webhook.is_working:
             webhook, action = self._enable(hook, webhook.id), "enabled"
         if wishes.rotate:
@@ -123,7 +156,8 @@ class Registrar:
 
     def _post(self, hook: Hook) -> Webhook:
         try:
-            return self.session.call(self._api.create, name_of(hook.name), hook.name, self._url(hook))
+            users = self._users(hook.name)
+            return self.session.call(self._api.create, name_of(hook.name), hook.name, self._url(hook), users)
         except AmbiguousWrite:
             there = [one for one in self.session.call(self._api.list) if one.url == self._url(hook)]
             if not there:
@@ -131,7 +165,19 @@ class Registrar:
             return there[0]
 
     def _update(self, hook: Hook, hook_id: str) -> Webhook:
-        return self.session.call(self._api.update, hook_id, name_of(hook.name), hook.name, self._url(hook))
+        users = self._users(hook.name)
+        return self.session.call(self._api.update, hook_id, name_of(hook.name), hook.name, self._url(hook), users)
+
+    def _users(self, event: str) -> Sequence[str]:
+        """Whom a hook for this event names: those of the last sync, before the first one those Clockify lists."""
+        if event not in self.hooks.events.only_named:
+            return ()
+        if not self._known:
+            found = to_name(self.session, self.hooks.events, event) or sorted(
+                self.session.call(self.session.clockify.user_ids)
+            )
+            self._known.extend(found[-MOST_USERS:])
+        return self._known
 
     def _enable(self, hook: Hook, hook_id: str) -> Webhook:
         """Saving it again is enough where Clockify lets us; a new one is always switched on."""
@@ -145,8 +191,14 @@ class Registrar:
         """The token is what Clockify says it is, also when it was changed in its pages or by a run that was killed."""
         now = self.session.now()
         learnt = hook.with_token(webhook.token, now) if webhook.token else hook
+        if hook.name in self.hooks.events.only_named:
+            learnt = replace(learnt, users=_mark(to_name(self.session, self.hooks.events, hook.name)))
         if learnt != hook:
             self.hooks.save(learnt, now)
+
+    def _names_all(self, webhook: Webhook) -> bool:
+        events = self.hooks.events
+        return webhook.event not in events.only_named or names(webhook, to_name(self.session, events, webhook.event))
 
     def _hook(self, name: str) -> Hook:
         hook = self.hooks.load(name)
@@ -185,6 +237,47 @@ class Registrar:
     @property
     def _api(self) -> WebhookApi:
         return self.session.clockify.webhooks
+
+
+def follow_users(session: Session, hooks: HookStore) -> str:
+    """Have the hooks about users name everybody who is known now; returns what was done, "" when nothing was.
+
+    It asks Clockify only when the users in the store are others than last time. A refusal is returned and not tried again
+    until they change: their changes are found by polling all the same.
+    """
+    events = hooks.events
+    known = {name: to_name(session, events, name) for name in sorted(events.only_named.intersection(hooks.names()))}
+    loaded = (hooks.load(name) for name, users in known.items() if users)
+    due = [hook for hook in loaded if hook is not None and hook.users != _mark(known[hook.name])]
+    if not due:
+        return ""
+    api, workspace = session.clockify.webhooks, session.clockify.account.workspace
+    there = {one.event: one for one in session.call(api.list) if is_known(hooks, workspace, one)}
+    notes = []
+    for hook in due:
+        webhook, users = there.get(hook.name), known[hook.name]
+        if webhook is not None and not names(webhook, users):
+            try:
+                session.call(api.update, webhook.id, webhook.name, webhook.event, webhook.url, users)
+                notes.append(f"the webhook {hook.name} names {len(users)} users now")
+            except RejectedRecord as error:
+                notes.append(f"the webhook {hook.name} does not name everybody: {error}")
+        hooks.save(replace(hook, users=_mark(users)), session.now())
+    return ". ".join(notes)
+
+
+def to_name(session: Session, events: WebhookEvents, event: str) -> list[str]:
+    """Whom a webhook for this event has to name: the newest records in the store that it is about, by id."""
+    return session.ledger(events.entity_of(event) or "").newest_ids(MOST_USERS)
+
+
+def names(webhook: Webhook, users: Sequence[str]) -> bool:
+    """Whether the webhook names these users, and one at least."""
+    return bool(webhook.users) and (webhook.users or set()).issuperset(users)
+
+
+def _mark(users: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(users).encode()).hexdigest()[:16]
 
 
 def list_hooks(session: Session, hooks: HookStore) -> list[Row]:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import uvicorn
 
-from sync_pipeline.errors import ConfigError
+from sync_pipeline.clock import utc_now
+from sync_pipeline.serving import LocalOnly, bounded_server, in_thread, listen, url_of
 from sync_pipeline.webhooks.hooks import HookStore
 from sync_pipeline.webhooks.receiver import Receiver, ReceiverOptions, build_app
 
 HOST = "127.0.0.1"
 PORT = 8760
-BACKLOG = 2048
-"""Connections that may wait to be accepted: a burst is not turned away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +26,6 @@ class RunningReceiver:
 
     url: str
     receiver: Receiver
-
-
-def utc_now() -> datetime:
-    """The real clock."""
-    return datetime.now(UTC)
 
 
 def serve(
@@ -49,8 +41,8 @@ def serve(
     listener = _listen(host, port)
     try:
         if on_ready:
-            on_ready(_url(host, listener))
-        _server(Receiver(hooks, options, utc_now, time.monotonic), uvicorn.Server).run(sockets=[listener])
+            on_ready(url_of(host, listener))
+        _server(Receiver(hooks, options, utc_now, time.monotonic)).run(sockets=[listener])
     finally:
         listener.close()
 
@@ -67,56 +59,15 @@ def running(
     """A receiver in a thread of this process; port 0 lets the system choose."""
     listener = _listen(HOST, port)
     receiver = Receiver(hooks, options, now, clock)
-    server = _server(receiver, _QuickServer)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="webhooks", daemon=True)
-    thread.start()
-    try:
-        # The socket listens already: the first request waits in its backlog until the server accepts.
-        yield RunningReceiver(_url(HOST, listener), receiver)
-    finally:
-        server.should_exit = True
-        thread.join(timeout=30)
-        listener.close()
+    with in_thread(_server(receiver, clock), listener, "webhooks"):
+        yield RunningReceiver(url_of(HOST, listener), receiver)
 
 
-class _QuickServer(uvicorn.Server):
-    """Looks ten times as often whether it is to stop."""
-
-    async def main_loop(self) -> None:
-        """Serve until told to stop."""
-        ticks = 0
-        while not await self.on_tick(ticks // 10):
-            ticks += 1
-            await asyncio.sleep(0.01)
-
-
-def _server(receiver: Receiver, kind: type[uvicorn.Server]) -> uvicorn.Server:
-    config = uvicorn.Config(
-        build_app(receiver),
-        log_level="warning",
-        access_log=False,  # its lines hold the secret paths
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=10,
-    )
-    return kind(config)
-
-
-def _url(host: str, listener: socket.socket) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listener.getsockname()[1]}"
+def _server(receiver: Receiver, clock: Callable[[], float] = time.monotonic) -> uvicorn.Server:
+    app = LocalOnly(build_app(receiver), public=("/hooks/",), any_host=("/healthz",))
+    return bounded_server("webhook receiver", app, receiver.options.server, clock=clock, timeout_graceful_shutdown=10)
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"Webhooks cannot be received on {host} port {port}: {error.strerror}.",
-            fix="Stop the program that uses the port, or choose another one with --port.",
-        ) from error
-    return listener
+    fix = "Stop the program that uses the port, or choose another one with --port."
+    return listen(host, port, "Webhooks cannot be received", fix)

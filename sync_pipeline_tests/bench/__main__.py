@@ -1,81 +1,135 @@
-"""``python -m sync_pipeline_tests.bench``: run every configuration and print the table."""
+"""``python -m sync_pipeline_tests.bench``: measure, and print every figure beside its aim."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
-from dataclasses import asdict
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Any
 
 import click
 
-from sync_pipeline_tests.bench.flood import measure_flood
-from sync_pipeline_tests.bench.latency import WAYS, measure_latency
-from sync_pipeline_tests.bench.measure import load_seconds, measure
-from sync_pipeline_tests.bench.report import memory_ratio, show, show_live
+from sync_pipeline_tests.bench.aims import figures
+from sync_pipeline_tests.bench.commands import ROOT
+from sync_pipeline_tests.bench.flood import Flood, measure_flood
+from sync_pipeline_tests.bench.latency import WAYS, Latency, measure_latency
+from sync_pipeline_tests.bench.postgresql import serving
+from sync_pipeline_tests.bench.report import show, show_live
+from sync_pipeline_tests.bench.rounds import CLOCKS, WALL, Measured, Plan, document, measure_large, measure_rounds
+from sync_pipeline_tests.harness import clean_environ
+
+ROUNDS, POSTGRESQL, LARGE, LATENCY, FLOOD = PARTS = ("rounds", "postgresql", "large", "latency", "flood")
+
+
+@dataclass(slots=True)
+class Bench:
+    """What was measured."""
+
+    measured: Measured = field(default_factory=Measured)
+    latencies: list[Latency] = field(default_factory=list)
+    floods: list[Flood] = field(default_factory=list)
 
 
 def _numbers(_context: click.Context, _option: click.Parameter, value: str) -> list[int]:
     try:
-        return [int(number) for number in value.split(",") if number]
+        found = sorted(int(number) for number in value.split(",") if number)
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a list of numbers like 10000,100000") from None
+    if not found:
+        raise click.BadParameter("name at least one number")
+    return found
+
+
+def _parts(_context: click.Context, _option: click.Parameter, value: str) -> list[str]:
+    found = [part for part in value.split(",") if part]
+    if unknown := [part for part in found if part not in PARTS]:
+        raise click.BadParameter(f"{', '.join(unknown)}: the parts are {', '.join(PARTS)}")
+    if POSTGRESQL in found and ROUNDS not in found:
+        raise click.BadParameter(f"{POSTGRESQL} is measured in the {ROUNDS}: name both")
+    return found
 
 
 @click.command()
-@click.option("--entries", default="10000,100000,500000", show_default=True, callback=_numbers, help="Time entries.")
-@click.option(
-    "--page-size", "page_sizes", default="200,1000", show_default=True, callback=_numbers, help="Rows a page."
-)
+@click.option("--parts", default=",".join(PARTS), show_default=True, callback=_parts, help="What to measure.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="How often; the median counts.")
+@click.option("--sizes", default="100000,300000", show_default=True, callback=_numbers, help="Time entries.")
+@click.option("--large", default=1_000_000, show_default=True, help="Time entries to verify and preview.")
+@click.option("--page-size", default=1000, show_default=True, help="Rows a page.")
 @click.option("--users", default=100, show_default=True, help="Clockify users.")
 @click.option("--days", default=365, show_default=True, help="Days the entries are spread over.")
-@click.option("--edits", default=100, show_default=True, help="Edits whose way is timed, each way; 0 leaves it out.")
-@click.option("--deliveries", default=50_000, show_default=True, help="Webhooks of the flood; 0 leaves it out.")
+@click.option("--edits", default=100, show_default=True, help="Edits whose way is timed, each way.")
+@click.option("--deliveries", default=50_000, show_default=True, help="Webhooks of the flood.")
 @click.option("--connections", default=100, show_default=True, help="Connections of the flood.")
+@click.option("--clock", type=click.Choice(CLOCKS), default=WALL, help="Tell seconds of the wall, or of the processor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def bench(
-    entries: list[int],
-    page_sizes: list[int],
-    users: int,
-    days: int,
-    edits: int,
-    deliveries: int,
-    connections: int,
-    as_json: bool,
-) -> None:
-    """Sync a made-up workspace twice for each configuration: in full, and once more when nothing has changed.
+def bench(parts: list[str], rounds: int, sizes: list[int], large: int, clock: str, as_json: bool, **more: int) -> None:
+    """Sync made-up workspaces in full, and again when nothing has changed, beside a bare reader of the same lists.
 
-    Each sync is a process of its own, as a user would start it: real Dagster runs, imports included, verify excluded.
-    Then, with `sync-pipeline dev` running, how long an edit takes to arrive; and what a flood of webhooks costs.
+    Each command is a process of its own, as a user would start it: real Dagster runs, imports included. Then, with
+    `sync-pipeline dev` running, how long an edit takes to arrive; and what a flood of webhooks costs.
     """
-    results, latencies, floods = [], [], []
-    with TemporaryDirectory(prefix="sync-bench-") as directory:
-        for count in entries:
-            for page_size in page_sizes:
-                sys.stderr.write(f"{count:,} entries at page size {page_size:,} ...\n")
-                results.append(measure(Path(directory), count, users, days, page_size))
-        for way in WAYS if edits else ():
-            sys.stderr.write(f"{edits} edits by {way} ...\n")
-            latencies.append(measure_latency(Path(directory), edits, way))
-        if deliveries:
-            sys.stderr.write(f"{deliveries:,} webhooks ...\n")
-            floods.append(measure_flood(Path(directory), deliveries, connections))
-    seconds = load_seconds()
-    if as_json:
-        document: dict[str, Any] = {
-            "results": [asdict(result) for result in results],
-            "latency": [asdict(one) for one in latencies],
-            "flood": [asdict(one) for one in floods],
-            "memory_ratio": memory_ratio(results),
-            "code_location_seconds": seconds,
-        }
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    else:
-        if results:
-            show(results, seconds)
-        show_live(latencies, floods)
+    found = Bench(Measured(clock=clock))
+    plan = Plan(rounds, sizes, more["users"], more["days"], more["page_size"])
+    try:
+        with TemporaryDirectory(prefix="sync-bench-") as name:
+            _measure_speed(Path(name), parts, plan, large, found)
+            _measure_life(Path(name), parts, more, found)
+    finally:  # what was measured before a part failed
+        _print(found, as_json)
+
+
+def _measure_speed(directory: Path, parts: list[str], plan: Plan, large: int, found: Bench) -> None:
+    if ROUNDS in parts:
+        with serving(plan.rounds) if POSTGRESQL in parts else nullcontext("") as postgresql:
+            measure_rounds(directory, plan, found.measured, postgresql, _say)
+    if LARGE in parts:
+        measure_large(directory, plan, found.measured, large, _say)
+
+
+def _measure_life(directory: Path, parts: list[str], counts: Mapping[str, int], found: Bench) -> None:
+    for way in WAYS if LATENCY in parts else ():
+        _say(f"{counts['edits']} edits by {way} ...")
+        found.latencies.append(measure_latency(directory, counts["edits"], way))
+    if FLOOD in parts:
+        _say(f"{counts['deliveries']:,} webhooks ...")
+        found.floods.append(measure_flood(directory, counts["deliveries"], counts["connections"]))
+
+
+def _print(found: Bench, as_json: bool) -> None:
+    told = figures(found.measured, found.latencies)
+    if not as_json:
+        show(found.measured, told, load_seconds())
+        show_live(found.latencies, found.floods)
+        return
+    everything: dict[str, Any] = {
+        "figures": [asdict(figure) | {"is_reached": figure.is_reached} for figure in told],
+        "runs": document(found.measured),
+        "latency": [asdict(one) for one in found.latencies],
+        "flood": [asdict(one) for one in found.floods],
+        "code_location_seconds": load_seconds(),
+    }
+    sys.stdout.write(json.dumps(everything, indent=2) + "\n")
+
+
+def load_seconds(times: int = 3) -> float:
+    """Seconds until the Dagster code location is loaded, interpreter included: the best of a few starts."""
+    command = [sys.executable, "-c", "import sync_pipeline.definitions as d; d.defs()"]
+    taken = []
+    for _ in range(times):
+        started = perf_counter()
+        subprocess.run(command, env=clean_environ(PYTHONPATH=str(ROOT)), check=True)
+        taken.append(perf_counter() - started)
+    return round(min(taken), 2)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Very many webhooks from many connections: none lost, none doubled, and the receiver's memory stays flat."""
+"""Very many webhooks from many connections, beside strangers: none lost, none doubled, the receiver's memory stays flat."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -18,9 +20,11 @@ from sync_pipeline.store.engine import open_store
 from sync_pipeline_tests.bench.sandbox import Sandbox, running
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, clean_environ
 from sync_pipeline_tests.scenarios.developing import ROOT, free_port, place, wait_for
+from sync_pipeline_tests.strangers import joining
 
 EVENT = "TIME_ENTRY_UPDATED"
 LOOK_SECONDS = 0.2
+STRANGERS_OF_A_KIND, KINDS = 275, 4
 PATIENCE = 900.0
 
 
@@ -42,6 +46,10 @@ class Flood:
     half_mb: float
     end_mb: float
     peak_mb: float
+    strangers: int
+    """Silent, slow, unfinished and guessing ones, who come back whenever they are closed."""
+    slowest_answer: float
+    """Seconds that /healthz took meanwhile, over a connection of its own each time."""
 
 
 def measure_flood(directory: Path, deliveries: int, connections: int) -> Flood:
@@ -55,7 +63,8 @@ def measure_flood(directory: Path, deliveries: int, connections: int) -> Flood:
             first = deliveries // 10
             _flood(client, sandbox, first, connections)
             warm = process.memory_info().rss
-            seconds, sizes = _flood(client, sandbox, deliveries - first, connections, process)
+            with joining(url, _strangers(client, sandbox), STRANGERS_OF_A_KIND):
+                seconds, sizes, answers = _flood(client, sandbox, deliveries - first, connections, (url, process))
             end = process.memory_info().rss
             accepted, refused = _answered(client, url)
         kept, different = _kept(root)
@@ -72,6 +81,8 @@ def measure_flood(directory: Path, deliveries: int, connections: int) -> Flood:
         end_mb=round(end / 1e6, 1),
         half_mb=round(sizes[len(sizes) // 2] / 1e6, 1),
         peak_mb=round(max(sizes) / 1e6, 1),
+        strangers=STRANGERS_OF_A_KIND * KINDS,
+        slowest_answer=round(max(answers), 1),
     )
 
 
@@ -116,16 +127,42 @@ def _command(root: Path, environ: dict[str, str], *words: str) -> None:
 
 
 def _flood(
-    client: httpx.Client, sandbox: Sandbox, count: int, connections: int, process: psutil.Process | None = None
-) -> tuple[float, list[int]]:
-    """Deliver so many; how long it took and how large the receiver was all the time."""
+    client: httpx.Client,
+    sandbox: Sandbox,
+    count: int,
+    connections: int,
+    receiver: tuple[str, psutil.Process] | None = None,
+) -> tuple[float, list[int], list[float]]:
+    """Deliver so many; how long it took, how large the receiver was all the time, and how long it took to answer."""
     asked = {"event": EVENT, "count": count, "connections": connections}
     client.post(f"{sandbox.url}/_control/webhooks/flood", json=asked).raise_for_status()
-    pause, sizes = threading.Event(), [0]
+    pause, sizes, answers = threading.Event(), [0], [0.0]
     while (figures := _figures(client, sandbox))["flood"]["running"] or figures["queued"]:
-        sizes.append(process.memory_info().rss if process else 0)
+        if receiver:
+            url, process = receiver
+            began = monotonic()
+            httpx.get(f"{url}/healthz", trust_env=False, timeout=PATIENCE).raise_for_status()
+            answers.append(monotonic() - began)
+            sizes.append(process.memory_info().rss)
         pause.wait(LOOK_SECONDS)
-    return float(figures["flood"]["seconds"]), sizes
+    return float(figures["flood"]["seconds"]), sizes, answers
+
+
+def _strangers(client: httpx.Client, sandbox: Sandbox) -> dict[str, bytes]:
+    """What they say: two kinds know nothing, one knows the path and guesses, one knows the secret and does not go on."""
+    hooks = client.get(
+        f"{sandbox.url}/clockify/api/v1/workspaces/{sandbox.workspace}/webhooks", headers={"X-Api-Key": CLOCKIFY_KEY}
+    ).raise_for_status()
+    (hook,) = hooks.json()["webhooks"]
+    path = urlsplit(hook["url"]).path
+
+    def head(token: str) -> bytes:
+        return (
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n"
+            f"clockify-signature: {token}\r\nclockify-webhook-event-type: {EVENT}\r\n\r\n"
+        ).encode()
+
+    return {"silent": b"", "slow": b"POST /hooks/", "guessing": head("guess"), "unfinished": head(hook["authToken"])}
 
 
 def _figures(client: httpx.Client, sandbox: Sandbox) -> Any:
@@ -133,11 +170,11 @@ def _figures(client: httpx.Client, sandbox: Sandbox) -> Any:
 
 
 def _answered(client: httpx.Client, url: str) -> tuple[int, int]:
-    """How many deliveries the receiver answered as new, and how many it refused."""
+    """How many deliveries the receiver answered as new, and how many genuine ones it asked to come back."""
     lines = client.get(f"{url}/metrics").raise_for_status().text.splitlines()
     told = [line.rpartition(" ") for line in lines if line.startswith("sync_pipeline_webhooks_")]
     stored = sum(float(value) for name, _, value in told if name.endswith("_stored_total"))
-    refused = sum(float(value) for name, _, value in told if "_refused_total" in name)
+    refused = sum(float(value) for name, _, value in told if "_refused_total" in name and "busy" in name)
     return int(stored), int(refused)
 
 

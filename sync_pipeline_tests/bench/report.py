@@ -1,69 +1,82 @@
-"""The table a person reads."""
+"""The tables a person reads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from sync_pipeline_tests.bench.aims import Figure
 from sync_pipeline_tests.bench.flood import Flood
 from sync_pipeline_tests.bench.latency import Latency
-from sync_pipeline_tests.bench.measure import CLOCKIFY_REQUESTS_PER_SECOND, Result
+from sync_pipeline_tests.bench.rounds import Measured
 
-COLUMNS = (
-    "entries",
-    "page",
-    "sync",
-    "entries/s",
-    "wall s",
-    "CPU s",
-    "requests",
-    "minimum",
-    "ratio",
-    "writes",
-    "MB",
-    "sandbox s",
-    "share",
-)
+WIDTH = 130
+"""The table is the same wherever it is printed."""
+RUNS = ("who", "command", "entries", "rounds", "seconds", "CPU s", "requests", "writes", "MB")
 
 
-def show(results: Sequence[Result], load_seconds: float) -> None:
-    """Print everything that was measured."""
-    console = Console(width=130, highlight=False)  # the table is the same wherever it is printed
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "sync" else "right", no_wrap=True)
-    for result in results:
-        for name, sync in (("first", result.first), ("second", result.second)):
-            table.add_row(
-                f"{result.entries:,}",
-                f"{result.page_size:,}",
-                name,
-                f"{sync.entries_per_second:,.0f}",
-                f"{sync.wall_seconds:.1f}",
-                f"{sync.cpu_seconds:.1f}",
-                f"{sync.requests:,}",
-                f"{sync.minimum_requests:,}",
-                f"{sync.request_ratio:.3f}",
-                f"{sync.writes:,}",
-                f"{sync.peak_mb:.0f}",
-                f"{sync.sandbox_seconds:.1f}",
-                f"{sync.sandbox_share:.0%}",
-            )
-    console.print(table)
-    for line in notes(results, load_seconds):
-        console.print(line)
+def show(measured: Measured, figures: Sequence[Figure], load_seconds: float) -> None:
+    """Print what was measured, then the figures beside their aims."""
+    console = Console(width=WIDTH, highlight=False)
+    console.print(table(RUNS, _runs(measured)))
+    console.print(
+        "first = everything is created; again = nothing has changed. Each is a process of its own; no verify."
+    )
+    console.print("MB = the peak of the largest process; per entry = between the two largest workspaces of the rounds.")
+    console.print(f"Code location loads in {load_seconds:.2f} s, interpreter included.")
+    show_figures(figures)
+
+
+def show_figures(figures: Sequence[Figure]) -> None:
+    """Print figures beside their aims."""
+    Console(width=WIDTH, highlight=False).print(table(("figure", "measured", "aim", "reached"), map(_told, figures)))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table whose numbers are to the right."""
+    found = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        found.add_column(
+            column, justify="left" if column in ("who", "command", "figure", "stage") else "right", no_wrap=True
+        )
+    for row in rows:
+        found.add_row(*row)
+    return found
+
+
+def _runs(measured: Measured) -> Iterable[Sequence[str]]:
+    for (who, command, entries), runs in measured.runs.items():
+        seconds = measured.seconds(who, command, entries) or 0
+        cpu, requests = max(ran.cpu_seconds for ran in runs), max(ran.requests for ran in runs)
+        yield (
+            who,
+            command,
+            f"{entries:,}",
+            str(len(runs)),
+            f"{seconds:.2f}",
+            f"{cpu:.1f}",
+            f"{requests:,}",
+            f"{max(ran.writes for ran in runs):,}",
+            f"{max(ran.peak_mb for ran in runs):.0f}",
+        )
+
+
+def _told(figure: Figure) -> Sequence[str]:
+    aim = "" if figure.aim is None else f"{figure.aim:g} {figure.unit}"
+    reached = {None: "", True: "yes", False: "no"}[figure.is_reached]
+    return (figure.name, f"{figure.value:.4g} {figure.unit}", aim, reached)
 
 
 def show_live(latencies: Sequence[Latency], floods: Sequence[Flood]) -> None:
     """Print how long changes take, and what a flood of webhooks costs."""
-    console = Console(width=130, highlight=False)
+    console = Console(width=WIDTH, highlight=False)
     for one in latencies:
         console.print(
-            f"An edit in Clockify stands in Snapshots after {one.p50:.1f} s (p50), {one.p95:.1f} s (p95), "
-            f"{one.longest:.1f} s (longest) by {one.way}: {one.edits} edits, {one.lost} lost."
+            f"An edit arrives after {one.p50:.1f} s (p50), {one.p95:.1f} s (p95), {one.longest:.1f} s (longest) "
+            f"by {one.way}: {one.edits} edits, {one.lost} lost."
         )
     for flood in floods:
         console.print(
@@ -71,44 +84,7 @@ def show_live(latencies: Sequence[Latency], floods: Sequence[Flood]) -> None:
             f"{flood.doubled} doubled, {flood.refused} refused; the receiver had {flood.warm_mb:.0f} MB after a tenth of "
             f"them, {flood.half_mb:.0f} MB after half, {flood.end_mb:.0f} MB at the end, {flood.peak_mb:.0f} MB at its peak."
         )
-
-
-def notes(results: Sequence[Result], load_seconds: float) -> list[str]:
-    """What the table cannot say."""
-    lines = [
-        "first = everything is created; second = nothing has changed. Each is a process of its own; no verify.",
-        "minimum = full pages for each window of 31 days, the small lists, and full batches; writes = records written.",
-        "MB = the peak of the largest process of the sync; sandbox s = time the sandbox spent inside requests.",
-        f"Code location loads in {load_seconds:.2f} s, interpreter included.",
-    ]
-    slowest = max(results, key=lambda result: result.limit_seconds)
-    if slowest.limit_seconds >= 1:
-        lines.append(
-            f"Clockify's {CLOCKIFY_REQUESTS_PER_SECOND} requests a second are kept, although this sandbox has no limit: at "
-            f"{slowest.entries:,} entries and page size {slowest.page_size:,} that alone costs {slowest.limit_seconds:.0f} s."
+        console.print(
+            f"Beside them {flood.strangers:,} silent, slow, unfinished and guessing strangers: the slowest answer to an "
+            f"honest request took {flood.slowest_answer:.1f} s."
         )
-    for page_size, ratio in memory_ratio(results).items():
-        few, many = _ends(results, page_size)
-        lines.append(
-            f"Peak memory at {many.entries:,} is {ratio:.2f} times that at {few.entries:,} (page size {page_size})."
-        )
-    return lines
-
-
-def memory_ratio(results: Sequence[Result]) -> dict[int, float]:
-    """For each page size, the peak with the most entries over the peak with the fewest."""
-    ratios = {}
-    for page_size in dict.fromkeys(result.page_size for result in results):
-        few, many = _ends(results, page_size)
-        if few is not many:
-            ratios[page_size] = round(_peak(many) / _peak(few), 3)
-    return ratios
-
-
-def _ends(results: Sequence[Result], page_size: int) -> tuple[Result, Result]:
-    chosen = sorted((r for r in results if r.page_size == page_size), key=lambda result: result.entries)
-    return chosen[0], chosen[-1]
-
-
-def _peak(result: Result) -> float:
-    return max(result.first.peak_mb, result.second.peak_mb)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, clean_environ
 
 
@@ -33,7 +31,6 @@ class Sandbox:
 
     url: str
     workspace: str
-    process: psutil.Process
 
     def stats(self) -> Stats:
         """The counters; ``busy_seconds`` is CPU time since the process started."""
@@ -50,12 +47,13 @@ class Sandbox:
         self.ask("/_control/stats/reset", {})
         return self.stats()
 
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def ask(self, path: str, body: Any = None, *, method: str | None = None) -> Any:
         """GET, or POST when there is a body."""
         content = None if body is None else json.dumps(body).encode()
         key = SNAPSHOTS_KEY if path.startswith("/snapshots") else CLOCKIFY_KEY
         headers = {"X-Api-Key": key, "Content-Type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, content, headers), timeout=120) as answer:
+        request = urllib.request.Request(self.url + path, content, headers, method=method)
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
 
 
@@ -70,7 +68,7 @@ def running(database: Path, users: int, entries: int, days: int) -> Iterator[San
             lines = iter(process.stdout or ())
             told = dict(line.rsplit(maxsplit=1) for line in _until("Controls", lines))
             workspace = told["Clockify workspace"]
-            sandbox = Sandbox(told["Controls"].partition("/_control")[0], workspace, psutil.Process(process.pid))
+            sandbox = Sandbox(told["Controls"].partition("/_control")[0], workspace)
             sandbox.ask("/_control/options", {"requests_per_second": 0, "requests_per_hour": 0})
             sandbox.ask("/_control/snapshots", {"rate_per_second": None})
             yield sandbox

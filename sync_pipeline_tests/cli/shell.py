@@ -10,15 +10,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
 from click.testing import CliRunner
 
 from sync_pipeline.cli import cli
 from sync_pipeline.settings import SETTINGS
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team
 
+
+def _command(name: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None
+    return found
+
+
+COMMANDS = {name: _command(name) for name in cli.list_commands(click.Context(cli))}
+"""Every command of the command line, imported."""
 ROOT = Path(__file__).parents[2]
 SECRETS = (CLOCKIFY_KEY, SNAPSHOTS_KEY, "sandbox-secret", "s3cret")
-MARKS = ("Error: ", "Warning: ")
+MARKS = ("Error: ", "Warning: ", "Settings are read from ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,19 +20,29 @@ def completes(shell: Shell, *words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "delivered", "told"),
+    ("changes", "delivered", "told", "code"),
     [
-        ({"CLOCKIFY_API_KEY": "s3cret"}, (), "401/4003: this API key does not exist. Check CLOCKIFY_API_KEY."),
-        ({"CLOCKIFY_API_KEY": MEMBER}, ("projects",), "CLOCKIFY_API_KEY must be the key of a workspace admin or owner"),
-        ({"CLOCKIFY_WORKSPACE_ID": NOBODY}, (), f"no such workspace. Check CLOCKIFY_WORKSPACE_ID ({NOBODY})."),
-        ({"SNAPSHOTS_API_KEY": "s3cret"}, (), "the key was not accepted (The API key or token is not known.). Check"),
+        ({"CLOCKIFY_API_KEY": "s3cret"}, (), "401/4003: this API key does not exist. Check CLOCKIFY_API_KEY.", 4),
+        (
+            {"CLOCKIFY_API_KEY": MEMBER},
+            ("projects",),
+            "CLOCKIFY_API_KEY must be the key of a workspace admin or owner",
+            4,
+        ),
+        ({"CLOCKIFY_WORKSPACE_ID": NOBODY}, (), f"no such workspace. Check CLOCKIFY_WORKSPACE_ID ({NOBODY}).", 1),
+        (
+            {"SNAPSHOTS_API_KEY": "s3cret"},
+            (),
+            "the key was not accepted (The API key or token is not known.). Check",
+            4,
+        ),
     ],
     ids=["wrong Clockify key", "key of a plain member", "unknown workspace", "wrong Snapshots key"],
 )
-def test_bad_key(shell: Shell, changes: dict[str, str], delivered: tuple[str, ...], told: str) -> None:
+def test_bad_key(shell: Shell, changes: dict[str, str], delivered: tuple[str, ...], told: str, code: int) -> None:
     """One message that names the setting, whoever met it; what can be delivered is; `check` says the same."""
     bad = shell.with_(**changes)
-    ended = bad("sync", "--json", code=1)
+    ended = bad("sync", "--json", code=code)
     document = ended.document
     (error,) = document["errors"]
     assert told in error
@@ -40,7 +50,7 @@ def test_bad_key(shell: Shell, changes: dict[str, str], delivered: tuple[str, ..
     assert [entity for entity in ENTITIES if document["entities"][entity]["created"]] == list(delivered)
     for counts in document["entities"].values():
         assert counts["unchanged"] == 0
-    checked = bad("check", "--json", code=1).document
+    checked = bad("check", "--json", code=code).document
     assert not checked["ok"]
     assert any(told in f"{finding['detail']} {finding['fix']}" for finding in checked["checks"])
     completes(shell)
@@ -49,7 +59,7 @@ def test_bad_key(shell: Shell, changes: dict[str, str], delivered: tuple[str, ..
 def test_a_missing_scope(shell: Shell) -> None:
     """Each scope that is missing is named once, with the key to grant it to; what needs none is done."""
     bad = shell.with_(SNAPSHOTS_API_KEY=READ_ONLY)
-    document = bad.sync(code=1)
+    document = bad.sync(code=4)
     assert len(document["errors"]) == 2
     for entity, error in zip(("projects", "users"), document["errors"], strict=True):
         assert f"Grant {entity}.write to the key or token in SNAPSHOTS_API_KEY." in error
@@ -57,7 +67,7 @@ def test_a_missing_scope(shell: Shell) -> None:
     assert document["warnings"] == [
         "time_entries: not started, because what it depends on failed; the next sync goes on there."
     ]
-    fixes = {f["fix"] for f in bad("check", "--json", code=1).document["checks"] if not f["ok"]}
+    fixes = {f["fix"] for f in bad("check", "--json", code=4).document["checks"] if not f["ok"]}
     assert len(fixes) == 3
 
 
@@ -66,7 +76,7 @@ def test_a_members_view_deletes_nothing(shell: Shell) -> None:
     made = shell.team.clockify("POST", "/projects", {"name": "Board only", "isPublic": False})
     shell.sync("--entity", "projects")
     bad = shell.with_(CLOCKIFY_API_KEY=MEMBER, SYNC_MAX_DELETE_SHARE="1")
-    assert "must be the key of a workspace admin or owner" in bad("sync", "--entity", "projects", code=1).message
+    assert "must be the key of a workspace admin or owner" in bad("sync", "--entity", "projects", code=4).message
     assert made["id"] in shell.team.at_snapshots("projects")
     completes(shell, "--entity", "projects")
 
@@ -81,10 +91,11 @@ def wrong_paths(shell: Shell) -> dict[str, tuple[dict[str, str], str]]:
             "there is no such address. Check CLOCKIFY_REPORTS_URL (",
         ),
         "Snapshots": ({"SNAPSHOTS_BASE_URL": f"{url}/clockify/api/v1"}, "Check SNAPSHOTS_BASE_URL ("),
-        "unknown host": ({"SNAPSHOTS_BASE_URL": "http://nowhere.invalid"}, "the host name is not known. Check SNAP"),
+        "unknown host": ({"SNAPSHOTS_BASE_URL": "https://nowhere.invalid"}, "the host name is not known. Check SNAP"),
     }
 
 
+@pytest.mark.undocumented
 @pytest.mark.parametrize("which", ["Clockify", "reports", "Snapshots", "unknown host"])
 def test_wrong_base_url(shell: Shell, which: str) -> None:
     """The address and its setting are named, in `sync` and in `check`."""

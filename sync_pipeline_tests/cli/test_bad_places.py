@@ -35,7 +35,14 @@ NO_CREDENTIALS = dict.fromkeys(("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "SN
         ({"SNAPSHOTS_BASE_URL": "snapshots.example"}, "SNAPSHOTS_BASE_URL: `snapshots.example` is not a URL that "),
         ({"CLOCKIFY_BASE_URL": "http://"}, "CLOCKIFY_BASE_URL: `http://` is not a URL that starts with http://"),
         ({"SYNC_MAPPINGS_DIR": "/nowhere"}, "SYNC_MAPPINGS_DIR: `/nowhere` is not an existing directory."),
-        ({"SNAPSHOTS_PROFILE": "acme"}, "acme"),
+        (
+            {"SNAPSHOTS_PROFILE": "acme"},
+            "SNAPSHOTS_PROFILE: `acme` is not a built-in profile (generic) or an existing ",
+        ),
+        (
+            {**NO_CREDENTIALS, "SNAPSHOTS_PROFILE": "acme"},
+            "SNAPSHOTS_PROFILE: `acme` is not a built-in profile (generic)",
+        ),
         ({"SYNC_DATABASE_URL": "mysql://me:s3cret@db/x"}, "SYNC_DATABASE_URL names mysql, which is not supported."),
     ],
 )
@@ -46,6 +53,14 @@ def test_a_setting_is_wrong(shell: Shell, changes: dict[str, str | None], told: 
         assert told in ended.message
         assert ended.out == ""
     assert not (shell.home / "dagster").exists()
+
+
+def test_a_setting_that_nobody_knows(shell: Shell) -> None:
+    """It is named beside what a command prints, with the nearest name, and changes nothing."""
+    for words in (("status", "--json"), ("check", "--json"), ("sync", "--entity", "users", "--json")):
+        ended = shell.with_(SYNC_HOEM="/elsewhere")(*words, code=0)
+        assert ended.warnings == ["The variable SYNC_HOEM of the environment is not a setting. Did you mean SYNC_HOME?"]
+        assert ended.document
 
 
 def test_a_start_date_ahead(shell: Shell) -> None:
@@ -86,7 +101,7 @@ def test_unwritable_home(shell: Shell) -> None:
 
 AS_NOBODY = """
 import os, sys
-import sync_pipeline.terminal, sync_pipeline.sandbox.embedded  # while they can be read
+import encodings.utf_8_sig, sync_pipeline.cli.state, sync_pipeline.sandbox.embedded  # while they can be read
 from sync_pipeline.cli import main
 if os.geteuid() == 0:  # root may write anywhere
     os.setuid(65534)
@@ -96,13 +111,13 @@ main()
 
 @pytest.mark.parametrize("left", [None, "sandbox.8990.users"])
 def test_a_home_of_somebody_else(left: str | None) -> None:
-    """A directory that may be read but not written, or a file in it: one message, whatever the command."""
+    """A directory that may be read but not written, or a file in it: one message."""
     with TemporaryDirectory() as home:
         if left is not None:
             (Path(home) / left).touch(mode=0o400)
         Path(home).chmod(0o555 if left is None else 0o777)
         ended = subprocess.run(
-            [sys.executable, "-c", AS_NOBODY, "status"],
+            [sys.executable, "-c", AS_NOBODY, "check"],
             cwd=home,
             env=clean_environ(SYNC_HOME=home, SYNC_SANDBOX_PORT="8990", PYTHONPATH=str(ROOT)),
             capture_output=True,
@@ -187,7 +202,7 @@ def test_full_disk(shell: Shell, place: str, size: str, told: str) -> None:
 def test_the_store_fills_up(shell: Shell) -> None:
     """Full in the middle of a sync: what was acknowledged is kept, and with more space the rest follows."""
     where = shell.root / "small"
-    with small_disk(where, "300k"):
+    with small_disk(where, "400k"):
         small = shell.with_(SYNC_DATABASE_URL=f"sqlite:///{where}/sync.db")
         document = small.sync(code=1)
         (error,) = document["errors"]

@@ -11,6 +11,8 @@ import pytest
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import ENTITIES, Team, instant, morning, team
 
+pytestmark = pytest.mark.undocumented
+
 HUGE = "x" * 10_000_000
 
 
@@ -113,6 +115,9 @@ def test_too_many_bad_records_block(spoilt: Shell) -> None:
     status = spoilt("status", "--json", code=0).document["entities"]["time_entries"]
     assert status["last_outcome"] == "blocked"
     assert status["rejects"] > 30
+    assert message.startswith(f"time_entries: {status['reason']}")
+    assert "Correct them at the source, or accept more with SYNC_MAX_REJECT_SHARE" in status["reason"]
+    assert spoilt("status", code=0).warnings == [f"time_entries, last sync blocked: {status['reason']}"]
 
 
 def test_how_many_bad_records_block_is_a_setting(spoilt: Shell) -> None:
@@ -164,5 +169,11 @@ def test_entries_that_moved_between_the_runs_of_one_sync(spoilt: Shell) -> None:
     assert counts["extracted"] == sum(counts[part] for part in parts)
     for entry in entries:
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
-    document = shell.sync("--entity", "time_entries", code=1)
-    assert "volume" in str(document["errors"])
+    document = shell.sync("--entity", "time_entries", code=3)
+    (held,) = document["held"]
+    assert (document["errors"], held["guard"], held["records"]) == (
+        [],
+        "deletes",
+        sorted(entry["id"] for entry in entries),
+    )
+    assert {entry["id"] for entry in entries} <= us.at_snapshots("time_entries").keys()

@@ -8,10 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
-from sync_pipeline_tests.scenarios.developing import STOP_SECONDS, environment, free_port, place
+from sync_pipeline_tests.scenarios.developing import STOP_SECONDS, environment, free_port, local_client, place
 
 COMMAND = [sys.executable, "-m", "sync_pipeline.cli", "console"]
 
@@ -32,7 +31,7 @@ def test_it_runs_until_it_is_asked_to_end(tmp_path: Path, number: signal.Signals
         document = json.loads("".join(lines))
         fresh = subprocess.run([*COMMAND, "link"], cwd=tmp_path, env=told, capture_output=True, text=True, check=True)
         for link in (document["link"], fresh.stdout.strip()):
-            with httpx.Client(trust_env=False, follow_redirects=True) as browser:
+            with local_client(follow_redirects=True) as browser:
                 assert browser.get(link).url == f"{document['url']}/"
         process.send_signal(number)
         out, err = process.communicate(timeout=STOP_SECONDS)

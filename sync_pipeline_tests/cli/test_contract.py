@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import click
@@ -13,7 +13,8 @@ from sqlalchemy import text
 
 from sync_pipeline import terminal
 from sync_pipeline.cli import cli
-from sync_pipeline_tests.cli.shell import Shell, shell_for
+from sync_pipeline.clock import utc_now
+from sync_pipeline_tests.cli.shell import COMMANDS, Shell, shell_for
 from sync_pipeline_tests.harness import ENTITIES, Team, day, tables
 
 FIGURES = {"extracted", "created", "updated", "unchanged", "deleted", "rejected", "requests"}
@@ -21,11 +22,13 @@ BECAME = ("created", "adopted", "updated", "unchanged", "rejected", "excluded", 
 STORED = ("records", "rejects", "deliveries", "syncs")
 
 
-def commands(group: click.Group = cli, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def commands(
+    group: Mapping[str, click.Command] = COMMANDS, *path: str
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command there is, with the words one types."""
-    for name, command in group.commands.items():
+    for name, command in group.items():
         if isinstance(command, click.Group):
-            yield from commands(command, *path, name)
+            yield from commands(command.commands, *path, name)
         else:
             yield (*path, name), command
 
@@ -141,7 +144,7 @@ def test_a_dry_run_writes_nothing(shell: Shell) -> None:
 
 
 def test_verify_json(synced: Shell) -> None:
-    """In sync: 0; a record edited behind our back: drift, exit 1 and the field; --repair puts it right."""
+    """In sync: 0; a record edited behind our back: drift, exit 5 and the field; --repair puts it right."""
     document = synced("verify", "--json", code=0).document
     assert document["in_sync"] is True
     assert set(document["entities"]) == set(ENTITIES)
@@ -150,12 +153,12 @@ def test_verify_json(synced: Shell) -> None:
         assert figures["source"] == figures["target"]
     victim = next(iter(synced.team.at_snapshots("users")))
     synced.team.snapshots("PUT", f"/users/{victim}", {"name": "Somebody Else"})
-    drifted = synced("verify", "--entity", "users", "--json", code=1).document
+    drifted = synced("verify", "--entity", "users", "--json", code=5).document
     assert drifted["in_sync"] is False
     assert drifted["entities"]["users"]["different"] == 1
     (difference,) = drifted["entities"]["users"]["differences"]
     assert (difference["record"], difference["field"], difference["target"]) == (victim, "name", "Somebody Else")
-    assert "verify --repair" in synced("verify", "--entity", "users", code=1).out
+    assert "verify --repair" in synced("verify", "--entity", "users", code=5).out
     assert synced("verify", "--entity", "users", "--repair", "--json", code=0).document["in_sync"] is True
 
 
@@ -164,7 +167,7 @@ def test_a_sync_that_finds_drift_says_how_to_repair_it(shell: Shell) -> None:
     shell.sync("--entity", "users")
     for victim in shell.team.at_snapshots("users"):
         shell.team.snapshots("DELETE", f"/users/{victim}")
-    ended = shell("sync", "--entity", "users", "--verify", code=1)
+    ended = shell("sync", "--entity", "users", "--verify", code=5)
     assert "run the same command again" not in ended.out
     assert "`sync-pipeline verify --repair` delivers them." in ended.out
     assert (
@@ -185,8 +188,19 @@ def test_check(synced: Shell) -> None:
 
 
 def test_check_warns_of_keys_in_clear(synced: Shell) -> None:
-    """Plain http to what may be another machine: a line with the fix, and still 0, since it may be meant."""
-    elsewhere = synced.with_(SNAPSHOTS_BASE_URL=synced.team.sandbox.snapshots.replace("127.0.0.1", "0.0.0.0"))
+    """Plain http to another machine, as a setting allows: a line with the fix, and still 0. Without it: not one request."""
+    url = synced.team.sandbox.snapshots.replace("127.0.0.1", "0.0.0.0")
+    refused = synced.with_(SNAPSHOTS_BASE_URL=url)
+    synced.team.forget_stats()
+    for words in (("check", "--system", "snapshots"), ("sync", "--entity", "locations", "--yes")):
+        ended = refused(*words)
+        place = url.removesuffix("/snapshots")
+        told = f"SNAPSHOTS_BASE_URL is {place}, plain http to another machine: keys could be read on the way"
+        assert ended.code in (1, 2)
+        assert told in " ".join((ended.out + ended.err).split())
+        assert f"or set SYNC_ALLOW_HTTP={place} if" in " ".join((ended.out + ended.err).split())
+    assert not [route for route in synced.team.requests() if "/snapshots/" in route]
+    elsewhere = refused.with_(SYNC_ALLOW_HTTP=place)
     (told,) = [c for c in elsewhere("check", "--json", code=0).document["checks"] if c["what"] == "SNAPSHOTS_BASE_URL"]
     assert (told["verdict"], told["ok"], told["fix"]) == (
         "warning",
@@ -201,7 +215,7 @@ def test_status(synced: Shell) -> None:
     document = synced("status", "--json", code=0).document
     for entity in ENTITIES:
         state = document["entities"][entity]
-        assert datetime.fromisoformat(state["last_success"]) <= datetime.now(UTC)
+        assert datetime.fromisoformat(state["last_success"]) <= utc_now()
         assert (state["pending"], state["rejects"]) == (0, 0)
     assert "time_entries" in synced("status", code=0).out
 
@@ -287,6 +301,20 @@ def test_starting_costs_little() -> None:
     assert loaded == "[]\n"
 
 
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_list_of_commands_says_what_the_command_says(name: str) -> None:
+    """It is printed without importing a command, so its lines are written down a second time."""
+    assert cli.lazy[name][1] == COMMANDS[name].get_short_help_str(limit=1_000)
+
+
+@pytest.mark.parametrize("module", sorted({module for module, _ in cli.lazy.values()} - {"dev"}))
+def test_dagster_is_imported_by_commands_that_run_it(module: str) -> None:
+    """It takes longer to import than most commands take to run; `--help` never pays for it."""
+    code = f"import sys, sync_pipeline.cli.{module}; print('dagster' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded == "False\n"
+
+
 def test_it_tells_nobody_wherever_it_is_started(shell: Shell) -> None:
     """From outside of a project, as a cron job starts it: Dagster keeps to our settings, and says nothing of its own."""
     for name in ("workspace.yaml", "dagster.yaml"):
@@ -299,7 +327,9 @@ def test_first_contact_is_a_preview(shell: Shell) -> None:
     """Accounts that are not on this machine: the first sync only shows what it would do, unless --yes is given."""
     elsewhere = shell.with_(SNAPSHOTS_BASE_URL=shell.team.sandbox.snapshots.replace("127.0.0.1", "127.0.0.2"))
     shell.team.forget_stats()
-    ended = elsewhere("sync", "--entity", "users", code=0)
-    assert ended.warnings == ["This is the first contact with these accounts, so nothing was sent. Add --yes to sync."]
+    ended = elsewhere("sync", "--entity", "users", code=3)
+    held, told = ended.warnings
+    assert held.startswith("Held: Nothing was ever delivered to these accounts")
+    assert told == "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
     assert "A sync would" in ended.out
     assert shell.team.writes() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -12,8 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sync_pipeline.defs.dev import dagster_environ, only_one, receiving
+from sync_pipeline.clock import unix_time
+from sync_pipeline.console.server import Options, running
+from sync_pipeline.console.sign_in_links import fresh_link
+from sync_pipeline.defs.reload import reload_definitions
+from sync_pipeline.hosting.dev import dagster_environ, only_one, receiving
 from sync_pipeline.settings import load_settings
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.harness import SNAPSHOTS_KEY, Team, clean_environ, team
 from sync_pipeline_tests.scenarios.developing import (
     STOP_SECONDS,
@@ -21,10 +27,13 @@ from sync_pipeline_tests.scenarios.developing import (
     developing,
     environment,
     free_port,
+    local_client,
     wait_for,
 )
+from sync_pipeline_tests.strangers import crowd
 
 ARRIVES_SECONDS = 60.0
+STRANGERS_SECONDS = 15.0
 SENSOR_TICKS = (
     "{repositoriesOrError{... on RepositoryConnection{nodes{sensors{sensorState{ticks{status skipReason}}}}}}}"
 )
@@ -54,6 +63,18 @@ def end(us: Developing, number: signal.Signals) -> None:
     assert left == []
 
 
+def test_outside_of_the_project(tmp_path: Path) -> None:
+    """Where Dagster finds no code it says so before anything is started, exit 2."""
+    command = [sys.executable, "-m", "sync_pipeline.cli", "dev", "--no-console", "--no-webhooks"]
+    environ = clean_environ(SYNC_HOME=str(tmp_path / "home"), SYNC_SANDBOX_PORT=str(free_port()))
+    ended = subprocess.run(
+        [*command, "--port", str(free_port())], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "There is no workspace.yaml in" in ended.stderr
+    assert "Run this in the project's directory." in " ".join(ended.stderr.split())
+
+
 def ticks(us: Developing) -> list[str]:
     """What each look of a sensor that has ended led to, in words."""
     (repository,) = us.graphql(SENSOR_TICKS)["repositoriesOrError"]["nodes"]
@@ -80,6 +101,29 @@ def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path) -> None:
         end(us, signal.SIGINT)
 
 
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="another process's limit can be set on Linux only")
+def test_strangers_keep_nobody_out(tmp_path: Path) -> None:
+    """With 1,100 of them on the receiver and 1,100 on the console a delivery is answered, and pages are served."""
+    flood = {"event": "TIME_ENTRY_UPDATED", "count": 1, "connections": 1}
+    with developing(tmp_path) as us:
+        resource.prlimit(us.process.pid, resource.RLIMIT_NOFILE, (1024, 1024))
+        link = next(word for word in (tmp_path / "dev.log").read_text().split() if "/sign-in?token=" in word)
+        for number, said in enumerate((b"", b"GET / HTTP/1.1\r\nX: "), start=1):
+            with crowd(us.receiver, 1100, said), crowd(us.console, 1100, said):
+                us.client.post(f"{us.sandbox}/_control/webhooks/flood", json=flood).raise_for_status()
+                wait_for(lambda number=number: stored(us) == number, STRANGERS_SECONDS)
+                page = us.client.get(link, follow_redirects=True, timeout=STRANGERS_SECONDS).raise_for_status()
+                sheet = re.search(r'href="(/static/[^"]+\.css)"', page.text)
+                assert sheet is not None
+                assert us.client.get(us.console + sheet[1], timeout=STRANGERS_SECONDS).is_success
+
+
+def stored(us: Developing) -> int:
+    """How many deliveries the receiver has taken in."""
+    lines = us.client.get(f"{us.receiver}/metrics", timeout=STRANGERS_SECONDS).raise_for_status().text.splitlines()
+    return next(int(float(line.split()[1])) for line in lines if line.startswith("sync_pipeline_webhooks_stored_total"))
+
+
 def test_a_mapping_changed_in_the_console_is_loaded_at_once(tmp_path: Path) -> None:
     """The printed link signs in once; after a change the UI has loaded the definitions anew, without a restart."""
     entries = "{workspaceOrError{... on Workspace{locationEntries{updatedTimestamp}}}}"
@@ -95,6 +139,26 @@ def test_a_mapping_changed_in_the_console_is_loaded_at_once(tmp_path: Path) -> N
         fields |= {"is_new": "1", "name": "nick", "source": "name", "since": ""}
         assert us.client.post(f"{us.console}/fields/users", data=fields).headers["location"] == "/fields/users"
         wait_for(lambda: us.graphql(entries) != before, ARRIVES_SECONDS)
+
+
+@pytest.mark.filterwarnings("ignore:Using variable_values:DeprecationWarning")  # dagster_graphql 1.13 with gql 4.4
+def test_without_a_console_the_ui_signs_in_itself(tmp_path: Path) -> None:
+    """The printed link, a fresh one, and the program that has the definitions loaded again: all sign in at the UI."""
+    home = tmp_path / "home"
+    with developing(tmp_path, "--no-webhooks", "--no-console") as us:
+        said = (tmp_path / "dev.log").read_text()
+        link = next(word for word in said.split() if word.startswith(f"{us.ui}/sign-in?token="))
+        with local_client(follow_redirects=True) as browser:
+            assert browser.get(us.ui).status_code == 401
+            assert "__NEXT_DATA__" in browser.get(link).text
+        assert reload_definitions(us.ports["ui"], lambda: fresh_link(home, unix_time))
+        assert not reload_definitions(us.ports["ui"], lambda: None)
+        with running(
+            SetupService("Ana (console)", root=tmp_path, environ={"SYNC_HOME": str(home)}), Options(port=0)
+        ) as console:
+            assert fresh_link(home, unix_time).startswith(console.url)  # a console of its own goes on beside it
+        end(us, signal.SIGINT)
+    assert not (home / "dagster.json").exists()
 
 
 def test_real_accounts_are_left_alone(tmp_path: Path) -> None:
@@ -133,15 +197,25 @@ def test_a_second_one_is_refused_and_nothing_survives_a_kill(tmp_path: Path) -> 
         pass
 
 
-@pytest.mark.parametrize("killed", [["sync_pipeline.defs.tether"], ["dagster", "dev"]])
+@pytest.mark.parametrize(
+    "killed",
+    [
+        ["dagster", "code-server"],
+        ["dagster._daemon", "run"],
+        ["sync_pipeline.cli.webserver"],
+        ["sync_pipeline.hosting.parent_watchdog", sys.executable, "-m", "dagster._daemon"],
+    ],
+    ids=lambda words: words[0],
+)
 def test_whatever_is_killed_nothing_works_on_without_it(tmp_path: Path, killed: list[str]) -> None:
-    """Dagster's daemon and UI would go on: `dev` ends with them, and can be started again at once."""
+    """Dagster's other programs would go on: `dev` ends with each of them, and can be started again at once."""
     with developing(tmp_path, "--no-webhooks") as us:
         started = us.tree()
         (victim,) = (one for one in started if module(one)[: len(killed)] == killed)
         victim.kill()
         us.process.wait(STOP_SECONDS)
-        assert us.process.returncode != 0
+        assert us.process.returncode == 1
+        assert "ended by itself" in (tmp_path / "dev.log").read_text()
         _, left = psutil.wait_procs(started, timeout=STOP_SECONDS)
         assert left == []
 
@@ -155,13 +229,14 @@ def us(tmp_path: Path) -> Iterator[Team]:
 
 def test_webhooks_are_subscribed_once(us: Team) -> None:
     """As often as it is started, at whatever port: the same hooks, at the new address."""
+    home = us.home.parent  # where the sandbox keeps its data
     settings = load_settings(
-        clean_environ(SYNC_HOME=str(us.home), SYNC_SANDBOX_PORT=us.sandbox.url.rpartition(":")[2]), root=us.home
+        clean_environ(SYNC_HOME=str(home), SYNC_SANDBOX_PORT=us.sandbox.url.rpartition(":")[2]), root=home
     )
     assert settings.sandbox
     met: list[set[str]] = []
     for _ in range(2):
-        with receiving(settings, free_port()) as url:
+        with receiving(settings, free_port(), pytest.fail) as url:
             hooks = us.clockify("GET", "/webhooks")["webhooks"]
             assert all(hook["url"].startswith(url) for hook in hooks)
             met.append({hook["id"] for hook in hooks})
@@ -171,7 +246,7 @@ def test_webhooks_are_subscribed_once(us: Team) -> None:
 
 def test_with_credentials_a_receiver_subscribes_nothing(us: Team) -> None:
     """Their address is for the person to give: `webhooks register`."""
-    with us.session(), receiving(us.settings(), 0) as url:
+    with us.session(), receiving(us.settings(), 0, pytest.fail) as url:
         assert url.startswith("http://127.0.0.1:")
         assert us.clockify("GET", "/webhooks")["webhooks"] == []
 

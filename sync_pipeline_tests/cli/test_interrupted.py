@@ -6,16 +6,23 @@ import json
 import re
 import signal
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 
-from sync_pipeline.connectors.clockify import PLANS
-from sync_pipeline.store.rate import reserve
+import pytest
+
+from sync_pipeline.clock import unix_time
+from sync_pipeline.connectors.clockify.account import PLANS
+from sync_pipeline.store.rate import note_sent, reserve
 from sync_pipeline.store.syncs import status
 from sync_pipeline_tests.cli.shell import shell_for
+from sync_pipeline_tests.cli.terminal import CTRL_C, on_a_terminal
 from sync_pipeline_tests.harness import team
 from sync_pipeline_tests.scenarios.commands import PATIENCE, start, wait_until
+
+WAITING = re.compile(
+    r"Clockify: Clockify allows 30 requests an hour on the Free plan: next request at \d\d:\d\d:\d\d\."
+)
 
 
 def statuses(home: Path) -> set[str]:
@@ -49,7 +56,11 @@ def test_ctrl_c(tmp_path: Path) -> None:
         ]
         assert statuses(us.home) == {"FAILURE"}
         with us.session() as session:
-            counts = status(session.store, session.connection)["projects"].last.counts
+            last = status(session.store, session.pair)["projects"].last
+            counts = last.counts
+        assert (
+            last.reason == "It was interrupted. What was delivered stays delivered; the next sync goes on from there."
+        )
         assert (counts["extracted"], counts["waiting"], counts["unchanged"]) == (5, 5, 0)
         us.no_faults()
         assert shell.sync("--entity", "projects", "--verify")["entities"]["projects"]["created"] == 5
@@ -63,7 +74,7 @@ def test_a_spent_budget_is_announced(tmp_path: Path) -> None:
     with team(tmp_path) as us:
         with us.session(CLOCKIFY_PLAN="free") as session:
             for _ in range(30):
-                reserve(session.store, session.clockify.account.bucket, PLANS["free"].windows, time.time())
+                reserve(session.store, session.clockify.account.bucket, PLANS["free"].windows, unix_time())
         process = start(us, "sync", "--entity", "projects", CLOCKIFY_PLAN="free")
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -75,3 +86,42 @@ def test_a_spent_budget_is_announced(tmp_path: Path) -> None:
         )
         assert process.returncode == 130
         assert statuses(us.home) == {"FAILURE"}
+
+
+STALLED = {
+    "sync": ("sync", "--entity", "projects"),
+    "preview": ("preview", "--entity", "projects"),
+    "verify": ("verify", "--entity", "projects"),
+    "check": ("check", "--system", "clockify"),
+}
+
+
+@pytest.mark.parametrize("command", STALLED)
+def test_ctrl_c_on_a_terminal(tmp_path: Path, command: str) -> None:
+    """The keyboard's interrupt reaches every program that was started: still one line, no stack trace, exit 130."""
+    with team(tmp_path) as us, shell_for(us, tmp_path) as shell:
+        us.fault("stall", "GET /clockify/*", seconds=30)
+        with on_a_terminal(shell.root, us.environ, *STALLED[command]) as seen:
+            wait_until(lambda: any(rule["struck"] for rule in us.control("GET", "faults")["faults"]))
+            seen.press(CTRL_C)
+            assert seen.ended() == 130, seen.text
+        assert "Traceback" not in seen.text
+        assert "Error: Interrupted." in seen.text
+
+
+@pytest.mark.parametrize("command", ["preview", "verify"])
+def test_what_only_looks_says_for_what_it_waits(tmp_path: Path, command: str) -> None:
+    """A spent budget: whoever waits reads until when, piped and on a terminal; so does ``sync`` before going live."""
+    with team(tmp_path) as us, shell_for(us, tmp_path) as shell:
+        with us.session(CLOCKIFY_PLAN="free") as session:
+            note_sent(session.store, session.clockify.account.bucket, PLANS["free"].windows, unix_time(), 30)
+        words = (command, "--entity", "projects")
+        process = start(us, *words, CLOCKIFY_PLAN="free")
+        assert process.stderr is not None
+        assert WAITING.search(process.stderr.readline())
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+        with on_a_terminal(shell.root, {**us.environ, "CLOCKIFY_PLAN": "free"}, *words) as seen:
+            seen.wait_for(lambda text: bool(WAITING.search(text)))
+            seen.press(CTRL_C)
+            assert seen.ended() == 130, seen.text

@@ -1,4 +1,4 @@
-"""What only a person may let a run do: it is held back, says so, can be looked at beforehand, and then goes through."""
+"""What only a person may let a run do: it is held, named, can be looked at beforehand, and then goes through."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline_tests.cli.shell import Shell, shell_for
-from sync_pipeline_tests.harness import team
+from sync_pipeline_tests.harness import morning, team
 
-BECAME = ("created", "adopted", "updated", "unchanged", "rejected", "excluded", "waiting")
+BECAME = ("created", "adopted", "updated", "unchanged", "rejected", "excluded", "waiting", "held", "lagging")
 GONE = 12
 
 
@@ -27,29 +27,65 @@ def emptied(tmp_path: Path) -> Iterator[Shell]:
         yield shell
 
 
-def test_a_blocked_sync_adds_up(emptied: Shell) -> None:
-    """What would have been delivered waits, and nobody reads that it was synced."""
-    counts = emptied.sync("--entity", "time_entries", code=1)["entities"]["time_entries"]
+def test_a_sync_with_held_deletes_loads_the_rest_and_names_them(emptied: Shell) -> None:
+    """Exit code 3, and what is held by name, in the table and in the document; everything else is synced."""
+    late = emptied.team.add_entry(emptied.team.users()[0]["id"], morning(1))["id"]
+    document = emptied.sync("--entity", "time_entries", code=3)
+    counts = document["entities"]["time_entries"]
     assert counts["extracted"] == sum(counts[name] for name in BECAME)
-    assert counts["waiting"] > 0
-    table = emptied("sync", "--entity", "time_entries", code=1).out
-    assert table.splitlines()[0].strip() == "Not synced in full"
+    assert (document["success"], document["errors"]) == (False, [])
+    assert (counts["held_deletes"], counts["deleted"], counts["created"]) == (GONE, 0, 1)
+    assert late in emptied.team.at_snapshots("time_entries")
+    (held,) = document["held"]
+    assert (held["guard"], held["what"], held["count"]) == ("deletes", f"deleting {GONE} time entries", GONE)
+    assert held["records"] == sorted(held["records"])
+    ended = emptied("sync", "--entity", "time_entries", code=3)
+    assert ended.out.splitlines()[0].strip() == "Synced, except for what is held"
+    assert "Held until approved" in ended.out
+    assert all(record in "".join(ended.out.split()) for record in held["records"])
     assert emptied("sync", "--entity", "users", code=0).out.splitlines()[0].strip() == "Synced"
 
 
-def test_a_repair_that_is_held_back_still_tells_what_differs(emptied: Shell) -> None:
-    """The verdict and why nothing was repaired, as a table and as a document; with the permission it is repaired."""
+def test_what_is_held_is_allowed_or_declined_by_its_number(emptied: Shell) -> None:
+    """`approvals list`, `show`, `decline`, `allow`: the sync after that does it, and the number is used up."""
+    words = ("--entity", "time_entries")
+    (held,) = emptied.sync(*words, code=3)["held"]
+    number = str(held["approval"])
+    (listed,) = emptied("approvals", "list", "--json", code=0).document["approvals"]
+    assert (listed["id"], listed["state"], listed["shown"]) == (held["approval"], "open", GONE)
+    shown = emptied("approvals", "show", number, "--json", code=0).document
+    assert [line["source_id"] for line in shown["records"]] == held["records"]
+    assert all((line["action"], line["hash_after"]) == ("delete", None) for line in shown["records"])
+    assert "Records" in emptied("approvals", "show", number, code=0).out
+    assert "is declined" in emptied("approvals", "decline", number, code=0).out
+    (declined,) = emptied.sync(*words, code=3)["held"]
+    assert (declined["approval"], declined["declined"]) == (held["approval"], True)
+    told = " ".join(emptied("status", code=0).warnings)
+    assert "time_entries, last sync held deletes: " in told
+    assert f"declined it; `sync-pipeline approvals allow {number}` allows it after all." in told
+    assert "is allowed, until" in emptied("approvals", "allow", number, code=0).out
+    document = emptied.sync(*words)
+    assert (document["entities"]["time_entries"]["deleted"], document["held"]) == (GONE, [])
+    assert emptied("approvals", "list", "--json", code=0).document["approvals"] == []
+    (used,) = emptied("approvals", "list", "--all", "--json", code=0).document["approvals"]
+    assert (used["state"], used["used"]) == ("used", GONE)
+    assert "is used" in emptied("approvals", "allow", number, code=1).message
+    assert "There is no request 999" in emptied("approvals", "allow", "999", code=2).message
+
+
+def test_a_repair_leaves_what_is_held_and_tells_what_differs(emptied: Shell) -> None:
+    """The rest is repaired, and what is held is told, as a table and as a document; allowed, it is repaired, too."""
     words = ("verify", "--entity", "time_entries", "--repair")
-    ended = emptied(*words, "--json", code=1)
-    document = ended.document["entities"]["time_entries"]
-    assert (document["extra"], document["different"], document["repaired"]) == (GONE, 1, 0)
-    assert document["held_back"].startswith("time_entries cannot be repaired, since a check blocks the batch. volume: ")
-    ended = emptied(*words, code=1)
-    assert ended.message == document["held_back"]
+    document = emptied(*words, "--json", code=3).document["entities"]["time_entries"]
+    assert (document["extra"], document["different"], document["repaired"]) == (GONE, 0, 1)
+    (held,) = document["held"]
+    assert (held["guard"], held["count"], document["held_back"]) == ("deletes", GONE, "")
+    assert emptied.team.writes() == {"time_entries": 1}
+    ended = emptied(*words, code=3)
     assert "Both sides" in ended.out
-    assert emptied.team.writes() == {}
+    assert ended.warnings == [f"Held: {held['reason']}"]
     allowed = emptied(*words, "--allow-deletes", "--json", code=0).document["entities"]["time_entries"]
-    assert (allowed["repaired"], allowed["held_back"]) == (GONE + 1, "")
+    assert (allowed["repaired"], allowed["held"], allowed["extra"]) == (GONE, [], 0)
 
 
 def test_permissions_are_about_a_repair(emptied: Shell) -> None:
@@ -60,18 +96,29 @@ def test_permissions_are_about_a_repair(emptied: Shell) -> None:
 def test_what_a_permission_starts_can_be_looked_at(emptied: Shell) -> None:
     """`preview` takes the same flags as `sync`, and shows the very deletes that `sync` then sends."""
     words = ("--entity", "time_entries")
-    assert emptied("preview", *words, "--json", code=1).document["blocked"]
+    document = emptied("preview", *words, "--json", code=3).document
+    assert (document["blocked"], document["held"][0]["count"]) == ([], GONE)
+    held = [change for change in document["changes"]["time_entries"] if change["held"]]
+    assert [change["action"] for change in held] == ["delete"] * GONE
+    assert "Held: " in emptied("preview", *words, code=3).err
     document = emptied("preview", *words, "--allow-deletes", "--json", code=0).document
     assert (document["entities"]["time_entries"]["deleted"], document["blocked"]) == (GONE, [])
-    assert emptied.sync(*words, "--allow-deletes")["entities"]["time_entries"]["deleted"] == GONE
+    assert document["held"] == []
+    assert emptied.sync(*words)["entities"]["time_entries"]["deleted"] == GONE  # what was allowed there is done here
 
 
 def test_what_could_not_be_confirmed_is_told(emptied: Shell) -> None:
-    """More vanished than one run may look up: the rest stays, and the table says so - until somebody allows it."""
+    """More vanished than one run may look up: the rest stays and is named, though it was allowed, until it is proven."""
     words = ("sync", "--entity", "time_entries")
     few = emptied.with_(SYNC_MAX_CONFIRMATIONS="3", SYNC_MAX_DELETE_SHARE="0.9")
-    told = f"{GONE - 3} records vanished at the source and are not confirmed gone: nothing was deleted for them; "
-    assert f"{told}the next sync looks again." in few(*words, code=0).out
-    assert "not confirmed gone" not in emptied("sync", "--entity", "users", code=0).out
-    assert "not confirmed gone" not in few(*words, "--allow-deletes", code=0).out
+    told = "time_entries: {} records vanished at the source and are not confirmed gone: nothing was deleted for them; "
+    (warning,) = few(*words, "--json", code=0).document["warnings"]
+    assert warning.startswith(f"{told.format(GONE - 3)}the next sync looks again. Missing: ")
+    missing = [key for key in emptied.team.at_snapshots("time_entries") if key in warning]
+    assert len(missing) == GONE - 3
+    assert "not confirmed gone" not in emptied("sync", "--entity", "users", code=0).err
+    left = GONE - 3
+    while left := max(0, left - 3):
+        assert told.format(left) in " ".join(few(*words, "--allow-deletes", code=0).err.split())
+    assert "not confirmed gone" not in few(*words, "--allow-deletes", code=0).err
     assert emptied.team.writes() == {"time_entries": GONE}

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from sync_pipeline.setup.clockify import requests_left
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.connectors.consenting import press
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team, team
@@ -58,33 +60,44 @@ def test_from_nothing_to_live_and_back(typed: Shell) -> None:
     assert (before["automatic"], "live syncing is off" in before["why"]) == (False, True)
     assert "has not been tried yet" in typed("live", "on", code=1).message
     assert typed("trial", "--json", code=0).document["passed"] is True
-    assert typed("live", "on", "--json", code=0).document["live"] is True
-    now = typed("status", "--json", code=0).document
+    turned_on = typed("live", "on", "--json", code=0).document
+    assert turned_on["live"] is True
+    assert "nothing is syncing: no Dagster daemon has reported yet" in turned_on["problem"]
+    now = typed("status", "--json", code=1).document
     assert (now["mode"], now["automatic"], now["why"]) == ("sandbox", True, "live syncing is turned on")
-    assert "Mode: sandbox - live syncing is turned on." in typed("status", code=0).out
+    assert now["problem"] == turned_on["problem"]
+    shown = typed("status", code=1)
+    assert "Mode: sandbox - live syncing is turned on." in shown.out
+    assert shown.message == now["problem"]
     typed("credentials", "remove", "clockify.api_key", code=0)
     typed(*ON_THE_SANDBOX, code=0)
     after = typed("live", "status", "--json", code=0).document
-    assert (after["live"], after["obstacle"]) == (False, "this configuration has not been tried yet. Try it first.")
-    assert "live syncing is off for this configuration" in typed("status", "--json", code=0).document["why"]
+    not_tried = (
+        "this configuration has not been tried yet. Try it first: step 4 of the console, or `sync-pipeline trial`."
+    )
+    assert (after["live"], after["obstacle"]) == (False, not_tried)
+    assert "live syncing is paused: the set-up was changed" in typed("status", "--json", code=0).document["why"]
     typed("trial", code=0)
     typed("live", "on", code=0)
     assert "Live syncing is off." in typed("live", "off", code=0).out
 
 
 def test_real_accounts_are_only_looked_at_until_they_are_live(us: Team, typed: Shell, tmp_path: Path) -> None:
-    """Sync shows a preview and says why, exit 0, nothing is written; after trial and live it syncs."""
+    """Sync shows a preview and says why, exit 3, nothing is written; after trial and live it syncs."""
     typed(*by_address(us, tmp_path), code=0)
     us.forget_stats()
-    shown = typed("sync", code=0)
+    shown = typed("sync", code=3)
     assert shown.warnings[0].startswith("Nothing was sent: live syncing is off for this configuration.")
     assert "create" in shown.out
-    assert typed("sync", "--yes", "--json", code=0).document["entities"]
+    assert typed("sync", "--yes", "--json", code=3).document["entities"]
     assert us.writes() == {}
     assert typed("trial", "--json", code=0).document["kind"] == "dry_run"
     typed("live", "on", code=0)
-    assert typed("status", "--json", code=0).document["mode"] == "live"
-    typed.sync("--entity", "users")
+    assert typed("status", "--json", code=1).document["mode"] == "live"  # and no daemon runs
+    typed.sync()
+    assert typed("status", "--json", code=1).document["problem"]  # one sync is started by hand, too
+    typed.sync()
+    assert typed("status", "--json", code=0).document["problem"] == ""  # syncs come from a script
     assert us.writes()["users"] > 0
 
 
@@ -140,6 +153,20 @@ def test_the_questions(typed: Shell) -> None:
 def test_what_is_missing_is_named(typed: Shell, words: tuple[str, ...], told: str) -> None:
     """Without anybody to ask: exit 2 and the option that answers."""
     assert told in typed("init", *words, code=2).err
+
+
+def test_the_next_step_is_one_that_works(typed: Shell) -> None:
+    """Where nothing is connected yet, neither `init` nor a trial that passed recommends `live on`, which would fail."""
+    for words in (("init", "--no-input"), ("trial",)):
+        assert "live on" not in typed(*words, code=0).out
+    assert "Not connected yet: clockify and snapshots." in typed("init", "--no-input", code=0).out
+    assert "nothing is set up yet" in typed("trial", code=0).out
+    half = typed("init", "--no-input", "--clockify-region", "sandbox", code=0).out
+    assert "Not connected yet: snapshots." in half
+    assert (
+        "`sync-pipeline trial`" in typed(*(word.replace("--json", "--no-input") for word in ON_THE_SANDBOX), code=0).out
+    )
+    assert "`sync-pipeline live on`" in typed("trial", code=0).out
 
 
 def test_a_secret_is_never_an_option(typed: Shell) -> None:
@@ -211,7 +238,7 @@ def test_credentials(typed: Shell, tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("wrong-key")
     assert (
         "does not exist"
-        in typed("credentials", "rotate", "clockify.api_key", "--file", str(tmp_path / "bad"), code=1).message
+        in typed("credentials", "rotate", "clockify.api_key", "--file", str(tmp_path / "bad"), code=4).message
     )
     typed.team.sandbox.world.db.execute(
         "INSERT INTO api_keys (key, kind, user_id, note) SELECT 'second-s3cret', kind, user_id, 'x' FROM api_keys WHERE key = ?",
@@ -247,3 +274,41 @@ def test_the_mapping_of_the_set_up(typed: Shell) -> None:
     file.write_text(file.read_text().replace("upper", "nope"))
     for words in (("mapping", "show"), ("mapping", "validate")):
         assert f"{file}:" in typed(*words, code=2).message
+
+
+def test_reading_commands_start_no_server(tmp_path: Path) -> None:
+    """A new home, and another sandbox at the port: what is only read from here can be read all the same."""
+    with team(tmp_path / "other") as other:
+        nothing: dict[str, str | None] = dict.fromkeys((*ACCOUNTS, *THERE))
+        port = str(urlsplit(other.sandbox.url).port)
+        home = tmp_path / "new"
+        with shell_for(other, tmp_path, **nothing, SYNC_HOME=str(home), SYNC_SANDBOX_PORT=port) as shell:
+            assert shell("status", "--json", code=0).document["entities"]["users"]["last_outcome"] == "never synced"
+            for words in (
+                *(("rejects", "list"), ("deliveries",), ("trail",), ("mapping", "show"), ("live", "status")),
+                ("approvals", "list"),
+            ):
+                assert shell(*words, code=0).err == ""
+            assert "There is no request 1" in shell("approvals", "show", "1", code=2).message
+            assert not list(home.glob("sandbox*"))
+            assert "is in use by another sandbox" in shell("preview", code=2).message
+
+
+def test_the_workspace_is_the_same_before_and_after_the_sandbox_runs(us: Team, typed: Shell) -> None:
+    """What was synced is found again by a command that starts nothing."""
+    typed.sync("--entity", "users")
+    assert typed("status", "--json", code=0).document["entities"]["users"]["delivered"] == len(us.users())
+
+
+def test_the_first_hour_of_the_free_plan(tmp_path: Path) -> None:
+    """Set-up and trial stay inside 30 requests, not one is refused, and our own count misses none of them."""
+    with team(tmp_path, plan="free", requests_per_hour=30) as us:
+        nothing: dict[str, str | None] = dict.fromkeys((*ACCOUNTS, *THERE))
+        with shell_for(us, tmp_path, **nothing, SYNC_HOME=str(tmp_path / "home")) as shell:
+            shell(*by_address(us, tmp_path), code=0)
+            assert shell("trial", "--json", code=0).document["outcome"] == "passed"
+            sent = sum(count for route, count in us.requests().items() if "/clockify/" in route)
+            setup = SetupService("ann (test)", root=shell.root, environ={"SYNC_HOME": str(shell.home)})
+            found = requests_left(setup)
+        assert found is not None
+        assert (found.used, found.left) == (sent, 30 - sent)

@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import orjson
 
-from sync_pipeline.connectors.clockify import Clockify
-from sync_pipeline.connectors.snapshots import Credentials, Snapshots
-from sync_pipeline.mapping.spec import SourceSpec
+from sync_pipeline.connectors.clockify.api import Clockify
+from sync_pipeline.connectors.clockify.target import Clients
+from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
+from sync_pipeline.mapping.spec import DeletePolicy, SourceSpec, TargetSpec
 from sync_pipeline.sandbox.server import Running
 from sync_pipeline_tests.connectors.clients import Time, clockify, snapshots
 
@@ -34,6 +35,11 @@ def clockify_at(sandbox: Running, *, key: str = OWNER_KEY, workspace: str = "", 
         key=key,
         **options,
     )
+
+
+def clients_of(clockify: Clockify, delete: DeletePolicy = "delete") -> Clients:
+    """The workspace's clients, as a target."""
+    return Clients(clockify, TargetSpec("clockify", "clients", "id", delete))
 
 
 def snapshots_at(sandbox: Running, *, key: str = SNAPSHOTS_KEY, **options: Any) -> Snapshots:

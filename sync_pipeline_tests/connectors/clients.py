@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 import httpx
 
-from sync_pipeline.connectors.clockify import Account, Clockify
-from sync_pipeline.connectors.http import ApiClient, Endpoint, Patience
+from sync_pipeline.connectors.clockify.account import Account
+from sync_pipeline.connectors.clockify.api import Clockify
+from sync_pipeline.connectors.guard import ANYTHING, RequestGuard
+from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RetryPolicy
 from sync_pipeline.connectors.limiter import MemoryLimiter, memory_limiter
 from sync_pipeline.connectors.policy import CLOCKIFY, RetryTable
 from sync_pipeline.connectors.profile import load_profile
-from sync_pipeline.connectors.snapshots import Credentials, Snapshots
+from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
 
 T = TypeVar("T")
 KEY = "key-that-nobody-may-see"
@@ -52,47 +54,40 @@ def api(
     *,
     limiter: MemoryLimiter | None = None,
     retry: RetryTable = CLOCKIFY,
-    patience: Patience | None = None,
+    retry_policy: RetryPolicy | None = None,
     auth: httpx.Auth | None = None,
+    guard: RequestGuard = ANYTHING,
 ) -> ApiClient:
     """A bare client."""
     time = time or Time()
     endpoint = Endpoint("Clockify", url, "CLOCKIFY_BASE_URL", "CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", (KEY,))
     return ApiClient(
-        endpoint,
-        auth,
-        limiter=limiter or unlimited(),
-        retry=retry,
-        patience=patience,
-        sleep=time.sleep,
-        now=time.now,
-        jitter=lambda: 1.0,
+        endpoint, auth, retry, options(time, limiter=limiter or unlimited(), retry_policy=retry_policy, guard=guard)
     )
 
 
-def clockify(
-    url: str, time: Time | None = None, *, reports: str = "", workspace: str = "w1", **options: Any
-) -> Clockify:
+def options(time: Time | None = None, **more: Any) -> ClientOptions:
+    """How a client works that never really sleeps."""
+    time = time or Time()
+    usual: dict[str, Any] = {"limiter": unlimited(), "sleep": time.sleep, "now": time.now, "jitter": lambda: 1.0}
+    return ClientOptions(**(usual | more))
+
+
+def clockify(url: str, time: Time | None = None, *, reports: str = "", workspace: str = "w1", **more: Any) -> Clockify:
     """Clockify at a URL."""
-    time = time or Time()
     account = Account(
-        api_key=options.pop("key", KEY), workspace=workspace, base_url=url, reports_url=reports or url, plan="paid"
+        api_key=more.pop("key", KEY), workspace=workspace, base_url=url, reports_url=reports or url, plan="paid"
     )
-    return Clockify(account, unlimited(), sleep=time.sleep, now=time.now, jitter=lambda: 1.0, **options)
+    own, shared = _split(more, "reader", "page_size", "on_choice", "names")
+    return Clockify(account, options(time, **shared), **own)
 
 
-def snapshots(
-    url: str, time: Time | None = None, *, credentials: Credentials | None = None, **options: Any
-) -> Snapshots:
+def snapshots(url: str, time: Time | None = None, *, credentials: Credentials | None = None, **more: Any) -> Snapshots:
     """The Snapshots API at a URL."""
-    time = time or Time()
-    return Snapshots(
-        load_profile(),
-        url,
-        credentials or Credentials(api_key=KEY),
-        unlimited(),
-        sleep=time.sleep,
-        now=time.now,
-        jitter=lambda: 1.0,
-        **options,
-    )
+    own, shared = _split(more, "page_size")
+    return Snapshots(load_profile(), url, credentials or Credentials(api_key=KEY), options(time, **shared), **own)
+
+
+def _split(given: dict[str, Any], *names: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is given under these names, and all else."""
+    return {name: given[name] for name in names if name in given}, {k: v for k, v in given.items() if k not in names}

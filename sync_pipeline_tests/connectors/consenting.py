@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 
 from sync_pipeline.connectors.consent import Consent, begin_consent, finish_consent, read_callback
 from sync_pipeline.connectors.profile import OAuthFacts, load_profile
-from sync_pipeline.connectors.snapshots import Credentials
+from sync_pipeline.connectors.snapshots.api import Credentials
 from sync_pipeline.sandbox.server import Running
 from sync_pipeline.store.credentials import open_keyring
 from sync_pipeline.store.engine import open_store

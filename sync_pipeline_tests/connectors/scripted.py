@@ -6,12 +6,12 @@ import json as jsonlib
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-Reply = bytes | None  # None: hang up without a word
+Reply = bytes | Iterable[bytes] | None  # piece by piece, as long as somebody listens; None: hang up without a word
 Script = Callable[["Asked"], Reply]
 
 
@@ -90,7 +90,8 @@ def scripted(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[S
                 asked = Asked(line[0], line[1], headers, body, len(running.asked))
                 running.asked.append(asked)
             if (answer := script(asked)) is not None:
-                self.wfile.write(answer)
+                for piece in [answer] if isinstance(answer, bytes) else answer:
+                    self.wfile.write(piece)
 
     class Server(socketserver.ThreadingTCPServer):
         """Accepts connections, wrapped in TLS when asked to."""

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from sync_pipeline.connectors.clockify import Account, Clockify
+from sync_pipeline.connectors.clockify.account import Account
+from sync_pipeline.connectors.clockify.api import Clockify
+from sync_pipeline.connectors.clockify.source import ClockifySource
+from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.errors import AmbiguousWrite, ConfigError, FatalApiError, RejectedRecord, SyncError
 from sync_pipeline.sandbox.server import Running
@@ -14,6 +17,7 @@ from sync_pipeline_tests.connectors.at_sandbox import (
     ENTRIES,
     PROJECTS,
     USERS,
+    clients_of,
     clockify_at,
     control,
     rows,
@@ -29,9 +33,9 @@ def test_lists_are_complete(shared_sandbox: Running, page_size: int) -> None:
 
     async def work() -> None:
         async with clockify_at(shared_sandbox, page_size=page_size) as client:
-            users = await rows(client.read(USERS))
+            users = await rows(ClockifySource(client, USERS).read())
             assert len({user["id"] for user in users}) == len(users) == 8
-            assert client.requests == {"GET /workspaces/{workspace}/users": -(-8 // page_size)}
+            assert client.requests == {"GET /workspaces/{workspace}/users": 2 * -(-8 // page_size) - 1}
 
     run(work())
 
@@ -41,10 +45,10 @@ def test_a_read_by_id_has_the_form_of_the_list(shared_sandbox: Running) -> None:
 
     async def work() -> None:
         async with clockify_at(shared_sandbox) as client:
-            project = (await rows(client.read(PROJECTS)))[0]
-            assert await client.fetch(PROJECTS, project["id"]) == project
+            project = (await rows(ClockifySource(client, PROJECTS).read()))[0]
+            assert await ClockifySource(client, PROJECTS).fetch(project["id"]) == project
             for source in (PROJECTS, ENTRIES):
-                assert await client.fetch(source, "0" * 24) is None
+                assert await ClockifySource(client, source).fetch("0" * 24) is None
 
     run(work())
 
@@ -63,7 +67,7 @@ def test_wrong_settings_are_named(shared_sandbox: Running, options: dict[str, An
 
     async def work() -> None:
         async with clockify_at(shared_sandbox, **options) as client:
-            await rows(client.read(USERS))
+            await rows(ClockifySource(client, USERS).read())
 
     with pytest.raises(FatalApiError) as caught:
         run(work())
@@ -87,7 +91,7 @@ def test_trouble_never_looks_like_a_deletion(answer: bytes) -> None:
 
         async def work() -> None:
             async with clockify(server.url) as client:
-                await client.fetch(ENTRIES, "e1")
+                await ClockifySource(client, ENTRIES).fetch("e1")
 
         with pytest.raises(FatalApiError):
             run(work())
@@ -99,9 +103,21 @@ def test_a_list_that_is_none_names_the_base_url() -> None:
 
         async def work() -> None:
             async with clockify(server.url) as client:
-                await rows(client.read(USERS))
+                await rows(ClockifySource(client, USERS).read())
 
         with pytest.raises(FatalApiError, match=r"holds no list.*Check the base URL"):
+            run(work())
+
+
+def test_a_page_of_far_too_many_rows_is_refused() -> None:
+    """Everything at once is taken, but not without end."""
+    with scripted(in_turn(reply(200, [{"id": f"u{number}"} for number in range(10_001)]))) as server:
+
+        async def work() -> None:
+            async with clockify(server.url) as client:
+                await rows(ClockifySource(client, USERS).read())
+
+        with pytest.raises(FatalApiError, match=r"/users: the answer holds 10,001 rows where 200 were asked for"):
             run(work())
 
 
@@ -110,24 +126,24 @@ def test_clients_are_created_changed_and_deleted(shared_sandbox: Running) -> Non
 
     async def work() -> None:
         async with clockify_at(shared_sandbox) as client:
-            before = len(await client.list_clients())
-            made = await client.create_client(
+            before = len(await clients_of(client).find([]))
+            made = await clients_of(client).create(
                 {"name": "Zürich №1", "address": "Platz 1", "note": None, "archived": False}
             )
             person = {"ccEmails": ["a@b.test"], "email": "boss@b.test"}
-            await client.update_client(made["id"], person)
-            changed = await client.update_client(made["id"], {"name": "Zürich №2", "address": None})
+            await clients_of(client).update(made["id"], person)
+            changed = await clients_of(client).update(made["id"], {"name": "Zürich №2", "address": None})
             assert changed is not None
             assert (changed["name"], changed["address"], changed["archived"]) == ("Zürich №2", None, False)
             assert {key: changed[key] for key in person} == person
             assert changed["currencyId"] == made["currencyId"]
-            await client.update_client(made["id"], {"archived": True})
-            assert made["id"] in {each["id"] for each in await client.list_clients()}
-            await client.delete_client(made["id"])
-            assert await client.get_client(made["id"]) is None
-            assert await client.update_client(made["id"], {"name": "x"}) is None
-            await client.delete_client(made["id"])
-            assert len(await client.list_clients()) == before
+            await clients_of(client).update(made["id"], {"archived": True})
+            assert made["id"] in {each["id"] for each in await clients_of(client).find([])}
+            await clients_of(client).remove(made["id"])
+            assert await clients_of(client).get(made["id"]) is None
+            assert await clients_of(client).update(made["id"], {"name": "x"}) is None
+            await clients_of(client).remove(made["id"])
+            assert len(await clients_of(client).find([])) == before
 
     run(work())
 
@@ -137,7 +153,7 @@ def test_a_client_can_be_created_archived(shared_sandbox: Running) -> None:
 
     async def work() -> None:
         async with clockify_at(shared_sandbox) as client:
-            assert (await client.create_client({"name": "Old site", "archived": True}))["archived"] is True
+            assert (await clients_of(client).create({"name": "Old site", "archived": True}))["archived"] is True
 
     run(work())
 
@@ -147,11 +163,11 @@ def test_a_taken_name_is_a_reject(shared_sandbox: Running) -> None:
 
     async def work() -> None:
         async with clockify_at(shared_sandbox) as client:
-            one = await client.create_client({"name": "One", "archived": True})
-            two = await client.create_client({"name": "Two"})
+            one = await clients_of(client).create({"name": "One", "archived": True})
+            two = await clients_of(client).create({"name": "Two"})
             for attempt in (
-                client.create_client({"name": "One"}),
-                client.update_client(two["id"], {"name": one["name"]}),
+                clients_of(client).create({"name": "One"}),
+                clients_of(client).update(two["id"], {"name": one["name"]}),
             ):
                 with pytest.raises(RejectedRecord) as caught:
                     await attempt
@@ -169,8 +185,8 @@ def test_a_doubtful_creation_is_not_repeated(sandbox: Running, kind: str, exists
     async def work() -> list[str]:
         async with clockify_at(sandbox) as client:
             with pytest.raises(AmbiguousWrite):
-                await client.create_client({"name": "Perhaps"})
-            return [each["name"] for each in await client.list_clients() if each["name"] == "Perhaps"]
+                await clients_of(client).create({"name": "Perhaps"})
+            return [each["name"] for each in await clients_of(client).find([]) if each["name"] == "Perhaps"]
 
     assert run(work()) == ["Perhaps"] * exists
 
@@ -180,10 +196,10 @@ def test_a_lost_answer_to_a_delete_is_no_error(sandbox: Running) -> None:
 
     async def work() -> None:
         async with clockify_at(sandbox) as client:
-            made = await client.create_client({"name": "Going"})
+            made = await clients_of(client).create({"name": "Going"})
             control(sandbox, "faults", kind="cut_after", route="DELETE /clockify/*", count=1)
-            await client.delete_client(made["id"])
-            assert await client.get_client(made["id"]) is None
+            await clients_of(client).remove(made["id"])
+            assert await clients_of(client).get(made["id"]) is None
 
     run(work())
 
@@ -196,7 +212,7 @@ def test_faults_everywhere_change_nothing(sandbox: Running) -> None:
     async def work() -> None:
         async with clockify_at(sandbox, page_size=2) as client, snapshots_at(sandbox, page_size=2) as other:
             for _ in range(5):
-                assert len(await rows(client.read(USERS))) == 8
+                assert len(await rows(ClockifySource(client, USERS).read())) == 8
                 assert len(await rows(other.read("locations"))) == 5
 
     run(work())
@@ -211,7 +227,8 @@ def test_a_spent_hour_is_waited_for_and_announced() -> None:
         async def work() -> None:
             account = Account(api_key=KEY, workspace="w", base_url=server.url, reports_url=server.url, plan="free")
             limiter = memory_limiter(now=time.now, sleep=time.sleep)
-            async with Clockify(account, limiter, on_wait=said.append, sleep=time.sleep, now=time.now) as client:
+            options = ClientOptions(limiter=limiter, on_wait=said.append, sleep=time.sleep, now=time.now)
+            async with Clockify(account, options) as client:
                 assert (await client.me())["id"] == "me"
 
         run(work())
@@ -226,9 +243,9 @@ def test_a_spent_hour_is_waited_for_and_announced() -> None:
 )
 def test_impossible_accounts_are_refused(change: dict[str, str], error: type[SyncError]) -> None:
     """What cannot work is refused before any request, naming the setting."""
-    account = {"api_key": KEY, "workspace": "w"} | change
+    account: dict[str, Any] = {"api_key": KEY, "workspace": "w"} | change
     with pytest.raises(error, match="CLOCKIFY_"):
-        Clockify(Account(**account), memory_limiter())
+        Clockify(Account(**account), ClientOptions(limiter=memory_limiter()))
 
 
 def test_an_account_shows_no_key() -> None:

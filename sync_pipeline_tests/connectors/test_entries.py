@@ -12,16 +12,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from sync_pipeline.connectors.canonical_entry import from_list, from_report
-from sync_pipeline.connectors.clockify import Clockify
-from sync_pipeline.connectors.entries import ZONES_PAD, Choice, Expected, choose
+from sync_pipeline.connectors.clockify.api import Clockify
+from sync_pipeline.connectors.clockify.canonical import from_list, from_report
+from sync_pipeline.connectors.clockify.entries import ZONES_PAD, Choice, choose
+from sync_pipeline.connectors.clockify.source import ClockifySource
 from sync_pipeline.connectors.http import ApiClient
+from sync_pipeline.connectors.ports import Expected
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import FatalApiError
 from sync_pipeline.sandbox.server import Running
 from sync_pipeline_tests.connectors.at_sandbox import ENTRIES, OWNER_KEY, canonical, clockify_at, control, rows
 from sync_pipeline_tests.connectors.clients import Time, clockify, run
 from sync_pipeline_tests.connectors.scripted import Asked, reply, scripted
+
+pytestmark = pytest.mark.clock
 
 NO_SHRINKING = [phase for phase in Phase if phase is not Phase.shrink]  # each example costs requests
 BASE = datetime(2020, 3, 10, tzinfo=UTC)  # long before the seeded entries; daylight saving time begins about then
@@ -61,7 +65,7 @@ def things(shared_sandbox: Running) -> dict[str, list[Any]]:
 
     async def work() -> dict[str, list[Any]]:
         async with clockify_at(shared_sandbox) as client:
-            core, ids = client._core, {"workspace": shared_sandbox.workspace}
+            core, ids = client.core, {"workspace": shared_sandbox.workspace}
             projects = (await core.request("GET", "/workspaces/{workspace}/projects", ids=ids)).data
             for project in projects:
                 at = ids | {"id": project["id"]}
@@ -94,7 +98,7 @@ async def make(core: ApiClient, workspace: str, wanted: list[dict[str, Any]]) ->
     """Create the entries through the API."""
     made = []
     for draft in wanted:
-        body = {key: value for key, value in draft.items() if key != "user"}
+        body = {key: value for key, value in draft.items() if key != "user" and value is not None}
         answer = await core.request("POST", MADE, ids={"workspace": workspace, "id": draft["user"]}, json=body)
         made.append(answer.data["id"])
     return made
@@ -103,7 +107,7 @@ async def make(core: ApiClient, workspace: str, wanted: list[dict[str, Any]]) ->
 async def remove(client: Clockify, made: list[str]) -> None:
     """Delete them again."""
     for entry in made:
-        await client._core.request(
+        await client.core.request(
             "DELETE", ENTRIES.item or "", ids={"workspace": client.account.workspace, "id": entry}
         )
 
@@ -125,10 +129,13 @@ def test_both_readers_and_fetch_give_the_same_bytes(
             clockify_at(shared_sandbox, reader="report", page_size=page_size) as report,
             clockify_at(shared_sandbox, reader="users", page_size=page_size) as users,
         ):
-            made = await make(report._core, shared_sandbox.workspace, wanted)
+            made = await make(report.core, shared_sandbox.workspace, wanted)
             try:
-                by_report, by_users = await rows(report.read(ENTRIES, window)), await rows(users.read(ENTRIES, window))
-                by_id = [await report.fetch(ENTRIES, entry["id"]) for entry in by_report]
+                by_report, by_users = (
+                    await rows(ClockifySource(report, ENTRIES).read(window)),
+                    await rows(ClockifySource(users, ENTRIES).read(window)),
+                )
+                by_id = [await ClockifySource(report, ENTRIES).fetch(entry["id"]) for entry in by_report]
             finally:
                 await remove(report, made)
             assert canonical(by_report) == canonical(by_users) == canonical([entry for entry in by_id if entry])
@@ -147,7 +154,7 @@ def test_seeded_entries_are_the_same_too(shared_sandbox: Running) -> None:
 
     async def read(reader: Any) -> list[dict[str, Any]]:
         async with clockify_at(shared_sandbox, reader=reader, page_size=50) as client:
-            return await rows(client.read(ENTRIES, window))
+            return await rows(ClockifySource(client, ENTRIES).read(window))
 
     report, users = run(read("report")), run(read("users"))
     assert canonical(report) == canonical(users)
@@ -162,7 +169,9 @@ def test_no_request_beyond_the_last_page(shared_sandbox: Running) -> None:
 
     async def work() -> None:
         async with clockify_at(shared_sandbox, reader="report", page_size=100) as client:
-            found = await rows(client.read(ENTRIES, Window(now - timedelta(days=33), now - timedelta(days=3))))
+            found = await rows(
+                ClockifySource(client, ENTRIES).read(Window(now - timedelta(days=33), now - timedelta(days=3)))
+            )
             assert sum(client.requests.values()) == -(-len(found) // 100)
 
     run(work())
@@ -176,7 +185,7 @@ def test_pages_that_move_or_repeat_lose_nothing(sandbox: Running, kind: str) -> 
 
     async def work() -> list[str]:
         async with clockify_at(sandbox, reader="report", page_size=20) as client:
-            return [entry["id"] for entry in await rows(client.read(ENTRIES, window))]
+            return [entry["id"] for entry in await rows(ClockifySource(client, ENTRIES).read(window))]
 
     straight = run(work())
     control(sandbox, "faults", kind=kind, route="POST /clockify/report/*", rate=0.4, seed=3)
@@ -190,7 +199,11 @@ def test_a_report_that_repeats_for_ever_ends() -> None:
 
         async def work() -> None:
             async with clockify(server.url, Time(BASE.timestamp()), page_size=1) as client:
-                await rows(client.read(ENTRIES, Window(BASE + timedelta(days=2160), BASE + timedelta(days=2170))))
+                await rows(
+                    ClockifySource(client, ENTRIES).read(
+                        Window(BASE + timedelta(days=2160), BASE + timedelta(days=2170))
+                    )
+                )
 
         with pytest.raises(FatalApiError, match="the list does not end: page 2 repeats an earlier page"):
             run(work())
@@ -214,7 +227,7 @@ def test_names_of_custom_fields_are_looked_up_once() -> None:
 
         async def work() -> list[dict[str, Any]]:
             async with clockify(server.url, Time(0), page_size=1) as client:
-                found = await rows(client.read(ENTRIES, Window(BASE, BASE + timedelta(days=1))))
+                found = await rows(ClockifySource(client, ENTRIES).read(Window(BASE, BASE + timedelta(days=1))))
                 assert client.requests["GET /workspaces/{workspace}/custom-fields"] == 1
                 return found
 
@@ -243,7 +256,7 @@ def test_an_entry_that_stops_while_we_read_arrives_once() -> None:
 
         async def work() -> list[dict[str, Any]]:
             async with clockify(server.url, Time(BASE.timestamp() + 40_000)) as client:
-                return await rows(client.read(ENTRIES, Window(BASE, BASE + timedelta(days=1))))
+                return await rows(ClockifySource(client, ENTRIES).read(Window(BASE, BASE + timedelta(days=1))))
 
         found = run(work())
     assert [(entry["id"], entry["timeInterval"]["end"]) for entry in found] == [
@@ -271,7 +284,7 @@ def test_malformed_rows_are_passed_on(row: Any) -> None:
 
         async def work() -> list[dict[str, Any]]:
             async with clockify(server.url, Time(0)) as client:
-                return await rows(client.read(ENTRIES, Window(BASE, BASE + timedelta(days=1))))
+                return await rows(ClockifySource(client, ENTRIES).read(Window(BASE, BASE + timedelta(days=1))))
 
         (found,) = run(work())
     assert orjson.dumps(found)
@@ -286,7 +299,7 @@ def test_malformed_rows_are_passed_on(row: Any) -> None:
     ("days", "entries", "users", "setting", "reader", "requests"),
     [
         (31, 1000, 10, "auto", "report", 5),
-        (365, 1000, 2, "auto", "users", 7),
+        (365, 1000, 2, "auto", "users", 11),
         (31, None, 2, "auto", "report", None),
         (31, 1000, 0, "auto", "report", 5),
         (31, 1000, 10, "users", "users", 11),
@@ -312,7 +325,9 @@ def test_the_choice_is_told(shared_sandbox: Running) -> None:
         async with clockify_at(shared_sandbox, on_choice=told.append) as client:
             listed = (await client.user_ids())[:1]
             await rows(
-                client.read(ENTRIES, Window(BASE, BASE + timedelta(days=365)), expected=Expected(10, frozenset(listed)))
+                ClockifySource(client, ENTRIES).read(
+                    Window(BASE, BASE + timedelta(days=365)), expected=Expected(10, frozenset(listed))
+                )
             )
 
     run(work())

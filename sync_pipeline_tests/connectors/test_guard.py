@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sync_pipeline.connectors.guard import Guard
+from sync_pipeline.connectors.clockify.account import Account
+from sync_pipeline.connectors.clockify.api import Clockify
+from sync_pipeline.connectors.clockify.source import ClockifySource
+from sync_pipeline.connectors.consent import begin_consent, finish_consent, prove_redirect
+from sync_pipeline.connectors.guard import RequestGuard
+from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.profile import load_profile
-from sync_pipeline.connectors.snapshots import Credentials, Snapshots
+from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
+from sync_pipeline.connectors.transport import Limits
+from sync_pipeline.connectors.window import Window
+from sync_pipeline.diagnose.connection_test import diagnose
 from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.session.session import open_session
 from sync_pipeline.settings import load_settings
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.diagnose import diagnose
 from sync_pipeline.stages.preview import preview
-from sync_pipeline.stages.reconcile import verify
-from sync_pipeline.stages.session import open_session
-from sync_pipeline_tests.connectors.at_sandbox import clockify_at, snapshots_at
+from sync_pipeline.stages.verify import verify
+from sync_pipeline_tests.connectors.at_sandbox import ENTRIES, clients_of, clockify_at, snapshots_at
 from sync_pipeline_tests.connectors.clients import run, snapshots
 from sync_pipeline_tests.connectors.scripted import in_turn, reply, scripted
 from sync_pipeline_tests.harness import Team, at_once, team
 
-SANDBOXED = Guard(only_loopback=True)
-DRY = Guard(writes=False, why="live syncing is off")
+pytestmark = pytest.mark.clock
+
+SANDBOXED = RequestGuard(only_loopback=True)
+DRY = RequestGuard(writes=False, why="live syncing is off")
 ELSEWHERE = "real.test"
 """A name that is another machine's; the tests send it through a proxy of their own, which answers for it."""
 
@@ -93,7 +103,7 @@ def ask(client: Any, work: str, *args: Any) -> Any:
     """Have a connector do one thing, and close it."""
 
     async def go() -> Any:
-        async with client:
+        async with getattr(client, "clockify", client):
             return await getattr(client, work)(*args)
 
     return run(go())
@@ -101,7 +111,8 @@ def ask(client: Any, work: str, *args: Any) -> Any:
 
 def test_the_recorder_records(world: Proxy) -> None:
     """Without a guard a request to another host arrives there: the silence below is the guard's doing."""
-    ask(snapshots(f"http://{ELSEWHERE}/v1"), "probe", "users")
+    open_ = RequestGuard(limits=Limits(plain_http=(f"http://{ELSEWHERE}",)))
+    ask(snapshots(f"http://{ELSEWHERE}/v1", guard=open_), "probe", "users")
     assert len(world.reached) == 1
     assert world.reached[0].startswith(f"GET http://{ELSEWHERE}/v1/users?")
 
@@ -128,11 +139,60 @@ def test_a_token_address_elsewhere_is_not_asked_either(us: Team, world: Proxy, t
         load_profile(str(profile)),
         us.sandbox.snapshots,
         Credentials(client_id="sandbox-client", client_secret="sandbox-secret"),
-        memory_limiter(),
-        guard=SANDBOXED,
+        ClientOptions(limiter=memory_limiter(), guard=SANDBOXED),
     )
     with pytest.raises(ConfigError, match="In sandbox mode no request leaves"):
         ask(client, "probe", "users")
+    assert world.reached == []
+
+
+OAUTH = Credentials(client_id="me", client_secret="s3cret")
+
+
+@pytest.mark.parametrize("credentials", [Credentials(api_key="s3cret"), OAUTH], ids=["key", "OAuth"])
+@pytest.mark.parametrize("host", [ELSEWHERE, "10.0.0.7", "127.0.0.1.nip.test", "LOCALHOST.test:8080", "[2001:db8::1]"])
+def test_plain_http_to_another_machine_carries_no_key(world: Proxy, host: str, credentials: Credentials) -> None:
+    """No connection is opened; the message names the address, where it is set, and the setting that allows it."""
+    allowed = RequestGuard(limits=Limits(plain_http=("http://another.test", f"http://{ELSEWHERE}:8080")))
+    for guard in (RequestGuard(), allowed):
+        with pytest.raises(ConfigError) as caught:
+            ask(snapshots(f"http://{host}/v1", credentials=credentials, guard=guard), "probe", "users")
+        assert str(caught.value) == (
+            f"SNAPSHOTS_BASE_URL is http://{host.lower()}, plain http to another machine: keys could be read on the way, "
+            f"so nothing was sent. Use https://, or set SYNC_ALLOW_HTTP=http://{host.lower()} if every network in between "
+            "is yours."
+        )
+    assert world.reached == []
+
+
+def test_no_consent_is_asked_for_in_clear(world: Proxy) -> None:
+    """Neither the page on which a person consents, nor the address that takes the code."""
+    facts = load_profile().auth.oauth
+    assert facts is not None
+    base = f"http://{ELSEWHERE}/v1"
+    consent = begin_consent(facts, base, "me", (), "http://127.0.0.1:1/back")
+    works: list[Coroutine[Any, Any, Any]] = [
+        prove_redirect(consent),
+        finish_consent(OAUTH.endpoint(facts, base), consent, "c0de"),
+    ]
+    for work in works:
+        with pytest.raises(ConfigError, match=r"SNAPSHOTS_BASE_URL is http://real\.test, plain http"):
+            run(work)
+    assert world.reached == []
+
+
+@pytest.mark.parametrize("system", ["clockify", "reports"])
+def test_no_region_of_clockify_is_asked_in_clear(us: Team, world: Proxy, system: str) -> None:
+    """Its own address and that of its reports, each named by its setting."""
+    urls = {"clockify": us.sandbox.clockify, "reports": us.sandbox.reports, system: f"http://{ELSEWHERE}/v1"}
+    account = Account(api_key="s3cret", workspace="w", base_url=urls["clockify"], reports_url=urls["reports"])
+    client = Clockify(
+        account, ClientOptions(limiter=memory_limiter()), reader="users" if system == "clockify" else "report"
+    )
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    setting = "CLOCKIFY_BASE_URL" if system == "clockify" else "CLOCKIFY_REPORTS_URL"
+    with pytest.raises(ConfigError, match=f"{setting} is http://real.test, plain http"):
+        ask(ClockifySource(client, ENTRIES), "probe", Window(day, day + timedelta(days=1)), "u1")
     assert world.reached == []
 
 
@@ -175,9 +235,9 @@ def test_in_a_dry_run_no_write_is_sent(us: Team) -> None:
     client = us.clients()[0]["id"]
     us.forget_stats()
     for system, *work in (
-        (clockify, "create_client", {"name": "New"}),
-        (clockify, "update_client", client, {"name": "Other"}),
-        (clockify, "delete_client", client),
+        (clients_of(clockify), "create", {"name": "New"}),
+        (clients_of(clockify), "update", client, {"name": "Other"}),
+        (clients_of(clockify), "remove", client),
         (there, "upsert", "users", [{"user_id": "u1", "name": "N"}]),
         (there, "delete", "users", "u1"),
     ):

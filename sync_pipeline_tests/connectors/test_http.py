@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from sync_pipeline.connectors.answers import LONGEST_WAIT, Answer, retry_after
-from sync_pipeline.connectors.http import ApiClient, Patience
+from sync_pipeline.connectors.http import ApiClient, RetryPolicy
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.oauth import HeaderKey
 from sync_pipeline.connectors.redact import redact
@@ -35,8 +35,8 @@ def ask(server: Scripted, method: str = "GET", time: Time | None = None, **optio
 
     async def work() -> Answer:
         limiter = options.pop("limiter", None)
-        patience = options.pop("patience", None)
-        async with api(server.url, time, limiter=limiter, patience=patience) as client:
+        retry_policy = options.pop("retry_policy", None)
+        async with api(server.url, time, limiter=limiter, retry_policy=retry_policy) as client:
             return await client.request(method, "/things", **options)
 
     return run(work())
@@ -82,7 +82,7 @@ def test_waits_grow_and_end() -> None:
     """Waits double, and patience ends with an error that may be retried later."""
     with scripted(in_turn(reply(503))) as server:
         time = Time()
-        message = refusal(server, RetryableApiError, time=time, patience=Patience(attempts=4))
+        message = refusal(server, RetryableApiError, time=time, retry_policy=RetryPolicy(attempts=4))
     assert time.slept == [0.5, 1.0, 2.0]
     assert "Clockify GET /things answered 503" in message
 
@@ -91,11 +91,17 @@ def test_total_wait_is_capped() -> None:
     """However many attempts are left, the total wait is bounded."""
     with scripted(in_turn(reply(503))) as server:
         time = Time()
-        refusal(server, RetryableApiError, time=time, patience=Patience(attempts=99, total_wait=10))
+        refusal(server, RetryableApiError, time=time, retry_policy=RetryPolicy(attempts=99, total_wait=10))
     assert sum(time.slept) <= 10
 
 
-@pytest.mark.parametrize("said", ["9" * 20, "9" * 5000, "²", "-1", "soon", "Fri, 31 Dec 9999 23:59:59 GMT", ""])
+BEYOND_ANY_CALENDAR = (f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT", f"Mon, 01 Jan 2026 00:00:00 +{'9' * 20}")
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["9" * 20, "9" * 5000, "²", "-1", "soon", "Fri, 31 Dec 9999 23:59:59 GMT", "", *BEYOND_ANY_CALENDAR],
+)
 def test_a_retry_after_that_nobody_can_keep_is_no_crash(said: str) -> None:
     """Beyond any calendar, or no number at all: one error that names the limit, or another try."""
     found = retry_after({"retry-after": said}, 1000.0)
@@ -104,6 +110,19 @@ def test_a_retry_after_that_nobody_can_keep_is_no_crash(said: str) -> None:
         with scripted(in_turn(reply(429, Retry_After=said))) as server, pytest.raises(RetryableApiError) as error:
             ask(server)
         assert "too many requests: asked to wait until" in str(error.value)
+
+
+@pytest.mark.parametrize("said", BEYOND_ANY_CALENDAR)
+def test_a_date_beyond_any_calendar_says_nothing_of_a_clock(said: str) -> None:
+    """The answer counts; how far the clocks are apart is not known."""
+
+    async def work(url: str) -> float | None:
+        async with api(url) as client:
+            assert (await client.request("GET", "/things")).data == {"ok": True}
+            return client.clock_offset
+
+    with scripted(in_turn(reply(200, {"ok": True}, Date=said))) as server:
+        assert run(work(server.url)) is None
 
 
 @pytest.mark.parametrize("style", ["seconds", "date"])

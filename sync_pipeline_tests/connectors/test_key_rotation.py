@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from sync_pipeline.connectors.clockify import Account, Clockify
-from sync_pipeline.connectors.snapshots import Credentials
+from sync_pipeline.connectors.clockify.account import Account
+from sync_pipeline.connectors.clockify.api import Clockify
+from sync_pipeline.connectors.snapshots.api import Credentials
 from sync_pipeline.errors import ConfigError, FatalApiError
 from sync_pipeline.sandbox.server import Running
 from sync_pipeline_tests.connectors.at_sandbox import OWNER_KEY, SNAPSHOTS_KEY, control
-from sync_pipeline_tests.connectors.clients import run, snapshots, unlimited
+from sync_pipeline_tests.connectors.clients import options, run, snapshots
 
 ADDON_TOKEN = "sandbox-clockify-addon-token"
 NEW_KEY = "a-key-that-is-not-known-yet"
 Told = Callable[[], None]
 
 
-def account(sandbox: Running, **keys: str) -> Account:
+def account(sandbox: Running, **keys: Any) -> Account:
     """The sandbox's workspace, with some keys."""
     return Account(
         workspace=sandbox.workspace, base_url=sandbox.clockify, reports_url=sandbox.reports, plan="paid", **keys
@@ -28,7 +30,7 @@ def account(sandbox: Running, **keys: str) -> Account:
 
 def clockify(sandbox: Running, on_fallback: Told | None = None, **keys: str) -> Clockify:
     """A client with some keys."""
-    return Clockify(account(sandbox, **keys), unlimited(), on_fallback=on_fallback)
+    return Clockify(account(sandbox, **keys), options(on_fallback=on_fallback))
 
 
 def test_clockify_falls_back_for_good(shared_sandbox: Running) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipeline.connectors.limiter import Limiter, memory_limiter, store_limiter
 from sync_pipeline.store.engine import open_store
 from sync_pipeline_tests.connectors.clients import Time, run
+
+pytestmark = pytest.mark.clock
 
 WINDOWS = st.lists(st.tuples(st.integers(1, 5), st.sampled_from([1.0, 10.0, 60.0])), min_size=1, max_size=2)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
+from sync_pipeline.clock import unix_time
 from sync_pipeline.connectors.profile import OAuthFacts, load_profile
-from sync_pipeline.connectors.snapshots import Credentials
+from sync_pipeline.connectors.snapshots.api import Credentials
 from sync_pipeline.errors import ConfigError, FatalApiError
-from sync_pipeline_tests.connectors.clients import Time, run, snapshots
+from sync_pipeline_tests.connectors.clients import Time, options, run, snapshots
 from sync_pipeline_tests.connectors.scripted import Asked, reply, scripted
 
 CLIENT = Credentials(client_id="me", client_secret="hush-hush")
@@ -81,7 +81,7 @@ def test_how_long_a_token_lasts_is_not_believed_blindly(lasts: object) -> None:
     """The only copy of a token is not lost to a number that no calendar can hold."""
     with scripted(lambda _: reply(200, {"access_token": "t1", "expires_in": lasts})) as server:
         tokens = run(CLIENT.endpoint(_facts(), server.url).ask("client_credentials"))
-    assert 0 <= datetime.fromtimestamp(tokens.expires_at, UTC).timestamp() - time.time() + 60 < 370 * 86_400
+    assert 0 <= datetime.fromtimestamp(tokens.expires_at, UTC).timestamp() - unix_time() + 60 < 370 * 86_400
 
 
 @pytest.mark.parametrize("token", ["secret\ntoken", "secret token", "sécret-token", ["secret"], {"secret": 1}])
@@ -136,4 +136,4 @@ def test_a_profile_without_the_kind_says_so() -> None:
     profile = load_profile()
     auth = profile.auth.model_copy(update={"oauth": None})
     with pytest.raises(ConfigError, match="SNAPSHOTS_API_KEY"):
-        CLIENT.auth(profile.model_copy(update={"auth": auth}), "http://x")
+        CLIENT.auth(profile.model_copy(update={"auth": auth}), "http://x", options())

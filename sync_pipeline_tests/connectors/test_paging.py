@@ -7,11 +7,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipeline.connectors.paging import REPEATS_FORGIVEN, Page, ahead, by_cursor, by_number
+from sync_pipeline.connectors import paging
+from sync_pipeline.connectors.answers import Answer
+from sync_pipeline.connectors.paging import (
+    REPEATS_FORGIVEN,
+    SHIFTS_FOLLOWED,
+    Page,
+    ahead,
+    by_cursor,
+    by_number,
+    rows_of,
+    unshifted,
+)
 from sync_pipeline.errors import FatalApiError, Request
 from sync_pipeline_tests.connectors.clients import run
 
@@ -67,6 +79,34 @@ def test_a_list_that_ignores_paging_is_read_once() -> None:
     assert run(everything(by_number(get, about=ABOUT, size=200))) == rows(0, 250)
 
 
+@pytest.mark.parametrize(("asked", "most"), [(200, 10_000), (5_000, 50_000), (0, 10_000)])
+def test_a_page_of_far_more_rows_than_asked_for_is_refused(asked: int, most: int) -> None:
+    """Everything at once is taken, up to a point; the message names path and counts."""
+
+    def taken(count: int) -> int:
+        return len(rows_of(Answer(200, {}, {"items": rows(0, count)}), ABOUT, "items", asked=asked))
+
+    assert taken(most) == most
+    with pytest.raises(FatalApiError) as caught:
+        taken(most + 1)
+    wanted = f" where {asked:,} were asked for" if asked else ""
+    assert str(caught.value) == (
+        f"Clockify GET /things: the answer holds {most + 1:,} rows{wanted}; more than {most:,} are not taken. "
+        "Check the base URL: is this the right API?"
+    )
+
+
+@pytest.mark.parametrize("name", ["id", "name"])
+def test_a_row_that_cannot_be_written_out_is_no_crash(name: str) -> None:
+    """Nested deeper than it can be written out, with an id or without one: it arrives like any other row."""
+    row = orjson.loads(b'{"%s":%s}' % (name.encode(), b"[" * 1000 + b"]" * 1000))
+
+    async def get(_number: int) -> Page:
+        return Page([row], True)
+
+    assert len(run(everything(by_number(get, about=ABOUT, size=1)))) == 1
+
+
 def test_a_page_repeated_once_is_asked_for_again() -> None:
     """When page 2 shows page 1 once more, the true page 2 is still read."""
     asked: list[int] = []
@@ -108,6 +148,43 @@ def test_rows_pushed_onto_the_next_page_arrive_once() -> None:
     assert found == [{"id": "a"}, {"id": "b", "x": 1}, {"id": None}, {"id": None}, {"id": "b", "x": 2}]
 
 
+@given(
+    st.integers(0, 25),
+    st.integers(1, 5),
+    st.booleans(),
+    st.dictionaries(st.integers(0, 40), st.integers(0, 24), max_size=SHIFTS_FOLLOWED - 1),
+)
+def test_rows_pulled_onto_an_earlier_page_are_not_lost(
+    total: int, size: int, says_last: bool, removals: dict[int, int]
+) -> None:
+    """Rows are removed before any of the requests: each that stays arrives, and one page costs one request."""
+    there, asked = rows(0, total), list[int]()
+
+    async def get(number: int) -> Page:
+        if there and (place := removals.get(len(asked))) is not None:
+            there.pop(place % len(there))
+        asked.append(number)
+        found = there[(number - 1) * size : number * size]
+        return Page(found, number * size >= len(there) if says_last else None)
+
+    found = run(everything(by_number(unshifted(get), about=ABOUT, size=size)))
+    assert {row["id"] for row in found} >= {row["id"] for row in there}
+    if says_last and total <= size:
+        assert asked == [1]
+
+
+def test_a_page_repeated_once_by_a_shifting_list_is_asked_for_again() -> None:
+    """The two precautions do not disturb each other."""
+    asked: list[int] = []
+    honest = numbered(6, 2, says_last=True, asked=asked)
+
+    async def get(number: int) -> Page:
+        page = await honest(number)
+        return Page(rows(0, 2), False) if asked.count(2) == 1 and number == 2 else page
+
+    assert run(everything(by_number(unshifted(get), about=ABOUT, size=2))) == rows(0, 6)
+
+
 @given(st.lists(st.integers(0, 3), max_size=8))
 def test_cursors_are_followed_to_their_end(sizes: list[int]) -> None:
     """Every row of every page arrives, empty pages in between included."""
@@ -142,6 +219,34 @@ def test_endless_cursors_are_an_error(kind: str) -> None:
     with pytest.raises(FatalApiError, match="the list does not end"):
         run(everything(by_cursor(get, about=ABOUT)))
     assert turn < 200
+
+
+def test_a_list_that_goes_on_and_on_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New rows under new cursors without end; a cursor that fits into no address; pages that are never short."""
+    assert paging.MOST_PAGES == 200_000
+    monkeypatch.setattr(paging, "MOST_PAGES", 2_000)
+
+    async def always(cursor: str | None) -> tuple[list[Any], str | None]:
+        return rows(int(cursor or 0), 1), str(int(cursor or 0) + 1)
+
+    async def long(_cursor: str | None) -> tuple[list[Any], str | None]:
+        return rows(0, 1), "c" * 5000
+
+    async def numbered(number: int) -> Page:
+        return Page(rows(number, 1))
+
+    for pages in (
+        by_cursor(always, about=ABOUT),
+        by_cursor(long, about=ABOUT),
+        by_number(numbered, about=ABOUT, size=1),
+    ):
+        with pytest.raises(FatalApiError, match=r"the list does not end: (no end after 2,000 pages|a cursor of 5,000)"):
+            run(count(pages))
+
+
+async def count(pages: AsyncIterator[list[Any]]) -> int:
+    """How many rows there are; none is kept."""
+    return sum([len(page) async for page in pages])
 
 
 def test_the_next_page_is_asked_for_while_the_caller_works() -> None:

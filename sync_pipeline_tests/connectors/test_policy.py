@@ -8,12 +8,11 @@ from sync_pipeline.connectors.policy import (
     CLOCKIFY,
     CLOCKIFY_REPORTS,
     Action,
+    AttemptResult,
     Body,
     Failure,
     RetryTable,
-    Seen,
     decide,
-    describe,
 )
 from sync_pipeline.connectors.profile import load_profile
 
@@ -23,36 +22,36 @@ JSON, EMPTY, HTML = Body.JSON, Body.EMPTY, Body.HTML
 @pytest.mark.parametrize(
     ("seen", "action", "says"),
     [
-        (Seen("GET", 401, "1000", JSON), Action.FATAL, "no key arrived"),
-        (Seen("GET", 401, "4003", JSON), Action.FATAL, "does not exist"),
-        (Seen("GET", 401, "4017", JSON), Action.FATAL, "add-on token"),
-        (Seen("GET", 401, None, JSON), Action.FATAL, "not accepted"),
-        (Seen("GET", 403, "501", JSON), Action.FATAL, "may not do"),
-        (Seen("PUT", 403, "501", JSON), Action.FATAL, "may not do"),
-        (Seen("GET", 404, None, EMPTY), Action.FATAL, "no such workspace"),
-        (Seen("GET", 404, "3000", JSON), Action.FATAL, "no such address"),
-        (Seen("GET", 404, "404", JSON), Action.GONE, "no such record"),
-        (Seen("GET", 400, "501", JSON), Action.GONE, "no such record"),
-        (Seen("GET", 400, "3000", JSON), Action.FATAL, "not understood"),
-        (Seen("GET", 404, None, HTML), Action.FATAL, "HTML page"),
-        (Seen("GET", 405, "3000", JSON), Action.FATAL, "verb"),
-        (Seen("POST", 400, "501", JSON), Action.REJECT, "refused"),
-        (Seen("PUT", 400, "3002", JSON), Action.REJECT, "refused"),
-        (Seen("POST", 413, None, EMPTY), Action.REJECT, "too large"),
-        (Seen("GET", 429, None, EMPTY), Action.WAIT, "too many"),
-        (Seen("POST", 500, None, JSON), Action.RETRY, "trouble"),
-        (Seen("GET", 200, None, Body.BROKEN), Action.RETRY, "cut off"),
-        (Seen("GET", 200, None, HTML), Action.FATAL, "HTML page"),
-        (Seen("GET", 307, None, EMPTY), Action.FATAL, "redirect"),
-        (Seen("GET", failure=Failure.TLS), Action.FATAL, "secure"),
-        (Seen("GET", failure=Failure.REFUSED), Action.RETRY, "nothing answers"),
-        (Seen("GET", failure=Failure.UNKNOWN_HOST), Action.RETRY, "host name"),
-        (Seen("GET", failure=Failure.CONNECT_TIMEOUT), Action.RETRY, "time limit"),
-        (Seen("GET", failure=Failure.READ_TIMEOUT), Action.RETRY, "time limit"),
-        (Seen("GET", failure=Failure.CUT), Action.RETRY, "was cut"),
+        (AttemptResult("GET", 401, "1000", JSON), Action.FATAL, "no key arrived"),
+        (AttemptResult("GET", 401, "4003", JSON), Action.FATAL, "does not exist"),
+        (AttemptResult("GET", 401, "4017", JSON), Action.FATAL, "add-on token"),
+        (AttemptResult("GET", 401, None, JSON), Action.FATAL, "not accepted"),
+        (AttemptResult("GET", 403, "501", JSON), Action.FATAL, "may not do"),
+        (AttemptResult("PUT", 403, "501", JSON), Action.FATAL, "may not do"),
+        (AttemptResult("GET", 404, None, EMPTY), Action.FATAL, "no such workspace"),
+        (AttemptResult("GET", 404, "3000", JSON), Action.FATAL, "no such address"),
+        (AttemptResult("GET", 404, "404", JSON), Action.GONE, "no such record"),
+        (AttemptResult("GET", 400, "501", JSON), Action.GONE, "no such record"),
+        (AttemptResult("GET", 400, "3000", JSON), Action.FATAL, "not understood"),
+        (AttemptResult("GET", 404, None, HTML), Action.FATAL, "HTML page"),
+        (AttemptResult("GET", 405, "3000", JSON), Action.FATAL, "verb"),
+        (AttemptResult("POST", 400, "501", JSON), Action.REJECT, "refused"),
+        (AttemptResult("PUT", 400, "3002", JSON), Action.REJECT, "refused"),
+        (AttemptResult("POST", 413, None, EMPTY), Action.REJECT, "too large"),
+        (AttemptResult("GET", 429, None, EMPTY), Action.WAIT, "too many"),
+        (AttemptResult("POST", 500, None, JSON), Action.RETRY, "trouble"),
+        (AttemptResult("GET", 200, None, Body.BROKEN), Action.RETRY, "cut off"),
+        (AttemptResult("GET", 200, None, HTML), Action.FATAL, "HTML page"),
+        (AttemptResult("GET", 307, None, EMPTY), Action.FATAL, "redirect"),
+        (AttemptResult("GET", failure=Failure.TLS), Action.FATAL, "secure"),
+        (AttemptResult("GET", failure=Failure.REFUSED), Action.RETRY, "nothing answers"),
+        (AttemptResult("GET", failure=Failure.UNKNOWN_HOST), Action.RETRY, "host name"),
+        (AttemptResult("GET", failure=Failure.CONNECT_TIMEOUT), Action.RETRY, "time limit"),
+        (AttemptResult("GET", failure=Failure.READ_TIMEOUT), Action.RETRY, "time limit"),
+        (AttemptResult("GET", failure=Failure.CUT), Action.RETRY, "was cut"),
     ],
 )
-def test_clockify(seen: Seen, action: Action, says: str) -> None:
+def test_clockify(seen: AttemptResult, action: Action, says: str) -> None:
     """Each situation Clockify is known for leads to the action and the words meant for it."""
     rule = decide(CLOCKIFY, seen)
     assert (rule.action, says in rule.message) == (action, True)
@@ -60,29 +59,29 @@ def test_clockify(seen: Seen, action: Action, says: str) -> None:
 
 def test_a_refused_report_is_nobodys_record() -> None:
     """A report that is refused is a mistake in the request; there is no record to set aside."""
-    assert decide(CLOCKIFY_REPORTS, Seen("POST", 400, "501", JSON)).action is Action.FATAL
+    assert decide(CLOCKIFY_REPORTS, AttemptResult("POST", 400, "501", JSON)).action is Action.FATAL
 
 
 @pytest.mark.parametrize(
     ("seen", "action"),
     [
-        (Seen("GET", 401, "token_expired", JSON), Action.REFRESH),
-        (Seen("GET", 401, "token_revoked", JSON), Action.REFRESH),
-        (Seen("GET", 401, "key_revoked", JSON), Action.FATAL),
-        (Seen("GET", 401, "key_expired", JSON), Action.FATAL),
-        (Seen("GET", 401, "invalid_credentials", JSON), Action.REFRESH),
-        (Seen("GET", 403, "insufficient_scope", JSON), Action.FATAL),
-        (Seen("GET", 404, "not_found", JSON), Action.GONE),
-        (Seen("DELETE", 404, "not_found", JSON), Action.GONE),
-        (Seen("GET", 404, "unknown_entity", JSON), Action.FATAL),
-        (Seen("PUT", 422, "validation_failed", JSON), Action.REJECT),
-        (Seen("POST", 413, "too_many_items", JSON), Action.REJECT),
-        (Seen("POST", 400, "malformed_body", JSON), Action.REJECT),
-        (Seen("GET", 400, "invalid_parameter", JSON), Action.FATAL),
-        (Seen("GET", 429, "rate_limited", JSON), Action.WAIT),
+        (AttemptResult("GET", 401, "token_expired", JSON), Action.REFRESH),
+        (AttemptResult("GET", 401, "token_revoked", JSON), Action.REFRESH),
+        (AttemptResult("GET", 401, "key_revoked", JSON), Action.FATAL),
+        (AttemptResult("GET", 401, "key_expired", JSON), Action.FATAL),
+        (AttemptResult("GET", 401, "invalid_credentials", JSON), Action.REFRESH),
+        (AttemptResult("GET", 403, "insufficient_scope", JSON), Action.FATAL),
+        (AttemptResult("GET", 404, "not_found", JSON), Action.GONE),
+        (AttemptResult("DELETE", 404, "not_found", JSON), Action.GONE),
+        (AttemptResult("GET", 404, "unknown_entity", JSON), Action.FATAL),
+        (AttemptResult("PUT", 422, "validation_failed", JSON), Action.REJECT),
+        (AttemptResult("POST", 413, "too_many_items", JSON), Action.REJECT),
+        (AttemptResult("POST", 400, "malformed_body", JSON), Action.REJECT),
+        (AttemptResult("GET", 400, "invalid_parameter", JSON), Action.FATAL),
+        (AttemptResult("GET", 429, "rate_limited", JSON), Action.WAIT),
     ],
 )
-def test_generic_profile(seen: Seen, action: Action) -> None:
+def test_generic_profile(seen: AttemptResult, action: Action) -> None:
     """The generic profile's own rows stand between what any server may do and what HTTP says."""
     assert decide(load_profile().retry, seen).action is action
 
@@ -90,9 +89,7 @@ def test_generic_profile(seen: Seen, action: Action) -> None:
 @pytest.mark.parametrize(
     "table", [CLOCKIFY, CLOCKIFY_REPORTS, load_profile().retry], ids=["core", "reports", "generic"]
 )
-def test_every_row_can_be_printed_and_is_alive(table: RetryTable) -> None:
-    """The table prints, and no row says the same as an earlier one."""
-    rows = describe(table)
-    assert len(rows) == len(table)
+def test_every_row_is_alive(table: RetryTable) -> None:
+    """No row says the same as an earlier one."""
     conditions = [(r.status, r.until, r.code, r.methods, r.body, r.failure) for r in table]
     assert len(set(conditions)) >= len(conditions) - 5  # the last rows repeat what a vendor may have said better

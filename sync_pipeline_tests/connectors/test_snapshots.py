@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 
-from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.ports import Outcome
 from sync_pipeline.connectors.profile import load_profile
-from sync_pipeline.connectors.snapshots import Credentials, Snapshots
+from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
+from sync_pipeline.connectors.snapshots.source import SnapshotsSource
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import FatalApiError
-from sync_pipeline.mapping.spec import SourceSpec
 from sync_pipeline.sandbox.server import Running
 from sync_pipeline_tests.connectors.at_sandbox import control, rows, snapshots_at
-from sync_pipeline_tests.connectors.clients import KEY, run, snapshots
+from sync_pipeline_tests.connectors.clients import KEY, options, run, snapshots
 from sync_pipeline_tests.connectors.scripted import Asked, in_turn, reply, scripted
 
 
@@ -99,15 +98,14 @@ def test_an_invented_entity_needs_no_facts(sandbox: Running) -> None:
 
 def test_locations_are_a_source(shared_sandbox: Running) -> None:
     """The account serves as the source of one entity, with the reads a source has."""
-    spec = SourceSpec("snapshots", "location_id")
 
     async def work() -> None:
         async with snapshots_at(shared_sandbox) as client:
-            source = client.source("locations")
-            found = await rows(source.read(spec))
-            assert await source.fetch(spec, found[0]["location_id"]) == found[0]
-            assert await source.fetch(spec, "nowhere") is None
-            assert source.requests["GET /locations"] == 1
+            source = SnapshotsSource(client, "locations")
+            found = await rows(source.read())
+            assert await source.fetch(found[0]["location_id"]) == found[0]
+            assert await source.fetch("nowhere") is None
+            assert client.requests["GET /locations"] == 1
 
     run(work())
 
@@ -141,7 +139,7 @@ def test_oauth_works_on_the_sandbox(sandbox: Running) -> None:
 
     async def work() -> None:
         credentials = Credentials(client_id="sandbox-client", client_secret="sandbox-secret")
-        async with Snapshots(load_profile(), sandbox.snapshots, credentials, memory_limiter()) as client:
+        async with Snapshots(load_profile(), sandbox.snapshots, credentials, options()) as client:
             await client.upsert("users", [user(1)])
             control(sandbox, "clock", advance=7200)
             assert await client.get("users", "u0001")

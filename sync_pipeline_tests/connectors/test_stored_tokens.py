@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from sync_pipeline.connectors.snapshots import Snapshots
+from sync_pipeline.connectors.snapshots.api import Snapshots
 from sync_pipeline.connectors.token_endpoint import TokenLost
 from sync_pipeline.errors import FatalApiError, RetryableApiError
 from sync_pipeline.sandbox.server import Running

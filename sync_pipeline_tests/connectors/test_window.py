@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from sync_pipeline.connectors.window import Window, instant_text
 
+pytestmark = pytest.mark.clock
+
 DAYS = st.dates(date(2000, 1, 1), date(2050, 1, 1))
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 from sync_pipeline.console.server import Options, RunningConsole, running
-from sync_pipeline.setup.desk import Desk
-from sync_pipeline_tests.scenarios.developing import free_port
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline_tests.scenarios.developing import free_port, local_client
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "path"}
 PATIENCE_SECONDS = 60.0
@@ -34,6 +34,7 @@ PAGES = (
     "/check",
     "/rejects",
     "/rejects/users",
+    "/approvals",
     "/secrets",
     "/trail",
 )
@@ -121,8 +122,15 @@ class Browser:
 
     def post(self, path: str, fields: Any = None, *, of: str = "/fields", **headers: str) -> httpx.Response:
         """Send a form with the hidden fields of a page of ours, as a browser would; given fields win."""
+        return self.send(path, self.hidden(of), fields, **headers)
+
+    def hidden(self, of: str = "/fields") -> dict[str, str]:
+        """The hidden fields of the forms on a page of ours."""
         page = self.page(of)
-        hidden = {"csrf": page.value("csrf"), "since": page.value("since")}
+        return {"csrf": page.value("csrf"), "since": page.value("since")}
+
+    def send(self, path: str, hidden: dict[str, str], fields: Any = None, **headers: str) -> httpx.Response:
+        """Send a form whose page was looked at before."""
         url = self.console.url
         usual = {"origin": url, "sec-fetch-site": "same-origin"}
         data = {**hidden, **(fields or {})}
@@ -149,7 +157,7 @@ def _headers(named: dict[str, str]) -> dict[str, str]:
 @contextmanager
 def browsing(console: RunningConsole) -> Iterator[Browser]:
     """A browser that is not signed in yet."""
-    with httpx.Client(follow_redirects=True, trust_env=False, timeout=60) as client:
+    with local_client(follow_redirects=True, timeout=60) as client:
         yield Browser(console, client)
 
 
@@ -158,5 +166,5 @@ def consoling(home: Path, time: Time | None = None, **environ: str) -> Iterator[
     """A console on a home of its own, with nothing but these variables in its environment."""
     told = {"SYNC_HOME": str(home), "SYNC_SANDBOX_PORT": str(free_port()), **environ}
     options = Options(port=0, **({} if time is None else {"clock": time}))  # type: ignore[arg-type]  # a clock is callable
-    with running(Desk("Ana (console)", root=home.parent, environ=told), options) as found:
+    with running(SetupService("Ana (console)", root=home.parent, environ=told), options) as found:
         yield found

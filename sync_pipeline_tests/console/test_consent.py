@@ -85,6 +85,49 @@ def test_an_answer_for_another_session_is_refused(browser: Browser, office: Team
     assert browser.get(back).url.path == "/fields"
 
 
+def test_the_return_address_stays_what_was_registered(browser: Browser, office: Team) -> None:
+    """127.0.0.1 and the port, although the session is at the installation's host; it leads on to there without the code."""
+    port = urlsplit(browser.console.url).port
+    link = authorize(browser, office)
+    registered = f"http://127.0.0.1:{port}/snapshots/callback"
+    assert parse_qs(urlsplit(link).query)["redirect_uri"] == [registered]
+    assert registered in browser.page("/snapshots").text
+
+    back = decide(link, "approve")
+    assert back.startswith(f"{registered}?")
+    with browsing(browser.console) as other:  # the cookie is not sent to this address
+        on = other.client.get(back, follow_redirects=False)
+    assert on.status_code == 303
+    assert on.headers["location"].startswith(f"{browser.console.url}/snapshots/authorized?state=")
+    assert "code=" not in on.headers["location"]
+    assert browser.get(on.headers["location"]).url.path == "/fields"
+
+
+def test_looking_at_the_way_back_uses_nothing_up(browser: Browser, office: Team) -> None:
+    """HEAD and POST are refused; the GET afterwards connects."""
+    back = decide(authorize(browser, office), "approve")
+    assert browser.client.head(back).status_code == 405
+    assert browser.client.post(back).status_code in {405, 421}
+    assert browser.get(back).url.path == "/fields"
+
+
+def test_the_first_answer_counts(browser: Browser, office: Team) -> None:
+    """Another one with the same state replaces nothing."""
+    back = decide(authorize(browser, office), "approve")
+    browser.client.get(back, follow_redirects=False)
+    forged = back.replace(parse_qs(urlsplit(back).query)["code"][0], "forged")
+    assert browser.get(forged).url.path == "/fields"
+
+
+@pytest.mark.parametrize("state", ["", "unknown", "é"])
+def test_a_state_nobody_asked_with_is_refused(browser: Browser, state: str) -> None:
+    """Whoever comes back with it, nothing is kept; the link leads to the step."""
+    url = f"http://127.0.0.1:{urlsplit(browser.console.url).port}/snapshots/callback"
+    answer = browser.client.get(url, params={"state": state, "code": "x"})
+    assert answer.status_code == 400
+    assert f'href="{browser.console.url}/snapshots"' in answer.text
+
+
 def test_an_answer_is_taken_once(browser: Browser, office: Team) -> None:
     """A reload of the way back is refused, and changes nothing."""
     back = decide(authorize(browser, office), "approve")

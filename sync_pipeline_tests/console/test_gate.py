@@ -37,11 +37,30 @@ def test_a_foreign_host_is_refused(browser: Browser, host: str) -> None:
     assert browser.get("/sign-in?token=x", host=host).status_code == 421
 
 
-def test_names_of_loopback_are_ours(browser: Browser) -> None:
-    """By whatever name of this machine a browser comes."""
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]"])
+def test_names_of_loopback_lead_to_the_host(browser: Browser, name: str) -> None:
+    """By another name of this machine a browser gets a link, and nothing else: not even its cookie is looked at."""
     port = urlsplit(browser.console.url).port
+    answer = browser.get("/trail?x=%22%3E%3Cb%3E", host=f"{name}:{port}")
 
-    assert browser.get("/trail", host=f"localhost:{port}").status_code == 200
+    assert answer.status_code == 421
+    (link,) = [found["href"] for found in Page(answer.text).all("a") if "://" in found["href"]]
+    assert link == f"{browser.console.url}/trail?x=%22%3E%3Cb%3E"
+    assert browser.post("/live", {"on": "1"}, host=f"{name}:{port}").status_code == 421
+    assert browser.get("/static/console.css", host=f"{name}:{port}").status_code == 200  # that page needs it
+
+
+@pytest.mark.parametrize("path", ["/", "/trail", "/static/console.css"])
+def test_other_sites_read_nothing(browser: Browser, path: str) -> None:
+    """A link that a person follows leads here; what a page loads by itself does not, whatever the cookie says."""
+    link = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    for site in ("cross-site", "same-site"):
+        assert browser.get(path, sec_fetch_site=site, **link).status_code == 200
+        assert (
+            browser.get(path, sec_fetch_site=site, sec_fetch_mode="no-cors", sec_fetch_dest="image").status_code == 403
+        )
+        assert browser.get(path, sec_fetch_site=site, **{**link, "sec_fetch_dest": "iframe"}).status_code == 403
+    assert browser.get(path, origin="https://evil.example").status_code == 403
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -105,6 +124,17 @@ def test_huge_forms_are_refused(browser: Browser) -> None:
     kind = {"content-type": "application/x-www-form-urlencoded", "origin": browser.console.url}
     sent = browser.client.post(browser.console.url + "/clockify", content=chunks(), headers=kind)  # type: ignore[arg-type]  # a generator of bytes
     assert sent.status_code == 413
+
+
+def test_headers_have_an_end(console: RunningConsole) -> None:
+    """Who sends headers for ever is cut off, signed in or not."""
+    port = urlsplit(console.url).port
+    line = b"x: " + b"y" * 1000 + b"\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", port or 0), timeout=30) as one,
+        pytest.raises(OSError, match=r"reset|[Bb]roken pipe"),
+    ):
+        one.sendall(b"GET / HTTP/1.1\r\n" + line * 20_000)  # 20 MB
 
 
 @pytest.mark.parametrize(

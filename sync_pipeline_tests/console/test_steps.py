@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
         what in trail
         for what in ("clockify connected", "snapshots connected", "mapping changed", "live on", "live off")
     )
-    assert trail.count("Ana (console)") >= 6
+    assert trail.count(f"@{platform.node()} (console)") >= 6
 
 
 def test_a_changed_mapping_asks_for_another_trial(desk_browser: Browser, office: Team) -> None:
@@ -135,7 +136,7 @@ def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) ->
     connect(browser, office)
     stale = browser.page("/fields/users/new").value("since")
     browser.post("/fields/users", {"is_new": "1", "name": "nick", "source": "name"}, of="/fields/users/new")
-    file = browser.console.console.desk.settings().setup_file
+    file = browser.console.console.setup.settings().setup_file
     before = file.read_text()
 
     late = browser.post("/fields/users", {"is_new": "1", "name": "other", "source": "email", "since": stale})
@@ -204,7 +205,7 @@ def test_what_the_environment_gives_is_shown_and_cannot_be_changed(tmp_path: Pat
 
 def test_a_set_up_that_is_broken_by_hand_is_told_on_every_page(desk_browser: Browser) -> None:
     """With the line that is wrong; no page breaks, and all is well when it is mended."""
-    file = desk_browser.console.console.desk.settings().setup_file
+    file = desk_browser.console.console.setup.settings().setup_file
 
     file.write_text("start_date: 2026-02-01\nnonsense: 1\n")
     for path in PAGES:
@@ -238,7 +239,7 @@ def test_rejects_are_listed_with_reasons_and_offered_again(desk_browser: Browser
     """Counted at home and listed; what the target refused is offered again, what a check set aside is judged anew."""
     browser = desk_browser
     connect(browser, office)
-    us = replace(office, home=browser.console.console.desk.settings().home, changes={"SYNC_MODE": "live"})
+    us = replace(office, home=browser.console.console.setup.settings().home, changes={"SYNC_MODE": "live"})
     for number in range(2):
         us.put_location(f"twin-{number}", location_name=SCRIPT, address=str(number))
     us.sync("locations", "users")

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.approvals import Line
 from sync_pipeline_tests.console.browsing import PAGES, consoling
-from sync_pipeline_tests.console.walk import Walker, walking
+from sync_pipeline_tests.console.walk import Walker, elsewhere, walking
 from sync_pipeline_tests.harness import Team, morning
 
 FOLD_OUT = "() => [...document.querySelectorAll('details')].slice(0, 3).forEach((one) => one.open = true)"
 
 
 @pytest.fixture(scope="module")
-def ana(chrome: Browser, tmp_path_factory: pytest.TempPathFactory, office: Team) -> Iterator[Walker]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SYNC_HOME of the console."""
+    return tmp_path_factory.mktemp("console") / "home"
+
+
+@pytest.fixture(scope="module")
+def ana(chrome: Browser, home: Path, office: Team) -> Iterator[Walker]:
     """Somebody who is signed in; nothing is set up."""
     with (
-        consoling(tmp_path_factory.mktemp("console") / "home") as console,
+        consoling(home) as console,
         walking(chrome, console.link(), office) as walker,
     ):
         yield walker
@@ -52,6 +61,26 @@ def test_every_page_of_a_set_up_that_was_tried(ana: Walker) -> None:
     ana.audit()
     ana.begin_consent()
     ana.audit()
+
+
+def test_what_is_held(ana: Walker, home: Path) -> None:
+    """Where something waits for a decision: no two of its buttons touch, and what a sync held is no wider than the page."""
+    elsewhere(lambda: _hold_deletes(SetupService("a test", root=home.parent, environ={"SYNC_HOME": str(home)})))
+    for path in ("/", "/approvals", "/approvals/1"):
+        ana.to(path)
+        expect(ana.page.get_by_role("button", name="Allow archiving 12 locations")).to_be_visible()
+        ana.audit()
+
+
+def _hold_deletes(setup: SetupService) -> None:
+    lines = [Line(f"location-{number}", "archive", "before", None) for number in range(12)]
+    with setup.reading() as session:
+        session.ledger("locations").approvals.request_lines("deletes", lines, lambda _: True, session.now())
+        at = session.now()
+        sync = session.ledger("locations").syncs.begin(observed_at=at, at=at)
+        session.ledger("locations").syncs.finish(
+            sync, "success", {}, 1, at, reason="12 of 30 known locations are missing at the source."
+        )
 
 
 def test_mistakes_at_forms(ana: Walker) -> None:

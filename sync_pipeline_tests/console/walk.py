@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Locator, Page, Request, expect
 
+from sync_pipeline.serving import is_local
 from sync_pipeline_tests.browser import accessibility_faults
 from sync_pipeline_tests.console.setting_up import CLIENT, CLIENT_SECRET
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team
@@ -36,6 +37,15 @@ WIDER_THAN_THE_SCREEN = """
   .filter((part) => !part.closest("pre, .unseen, thead, .skip"))
   .map((part) => part.outerHTML.slice(0, 120))
 """
+TOO_CLOSE = """
+() => {
+  const room = 8, all = [...document.querySelectorAll("main button:not(.link), main .button")];
+  const seen = all.map((one) => one.getBoundingClientRect()).filter((box) => box.width > 0);
+  const apart = (a, b) => a.right + room <= b.left || b.right + room <= a.left || a.bottom + room <= b.top || b.bottom + room <= a.top;
+  return seen.some((a, index) => seen.slice(index + 1).some((b) => !apart(a, b)));
+}
+"""
+"""Two buttons with less than 8 pixels between them: a thumb takes the wrong one."""
 HAS_FOCUS_RING = """
 () => {
   const style = getComputedStyle(document.activeElement);
@@ -62,7 +72,7 @@ class Watch:
         """A link leads where it says; whatever else a page asks for is of its own origin."""
         to = urlsplit(request.url)
         if request.is_navigation_request():
-            is_other = to.hostname not in {"127.0.0.1", "localhost"}
+            is_other = not is_local(to.netloc)
         else:
             is_other = to.netloc != urlsplit(request.frame.url).netloc
         if is_other:
@@ -133,12 +143,13 @@ class Walker:
         expect(self.page.locator(".errors")).to_be_focused()
 
     def audit(self) -> None:
-        """Axe finds nothing serious, in light and dark, wide and narrow; and the page is no wider than a phone."""
+        """Axe finds nothing serious, in light and dark, wide and narrow; the page is no wider than a phone, and no buttons touch."""
         found: list[str] = []
         for width, scheme, *rules in LOOKS:
             self.page.set_viewport_size({"width": width[0], "height": width[1]})
             self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of its two words
             found += [f"{scheme} at {width[0]}: {fault}" for fault in accessibility_faults(self.page, *rules)]
+            found += [f"buttons touch at {width[0]}"] if self.page.evaluate(TOO_CLOSE) else []
         found += self._too_wide()
         self.page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
         assert found == [], self.page.url
@@ -248,7 +259,7 @@ def walking(browser: Browser, link: str, us: Team | None = None) -> Iterator[Wal
         yield Walker(page, f"{parts.scheme}://{parts.netloc}", watch, us)
     finally:
         context.close()
-    assert watch.faults == []
+    assert watch.faults == [], watch.faults
 
 
 def elsewhere(work: Callable[[], T]) -> T:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import orjson
 import pytest
 from sqlalchemy import update
 
+from sync_pipeline.clock import utc_now
 from sync_pipeline.definitions import build
 from sync_pipeline.settings import load_settings
 from sync_pipeline.store.events import InboxCounts, Received, content_id, counts, receive_many
@@ -85,7 +86,7 @@ class Live:
         assert self.instance.get_run_by_id(run.run_id)
         return run
 
-    def patience(self, seconds: float) -> None:
+    def retry_policy(self, seconds: float) -> None:
         """Runs that failed did so at least this long before now."""
         del seconds
         with sqlite3.connect(next(Path(self.instance.root_directory).rglob("runs.db"))) as own:
@@ -121,18 +122,19 @@ class Live:
                 key = body.get("id") if source_id == "" else source_id
                 text = orjson.dumps(body).decode()
                 batch.append(Received(content_id(kind, key, body), kind, entity, key, text, session.now()))
-            return receive_many(session.store, session.connection, "clockify", batch)
+            return receive_many(session.store, session.pair, "clockify", batch)
 
     def inbox(self, entity: str) -> InboxCounts:
         """What stands in the inbox."""
         with self.team.session() as session:
-            return counts(session.store, session.connection).get(entity, NOBODY)
+            return counts(session.store, session.pair).get(entity, NOBODY)
 
 
 @contextmanager
 def live(team: Team, root: Path, patch: pytest.MonkeyPatch, **changes: str) -> Iterator[Live]:
-    """Live syncing of a team; polling is off (far away) unless ``SYNC_POLL_SECONDS`` says otherwise."""
-    team.changes.update({"SYNC_POLL_SECONDS": "86400", "SYNC_MODE": "live", "SYNC_MAX_ATTEMPTS": "1", **changes})
+    """Live syncing of a team; polling is off (far away) unless the settings of its seconds say otherwise."""
+    far = dict.fromkeys(("SYNC_POLL_SECONDS", "SYNC_SNAPSHOTS_POLL_SECONDS"), "86400")
+    team.changes.update({**far, "SYNC_MODE": "live", "SYNC_MAX_ATTEMPTS": "1", **changes})
     for name, value in team.environ.items():
         patch.setenv(name, value)
     with team.session():
@@ -143,9 +145,10 @@ def live(team: Team, root: Path, patch: pytest.MonkeyPatch, **changes: str) -> I
     patch.setenv("DAGSTER_HOME", str(home))
     with dg.DagsterInstance.get() as instance:
         us = Live(team, instance, build(load_settings(root=team.home)), patch)
-        now = datetime.now(UTC).isoformat()
+        now = utc_now().isoformat()
         us.cursors = {
-            entity: orjson.dumps({"polled": now}).decode() for entity in ("users", "projects", "time_entries")
+            entity: orjson.dumps({"polled": now, "listed": now}).decode()
+            for entity in ("users", "projects", "time_entries")
         }
         us.cursors["locations"] = us.cursors["users"]
         yield us

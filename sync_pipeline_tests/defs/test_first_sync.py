@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.defs.first_sync import NAME
-from sync_pipeline.defs.launch import RANGE_END, RANGE_START
+from sync_pipeline.hosting.launch import RANGE_END, RANGE_START
+from sync_pipeline.store.approvals import decide, list_approvals
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.scenarios.mappings import write_mapping
+
+pytestmark = pytest.mark.clock
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ def test_it_goes_on_where_it_was_cut_off(us: Team, on: Live) -> None:
     assert {run.job_def.name for run in failed.runs if not run.success} >= {"sync_users"}
     assert "sync_users" not in on.look(NAME).jobs, "it waits before it tries again"
     us.no_faults()
-    on.patience(60)
+    on.retry_policy(60)
     again = on.tick(NAME)
     assert "sync_users" in again.jobs
     assert "sync_locations" not in again.jobs
@@ -88,3 +92,18 @@ def test_nothing_happens_while_it_is_off(us: Team, on: Live) -> None:
     tick = on.look(NAME)
     assert tick.requests == []
     assert "nothing is written" in tick.said
+
+
+def test_what_waits_for_an_approval_is_not_asked_for_again_and_again(us: Team, on: Live) -> None:
+    """A held rewrite is read once more only when it was allowed; what depends on it is synced meanwhile."""
+    us.sync("locations", "users", "projects")
+    write_mapping(us, "users.yaml", "entity: users\nfields:\n  role: {constant: MEMBER, type: text}\n")
+    us.sync("users")
+    assert us.held("users")["rewrite"]
+    on.renew()
+    assert {request.job_name for request in on.tick(NAME).requests} == {"sync_time_entries"}
+    with us.session() as session:
+        (request,) = list_approvals(session.store, session.pair, session.now(), limit=10)
+        decide(session.store, session.pair, request.id, "allowed", "ann", session.now())
+    assert "sync_users" in on.tick(NAME).jobs
+    assert {row["role"] for row in us.at_snapshots("users").values()} == {"MEMBER"}

@@ -7,9 +7,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+import sync_pipeline.entities
 from sync_pipeline.definitions import build
+from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.stages.check import CHECKS
+
+pytestmark = pytest.mark.clock
 
 ASSETS = """
 clockify/clients <- locations
@@ -150,7 +154,71 @@ def test_assets_describe_themselves(defs: dg.Definitions) -> None:
         assert node.kinds == {"clockify", "snapshots"}
         assert node.owners
         assert node.group_name == "sync"
-        assert {"dagster/column_schema", "dagster/column_lineage"} <= set(node.metadata)
+        assert {"dagster/column_schema", "dagster/column_lineage", "dagster/code_references"} <= set(node.metadata)
+
+
+def test_a_changed_mapping_is_a_new_code_version(tmp_path: Path) -> None:
+    """The code version is the mapping's fingerprint: it changes with what decides the outcome, and for that entity only."""
+    before = versions(build(load_settings({}, root=tmp_path)))
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings" / "users.yaml").write_text("fields:\n  email: {transform: [trim, lower]}\n")
+    settings = load_settings({"SYNC_MAPPINGS_DIR": str(tmp_path / "mappings")}, root=tmp_path)
+    after = versions(build(settings))
+
+    assert before == {name: spec.fingerprint for name, spec in load_specs().items()}
+    assert {name for name in before if before[name] != after[name]} == {"users"}
+
+
+def versions(defs: dg.Definitions) -> dict[str, str | None]:
+    """The code version of each entity's asset."""
+    graph = defs.resolve_asset_graph()
+    return {name: graph.get(dg.AssetKey(name)).code_version for name in ENTITIES}
+
+
+def test_an_asset_names_the_lines_of_its_mapping(tmp_path: Path) -> None:
+    """The user's file and set-up come first; the shipped file is what they are laid over."""
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings" / "users.yaml").write_text("# ours\n\nfields:\n  email: {transform: [trim, lower]}\n")
+    (tmp_path / ".sync").mkdir()
+    (tmp_path / ".sync" / "setup.yaml").write_text(
+        "mappings:\n  projects:\n    fields: {project_name: {default: nameless}}\n"
+    )
+    defs = build(load_settings({"SYNC_MAPPINGS_DIR": str(tmp_path / "mappings")}, root=tmp_path))
+    shipped = Path(sync_pipeline.entities.__path__[0])
+
+    assert references(defs, "users") == [f"{tmp_path}/mappings/users.yaml:3", f"{shipped}/users.yaml:1"]
+    assert references(defs, "projects") == [f"{tmp_path}/.sync/setup.yaml:2", f"{shipped}/projects.yaml:1"]
+    assert references(defs, "locations") == [f"{shipped}/locations.yaml:1"]
+
+
+def references(defs: dg.Definitions, entity: str) -> list[str]:
+    """The places an asset's code references name."""
+    found = defs.resolve_asset_graph().get(dg.AssetKey(entity)).metadata["dagster/code_references"]
+    assert isinstance(found, dg.CodeReferencesMetadataValue)
+    return [reference.source for reference in found.code_references]
+
+
+def test_what_is_found_by_tags_and_owners(defs: dg.Definitions) -> None:
+    """Assets with personal data, and each job by its kind, its entity and who owns it; so do its runs."""
+    graph = defs.resolve_asset_graph()
+    personal = {name for name in ENTITIES if graph.get(dg.AssetKey(name)).tags.get("personal_data") == "true"}
+    jobs = [job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")]
+
+    assert personal == {name for name, spec in load_specs().items() if any(field.personal for field in spec.fields)}
+    for job in jobs:
+        kind, _, entity = job.name.partition("_")
+        tags = {"sync_pipeline/kind": {"forget": "housekeeping"}.get(kind, kind)}
+        tags |= {"sync_pipeline/entity": entity} if entity in ENTITIES else {}
+        assert tags.items() <= job.run_tags.items()
+        assert job.owners == ["team:operations"]
+
+
+def test_only_time_entries_say_that_they_have_no_data_version(defs: dg.Definitions) -> None:
+    """A run covers many days with one set of tags, so none would be true of each of them."""
+    graph = defs.resolve_asset_graph()
+    said = {name for name in ENTITIES if "no data version" in str(graph.get(dg.AssetKey(name)).description)}
+
+    assert said == {"time_entries"}
 
 
 def test_no_setting_reaches_the_definitions(tmp_path: Path) -> None:
@@ -166,3 +234,16 @@ def test_no_setting_reaches_the_definitions(tmp_path: Path) -> None:
 
     assert secret not in repr(definitions)
     assert all(secret not in repr(job.run_config) for job in definitions.resolve_all_job_defs())
+
+
+def test_what_one_entity_delivers_another_may_be_read_from(tmp_path: Path) -> None:
+    """Locations that become projects: one external asset, behind the locations and before the projects."""
+    mappings = tmp_path / "mappings"
+    mappings.mkdir()
+    (mappings / "locations.yaml").write_text(
+        "entity: locations\ntarget: {kind: projects}\nfields: {address: drop, name: {max_length: 250}}\n"
+    )
+    graph = build(load_settings({"SYNC_MAPPINGS_DIR": str(mappings)}, root=tmp_path)).resolve_asset_graph()
+    shared = dg.AssetKey(["clockify", "projects"])
+    assert graph.get(shared).parent_keys == {dg.AssetKey("locations")}
+    assert graph.get(shared).child_keys == {dg.AssetKey("projects")}

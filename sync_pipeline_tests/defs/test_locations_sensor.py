@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import orjson
 import pytest
 
+from sync_pipeline.clock import utc_now
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Json, Team, team
 from sync_pipeline_tests.properties.judge import converged
+
+pytestmark = pytest.mark.clock
 
 
 @pytest.fixture
@@ -138,7 +141,7 @@ def test_a_failed_pull_is_asked_for_again(us: Team, on: Live) -> None:
     assert not on.tick("locations").runs[0].success
     assert on.inbox("locations").open == 1
     us.no_faults()
-    on.patience(0)
+    on.retry_policy(0)
     on.drain("locations")
     assert us.client(client["name"])["address"] == client["address"]
     assert on.inbox("locations").open == 0
@@ -167,7 +170,7 @@ def test_the_same_edit_later_is_believed(us: Team, on: Live) -> None:
     on.event("CLIENT_UPDATED", "locations", told(again))
     assert on.tick("locations").requests == []
     cursor = orjson.loads(str(on.cursors["locations"]))
-    ago = (datetime.now(UTC) - timedelta(minutes=15)).isoformat()
+    ago = (utc_now() - timedelta(minutes=15)).isoformat()
     cursor["stubborn"] = {key: [found, ago] for key, (found, _) in cursor["stubborn"].items()}
     on.cursors["locations"] = orjson.dumps(cursor).decode()
     on.event("CLIENT_UPDATED", "locations", told(again))

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 import orjson
 import pytest
 
-from sync_pipeline.connectors.clockify import PLANS
+from sync_pipeline.clock import clock_from, utc_now
+from sync_pipeline.connectors.clockify import changes
+from sync_pipeline.connectors.clockify.account import PLANS
+from sync_pipeline.hosting.launch import RANGE_END, RANGE_START
+from sync_pipeline.stages import polling
 from sync_pipeline.stages.polling import KEPT_FOR_RUNS, poll_seconds
 from sync_pipeline.store.rate import reserve
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import ENTITIES, Team, morning, team
 from sync_pipeline_tests.properties.judge import converged
+
+pytestmark = pytest.mark.clock
 
 FEEDS = "GET */entities/*"
 
@@ -24,8 +30,8 @@ FEEDS = "GET */entities/*"
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step, whose data is older than what is polled."""
-    with team(tmp_path / "team") as everybody:
-        with minutes_ago(everybody, 3000):
+    with team(tmp_path / "team", age_days=2) as everybody:
+        with minutes_ago(everybody, 2 * 24 * 60):
             everybody.sync()
         yield everybody
 
@@ -41,7 +47,7 @@ def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Li
 
 def polled(minutes_ago: int) -> str:
     """The cursor of a sensor that polled then."""
-    return orjson.dumps({"polled": (datetime.now(UTC) - timedelta(minutes=minutes_ago)).isoformat()}).decode()
+    return orjson.dumps({"polled": (utc_now() - timedelta(minutes=minutes_ago)).isoformat()}).decode()
 
 
 @contextmanager
@@ -169,3 +175,132 @@ def test_a_cursor_nobody_can_read_costs_one_poll(us: Team, on: Live) -> None:
     assert "asked what changed" in on.tick("time_entries").said
     assert orjson.loads(on.cursors["time_entries"] or "")["polled"]
     assert us.users()
+
+
+@pytest.fixture
+def small_pages(on: Live) -> None:
+    """One poll reads twenty changes, as it were ten thousand."""
+    on.patch.setattr(changes, "PAGE_SIZE", 10)
+    on.patch.setitem(polling.PAGES, "paid", 2)
+
+
+def catch_up(on: Live) -> None:
+    """Tick until a poll has reached the present, and then until nothing more is asked for."""
+    for _ in range(100):
+        on.tick("time_entries")
+        if "since" not in orjson.loads(on.cursors["time_entries"] or ""):
+            on.drain("time_entries")
+            return
+    raise AssertionError(f"a hundred polls do not reach the present: {on.cursors['time_entries']}")
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_more_changes_than_one_poll_reads_are_read_in_shorter_windows(us: Team, on: Live) -> None:
+    """An import of old entries: every one arrives, and the cursor does not move past what was not read."""
+    user = us.users()[0]["id"]
+    for ago in (55, 35, 15):
+        with minutes_ago(us, ago):
+            for number in range(15):
+                us.add_entry(user, morning(8 + number % 3, hour=6 + number % 12))
+    tick = on.tick("time_entries")
+    assert tick.requests == []
+    assert "more changed from" in tick.said
+    catch_up(on)
+    converged(us)
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_changes_of_one_moment_are_read_to_their_end(us: Team, on: Live) -> None:
+    """No window is short enough to hold fewer of them."""
+    user = us.users()[0]["id"]
+    with minutes_ago(us, 20):
+        us.sandbox.world.clock.set(us.sandbox.world.clock.now(), frozen=True)
+        for number in range(45):
+            us.add_entry(user, morning(8 + number % 3, hour=6 + number % 12))
+    catch_up(on)
+    converged(us)
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_feed_that_does_not_end_is_told_and_passed(us: Team, on: Live) -> None:
+    """Its pages repeat for ever: the recent days are read instead, once, and the sensor says so and goes on behind it."""
+    entry = us.entries()[0]
+    rows = [{"id": entry["id"], "auditMetadata": {"updatedAt": "2026-01-01T00:00:00Z"}, "document": entry}] * 10
+    us.fault("status", "GET */entities/updated", status=200, body={"response": rows})
+    looks = [on.tick("time_entries", run=False) for _ in range(15)]
+    asked = [request for look in looks for request in look.requests]
+    assert [request.job_name for request in asked] == ["sync_time_entries"]
+    first, last = (asked[0].tags[name] for name in (RANGE_START, RANGE_END))
+    moment = utc_now() - timedelta(hours=1, minutes=10)
+    assert first <= (moment - timedelta(days=5)).date().isoformat() < moment.date().isoformat() <= last
+    before = orjson.loads(on.cursors["time_entries"] or "")
+    told = on.tick("time_entries", run=False).said
+    assert "does not end" in told
+    assert "the 7 days before are read once instead" in told
+    assert orjson.loads(on.cursors["time_entries"] or "")["since"] > before["since"]
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_more_changes_at_one_moment_than_the_feed_gives(us: Team, on: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They arrive by a read of their days, and polling goes on behind that moment."""
+    monkeypatch.setattr(polling, "PAGES_OF_NARROWEST", 1)
+    user = us.users()[0]["id"]
+    with minutes_ago(us, 20):
+        us.sandbox.world.clock.set(us.sandbox.world.clock.now(), frozen=True)
+        for number in range(45):
+            us.add_entry(user, morning(2 + number % 3, hour=6 + number % 12))
+    catch_up(on)
+    converged(us)
+    us.change_entry(us.entries()[0], description="changed afterwards")
+    with clock_from(utc_now() + timedelta(minutes=10)):  # later than any poll so far has looked
+        on.drain("time_entries")
+    converged(us)
+
+
+@pytest.mark.parametrize("entity", ["time_entries", "projects"])
+def test_a_clock_that_was_set_back_stops_no_poll(us: Team, on: Live, entity: str) -> None:
+    """What was noted two hours ahead of now is no reason to wait, and the feed is read as if it were not."""
+    on.cursors[entity] = polled(-120)
+    us.clockify("PUT", f"/projects/{us.projects()[0]['id']}", {"name": "Renamed there"})
+    with minutes_ago(us, 5):
+        us.change_entry(next(entry for entry in us.entries() if entry["timeInterval"]["end"]), description="changed")
+    said = on.tick(entity)
+    assert said.requests or "asked what changed" in said.said
+    assert orjson.loads(on.cursors[entity] or "")["polled"] < (utc_now() + timedelta(minutes=1)).isoformat()
+
+
+@pytest.mark.parametrize("minutes", [-60, -15, 15, 60])
+def test_a_clock_that_differs_from_clockifys_loses_no_change(us: Team, on: Live, minutes: int) -> None:
+    """The feed goes by Clockify's clock, which its answers tell: each edit is found by a poll soon after it."""
+    entries = [entry for entry in us.entries() if entry["timeInterval"]["end"]]
+    on.cursors["time_entries"] = None
+    wrong, clock = timedelta(minutes=minutes), us.sandbox.world.clock
+    for passed in range(0, 21, 3):
+        clock.advance(timedelta(minutes=passed))
+        if passed in (3, 9, 12):
+            us.change_entry(entries[passed], description=f"edit {passed}")
+        clock.advance(-wrong)  # the sandbox's clock goes by this process's, which is wrong from here on
+        with clock_from(utc_now() + timedelta(minutes=passed) + wrong):
+            clock.advance(timedelta(minutes=-passed))
+            on.tick("time_entries")
+        clock.reset()
+    there = {row["description"] for row in us.at_snapshots("time_entries").values()}
+    assert {f"edit {passed}" for passed in (3, 9, 12)} <= there
+
+
+def test_what_changed_while_nothing_ran_for_days_is_asked_for(us: Team, on: Live) -> None:
+    """After three days without a daemon the first poll goes back to the last one."""
+    entry = next(entry for entry in us.entries() if entry["timeInterval"]["end"])
+    on.cursors["time_entries"] = polled(3 * 24 * 60)
+    with minutes_ago(us, 36 * 60):
+        us.change_entry(entry, description="changed meanwhile")
+    on.drain("time_entries")
+    converged(us)
+
+
+def test_a_feed_of_unknown_form_is_told_and_not_passed(us: Team, on: Live) -> None:
+    """Rows without ids name no record: the sensor says so, and the cursor stays where it was."""
+    us.fault("status", "GET */entities/updated", status=200, body=[{"entityId": "x"}])
+    before = on.cursors["time_entries"]
+    assert "a form that is not known" in on.tick("time_entries", run=False).said
+    assert on.cursors["time_entries"] == before

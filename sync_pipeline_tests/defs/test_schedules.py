@@ -15,14 +15,18 @@ import pytest
 from dagster._core.launcher import WorkerStatus
 from dagster._utils.schedules import cron_string_iterator
 
-from sync_pipeline.defs import orphans
-from sync_pipeline.defs.orphans import PROCESS_TAG, name_of
+from sync_pipeline.clock import utc_now
 from sync_pipeline.defs.schedules import schedules
+from sync_pipeline.hosting import liveness as orphans
+from sync_pipeline.hosting.liveness import PROCESS_TAG, name_of
 from sync_pipeline.mapping.load import load_specs
-from sync_pipeline.store.events import close, open_events
+from sync_pipeline.store.events import close
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.store.living import grow_old, living
+
+pytestmark = pytest.mark.clock
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Li
 def turn(on: Live, name: str) -> tuple[list[dg.RunRequest], str]:
     """What a schedule asks for now, or why it skips its turn."""
     schedule = on.defs.resolve_schedule_def(name)
-    with dg.build_schedule_context(on.instance, scheduled_execution_time=datetime.now(UTC)) as context:
+    with dg.build_schedule_context(on.instance, scheduled_execution_time=utc_now()) as context:
         data = schedule.evaluate_tick(context)
     for request in data.run_requests or []:
         assert request.job_name in (None, schedule.job_name)
@@ -64,7 +68,7 @@ def test_the_re_scan_finds_what_no_event_told(us: Team, on: Live) -> None:
     converged(us)
 
 
-def test_the_re_scan_comes_in_bounded_runs(us: Team, on: Live) -> None:
+def test_the_re_scan_comes_in_bounded_runs(us: Team, on: Live, now: datetime) -> None:
     """It keeps to SYNC_DAYS_PER_RUN, and its runs do not overlap."""
     us.changes["SYNC_DAYS_PER_RUN"] = "5"
     on.renew()
@@ -73,7 +77,7 @@ def test_the_re_scan_comes_in_bounded_runs(us: Team, on: Live) -> None:
         (request.tags["dagster/asset_partition_range_start"], request.tags["dagster/asset_partition_range_end"])
         for request in requests
     ]
-    today = datetime.now(UTC).date()
+    today = now.date()
     assert len(spans) == 3
     assert (spans[0][0], spans[-1][1]) == (str(today - timedelta(days=6)), str(today + timedelta(days=7)))
     assert len({request.run_key for request in requests}) == 3
@@ -176,9 +180,9 @@ def test_a_run_that_ends_while_it_is_looked_at_has_not_failed(us: Team, on: Live
     run = started(on, "sync_users", str(name))
     is_gone = orphans.is_gone
 
-    def ends_now(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-        instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", run.job_name), run.run_id)
-        return is_gone(instance, run)
+    def ends_now(run: dg.DagsterRun) -> bool:
+        on.instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", run.job_name), run.run_id)
+        return is_gone(run)
 
     on.patch.setattr(orphans, "is_gone", ends_now)
     assert orphans.close_orphans(on.instance) == 0
@@ -188,26 +192,54 @@ def test_a_run_that_ends_while_it_is_looked_at_has_not_failed(us: Team, on: Live
     assert us.users()
 
 
-def test_a_run_of_another_machine_is_believed_as_long_as_it_tells(
-    us: Team, on: Live, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody can see its process from here; one that has written nothing for half an hour is gone."""
+@pytest.mark.outside
+def test_a_run_of_another_machine_lives_as_long_as_it_holds_its_lock(us: Team, on: Live) -> None:
+    """However long it has written nothing; killed, it costs a turn until it was looked at twice, 20 seconds apart."""
     elsewhere = started(on, "sync_users", "1@1@elsewhere")
-    assert health(on, elsewhere) == WorkerStatus.RUNNING
+    url = us.settings().store_url
+    with living(url, elsewhere.run_id) as process:
+        grow_old(url)
+        assert health(on, elsewhere) == WorkerStatus.RUNNING
+        grow_old(url)
+        assert health(on, elsewhere) == WorkerStatus.RUNNING
+        assert turn(on, "nightly_users")[0] == []
+        process.kill()
+        process.wait()
     assert turn(on, "nightly_users")[0] == []
-    monkeypatch.setattr(orphans, "SILENT_SECONDS", 0.0)
+    grow_old(url, seconds=19)
+    assert health(on, elsewhere) == WorkerStatus.RUNNING
+    grow_old(url, seconds=1)
     assert health(on, elsewhere) == WorkerStatus.NOT_FOUND
     assert turn(on, "nightly_users")[0]
-    assert us.users()
 
 
-def test_what_was_closed_long_ago_is_forgotten(us: Team, on: Live) -> None:
+def test_a_run_of_a_version_without_locks_is_believed_for_a_day(us: Team, on: Live) -> None:
+    """On another machine nobody can see whether it lives; here its process tells."""
+    elsewhere = started(on, "sync_users", "1@1@elsewhere")
+    url = us.settings().store_url
+    assert health(on, elsewhere) == WorkerStatus.RUNNING
+    grow_old(url, seconds=86_300)
+    assert turn(on, "nightly_users")[0] == []
+    grow_old(url, seconds=100)
+    assert turn(on, "nightly_users")[0]
+
+
+def test_a_queued_run_is_not_looked_at(us: Team, on: Live) -> None:
+    """It has no process yet, and may wait for days."""
+    queued = on.queue(dg.RunRequest(run_key="q", job_name="sync_users", tags={PROCESS_TAG: "1@1@elsewhere"}))
+    assert orphans.close_orphans(on.instance) == 0
+    grow_old(us.settings().store_url, seconds=200_000)
+    assert orphans.close_orphans(on.instance) == 0
+    assert turn(on, "nightly_users")[1].startswith(f"run {queued.run_id} of sync_users has not ended")
+
+
+def test_what_was_closed_long_ago_is_forgotten(us: Team, on: Live, now: datetime) -> None:
     """Bodies hold personal data: the night's run deletes those of old events, and no others."""
-    long_ago = datetime.now(UTC) - timedelta(days=31)
+    long_ago = now - timedelta(days=31)
     on.event("USER_UPDATED", "users", {"id": "old"})
     on.event("USER_UPDATED", "users", {"id": "recent"})
     with us.session() as session:
-        old, recent = (event.id for event in open_events(session.store, session.connection, "users", 10))
+        old, recent = (event.id for event in session.ledger("users").events.open_events(10))
         close(session.store, [old], "run", long_ago)
         close(session.store, [recent], "run", session.now())
     (request,) = turn(on, "nightly_forget_events")[0]

@@ -11,11 +11,12 @@ import orjson
 import pytest
 
 from sync_pipeline.defs import sensors
-from sync_pipeline.defs.queue import in_the_way
-from sync_pipeline.store.records import lookup
+from sync_pipeline.hosting.queue import in_the_way
 from sync_pipeline_tests.defs.live import Live, live, metadata_of
 from sync_pipeline_tests.harness import Json, Team, instant, morning, team
 from sync_pipeline_tests.properties.judge import converged
+
+pytestmark = pytest.mark.clock
 
 ENTRY = "GET /clockify/api/v1/workspaces/{ws}/time-entries/{id}"
 
@@ -62,7 +63,7 @@ def test_a_targeted_run_marks_no_partition_and_makes_no_batch_stale(us: Team, on
     """A batch that was read before it is loaded after it all the same, and the newer row stays."""
     entry = stopped(us)[0]
     with us.session() as session:
-        older = us.sealed(session, "time_entries")
+        older = us.validated(session, "time_entries")
     on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(entry, description="newer"))
     (run,) = on.tick("time_entries").runs
     assert not run.asset_materializations_for_node("time_entries_load")
@@ -77,7 +78,7 @@ def test_a_targeted_read_that_finds_nothing_new_is_newer_all_the_same(us: Team, 
     entry = stopped(us)[0]
     us.change_entry(entry, description="for a moment")
     with us.session() as session:
-        older = us.sealed(session, "time_entries")
+        older = us.validated(session, "time_entries")
     back = us.change_entry(entry, description=entry["description"])
     on.event("TIME_ENTRY_UPDATED", "time_entries", back)
     on.tick("time_entries")
@@ -119,7 +120,7 @@ def test_an_id_of_another_workspace_confirms_nothing(us: Team, on: Live) -> None
     assert on.inbox("time_entries").open == 1
     assert "wait for their next try" in on.tick("time_entries").said
     us.no_faults()
-    on.patience(0)
+    on.retry_policy(0)
     on.drain("time_entries")
     assert on.inbox("time_entries").open == 0
     converged(us)
@@ -163,7 +164,7 @@ def test_a_moved_entry_keeps_its_row(us: Team, on: Live) -> None:
     told = metadata_of(run, "time_entries")
     assert (told["updated"], told["created"], told["deleted"]) == (1, 0, 0)
     with us.session() as session:
-        known = lookup(session.store, session.connection, "time_entries", [entry["id"]])
+        known = session.ledger("time_entries").lookup([entry["id"]])
         assert known[entry["id"]].partition == start.date().isoformat()
     converged(us)
 
@@ -178,9 +179,7 @@ def test_what_is_invalid_is_set_aside_and_judged_anew(us: Team, on: Live) -> Non
     on.event("PROJECT_UPDATED", "projects", {**project, "again": True})
     on.tick("projects")
     with us.session() as session:
-        from sync_pipeline.store.rejects import show
-
-        assert show(session.store, session.connection, "projects", project["id"]) == []
+        assert session.ledger("projects").rejects.show(project["id"]) == []
 
 
 def test_a_failed_run_swallows_no_event_and_is_tried_again(us: Team, on: Live) -> None:
@@ -195,7 +194,7 @@ def test_a_failed_run_swallows_no_event_and_is_tried_again(us: Team, on: Live) -
     assert waiting.requests == []
     assert "1 events failed before and wait for their next try" in waiting.said
     us.no_faults()
-    on.patience(0)
+    on.retry_policy(0)
     second = on.tick("time_entries")
     assert second.requests[0].run_key != first.requests[0].run_key
     assert on.inbox("time_entries").open == 0
@@ -210,7 +209,7 @@ def test_after_an_outage_many_changes_are_few_runs_again(us: Team, on: Live) -> 
     us.fault("status", "*clockify*", status=503)
     assert {run.success for run in on.tick("time_entries").runs} == {False}
     us.no_faults()
-    on.patience(0)
+    on.retry_policy(0)
     us.forget_stats()
     (tick,) = on.drain("time_entries")
     assert sorted(tick.jobs) == ["changes_time_entries", "sync_time_entries"]

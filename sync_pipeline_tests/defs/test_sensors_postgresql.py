@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
+import psycopg
 import pytest
 
+from sync_pipeline.session.progress import Progress, reporting
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.properties.judge import converged
-from sync_pipeline_tests.store.conftest import Server, postgres
+from sync_pipeline_tests.scenarios.dagster_runs import failures
+from sync_pipeline_tests.store.conftest import Server, end_locks, postgres
 
 __all__ = ["postgres"]  # a fixture of the store's tests
 
@@ -63,4 +67,34 @@ def test_an_edited_client_is_mended_and_our_echo_ends(us: Team, on: Live) -> Non
 
     assert us.writes() == {"clients": 1}
     assert on.inbox("locations").open == 0
+    converged(us)
+
+
+@pytest.mark.parametrize("is_declared_dead", [True, False])
+def test_a_run_whose_lock_was_lost_writes_only_if_it_gets_it_again(us: Team, on: Live, is_declared_dead: bool) -> None:
+    """Its connection ends while it reads. Nobody saw it: it goes on. Somebody declared it dead: it sends nothing."""
+    us.put_location(next(iter(us.at_snapshots("locations"))), location_name="New name")
+    us.forget_stats()
+    url = us.changes["SYNC_DATABASE_URL"]
+    ended: list[int] = []
+
+    def lose(progress: Progress) -> None:
+        if progress.stage == "extract" and not ended:
+            if is_declared_dead:
+                with psycopg.connect(url) as somebody:
+                    somebody.execute("UPDATE run_locks SET dead_at = now()")
+            ended.append(end_locks(url))
+
+    listening = reporting.set(lose)
+    try:
+        result = on.execute(dg.RunRequest(run_key="r", job_name="sync_locations"))
+    finally:
+        reporting.reset(listening)
+
+    assert ended == [1]
+    assert result.success != is_declared_dead
+    assert us.writes() == ({} if is_declared_dead else {"clients": 1})
+    if is_declared_dead:
+        assert f"the lock of the run {result.run_id}" in "".join(failures(result))
+        us.sync()
     converged(us)

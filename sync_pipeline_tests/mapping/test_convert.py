@@ -6,8 +6,8 @@ import gc
 
 import pytest
 
+from sync_pipeline.gc_pause import gc_paused
 from sync_pipeline.mapping.convert import convert, fits
-from sync_pipeline.mapping.garbage import collector_paused
 
 LARGEST = 2**63 - 1
 
@@ -92,9 +92,9 @@ def test_what_does_not_fit_is_missing_with_a_reason(kind: str, value: object) ->
 
 def test_the_collector_runs_again_after_a_pause() -> None:
     """Pausing it leaves no trace, nested or with an error inside."""
-    with collector_paused(), collector_paused():
+    with gc_paused(), gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled()
-    with pytest.raises(ZeroDivisionError), collector_paused():
+    with pytest.raises(ZeroDivisionError), gc_paused():
         raise ZeroDivisionError
     assert gc.isenabled()

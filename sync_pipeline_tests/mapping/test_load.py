@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.connectors.clockify import REPLACED
+from sync_pipeline.connectors.clockify.target import TARGETS
 from sync_pipeline.errors import ConfigError, MappingFileError
 from sync_pipeline.mapping.canonical import canonical_rows
-from sync_pipeline.mapping.load import load_specs
+from sync_pipeline.mapping.load import load_specs, records_of
 from sync_pipeline.mapping.samples import known_keys, load_samples
-from sync_pipeline.mapping.targets import CLIENT_FIELDS
+from sync_pipeline.mapping.systems import SYSTEMS
+from sync_pipeline.settings import load_settings
 from sync_pipeline_tests.mapping.frames_of import SPECS, checked, entry, overridden, problems
 
 TAGS = """\
@@ -59,6 +60,10 @@ def test_top_level_keys_are_overridden(tmp_path: Path) -> None:
     assert (spec.target.delete, spec.target.id, spec.owners) == ("archive", "project_id", ("team:me",))
     assert spec.source.params == {"hydrated": "true"}
     assert spec.source.list == SPECS["projects"].source.list
+    spec = overridden(
+        tmp_path, "users", "webhooks: {accept: null, subscribe: {USER_UPDATED: 7}, only_named: [USER_UPDATED]}"
+    )
+    assert (spec.webhooks.events, spec.webhooks.id) == (("USER_UPDATED",), "id")
 
 
 def test_a_fifth_entity_is_one_file_and_its_samples(tmp_path: Path) -> None:
@@ -76,6 +81,18 @@ def test_a_fifth_entity_is_one_file_and_its_samples(tmp_path: Path) -> None:
     assert known_keys("tags", tmp_path) == set(source)
     assert known_keys("users", tmp_path) == known_keys("users")
     assert load_samples("nothing", tmp_path) == []
+
+
+def test_the_id_fields_of_both_sides(tmp_path: Path) -> None:
+    """As a sandbox is told them; while a file has a mistake there are none, and the mistake is said elsewhere."""
+    settings = load_settings({"SYNC_MAPPINGS_DIR": str(tmp_path)}, root=tmp_path)
+    (tmp_path / "tags.yaml").write_text(TAGS)
+    found = records_of(settings)
+    assert {("clockify", "tags", "id"), ("snapshots", "tags", "tag_id")} <= set(found)
+    assert {("snapshots", "locations", "location_id"), ("clockify", "locations", "id")} <= set(found)
+    assert len(found) == 10
+    (tmp_path / "tags.yaml").write_text(f"{TAGS}strange: key")
+    assert records_of(settings) == ()
 
 
 def test_an_empty_directory_changes_nothing(tmp_path: Path) -> None:
@@ -167,12 +184,57 @@ BROKEN = [
     ("source: {params: [1]}\n", 1, "source.params", "a list, expected a mapping", ""),
     ("source: {params: {a: [1]}}\n", 1, "source.params.a", "a list, expected text or a number", ""),
     ("source: {id: ''}\n", 1, "source.id", "is empty", ""),
+    ('source: {parent: project, list: "/{parent}/x"}', 1, "source.parent", "is no entity", "Did you mean 'projects'?"),
+    ('source: {parent: locations, list: "/{parent}/x"}', 1, "source.parent", "not a plain list of the same", ""),
+    (
+        'source: {parent: projects, list: "/{parent}/x", item: "/{parent}/x/{id}"}',
+        1,
+        "source.parent",
+        "not exactly one field refers to it",
+        "references: projects",
+    ),
+    (
+        'source: {parent: projects, list: "/{parent}/x", item: "/{parent}/x/{id}"}\n'
+        "fields:\n  project: {source: p, type: id, references: projects, transform: trim}\n",
+        1,
+        "source.parent",
+        "not exactly one field refers to it",
+        "nothing but its `source` and `type`",
+    ),
+    ('source: {list: "/{parent}/x"}', 1, "source.list", "has {parent}, but source.parent is missing", "both or"),
+    ('source: {parent: projects, list: "/x"}', 1, "source.list", "lacks {parent}, but", "both or neither"),
     ("source: {lst: x}\n", 1, "source.lst", "is not a key of source", "Did you mean 'list'?"),
     ("target: {delete: remove}\n", 1, "target.delete", "'remove', expected one of delete, archive, keep", ""),
     ("target: {delete: archived}\n", 1, "target.delete", "'archived'", "Did you mean 'archive'?"),
     ("depends_on: [project]\n", 1, "depends_on", "'project', which is no entity", "Did you mean 'projects'?"),
     ("depends_on: [time_entries]\n", 1, "depends_on", "circle: ", ""),
     ("depends_on: [7]\n", 1, "depends_on", "a whole number 7, expected text", ""),
+    ("webhooks: [USER_UPDATED]\n", 1, "webhooks", "a list, expected a mapping", ""),
+    ("webhooks: {events: {}}\n", 1, "webhooks.events", "is not a key of webhooks", ""),
+    ("webhooks:\n  subscribe: {USER_UPDATED: first}\n", 2, "webhooks.subscribe.USER_UPDATED", "a whole number", ""),
+    ("webhooks:\n  subscribe: {USER_UPDATED: 0}\n", 2, "webhooks.subscribe.USER_UPDATED", "above zero", ""),
+    ("webhooks:\n  subscribe: {USER_UPDATED: }\n", 2, "webhooks.subscribe.USER_UPDATED", "is missing", ""),
+    ("webhooks:\n  subscribe: [USER_UPDATED]\n", 2, "webhooks.subscribe", "a list, expected a mapping", ""),
+    ("webhooks:\n  accept: [user-updated]\n", 1, "webhooks", "'user-updated', expected the name of an event", ""),
+    ("webhooks:\n  only_named: [USER_UPDATE]\n", 2, "webhooks.only_named", "neither in", "Did you mean 'USER_UPDATED'?"),
+    ("webhooks: {accept: [NEW_PROJECT]}\n", 1, "webhooks", "an event of projects already", "one of the two"),
+    ("label: [7]\n", 1, "label", "a whole number 7, expected text", ""),
+    ("label: name..first\n", 1, "label", "expected a path", ""),
+    ("label: {personal: true}\n", 1, "label.source", "is missing", "Add `source"),
+    ("label: {source: name, private: true}\n", 1, "label.private", "is not a key of label", ""),
+    ("facts: person_facts\n", 1, "facts", "text 'person_facts', expected a mapping", ""),
+    ("facts: {table: people, columns: {name: name}}\n", 1, "facts.table", "'people', expected one of", ""),
+    ("facts: {table: person_facts}\n", 1, "facts.columns", "is missing", ""),
+    ("facts: {table: person_facts, columns: {}}\n", 1, "facts.columns", "expected a mapping of columns", ""),
+    (
+        "facts:\n  table: person_facts\n  columns:\n    nmae: name\n",
+        4,
+        "facts.columns.nmae",
+        "is not a key",
+        "Did you mean 'name'?",
+    ),
+    ("facts:\n  table: person_facts\n  columns:\n    name: \n", 3, "facts.columns.name", "is missing", ""),
+    ("facts:\n  table: person_facts\n  columns: {name: 7}\n", 3, "facts.columns.name", "expected text", ""),
     ("partition_by: email\n", 1, "partition_by", "type email, expected type instant", ""),
     ("partition_by: emial\n", 1, "partition_by", "not a field", "Did you mean 'email'?"),
     ("fields: 7\n", 1, "fields", "a whole number 7, expected a mapping", ""),
@@ -261,8 +323,9 @@ def test_fields_the_target_cannot_work_with_are_refused(
 
 
 def test_every_field_of_a_client_may_be_mapped(tmp_path: Path) -> None:
-    """What may be mapped to a client is what its connector writes."""
-    assert set(CLIENT_FIELDS) == set(REPLACED)
+    """What may be mapped to a client, or to another kind of record, is what its adapter writes."""
+    for kind, facts in SYSTEMS["clockify"].kinds.items():
+        assert set(facts.fields) == set(TARGETS[kind].replaced)
     spec = overridden(tmp_path, "locations", "fields: {note: null, address: drop, email: {source: mail}}\n")
     assert {f.name for f in spec.fields} == {"name", "archived", "email"}
 

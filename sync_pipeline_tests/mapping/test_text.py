@@ -15,7 +15,7 @@ from sync_pipeline.mapping.text import (
     read_list,
     read_path,
     read_steps,
-    steps_text,
+    step_text,
 )
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -33,7 +33,8 @@ STEPS = st.one_of(
 @example([{"replace": {"a": "{", "b": "]"}}, "trim"])
 def test_transforms_come_back(steps: list[object]) -> None:
     """Whatever transforms a file holds, their line says the same."""
-    assert read_steps(steps_text(steps)) == steps
+    line = " | ".join(step_text(*next(iter(step.items()))) if isinstance(step, dict) else str(step) for step in steps)
+    assert read_steps(line) == steps
 
 
 @given(st.lists(TEXTS.filter(bool), min_size=1, max_size=4))

@@ -23,23 +23,21 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.sandbox.control.rules import read_rule
 from sync_pipeline.sandbox.webhooks.courier import Delivery
+from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Batch, Days
 from sync_pipeline.stages.check import Checking, Options, conclude
-from sync_pipeline.stages.extract import extract
-from sync_pipeline.stages.inbox import take_up
-from sync_pipeline.stages.journal import remembering_failure
+from sync_pipeline.stages.extract import extract, remembering_failure
+from sync_pipeline.stages.inbox import claim_events
 from sync_pipeline.stages.load import load
-from sync_pipeline.stages.map import map_batch
-from sync_pipeline.stages.reconcile import verify
-from sync_pipeline.stages.session import Session
+from sync_pipeline.stages.verify import verify
 from sync_pipeline.stages.watch import Dirty, watch
 from sync_pipeline.store.events import Received, content_id, counts, receive_many
 from sync_pipeline.store.schema import events
-from sync_pipeline.webhooks.events import WORTH_MOST_FIRST, about
 from sync_pipeline_tests.harness import ENTITIES, Blocked, Team, team
 from sync_pipeline_tests.properties.killing import Killed, Killer, killing
 from sync_pipeline_tests.properties.life import _DEEDS, TEXTS, Deed
 from sync_pipeline_tests.properties.meddling import MEDDLING
+from sync_pipeline_tests.webhooks.shipped import OF_USERS, SHIPPED, WORTH_MOST_FIRST
 
 LOST, DOUBLED, FAULTY = 0.3, 0.3, 0.2
 HOOKS = 10
@@ -148,7 +146,7 @@ class Office:
         later = coming[: dice.randrange(len(coming) + 1)] if dice.random() < LOST else []
         receive_many(
             session.store,
-            session.connection,
+            session.pair,
             "clockify",
             [_received(session, one) for one in coming[len(later) :]],
         )
@@ -174,14 +172,13 @@ class Office:
     def _sync(self, session: Session, spec: EntitySpec, days: Days | None) -> None:
         """Extract, map, check and load, with the batch in memory: there are many of them, and they are small."""
         span, run_id = (days or self.us.days) if spec.partitioned else None, f"run-{next(self.us.runs)}"
-        raw = take_up(session, spec, span, extract(session, spec, span))
+        raw = claim_events(session, spec, span, extract(session, spec, span))
         read = _walked(remembering_failure(session, spec, raw, span, run_id=run_id))
-        checking = Checking(session, spec, _walked(map_batch(spec, read)), span, Options(allow_deletes=True))
-        sealed = _walked(checking.sealed)
+        checking = Checking(session, spec, read, span, Options(allow_deletes=True))
         results = conclude(session, spec, checking, span, checking.options, run_id=run_id)
         if blocking := [result for result in results if result.blocks]:
             raise Blocked(blocking)
-        load(session, spec, sealed, span, checking.options, run_id=run_id)
+        load(session, spec, checking.batch, span, checking.options, run_id=run_id)
 
     def reconcile(self) -> None:
         """What the schedules do in the end: read everything again, compare both sides, and mend."""
@@ -216,7 +213,9 @@ def office(root: Path, patch: pytest.MonkeyPatch) -> Iterator[Office]:
         us.changes |= {"SYNC_MAX_REJECT_SHARE": "1", "SYNC_MAX_DELETE_SHARE": "1", "SYNC_MAX_ATTEMPTS": "1"}
         for event in WORTH_MOST_FIRST[:HOOKS]:
             hook = {"name": event, "url": "http://127.0.0.1:9", "webhookEvent": event}
-            us.clockify("POST", "/webhooks", {**hook, "triggerSourceType": "WORKSPACE_ID", "triggerSource": []})
+            named = [user["id"] for user in us.users()] if event in OF_USERS else []
+            kind = "USER_ID" if named else "WORKSPACE_ID"
+            us.clockify("POST", "/webhooks", {**hook, "triggerSourceType": kind, "triggerSource": named})
         us.sync()
         shutil.copy(us.home / "sync.db", us.home.parent / "saved.db")
         with sqlite3.connect(":memory:", check_same_thread=False) as saved:
@@ -229,7 +228,7 @@ def office(root: Path, patch: pytest.MonkeyPatch) -> Iterator[Office]:
 
 def _still_open(session: Session) -> dict[str | None, int]:
     """How many events of each entity wait."""
-    return {entity: one.open for entity, one in counts(session.store, session.connection).items() if one.open}
+    return {entity: one.open for entity, one in counts(session.store, session.pair).items() if one.open}
 
 
 def _walked(batch: Batch) -> Batch:
@@ -240,6 +239,6 @@ def _walked(batch: Batch) -> Batch:
 def _received(session: Session, delivery: Delivery) -> Received:
     """An event as the receiver keeps it."""
     body = orjson.loads(delivery.body)
-    entity, source_id = about(delivery.event, body)
+    entity, source_id = SHIPPED.about(delivery.event, body)
     content = content_id(delivery.event, source_id, body)
     return Received(content, delivery.event, entity, source_id, delivery.body.decode(), session.now())

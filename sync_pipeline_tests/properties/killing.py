@@ -1,4 +1,4 @@
-"""Killing a run in this process: at some request or write everything stops, and nothing it still tries gets out."""
+"""Killing a run in this process: at some request or write its thread stops, and nothing it still tries gets out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sync_pipeline.stages.session import Session
-from sync_pipeline.store.engine import Held, Store
+from sync_pipeline.session.session import Session
+from sync_pipeline.store.engine import HeldConnection, Store
 
 
 class Killed(BaseException):
@@ -18,30 +18,34 @@ class Killed(BaseException):
 
 
 class Killer:
-    """Counts the requests and the writes of this thread; at the chosen one the run dies."""
+    """Counts the requests and the writes of armed threads; at the chosen one the run dies."""
 
     def __init__(self) -> None:
-        self._left: int | None = None
-        self._thread = threading.get_ident()
+        self._left: dict[int, int] = {}
 
-    def arm(self, steps: int | None) -> None:
-        """Kill at the step of that number; None lets live."""
-        self._left = steps
+    def arm(self, steps: int | None, thread: int | None = None) -> None:
+        """Kill this thread - or another one - at the step of that number; None lets live."""
+        thread = threading.get_ident() if thread is None else thread
+        if steps is None:
+            self._left.pop(thread, None)
+        else:
+            self._left[thread] = steps
 
     def step(self) -> None:
         """One moment at which a process may be killed: before or after a request, before or after a commit."""
-        if self._left is None or threading.get_ident() != self._thread:
+        thread = threading.get_ident()
+        if thread not in self._left:
             return
-        self._left -= 1
-        if self._left <= 0:
+        self._left[thread] -= 1
+        if self._left[thread] <= 0:
             raise Killed
 
 
 @contextmanager
 def killing(patch: pytest.MonkeyPatch) -> Iterator[Killer]:
-    """A killer that watches every session and store of this thread."""
+    """A killer that watches every session and store of this process."""
     killer = Killer()
-    begin, call, writing, held = Session.begin, Session.call, Store.writing, Held.writing
+    begin, call, writing, held = Session.begin, Session.call, Store.writing, HeldConnection.writing
 
     def begin_(session: Session, function: Any, *args: Any) -> Any:
         killer.step()
@@ -52,11 +56,11 @@ def killing(patch: pytest.MonkeyPatch) -> Iterator[Killer]:
         killer.step()
         return found
 
-    def around(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def around(make: Callable[..., Any]) -> Callable[..., Any]:
         @contextmanager
-        def write(of: Any) -> Iterator[Any]:
+        def write(of: Any, **how: Any) -> Iterator[Any]:
             killer.step()
-            with make(of) as connection:
+            with make(of, **how) as connection:
                 yield connection
             killer.step()
 
@@ -65,6 +69,6 @@ def killing(patch: pytest.MonkeyPatch) -> Iterator[Killer]:
     patch.setattr(Session, "begin", begin_)
     patch.setattr(Session, "call", call_)
     patch.setattr(Store, "writing", around(writing))
-    patch.setattr(Held, "writing", around(held))
+    patch.setattr(HeldConnection, "writing", around(held))
     yield killer
     patch.undo()

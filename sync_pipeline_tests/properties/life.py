@@ -108,7 +108,7 @@ def _edit_project(team: Team, deed: Deed, number: int) -> None:
 
 
 def _delete_project(team: Team, deed: Deed, _number: int) -> None:
-    """Its entries stay and point nowhere: rejects."""
+    """Its entries stay, and still arrive."""
     if (projects := team.projects()) and len(projects) > 2 and (project := _pick(projects, deed)):
         team.delete_project(project["id"])
 

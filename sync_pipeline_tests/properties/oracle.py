@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from operator import itemgetter
 from typing import Any
 
 from sync_pipeline_tests.harness import Json, Team
@@ -30,7 +32,7 @@ def expected_users(team: Team) -> dict[str, Json]:
 
 
 def _user(user: Json) -> Json:
-    held = {role["role"] for role in user["roles"]}
+    held = {"OWNER" if role["role"] == "WORKSPACE_OWN" else role["role"] for role in user["roles"]}
     return {
         "user_id": user["id"],
         "email": user["email"],
@@ -91,23 +93,60 @@ def _entry(row: Json) -> Json:
     }
 
 
+def facts_of_entries(team: Team) -> dict[str, Json]:
+    """What reports are made of: each stopped entry that starts in the team's days, also those that are not valid."""
+    return {
+        row["id"]: _facts(row)
+        for row in team.entries()
+        if row["timeInterval"]["end"] and in_days(team, row["timeInterval"]["start"])
+    }
+
+
+def _facts(row: Json) -> Json:
+    entry = _entry(row)
+    start, end = (datetime.fromisoformat(entry[name]) for name in ("start_time", "end_time"))
+    rate, cost = row["hourlyRate"] if row["billable"] else None, row["costRate"]
+    seconds = int((end - start).total_seconds())
+    return {
+        **{name: entry[name] for name in ("user_id", "project_id", "task_id", "billable")},
+        "start_time": start,
+        "end_time": end,
+        "seconds": seconds,
+        "amount": _earned(rate, seconds),
+        "cost": _earned(cost, seconds),
+        "currency": next((each["currency"] for each in (rate, cost) if each and each["amount"]), None),
+        "tags": [tag["name"] for tag in sorted(row["tags"] or [], key=itemgetter("id"))],
+    }
+
+
+def _earned(rate: Json | None, seconds: int) -> int | None:
+    if not rate or not rate["amount"]:
+        return None
+    earned = Decimal(rate["amount"]) * seconds / 3600
+    return int(earned.quantize(Decimal(1), ROUND_HALF_UP))
+
+
 def expected_clients(team: Team) -> dict[str, Json]:
     """Each location whose name no other location has, by that name."""
     found = [(row["location_name"].strip(), row["address"]) for row in team.at_snapshots("locations").values()]
     names = [name for name, _ in found]
     return {
-        name: {"name": name, "address": address or None, "archived": False}
+        name: _client({"location_name": name, "address": address})
         for name, address in found
         if names.count(name) == 1 and len(name) <= 100
     }
+
+
+def _client(location: Json) -> Json:
+    return {"name": location["location_name"].strip(), "address": location["address"] or None, "archived": False}
 
 
 def found(team: Team, entity: str) -> dict[str, Json]:
     """What stands at the target, cut to the fields we map; clients by name, and only those of locations."""
     if entity == "locations":
         ours = {client["name"]: client for client in team.clients()}
-        return {name: _cut(ours[name], entity) for name in expected_clients(team) if name in ours}
-    return {key: _cut(row, entity) for key, row in team.at_snapshots(entity).items()}
+        return {name: cut(ours[name], entity) for name in expected_clients(team) if name in ours}
+    return {key: cut(row, entity) for key, row in team.at_snapshots(entity).items()}
 
 
 def expected(team: Team, entity: str) -> dict[str, Json]:
@@ -122,7 +161,15 @@ def expected(team: Team, entity: str) -> dict[str, Json]:
     return wanted
 
 
-def _cut(row: Json, entity: str) -> Json:
+def mapped(entity: str, source: Json) -> Json:
+    """What one source record should look like at its target."""
+    make: dict[str, Any] = {"users": _user, "projects": _project, "time_entries": _entry, "locations": _client}
+    made: Json = make[entity](source)
+    return made
+
+
+def cut(row: Json, entity: str) -> Json:
+    """A record of the target, cut to the fields we map."""
     cut = {
         name: row.get(name) or None if name in ("note", "address", "description") else row.get(name)
         for name in FIELDS[entity]

@@ -10,10 +10,11 @@ import pytest
 from sync_pipeline.errors import RetryableApiError
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
-from sync_pipeline.store.records import counts, lookup
-from sync_pipeline.store.rejects import show
-from sync_pipeline_tests.harness import Blocked, Team, day, instant, morning, team
+from sync_pipeline.store.records import counts
+from sync_pipeline.store.rejects import list_rejects
+from sync_pipeline_tests.harness import Team, day, instant, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 ENTRY = "GET /clockify/api/v1/workspaces/{ws}/time-entries/{id}"
 USERS = "GET /clockify/api/v1/workspaces/{ws}/users"
@@ -42,6 +43,7 @@ def test_a_deleted_entry_is_deleted_after_it_was_looked_up_together_with_one_tha
 def test_rows_that_only_the_list_lost_are_not_deleted(tmp_path: Path, entity: str) -> None:
     """A list that answers with nothing is not believed; let through, it deletes nothing: each record is found by id."""
     with team(tmp_path) as us:
+        us.clockify("POST", "/projects", {"name": "Nothing refers to this one"})
         us.sync()
         before = (us.at_snapshots("projects"), us.at_snapshots("time_entries"), us.clients())
         empty = {
@@ -53,8 +55,9 @@ def test_rows_that_only_the_list_lost_are_not_deleted(tmp_path: Path, entity: st
         us.fault("status", route, status=200, body=body)
         us.changes["SYNC_MAX_DELETE_SHARE"] = "1"
         if entity != "time_entries":  # of which the running ones are still met, by a request of their own
-            with pytest.raises(Blocked, match="all there are"):
-                us.sync(entity)
+            held = us.sync(entity)[entity]
+            assert (held.deleted, held.held_deletes) == (0, len(us.held(entity)["deletes"]))
+            assert held.held_deletes > 0
         done = us.sync(entity, options=Options(allow_deletes=True))[entity]
         assert done.deleted == 0
         assert (us.at_snapshots("projects"), us.at_snapshots("time_entries"), us.clients()) == before
@@ -92,7 +95,7 @@ def test_an_answer_that_a_foreign_workspace_would_give_too_is_no_confirmation(tm
         with us.session() as session:
             done = us.sync_one(session, "time_entries")
             assert (done.deleted, done.unconfirmed) == (0, 1)
-            assert counts(session.store, session.connection)["time_entries"].unconfirmed == 1
+            assert counts(session.store, session.pair)["time_entries"].unconfirmed == 1
         assert us.at_snapshots("time_entries") == before
         us.no_faults()
         assert us.sync("time_entries")["time_entries"].deleted == 1
@@ -114,20 +117,22 @@ def test_another_workspace_is_another_connection_and_deletes_nothing(tmp_path: P
         assert before.keys() <= us.at_snapshots("time_entries").keys()
 
 
-def test_more_deletes_than_a_run_may_send_block_it_until_somebody_says_so(tmp_path: Path) -> None:
-    """Nothing is loaded and nothing is deleted until the run is allowed to delete that many."""
+def test_more_deletes_than_a_run_may_send_are_held_until_somebody_allows_them(tmp_path: Path) -> None:
+    """None of them is sent, each is named, and the rest is loaded; allowed, they are deleted."""
     with team(tmp_path) as us:
         us.sync()
         before = us.at_snapshots("time_entries")
-        for entry in stopped(us)[:20]:
-            us.clockify("DELETE", f"/time-entries/{entry['id']}")
-        us.add_entry(us.users()[0]["id"], morning(1))
+        gone = [str(entry["id"]) for entry in stopped(us)[:20]]
+        for entry in gone:
+            us.clockify("DELETE", f"/time-entries/{entry}")
+        late = us.add_entry(us.users()[0]["id"], morning(1))
         us.forget_stats()
-        with pytest.raises(Blocked) as blocked:
-            us.sync("time_entries")
-        assert blocked.value.checks == ["volume"]
-        assert us.writes() == {}
-        assert us.at_snapshots("time_entries") == before
+        done = us.sync("time_entries")["time_entries"]
+        assert (done.deleted, done.held_deletes, done.created, done.unconfirmed) == (0, 20, 1, 0)
+        assert us.held("time_entries") == {"deletes": sorted(gone)}
+        assert us.writes() == {"time_entries": 1}
+        now = us.at_snapshots("time_entries")
+        assert {**before, late["id"]: now[late["id"]]} == now
         assert us.sync("time_entries", options=Options(allow_deletes=True))["time_entries"].deleted == 20
         converged(us)
 
@@ -172,7 +177,7 @@ def test_what_leaves_the_scope_is_excluded_and_not_deleted(tmp_path: Path) -> No
         with us.session() as session:
             done = us.sync_one(session, "time_entries")
             assert (done.deleted, done.unconfirmed, done.updated) == (0, 0, 0)
-            known = lookup(session.store, session.connection, "time_entries", [again["id"], early["id"]])
+            known = session.ledger("time_entries").lookup([again["id"], early["id"]])
             assert known[again["id"]].excluded_rule == "running"
             assert known[early["id"]].excluded_rule == "before_start_date"
         there = us.at_snapshots("time_entries")
@@ -195,7 +200,7 @@ def test_a_record_a_policy_keeps_is_never_deleted(tmp_path: Path) -> None:
         assert us.sync("projects")["projects"].deleted == 0
         assert project in us.at_snapshots("projects")
         with us.session() as session:
-            (kept,) = lookup(session.store, session.connection, "projects", [project]).values()
+            (kept,) = session.ledger("projects").lookup([project]).values()
             assert kept.deleted_at is not None
         verdict = us.verify("projects")["projects"]
         assert (verdict.in_sync, verdict.source, verdict.target) == (True, 4, 4)
@@ -210,8 +215,9 @@ def test_the_last_records_of_a_small_entity_are_not_lost_without_a_word(tmp_path
         for project in gone:
             us.delete_project(project["id"])
         if not left:
-            with pytest.raises(Blocked, match="3 of 3 known projects are gone from the source, all there are"):
-                us.sync("projects")
+            done = us.sync("projects")["projects"]
+            assert (done.deleted, done.held_deletes) == (0, 3)
+            assert us.held("projects") == {"deletes": sorted(project["id"] for project in gone)}
             assert len(us.at_snapshots("projects")) == 3
         options = Options(allow_deletes=not left)
         assert us.sync("projects", options=options)["projects"].deleted == len(gone)
@@ -271,37 +277,58 @@ def test_an_entry_that_moved_and_is_invalid_stands_in_the_rejects(tmp_path: Path
         done = us.sync("time_entries", days=Days(day(4), day(2)))["time_entries"]
         assert (done.rejected, done.deleted) == (1, 0)
         with us.session() as session:
-            (told,) = show(session.store, session.connection, "time_entries", entry["id"])
+            (told,) = session.ledger("time_entries").rejects.show(entry["id"])
             assert told.partition == day(9).isoformat()
         us.sync()
         converged(us)
 
 
 def test_entries_moved_before_the_start_are_neither_missed_nor_looked_up_again(tmp_path: Path) -> None:
-    """Once it is known where they are, they are no part of the days any more: nothing is blocked or asked for them."""
+    """Once it is known where they are, they are no part of the days any more: nothing is held or asked for them."""
     with team(tmp_path) as us:
         us.sync()
         start = morning(60)
         for entry in stopped(us)[:14]:
             us.change_entry(entry, start=instant(start), end=instant(start + timedelta(hours=1)))
-        with pytest.raises(Blocked):
-            us.sync("time_entries")
+        assert us.sync("time_entries")["time_entries"].held_deletes == 14
         done = us.sync("time_entries", options=Options(allow_deletes=True))["time_entries"]
         assert (done.deleted, done.excluded) == (0, 14 + sum(not e["timeInterval"]["end"] for e in us.entries()))
         us.forget_stats()
         us.sync("time_entries")
         assert ENTRY not in us.requests()
+        assert us.held("time_entries") == {}
         changes_nothing(us)
 
 
-def test_deletes_that_somebody_allowed_are_all_confirmed_in_that_run(tmp_path: Path) -> None:
-    """What is beyond the number of reads by id is proven by a second complete list."""
+def test_deletes_that_somebody_allowed_are_each_proven_by_id(tmp_path: Path) -> None:
+    """What is beyond the number of reads by id stays allowed and unconfirmed: later runs prove and delete it."""
     with team(tmp_path, entries=60) as us:
-        us.changes["SYNC_MAX_CONFIRMATIONS"] = "2"
+        us.changes["SYNC_MAX_CONFIRMATIONS"] = "10"
         us.sync()
         for entry in stopped(us)[:25]:
             us.clockify("DELETE", f"/time-entries/{entry['id']}")
         done = us.sync("time_entries", options=Options(allow_deletes=True))["time_entries"]
-        assert (done.deleted, done.unconfirmed) == (25, 0)
+        assert (done.deleted, done.unconfirmed, done.held_deletes) == (10, 15, 0)
+        for deleted, left in ((10, 5), (5, 0)):
+            done = us.sync("time_entries")["time_entries"]
+            assert (done.deleted, done.unconfirmed, done.held_deletes) == (deleted, left, 0)
         converged(us)
         changes_nothing(us)
+
+
+def test_an_archive_that_is_refused_is_not_counted(tmp_path: Path) -> None:
+    """The target refuses in the answer for the record, with status 200: it is a reject, and the record is not archived."""
+    with team(tmp_path, entries=0) as us:
+        write_mapping(us, "projects.yaml", "entity: projects\ntarget: {delete: archive}\n")
+        us.sync()
+        project = us.projects()[0]["id"]
+        us.delete_project(project)
+        refusal = {"project_id": project, "status": "refused", "error": {"code": "locked", "detail": "is locked"}}
+        us.fault("status", "POST /snapshots/projects/batch", status=200, body={"results": [refusal]})
+        done = us.sync("projects")["projects"]
+        assert done.deleted == 0
+        assert us.at_snapshots("projects")[project].get("archived") is not True
+        with us.session() as session:
+            (found,) = list_rejects(session.store, session.pair, entity="projects")
+        assert found.source_id == project
+        assert "is locked" in found.reason

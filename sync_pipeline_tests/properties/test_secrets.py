@@ -50,7 +50,7 @@ def test_commands_that_work_and_commands_that_fail_show_no_secret(tmp_path: Path
     """Nothing is printed and nothing is kept, neither with right nor with wrong keys, in Dagster's history either."""
     with team(tmp_path, users=2, projects=2, locations=2, entries=5) as us:
         both = {name: value for changes in WRONG_KEYS for name, value in changes.items()}
-        told = [*run(us, "sync"), *run(us, "sync", code=1, **both)]
+        told = [*run(us, "sync"), *run(us, "sync", code=4, **both)]
         assert [text for text in told if leaks(text)] == []
         assert files_with_secrets(us.home) == []
         assert tables_with_secrets(us) == []
@@ -110,7 +110,7 @@ def test_settings_and_sessions_do_not_show_their_secrets(tmp_path: Path) -> None
         with us.session() as session:
             assert leaks(repr(session)) == []
             assert leaks(repr(session.clockify.account)) == []
-            assert leaks(session.connection) == []
+            assert leaks(session.pair) == []
 
 
 def test_an_oauth_clients_secret_and_its_tokens_stay_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,8 @@ import httpx
 import psutil
 import pytest
 
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.sandbox.embedded import embedded
 from sync_pipeline_tests.harness import clean_environ
 from sync_pipeline_tests.scenarios.commands import PATIENCE, ROOT, wait_until
 from sync_pipeline_tests.scenarios.developing import free_port
@@ -37,8 +39,7 @@ class Place:
     """A free port and a home for one embedded sandbox."""
 
     def __init__(self, root: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.home = root / "home"
         self.database = self.home / "sandbox.db"
         self.environ = clean_environ(
@@ -78,6 +79,12 @@ class Place:
         """Whether it is our sandbox that answers."""
         answer = httpx.get(f"http://127.0.0.1:{self.port}/_control/database", trust_env=False, timeout=PATIENCE)
         return Path(answer.json()["database"]) == self.database
+
+    def entities(self) -> dict[str, str]:
+        """The entities it takes, with their id fields."""
+        answer = httpx.get(f"http://127.0.0.1:{self.port}/_control/entities", trust_env=False, timeout=PATIENCE)
+        found: dict[str, str] = answer.json()["entities"]
+        return found
 
     def sandboxes(self) -> list[int]:
         """The processes that serve this database."""
@@ -218,3 +225,19 @@ def test_it_is_given_no_key_of_real_accounts(tmp_path: Path) -> None:
         (child,) = psutil.Process(process.pid).children()
         assert str(place.database) in child.cmdline()
         assert not {"real-key", "postgresql://ana:secret@db.example/sync"} & set(child.environ().values())
+
+
+def test_it_takes_the_entities_that_its_users_name(place: Place) -> None:
+    """Each user names those of its mapping files; the contract's own keep their ids, and Clockify has its own lists."""
+    here, tags = (place.port, place.database), ("snapshots", "tags", "tag_id")
+    with embedded(*here, [tags, ("clockify", "labels", "id"), ("snapshots", "users", "uid")]):
+        assert place.entities() == OF_THE_CONTRACT | {"tags": "tag_id"}
+        with embedded(*here, [("snapshots", "notes", "noteId"), ("snapshots", "tags", "label_id")]):
+            assert place.entities() == OF_THE_CONTRACT | {"tags": "label_id", "notes": "noteId"}
+        with pytest.raises(ConfigError, match="not accept an entity of the mapping files: oauth exists already"):
+            embedded(*here, [("snapshots", "oauth", "id")]).__enter__()
+
+
+OF_THE_CONTRACT = {
+    "locations": "location_id", "users": "user_id", "projects": "project_id", "time_entries": "time_entry_id",
+}  # fmt: skip

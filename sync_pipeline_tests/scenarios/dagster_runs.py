@@ -11,8 +11,7 @@ import dagster as dg
 import pytest
 
 from sync_pipeline.definitions import build
-from sync_pipeline.defs.jobs import sync_job_name
-from sync_pipeline.defs.launch import RANGE_END, RANGE_START, open_instance
+from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, open_instance, sync_job_name
 from sync_pipeline.settings import SETTINGS, load_settings
 from sync_pipeline_tests.harness import Team
 from sync_pipeline_tests.scenarios.commands import ROOT

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -17,12 +18,16 @@ from typing import Any
 import httpx
 import psutil
 
+from sync_pipeline.clock import unix_time
+from sync_pipeline.console.sign_in_links import fresh_link
+from sync_pipeline.errors import ConfigError
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, clean_environ
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
+BELOW_OUTGOING = range(20_000, 32_000)
 HEALTH = (
     "{instance{daemonHealth{allDaemonStatuses{healthy required}}}"
     " repositoriesOrError{... on RepositoryConnection{nodes{name}}}}"
@@ -34,7 +39,7 @@ class Developing:
     """A running `dev`: its process, and everything that listens."""
 
     process: subprocess.Popen[str]
-    root: Path
+    home: Path
     ports: Mapping[str, int]
     client: httpx.Client
 
@@ -49,14 +54,23 @@ class Developing:
         return f"http://127.0.0.1:{self.ports['webhooks']}"
 
     @property
+    def host(self) -> str:
+        """The installation's host."""
+        return (self.home / "host").read_text().strip()
+
+    @property
     def ui(self) -> str:
         """The address of the Dagster UI."""
-        return f"http://127.0.0.1:{self.ports['ui']}"
+        return f"http://{self.host}:{self.ports['ui']}"
 
     @property
     def console(self) -> str:
         """The console's address."""
-        return f"http://127.0.0.1:{self.ports['console']}"
+        return f"http://{self.host}:{self.ports['console']}"
+
+    def sign_in(self) -> None:
+        """Sign the client in, with a fresh link."""
+        self.client.get(fresh_link(self.home, unix_time), follow_redirects=True).raise_for_status()
 
     def ask(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
         """One request to the sandbox, with the key of the API it goes to."""
@@ -73,7 +87,9 @@ class Developing:
         return self.ask(method, f"/clockify/api/v1/workspaces/{workspace}{path}", body, **params)
 
     def graphql(self, query: str) -> Any:
-        """Ask the Dagster UI."""
+        """Ask the Dagster UI, signed in."""
+        if not any(cookie.name.startswith("sync_") for cookie in self.client.cookies.jar):
+            self.sign_in()
         return self.client.post(f"{self.ui}/graphql", json={"query": query}).raise_for_status().json()["data"]
 
     def tree(self) -> list[psutil.Process]:
@@ -89,7 +105,7 @@ class Developing:
             found = self.graphql(HEALTH)
             health = found["instance"]["daemonHealth"]["allDaemonStatuses"]
             loaded = bool(found["repositoriesOrError"].get("nodes"))
-        except (httpx.HTTPError, KeyError):
+        except (httpx.HTTPError, KeyError, ConfigError):
             return False
         return loaded and all(daemon["healthy"] for daemon in health if daemon["required"])
 
@@ -114,9 +130,9 @@ def developing(root: Path, *words: str, **environ: str) -> Iterator[Developing]:
             stderr=subprocess.STDOUT,
             text=True,
         ) as process,
-        httpx.Client(trust_env=False, timeout=30) as client,
+        local_client(timeout=30) as client,
     ):
-        us = Developing(process, root, ports, client)
+        us = Developing(process, Path(told["SYNC_HOME"]), ports, client)
         try:
             wait_for(lambda: us.is_ready() or process.poll() is not None, START_SECONDS)
             assert process.poll() is None, (root / "dev.log").read_text()
@@ -124,6 +140,24 @@ def developing(root: Path, *words: str, **environ: str) -> Iterator[Developing]:
         finally:
             process.terminate()
             process.wait(STOP_SECONDS)
+
+
+class _Local(httpx.HTTPTransport):
+    """Finds every name below localhost on this machine, as browsers do; not every system's resolver does."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request."""
+        if request.url.host.endswith(".localhost"):
+            url = request.url.copy_with(host="127.0.0.1")
+            request = httpx.Request(
+                request.method, url, headers=request.headers, stream=request.stream, extensions=request.extensions
+            )
+        return super().handle_request(request)
+
+
+def local_client(**options: Any) -> httpx.Client:
+    """A client that takes nothing from the environment and finds the host of an installation."""
+    return httpx.Client(trust_env=False, transport=_Local(), **options)
 
 
 def place(root: Path) -> None:
@@ -139,10 +173,11 @@ def environment(root: Path, **more: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port nobody listens on, of those that no system gives to an outgoing connection meanwhile."""
+    while True:
+        port = secrets.choice(BELOW_OUTGOING)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wait_for(so: Any, seconds: float) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from pathlib import Path
 
 import pytest
 
+from sync_pipeline.clock import unix_time
+from sync_pipeline.errors import CheckFailed
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.scenarios.commands import kill_when, start
 from sync_pipeline_tests.scenarios.dagster_runs import enter, instance_of, sync
+
+pytestmark = pytest.mark.clock
 
 BATCH = "POST /snapshots/projects/batch"
 DAY = 86_400
@@ -24,7 +27,7 @@ def staged(us: Team) -> list[Path]:
 
 def age(directory: Path, days: float) -> None:
     """Make it and all in it look as if nothing had happened there for so long."""
-    then = time.time() - days * DAY
+    then = unix_time() - days * DAY
     for path in (*directory.rglob("*"), directory):
         os.utime(path, (then, then))
 
@@ -68,7 +71,7 @@ def test_what_a_failed_run_staged_is_its_owners_and_goes_after_some_days(
 
 
 def test_a_batch_that_grows_is_not_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that goes on for days adds parts far below its directory: that counts, not when the run began."""
+    """A run that goes on for days adds parts to its file: that counts, not when the run began."""
     with team(tmp_path) as us:
         us.changes |= {"SYNC_MAX_ATTEMPTS": "1"}
         enter(us, monkeypatch)
@@ -78,11 +81,13 @@ def test_a_batch_that_grows_is_not_old(tmp_path: Path, monkeypatch: pytest.Monke
             us.no_faults()
             (kept,) = staged(us)
             age(kept, 10)
-            (kept / "projects.raw" / "000009.parquet").touch()
+            added = kept / "projects.parquet"
+            os.utime(added, (unix_time(), unix_time()))
             assert sync(us, instance, "users").success
             assert staged(us) == [kept]
 
 
+@pytest.mark.outside
 def test_what_a_killed_preview_left_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`kill -9` in the middle of a read leaves its directory; a run some days later discards it."""
     with team(tmp_path) as us:
@@ -96,3 +101,22 @@ def test_what_a_killed_preview_left_goes_too(tmp_path: Path, monkeypatch: pytest
         with instance_of(us) as instance:
             assert sync(us, instance, "users").success
         assert staged(us) == []
+
+
+def test_a_batch_of_other_accounts_is_refused(tmp_path: Path) -> None:
+    """Re-executed after the accounts were changed, a run does not deliver what it read from those of before."""
+    with (
+        team(tmp_path / "one", seed=7) as one,
+        team(tmp_path / "two", seed=9, users=1, projects=0, entries=0, locations=0, clients=0) as two,
+    ):
+        one.sync("users")
+        two.home = one.home
+        two.sync("users")
+        with one.session() as session:
+            batch = one.validated(session, "projects")
+        with (
+            two.session() as session,
+            pytest.raises(CheckFailed, match=r"belongs to other accounts than those that are set up now.*read again"),
+        ):
+            two.load(session, "projects", batch)
+        assert two.at_snapshots("projects") == {}

@@ -9,8 +9,8 @@ import pytest
 
 from sync_pipeline.errors import ApiError
 from sync_pipeline.stages.check import Options
-from sync_pipeline.store.deliveries import conclude, intend, recent
-from sync_pipeline.store.records import clear_refused, counts, linked
+from sync_pipeline.store.deliveries import recent
+from sync_pipeline.store.records import counts
 from sync_pipeline.store.rejects import StoredReject, list_rejects
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged, nothing_twice
@@ -21,21 +21,21 @@ from sync_pipeline_tests.scenarios.test_locations import archive
 def rejects(us: Team) -> dict[str, StoredReject]:
     """Locations that are set aside."""
     with us.session() as session:
-        rows = list_rejects(session.store, session.connection, entity="locations")
+        rows = list_rejects(session.store, session.pair, entity="locations")
     return {row.source_id: row for row in rows}
 
 
 def kinds(us: Team, location: str) -> list[tuple[str, str | None]]:
     """What was done for a location, oldest first: kind and outcome of every answered write."""
     with us.session() as session:
-        lines = recent(session.store, session.connection, entity="locations", source_id=location)
+        lines = recent(session.store, session.pair, entity="locations", source_id=location)
     return [(line.kind, line.outcome) for line in reversed(lines) if line.phase == "outcome"]
 
 
 def own(us: Team) -> dict[str, str]:
     """The client each location is linked to."""
     with us.session() as session:
-        return {key: client for client, key in linked(session.store, session.connection, "locations").items()}
+        return {key: client for client, key in session.ledger("locations").linked().items()}
 
 
 def rename(us: Team, **names: str) -> None:
@@ -216,12 +216,12 @@ def test_every_name_ever_attempted_is_looked_up(tmp_path: Path) -> None:
         theirs = us.clockify("POST", "/clients", {"name": "Before", "note": "a person's"})
         archive(us, ours)
         with us.session() as session:
-            key, at = (session.store, session.connection, "locations"), session.now()
+            ledger, at = session.ledger("locations"), session.now()
             for location, past, now in (("one", "Once", "Never"), ("two", "Before", "Neither")):
                 note = f"location_id: {location}"
-                old = intend(*key, location, "create", {"name": past, "note": note}, at)
-                conclude(session.store, old, "failed", at, reason="not in the list")
-                intend(*key, location, "create", {"name": now, "note": note}, at)
+                old = ledger.intend(location, "create", {"name": past, "note": note}, at)
+                ledger.conclude(old, "failed", at, reason="not in the list")
+                ledger.intend(location, "create", {"name": now, "note": note}, at)
         us.sync("locations")
         us.sync("locations")
         linked_to = own(us)
@@ -485,9 +485,9 @@ def test_a_retry_archives_what_was_refused(tmp_path: Path) -> None:
         us.sync("locations")
         us.no_faults()
         with us.session() as session:
-            state = counts(session.store, session.connection)["locations"]
+            state = counts(session.store, session.pair)["locations"]
             assert (state.refused, state.pending_deletes) == (1, 0)
-            assert clear_refused(session.store, session.connection, "locations") == 1
+            assert session.ledger("locations").clear_refused() == 1
         assert us.sync("locations")["locations"].deleted == 1
         assert us.client("A")["archived"] is True
         assert rejects(us) == {}
@@ -507,3 +507,18 @@ def test_a_reject_goes_with_its_location(tmp_path: Path) -> None:
         us.sync("locations")
         assert rejects(us) == {}
         settled(us)
+
+
+def test_a_repair_gives_back_what_the_owner_of_a_shared_name_had(tmp_path: Path) -> None:
+    """Another location with its name is rejected; the owner keeps the name, also where somebody changed its client."""
+    with team(tmp_path, locations=0, clients=0) as us:
+        us.put_location("one", location_name="Oak", address="1 Main St")
+        us.sync("locations")
+        us.put_location("two", location_name="Oak")
+        us.sync("locations")
+        (client,) = us.clients()
+        us.clockify("PUT", f"/clients/{client['id']}", {"name": "Oak", "address": "elsewhere"})
+        us.verify("locations")  # what is at the target is known from here on
+        assert us.verify("locations", repair=True)["locations"].in_sync
+        (client,) = us.clients()
+        assert (client["name"], client["address"]) == ("Oak", "1 Main St")

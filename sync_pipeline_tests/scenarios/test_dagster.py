@@ -8,12 +8,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sync_pipeline.defs.jobs import verify_job_name
-from sync_pipeline.defs.reports import report_of
+from sync_pipeline.hosting.launch import verify_job_name
+from sync_pipeline.hosting.run_reports import report_of
+from sync_pipeline.store.syncs import status
 from sync_pipeline_tests.harness import morning, tables, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.scenarios.commands import run_json
 from sync_pipeline_tests.scenarios.dagster_runs import enter, failures, instance_of, job, re_execute_projects, sync
+from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 BATCH = "POST /snapshots/projects/batch"
 
@@ -21,7 +23,7 @@ BATCH = "POST /snapshots/projects/batch"
 def test_re_execute_from_failure_after_a_newer_run_leaves_the_newer_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`load` alone runs again on the old run's batch, sees that a newer read has been loaded, and leaves it alone."""
+    """`load` alone runs again on the old run's batch, sees that a newer read is loaded, and leaves that unchanged."""
     with team(tmp_path) as us:
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
         enter(us, monkeypatch)
@@ -43,7 +45,7 @@ def test_re_execute_from_failure_after_a_newer_run_leaves_the_newer_values(
             assert steps == {"projects.projects_load"}
             assert us.writes() == {}
             (warning,) = report_of(again, None, ["projects"]).warnings
-            assert (warning.entity, "have been loaded since" in warning.text) == ("projects", True)
+            assert (warning.entity, "is loaded by run" in warning.text) == ("projects", True)
             assert us.at_snapshots("projects")[project]["project_name"] == "Newer"
         us.sync()
         converged(us)
@@ -86,6 +88,30 @@ def test_re_executing_a_run_whose_batch_is_gone_says_run_it_again(
             assert us.writes() == {}
 
 
+def test_re_executing_a_run_under_another_mapping_says_run_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the old mapping decided is not delivered under the new one, nor decided again without a look at the source."""
+    with team(tmp_path) as us:
+        us.changes["SYNC_MAX_ATTEMPTS"] = "1"
+        enter(us, monkeypatch)
+        with instance_of(us) as instance:
+            us.fault("status", BATCH, status=503)
+            failed = sync(us, instance, "projects")
+            us.no_faults()
+            us.forget_stats()
+            write_mapping(us, "projects.yaml", "fields: {project_name: {max_length: 100}}")
+            enter(us, monkeypatch)
+            again = re_execute_projects(us, instance, failed.run_id)
+            assert not again.success
+            (told,) = failures(again)
+            assert "checked under another mapping" in told
+            assert us.writes() == {}
+            assert sync(us, instance, "projects").success
+        us.sync()
+        converged(us)
+
+
 def test_a_dry_run_writes_nothing_and_leaves_no_materialization(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,15 +151,20 @@ def test_a_run_of_time_entries_without_a_partition_is_refused(tmp_path: Path, mo
 def test_the_first_contact_with_real_accounts_needs_a_word_in_dagster_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run launched from the UI reads and checks, but its load waits until somebody says that it may begin."""
+    """A run launched from the UI reads and checks; its load writes nothing and says so, until it is allowed to begin."""
     with team(tmp_path) as us:
         us.changes["SNAPSHOTS_BASE_URL"] = us.sandbox.snapshots.replace("127.0.0.1", "127.0.0.2")
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
         enter(us, monkeypatch)
         with instance_of(us) as instance:
-            (told,) = failures(sync(us, instance, "users"))
-            assert "Nothing was ever delivered to these accounts" in told
-            assert "first_contact: true" in told
+            held = sync(us, instance, "users")
+            assert held.success
+            assert instance.get_latest_materialization_event(dg.AssetKey("users")) is None
+            with us.session() as session:
+                assert tables(session, "records")["records"] == []
+            (volume,) = [one for one in held.get_asset_check_evaluations() if one.check_name == "volume"]
+            assert "Nothing was ever delivered to these accounts" in (volume.description or "")
+            assert "first_contact: true" in (volume.description or "")
             (told,) = failures(sync(us, instance, "users", first_contact=True))
             assert "POST /users/batch" in told  # nobody listens at this address
         with us.session() as session:
@@ -197,7 +228,7 @@ def test_a_materialization_names_the_command_that_lists_its_deliveries(
 
 
 def test_a_blocked_run_never_starts_its_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The failing check stands with the asset as an error, and `load` was skipped."""
+    """The failing check is with the asset as an error, `load` was skipped, and the run ends with the reason in words."""
     with team(tmp_path) as us:
         enter(us, monkeypatch)
         us.sync("projects", "users")
@@ -212,7 +243,38 @@ def test_a_blocked_run_never_starts_its_load(tmp_path: Path, monkeypatch: pytest
             steps = {event.step_key for event in result.all_events if event.is_step_start}
             assert "time_entries.time_entries_load" not in steps
             assert instance.get_latest_materialization_event(dg.AssetKey("time_entries")) is None
+            (said,) = failures(result)
+            assert said.startswith("valid_values: ")
+            assert "nothing is loaded. Correct them at the source" in said
+            (stopped,) = [event for event in result.all_events if event.is_step_failure]
+            assert "DagsterAssetCheckFailedError" not in str(stopped)
+            (error,) = report_of(result, None, ["time_entries"]).errors
+            assert error.text == said
+        with us.session() as session:
+            assert status(session.store, session.pair)["time_entries"].last.reason == said
         assert us.writes() == {}
+
+
+@pytest.mark.parametrize(
+    ("route", "trouble", "exit_code"),
+    [("GET /clockify/*/projects", 401, 4), ("GET /clockify/*/projects", 500, 1), (BATCH, 503, 1)],
+)
+def test_the_reason_of_a_failed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, route: str, trouble: int, exit_code: int
+) -> None:
+    """Read or written in vain: the store keeps the sentence the run ends with, and knows how a command ends."""
+    with team(tmp_path) as us:
+        us.changes["SYNC_MAX_ATTEMPTS"] = "1"
+        enter(us, monkeypatch)
+        us.fault("status", route, status=trouble)
+        with instance_of(us) as instance:
+            result = sync(us, instance, "projects")
+            (said,) = failures(result)
+            (error,) = report_of(result, None, ["projects"]).errors
+        assert (error.text, error.exit_code) == (said, exit_code)
+        with us.session() as session:
+            last = status(session.store, session.pair)["projects"].last
+        assert (last.outcome, last.reason) == ("failed", said)
 
 
 def test_what_differs_is_shown_without_what_is_personal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ def archive(us: Team, client: Json) -> None:
 def reasons(us: Team) -> dict[str, str]:
     """Why locations are set aside, by location."""
     with us.session() as session:
-        rows = list_rejects(session.store, session.connection, entity="locations")
+        rows = list_rejects(session.store, session.pair, entity="locations")
         return {str(row.source_id): row.reason for row in rows}
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from sync_pipeline.clock import utc_now
 from sync_pipeline.console.server import Options, RunningConsole
 from sync_pipeline.console.server import running as console_running
 from sync_pipeline.errors import SyncError
-from sync_pipeline.setup.desk import Desk
-from sync_pipeline.stages.session import open_session
+from sync_pipeline.session.session import open_session
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.schema import metadata
 from sync_pipeline.store.tokens import Tokens
@@ -134,19 +135,19 @@ def test_the_path_in_the_terminal_shows_no_secret(
     _typed(hunt, shell, "sync")  # with the fallback
     _webhooks(us, shell, hunt)
     us.sandbox.world.db.execute("DELETE FROM api_keys WHERE key = ?", (planting.OLD_KEY,))
-    _typed(hunt, shell, "sync", code=1)
-    _typed(hunt, shell, "check", "--json", code=1)
+    _typed(hunt, shell, "sync", code=4)
+    _typed(hunt, shell, "check", "--json", code=4)
     both = shell.with_(SYNC_ENCRYPTION_KEY=",".join(reversed(planting.ENCRYPTION)))
     _typed(hunt, shell.with_(SYNC_ENCRYPTION_KEY=planting.ENCRYPTION[1]), "credentials", "list", code=2)
     _typed(hunt, both, "credentials", "encrypt-again")
     new = shell.with_(SYNC_ENCRYPTION_KEY=planting.ENCRYPTION[1])
     for words in (
         ["credentials", "list", "--json"],
-        ["status", "--json"],
         ["deliveries", "--json"],
         ["rejects", "list"],
     ):
         _typed(hunt, new, *words)
+    _typed(hunt, new, "status", "--json", code=4)  # the key was refused
     _typed(hunt, new, "credentials", "rotate", "snapshots.api_key", "--env", "NO_SUCH_VARIABLE", code=2)
     _typed(hunt, new, "disconnect", "clockify", "--yes")
     _settle(hunt, new, caplog, capfd)
@@ -154,8 +155,8 @@ def test_the_path_in_the_terminal_shows_no_secret(
 
 def _webhooks(us: Team, shell: Shell, hunt: Hunt) -> None:
     """Subscribe, receive an edit, and turn away who does not know path or token."""
-    desk = Desk("ana", root=shell.root, environ={k: v for k, v in shell.environ.items() if v is not None})
-    with open_session(desk.settings()) as session:
+    setup = SetupService("ana", root=shell.root, environ={k: v for k, v in shell.environ.items() if v is not None})
+    with open_session(setup.settings()) as session:
         hooks = open_hooks(session)
         with receiving(hooks, ReceiverOptions(workspace=us.sandbox.workspace)) as receiver:
             _typed(hunt, shell, "webhooks", "register", "--url", receiver.url, "--json")
@@ -204,10 +205,10 @@ def test_a_server_that_repeats_what_it_was_sent(
             if variable == "SNAPSHOTS_CLIENT_SECRET":
                 given |= {"SNAPSHOTS_API_KEY": "", "SNAPSHOTS_CLIENT_ID": planting.CLIENT}
             echoed = shell.with_(**given)
-            _typed(hunt, echoed, "check", code=1)
-            _typed(hunt, echoed, "sync", "--json", code=1)
+            assert _typed(hunt, echoed, "check", code=None).code in (1, 4)
+            assert _typed(hunt, echoed, "sync", "--json", code=None).code in (1, 4)
             environ = {name: value for name, value in echoed.environ.items() if value is not None}
-            with open_session(Desk("ana", root=shell.root, environ=environ).settings()) as session:
+            with open_session(SetupService("ana", root=shell.root, environ=environ).settings()) as session:
                 for ask in (session.clockify.me, lambda s=session: s.snapshots.get("users", "u1")):
                     try:
                         session.call(ask)
@@ -222,14 +223,14 @@ def test_the_path_in_the_console_shows_no_secret(
     """Every page and every refusal, consent and a refresh, wrong keys, a handler that breaks."""
     clock = BrokenClock()
     environ = {name: value for name, value in shell.environ.items() if value is not None}
-    desk = Desk("Ana (console)", root=shell.root, environ=environ, now=clock)
-    with console_running(desk, Options(port=0)) as console, browsing(console) as browser:
+    setup = SetupService("Ana (console)", root=shell.root, environ=environ, now=clock)
+    with console_running(setup, Options(port=0)) as console, browsing(console) as browser:
         _listen_to_everything(caplog)
         hunt.look("reprs", repr(console))
         _sign_in(console, browser, hunt)
         _enter_wrong_and_right(us, browser)
         _consent(us, browser, hunt)
-        _refresh(desk, hunt)
+        _refresh(setup, hunt)
         assert browser.post("/try", {"kind": "dry_run"}).url.path == "/try"
         browser.wait("/try/progress")
         assert browser.post("/live", {"on": "1"}).url.path == "/live"
@@ -244,8 +245,9 @@ def test_the_path_in_the_console_shows_no_secret(
             "/sign-in?token=x",
         ):
             browser.get(path)
+        hidden = browser.hidden()
         clock.is_broken = True
-        assert browser.post("/try", {"kind": "dry_run"}).status_code == 500
+        assert browser.send("/try", hidden, {"kind": "dry_run"}).status_code == 500
         clock.is_broken = False
         _typed(hunt, shell, "sync")
         browser.post("/clockify/disconnect", of="/clockify")
@@ -263,7 +265,7 @@ class BrokenClock:
         """The time."""
         if self.is_broken:
             raise RuntimeError(f"the clock is broken: {planting.WRONG}")
-        return datetime.now(UTC)
+        return utc_now()
 
 
 def _sign_in(console: RunningConsole, browser: Browser, hunt: Hunt) -> None:
@@ -300,14 +302,14 @@ def _consent(us: Team, browser: Browser, hunt: Hunt) -> None:
     assert browser.get(back).status_code == 400, "used before"
 
 
-def _refresh(desk: Desk, hunt: Hunt) -> None:
+def _refresh(setup: SetupService, hunt: Hunt) -> None:
     """The access token ends: the next request renews the pair."""
-    with desk.vault() as vault:
+    with setup.vault() as vault:
         tokens = vault.tokens.read()
         assert isinstance(tokens, Tokens)
         hunt.learn(*tokens.secrets)
         vault.tokens.keep(replace(tokens, expires_at=0.0))
-        with desk.session() as session:
+        with setup.session() as session:
             session.call(session.snapshots.get, "users", "u1")
         fresh = vault.tokens.read()
         assert isinstance(fresh, Tokens)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import pytest
+
+from sync_pipeline.session.progress import Progress
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.reconcile import verify
-from sync_pipeline.stages.session import Progress
+from sync_pipeline.stages.verify import verify
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
+
+pytestmark = pytest.mark.clock
 
 
 def chosen(us: Team, *, comparing: bool = False) -> str:

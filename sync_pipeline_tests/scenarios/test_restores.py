@@ -12,7 +12,7 @@ import pytest
 
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.targeted import sync_ids
-from sync_pipeline.store.records import Known, lookup
+from sync_pipeline.store.records import Known
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 
@@ -41,7 +41,7 @@ def by_id(us: Team, entity: str, source_id: str) -> None:
 def known(us: Team, entity: str, source_id: str) -> Known:
     """The record's row."""
     with us.session() as session:
-        return lookup(session.store, session.connection, entity, [source_id])[source_id]
+        return session.ledger(entity).lookup([source_id])[source_id]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.setup.desks import desk_of
 
@@ -20,6 +20,6 @@ def us(tmp_path: Path) -> Iterator[Team]:
 
 
 @pytest.fixture
-def desk(us: Team) -> Desk:
+def setup(us: Team) -> SetupService:
     """A desk at which nothing is set up yet."""
     return desk_of(us)

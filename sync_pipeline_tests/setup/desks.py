@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sync_pipeline.setup.desk import Desk
-from sync_pipeline.stages.vault import CLOCKIFY_KEY, SNAPSHOTS_KEY
+from sync_pipeline.session.secrets import CLOCKIFY_KEY, SNAPSHOTS_KEY
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests import harness
 from sync_pipeline_tests.harness import Team
-
-START = (datetime.now(UTC) - timedelta(days=20)).date().isoformat()
 
 
 def environ_of(team: Team, **more: str) -> dict[str, str]:
@@ -22,29 +19,29 @@ def environ_of(team: Team, **more: str) -> dict[str, str]:
     return {
         "SYNC_HOME": home,
         "SYNC_SANDBOX_PORT": port,
-        "SYNC_START_DATE": START,
+        "SYNC_START_DATE": team.days.first.isoformat(),
         "SYNC_MAX_ATTEMPTS": "1",
         **more,
     }
 
 
-def desk_of(team: Team, environ: Mapping[str, str] | None = None, by: str = "ann (test)") -> Desk:
+def desk_of(team: Team, environ: Mapping[str, str] | None = None, by: str = "ann (test)") -> SetupService:
     """A desk at which nothing is set up yet."""
-    return Desk(by, root=team.home.parent, environ=environ_of(team) if environ is None else environ)
+    return SetupService(by, root=team.home.parent, environ=environ_of(team) if environ is None else environ)
 
 
-def on_the_sandbox(desk: Desk, team: Team) -> Desk:
+def on_the_sandbox(setup: SetupService, team: Team) -> SetupService:
     """Set up on the embedded sandbox, without asking anybody."""
-    return _set_up(desk, team, "sandbox", "sandbox", "sandbox")
+    return _set_up(setup, team, "sandbox", "sandbox", "sandbox")
 
 
-def on_accounts(desk: Desk, team: Team) -> Desk:
+def on_accounts(setup: SetupService, team: Team) -> SetupService:
     """Set up on "real" accounts: the same server, named by its address."""
     there = team.sandbox
-    return _set_up(desk, team, there.clockify, there.reports, there.snapshots)
+    return _set_up(setup, team, there.clockify, there.reports, there.snapshots)
 
 
-def _set_up(desk: Desk, team: Team, clockify: str, reports: str, snapshots: str) -> Desk:
+def _set_up(setup: SetupService, team: Team, clockify: str, reports: str, snapshots: str) -> SetupService:
     values = {
         "clockify.base_url": clockify,
         "clockify.reports_url": reports,
@@ -52,11 +49,11 @@ def _set_up(desk: Desk, team: Team, clockify: str, reports: str, snapshots: str)
         "clockify.plan": "paid",
         "snapshots.base_url": snapshots,
     }
-    desk.change(values, "set up", "for a test")
-    with desk.vault() as vault:
-        vault.enter(CLOCKIFY_KEY, harness.CLOCKIFY_KEY, desk.now())
-        vault.enter(SNAPSHOTS_KEY, harness.SNAPSHOTS_KEY, desk.now())
-    return desk
+    setup.change(values, "set up", "for a test")
+    with setup.vault() as vault:
+        vault.enter(CLOCKIFY_KEY, harness.CLOCKIFY_KEY, setup.now())
+        vault.enter(SNAPSHOTS_KEY, harness.SNAPSHOTS_KEY, setup.now())
+    return setup
 
 
 def files_below(directory: Path) -> list[Path]:

@@ -85,6 +85,13 @@ def test_another_file(tmp_path: Path) -> None:
         ("clockify:\n  base_url: euc1\n", 2, "clockify.base_url: is not a URL that starts with http:// or https://"),
         ("clockify: {plan: gold}\n", 1, "clockify.plan: is not one of free, paid."),
         ("\n\nclockfy:\n  plan: paid\n", 3, "clockfy: is not a key of the set-up. Did you mean 'clockify.plan'?"),
+        ("SYNC_START_DATE: 2026-02-01\n", 1, "SYNC_START_DATE: is not a key of the set-up. Did you mean 'start_date'?"),
+        (
+            "CLOCKIFY_API_KEY: s3cret\n",
+            1,
+            "CLOCKIFY_API_KEY: is not a key of the set-up. It is set in the environment or",
+        ),
+        ("snapshots:\n  profile: nonsense\n", 2, "snapshots.profile: is not a built-in profile (generic"),
         ("clockify:\n  plan: paid\n  api_key: s3cret\n", 3, "clockify.api_key: is not a key of the set-up."),
         ("snapshots:\n  base_url: https://me:s3cret@x/v1\n", 2, "snapshots.base_url: is not a plain base URL"),
         ("start_date: 2026-02-31\n", 1, "start_date: found '2026-02-31', which is no value."),

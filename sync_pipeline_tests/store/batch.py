@@ -9,19 +9,40 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Table, func, select
 
+from sync_pipeline.store.deliveries import Delivered
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.records import Delivered, mark_delivered
+from sync_pipeline.store.ledger import Ledger
+from sync_pipeline.store.merge import MergeCounts
+from sync_pipeline.store.records import Known
 from sync_pipeline.store.schema import metadata
-from sync_pipeline.store.staging import MergeCounts, StagedRow, Status, stage
+from sync_pipeline.store.staged import StagedRow, Status
 
 HERE = "clockify w1 > snapshots a1"
 THERE = "clockify w1 > snapshots a2"
 ENTITY = "time_entries"
+LATER = 1_000
+"""A number of a read that is newer than all that a test has drawn."""
+
+
+def here(store: Store) -> Ledger:
+    """What is stored of the entity."""
+    return Ledger(store, HERE, ENTITY)
+
+
+def there(store: Store) -> Ledger:
+    """The same entity of another pair."""
+    return Ledger(store, THERE, ENTITY)
 
 
 def at(hour: int) -> datetime:
     """A time of the story; later hours are later."""
     return datetime(2024, 3, 1, tzinfo=UTC) + timedelta(hours=hour)
+
+
+def is_pending(known: Known) -> bool:
+    """Whether it is to be created or updated at the target."""
+    wanted = known.deleted_at is None and known.excluded_rule is None
+    return wanted and known.fields_hash not in (known.delivered_hash, known.refused_hash)
 
 
 def row(
@@ -32,7 +53,7 @@ def row(
     rule: str | None = None,
 ) -> StagedRow:
     """One staged row whose hash is its value."""
-    return (source_id, day, json.dumps({"id": source_id, "value": value}), value, status, rule)
+    return StagedRow(source_id, day, json.dumps({"id": source_id, "value": value}), value, status, rule)
 
 
 def merge(
@@ -42,8 +63,8 @@ def merge(
     scope: tuple[str, str] | None = None,
     connection: str = HERE,
 ) -> MergeCounts:
-    """Stage and merge one batch."""
-    with stage(store, connection, ENTITY, scope) as staging:
+    """Stage and merge one batch, read under the number ``hour``."""
+    with Ledger(store, connection, ENTITY).staging(scope, read_no=hour) as staging:
         staging.add(rows)
         return staging.merge(at(hour))
 
@@ -51,20 +72,20 @@ def merge(
 def deliver(store: Store, rows: Sequence[StagedRow], hour: int = 1, connection: str = HERE) -> None:
     """Merge a batch and have the target acknowledge all of it."""
     merge(store, rows, hour, connection=connection)
-    delivered = [Delivered(row[0], f"t-{row[0]}", row[3], "create") for row in rows]
-    mark_delivered(store, connection, ENTITY, delivered, None, at(hour))
+    delivered = [Delivered(row.source_id, f"t-{row.source_id}", row.fields_hash, "create") for row in rows]
+    Ledger(store, connection, ENTITY).mark_delivered(delivered, None, at(hour))
 
 
 def size(store: Store, table: Table) -> int:
     """How many rows a table has."""
-    with store.reading() as own:
-        return own.execute(select(func.count()).select_from(table)).scalar_one()
+    with store.reading() as tx:
+        return tx.execute(select(func.count()).select_from(table)).scalar_one()
 
 
 def content(store: Store, table: Table) -> list[tuple[object, ...]]:
     """All rows of a table, in one order."""
-    with store.reading() as own:
-        return sorted((tuple(found) for found in own.execute(select(table))), key=repr)
+    with store.reading() as tx:
+        return sorted((tuple(found) for found in tx.execute(select(table))), key=repr)
 
 
 @contextmanager
@@ -73,6 +94,7 @@ def commits(store: Store) -> Iterator[Callable[[], object]]:
     with store.engine.connect() as watcher:
 
         def reading() -> object:
+            watcher.rollback()  # a transaction sees what was there when it began
             if store.dialect == "sqlite":
                 return watcher.exec_driver_sql("PRAGMA data_version").scalar()
             names = [table for table in metadata.tables if table != "syncs"]

@@ -61,6 +61,17 @@ class Server:
         self.run("SELECT pg_reload_conf()")
 
 
+def end_locks(url: str) -> int:
+    """End every connection that holds a lock in this database, as a failover does; returns how many."""
+    ending = """
+        SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_locks WHERE locktype = 'advisory' AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """
+    with psycopg.connect(url, autocommit=True) as connection:
+        (ended,) = connection.execute(ending).fetchone() or (0,)
+        return int(ended)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A real server, started once for each test process; where it cannot start the tests fail."""
@@ -106,6 +117,15 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def store(url: str) -> Iterator[Store]:
     """An open, empty store of each dialect."""
     opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_store(sqlite_template: Path, tmp_path: Path) -> Iterator[Store]:
+    """An open, empty store in a file, whose clock is ours."""
+    shutil.copy(sqlite_template, tmp_path / "store.db")
+    opened = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     yield opened
     opened.close()
 

@@ -31,8 +31,8 @@ def test_a_secret_comes_back_and_is_not_readable(store: Store) -> None:
     credentials.put(store, ring(FIRST), HERE, "webhook:A", {"token": "s3cret"}, at(1))
 
     assert credentials.get(store, ring(FIRST), HERE, "webhook:A") == {"token": "s3cret"}
-    with store.reading() as own:
-        assert b"s3cret" not in own.execute(select(TABLE.c.ciphertext)).scalar_one()
+    with store.reading() as tx:
+        assert b"s3cret" not in tx.execute(select(TABLE.c.ciphertext)).scalar_one()
 
 
 def test_a_secret_is_replaced_and_removed(store: Store) -> None:
@@ -63,19 +63,35 @@ def test_keys_are_rotated(store: Store) -> None:
     both = ring(SECOND, FIRST)
 
     assert credentials.get(store, both, HERE, "webhook:A") == "s3cret"
-    assert credentials.encrypt_again(store, both, HERE, at(2)) == 1
-    assert credentials.encrypt_again(store, both, HERE, at(3)) == 0
+    assert credentials.encrypt_again(store, both, HERE, at(2)) == (1, [])
+    assert credentials.encrypt_again(store, both, HERE, at(3)) == (0, [])
     assert credentials.get(store, ring(SECOND), HERE, "webhook:A") == "s3cret"
+
+
+def test_one_lost_key_keeps_no_other_secret_on_its_old_key(store: Store) -> None:
+    """What cannot be decrypted is named and stays; everything else gets the new key."""
+    third = Fernet.generate_key().decode()
+    for name, key in (("webhook:A", FIRST), ("webhook:B", third), ("webhook:C", FIRST)):
+        credentials.put(store, ring(key), HERE, name, name, at(1))
+
+    found = credentials.encrypt_again(store, ring(SECOND, FIRST), None, at(2))
+
+    assert (found.changed, [name.split(" ")[0] for name in found.left]) == (2, ["webhook:B"])
+    assert [credentials.get(store, ring(SECOND), HERE, name) for name in ("webhook:A", "webhook:C")] == [
+        "webhook:A",
+        "webhook:C",
+    ]
+    assert credentials.get(store, ring(third), HERE, "webhook:B") == "webhook:B"
 
 
 def test_a_secret_is_good_in_its_own_place_only(store: Store) -> None:
     """A row copied over another one is damage, as is a changed byte."""
     credentials.put(store, ring(FIRST), HERE, "webhook:A", "a", at(1))
     credentials.put(store, ring(FIRST), HERE, "webhook:B", "b", at(1))
-    with store.writing() as own:
-        stolen = own.execute(select(TABLE.c.ciphertext).where(TABLE.c.name == "webhook:A")).scalar_one()
-        own.execute(update(TABLE).where(TABLE.c.name == "webhook:B").values(ciphertext=stolen))
-        own.execute(update(TABLE).where(TABLE.c.name == "webhook:A").values(ciphertext=b"x" + stolen[1:]))
+    with store.writing() as tx:
+        stolen = tx.execute(select(TABLE.c.ciphertext).where(TABLE.c.name == "webhook:A")).scalar_one()
+        tx.execute(update(TABLE).where(TABLE.c.name == "webhook:B").values(ciphertext=stolen))
+        tx.execute(update(TABLE).where(TABLE.c.name == "webhook:A").values(ciphertext=b"x" + stolen[1:]))
 
     for name in ("webhook:A", "webhook:B"):
         with pytest.raises(StoreError, match=f"The secret {name} in our database is damaged"):

@@ -7,11 +7,11 @@ import sys
 from typing import Any
 
 from sync_pipeline.store import deliveries as audit
-from sync_pipeline.store import syncs
+from sync_pipeline.store.deliveries import Delivered
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.records import Delivered, linked, lookup, mark_delivered
+from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.store.rejects import list_rejects
-from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, merge, row
+from sync_pipeline_tests.store.batch import ENTITY, HERE, at, here, is_pending, merge, row, there
 
 
 def test_an_intent_survives_the_death_of_its_process(url: str, store: Store) -> None:
@@ -19,76 +19,76 @@ def test_an_intent_survives_the_death_of_its_process(url: str, store: Store) -> 
     script = (
         "import os, signal; from datetime import datetime, UTC\n"
         "from sync_pipeline.store.engine import open_store\n"
-        "from sync_pipeline.store.deliveries import intend\n"
+        "from sync_pipeline.store.ledger import Ledger\n"
         f"store = open_store({url!r})\n"
-        f"intend(store, {HERE!r}, {ENTITY!r}, 'a', 'create', {{'name': 'Zoë'}}, datetime(2024, 3, 1, tzinfo=UTC))\n"
+        f"Ledger(store, {HERE!r}, {ENTITY!r}).intend('a', 'create', {{'name': 'Zoë'}}, datetime(2024, 3, 1, tzinfo=UTC))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=False)
 
-    (intent,) = audit.open_intents(store, HERE, ENTITY)
+    (intent,) = here(store).open_intents()
     assert (intent.source_id, intent.kind, intent.attempted, intent.at) == ("a", "create", {"name": "Zoë"}, at(0))
-    assert audit.open_intents(store, THERE, ENTITY) == []
+    assert there(store).open_intents() == []
 
 
 def test_a_delivered_intent_links_its_record_in_the_same_transaction(store: Store) -> None:
     """There is no moment at which the audit knows of a create that the record does not."""
     merge(store, [row("a")], 1)
-    intent = audit.intend(store, HERE, ENTITY, "a", "create", {"name": "A"}, at(2))
-    audit.conclude(store, intent, "delivered", at(3), target_id="t9", fields_hash="v1")
+    intent = here(store).intend("a", "create", {"name": "A"}, at(2))
+    here(store).conclude(intent, "delivered", at(3), target_id="t9", fields_hash="v1")
 
-    known = lookup(store, HERE, ENTITY, ["a"])["a"]
+    known = here(store).lookup(["a"])["a"]
     assert (known.target_id, known.delivered_hash) == ("t9", "v1")
-    assert audit.open_intents(store, HERE, ENTITY) == []
+    assert here(store).open_intents() == []
 
 
 def test_a_refused_intent_sets_the_record_aside(store: Store) -> None:
     """The reason becomes a reject and the record waits for a change."""
     merge(store, [row("a")], 1)
-    intent = audit.intend(store, HERE, ENTITY, "a", "create", {}, at(2))
-    audit.conclude(store, intent, "refused", at(3), fields_hash="v1", reason="name taken", run_id="r1")
+    intent = here(store).intend("a", "create", {}, at(2))
+    here(store).conclude(intent, "refused", at(3), fields_hash="v1", reason="name taken", run_id="r1")
 
     assert [(reject.reason, reject.run_id) for reject in list_rejects(store, HERE)] == [("name taken", "r1")]
-    assert not lookup(store, HERE, ENTITY, ["a"])["a"].pending
+    assert not is_pending(here(store).lookup(["a"])["a"])
 
 
 def test_a_failed_intent_is_closed_and_nothing_else(store: Store) -> None:
     """A write that certainly did not happen leaves the record pending."""
     merge(store, [row("a")], 1)
-    intent = audit.intend(store, HERE, ENTITY, "a", "create", {}, at(2))
-    audit.conclude(store, intent, "failed", at(3), reason="refused connection")
+    intent = here(store).intend("a", "create", {}, at(2))
+    here(store).conclude(intent, "failed", at(3), reason="refused connection")
 
-    assert audit.open_intents(store, HERE, ENTITY) == []
-    assert lookup(store, HERE, ENTITY, ["a"])["a"].pending
+    assert here(store).open_intents() == []
+    assert is_pending(here(store).lookup(["a"])["a"])
 
 
 def test_concluding_twice_changes_nothing(store: Store) -> None:
     """The first outcome stands."""
     merge(store, [row("a")], 1)
-    intent = audit.intend(store, HERE, ENTITY, "a", "create", {}, at(2))
-    audit.conclude(store, intent, "delivered", at(3), target_id="t1", fields_hash="v1")
-    audit.conclude(store, intent, "delivered", at(4), target_id="t2", fields_hash="v1")
+    intent = here(store).intend("a", "create", {}, at(2))
+    here(store).conclude(intent, "delivered", at(3), target_id="t1", fields_hash="v1")
+    here(store).conclude(intent, "delivered", at(4), target_id="t2", fields_hash="v1")
 
-    assert linked(store, HERE, ENTITY) == {"t1": "a"}
+    assert here(store).linked() == {"t1": "a"}
     assert len(audit.recent(store, HERE)) == 2
 
 
 def test_every_attempt_is_remembered(store: Store) -> None:
     """The names a record was ever to be created under, newest first."""
     for hour, name in enumerate(["Old name", "New name"]):
-        intent = audit.intend(store, HERE, ENTITY, "a", "create", {"name": name}, at(hour))
-        audit.conclude(store, intent, "failed", at(hour))
+        intent = here(store).intend("a", "create", {"name": name}, at(hour))
+        here(store).conclude(intent, "failed", at(hour))
 
-    names = [attempt.attempted["name"] for attempt in audit.attempts(store, HERE, ENTITY, "a")]
+    names = [attempt.attempted["name"] for attempt in here(store).attempts("a")]
     assert names == ["New name", "Old name"]
 
 
 def test_the_audit_is_listed_newest_first_by_run_entity_or_record(store: Store) -> None:
     """Each filter narrows the list."""
-    sync = syncs.begin(store, HERE, ENTITY, observed_at=at(1), at=at(1), run_id="r1")
+    sync = here(store).syncs.begin(observed_at=at(1), at=at(1), run_id="r1")
     merge(store, [row("a"), row("b")], 1)
-    mark_delivered(store, HERE, ENTITY, [Delivered(key, key, "v1", "create") for key in "ab"], sync, at(1))
-    audit.intend(store, HERE, "locations", "x", "create", {}, at(2))
+    here(store).mark_delivered([Delivered(key, key, "v1", "create") for key in "ab"], sync, at(1))
+    Ledger(store, HERE, "locations").intend("x", "create", {}, at(2))
 
     def ids(**narrowed: Any) -> list[str]:
         return [line.source_id for line in audit.recent(store, HERE, **narrowed)]

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from sync_pipeline_tests.cli.shell import Shell, shell_for
-from sync_pipeline_tests.harness import ENTITIES, Team, team
+from sync_pipeline_tests.harness import ENTITIES, Team, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged, nothing_twice
 from sync_pipeline_tests.scenarios.commands import PATIENCE, kill_when, start
 from sync_pipeline_tests.store.conftest import Server
@@ -70,7 +70,7 @@ def test_drift_is_found_and_repaired(shell: Shell) -> None:
     shell.team.snapshots("PUT", f"/users/{edited}", {"name": "Somebody Else"})
     shell.team.snapshots("DELETE", f"/users/{deleted}")
 
-    found = shell("verify", "--entity", "users", "--json", code=1).document["entities"]["users"]
+    found = shell("verify", "--entity", "users", "--json", code=5).document["entities"]["users"]
     repaired = shell("verify", "--entity", "users", "--repair", "--json", code=0).document
 
     assert (found["missing"], found["different"]) == (1, 1)
@@ -123,5 +123,18 @@ def test_killed_in_the_middle_of_a_write_the_next_sync_goes_on(us: Team, databas
     assert counts["projects"].created == 5
     converged(us)
     changes_nothing(us)
-    with psycopg.connect(database) as own:
-        assert own.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+    with psycopg.connect(database) as tx:
+        assert tx.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+
+
+def test_a_nul_in_a_text_stops_nothing(shell: Shell) -> None:
+    """Everything is delivered, whatever characters a name or description holds; the next sync changes nothing."""
+    us = shell.team
+    project = us.clockify("POST", "/projects", {"name": "a\0b"})["id"]
+    us.add_entry(us.users()[0]["id"], morning(1), description="d\0e", projectId=project)
+    us.put_location("nul", location_name="l\0c")
+
+    first, again = shell.sync("--verify"), shell.sync("--verify")
+
+    assert first["entities"]["projects"]["created"] == 6
+    assert {(counts["created"] + counts["updated"]) for counts in again["entities"].values()} == {0}

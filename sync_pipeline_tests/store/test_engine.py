@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from cryptography.fernet import Fernet
+from sqlalchemy import Connection, event, select, text
 
 from sync_pipeline.errors import ConfigError, StoreError
+from sync_pipeline.store import credentials
+from sync_pipeline.store.credentials import open_keyring
+from sync_pipeline.store.deliveries import Sending
 from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.events import receive
 from sync_pipeline.store.schema import records
-from sync_pipeline.store.staging import stage
-from sync_pipeline_tests.store.batch import ENTITY, HERE, at, content, deliver, merge, row
+from sync_pipeline_tests.store.batch import HERE, at, content, deliver, here, merge, row
 from sync_pipeline_tests.store.conftest import Server
 
 
@@ -43,9 +49,9 @@ def test_directories_and_file_are_private(tmp_path: Path) -> None:
 def test_sqlite_is_set_up_for_many_processes(tmp_path: Path) -> None:
     """WAL, a patient busy timeout, foreign keys and the cheaper synchronous mode are on."""
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
-    with store.reading() as own:
+    with store.reading() as tx:
         found = {
-            name: own.exec_driver_sql(f"PRAGMA {name}").scalar()
+            name: tx.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "busy_timeout", "synchronous", "foreign_keys")
         }
     store.close()
@@ -53,12 +59,38 @@ def test_sqlite_is_set_up_for_many_processes(tmp_path: Path) -> None:
     assert found == {"journal_mode": "wal", "busy_timeout": 30000, "synchronous": 1, "foreign_keys": 1}
 
 
+def test_a_power_cut_takes_back_nothing_that_was_told_to_others(tmp_path: Path) -> None:
+    """What comes into the inbox, intents, marks of what is sent and tokens reach the disk before anything goes on."""
+    store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    levels: list[int] = []
+
+    @event.listens_for(store.engine, "commit")
+    def before_commit(connection: Connection) -> None:
+        if connection.get_execution_options().get("writes"):
+            levels.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+
+    def level_of(write: Callable[..., object], *arguments: Any) -> int:
+        levels.clear()
+        write(store, *arguments)
+        return max(levels)
+
+    normal, full = 1, 2
+    keyring = open_keyring(Fernet.generate_key().decode(), Path("unused"))
+    assert level_of(merge, [row("a")], 1) == normal
+    assert level_of(receive, HERE, "clockify", "d", "USER_UPDATED", "users", "a", "{}", at(1)) == full
+    assert level_of(lambda store: here(store).intend("a", "create", {}, at(1))) == full
+    assert level_of(lambda store: here(store).mark_sending([Sending("a", "t", None)])) == full
+    assert level_of(credentials.put, keyring, HERE, "oauth", {}, at(1)) == full
+    assert level_of(merge, [row("a", "v2")], 2) == normal
+    store.close()
+
+
 def test_plain_postgresql_urls_are_understood(url: str) -> None:
     """``postgresql://`` means our driver, as ``postgresql+psycopg://`` does."""
     for spelling in (url, url.replace("postgresql://", "postgresql+psycopg://"), url.replace("postgresql", "postgres")):
         store = open_store(spelling)
-        with store.reading() as own:
-            assert own.scalar(select(1)) == 1
+        with store.reading() as tx:
+            assert tx.scalar(select(1)) == 1
         store.close()
 
 
@@ -98,7 +130,7 @@ def test_a_directory_instead_of_a_file(tmp_path: Path) -> None:
 def test_a_read_only_file(tmp_path: Path) -> None:
     """A database this process may not write is reported as that."""
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
-    event.listen(store.engine, "connect", lambda own, _: own.execute("PRAGMA query_only = 1"))
+    event.listen(store.engine, "connect", lambda tx, _: tx.execute("PRAGMA query_only = 1"))
     store.engine.dispose()
 
     with pytest.raises(StoreError, match="cannot be written to"):
@@ -137,8 +169,8 @@ def test_a_locked_postgresql_table(postgres: Server) -> None:
     """The same on PostgreSQL, where the lock is on a table."""
     url = postgres.emptied()
     store, other = open_store(url, timeout=0.05), open_store(url)
-    with other.writing() as own:
-        own.exec_driver_sql("LOCK TABLE records IN ACCESS EXCLUSIVE MODE")
+    with other.writing() as tx:
+        tx.exec_driver_sql("LOCK TABLE records IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(StoreError, match="is locked by another program"):
             merge(store, [row("a")], 1)
     store.close()
@@ -150,7 +182,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     deliver(store, [row("a"), row("b")])
     before = content(store, records)
-    event.listen(store.engine, "connect", lambda own, _: own.execute("PRAGMA max_page_count = 60").close())
+    event.listen(store.engine, "connect", lambda tx, _: tx.execute("PRAGMA max_page_count = 60").close())
     store.engine.dispose()
 
     with pytest.raises(StoreError, match="cannot grow: the disk is full") as caught:
@@ -213,15 +245,15 @@ def test_a_user_without_rights(postgres: Server) -> None:
 def test_an_error_shows_no_personal_data(store: Store) -> None:
     """Neither message nor traceback of a database error quotes a record."""
     deliver(store, [row("a"), row("b")])
-    with pytest.raises(StoreError, match="contradicts another one") as caught, store.writing() as own:
-        own.execute(records.update().values(target_id="jane@example.com", observed_at=at(2)))
+    with pytest.raises(StoreError, match="contradicts another one") as caught, store.writing() as tx:
+        tx.execute(records.update().values(target_id="jane@example.com", observed_at=at(2)))
 
     assert "jane@example.com" not in _everything_told(caught.value)
 
 
 def test_what_the_caller_raises_between_two_steps_stays_what_it_is(store: Store) -> None:
     """A staging that is open does not claim other people's errors for the database."""
-    with pytest.raises(ConnectionError), stage(store, HERE, ENTITY):
+    with pytest.raises(ConnectionError), here(store).staging():
         raise ConnectionError("the target hung up")
 
 
@@ -231,11 +263,23 @@ def test_nothing_is_half_done(store: Store) -> None:
     before = content(store, records)
 
     def fail_half_way() -> None:
-        with store.writing() as own:
-            own.execute(records.delete())
+        with store.writing() as tx:
+            tx.execute(records.delete())
             raise KeyError
 
     with pytest.raises(KeyError):
         fail_half_way()
 
     assert content(store, records) == before
+
+
+@pytest.mark.parametrize(("kind", "value"), [("text", "a\0b"), ("integer", "one")])
+def test_a_value_that_postgresql_refuses(postgres: Server, kind: str, value: str) -> None:
+    """The driver or the server refused it: nothing is said about host and port."""
+    store = open_store(postgres.emptied())
+
+    with pytest.raises(StoreError, match="refused a value that it cannot store") as caught, store.reading() as tx:
+        tx.execute(text(f"SELECT CAST(:value AS {kind})"), {"value": value})
+
+    assert "does not answer" not in str(caught.value)
+    store.close()

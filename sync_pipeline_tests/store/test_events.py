@@ -10,8 +10,11 @@ import pytest
 
 from sync_pipeline.store import events
 from sync_pipeline.store.engine import Store, open_store
-from sync_pipeline.store.events import Received, content_id, open_events, receive, receive_many
-from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at
+from sync_pipeline.store.events import Received, content_id, receive, receive_many
+from sync_pipeline.store.retention import prune_events
+from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, here
+
+pytestmark = pytest.mark.clock
 
 UPDATED = "TIME_ENTRY_UPDATED"
 
@@ -35,7 +38,7 @@ def take(store: Store, *batch: Received) -> list[bool]:
 
 def opened(store: Store) -> list[events.Event]:
     """Everything still to do."""
-    return open_events(store, HERE, ENTITY, 1000)
+    return here(store).events.open_events(1000)
 
 
 def ids(store: Store) -> list[int]:
@@ -110,10 +113,10 @@ def test_a_sender_that_says_the_same_at_every_look_is_heard_now_and_then(store: 
     take(store, event())
     events.mark_attempt(store, ids(store), at(1))
     events.close(store, ids(store), "run", at(1))
-    patience, soon, later = timedelta(minutes=10), timedelta(minutes=5), timedelta(minutes=10)
+    retry_policy, soon, later = timedelta(minutes=10), timedelta(minutes=5), timedelta(minutes=10)
 
-    assert receive_many(store, HERE, "clockify", [event(when=at(1) + soon)], patience=patience) == [False]
-    assert receive_many(store, HERE, "clockify", [event(when=at(1) + later)], patience=patience) == [True]
+    assert receive_many(store, HERE, "clockify", [event(when=at(1) + soon)], retry_policy=retry_policy) == [False]
+    assert receive_many(store, HERE, "clockify", [event(when=at(1) + later)], retry_policy=retry_policy) == [True]
 
 
 def test_what_is_untouched_needs_no_second_flag(store: Store) -> None:
@@ -176,9 +179,9 @@ def test_an_event_during_a_run_survives_it(store: Store) -> None:
 def test_pages_come_in_order(store: Store) -> None:
     """Oldest first, each page after the last one's last id."""
     take(store, *[event(f"e{n}") for n in range(5)])
-    first = open_events(store, HERE, ENTITY, 3)
+    first = here(store).events.open_events(3)
 
-    rest = open_events(store, HERE, ENTITY, 3, after=first[-1].id)
+    rest = here(store).events.open_events(3, after=first[-1].id)
 
     assert [one.source_id for one in first + rest] == [f"e{n}" for n in range(5)]
 
@@ -192,7 +195,7 @@ def test_old_bodies_are_forgotten_but_never_an_id(store: Store) -> None:
     kept = ids(store)
     events.close(store, kept, "run", at(3))
 
-    assert events.forget(store, HERE, before=at(10)) == 3
+    assert prune_events(store, at(10)) == 3
     take(store, event("new", when=at(11)))
     assert ids(store)[0] > kept[0]
 
@@ -210,6 +213,14 @@ def test_two_receivers_keep_an_event_once(store: Store, url: str) -> None:
     assert len(opened(store)) == len(batch)
 
 
+def test_what_failed_while_the_clock_was_ahead_is_tried_at_once(store: Store) -> None:
+    """Nobody waits until the clock has caught up - and a repeat of what was said then is news."""
+    take(store, event("e1"))
+    events.mark_attempt(store, ids(store), at(4))
+    events.mark_failed(store, ids(store), "no answer")
+    assert here(store).events.to_do(10)[0].is_due(at(2), timedelta(seconds=30))
+
+
 def test_what_failed_waits_longer_each_time(store: Store) -> None:
     """Fresh: at once. Failed: after a pause that doubles, up to an hour - and behind what was tried less often."""
     take(store, event("e1"), event("e2"))
@@ -217,11 +228,20 @@ def test_what_failed_waits_longer_each_time(store: Store) -> None:
     for attempt, seconds in enumerate([30, 60, 120], 1):
         events.mark_attempt(store, failed, at(2))
         events.mark_failed(store, failed, "no answer")
-        fresh, tried = events.to_do(store, HERE, ENTITY, 10)
+        fresh, tried = here(store).events.to_do(10)
         assert (fresh.source_id, tried.attempts) == ("e2", attempt)
         assert fresh.is_due(at(1), pause)
         assert not tried.is_due(at(2) + timedelta(seconds=seconds - 1), pause)
         assert tried.is_due(at(2) + timedelta(seconds=seconds), pause)
     for _ in range(40):
         events.mark_attempt(store, failed, at(2))
-    assert events.to_do(store, HERE, ENTITY, 10)[1].is_due(at(2) + timedelta(hours=1), pause)
+    assert here(store).events.to_do(10)[1].is_due(at(2) + timedelta(hours=1), pause)
+
+
+def test_an_id_that_cannot_be_stored_fails_no_other_event(store: Store) -> None:
+    """Its event is kept without the id: something of its entity changed. The same on both databases."""
+    bad = event("e1")._replace(source_id="a\0b", content="bad", payload="{}\0")
+    half = event("e1")._replace(source_id="\ud800", content="half")
+
+    assert take(store, event("e1"), bad, half) == [True, True, True]
+    assert [one.source_id for one in opened(store)] == ["e1", None, None]

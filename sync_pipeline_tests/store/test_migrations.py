@@ -20,8 +20,8 @@ from sync_pipeline.store.schema import HEAD, VERSION_TABLE, metadata
 
 def test_the_migrations_agree_with_the_declared_schema(store: Store) -> None:
     """Alembic finds no difference between a migrated database and ``schema.metadata``."""
-    with store.reading() as own:
-        context = MigrationContext.configure(own, opts={"version_table": VERSION_TABLE, "compare_type": True})
+    with store.reading() as tx:
+        context = MigrationContext.configure(tx, opts={"version_table": VERSION_TABLE, "compare_type": True})
 
         assert compare_metadata(context, metadata) == []
 
@@ -37,8 +37,8 @@ def test_a_blank_database_is_migrated_without_a_sound(
     """Creating the tables prints and logs nothing."""
     with caplog.at_level(logging.INFO):
         store = open_store(blank_url)
-    with store.reading() as own:
-        assert stored_version(own) == HEAD
+    with store.reading() as tx:
+        assert stored_version(tx) == HEAD
     store.close()
 
     assert capfd.readouterr() == ("", "")
@@ -50,16 +50,16 @@ def test_many_may_open_a_blank_database_at_once(blank_url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         stores = list(pool.map(open_store, [blank_url] * 4))
     for store in stores:
-        with store.reading() as own:
-            assert stored_version(own) == HEAD
+        with store.reading() as tx:
+            assert stored_version(tx) == HEAD
         store.close()
 
 
 def test_a_newer_schema_is_refused(blank_url: str) -> None:
     """A database of a later version is left alone, with the way out named."""
     store = open_store(blank_url)
-    with store.writing() as own:
-        own.execute(update(table(VERSION_TABLE, column("version_num"))).values(version_num="9999"))
+    with store.writing() as tx:
+        tx.execute(update(table(VERSION_TABLE, column("version_num"))).values(version_num="9999"))
     store.close()
 
     with pytest.raises(StoreError, match="has schema 9999, this version of sync_pipeline knows up to") as caught:

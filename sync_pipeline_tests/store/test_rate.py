@@ -7,11 +7,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.rate import MICRO, RateWindow, microseconds, next_free, penalise, reserve
+from sync_pipeline.store.rate import MICRO, RateWindow, budget, microseconds, next_free, note_sent, penalise, reserve
+from sync_pipeline.store.schema import rate_windows
+
+pytestmark = pytest.mark.clock
 
 NOON = 1_709_294_400.0
 
@@ -19,6 +24,7 @@ WORKER = """
 import json, sys
 from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.rate import reserve
+
 url, windows, times = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 store = open_store(url)
 print("ready", flush=True)
@@ -73,6 +79,14 @@ def test_a_free_budget_does_not_wait(store: Store) -> None:
     assert reserve(store, "b", windows, NOON + 60) == NOON + 60
 
 
+def test_what_was_sent_without_waiting_counts(store: Store) -> None:
+    """Also in a log that is empty."""
+    window = (3, 3600.0)
+    note_sent(store, "b", [window], NOON, 2)
+    assert budget(store, "b", window, NOON).left == 1
+    assert [reserve(store, "b", [window], NOON) for _ in range(2)] == [NOON, NOON + 3600]
+
+
 def test_a_clock_that_ran_ahead_is_forgotten(store: Store) -> None:
     """Once it is set right, nobody waits for the days it was ahead; what was sent in the last hour still counts."""
     windows = [(2, 3600.0)]
@@ -82,6 +96,40 @@ def test_a_clock_that_ran_ahead_is_forgotten(store: Store) -> None:
 
     assert reserve(store, "b", windows, NOON + 60) == NOON + 60
     assert reserve(store, "b", windows, NOON + 120) == NOON + 3600
+
+
+def test_nobody_waits_for_a_request_of_a_clock_that_was_two_hours_ahead(store: Store) -> None:
+    """It was sent by now, so it counts as sent now; the others of the hour are free."""
+    windows = [(30, 3600.0), (10, 1.0)]
+    earlier = [reserve(store, "b", windows, NOON) for _ in range(4)]
+    assert reserve(store, "b", windows, NOON + 7200) == NOON + 7200
+
+    again = NOON + 60
+    assert budget(store, "b", windows[0], again).left == 25
+    assert [reserve(store, "b", windows, again) for _ in range(9)] == [again] * 9
+    assert reserve(store, "b", windows, again) == again + 1
+    assert [reserve(store, "b", windows, again + 2) for _ in range(15)][-1] <= again + 3
+    assert reserve(store, "b", windows, again + 3) == earlier[0] + 3600
+
+
+def test_places_that_are_waited_for_are_kept(store: Store) -> None:
+    """They are in the future, too, but by a clock that is right - also when another host's is a few seconds ahead."""
+    windows = [(2, 3600.0)]
+    assert [reserve(store, "b", windows, NOON + skew) for skew in (0, 0, 0, 20)] == [
+        NOON,
+        NOON,
+        NOON + 3600,
+        NOON + 3600,
+    ]
+    assert reserve(store, "b", windows, NOON) == NOON + 7200
+
+
+def test_the_log_of_the_version_before_is_read(store: Store) -> None:
+    """It held bare times."""
+    reserve(store, "b", [(1, 60.0)], NOON)
+    with store.writing() as tx:
+        tx.execute(update(rate_windows).values(sent=f"[{microseconds(NOON + 10)}]"))
+    assert reserve(store, "b", [(1, 60.0)], NOON + 20) == NOON + 70
 
 
 def test_buckets_are_independent(store: Store) -> None:

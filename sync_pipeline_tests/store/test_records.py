@@ -8,26 +8,41 @@ from sqlalchemy import select
 from sync_pipeline.errors import StoreError
 from sync_pipeline.store import deliveries as audit
 from sync_pipeline.store import records as steps
+from sync_pipeline.store.deliveries import Delivered, Refused, Removed, Sending
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.records import Delivered, Known, RecordCounts, Refused, Removed, lookup
-from sync_pipeline.store.rejects import Reject, list_rejects, replace_rejects
+from sync_pipeline.store.records import Known, RecordCounts
+from sync_pipeline.store.rejects import Reject, list_rejects
 from sync_pipeline.store.schema import deliveries, records
-from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, commits, deliver, merge, row
+from sync_pipeline.store.scope import draw
+from sync_pipeline_tests.store.batch import (
+    ENTITY,
+    HERE,
+    LATER,
+    THERE,
+    at,
+    commits,
+    deliver,
+    here,
+    is_pending,
+    merge,
+    row,
+    there,
+)
 
 BOTH = ["a", "b"]
 
 
 def _one(store: Store, source_id: str) -> Known:
-    return lookup(store, HERE, ENTITY, [source_id])[source_id]
+    return here(store).lookup([source_id])[source_id]
 
 
 def test_a_delivery_notes_what_was_sent_not_what_stands_there_by_now(store: Store) -> None:
     """A record that changed while its write was under way stays pending."""
     merge(store, [row("a", "v2")], 1)
-    steps.mark_delivered(store, HERE, ENTITY, [Delivered("a", "t-a", "v1", "create")], None, at(2))
+    here(store).mark_delivered([Delivered("a", "t-a", "v1", "create")], None, at(2))
 
     known = _one(store, "a")
-    assert (known.delivered_hash, known.target_id, known.pending) == ("v1", "t-a", True)
+    assert (known.delivered_hash, known.target_id, is_pending(known)) == ("v1", "t-a", True)
 
 
 def test_every_delivery_is_in_the_audit(store: Store) -> None:
@@ -45,7 +60,7 @@ def test_any_number_of_deliveries_is_noted_whatever_their_ids_are(store: Store) 
     deliver(store, [row(source_id) for source_id in ids])
 
     assert [line.source_id for line in reversed(audit.recent(store, HERE, limit=999))] == ids
-    assert {known.target_id for known in lookup(store, HERE, ENTITY, ids).values()} == {f"t-{key}" for key in ids}
+    assert {known.target_id for known in here(store).lookup(ids).values()} == {f"t-{key}" for key in ids}
     assert steps.counts(store, HERE)[ENTITY].delivered == len(ids)
 
 
@@ -53,17 +68,17 @@ def test_the_time_of_a_delivery_can_be_searched_for(store: Store) -> None:
     """Rows that were written past SQLAlchemy hold times in the form that all others have."""
     deliver(store, [row("a")])
 
-    with store.reading() as own:
-        assert own.scalars(select(deliveries.c.source_id).where(deliveries.c.at == at(1))).all() == ["a"]
-        assert own.scalars(select(records.c.source_id).where(records.c.delivered_at == at(1))).all() == ["a"]
+    with store.reading() as tx:
+        assert tx.scalars(select(deliveries.c.source_id).where(deliveries.c.at == at(1))).all() == ["a"]
+        assert tx.scalars(select(records.c.source_id).where(records.c.delivered_at == at(1))).all() == ["a"]
 
 
 def test_a_batch_of_deliveries_is_noted_whole_or_not_at_all(store: Store) -> None:
     """Two records that claim one target id leave neither record nor audit changed."""
     merge(store, [row("a"), row("b")], 1)
     with pytest.raises(StoreError, match="contradicts another one"):
-        steps.mark_delivered(
-            store, HERE, ENTITY, [Delivered("a", "t", "v1", "create"), Delivered("b", "t", "v1", "create")], None, at(2)
+        here(store).mark_delivered(
+            [Delivered("a", "t", "v1", "create"), Delivered("b", "t", "v1", "create")], None, at(2)
         )
 
     assert _one(store, "a").delivered_hash is None
@@ -75,15 +90,13 @@ def test_a_deletion_is_pending_until_it_is_delivered(store: Store) -> None:
     deliver(store, [row("a"), row("b")])
     merge(store, [row("never delivered")], 1)
     every = ["never delivered", "b", "a", "unknown"]
-    assert steps.mark_deleted(store, HERE, ENTITY, every, at(2)) == 3
-    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, every)] == ["a", "b"]
-    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, ["b"])] == ["b"]
+    assert here(store).mark_deleted(dict.fromkeys(every, 2), at(2)) == 3
+    assert [known.source_id for known in here(store).pending_deletes(every)] == ["a", "b"]
+    assert [known.source_id for known in here(store).pending_deletes(["b"])] == ["b"]
 
-    steps.mark_removed(
-        store, HERE, ENTITY, [Removed("a", "t-a", "delete"), Removed("b", "t-b", "archive")], None, at(3)
-    )
+    here(store).mark_removed([Removed("a", "t-a", "delete"), Removed("b", "t-b", "archive")], None, at(3))
 
-    assert steps.pending_deletes(store, HERE, ENTITY, BOTH) == []
+    assert here(store).pending_deletes(BOTH) == []
     assert (_one(store, "a").target_id, _one(store, "b").target_id) == (None, "t-b")
     assert [(line.source_id, line.kind) for line in audit.recent(store, HERE, limit=2)] == [
         ("b", "archive"),
@@ -95,15 +108,15 @@ def test_a_later_observation_prevents_a_deletion(store: Store) -> None:
     """An absence that was seen before the record last changed is not believed."""
     merge(store, [row("a")], 5)
 
-    assert steps.mark_deleted(store, HERE, ENTITY, ["a"], at(4)) == 0
+    assert here(store).mark_deleted(dict.fromkeys(["a"], 4), at(4)) == 0
 
 
 def test_an_unconfirmed_absence_keeps_its_first_time(store: Store) -> None:
     """Missing again changes nothing."""
     deliver(store, [row("a")])
 
-    assert steps.mark_unconfirmed(store, HERE, ENTITY, ["a"], at(2)) == 1
-    assert steps.mark_unconfirmed(store, HERE, ENTITY, ["a"], at(3)) == 0
+    assert here(store).mark_unconfirmed(["a"], at(2), read_no=LATER) == 1
+    assert here(store).mark_unconfirmed(["a"], at(3), read_no=LATER) == 0
     assert _one(store, "a").unconfirmed_at == at(2)
 
 
@@ -111,17 +124,17 @@ def test_a_refusal_is_kept_until_a_retry_or_a_success(store: Store) -> None:
     """The reason is shown as a reject, goes with a delivery, and a retry makes the record pending."""
     merge(store, [row("a"), row("b")], 1)
     refused = [Refused(key, "v1", "create", "no such e-mail", field="email", value="x" * 500) for key in "ab"]
-    steps.mark_refused(store, HERE, ENTITY, refused, None, at(2), run_id="r1")
+    here(store).mark_refused(refused, None, at(2), run_id="r1")
     shown = list_rejects(store, HERE, origin="target")
     assert [(reject.source_id, reject.field, len(reject.value or "")) for reject in shown] == [
         ("a", "email", 200),
         ("b", "email", 200),
     ]
-    assert not _one(store, "a").pending
+    assert not is_pending(_one(store, "a"))
 
-    assert steps.clear_refused(store, HERE, ENTITY, ["a", "unknown"]) == 1
-    assert _one(store, "a").pending
-    steps.mark_delivered(store, HERE, ENTITY, [Delivered("b", "t-b", "v1", "create")], None, at(3))
+    assert here(store).clear_refused(["a", "unknown"]) == 1
+    assert is_pending(_one(store, "a"))
+    here(store).mark_delivered([Delivered("b", "t-b", "v1", "create")], None, at(3))
 
     assert list_rejects(store, HERE) == []
     assert _one(store, "b").refused_hash is None
@@ -130,42 +143,42 @@ def test_a_refusal_is_kept_until_a_retry_or_a_success(store: Store) -> None:
 def test_a_refused_removal_waits_for_a_retry(store: Store) -> None:
     """What cannot be deleted is not sent again and again; it is shown, counted, and a retry makes it pending."""
     deliver(store, [row("a")])
-    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(2))
-    steps.mark_refused(store, HERE, ENTITY, [Refused("a", "v1", "delete", "in use")], None, at(3))
+    here(store).mark_deleted(dict.fromkeys(["a"], 2), at(2))
+    here(store).mark_refused([Refused("a", "v1", "delete", "in use")], None, at(3))
 
-    assert steps.pending_deletes(store, HERE, ENTITY, BOTH) == []
+    assert here(store).pending_deletes(BOTH) == []
     assert [reject.reason for reject in list_rejects(store, HERE)] == ["in use"]
     state = steps.counts(store, HERE)[ENTITY]
     assert (state.refused, state.pending, state.pending_deletes) == (1, 0, 0)
     merge(store, [], 4)
     assert len(list_rejects(store, HERE)) == 1
 
-    assert steps.clear_refused(store, HERE, ENTITY) == 1
-    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, BOTH)] == ["a"]
-    steps.mark_removed(store, HERE, ENTITY, [Removed("a", "t-a", "archive")], None, at(5))
+    assert here(store).clear_refused() == 1
+    assert [known.source_id for known in here(store).pending_deletes(BOTH)] == ["a"]
+    here(store).mark_removed([Removed("a", "t-a", "archive")], None, at(5))
     assert (list_rejects(store, HERE), _one(store, "a").refused_hash) == ([], None)
 
 
 def test_a_refused_removal_is_forgotten_when_the_record_is_back(store: Store) -> None:
     """Gone for a second time, it is removed like any other."""
     deliver(store, [row("a")])
-    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(2))
-    steps.mark_refused(store, HERE, ENTITY, [Refused("a", "v1", "archive", "in use")], None, at(3))
+    here(store).mark_deleted(dict.fromkeys(["a"], 2), at(2))
+    here(store).mark_refused([Refused("a", "v1", "archive", "in use")], None, at(3))
 
     merge(store, [row("a")], 4)
     assert (list_rejects(store, HERE), _one(store, "a").refused_hash) == ([], None)
-    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(5))
+    here(store).mark_deleted(dict.fromkeys(["a"], 5), at(5))
 
-    assert [known.source_id for known in steps.pending_deletes(store, HERE, ENTITY, BOTH)] == ["a"]
+    assert [known.source_id for known in here(store).pending_deletes(BOTH)] == ["a"]
 
 
 def test_a_deletion_ends_what_the_target_refused_before(store: Store) -> None:
     """Nobody has to mend a record that is gone; should it be back in the same state, it is offered again."""
     deliver(store, [row("a"), row("b")])
     merge(store, [row("a", "v2"), row("b", "v2")], 2)
-    steps.mark_refused(store, HERE, ENTITY, [Refused(key, "v2", "update", "no") for key in "ab"], None, at(2))
+    here(store).mark_refused([Refused(key, "v2", "update", "no") for key in "ab"], None, at(2))
 
-    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(3))
+    here(store).mark_deleted(dict.fromkeys(["a"], 3), at(3))
     assert [reject.source_id for reject in list_rejects(store, HERE)] == ["b"]
     merge(store, [row("a", "v2")], 4)
 
@@ -174,27 +187,27 @@ def test_a_deletion_ends_what_the_target_refused_before(store: Store) -> None:
 
 def pending(store: Store) -> list[str]:
     """The records still to be delivered."""
-    return [known.source_id for page in steps.scan(store, HERE, ENTITY) for known in page if known.pending]
+    return [known.source_id for page in here(store).scan() for known in page if is_pending(known)]
 
 
 def test_what_was_read_at_the_target_replaces_what_was_believed(store: Store) -> None:
     """An edited or emptied target makes records pending; what is as believed is not written."""
     deliver(store, [row("same"), row("edited"), row("gone")])
 
-    assert steps.observe_target(store, HERE, ENTITY, [("same", "v1"), ("edited", "v0"), ("gone", None)], at(5)) == 2
+    assert here(store).observe_target([("same", "v1"), ("edited", "v0"), ("gone", None)], LATER) == 2
     assert pending(store) == ["edited", "gone"]
     with commits(store) as count:
         before = count()
-        assert steps.observe_target(store, HERE, ENTITY, [("same", "v1"), ("unknown", "v1")], at(5)) == 0
+        assert here(store).observe_target([("same", "v1"), ("unknown", "v1")], LATER) == 0
         assert count() == before
 
 
 def test_a_delivery_after_the_read_of_the_target_began_is_believed(store: Store) -> None:
     """What was read before - or while - it was written says nothing about it."""
+    before = draw(store)
     deliver(store, [row("a"), row("b")])
-    (line, _) = audit.recent(store, HERE)
 
-    assert steps.observe_target(store, HERE, ENTITY, [("a", "v0"), ("b", None)], line.at) == 0
+    assert here(store).observe_target([("a", "v0"), ("b", None)], before) == 0
     assert pending(store) == []
 
 
@@ -202,22 +215,36 @@ def test_a_link_belongs_to_one_record(store: Store) -> None:
     """What is linked to one record is never linked to another."""
     merge(store, [row("a"), row("b")], 1)
 
-    assert steps.link(store, HERE, ENTITY, "a", "t1")
-    assert steps.link(store, HERE, ENTITY, "a", "t1", delivered_hash="v1")
-    assert not steps.link(store, HERE, ENTITY, "b", "t1")
-    assert not steps.link(store, HERE, ENTITY, "unknown", "t2")
-    assert steps.linked(store, HERE, ENTITY) == {"t1": "a"}
+    assert here(store).link("a", "t1")
+    assert here(store).link("a", "t1", delivered_hash="v1")
+    assert not here(store).link("b", "t1")
+    assert not here(store).link("unknown", "t2")
+    assert here(store).linked() == {"t1": "a"}
     assert _one(store, "a").delivered_hash == "v1"
 
 
 def test_forgetting_makes_pending_with_or_without_the_link(store: Store) -> None:
     """What is gone at the target is created anew; what is only changed keeps its link."""
     deliver(store, [row("a"), row("b")])
-    steps.forget_delivered(store, HERE, ENTITY, "a")
-    steps.forget_delivered(store, HERE, ENTITY, "b", keep_link=True)
+    here(store).forget_delivered("a")
+    here(store).forget_delivered("b", keep_link=True)
 
-    assert steps.linked(store, HERE, ENTITY) == {"t-b": "b"}
+    assert here(store).linked() == {"t-b": "b"}
     assert pending(store) == ["a", "b"]
+
+
+def test_a_read_of_the_target_says_nothing_about_a_write_that_was_sent_after_it(store: Store) -> None:
+    """While a write is under way - or was cut off - an older read does not make it forgotten; a newer one tells."""
+    deliver(store, [row("a")])
+    merge(store, [row("a", "v2"), row("b"), row("c")], 3)
+    before = draw(store)
+    here(store).mark_sending([Sending("a", "t-a", "v1"), Sending("b", "t-b", None)])
+    assert here(store).link("c", "t-c")
+    seen = [("a", "v1"), ("b", None), ("c", None)]
+    assert here(store).observe_target(seen, before) == 0
+    assert [_one(store, key).delivered_hash for key in "abc"] == ["sent", "sent:new", "sent"]
+    assert here(store).observe_target(seen, draw(store)) == 3
+    assert [_one(store, key).delivered_hash for key in "abc"] == ["v1", None, None]
 
 
 def test_long_lists_are_looked_up_in_parts(store: Store) -> None:
@@ -225,14 +252,14 @@ def test_long_lists_are_looked_up_in_parts(store: Store) -> None:
     keys = [f"{nr:04}" for nr in range(1201)]
     merge(store, [row(key) for key in keys], 1)
 
-    assert list(lookup(store, HERE, ENTITY, keys)) == keys
-    assert steps.mark_deleted(store, HERE, ENTITY, iter(keys), at(2)) == 1201
+    assert sorted(here(store).lookup(keys)) == keys
+    assert here(store).mark_deleted(dict.fromkeys(keys, 2), at(2)) == 1201
 
 
 def test_a_scan_meets_every_record_of_the_scope_once(store: Store) -> None:
     """Pages neither overlap nor leave a gap."""
     merge(store, [row(f"{nr:02}", day=f"2024-03-{nr:02}") for nr in range(1, 12)], 1)
-    pages = list(steps.scan(store, HERE, ENTITY, ("2024-03-02", "2024-03-08"), size=3))
+    pages = list(here(store).scan(("2024-03-02", "2024-03-08"), size=3))
 
     assert [[known.source_id for known in page] for page in pages] == [
         ["02", "03", "04"],
@@ -245,9 +272,9 @@ def test_counts_tell_the_state_of_each_entity(store: Store) -> None:
     """Each figure counts what its name says, for this connection only."""
     deliver(store, [row("in step"), row("changed"), row("gone"), row("away"), row("out")])
     merge(store, [row("changed", "v2"), row("new"), row("refused"), row("out", status="excluded", rule="x")], 2)
-    steps.mark_deleted(store, HERE, ENTITY, ["gone"], at(3))
-    steps.mark_unconfirmed(store, HERE, ENTITY, ["away"], at(3))
-    steps.mark_refused(store, HERE, ENTITY, [Refused("refused", "v1", "create", "no")], None, at(3))
+    here(store).mark_deleted(dict.fromkeys(["gone"], 3), at(3))
+    here(store).mark_unconfirmed(["away"], at(3), read_no=LATER)
+    here(store).mark_refused([Refused("refused", "v1", "create", "no")], None, at(3))
     deliver(store, [row("in step")], connection=THERE)
 
     assert steps.counts(store, HERE) == {
@@ -260,19 +287,19 @@ def test_counts_tell_the_state_of_each_entity(store: Store) -> None:
 def test_no_step_crosses_connections(store: Store) -> None:
     """Steps over another connection with the same ids change nothing here."""
     deliver(store, [row("a")])
-    replace_rejects(store, HERE, ENTITY, None, [Reject("x", None, "rule", "why")], None, at(1))
+    here(store).rejects.replace(None, [Reject("x", None, "rule", "why")], None, at(1))
     with commits(store) as count:
         before = count()
-        steps.mark_deleted(store, THERE, ENTITY, ["a"], at(9))
-        steps.mark_unconfirmed(store, THERE, ENTITY, ["a"], at(9))
-        steps.observe_target(store, THERE, ENTITY, [("a", None)], at(9))
-        steps.forget_delivered(store, THERE, ENTITY, "a")
-        steps.clear_refused(store, THERE, ENTITY)
-        replace_rejects(store, THERE, ENTITY, None, [], None, at(9))
+        there(store).mark_deleted(dict.fromkeys(["a"], 9), at(9))
+        there(store).mark_unconfirmed(["a"], at(9), read_no=LATER)
+        there(store).observe_target([("a", None)], LATER)
+        there(store).forget_delivered("a")
+        there(store).clear_refused()
+        there(store).rejects.replace(None, [], None, at(9))
 
-        assert (lookup(store, THERE, ENTITY, ["a"]), steps.counts(store, THERE)) == ({}, {})
-        assert steps.linked(store, THERE, ENTITY) == {}
-        assert steps.pending_deletes(store, THERE, ENTITY, BOTH) == []
+        assert (there(store).lookup(["a"]), steps.counts(store, THERE)) == ({}, {})
+        assert there(store).linked() == {}
+        assert there(store).pending_deletes(BOTH) == []
         assert count() == before
 
 
@@ -280,8 +307,8 @@ def test_empty_lists_open_no_transaction(store: Store) -> None:
     """Nothing to note is nothing to write."""
     with commits(store) as count:
         before = count()
-        steps.mark_delivered(store, HERE, ENTITY, [], None, at(1))
-        steps.mark_removed(store, HERE, ENTITY, [], None, at(1))
-        steps.mark_refused(store, HERE, ENTITY, [], None, at(1))
+        here(store).mark_delivered([], None, at(1))
+        here(store).mark_removed([], None, at(1))
+        here(store).mark_refused([], None, at(1))
 
         assert count() == before

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from sync_pipeline.store import records as steps
+from sync_pipeline.store.deliveries import _DELIVERED, _SENDING, Delivered, Refused
 from sync_pipeline.store.engine import Store, open_store
-from sync_pipeline.store.outcomes import _DELIVERED, _SENDING
-from sync_pipeline.store.records import _OBSERVED, Refused, lookup
-from sync_pipeline.store.rejects import Reject, list_rejects, replace_rejects
+from sync_pipeline.store.ledger import _OBSERVED, Ledger
+from sync_pipeline.store.merge import MergeCounts
+from sync_pipeline.store.rejects import Reject, list_rejects
 from sync_pipeline.store.schema import records
-from sync_pipeline.store.staging import MergeCounts, stage
-from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, commits, content, deliver, merge, row
+from sync_pipeline.store.staged import StagedRow
+from sync_pipeline_tests.store.batch import (
+    ENTITY,
+    HERE,
+    LATER,
+    at,
+    commits,
+    content,
+    deliver,
+    here,
+    is_pending,
+    merge,
+    row,
+    there,
+)
 
 MARCH = ("2024-03-01", "2024-03-31")
 
 
 def test_new_records_are_inserted_and_pending(store: Store) -> None:
     """A first batch becomes the desired state, all of it to be delivered."""
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         staging.add([row("b"), row("a")])
         staging.add([row("c")])
 
@@ -52,7 +65,7 @@ def test_only_changed_records_are_written(store: Store) -> None:
 
     counts = merge(store, [row("a"), row("b", "v2"), row("c", day="2024-03-09")], 2)
 
-    known = lookup(store, HERE, ENTITY, ["a", "b", "c"])
+    known = here(store).lookup(["a", "b", "c"])
     assert counts == MergeCounts(changed=2, unchanged=1)
     assert known["a"].observed_at == at(1)
     assert (known["b"].fields_hash, known["b"].delivered_hash, known["b"].target_id) == ("v2", "v1", "t-b")
@@ -60,32 +73,32 @@ def test_only_changed_records_are_written(store: Store) -> None:
     assert known["c"].partition == "2024-03-09"
 
 
-def test_an_older_observation_never_replaces_a_newer_one(store: Store) -> None:
-    """Whatever an old batch says, rows observed later stay as they are."""
+def test_an_older_read_never_replaces_a_newer_one(store: Store) -> None:
+    """Whatever an old batch says, rows of a newer read stay unchanged."""
     merge(store, [row("a", "new"), row("same")], 5)
 
     assert merge(store, [row("a", "old"), row("same"), row("b")], 3) == MergeCounts(new=1, unchanged=1, newer=1)
-    assert lookup(store, HERE, ENTITY, ["a"])["a"].fields_hash == "new"
+    assert here(store).lookup(["a"])["a"].fields_hash == "new"
 
 
 def test_an_old_batch_does_not_bring_back_a_deleted_record(store: Store) -> None:
     """A proven deletion is an observation too."""
     deliver(store, [row("a")])
-    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(5))
+    here(store).mark_deleted(dict.fromkeys(["a"], 5), at(5))
 
     assert merge(store, [row("a")], 3) == MergeCounts(newer=1)
-    assert lookup(store, HERE, ENTITY, ["a"])["a"].deleted_at == at(5)
+    assert here(store).lookup(["a"])["a"].deleted_at == at(5)
 
 
 def test_a_record_that_comes_back_is_wanted_again(store: Store) -> None:
     """A later read of a deleted, unconfirmed or excluded record clears those marks."""
     deliver(store, [row("a"), row("b"), row("c")])
-    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(2))
-    steps.mark_unconfirmed(store, HERE, ENTITY, ["b"], at(2))
+    here(store).mark_deleted(dict.fromkeys(["a"], 2), at(2))
+    here(store).mark_unconfirmed(["b"], at(2), read_no=LATER)
     merge(store, [row("c", status="excluded", rule="running")], 2)
 
     assert merge(store, [row("a"), row("b"), row("c")], 3) == MergeCounts(changed=3)
-    for known in lookup(store, HERE, ENTITY, ["a", "b", "c"]).values():
+    for known in here(store).lookup(["a", "b", "c"]).values():
         assert (known.deleted_at, known.unconfirmed_at, known.excluded_rule) == (None, None, None)
 
 
@@ -94,37 +107,37 @@ def test_leaving_the_scope_by_a_rule_is_not_a_deletion(store: Store) -> None:
     deliver(store, [row("a")])
     merge(store, [row("a", "v2")], 2)
     batch = [row("a", "v3", status="excluded", rule="running"), row("new", status="excluded", rule="running")]
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         staging.add(batch)
 
         assert staging.absent() == []
         assert staging.merge(at(3)) == MergeCounts()
         assert staging.pending(10) == []
-    known = lookup(store, HERE, ENTITY, ["a", "new"])
+    known = here(store).lookup(["a", "new"])
     assert known.keys() == {"a"}
     assert (known["a"].excluded_rule, known["a"].fields_hash) == ("running", "v2")
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         assert staging.count_absent() == 1
-    steps.observe_target(store, HERE, ENTITY, [("a", None)], at(9))
-    with stage(store, HERE, ENTITY) as staging:
+    here(store).observe_target([("a", None)], LATER)
+    with here(store).staging(read_no=9) as staging:
         assert staging.absent() == []
 
 
 def test_a_delivered_record_that_becomes_invalid_keeps_its_last_good_state(store: Store) -> None:
     """A rejected row changes nothing, but proves that the record is not gone."""
     deliver(store, [row("a")])
-    steps.mark_deleted(store, HERE, ENTITY, ["a"], at(2))
+    here(store).mark_deleted(dict.fromkeys(["a"], 2), at(2))
 
     merge(store, [row("a", "broken", status="rejected", rule="required_fields")], 3)
 
-    known = lookup(store, HERE, ENTITY, ["a"])["a"]
+    known = here(store).lookup(["a"])["a"]
     assert (known.fields_hash, known.delivered_hash, known.deleted_at) == ("v1", "v1", None)
-    assert steps.pending_deletes(store, HERE, ENTITY, ["a"]) == []
+    assert here(store).pending_deletes(["a"]) == []
 
 
 def test_waiting_rows_are_kept_but_not_delivered(store: Store) -> None:
     """A row that waits for another record becomes the desired state without being handed out."""
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         staging.add([row("a", status="waiting"), row("b")])
 
         assert staging.merge(at(1)) == MergeCounts(new=2)
@@ -134,14 +147,14 @@ def test_waiting_rows_are_kept_but_not_delivered(store: Store) -> None:
 
 def test_of_an_id_that_comes_twice_the_last_row_counts(store: Store) -> None:
     """An id that arrives twice, in one part or in two, takes part once."""
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         staging.add([row("a", "first"), row("a", "second"), row("b")])
         assert staging.counts() == {"accepted": 2}
         staging.add([row("b", "later"), row("c")])
 
         assert staging.counts() == {"accepted": 3}
         assert staging.merge(at(1)) == MergeCounts(new=3)
-    known = lookup(store, HERE, ENTITY, ["a", "b", "c"])
+    known = here(store).lookup(["a", "b", "c"])
     assert [known[key].fields_hash for key in "abc"] == ["second", "later", "v1"]
 
 
@@ -151,8 +164,8 @@ def test_absent_is_what_the_scope_has_and_the_read_did_not_meet(store: Store) ->
     deliver(store, [row(f"r{day}", day=day) for day in days])
     deliver(store, [row("met"), row("invalid"), row("dead"), row("undated", day=None)])
     merge(store, [row("pending", day="2024-03-05")], 1)
-    steps.mark_deleted(store, HERE, ENTITY, ["dead"], at(2))
-    with stage(store, HERE, ENTITY, MARCH) as staging:
+    here(store).mark_deleted(dict.fromkeys(["dead"], 2), at(2))
+    with here(store).staging(MARCH, 9) as staging:
         staging.add([row("met"), row("invalid", status="rejected", rule="valid_values")])
 
         assert [known.source_id for known in staging.absent()] == ["pending", "r2024-03-01", "r2024-03-31"]
@@ -160,7 +173,7 @@ def test_absent_is_what_the_scope_has_and_the_read_did_not_meet(store: Store) ->
         assert next(known.source_id for known in staging.absent(again=True)) == "dead"
         assert (staging.count_absent(), staging.count_absent(again=True), staging.known()) == (2, 3, 4)
         assert staging.known(everywhere=True) == 7
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         assert (len(staging.absent()), staging.count_absent()) == (8, 7)
 
 
@@ -168,29 +181,29 @@ def test_pending_comes_in_pages_and_shrinks_with_every_delivery(store: Store) ->
     """Every record is handed out exactly once, in the order of ids, until nothing is left."""
     rows = [row(f"{nr:03}") for nr in range(25)]
     seen: list[str] = []
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         staging.add(rows)
         staging.merge(at(1))
         after = ""
         while page := staging.pending(10, after):
             after = page[-1].source_id
             seen += [pending.source_id for pending in page]
-            done = [steps.Delivered(p.source_id, p.source_id, p.fields_hash, "create") for p in page]
-            steps.mark_delivered(store, HERE, ENTITY, done, None, at(2))
+            done = [Delivered(p.source_id, p.source_id, p.fields_hash, "create") for p in page]
+            here(store).mark_delivered(done, None, at(2))
 
-        assert seen == [staged[0] for staged in rows]
+        assert seen == [staged.source_id for staged in rows]
         assert staging.pending(10) == []
 
 
 def test_what_the_target_refused_waits_for_a_change(store: Store) -> None:
     """A refused state is counted, not handed out; a changed one is handed out again."""
     merge(store, [row("a"), row("b")], 1)
-    steps.mark_refused(store, HERE, ENTITY, [Refused("a", "v1", "create", "no")], None, at(1))
-    with stage(store, HERE, ENTITY) as staging:
+    here(store).mark_refused([Refused("a", "v1", "create", "no")], None, at(1))
+    with here(store).staging(read_no=9) as staging:
         staging.add([row("a"), row("b")])
         staging.merge(at(2))
         assert (staging.refused(), [p.source_id for p in staging.pending(9)]) == (1, ["b"])
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         staging.add([row("a", "v2"), row("b")])
         staging.merge(at(3))
         assert (staging.refused(), [p.source_id for p in staging.pending(9)]) == (0, ["a", "b"])
@@ -202,7 +215,7 @@ def test_a_refusal_ends_with_its_reason(store: Store) -> None:
     deliver(store, [row(key) for key in keys])
     wanted = [row(key, "v2") for key in keys]
     merge(store, wanted, 2)
-    steps.mark_refused(store, HERE, ENTITY, [Refused(key, "v2", "update", "no") for key in keys], None, at(2))
+    here(store).mark_refused([Refused(key, "v2", "update", "no") for key in keys], None, at(2))
     with commits(store) as count:
         before = count()
         merge(store, wanted, 3)
@@ -213,14 +226,14 @@ def test_a_refusal_ends_with_its_reason(store: Store) -> None:
     assert [reject.source_id for reject in list_rejects(store, HERE)] == ["same"]
     merge(store, wanted, 5)
 
-    known = lookup(store, HERE, ENTITY, keys)
-    assert sorted(key for key in keys if known[key].pending) == ["back", "changed", "excluded"]
+    known = here(store).lookup(keys)
+    assert sorted(key for key in keys if is_pending(known[key])) == ["back", "changed", "excluded"]
 
 
 def test_a_refusal_ends_when_its_record_only_waits(store: Store) -> None:
     """Another state of it waits for a reference: the state that was refused is not wanted any more."""
     merge(store, [row("a")], 1)
-    steps.mark_refused(store, HERE, ENTITY, [Refused("a", "v1", "create", "no")], None, at(1))
+    here(store).mark_refused([Refused("a", "v1", "create", "no")], None, at(1))
 
     merge(store, [row("a", "v2", status="waiting")], 2)
 
@@ -230,10 +243,10 @@ def test_a_refusal_ends_when_its_record_only_waits(store: Store) -> None:
 def test_a_reject_does_not_outlive_the_day_its_record_has_left(store: Store) -> None:
     """Met on another day it was judged there; what is said of other records, or was said since, stays."""
     said = [Reject(key, "end", "valid_values", "no", None, "2024-04-01") for key in ("moved", "there", "since")]
-    replace_rejects(store, HERE, ENTITY, None, said[:2], None, at(1))
-    replace_rejects(store, HERE, ENTITY, MARCH, [], None, at(2))
+    here(store).rejects.replace(None, said[:2], None, at(1), read_no=1)
+    here(store).rejects.replace(MARCH, [], None, at(2), read_no=2)
     assert [reject.source_id for reject in list_rejects(store, HERE)] == ["moved", "there"]
-    replace_rejects(store, HERE, ENTITY, None, said[2:], None, at(3), source_ids=["since"])
+    here(store).rejects.replace(None, said[2:], None, at(3), source_ids=["since"], read_no=3)
 
     merge(store, [row("moved"), row("since"), row("there", day="2024-04-01", status="rejected")], 2, MARCH)
 
@@ -247,18 +260,97 @@ def test_a_reject_does_not_outlive_the_day_its_record_has_left(store: Store) -> 
 def test_rewritten_counts_delivered_records_that_would_change(store: Store) -> None:
     """The guard against a mapping change sees only what is at the target in another form."""
     deliver(store, [row("a"), row("b")])
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         staging.add([row("a", "v2"), row("b"), row("c", "v2")])
 
-        assert staging.rewritten([None]) == 1
-        assert staging.rewritten([]) == 0
-        assert staging.rewritten([("2024-01-01", "2024-01-31")]) == 0
+        assert staging.count_rewrites([None]) == 1
+        assert staging.count_rewrites([]) == 0
+        assert staging.count_rewrites([("2024-01-01", "2024-01-31")]) == 0
+
+
+def made(source_id: str, value: str = "v1", source: str = "s1") -> StagedRow:
+    """A row, and the hash of what it was made from."""
+    return row(source_id, value)._replace(source_hash=source)
+
+
+def load(store: Store, rows: list[StagedRow], hour: int, decided_by: str = "mapping 1") -> MergeCounts:
+    """Merge rows that were made by this mapping."""
+    with here(store).staging(read_no=hour) as staging:
+        staging.decided_by = decided_by
+        staging.add(rows)
+        return staging.merge(at(hour))
+
+
+def test_what_unchanged_fields_were_made_from_is_noted_once(store: Store) -> None:
+    """Another record at the source, or another mapping, with the same outcome changes nothing else of a record."""
+    load(store, [made("a")], 1)
+    (before,) = (known for page in here(store).scan() for known in page)
+    assert load(store, [made("a", source="s2")], 2) == MergeCounts(restated=1)
+    assert load(store, [made("a", source="s2")], 3, "mapping 2") == MergeCounts(restated=1)
+    with commits(store) as reading:
+        was = reading()
+        assert load(store, [made("a", source="s2")], 4, "mapping 2") == MergeCounts(unchanged=1)
+        assert reading() == was
+    assert [known for page in here(store).scan() for known in page] == [before]
+
+
+def test_only_what_is_delivered_as_it_was_read_is_unchanged(store: Store) -> None:
+    """Not what is pending, refused, rejected, deleted, missing or excluded, nor what is made otherwise by now."""
+    ids = ("fine", "pending", "refused", "rejected", "deleted", "missing", "excluded", "source", "mapping")
+    load(store, [made(key) for key in ids], 1)
+    done = [Delivered(key, f"t-{key}", "v1", "create") for key in ids if key != "pending"]
+    ledger = here(store)
+    ledger.mark_delivered(done, None, at(1))
+    ledger.rejects.replace(None, [Reject("rejected", "f", "valid_values", "wrong")], "run", at(1), read_no=1)
+    ledger.mark_deleted({"deleted": 2}, at(2))
+    ledger.mark_unconfirmed(["missing"], at(2), read_no=2)
+    load(store, [row("excluded", status="excluded", rule="running")], 2)
+    load(store, [made("source", source="s2")], 2)
+    load(store, [made("mapping")], 2, "mapping 2")
+    ledger.mark_refused([Refused("refused", "v1", "update", "no")], None, at(1))
+    rows = [(key, "s1") for key in (*ids, "unknown")]
+    assert ledger.unchanged(rows, "mapping 1") == {"fine"}
+    assert there(store).unchanged(rows, "mapping 1") == frozenset()
+
+
+def test_a_row_taken_in_by_its_id_is_the_stored_one(store: Store) -> None:
+    """It is met, has the stored fields, and is not written; what is stored otherwise by now is named."""
+    ids = ("same", "other", "newer", "removed")
+    load(store, [made(key) for key in ids], 1)
+    here(store).mark_delivered([Delivered(key, f"t-{key}", "v1", "create") for key in ids], None, at(1))
+    with here(store).staging(read_no=5) as staging:
+        staging.decided_by = "mapping 1"
+        staging.add_unchanged([(key, "s1") for key in ids])
+        load(store, [made("other", "v2", "s2")], 4)
+        load(store, [made("newer", "v2", "s2")], 6)
+        here(store).remove_records(["removed"])
+
+        assert staging.changed_since() == {"other": "2024-03-01", "removed": "2024-03-01"}
+        assert staging.counts() == {"accepted": 4}
+        assert staging.absent() == []
+        fields = {found.source_id: found.fields for page in staging.rows() for found in page}
+        assert fields["same"] == row("same").fields
+        before = content(store, records)
+        assert staging.merge(at(5)) == MergeCounts()
+        assert content(store, records) == before
+
+
+def test_rows_come_in_their_order_and_wait_until_they_are_accepted(store: Store) -> None:
+    """However many pages they take; what they wait for comes with them."""
+    rows = [row(f"{nr:05}")._replace(status="waiting", waiting_for='[["users","u"]]') for nr in range(1500)]
+    with here(store).staging(read_no=9) as staging:
+        staging.add([row("first"), *rows, row("last")])
+
+        assert [found for page in staging.rows(waiting=True) for found in page] == rows
+        staging.accept(found.source_id for found in rows[:-1])
+        assert [found for page in staging.rows(waiting=True) for found in page] == rows[-1:]
+        assert [found.source_id for page in staging.rows() for found in page][:: len(rows) + 1] == ["first", "last"]
 
 
 def test_an_empty_batch_is_a_batch(store: Store) -> None:
     """Nothing read: nothing merged, everything absent."""
     deliver(store, [row("a")])
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         staging.add([])
 
         assert (staging.counts(), staging.merge(at(2))) == ({}, MergeCounts())
@@ -269,8 +361,8 @@ def test_nothing_crosses_connections(store: Store) -> None:
     """The same ids over another connection are other records."""
     deliver(store, [row("a")])
     before = content(store, records)
-    with stage(store, THERE, ENTITY) as staging:
-        assert (staging.known(), staging.count_absent(), staging.rewritten([None])) == (0, 0, 0)
+    with there(store).staging(read_no=9) as staging:
+        assert (staging.known(), staging.count_absent(), staging.count_rewrites([None])) == (0, 0, 0)
         staging.add([row("a", "other")])
         assert (staging.merge(at(2)), staging.refused()) == (MergeCounts(new=1), 0)
         assert [(p.target_id, p.delivered_hash) for p in staging.pending(10)] == [(None, None)]
@@ -292,7 +384,7 @@ def test_staging_locks_nobody_out(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{path}", timeout=0.05)
     deliver(store, [row("a")])
     writer = sqlite3.connect(path, isolation_level=None, timeout=0.05)
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         staging.add([row("a")])
         writer.execute("BEGIN IMMEDIATE")
         staging.add([row("b")])
@@ -307,12 +399,12 @@ def test_staging_locks_nobody_out(tmp_path: Path) -> None:
 
 def test_two_batches_at_once_do_not_meet(store: Store) -> None:
     """Each staging has a connection of its own and leaves nothing behind."""
-    with stage(store, HERE, ENTITY) as one, stage(store, HERE, "users") as two:
+    with here(store).staging(read_no=9) as one, Ledger(store, HERE, "users").staging() as two:
         one.add([row("a")])
         two.add([row("b"), row("c")])
 
         assert (one.merge(at(1)), two.merge(at(1))) == (MergeCounts(new=1), MergeCounts(new=2))
-    with stage(store, HERE, ENTITY) as again:
+    with here(store).staging(read_no=9) as again:
         assert again.counts() == {}
 
 
@@ -322,21 +414,21 @@ def test_a_page_of_records_is_found_by_its_ids(tmp_path: Path, statement: str, w
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     page = ", ".join(["(" + ", ".join(["'x'"] * width) + ")"] * 500)
     filled = statement.replace("{rows}", f"VALUES {page}").replace("?", "'x'")
-    with store.reading() as own:
-        *_, last = [found[3] for found in own.exec_driver_sql(f"EXPLAIN QUERY PLAN {filled}")]
+    with store.reading() as tx:
+        *_, last = [found[3] for found in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {filled}")]
     assert "source_id=?" in last
 
 
 def test_the_record_is_found_from_the_staged_row(tmp_path: Path) -> None:
     """SQLite walks the few staged rows, never all records of an entity."""
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
-    with stage(store, HERE, ENTITY) as staging:
+    with here(store).staging(read_no=9) as staging:
         staging.add([row("a")])
         staging.counts()
         statement = staging._joined(text("1"))
         compiled = statement.compile(store.engine, compile_kwargs={"literal_binds": True})
-        with staging._held.reading() as own:
-            plan = [found[3] for found in own.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
+        with staging._held.reading() as tx:
+            plan = [found[3] for found in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
     store.close()
 
     assert plan[0].startswith("SEARCH staged USING COVERING INDEX")
@@ -356,17 +448,51 @@ def test_whatever_the_order_each_record_shows_its_latest_change(store: Store) ->
     @settings(max_examples=25 if store.dialect == "sqlite" else 8, deadline=None)
     @given(batches=batches)
     def holds(batches: list[tuple[int, dict[str, str]]]) -> None:
-        with store.writing() as own:
-            own.execute(records.delete())
-        model: dict[str, tuple[str, datetime]] = {}
+        with store.writing() as tx:
+            tx.execute(records.delete())
+        model: dict[str, tuple[str, int]] = {}
         for hour, batch in batches:
             merge(store, [row(key, value) for key, value in batch.items()], hour)
             for key, value in batch.items():
                 known = model.get(key)
-                if known is None or (known[0] != value and known[1] <= at(hour)):
-                    model[key] = (value, at(hour))
+                if known is None or (known[0] != value and known[1] <= hour):
+                    model[key] = (value, hour)
 
-        found = lookup(store, HERE, ENTITY, "abcd")
-        assert {key: (known.fields_hash, known.observed_at) for key, known in found.items()} == model
+        with store.reading() as tx:
+            found = tx.execute(select(records.c.source_id, records.c.fields_hash, records.c.read_no)).all()
+        assert {key: (digest, number) for key, digest, number in found} == model
 
     holds()
+
+
+def test_what_a_read_by_id_found_lately_is_absent_only_when_one_misses_it(store: Store) -> None:
+    """Of records that the batch lacks: one of a newer read, one read by id minutes ago, one that nothing else speaks for."""
+    deliver(store, [row(key) for key in ("newer", "lately", "absent", "met")])
+    here(store).mark_observed({"newer": 12}, at(2), by_id=False)
+    here(store).mark_observed({"lately": 2}, at(2), by_id=True)
+    with here(store).staging(read_no=9) as staging:
+        staging.add([row("met", "v2")])
+        assert (staging.unlisted(), [known.source_id for known in staging.absent()]) == (["lately"], ["absent"])
+        assert staging.count_absent() == 1
+        staging.keep(["lately"])
+        assert (staging.counts(), staging.unlisted()) == ({"accepted": 1, "kept": 1}, [])
+        staging.miss({"lately": 13, "newer": 14})
+        assert [known.source_id for known in staging.absent()] == ["absent", "lately", "newer"]
+        assert (staging.counts(), staging.missed) == ({"accepted": 1}, {"lately": 13, "newer": 14})
+        assert list(staging.met()) == [[("met", row("met", "v2")[2])]]
+
+
+def test_news_is_what_a_batch_would_add_or_change(store: Store) -> None:
+    """Not so a row as it is stored, one that is older than what is stored, a reject, or an exclusion that is known."""
+    kept = ["same", "changed", "newer", "rejected", "left", "absent", "other"]
+    deliver(store, [row(key) for key in kept])
+    merge(store, [row("out", status="excluded", rule="running"), row("left")], 2)
+    here(store).mark_observed({"newer": 12}, at(2), by_id=False)
+    with here(store).staging(read_no=9) as staging:
+        staging.add([row("same"), row("changed", "v2"), row("newer", "v2"), row("new"), row("other", "v2")])
+        staging.add([row("rejected", "v2", status="rejected", rule="valid_values")])
+        staging.add([row("left", status="excluded", rule="running"), row("out", status="excluded", rule="running")])
+        asked = {*kept, "new", "out", "nobody"} - {"other"}
+        assert staging.news_among(asked) == {"changed", "new", "left"}
+        assert staging.absent_among(asked) == {"absent"}
+        assert staging.listed_among(asked) == asked - {"absent", "nobody"}

@@ -31,7 +31,8 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.profile import load_profile
-from sync_pipeline.connectors.snapshots import Credentials, Snapshots
+from sync_pipeline.connectors.http import ClientOptions
+from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
 from sync_pipeline.errors import SyncError
 from sync_pipeline.store.credentials import open_keyring
 from sync_pipeline.store.engine import open_store
@@ -47,7 +48,7 @@ async def work():
     kind = Killed if end == "killed" else StoredVault
     vault = kind(open_store(url), open_keyring(key, Path("unused")), place)
     credentials = Credentials(client_id="sandbox-client", client_secret="sandbox-secret", vault=vault)
-    async with Snapshots(load_profile(), base, credentials, memory_limiter()) as client:
+    async with Snapshots(load_profile(), base, credentials, ClientOptions(limiter=memory_limiter())) as client:
         print("ready", flush=True)
         sys.stdin.readline()
         await client.probe("users")
@@ -100,8 +101,8 @@ def test_a_pair_is_kept_encrypted(store: Store, vault: StoredVault) -> None:
     vault.keep(PAIR)
     assert vault.read() == PAIR
     assert run(vault.load()) == PAIR
-    with store.reading() as own:
-        stored = repr(own.execute(text("SELECT * FROM credentials")).all())
+    with store.reading() as tx:
+        stored = repr(tx.execute(text("SELECT * FROM credentials")).all())
     assert "2026" in stored
     assert not [secret for secret in PAIR.secrets if secret in stored]
 
@@ -139,7 +140,7 @@ def test_the_pair_is_encrypted_again_with_a_new_key(store: Store, vault: StoredV
     vault.keep(PAIR)
     fresh = Fernet.generate_key().decode()
     both = open_keyring(f"{fresh},{ENCRYPTION_KEY}", Path("unused"))
-    assert credentials.encrypt_again(store, both, PLACE, at(1)) == 1
+    assert credentials.encrypt_again(store, both, PLACE, at(1)) == (1, [])
     assert StoredVault(store, open_keyring(fresh, Path("unused")), PLACE).read() == PAIR
     with pytest.raises(ConfigError, match="encrypted with another key"):
         vault.read()

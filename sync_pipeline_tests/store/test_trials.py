@@ -19,7 +19,7 @@ def test_a_trial_from_its_beginning_to_its_end(store: Store) -> None:
     note_progress(store, trial, {"doing": "users"})
     assert (seen := trial_of(store, trial)) is not None
     assert (seen.outcome, seen.report) == (None, {"doing": "users"})
-    end_trial(store, trial, REPORT, at(2), passed=True)
+    end_trial(store, trial, REPORT, at(2), "passed")
     assert (ended := trial_of(store, trial)) is not None
     assert (ended.outcome, ended.finished_at, ended.report) == ("passed", at(2), REPORT)
 
@@ -45,7 +45,7 @@ def test_of_earlier_trials_only_the_outcome_is_kept(store: Store) -> None:
     """Their reports hold records; another connection's trial keeps its own."""
     trials = [begin_trial(store, connection, "f1", "dry_run", "ann", at(1)) for connection in (HERE, THERE)]
     for trial in trials:
-        end_trial(store, trial, REPORT, at(2), passed=False)
+        end_trial(store, trial, REPORT, at(2), "failed")
     begin_trial(store, HERE, "f2", "dry_run", "ann", at(3))
     here, there = (trial_of(store, trial) for trial in trials)
     assert here is not None

@@ -13,6 +13,7 @@ import httpx
 
 from sync_pipeline.store import events
 from sync_pipeline.store.events import Event
+from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.webhooks.hooks import Hook, HookStore, new_hook
 from sync_pipeline.webhooks.receiver import ReceiverOptions
 from sync_pipeline.webhooks.server import running
@@ -72,7 +73,7 @@ class Sender:
 
     def inbox(self, entity: str = "time_entries") -> list[Event]:
         """What is to do for an entity."""
-        return events.open_events(self.hooks.store, HERE, entity, 100_000)
+        return Ledger(self.hooks.store, HERE, entity).events.open_events(100_000)
 
     def kept(self) -> int:
         """Every event in the inbox, closed ones too."""

@@ -12,7 +12,7 @@ import pytest
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.store.credentials import open_keyring
 from sync_pipeline.store.engine import Store, open_store
-from sync_pipeline.webhooks.hooks import OVERLAP, HookStore
+from sync_pipeline.webhooks.hooks import OVERLAP, REREAD_SECONDS, HookStore
 from sync_pipeline.webhooks.receiver import REFUSALS, ReceiverOptions
 from sync_pipeline.webhooks.server import serve
 from sync_pipeline_tests.webhooks.sending import HERE, UPDATED, WORKSPACE, Clock, Sender, add_hook, delivering, entry
@@ -156,6 +156,7 @@ def test_both_tokens_are_good_after_a_rotation(sender: Sender, clock: Clock) -> 
     assert sender.send(entry("late"), token="second").status_code == 200
 
     sender.hooks.save(rotated.with_token("third", clock.now()), clock.now())
+    clock.pass_(timedelta(seconds=REREAD_SECONDS))  # since a wrong token was sent a moment ago
     assert sender.send(entry("later"), token="third").status_code == 200
     assert sender.send(entry("later"), token="signing-secret").status_code == 401
 
@@ -242,3 +243,27 @@ def test_a_port_in_use_is_told(sender: Sender, hooks: HookStore) -> None:
 
     with pytest.raises(ConfigError, match=f"cannot be received on 127.0.0.1 port {port}"):
         serve(hooks, ReceiverOptions(workspace=WORKSPACE), port=port)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics"])
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}], ids=str)
+def test_a_page_of_another_site_learns_nothing(sender: Sender, path: str, headers: dict[str, str]) -> None:
+    """What it makes a browser ask for costs no look into the database."""
+    assert sender.client.get(sender.url + path, headers=headers).status_code == 403
+
+
+def test_dns_rebinding_learns_nothing(sender: Sender) -> None:
+    """Under a name that is not this machine's there are no figures: it is that of a proxy, or of an attacker's page."""
+    sender.send(entry("e1"))
+    rebound = {"Host": "evil.example:8760"}
+    assert sender.client.get(f"{sender.url}/metrics", headers=rebound).status_code == 421
+    health = sender.client.get(f"{sender.url}/healthz", headers=rebound)
+    assert (health.status_code, health.json()) == (200, {"status": "ok", "receiver": "sync_pipeline"})
+
+
+def test_a_delivery_through_a_proxy_is_taken(sender: Sender) -> None:
+    """Its Host is the public name; path and token verify it, whatever a browser would say beside them."""
+    assert sender.send(entry("e1"), Host="hooks.example.com").json() == {"status": "stored"}
+    answer = sender.send(entry("e2"), token="guessed", Origin="https://evil.example", Sec_Fetch_Site="cross-site")
+    assert answer.status_code == 401
+    assert [one.source_id for one in sender.inbox()] == ["e1"]

@@ -6,18 +6,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 
+from sync_pipeline.clock import utc_now
 from sync_pipeline.errors import AmbiguousWrite, ConfigError
-from sync_pipeline.stages.session import Session
+from sync_pipeline.session.session import Session
 from sync_pipeline.store.credentials import open_keyring
 from sync_pipeline.store.events import open_counts
-from sync_pipeline.webhooks.events import WORTH_MOST_FIRST
 from sync_pipeline.webhooks.hooks import HookStore, new_hook
 from sync_pipeline.webhooks.receiver import ReceiverOptions
 from sync_pipeline.webhooks.registration import (
@@ -31,6 +30,7 @@ from sync_pipeline.webhooks.registration import (
 )
 from sync_pipeline.webhooks.server import running
 from sync_pipeline_tests.harness import Json, Team, team
+from sync_pipeline_tests.webhooks.shipped import WORTH_MOST_FIRST
 
 PUBLIC = "https://hooks.example.com/sync"
 DEAD = "http://127.0.0.1:9"
@@ -81,7 +81,7 @@ def office_of(people: Team, tmp_path: Path, **settings: Any) -> Iterator[Office]
     """A pipeline that has never been here."""
     with people.session(SYNC_HOME=str(tmp_path / "home"), **settings) as session:
         keyring = open_keyring("", tmp_path / "encryption.key")
-        yield Office(people, session, HookStore(session.store, keyring, session.connection))
+        yield Office(people, session, HookStore(session.store, keyring, session.pair))
 
 
 @pytest.fixture
@@ -158,6 +158,49 @@ def test_a_refusal_is_told(office: Office) -> None:
     assert "limit" in report.refusal
     assert not report.is_well
     assert report.not_subscribed == list(WORTH_MOST_FIRST[10:])
+    assert report.without_room == list(WORTH_MOST_FIRST[18:])
+    assert all("limit" in report.failures[event] for event in WORTH_MOST_FIRST[10:18])
+
+
+def test_a_refused_event_keeps_no_other_from_being_registered(office: Office) -> None:
+    """It is named with its reason; all the others have their webhooks."""
+    refusal = {"message": "Event is not supported", "code": 501}
+    office.team.fault("status", "POST */webhooks", status=400, body=refusal, count=1)
+    report = office.register(limit=3)
+
+    assert set(office.at_clockify()) == {row.event for row in report.hooks} == set(WORTH_MOST_FIRST[1:4])
+    assert list(report.failures) == [WORTH_MOST_FIRST[0]]
+    assert "Event is not supported" in report.failures[WORTH_MOST_FIRST[0]]
+    assert (report.is_well, report.exit_code) == (False, 1)
+    assert WORTH_MOST_FIRST[0] not in report.without_room
+
+
+def test_what_stops_half_way_names_what_is_registered_and_what_is_not(office: Office) -> None:
+    """The key is refused after two: nothing more is tried, no event is said to have found no room."""
+    office.register(limit=2)
+    office.team.fault("status", "POST */webhooks", status=403, body={"message": "Access Denied", "code": 403})
+    report = office.register(limit=4)
+
+    assert [row.event for row in report.hooks] == list(WORTH_MOST_FIRST[:2])
+    assert list(report.failures) == list(WORTH_MOST_FIRST[2:])
+    assert "Access Denied" in report.failures[WORTH_MOST_FIRST[2]]
+    assert report.failures[WORTH_MOST_FIRST[3]].startswith("Not tried")
+    assert (report.is_well, report.without_room) == (False, [])
+    office.team.no_faults()
+    report = office.register(limit=4)
+    assert [row.action for row in report.hooks] == ["kept", "kept", "created", "created"]
+    assert report.is_well
+
+
+def test_a_hook_that_cannot_be_moved_is_named(office: Office) -> None:
+    """It goes on delivering to the old address, which nobody may take for success."""
+    office.register(limit=3)
+    office.team.fault("status", "PUT */webhooks/*", status=400, body={"message": "No", "code": 501}, count=1)
+    report = office.register("https://new.example.com", limit=3)
+
+    assert sorted(row.action for row in report.hooks) == ["failed", "moved", "moved"]
+    assert [bool(row.problem) for row in report.hooks if row.action == "failed"] == [True]
+    assert not report.is_well
 
 
 def test_another_address_moves_the_hooks(office: Office) -> None:
@@ -209,7 +252,7 @@ def test_a_create_that_never_arrived_is_not_repeated_blindly(office: Office) -> 
 def test_a_run_that_was_killed_after_the_create_is_completed(office: Office) -> None:
     """The path was kept before the request, so the hook is known and its token is learnt."""
     hook = new_hook(UPDATED)
-    office.hooks.save(hook, datetime.now(UTC))
+    office.hooks.save(hook, utc_now())
     made = office.foreign(UPDATED, url=PUBLIC + hook.path(office.team.sandbox.workspace))
 
     assert actions(office.register(limit=1)) == {"kept"}
@@ -230,7 +273,7 @@ def disable(office: Office) -> str:
     office.team.control("POST", "webhooks", {"disable_after": 1, "retry_delays": []})
     office.register(DEAD, limit=1)
     entry = office.team.entries()[0]
-    office.team.change_entry(entry, description=f"edited {datetime.now(UTC)}")
+    office.team.change_entry(entry, description=f"edited {utc_now()}")
     assert any(not office.at_clockify()[UPDATED]["deliveryEnabled"] for _ in range(2000))
     return str(office.at_clockify()[UPDATED]["id"])
 
@@ -270,7 +313,7 @@ def test_tokens_are_rotated_with_an_overlap(office: Office) -> None:
     old = office.hooks.all()
     report = office.register(limit=2, rotate=True)
 
-    now = datetime.now(UTC)
+    now = utc_now()
     assert actions(report) == {"rotated"}
     for event, hook in office.hooks.all().items():
         assert hook.token == office.at_clockify()[event]["authToken"] != old[event].token
@@ -294,10 +337,10 @@ def test_registering_brings_a_new_key_into_use(office: Office, tmp_path: Path) -
     office.register(limit=1)
     old = (tmp_path / "encryption.key").read_text().strip()
     new = Fernet.generate_key().decode()
-    both = HookStore(office.hooks.store, open_keyring(f"{new},{old}", tmp_path), office.hooks.connection)
+    both = HookStore(office.hooks.store, open_keyring(f"{new},{old}", tmp_path), office.hooks.pair)
     Registrar.of(office.session, both, PUBLIC).register(Wishes(limit=1))
 
-    alone = HookStore(office.hooks.store, open_keyring(new, tmp_path), office.hooks.connection)
+    alone = HookStore(office.hooks.store, open_keyring(new, tmp_path), office.hooks.pair)
     assert alone.all()[UPDATED].token == office.at_clockify()[UPDATED]["authToken"]
 
 
@@ -315,7 +358,7 @@ def test_ours_are_removed_and_only_ours(office: Office) -> None:
 def test_one_is_removed_by_its_id_even_without_the_key(office: Office, tmp_path: Path) -> None:
     """That is the way out when the key is lost; an id that does not exist removes nothing."""
     office.register(limit=2)
-    keyless = HookStore(office.hooks.store, open_keyring("", tmp_path / "new.key"), office.hooks.connection)
+    keyless = HookStore(office.hooks.store, open_keyring("", tmp_path / "new.key"), office.hooks.pair)
     ids = [row.id for row in list_hooks(office.session, keyless) if row.ours]
     assert len(ids) == 2
     with pytest.raises(ConfigError, match="another key"):
@@ -336,11 +379,11 @@ def test_an_edit_arrives_in_the_inbox(office: Office) -> None:
     with running(office.hooks, ReceiverOptions(workspace=workspace)) as receiver:
         office.register(receiver.url)
         user = office.team.users()[0]["id"]
-        made = office.team.add_entry(user, datetime.now(UTC))
+        made = office.team.add_entry(user, utc_now())
         office.team.clockify("POST", "/clients", {"name": f"Client {made['id']}"})
 
         def inbox() -> dict[str, int]:
-            return open_counts(office.session.store, office.session.connection)
+            return open_counts(office.session.store, office.session.pair)
 
         assert any(inbox() == {"time_entries": 1, "locations": 1} for _ in range(5000))
 

@@ -9,8 +9,6 @@ import orjson
 from sync_pipeline.sandbox.clockify.http import Caller, Refusal
 from sync_pipeline.sandbox.world import World
 
-ADMIN_ROLES = ("OWNER", "WORKSPACE_ADMIN")
-
 
 def authenticate(world: World, headers: Mapping[str, str]) -> Caller:
     """The caller behind the request's one credential; a bearer token counts as none."""

@@ -15,7 +15,7 @@ import orjson
 from sync_pipeline.sandbox.clockify.entry_rows import entry_body
 from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply
 from sync_pipeline.sandbox.clockify.ids import created_at, id_floor
-from sync_pipeline.sandbox.clockify.times import parse_instant, utc_text, zone, zoned_text
+from sync_pipeline.sandbox.clockify.times import utc_text, zone, zoned_text
 
 TABLES = {
     "CLIENTS": "clients",
@@ -29,16 +29,12 @@ TABLES = {
 }
 # Known to the service, never changed in this sandbox.
 SILENT = (
-    "SCHEDULED_ASSIGNMENT",
-    "TIME_ENTRY_RATE",
-    "TIME_ENTRY_CUSTOM_FIELD_VALUE",
-    "APPROVAL_REQUESTS",
-    "BALANCE",
-    "HOLIDAYS",
-    "INVOICES",
-    "PTO_POLICY",
-    "TIME_OFF_REQUEST",
-)
+    "SCHEDULED_ASSIGNMENT", "TIME_ENTRY_RATE", "TIME_ENTRY_CUSTOM_FIELD_VALUE", "APPROVAL_REQUESTS", "BALANCE",
+    "HOLIDAYS", "INVOICES", "PTO_POLICY", "TIME_OFF_REQUEST",
+)  # fmt: skip
+ENTRY = (
+    "id", "workspaceId", "userId", "projectId", "taskId", "tagIds", "description", "billable", "type", "kioskId",
+)  # fmt: skip
 SPAN = timedelta(days=30)
 
 
@@ -102,21 +98,11 @@ def _number(call: Call, name: str, default: int) -> int:
 
 
 def _window(call: Call) -> tuple[int, int]:
-    start, end = _instant(call, "start"), _instant(call, "end")
+    start, end = (None if at is None else int(at.timestamp()) for at in (call.instant("start"), call.instant("end")))
     span = int(SPAN.total_seconds())
     if end is None:
         end = int(call.world.clock.epoch()) + 1 if start is None else start + span
     return (end - span if start is None else start), end
-
-
-def _instant(call: Call, name: str) -> int | None:
-    text = call.query.get(name)
-    if not text:
-        return None
-    moment = parse_instant(text)
-    if moment is None:
-        raise Refusal(400, 3000, f"Failed to convert {name}: {text!r} is not in yyyy-MM-ddThh:mm:ssZ format")
-    return int(moment.timestamp())
 
 
 def _lost(call: Call, record_id: str) -> bool:
@@ -146,19 +132,7 @@ def _entry(call: Call, row: sqlite3.Row, body: Json) -> Json:
         text = None if epoch is None else zoned_text(epoch, in_zone)
         zoned[f"zoned{name}"] = text
         zoned[f"offset{name}"] = None if text is None else (0 if text.endswith("Z") else _offset(text))
-    fields = (
-        "id",
-        "workspaceId",
-        "userId",
-        "projectId",
-        "taskId",
-        "tagIds",
-        "description",
-        "billable",
-        "type",
-        "kioskId",
-    )
-    return {name: body[name] for name in fields} | {
+    return {name: body[name] for name in ENTRY} | {
         "approvalStatus": row["approval"] or "UNSUBMITTED",
         "timeInterval": body["timeInterval"] | {"timeZone": call.caller.zone} | zoned,
     }

@@ -3,80 +3,63 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 
-from sync_pipeline.sandbox.clockify.documents import (
-    boolean,
-    demand_free_name,
-    document,
-    find,
-    insert,
-    name_of,
-    remove,
-    replace,
-    strings,
-    text,
-)
+from sync_pipeline.sandbox.clockify.documents import boolean, document, replace, strings, text
 from sync_pipeline.sandbox.clockify.http import Call, Json, Reply, invalid
 from sync_pipeline.sandbox.clockify.ids import new_id
-from sync_pipeline.sandbox.clockify.paging import DIRECTIONS, Page, Where, bodies, select_page
-from sync_pipeline.sandbox.clockify.workspaces import currencies, demand_creator
-from sync_pipeline.sandbox.database import transaction
+from sync_pipeline.sandbox.clockify.named import NamedRecords
+from sync_pipeline.sandbox.clockify.templates import CLIENT
+from sync_pipeline.sandbox.clockify.workspaces import currencies
 
 EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 
 
-def list_clients(call: Call) -> Reply:
-    """GET .../clients."""
-    where = Where()
-    if name := call.query.get("name"):
-        where.contains("name", name)
-    archived = call.flag("archived")
-    if archived is not None:
-        where.add("archived = ?", archived)
-    call.choice("sort-column", ("NAME",), "NAME")
-    direction = DIRECTIONS[call.choice("sort-order", tuple(DIRECTIONS), "ASCENDING")]
-    return select_page(
-        call, "SELECT body FROM clients", where, f"name {direction}, id {direction}", Page.asked(call), bodies
-    )
+class Clients(NamedRecords):
+    """``.../clients``: creating one honours name, email, address and note only; PUT clears the rest, but for the currency."""
+
+    table, permission, active = "clients", "whoCanCreateProjectsAndClients", "client"
+    sort, strict, counted, cascades = {"NAME": "name"}, False, True, True
+
+    def build(self, call: Call, asked: Json, old: sqlite3.Row | None) -> Json:
+        """The document of a new or changed client."""
+        name = self.name(call, asked, old)
+        if old is not None:
+            return _changed(call, asked, document(old) | {"name": name})
+        currency = next(iter(currencies(call)), {"id": None, "code": None})
+        return CLIENT | {
+            "id": new_id(call.now),
+            "name": name,
+            "email": _email(asked.get("email")),
+            "workspaceId": call.workspace,
+            "address": text(asked, "address", most=3000),
+            "note": text(asked, "note", most=3000),
+            "currencyId": currency["id"],
+            "currencyCode": currency["code"],
+        }
+
+    def written(self, call: Call, body: Json, *, is_new: bool) -> None:
+        """Archiving a client may archive its projects."""
+        if not is_new and body["archived"] and call.flag("archive-projects"):
+            _archive_projects(call, body["id"], done=bool(call.flag("mark-tasks-as-done")))
+
+    def detach(self, call: Call, body: Json) -> None:
+        """The projects of a deleted client lose it."""
+        call.db.execute(
+            "UPDATE projects SET parent = '', body = json_set(body, '$.clientId', '') WHERE parent = ?", (body["id"],)
+        )
+
+    def answer(self, call: Call, body: Json, status: int = 200) -> Reply:  # noqa: ARG002 - as declared
+        """Only a new client is answered with its currency's code."""
+        return Reply(body if status == 201 else without_code(body), status)
+
+    def removed(self, body: Json) -> Reply:
+        """Without its currency's code."""
+        return Reply(without_code(body))
 
 
-def get_client(call: Call) -> Reply:
-    """GET .../clients/{id}."""
-    return Reply(document(find(call, "clients", call.ids["id"])))
-
-
-def create_client(call: Call) -> Reply:
-    """POST .../clients: only name, email, address and note are honoured."""
-    demand_creator(call, "whoCanCreateProjectsAndClients")
-    asked = call.json()
-    name = name_of(asked, most=100)
-    demand_free_name(call, "clients", name)
-    currency = next(iter(currencies(call)), {"id": None, "code": None})
-    body = {
-        "id": new_id(call.now),
-        "name": name,
-        "email": _email(asked.get("email")),
-        "workspaceId": call.workspace,
-        "archived": False,
-        "address": text(asked, "address", most=3000),
-        "note": text(asked, "note", most=3000),
-        "currencyId": currency["id"],
-        "currencyCode": currency["code"],
-        "ccEmails": None,
-    }
-    insert(call, "clients", body)
-    return Reply(body, 201)
-
-
-def update_client(call: Call) -> Reply:
-    """PUT .../clients/{id}: what is left out is cleared, except the name and the currency."""
-    demand_creator(call, "whoCanCreateProjectsAndClients")
-    old = document(find(call, "clients", call.ids["id"]))
-    asked = call.json()
-    name = old["name"] if asked.get("name") is None else name_of(asked, most=100)
-    demand_free_name(call, "clients", name, own_id=old["id"])
-    body = old | {
-        "name": name,
+def _changed(call: Call, asked: Json, old: Json) -> Json:
+    return old | {
         "email": _email(asked.get("email")),
         "archived": boolean(asked, "archived", False),
         "address": text(asked, "address", most=3000),
@@ -84,35 +67,21 @@ def update_client(call: Call) -> Reply:
         "ccEmails": _cc_emails(asked),
         **_currency(call, asked.get("currencyId"), old),
     }
-    with transaction(call.db):
-        replace(call, "clients", body, archived=body["archived"])
-        if body["archived"] and call.flag("archive-projects"):
-            _archive_projects(call, body["id"], done=bool(call.flag("mark-tasks-as-done")))
-    return Reply(body)
 
 
-def delete_client(call: Call) -> Reply:
-    """DELETE .../clients/{id}: archived clients only; its projects lose their client."""
-    demand_creator(call, "whoCanCreateProjectsAndClients")
-    body = document(find(call, "clients", call.ids["id"]))
-    if not body["archived"]:
-        raise invalid("Cannot delete an active client")
-    with transaction(call.db):
-        call.db.execute(
-            "UPDATE projects SET parent = '', body = json_set(body, '$.clientId', '') WHERE parent = ?", (body["id"],)
-        )
-        remove(call, "clients", body)
-    return Reply(body)
+def without_code(client: Json) -> Json:
+    """A client as PUT, DELETE and hydrated projects return it: with the id of its currency only."""
+    return {name: value for name, value in client.items() if name != "currencyCode"}
 
 
 def _archive_projects(call: Call, client_id: str, *, done: bool) -> None:
     rows = call.db.execute("SELECT id, body FROM projects WHERE parent = ? AND archived = 0", (client_id,)).fetchall()
     for row in rows:
-        replace(call, "projects", document(row) | {"archived": True}, parent=client_id, archived=True, quiet=True)
+        replace(call, "projects", document(row) | {"archived": True}, quiet=True)
         if not done:
             continue
         for task in call.db.execute("SELECT body FROM tasks WHERE parent = ?", (row["id"],)).fetchall():
-            replace(call, "tasks", document(task) | {"status": "DONE"}, parent=row["id"], archived=True, quiet=True)
+            replace(call, "tasks", document(task) | {"status": "DONE"}, quiet=True)
 
 
 def _email(value: object) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -13,17 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from sync_pipeline.sandbox.clockify.auth import authenticate
 from sync_pipeline.sandbox.clockify.http import Call, Caller, Endpoint, Refusal, Reply, denied
+from sync_pipeline.sandbox.journal import serving
 from sync_pipeline.sandbox.limits import RequestBudget, retry_after
 from sync_pipeline.sandbox.webhooks.publish import publish
 from sync_pipeline.sandbox.world import World
 
-
-@dataclass
-class _Node:
-    """One path segment; ``ids`` are the names its parameter has in the templates below it."""
-
-    children: dict[str, _Node] = field(default_factory=dict)
-    endpoints: dict[str, tuple[Endpoint, list[str]]] = field(default_factory=dict)
+Tree = dict[str, Any]
+"""What is below a path: by the next segment, ``*`` for a parameter; under "" the endpoints by verb."""
 
 
 class ClockifyApi:
@@ -32,27 +27,20 @@ class ClockifyApi:
     def __init__(self, world: World, endpoints: Sequence[Endpoint], budget: Callable[[], RequestBudget]) -> None:
         self.world = world
         self.budget = budget
-        self.root = _Node()
+        self.root: Tree = {}
         for endpoint in endpoints:
-            self._add(endpoint)
-
-    def _add(self, endpoint: Endpoint) -> None:
-        node, names = self.root, []
-        for segment in endpoint.path.strip("/").split("/"):
-            parameter = segment.startswith("{")
-            if parameter:
-                names.append(segment[1:-1])
-            node = node.children.setdefault("*" if parameter else segment, _Node())
-        node.endpoints[endpoint.method] = (endpoint, names)
+            tree = self.root
+            for segment in endpoint.segments:
+                tree = tree.setdefault("*" if segment.startswith("{") else segment, {})
+            tree.setdefault("", {})[endpoint.method] = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
         try:
-            reply = self._answer(request, await request.body())
-            response = _response(reply)
+            response = _response(self._answer(request, await request.body()))
         except Refusal as refusal:
-            response = _error(refusal)
+            response = _response(refusal)
         except ClientDisconnect:
             return
         await response(scope, receive, send)
@@ -64,21 +52,24 @@ class ClockifyApi:
         self._spend()
         workspace = self._workspace(ids)
         _check_access(endpoint, caller)
-        call = Call(self.world, caller, workspace, ids, request.query_params, _parse(raw))
-        reply = endpoint.handler(call)
+        frozen = self.world.lag.of("clockify", request.headers) if endpoint.lags else None
+        call = Call(self.world.as_of(frozen), caller, workspace, ids, request.query_params, _parse(raw))
+        with serving(self.world.journal, request, raw, frozen):
+            reply = endpoint.handler(call)
         if call.events:
-            publish(self.world, workspace, call.events)
+            publish(self.world, call.events)
         return reply
 
     def _find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
-        node, values = _walk(self.root, path.strip("/").split("/"))
-        if node is None or not node.endpoints:
+        segments = path.strip("/").split("/")
+        endpoints: dict[str, Endpoint] = (_walk(self.root, segments) or {}).get("", {})
+        if not endpoints:
             raise Refusal(404, 3000, f"No static resource v1{path}.")
-        if method not in node.endpoints:
-            allow = {"Allow": ",".join(sorted(node.endpoints))}
+        if method not in endpoints:
+            allow = {"Allow": ",".join(sorted(endpoints))}
             raise Refusal(405, 3000, f"Request method '{method}' is not supported", allow)
-        endpoint, names = node.endpoints[method]
-        return endpoint, dict(zip(names, values, strict=True))
+        named = zip(endpoints[method].segments, segments, strict=True)
+        return endpoints[method], {name[1:-1]: value for name, value in named if name.startswith("{")}
 
     def _spend(self) -> None:
         options, now = self.world.options, self.world.clock.epoch()
@@ -89,28 +80,22 @@ class ClockifyApi:
             raise Refusal(429, None, message, retry_after(wait, now, options))
 
     def _workspace(self, ids: dict[str, str]) -> str:
-        asked = ids.pop("ws", None)
-        row = self.world.db.execute("SELECT id FROM workspaces LIMIT 1").fetchone()
-        if row is None or (asked is not None and asked != row["id"]):
+        asked, known = ids.pop("ws", None), self.world.workspace
+        if not known or (asked is not None and asked != known):
             # An unknown workspace is the one thing Clockify answers with an empty 404.
             raise Refusal(404, None, "")
-        return str(row["id"])
+        return known
 
 
-def _walk(root: _Node, segments: list[str]) -> tuple[_Node | None, list[str]]:
-    """Follow the segments, literal names before parameters, and give back the node and the parameters' values."""
+def _walk(tree: Tree, segments: Sequence[str]) -> Tree | None:
+    """What is below these segments; literal names come before parameters."""
     if not segments:
-        return root, []
-    head, rest = segments[0], segments[1:]
-    if head in root.children:
-        found, values = _walk(root.children[head], rest)
-        if found is not None:
-            return found, values
-    if head and "*" in root.children:
-        found, values = _walk(root.children["*"], rest)
-        if found is not None:
-            return found, [head, *values]
-    return None, []
+        return tree
+    head, *rest = segments
+    for name in (head, "*") if head else ():
+        if name in tree and (found := _walk(tree[name], rest)) is not None:
+            return found
+    return None
 
 
 def _check_access(endpoint: Endpoint, caller: Caller) -> None:
@@ -133,12 +118,6 @@ def _parse(raw: bytes) -> Any:
         raise Refusal(400, 3002, "JSON parse error: the request body is not valid JSON") from None
 
 
-def _response(reply: Reply) -> Response:
-    body = reply.body()
-    media = "application/json" if body else None
-    return Response(body, reply.status, reply.headers, media_type=media)
-
-
-def _error(refusal: Refusal) -> Response:
-    body = refusal.body()
-    return Response(body, refusal.status, refusal.headers, media_type="application/json" if body else None)
+def _response(answer: Reply | Refusal) -> Response:
+    body = answer.body()
+    return Response(body, answer.status, answer.headers, media_type="application/json" if body else None)

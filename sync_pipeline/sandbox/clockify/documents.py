@@ -10,7 +10,7 @@ import orjson
 from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, invalid, not_ours
 from sync_pipeline.sandbox.database import transaction
 
-# table -> how error messages and the entity-change feed call its records
+# table -> how error messages call its records
 KINDS = {
     "clients": "Client",
     "projects": "Project",
@@ -18,9 +18,13 @@ KINDS = {
     "tags": "Tag",
     "custom_fields": "Custom field",
     "user_groups": "User group",
+    "users": "User",
+    "time_entries": "Time entry",
+    "webhooks": "Webhook",
 }
-
-
+INSERT = "INSERT INTO {table} (id, updated, parent, name, archived, body) VALUES (?, ?, ?, ?, ?, ?)"
+# table -> the field that names the record it belongs to
+PARENTS = {"projects": "clientId", "tasks": "projectId"}
 # table -> the events of creating, changing and deleting one; custom fields have none
 EVENTS = {
     "clients": ("NEW_CLIENT", "CLIENT_UPDATED", "CLIENT_DELETED"),
@@ -45,39 +49,34 @@ def find(call: Call, table: str, record_id: str, parent: str | None = None) -> s
     return row
 
 
-def exists(call: Call, table: str, record_id: str) -> bool:
-    """Whether a record of that id is stored."""
-    return call.db.execute(f"SELECT 1 FROM {table} WHERE id = ?", (record_id,)).fetchone() is not None
-
-
-def demand_free_name(call: Call, table: str, name: str, parent: str = "", own_id: str = "") -> None:
+def demand_free_name(call: Call, table: str, name: str, parent: str = "", own: sqlite3.Row | None = None) -> None:
     """Refuse a name another record of the same parent has, archived ones included."""
     taken = call.db.execute(
-        f"SELECT 1 FROM {table} WHERE parent = ? AND name = ? AND id <> ? LIMIT 1", (parent, name, own_id)
+        f"SELECT 1 FROM {table} WHERE parent = ? AND name = ? AND id <> ? LIMIT 1",
+        (parent, name, own["id"] if own else ""),
     ).fetchone()
     if taken is not None:
         raise invalid(f"{KINDS[table]} with name '{name}' already exists")
 
 
-def insert(
-    call: Call, table: str, body: Json, *, parent: str = "", archived: bool = False, quiet: bool = False
-) -> None:
+def columns(table: str, body: Json) -> tuple[str, str, bool, str]:
+    """What is stored of a document: parent, name, whether it is archived, and its text."""
+    parent = body[PARENTS[table]] if table in PARENTS else ""
+    return parent, body["name"], body.get("archived") or body.get("status") == "DONE", dump(body)
+
+
+def insert(call: Call, table: str, body: Json, *, quiet: bool = False) -> None:
     """Store a new record, count the write, and tell webhooks unless ``quiet``."""
-    call.db.execute(
-        f"INSERT INTO {table} (id, parent, name, archived, updated, body) VALUES (?, ?, ?, ?, ?, ?)",
-        (body["id"], parent, body["name"], archived, call.now, dump(body)),
-    )
+    call.db.execute(INSERT.format(table=table), (body["id"], call.now, *columns(table, body)))
     call.world.wrote(table)
     _tell(call, 0, table, body, quiet)
 
 
-def replace(
-    call: Call, table: str, body: Json, *, parent: str = "", archived: bool = False, quiet: bool = False
-) -> None:
+def replace(call: Call, table: str, body: Json, *, quiet: bool = False) -> None:
     """Store the new state of a record, count the write, and tell webhooks unless ``quiet``."""
     call.db.execute(
-        f"UPDATE {table} SET parent = ?, name = ?, archived = ?, updated = ?, body = ? WHERE id = ?",
-        (parent, body["name"], archived, call.now, dump(body), body["id"]),
+        f"UPDATE {table} SET updated = ?, parent = ?, name = ?, archived = ?, body = ? WHERE id = ?",
+        (call.now, *columns(table, body), body["id"]),
     )
     call.world.wrote(table)
     _tell(call, 1, table, body, quiet)
@@ -111,16 +110,26 @@ def dump(body: Any) -> str:
     return orjson.dumps(body).decode()
 
 
+def _typed(body: Json, name: str, kind: type, wanted: str) -> Any:
+    value = body.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise Refusal(400, 3002, f"JSON parse error: {name} must be {wanted}")
+    return value
+
+
+def _listed(body: Json, name: str, kind: type, wanted: str) -> Any:
+    value = body.get(name)
+    if value is not None and not (isinstance(value, list) and all(isinstance(item, kind) for item in value)):
+        raise Refusal(400, 3002, f"JSON parse error: {name} must be a list of {wanted}")
+    return value
+
+
 def text(body: Json, name: str, *, least: int = 0, most: int, required: bool = False) -> str | None:
     """A text field of a request body, within its length limits."""
-    value = body.get(name)
-    if value is None:
-        if required:
-            raise Refusal(400, 501, f"{name} is required")
-        return None
-    if not isinstance(value, str):
-        raise Refusal(400, 3002, f"JSON parse error: {name} must be a string")
-    if not least <= len(value) <= most:
+    value: str | None = _typed(body, name, str, "a string")
+    if value is None and required:
+        raise Refusal(400, 501, f"{name} is required")
+    if value is not None and not least <= len(value) <= most:
         raise invalid(f"{name}: size must be between {least} and {most}")
     return value
 
@@ -135,21 +144,13 @@ def name_of(body: Json, *, least: int = 1, most: int) -> str:
 
 def boolean(body: Json, name: str, default: bool) -> bool:
     """A boolean field of a request body."""
-    value = body.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise Refusal(400, 3002, f"JSON parse error: {name} must be a boolean")
-    return value
+    value: bool | None = _typed(body, name, bool, "a boolean")
+    return default if value is None else value
 
 
 def strings(body: Json, name: str) -> list[str] | None:
     """A list-of-strings field of a request body."""
-    value = body.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Refusal(400, 3002, f"JSON parse error: {name} must be a list of strings")
+    value: list[str] | None = _listed(body, name, str, "strings")
     return value
 
 
@@ -161,6 +162,17 @@ def one_of(body: Json, name: str, allowed: tuple[str, ...], default: str | None)
     if value not in allowed:
         raise Refusal(400, 3002, f"JSON parse error: {name}: {value!r} not one of the values accepted: {list(allowed)}")
     return str(value)
+
+
+def part(body: Json, name: str) -> Json | None:
+    """An object inside a request body."""
+    value: Json | None = _typed(body, name, dict, "an object")
+    return value
+
+
+def parts(body: Json, name: str) -> list[Json]:
+    """A list of objects inside a request body."""
+    return _listed(body, name, dict, "objects") or []
 
 
 def integer(body: Json, name: str, default: int) -> int:

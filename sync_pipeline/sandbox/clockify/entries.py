@@ -8,16 +8,15 @@ from typing import Any
 
 import orjson
 
-from sync_pipeline.sandbox.clockify.documents import document
+from sync_pipeline.sandbox.clockify.documents import document, find
 from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION, LISTED, TAGGED, entry_body, entry_texts
-from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, denied, invalid, not_ours
+from sync_pipeline.sandbox.clockify.http import Call, Json, Reply, denied, invalid
 from sync_pipeline.sandbox.clockify.ids import id_floor
 from sync_pipeline.sandbox.clockify.paging import Page, Where, select_page
-from sync_pipeline.sandbox.clockify.projects import SELECT as SELECT_PROJECT
-from sync_pipeline.sandbox.clockify.projects import project_body
+from sync_pipeline.sandbox.clockify.projects import SELECT_PROJECT, project_body
 from sync_pipeline.sandbox.clockify.tasks import task_body
 from sync_pipeline.sandbox.clockify.times import parse_instant, wall_clock, zone
-from sync_pipeline.sandbox.clockify.users import find_user
+from sync_pipeline.sandbox.clockify.users import whole_user
 from sync_pipeline.sandbox.clockify.workspaces import settings
 from sync_pipeline.sandbox.world import World
 
@@ -47,11 +46,11 @@ def list_running(call: Call) -> Reply:
 
 
 def get_entry(call: Call) -> Reply:
-    """GET .../time-entries/{id}."""
-    row = find_entry(call, call.ids["id"])
+    """GET .../time-entries/{id}; hydrated it has everything but the user, which is null."""
+    row = find(call, "time_entries", call.ids["id"])
     demand_access(call, row["user_id"])
-    body = entry_body(row, call.workspace, locked_before(call))
-    return Reply(Lookup(call.db).hydrate(body) if call.flag("hydrated") else body)
+    body = _visible(call, entry_body(row, call.workspace, locked_before(call.world)))
+    return Reply(Lookup(call.db, call.workspace).hydrate(body) | {"user": None} if call.flag("hydrated") else body)
 
 
 def fetch_entries(call: Call) -> Reply:
@@ -72,15 +71,7 @@ def demand_access(call: Call, user_id: str) -> None:
     if user_id != call.caller.user_id:
         if not call.caller.admin:
             raise denied()
-        find_user(call, user_id)
-
-
-def find_entry(call: Call, entry_id: str) -> sqlite3.Row:
-    """The entry's row, or 400/501."""
-    row: sqlite3.Row | None = call.db.execute("SELECT * FROM time_entries WHERE id = ?", (entry_id,)).fetchone()
-    if row is None:
-        raise not_ours("Time entry")
-    return row
+        find(call, "users", user_id)
 
 
 def _window(call: Call, where: Where) -> None:
@@ -99,16 +90,11 @@ def _window(call: Call, where: Where) -> None:
 
 
 def _bound(call: Call, name: str) -> int | None:
-    text = call.query.get(name)
-    if not text:
-        return None
-    instant = parse_instant(text)
-    if instant is None:
-        raise Refusal(400, 3000, f"Failed to convert {name}: {text!r} is not in yyyy-MM-ddThh:mm:ssZ format")
-    if call.world.options.wall_clock_windows:
+    instant = call.instant(name)
+    if instant is not None and call.world.options.wall_clock_windows:
         # The real service re-reads the instant as a wall clock in the account's zone.
-        instant = wall_clock(text, zone(call.caller.zone)) or instant
-    return int(instant.timestamp())
+        instant = wall_clock(call.query[name], zone(call.caller.zone)) or instant
+    return None if instant is None else int(instant.timestamp())
 
 
 def _content(call: Call, where: Where) -> None:
@@ -126,42 +112,45 @@ def _content(call: Call, where: Where) -> None:
         where.add("ended IS NULL" if running else "ended IS NOT NULL")
 
 
-def locked_before(call: Call) -> int | None:
+def locked_before(world: World) -> int | None:
     """Entries that start before this second are locked; None when nothing is."""
-    return lock_time(call.world)
-
-
-def lock_time(world: World) -> int | None:
-    """The second before which entries are locked."""
     moment = parse_instant(settings(world)["lockTimeEntries"])
     return None if moment is None else int(moment.timestamp())
 
 
 def render(call: Call, rows: list[sqlite3.Row], hydrated: bool) -> bytes:
-    """Rows as one JSON array; unhydrated ones are not even parsed."""
-    lock = locked_before(call)
+    """Rows as one JSON array; unhydrated ones are not even parsed for an admin."""
+    lock = locked_before(call.world)
     texts = f"[{','.join(entry_texts(rows, call.workspace, lock))}]".encode()
-    if not hydrated:
+    if not hydrated and call.caller.admin:
         return texts
-    lookup = Lookup(call.db)
-    return orjson.dumps([lookup.hydrate(entry) for entry in orjson.loads(texts)])
+    found = [_visible(call, entry) for entry in orjson.loads(texts)]
+    lookup = Lookup(call.db, call.workspace)
+    return orjson.dumps([lookup.hydrate(entry) for entry in found] if hydrated else found)
+
+
+def _visible(call: Call, entry: Json) -> Json:
+    """What the caller may see of an entry: rates are for admins."""
+    return entry if call.caller.admin else entry | {"hourlyRate": None, "costRate": None}
 
 
 class Lookup:
     """The records entries refer to, each read once."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, workspace: str) -> None:
         self._db = db
+        self._workspace = workspace
         self._seen: dict[tuple[str, str], Json | None] = {}
 
     def hydrate(self, entry: Json) -> Json:
-        """The entry with its project, task, tags and user inside."""
+        """The entry with its project, task, tags, user and kiosk inside; nothing here is ever tracked at a kiosk."""
         tags = [self.get("tags", tag_id) for tag_id in entry["tagIds"] or []]
         return entry | {
             "project": self.get("projects", entry["projectId"]),
             "task": self.get("tasks", entry["taskId"]),
             "tags": [tag for tag in tags if tag is not None],
             "user": self.get("users", entry["userId"]),
+            "kiosk": None,
         }
 
     def get(self, table: str, record_id: str | None) -> Json | None:
@@ -174,15 +163,12 @@ class Lookup:
         return self._seen[key]
 
     def _read(self, table: str, record_id: str) -> Json | None:
-        select = {
-            "projects": f"{SELECT_PROJECT} WHERE p.id = ?",
-            "users": "SELECT id, email, name, membership_status FROM users WHERE id = ?",
-        }.get(table, f"SELECT * FROM {table} WHERE id = ?")
+        select = f"{SELECT_PROJECT} WHERE p.id = ?" if table == "projects" else f"SELECT * FROM {table} WHERE id = ?"
         row: Any = self._db.execute(select, (record_id,)).fetchone()
         if row is None:
             return None
         if table == "users":
-            return {"id": row["id"], "name": row["name"], "email": row["email"], "status": row["membership_status"]}
+            return whole_user(row, self._workspace)
         if table == "projects":
             return project_body(row)
         return task_body(row) if table == "tasks" else document(row)

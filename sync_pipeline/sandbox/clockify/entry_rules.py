@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from sync_pipeline.sandbox.clockify.custom_fields import entry_values
-from sync_pipeline.sandbox.clockify.documents import boolean, document, one_of, strings
+from sync_pipeline.sandbox.clockify.documents import boolean, document, find, one_of, strings
 from sync_pipeline.sandbox.clockify.entries import locked_before
-from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, invalid, not_ours
+from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, invalid
 from sync_pipeline.sandbox.clockify.projects import find_project
 from sync_pipeline.sandbox.clockify.times import duration_text, parse_instant, utc_text
 from sync_pipeline.sandbox.clockify.workspaces import settings
@@ -114,10 +114,7 @@ def _task(call: Call, asked: Json) -> str | None:
 def _tags(call: Call, asked: Json) -> list[str] | None:
     tag_ids = strings(asked, "tagIds")
     for tag_id in tag_ids or []:
-        row = call.db.execute("SELECT archived FROM tags WHERE id = ?", (tag_id,)).fetchone()
-        if row is None:
-            raise not_ours("Tag")
-        if row["archived"]:
+        if find(call, "tags", tag_id)["archived"]:
             raise invalid("Tag is archived")
     return tag_ids
 
@@ -131,7 +128,7 @@ def _billable(call: Call, asked: Json, project: Json | None) -> bool:
 
 
 def _rate(call: Call, user_id: str, project: Json | None, name: str) -> Any:
-    if project is not None and project.get(name):
+    if project is not None and (project.get(name) or {}).get("amount"):  # 0 is no rate
         return project[name]
     row = call.db.execute("SELECT body FROM users WHERE id = ?", (user_id,)).fetchone()
     return None if row is None else orjson.loads(row["body"]).get(name)
@@ -162,7 +159,7 @@ def demand_manual_tracking(call: Call, asked: Json, *, admins_exempt: bool) -> N
 
 def demand_unlocked(call: Call, started: int) -> None:
     """403/1003 for a member's entry in a locked period; admins are exempt."""
-    lock = locked_before(call)
+    lock = locked_before(call.world)
     if lock is not None and started < lock and not call.caller.admin:
         raise Refusal(403, 1003, "Time entry is in a locked period")
 

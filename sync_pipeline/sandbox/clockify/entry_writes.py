@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from sync_pipeline.sandbox.clockify.documents import bury, dump
-from sync_pipeline.sandbox.clockify.entries import Lookup, demand_access, find_entry
+from sync_pipeline.sandbox.clockify.documents import bury, dump, find
+from sync_pipeline.sandbox.clockify.entries import Lookup, demand_access
 from sync_pipeline.sandbox.clockify.entry_rows import INSERT, UPDATE, entry_body, stored
 from sync_pipeline.sandbox.clockify.entry_rules import (
     Draft,
@@ -37,9 +37,17 @@ def create_entry_for(call: Call) -> Reply:
     if call.ids["user"] != call.caller.user_id and call.world.options.plan == "free":
         raise unavailable()
     if source := call.query.get("from-entry"):
-        asked = _as_request(entry_body(find_entry(call, source), call.workspace)) | asked
+        asked = _as_request(_entry_to_copy(call, source)) | asked
     demand_manual_tracking(call, asked, admins_exempt=True)
     return _create(call, asked, call.ids["user"])
+
+
+def _entry_to_copy(call: Call, entry_id: str) -> Json:
+    """The entry, or an empty 404: not the 400/501 of other unknown ids."""
+    try:
+        return entry_body(find(call, "time_entries", entry_id), call.workspace)
+    except Refusal:
+        raise Refusal(404, None, "") from None
 
 
 def _create(call: Call, asked: Json, user_id: str) -> Reply:
@@ -57,7 +65,7 @@ def _insert(call: Call, made: Draft, user_id: str) -> None:
     body = made.body
     searched = (body["id"], user_id, body["projectId"], body["taskId"], made.started, made.ended, body["billable"])
     call.db.execute(INSERT, (*searched, *stored(body)))
-    _track(call, body, made.started, made.ended, 1)
+    track(call.db, body, made.started, made.ended, 1)
     _tell(call, "NEW_TIMER_STARTED" if made.ended is None else "NEW_TIME_ENTRY", body)
 
 
@@ -65,20 +73,18 @@ def _tell(call: Call, event: str, body: Json) -> None:
     call.happened(event, "time_entries", body)
 
 
-def _track(call: Call, body: Json, started: int, ended: int | None, sign: int) -> None:
+def track(db: sqlite3.Connection, body: Json, started: int, ended: int | None, sign: int) -> None:
     """Keep the tracked totals of project and task in step with their entries."""
     if ended is None:
         return
     for table, record_id in (("projects", body["projectId"]), ("tasks", body["taskId"])):
         if record_id:
-            call.db.execute(
-                f"UPDATE {table} SET tracked = tracked + ? WHERE id = ?", (sign * (ended - started), record_id)
-            )
+            db.execute(f"UPDATE {table} SET tracked = tracked + ? WHERE id = ?", (sign * (ended - started), record_id))
 
 
 def update_entry(call: Call) -> Reply:
     """PUT .../time-entries/{id}: full replace, ``start`` required."""
-    row = find_entry(call, call.ids["id"])
+    row = find(call, "time_entries", call.ids["id"])
     demand_access(call, row["user_id"])
     with transaction(call.db):
         body = _replace(call, row, call.json())
@@ -86,12 +92,11 @@ def update_entry(call: Call) -> Reply:
     return Reply(without_rates(body))
 
 
-def _replace(call: Call, row: sqlite3.Row, asked: Json, *, start_required: bool = True) -> Json:
+def _replace(call: Call, row: sqlite3.Row, asked: Json, *, required: str = "start") -> Json:
     old: Json = entry_body(row, call.workspace)
-    if asked.get("start") is None:
-        if start_required:
-            raise invalid("start: must not be null")
-        asked = asked | {"start": old["timeInterval"]["start"], "end": asked.get("end", old["timeInterval"]["end"])}
+    if asked.get(required) is None:
+        raise invalid(f"{required}: must not be null")
+    asked = {"start": old["timeInterval"]["start"]} | {key: value for key, value in asked.items() if value is not None}
     demand_unapproved(row)
     made = draft(call, asked, row["user_id"], row["id"])
     for started in (row["started"], made.started):
@@ -106,28 +111,28 @@ def _replace(call: Call, row: sqlite3.Row, asked: Json, *, start_required: bool 
 
 
 def _store(call: Call, row: sqlite3.Row, old: Json, body: Json, started: int, ended: int | None) -> None:
-    _track(call, old, row["started"], row["ended"], -1)
+    track(call.db, old, row["started"], row["ended"], -1)
     searched = (body["projectId"], body["taskId"], started, ended, body["billable"], call.now)
     call.db.execute(UPDATE, (*searched, *stored(body), row["seq"]))
-    _track(call, body, started, ended, 1)
+    track(call.db, body, started, ended, 1)
 
 
 def update_entries(call: Call) -> Reply:
-    """PUT .../user/{user}/time-entries: several at once, all or none."""
+    """PUT .../user/{user}/time-entries: several at once, all or none; here ``end`` is required, ``start`` is not."""
     demand_access(call, call.ids["user"])
     asked = call.body
     if not isinstance(asked, list) or not asked or not all(isinstance(item, dict) for item in asked):
         raise invalid("At least one time entry is required")
     with transaction(call.db):
-        rows = [(find_entry(call, str(item.get("id"))), item) for item in asked]
+        rows = [(find(call, "time_entries", str(item.get("id"))), item) for item in asked]
         if any(row["user_id"] != call.ids["user"] for row, _ in rows):
             raise invalid("Time entry doesn't belong to User")
-        bodies = [_replace(call, row, item, start_required=False) for row, item in rows]
+        bodies = [_replace(call, row, item, required="end") for row, item in rows]
     call.world.wrote("time_entries", len(bodies))
     if call.flag("hydrated"):
-        lookup = Lookup(call.db)
+        lookup = Lookup(call.db, call.workspace)
         bodies = [lookup.hydrate(body) for body in bodies]
-    return Reply([without_rates(body) for body in bodies])
+    return Reply([without_rates(body, "costRate") for body in bodies])
 
 
 def stop_timer(call: Call) -> Reply:
@@ -172,7 +177,7 @@ def _stop(call: Call, row: sqlite3.Row, ended: int) -> Json:
 def duplicate_entry(call: Call) -> Reply:
     """POST .../user/{user}/time-entries/{id}/duplicate."""
     demand_access(call, call.ids["user"])
-    row = find_entry(call, call.ids["id"])
+    row = find(call, "time_entries", call.ids["id"])
     if row["user_id"] != call.ids["user"]:
         raise invalid("Time entry doesn't belong to User")
     demand_unlocked(call, row["started"])
@@ -190,7 +195,7 @@ def duplicate_entry(call: Call) -> Reply:
 
 def delete_entry(call: Call) -> Reply:
     """DELETE .../time-entries/{id}: 204 without a body."""
-    row = find_entry(call, call.ids["id"])
+    row = find(call, "time_entries", call.ids["id"])
     demand_access(call, row["user_id"])
     with transaction(call.db):
         _delete(call, row)
@@ -204,7 +209,7 @@ def delete_entries(call: Call) -> Reply:
     if not wanted:
         raise Refusal(400, 3001, "Required parameter 'time-entry-ids' is not present.")
     with transaction(call.db):
-        rows = [find_entry(call, entry_id) for entry_id in dict.fromkeys(wanted)]
+        rows = [find(call, "time_entries", entry_id) for entry_id in dict.fromkeys(wanted)]
         if any(row["user_id"] != call.ids["user"] for row in rows):
             raise invalid("Time entry doesn't belong to User")
         gone = [_delete(call, row) for row in rows]
@@ -216,7 +221,7 @@ def _delete(call: Call, row: sqlite3.Row) -> Json:
     demand_unlocked(call, row["started"])
     body: Json = entry_body(row, call.workspace)
     call.db.execute("DELETE FROM time_entries WHERE seq = ?", (row["seq"],))
-    _track(call, body, row["started"], row["ended"], -1)
+    track(call.db, body, row["started"], row["ended"], -1)
     bury(call, "time_entries", row["id"], dump(body))
     call.world.wrote("time_entries")
     _tell(call, "TIME_ENTRY_DELETED", body)
@@ -231,7 +236,7 @@ def mark_invoiced(call: Call) -> Reply:
         raise invalid("timeEntryIds: must not be empty")
     with transaction(call.db):
         for entry_id in ids:
-            row = find_entry(call, str(entry_id))
+            row = find(call, "time_entries", str(entry_id))
             call.db.execute(
                 "UPDATE time_entries SET invoiced = ? WHERE seq = ?", (bool(asked.get("invoiced")), row["seq"])
             )
@@ -246,9 +251,9 @@ def set_approval(world: World, entry_ids: list[str], status: str | None) -> int:
     return changed.rowcount
 
 
-def without_rates(body: Json) -> Json:
-    """The shape of write answers: rates only appear on reads."""
-    return {name: value for name, value in body.items() if name not in ("hourlyRate", "costRate")}
+def without_rates(body: Json, *hidden: str) -> Json:
+    """The shape of write answers: rates appear on reads only, and the billable one in the answer to a bulk edit."""
+    return {name: value for name, value in body.items() if name not in (hidden or ("hourlyRate", "costRate"))}
 
 
 def _as_request(body: Json) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
 from starlette.datastructures import QueryParams
 
+from sync_pipeline.sandbox.clockify.times import parse_instant
 from sync_pipeline.sandbox.world import World
 
 Json = dict[str, Any]
@@ -123,6 +125,14 @@ class Call:
             message = f"Failed to convert value of type 'String' to required type 'int' for {name}"
             raise Refusal(400, 3000, message) from None
 
+    def instant(self, name: str) -> datetime | None:
+        """A query value that is an instant."""
+        text = self.query.get(name)
+        if text and parse_instant(text) is None:
+            message = f"Failed to convert {name}: {text!r} is not in yyyy-MM-ddThh:mm:ssZ format"
+            raise Refusal(400, 3000, message)
+        return parse_instant(text)
+
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
         """An enumerated query value."""
         text = self.query.get(name) or default
@@ -150,6 +160,9 @@ class Reply:
         return self.data if isinstance(self.data, bytes) else orjson.dumps(self.data)
 
 
+LISTS = (
+    "users", "clients", "projects", "tasks", "tags", "custom-fields", "user-groups", "time-entries", "in-progress",
+)  # fmt: skip
 Handler = Callable[[Call], Reply]
 
 
@@ -166,3 +179,13 @@ class Endpoint:
     handler: Handler
     access: str = "member"
     permission: str = ""
+
+    @property
+    def segments(self) -> list[str]:
+        """The path, split."""
+        return self.path.strip("/").split("/")
+
+    @property
+    def lags(self) -> bool:
+        """Whether it is a list or a report, which may show an old state; what is read by id never does."""
+        return (self.method == "GET" and self.path.rpartition("/")[2] in LISTS) or "/reports/" in self.path

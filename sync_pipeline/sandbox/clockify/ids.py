@@ -7,11 +7,6 @@ import secrets
 from itertools import count
 
 
-def new_id(epoch: float) -> str:
-    """An id for something created at ``epoch``, unlike any other."""
-    return f"{int(epoch):08x}{secrets.token_hex(8)}"
-
-
 class SeededIds:
     """Ids that come out the same for the same seed: time, a constant of the seed, and a counter."""
 
@@ -22,6 +17,14 @@ class SeededIds:
     def at(self, epoch: float) -> str:
         """The next id, created at ``epoch``."""
         return f"{int(epoch):08x}{self._machine}{next(self._counter):06x}"
+
+
+_OF_THIS_PROCESS = SeededIds(random.Random(secrets.randbits(64)))
+
+
+def new_id(epoch: float) -> str:
+    """An id for something created at ``epoch``, unlike any other; as with MongoDB's, the later of a second is the higher."""
+    return _OF_THIS_PROCESS.at(epoch)
 
 
 def created_at(object_id: str) -> int:

@@ -1,4 +1,4 @@
-"""Pages as Clockify's core host serves them: 1-based, ``page-size``, no total, a ``Last-Page`` header."""
+"""Pages as Clockify's core host serves them: 1-based, ``page-size``, a ``Last-Page`` header, seldom a total."""
 
 from __future__ import annotations
 
@@ -68,11 +68,18 @@ class Where:
 def select_page(
     call: Call, query: str, where: Where, order: str, page: Page, render: Callable[[list[sqlite3.Row]], Any]
 ) -> Reply:
-    """One page of ``query``; one row more than asked for tells whether it is the last."""
+    """One page of ``query``; one row more than asked for shows whether it is the last."""
     sql = f"{query}{where.sql()} ORDER BY {order} LIMIT ? OFFSET ?"
     rows = call.db.execute(sql, (*where.values, page.size + 1, page.offset)).fetchall()
     last = len(rows) <= page.size
     return Reply(render(rows[: page.size]), headers=last_page(last))
+
+
+def select_counted_page(call: Call, table: str, where: Where, order: str) -> Reply:
+    """One page of a table's documents with the number of all of them in ``Total-Count``, as clients and tags have it."""
+    reply = select_page(call, f"SELECT body FROM {table}", where, order, Page.asked(call), bodies)
+    count = call.db.execute(f"SELECT count(*) FROM {table}{where.sql()}", where.values).fetchone()[0]
+    return Reply(reply.data, headers={**reply.headers, "Total-Count": str(count)})
 
 
 def bodies(rows: list[sqlite3.Row]) -> bytes:

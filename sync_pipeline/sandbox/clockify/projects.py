@@ -4,32 +4,45 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
+from sync_pipeline.sandbox.clockify.clients import without_code
 from sync_pipeline.sandbox.clockify.documents import (
     boolean,
     demand_free_name,
     document,
-    exists,
+    find,
     insert,
+    integer,
     name_of,
     one_of,
+    part,
+    parts,
     remove,
     replace,
     strings,
     text,
 )
-from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, invalid, not_ours, unavailable
+from sync_pipeline.sandbox.clockify.entry_rows import CURRENCY
+from sync_pipeline.sandbox.clockify.http import Call, Handler, Json, Refusal, Reply, invalid, not_ours, unavailable
 from sync_pipeline.sandbox.clockify.ids import new_id
-from sync_pipeline.sandbox.clockify.paging import DIRECTIONS, Page, Where, select_page
+from sync_pipeline.sandbox.clockify.named import NamedRecords, Render
+from sync_pipeline.sandbox.clockify.paging import Where
 from sync_pipeline.sandbox.clockify.tasks import build_task, tasks_of
+from sync_pipeline.sandbox.clockify.templates import MEMBERSHIP, PROJECT
 from sync_pipeline.sandbox.clockify.times import duration_seconds, duration_text
-from sync_pipeline.sandbox.clockify.workspaces import currencies, demand_creator, settings
-from sync_pipeline.sandbox.database import transaction
+from sync_pipeline.sandbox.clockify.workspaces import currencies, settings
 
+INTERVALS = ("WEEKLY", "MONTHLY", "YEARLY")
+WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
+MONTHS = (
+    "JANUARY", "FEBRUARY", "MARCH", "APRIL", "MAY", "JUNE", "JULY", "AUGUST", "SEPTEMBER", "OCTOBER", "NOVEMBER", "DECEMBER",
+)  # fmt: skip
+NO_BUDGET: Json = {"estimate": 0, "type": "AUTO", "resetOption": None, "active": False, "includeExpenses": False}
 COLOR = re.compile(r"^#[0-9a-fA-F]{6}$")
-SELECT = (
-    "SELECT p.id, p.parent, p.archived, p.tracked, p.updated, p.body, c.name AS client_name, c.archived AS client_archived"
+SELECT_PROJECT = (
+    "SELECT p.id, p.parent, p.name, p.archived, p.tracked, p.updated, p.body, c.name AS client_name, c.archived AS client_archived"
     " FROM projects p LEFT JOIN clients c ON c.id = p.parent"
 )
 SORT = {
@@ -42,39 +55,79 @@ SORT = {
 }
 
 
-def list_projects(call: Call) -> Reply:
-    """GET .../projects."""
-    where = _filters(call)
-    column = SORT[call.choice("sort-column", tuple(SORT), "NAME")]
-    direction = DIRECTIONS[call.choice("sort-order", tuple(DIRECTIONS), "ASCENDING")]
-    hydrated = bool(call.flag("hydrated"))
+class Projects(NamedRecords):
+    """``.../projects``: PUT resets isPublic and billable when they are left out and keeps the rest."""
 
-    def render(rows: list[sqlite3.Row]) -> list[Json]:
-        return [hydrated_project(call, row) if hydrated else project_body(row) for row in rows]
+    table, permission, active, least, most = "projects", "whoCanCreateProjectsAndClients", "project", 2, 250
+    sort, select, prefix, cascades = SORT, SELECT_PROJECT, "p.", True
 
-    return select_page(call, SELECT, where, f"{column} {direction}, p.id {direction}", Page.asked(call), render)
+    def filter(self, call: Call, where: Where) -> None:
+        """By what it is, by its client, by its members."""
+        for parameter, path in (("billable", "billable"), ("is-template", "template")):
+            wanted = call.flag(parameter)
+            if wanted is not None:
+                where.add(f"json_extract(p.body, '$.{path}') = ?", wanted)
+        access = call.choice("access", ("", "PUBLIC", "PRIVATE"), "")
+        if access:
+            where.add("json_extract(p.body, '$.public') = ?", access == "PUBLIC")
+        _client_filter(call, where)
+        _member_filter(call, where)
 
+    def render(self, call: Call) -> Render:
+        """Hydrated when asked for."""
+        hydrated = bool(call.flag("hydrated"))
+        return lambda rows: [hydrated_project(call, row) if hydrated else project_body(row) for row in rows]
 
-def _filters(call: Call) -> Where:
-    where = Where()
-    if name := call.query.get("name"):
-        if call.flag("strict-name-search"):
-            where.add("p.name = ?", name)
-        else:
-            where.contains("p.name", name)
-    archived = call.flag("archived")
-    if archived is not None:
-        where.add("p.archived = ?", archived)
-    for parameter, path in (("billable", "billable"), ("is-template", "template")):
-        wanted = call.flag(parameter)
-        if wanted is not None:
-            where.add(f"json_extract(p.body, '$.{path}') = ?", wanted)
-    access = call.choice("access", ("", "PUBLIC", "PRIVATE"), "")
-    if access:
-        where.add("json_extract(p.body, '$.public') = ?", access == "PUBLIC")
-    _client_filter(call, where)
-    _member_filter(call, where)
-    return where
+    def get(self, call: Call) -> Reply:
+        """Hydrated when asked for."""
+        hydrated = bool(call.flag("hydrated"))
+        row = self.row(call)
+        return Reply(hydrated_project(call, row) if hydrated else project_body(row))
+
+    def row(self, call: Call) -> sqlite3.Row:
+        """With its client's name."""
+        return find_project(call, call.ids["id"])
+
+    def body(self, row: sqlite3.Row) -> Json:
+        """With its client's name and the tracked time."""
+        return project_body(row)
+
+    def build(self, call: Call, asked: Json, old: sqlite3.Row | None) -> Json:
+        """Names are unique within a client."""
+        if old is None:
+            client = _client_of(call, asked.get("clientId"))
+            return _new_project(call, asked, self.name(call, asked, old, client), client)
+        name = str(old["name"]) if asked.get("name") is None else name_of(asked, least=self.least, most=self.most)
+        client = old["parent"] if "clientId" not in asked else _client_of(call, asked["clientId"])
+        demand_free_name(call, self.table, name, client, old)
+        return _changed(call, asked, document(old) | {"name": name, "clientId": client})
+
+    def written(self, call: Call, body: Json, *, is_new: bool) -> None:
+        """A new project may come with tasks."""
+        if is_new:
+            for task in parts(call.json(), "tasks"):
+                insert(call, "tasks", build_task(call, body["id"], task), quiet=True)
+
+    def detach(self, call: Call, body: Json) -> None:
+        """The tasks of a deleted project go with it."""
+        for task in call.db.execute("SELECT body FROM tasks WHERE parent = ?", (body["id"],)).fetchall():
+            remove(call, "tasks", document(task), quiet=True)
+
+    def answer(self, call: Call, body: Json, status: int = 200) -> Reply:
+        """As it is read, not hydrated."""
+        return Reply(project_body(find_project(call, body["id"])), status)
+
+    def patched(self, change: Callable[[Call, Json, Json], None]) -> Handler:
+        """PATCH .../projects/{id}/...: ``change`` gets the request's body and the document."""
+
+        def answer(call: Call) -> Reply:
+            self.demand(call)
+            body = document(self.row(call))
+            change(call, call.json(), body)
+            replace(call, self.table, body)
+            return self.answer(call, body)
+
+        return answer
 
 
 def _client_filter(call: Call, where: Where) -> None:
@@ -98,10 +151,11 @@ def _member_filter(call: Call, where: Where) -> None:
 
 
 def project_body(row: sqlite3.Row) -> Json:
-    """A project as Clockify returns it; client name and tracked time are looked up, not stored."""
+    """A project as Clockify returns it; client name and tracked time are looked up, not stored. No rate is a rate of 0."""
     body = document(row)
     body["clientId"] = row["parent"]
     body["clientName"] = row["client_name"] or ""
+    body["hourlyRate"] = body["hourlyRate"] or {"amount": 0, "currency": CURRENCY}
     body["duration"] = duration_text(row["tracked"])
     return body
 
@@ -111,7 +165,7 @@ def hydrated_project(call: Call, row: sqlite3.Row) -> Json:
     client = call.db.execute("SELECT body FROM clients WHERE id = ?", (row["parent"],)).fetchone()
     return project_body(row) | {
         "tasks": tasks_of(call.db, row["id"]),
-        "client": None if client is None else document(client),
+        "client": None if client is None else without_code(document(client)),
         "customFields": _field_defaults(call, row["id"]),
         "expenses": [],
     }
@@ -135,35 +189,10 @@ def _field_defaults(call: Call, project_id: str) -> list[Json]:
 
 def find_project(call: Call, project_id: str) -> sqlite3.Row:
     """The project's row with its client's name, or 400/501."""
-    row: sqlite3.Row | None = call.db.execute(f"{SELECT} WHERE p.id = ?", (project_id,)).fetchone()
+    row: sqlite3.Row | None = call.db.execute(f"{SELECT_PROJECT} WHERE p.id = ?", (project_id,)).fetchone()
     if row is None:
         raise not_ours("Project")
     return row
-
-
-def get_project(call: Call) -> Reply:
-    """GET .../projects/{id}."""
-    return _answer(call, call.ids["id"], hydrated=bool(call.flag("hydrated")))
-
-
-def _answer(call: Call, project_id: str, *, status: int = 200, hydrated: bool = False) -> Reply:
-    row = find_project(call, project_id)
-    return Reply(hydrated_project(call, row) if hydrated else project_body(row), status)
-
-
-def create_project(call: Call) -> Reply:
-    """POST .../projects."""
-    demand_creator(call, "whoCanCreateProjectsAndClients")
-    asked = call.json()
-    client = _client_of(call, asked.get("clientId"))
-    name = name_of(asked, least=2, most=250)
-    demand_free_name(call, "projects", name, parent=client)
-    body = _new_project(call, asked, name, client)
-    with transaction(call.db):
-        insert(call, "projects", body, parent=client)
-        for task in asked.get("tasks") or []:
-            insert(call, "tasks", build_task(call, body["id"], task), parent=body["id"], quiet=True)
-    return _answer(call, body["id"], status=201)
 
 
 def _new_project(call: Call, asked: Json, name: str, client: str) -> Json:
@@ -171,45 +200,26 @@ def _new_project(call: Call, asked: Json, name: str, client: str) -> Json:
     project_id = new_id(call.now)
     public = boolean(asked, "isPublic", workspace["isProjectPublicByDefault"])
     estimate = _estimate(asked.get("estimate"))
-    return {
+    return PROJECT | {
         "id": project_id,
         "name": name,
         "hourlyRate": _rate(call, asked.get("hourlyRate")),
         "clientId": client,
         "workspaceId": call.workspace,
         "billable": boolean(asked, "billable", workspace["defaultBillableProjects"]),
-        "memberships": _memberships(call, asked.get("memberships") or [{"userId": call.caller.user_id}], project_id),
-        "color": _color(asked.get("color")) or "#03A9F4",
+        "memberships": _memberships(call, parts(asked, "memberships") or [{"userId": call.caller.user_id}], project_id),
+        "color": _color(asked.get("color")) or PROJECT["color"],
         "estimate": estimate,
-        "archived": False,
         "note": text(asked, "note", most=16384) or "",
         "costRate": _rate(call, asked.get("costRate")),
-        "timeEstimate": {
-            "estimate": estimate["estimate"],
-            "type": estimate["type"],
-            "resetOption": None,
-            "active": estimate["type"] == "MANUAL",
-            "includeNonBillable": True,
-        },
-        "budgetEstimate": None,
-        "estimateReset": None,
-        "template": False,
+        "timeEstimate": PROJECT["timeEstimate"] | estimate | {"active": estimate["type"] == "MANUAL"},
         "public": public,
     }
 
 
-def update_project(call: Call) -> Reply:
-    """PUT .../projects/{id}: isPublic and billable fall back to false when left out, the rest is kept."""
-    demand_creator(call, "whoCanCreateProjectsAndClients")
-    row = find_project(call, call.ids["id"])
-    asked, old = call.json(), document(row)
-    name = old["name"] if asked.get("name") is None else name_of(asked, least=2, most=250)
-    client = row["parent"] if "clientId" not in asked else _client_of(call, asked["clientId"])
-    demand_free_name(call, "projects", name, parent=client, own_id=old["id"])
+def _changed(call: Call, asked: Json, old: Json) -> Json:
     note = text(asked, "note", most=16384)
-    body = old | {
-        "name": name,
-        "clientId": client,
+    return old | {
         "note": old["note"] if note is None else note,
         "color": _color(asked.get("color")) or old["color"],
         "public": boolean(asked, "isPublic", False),
@@ -218,80 +228,49 @@ def update_project(call: Call) -> Reply:
         "hourlyRate": _rate(call, asked.get("hourlyRate")) or old["hourlyRate"],
         "costRate": _rate(call, asked.get("costRate")) or old["costRate"],
     }
-    replace(call, "projects", body, parent=client, archived=body["archived"])
-    return _answer(call, body["id"])
 
 
-def delete_project(call: Call) -> Reply:
-    """DELETE .../projects/{id}: archived projects only; its tasks go with it."""
-    demand_creator(call, "whoCanCreateProjectsAndClients")
-    row = find_project(call, call.ids["id"])
-    if not row["archived"]:
-        raise invalid("Cannot delete an active project")
-    body = project_body(row)
-    with transaction(call.db):
-        for task in call.db.execute("SELECT body FROM tasks WHERE parent = ?", (body["id"],)).fetchall():
-            remove(call, "tasks", document(task), quiet=True)
-        remove(call, "projects", body)
-    return Reply(body)
-
-
-def update_estimate(call: Call) -> Reply:
+def change_estimate(_call: Call, asked: Json, body: Json) -> None:
     """PATCH .../projects/{id}/estimate."""
-    asked, body, client = _editable(call)
-    time_estimate = asked.get("timeEstimate")
-    if isinstance(time_estimate, dict):
-        body["timeEstimate"] = body["timeEstimate"] | time_estimate
-        body["estimate"] = _estimate({k: time_estimate.get(k) for k in ("estimate", "type")})
+    if (time := part(asked, "timeEstimate")) is not None:
+        body["estimate"] = _estimate(
+            body["estimate"] | {key: value for key, value in time.items() if value is not None}
+        )
+        body["timeEstimate"] = body["estimate"] | _options(time, body["timeEstimate"], "includeNonBillable")
     if "budgetEstimate" in asked:
-        body["budgetEstimate"] = asked["budgetEstimate"]
+        budget = part(asked, "budgetEstimate")
+        body["budgetEstimate"] = None if budget is None else _budget(budget, body["budgetEstimate"] or NO_BUDGET)
     if "estimateReset" in asked:
-        body["estimateReset"] = asked["estimateReset"]
-    replace(call, "projects", body, parent=client, archived=body["archived"])
-    return _answer(call, body["id"])
+        reset = part(asked, "estimateReset")
+        body["estimateReset"] = None if reset is None else _reset(reset)
 
 
-def replace_memberships(call: Call) -> Reply:
+def replace_memberships(call: Call, asked: Json, body: Json) -> None:
     """PATCH .../projects/{id}/memberships: the list given is the list there is."""
-    asked, body, client = _editable(call)
-    body["memberships"] = _memberships(call, asked.get("memberships") or [], body["id"])
-    replace(call, "projects", body, parent=client, archived=body["archived"])
-    return _answer(call, body["id"])
+    body["memberships"] = _memberships(call, parts(asked, "memberships"), body["id"])
 
 
-def add_memberships(call: Call) -> Reply:
+def add_memberships(call: Call, asked: Json, body: Json) -> None:
     """POST .../projects/{id}/memberships: adds users, or removes them."""
-    asked, body, client = _editable(call)
     users = strings(asked, "userIds") or []
     kept = [member for member in body["memberships"] if member["userId"] not in users]
     added = [] if boolean(asked, "remove", False) else _memberships(call, [{"userId": u} for u in users], body["id"])
     body["memberships"] = kept + added
-    replace(call, "projects", body, parent=client, archived=body["archived"])
-    return _answer(call, body["id"])
 
 
-def set_template(call: Call) -> Reply:
+def set_template(call: Call, asked: Json, body: Json) -> None:
     """PATCH .../projects/{id}/template."""
-    asked, body, client = _editable(call)
     if call.world.options.plan == "free":
         raise unavailable()
     body["template"] = boolean(asked, "isTemplate", False)
-    replace(call, "projects", body, parent=client, archived=body["archived"])
-    return _answer(call, body["id"])
-
-
-def _editable(call: Call) -> tuple[Json, Json, str]:
-    demand_creator(call, "whoCanCreateProjectsAndClients")
-    row = find_project(call, call.ids["id"])
-    return call.json(), document(row), row["parent"]
 
 
 def _client_of(call: Call, client_id: object) -> str:
     if client_id is None or client_id == "":
         return ""
-    if not isinstance(client_id, str) or not exists(call, "clients", client_id):
+    if not isinstance(client_id, str):
         raise not_ours("Client")
-    return client_id
+    return str(find(call, "clients", client_id)["id"])
 
 
 def _color(value: object) -> str | None:
@@ -306,7 +285,7 @@ def _rate(call: Call, value: Any) -> Json | None:
     if value is None:
         return None
     amount = value.get("amount") if isinstance(value, dict) else None
-    if not isinstance(amount, int) or amount < 0:
+    if not isinstance(amount, int) or isinstance(amount, bool) or amount < 0:
         raise invalid("rate: amount must be greater than or equal to 0")
     return {"amount": amount, "currency": next(iter(currencies(call)))["code"]}
 
@@ -320,16 +299,38 @@ def _estimate(value: Any) -> Json:
     return {"estimate": text_value, "type": one_of(value, "type", ("AUTO", "MANUAL"), "AUTO")}
 
 
+def _options(asked: Json, old: Json, flag: str) -> Json:
+    """What both estimates have; what is left out stays."""
+    return {
+        "type": one_of(asked, "type", ("AUTO", "MANUAL"), old["type"]),
+        "resetOption": one_of(asked, "resetOption", INTERVALS, old["resetOption"]),
+        "active": boolean(asked, "active", old["active"]),
+        flag: boolean(asked, flag, old[flag]),
+    }
+
+
+def _budget(asked: Json, old: Json) -> Json:
+    return {"estimate": integer(asked, "estimate", old["estimate"]), **_options(asked, old, "includeExpenses")}
+
+
+def _reset(asked: Json) -> Json:
+    return {
+        "interval": one_of(asked, "interval", INTERVALS, "MONTHLY"),
+        "dayOfWeek": one_of(asked, "dayOfWeek", WEEKDAYS, "MONDAY"),
+        "dayOfMonth": integer(asked, "dayOfMonth", 1),
+        "month": one_of(asked, "month", MONTHS, "JANUARY"),
+        "hour": integer(asked, "hour", 0),
+    }
+
+
 def _memberships(call: Call, asked: list[Json], project_id: str) -> list[Json]:
     for member in asked:
-        if call.db.execute("SELECT 1 FROM users WHERE id = ?", (member.get("userId"),)).fetchone() is None:
-            raise not_ours("User")
+        find(call, "users", text(member, "userId", most=100) or "")
     return [
-        {
+        MEMBERSHIP
+        | {
             "userId": member["userId"],
             "targetId": project_id,
-            "membershipType": "PROJECT",
-            "membershipStatus": "ACTIVE",
             "hourlyRate": _rate(call, member.get("hourlyRate")),
             "costRate": _rate(call, member.get("costRate")),
         }

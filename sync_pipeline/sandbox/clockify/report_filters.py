@@ -6,27 +6,37 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-from sync_pipeline.sandbox.clockify.documents import integer
-from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION, TAGGED
-from sync_pipeline.sandbox.clockify.http import Call, Json, invalid
+from sync_pipeline.sandbox.clockify.documents import integer, one_of, strings
+from sync_pipeline.sandbox.clockify.entry_rows import CURRENCY, DESCRIPTION, TAGGED
+from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, invalid
 from sync_pipeline.sandbox.clockify.paging import Where
 from sync_pipeline.sandbox.clockify.times import wall_clock, zone
 
 LONGEST = {"free": 31, "paid": 366}
+EXPORTS = ("JSON", "JSON_V1", "PDF", "CSV", "XLSX", "ZIP")
+AMOUNTS = ("EARNED", "COST", "PROFIT")
+SHOWN = {name: (name,) for name in AMOUNTS} | {"HIDE_AMOUNT": (), "EXPORT": AMOUNTS}
+"""What each value of ``amountShown`` and ``amounts`` shows."""
+_EARNED = "CASE WHEN billable THEN coalesce(hourly, 0) * (ended - started) / 3600.0 ELSE 0 END"
+_COST = "coalesce(cost, 0) * (ended - started) / 3600.0"
+AMOUNT_SQL = {"EARNED": _EARNED, "COST": _COST, "PROFIT": f"{_EARNED} - {_COST}"}
+"""Amounts of one entry, in the hundredths that rates are in."""
 _CLIENT = "(SELECT p.parent FROM projects p WHERE p.id = project_id)"
 
 
 @dataclass(frozen=True, slots=True)
 class ReportQuery:
-    """The rows a report covers, as SQL, and the zone it is written in."""
+    """The rows a report covers, as SQL, the zone it is written in, and the amounts it shows."""
 
     sql: str
     values: list[Any]
     zone: tzinfo
+    amounts: tuple[str, ...]
 
 
 def report_query(call: Call, asked: Json, audit: Any = None) -> ReportQuery:
     """Understand a report's body; members only ever see their own entries."""
+    _demand_json(asked)
     in_zone = _zone(call, asked)
     first, last = _moment(asked, "dateRangeStart", in_zone), _moment(asked, "dateRangeEnd", in_zone)
     _demand_range(call, first, last)
@@ -41,7 +51,35 @@ def report_query(call: Call, asked: Json, audit: Any = None) -> ReportQuery:
     _properties(asked, where)
     if isinstance(audit, dict):
         _audit(audit, where)
-    return ReportQuery(where.sql(), where.values, in_zone)
+    return ReportQuery(where.sql(), where.values, in_zone, _amounts(call, asked))
+
+
+def _demand_json(asked: Json) -> None:
+    kind = one_of(asked, "exportType", EXPORTS, "JSON")
+    if kind not in ("JSON", "JSON_V1"):
+        raise invalid(f"exportType: this sandbox makes no {kind} files, ask for JSON")
+
+
+def _amounts(call: Call, asked: Json) -> tuple[str, ...]:
+    """The amounts that are asked for - by ``amounts``, else by ``amountShown`` - and that the caller may see."""
+    wanted = strings(asked, "amounts") or [str(one_of(asked, "amountShown", tuple(SHOWN), "EARNED"))]
+    if unknown := set(wanted) - SHOWN.keys():
+        raise Refusal(400, 3002, f"JSON parse error: amounts: {sorted(unknown)} not of {list(SHOWN)}")
+    if "HIDE_AMOUNT" in wanted or not call.caller.admin:
+        return ()
+    shown = {name for one in wanted for name in SHOWN[one]}
+    return tuple(name for name in AMOUNTS if name in shown)
+
+
+def amount_facts(values: dict[str, float]) -> Json:
+    """Sums as totals carry them: the first one by itself, all of them by kind, and by currency."""
+    total = next(iter(values.values()), None)
+    return {
+        "totalAmount": total,
+        "amounts": [{"type": kind, "value": value} for kind, value in values.items()],
+        "numOfCurrencies": 1,
+        "totalAmountByCurrency": [] if total is None else [{"currency": CURRENCY, "amount": total}],
+    }
 
 
 def _zone(call: Call, asked: Json) -> tzinfo:
@@ -52,8 +90,9 @@ def _zone(call: Call, asked: Json) -> tzinfo:
 
 
 def _moment(asked: Json, name: str, in_zone: tzinfo) -> datetime:
-    moment = wall_clock(asked.get(name), in_zone)
-    if moment is None:
+    text = asked.get(name)
+    moment = wall_clock(text, in_zone)
+    if moment is None or "T" not in str(text):  # a date alone is refused
         raise invalid(f"{name}: must be a date and time like 2026-08-01T00:00:00.000")
     return moment
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from sync_pipeline.sandbox.clockify.documents import dump
 from sync_pipeline.sandbox.clockify.entries import Lookup, locked_before
 from sync_pipeline.sandbox.clockify.entry_rows import CURRENCY
 from sync_pipeline.sandbox.clockify.http import Call
@@ -20,18 +21,22 @@ SELECT = (
 )
 
 
+_NO_EARNINGS = '"rate":null,"amount":null,"earnedRate":null,"earnedAmount":null'
+_NO_COSTS = '"costRate":null,"costAmount":null'
+
+
 class RowWriter:
     """Turns stored entries into report rows as JSON text; what they refer to is looked up once and kept."""
 
-    def __init__(self, call: Call, in_zone: tzinfo) -> None:
+    def __init__(self, call: Call, in_zone: tzinfo, amounts: tuple[str, ...]) -> None:
         self._db = call.db
         self._zone = in_zone
-        self._lock = locked_before(call)
-        self._money = call.caller.admin
-        lookup = Lookup(call.db)
+        self._lock = locked_before(call.world)
+        self._amounts = amounts
+        lookup = Lookup(call.db, call.workspace)
         self._project = _Kept(lambda key: _project_text(lookup, key))
         self._user = _Kept(lambda key: _user_text(lookup, key))
-        self._task = _Kept(lambda key: _text((lookup.get("tasks", key) or {}).get("name")))
+        self._task = _Kept(lambda key: dump((lookup.get("tasks", key) or {}).get("name")))
         self._tags = _Kept(lambda key: _tags_text(lookup, key))
 
     def rows(self, wanted: Sequence[int]) -> bytes:
@@ -49,10 +54,10 @@ class RowWriter:
             span = self._zoned(started, ended)
         return (
             f'{{"_id":"{key}",{shared},"timeInterval":{{{span},"duration":{seconds}}},'
-            f'"tags":{self._tags[tags]},"customFields":{custom},{self._project[project]},'
+            f'"tagIds":{tags},"tags":{self._tags[tags]},"customFields":{custom},{self._project[project]},'
             f'"taskName":{self._task[task]},{self._user[user]},"isLocked":{"true" if locked else "false"},'
-            f'"approvalRequestId":{_text(key) if approved else "null"}'
-            f"{_amounts(seconds, (hourly or 0) if billable else 0, cost or 0) if self._money else ''}}}"
+            f'"approvalRequestId":{dump(key) if approved else "null"},'
+            f"{_amounts(seconds, (hourly or 0) if billable else 0, cost or 0, self._amounts)}}}"
         )
 
     def _zoned(self, started: int, ended: int) -> str:
@@ -71,34 +76,34 @@ class _Kept(dict[Any, str]):
         return made
 
 
-def _text(value: Any) -> str:
-    return orjson.dumps(value).decode()
-
-
 def _project_text(lookup: Lookup, project_id: str | None) -> str:
     project = lookup.get("projects", project_id) or {}
     columns = {
         "projectName": project.get("name"),
         "projectColor": project.get("color"),
-        "clientId": project.get("clientId") or None,
-        "clientName": project.get("clientName") or None,
+        "clientId": project.get("clientId") or "",
+        "clientName": project.get("clientName") or "",
     }
-    return _text(columns)[1:-1]
+    return dump(columns)[1:-1]
 
 
 def _user_text(lookup: Lookup, user_id: str) -> str:
     user = lookup.get("users", user_id) or {}
-    return _text({"userName": user.get("name"), "userEmail": user.get("email")})[1:-1]
+    return dump({"userName": user.get("name"), "userEmail": user.get("email")})[1:-1]
 
 
 def _tags_text(lookup: Lookup, tag_ids: str) -> str:
     tags = [lookup.get("tags", tag_id) for tag_id in orjson.loads(tag_ids) or []]
-    return _text([{"_id": tag["id"], "name": tag["name"]} for tag in tags if tag is not None])
+    return dump([{"_id": tag["id"], "name": tag["name"]} for tag in tags if tag is not None])
 
 
-def _amounts(seconds: int, rate: int, cost: int) -> str:
-    earned = round(rate * seconds / 3600, 2)
+def _amounts(seconds: int, rate: int, cost: int, shown: tuple[str, ...]) -> str:
+    """Rates and amounts of a row; those that are not shown are null."""
+    earned, spent = round(rate * seconds / 3600, 2), round(cost * seconds / 3600, 2)
+    currency = f'"{CURRENCY}"' if shown else "null"
+    billed = f'"rate":{rate},"amount":{earned},"earnedRate":{rate},"earnedAmount":{earned}'
+    costs = f'"costRate":{cost},"costAmount":{spent}'
     return (
-        f',"rate":{rate},"amount":{earned},"earnedRate":{rate},"earnedAmount":{earned},"costRate":{cost},'
-        f'"costAmount":{round(cost * seconds / 3600, 2)},"currency":"{CURRENCY}"'
+        f"{billed if 'EARNED' in shown else _NO_EARNINGS},{costs if 'COST' in shown else _NO_COSTS},"
+        f'"profit":{round(earned - spent, 2) if "PROFIT" in shown else "null"},"currency":{currency}'
     )

@@ -11,7 +11,7 @@ from sync_pipeline.sandbox.clockify.documents import integer
 from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION
 from sync_pipeline.sandbox.clockify.http import Call, Json, Reply, invalid
 from sync_pipeline.sandbox.clockify.paging import Page, last_page
-from sync_pipeline.sandbox.clockify.report_filters import ReportQuery, report_query
+from sync_pipeline.sandbox.clockify.report_filters import AMOUNT_SQL, ReportQuery, amount_facts, report_query
 from sync_pipeline.sandbox.clockify.report_rows import RowWriter
 from sync_pipeline.sandbox.database import version
 
@@ -39,7 +39,7 @@ class DetailedReport:
     def __init__(self) -> None:
         self._orders: OrderedDict[bytes, array[int]] = OrderedDict()
         self._totals: dict[bytes, list[Json]] = {}
-        self._writers: dict[tuple[str, bool], RowWriter] = {}
+        self._writers: dict[tuple[str, tuple[str, ...]], RowWriter] = {}
         self._version = -1
 
     def answer(self, call: Call) -> Reply:
@@ -88,7 +88,7 @@ class DetailedReport:
             self._orders.popitem(last=False)
 
     def _total(self, call: Call, query: ReportQuery) -> list[Json]:
-        key = orjson.dumps([query.sql, query.values])
+        key = orjson.dumps([query.sql, query.values, query.amounts])
         if key not in self._totals:
             if len(self._totals) > REMEMBERED:
                 self._totals.clear()
@@ -96,17 +96,18 @@ class DetailedReport:
         return self._totals[key]
 
     def _writer(self, call: Call, query: ReportQuery) -> RowWriter:
-        key = (str(query.zone), call.caller.admin)
+        key = (str(query.zone), query.amounts)
         if key not in self._writers:
-            self._writers[key] = RowWriter(call, query.zone)
+            self._writers[key] = RowWriter(call, query.zone, query.amounts)
         return self._writers[key]
 
 
 def report_totals(call: Call, query: ReportQuery) -> list[Json]:
     """Counts and sums over everything the report covers; empty when it covers nothing."""
+    sums = "".join(f", sum({AMOUNT_SQL[kind]}) AS {kind}" for kind in query.amounts)
     row = call.db.execute(
         "SELECT count(*) AS entries, sum(ended - started) AS seconds,"
-        f" sum(CASE WHEN billable THEN ended - started ELSE 0 END) AS billed FROM time_entries{query.sql}",
+        f" sum(CASE WHEN billable THEN ended - started ELSE 0 END) AS billed{sums} FROM time_entries{query.sql}",
         query.values,
     ).fetchone()
     if not row["entries"]:
@@ -117,7 +118,6 @@ def report_totals(call: Call, query: ReportQuery) -> list[Json]:
             "totalTime": row["seconds"],
             "totalBillableTime": row["billed"],
             "entriesCount": row["entries"],
-            "totalAmount": 0.0,
-            "amounts": [],
+            **amount_facts({kind: row[kind] for kind in query.amounts}),
         }
     ]

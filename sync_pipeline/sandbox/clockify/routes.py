@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from sync_pipeline.sandbox.clockify import (
-    changes,
-    clients,
-    custom_fields,
-    entries,
-    entry_writes,
-    groups,
-    projects,
-    tags,
-    tasks,
-    users,
-    webhooks,
-    workspaces,
-)
+from functools import partial
+
+from sync_pipeline.sandbox.clockify import changes, entries, entry_writes, projects, users, webhooks, workspaces
+from sync_pipeline.sandbox.clockify.clients import Clients
+from sync_pipeline.sandbox.clockify.custom_fields import CustomFields
 from sync_pipeline.sandbox.clockify.dispatch import ClockifyApi
-from sync_pipeline.sandbox.clockify.http import Endpoint
+from sync_pipeline.sandbox.clockify.groups import Groups
+from sync_pipeline.sandbox.clockify.http import Endpoint, Handler
 from sync_pipeline.sandbox.clockify.reports import DetailedReport
 from sync_pipeline.sandbox.clockify.summary import summary_report
+from sync_pipeline.sandbox.clockify.tags import Tags
+from sync_pipeline.sandbox.clockify.tasks import Tasks
 from sync_pipeline.sandbox.limits import RequestBudget
 from sync_pipeline.sandbox.world import World
 
 WS = "/workspaces/{ws}"
+Row = tuple[str, str, Handler]
+"""Verb, the rest of the path, and the function that answers."""
 
 
 def core_and_reports(world: World) -> tuple[ClockifyApi, ClockifyApi]:
@@ -45,154 +41,104 @@ def core_endpoints() -> list[Endpoint]:
         Endpoint("GET", "/user", users.get_me),
         Endpoint("GET", "/workspaces", workspaces.list_workspaces, "no addon", "WORKSPACE_READ"),
         Endpoint("GET", WS, workspaces.get_workspace),
-        *_user_endpoints(),
+        *Clients().endpoints(f"{WS}/clients"),
+        *Tasks().endpoints(f"{WS}/projects/{{project}}/tasks"),
+        *Tags().endpoints(f"{WS}/tags"),
         *_group_endpoints(),
-        *_client_endpoints(),
         *_project_endpoints(),
-        *_task_endpoints(),
-        *_tag_endpoints(),
         *_custom_field_endpoints(),
+        *_user_endpoints(),
         *_entry_endpoints(),
-        *_change_endpoints(),
-        *_webhook_endpoints(),
-    ]
-
-
-def _user_endpoints() -> list[Endpoint]:
-    base = f"{WS}/users"
-    return [
-        Endpoint("GET", base, users.list_users, "admin"),
-        Endpoint("POST", base, users.invite_user, "admin"),
-        Endpoint("POST", f"{base}/info", users.users_info, "admin"),
-        Endpoint("PUT", f"{base}/{{id}}", users.set_status, "admin"),
-        Endpoint("PUT", f"{base}/{{id}}/hourly-rate", users.set_rate, "admin"),
-        Endpoint("PUT", f"{base}/{{id}}/cost-rate", users.set_cost_rate, "admin"),
-        Endpoint("POST", f"{base}/{{id}}/roles", users.give_role, "admin"),
-        Endpoint("DELETE", f"{base}/{{id}}/roles", users.take_role, "admin"),
-        Endpoint("PUT", f"{base}/{{user}}/custom-field/{{id}}/value", custom_fields.set_user_value, "admin"),
-    ]
-
-
-def _group_endpoints() -> list[Endpoint]:
-    base = f"{WS}/user-groups"
-    return [
-        Endpoint("GET", base, groups.list_groups),
-        Endpoint("POST", base, groups.create_group, "admin"),
-        Endpoint("PUT", f"{base}/{{id}}", groups.rename_group, "admin"),
-        Endpoint("DELETE", f"{base}/{{id}}", groups.delete_group, "admin"),
-        Endpoint("POST", f"{base}/{{id}}/users", groups.join_group, "admin"),
-        Endpoint("DELETE", f"{base}/{{id}}/users/{{user}}", groups.leave_group, "admin"),
-    ]
-
-
-def _client_endpoints() -> list[Endpoint]:
-    base = f"{WS}/clients"
-    return [
-        Endpoint("GET", base, clients.list_clients),
-        Endpoint("POST", base, clients.create_client),
-        Endpoint("GET", f"{base}/{{id}}", clients.get_client),
-        Endpoint("PUT", f"{base}/{{id}}", clients.update_client),
-        Endpoint("DELETE", f"{base}/{{id}}", clients.delete_client),
-    ]
-
-
-def _project_endpoints() -> list[Endpoint]:
-    base = f"{WS}/projects"
-    return [
-        Endpoint("GET", base, projects.list_projects),
-        Endpoint("POST", base, projects.create_project),
-        Endpoint("GET", f"{base}/{{id}}", projects.get_project),
-        Endpoint("PUT", f"{base}/{{id}}", projects.update_project),
-        Endpoint("DELETE", f"{base}/{{id}}", projects.delete_project),
-        Endpoint("PATCH", f"{base}/{{id}}/estimate", projects.update_estimate),
-        Endpoint("PATCH", f"{base}/{{id}}/memberships", projects.replace_memberships),
-        Endpoint("POST", f"{base}/{{id}}/memberships", projects.add_memberships),
-        Endpoint("PATCH", f"{base}/{{id}}/template", projects.set_template),
-    ]
-
-
-def _task_endpoints() -> list[Endpoint]:
-    base = f"{WS}/projects/{{project}}/tasks"
-    return [
-        Endpoint("GET", base, tasks.list_tasks),
-        Endpoint("POST", base, tasks.create_task),
-        Endpoint("GET", f"{base}/{{id}}", tasks.get_task),
-        Endpoint("PUT", f"{base}/{{id}}", tasks.update_task),
-        Endpoint("DELETE", f"{base}/{{id}}", tasks.delete_task),
-    ]
-
-
-def _tag_endpoints() -> list[Endpoint]:
-    base = f"{WS}/tags"
-    return [
-        Endpoint("GET", base, tags.list_tags),
-        Endpoint("POST", base, tags.create_tag),
-        Endpoint("GET", f"{base}/{{id}}", tags.get_tag),
-        Endpoint("PUT", f"{base}/{{id}}", tags.update_tag),
-        Endpoint("DELETE", f"{base}/{{id}}", tags.delete_tag),
-    ]
-
-
-def _custom_field_endpoints() -> list[Endpoint]:
-    base, project = f"{WS}/custom-fields", f"{WS}/projects/{{project}}/custom-fields"
-    write = "CUSTOM_FIELDS_WRITE"
-    return [
-        Endpoint("GET", base, custom_fields.list_fields),
-        Endpoint("POST", base, custom_fields.create_field, "person", write),
-        # There is no GET of a single field: it answers 405, naming these two verbs.
-        Endpoint("PUT", f"{base}/{{id}}", custom_fields.update_field, "person", write),
-        Endpoint("DELETE", f"{base}/{{id}}", custom_fields.delete_field, "person", write),
-        Endpoint("GET", project, custom_fields.list_project_fields),
-        Endpoint("PATCH", f"{project}/{{id}}", custom_fields.set_project_default, "person", write),
-        Endpoint("DELETE", f"{project}/{{id}}", custom_fields.drop_project_default, "person", write),
-    ]
-
-
-def _entry_endpoints() -> list[Endpoint]:
-    base, of_user = f"{WS}/time-entries", f"{WS}/user/{{user}}/time-entries"
-    return [
-        Endpoint("POST", base, entry_writes.create_entry),
-        Endpoint("PATCH", f"{base}/invoiced", entry_writes.mark_invoiced, "admin"),
-        Endpoint("POST", f"{base}/batch", entries.fetch_entries),
-        Endpoint("GET", f"{base}/status/in-progress", entries.list_running),
-        Endpoint("GET", f"{base}/{{id}}", entries.get_entry),
-        Endpoint("PUT", f"{base}/{{id}}", entry_writes.update_entry),
-        Endpoint("DELETE", f"{base}/{{id}}", entry_writes.delete_entry),
-        Endpoint("GET", of_user, entries.list_entries),
-        Endpoint("POST", of_user, entry_writes.create_entry_for),
-        Endpoint("PUT", of_user, entry_writes.update_entries),
-        Endpoint("PATCH", of_user, entry_writes.stop_timer),
-        Endpoint("DELETE", of_user, entry_writes.delete_entries),
-        Endpoint("POST", f"{of_user}/{{id}}/duplicate", entry_writes.duplicate_entry),
-    ]
-
-
-def _change_endpoints() -> list[Endpoint]:
-    base = f"{WS}/entities"
-    return [
-        Endpoint("GET", f"{base}/created", changes.created, "admin"),
-        Endpoint("GET", f"{base}/updated", changes.updated, "admin"),
-        Endpoint("GET", f"{base}/deleted", changes.deleted, "admin"),
-    ]
-
-
-def _webhook_endpoints() -> list[Endpoint]:
-    base, scope = f"{WS}/webhooks", "WEBHOOK_WRITE"
-    return [
-        Endpoint("GET", base, webhooks.list_webhooks, "person", scope),
-        Endpoint("POST", base, webhooks.create_webhook, "person", scope),
-        Endpoint("GET", f"{base}/{{id}}", webhooks.get_webhook, "person", scope),
-        Endpoint("PUT", f"{base}/{{id}}", webhooks.update_webhook, "person", scope),
-        Endpoint("DELETE", f"{base}/{{id}}", webhooks.delete_webhook, "person", scope),
-        Endpoint("PATCH", f"{base}/{{id}}/token", webhooks.rotate_token, "person", scope),
-        Endpoint("POST", f"{base}/{{id}}/logs", webhooks.webhook_logs, "person", scope),
+        *_below(f"{WS}/entities", ENTITIES, "admin"),
+        *_below(f"{WS}/webhooks", WEBHOOKS, "person", "WEBHOOK_WRITE"),
     ]
 
 
 def report_endpoints() -> list[Endpoint]:
     """Everything under the reports host's ``/v1``."""
-    base = f"{WS}/reports"
-    return [
-        Endpoint("POST", f"{base}/detailed", DetailedReport().answer),
-        Endpoint("POST", f"{base}/summary", summary_report),
+    rows: list[Row] = [("POST", "/detailed", DetailedReport().answer), ("POST", "/summary", summary_report)]
+    return _below(f"{WS}/reports", rows)
+
+
+def _below(base: str, rows: list[Row], access: str = "member", permission: str = "") -> list[Endpoint]:
+    return [Endpoint(verb, base + rest, handler, access, permission) for verb, rest, handler in rows]
+
+
+def _group_endpoints() -> list[Endpoint]:
+    base, groups = f"{WS}/user-groups", Groups()
+    users_of: list[Row] = [("POST", "/{id}/users", groups.join), ("DELETE", "/{id}/users/{user}", groups.leave)]
+    return groups.endpoints(base, "admin") + _below(base, users_of, "admin")
+
+
+def _project_endpoints() -> list[Endpoint]:
+    base, all_of = f"{WS}/projects", projects.Projects()
+    parts: list[Row] = [
+        ("PATCH", "/{id}/estimate", all_of.patched(projects.change_estimate)),
+        ("PATCH", "/{id}/memberships", all_of.patched(projects.replace_memberships)),
+        ("POST", "/{id}/memberships", all_of.patched(projects.add_memberships)),
+        ("PATCH", "/{id}/template", all_of.patched(projects.set_template)),
     ]
+    return all_of.endpoints(base) + _below(base, parts)
+
+
+def _custom_field_endpoints() -> list[Endpoint]:
+    project, write, fields = f"{WS}/projects/{{project}}/custom-fields", "CUSTOM_FIELDS_WRITE", CustomFields()
+    defaults: list[Row] = [("PATCH", "/{id}", fields.set_default), ("DELETE", "/{id}", fields.drop_default)]
+    return [
+        *fields.endpoints(f"{WS}/custom-fields", "person", write),
+        Endpoint("GET", project, fields.page),
+        *_below(project, defaults, "person", write),
+        Endpoint("PUT", f"{WS}/users/{{user}}/custom-field/{{id}}/value", fields.set_user_value, "admin"),
+    ]
+
+
+def _user_endpoints() -> list[Endpoint]:
+    rows: list[Row] = [
+        ("GET", "", users.list_users),
+        ("POST", "", users.invite_user),
+        ("POST", "/info", users.users_info),
+        ("PUT", "/{id}", users.set_status),
+        ("PUT", "/{id}/hourly-rate", partial(users.set_rate, field="hourlyRate")),
+        ("PUT", "/{id}/cost-rate", partial(users.set_rate, field="costRate")),
+        ("POST", "/{id}/roles", users.give_role),
+        ("DELETE", "/{id}/roles", users.take_role),
+    ]
+    return _below(f"{WS}/users", rows, "admin")
+
+
+def _entry_endpoints() -> list[Endpoint]:
+    base = f"{WS}/time-entries"
+    rows: list[Row] = [
+        ("POST", "", entry_writes.create_entry),
+        ("POST", "/batch", entries.fetch_entries),
+        ("GET", "/status/in-progress", entries.list_running),
+        ("GET", "/{id}", entries.get_entry),
+        ("PUT", "/{id}", entry_writes.update_entry),
+        ("DELETE", "/{id}", entry_writes.delete_entry),
+    ]
+    of_user: list[Row] = [
+        ("GET", "", entries.list_entries),
+        ("POST", "", entry_writes.create_entry_for),
+        ("PUT", "", entry_writes.update_entries),
+        ("PATCH", "", entry_writes.stop_timer),
+        ("DELETE", "", entry_writes.delete_entries),
+        ("POST", "/{id}/duplicate", entry_writes.duplicate_entry),
+    ]
+    invoiced = Endpoint("PATCH", f"{base}/invoiced", entry_writes.mark_invoiced, "admin")
+    return [*_below(base, rows), invoiced, *_below(f"{WS}/user/{{user}}/time-entries", of_user)]
+
+
+ENTITIES: list[Row] = [
+    ("GET", "/created", changes.created),
+    ("GET", "/updated", changes.updated),
+    ("GET", "/deleted", changes.deleted),
+]
+WEBHOOKS: list[Row] = [
+    ("GET", "", webhooks.list_webhooks),
+    ("POST", "", webhooks.create_webhook),
+    ("GET", "/{id}", webhooks.get_webhook),
+    ("PUT", "/{id}", webhooks.update_webhook),
+    ("DELETE", "/{id}", webhooks.delete_webhook),
+    ("PATCH", "/{id}/token", webhooks.rotate_token),
+    ("POST", "/{id}/logs", webhooks.webhook_logs),
+]

@@ -2,74 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import unicodedata
-from dataclasses import dataclass, field
-from typing import Any
 
 from sync_pipeline.sandbox.clockify import seed_names as names
 from sync_pipeline.sandbox.clockify.documents import dump
 from sync_pipeline.sandbox.clockify.http import Json
-from sync_pipeline.sandbox.clockify.ids import SeededIds
 from sync_pipeline.sandbox.clockify.seed_entries import seed_entries
+from sync_pipeline.sandbox.clockify.seed_model import Person, Project, Seeder
+from sync_pipeline.sandbox.clockify.templates import CLIENT, CUSTOM_FIELD, GROUP, MEMBERSHIP, PROJECT, TAG, TASK
 from sync_pipeline.sandbox.keys import ADDON_TOKEN, MEMBER_KEY, OWNER_KEY
 from sync_pipeline.sandbox.world import World
 
-YEAR = 365 * 86_400
 CURRENCY = {"id": "64a687e29ae1f428e7ebe301", "code": "USD", "isDefault": True}
 EURO = {"id": "64a687e29ae1f428e7ebe302", "code": "EUR", "isDefault": False}
-
-
-@dataclass
-class Person:
-    """A user as the entries need to know them."""
-
-    id: str
-    zone: str
-    status: str
-    rate: int
-    projects: list[Project] = field(default_factory=list)
-
-
-@dataclass
-class Project:
-    """A project as the entries need to know it."""
-
-    id: str
-    archived: bool
-    rate: int | None
-    tasks: list[str] = field(default_factory=list)
-
-
-class Seeder:
-    """Everything the parts of the seeding share."""
-
-    def __init__(self, world: World, rng: random.Random) -> None:
-        self.world = world
-        self.db = world.db
-        self.rng = rng
-        self.ids = SeededIds(rng)
-        self.now = int(world.clock.epoch())
-        # Counted from midnight: two companies of one seed, founded on one day, have the same people.
-        self.founded = self.now // 86_400 * 86_400 - 2 * YEAR - world.options.days * 86_400
-        self.workspace = workspace_id_of(world.options.seed)
-
-    def birth(self) -> int:
-        """Some moment in the company's first two years."""
-        return self.founded + self.rng.randrange(2 * YEAR)
-
-    def store(self, table: str, body: Json, parent: str = "", *, archived: bool = False) -> None:
-        """Put one named record into its table."""
-        self.db.execute(
-            f"INSERT INTO {table} (id, parent, name, archived, updated, body) VALUES (?, ?, ?, ?, 0, ?)",
-            (body["id"], parent, body["name"], archived, dump(body)),
-        )
-
-
-def workspace_id_of(seed: int) -> str:
-    """The workspace id of a seed; always the same one."""
-    return "64a687e2" + hashlib.sha256(f"workspace {seed}".encode()).hexdigest()[:16]
 
 
 def seed_clockify(world: World, rng: random.Random) -> None:
@@ -213,13 +159,12 @@ def _clients(seeder: Seeder) -> list[str]:
     rng, clients = seeder.rng, []
     for number in range(seeder.world.options.clients):
         head, tail = rng.choice(names.CLIENT_HEADS), rng.choice(names.CLIENT_TAILS)
-        body: Json = {
+        body: Json = CLIENT | {
             "id": seeder.ids.at(seeder.birth()),
             "name": f"{head} {tail} {rng.choice(names.CLIENT_FORMS)}" + (f" {number}" if number >= 10 else ""),
             "email": f"office@client{number}.example" if number % 3 else None,
             "workspaceId": seeder.workspace,
             "archived": number % 8 == 7,
-            "address": None,
             "note": "Key account" if number % 5 == 0 else None,
             "currencyId": CURRENCY["id"],
             "currencyCode": CURRENCY["code"],
@@ -227,7 +172,7 @@ def _clients(seeder: Seeder) -> list[str]:
         }
         if body["name"] in clients:
             body["name"] += f" ({number})"
-        seeder.store("clients", body, archived=number % 8 == 7)
+        seeder.store("clients", body)
         clients.append(str(body["name"]))
     return [row["id"] for row in seeder.db.execute("SELECT id FROM clients ORDER BY id")]
 
@@ -252,109 +197,50 @@ def _project(
     birth = seeder.birth()
     project = Project(seeder.ids.at(birth), number % 10 == 9, rng.choice((None, None, 8000, 9500, 12000)))
     members = rng.sample(people, min(len(people), 4))
-    seeder.store("projects", _project_body(seeder, project, name, client, members), client, archived=project.archived)
+    seeder.store("projects", _project_body(seeder, project, name, client, members))
     for task in rng.sample(names.TASKS, rng.randrange(0, 6)):
-        body = _task_body(seeder.ids.at(birth), task, project.id, done=rng.random() < 0.2)
-        seeder.store("tasks", body, project.id, archived=body["status"] == "DONE")
+        status = "DONE" if rng.random() < 0.2 else "ACTIVE"
+        facts = {"id": seeder.ids.at(birth), "name": task, "projectId": project.id, "status": status, "billable": True}
+        body = TASK | facts
+        seeder.store("tasks", body)
         project.tasks.append(body["id"])
     return project
 
 
 def _project_body(seeder: Seeder, project: Project, name: str, client: str, members: list[Person]) -> Json:
     budget = {"estimate": 5_000_000, "type": "MANUAL", "resetOption": None, "active": True, "includeExpenses": False}
-    return {
+    return PROJECT | {
         "id": project.id,
         "name": name,
         "hourlyRate": None if project.rate is None else {"amount": project.rate, "currency": "USD"},
         "clientId": client,
         "workspaceId": seeder.workspace,
         "billable": seeder.rng.random() < 0.8,
-        "memberships": [_membership(project, person) for person in members],
+        "memberships": [MEMBERSHIP | {"userId": person.id, "targetId": project.id} for person in members],
         "color": seeder.rng.choice(names.COLORS),
-        "estimate": {"estimate": "PT0S", "type": "AUTO"},
         "archived": project.archived,
-        "note": "",
-        "costRate": None,
-        "timeEstimate": {
-            "estimate": "PT0S",
-            "type": "AUTO",
-            "resetOption": None,
-            "active": False,
-            "includeNonBillable": True,
-        },
         "budgetEstimate": budget if seeder.rng.random() < 0.3 else None,
-        "estimateReset": None,
-        "template": False,
         "public": seeder.rng.random() < 0.7,
-    }
-
-
-def _membership(project: Project, person: Person) -> Json:
-    return {
-        "userId": person.id,
-        "targetId": project.id,
-        "membershipType": "PROJECT",
-        "membershipStatus": "ACTIVE",
-        "hourlyRate": None,
-        "costRate": None,
-    }
-
-
-def _task_body(task_id: str, name: str, project: str, *, done: bool) -> Json:
-    return {
-        "id": task_id,
-        "name": name,
-        "projectId": project,
-        "assigneeIds": [],
-        "assigneeId": None,
-        "userGroupIds": [],
-        "estimate": "PT0S",
-        "status": "DONE" if done else "ACTIVE",
-        "budgetEstimate": 0,
-        "duration": "PT0S",
-        "billable": True,
-        "hourlyRate": None,
-        "costRate": None,
     }
 
 
 def _tags(seeder: Seeder) -> list[str]:
     tags: list[str] = []
     for name in names.TAGS:
-        archived = name == "legacy"
-        body: Json = {
-            "id": seeder.ids.at(seeder.birth()),
-            "name": name,
-            "workspaceId": seeder.workspace,
-            "archived": archived,
-        }
-        seeder.store("tags", body, archived=archived)
-        tags.append(body["id"])
+        facts = {"id": seeder.ids.at(seeder.birth()), "name": name, "workspaceId": seeder.workspace}
+        seeder.store("tags", TAG | facts | {"archived": name == "legacy"})
+        tags.append(facts["id"])
     return tags
 
 
 def _custom_fields(seeder: Seeder) -> list[Json]:
-    wanted: tuple[tuple[str, str, str, list[str], Any], ...] = (
-        ("Cost centre", "DROPDOWN_SINGLE", "TIMEENTRY", list(names.COST_CENTRES), None),
-        ("Employee number", "TXT", "USER", [], None),
+    wanted: tuple[Json, ...] = (
+        {"name": "Cost centre", "type": "DROPDOWN_SINGLE", "allowedValues": list(names.COST_CENTRES)},
+        {"name": "Employee number", "type": "TXT", "entityType": "USER"},
     )
     fields = []
-    for name, kind, entity, allowed, default in wanted:
-        body = {
-            "id": seeder.ids.at(seeder.founded),
-            "workspaceId": seeder.workspace,
-            "name": name,
-            "description": None,
-            "placeholder": None,
-            "type": kind,
-            "allowedValues": allowed,
-            "workspaceDefaultValue": default,
-            "projectDefaultValues": [],
-            "onlyAdminCanEdit": False,
-            "status": "VISIBLE",
-            "required": False,
-            "entityType": entity,
-        }
+    for facts in wanted:
+        body = CUSTOM_FIELD | {"id": seeder.ids.at(seeder.founded), "workspaceId": seeder.workspace} | facts
         seeder.store("custom_fields", body)
         fields.append(body)
     return [body for body in fields if body["entityType"] == "TIMEENTRY"]
@@ -362,11 +248,6 @@ def _custom_fields(seeder: Seeder) -> list[Json]:
 
 def _groups(seeder: Seeder, people: list[Person]) -> None:
     for number, name in enumerate(names.GROUPS):
-        body = {
-            "id": seeder.ids.at(seeder.founded),
-            "name": name,
-            "workspaceId": seeder.workspace,
-            "userIds": [person.id for person in people[number :: len(names.GROUPS)]],
-            "teamManagers": [],
-        }
-        seeder.store("user_groups", body)
+        users = [person.id for person in people[number :: len(names.GROUPS)]]
+        facts = {"id": seeder.ids.at(seeder.founded), "name": name, "workspaceId": seeder.workspace, "userIds": users}
+        seeder.store("user_groups", GROUP | facts)

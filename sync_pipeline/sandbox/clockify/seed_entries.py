@@ -6,17 +6,15 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from sync_pipeline.sandbox.clockify import seed_names as names
 from sync_pipeline.sandbox.clockify.entry_rows import INSERT
+from sync_pipeline.sandbox.clockify.http import Json
+from sync_pipeline.sandbox.clockify.seed_model import Person, Project, Seeder
 from sync_pipeline.sandbox.clockify.times import utc_text, zone
-
-if TYPE_CHECKING:
-    from sync_pipeline.sandbox.clockify.http import Json
-    from sync_pipeline.sandbox.clockify.seed import Person, Project, Seeder
 
 Row = tuple[Any, ...]
 WORKDAY = 8 * 3600

@@ -37,17 +37,8 @@ PROJECT_HEADS = (
     "翻訳 (translation)",
 )  # fmt: skip
 PROJECT_TAILS = (
-    "",
-    " II",
-    " 2025",
-    " 2026",
-    " – north",
-    " – south",
-    " / phase 1",
-    " / phase 2",
-    " (retainer)",
-    " EMEA",
-)
+    "", " II", " 2025", " 2026", " – north", " – south", " / phase 1", " / phase 2", " (retainer)", " EMEA",
+)  # fmt: skip
 TASKS = (
     "Analysis", "Design", "Implementation", "Testing", "Review", "Documentation", "Meetings", "Travel", "Support",
     "Déploiement", "Abnahme", "Planning",

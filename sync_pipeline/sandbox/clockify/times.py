@@ -6,7 +6,9 @@ import re
 import time
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
+
+from sync_pipeline.errors import ConfigError
 
 _DURATION = re.compile(r"^PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?$")
 
@@ -65,6 +67,8 @@ def zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError) as error:
+        if not available_timezones():
+            raise ConfigError("This machine has no time zone data.", fix="Install it: `pip install tzdata`.") from error
         raise ValueError(f"unknown time zone {name!r}") from error
 
 

@@ -8,23 +8,24 @@ from collections.abc import Sequence
 import orjson
 
 from sync_pipeline.sandbox.clockify.clients import EMAIL
-from sync_pipeline.sandbox.clockify.documents import dump, integer, one_of, strings
-from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, invalid, not_ours, unavailable
+from sync_pipeline.sandbox.clockify.documents import dump, find, integer, one_of, strings
+from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, invalid, unavailable
 from sync_pipeline.sandbox.clockify.ids import new_id
 from sync_pipeline.sandbox.clockify.paging import DIRECTIONS, Page, Where, select_page
-from sync_pipeline.sandbox.clockify.workspaces import workspace_body, workspace_membership
+from sync_pipeline.sandbox.clockify.workspaces import currencies, workspace_body, workspace_membership
 
-ACCOUNT_STATUSES = ("ACTIVE", "PENDING_EMAIL_VERIFICATION", "NOT_REGISTERED", "LIMITED", "DELETED", "LIMITED_DELETED")
 SHOWN_BY_DEFAULT = ("ACTIVE", "PENDING_EMAIL_VERIFICATION", "NOT_REGISTERED")
 STATUSES = ("PENDING", "ACTIVE", "DECLINED", "INACTIVE", "ALL")
 MEMBERSHIPS = ("ALL", "NONE", "WORKSPACE", "PROJECT", "USERGROUP")
 MANAGED_ROLES = ("WORKSPACE_ADMIN", "TEAM_MANAGER", "PROJECT_MANAGER")
 ROLE_NAMES = {
-    "OWNER": "Owner",
+    "OWNER": "Admin",
     "WORKSPACE_ADMIN": "Admin",
     "TEAM_MANAGER": "Team Manager",
     "PROJECT_MANAGER": "Project Manager",
 }
+READ_AS = {"OWNER": "WORKSPACE_OWN"}
+"""Roles that are called otherwise where they are read than where they are asked for."""
 # membership before and after -> what webhooks hear
 STATUS_EVENTS = {
     ("PENDING", "ACTIVE"): "USER_JOINED_WORKSPACE",
@@ -45,7 +46,7 @@ SORT = {
 
 def get_me(call: Call) -> Reply:
     """GET /user: the caller, with the account's own status."""
-    row = find_user(call, call.caller.user_id)
+    row = find(call, "users", call.caller.user_id)
     wanted = "ALL" if call.flag("include-memberships") else "NONE"
     return Reply(_render(call, [row], wanted, roles=False)[0] | {"status": row["account_status"]})
 
@@ -132,15 +133,7 @@ def stored_user(row: sqlite3.Row) -> Json:
 def _wrote(call: Call, user_id: str, event: str | None = None) -> None:
     call.world.wrote("users")
     if event is not None:
-        call.happened(event, "users", stored_user(find_user(call, user_id)))
-
-
-def find_user(call: Call, user_id: str) -> sqlite3.Row:
-    """The user's row, or 400/501."""
-    row: sqlite3.Row | None = call.db.execute("SELECT * FROM users WHERE id = ?", (user_id,)).fetchone()
-    if row is None:
-        raise not_ours("User")
-    return row
+        call.happened(event, "users", stored_user(find(call, "users", user_id)))
 
 
 def _render(call: Call, rows: Sequence[sqlite3.Row], memberships: str, *, roles: bool) -> list[Json]:
@@ -149,24 +142,29 @@ def _render(call: Call, rows: Sequence[sqlite3.Row], memberships: str, *, roles:
 
 
 def _user_body(call: Call, row: sqlite3.Row, wanted: str, projects: list[Json], *, roles: bool) -> Json:
-    stored = orjson.loads(row["body"])
     memberships = [workspace_membership(row, call.workspace)] if wanted in ("ALL", "WORKSPACE") else []
-    body = {
+    body = whole_user(row, call.workspace, memberships + projects)
+    if roles:
+        body["roles"] = user_roles(call.db, row["id"])
+    return body
+
+
+def whole_user(row: sqlite3.Row, workspace: str, memberships: Sequence[Json] = ()) -> Json:
+    """A user as lists and hydrated entries show them."""
+    stored = orjson.loads(row["body"])
+    return {
         "id": row["id"],
         "email": row["email"],
         "name": row["name"],
-        "memberships": memberships + projects,
+        "memberships": list(memberships),
         "profilePicture": stored["profilePicture"],
-        "activeWorkspace": call.workspace,
-        "defaultWorkspace": call.workspace,
+        "activeWorkspace": workspace,
+        "defaultWorkspace": workspace,
         "settings": stored["settings"],
         # On this route Clockify shows the membership's status, not the account's.
         "status": row["membership_status"],
         "customFields": stored["customFields"],
     }
-    if roles:
-        body["roles"] = user_roles(call, row["id"])
-    return body
 
 
 def _project_memberships(call: Call) -> dict[str, list[Json]]:
@@ -177,9 +175,9 @@ def _project_memberships(call: Call) -> dict[str, list[Json]]:
     return found
 
 
-def user_roles(call: Call, user_id: str) -> list[Json]:
+def user_roles(db: sqlite3.Connection, user_id: str) -> list[Json]:
     """The user's roles, each with what it covers: the workspace, a project, or another user."""
-    rows = call.db.execute(
+    rows = db.execute(
         "SELECT r.role, r.entity_id, r.source, coalesce(p.name, u.name, w.name, '') AS name FROM roles r"
         " LEFT JOIN projects p ON p.id = r.entity_id LEFT JOIN users u ON u.id = r.entity_id"
         " LEFT JOIN workspaces w ON w.id = r.entity_id WHERE r.user_id = ? ORDER BY r.role, r.entity_id",
@@ -190,7 +188,7 @@ def user_roles(call: Call, user_id: str) -> list[Json]:
         source = None if row["source"] is None else {"id": row["source"], "type": "USER_GROUP"}
         grouped.setdefault(row["role"], []).append({"id": row["entity_id"], "name": row["name"], "source": source})
     return [
-        {"role": role, "formatterRoleName": ROLE_NAMES[role], "entities": entities}
+        {"role": READ_AS.get(role, role), "formatterRoleName": ROLE_NAMES[role], "entities": entities}
         for role, entities in grouped.items()
     ]
 
@@ -217,11 +215,11 @@ def invite_user(call: Call) -> Reply:
 
 def set_status(call: Call) -> Reply:
     """PUT .../users/{id}: activate or deactivate a member."""
-    row = find_user(call, call.ids["id"])
+    row = find(call, "users", call.ids["id"])
     status = one_of(call.json(), "status", ("ACTIVE", "INACTIVE"), None)
     if status is None:
         raise invalid("status is required")
-    if status == "INACTIVE" and any(role["role"] == "OWNER" for role in user_roles(call, row["id"])):
+    if status == "INACTIVE" and any(role["role"] == READ_AS["OWNER"] for role in user_roles(call.db, row["id"])):
         raise invalid("Workspace owner can't be deactivated")
     call.db.execute("UPDATE users SET membership_status = ?, updated = ? WHERE id = ?", (status, call.now, row["id"]))
     _wrote(call, row["id"], STATUS_EVENTS.get((row["membership_status"], status)))
@@ -231,7 +229,7 @@ def set_status(call: Call) -> Reply:
 def give_role(call: Call) -> Reply:
     """POST .../users/{id}/roles."""
     role, entity = _role(call)
-    source = call.json().get("sourceType") and entity
+    source = one_of(call.json(), "sourceType", ("USER_GROUP",), None) and entity
     call.db.execute(
         "INSERT OR IGNORE INTO roles (user_id, role, entity_id, source) VALUES (?, ?, ?, ?)",
         (call.ids["id"], role, entity, source),
@@ -256,7 +254,7 @@ def take_role(call: Call) -> Reply:
 
 
 def _role(call: Call) -> tuple[str, str]:
-    find_user(call, call.ids["id"])
+    find(call, "users", call.ids["id"])
     asked = call.json()
     role = one_of(asked, "role", MANAGED_ROLES, None)
     entity = asked.get("entityId")
@@ -265,29 +263,22 @@ def _role(call: Call) -> tuple[str, str]:
     return role, entity
 
 
-def set_rate(call: Call) -> Reply:
+def set_rate(call: Call, field: str) -> Reply:
     """PUT .../users/{id}/hourly-rate and .../cost-rate."""
-    return _set_rate(call, "hourlyRate")
-
-
-def set_cost_rate(call: Call) -> Reply:
-    """PUT .../users/{id}/cost-rate."""
-    return _set_rate(call, "costRate")
-
-
-def _set_rate(call: Call, field: str) -> Reply:
-    row = find_user(call, call.ids["id"])
+    row = find(call, "users", call.ids["id"])
     amount = call.json().get("amount")
-    if not isinstance(amount, int) or amount < 0:
+    if not isinstance(amount, int) or isinstance(amount, bool) or amount < 0:
         raise invalid("amount: must be greater than or equal to 0")
     stored = orjson.loads(row["body"]) | {field: {"amount": amount, "currency": "USD"}}
     call.db.execute("UPDATE users SET body = ?, updated = ? WHERE id = ?", (dump(stored), call.now, row["id"]))
     _wrote(call, row["id"])
+    currency = next(iter(currencies(call)))
+    membership = workspace_membership(find(call, "users", row["id"]), call.workspace)
     rate = {
         "workspaceId": call.workspace,
         "rateChangeSource": "WORKSPACE_USER",
-        "modifiedEntity": row["id"],
-        "currency": stored[field]["currency"],
+        "modifiedEntity": membership,
+        "currency": {"id": currency["id"], "code": currency["code"]},
         "amount": amount,
         "since": call.json().get("since"),
     }

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 
 import orjson
 
-from sync_pipeline.sandbox.clockify.documents import dump, one_of, strings
-from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, invalid, not_ours
+from sync_pipeline.sandbox.clockify.documents import dump, find, one_of, strings
+from sync_pipeline.sandbox.clockify.http import Call, Json, Refusal, Reply, invalid
 from sync_pipeline.sandbox.clockify.ids import new_id
-from sync_pipeline.sandbox.clockify.plans import LIMITS, in_plan
 from sync_pipeline.sandbox.clockify.times import parse_instant
-from sync_pipeline.sandbox.clockify.webhook_events import EVENTS
+from sync_pipeline.sandbox.clockify.webhook_events import EVENTS, OF_USERS
+from sync_pipeline.sandbox.world import World
 
+# plan -> webhooks per user, webhooks per workspace
+LIMITS = {"free": (3, 3), "paid": (10, 100)}
+# Events of features a free workspace does not have.
+PAID = ("APPROVAL", "ASSIGNMENT", "BALANCE", "EXPENSE", "INVOICE", "_RATE_", "TIME_OFF", "LIMITED_USERS")
 SOURCES = ("WORKSPACE_ID", "PROJECT_ID", "USER_ID", "TAG_ID", "TASK_ID", "ASSIGNMENT_ID", "EXPENSE_ID")
 
 
@@ -28,7 +31,7 @@ def list_webhooks(call: Call) -> Reply:
 
 def get_webhook(call: Call) -> Reply:
     """GET .../webhooks/{id}."""
-    return Reply(_shown(call, orjson.loads(_find(call)["body"])))
+    return Reply(_shown(call, orjson.loads(find(call, "webhooks", call.ids["id"])["body"])))
 
 
 def create_webhook(call: Call) -> Reply:
@@ -62,7 +65,7 @@ def update_webhook(call: Call) -> Reply:
 
     That saving a disabled webhook turns it on again is our assumption; a delivery setting takes it back.
     """
-    old = orjson.loads(_find(call)["body"])
+    old = orjson.loads(find(call, "webhooks", call.ids["id"])["body"])
     body = old | _fields(call.json(), old["name"])
     if call.world.courier.settings.put_enables:
         body["deliveryEnabled"] = True
@@ -72,7 +75,7 @@ def update_webhook(call: Call) -> Reply:
 
 def delete_webhook(call: Call) -> Reply:
     """DELETE .../webhooks/{id}: 200 without a body."""
-    row = _find(call)
+    row = find(call, "webhooks", call.ids["id"])
     call.db.execute("DELETE FROM webhooks WHERE id = ?", (row["id"],))
     call.db.execute("DELETE FROM webhook_logs WHERE webhook_id = ?", (row["id"],))
     call.world.courier.journal.forget(row["id"])
@@ -82,13 +85,13 @@ def delete_webhook(call: Call) -> Reply:
 
 def rotate_token(call: Call) -> Reply:
     """PATCH .../webhooks/{id}/token: the old secret stops at once."""
-    old = orjson.loads(_find(call)["body"])
+    old = orjson.loads(find(call, "webhooks", call.ids["id"])["body"])
     return _save(call, old | {"authToken": _secret()})
 
 
 def webhook_logs(call: Call) -> Reply:
     """POST .../webhooks/{id}/logs: pages count from 0 here."""
-    hook = _find(call)
+    hook = find(call, "webhooks", call.ids["id"])
     call.world.courier.journal.write(call.db, call.now)
     asked = {} if call.body is None else call.json()
     status = one_of(asked, "status", ("ALL", "SUCCEEDED", "FAILED"), "ALL")
@@ -108,13 +111,6 @@ def webhook_logs(call: Call) -> Reply:
         (*values, size, page * size),
     )
     return Reply([orjson.loads(row["body"]) for row in rows])
-
-
-def _find(call: Call) -> sqlite3.Row:
-    row: sqlite3.Row | None = call.db.execute("SELECT * FROM webhooks WHERE id = ?", (call.ids["id"],)).fetchone()
-    if row is None:
-        raise not_ours("Webhook")
-    return row
 
 
 def _save(call: Call, body: Json) -> Reply:
@@ -141,6 +137,8 @@ def _fields(asked: Json, old_name: str = "") -> Json:
     sources = strings(asked, "triggerSource")
     if event is None or source is None or sources is None:
         raise Refusal(400, 501, "webhookEvent, triggerSourceType and triggerSource are required")
+    if event in OF_USERS and (source != "USER_ID" or not sources):
+        raise invalid(f"{event}: triggerSourceType must be USER_ID and triggerSource must name at least one user")
     return {"name": name, "url": url, "webhookEvent": event, "triggerSourceType": source, "triggerSource": sources}
 
 
@@ -150,6 +148,18 @@ def _demand_room(call: Call) -> None:
     mine = sum(row["user_id"] == call.caller.user_id for row in rows)
     if mine >= per_user or len(rows) >= per_workspace:
         raise invalid(f"Webhook limit of your plan is reached ({per_user} per user, {per_workspace} per workspace)")
+
+
+def in_plan(world: World) -> set[str]:
+    """Ids of the webhooks within the plan: the oldest ones, on the free plan none about paid features."""
+    plan = world.options.plan
+    rows = world.db.execute("SELECT id, event FROM webhooks ORDER BY id").fetchall()
+    kept = [row["id"] for row in rows if plan == "paid" or not _paid(row["event"])]
+    return set(kept[: LIMITS[plan][1]])
+
+
+def _paid(event: str) -> bool:
+    return any(word in event for word in PAID)
 
 
 def _secret() -> str:

@@ -12,23 +12,10 @@ from sync_pipeline.sandbox.clockify.times import parse_instant
 from sync_pipeline.sandbox.world import World
 
 PAID_FEATURES = (
-    "ADD_TIME_FOR_OTHERS",
-    "ADMIN_PANEL",
-    "APPROVAL",
-    "AUTOMATIC_LOCK",
-    "BULK_EDIT",
-    "CUSTOM_FIELDS",
-    "EXPENSES",
-    "FORECASTING",
-    "INVOICING",
-    "LABOR_COST",
-    "LOCATIONS",
-    "MANAGER_ROLE",
-    "ONE_YEAR_RANGE_REPORTS",
-    "PROJECT_BUDGET",
-    "PROJECT_ESTIMATE",
-    "REQUIRED_FIELDS",
-)
+    "ADD_TIME_FOR_OTHERS", "ADMIN_PANEL", "APPROVAL", "AUTOMATIC_LOCK", "BULK_EDIT", "CUSTOM_FIELDS", "EXPENSES",
+    "FORECASTING", "INVOICING", "LABOR_COST", "LOCATIONS", "MANAGER_ROLE", "ONE_YEAR_RANGE_REPORTS", "PROJECT_BUDGET",
+    "PROJECT_ESTIMATE", "REQUIRED_FIELDS",
+)  # fmt: skip
 FREE_FEATURES = ("ONE_MONTH_RANGE_REPORTS",)
 INSTANTS = ("lockTimeEntries",)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,11 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sync_pipeline.sandbox.control.pages import asked_page, rows_of, shift
 from sync_pipeline.sandbox.control.rules import FaultRule, Faults
 
-if TYPE_CHECKING:  # World holds the Faults: importing it here would go round in a circle.
-    from sync_pipeline.sandbox.world import World
-
-__all__ = ["FaultMiddleware", "Faults"]
-
+PAGED = ("duplicate_page", "shifted_page")
+LONGEST_HOLD, LOOK_SECONDS = 60.0, 0.005
 LOGIN_PAGE = "<!doctype html><html><head><title>Sign in</title></head><body><h1>Please sign in</h1></body></html>"
 
 
@@ -47,16 +43,16 @@ class Answer:
 class FaultMiddleware:
     """Spoils the requests the rules name. Without rules it is one look at an empty list."""
 
-    def __init__(self, app: ASGIApp, world: World) -> None:
+    def __init__(self, app: ASGIApp, faults: Faults) -> None:
         self.app = app
-        self.world = world
+        self.faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the fault it was chosen for."""
-        if not self.world.faults.rules or scope["type"] != "http" or scope["path"].startswith("/_control"):
+        if not self.faults.rules or scope["type"] != "http" or scope["path"].startswith("/_control"):
             await self.app(scope, receive, send)
             return
-        await _Spoiled(self.app, self.world.faults, scope, receive, send).serve()
+        await _Spoiled(self.app, self.faults, scope, receive, send).serve()
 
 
 class _Spoiled:
@@ -71,12 +67,9 @@ class _Spoiled:
         for rule in self.faults.rules:
             if not rule.covers(route):
                 continue
-            if rule.kind in _PAGED:
-                # These look at every covered request: the page they spoil depends on the page before it.
-                await _PAGED[rule.kind](self, rule)
-                return
-            if rule.strikes():
-                await _PLAIN[rule.kind](self, rule)
+            # The paged ones look at every covered request: the page they spoil depends on the page before it.
+            if rule.kind in PAGED or rule.strikes():
+                await getattr(self, rule.kind)(rule)
                 return
         await self.app(self.scope, self.receive, self.send)
 
@@ -98,6 +91,25 @@ class _Spoiled:
         """Keep the client waiting, then serve the request."""
         await asyncio.sleep(rule.seconds)
         await self.app(self.scope, self.receive, self.send)
+
+    async def hold_before(self, rule: FaultRule) -> None:
+        """Keep the client waiting until the rule is out of force, then serve the request."""
+        await self._hold(rule)
+        await self.app(self.scope, self.receive, self.send)
+
+    async def hold_after(self, rule: FaultRule) -> None:
+        """Serve the request now, and keep the answer back until the rule is out of force: it is old by then."""
+        answer = await self._answer(self.receive)
+        await self._hold(rule)
+        await answer.deliver(self.send)
+
+    async def _hold(self, rule: FaultRule) -> None:
+        """Poll instead of waiting for a signal, since other threads remove rules, too."""
+        rule.holding += 1
+        deadline = asyncio.get_running_loop().time() + LONGEST_HOLD
+        while self.faults.has(rule) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - see above
+            await asyncio.sleep(LOOK_SECONDS)
+        rule.holding -= 1
 
     async def cut_before(self, _rule: FaultRule) -> None:
         """Close the connection; the request was never carried out."""
@@ -207,15 +219,3 @@ async def _hang_up(receive: Receive, send: Send) -> None:
     transport.close()
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-_Step = Callable[[_Spoiled, FaultRule], Awaitable[None]]
-_PAGED: dict[str, _Step] = {"duplicate_page": _Spoiled.duplicate_page, "shifted_page": _Spoiled.shifted_page}
-_PLAIN: dict[str, _Step] = {
-    "status": _Spoiled.status,
-    "html": _Spoiled.html,
-    "stall": _Spoiled.stall,
-    "cut_before": _Spoiled.cut_before,
-    "cut_after": _Spoiled.cut_after,
-    "truncated_json": _Spoiled.truncated_json,
-}

@@ -8,7 +8,7 @@ import orjson
 
 from sync_pipeline.sandbox.clockify.documents import dump
 from sync_pipeline.sandbox.clockify.entry_rows import INSERT, stored
-from sync_pipeline.sandbox.clockify.entry_writes import set_approval
+from sync_pipeline.sandbox.clockify.entry_writes import set_approval, track
 from sync_pipeline.sandbox.clockify.http import Happened, Json
 from sync_pipeline.sandbox.clockify.times import parse_instant
 from sync_pipeline.sandbox.clockify.users import stored_user
@@ -43,7 +43,7 @@ def _change(world: World, old: Json, sent: Any) -> Json:
         "UPDATE users SET name = ?, email = ?, updated = ? WHERE id = ?",
         (new["name"], new["email"], int(world.clock.epoch()), new["id"]),
     )
-    publish(world, _workspace(world), happened)
+    publish(world, happened)
     return {name: new[name] for name in ("id", "name", "email")}
 
 
@@ -55,7 +55,7 @@ def _remove(world: World, old: Json) -> Json:
             "INSERT OR REPLACE INTO deleted (id, kind, deleted_at, body) VALUES (?, 'users', ?, ?)",
             (old["id"], int(world.clock.epoch()), dump(old)),
         )
-    publish(world, _workspace(world), [Happened("USER_DELETED_FROM_WORKSPACE", "users", old)])
+    publish(world, [Happened("USER_DELETED_FROM_WORKSPACE", "users", old)])
     return {"id": old["id"], "removed": True}
 
 
@@ -80,7 +80,7 @@ def restore_entries(world: World, sent: Any) -> Json:
     """``{"ids": [...]}``: undo the deletion of time entries; each comes back under its old id."""
     with transaction(world.db):
         bodies = [_restore(world, str(entry_id)) for entry_id in sent["ids"]]
-    publish(world, _workspace(world), [Happened("TIME_ENTRY_RESTORED", "time_entries", body) for body in bodies])
+    publish(world, [Happened("TIME_ENTRY_RESTORED", "time_entries", body) for body in bodies])
     return {"restored": len(bodies)}
 
 
@@ -93,18 +93,10 @@ def _restore(world: World, entry_id: str) -> Json:
     searched = (body["id"], body["userId"], body["projectId"], body["taskId"], started, ended, body["billable"])
     world.db.execute(INSERT, (*searched, *stored(body)))
     world.db.execute("DELETE FROM deleted WHERE id = ?", (entry_id,))
-    for table, record_id in (("projects", body["projectId"]), ("tasks", body["taskId"])):
-        if ended is not None and record_id:
-            world.db.execute(
-                f"UPDATE {table} SET tracked = tracked + ? WHERE id = ?", (ended - (started or 0), record_id)
-            )
+    track(world.db, body, started or 0, ended, 1)
     return body
 
 
 def _epoch(text: Any) -> int | None:
     moment = parse_instant(text)
     return None if moment is None else int(moment.timestamp())
-
-
-def _workspace(world: World) -> str:
-    return str(world.db.execute("SELECT id FROM workspaces").fetchone()["id"])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,8 +16,10 @@ from starlette.routing import BaseRoute, Route
 
 from sync_pipeline.sandbox.clockify.workspaces import settings as workspace_settings
 from sync_pipeline.sandbox.control.people import approve_entries, change_user, change_workspace, restore_entries
+from sync_pipeline.sandbox.control.records import read_record
 from sync_pipeline.sandbox.control.rules import read_rule
 from sync_pipeline.sandbox.database import transaction
+from sync_pipeline.sandbox.journal import PAST_THE_API, Journal
 from sync_pipeline.sandbox.keys import all_keys
 from sync_pipeline.sandbox.seed import seed_world
 from sync_pipeline.sandbox.snapshots.clients import register_client
@@ -28,43 +31,58 @@ from sync_pipeline.sandbox.webhooks.flood import start_flood
 from sync_pipeline.sandbox.world import Options, World
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
-Control = Callable[[World, Any], Any]
+Controls = dict[str, Callable[..., Any]]
+"""Of one path, by verb. GET takes the world, the others what was sent as well; where they return nothing, GET answers."""
 
 
 def routes(world: World) -> list[BaseRoute]:
     """The controls, to be mounted at ``/_control``."""
-    table: dict[str, dict[str, Control]] = {
+    table: dict[str, Controls] = {
         "/reset": {"POST": _reset},
         "/seed": {"POST": _seed},
-        "/options": {"GET": _options, "POST": _change_options},
+        "/options": {"GET": lambda world: asdict(world.options), "POST": _change_options},
         "/stats": {"GET": _stats},
         "/stats/reset": {"POST": _clear_stats},
         "/time": {"GET": _time},
         "/database": {"GET": _database},
         "/faults": {"GET": _faults, "POST": _add_fault, "DELETE": _clear_faults},
-        "/clock": {"GET": _clock, "POST": _set_clock, "DELETE": _reset_clock},
-        "/webhooks": {"GET": _webhooks, "POST": _change_webhooks},
+        "/journal": {"GET": _journal, "POST": _use_journal},
+        "/lag": {
+            "GET": lambda world: world.lag.figures(),
+            "POST": _change_lag,
+            "DELETE": lambda world, _: world.lag.clear(),
+        },
+        "/clock": {"GET": _clock, "POST": _set_clock, "DELETE": lambda world, _: world.clock.reset()},
+        "/webhooks": {
+            "GET": lambda world: world.courier.figures(),
+            "POST": lambda world, sent: world.courier.configure(sent),
+        },
         "/webhooks/flood": {"POST": _flood},
         "/users": {"POST": change_user},
-        "/workspace": {"GET": _workspace, "POST": change_workspace},
+        "/workspace": {"GET": workspace_settings, "POST": change_workspace},
         "/time_entries/approval": {"POST": approve_entries},
         "/time_entries/restore": {"POST": restore_entries},
-        "/keys": {"GET": _keys},
+        "/keys": {"GET": lambda world: {"keys": all_keys(world.db), "snapshots_scopes": key_scopes(world.db)}},
         "/entities": {"GET": _entities, "POST": _add_entity},
         "/clients": {"POST": _add_client},
-        "/snapshots": {"GET": _settings, "POST": _change_settings},
+        "/snapshots": {"GET": lambda world: asdict(read_settings(world.db)), "POST": _change_settings},
     }
     return [Route(path, _endpoint(world, controls), methods=list(controls)) for path, controls in table.items()]
 
 
-def _endpoint(world: World, controls: dict[str, Control]) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(world: World, controls: Controls) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         if request.client is None or request.client.host not in LOOPBACK:
             return _json({"error": "the controls answer on this machine only"}, 403)
         try:
             body = await request.body()
             sent = orjson.loads(body) if body else {}
-            return _json(controls["GET" if request.method == "HEAD" else request.method](world, sent))
+            changes = request.method not in ("GET", "HEAD")
+            answer = controls[request.method](world, sent) if changes else None
+            answer = controls["GET"](world) if answer is None else answer
+            if world.journal is not None:
+                world.journal.collect(f"{request.method} {request.scope['path']}", body)
+            return _json(answer)
         except (KeyError, TypeError, ValueError) as error:
             # Whatever a control cannot make sense of is the caller's mistake: say so instead of a 500.
             return _json({"error": str(error) if isinstance(error, ValueError) else repr(error)}, 400)
@@ -79,6 +97,8 @@ def _json(content: Any, status: int = 200) -> Response:
 def _reset(world: World, _sent: Any) -> Any:
     """As it was when it started: fresh data, no faults, real time, counters at zero."""
     world.faults.clear()
+    world.lag.clear()
+    _end_journal(world)
     world.clock.reset()
     world.courier.clear()
     seed_world(world)
@@ -86,7 +106,7 @@ def _reset(world: World, _sent: Any) -> Any:
     return {"seed": world.options.seed}
 
 
-def _database(world: World, _sent: Any) -> Any:
+def _database(world: World) -> Any:
     """The file that keeps the state: tells one sandbox on this machine from another."""
     return {"database": world.db.execute("PRAGMA database_list").fetchone()["file"]}
 
@@ -98,11 +118,7 @@ def _seed(world: World, sent: Any) -> Any:
     return asdict(world.options)
 
 
-def _options(world: World, _sent: Any) -> Any:
-    return asdict(world.options)
-
-
-def _change_options(world: World, sent: Any) -> Any:
+def _change_options(world: World, sent: Any) -> None:
     types = {option.name: type(getattr(Options(), option.name)) for option in fields(Options)}
     if sent.get("webhooks_anywhere"):
         # A web page in somebody's browser can reach the controls; it must not aim the sandbox at other machines.
@@ -114,45 +130,74 @@ def _change_options(world: World, sent: Any) -> Any:
             raise ValueError(f"{name}={value!r} is not of the right type")
     for name, value in sent.items():
         setattr(world.options, name, value)
-    return asdict(world.options)
 
 
-def _stats(world: World, _sent: Any) -> Any:
+def _stats(world: World) -> Any:
     stats = world.stats
     return {"requests": dict(stats.requests), "writes": dict(stats.writes), "rate_limited": stats.rate_limited}
 
 
 def _clear_stats(world: World, _sent: Any) -> Any:
     world.stats.clear()
-    return _stats(world, None)
+    return _stats(world)
 
 
-def _time(world: World, _sent: Any) -> Any:
+def _time(world: World) -> Any:
     """CPU seconds of this process so far, and seconds spent inside requests since the last reset."""
     return {"busy_seconds": time.process_time(), "request_seconds": world.stats.seconds}
 
 
-def _faults(world: World, _sent: Any) -> Any:
+def _faults(world: World) -> Any:
     return {"faults": [rule.as_json() for rule in world.faults.rules]}
 
 
-def _add_fault(world: World, sent: Any) -> Any:
+def _add_fault(world: World, sent: Any) -> None:
     rules = [read_rule(one) for one in (sent if isinstance(sent, list) else [sent])]
     for rule in rules:
         world.faults.add(rule)
-    return _faults(world, None)
 
 
-def _clear_faults(world: World, _sent: Any) -> Any:
-    world.faults.clear()
-    return _faults(world, None)
+def _clear_faults(world: World, sent: Any) -> None:
+    """All of them, or those of one ``{"route": pattern}``."""
+    world.faults.clear(sent.get("route"))
 
 
-def _clock(world: World, _sent: Any) -> Any:
+def _journal(world: World) -> Any:
+    return {"on": False} if world.journal is None else world.journal.figures()
+
+
+def _use_journal(world: World, sent: Any) -> Any:
+    """``{"on": bool}`` starts a new journal or ends it; ``{"after": step}`` answers what happened since, a page of it."""
+    if "on" in sent:
+        _end_journal(world)
+        world.journal = Journal(world.db, partial(read_record, world)) if sent["on"] else None
+        return None
+    if world.journal is None:
+        raise ValueError('the journal is off; POST {"on": true} starts it')
+    return world.journal.figures() | world.journal.after(int(sent["after"]))
+
+
+def _end_journal(world: World) -> None:
+    if world.journal is not None:
+        world.journal.close()
+        world.journal = None
+
+
+def _change_lag(world: World, sent: Any) -> None:
+    """``{"freeze": system}``: its lists and reports show what there is now from here on, until ``{"release": system}``."""
+    if "freeze" in sent:
+        if world.journal is not None:
+            world.journal.collect(PAST_THE_API)
+        world.lag.freeze(sent["freeze"], world.journal.number if world.journal else 0)
+    else:
+        world.lag.release(sent["release"])
+
+
+def _clock(world: World) -> Any:
     return {"now": world.clock.now().isoformat()}
 
 
-def _set_clock(world: World, sent: Any) -> Any:
+def _set_clock(world: World, sent: Any) -> None:
     """``{"now": instant, "frozen": bool}`` or ``{"advance": seconds}``."""
     if "now" in sent:
         instant = datetime.fromisoformat(sent["now"])
@@ -161,21 +206,6 @@ def _set_clock(world: World, sent: Any) -> Any:
         world.clock.set(instant, frozen=bool(sent.get("frozen", False)))
     else:
         world.clock.advance(float(sent["advance"]))
-    return _clock(world, None)
-
-
-def _reset_clock(world: World, _sent: Any) -> Any:
-    world.clock.reset()
-    return _clock(world, None)
-
-
-def _webhooks(world: World, _sent: Any) -> Any:
-    return world.courier.figures()
-
-
-def _change_webhooks(world: World, sent: Any) -> Any:
-    world.courier.configure(sent)
-    return world.courier.figures()
 
 
 def _flood(world: World, sent: Any) -> Any:
@@ -183,15 +213,7 @@ def _flood(world: World, sent: Any) -> Any:
     return start_flood(world, str(sent["event"]), int(sent["count"]), int(sent.get("connections", 10)))
 
 
-def _workspace(world: World, _sent: Any) -> Any:
-    return workspace_settings(world)
-
-
-def _keys(world: World, _sent: Any) -> Any:
-    return {"keys": all_keys(world.db), "snapshots_scopes": key_scopes(world.db)}
-
-
-def _entities(world: World, _sent: Any) -> Any:
+def _entities(world: World) -> Any:
     return {"entities": {name: entity.id_field for name, entity in known_entities(world.db).items()}}
 
 
@@ -211,14 +233,10 @@ def _add_client(world: World, sent: Any) -> Any:
     return {"client_id": client.id, "redirect_uris": client.redirect_uris, "scopes": client.scopes}
 
 
-def _settings(world: World, _sent: Any) -> Any:
-    return asdict(read_settings(world.db))
-
-
 def _change_settings(world: World, sent: Any) -> Any:
     """Settings to change; ``"revoke_consents": true`` withdraws every consent and token there is."""
     changes = {name: value for name, value in sent.items() if name != "revoke_consents"}
     with transaction(world.db):
         write_settings(world.db, read_settings(world.db).with_changes(changes))
         revoked = revoke_all(world.db) if sent.get("revoke_consents") is True else 0
-    return _settings(world, None) | {"revoked": revoked}
+    return asdict(read_settings(world.db)) | {"revoked": revoked}

@@ -10,8 +10,9 @@ from fnmatch import translate
 from typing import Any, Literal, get_args
 
 FaultKind = Literal[
-    "status", "stall", "cut_before", "cut_after", "duplicate_page", "shifted_page", "truncated_json", "html"
-]
+    "status", "stall", "hold_before", "hold_after", "cut_before", "cut_after", "duplicate_page", "shifted_page",
+    "truncated_json", "html",
+]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(FaultKind)
 
 
@@ -20,7 +21,8 @@ class FaultRule:
     """One rule. ``count`` is how often it may strike (None: for ever), ``struck`` how often it did.
 
     Without a ``status`` a status fault is a 500 and a web page a 200.
-    ``drop`` makes a shifted page one that slid up: its first row moved to a page that was read already.
+    A hold keeps a request, before or after it is carried out, until the rule is taken out of force.
+    ``skip`` spares that many covered requests first. ``drop`` makes a shifted page one that slid up: its first row moved to a page that was read already.
     """
 
     kind: FaultKind
@@ -33,7 +35,10 @@ class FaultRule:
     rate: float = 1.0
     count: int | None = None
     seed: int = 0
+    skip: int = 0
     struck: int = 0
+    holding: int = 0
+    """Requests it keeps waiting at this moment."""
     memory: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -52,6 +57,9 @@ class FaultRule:
 
     def strikes(self) -> bool:
         """Throw the dice for one covered request; True counts as a strike."""
+        if self.skip > 0:
+            self.skip -= 1
+            return False
         # The dice are thrown for every covered request, so the same seed hits the same requests whatever else happens.
         hit = self._dice.random() < self.rate
         if not hit or self.spent:
@@ -61,8 +69,9 @@ class FaultRule:
 
     def as_json(self) -> dict[str, Any]:
         """The rule as ``GET /_control/faults`` shows it."""
-        shown = ("kind", "route", "status", "body", "headers", "seconds", "drop", "rate", "count", "seed", "struck")
-        return {name: getattr(self, name) for name in shown}
+        shown = ("kind", "route", "status", "body", "headers", "seconds", "drop", "rate", "count", "seed", "skip")
+        counted = ("struck", "holding")
+        return {name: getattr(self, name) for name in (*shown, *counted)}
 
 
 @dataclass
@@ -76,9 +85,17 @@ class Faults:
         self.rules.append(rule)
         return rule
 
-    def clear(self) -> None:
-        """No more faults."""
-        self.rules.clear()
+    def has(self, rule: FaultRule) -> bool:
+        """Whether this very rule is still in force."""
+        return any(one is rule for one in self.rules)
+
+    def remove(self, rule: FaultRule) -> None:
+        """Remove this very rule, not an equal one."""
+        self.rules[:] = [one for one in self.rules if one is not rule]
+
+    def clear(self, route: str | None = None) -> None:
+        """No more faults, or none on this route."""
+        self.rules[:] = [] if route is None else [rule for rule in self.rules if rule.route != route]
 
 
 def read_rule(sent: Any) -> FaultRule:
@@ -91,20 +108,13 @@ def read_rule(sent: Any) -> FaultRule:
         if name in sent and (not isinstance(sent[name], types) or (type(sent[name]) is bool) != (types == (bool,))):
             raise ValueError(f"{name}={sent[name]!r} is not of the right type")
     rule = FaultRule(**sent)
-    if not 0 <= rule.rate <= 1 or rule.seconds < 0 or not 200 <= (rule.status or 200) <= 599:
-        raise ValueError("rate is from 0 to 1, seconds are not negative, status is from 200 to 599")
+    if not 0 <= rule.rate <= 1 or rule.seconds < 0 or rule.skip < 0 or not 200 <= (rule.status or 200) <= 599:
+        raise ValueError("rate is from 0 to 1, seconds and skip are not negative, status is from 200 to 599")
     return rule
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    "kind": (str,),
-    "route": (str,),
-    "status": (int,),
-    "body": (str, dict, list, type(None)),
-    "headers": (dict,),
-    "seconds": (int, float),
-    "drop": (bool,),
-    "rate": (int, float),
-    "count": (int, type(None)),
-    "seed": (int,),
-}
+    "kind": (str,), "route": (str,), "status": (int,), "body": (str, dict, list, type(None)), "headers": (dict,),
+    "seconds": (int, float), "drop": (bool,), "rate": (int, float), "count": (int, type(None)), "seed": (int,),
+    "skip": (int,),
+}  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Literal
 
 Kind = Literal["id", "text", "email", "instant", "bool", "int", "number", "list"]
 RESERVED = frozenset({"oauth", "analytics", "openapi.json", "batch"})
-NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
+NAME, FIELD = re.compile(r"[a-z][a-z0-9_]{0,49}"), re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +124,10 @@ def find_entity(db: sqlite3.Connection, name: str) -> Entity | None:
 
 def register_entity(db: sqlite3.Connection, name: str, id_field: str) -> Entity:
     """Add an entity of a stranger's invention; ValueError says what is wrong with it."""
-    for label, value in (("entity", name), ("id_field", id_field)):
-        if not NAME.fullmatch(value):
-            raise ValueError(f"{label} must be lower-case letters, digits and underscores, not {value!r}")
+    if not NAME.fullmatch(name):
+        raise ValueError(f"entity must be lower-case letters, digits and underscores, not {name!r}")
+    if not FIELD.fullmatch(id_field):
+        raise ValueError(f"id_field must be letters, digits and underscores, not {id_field!r}")
     if name in BUILT_IN or name in RESERVED:
         raise ValueError(f"{name} exists already")
     db.execute("INSERT OR REPLACE INTO snapshots_entities (entity, id_field) VALUES (?, ?)", (name, id_field))

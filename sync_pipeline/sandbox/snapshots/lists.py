@@ -17,7 +17,6 @@ from sync_pipeline.sandbox.snapshots.problems import invalid_parameter
 from sync_pipeline.sandbox.snapshots.validation import EPOCH, read_instant
 
 DEFAULT_LIMIT = 100
-PARAMETERS = ("limit", "cursor", "updated_since", "start_from", "start_before")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sync_pipeline.sandbox.journal import serving
 from sync_pipeline.sandbox.snapshots.auth import Caller, RateLimiter, authenticate
 from sync_pipeline.sandbox.snapshots.problems import Problem, malformed_body
 from sync_pipeline.sandbox.snapshots.settings import read_settings
@@ -52,8 +53,11 @@ Handler = Callable[[Call], Response]
 class Resource:
     """An ASGI application for one path. Handlers are plain functions: all they wait for is SQLite."""
 
-    def __init__(self, world: World, limiter: RateLimiter, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, world: World, limiter: RateLimiter, handlers: Mapping[str, Handler], *, lags: bool = False
+    ) -> None:
         self.world = world
+        self.lags = lags
         self.limiter = limiter
         self.handlers = handlers
 
@@ -83,7 +87,9 @@ class Resource:
             raise Problem(
                 405, "method_not_allowed", f"{request.method} is not offered here.", headers={"Allow": allowed}
             )
-        return handler(Call(self.world, request, caller, body))
+        frozen = self.world.lag.of("snapshots", request.headers) if self.lags else None
+        with serving(self.world.journal, request, body, frozen):
+            return handler(Call(self.world.as_of(frozen), request, caller, body))
 
 
 async def read_body(request: Request) -> bytes:

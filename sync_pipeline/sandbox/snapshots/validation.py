@@ -117,15 +117,9 @@ def _type_of(value: Any) -> str:
 
 
 READERS: dict[Kind, Callable[[str, KnownField, Any], Any]] = {
-    "id": _id,
-    "text": _text,
-    "email": _email,
-    "instant": _instant,
-    "bool": _bool,
-    "int": _int,
-    "number": _number,
+    "id": _id, "text": _text, "email": _email, "instant": _instant, "bool": _bool, "int": _int, "number": _number,
     "list": _list,
-}
+}  # fmt: skip
 
 
 def normalise(entity: Entity, sent: dict[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,12 @@ from typing import Any
 import orjson
 
 from sync_pipeline.sandbox.clockify.documents import document
-from sync_pipeline.sandbox.clockify.entries import lock_time
+from sync_pipeline.sandbox.clockify.entries import Lookup, locked_before
 from sync_pipeline.sandbox.clockify.entry_rows import CURRENCY
 from sync_pipeline.sandbox.clockify.http import Happened, Json
 from sync_pipeline.sandbox.clockify.ids import created_at
-from sync_pipeline.sandbox.clockify.projects import SELECT as SELECT_PROJECT
-from sync_pipeline.sandbox.clockify.projects import project_body
-from sync_pipeline.sandbox.clockify.tasks import task_body, tasks_of
+from sync_pipeline.sandbox.clockify.projects import SELECT_PROJECT, project_body
+from sync_pipeline.sandbox.clockify.tasks import tasks_of
 from sync_pipeline.sandbox.clockify.times import parse_instant, zone
 from sync_pipeline.sandbox.world import World
 
@@ -40,7 +39,6 @@ PLAIN = {
         "id", "name", "projectId", "assigneeId", "assigneeIds", "userGroupIds", "estimate", "status", "duration",
     ),
     "user_groups": ("id", "name", "workspaceId", "userIds", "teamManagers"),
-    "rates": ("workspaceId", "rateChangeSource", "modifiedEntity", "currency", "amount", "since"),
 }  # fmt: skip
 PERSON = ("id", "email", "name")
 # These tell more about a person than the others do.
@@ -50,23 +48,26 @@ WHOLE_PERSON = ("USER_JOINED_WORKSPACE", "USER_ACTIVATED_ON_WORKSPACE", "USER_DE
 class Bodies:
     """Makes bodies from what happened and what is stored now; related records are read once per instance."""
 
-    def __init__(self, world: World, workspace: str) -> None:
+    def __init__(self, world: World) -> None:
         self._db = world.db
-        self._workspace = workspace
-        self._lock = lock_time(world)
+        self._lookup = Lookup(world.db, world.workspace)
+        self._lock = locked_before(world)
         self._seen: dict[tuple[str, str], Json | None] = {}
 
     def of(self, event: Happened) -> Json:
         """The body of one event."""
         if event.table in PLAIN:
             return _only(PLAIN[event.table], event.record)
+        if event.table == "rates":
+            changed = event.record["modifiedEntity"]
+            return event.record | {"modifiedEntity": changed | _rates(changed)}
         return {"time_entries": self._entry, "projects": self._project, "users": _person}[event.table](event)
 
     def _entry(self, happened: Happened) -> Json:
         entry = happened.record
         project = self._related("projects", entry["projectId"], self._nested_project)
         user = self._related("users", entry["userId"], self._nested_user) or {}
-        tags = (self._related("tags", tag, self._tag) for tag in entry["tagIds"] or [])
+        tags = (self._lookup.get("tags", tag) for tag in entry["tagIds"] or [])
         span = _span(entry["timeInterval"], user.get("timeZone", "UTC"))
         start = parse_instant(span["start"])
         return _only(ENTRY, entry) | {
@@ -85,9 +86,9 @@ class Bodies:
                 _only(("customFieldId", "timeEntryId", "value", "name"), value) for value in entry["customFieldValues"]
             ],
             "project": project,
-            "task": self._related("tasks", entry["taskId"], self._task),
+            "task": self._lookup.get("tasks", entry["taskId"]),
             "user": _only(("id", "name", "status", "hourlyRate", "costRate"), user) if user else None,
-            "tags": [tag for tag in tags if tag is not None],
+            "tags": [_only(NAMED, tag) for tag in tags if tag is not None],
         }
 
     def _related(self, table: str, record_id: str | None, read: Callable[[str], Json | None]) -> Json | None:
@@ -117,14 +118,6 @@ class Bodies:
         zone_name = (stored["settings"] or {}).get("timeZone", "UTC")
         told = {"id": row["id"], "name": row["name"], "status": row["membership_status"], "timeZone": zone_name}
         return told | _rates(stored)
-
-    def _task(self, task_id: str) -> Json | None:
-        row = self._db.execute("SELECT body, tracked FROM tasks WHERE id = ?", (task_id,)).fetchone()
-        return None if row is None else task_body(row)
-
-    def _tag(self, tag_id: str) -> Json | None:
-        row = self._db.execute("SELECT body FROM tags WHERE id = ?", (tag_id,)).fetchone()
-        return None if row is None else _only(NAMED, document(row))
 
     def _project(self, happened: Happened) -> Json:
         record = happened.record

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Coroutine
+import sqlite3
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -21,9 +23,6 @@ from sync_pipeline.sandbox.clockify.ids import new_id
 from sync_pipeline.sandbox.webhooks.connection import Connection, Target, path_of
 from sync_pipeline.sandbox.webhooks.journal import Journal
 from sync_pipeline.sandbox.webhooks.settings import Counters, DeliverySettings
-
-if TYPE_CHECKING:  # World holds the Courier: importing it here would go round in a circle.
-    from sync_pipeline.sandbox.world import World
 
 CONNECTIONS = 8  # at once to one receiver when the order is switched off
 FAR = "This sandbox delivers to this machine only; start it with webhooks_anywhere to let it reach others."
@@ -45,8 +44,10 @@ class Delivery:
 class Courier:
     """All deliveries of one sandbox."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, db: sqlite3.Connection, epoch: Callable[[], float], anywhere: bool) -> None:
+        self._db = db
+        self._epoch = epoch
+        self._anywhere = anywhere
         self.settings = DeliverySettings()
         self.counters = Counters()
         self.journal = Journal()
@@ -76,7 +77,7 @@ class Courier:
 
     def delivery(self, hook: dict[str, Any], body: bytes) -> Delivery:
         """A delivery to one webhook, not on its way yet."""
-        return Delivery(new_id(self.world.clock.epoch()), hook["id"], hook["webhookEvent"], hook["url"], body)
+        return Delivery(new_id(self._epoch()), hook["id"], hook["webhookEvent"], hook["url"], body)
 
     def put(self, delivery: Delivery) -> None:
         """Take on a delivery - or lose it, when the dice say so."""
@@ -103,7 +104,7 @@ class Courier:
         except ValueError as error:
             self._give_up(delivery, str(error))
             return None
-        if not (target.local or self.world.options.webhooks_anywhere):
+        if not (target.local or self._anywhere):
             self._give_up(delivery, FAR)
             return None
         return target
@@ -169,7 +170,7 @@ class Courier:
             self._blame(delivery)
 
     def _accepted(self, delivery: Delivery) -> None:
-        self.world.db.execute("UPDATE webhooks SET failures = 0 WHERE id = ? AND failures > 0", (delivery.hook,))
+        self._db.execute("UPDATE webhooks SET failures = 0 WHERE id = ? AND failures > 0", (delivery.hook,))
         if delivery.copy:
             self.counters.duplicated += 1
             return
@@ -187,21 +188,23 @@ class Courier:
             self._blame(delivery)
 
     def _note(self, delivery: Delivery, status: int | None, answered: str) -> None:
-        self.journal.note(delivery.hook, delivery.id, status, delivery.body, answered, self.world.clock.now())
+        self.journal.note(
+            delivery.hook, delivery.id, status, delivery.body, answered, datetime.fromtimestamp(self._epoch(), UTC)
+        )
 
     def _blame(self, delivery: Delivery) -> None:
         """One more failure of this hook in a row; too many clear ``deliveryEnabled``."""
-        row = self.world.db.execute(
+        row = self._db.execute(
             "UPDATE webhooks SET failures = failures + 1 WHERE id = ? RETURNING failures", (delivery.hook,)
         ).fetchone()
         if row is not None and 0 < self.settings.disable_after <= row["failures"]:
-            self.world.db.execute(
+            self._db.execute(
                 "UPDATE webhooks SET body = json_set(body, '$.deliveryEnabled', json('false')) WHERE id = ?",
                 (delivery.hook,),
             )
 
     def _hook(self, hook_id: str) -> dict[str, Any] | None:
-        row = self.world.db.execute("SELECT body FROM webhooks WHERE id = ?", (hook_id,)).fetchone()
+        row = self._db.execute("SELECT body FROM webhooks WHERE id = ?", (hook_id,)).fetchone()
         return None if row is None else orjson.loads(row["body"])
 
     def clear(self) -> None:
@@ -222,7 +225,7 @@ class Courier:
         await asyncio.gather(*running, return_exceptions=True)
         for lane in self._lanes.values():
             await lane.close()
-        self.journal.write(self.world.db, self.world.clock.epoch())
+        self.journal.write(self._db, self._epoch())
 
 
 class _Lane:

@@ -12,8 +12,7 @@ import orjson
 from sync_pipeline.sandbox.clockify.documents import document
 from sync_pipeline.sandbox.clockify.entry_rows import entry_body
 from sync_pipeline.sandbox.clockify.http import Happened, Json
-from sync_pipeline.sandbox.clockify.projects import SELECT as SELECT_PROJECT
-from sync_pipeline.sandbox.clockify.projects import project_body
+from sync_pipeline.sandbox.clockify.projects import SELECT_PROJECT, project_body
 from sync_pipeline.sandbox.clockify.tasks import task_body
 from sync_pipeline.sandbox.clockify.users import stored_user
 from sync_pipeline.sandbox.webhooks.bodies import Bodies
@@ -76,11 +75,10 @@ async def _flood(world: World, deliveries: Iterator[Delivery], progress: dict[st
 def _deliveries(world: World, event: str, hooks: list[Json], count: int) -> Iterator[Delivery]:
     """Made one by one as the connections take them: a flood needs no memory of its own."""
     table = _table(event)
-    workspace = str(world.db.execute("SELECT id FROM workspaces").fetchone()["id"])
     text = "description" if table == "time_entries" else "name"
     made = 0
     for turn in world.courier.rounds:
-        bodies = Bodies(world, workspace)
+        bodies = Bodies(world)
         for record in _records(world, table):
             body = bodies.of(Happened(event, table, record))
             body[text] = f"{body[text]} ({turn})"
@@ -95,7 +93,6 @@ def _deliveries(world: World, event: str, hooks: list[Json], count: int) -> Iter
 
 def _records(world: World, table: str) -> Iterator[Json]:
     """Everything stored of that kind, a page at a time: others write while a flood runs."""
-    workspace = str(world.db.execute("SELECT id FROM workspaces").fetchone()["id"])
     select = f"SELECT * FROM {table} WHERE id > ? ORDER BY id"
     if table == "projects":
         select = f"{SELECT_PROJECT} WHERE p.id > ? ORDER BY p.id"
@@ -103,7 +100,7 @@ def _records(world: World, table: str) -> Iterator[Json]:
     while rows := world.db.execute(f"{select} LIMIT {PAGE}", (last,)).fetchall():
         for row in rows:
             if table == "time_entries":
-                yield entry_body(row, workspace)
+                yield entry_body(row, world.workspace)
             elif table == "users":
                 yield stored_user(row) | {"oldEmail": row["email"]}
             else:
@@ -113,16 +110,13 @@ def _records(world: World, table: str) -> Iterator[Json]:
 
 def _table(event: str) -> str:
     """The table of the records an event is about."""
-    for word, table in (
-        ("TIME_ENTRY", "time_entries"),
-        ("TIMER", "time_entries"),
-        ("PROJECT", "projects"),
-        ("CLIENT", "clients"),
-        ("TASK", "tasks"),
-        ("TAG", "tags"),
-        ("USER_GROUP", "user_groups"),
-        ("USER_", "users"),
-    ):
+    for word, table in _TABLES:
         if word in event:
             return table
     raise ValueError(f"{event} is not about a record of this sandbox")
+
+
+_TABLES = (
+    ("TIME_ENTRY", "time_entries"), ("TIMER", "time_entries"), ("PROJECT", "projects"), ("CLIENT", "clients"),
+    ("TASK", "tasks"), ("TAG", "tags"), ("USER_GROUP", "user_groups"), ("USER_", "users"),
+)  # fmt: skip

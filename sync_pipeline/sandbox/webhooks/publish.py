@@ -7,20 +7,20 @@ from collections.abc import Sequence
 import orjson
 
 from sync_pipeline.sandbox.clockify.http import Happened, Json
-from sync_pipeline.sandbox.clockify.plans import in_plan
+from sync_pipeline.sandbox.clockify.webhooks import in_plan
 from sync_pipeline.sandbox.webhooks.bodies import Bodies
 from sync_pipeline.sandbox.world import World
 
 
-def publish(world: World, workspace: str, happened: Sequence[Happened]) -> None:
+def publish(world: World, happened: Sequence[Happened]) -> None:
     """Queue the deliveries of these events. Without a webhook for them it is one look into an empty table."""
     bodies: Bodies | None = None
     hooks = {event: active_hooks(world, event) for event in {one.event for one in happened}}
     for one in happened:
-        wanting = [hook for hook in hooks[one.event] if _wants(hook, one, workspace)]
+        wanting = [hook for hook in hooks[one.event] if _wants(hook, one, world.workspace)]
         if not wanting:
             continue
-        bodies = bodies or Bodies(world, workspace)
+        bodies = bodies or Bodies(world)
         body = orjson.dumps(bodies.of(one))
         for hook in wanting:
             world.courier.put(world.courier.delivery(hook, body))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
@@ -12,7 +14,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from sync_pipeline.errors import StoreError
+from sync_pipeline.private_files import private_file
 from sync_pipeline.store.engine import Store, stored_version
+from sync_pipeline.store.retention import COPY
 from sync_pipeline.store.schema import HEAD
 
 _MIGRATION_LOCK = 7_190_431_556  # any fixed number: PostgreSQL's advisory locks are known by number
@@ -30,8 +34,28 @@ def migrate(store: Store) -> None:
                 f"{store.place} has schema {version}, this version of sync_pipeline knows up to {HEAD}.",
                 fix="Install the newer sync_pipeline that wrote it, or name another database.",
             )
+        if store.path is not None and version not in (None, HEAD):
+            _keep_copy(store.path, str(version))
         with _quiet():
             command.upgrade(config(connection), "head")
+
+
+def _keep_copy(database: Path, version: str) -> None:
+    """Copy the database as it was before, through a connection of its own; the caller holds the write lock."""
+    copy = database.with_name(f"{database.name}{COPY}{version}")
+    draft = copy.with_name(f"{copy.name}.draft")
+    try:
+        draft.unlink(missing_ok=True)
+        private_file(draft)
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(draft)) as target:
+            source.backup(target)
+        draft.replace(copy)
+    except (OSError, sqlite3.Error) as error:
+        draft.unlink(missing_ok=True)
+        raise StoreError(
+            f"The database {database} was not migrated: the copy to go back to, {copy}, cannot be written: {error}.",
+            fix="Free some disk space, or make the directory writable, and start again.",
+        ) from error
 
 
 def config(connection: Connection | None = None) -> Config:

@@ -25,7 +25,7 @@ class Api:
         key = options.pop("key", None)
         if key is not None:
             options["headers"] = {"X-Api-Key": key} | options.get("headers", {})
-        url = path if path.startswith("/") else f"/workspaces/{self.sandbox.workspace}/{path}"
+        url = path if path.startswith("/") else f"/workspaces/{self.sandbox.workspace}/{path}".rstrip("/")
         return self.http.request(method, self.sandbox.clockify + url, **options)
 
     def get(self, path: str, **params: Any) -> Any:

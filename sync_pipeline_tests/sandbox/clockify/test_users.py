@@ -24,7 +24,7 @@ def test_memberships_are_only_given_when_asked_for(shared: Api) -> None:
 def test_roles_name_what_they_cover(shared: Api) -> None:
     """``include-roles`` adds each role with its entities; without it there is no such key."""
     owner = next(user for user in shared.get("users", include_roles="true") if user["id"] == shared.me)
-    assert {role["role"] for role in owner["roles"]} == {"OWNER", "WORKSPACE_ADMIN"}
+    assert {role["role"] for role in owner["roles"]} == {"WORKSPACE_OWN", "WORKSPACE_ADMIN"}
     assert owner["roles"][0]["entities"][0]["id"] == shared.sandbox.workspace
     assert "roles" not in shared.get("users")[0]
 

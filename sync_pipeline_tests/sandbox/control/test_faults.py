@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 from sync_pipeline.sandbox.control.pages import asked_page, shift
 from sync_pipeline.sandbox.control.rules import FaultRule, read_rule
 from sync_pipeline_tests.sandbox.snapshots.speaking import Sandbox, entry
+from sync_pipeline_tests.scenarios.commands import wait_until
 
 USERS = {"email": "ada@example.org"}
 
@@ -34,6 +36,28 @@ def test_pattern_may_be_the_counted_route(sandbox: Sandbox) -> None:
     _fault(sandbox, "status", "PUT /snapshots/users/{id}", status=503)
     assert sandbox.api.put("users/u1", json=USERS).status_code == 503
     assert sandbox.api.get("users/u1").status_code == 404
+
+
+@pytest.mark.parametrize(("kind", "seen"), [("hold_before", "new"), ("hold_after", "old")])
+def test_a_held_request_goes_on_when_its_rule_is_taken_back(sandbox: Sandbox, kind: str, seen: str) -> None:
+    """Held before it is carried out it meets what was written meanwhile; held after it, its answer is old."""
+    sandbox.api.put("users/u1", json={**USERS, "name": "old"})
+    _fault(sandbox, kind, "GET /snapshots/users/*", count=1)
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(sandbox.api.get, "users/u1")
+        wait_until(lambda: sandbox.control.get("faults").json()["faults"][0]["holding"] == 1)
+        sandbox.client("sandbox-snapshots-key").put("users/u1", json={**USERS, "name": "new"})
+        assert not held.done()
+        sandbox.control.request("DELETE", "faults", json={"route": "GET /snapshots/users/*"})
+        assert held.result(30).json()["name"] == seen
+    assert sandbox.control.get("faults").json()["faults"] == []
+
+
+def test_a_rule_spares_the_first_requests(sandbox: Sandbox) -> None:
+    """``skip`` counts covered requests only."""
+    _fault(sandbox, "status", "GET /snapshots/users", status=503, skip=2, count=1)
+    answers = [sandbox.api.get(path).status_code for path in ("users", "projects", "users", "users", "users")]
+    assert answers == [200, 200, 200, 503, 200]
 
 
 def test_cut_before_does_nothing(sandbox: Sandbox) -> None:

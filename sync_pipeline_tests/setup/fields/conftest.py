@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.setup.desk import Desk
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.harness import Team, team
 
 
@@ -28,12 +28,12 @@ def us(office: Team, tmp_path: Path) -> Team:
 
 
 @pytest.fixture
-def desk(us: Team) -> Desk:
+def setup(us: Team) -> SetupService:
     """The desk of that home."""
     return desk_of(us)
 
 
-def desk_of(us: Team, by: str = "Ana (test)", **changes: str) -> Desk:
+def desk_of(us: Team, by: str = "Ana (test)", **changes: str) -> SetupService:
     """A desk on a team's systems."""
     us.home.mkdir(parents=True, exist_ok=True)
-    return Desk(by, root=us.home, environ={**us.environ, **changes})
+    return SetupService(by, root=us.home, environ={**us.environ, **changes})

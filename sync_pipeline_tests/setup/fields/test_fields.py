@@ -15,7 +15,6 @@ from sync_pipeline.errors import ChangedMeanwhile, ConfigError, MappingFileError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.spec import FIELD_TYPES
 from sync_pipeline.mapping.transforms import TRANSFORMS
-from sync_pipeline.setup.desk import Desk
 from sync_pipeline.setup.field_form import FieldForm, form_of
 from sync_pipeline.setup.field_preview import preview_records
 from sync_pipeline.setup.fields import (
@@ -29,6 +28,7 @@ from sync_pipeline.setup.fields import (
     restore_field,
     target_fields,
 )
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.harness import ENTITIES, Team
 from sync_pipeline_tests.setup.fields.conftest import desk_of
@@ -36,42 +36,42 @@ from sync_pipeline_tests.setup.fields.conftest import desk_of
 SITE = FieldForm("site", source="customFields.'Site no.'", transform="trim | prefix: S-")
 
 
-def field(desk: Desk, entity: str, name: str) -> TargetField:
+def field(setup: SetupService, entity: str, name: str) -> TargetField:
     """One target field."""
-    (found,) = [field for field in target_fields(desk, entity) if field.name == name]
+    (found,) = [field for field in target_fields(setup, entity) if field.name == name]
     return found
 
 
-def write(desk: Desk, text: str) -> Path:
+def write(setup: SetupService, text: str) -> Path:
     """The set-up file, as a person writes it."""
-    file = desk.settings().setup_file
+    file = setup.settings().setup_file
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, "utf-8")
     return file
 
 
-def read(desk: Desk) -> str:
+def read(setup: SetupService) -> str:
     """The set-up file."""
-    return desk.settings().setup_file.read_text("utf-8")
+    return setup.settings().setup_file.read_text("utf-8")
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
-def test_live_examples(us: Team, desk: Desk, entity: str) -> None:
+def test_live_examples(us: Team, setup: SetupService, entity: str) -> None:
     """Every path of real records with a type and an example, for two requests at most."""
-    found = entity_fields(desk, entity)
+    found = entity_fields(setup, entity)
     assert found.note == ""
     paths = {source.path: source for source in found.source_fields}
     assert {f.source for f in found.target_fields if f.source} <= set(paths)
     assert all(len(source.example) <= 80 for source in found.source_fields)
     assert sum(us.requests().values()) <= 2
-    again = entity_fields(desk, entity)
+    again = entity_fields(setup, entity)
     assert again == found
     assert sum(us.requests().values()) <= 2
 
 
-def test_types_and_examples(desk: Desk) -> None:
+def test_types_and_examples(setup: SetupService) -> None:
     """The type is guessed from the values, a list of objects is told as one, and targets stand beside their sources."""
-    paths = {source.path: source for source in entity_fields(desk, "time_entries").source_fields}
+    paths = {source.path: source for source in entity_fields(setup, "time_entries").source_fields}
     assert paths["timeInterval.start"].type == "instant"
     assert paths["timeInterval.start"].mapped_to == ("start_time",)
     assert paths["timeInterval.duration"].type == "int"
@@ -80,7 +80,7 @@ def test_types_and_examples(desk: Desk) -> None:
     assert paths["billable"].type == "bool"
     assert paths["tags"].type == "objects"
     assert paths["tags"].example.endswith("with id, name")
-    assert {source.path: source.type for source in entity_fields(desk, "users").source_fields}["email"] == "email"
+    assert {source.path: source.type for source in entity_fields(setup, "users").source_fields}["email"] == "email"
 
 
 def test_samples_when_nothing_can_be_read(us: Team) -> None:
@@ -95,7 +95,7 @@ def test_samples_when_nothing_can_be_read(us: Team) -> None:
 
 def test_the_budget_is_kept(us: Team) -> None:
     """On the Free plan the last requests of the hour are left to the runs: samples are shown instead."""
-    desk = desk_of(us, CLOCKIFY_PLAN="free")
+    setup = desk_of(us, CLOCKIFY_PLAN="free")
     notes = []
     for number in range(25):  # each from a home of its own in memory, so that nothing is remembered
         changed = desk_of(us, CLOCKIFY_PLAN="free", SNAPSHOTS_ACCOUNT=str(number))
@@ -103,56 +103,56 @@ def test_the_budget_is_kept(us: Team) -> None:
     assert notes[0] == ""
     assert "budget" in notes[-1]
     assert sum(us.requests().values()) < 30
-    assert entity_fields(desk, "locations").note == "", "the other side has a budget of its own"
+    assert entity_fields(setup, "locations").note == "", "the other side has a budget of its own"
 
 
-def test_add_change_restore(desk: Desk) -> None:
+def test_add_change_restore(setup: SetupService) -> None:
     """A field is added, changed and taken out again; each is a line of the audit trail, and the file is as before."""
-    desk.change({"mappings.users.fields.name.max_length": 200}, "test", "so that there is a file")
-    before = read(desk)
-    change_field(desk, "time_entries", SITE, since=desk.revision())
-    assert field(desk, "time_entries", "site").transforms == ("trim", "prefix: S-")
-    assert specs_of(desk.settings())["time_entries"].field("site").source == ("customFields", "Site no.")
-    change_field(desk, "time_entries", replace(SITE, type="id", transform=""), since=desk.revision())
-    assert field(desk, "time_entries", "site").form == replace(SITE, type="id", transform="")
-    restore_field(desk, "time_entries", "site", since=desk.revision())
-    assert read(desk) == before
-    with desk.store() as store:
+    setup.change({"mappings.users.fields.name.max_length": 200}, "test", "so that there is a file")
+    before = read(setup)
+    change_field(setup, "time_entries", SITE, since=setup.revision())
+    assert field(setup, "time_entries", "site").transforms == ("trim", "prefix: S-")
+    assert specs_of(setup.settings())["time_entries"].field("site").source == ("customFields", "Site no.")
+    change_field(setup, "time_entries", replace(SITE, type="id", transform=""), since=setup.revision())
+    assert field(setup, "time_entries", "site").form == replace(SITE, type="id", transform="")
+    restore_field(setup, "time_entries", "site", since=setup.revision())
+    assert read(setup) == before
+    with setup.store() as store:
         trail = changes(store)
     assert [line.what for line in trail[:3]] == ["mapping changed"] * 3
     assert trail[2].detail.startswith("time_entries.site: source: ")
     assert {line.by for line in trail} == {"Ana (test)"}
 
 
-def test_a_shipped_field_is_changed_by_what_differs(desk: Desk) -> None:
+def test_a_shipped_field_is_changed_by_what_differs(setup: SetupService) -> None:
     """Only what differs is written, so what the shipped mapping says otherwise stays in force."""
-    form = field_form(desk, "users", "name")
-    change_field(desk, "users", replace(form, max_length="100"), since=None)
-    assert "max_length: 100" in read(desk)
-    assert "source" not in read(desk)
-    assert field(desk, "users", "name").form == replace(form, max_length="100")
-    change_field(desk, "users", form, since=None)
-    assert not field(desk, "users", "name").is_own
+    form = field_form(setup, "users", "name")
+    change_field(setup, "users", replace(form, max_length="100"), since=None)
+    assert "max_length: 100" in read(setup)
+    assert "source" not in read(setup)
+    assert field(setup, "users", "name").form == replace(form, max_length="100")
+    change_field(setup, "users", form, since=None)
+    assert not field(setup, "users", "name").is_own
 
 
-def test_dropping(desk: Desk) -> None:
+def test_dropping(setup: SetupService) -> None:
     """A dropped shipped field is shown as dropped, and comes back; an own one is gone."""
-    drop_field(desk, "users", "time_zone", since=None)
-    found = field(desk, "users", "time_zone")
+    drop_field(setup, "users", "time_zone", since=None)
+    found = field(setup, "users", "time_zone")
     assert found.dropped
     assert found.is_own
-    assert "time_zone: drop" in read(desk)
-    restore_field(desk, "users", "time_zone", since=None)
-    assert not field(desk, "users", "time_zone").dropped
-    change_field(desk, "users", FieldForm("more", source="more"), since=None)
-    drop_field(desk, "users", "more", since=None)
-    assert "more" not in {field.name for field in target_fields(desk, "users")}
+    assert "time_zone: drop" in read(setup)
+    restore_field(setup, "users", "time_zone", since=None)
+    assert not field(setup, "users", "time_zone").dropped
+    change_field(setup, "users", FieldForm("more", source="more"), since=None)
+    drop_field(setup, "users", "more", since=None)
+    assert "more" not in {field.name for field in target_fields(setup, "users")}
 
 
-def test_what_a_person_wrote_stays(desk: Desk) -> None:
+def test_what_a_person_wrote_stays(setup: SetupService) -> None:
     """Comments, order and other fields of the file survive a change of one field."""
     write(
-        desk,
+        setup,
         """\
 # our mapping
 mappings:
@@ -168,21 +168,21 @@ mappings:
       colour: {source: color, transform: [{replace: {"#000000": black, "yes": "no"}}, lower]}
 """,
     )
-    assert field(desk, "projects", "colour").form.transform == "replace: {'#000000': black, 'yes': 'no'} | lower"
-    change_field(desk, "users", replace(field_form(desk, "users", "name"), max_length="80"), since=None)
-    text = read(desk)
+    assert field(setup, "projects", "colour").form.transform == "replace: {'#000000': black, 'yes': 'no'} | lower"
+    change_field(setup, "users", replace(field_form(setup, "users", "name"), max_length="80"), since=None)
+    text = read(setup)
     for kept in ("# our mapping", "# as they sign", "# loud", "# not wanted", "max_length: 80", '"yes": "no"'):
         assert kept in text
-    assert field(desk, "users", "time_zone").dropped
+    assert field(setup, "users", "time_zone").dropped
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
-def test_nothing_is_changed_by_looking(desk: Desk, entity: str) -> None:
+def test_nothing_is_changed_by_looking(setup: SetupService, entity: str) -> None:
     """The form of every shipped field, stored as it is, leaves no trace."""
-    for found in target_fields(desk, entity):
-        assert check_field(desk, entity, found.form) == ""
-        change_field(desk, entity, found.form, since=None)
-    assert not any(found.is_own for found in target_fields(desk, entity))
+    for found in target_fields(setup, entity):
+        assert check_field(setup, entity, found.form) == ""
+        change_field(setup, entity, found.form, since=None)
+    assert not any(found.is_own for found in target_fields(setup, entity))
 
 
 @pytest.mark.parametrize(
@@ -214,16 +214,16 @@ def test_nothing_is_changed_by_looking(desk: Desk, entity: str) -> None:
         ("nothing", FieldForm("x", source="a"), "There is no entity 'nothing'"),
     ],
 )  # fmt: skip
-def test_instant_validation(desk: Desk, entity: str, form: FieldForm, told: str) -> None:
+def test_instant_validation(setup: SetupService, entity: str, form: FieldForm, told: str) -> None:
     """One sentence says what is wrong, without file and line; nothing is stored, not even when it is insisted on."""
-    found = check_field(desk, entity, form)
+    found = check_field(setup, entity, form)
     assert told in found
     assert ".yaml" not in found
     with pytest.raises(ConfigError) as error:
-        change_field(desk, entity, form, since=None)
+        change_field(setup, entity, form, since=None)
     assert str(error.value) == found
-    assert desk.revision() == ""
-    assert [path.name for path in desk.settings().home.iterdir() if path.suffix == ".yaml"] == []
+    assert setup.revision() == ""
+    assert [path.name for path in setup.settings().home.iterdir() if path.suffix == ".yaml"] == []
 
 
 @pytest.mark.parametrize(
@@ -235,38 +235,38 @@ def test_instant_validation(desk: Desk, entity: str, form: FieldForm, told: str)
         ("users", "nam", "users has no field 'nam'. Did you mean 'name'?"),
     ],
 )
-def test_what_must_not_be_dropped(desk: Desk, entity: str, name: str, told: str) -> None:
+def test_what_must_not_be_dropped(setup: SetupService, entity: str, name: str, told: str) -> None:
     """A field that something else needs stays, and the reason is told."""
-    found = check_drop(desk, entity, name)
+    found = check_drop(setup, entity, name)
     assert told in found
     with pytest.raises(ConfigError) as error:
-        drop_field(desk, entity, name, since=None)
+        drop_field(setup, entity, name, since=None)
     assert str(error.value) == found
-    assert desk.revision() == ""
+    assert setup.revision() == ""
 
 
-def test_two_people(us: Team, desk: Desk) -> None:
+def test_two_people(us: Team, setup: SetupService) -> None:
     """A change made on what is no more the present state is refused; the first one's stays."""
-    other, seen = desk_of(us, "Ben (test)"), desk.revision()
-    change_field(desk, "users", FieldForm("first", source="a"), since=seen)
+    other, seen = desk_of(us, "Ben (test)"), setup.revision()
+    change_field(setup, "users", FieldForm("first", source="a"), since=seen)
     with pytest.raises(ChangedMeanwhile):
         change_field(other, "users", FieldForm("second", source="b"), since=seen)
     with pytest.raises(ChangedMeanwhile):
         drop_field(other, "users", "time_zone", since=seen)
-    assert {f.name for f in target_fields(desk, "users") if f.is_own} == {"first"}
+    assert {f.name for f in target_fields(setup, "users") if f.is_own} == {"first"}
 
 
-def test_a_broken_file_is_named(desk: Desk) -> None:
+def test_a_broken_file_is_named(setup: SetupService) -> None:
     """A mistake made by hand is told with its line: there it has to be mended."""
-    write(desk, "mappings:\n  users:\n    fields:\n      name: {transform: nope}\n")
+    write(setup, "mappings:\n  users:\n    fields:\n      name: {transform: nope}\n")
     with pytest.raises(MappingFileError, match=r"setup\.yaml:4: fields\.name\.transform"):
-        target_fields(desk, "users")
+        target_fields(setup, "users")
 
 
-def test_preview(us: Team, desk: Desk) -> None:
+def test_preview(us: Team, setup: SetupService) -> None:
     """Five real records before and after; what is different and what is wrong is told for each."""
-    form = replace(field_form(desk, "users", "name"), transform="trim | upper", max_length="3")
-    found = preview_records(desk, "users", form)
+    form = replace(field_form(setup, "users", "name"), transform="trim | upper", max_length="3")
+    found = preview_records(setup, "users", form)
     assert 0 < len(found) <= 5
     people = {user["id"]: user for user in us.users()}
     for record in found:
@@ -277,18 +277,18 @@ def test_preview(us: Team, desk: Desk) -> None:
         assert record.changed == ("name",)
         assert record.problems_before == ()
         assert record.problems[0].startswith("name has more than 3 characters")
-    assert desk.revision() == ""
-    assert all(record.changed == ("role",) for record in preview_records(desk, "users", None, drop="role"))
-    assert all(record.changed == () for record in preview_records(desk, "time_entries", None))
+    assert setup.revision() == ""
+    assert all(record.changed == ("role",) for record in preview_records(setup, "users", None, drop="role"))
+    assert all(record.changed == () for record in preview_records(setup, "time_entries", None))
 
 
-def test_personal_data_stays_out_of_the_store(us: Team, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_personal_data_stays_out_of_the_store(us: Team, setup: SetupService, caplog: pytest.LogCaptureFixture) -> None:
     """What was shown of real people is neither in the database nor in a log."""
     caplog.set_level("DEBUG")
-    entity_fields(desk, "users")
-    form = replace(field_form(desk, "users", "email"), transform="trim | lower")
-    preview_records(desk, "users", form)
-    change_field(desk, "users", form, since=None)
+    entity_fields(setup, "users")
+    form = replace(field_form(setup, "users", "email"), transform="trim | lower")
+    preview_records(setup, "users", form)
+    change_field(setup, "users", form, since=None)
     emails = [user["email"] for user in us.users() if user["email"]]
     kept = b"".join(path.read_bytes() for path in us.home.rglob("*") if path.is_file())
     assert emails
@@ -299,17 +299,17 @@ def test_a_function_of_the_users(us: Team, tmp_path: Path) -> None:
     """A function of the mappings directory can be chosen, alone or on a source, and taken off again."""
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.py").write_text("def clean(value):\n    return 'cleaned'\n")
-    desk = desk_of(us, SYNC_MAPPINGS_DIR=str(tmp_path / "own"))
-    form = field_form(desk, "users", "name")
+    setup = desk_of(us, SYNC_MAPPINGS_DIR=str(tmp_path / "own"))
+    form = field_form(setup, "users", "name")
     for changed in (
         replace(form, function="mine.clean"),
         replace(form, source="", transform="", function="mine.clean"),
     ):
-        change_field(desk, "users", changed, since=None)
-        assert field(desk, "users", "name").form == changed
-        assert preview_records(desk, "users", None)[0].after["name"] == "cleaned"
-    change_field(desk, "users", form, since=None)
-    assert not field(desk, "users", "name").is_own
+        change_field(setup, "users", changed, since=None)
+        assert field(setup, "users", "name").form == changed
+        assert preview_records(setup, "users", None)[0].after["name"] == "cleaned"
+    change_field(setup, "users", form, since=None)
+    assert not field(setup, "users", "name").is_own
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=15)
@@ -351,21 +351,21 @@ def files(draw: st.DrawFn) -> dict[str, object]:
 def test_every_form_comes_back(written: dict[str, object], name: str) -> None:
     """Whatever a file says: as a form, stored through the form, and read again it is the same field."""
     with TemporaryDirectory() as directory:
-        desk = Desk("test", root=Path(directory), environ={"SYNC_HOME": directory})
-        file = write(desk, orjson.dumps({"mappings": {"users": {"fields": {name: written}}}}).decode())
-        by_hand = specs_of(desk.settings())["users"].field(name)
+        setup = SetupService("test", root=Path(directory), environ={"SYNC_HOME": directory})
+        file = write(setup, orjson.dumps({"mappings": {"users": {"fields": {name: written}}}}).decode())
+        by_hand = specs_of(setup.settings())["users"].field(name)
         form = form_of(by_hand)
         file.unlink()
-        assert check_field(desk, "users", form) == ""
-        change_field(desk, "users", form, since="")
-        assert specs_of(desk.settings())["users"].field(name) == by_hand
-        assert field(desk, "users", name).form == form
-        change_field(desk, "users", form, since=None)
-        assert specs_of(desk.settings())["users"].field(name) == by_hand
+        assert check_field(setup, "users", form) == ""
+        change_field(setup, "users", form, since="")
+        assert specs_of(setup.settings())["users"].field(name) == by_hand
+        assert field(setup, "users", name).form == form
+        change_field(setup, "users", form, since=None)
+        assert specs_of(setup.settings())["users"].field(name) == by_hand
 
 
-def test_the_types_offered_are_the_languages(desk: Desk) -> None:
+def test_the_types_offered_are_the_languages(setup: SetupService) -> None:
     """A guess is a type a field may have, but for what holds other values."""
     for entity in ENTITIES:
-        guesses = {source.type for source in entity_fields(desk, entity).source_fields}
+        guesses = {source.type for source in entity_fields(setup, entity).source_fields}
         assert guesses <= {*FIELD_TYPES, "object", "objects", ""}

@@ -1,0 +1,129 @@
+"""`approvals`: list, show, allow and decline what the guards hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from sync_pipeline import terminal
+from sync_pipeline.cli.opening import must_exist
+from sync_pipeline.cli.options import entity_option, json_option
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.setup.approvals import decide, request_of, requests
+from sync_pipeline.setup.service import SetupService, actor
+
+COLUMNS = ("id", "state", "what", "requested", "decided by", "expires")
+SHOWN_LINES = 50
+"""Records of a request in the table that people read; `--json` has all."""
+PAGE = 1000
+
+
+@click.group()
+def approvals() -> None:
+    """Allow or decline what a guard holds: mass deletes, mass rewrites, the first contact."""
+
+
+@approvals.command("list")
+@entity_option
+@click.option("--all", "every", is_flag=True, help="Also those that were used or have expired.")
+@json_option
+def approvals_list(entity: str | None, every: bool, as_json: bool) -> None:
+    """List what waits for a decision, and the decisions that count."""
+    setup = SetupService(actor("terminal"))
+    if entity:
+        must_exist(specs_of(setup.settings()), [entity])
+    found = [request for request in requests(setup, every=every) if entity in (None, request.approval.entity)]
+    if as_json:
+        terminal.as_json({"approvals": [document(request) for request in found]})
+        return
+    terminal.table("Approvals", [_row(request) for request in found], COLUMNS)
+    terminal.say("`sync-pipeline approvals show ID` names the records." if found else "Nothing is held.")
+
+
+@approvals.command("show")
+@click.argument("approval_id", metavar="ID", type=int)
+@json_option
+def approvals_show(approval_id: int, as_json: bool) -> None:
+    """Show one request and the records it names."""
+    setup = SetupService(actor("terminal"))
+    found = request_of(setup, approval_id, limit=PAGE if as_json else SHOWN_LINES)
+    if found is None:
+        raise ConfigError(
+            f"There is no request {approval_id}.", fix="`sync-pipeline approvals list` shows those there are."
+        )
+    if as_json:
+        terminal.as_json({**document(found), "records": [line._asdict() for line in _lines(setup, found)]})
+        return
+    terminal.table(f"Request {approval_id}", [_row(found)], COLUMNS)
+    rows = [{"record": line.source_id, "would be": f"{line.action}d", "day": line.partition} for line in found.lines]
+    total = found.approval.shown
+    some = f" (the first {len(rows)} of {total}; --json names them all)" if len(rows) < total else ""
+    terminal.table(f"Records{some}", rows)
+    if found.approval.kind == "configuration":
+        terminal.say(f"It is about this configuration, and at most {total * 11 // 10:,} records.")
+    if found.is_undecided:
+        terminal.say(f"`sync-pipeline approvals allow {approval_id}` allows {found.title}.")
+
+
+@approvals.command("allow")
+@click.argument("approval_ids", metavar="ID...", type=int, nargs=-1, required=True)
+@json_option
+def approvals_allow(approval_ids: tuple[int, ...], as_json: bool) -> None:
+    """Allow what these requests show, for seven days: the next sync does it."""
+    _decide(approval_ids, "allowed", as_json)
+
+
+@approvals.command("decline")
+@click.argument("approval_ids", metavar="ID...", type=int, nargs=-1, required=True)
+@json_option
+def approvals_decline(approval_ids: tuple[int, ...], as_json: bool) -> None:
+    """Decline what these requests show, or take back what was allowed: nothing changes at the target."""
+    _decide(approval_ids, "declined", as_json)
+
+
+def _decide(approval_ids: Sequence[int], decision: Any, as_json: bool) -> None:
+    setup = SetupService(actor("terminal"))
+    found = [decide(setup, approval_id, decision) for approval_id in approval_ids]
+    if as_json:
+        terminal.as_json({"approvals": [document(request) for request in found]})
+        return
+    for request in found:
+        until = f"until {request.approval.expires_at:%Y-%m-%d %H:%M} UTC"
+        what = f"{request.heading} is {decision}"
+        terminal.say(f"{what}, {until}." if decision == "allowed" else f"{what}; nothing changes at the target.")
+
+
+def _lines(setup: Any, found: Any) -> list[Any]:
+    """Every record of a request, read a page at a time."""
+    lines, page = list(found.lines), found
+    while page is not None and len(page.lines) == PAGE:
+        page = request_of(setup, found.approval.id, limit=PAGE, after=page.lines[-1].source_id)
+        lines += page.lines if page is not None else ()
+    return lines
+
+
+def document(request: Any) -> dict[str, Any]:
+    """A request for ``--json``."""
+    facts = asdict(request.approval)
+    return {
+        **{name: facts[name] for name in facts if name != "connection"},
+        "state": request.state,
+        "title": request.title,
+    }
+
+
+def _row(request: Any) -> dict[str, Any]:
+    approval = request.approval
+    used = f" ({approval.used:,} done)" if approval.used else ""
+    return {
+        "id": approval.id,
+        "state": request.state,
+        "what": f"{request.title}{used}",
+        "requested": f"{approval.requested_at:%Y-%m-%d %H:%MZ}",
+        "decided by": approval.by,
+        "expires": f"{approval.expires_at:%Y-%m-%d %H:%MZ}" if approval.expires_at else None,
+    }

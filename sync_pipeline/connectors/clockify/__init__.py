@@ -1,0 +1,1 @@
+"""Clockify: the adapters, and all that is known of its API."""

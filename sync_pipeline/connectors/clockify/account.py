@@ -1,0 +1,69 @@
+"""Whose Clockify it is, and what its subscription allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sync_pipeline.connectors.http import RetryPolicy
+from sync_pipeline.connectors.limiter import RateWindow
+from sync_pipeline.connectors.policy import Origin
+
+KEY_SETTING = "CLOCKIFY_API_KEY"
+ADDON_SETTING = "CLOCKIFY_ADDON_TOKEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a Clockify subscription allows."""
+
+    windows: tuple[RateWindow, ...]
+    label: str
+    retry_policy: RetryPolicy
+
+    @property
+    def hourly(self) -> RateWindow | None:
+        """The window that is long enough to be noticed; None when none is longer than a minute."""
+        return next((window for window in self.windows if window[1] > 60), None)
+
+
+PLANS: Mapping[str, Plan] = {
+    "free": Plan(
+        ((10, 1.0), (30, 3600.0)),
+        "Clockify allows 30 requests an hour on the Free plan",
+        # A 429 that names no time means that another client used the hour's budget: look again every few minutes.
+        RetryPolicy(first_wait_after_429=300.0, longest_wait=900.0, longest_retry_after=3600.0, total_wait=4500.0),
+    ),
+    "paid": Plan(((50, 1.0),), "Clockify allows 50 requests a second on a paid plan", RetryPolicy()),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Whose Clockify it is and where it is found: by API key or by add-on token. Both are left out of ``repr``."""
+
+    api_key: str = field(default="", repr=False)
+    addon_token: str = field(default="", repr=False)
+    fallback: str = field(default="", repr=False)
+    """The key or token before this one, as long as it is not retired."""
+    workspace: str
+    base_url: str = "https://api.clockify.me/api/v1"
+    reports_url: str = "https://reports.api.clockify.me/v1"
+    plan: str = "free"
+    origin: Origin = Origin.ENVIRONMENT
+    """Where the key or token came from."""
+
+    @property
+    def header(self) -> str:
+        """The header that carries the key or token."""
+        return "X-Addon-Token" if self.addon_token else "X-Api-Key"
+
+    @property
+    def setting(self) -> str:
+        """Where the key or token comes from."""
+        return ADDON_SETTING if self.addon_token else KEY_SETTING
+
+    @property
+    def bucket(self) -> str:
+        """The name of the request budget, which all keys of a workspace share."""
+        return f"clockify:{self.base_url.rstrip('/')}:{self.workspace}"

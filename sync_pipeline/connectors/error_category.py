@@ -1,0 +1,91 @@
+"""What an error says about the connection: which of a probe's questions it answers, and what it means for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from sync_pipeline.connectors.policy import Body, Failure
+from sync_pipeline.errors import ApiError, RetryableApiError, SyncError
+
+
+class ErrorCategory(StrEnum):
+    """The first question that is answered with no."""
+
+    AWAY = "away"
+    """Nothing answers there, or nothing but trouble."""
+    BUSY = "busy"
+    """It answers, but not us, not now."""
+    OTHER_API = "other_api"
+    """Something else answers than what was expected."""
+    NOT_ACCEPTED = "not_accepted"
+    """It does not take the credentials."""
+    FORBIDDEN = "forbidden"
+    """It knows us, and says no."""
+    REFUSED = "refused"
+    """It did not like this one request."""
+
+
+OAUTH_MEANINGS: Mapping[str, str] = {
+    "invalid_grant": "The consent was revoked, or its refresh token was used up: no token is given until somebody"
+    " authorizes again.",
+    "invalid_client": "This client id is not known with this secret.",
+    "invalid_scope": "The client may not have all the scopes that are asked for.",
+    "unauthorized_client": "This client may not get its tokens in this way.",
+    "access_denied": "Somebody refused the consent.",
+}
+"""Error of a token endpoint (RFC 6749) -> what it means."""
+
+KEY_MEANINGS: Mapping[str, str] = {
+    "1000": "A proxy may drop the header, or two kinds of credentials were sent at once.",
+    "4003": "The key was deleted or replaced in Clockify, was copied incompletely, or belongs to a subdomain of its own.",
+    "4017": "The add-on was uninstalled, or the token is one of a user and has ended.",
+    "token_expired": "An access token lives for hours only; it was right once.",
+    "missing_credentials": "A proxy may drop the header, or the profile names another one than the API reads.",
+}
+"""Code of a 401 -> what it means."""
+
+CAUSE_MEANINGS: Mapping[str, str] = {
+    Failure.REFUSED: "No program listens there, or a firewall turns connections away.",
+    Failure.UNKNOWN_HOST: "The name does not exist, or this machine has no network.",
+    Failure.TLS: "Somebody unknown may be in between, so no key was sent.",
+    Failure.BAD_URL: "Nothing was sent.",
+    Failure.CONNECT_TIMEOUT: "A firewall or a proxy may swallow the packets.",
+    Failure.READ_TIMEOUT: "The server took the request and never answered: it is overloaded, or a proxy is stuck.",
+    Failure.CUT: "The server or a proxy hung up.",
+    Failure.DEADLINE: "The server sends its answer slower than can be waited for.",
+    Failure.TOO_LARGE: "No answer of this API is that large: something else answers there, or it misbehaves.",
+    Body.HTML: "A web page, a login form or a proxy answers there, not an API.",
+}
+"""Why there was no answer, or what stood in it -> what it means."""
+
+BUSY_MEANS = "The request budget is used up: everybody with a key of this account shares it."
+TROUBLE_MEANS = "The address leads somewhere, but what is there does not work just now: nothing more can be told."
+
+
+def categorize(error: SyncError) -> ErrorCategory:
+    """Which question the error answers."""
+    if not isinstance(error, ApiError):
+        return ErrorCategory.REFUSED
+    status, cause = error.request.status, error.request.cause
+    if cause in set(Failure) or (status is not None and (status >= 500 or status in (408, 425))):
+        return ErrorCategory.AWAY
+    if status == 429 or (status is None and isinstance(error, RetryableApiError)):
+        return ErrorCategory.BUSY
+    if (error.request.code or "") in OAUTH_MEANINGS:
+        return ErrorCategory.NOT_ACCEPTED
+    if status is None or status < 400 or status in (404, 405) or cause == Body.HTML:
+        return ErrorCategory.OTHER_API
+    return {401: ErrorCategory.NOT_ACCEPTED, 403: ErrorCategory.FORBIDDEN}.get(status, ErrorCategory.REFUSED)
+
+
+def meaning(error: SyncError) -> str:
+    """What the error means, where more can be said than it says itself."""
+    if not isinstance(error, ApiError):
+        return ""
+    if categorize(error) is ErrorCategory.BUSY:
+        return BUSY_MEANS
+    code, cause = error.request.code or "", error.request.cause
+    if (error.request.status or 0) >= 500:
+        return TROUBLE_MEANS
+    return OAUTH_MEANINGS.get(code) or KEY_MEANINGS.get(code) or CAUSE_MEANINGS.get(cause, "")

@@ -1,0 +1,1 @@
+"""The Snapshots API: the adapters of whatever a profile describes."""

@@ -1,0 +1,328 @@
+"""The Snapshots API, as its profile describes it: lists, reads by id, idempotent batches, deletes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from sync_pipeline.clock import unix_time
+from sync_pipeline.connectors.answers import CODE, Answer, as_text, excerpt, record_of
+from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint
+from sync_pipeline.connectors.limiter import Clock, OnTurn
+from sync_pipeline.connectors.oauth import ClientCredentials, HeaderKey, Renewable, StoredTokens, TokenVault
+from sync_pipeline.connectors.paging import Record, ahead, as_record, by_cursor, rows_of
+from sync_pipeline.connectors.policy import Origin, SecretPlace
+from sync_pipeline.connectors.ports import Outcome
+from sync_pipeline.connectors.profile import OAuthFacts, Profile
+from sync_pipeline.connectors.snapshots.source import SnapshotsSource
+from sync_pipeline.connectors.snapshots.target import SnapshotsTarget
+from sync_pipeline.connectors.token_endpoint import TokenEndpoint
+from sync_pipeline.connectors.transport import USUAL, HttpAuth, Limits
+from sync_pipeline.connectors.window import Window, instant_text
+from sync_pipeline.errors import ConfigError, FatalApiError, RejectedRecord, Request
+from sync_pipeline.mapping.spec import EntitySpec
+
+KEY_SETTING = "SNAPSHOTS_API_KEY"
+CLIENT_SETTINGS = "SNAPSHOTS_CLIENT_ID and SNAPSHOTS_CLIENT_SECRET"
+CONSENT = "the authorization of Snapshots"
+FIX = "Check SNAPSHOTS_BASE_URL and SNAPSHOTS_PROFILE."
+REASON = 1000
+"""How much is kept of why a record was refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """An API key; or an OAuth client, with a vault when it acts for a person. Secrets are left out of ``repr``."""
+
+    api_key: str = field(default="", repr=False)
+    fallback: str = field(default="", repr=False)
+    """The API key before this one, as long as it is not retired."""
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+    scopes: tuple[str, ...] = ()
+    """What client credentials ask for; a consent has its own."""
+    origin: Origin = Origin.ENVIRONMENT
+    """Where the key or the client's secret came from."""
+    vault: TokenVault | None = field(default=None, repr=False)
+
+    @property
+    def setting(self) -> str:
+        """Where they come from."""
+        if self.client_id:
+            return CONSENT if self.vault else CLIENT_SETTINGS
+        return KEY_SETTING
+
+    @property
+    def name(self) -> str:
+        """What `credentials rotate` calls them; "" for a consent, which a person gives again."""
+        if self.client_id:
+            return "" if self.vault else "snapshots.client_secret"
+        return "snapshots.api_key"
+
+    def auth(self, profile: Profile, base_url: str, options: ClientOptions) -> HttpAuth:
+        """How requests are signed, as the profile has it."""
+        if self.client_id and profile.auth.oauth:
+            endpoint = self.endpoint(profile.auth.oauth, base_url, limits=options.guard.limits, now=options.now)
+            return StoredTokens(self.vault, endpoint) if self.vault else ClientCredentials(endpoint, self.scopes)
+        if self.client_id or profile.auth.api_key is None:
+            raise ConfigError(
+                f"The profile {profile.profile} does not take {'an OAuth client' if self.client_id else 'an API key'}.",
+                fix=f"Set {KEY_SETTING if self.client_id else CLIENT_SETTINGS} instead.",
+            )
+        facts = profile.auth.api_key
+        return HeaderKey(
+            self.api_key,
+            header=facts.header,
+            prefix=facts.prefix,
+            setting=KEY_SETTING,
+            fallback=self.fallback,
+            on_fallback=options.on_fallback,
+            on_rejected=options.on_rejected,
+        )
+
+    def endpoint(
+        self, facts: OAuthFacts, base_url: str, *, limits: Limits = USUAL, now: Clock = unix_time
+    ) -> TokenEndpoint:
+        """Where this client gets its tokens."""
+        return TokenEndpoint(
+            url=facts.token_url(base_url),
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            place=SecretPlace(CLIENT_SETTINGS, self.origin, "snapshots.client_secret"),
+            lost=facts.lost,
+            limits=limits,
+            now=now,
+        )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not appear anywhere."""
+        return tuple(filter(None, (self.api_key.strip(), self.fallback.strip(), self.client_secret)))
+
+
+class Snapshots:
+    """One account of the Snapshots API. Use as ``async with``."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        base_url: str,
+        credentials: Credentials,
+        options: ClientOptions,
+        *,
+        page_size: int | None = None,
+    ) -> None:
+        self.profile = profile
+        self.requests: Counter[str] = Counter()
+        self._page_size = min(page_size or profile.list.page_size, profile.list.page_size)
+        self._auth = credentials.auth(profile, base_url, options)
+        endpoint = Endpoint(
+            "Snapshots",
+            base_url,
+            "SNAPSHOTS_BASE_URL",
+            credentials.setting,
+            key_origin=credentials.origin,
+            key_name=credentials.name,
+            secrets=credentials.secrets,
+        )
+        self._client = ApiClient(
+            endpoint,
+            self._auth,
+            profile.retry,
+            options,
+            errors=profile.error_format,
+            headers=profile.headers,
+            requests=self.requests,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds the other side's clock is ahead of ours; None when it was not heard of."""
+        return self._client.clock_offset
+
+    @property
+    def granted(self) -> frozenset[str] | None:
+        """The scopes of the token in use; None with an API key, before the first request, or when nobody said."""
+        return self._auth.granted if isinstance(self._auth, Renewable) else None
+
+    async def read(self, entity: str, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
+        """All records (that start in the window), the next page being asked for while the caller works on this one."""
+        async with aclosing(ahead(self._pages(entity, window, self._page_size))) as waiting:
+            async for page in waiting:
+                yield page
+
+    async def sample(self, entity: str, limit: int) -> list[Record]:
+        """The first records, for one request."""
+        async with aclosing(self._pages(entity, None, min(limit, self._page_size))) as pages:
+            return await anext(pages, [])
+
+    async def probe(self, entity: str) -> None:
+        """Read one record at most, to see whether reading ``entity`` is allowed."""
+        async with aclosing(self._pages(entity, None, 1)) as pages:
+            async for _ in pages:
+                return
+
+    async def may_write(self, entity: str) -> None:
+        """Offer an empty batch, to see whether writing ``entity`` is allowed; FatalApiError when it is not."""
+        facts = self.profile.batch
+        path = self._path(facts.path, entity)
+        scope = self.profile.scope(entity, write=True)
+        try:
+            await self._client.request("POST", path, json={facts.items: []}, idempotent=True, scope=scope, writes=False)
+        except RejectedRecord:
+            return  # refused for being empty: past the door, and nothing was written
+
+    async def get(self, entity: str, record_id: str, on_turn: OnTurn | None = None) -> Record | None:
+        """One record; None when it does not exist."""
+        path = self._path(self.profile.item.path, entity)
+        answer = await self._client.request(
+            "GET", path, ids={"id": record_id}, may_be_gone=True, scope=self.profile.scope(entity), on_turn=on_turn
+        )
+        if answer.gone:
+            return None
+        return record_of(answer, self._about("GET", path), FIX)
+
+    async def upsert(self, entity: str, rows: Sequence[Record]) -> list[Outcome]:
+        """Create or merge any number of records; one outcome per row, in order."""
+        size = self.profile.batch.size
+        outcomes: list[Outcome] = []
+        for start in range(0, len(rows), size):
+            outcomes += await self._batch(entity, rows[start : start + size])
+        return outcomes
+
+    async def archive(self, entity: str, record_id: str) -> None:
+        """Mark a record as archived; RejectedRecord when it is refused."""
+        (outcome,) = await self.upsert(entity, [{self.profile.id_field(entity): record_id, "archived": True}])
+        if not outcome.ok:
+            about = self._about("POST", self._path(self.profile.batch.path, entity))
+            raise RejectedRecord(outcome.reason, replace(about, code=outcome.code or None))
+
+    async def delete(self, entity: str, record_id: str) -> None:
+        """Remove a record; an absent one is no error."""
+        await self._client.request(
+            "DELETE",
+            self._path(self.profile.item.path, entity),
+            ids={"id": record_id},
+            may_be_gone=True,
+            scope=self.profile.scope(entity, write=True),
+        )
+
+    def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> SnapshotsSource:
+        """The account as the source of an entity; its lists are never those of a parent."""
+        del parent
+        return SnapshotsSource(self, spec.entity)
+
+    def target(self, spec: EntitySpec) -> SnapshotsTarget:
+        """The account as the target of an entity."""
+        return SnapshotsTarget(self, spec.entity, spec.target.delete)
+
+    async def _batch(self, entity: str, rows: Sequence[Record]) -> list[Outcome]:
+        """One request; when it is refused as a whole, halves of it, until the record at fault stands alone."""
+        facts = self.profile.batch
+        path = self._path(facts.path, entity)
+        try:
+            answer = await self._client.request(
+                "POST",
+                path,
+                json={facts.items: list(rows)},
+                idempotent=True,
+                scope=self.profile.scope(entity, write=True),
+            )
+        except RejectedRecord as refusal:
+            if len(rows) == 1:
+                record_id = str(rows[0].get(self.profile.id_field(entity)))
+                return [Outcome(False, record_id, refusal.request.excerpt, refusal.request.code or "")]
+            middle = len(rows) // 2
+            return [*await self._batch(entity, rows[:middle]), *await self._batch(entity, rows[middle:])]
+        return self._outcomes(entity, rows, answer)
+
+    def _outcomes(self, entity: str, rows: Sequence[Record], answer: Answer) -> list[Outcome]:
+        facts = self.profile.batch
+        about = self._about("POST", self._path(facts.path, entity))
+        results = rows_of(answer, about, facts.results, asked=len(rows))
+        if len(results) != len(rows) or not all(isinstance(result, dict) for result in results):
+            raise self._unexpected("POST", about.path, f"one result for each of {len(rows)} records")
+        id_field = self.profile.id_field(entity)
+        return [self._outcome(about, str(row.get(id_field)), result) for row, result in zip(rows, results, strict=True)]
+
+    def _outcome(self, about: Request, record_id: str, result: Mapping[str, Any]) -> Outcome:
+        """What became of one record. An answer about another record, or of unknown meaning, is no delivery."""
+        facts = self.profile.batch
+        answered, status = result.get(facts.id), result.get(facts.status)
+        said = f"{self._client.redacted(as_text(answered))[:80]}: {self._client.redacted(as_text(status))[:80]}"
+        if answered is not None and as_text(answered) != record_id:
+            raise self._unexpected(about.method, about.path, f"about {record_id} (it says {said})")
+        if status in facts.accepted:
+            return Outcome(True, record_id)
+        if status not in facts.refused:
+            known = ", ".join((*facts.accepted, *facts.refused))
+            raise self._unexpected(about.method, about.path, f"one of {known} for {record_id} (it says {said})")
+        error = result.get(facts.error)
+        found = error if isinstance(error, Mapping) else {facts.message: error}
+        return Outcome(
+            False,
+            record_id,
+            excerpt(self._client.redacted(as_text(found.get(facts.message) or "refused")), REASON),
+            excerpt(self._client.redacted(as_text(found.get(facts.code) or "")), CODE),
+            excerpt(as_text(found.get(facts.field) or ""), CODE),
+        )
+
+    async def _pages(self, entity: str, window: Window | None, size: int) -> AsyncGenerator[list[Record], None]:
+        facts = self.profile.list
+        path = self._path(facts.path, entity)
+        about = self._about("GET", path)
+        params: dict[str, Any] = {facts.size_parameter: size, **self._limits(entity, window)}
+
+        async def get(cursor: str | None) -> tuple[list[Any], str | None]:
+            here = params if cursor is None else {**params, facts.cursor_parameter: cursor}
+            answer = await self._client.request("GET", path, params=here, scope=self.profile.scope(entity))
+            rows = rows_of(answer, about, facts.items, asked=size)
+            following = answer.data.get(facts.next_cursor) if isinstance(answer.data, dict) else None
+            return rows, None if following is None else as_text(following)
+
+        async for rows in by_cursor(get, about=about, key=self.profile.id_field(entity)):
+            yield [as_record(row) for row in rows]
+
+    def _limits(self, entity: str, window: Window | None) -> dict[str, str]:
+        if window is None:
+            return {}
+        facts = self.profile.of(entity).window
+        if facts is None:
+            raise ValueError(f"The profile {self.profile.profile} cannot limit {entity} to a window.")
+        return {facts.from_: instant_text(window.start), facts.before: instant_text(window.end)}
+
+    def _path(self, template: str, entity: str) -> str:
+        return template.replace("{entity}", entity)
+
+    def _about(self, method: str, path: str) -> Request:
+        return Request("Snapshots", method, path)
+
+    def _unexpected(self, method: str, path: str, what: str) -> FatalApiError:
+        return FatalApiError(
+            f"the answer is not {what}.",
+            self._about(method, path),
+            fix=FIX,
+        )
+
+
+def needed_scopes(specs: Mapping[str, EntitySpec], profile: Profile) -> tuple[str, ...]:
+    """The scopes that syncing these entities takes: reading what comes from there, both for what goes there."""
+    found = {profile.scope("locations"): None}
+    for name, spec in specs.items():
+        found[profile.scope(name)] = None
+        if spec.target.system == "snapshots":
+            found[profile.scope(name, write=True)] = None
+    return tuple(filter(None, found))

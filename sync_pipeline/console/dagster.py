@@ -1,0 +1,82 @@
+"""The Dagster UI behind the console's gate and session: by itself it has neither, and it accepts mutations by GET."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anyio.to_thread import run_sync
+from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sync_pipeline.console.gate import HEADERS, PROTECTED, SecurityMiddleware
+from sync_pipeline.console.sharing import SharedSignIn
+from sync_pipeline.console.sign_in_links import SIGN_IN
+from sync_pipeline.console.signing_in import refused, signed_out, take_link
+
+STATIC = Path(__file__).parent / "static"
+GRAPHQL = "/graphql"
+MAX_BODY = 16 * 1024 * 1024
+MAX_TOKENS = 10_000
+NO_MUTATION = "A GET may only read. Nothing was changed."
+
+
+def gated(app: ASGIApp, host: str, sign_in: SharedSignIn) -> ASGIApp:
+    """The UI, for signed-in users and at the installation's host only."""
+
+    async def take(request: Request) -> Response:
+        return _ours(await run_sync(take_link, request, sign_in.redeem, lambda: sign_in.is_member(request.cookies)))
+
+    inside = Starlette(
+        routes=[
+            Mount("/static", StaticFiles(directory=STATIC)),
+            Route(SIGN_IN, take, methods=["GET"]),
+            Mount("/", _SignedIn(app, sign_in)),
+        ]
+    )
+    return SecurityMiddleware(inside, host, _refused, headers=PROTECTED, max_body=MAX_BODY)
+
+
+class _SignedIn:
+    """Passes on what comes from a signed-in browser, WebSockets included."""
+
+    def __init__(self, app: ASGIApp, sign_in: SharedSignIn) -> None:
+        self._app, self._sign_in = app, sign_in
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or one WebSocket."""
+        if not await run_sync(self._sign_in.is_member, HTTPConnection(scope).cookies):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await _ours(signed_out(Request(scope)))(scope, receive, send)
+        elif scope["type"] == "http" and _changes_by_get(Request(scope)):
+            await _refused(Request(scope), 405, "Not possible here", NO_MUTATION)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _changes_by_get(request: Request) -> bool:
+    """Whether a GET asks for more than queries; a document that cannot be parsed counts as such."""
+    query = request.query_params.get("query")
+    if request.method == "POST" or not request.url.path.startswith(GRAPHQL) or query is None:
+        return False
+    try:
+        document = parse(query, no_location=True, max_tokens=MAX_TOKENS)
+    except (GraphQLError, RecursionError):
+        return True
+    operations = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
+    return any(each.operation is not OperationType.QUERY for each in operations)
+
+
+def _ours(page: Response) -> Response:
+    page.headers.update(HEADERS)
+    return page
+
+
+def _refused(request: Request, status: int, title: str, why: str, *, link: str = "") -> Response:
+    return _ours(refused(request, status, title, why, link=link))

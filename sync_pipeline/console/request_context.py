@@ -1,0 +1,222 @@
+"""One visit: a signed-in browser asks for a page, or sends a form; and how a page is made from a template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from sync_pipeline.console.forms import WHOLE, Form, Problems
+from sync_pipeline.console.sessions import BrowserSession
+from sync_pipeline.console.sharing import SignIn
+from sync_pipeline.console.work import Work
+from sync_pipeline.errors import ApiError, ChangedMeanwhile, SyncError
+from sync_pipeline.mapping.load import records_of
+from sync_pipeline.sandbox.embedded import embedded
+from sync_pipeline.settings import Settings
+from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.setup.switching import is_paused, would_pause
+
+STEPS = (
+    ("clockify", "Clockify", "/clockify"),
+    ("snapshots", "Snapshots", "/snapshots"),
+    ("fields", "Fields", "/fields"),
+    ("try", "Try it", "/try"),
+    ("live", "Go live", "/live"),
+)
+
+
+PAUSED = "Live syncing is paused until the change has passed a trial (step 4) and you turn it on again (step 5)."
+
+
+def instant(at: datetime | None) -> str:
+    """A moment as people read it."""
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at is not None else "-"
+
+
+def moment(iso: str) -> str:
+    """A moment that is stored as text."""
+    return instant(datetime.fromisoformat(iso))
+
+
+def words(name: str) -> str:
+    """A name as a word: time_entries is time entries."""
+    return name.replace("_", " ")
+
+
+def system(name: str) -> str:
+    """One of the two systems, by its name."""
+    return {"clockify": "Clockify", "snapshots": "Snapshots"}.get(name, name)
+
+
+def shown(value: object) -> str:
+    """A value of a record as people read it."""
+    if value is None:
+        return "(nothing)"
+    if value == "":
+        return "(empty)"
+    return value if isinstance(value, str) else as_text(value, indent=None)
+
+
+def as_text(value: object, indent: int | None = 2) -> str:
+    """A record as JSON."""
+    return json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+
+
+TEMPLATES = Environment(
+    loader=PackageLoader("sync_pipeline.console"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.filters.update(instant=instant, moment=moment, words=words, shown=shown, system=system, tojson_text=as_text)
+TEMPLATES.globals.update(steps=STEPS)
+
+
+def render(template: str, status: int = 200, **context: Any) -> Response:
+    """A page from its template."""
+    usual: dict[str, Any] = {
+        "member": None,
+        "notices": (),
+        "problems": Problems(),
+        "step": "",
+        "here": "",
+        "is_paused": False,
+    }
+    return HTMLResponse(TEMPLATES.get_template(template).render({**usual, **context}), status)
+
+
+@dataclass
+class Console:
+    """What all visits share."""
+
+    setup: SetupService
+    sign_in: SignIn
+    work: Work
+    host: str
+    """The host name of this installation."""
+    dagster: str = ""
+    """Where the Dagster UI is; "" when nobody said so."""
+    on_change: Callable[[], None] = lambda: None
+    """Told after a change that alters what Dagster shows."""
+    _held: ExitStack = field(default_factory=ExitStack)
+    _lock: Lock = field(default_factory=Lock)
+    _keeps: bool = False
+
+    def keep_sandbox(self, settings: Settings) -> None:
+        """Keep the embedded sandbox running from now on: a page must not wait for it to start again and again."""
+        with self._lock:
+            if not self._keeps:
+                self._held.enter_context(
+                    embedded(settings.sandbox_port, settings.home / "sandbox.db", records_of(settings))
+                )
+                self._keeps = True
+
+    def close(self) -> None:
+        """Let everything end."""
+        self.work.stop()
+        self._held.close()
+
+
+@dataclass
+class RequestContext:
+    """One request of a signed-in browser."""
+
+    console: Console
+    request: Request
+    member: BrowserSession
+    form: Form = field(default_factory=Form)
+    problems: Problems = field(default_factory=Problems)
+
+    @property
+    def setup(self) -> SetupService:
+        """The service of the set-up, acting as the signed-in session."""
+        return self.console.setup.acting_as(actor("console", self.member.id))
+
+    @property
+    def since(self) -> str:
+        """The revision the form was made from."""
+        return self.form.text("since")
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether live syncing was turned on and waits for a trial; every page shows it."""
+        try:
+            return is_paused(self.setup)
+        except SyncError:  # our own database: the page reports that, or cannot be shown
+            return False
+
+    def would_pause(self, entity: str = "") -> bool:
+        """Whether saving a change - of this entity's mapping - pauses live syncing."""
+        return would_pause(self.setup, entity)
+
+    def param(self, name: str) -> str:
+        """A part of the path."""
+        return str(self.request.path_params[name])
+
+    def query(self, name: str) -> str:
+        """A parameter of the address."""
+        return self.request.query_params.get(name, "").strip()
+
+    def settings(self) -> Settings:
+        """The settings as they are now; the sandbox runs from now on when they need it."""
+        settings = self.setup.settings()
+        if settings.sandbox:
+            self.console.keep_sandbox(settings)
+        return settings
+
+    def given(self, *variables: str) -> dict[str, str]:
+        """Each of the variables, by its name, when the environment decides it; otherwise ""."""
+        return {name: name if self.setup.is_given(name) else "" for name in variables}
+
+    def page(self, template: str, title: str, *, status: int = 0, **context: Any) -> Response:
+        """A page; with problems it says so by its status, too."""
+        notices, self.member.notices = self.member.notices, []
+        return render(
+            template,
+            status or (422 if self.problems else 200),
+            title=title,
+            member=self.member,
+            csrf=self.member.csrf,
+            revision=self.setup.revision(),
+            notices=notices,
+            problems=self.problems,
+            here=self.request.url.path,
+            is_paused=self.is_paused,
+            **context,
+        )
+
+    def go(self, path: str, notice: str = "") -> Response:
+        """On to another page of ours, which tells what was done."""
+        if notice:
+            self.member.notices.append(notice)
+        return RedirectResponse(path, 303)
+
+    def went_wrong(self, error: SyncError, place: str = WHOLE) -> None:
+        """Note what a step could not do, beside the field it is about."""
+        if isinstance(error, ChangedMeanwhile):
+            self.problems.add(
+                WHOLE,
+                "The set-up was changed meanwhile, in another window or by hand: nothing was overwritten. What you typed is "
+                "still here (secrets are not); compare it with the set-up as it is now, and save again.",
+            )
+        else:
+            self.problems.add(place, error.sentence if isinstance(error, ApiError) else str(error))
+
+    def saved(self, path: str, notice: str) -> Response:
+        """Redirect after a change of the set-up, with a notice of it and of a pause of live syncing."""
+        self.changed()
+        return self.go(path, f"{notice} {PAUSED}" if self.is_paused else notice)
+
+    def changed(self) -> None:
+        """What Dagster shows follows the set-up."""
+        self.console.on_change()

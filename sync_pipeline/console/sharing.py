@@ -1,0 +1,112 @@
+"""Signing in, and how the Dagster UI - another program of the same installation - asks whose browser a request is from.
+
+It asks over a socket in a directory that only this user can open: one question a connection, a line of JSON each way.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
+from typing import Any
+
+from sync_pipeline.clock import unix_time
+from sync_pipeline.console.sessions import IDLE_SECONDS, BrowserSession, Sessions
+from sync_pipeline.console.sign_in_links import SignInLinks
+
+LONGEST = 64 * 1024
+"""Bytes of a question; cookies are most of it."""
+SECONDS = 10.0
+
+
+@dataclass
+class SignIn:
+    """Sign-in links, sessions and the name of their cookie, shared by all servers of one installation."""
+
+    cookie: str
+    """Contains the port of the server that sets it: cookies ignore ports, and no two installations may share one."""
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    clock: Callable[[], float] = unix_time
+    idle_seconds: float = IDLE_SECONDS
+
+    def __post_init__(self) -> None:
+        self.links = SignInLinks(self.key, self.clock)
+        self.sessions = Sessions(self.clock, self.idle_seconds)
+
+    def member(self, cookies: Mapping[str, str], *, counts_as_use: bool = True) -> BrowserSession | None:
+        """Whose browser sends these cookies; None for one that is not signed in."""
+        return self.sessions.find(cookies.get(self.cookie, ""), counts_as_use=counts_as_use)
+
+    def redeem(self, token: str) -> tuple[str, str] | None:
+        """Name and value of the cookie of a new session, for a link that is good."""
+        return (self.cookie, self.sessions.open()) if self.links.redeem(token) else None
+
+    def answer(self, asked: Mapping[str, Any]) -> Any:
+        """The answer to a question of ``SharedSignIn``."""
+        if "token" in asked:
+            return self.redeem(str(asked["token"]))
+        return self.member(dict(asked["cookies"])) is not None
+
+
+@contextmanager
+def shared(sign_in: SignIn, place: Path) -> Iterator[Path]:
+    """Answer other programs on a socket until the block ends; yields its path."""
+
+    class Handler(StreamRequestHandler):
+        timeout = SECONDS
+
+        def handle(self) -> None:
+            asked = json.loads(self.rfile.readline(LONGEST))
+            self.wfile.write(json.dumps(sign_in.answer(asked)).encode() + b"\n")
+
+    class Server(ThreadingUnixStreamServer):
+        daemon_threads = True
+        request_queue_size = 1024  # a full queue refuses immediately, and a page requests many files together
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Send no answer to a malformed question: the client takes that for "not signed in"."""
+
+    with Server(str(place), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield place
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSignIn:
+    """The client of ``shared``, for another program."""
+
+    place: Path
+
+    def is_member(self, cookies: Mapping[str, str]) -> bool:
+        """Whether these cookies are a signed-in browser's."""
+        return bool(cookies) and bool(self._ask({"cookies": dict(cookies)}))
+
+    def redeem(self, token: str) -> tuple[str, str] | None:
+        """Name and value of the cookie for a link; None when it is not good."""
+        found = self._ask({"token": token})
+        return None if not found else (found[0], found[1])
+
+    def _ask(self, question: Mapping[str, Any]) -> Any:
+        line = json.dumps(question).encode() + b"\n"
+        if len(line) > LONGEST:
+            return None
+        try:
+            with socket.socket(socket.AF_UNIX) as one, one.makefile("rwb") as stream:
+                one.settimeout(SECONDS)
+                one.connect(str(self.place))
+                stream.write(line)
+                stream.flush()
+                return json.loads(stream.readline(LONGEST))
+        except (OSError, ValueError):  # the server is starting or stopping
+            return None

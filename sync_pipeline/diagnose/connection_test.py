@@ -1,0 +1,41 @@
+"""Diagnose: can we reach both systems, may we do what a sync does, and what is in the way; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from sync_pipeline.diagnose.clockify import ClockifyProbes
+from sync_pipeline.diagnose.finding import Finding, Status, run
+from sync_pipeline.diagnose.snapshots import SnapshotsProbes
+from sync_pipeline.session.session import Session
+from sync_pipeline.settings import Settings
+
+SYSTEMS = ("clockify", "snapshots")
+
+
+def without_retries(settings: Settings) -> Settings:
+    """The settings of a session to diagnose with: it tells what is now, so nothing is tried again."""
+    return replace(settings, max_attempts=1)
+
+
+def diagnose(session: Session, systems: Collection[str] = SYSTEMS) -> Iterator[Finding]:
+    """Everything a sync needs of these systems, finding by finding. Open the session with ``hasty`` settings.
+
+    Nothing is written, and Clockify is asked for less than ten answers.
+    """
+    yield Finding("Database", Status.OK, f"ready ({session.store.dialect})")
+    yield from _in_clear(session, systems)
+    if "clockify" in systems:
+        yield from run(ClockifyProbes(session).probes())
+    if "snapshots" in systems:
+        yield from run(SnapshotsProbes(session).probes())
+
+
+def _in_clear(session: Session, systems: Collection[str]) -> Iterator[Finding]:
+    """Not an error where it was allowed; where it was not, nothing is sent, and the probes say so."""
+    for name in session.settings.in_clear:
+        if name.partition("_")[0].lower() in systems:
+            fix = "Use https:// unless every network in between is yours."
+            detail = "plain http to another machine, so your keys travel in clear."
+            yield Finding(name, Status.WARNING, detail, "Whoever is in between can read them.", fix)

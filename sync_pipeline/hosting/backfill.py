@@ -1,0 +1,225 @@
+"""Backfills over years: a real Dagster backfill in bounded runs, asked for here, worked off by the daemon.
+
+Nothing depends on the process that asked: the backfill stands in Dagster's storage, each run in the run queue. Asked
+for the same days again, what has not ended is watched on; what ended badly is continued without its finished days.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterInstance
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.execution.backfill import (
+    BULK_ACTION_TERMINAL_STATUSES,
+    BulkActionsFilter,
+    BulkActionStatus,
+    PartitionBackfill,
+)
+from dagster._core.storage.tags import BACKFILL_ID_TAG
+from dagster._core.utils import make_new_backfill_id
+
+from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, open_instance, partitioned
+from sync_pipeline.hosting.liveness import close_orphans
+from sync_pipeline.hosting.main_job import dagster_files
+from sync_pipeline.session.progress import Progress, reporting, silent
+from sync_pipeline.session.session import Session, open_session
+from sync_pipeline.settings import Settings
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.guards import waits_for_rewrite
+from sync_pipeline.store.loads import days_in
+from sync_pipeline.store.scope import draw
+
+RANGE_TAG = "sync_pipeline/backfill"
+NUMBER_TAG = "sync_pipeline/backfill_read_no"
+"""The number of reads when the backfill was first asked for; days read before it are not done."""
+UNDER_WAY = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING)
+DAEMON = "BACKFILL"
+SILENT_AFTER = timedelta(seconds=90)
+"""A daemon reports itself every 30 seconds."""
+LOOK_SECONDS = 1.0
+DONE = (BulkActionStatus.COMPLETED, BulkActionStatus.COMPLETED_SUCCESS)
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillReport:
+    """How a backfill stands: its days by what became of them."""
+
+    backfill_id: str
+    status: str
+    days: str
+    total: int
+    done: int
+    running: int
+    failed: int
+    held: int
+    """Days with records that are held until they are approved."""
+    continued: bool
+    """Whether days of an earlier, unfinished backfill of the same range were taken over."""
+    daemon: bool
+    """Whether a Dagster daemon is there to work it off."""
+    runs: list[str]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status in {status.value for status in BULK_ACTION_TERMINAL_STATUSES}
+
+    @property
+    def success(self) -> bool:
+        """Whether all days are done."""
+        return self.has_ended and self.done == self.total
+
+    @property
+    def is_held(self) -> bool:
+        """Whether only an approval is missing."""
+        return self.has_ended and self.held > 0 and self.done + self.held == self.total
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {"success": self.success, **asdict(self)}
+
+
+def run_backfill(
+    settings: Settings, defs: dg.Definitions, days: Days, *, now: Callable[[], datetime]
+) -> BackfillReport:
+    """Ask for a backfill of the days - or go on with the one that was asked for - and follow it to its end."""
+    entity = partitioned(defs)[0]
+    with dagster_files(settings), open_instance(settings) as instance, open_session(settings) as session:
+        close_orphans(instance)
+        chain = ask(instance, session, defs, entity, days, now())
+        return follow(instance, session, chain, entity, days, now)
+
+
+def ask(
+    instance: DagsterInstance, session: Session, defs: dg.Definitions, entity: str, days: Days, now: datetime
+) -> list[str]:
+    """Make sure a backfill of these days is under way; returns its id and those of the ones it continues, newest first."""
+    chain = _chain(instance, session, entity, days)
+    earlier = [one.backfill_id for one in chain]
+    if chain and chain[0].status not in BULK_ACTION_TERMINAL_STATUSES:
+        return earlier
+    number = _number(chain[0]) if chain else draw(session.store)
+    done = _done(session, entity, days, number)
+    wanted = [day for day in days if day not in done]
+    if chain and not wanted:
+        return earlier
+    partitions = defs.resolve_asset_graph().get(dg.AssetKey(entity)).partitions_def
+    if partitions is None:
+        raise ValueError(f"{entity} has no days to fill")
+    filled = {dg.AssetKey(entity): partitions.subset_with_partition_keys(wanted)}
+    backfill = PartitionBackfill.from_asset_graph_subset(
+        backfill_id=make_new_backfill_id(),
+        asset_graph_subset=AssetGraphSubset(filled, set()),  # type: ignore[call-arg]  # mypy does not see its fields
+        backfill_timestamp=now.timestamp(),
+        tags={RANGE_TAG: _label(entity, days), NUMBER_TAG: str(number)},
+        dynamic_partitions_store=instance,
+        title=f"{entity} {days}",
+        description="Asked for by `sync-pipeline backfill`.",
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    return [backfill.backfill_id, *earlier]
+
+
+def look(
+    instance: DagsterInstance, session: Session, chain: list[str], entity: str, days: Days, now: datetime
+) -> BackfillReport:
+    """Its current state: a day is done when a read that began after the backfill was asked for is fully loaded."""
+    close_orphans(instance)
+    backfill = instance.get_backfill(chain[0])
+    runs = _runs(instance, chain)
+    done = _done(session, entity, days, _number(backfill))
+    running = _days_of(run for run in runs if run.status in UNDER_WAY) - done
+    left = _days_of(run for run in runs if run.is_finished) - done - running
+    held = left & _held(session, entity, days)
+    failed = left - held
+    return BackfillReport(
+        backfill_id=chain[0],
+        status=backfill.status.value if backfill else "REMOVED",
+        days=str(days),
+        total=len(list(days)),
+        done=len(done),
+        running=len(running),
+        failed=len(failed),
+        held=len(held),
+        continued=len(chain) > 1,
+        daemon=_daemon_lives(instance, now),
+        runs=[run.run_id for run in runs],
+    )
+
+
+def follow(
+    instance: DagsterInstance,
+    session: Session,
+    chain: list[str],
+    entity: str,
+    days: Days,
+    now: Callable[[], datetime],
+) -> BackfillReport:
+    """Report how it goes on until it has ended - or until there is no daemon, which is in the answer."""
+    report = reporting.get(silent)
+    while True:
+        found = look(instance, session, chain, entity, days, now())
+        note = f"of {found.total} days done, {found.running} running, {found.failed} failed"
+        report(Progress("backfill", found.status.lower(), found.done, note))
+        if found.has_ended or not found.daemon:
+            return found
+        time.sleep(LOOK_SECONDS)
+
+
+def _held(session: Session, entity: str, days: Days) -> set[str]:
+    """The days that hold a load of another mapping, where rewriting them waits for an approval."""
+    spec, ledger = session.specs[entity], session.ledger(entity)
+    if not waits_for_rewrite(session, spec):
+        return set()
+    return {day for scope in ledger.loads.loaded_otherwise(spec.fingerprint, days.keys) for day in days_in(scope)}
+
+
+def _chain(instance: DagsterInstance, session: Session, entity: str, days: Days) -> list[PartitionBackfill]:
+    """The backfills of exactly these days since the last one that finished them, newest first."""
+    found = instance.get_backfills(filters=BulkActionsFilter(tags={RANGE_TAG: _label(entity, days)}))
+    chain: list[PartitionBackfill] = []
+    for backfill in sorted(found, key=lambda one: one.backfill_timestamp, reverse=True):
+        if backfill.status in DONE and len(_done(session, entity, days, _number(backfill))) == len(list(days)):
+            break
+        chain.append(backfill)
+    return chain
+
+
+def _number(backfill: PartitionBackfill | None) -> int:
+    """The number of reads when it was first asked for; one of an earlier version counts as asked for before all reads."""
+    return int(backfill.tags.get(NUMBER_TAG, 0)) if backfill else 0
+
+
+def _done(session: Session, entity: str, days: Days, number: int) -> set[str]:
+    return session.ledger(entity).loads.done_since(days.keys, number)
+
+
+def _label(entity: str, days: Days) -> str:
+    return f"{entity} {days.keys[0]} {days.keys[1]}"
+
+
+def _runs(instance: DagsterInstance, chain: list[str]) -> list[dg.DagsterRun]:
+    return [run for one in chain for run in instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: one}))]
+
+
+def _days_of(runs: Iterable[dg.DagsterRun]) -> set[str]:
+    found: set[str] = set()
+    for run in runs:
+        first = run.tags.get(RANGE_START) or run.tags.get("dagster/partition")
+        last = run.tags.get(RANGE_END) or first
+        if first and last:
+            found |= set(Days(date.fromisoformat(first), date.fromisoformat(last)))
+    return found
+
+
+def _daemon_lives(instance: DagsterInstance, now: datetime) -> bool:
+    beat = instance.get_daemon_heartbeats().get(DAEMON)
+    return beat is not None and now.timestamp() - beat.timestamp < SILENT_AFTER.total_seconds()

@@ -1,0 +1,257 @@
+"""`dev`: the webhook receiver, Dagster's code server, daemon and UI, together until they are interrupted.
+
+The receiver is a thread of this process and Dagster's programs are children of it, so all end when it does. On the sandbox
+the webhooks are subscribed as well and live syncing is on: an edit there arrives at the other side in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import IO
+
+from filelock import FileLock, Timeout
+
+from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.hosting.code_servers import start_code_servers
+from sync_pipeline.private_files import private_directory
+from sync_pipeline.session.session import open_session
+from sync_pipeline.settings import PROJECT_FILE, Settings, environment, project_root
+from sync_pipeline.webhooks.addon import load_addon_key
+from sync_pipeline.webhooks.hooks import open_hooks
+from sync_pipeline.webhooks.receiver import ReceiverOptions
+from sync_pipeline.webhooks.registration import Registrar, Wishes
+from sync_pipeline.webhooks.server import HOST, running
+
+STOP_SECONDS = 20.0
+DAEMON, UI = "Dagster's daemon", "The Dagster UI"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AT_ONCE = {"SYNC_SENSOR_SECONDS": "1"}
+"""On the sandbox changes travel at once, unless the environment says otherwise."""
+CALLS_AT_ONCE = {"DAGSTER_GRPC_MAX_WORKERS": "16"}
+"""Sensors that listen keep a thread of the code server each; the UI and the runs need some, too."""
+LIKE_DAGSTER_DEV = {"DAGSTER_IS_DEV_CLI": "1"}
+"""Errors in the definitions are shown short, and state kept by components is refreshed, as `dagster dev` does it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The ports to listen on; without one for webhooks nothing is received, without one for the console there is none."""
+
+    ui: int
+    webhooks: int | None
+    console: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dagster:
+    """How Dagster runs: where, with what code, and the command that serves its UI, to which a workspace file is added."""
+
+    home: Path
+    workspace: Path
+    ui: Sequence[str]
+    url: str
+    """Where the UI will be."""
+
+
+def refuse_taken(places: Places) -> None:
+    """Raise ConfigError when somebody listens on one of the ports: told before anything is started, not by its end."""
+    asked = [("The Dagster UI", places.ui, "--port"), ("The webhook receiver", places.webhooks, "--webhook-port")]
+    asked.append(("The console", places.console, "--console-port"))
+    with ExitStack() as held:  # all at once: no two may be the same
+        for what, port, option in asked:
+            if port is not None:
+                held.enter_context(_listening(what, port, option))
+
+
+def _listening(what: str, port: int, option: str) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        raise ConfigError(
+            f"{what} cannot listen on {HOST} port {port}: {os.strerror(error.errno or 0)}.",
+            fix=f"Stop the program that uses the port, or choose another one with {option}.",
+        ) from error
+
+
+def end_when_asked() -> None:
+    """Let Ctrl-C, ``kill`` and a closed terminal end this process in order, which ends what it started."""
+    for number in ENDING:
+        signal.signal(number, signal.default_int_handler)
+
+
+def run_dev(
+    settings: Settings,
+    places: Places,
+    dagster: Dagster,
+    ready: Callable[[Mapping[str, str | None]], None],
+    *,
+    warn: Callable[[str], None],
+    output: IO[str] | None = None,
+) -> None:
+    """Run everything until it is interrupted; SyncError when one of Dagster's programs ends before.
+
+    ``ready`` gets the addresses, ``warn`` what does not work. Dagster's output is written to ``output``, or to
+    standard output.
+    """
+    with nullcontext() if places.webhooks is None else receiving(settings, places.webhooks, warn) as receiver:
+        ready({"webhooks": receiver and f"{receiver}/healthz", "dagster": dagster.url})
+        _run_dagster(settings, dagster, output)
+
+
+@contextmanager
+def only_one(home: Path) -> Iterator[None]:
+    """Hold the home for one `dev`; raises ConfigError when another one has it. The lock ends with its process."""
+    lock = FileLock(home / "dev.lock", timeout=0, mode=0o600, fallback_to_soft=False)
+    try:
+        private_directory(home)
+        lock.acquire()
+    except OSError as error:
+        if not isinstance(error, Timeout):
+            why = error.strerror or error
+            raise ConfigError(
+                f"SYNC_HOME {home} cannot be used: {why}.", fix="Name a directory you can write."
+            ) from None
+        raise ConfigError(
+            f"`sync-pipeline dev` is running on SYNC_HOME {home} already.",
+            fix="Stop that one first, or give this one a SYNC_HOME of its own.",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def receiving(settings: Settings, port: int, warn: Callable[[str], None]) -> Iterator[str]:
+    """A receiver beside this block; on the sandbox its webhooks are subscribed - as often as this is called, once."""
+    with open_session(settings) as session:
+        hooks, workspace = open_hooks(session), session.clockify.account.workspace
+        key = load_addon_key(settings.clockify_addon_public_key)
+        with running(hooks, ReceiverOptions(workspace=workspace, addon_key=key), port=port) as receiver:
+            if settings.sandbox:
+                registered = Registrar.of(session, hooks, receiver.url).register(Wishes(enable=True))
+                if not registered.is_well:
+                    warn("Some webhooks do not deliver; `sync-pipeline webhooks list` says which and why.")
+            yield receiver.url
+
+
+def dagster_environ(settings: Settings) -> dict[str, str]:
+    """The environment of Dagster's processes: the whole configuration, wherever they start."""
+    usual = CALLS_AT_ONCE | LIKE_DAGSTER_DEV | (AT_ONCE if settings.sandbox else {})
+    return {**usual, **environment(), "SYNC_HOME": str(settings.home)}
+
+
+def workspace_file() -> Path:
+    """The file that names the code for Dagster; ConfigError outside of the project."""
+    file = project_root() / PROJECT_FILE
+    if not file.exists():
+        raise ConfigError(
+            f"There is no {PROJECT_FILE} in {file.parent} or above it, which Dagster needs.",
+            fix="Run this in the project's directory.",
+        )
+    return file
+
+
+class _Programs:
+    """Programs that end together: each in a session of its own, on a tether, started in the Dagster home."""
+
+    def __init__(self, home: Path, environ: Mapping[str, str], output: IO[str] | None) -> None:
+        self._home, self._environ, self._output = home, environ, output
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._ended: Queue[tuple[str, int]] = Queue()
+
+    def start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start one of them."""
+        # Killed, we cannot stop it any more: it notices by itself that nobody holds the other end of its standard input.
+        tethered = [sys.executable, "-m", "sync_pipeline.hosting.parent_watchdog", *command]
+        # Ctrl-C reaches this process only, which hands it on once: each program stops its own children then.
+        with _not_interrupted() as asked:
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                tethered,
+                cwd=self._home,
+                env=self._environ,
+                stdin=subprocess.PIPE,
+                stdout=self._output,
+                start_new_session=True,
+            )
+            self._running[name] = process
+        end_when_asked()
+        if asked:
+            raise KeyboardInterrupt
+        watch = Thread(target=lambda: self._ended.put((name, process.wait())), name=name, daemon=True)
+        watch.start()
+        return process
+
+    def wait(self) -> None:
+        """Wait until one of them ends; raises SyncError, since none does unless it is asked to."""
+        name, code = self._ended.get()
+        raise SyncError(
+            f"{name} ended by itself, so nothing is synced any more (exit code {code}).",
+            fix="What it printed last says why. Start `sync-pipeline dev` again.",
+        )
+
+    def stop(self) -> None:
+        """Ask them to end; code servers when those that use them have ended."""
+        users = [self._running[name] for name in (DAEMON, UI) if name in self._running]
+        servers = [process for process in self._running.values() if process not in users]
+        for together in (users, servers):
+            for process in together:
+                process.send_signal(signal.SIGINT)
+            for process in together:
+                _wait_or_kill(process)
+
+    def close(self) -> None:
+        """Kill what is left: not all that Dagster starts notices when what started it was killed."""
+        for process in self._running.values():
+            _kill_group(process.pid)
+            process.wait()
+
+
+def _run_dagster(settings: Settings, dagster: Dagster, output: IO[str] | None) -> None:
+    programs = _Programs(dagster.home, dagster_environ(settings), output)
+    with TemporaryDirectory(prefix="sync-") as place:  # the shorter, the better: a socket's path has 108 bytes
+        try:
+            file = str(start_code_servers(dagster.workspace, Path(place), programs.start))
+            daemon = [sys.executable, "-m", "dagster._daemon", "run", "--workspace", file]
+            programs.start(DAEMON, daemon)
+            programs.start(UI, [*dagster.ui, file])
+            programs.wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            programs.stop()
+            programs.close()
+
+
+@contextmanager
+def _not_interrupted() -> Iterator[list[int]]:
+    """Note what asks this process to end instead of raising: a child that is just being started would be forgotten."""
+    asked: list[int] = []
+    for number in ENDING:
+        signal.signal(number, lambda number, _frame: asked.append(number))
+    yield asked
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process that was asked to stop; one that does not - or is asked twice - is killed with its children."""
+    try:
+        process.wait(timeout=STOP_SECONDS)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        _kill_group(process.pid)
+
+
+def _kill_group(group: int) -> None:
+    """Kill what is left of a process and all it started."""
+    with suppress(ProcessLookupError, PermissionError):  # nothing is left
+        os.killpg(group, signal.SIGKILL)

@@ -1,0 +1,95 @@
+"""Runs whose process has ended: each names its process and holds a lock, so that a killed one is not waited for."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import closing
+
+import dagster as dg
+import psutil
+from dagster import DagsterInstance
+
+from sync_pipeline.errors import SyncError
+from sync_pipeline.settings import load_settings
+from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.liveness import is_dead, is_locked
+
+PROCESS_TAG = "sync_pipeline/process"
+LOCK_TAG = "sync_pipeline/run_lock"
+"""Says that the run takes a lock for its own liveness; an earlier version, which had none, does not set it."""
+GONE = "The process of this run ended without saying so; the next sync goes on from there."
+
+
+def close_orphans(instance: DagsterInstance) -> int:
+    """Mark runs as failed whose process is gone: killed, or the machine went down. Returns how many."""
+    closed = 0
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
+        if is_gone(run) and _has_not_ended(instance, run):
+            instance.report_run_failed(run, GONE)
+            closed += 1
+    return closed
+
+
+def _has_not_ended(instance: DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Read again after its process was found gone: it may have ended in good order since the runs were listed."""
+    now = instance.get_run_by_id(run.run_id)
+    return now is not None and not now.is_finished
+
+
+def is_gone(run: dg.DagsterRun) -> bool:
+    """Whether the process of a run has ended; that of another machine is known by its lock within 30 seconds.
+
+    On this machine the lock counts, too, since another one may have the same name. False for runs that are not ours.
+    """
+    process = run.tags.get(PROCESS_TAG)
+    if process is None or process_of(process) is not None:
+        return False
+    try:
+        settings = load_settings()
+        with closing(open_store(settings.store_url, timeout=settings.lock_seconds)) as store:
+            is_here = process.endswith(f"@{platform.node()}")
+            return (
+                not is_locked(store, run.run_id)
+                if is_here
+                else is_dead(store, run.run_id, takes_lock=LOCK_TAG in run.tags)
+            )
+    except SyncError:
+        return False  # unknown, and without the store no run can work
+
+
+def name_process(instance: DagsterInstance, run: dg.DagsterRun) -> None:
+    """Note which process executes a run; one that was started by us has said so already."""
+    if run.tags.get(PROCESS_TAG) != own_process():
+        instance.add_run_tags(run.run_id, process_tags(own_process()))
+
+
+def process_tags(name: str) -> dict[str, str]:
+    """The tags of a run that this version executes, in the process of that name."""
+    return {PROCESS_TAG: name, LOCK_TAG: "true"}
+
+
+def own_process() -> str:
+    """The current process, in a form that survives the reuse of process ids: ``pid@start@machine``."""
+    return _name(psutil.Process())
+
+
+def name_of(pid: int) -> str | None:
+    """The same for another process of this machine; None when it has ended."""
+    try:
+        return _name(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return None
+
+
+def process_of(name: str) -> psutil.Process | None:
+    """The process of that name; None when it has ended, or is on another machine."""
+    pid, _, _ = name.partition("@")
+    try:
+        found = psutil.Process(int(pid)) if name_of(int(pid)) == name else None
+        return None if found is None or found.status() == psutil.STATUS_ZOMBIE else found
+    except (psutil.NoSuchProcess, ValueError):
+        return None
+
+
+def _name(process: psutil.Process) -> str:
+    return f"{process.pid}@{process.create_time():.0f}@{platform.node()}"

@@ -1,0 +1,261 @@
+"""Where Dagster keeps its run history: its own SQLite files, with connections that stay open.
+
+Dagster opens and closes a database several times for each event, and a day of time entries is two events: planned and
+materialized. Kept connections and one transaction per batch of events make a run ten times cheaper. Files, tables and
+queries are Dagster's own, so `storage` in dagster.yaml may be changed to its default, or back, at any time.
+
+Without a `base_dir` in dagster.yaml everything is in the home of `sync-pipeline`, also where a stock command of Dagster
+was started without DAGSTER_HOME: `dagster dev` in a fresh checkout shows the history of `sync-pipeline sync`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self, cast
+
+from dagster import Field, StringSource
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
+from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
+from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.schedules import SqliteScheduleStorage
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
+from sqlalchemy import Connection, Engine, create_engine, event
+
+from sync_pipeline.private_files import private_directory
+from sync_pipeline.settings import Settings, environment, load_settings
+
+KEPT = 4
+"""Run histories kept open: the index, the run at work, and a few that a person looks at."""
+BUSY_SECONDS = 30
+RUN_PAGE_BYTES = 512
+"""Page size of a run's own file: Dagster makes 26 tables and indexes in it, each a page even when it holds nothing."""
+BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
+HOME_VARIABLE = "DAGSTER_HOME"
+BASE_DIR = {"base_dir": Field(StringSource, is_required=False, description="Default: the Dagster home.")}
+
+
+def home_of(settings: Settings) -> Path:
+    """The Dagster home: ``$DAGSTER_HOME`` - of the environment, or of `.env` - else a directory in SYNC_HOME."""
+    return Path(environment().get(HOME_VARIABLE) or settings.dagster_home)
+
+
+def write_events_in_batches() -> None:
+    """Let Dagster hand over the events of many partitions together; without this it stores each by itself."""
+    os.environ.setdefault(BATCH_VARIABLE, "1000")
+
+
+def open_engine(url: str, page_bytes: int | None = None) -> Engine:
+    """An engine that keeps its connections. Safe to share: each holds one transaction at a time and no state.
+
+    ``page_bytes`` is the page size of a database that is made by this; one that exists keeps its own.
+    """
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    if page_bytes is not None:
+        event.listen(engine, "connect", lambda made, _: made.execute(f"PRAGMA page_size={page_bytes}").close())
+    event.listen(engine, "connect", _prepare)
+    return engine
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    # With a write-ahead log nothing is corrupted by a power cut; the last events may be missing, not the data.
+    connection.execute("PRAGMA synchronous=NORMAL").close()
+    connection.execute("PRAGMA foreign_keys=ON").close()  # the tags of a run are deleted with it
+
+
+class KeptRunStorage(SqliteRunStorage):
+    """Dagster's run storage on one engine."""
+
+    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._engine = open_engine(conn_string)
+        weakref.finalize(self, self._engine.dispose)  # Dagster drops a storage it could not set up
+        super().__init__(conn_string, inst_data)
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """One transaction."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+
+class KeptEventLogStorage(SqliteEventLogStorage):
+    """Dagster's event log - one file for each run and an index over all - on engines that are kept."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._batch = threading.local()
+        self._tables: set[str] = set()
+        weakref.finalize(self, _close_all, self._engines)
+        super().__init__(base_dir, inst_data)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        """One transaction; within a batch, the batch's."""
+        batch: dict[str, Connection] | None = getattr(self._batch, "connections", None)
+        if batch is not None:  # this thread holds the lock
+            if shard not in batch:
+                batch[shard] = self._batch.stack.enter_context(self._engine(shard).begin())
+            yield batch[shard]
+            return
+        with self._db_lock, self._engine(shard).begin() as connection:
+            yield connection
+
+    def has_table(self, table_name: str) -> bool:
+        """Asked again for each event; a table that is there stays."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store all or none; Dagster tries them one by one when this fails."""
+        with self._db_lock, ExitStack() as stack:
+            self._batch.stack, self._batch.connections, self._batch.latest = stack, {}, {}
+            try:
+                for entry in events:
+                    self.store_event(entry)
+                with self.index_connection() as connection:
+                    for entry, event_id in self._batch.latest.values():
+                        super()._store_asset_event(connection, entry, event_id)
+            finally:
+                self._batch.connections = None
+
+    def _store_asset_event(self, conn: Connection, event: EventLogEntry, event_id: int) -> None:
+        """Note the newest event of an asset; of a batch only the last one of each kind is worth a write."""
+        if getattr(self._batch, "connections", None) is None:
+            super()._store_asset_event(conn, event, event_id)
+        elif event.dagster_event:
+            self._batch.latest[event.dagster_event.asset_key, event.dagster_event_type] = (event, event_id)
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """Note a planned check once, not for each day of the run: it is evaluated once, and the other rows would stay planned."""
+        if event.dagster_event is not None:
+            planned = cast("AssetCheckEvaluationPlanned", event.dagster_event.event_specific_data)
+            once = AssetCheckEvaluationPlanned(asset_key=planned.asset_key, check_name=planned.check_name)
+            event = event._replace(dagster_event=event.dagster_event._replace(event_specific_data=once))
+        super()._store_asset_check_evaluation_planned(event, event_id)
+
+    def delete_events(self, run_id: str) -> None:
+        """Delete a run's events, and its file: Dagster would leave that empty, at its full size."""
+        super().delete_events(run_id)
+        with self._db_lock:
+            if (engine := self._engines.pop(run_id, None)) is not None:
+                engine.dispose()
+            self._initialized_dbs.discard(run_id)
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self.path_for_shard(run_id)}{suffix}").unlink(missing_ok=True)
+
+    def wipe(self) -> None:
+        """Forget everything; the files of the runs are removed, so nobody may hold them open."""
+        self._close()
+        super().wipe()
+
+    def dispose(self) -> None:
+        """Close the connections."""
+        self._close()
+        super().dispose()
+
+    def _engine(self, shard: str) -> Engine:
+        engine = self._engines.get(shard)
+        if engine is None:
+            size = None if shard == INDEX_SHARD_NAME else RUN_PAGE_BYTES
+            engine = self._engines[shard] = open_engine(self.conn_string_for_shard(shard), size)
+        self._engines.move_to_end(shard)
+        if shard not in self._initialized_dbs:
+            self._initdb(engine)
+            self._initialized_dbs.add(shard)
+        while len(self._engines) > KEPT:  # the oldest is not in use: uses are one after the other, under the lock
+            self._engines.popitem(last=False)[1].dispose()
+        return engine
+
+    def _close(self) -> None:
+        with self._db_lock:
+            _close_all(self._engines)
+
+
+def _close_all(engines: OrderedDict[str, Engine]) -> None:
+    while engines:
+        engines.popitem()[1].dispose()
+
+
+class History(DagsterSqliteStorage):
+    """Runs, events and schedules in SQLite files below ``base_dir``, laid out as Dagster's default storage does."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        write_events_in_batches()
+        # Its own __init__ would open the default storages.
+        super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
+        self.base_dir = base_dir
+        self._inst_data = inst_data
+        base = Path(base_dir)
+        self._run_storage = KeptRunStorage.from_local(str(base / "history"))
+        self._event_log_storage = KeptEventLogStorage(str(base / "history" / "runs"))
+        self._schedule_storage = SqliteScheduleStorage.from_local(str(base / "schedules"))
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """What dagster.yaml may say."""
+        return BASE_DIR
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
+        """The storage dagster.yaml describes."""
+        return cls.from_local(_base_dir(config_value), inst_data=inst_data)
+
+
+def _base_dir(config: Mapping[str, Any]) -> str:
+    """Where dagster.yaml says, else the Dagster home."""
+    if "base_dir" in config:
+        return str(config["base_dir"])
+    home = home_of(load_settings())
+    private_directory(home)
+    return str(home)
+
+
+class StepOutput(LocalComputeLogManager):
+    """What the steps print, stored where Dagster's default stores it; Ctrl-C in a terminal does not reach its helpers.
+
+    Dagster starts two small programs for each stream of a step, in the terminal's own process group: an interrupt would
+    reach them, too, and one of them would print a stack trace.
+    """
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """What dagster.yaml may say."""
+        return BASE_DIR
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
+        """The manager dagster.yaml describes; ``base_dir`` is the instance's."""
+        return cls(str(Path(_base_dir(config_value)) / "storage"), inst_data=inst_data)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """Capture what is printed in this block."""
+        with ExitStack() as stack:
+            # The helpers inherit the blocked signal; for this process it is only delayed for a moment.
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                context = stack.enter_context(super().capture_logs(log_key))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            yield context
+        for kind in ComputeIOType:
+            path = Path(self.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind]))
+            if path.is_file() and not path.stat().st_size:
+                path.unlink()  # a step that printed nothing is shown in the same way without the file

@@ -1,0 +1,1 @@
+"""What a run needs, opened once: settings, secrets, mode, store and clients."""

@@ -1,0 +1,96 @@
+"""Whether the connected systems answer and accept our credentials, and whether anything is syncing while live is on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sync_pipeline.clock import has_passed
+from sync_pipeline.connectors.error_category import ErrorCategory, categorize
+from sync_pipeline.errors import ApiError, RejectedRecord
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.health import Health, note_failure, note_ok, read_health
+from sync_pipeline.store.switches import read_switch
+from sync_pipeline.store.syncs import begun_since
+
+if TYPE_CHECKING:
+    from sync_pipeline.session.session import Session
+
+DAEMON = "daemon"
+BEAT = timedelta(seconds=30)
+SILENT = timedelta(seconds=120)
+"""A daemon that has not reported for so long, plus two intervals of its sensors, is not running."""
+SCRIPTED = timedelta(days=7)
+"""Where within this time everything was synced ``OFTEN`` times and no daemon ran, a script does the syncing."""
+OFTEN = 2
+
+CODES = {
+    ErrorCategory.NOT_ACCEPTED: "key refused",
+    ErrorCategory.AWAY: "not reachable",
+    ErrorCategory.OTHER_API: "wrong address",
+}
+"""The codes of a connection's failures. A missing permission, a refused record and a used-up budget are none: the
+system answers and accepts the credentials."""
+REFUSED = CODES[ErrorCategory.NOT_ACCEPTED]
+
+
+@dataclass(slots=True)
+class Answers:
+    """How one system answered during a session; noted in the store when the session ends."""
+
+    answered: bool = False
+    failure: ApiError | None = None
+
+    def __call__(self, error: ApiError | None) -> None:
+        """Take one result: a good answer, or an error. Refused credentials stay refused for this session."""
+        trouble = None if error is None or isinstance(error, RejectedRecord) else categorize(error)
+        if self.failure is not None and categorize(self.failure) is ErrorCategory.NOT_ACCEPTED:
+            return
+        if trouble is None:
+            self.answered, self.failure = True, None
+        elif trouble in CODES:
+            self.failure = error
+
+    def note(self, store: Store, pair: str, system: str) -> None:
+        """Store what changed."""
+        if self.failure is not None:
+            note_failure(store, pair, system, CODES[categorize(self.failure)], str(self.failure))
+        elif self.answered:
+            note_ok(store, pair, system)
+
+
+def beat(session: Session) -> None:
+    """Note that Dagster's daemon is running: its sensors call this at every tick."""
+    note_ok(session.store, session.pair, DAEMON, every=BEAT)
+
+
+def nothing_syncs(session: Session) -> str:
+    """Why nothing is syncing although live syncing is on, and how to start it; "" when it is off or something does."""
+    settings = session.settings
+    if not session.mode.automatic or not (settings.stored or settings.mode == "live"):
+        return ""
+    with session.store.reading() as tx:
+        now = session.store.now(tx)
+    daemon = read_health(session.store, session.pair).get(DAEMON)
+    silence = SILENT + 2 * timedelta(seconds=settings.sensor_seconds)
+    if _is_recent(daemon, now, silence) or (not _is_recent(daemon, now, SCRIPTED) and _is_scripted(session, now)):
+        return ""
+    since = f"since {daemon.ok_at:%Y-%m-%d %H:%M} UTC" if daemon and daemon.ok_at else "yet"
+    return (
+        f"Live syncing is on, but nothing is syncing: no Dagster daemon has reported {since}. "
+        "Start it with `sync-pipeline dev`, or on a server with `dagster-daemon run`."
+    )
+
+
+def _is_recent(daemon: Health | None, now: datetime, silence: timedelta) -> bool:
+    # A beat may be noted by a clock that is a little ahead; further ahead, it is from before a clock was set back.
+    return daemon is not None and daemon.ok_at is not None and not has_passed(daemon.ok_at, silence + BEAT, now + BEAT)
+
+
+def _is_scripted(session: Session, now: datetime) -> bool:
+    """Whether each entity was synced more than once since live syncing was turned on: once is done by hand, too."""
+    switch = read_switch(session.store, session.pair)
+    since = max(now - SCRIPTED, switch.at) if switch is not None and switch.is_on else now - SCRIPTED
+    begun = begun_since(session.store, session.pair, since)
+    return all(begun.get(entity, 0) >= OFTEN for entity in session.specs)

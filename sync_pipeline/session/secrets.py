@@ -1,0 +1,209 @@
+"""The secrets people entered: each for one address, encrypted in the store; what the environment holds comes first.
+
+A secret is never sent anywhere but to the address it was entered for: another base URL has no secrets yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+
+from sync_pipeline.connectors.policy import Origin
+from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.settings import SETTINGS, Settings
+from sync_pipeline.store import credentials
+from sync_pipeline.store.audit import note
+from sync_pipeline.store.credentials import Keyring, open_keyring
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.tokens import StoredVault
+
+GO_ON = "Enter it in the console or with `sync-pipeline init`."
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret, and how to tell it from another one without telling it.
+
+    ``mark`` changes whenever somebody enters a secret; a rotation keeps it, and keeps the old one as ``previous``
+    until that is retired or refused.
+    """
+
+    value: str = field(repr=False)
+    mark: str
+    entered_at: str
+    previous: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one secret of the settings is kept: of which system, and under which name."""
+
+    setting: str
+    system: str
+    name: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that comes before it."""
+        return next(str(f.metadata["env"]) for f in SETTINGS if f.name == self.setting)
+
+
+CLOCKIFY_KEY = Slot("clockify_api_key", "clockify", "api_key")
+CLOCKIFY_TOKEN = Slot("clockify_addon_token", "clockify", "addon_token")
+SNAPSHOTS_KEY = Slot("snapshots_api_key", "snapshots", "api_key")
+SNAPSHOTS_CLIENT = Slot("snapshots_client_secret", "snapshots", "client_secret")
+SLOTS = (CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_KEY, SNAPSHOTS_CLIENT)
+CONSENT = Slot("snapshots_auth", "snapshots", "consent")
+"""Says that a person consented, and marks one consent from another; holds no secret."""
+PROGRAM = "sync_pipeline"
+"""Who did what no person did."""
+TOKENS = "tokens"
+"""The name under which OAuth tokens are kept, beside the secrets."""
+
+
+def place(settings: Settings, system: str) -> str:
+    """The address a system's secrets are for: everything that has a say in where they are sent."""
+    addresses = {
+        "clockify": (settings.clockify_base_url, settings.clockify_reports_url),
+        "snapshots": (settings.snapshots_profile, settings.snapshots_base_url, settings.snapshots_account),
+    }
+    return " ".join((system, *addresses[system])).strip()
+
+
+@dataclass
+class Vault:
+    """The secrets of one set-up. The key that encrypts them is only asked for when one is read or written."""
+
+    store: Store
+    settings: Settings
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The keys that encrypt."""
+        return open_keyring(self.settings.encryption_key, self.settings.encryption_key_file)
+
+    def prove(self) -> None:
+        """Raise ConfigError when nothing can be encrypted: before anything else is stored."""
+        self.keyring  # noqa: B018  # opened on first use
+
+    @property
+    def tokens(self) -> StoredVault:
+        """The tokens of a person's consent for this address."""
+        return StoredVault(self.store, self.keyring, place(self.settings, "snapshots"), TOKENS)
+
+    def get(self, slot: Slot) -> Secret | None:
+        """The secret of a slot; None when there is none for this address."""
+        found = credentials.get(self.store, self.keyring, place(self.settings, slot.system), slot.name)
+        return None if found is None else Secret(**found)
+
+    def has(self, slot: Slot) -> bool:
+        """Whether there is one; needs no key."""
+        where = place(self.settings, slot.system)
+        return slot.name in credentials.names(self.store, where, slot.name)
+
+    def enter(self, slot: Slot, value: str, at: datetime) -> None:
+        """Keep a secret that somebody entered, in place of any other."""
+        self._put(slot, Secret(value, secrets.token_hex(8), at.isoformat()), at)
+
+    def rotate(self, slot: Slot, value: str, at: datetime) -> None:
+        """Keep a new value of the same standing; the old one stays as a fallback."""
+        old = self.get(slot)
+        if old is None:
+            self.enter(slot, value, at)
+        elif old.value != value:
+            self._put(slot, replace(old, value=value, entered_at=at.isoformat(), previous=old.value), at)
+
+    def retire(self, slot: Slot, at: datetime, *, only: str = "") -> bool:
+        """Forget the fallback - if it is ``only`` that one - and return whether there was one."""
+        old = self.get(slot)
+        if old is None or not old.previous or (only and old.previous != only):
+            return False
+        self._put(slot, replace(old, previous=""), at)
+        return True
+
+    def remove(self, slot: Slot) -> None:
+        """Forget a secret."""
+        credentials.remove(self.store, place(self.settings, slot.system), slot.name)
+
+    def _put(self, slot: Slot, secret: Secret, at: datetime) -> None:
+        value = {name: getattr(secret, name) for name in ("value", "mark", "entered_at", "previous")}
+        credentials.put(self.store, self.keyring, place(self.settings, slot.system), slot.name, value, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """Settings with their secrets in them, the fallbacks by setting, and a mark of each secret in use."""
+
+    settings: Settings
+    previous: dict[str, str] = field(default_factory=dict, repr=False)
+    marks: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    """Where secrets came from that are not from the environment, by setting."""
+    rejected: list[Slot] = field(default_factory=list)
+    """Whose fallback turned out to be worth nothing."""
+
+    def origin(self, slot: Slot) -> Origin:
+        """Where the secret of a slot came from."""
+        return self.origins.get(slot.setting, Origin.ENVIRONMENT)
+
+
+def unlock(settings: Settings, vault: Vault) -> Unlocked:
+    """Fill in the secrets that the environment does not hold.
+
+    Raises ConfigError when one is missing that the way of signing in needs.
+    """
+    unlocked = Unlocked(settings)
+    for slot in _needed(settings):
+        given = getattr(settings, slot.setting)
+        if given:
+            unlocked.marks[slot.setting] = hashlib.sha256(given.encode()).hexdigest()[:16]
+        elif settings.stored and (secret := vault.get(slot)) is not None:
+            unlocked.marks[slot.setting] = secret.mark
+            unlocked.previous[slot.setting] = secret.previous
+            unlocked.origins[slot.setting] = Origin.STORED
+            unlocked = replace(unlocked, settings=replace(unlocked.settings, **{slot.setting: secret.value}))  # type: ignore[arg-type]  # all are text
+    if settings.auth == "authorization_code" and (consent := vault.get(CONSENT)) is not None:
+        unlocked.marks[CONSENT.name] = consent.mark
+    _refuse_missing(unlocked.settings)
+    return unlocked
+
+
+def forget_rejected(unlocked: Unlocked, vault: Vault, at: datetime) -> None:
+    """Forget the fallbacks that were rejected; one that cannot be forgotten now is rejected again."""
+    for slot in unlocked.rejected:
+        with suppress(SyncError):
+            if vault.retire(slot, at, only=unlocked.previous[slot.setting]):
+                detail = f"the old {slot.system}.{slot.name} at {place(vault.settings, slot.system)} was rejected"
+                note(vault.store, PROGRAM, "secret retired", detail, at)
+
+
+def _needed(settings: Settings) -> Iterator[Slot]:
+    """The secrets that the settings' way of signing in uses, the first of several that are there."""
+    yield CLOCKIFY_TOKEN if settings.clockify_addon_token else CLOCKIFY_KEY
+    if not (settings.clockify_addon_token or settings.clockify_api_key):
+        yield CLOCKIFY_TOKEN
+    yield SNAPSHOTS_KEY if settings.auth == "api_key" else SNAPSHOTS_CLIENT
+
+
+def _refuse_missing(settings: Settings) -> None:
+    if not settings.stored:
+        return  # the environment has been judged as a whole
+    if not (settings.clockify_api_key or settings.clockify_addon_token):
+        raise ConfigError(f"No key for Clockify at {settings.clockify_base_url} is stored.", fix=GO_ON)
+    if settings.auth == "api_key" and not settings.snapshots_api_key:
+        raise ConfigError(f"No key for the Snapshots API at {settings.snapshots_base_url} is stored.", fix=GO_ON)
+    if settings.auth != "api_key" and not settings.snapshots_client_id:
+        raise ConfigError(
+            f"No OAuth client for the Snapshots API at {settings.snapshots_base_url} is set up.", fix=GO_ON
+        )
+    if settings.auth == "client_credentials" and not settings.snapshots_client_secret:
+        raise ConfigError(
+            f"No secret of the OAuth client {settings.snapshots_client_id} for the Snapshots API at "
+            f"{settings.snapshots_base_url} is stored.",
+            fix=GO_ON,
+        )

@@ -1,0 +1,182 @@
+"""The systems of a session: their accounts, credentials and limits, as the settings name them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import cast
+
+from sync_pipeline.connectors.clockify.account import PLANS, Account
+from sync_pipeline.connectors.clockify.api import Clockify
+from sync_pipeline.connectors.clockify.entries import Choice, ReaderSetting
+from sync_pipeline.connectors.guard import RequestGuard
+from sync_pipeline.connectors.http import ClientOptions, OnResult, RetryPolicy
+from sync_pipeline.connectors.limiter import RateWindow, Sleep, store_limiter
+from sync_pipeline.connectors.policy import Origin
+from sync_pipeline.connectors.ports import System
+from sync_pipeline.connectors.profile import Profile
+from sync_pipeline.connectors.registry import VENDORS
+from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots, needed_scopes
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.progress import Progress, Report
+from sync_pipeline.session.secrets import (
+    CLOCKIFY_KEY,
+    CLOCKIFY_TOKEN,
+    SNAPSHOTS_CLIENT,
+    SNAPSHOTS_KEY,
+    Slot,
+    Unlocked,
+    Vault,
+)
+from sync_pipeline.settings import Settings
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.names import StoredNames
+from sync_pipeline.store.rate import Budget, budget, room
+
+FELL_BACK = "the new key was not accepted, so the one before it is used. Rotate it again, or retire the old one."
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the systems of a session are opened with."""
+
+    unlocked: Unlocked
+    specs: Mapping[str, EntitySpec]
+    profile: Profile
+    store: Store
+    guard: RequestGuard
+    report: Report
+    sleep: Sleep
+
+    def clockify(self, workspace: str, names: StoredNames, on_result: OnResult) -> Clockify:
+        """The Clockify workspace."""
+        unlocked, settings = self.unlocked, self.unlocked.settings
+        slot, plan = CLOCKIFY_TOKEN if settings.clockify_addon_token else CLOCKIFY_KEY, PLANS[settings.clockify_plan]
+        account = clockify_account(settings, workspace, unlocked.previous.get(slot.setting, ""), unlocked.origin(slot))
+        entity = next((name for name, spec in self.specs.items() if spec.source.reader), "")
+        options = self._options("Clockify", account.bucket, plan.windows, plan.label, on_result)
+        return Clockify(
+            account,
+            replace(
+                options,
+                on_rejected=self._on_rejected(slot),
+                retry_policy=replace(plan.retry_policy, attempts=settings.max_attempts),
+            ),
+            reader=cast("ReaderSetting", settings.clockify_reader),
+            page_size=settings.clockify_page_size,
+            on_choice=lambda choice: self.report(Progress(entity, "plan", note=_chosen(choice))),
+            names=names,
+        )
+
+    def snapshots(self, on_result: OnResult) -> Snapshots:
+        """The account of the Snapshots API."""
+        settings, profile = self.unlocked.settings, self.profile
+        credentials = snapshots_credentials(self.unlocked, self.specs, profile, self.store)
+        bucket, label = f"snapshots:{snapshots_account(settings)}", "The Snapshots API's rate limit"
+        options = self._options("Snapshots", bucket, profile.windows, label, on_result)
+        options = replace(options, on_rejected=self._on_rejected(SNAPSHOTS_KEY))
+        return Snapshots(profile, settings.snapshots_base_url, credentials, options)
+
+    def others(self) -> dict[str, System]:
+        """The registered systems that the entities name."""
+        opened: dict[str, System] = {}
+        for name, account in other_accounts(self.unlocked.settings, self.specs).items():
+            vendor = VENDORS[name]
+            options = self._options(vendor.facts.label, f"{name}:{account}", vendor.windows, f"The limit of {name}")
+            opened[name] = vendor.open(self.unlocked.settings, options)
+        return opened
+
+    def _options(
+        self,
+        system: str,
+        bucket: str,
+        windows: Sequence[RateWindow],
+        label: str,
+        on_result: OnResult | None = None,
+    ) -> ClientOptions:
+        say: Callable[[str], None] = lambda text: self.report(Progress(system, "wait", note=text))  # noqa: E731
+        return ClientOptions(
+            limiter=store_limiter(self.store, bucket, windows, label=label, on_wait=say, sleep=self.sleep),
+            guard=self.guard,
+            retry_policy=RetryPolicy(attempts=self.unlocked.settings.max_attempts),
+            on_wait=say,
+            on_fallback=lambda: say(FELL_BACK),
+            on_result=on_result,
+            sleep=self.sleep,
+        )
+
+    def _on_rejected(self, slot: Slot) -> Callable[[], None]:
+        return lambda: self.unlocked.rejected.append(slot)
+
+
+def pair_of(settings: Settings, profile: Profile, workspace: str, others: Mapping[str, str] | None = None) -> str:
+    """The key under which everything about these accounts is stored."""
+    more = "".join(f" {name}:{account}" for name, account in (others or {}).items())
+    return f"clockify:{workspace} {profile.profile}:{snapshots_account(settings)}{more}"
+
+
+def other_accounts(settings: Settings, specs: Mapping[str, EntitySpec]) -> dict[str, str]:
+    """The accounts of registered systems that the entities name."""
+    named = {system for spec in specs.values() for system in (spec.source.system, spec.target.system)}
+    return {name: VENDORS[name].account(settings) for name in sorted(named & VENDORS.keys())}
+
+
+def snapshots_account(settings: Settings) -> str:
+    """What tells one account from another: the base URL, and the account's name where several share one."""
+    return " ".join(filter(None, (settings.snapshots_base_url, settings.snapshots_account)))
+
+
+def hourly_budget(store: Store, account: Account, now: datetime) -> Budget | None:
+    """What is left of an account's requests of this hour; None on a plan without such a limit."""
+    hourly = PLANS[account.plan].hourly
+    return hourly and budget(store, account.bucket, hourly, now.timestamp())
+
+
+def hourly_room(store: Store, account: Account, now: datetime) -> float:
+    """How many of an account's requests fit into its hour immediately; infinite on a plan without such a limit."""
+    hourly = PLANS[account.plan].hourly
+    return room(store, account.bucket, [hourly], now.timestamp()) if hourly else math.inf
+
+
+def clockify_account(
+    settings: Settings, workspace: str, fallback: str = "", origin: Origin = Origin.ENVIRONMENT
+) -> Account:
+    """Whose Clockify these settings name; ``fallback`` is the key before the one in use."""
+    token = settings.clockify_addon_token
+    return Account(
+        api_key="" if token else settings.clockify_api_key,
+        addon_token=token,
+        fallback=fallback,
+        workspace=workspace,
+        base_url=settings.clockify_base_url,
+        reports_url=settings.clockify_reports_url,
+        plan=settings.clockify_plan,
+        origin=origin,
+    )
+
+
+def snapshots_credentials(
+    unlocked: Unlocked, specs: Mapping[str, EntitySpec], profile: Profile, store: Store
+) -> Credentials:
+    """How these settings sign in; a person's consent is kept in the store."""
+    settings = unlocked.settings
+    if settings.auth == "api_key":
+        return Credentials(
+            api_key=settings.snapshots_api_key,
+            fallback=unlocked.previous.get(SNAPSHOTS_KEY.setting, ""),
+            origin=unlocked.origin(SNAPSHOTS_KEY),
+        )
+    return Credentials(
+        client_id=settings.snapshots_client_id,
+        client_secret=settings.snapshots_client_secret,
+        scopes=settings.snapshots_scopes or needed_scopes(specs, profile),
+        vault=Vault(store, settings).tokens if settings.auth == "authorization_code" else None,
+        origin=unlocked.origin(SNAPSHOTS_CLIENT),
+    )
+
+
+def _chosen(choice: Choice) -> str:
+    cost = "unknown" if choice.requests is None else choice.requests
+    return f"read by `{choice.reader}` (expected requests: {cost}): {choice.reason}"

@@ -1,0 +1,141 @@
+"""The desk at which a set-up is worked on: whose hand it is, the settings as they are now, and where changes are kept."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from sync_pipeline.clock import utc_now
+from sync_pipeline.mapping.load import load_specs, records_of, switched_on
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.sandbox.embedded import embedded
+from sync_pipeline.session.progress import Report
+from sync_pipeline.session.secrets import Vault
+from sync_pipeline.session.session import Session, open_session
+from sync_pipeline.settings import Settings, environment, load_settings, read_setup
+from sync_pipeline.setup.file import change_file, revision, validate_file_change
+from sync_pipeline.store.audit import note, system_user
+from sync_pipeline.store.engine import Store, open_store
+
+Surface = Literal["terminal", "console"]
+
+
+def actor(surface: Surface, session: str = "") -> str:
+    """The actor for the audit trail: the system's user or a console session, the host and the surface.
+
+    The user is the one the process runs as, not what LOGNAME says. Who is signed in to the console need not be the user
+    who started it: all that is known of them is their session.
+    """
+    return f"session {session}@{platform.node()} ({surface})" if session else f"{system_user()} ({surface})"
+
+
+@dataclass(frozen=True, slots=True)
+class SetupService:
+    """Everything is read anew each time: another window, a person with an editor or a process may have changed it."""
+
+    by: str
+    root: Path | None = None
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
+    """In place of the environment of this process."""
+    now: Callable[[], datetime] = utc_now
+
+    def settings(self, **variables: str) -> Settings:
+        """The settings as they are now, with some variables of the environment as they are given here."""
+        return load_settings({**self._environ, **variables}, root=self.root)
+
+    def is_given(self, variable: str) -> bool:
+        """Whether the environment decides a setting, so that it cannot be changed here."""
+        return bool(self._environ.get(variable, "").strip())
+
+    @property
+    def _environ(self) -> Mapping[str, str]:
+        return environment(self.root) if self.environ is None else self.environ
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """Our database."""
+        settings = self.settings()
+        store = open_store(settings.store_url, timeout=settings.lock_seconds)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @contextmanager
+    def vault(self, settings: Settings | None = None) -> Iterator[Vault]:
+        """The secrets for the addresses of these settings (default: as they are now)."""
+        with self.store() as store:
+            yield Vault(store, settings or self.settings())
+
+    @contextmanager
+    def session(self, settings: Settings | None = None, *, report: Report | None = None) -> Iterator[Session]:
+        """A session on these settings, with the embedded sandbox running where they need it."""
+        settings = settings or self.settings()
+        file = settings.home / "sandbox.db"
+        with (
+            embedded(settings.sandbox_port, file, records_of(settings)) if settings.sandbox else nullcontext(),
+            open_session(settings, report=report) as session,
+        ):
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that only reads what is stored here: no server is started for it."""
+        with open_session(self.settings()) as session:
+            session.now = self.now
+            yield session
+
+    def revision(self) -> str:
+        """The state of the set-up that a form shows; a change made on another state is refused."""
+        return revision(self.settings().setup_file)
+
+    def change(
+        self,
+        values: Mapping[str, Any],
+        what: str,
+        detail: str,
+        *,
+        since: str | None = None,
+        then: Callable[[], object] = lambda: None,
+    ) -> str:
+        """Set dotted keys of the set-up (None takes one out), do ``then``, note who did it; returns the new revision.
+
+        Raises ChangedMeanwhile when ``since`` is not the present revision, ConfigError when the new set-up is not valid;
+        nothing is changed then.
+        """
+        settings = self.settings()
+        now = change_file(settings.setup_file, values, lambda draft: _specs_in(settings, draft), since=since)
+        try:
+            then()
+        except BaseException:
+            self.note(f"{what}, incomplete", "the set-up was changed, but not everything else")
+            raise
+        self.note(what, detail)
+        return now
+
+    def validate_change(self, values: Mapping[str, Any]) -> dict[str, EntitySpec]:
+        """Every entity's mapping as it would be with these dotted keys set; nothing is changed. Raises as ``change``."""
+        settings = self.settings()
+        return validate_file_change(settings.setup_file, values, lambda draft: _specs_in(settings, draft))
+
+    def note(self, what: str, detail: str) -> None:
+        """Add a line to the audit trail."""
+        with self.store() as store:
+            note(store, self.by, what, detail, self.now())
+
+    def acting_as(self, by: str) -> SetupService:
+        """The same desk under another hand."""
+        return replace(self, by=by)
+
+
+def _specs_in(settings: Settings, draft: Path) -> dict[str, EntitySpec]:
+    """The mappings with another set-up file; raises when anything in it is not valid."""
+    values = read_setup(draft)
+    specs = load_specs(settings.mappings_dir, draft)
+    switched_on(specs, values.get("entities", ()))
+    return specs

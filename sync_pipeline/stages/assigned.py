@@ -1,0 +1,399 @@
+"""Deliver to a target that gives out its own ids, without ever creating a record twice.
+
+A record is recognized by the stored link; without one, by its key. Creating is not idempotent, so an intent is committed
+before the request and an outcome after it: what an interrupted create left behind is found before anything else is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.ports import AssigningTarget
+from sync_pipeline.errors import AmbiguousWrite, RejectedRecord
+from sync_pipeline.mapping.canonical import canonical_target
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.outcomes import PAGE, note_sending, pages, remember
+from sync_pipeline.stages.unique_names import (
+    NAME_TAKEN,
+    Directory,
+    RenameCycle,
+    chain_of,
+    fields_of,
+    foresee,
+    unparked_name,
+)
+from sync_pipeline.store.deliveries import AS_IT_IS, Delivered, Intent, Kind, Refused
+from sync_pipeline.store.records import Known
+from sync_pipeline.store.staging import Pending, Staging
+
+CREATE_TRIES = 3
+
+Rows = dict[str, Pending]
+Step = tuple[Kind, Callable[[Pending], Record | None]]
+
+
+def deliver_assigned(
+    session: Session,
+    spec: EntitySpec,
+    target: AssigningTarget,
+    staging: Staging,
+    counts: Counts,
+    sync_id: int | None,
+) -> None:
+    """Resolve open intents, then create, adopt or update one record after the other."""
+    intents = session.ledger(spec).open_intents()
+    clashing = clashes(session, spec)
+    unknown = _unknown(session, spec) if target.unique_names else {}
+    if not intents and not clashing and not unknown and not staging.pending(1, ""):
+        return
+    directory = Directory(session, spec, target)
+    writer = _Writer(session, spec, directory, counts, sync_id)
+    waiting = _by_record(intents)
+    together = _pending(staging) | clashing | unknown if target.unique_names else {}
+    directory.look_up(together.values(), _attempted(session, spec, waiting))
+    writer.creator.resolve(waiting)
+    if clashing:
+        _free(session, spec, directory, staging, clashing, counts)
+    if target.unique_names:  # each row may depend on any other
+        writer.deliver(_pending(staging))
+        for row in _unknown(session, spec).values():
+            writer.unpark(row)
+        return
+    for page in pages(staging, PAGE):
+        directory.look_up(page)
+        writer.deliver({row.source_id: row for row in page})
+
+
+def clashes(session: Session, spec: EntitySpec) -> Rows:
+    """Records rejected because another had their name: that one may have given it up."""
+    ids = session.ledger(spec).rejects.rejected_by(NAME_TAKEN)
+    found = session.ledger(spec).lookup(ids)
+    return {key: _as_pending(known) for key, known in found.items() if known.refused_hash == known.fields_hash}
+
+
+def _unknown(session: Session, spec: EntitySpec) -> Rows:
+    """Records of which it is not known how they are at the target, temporary names included."""
+    return {known.source_id: _as_pending(known) for known in session.ledger(spec).with_unknown_delivery()}
+
+
+def _as_pending(known: Known) -> Pending:
+    return Pending(*(getattr(known, name) for name in Pending.__slots__))
+
+
+def _pending(staging: Staging) -> Rows:
+    return {row.source_id: row for page in pages(staging, PAGE) for row in page}
+
+
+def _free(
+    session: Session, spec: EntitySpec, directory: Directory, staging: Staging, clashing: Rows, counts: Counts
+) -> None:
+    """Make those pending again whose name is free by now."""
+    refused = staging.refused()
+    prospects = foresee(directory, _pending(staging) | clashing)
+    if freed := [source_id for source_id in clashing if prospects[source_id] != "refuse"]:
+        session.ledger(spec).clear_refused(freed)
+        counts.rejected -= refused - staging.refused()
+
+
+def _by_record(intents: list[Intent]) -> dict[str, list[Intent]]:
+    waiting: dict[str, list[Intent]] = {}
+    for intent in intents:
+        waiting.setdefault(intent.source_id, []).append(intent)
+    return waiting
+
+
+def _attempted(session: Session, spec: EntitySpec, waiting: Mapping[str, list[Intent]]) -> list[dict[str, Any]]:
+    """All fields that creates of these records were ever attempted with."""
+    ledger = session.ledger(spec)
+    return [attempt.attempted for source_id in waiting for attempt in ledger.attempts(source_id)]
+
+
+class _Creator:
+    """Creates records, and finishes creates that an earlier run was interrupted in.
+
+    Where names are unique a request is safe to repeat under the same name: the second one is refused, and the record is
+    found.
+    """
+
+    def __init__(self, session: Session, spec: EntitySpec, directory: Directory, sync_id: int | None) -> None:
+        self._session, self._spec, self._directory, self._sync_id = session, spec, directory, sync_id
+        self._ledger = session.ledger(spec)
+        self._unresolved: dict[str, Intent] = {}
+        self.found: dict[str, str] = {}
+        """The target ids of records that were found or finished here and are not as wanted yet."""
+
+    def resolve(self, waiting: Mapping[str, list[Intent]]) -> None:
+        """Link what interrupted creates left behind, and keep the intents that left nothing so far.
+
+        A request that was cut off may still be on its way, so that one list without its record proves nothing. Where
+        names are unique such an intent is not given up while its record is wanted: it is carried out again under the
+        very same name, and then it does not matter which of the two requests arrives.
+        """
+        known = self._ledger.lookup(waiting)
+        for source_id, intents in waiting.items():
+            *older, newest = intents
+            for intent in older:  # two intents of one record mean one record there: the newest tells what became of it
+                self._give_up(intent)
+            record = known.get(source_id)
+            if record is not None and record.target_id in self._directory.by_id:
+                self._give_up(newest)
+            elif (left := self._left_behind(intents, record)) is not None:
+                self._take(newest, left)
+            elif _is_wanted(record) and self._directory.target.unique_names:
+                self._unresolved[source_id] = newest
+            else:
+                self._give_up(newest)
+
+    def finish(self, row: Pending) -> Record | None:
+        """Carry out what an interrupted run intended, under the name it had then; nothing when there is no such intent."""
+        if (intent := self._unresolved.pop(row.source_id, None)) is None:
+            return None
+        try:
+            record, _ = self._post(intent.attempted)
+        except RejectedRecord as error:
+            self._directory.refresh(intent.attempted)
+            found = self._directory.unlinked(intent.attempted)
+            if found is None:
+                self._conclude(intent.id, str(error))
+                return None
+            record = found
+        return self._took(row, intent, record, answered=False)
+
+    def create(self, row: Pending) -> Record | None:
+        """Create the record; None when there is one of that name after all, to be adopted or updated next."""
+        fields, at = fields_of(row), self._session.now()
+        intent = self._ledger.intend(row.source_id, "create", fields, at, self._sync_id)
+        try:
+            record, answered = self._post(fields)
+        except RejectedRecord as error:
+            self._conclude(intent, str(error))
+            self._directory.refresh(fields)
+            if self._directory.adoptable(row) is None:
+                raise
+            return None
+        return self._took(row, Intent(intent, row.source_id, "create", fields, at), record, answered=answered)
+
+    def _took(self, row: Pending, intent: Intent, record: Record, *, answered: bool) -> Record | None:
+        """Link what was created; None when it is not as the row wants it, and has to be updated."""
+        sent = row.fields_hash if answered else None
+        if self._take(intent, record, sent) == row.fields_hash:
+            return record
+        self.found[row.source_id] = self._directory.id_of(record)
+        return None
+
+    def _take(self, intent: Intent, record: Record, sent: str | None = None) -> str:
+        """Link the record an intent made; returns the hash of what was ``sent``, or else of what it is now."""
+        digest, target_id = sent or canonical_target(self._spec, record)[1], self._directory.id_of(record)
+        at = self._session.now()
+        self._ledger.conclude(intent.id, "delivered", at, target_id=target_id, fields_hash=digest)
+        self._directory.put(record)
+        self._directory.links[target_id] = intent.source_id
+        return digest
+
+    def _post(self, fields: dict[str, Any]) -> tuple[Record, bool]:
+        """Create a record; when it is unknown whether it arrived, look it up before trying again.
+
+        Says beside the record whether that is the answer to the request.
+        """
+        target = self._directory.target
+        for _ in range(CREATE_TRIES - 1):
+            try:
+                return self._session.call(target.create, fields), True
+            except AmbiguousWrite:
+                self._directory.refresh(fields)
+                if (found := self._directory.unlinked(fields)) is not None:
+                    return found, False
+        return self._session.call(target.create, fields), True
+
+    def _left_behind(self, intents: list[Intent], known: Known | None) -> Record | None:
+        """A record that nothing is linked to, with any key that was ever attempted.
+
+        Under that of an attempt that was concluded, or of a record that is not wanted any more and would be archived
+        at once, only one that still shows that we made it: by now that name may be in use elsewhere.
+        """
+        unanswered = {intent.id for intent in intents} if _is_wanted(known) else set[int]()
+        for attempt in self._ledger.attempts(intents[0].source_id):
+            record = self._directory.unlinked(attempt.attempted)
+            if record is not None and (attempt.id in unanswered or self._is_marked(record, attempt)):
+                return record
+        return None
+
+    def _is_marked(self, record: Record, attempt: Intent) -> bool:
+        """Whether a field that was made of the source's id is as we wrote it."""
+        marks = [field.name for field in self._spec.fields if field.source == self._spec.source.id_path]
+        return any(attempt.attempted.get(name) and record.get(name) == attempt.attempted[name] for name in marks)
+
+    def _give_up(self, intent: Intent) -> None:
+        self._conclude(intent.id, f"no {self._directory.target.noun} of that name exists")
+
+    def _conclude(self, intent: int, reason: str) -> None:
+        self._ledger.conclude(intent, "failed", self._session.now(), reason=reason)
+
+
+def _is_wanted(known: Known | None) -> bool:
+    return known is not None and known.deleted_at is None and known.excluded_rule is None
+
+
+class _Writer:
+    """Delivers one record after the other; knows which are still to be renamed."""
+
+    def __init__(
+        self, session: Session, spec: EntitySpec, directory: Directory, counts: Counts, sync_id: int | None
+    ) -> None:
+        self._session, self._spec, self._directory = session, spec, directory
+        self._ledger = session.ledger(spec)
+        self._counts, self._sync_id = counts, sync_id
+        self.creator = _Creator(session, spec, directory, sync_id)
+        self._pending: Rows = {}
+        self._cycling: set[str] = set()
+
+    def deliver(self, rows: Rows) -> None:
+        """Deliver these rows."""
+        self._pending = rows
+        for source_id in list(rows):
+            if source_id in self._pending:
+                self._deliver_chain(source_id)
+
+    def _deliver_chain(self, source_id: str) -> None:
+        """Deliver one row, and before it those whose records give up the name it wants."""
+        chain = chain_of(self._directory, self._pending, self._pending[source_id])
+        cycle = RenameCycle(self._session, self._spec, self._directory, chain.cycle)
+        self._cycling = {row.source_id for row in chain.cycle}
+        for row in chain.rows:
+            del self._pending[row.source_id]
+        rows = chain.rows[::-1]
+        if chain.cycle:
+            try:
+                cycle.open()
+            except RejectedRecord as error:
+                # Not about a name that is taken: no other record has the temporary one.
+                refused = Refused(cycle.parked.source_id, cycle.parked.fields_hash, "update", str(error))
+                self._remember(refused=refused)
+                rows.remove(cycle.parked)
+        for row in rows:
+            kind = self._deliver_one(row)
+            if kind == "update":
+                cycle.note_renamed(row)
+            elif kind is None and row in chain.cycle:
+                for undone in cycle.undo():
+                    self._counts.updated -= 1
+                    self._refuse(undone, "update", "The exchange of names it is part of was refused.")
+
+    def _deliver_one(self, row: Pending) -> Kind | None:
+        """Create, adopt or update the record; None when it was refused, which becomes a reject."""
+        steps: tuple[Step, ...] = (
+            ("create", self.creator.finish),
+            *(("update", self._renew), ("adopt", self._adopt), ("create", self.creator.create)),
+            # Once more, for what a refused or uncertain create was found to be.
+            *(("update", self._renew), ("adopt", self._adopt), ("create", self.creator.create)),
+        )
+        reason = f"Its {self._directory.target.noun} changed hands while it was being written."
+        kind: Kind = steps[-1][0]
+        for kind, step in steps:
+            try:
+                record = step(row)
+            except RejectedRecord as error:
+                reason = str(error)
+                break
+            if record is not None:
+                self._done(row, kind, record)
+                return kind
+        self._refuse(row, kind, reason)
+        return None
+
+    def _done(self, row: Pending, kind: Kind, record: Record) -> None:
+        self._directory.put(record)
+        self._directory.links[self._directory.id_of(record)] = row.source_id
+        if kind == "create":
+            self._counts.created += 1  # the concluded intent has written it down
+        else:
+            self._remember(done=Delivered(row.source_id, self._directory.id_of(record), row.fields_hash, kind))
+
+    def _renew(self, row: Pending) -> Record | None:
+        """Update the row's own record; None when it has none, or has it no longer."""
+        target_id = self.creator.found.get(row.source_id, row.target_id)
+        if target_id is None:
+            return None
+        note_sending(self._session, self._spec, [row], [target_id])
+        return self._update(target_id, self._owned(row))
+
+    def _adopt(self, row: Pending) -> Record | None:
+        """Take over the record with the wanted key, if that is allowed; one that is gone meanwhile is looked up again."""
+        for _ in range(2):
+            if (record := self._directory.adoptable(row)) is None:
+                return None
+            former = self._directory.former_owner(record)
+            changed = self._inherit(row, record, former) if former is not None else self._link_and_update(row, record)
+            if changed is not None:
+                return changed
+            self._directory.refresh(fields_of(row))
+        return None
+
+    def _link_and_update(self, row: Pending, record: Record) -> Record | None:
+        """Linked before it is changed, so that a crash in between adopts it again."""
+        return self._update(self._directory.id_of(record), self._owned(row)) if self._link(row, record) else None
+
+    def _inherit(self, row: Pending, record: Record, former: Known) -> Record | None:
+        """Take over the record of a deleted source record, whose link ends only when all else is the new one's.
+
+        Cut off before that, it is handed over again; after it, nothing is linked to it, and it is adopted by its key.
+        What we wrote once and no person has changed since is written for the new one.
+        """
+        target_id = self._directory.id_of(record)
+        if (now := self._session.call(self._directory.target.get, target_id)) is None:
+            return None
+        fields, theirs = fields_of(row), orjson.loads(former.fields)
+        left = {field.name for field in self._spec.fields if field.owner == "target"}
+        ours = {name: fields.get(name) for name in left if now.get(name) == theirs.get(name)}
+        changed = self._update(target_id, ours | self._owned(row))
+        if changed is not None:
+            self._ledger.forget_delivered(former.source_id)
+            self._link(row, record)
+        return changed
+
+    def _link(self, row: Pending, record: Record) -> bool:
+        target_id = self._directory.id_of(record)
+        if linked := self._ledger.link(row.source_id, target_id):
+            self._directory.links[target_id] = row.source_id
+        return linked
+
+    def _update(self, target_id: str, fields: dict[str, Any]) -> Record | None:
+        return self._session.call(self._directory.target.update, target_id, fields)
+
+    def _owned(self, row: Pending) -> dict[str, Any]:
+        fields = fields_of(row)
+        return {field.name: fields.get(field.name) for field in self._spec.owned_fields}
+
+    def _refuse(self, row: Pending, kind: Kind, reason: str) -> None:
+        """Reject the row; when another record has the name it wants, the reason says which and whose."""
+        directory, own = self._directory, self._directory.own(row)
+        if kind == "update" and own is not None and directory.wanted(row) not in directory.by_key:
+            directory.refresh(fields_of(row))  # the name may have been taken since the list was read
+        # What was refused is as before - unless its name goes round in a cycle.
+        target_hash = row.delivered_hash if kind == "update" and row.source_id not in self._cycling else AS_IT_IS
+        if (holder := directory.holder(row)) is not None:
+            field = directory.target.key[0]
+            reason = f"{reason} The name {holder[field]!r} belongs to {directory.whose(holder)}."
+            refused = Refused(row.source_id, row.fields_hash, kind, reason, field, NAME_TAKEN, holder[field])
+        else:
+            refused = Refused(row.source_id, row.fields_hash, kind, reason)
+        self._remember(refused=refused._replace(delivered_hash=target_hash))
+        self.unpark(row)
+
+    def unpark(self, row: Pending) -> None:
+        """Give back its name to a record that an interrupted exchange of names left under a temporary one."""
+        directory, own, name = self._directory, self._directory.own(row), self._directory.target.key[0]
+        before = unparked_name(str(own.get(name)), directory.id_of(own)) if own is not None else None
+        if own is not None and before is not None and directory.key_of({**own, name: before}) not in directory.by_key:
+            RenameCycle(self._session, self._spec, directory, [row]).rename(row, directory.id_of(own), before)
+
+    def _remember(self, *, done: Delivered | None = None, refused: Refused | None = None) -> None:
+        remember(
+            self._session, self._spec, [done] if done else [], [refused] if refused else [], self._counts, self._sync_id
+        )

@@ -1,0 +1,224 @@
+"""Process: from raw records to rows of a staging; mapped, checked, without clashes, with their references resolved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from sync_pipeline.connectors.paging import Record
+from sync_pipeline.mapping.apply import map_frame
+from sync_pipeline.mapping.canonical import canonical_rows
+from sync_pipeline.mapping.checks import check_frame
+from sync_pipeline.mapping.columns import text_list
+from sync_pipeline.mapping.frames import raw_frame
+from sync_pipeline.mapping.spec import EntitySpec, Field
+from sync_pipeline.mapping.targets import is_known_by_source_id
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages.problems import reject, rejects_of
+from sync_pipeline.stages.references import References
+from sync_pipeline.store.staged import StagedRow
+
+_TEXTS = ("source_id", "partition", "status", "rule", "waiting_for", "source_hash", "record_label", "record_facts")
+
+
+class Process:
+    """Processes the records of one entity, part by part."""
+
+    def __init__(self, session: Session, spec: EntitySpec, clashes: Clashes) -> None:
+        self._session, self._spec, self._clashes = session, spec, clashes
+        self._references = References(session, spec)
+
+    def __call__(self, raw: pd.DataFrame) -> pd.DataFrame:
+        """A raw frame as a checked one; ``source_hash`` is missing where there is more to say of a record than its fields."""
+        frame = check_frame(self._spec, map_frame(self._spec, raw), start_date=self._session.settings.start_date)
+        frame = self._references.mark(self._clashes.mark(frame))
+        is_fine = (frame["status"] == "accepted") & frame["problems"].isna()
+        frame["source_hash"] = raw["source_hash"].reset_index(drop=True).where(is_fine)
+        frame["record_facts"] = frame["record_facts"].where(frame["status"] != "excluded")
+        if not has_label(self._session, self._spec):
+            frame["record_label"] = None
+        return frame
+
+
+def has_label(session: Session, spec: EntitySpec) -> bool:
+    """Whether labels of the entity's records are stored."""
+    return spec.label is not None and (session.settings.personal_labels or not spec.label.personal)
+
+
+def mapped(spec: EntitySpec, parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Raw frames mapped, one at a time."""
+    return (map_frame(spec, raw) for raw in parts)
+
+
+def processed_rows(session: Session, spec: EntitySpec, records: Iterable[Record]) -> list[StagedRow]:
+    """Records as rows to stage; nothing is written."""
+    return staged_rows(spec, _processed(session, spec, records))
+
+
+def process_records(
+    session: Session,
+    spec: EntitySpec,
+    records: Iterable[Record],
+    ids: Sequence[str],
+    *,
+    read_no: int,
+    run_id: str | None,
+) -> list[StagedRow]:
+    """Records, read under numbers up to ``read_no``, as rows to stage; what is wrong with them becomes all rejects of ``ids``."""
+    frame = _processed(session, spec, records)
+    rejects = (found for _, found in rejects_of(frame))
+    stored = session.ledger(spec).rejects
+    stored.replace(None, rejects, run_id, session.now(), source_ids=ids, read_no=read_no)
+    return staged_rows(spec, frame)
+
+
+def staged_rows(spec: EntitySpec, frame: pd.DataFrame) -> list[StagedRow]:
+    """A checked frame as rows to stage; a row without an id cannot be staged and is in the rejects only."""
+    columns: list[Any] = [text_list(frame[name]) for name in _TEXTS]
+    return [
+        StagedRow(source_id, partition, fields.decode(), digest, *others)
+        for (fields, digest), source_id, partition, *others in zip(canonical_rows(spec, frame), *columns, strict=True)
+        if source_id is not None
+    ]
+
+
+def is_wanted(row: StagedRow) -> bool:
+    """Whether the record should be at the target; not so one that waits for another that was rejected."""
+    return row.status == "accepted" or (row.status == "waiting" and row.rule is None)
+
+
+def is_ready(row: StagedRow, delivered: Collection[tuple[str, str]]) -> bool:
+    """Whether a row waits for nothing but these records, pairs of entity and id."""
+    return all((entity, key) in delivered for entity, key in awaited(row))
+
+
+def awaited(row: StagedRow) -> list[list[str]]:
+    """The records a row waits for, as [entity, id]."""
+    found: list[list[str]] = orjson.loads(row.waiting_for) if row.waiting_for else []
+    return found
+
+
+def _processed(session: Session, spec: EntitySpec, records: Iterable[Record]) -> pd.DataFrame:
+    raw = raw_frame(spec, records)
+    clashes = Clashes(session, spec, mapped(spec, [raw]), is_whole=False)
+    return Process(session, spec, clashes)(raw)
+
+
+PERSONAL = "(personal)"
+"""Instead of a value that is nobody else's business."""
+SENT = ("accepted", "waiting")
+SHOWN_SHARING = 3
+"""Records with one id that a message names."""
+SHOWN_CHARACTERS = 100
+
+
+class Clashes:
+    """Marks records that share an id with a different record, or a unique field with any other.
+
+    Of records that want the same unique value, the one that has it at the target already keeps it; all others are
+    set aside. They are never merged.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        spec: EntitySpec,
+        mapped: Iterable[pd.DataFrame],
+        conflicts: Iterable[str] = (),
+        *,
+        is_whole: bool = True,
+    ) -> None:
+        """``mapped`` is walked when the entity has such values, and only then; unless it is the whole batch, names may be shared."""
+        self._session, self._spec = session, spec
+        self._conflicts = frozenset(conflicts)
+        self._unique = unique_fields(spec) if is_whole else []
+        self._counts: dict[str, Counter[str]] = {f.name: Counter() for f in self._unique}
+        self._shared: dict[str, list[str]] = {}
+        if self._unique or not is_known_by_source_id(spec):
+            self._count(mapped)
+
+    def _count(self, mapped: Iterable[pd.DataFrame]) -> None:
+        first: dict[str, str] = {}
+        for frame in mapped:
+            for field_ in self._unique:
+                self._counts[field_.name].update(frame[field_.column].dropna())
+            if not is_known_by_source_id(self._spec):
+                self._share(frame, first)
+
+    def _share(self, frame: pd.DataFrame, first: dict[str, str]) -> None:
+        """Note the ids at the target that a mapping gives to several records, and some of these records."""
+        column = self._spec.field(self._spec.target.id).column
+        some = frame[frame["source_id"].notna() & frame[column].notna()]
+        for source_id, value in zip(some["source_id"], some[column].astype(str), strict=True):
+            if first.setdefault(value, source_id) != source_id:
+                named = self._shared.setdefault(value, [first[value]])
+                named += [source_id] if len(named) < SHOWN_SHARING and source_id not in named else []
+
+    def mark(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with clashing rows rejected under the rule ``unique_ids``."""
+        if self._conflicts:
+            mask = frame["source_id"].isin(self._conflicts)
+            frame = reject(frame, mask, "source_id", "unique_ids", "two different records came under this id")
+        for field_ in self._unique:
+            taken = {value for value, count in self._counts[field_.name].items() if count > 1}
+            clashing = frame[field_.column].isin(taken) & frame["source_id"].notna()
+            mask = clashing & ~frame["source_id"].isin(self._holders(frame[clashing], field_))
+            for value in frame.loc[mask, field_.column].unique():
+                same = mask & (frame[field_.column] == value)
+                message = f"another record has the same {field_.name}, {_shown(field_, value)}; give each its own"
+                frame = reject(frame, same, field_.column, "unique_ids", message)
+        return frame if is_known_by_source_id(self._spec) else self._reject_shared(frame)
+
+    def _holders(self, clashing: pd.DataFrame, field_: Field) -> list[str]:
+        """Those of the clashing records that have their value at the target already.
+
+        One that was changed there since - which a repair is about to undo - counts too, where no other claims the value.
+        """
+        wanted = dict(zip(clashing["source_id"], clashing[field_.column], strict=True))
+        known = self._session.ledger(self._spec).lookup(wanted)
+        having = [
+            record
+            for key, record in known.items()
+            if record.is_delivered
+            and record.refused_hash != record.fields_hash  # the target gave it to another one
+            and orjson.loads(record.fields).get(field_.name) == wanted[key]
+        ]
+        exact = {record.source_id for record in having if record.delivered_hash == record.fields_hash}
+        claims = Counter(wanted[record.source_id] for record in having)
+        return [r.source_id for r in having if r.source_id in exact or claims[wanted[r.source_id]] == 1]
+
+    def _reject_shared(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame without the rows - they are rejected - whose id at the target is also that of another record.
+
+        If they were sent, they would overwrite each other in every sync.
+        """
+        session, spec, shared = self._session, self._spec, self._shared
+        field_ = spec.field(spec.target.id)
+        wanted = frame[field_.column].astype(str).where(frame["status"].isin(SENT) & frame[field_.column].notna())
+        taken = session.ledger(spec).owners(wanted.dropna().unique())
+        owner = wanted.map(taken)
+        clashing = (owner.notna() & (owner != frame["source_id"])) | (owner.isna() & wanted.isin(shared))
+        for value in wanted[clashing].unique():
+            same = clashing & (wanted == value)
+            named = [taken[value], *frame.loc[same, "source_id"]] if value in taken else shared[value]
+            message = (
+                f"{' and '.join(named[:SHOWN_SHARING])} have the same {field_.name}, {_shown(field_, value)}, and the"
+            )
+            message += " target knows one record by it; map it from what is different for each"
+            frame = reject(frame, same, field_.column, "unique_ids", message)
+        return frame
+
+
+def unique_fields(spec: EntitySpec) -> list[Field]:
+    """The fields besides the id that no two records may have the same value of."""
+    others = (f for f in spec.fields if f.source != spec.source.id_path and f.name != spec.target.id)
+    return [f for f in others if f.unique]
+
+
+def _shown(field_: Field, value: object) -> str:
+    """A value as a reason may quote it."""
+    return PERSONAL if field_.personal else repr(str(value)[:SHOWN_CHARACTERS])

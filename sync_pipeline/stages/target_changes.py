@@ -1,0 +1,87 @@
+"""Records that changed at a target that tells of them: compare each with what was delivered, so that an edit is pending.
+
+Our own writes come back as events, too: they find the record as delivered, and end here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sync_pipeline.clock import has_passed
+from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.ports import AssigningTarget, UpsertTarget
+from sync_pipeline.mapping.canonical import canonical_target
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session
+from sync_pipeline.store.events import Event, close, mark_attempt
+from sync_pipeline.store.records import Known
+from sync_pipeline.store.schema import REMOVAL
+from sync_pipeline.store.scope import draw
+
+STUBBORN_FOR = timedelta(minutes=10)
+ONE_BY_ONE = {"paid": 20, "free": 1}
+"""Up to this many records are read by id; above it the whole list is the cheaper read."""
+
+
+def compare_with_delivered(
+    session: Session, spec: EntitySpec, events: Sequence[Event], unchanged_since_delivery: dict[str, list[str]]
+) -> list[int]:
+    """Close the events of records that are as we left them; returns those that need the source to be read again.
+
+    ``unchanged_since_delivery`` remembers what a record was instead of what we sent, and when: one that is the same again right after
+    we delivered is left to ``verify``, or the two sides would send each other changes for ever.
+    """
+    tried = {event.source_id for event in events if event.attempts}
+    mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
+    ids = {event.source_id for event in events if event.source_id}
+    links = session.ledger(spec).linked()
+    known = session.ledger(spec).lookup([links[key] for key in ids if key in links])
+    ours = {key: known[links[key]] for key in ids if links.get(key) in known}
+    wanting = ids - ours.keys()  # linked to nothing yet: a record may be waiting for its name
+    began, number, target = session.now(), draw(session.store), session.target(spec)
+    for key, record in _read(session, spec, target, ours).items():
+        found = target_hash(spec, target, ours[key], record)
+        session.ledger(spec).observe_target([(ours[key].source_id, found)], number)
+        if not _is_pending(spec, ours[key], found):
+            unchanged_since_delivery.pop(key, None)
+        elif key in tried or not _is_stubborn(unchanged_since_delivery.get(key), found, began):
+            unchanged_since_delivery[key] = [found or "", began.isoformat()]
+            wanting.add(key)
+    settled = {event.id for event in events if event.source_id and event.source_id not in wanting}
+    close(session.store, settled, None, session.now())
+    return [event.id for event in events if event.id not in settled]
+
+
+def _is_stubborn(known: list[str] | None, found: str | None, now: datetime) -> bool:
+    """Whether it was just like that a moment ago; the same later is somebody's doing."""
+    return (
+        known is not None
+        and known[0] == (found or "")
+        and not has_passed(datetime.fromisoformat(known[1]), STUBBORN_FOR, now)
+    )
+
+
+def _read(
+    session: Session, spec: EntitySpec, target: UpsertTarget | AssigningTarget, ours: dict[str, Known]
+) -> dict[str, Record | None]:
+    if len(ours) <= ONE_BY_ONE[session.settings.clockify_plan]:
+        return {key: session.call(target.get, key) for key in ours}
+    listed = {str(record[spec.target.id]): record for page in session.walk(target.read()) for record in page}
+    return {key: listed.get(key) for key in ours}
+
+
+def _is_pending(spec: EntitySpec, known: Known, found: str | None) -> bool:
+    """Whether a sync would write to the record that is there as ``found``."""
+    if known.deleted_at is not None:
+        return found is not None and spec.target.delete != "keep" and known.refused_hash != REMOVAL
+    return known.excluded_rule is None and known.fields_hash not in (found, known.refused_hash)
+
+
+def target_hash(
+    spec: EntitySpec, target: UpsertTarget | AssigningTarget, known: Known, record: Record | None
+) -> str | None:
+    """What is at the target, as a hash: None for nothing, and for what was archived because its source is gone."""
+    if record is None or (known.deleted_at is not None and target.is_archived(record)):
+        return None
+    return canonical_target(spec, record)[1]

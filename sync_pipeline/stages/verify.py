@@ -1,0 +1,321 @@
+"""Reconcile: read both sides in full, prove that they agree, and - when asked - deliver what does not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date
+from itertools import islice
+from typing import Any, Literal
+
+import orjson
+
+from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.window import Window
+from sync_pipeline.mapping.canonical import canonical_target, canonical_targets, differences
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.progress import Progress
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages.absence import People, people, reported
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.check import Checking, CheckResult, Options, checked
+from sync_pipeline.stages.guards import HeldLines, deletes
+from sync_pipeline.stages.load import load
+from sync_pipeline.stages.process import is_wanted, processed_rows
+from sync_pipeline.stages.references import kept
+from sync_pipeline.store.comparison import Comparison, Found, ObservedRow, WantedRow
+from sync_pipeline.store.records import Known
+from sync_pipeline.store.schema import REMOVAL
+from sync_pipeline.store.scope import draw
+from sync_pipeline.store.staged import StagedRow
+from sync_pipeline.store.staging import Staging
+
+WAITS = "waits"
+"""The status of a record that waits for one that cannot be delivered."""
+KEPT = 100_000
+"""Differences listed by field; beyond it they are only counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field of one record that is not the same on both sides; ``field`` is ``*`` when a whole side is missing.
+
+    Of a record that is ``waiting`` the field is the reference it waits for, and ``target`` says why.
+    """
+
+    kind: Literal["missing", "extra", "different", "waiting"]
+    record: str
+    field: str
+    source: Any
+    target: Any
+
+
+@dataclass(slots=True)
+class VerifyResult:
+    """What a comparison of both sides found, after each difference was read again."""
+
+    entity: str
+    source: int = 0
+    target: int = 0
+    missing: int = 0
+    extra: int = 0
+    different: int = 0
+    waiting: int = 0
+    """For a record that cannot be delivered."""
+    rejected: int = 0
+    excluded: int = 0
+    kept: int = 0
+    """Deleted at the source and still at the target, as the delete policy wants it."""
+    foreign: int = 0
+    repaired: int = 0
+    requests: int = 0
+    held_back: str = ""
+    """Why a repair that was asked for was not begun; empty when it was, or was not asked for."""
+    held: tuple[HeldLines, ...] = ()
+    """What the guards held of a repair."""
+    exit_code: int = 0
+    """The exit code of a command whose repair was blocked."""
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether both sides hold the same."""
+        return not (self.missing or self.extra or self.different or self.waiting)
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """The counts, for a table or JSON."""
+        differs = ("missing", "extra", "different", "waiting")
+        names = ("source", "target", *differs, "rejected", "excluded", "kept", "foreign", "repaired")
+        return {name: getattr(self, name) for name in names}
+
+
+def verify(
+    session: Session,
+    spec: EntitySpec,
+    days: Days | None,
+    *,
+    repair: bool = False,
+    options: Options | None = None,
+    run_id: str = "",
+) -> VerifyResult:
+    """Compare one entity on both sides; with ``repair``, deliver the differences and compare once more.
+
+    What was observed at the target becomes what we believe is there, so drift turns into pending records by itself.
+    A repair is a load like any other: what blocks a sync blocks it, and the verdict names what the guards hold.
+    """
+    before, options = session.requests, options or Options()
+    asked = options if repair else replace(options, dry_run=True)  # only a repair requests approvals
+    with checked(session, spec, days, asked, independent=True) as checking:
+        verdict = _compare(session, spec, checking, days)
+        verdict.held_back = _why_held_back(spec, checking.results) if repair else ""
+        verdict.exit_code = next((result.exit_code for result in checking.results if repair and result.blocks), 0)
+        if repair and not verdict.held_back and not verdict.in_sync:
+            loaded = load(session, spec, checking.batch, days, options, run_id=run_id)
+            counts = loaded.counts
+            verdict = _compare(session, spec, checking, days)
+            verdict.held_back = loaded.problem
+            verdict.repaired = counts.writes
+            verdict.held = checking.holding.held
+    verdict.requests = session.requests - before
+    return verdict
+
+
+def _why_held_back(spec: EntitySpec, results: list[CheckResult]) -> str:
+    """What blocks the batch, and what to do; empty when nothing does."""
+    blocking = [f"{result.name}: {result.summary.removesuffix('.')}" for result in results if result.blocks]
+    if not blocking:
+        return ""
+    return (
+        f"{spec.entity} cannot be repaired, since a check blocks the batch. {'; '.join(blocking)}. "
+        "Mend the source, or say what is right with `sync-pipeline sync`, and verify again."
+    )
+
+
+def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days | None) -> VerifyResult:
+    verdict = VerifyResult(spec.entity)
+    with session.ledger(spec).comparison() as comparison:
+        statuses = _want(session, spec, checking.staging, comparison)
+        verdict.rejected, verdict.excluded, verdict.waiting = (statuses[s] for s in ("rejected", "excluded", WAITS))
+        seen, archived, number, target = 0, set[str](), draw(session.store), session.target(spec)
+        for page in _target_pages(session, spec, days):
+            rows = canonical_targets(spec, page)
+            ids = [str(record.get(spec.target.id)) for record in page]
+            if spec.target.delete == "archive":
+                archived |= {key for key, record in zip(ids, page, strict=True) if target.is_archived(record)}
+            comparison.observe(
+                [ObservedRow(key, fields.decode(), digest) for key, (fields, digest) in zip(ids, rows, strict=True)]
+            )
+            seen += len(page)
+            session.report(Progress(spec.entity, "verify", seen))
+        verdict.source, verdict.target = comparison.count_wanted(), comparison.count_observed()
+        verdict.foreign = comparison.count_foreign()
+        removed, suspects = _sort_out(comparison.differences(), archived)
+        stuck = _stuck(session, spec, suspects)
+        still = kept(session, spec, {item.source_id for item in suspects if item.kind == "extra"})
+        suspects = [item for item in suspects if item.source_id not in stuck | still]
+        verdict.target -= len(removed) + len(stuck) + len(still - stuck)
+        verdict.kept = len(still - stuck)
+        verdict.rejected += len(stuck)
+        found = list(_re_read(session, spec, iter(suspects)))
+        beliefs = _beliefs(spec, comparison, removed, suspects, found)
+        session.ledger(spec).observe_target(beliefs, number)
+    if not deletes(spec):  # what is gone at the source stays at the target, as it should
+        verdict.kept = sum(item.kind == "extra" for item in found)
+        verdict.target -= verdict.kept
+        found = [item for item in found if item.kind != "extra"]
+    for item in found:
+        setattr(verdict, item.kind, getattr(verdict, item.kind) + 1)
+        verdict.differences += _by_field(spec, item) if len(verdict.differences) < KEPT else []
+    waits = islice(checking.waiting, max(0, KEPT - len(verdict.differences)))
+    verdict.differences += [
+        Difference("waiting", str(wait.source_id), str(wait.field), wait.value, wait.reason) for wait in waits
+    ]
+    return verdict
+
+
+def _sort_out(found: Iterator[Found], archived: set[str]) -> tuple[set[str], list[Found]]:
+    """The ids of records that are gone and archived at the target, which is how they should be; and all the others."""
+    removed: set[str] = set()
+    others: list[Found] = []
+    for item in found:
+        if item.kind == "extra" and item.target_id in archived:
+            removed.add(item.source_id)
+        else:
+            others.append(item)
+    return removed, others
+
+
+def _stuck(session: Session, spec: EntitySpec, suspects: list[Found]) -> set[str]:
+    """Those that are gone at the source, but whose removal the target refused: they stand in the rejects."""
+    extra = [item.source_id for item in suspects if item.kind == "extra"]
+    known = session.ledger(spec).lookup(extra)
+    return {key for key, record in known.items() if record.deleted_at is not None and record.refused_hash == REMOVAL}
+
+
+def _want(session: Session, spec: EntitySpec, staging: Staging, comparison: Comparison) -> Counter[str]:
+    """Put the source's side in, each record with its stored link - for an upsert target, its own id is the link."""
+    statuses: Counter[str] = Counter()
+    assigns_ids = session.target(spec).assigns_ids
+    for rows in staging.rows():
+        known = session.ledger(spec).lookup([row.source_id for row in rows])
+        wanted = [_wanted(row, known.get(row.source_id), assigns_ids=assigns_ids) for row in rows]
+        statuses.update(row.status for row in wanted)
+        comparison.want(wanted)
+    return statuses
+
+
+def _wanted(row: StagedRow, known: Known | None, *, assigns_ids: bool) -> WantedRow:
+    key, digest, status = row.source_id, row.fields_hash, row.status
+    target_id = known.target_id if known is not None else None
+    if target_id is None and not assigns_ids:
+        target_id = key
+    if known is not None and known.refused_hash == digest and known.delivered_hash != digest:
+        status = "rejected"  # by the target, and in exactly this state
+    elif not is_wanted(row):
+        status = WAITS if status == "waiting" else status
+    return WantedRow(key, target_id, row.fields, digest, status)
+
+
+def _target_pages(session: Session, spec: EntitySpec, days: Days | None) -> Iterator[list[Record]]:
+    """Everything at the target, limited to the days when the target can do that - or else cut here."""
+    target, window = session.target(spec), Window.of_days(days.first, days.last) if days else None
+    if window is None or target.can_window:
+        yield from session.walk(target.read(window))
+        return
+    for page in session.walk(target.read()):
+        yield [record for record in page if _day(record.get(str(spec.partition_by))) in _span(days)]
+
+
+def _span(days: Days | None) -> range:
+    return range(days.first.toordinal(), days.last.toordinal() + 1) if days else range(0)
+
+
+def _day(value: object) -> int:
+    return date.fromisoformat(str(value)[:10]).toordinal() if value else 0
+
+
+def _re_read(session: Session, spec: EntitySpec, found: Iterator[Found]) -> Iterator[Found]:
+    """Read each difference again by id on both sides: a record that changed while we read is no difference.
+
+    Beyond the number of confirmations a run may spend, differences are reported as they were read.
+    """
+    there: People | None = None
+    unread: list[Found] = []
+    for item in islice(found, session.settings.max_confirmations):
+        record = session.fetch(spec, item.source_id) if session.can_fetch(spec) else None
+        if session.can_fetch(spec) and record is None:
+            there = there or people(session, spec)
+            if not there.include(item.wanted or item.observed or ""):
+                unread.append(item)
+                continue
+        if (again := _again(session, spec, item, record)) is not None:
+            yield again
+    yield from _re_read_in_report(session, spec, unread)
+    yield from found
+
+
+def _re_read_in_report(session: Session, spec: EntitySpec, found: list[Found]) -> Iterator[Found]:
+    """The same for entries of people who left, which no read by id finds: what the report has of them counts."""
+    extra = session.ledger(spec).lookup([i.source_id for i in found if i.wanted is None])
+    days: dict[str, str | None] = {item.source_id: None for item in found if item.wanted is None}
+    days |= {key: known.partition for key, known in extra.items()}
+    records = reported(session, spec, days)[0] if days else {}
+    for item in found:
+        record = records.get(item.source_id)
+        again = _beside_target(session, spec, item, item.wanted) if item.wanted else _again(session, spec, item, record)
+        if again is not None:
+            yield again
+
+
+def _again(session: Session, spec: EntitySpec, item: Found, record: Record | None) -> Found | None:
+    """The difference as it is now, with what the source has of the record; one that has no read by id is unchanged."""
+    if not session.can_fetch(spec):
+        return _beside_target(session, spec, item, item.wanted)
+    rows = processed_rows(session, spec, [record]) if record is not None else []
+    wanted = next((row.fields for row in rows if is_wanted(row)), None)
+    if rows and wanted is None:
+        return None  # rejected or excluded by now: its last good state may stay at the target
+    return _beside_target(session, spec, item, wanted)
+
+
+def _beside_target(session: Session, spec: EntitySpec, item: Found, wanted: str | None) -> Found | None:
+    observed = _observed(session, spec, item)
+    if wanted is None:
+        return None if observed is None else Found("extra", item.source_id, item.target_id, None, observed)
+    if observed is None:
+        return Found("missing", item.source_id, item.target_id, wanted, None)
+    same = not differences(spec, orjson.loads(wanted), orjson.loads(observed))
+    return None if same else Found("different", item.source_id, item.target_id, wanted, observed)
+
+
+def _observed(session: Session, spec: EntitySpec, item: Found) -> str | None:
+    if item.target_id is None:
+        return None
+    record = session.call(session.target(spec).get, item.target_id)
+    return canonical_targets(spec, [record])[0][0].decode() if record is not None else None
+
+
+def _beliefs(
+    spec: EntitySpec, comparison: Comparison, removed: set[str], suspects: list[Found], found: list[Found]
+) -> Iterator[tuple[str, str | None]]:
+    """What stands at the target; a record that changed while it was read again is left to the next verify."""
+    again = {item.source_id: item.observed for item in found}
+    with_unknown_delivery = {item.source_id for item in suspects} - again.keys()
+    for key, digest in comparison.beliefs():
+        if key in removed:
+            yield key, None
+        elif key in again:
+            observed = again[key]
+            yield key, None if observed is None else canonical_target(spec, orjson.loads(observed))[1]
+        elif key not in with_unknown_delivery:
+            yield key, digest
+
+
+def _by_field(spec: EntitySpec, item: Found) -> list[Difference]:
+    if item.wanted is None or item.observed is None:
+        sides = ("present" if side is not None else "absent" for side in (item.wanted, item.observed))
+        return [Difference(item.kind, item.source_id, "*", *sides)]
+    pairs = differences(spec, orjson.loads(item.wanted), orjson.loads(item.observed))
+    return [Difference("different", item.source_id, name, source, target) for name, source, target in pairs]

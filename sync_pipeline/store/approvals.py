@@ -1,0 +1,301 @@
+"""Approvals: what a guard holds, and a person's yes or no to it.
+
+Of the kind *records* an approval is bound to its lines: each counts while the record is exactly as it was shown. Of the
+kind *configuration* it is bound to a fingerprint, and to at most a tenth more records than it showed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
+
+from sync_pipeline.errors import ConfigError, NotAllowed
+from sync_pipeline.store.bulk import chunks
+from sync_pipeline.store.engine import Store, insert_into
+from sync_pipeline.store.schema import UNKNOWN, approval_lines, approvals
+from sync_pipeline.store.scope import EntityRows
+
+GuardName = Literal["deletes", "rewrite", "first_contact"]
+Decision = Literal["allowed", "declined"]
+State = Literal["open", "allowed", "declined", "used", "expired"]
+
+LASTS = timedelta(days=7)
+"""A decision counts for so long; after it the guard asks again."""
+EXAMPLES = 1000
+"""Records named by a request of the kind *configuration*, which is not bound to them."""
+
+
+class Line(NamedTuple):
+    """One record that is held: what would be done with it, and its hashes at the target before and after."""
+
+    source_id: str
+    action: str
+    hash_before: str | None
+    hash_after: str | None
+    partition: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One request, with the decision when there is one."""
+
+    id: int
+    connection: str
+    entity: str
+    kind: str
+    guard: str
+    fingerprint: str | None
+    shown: int
+    used: int
+    requested_at: datetime
+    decided_at: datetime | None
+    decision: str | None
+    by: str | None
+    expires_at: datetime | None
+
+    @property
+    def room(self) -> int:
+        """How many more records one of the kind *configuration* covers."""
+        return self.shown * 11 // 10 - self.used
+
+    def state(self, now: datetime) -> State:
+        """Where it is: open, or what became of it."""
+        if self.decision is None:
+            return "open"
+        if self.decision == "allowed" and self.used >= max(self.shown, 1):
+            return "used"
+        if self.expires_at is not None and self.expires_at <= now:
+            return "expired"
+        return "allowed" if self.decision == "allowed" else "declined"
+
+
+class Approvals(EntityRows):
+    """The requests for approval of one entity of a pair, and their decisions."""
+
+    def decisions(self, guard: GuardName, lines: Iterable[Line], now: datetime) -> dict[str, Approval]:
+        """The decisions about those of these lines that are still exactly as they were shown, by source id.
+
+        The newest decision about a record counts: a no takes an older yes back, also where the record looked otherwise.
+        """
+        with self.store.reading() as tx:
+            newest_last = select(approvals).order_by(approvals.c.decided_at, approvals.c.id)
+            decided = [_approval(row) for row in tx.execute(newest_last.where(*self._counting(guard, now)))]
+            if not decided:
+                return {}
+            wanted = {line.source_id: line[1:4] for line in lines}
+            found: dict[str, Approval] = {}
+            for approval in decided:
+                for row in _lines(tx, approval.id, wanted):
+                    if row.done_at is not None:
+                        continue
+                    if _is_of(row, wanted):
+                        found[row.source_id] = approval
+                    elif approval.decision == "declined":
+                        found.pop(row.source_id, None)
+        return found
+
+    def request_lines(
+        self, guard: GuardName, lines: Sequence[Line], replaces: Callable[[Line], bool], at: datetime
+    ) -> Approval | None:
+        """The open request for these lines, and for what it held before of records that this run did not look at.
+
+        The same set stays the same request; another set is another request, in its place. None when nothing is held.
+        ``replaces`` says whether a line is of a record that this run looked at.
+        """
+        present = self.open_request(guard)
+        if present is None and not lines:
+            return None  # as nearly always: a sync of unchanged data writes nothing here
+        with self.store.writing() as tx:
+            present = self._open(tx, guard)
+            before = [Line(*row) for row in tx.execute(_all_lines(present.id))] if present else []
+            wanted = {line.source_id: line for line in [*(line for line in before if not replaces(line)), *lines]}
+            if present is not None and wanted == {line.source_id: line for line in before}:
+                return present
+            if present is not None:
+                _drop(tx, [present.id])
+            if not wanted:
+                return None
+            row = {"kind": "records", "shown": len(wanted)}
+            return self._insert(tx, guard, row, list(wanted.values()), at)
+
+    def decided_configuration(self, guard: GuardName, fingerprint: str, count: int, now: datetime) -> Approval | None:
+        """The newest decision about this configuration that covers so many records."""
+        mine = [*self._counting(guard, now), approvals.c.fingerprint == fingerprint]
+        newest = select(approvals).where(*mine).order_by(approvals.c.decided_at.desc(), approvals.c.id.desc())
+        with self.store.reading() as tx:
+            found = [_approval(row) for row in tx.execute(newest)]
+        return next((approval for approval in found if count <= approval.room), None)
+
+    def request_configuration(
+        self, guard: GuardName, fingerprint: str, shown: int, examples: Iterable[Line], at: datetime
+    ) -> Approval | None:
+        """The open request for this configuration; one that showed about as many records is the same request."""
+        present = self.open_request(guard)
+        if present is not None and present.fingerprint == fingerprint and shown <= present.room:
+            return present
+        with self.store.writing() as tx:
+            if (present := self._open(tx, guard)) is not None:
+                _drop(tx, [present.id])
+            row = {"kind": "configuration", "fingerprint": fingerprint, "shown": shown}
+            return self._insert(tx, guard, row, list(examples), at)
+
+    def is_waiting(self, guard: GuardName, fingerprint: str, now: datetime) -> bool:
+        """Whether the newest request for this configuration is open, or was declined."""
+        mine = [*self.of(approvals), approvals.c.guard == guard]
+        newest = select(approvals).where(*mine, approvals.c.fingerprint == fingerprint).order_by(approvals.c.id.desc())
+        with self.store.reading() as tx:
+            row = tx.execute(newest.limit(1)).one_or_none()
+        return row is not None and _approval(row).state(now) in ("open", "declined")
+
+    def asked_about(self, guard: GuardName, lines: Iterable[Line]) -> set[str]:
+        """Those of these lines that were ever held: exactly so they are not done without a yes, however few they are."""
+        wanted = {line.source_id: line[1:4] for line in lines}
+        mine = [*self.of(approvals), approvals.c.guard == guard]
+        asked = select(approval_lines).join(approvals).where(*mine, approval_lines.c.done_at.is_(None))
+        found: set[str] = set()
+        with self.store.reading() as tx:
+            for some in chunks(wanted):
+                rows = tx.execute(asked.where(approval_lines.c.source_id.in_(some)))
+                found.update(row.source_id for row in rows if _is_of(row, wanted))
+        return found
+
+    def was_asked(self, guard: GuardName) -> bool:
+        """Whether there is any request of this guard, whatever became of it."""
+        mine = [*self.of(approvals), approvals.c.guard == guard]
+        with self.store.reading() as tx:
+            return tx.scalar(select(approvals.c.id).where(*mine).limit(1)) is not None
+
+    def open_request(self, guard: GuardName) -> Approval | None:
+        """What waits for a decision."""
+        with self.store.reading() as tx:
+            return self._open(tx, guard)
+
+    def use_lines(self, tx: Connection, source_ids: Sequence[str], at: datetime) -> None:
+        """The outcome of these deletes was recorded: what allowed them is used up."""
+        mine = [*self.of(approvals), approvals.c.decision == "allowed"]
+        allowed = [row.id for row in tx.execute(select(approvals.c.id).where(*mine, approvals.c.kind == "records"))]
+        for approval_id in allowed:
+            left = [approval_lines.c.approval_id == approval_id, approval_lines.c.done_at.is_(None)]
+            done = 0
+            for some in chunks(source_ids):
+                lines = update(approval_lines).where(*left, approval_lines.c.source_id.in_(some))
+                done += tx.execute(lines.values(done_at=at)).rowcount
+            if done:
+                use_configuration(tx, approval_id, done)
+
+    def _insert(
+        self, tx: Connection, guard: GuardName, row: dict[str, Any], lines: Sequence[Line], at: datetime
+    ) -> Approval | None:
+        """A new open request; when another process asked at the same moment, that one counts until the next run."""
+        values = {"connection": self.pair, "entity": self.entity, "guard": guard, "requested_at": at, **row}
+        asked = insert_into(self.store, approvals).values(values).on_conflict_do_nothing()
+        approval_id = tx.execute(asked.returning(approvals.c.id)).scalar()
+        if approval_id is None:
+            return self._open(tx, guard)
+        if lines:
+            tx.execute(insert(approval_lines), [{"approval_id": approval_id, **line._asdict()} for line in lines])
+        return _one(tx, self.pair, approval_id)
+
+    def _counting(self, guard: GuardName, now: datetime) -> list[ColumnElement[bool]]:
+        mine = [*self.of(approvals), approvals.c.guard == guard]
+        return [*mine, approvals.c.decision.isnot(None), approvals.c.expires_at > now]
+
+    def _open(self, tx: Connection, guard: GuardName) -> Approval | None:
+        mine = [*self.of(approvals), approvals.c.guard == guard]
+        row = tx.execute(select(approvals).where(*mine, approvals.c.decision.is_(None))).one_or_none()
+        return None if row is None else _approval(row)
+
+
+def withdraw(store: Store, approval_id: int) -> None:
+    """What was asked is no question any more."""
+    with store.writing() as tx:
+        mine = [approvals.c.id == approval_id, approvals.c.decision.is_(None)]
+        _drop(tx, list(tx.scalars(select(approvals.c.id).where(*mine))))
+
+
+def decide(store: Store, pair: str, approval_id: int, decision: Decision, by: str, at: datetime) -> Approval:
+    """Allow what a request shows, or decline it; a decision can be taken back until it is used up or has expired."""
+    with store.writing() as tx:
+        mine = [approvals.c.id == approval_id, approvals.c.connection == pair]
+        row = tx.execute(select(approvals).where(*mine).with_for_update()).one_or_none()
+        if row is None:
+            raise ConfigError(
+                f"There is no request {approval_id}: what is held may have changed since, so that another one took "
+                "its place.",
+                fix="`sync-pipeline approvals list` shows what waits.",
+            )
+        found = _approval(row)
+        if (state := found.state(at)) in ("used", "expired"):
+            raise NotAllowed(
+                f"Request {approval_id} is {state}.", fix="What is still held is asked again by the next sync or trial."
+            )
+        values: dict[str, Any] = {"decision": decision, "by": by, "decided_at": at, "expires_at": at + LASTS}
+        tx.execute(update(approvals).where(approvals.c.id == approval_id).values(values))
+    return replace(found, **values)
+
+
+def use_configuration(tx: Connection, approval_id: int, count: int) -> None:
+    """Note that so many records were loaded on its strength."""
+    tx.execute(update(approvals).where(approvals.c.id == approval_id).values(used=approvals.c.used + count))
+
+
+def approval_of(store: Store, pair: str, approval_id: int) -> Approval | None:
+    """One request."""
+    with store.reading() as tx:
+        return _one(tx, pair, approval_id)
+
+
+def list_approvals(store: Store, pair: str, now: datetime, *, limit: int, every: bool = False) -> list[Approval]:
+    """What waits for a decision, and the decisions that count; with ``every`` also the used and expired ones."""
+    mine = approvals.c.connection == pair
+    if not every:
+        unused = or_(approvals.c.decision == "declined", approvals.c.used < approvals.c.shown, approvals.c.shown == 0)
+        mine = and_(mine, or_(approvals.c.decision.is_(None), and_(approvals.c.expires_at > now, unused)))
+    newest = select(approvals).where(mine).order_by(approvals.c.decided_at.isnot(None), approvals.c.id.desc())
+    with store.reading() as tx:
+        return [_approval(row) for row in tx.execute(newest.limit(limit))]
+
+
+def lines_of(store: Store, approval_id: int, limit: int, after: str = "") -> list[Line]:
+    """The records a request names, by source id, a page at a time."""
+    page = _all_lines(approval_id).where(approval_lines.c.source_id > after).limit(limit)
+    with store.reading() as tx:
+        return [Line(*row) for row in tx.execute(page)]
+
+
+def _one(tx: Connection, pair: str, approval_id: int) -> Approval | None:
+    mine = [approvals.c.id == approval_id, approvals.c.connection == pair]
+    row = tx.execute(select(approvals).where(*mine)).one_or_none()
+    return None if row is None else _approval(row)
+
+
+def _drop(tx: Connection, ids: Iterable[int]) -> None:
+    for some in chunks(ids):
+        tx.execute(delete(approval_lines).where(approval_lines.c.approval_id.in_(some)))
+        tx.execute(delete(approvals).where(approvals.c.id.in_(some)))
+
+
+def _all_lines(approval_id: int) -> Any:
+    columns = [approval_lines.c[name] for name in Line._fields]
+    return select(*columns).where(approval_lines.c.approval_id == approval_id).order_by(approval_lines.c.source_id)
+
+
+def _lines(tx: Connection, approval_id: int, source_ids: Iterable[str]) -> Iterable[Row[Any]]:
+    for some in chunks(source_ids):
+        mine = [approval_lines.c.approval_id == approval_id, approval_lines.c.source_id.in_(some)]
+        yield from tx.execute(select(approval_lines).where(*mine))
+
+
+def _is_of(row: Row[Any], wanted: Mapping[str, tuple[str, str | None, str | None]]) -> bool:
+    """Whether a line is still about the same thing; while a write has no answer it is not known what stands there."""
+    action, before, after = wanted[row.source_id]
+    same_before = row.hash_before == before or row.hash_before in UNKNOWN or before in UNKNOWN
+    return same_before and (row.action, row.hash_after) == (action, after)
+
+
+def _approval(row: Row[Any]) -> Approval:
+    return Approval(*tuple(row))

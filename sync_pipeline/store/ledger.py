@@ -1,0 +1,251 @@
+"""The ledger: all that is stored about one entity of a pair. Only it and its parts write these rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, delete, select, update
+
+from sync_pipeline.store.bulk import chunks, execute_together
+from sync_pipeline.store.comparison import Comparison
+from sync_pipeline.store.deliveries import Deliveries
+from sync_pipeline.store.engine import insert_into
+from sync_pipeline.store.events import Events
+from sync_pipeline.store.facts import delete_facts_of_deleted
+from sync_pipeline.store.loads import Loads
+from sync_pipeline.store.locks import LockForWrites, OnWait, lock
+from sync_pipeline.store.records import TOMBSTONE, Records
+from sync_pipeline.store.schema import FACTS, SENT, approval_lines, approvals, deliveries, events, records, rejects
+from sync_pipeline.store.scope import LAST, Scope, draw_in
+from sync_pipeline.store.staging import Staging
+from sync_pipeline.store.syncs import Syncs
+
+_OBSERVED = """
+    WITH seen (source_id, found) AS ({rows})
+    UPDATE records SET delivered_hash = seen.found FROM seen
+    WHERE connection = ? AND entity = ? AND records.source_id = seen.source_id
+"""
+"""Reads no column of ``records`` but its key: SQLite would walk all records of the entity for it."""
+
+
+class Ledger(Records, Deliveries):
+    """What is known of one entity of a pair, and what was done about it."""
+
+    @property
+    def loads(self) -> Loads:
+        """Which read of each day is loaded."""
+        return Loads(self.store, self.pair, self.entity)
+
+    @property
+    def events(self) -> Events:
+        """Changes that were reported and not yet looked at."""
+        return Events(self.store, self.pair, self.entity)
+
+    @property
+    def syncs(self) -> Syncs:
+        """The attempts to sync the entity."""
+        return Syncs(self.store, self.pair, self.entity)
+
+    @contextmanager
+    def lock(self, on_wait: OnWait | None = None) -> Iterator[None]:
+        """Be the only process that loads the entity; if another one does, report it once through ``on_wait`` and wait.
+
+        Once the lock has been lost, no write is sent.
+        """
+        words = f"Another process is loading {self.entity}: waiting for it to finish."
+        with (
+            lock(self.store, f"{self.pair}\n{self.entity}", self.entity, words, on_wait) as taken,
+            self.store.working_under(LockForWrites(self.store, taken, f"the lock for loading {self.entity}")),
+        ):
+            yield
+
+    @contextmanager
+    def staging(self, scope: Scope = None, read_no: int = 0) -> Iterator[Staging]:
+        """An empty batch; ``scope`` (first and last day) is what the read ``read_no`` covered."""
+        with closing(self.open_staging(scope, read_no)) as staging:
+            yield staging
+
+    def open_staging(self, scope: Scope = None, read_no: int = 0) -> Staging:
+        """The same, until it is closed."""
+        held = self.store.hold()
+        try:
+            return Staging(self.loads, self.rejects, held, scope, read_no)
+        except BaseException:
+            held.close()
+            raise
+
+    @contextmanager
+    def comparison(self) -> Iterator[Comparison]:
+        """An empty comparison of what the source wants with what is at the target."""
+        with self.store.holding() as held:
+            yield Comparison(self, held)
+
+    def mark_observed(self, numbers: Mapping[str, int], observed_at: datetime, *, by_id: bool) -> int:
+        """Note that reads with these numbers found these records unchanged: an older batch may not change them any more."""
+        values: dict[str, Any] = {"observed_at": observed_at}
+        with self.store.writing() as tx:
+            values |= {"by_id_at": self.store.now(tx)} if by_id else {}
+            return self._by_number(tx, numbers, [], values)
+
+    def mark_deleted(self, numbers: Mapping[str, int], at: datetime, *, by_id: bool = False) -> int:
+        """Note that reads with these numbers proved these deleted; a newer read wins. Returns how many were live before."""
+        if not numbers:
+            return 0
+        gone = {"deleted_at": at, "observed_at": at, "unconfirmed_at": None, "excluded_rule": None}
+        with self.store.writing() as tx:
+            read = {"by_id_at": self.store.now(tx)} if by_id else {}
+            changed = self._by_number(tx, numbers, [records.c.deleted_at.is_(None)], gone | read)
+            self._by_number(tx, numbers, [records.c.deleted_at.isnot(None)], read)
+            self._delete_facts(tx, numbers)
+        if changed:
+            self.rejects.drop_outlived()
+        return changed
+
+    def leave_tombstones(self, numbers: Mapping[str, int], at: datetime) -> None:
+        """Note that reads by id did not find these unknown ids, so that older batches do not add them."""
+        if not numbers:
+            return
+        with self.store.writing() as tx:
+            fixed = {
+                "connection": self.pair,
+                "entity": self.entity,
+                "fields": "{}",
+                "fields_hash": TOMBSTONE,
+                "observed_at": at,
+                "deleted_at": at,
+                "by_id_at": self.store.now(tx),
+            }
+            rows = [{**fixed, "source_id": key, "read_no": number} for key, number in sorted(numbers.items())]
+            tx.execute(insert_into(self.store, records).on_conflict_do_nothing(), rows)
+            self._delete_facts(tx, numbers)
+
+    def mark_unconfirmed(self, source_ids: Iterable[str], at: datetime, *, read_no: int) -> int:
+        """Note that these are missing from a read with this number, without proof; the first such time is kept."""
+        missing = [records.c.deleted_at.is_(None), records.c.unconfirmed_at.is_(None), records.c.read_no <= read_no]
+        statement = update(records).where(*missing).values(unconfirmed_at=at)
+        return self._update(source_ids, statement)
+
+    def observe_target(self, rows: Iterable[tuple[str, str | None]], read_no: int) -> int:
+        """Correct what we believe of the target after a read with the number ``read_no``: (source_id, hash found or None).
+
+        What was sent or delivered since that number was drawn is left unchanged. Returns how many beliefs were wrong. Nothing is
+        written for those that were right.
+        """
+        wrong = 0
+        before = records.c.delivered_no < read_no
+        for some in chunks(rows):
+            found = dict(some)
+            beliefs = select(records.c.source_id, records.c.delivered_hash)
+            beliefs = beliefs.where(*self.of(records), records.c.source_id.in_(found), before)
+            with self.store.reading() as tx:
+                if not _wrong(tx, beliefs, found):
+                    continue
+            with self.store.writing() as tx:
+                changes = _wrong(tx, beliefs.with_for_update(), found)
+                execute_together(tx, _OBSERVED, changes, (self.pair, self.entity))
+            wrong += len(changes)
+        return wrong
+
+    def link(self, source_id: str, target_id: str, *, delivered_hash: str = SENT) -> bool:
+        """Tie a record to what already exists at the target; ``False`` if that belongs to another record.
+
+        Without a hash it is not known how it stands there.
+        """
+        with self.store.writing() as tx:
+            owner = tx.scalar(select(records.c.source_id).where(*self.of(records), records.c.target_id == target_id))
+            if owner not in (None, source_id):
+                return False
+            changed = tx.execute(
+                update(records)
+                .where(*self.of(records), records.c.source_id == source_id)
+                .values(target_id=target_id, delivered_hash=delivered_hash, delivered_no=draw_in(tx))
+            )
+            return changed.rowcount == 1
+
+    def forget_delivered(self, source_id: str, *, keep_link: bool = False) -> None:
+        """The record becomes pending: the target has it no longer or, if the link is kept, nobody knows in which form."""
+        forgotten = {"delivered_hash": SENT} if keep_link else {"delivered_hash": None, "target_id": None}
+        with self.store.writing() as tx:
+            tx.execute(
+                update(records)
+                .where(*self.of(records), records.c.source_id == source_id)
+                .values(**forgotten, delivered_no=LAST)
+            )
+
+    def clear_refused(self, source_ids: Iterable[str] | None = None) -> int:
+        """Try again what the target refused: these records, or all of the entity. Returns how many."""
+        mine = [*self.of(records), records.c.refused_hash.isnot(None)]
+        with self.store.writing() as tx:
+            every = set(tx.scalars(select(records.c.source_id).where(*mine)))
+            keys = sorted(every if source_ids is None else every & set(source_ids))
+            for some in chunks(keys):
+                tx.execute(update(records).where(*mine, records.c.source_id.in_(some)).values(refused_hash=None))
+            self.rejects.forget_of_target(tx, keys)
+        return len(keys)
+
+    def remove_records(self, ids: Sequence[str]) -> None:
+        """Delete these records with their deliveries, rejects, events and lines of approvals."""
+        for some in chunks(ids):
+            with self.store.writing() as tx:
+                for table in (rejects, events, records, *FACTS.values()):
+                    tx.execute(delete(table).where(*self._named(table, some)))
+                intents = deliveries.c.intent_id.isnot(None)
+                tx.execute(delete(deliveries).where(*self._named(deliveries, some), intents))
+                tx.execute(delete(deliveries).where(*self._named(deliveries, some)))
+                mine = select(approvals.c.id).where(*self.of(approvals))
+                lines = approval_lines.c.source_id.in_(some) & approval_lines.c.approval_id.in_(mine)
+                tx.execute(delete(approval_lines).where(lines))
+
+    def replace_fields(self, rows: Mapping[str, tuple[str, str]], read_no: int) -> None:
+        """Replace the fields of records, with their hash, as a read with this number would; the next one labels them."""
+        for some in chunks(sorted(rows)):
+            with self.store.writing() as tx:
+                for source_id in some:
+                    fields, digest = rows[source_id]
+                    mine = self._named(records, [source_id])
+                    values = {
+                        "fields": fields,
+                        "fields_hash": digest,
+                        "read_no": read_no,
+                        "source_hash": None,
+                        "label": None,
+                    }
+                    tx.execute(update(records).where(*mine).values(**values))
+                    tx.execute(update(rejects).where(*self._named(rejects, [source_id])).values(value=None))
+
+    def _delete_facts(self, tx: Connection, source_ids: Collection[str]) -> None:
+        for some in chunks(source_ids):
+            delete_facts_of_deleted(tx, self, some)
+
+    def _named(self, table: FromClause, source_ids: Collection[str]) -> list[ColumnElement[bool]]:
+        return [*self.of(table), table.c.source_id.in_(source_ids)]
+
+    def _by_number(
+        self, tx: Connection, numbers: Mapping[str, int], conditions: list[ColumnElement[bool]], values: dict[str, Any]
+    ) -> int:
+        """Change these records, each to the number of the read that saw it, unless a newer one has changed it since."""
+        together: dict[int, list[str]] = {}
+        for key, number in numbers.items():
+            together.setdefault(number, []).append(key)
+        changed = 0
+        for number, keys in together.items():
+            older = [*self.of(records), *conditions, records.c.read_no <= number]
+            statement = update(records).values(**values, read_no=number)
+            for some in chunks(keys):
+                changed += tx.execute(statement.where(*older, records.c.source_id.in_(some))).rowcount
+        return changed
+
+    def _update(self, source_ids: Iterable[str], statement: Any) -> int:
+        changed = 0
+        for some in chunks(source_ids):
+            with self.store.writing() as tx:
+                mine = [*self.of(records), records.c.source_id.in_(some)]
+                changed += tx.execute(statement.where(*mine)).rowcount
+        return changed
+
+
+def _wrong(tx: Connection, beliefs: Select[Any], found: dict[str, str | None]) -> list[tuple[str, str | None]]:
+    return [(key, found[key]) for key, believed in tx.execute(beliefs) if believed != found[key]]

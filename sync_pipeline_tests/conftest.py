@@ -1,0 +1,114 @@
+"""The clock of the tests: those that depend on days run at a fixed instant, wherever and whenever they are started."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster._time
+import pytest
+from dagster._core.log_manager import DagsterLogManager
+
+from sync_pipeline.clock import clock_from, unix_time, utc_now
+from sync_pipeline_tests.clockify_contract import Contract, watching
+
+USUAL = "2026-11-25T10:43:00"
+SYSTEM = "system"
+"""The system's clock as it is: for a look from outside, by libfaketime."""
+SPENT = pytest.StashKey[list[float]]()
+"""Exchanges checked against Clockify's document and the seconds that took, over all workers."""
+ALLOWED = 20
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the instant at which the tests marked `clock` run."""
+    parser.addoption("--clock", default=USUAL, help=f"UTC instant at which tests marked `clock` run, or `{SYSTEM}`")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clock(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Set the clock of this process for a module that is marked `clock`; it runs on from there."""
+    at = request.config.getoption("--clock")
+    if at == SYSTEM or request.node.get_closest_marker("clock") is None:
+        yield
+        return
+    with clock_from(datetime.fromisoformat(at).replace(tzinfo=UTC)), _dagster_follows():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def system_clock(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave the clock alone for a test that is marked `outside`: what it starts has the system's, too."""
+    if request.node.get_closest_marker("outside") is None:
+        yield
+        return
+    with clock_from(None):
+        yield
+
+
+@contextmanager
+def _dagster_follows() -> Iterator[None]:
+    """Dagster asks two functions for the time, which its own tests replace as well, and the events of runs have their own."""
+    make_record = DagsterLogManager.makeRecord
+
+    def made_now(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make_record(*args, **kwargs)
+        record.created = unix_time()
+        return record
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DagsterLogManager, "makeRecord", made_now)
+        patch.setattr(dagster._time, "_mockable_get_current_datetime", utc_now)
+        patch.setattr(dagster._time, "_mockable_get_current_timestamp", unix_time)
+        yield
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The instant at which a test begins."""
+    return utc_now()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clockify_contract(request: pytest.FixtureRequest) -> Iterator[Contract]:
+    """Check what goes through the sandbox's Clockify against the vendor's document."""
+    with watching() as contract:
+        yield contract
+    request.config.stash[SPENT] = [contract.exchanges, contract.seconds]
+    assert not contract.take()
+
+
+@pytest.fixture(autouse=True)
+def as_documented(request: pytest.FixtureRequest, clockify_contract: Contract) -> Iterator[None]:
+    """Fail a test in which a request of ours or an answer of the sandbox is not as Clockify's document has it."""
+    yield
+    found = clockify_contract.take()
+    if found and request.node.get_closest_marker("undocumented") is None:
+        pytest.fail("Not as in Clockify's document:\n" + "\n".join(found[:20]), pytrace=False)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of xdist hands over what its checks cost."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["clockify_contract"] = session.config.stash.get(SPENT, [0, 0.0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what the checks of a worker cost."""
+    spent = node.config.stash.setdefault(SPENT, [0, 0.0])
+    for index, value in enumerate(getattr(node, "workeroutput", {}).get("clockify_contract", ())):
+        spent[index] += value
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what the checks cost."""
+    exchanges, seconds = config.stash.get(SPENT, [0, 0.0])
+    if exchanges:
+        verdict = "" if seconds <= ALLOWED else f", MORE THAN THE {ALLOWED} S ALLOWED"
+        terminalreporter.write_line(
+            f"Clockify's document: {exchanges:,.0f} exchanges checked in {seconds:.1f} s of processor time{verdict}"
+        )

@@ -1,0 +1,125 @@
+"""What an operator sees on the pages: nothing is running, a key is refused, why a run failed, what is left of the hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.connectors.clockify.account import PLANS
+from sync_pipeline.errors import SyncError
+from sync_pipeline.session.health import beat
+from sync_pipeline.setup import trial
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.setup.switching import turn_on
+from sync_pipeline.store.rate import note_sent
+from sync_pipeline_tests.console.browsing import Browser, Page, browsing, consoling
+from sync_pipeline_tests.console.setting_up import choose, connect, look, snapshots
+from sync_pipeline_tests.harness import SNAPSHOTS_KEY, Team
+
+WRONG = "a-key-that-was-mistyped"
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> SetupService:
+    """The desk of the console's home."""
+    return SetupService("Ana (test)", root=tmp_path, environ={"SYNC_HOME": str(tmp_path / "home")})
+
+
+@pytest.fixture
+def ana(office: Team, setup: SetupService, tmp_path: Path) -> Iterator[Browser]:
+    """Somebody whose accounts are connected, and live; no daemon runs."""
+    office.no_faults()
+    office.control("POST", "snapshots", {"keys": {SNAPSHOTS_KEY: "valid"}})
+    with consoling(tmp_path / "home") as console, browsing(console) as browser:
+        browser.sign_in()
+        connect(browser, office)
+        trial.run(setup, trial.begin(setup, "dry_run"), "dry_run")
+        turn_on(setup)
+        yield browser
+
+
+def test_nothing_is_running(ana: Browser, setup: SetupService) -> None:
+    """Home and step 5 say so with how to start it, until the daemon reports."""
+    for path in ("/", "/live"):
+        assert "nothing is syncing: no Dagster daemon has reported yet. Start it with `sync-pipeline dev`" in text(
+            ana, path
+        )
+    with setup.reading() as session:
+        beat(session)
+    assert "nothing is syncing" not in text(ana, "/")
+
+
+def test_a_refused_key_is_green_nowhere(office: Team, ana: Browser, setup: SetupService) -> None:
+    """Its card, its step, what going live asks for and the page Secrets: since when, and what to do."""
+    office.control("POST", "snapshots", {"keys": {SNAPSHOTS_KEY: "revoked"}})
+    with setup.session() as session, suppress(SyncError):
+        session.call(session.snapshots.probe, "locations")
+    for path in ("/", "/snapshots"):
+        assert "key refused" in text(ana, path)
+        assert "this key was revoked. Replace it on the console's page Secrets" in text(ana, path)
+    assert "missing The Snapshots API is connected" in text(ana, "/live")
+    assert "refused" in text(ana, "/secrets")
+    assert "Replace the key" in text(ana, "/")
+
+
+def test_why_a_run_failed(ana: Browser, setup: SetupService) -> None:
+    """Cause, meaning and fix stand with the run, once for all of its entities that met it."""
+    with setup.reading() as session:
+        at = session.now()
+        sync = session.ledger("users").syncs.begin(observed_at=at, at=at, run_id="run-1")
+        session.ledger("users").syncs.finish(sync, "failed", {}, 1, at, reason="The API is away. Try again later.")
+    home = text(ana, "/")
+    assert "failed users: The API is away. Try again later. What was delivered stays delivered" in home
+    assert "last sync failed" in home
+    assert home.count("The API is away.") == 1
+
+
+def test_why_a_repair_was_held(ana: Browser, setup: SetupService) -> None:
+    """What is no run of Dagster, and stands in no list of runs, says why beside its entity."""
+    with setup.reading() as session:
+        at = session.now()
+        sync = session.ledger("users").syncs.begin(observed_at=at, at=at)
+        session.ledger("users").syncs.finish(sync, "held", {}, 1, at, reason="20 users would be rewritten. Allow it.")
+    assert "last sync held 20 users would be rewritten. Allow it." in text(ana, "/")
+
+
+def test_what_is_left_of_the_hour(ana: Browser, setup: SetupService) -> None:
+    """On the Free plan steps 1 and 4 say what is used, what is left and when all of it is free again."""
+    assert "Requests to Clockify" not in text(ana, "/clockify")
+    setup.change({"clockify.plan": "free"}, "plan", "free")
+    with setup.reading() as session:
+        bucket, now = session.clockify.account.bucket, session.now().timestamp()
+        note_sent(session.store, bucket, PLANS["free"].windows, now, 30)
+    for path in ("/clockify", "/try"):
+        assert "30 of 30 used, 0 left; all are free again at" in text(ana, path)
+    ana.post("/try", {"kind": "dry_run"}, of="/try")
+    ana.wait("/try/progress")
+    page = text(ana, "/try")
+    assert "not carried out" in page
+    assert "says nothing about the configuration; one that passed before still counts. Try again at" in page
+
+
+def test_what_was_typed_wrong_is_typed_again(office: Team, desk_browser: Browser) -> None:
+    """A key that was entered just now: nobody is sent to a variable or to a stored secret, and what is told comes first."""
+    page = look(desk_browser, office, secret=WRONG)
+    told = Page(page.text).text
+    assert (
+        "This API key does not exist. Copy it again. Keys are made under Preferences > Advanced. (Clockify GET" in told
+    )
+    assert "CLOCKIFY_API_KEY" not in told
+
+
+def test_what_a_key_may_not_do_is_one_sentence(office: Team, desk_browser: Browser) -> None:
+    """A key that may only read: not the same sentence for each entity."""
+    look(desk_browser, office)
+    choose(desk_browser, office)
+    told = Page(snapshots(desk_browser, office, api_key="sandbox-snapshots-read-only-key").text).text
+    assert "This key or token may not write projects, users and time entries." in told
+
+
+def text(browser: Browser, path: str) -> str:
+    """The words of a page."""
+    return browser.page(path).text

@@ -1,0 +1,216 @@
+"""Backfills: bounded runs of a real daemon, resumable, and no finished day twice."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sync_pipeline.hosting.backfill import BackfillReport, ask, look
+from sync_pipeline.hosting.launch import RANGE_START
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages.batch import Days
+from sync_pipeline_tests.cli.shell import Shell, shell_for
+from sync_pipeline_tests.defs.live import Live, live
+from sync_pipeline_tests.harness import Team, team
+from sync_pipeline_tests.scenarios.commands import wait_until
+
+pytestmark = pytest.mark.clock
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A team, nothing of which was ever synced."""
+    with team(tmp_path / "team") as everybody:
+        yield everybody
+
+
+@pytest.fixture
+def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """Its Dagster instance."""
+    with live(us, tmp_path / "live", monkeypatch, SYNC_DAYS_PER_RUN="10") as switched_on:
+        yield switched_on
+
+
+def work_off(us: Team, on: Live, backfill_id: str, span: Days, *, success: bool) -> None:
+    """A run of the backfill over a span, as the daemon would launch it: its days are loaded, or it failed."""
+    tags = {
+        "dagster/backfill": backfill_id,
+        "dagster/asset_partition_range_start": span.keys[0],
+        "dagster/asset_partition_range_end": span.keys[1],
+    }
+    run = on.queue(dg.RunRequest(run_key="b", job_name="sync_time_entries", tags=tags))
+    if not success:
+        on.instance.report_run_failed(run)
+        return
+    us.sync("time_entries", days=span)
+    on.instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", run.job_name), run.run_id)
+
+
+def end(on: Live, backfill_id: str, status: str) -> None:
+    """The daemon has ended the backfill."""
+    from dagster._core.execution.backfill import BulkActionStatus
+
+    found = on.instance.get_backfill(backfill_id)
+    assert found
+    on.instance.update_backfill(found._replace(status=BulkActionStatus[status]))
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks for backfills of the team's time entries."""
+
+    on: Live
+    session: Session
+
+    def ask(self, days: Days, at: datetime) -> list[str]:
+        """Ask for the days; the backfill and those it continues."""
+        return ask(self.on.instance, self.session, self.on.defs, "time_entries", days, at)
+
+    def look(self, chain: list[str], days: Days, at: datetime) -> BackfillReport:
+        """How it is going."""
+        return look(self.on.instance, self.session, chain, "time_entries", days, at)
+
+    def asked_for(self, backfill_id: str) -> list[str]:
+        """The days a backfill holds."""
+        backfill = self.on.instance.get_backfill(backfill_id)
+        assert backfill
+        asked = backfill.get_asset_backfill_data(self.on.defs.resolve_asset_graph()).target_subset
+        return sorted(asked.get_partitions_subset(dg.AssetKey("time_entries")).get_partition_keys())
+
+
+@pytest.fixture
+def asking(us: Team, on: Live) -> Iterator[Asking]:
+    """Somebody who asks, with the team's other entities synced."""
+    us.sync("locations", "users", "projects")
+    with us.session() as session:
+        yield Asking(on, session)
+
+
+def test_what_is_under_way_is_watched_on(us: Team, asking: Asking, now: datetime) -> None:
+    """Asked for again, an unfinished backfill of the same days is not asked for twice; other days are another one."""
+    first = asking.ask(us.days, now)
+    assert asking.ask(us.days, now) == first
+    assert asking.ask(Days(us.days.first, us.days.first), now) != first
+    report = asking.look(first, us.days, now)
+    assert (report.total, report.done, report.daemon, report.has_ended) == (28, 0, False, False)
+
+
+def test_finished_days_are_not_repeated(us: Team, on: Live, asking: Asking, now: datetime) -> None:
+    """After a backfill that ended badly the next one holds only the days that are left."""
+    (first,) = asking.ask(us.days, now)
+    good = Days(us.days.first, us.days.first + timedelta(days=9))
+    work_off(us, on, first, good, success=True)
+    work_off(us, on, first, Days(good.last + timedelta(days=1), us.days.last), success=False)
+    end(on, first, "COMPLETED_FAILED")
+    report = asking.look([first], us.days, now)
+    assert (report.done, report.failed, report.success) == (10, 18, False)
+    chain = asking.ask(us.days, now + timedelta(seconds=1))
+    assert chain[1:] == [first]
+    assert asking.asked_for(chain[0]) == [day for day in us.days if day not in set(good)]
+    work_off(us, on, chain[0], Days(good.last + timedelta(days=1), us.days.last), success=True)
+    end(on, chain[0], "COMPLETED_SUCCESS")
+    assert asking.look(chain, us.days, now).success
+    assert len(asking.ask(us.days, now + timedelta(seconds=2))) == 1  # all over again
+
+
+def test_a_day_is_done_when_it_is_loaded_not_when_a_run_says_success(
+    us: Team, on: Live, asking: Asking, now: datetime
+) -> None:
+    """Runs that ended well without loading leave their days to do; days that anything has loaded since are done."""
+    us.sync("time_entries")  # what was loaded before it was asked for does not count
+    (first,) = asking.ask(us.days, now)
+    tags = {"dagster/backfill": first, "dagster/partition": us.days.keys[1]}
+    run = on.queue(dg.RunRequest(run_key="b", job_name="sync_time_entries", tags=tags))
+    on.instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", run.job_name), run.run_id)
+    end(on, first, "COMPLETED_SUCCESS")
+    report = asking.look([first], us.days, now)
+    assert (report.done, report.failed, report.success) == (0, 1, False)
+
+    us.sync("time_entries", days=Days(us.days.last, us.days.last))
+    assert asking.look([first], us.days, now).done == 1
+    chain = asking.ask(us.days, now + timedelta(seconds=1))
+    assert chain[1:] == [first]
+    assert asking.asked_for(chain[0]) == list(us.days)[:-1]
+
+
+@contextmanager
+def daemon(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
+    """A real Dagster daemon on the shell's instance."""
+    environ = {**os.environ, **{name: value for name, value in shell.environ.items() if value}}
+    environ["DAGSTER_HOME"] = str(shell.home / "dagster")
+    command = [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(shell.root / "workspace.yaml")]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=shell.home, env=environ, stdout=quiet, stderr=quiet) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+@pytest.mark.outside
+def test_a_backfill_runs_in_the_daemon_and_waits_for_one(us: Team, tmp_path: Path) -> None:
+    """Without a daemon it is kept and the command says so; with one it is worked off in bounded runs, and all is there."""
+    us.sync("locations", "users", "projects")
+    with shell_for(us, tmp_path / "shell", SYNC_DAYS_PER_RUN="10") as shell:
+        asking = ("backfill", "--json", "--from", us.days.keys[0], "--to", us.days.keys[1])
+        assert "No Dagster daemon is running" in shell("backfill", *asking[2:], code=1).err
+        asked = shell(*asking, code=1).document
+        with daemon(shell) as process:
+            while (ended := shell(*asking)).code:  # until the daemon has shown itself it says that there is none
+                assert process.poll() is None
+        done = ended.document
+        assert done["backfill_id"] == asked["backfill_id"]
+        assert (done["status"], done["done"], done["total"]) == ("COMPLETED_SUCCESS", 28, 28)
+        assert len(done["runs"]) == 3
+        stopped = [entry["id"] for entry in us.entries() if entry["timeInterval"]["end"]]
+        assert set(us.at_snapshots("time_entries")) == set(stopped)
+
+
+def successes(shell: Shell) -> list[str]:
+    """The first days of the runs that ended well, as Dagster's history has them."""
+    ended_well = (
+        "SELECT value FROM runs JOIN run_tags USING (run_id) WHERE status = 'SUCCESS' AND key = ? ORDER BY value"
+    )
+    with closing(sqlite3.connect(shell.home / "dagster" / "history" / "runs.db")) as history:
+        return [value for (value,) in history.execute(ended_well, (RANGE_START,))]
+
+
+@pytest.mark.outside
+def test_killed_in_the_middle_it_goes_on_without_its_finished_days(us: Team, tmp_path: Path) -> None:
+    """`kill -9` of a daemon at work: another one goes on, and no day is read or written a second time."""
+    us.sync("locations", "users", "projects")
+    us.forget_stats()
+    us.fault("stall", "POST /snapshots/time_entries/batch", seconds=0.5)
+    with shell_for(us, tmp_path / "shell", SYNC_DAYS_PER_RUN="4") as shell:
+        span = Days(us.days.last - timedelta(days=15), us.days.last)
+        asking = ("backfill", "--json", "--from", span.keys[0], "--to", span.keys[1])
+        shell(*asking, code=1)
+        with daemon(shell) as process:
+            wait_until(lambda: len(successes(shell)) >= 1)
+            process.kill()
+        finished = successes(shell)
+        assert len(finished) < 4
+        with daemon(shell):
+            while (ended := shell(*asking)).code:
+                assert not ended.document["failed"]
+        assert ended.document["done"] == 16
+        assert len(successes(shell)) == len(set(successes(shell))) == 4
+        assert set(finished) <= set(successes(shell))
+    stopped = {
+        entry["id"]
+        for entry in us.entries()
+        if entry["timeInterval"]["end"] and entry["timeInterval"]["start"][:10] >= span.keys[0]
+    }
+    assert stopped
+    assert set(us.at_snapshots("time_entries")) == stopped
+    assert us.writes()["time_entries"] == len(stopped)

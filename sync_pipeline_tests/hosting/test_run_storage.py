@@ -1,0 +1,91 @@
+"""What a run leaves in Dagster's storage."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+DAYS = dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-02-01", timezone="UTC")
+RANGE = {"dagster/asset_partition_range_start": "2026-01-01", "dagster/asset_partition_range_end": "2026-01-31"}
+CONFIG = """
+telemetry: {enabled: false}
+storage: {custom: {module: sync_pipeline.hosting.run_storage, class: History, config: {base_dir: BASE}}}
+compute_logs: {module: sync_pipeline.hosting.run_storage, class: StepOutput, config: {base_dir: BASE}}
+"""
+
+
+@dg.asset(
+    partitions_def=DAYS,
+    check_specs=[dg.AssetCheckSpec("whole", asset="days")],
+)
+def days() -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """A month in one run, checked once."""
+    yield dg.MaterializeResult()
+    yield dg.AssetCheckResult(passed=True, check_name="whole")
+
+
+@dg.op
+def silent() -> None:
+    """Prints nothing."""
+
+
+@dg.op
+def talking() -> None:
+    """Prints a line."""
+    sys.stdout.write("something\n")
+    sys.stdout.flush()
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def steps() -> None:
+    """One step that prints, and one that does not."""
+    silent()
+    talking()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance on our storage."""
+    (tmp_path / "dagster.yaml").write_text(CONFIG.replace("BASE", str(tmp_path)))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
+        yield made
+
+
+def query(file: Path, statement: str) -> list[tuple[object, ...]]:
+    """Rows of one of Dagster's files."""
+    with closing(sqlite3.connect(file)) as opened:
+        return opened.execute(statement).fetchall()
+
+
+def test_a_check_of_many_days_is_one_row(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """It is evaluated once: a row for each day would stay planned and grow the index with every sync."""
+    result = dg.materialize([days], instance=instance, tags=RANGE)
+    rows = query(tmp_path / "history/runs/index.db", "SELECT partition, execution_status FROM asset_check_executions")
+    assert result.success
+    assert rows == [(None, "SUCCEEDED")]
+    assert len(instance.get_materialized_partitions(dg.AssetKey("days"))) == 31
+
+
+def test_the_file_of_a_run_is_small(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """Dagster's empty tables take half a kilobyte each; a run of two steps stays below the size its tables had alone."""
+    result = steps.execute_in_process(instance=instance)
+    file = tmp_path / f"history/runs/{result.run_id}.db"
+    assert query(file, "PRAGMA page_size") == [(512,)]
+    instance.dispose()
+    assert file.stat().st_size < 26 * 4096
+
+
+def test_a_step_that_printed_nothing_leaves_no_empty_files(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """What another one printed is kept, and both are known to be complete."""
+    result = steps.execute_in_process(instance=instance)
+    assert result.success
+    files = [path for path in (tmp_path / "storage").rglob("*") if path.is_file()]
+    assert [path.read_text() for path in files if path.suffix == ".out"] == ["something\n"]
+    assert [path for path in files if path.suffix in {".out", ".err"} and not path.stat().st_size] == []
+    assert any(path.suffix == ".complete" for path in files)

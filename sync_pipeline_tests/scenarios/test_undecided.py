@@ -1,0 +1,111 @@
+"""Records of which a read cannot say what they are now: no event about them is closed, no day of theirs is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages import targeted
+from sync_pipeline.stages.references import find
+from sync_pipeline.stages.targeted import sync_ids
+from sync_pipeline.store.events import content_id, receive
+from sync_pipeline.store.locks import lock_of
+from sync_pipeline_tests.harness import Json, Team, day, morning, team
+
+FEW = {"users": 2, "projects": 3, "clients": 1, "locations": 1, "entries": 0}
+ONE_LOOK = {"CLOCKIFY_READER": "report", "SYNC_MAX_CONFIRMATIONS": "1"}
+
+
+def _tell(us: Team, entity: str, source_id: str) -> None:
+    with us.session() as session:
+        told = content_id("CHANGED", source_id, {"id": source_id})
+        key = (session.store, session.pair, "clockify", told, "CHANGED", entity, source_id)
+        receive(*key, f'{{"id": "{source_id}"}}', session.now())
+
+
+def _open(us: Team, entity: str) -> set[str | None]:
+    with us.session() as session:
+        return {event.source_id for event in session.ledger(entity).events.open_events(100)}
+
+
+def test_an_event_about_a_record_that_is_kept_as_it_was_read_by_id_stays_open(tmp_path: Path) -> None:
+    """Read by id minutes ago and edited since: the list has the edit, but more such records than one run looks up."""
+    with team(tmp_path, **FEW) as us:
+        us.changes |= ONE_LOOK
+        made = [us.add_entry(us.users()[0]["id"], morning(1, hour), description="old") for hour in (8, 10, 12)]
+        us.sync()
+        for entry in made:
+            us.change_entry(entry, description="read by id")
+        with us.session() as session:
+            sync_ids(session, session.specs["time_entries"], [entry["id"] for entry in made], run_id="by id")
+        for entry in made:
+            us.change_entry(entry, description="new")
+            _tell(us, "time_entries", entry["id"])
+        assert us.sync("time_entries")["time_entries"].lagging == 2
+        old = {key for key, row in us.at_snapshots("time_entries").items() if row["description"] != "new"}
+        assert (len(old), _open(us, "time_entries")) == (2, old)
+
+
+def test_a_day_is_not_done_while_a_record_that_is_kept_is_not_delivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read by id was stored and its run killed; the list lags behind it, with more records than one run looks up."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with team(tmp_path, **FEW) as us:
+        us.changes |= ONE_LOOK
+        made = [us.add_entry(us.users()[0]["id"], morning(1, hour), description="old") for hour in (8, 10)]
+        us.sync()
+        us.control("POST", "lag", {"freeze": "clockify"})
+        for entry in made:
+            us.change_entry(entry, description="new")
+        with us.session() as session, monkeypatch.context() as patch:
+            patch.setattr(targeted, "deliver_pending", killed)
+            with pytest.raises(KeyboardInterrupt):
+                sync_ids(session, session.specs["time_entries"], [entry["id"] for entry in made], run_id="by id")
+        with us.session() as session:
+            loaded = us.load(session, "time_entries", us.validated(session, "time_entries"))
+        assert set(loaded.not_done) == {day(1).isoformat()}
+        us.control("DELETE", "lag")
+        us.sync("time_entries")
+        assert {row["description"] for row in us.at_snapshots("time_entries").values()} == {"new"}
+
+
+def test_what_others_wait_for_is_read_while_no_load_of_it_may_overtake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load that finds it unchanged in between leaves no trace of its number: the older read would win."""
+    free: list[bool] = []
+
+    def found(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Json]:
+        lock = lock_of(session.store, f"{session.pair}\n{spec.entity}", spec.entity)
+        free.append(lock.is_free())
+        return find(session, spec, ids)
+
+    with team(tmp_path, **FEW) as us:
+        user = us.users()[0]["id"]
+        us.add_entry(user, morning(1))
+        monkeypatch.setattr(targeted, "find", found)
+        us.sync("time_entries")
+        assert free == [False]
+        assert set(us.at_snapshots("users")) == {user}
+
+
+def test_an_event_about_a_record_that_is_not_proven_deleted_stays_open(tmp_path: Path) -> None:
+    """Of an entity without days, too: of four vanished projects one run looks up only one."""
+    with team(tmp_path, **FEW | {"projects": 12}) as us:
+        us.changes |= ONE_LOOK
+        us.sync()
+        vanished = {project["id"] for project in us.projects()[:4]}
+        for project in sorted(vanished):
+            us.delete_project(project)
+            _tell(us, "projects", project)
+        assert us.sync("projects")["projects"].unconfirmed == 3
+        left = vanished & us.at_snapshots("projects").keys()
+        assert (len(left), _open(us, "projects")) == (3, left)

@@ -1,0 +1,48 @@
+"""Processes that hold the lock of a run, and time that passes for those who look at them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, update
+
+from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.schema import run_locks
+
+HOLDER = """
+import sys
+from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.liveness import alive
+with alive(open_store(sys.argv[1]), sys.argv[2]):
+    print("alive", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def living(url: str, run_id: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that is this run, until it is killed or this ends."""
+    command = [sys.executable, "-c", HOLDER, url, run_id]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "alive\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def grow_old(url: str, seconds: float = 3600) -> None:
+    """What was noted of runs was noted so much earlier."""
+    with closing(open_store(url)) as store, store.writing() as tx:
+        for run_id, started_at, free_at in tx.execute(select(*run_locks.c["run_id", "started_at", "free_at"])).all():
+            earlier = {"started_at": _before(started_at, seconds), "free_at": _before(free_at, seconds)}
+            tx.execute(update(run_locks).where(run_locks.c.run_id == run_id).values(earlier))
+
+
+def _before(instant: datetime | None, seconds: float) -> datetime | None:
+    return None if instant is None else instant - timedelta(seconds=seconds)
