@@ -20,13 +20,12 @@ from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
 from sync_pipeline.stages.extract import decide
 from sync_pipeline.stages.guards import (
-    deletes,
     first_contact_is_held,
     hold_deletes,
     hold_rewrites,
     refuse_first_contact,
 )
-from sync_pipeline.stages.outcomes import PAGE, pages
+from sync_pipeline.stages.plan import deletes, pages
 from sync_pipeline.stages.process import is_ready, process_records
 from sync_pipeline.stages.references import find, kept, listed
 from sync_pipeline.store.records import (
@@ -303,7 +302,7 @@ class _Targeted:
             deliver_deletes(session, spec, gone, counts, sync_id)
         except BaseException:  # Ctrl-C, too
             with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
-                counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
+                counts.waiting += sum(map(len, pages(spec, staging)))  # not sent: pending, not unchanged
             raise
         finally:
             sent = counts.created + counts.adopted + counts.updated
