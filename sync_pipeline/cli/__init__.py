@@ -29,6 +29,10 @@ COMMANDS = {
         "Sync years of time entries in bounded runs of the Dagster daemon; asked again, it goes on where it stopped.",
     ),
     "preview": ("compare", "Show exactly what a sync would create, update and delete; nothing is sent."),
+    "apply": (
+        "apply",
+        "Write what FILE of `preview --out` names, where a plan made now says the same of a record; nothing else is written.",
+    ),
     "verify": ("compare", "Read both sides in full and report every difference; exits 5 on drift."),
     "check": (
         "state",

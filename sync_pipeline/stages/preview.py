@@ -94,9 +94,10 @@ def preview(
         counts.unconfirmed = len(absence.unconfirmed) - len(holding.deletes)
         counts.unchanged = staging.unchanged()
         result = Preview(spec.entity, counts, checking.results, held=holding.held)
+        is_blocked = bool(result.blocked)
         for line in lines(session, spec, staging, Missing(absence.gone, absence.unconfirmed, holding.deletes)):
             _count(counts, line)
-            if planned is not None:
+            if planned is not None and not is_blocked:
                 planned(line)
             if (change := _change(line)) is not None:
                 result.total += 1
