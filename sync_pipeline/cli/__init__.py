@@ -48,6 +48,7 @@ COMMANDS = {
         "forget",
         "Remove everything kept here about PERSON - a user's id or e-mail address - who was deleted at Clockify.",
     ),
+    "records": ("records", "Look at single records: what was heard of one, written, rejected, held and decided."),
     "rejects": ("rejects", "Look at the records that were set aside, and try them again."),
     "approvals": ("approvals", "Allow or decline what a guard holds: mass deletes, mass rewrites, the first contact."),
     "mapping": ("mapping", "Look at the mappings and change them: which source field becomes which target field."),

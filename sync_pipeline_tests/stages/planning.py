@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def write_plan(us: Team, *entities: str, with_personal: bool = False, **changes:
         out.begin(session, specs, us.days)
         for spec in specs:
             days = us.days if spec.partitioned else None
-            preview(session, spec, days, planned=lambda line, spec=spec: out.line(spec, line))
+            preview(session, spec, days, planned=partial(out.line, spec))
     return path
 
 

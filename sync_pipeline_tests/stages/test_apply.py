@@ -90,8 +90,8 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         (us.home / "mappings").mkdir()
         mapping = "entity: projects\nfields:\n  project_name: {source: name, transform: upper}\n"
         (us.home / "mappings" / "projects.yaml").write_text(mapping)
-        changes = {"SYNC_MAPPINGS_DIR": str(us.home / "mappings"), "SYNC_MAX_REWRITE_SHARE": "1"}
-        assert set(differing(apply_plan(us, path, **changes)).values()) == {"mapping"}
+        us.changes |= {"SYNC_MAPPINGS_DIR": str(us.home / "mappings"), "SYNC_MAX_REWRITE_SHARE": "1"}
+        assert set(differing(apply_plan(us, path)).values()) == {"mapping"}
 
 
 def test_a_delete_is_proven_again(tmp_path: Path) -> None:
