@@ -23,7 +23,7 @@ from sync_pipeline.stages.absence import settle_absent
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import Options, staged
 from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
-from sync_pipeline.stages.guards import HeldLines, hold, use_approvals
+from sync_pipeline.stages.guards import HeldLines, hold, hold_rows, use_approvals
 from sync_pipeline.stages.inbox import close_covered, leave_open, leave_unanswered, unanswered
 from sync_pipeline.stages.journal import begin_sync
 from sync_pipeline.stages.plan import pages
@@ -158,8 +158,8 @@ def _apply(
         moved = {key: record for key, record in absence.moved.items() if (key in absence.by_id) is by_id}
         stage_again(session, spec, staging, moved, absence.numbers, run_id, by_id=by_id)
     finish_moves(session, spec, staging, run_id)
-    staging.hold(holding.rewritten)
-    held_days = staging.held_days() if holding.rewritten else frozenset[str]()
+    hold_rows(staging, holding)
+    held_days = staging.held_days() if holding.rewritten or holding.creates else frozenset[str]()
     mine = [day for day in days_in(staging.scope) if day not in cut]
     loading = Loading(mine, batch.read_no, spec.fingerprint, sync_id, run_id, session.now(), held_days)
     ledger = session.ledger(spec)

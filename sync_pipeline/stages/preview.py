@@ -11,7 +11,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.stages.absence import Absence, look_up_absent
 from sync_pipeline.stages.batch import Counts, Days
 from sync_pipeline.stages.check import Checking, CheckResult, Options, checked
-from sync_pipeline.stages.guards import HeldLines, Holding, hold
+from sync_pipeline.stages.guards import HeldLines, Holding, hold, hold_rows
 from sync_pipeline.stages.load import finish_moves, read_again, stage_again
 from sync_pipeline.stages.plan import REMOVALS, Missing, PlanLine, lines
 from sync_pipeline.store.planned import Action
@@ -117,7 +117,7 @@ def _settled(session: Session, spec: EntitySpec, checking: Checking, options: Op
         stage_again(session, spec, staging, moved, absence.numbers, None, by_id=by_id)
     if not holding.everything:
         finish_moves(session, spec, staging, None)
-    staging.hold(holding.rewritten)
+    hold_rows(staging, holding)
     return holding, absence
 
 
