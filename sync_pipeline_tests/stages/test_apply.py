@@ -11,7 +11,7 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.properties.killing import Killed, killing
-from sync_pipeline_tests.scenarios.commands import run, run_json
+from sync_pipeline_tests.scenarios.commands import kill_when, run, run_json, start
 from sync_pipeline_tests.stages.planning import apply_plan, differing, keep_lines, lines_in, write_plan
 
 
@@ -156,6 +156,20 @@ def test_a_killed_apply_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: py
         assert {client["name"] for client in us.clients()} >= {"New site", first["location_name"]}
         converged(us)
         changes_nothing(us)
+
+
+@pytest.mark.parametrize("after", [3, 6, 9])
+def test_a_process_that_was_killed_is_started_again(tmp_path: Path, after: int) -> None:
+    """``kill -9`` at some request; the same command finishes what is left."""
+    with team(tmp_path, locations=6, clients=2, entries=0) as us:
+        run(us, "preview", "locations", "projects", "--out", "plan.jsonl")
+        us.forget_stats()
+        kill_when(start(us, "apply", "plan.jsonl"), lambda: sum(us.sandbox.world.stats.requests.values()) >= after)
+        document = run_json(us, "apply", "plan.jsonl")
+        assert (document["success"], document["written"] + document["already"]) == (True, 11)
+        names = [client["name"] for client in us.clients()]
+        assert len(names) == len(set(names))
+        assert us.verify("locations", "projects")["locations"].in_sync
 
 
 def _swap(us: Team, first: dict[str, str], second: dict[str, str]) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sync_pipeline.store.approvals import Line, decide
+from sync_pipeline.store.deliveries import Refused
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.events import Received, receive_many
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.scenarios.commands import run, run_json
+from sync_pipeline_tests.store.batch import ENTITY, HERE, at, deliver, here, row
 
 
 def kinds(us: Team, entity: str, source_id: str) -> list[tuple[str, str, str | None]]:
@@ -37,6 +42,29 @@ def test_writes_holds_and_decisions_are_in_one_list(tmp_path: Path) -> None:
         with us.session() as session:
             history = session.ledger("projects").history.of_record(None, made[0], 1)
         assert (len(history.happenings), history.is_cut) == (1, True)
+
+
+def test_both_databases_tell_it(store: Store) -> None:
+    """A write, a reject, a request with its decision and an event, in order; another record's are not in it."""
+    deliver(store, [row("a"), row("b")])
+    ledger = here(store)
+    ledger.mark_refused([Refused("a", "v2", "update", "too long", rule="target:long")], None, at(2))
+    line = Line("a", "delete", "v1", None)
+    asked = ledger.approvals.request_lines("deletes", [line], lambda _: True, at(3))
+    assert asked is not None
+    decide(store, HERE, asked.id, "declined", "Ana", at(4))
+    receive_many(store, HERE, "clockify", [Received("x", "TIME_ENTRY_UPDATED", ENTITY, "a", "{}", at(5))])
+    found = ledger.history.of_record(ledger.lookup(["a"])["a"], "a", 100)
+    assert [(one.kind, one.what, one.outcome) for one in found.happenings] == [
+        ("delivery", "create", "delivered"),
+        ("record", "last change was read", None),
+        ("delivery", "update", "refused"),
+        ("reject", "target:long", "target"),
+        ("approval", "deletes: delete", "held"),
+        ("approval", "deletes: delete", "declined"),
+        ("event", "TIME_ENTRY_UPDATED", "received"),
+    ]
+    assert not found.is_cut
 
 
 def test_the_command_prints_it(tmp_path: Path) -> None:
