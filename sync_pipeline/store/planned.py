@@ -63,20 +63,29 @@ class PlannedRows(MergedRows):
         after = ""
         while True:
             action = self._action(archives=archives)
-            page = self._decided(after, action).where(action.is_distinct_from(UNCHANGED), action.isnot(None))
+            span = Span(after)
+            page = (
+                self._beside_records(span, *self._decided(action))
+                .where(span.of(staged))
+                .where(action.is_distinct_from(UNCHANGED), action.isnot(None))
+            )
             with self._looking() as tx:
-                found = [Planned(*row) for row in tx.execute(page.limit(size))]
+                found = [Planned(*row) for row in tx.execute(page.order_by(staged.c.source_id).limit(size))]
             if not found:
                 return
             yield found
             after = found[-1].source_id
 
     def pending(self, limit: int, after: str = "", *, archives: bool = False) -> list[Planned]:
-        """The next accepted rows still to be delivered, by source_id."""
-        action = self._action(archives=archives)
-        page = self._decided(after, action).where(staged.c.status == "accepted", action.in_(WRITES))
+        """The next accepted rows still to be delivered, by source_id; after the merge each has its record."""
         with self._looking() as tx:
-            return [Planned(*row) for row in tx.execute(page.limit(limit))]
+            return [Planned(*row) for row in tx.execute(self._pending(limit, after, archives=archives))]
+
+    def _pending(self, limit: int, after: str, *, archives: bool) -> Select[Any]:
+        action = self._action(archives=archives)
+        rows = self._joined(*self._decided(action), after=after)
+        rows = rows.where(staged.c.status == "accepted", action.in_(WRITES))
+        return rows.order_by(staged.c.source_id).limit(limit)
 
     def unchanged(self) -> int:
         """How many rows of the batch come to no change."""
@@ -110,9 +119,9 @@ class PlannedRows(MergedRows):
     def _is_create(self) -> list[ColumnElement[bool]]:
         return [desired(), self._action(archives=False) == "create", or_(records.c.source_id.is_(None), differs())]
 
-    def _decided(self, after: str, action: ColumnElement[Any]) -> Select[Any]:
-        span = Span(after)
-        columns = (
+    def _decided(self, action: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
+        """The columns of ``Planned``."""
+        return (
             staged.c.source_id,
             records.c.target_id,
             case((self._is_own(), staged.c.partition), else_=records.c.partition),
@@ -126,7 +135,6 @@ class PlannedRows(MergedRows):
             staged.c.source_hash,
             case((differs(), records.c.fields)),
         )
-        return self._beside_records(span, *columns).where(span.of(staged)).order_by(staged.c.source_id)
 
     def _is_own(self) -> ColumnElement[bool]:
         """Whether the row decides about its record: it has fields, and no newer read has stored others."""

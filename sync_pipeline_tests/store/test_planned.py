@@ -144,7 +144,7 @@ def test_the_record_is_found_from_the_staged_row(tmp_path: Path, after: str) -> 
     with here(store).staging(read_no=9) as staging:
         staging.add([row("a"), StagedRow("b", None, "{}", "v1", "accepted")])
         staging.counts()
-        statement = staging._decided(after, staging._action(archives=True))
+        statement = staging._pending(9, after, archives=True)
         compiled = statement.compile(store.engine, compile_kwargs={"literal_binds": True})
         with staging._held.reading() as tx:
             plan = [found[3] for found in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
