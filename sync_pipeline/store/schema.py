@@ -179,6 +179,7 @@ def _facts(name: str, doc: str, *columns: Column[Any]) -> Table:
             sqlite_where=text("rejected_on IS NOT NULL"),
             postgresql_where=text("rejected_on IS NOT NULL"),
         ),
+        sqlite_with_rowid=False,  # its long keys are kept once
         info={"doc": doc},
     )
 
