@@ -12,6 +12,7 @@ from typing import Any
 import dagster._time
 import pytest
 from dagster._core.log_manager import DagsterLogManager
+from hypothesis import settings
 
 from sync_pipeline.clock import clock_from, unix_time, utc_now
 from sync_pipeline_tests.clockify_contract import Contract, watching
@@ -22,6 +23,10 @@ SYSTEM = "system"
 SPENT = pytest.StashKey[list[float]]()
 """Exchanges checked against Clockify's document and the seconds that took, over all workers."""
 ALLOWED = 20
+
+settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("random", deadline=None, print_blob=True)
+settings.load_profile("fixed")  # the same examples everywhere; `--hypothesis-profile=random` looks for others
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
