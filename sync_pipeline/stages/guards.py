@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, is_first_contact
 from sync_pipeline.settings import Settings
+from sync_pipeline.stages.plan import delete_lines, deletes
 from sync_pipeline.stages.references import kept
 from sync_pipeline.store.approvals import (
     EXAMPLES,
@@ -268,7 +269,7 @@ def _ask_deletes(
 ) -> Waiting:
     """The deletes that no one has allowed, and the request for them."""
     ledger, now = session.ledger(spec), session.now()
-    lines = _delete_lines(spec, absent)
+    lines = delete_lines(spec, absent)
     decided = ledger.approvals.decisions("deletes", lines, now)
     waits = [line for line in lines if line.source_id not in decided or decided[line.source_id].decision != "allowed"]
     if allow and not remember:
@@ -284,13 +285,8 @@ def _ask_deletes(
 
 def asked_before(session: Session, spec: EntitySpec, absent: Sequence[Known]) -> list[Known]:
     """Those of these deletes that an earlier run has held, and that are the same ones still."""
-    found = session.ledger(spec).approvals.asked_about("deletes", _delete_lines(spec, absent))
+    found = session.ledger(spec).approvals.asked_about("deletes", delete_lines(spec, absent))
     return [known for known in absent if known.source_id in found]
-
-
-def _delete_lines(spec: EntitySpec, absent: Sequence[Known]) -> list[Line]:
-    action = "archive" if spec.target.delete == "archive" else "delete"
-    return [Line(known.source_id, action, known.delivered_hash, None, known.partition) for known in absent]
 
 
 def hold_deletes(session: Session, spec: EntitySpec, asked: Sequence[Known]) -> tuple[frozenset[str], str]:
@@ -389,11 +385,6 @@ def _volume(staging: Staging, absent: int, otherwise: Sequence[Scope]) -> Volume
 def to_delete(spec: EntitySpec, state: RecordCounts) -> int:
     """How many records are to be deleted at the target; the others that are gone at the source are kept there."""
     return state.pending_deletes if spec.target.delete in {"delete", "archive"} else 0
-
-
-def deletes(spec: EntitySpec) -> bool:
-    """Whether records that are gone at the source are deleted - or archived - at the target at all."""
-    return spec.target.delete != "keep"
 
 
 def actor(guard: GuardName) -> str:

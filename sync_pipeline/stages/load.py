@@ -26,7 +26,7 @@ from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
 from sync_pipeline.stages.guards import HeldLines, hold, use_approvals
 from sync_pipeline.stages.inbox import close_covered, leave_open, leave_unanswered, unanswered
 from sync_pipeline.stages.journal import begin_sync
-from sync_pipeline.stages.outcomes import PAGE, pages
+from sync_pipeline.stages.plan import pages
 from sync_pipeline.stages.process import awaited, is_ready, process_records
 from sync_pipeline.stages.references import undelivered
 from sync_pipeline.store.loads import (
@@ -300,7 +300,7 @@ def _deliver(
         deliver_deletes(session, spec, gone, counts, sync_id)
     except BaseException:  # Ctrl-C, too
         with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
-            counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
+            counts.waiting += sum(map(len, pages(spec, staging)))  # not sent: pending, not unchanged
         raise
     finally:
         sent = counts.created + counts.adopted + counts.updated
