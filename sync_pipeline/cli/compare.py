@@ -16,7 +16,7 @@ import click
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import chosen, chosen_days, prepared
-from sync_pipeline.cli.options import days_options, entity_option, json_option, permission_options
+from sync_pipeline.cli.options import Permissions, days_options, entity_option, json_option, permission_options
 from sync_pipeline.private_files import naming
 from sync_pipeline.session.session import open_session
 from sync_pipeline.stages.check import Options
@@ -51,13 +51,11 @@ def preview(
     entity: str | None,
     first: date | None,
     last: date | None,
-    accept_rewrite: bool,
-    allow_deletes: bool,
-    yes: bool,
+    permissions: Permissions,
     as_json: bool,
 ) -> None:
     """Show exactly what a sync would create, update and delete; nothing is sent. The next sync carries out what is approved here."""
-    options = Options(accept_rewrite=accept_rewrite, allow_deletes=allow_deletes, first_contact=yes)
+    options = Options(**permissions._asdict())
     with prepared() as settings, open_session(settings) as session:
         days = chosen_days(settings, first, last)
         codes = show_preview(session, chosen(session, entity), days, options, as_json)
@@ -158,17 +156,15 @@ def verify(
     first: date | None,
     last: date | None,
     repair: bool,
-    accept_rewrite: bool,
-    allow_deletes: bool,
-    yes: bool,
+    permissions: Permissions,
     as_json: bool,
 ) -> None:
     """Read both sides in full and report every difference; exits 5 on drift."""
-    if (accept_rewrite or allow_deletes or yes) and not repair:
+    if any(permissions) and not repair:
         raise click.UsageError(
             "Only --repair writes: --accept-rewrite, --allow-deletes and --yes have no effect without it."
         )
-    options = Options(accept_rewrite=accept_rewrite, allow_deletes=allow_deletes, first_contact=yes)
+    options = Options(**permissions._asdict())
     with prepared() as settings, open_session(settings) as session, terminal.progress():
         days = chosen_days(settings, first, last)
         verdicts = [

@@ -10,7 +10,7 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
-from sync_pipeline.cli.options import json_option, permission_options
+from sync_pipeline.cli.options import Permissions, json_option, permission_options
 from sync_pipeline.setup import trial as trials
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import read_live_status
@@ -27,10 +27,10 @@ VERDICTS = {
 @click.option("--sandbox", "in_sandbox", is_flag=True, help="Try it with the sandbox's made-up data.")
 @permission_options
 @json_option
-def trial(in_sandbox: bool, accept_rewrite: bool, allow_deletes: bool, yes: bool, as_json: bool) -> None:
+def trial(in_sandbox: bool, permissions: Permissions, as_json: bool) -> None:
     """Try the set-up: all that a sync would create, update, delete and set aside; live syncing asks for it."""
     setup = SetupService(actor("terminal"))
-    options = Options(accept_rewrite=accept_rewrite, allow_deletes=allow_deletes, first_contact=yes)
+    options = Options(**permissions._asdict())
     kind = "sandbox" if in_sandbox else trials.kind_for(setup.settings())
     with terminal.progress():
         found = trials.run(setup, trials.begin(setup, kind), kind, options)

@@ -25,8 +25,7 @@ from sync_pipeline.mapping.targets import is_known_by_source_id
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Batch, Days
-from sync_pipeline.stages.inbox import leave_open
-from sync_pipeline.stages.journal import note_sync
+from sync_pipeline.stages.journal import Ended, note_sync
 from sync_pipeline.stages.process import has_label, unique_fields
 from sync_pipeline.store.schema import FACTS
 from sync_pipeline.store.scope import draw
@@ -182,7 +181,6 @@ def _remembering(
         yield from batch.parts
     except SyncError as error:
         with suppress(StoreError):  # the store may be what failed; the first error is the one to tell
-            requests = session.requests - before
-            note_sync(session, spec, batch, days, "failed", {}, requests, run_id=run_id, reason=str(error))
-            leave_open(session, batch, str(error))
+            ended = Ended("failed", {}, session.requests - before, str(error))
+            note_sync(session, spec, batch, days, ended, run_id=run_id)
         raise

@@ -1,0 +1,31 @@
+"""The shape of the code: what may not grow without notice."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "sync_pipeline"
+MOST_PARAMETERS = 7
+TOO_MANY = {"stages/load.py:_apply"}
+"""Allowed until the load executes a plan."""
+
+
+def functions() -> Iterator[tuple[str, int]]:
+    """Each function of the package as ``file:name``, with the number of its parameters; ``self`` and ``cls`` do not count."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{path.relative_to(PACKAGE)}:{node.name}", len(_parameters(node.args))
+
+
+def _parameters(arguments: ast.arguments) -> list[str]:
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    more = [each for each in (arguments.vararg, arguments.kwarg) if each is not None]
+    return [each.arg for each in (*named, *more) if each.arg not in {"self", "cls"}]
+
+
+def test_no_function_has_many_parameters() -> None:
+    """More than seven belong into an object; what a dataclass generates is not counted."""
+    assert {name for name, count in functions() if count > MOST_PARAMETERS} <= TOO_MANY
