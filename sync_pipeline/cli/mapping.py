@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import click
 
 from sync_pipeline import terminal
+from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.cli.opening import must_exist
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.mapping.load import load_specs, specs_of
+from sync_pipeline.mapping.samples import load_samples, mismatches
 from sync_pipeline.mapping.spec import describe
 from sync_pipeline.settings import load_settings
 from sync_pipeline.setup.field_preview import preview_records
@@ -56,6 +59,31 @@ def mapping_validate(directory: Path | None, as_json: bool) -> None:
         {"valid": True, "entities": {name: len(spec.fields) for name, spec in specs.items()}},
         f"All mappings are valid: {', '.join(f'{n} ({len(s.fields)} fields)' for n, s in specs.items())}.",
     )
+
+
+@mapping.command("test")
+@click.argument("entity", required=False)
+@json_option
+def mapping_test(entity: str | None, as_json: bool) -> None:
+    """Map the samples of every entity, or of one, and compare; exits 1 when one comes out otherwise than it says."""
+    settings = load_settings()
+    specs = specs_of(settings)
+    chosen = [entity] if entity else list(specs)
+    must_exist(specs, chosen)
+    samples = {name: load_samples(name, settings.mappings_dir) for name in chosen}
+    rows = [
+        {"entity": name, "sample": number, "difference": text}
+        for name in chosen
+        for number, text in mismatches(specs[name], samples[name])
+    ]
+    if as_json:
+        terminal.as_json({"passed": not rows, "samples": {n: len(s) for n, s in samples.items()}, "differences": rows})
+    elif rows:
+        terminal.table("Samples that come out otherwise", rows)
+        terminal.say("Correct the mapping, or the samples in `samples/` of SYNC_MAPPINGS_DIR (docs/mapping.md).")
+    else:
+        terminal.say(f"All samples come out as they say: {', '.join(f'{n} ({len(s)})' for n, s in samples.items())}.")
+    sys.exit(ExitCode.FAILED if rows else ExitCode.DONE)
 
 
 def form_options(command: Callable[..., Any]) -> Callable[..., Any]:

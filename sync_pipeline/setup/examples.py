@@ -103,5 +103,5 @@ def _glimpse(session: Session, spec: EntitySpec) -> Examples:
 
 
 def _samples(settings: Settings, spec: EntitySpec, why: str) -> Examples:
-    samples = load_samples(spec.entity, settings.mappings_dir)
-    return Examples(tuple(sample.source for sample in samples), f"{why} These are made-up samples.")
+    samples = [sample.source for sample in load_samples(spec.entity, settings.mappings_dir) if not sample.rejected]
+    return Examples(tuple(samples), f"{why} These are made-up samples.")
