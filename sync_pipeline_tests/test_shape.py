@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "sync_pipeline"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "sync_pipeline"
 MOST_PARAMETERS = 7
 TOO_MANY = {"stages/load.py:_apply"}
 """Allowed until the load executes a plan."""
@@ -29,3 +30,11 @@ def _parameters(arguments: ast.arguments) -> list[str]:
 def test_no_function_has_many_parameters() -> None:
     """More than seven belong into an object; what a dataclass generates is not counted."""
     assert {name for name, count in functions() if count > MOST_PARAMETERS} <= TOO_MANY
+
+
+def test_each_stage_has_a_module_of_tests_of_its_name() -> None:
+    """``stages/absence.py`` is tested by ``stages/test_absence.py``."""
+    stages = {path.stem for path in (PACKAGE / "stages").glob("[!_]*.py")}
+    tested = {path.stem.removeprefix("test_") for path in (TESTS / "stages").glob("test_*.py")}
+
+    assert stages - tested == set()

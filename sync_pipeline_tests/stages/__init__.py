@@ -1,0 +1,1 @@
+"""What the stages do, one module of tests for each of theirs."""
