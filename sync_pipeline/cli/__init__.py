@@ -22,7 +22,7 @@ COMMANDS = {
     ),
     "live": ("live", "Turn live syncing on or off: whether sensors and schedules act by themselves."),
     "credentials": ("credentials", "Look after the secrets that are kept encrypted; none is ever shown."),
-    "disconnect": ("connections", "Forget SYSTEM: its part of the set-up and all its secrets; live syncing goes off."),
+    "disconnect": ("credentials", "Forget SYSTEM: its part of the set-up and all its secrets; live syncing goes off."),
     "sync": ("sync", "Run the main job: everything, one entity, or some days."),
     "backfill": (
         "sync",
@@ -39,7 +39,7 @@ COMMANDS = {
         "Show whether syncing is live and running, each connection's health, and each entity's last success and backlog.",
     ),
     "deliveries": ("state", "Show the audit: every write that was sent, newest first."),
-    "trail": ("trail", "Show the audit trail: who changed what of the set-up, newest first."),
+    "trail": ("state", "Show the audit trail: who changed what of the set-up, newest first."),
     "forget": (
         "forget",
         "Remove everything kept here about PERSON - a user's id or e-mail address - who was deleted at Clockify.",

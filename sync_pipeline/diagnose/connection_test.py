@@ -24,7 +24,7 @@ def diagnose(session: Session, systems: Collection[str] = SYSTEMS) -> Iterator[F
 
     Nothing is written, and Clockify is asked for less than ten answers.
     """
-    yield Finding("Database", Status.OK, f"ready ({session.store.dialect})")
+    yield Finding(Status.OK, f"ready ({session.store.dialect})", what="Database")
     yield from _in_clear(session, systems)
     if "clockify" in systems:
         yield from run(ClockifyProbes(session).probes())
@@ -38,4 +38,4 @@ def _in_clear(session: Session, systems: Collection[str]) -> Iterator[Finding]:
         if name.partition("_")[0].lower() in systems:
             fix = "Use https:// unless every network in between is yours."
             detail = "plain http to another machine, so your keys travel in clear."
-            yield Finding(name, Status.WARNING, detail, "Whoever is in between can read them.", fix)
+            yield Finding(Status.WARNING, detail, "Anyone in between can read them.", fix, what=name)

@@ -224,11 +224,11 @@ def _probe(setup: SetupService, draft: Draft) -> Iterator[Finding]:
             for method, entity, what in work:
                 try:
                     await getattr(there, method)(entity)
-                    found.append(Finding(what, Status.OK, "allowed"))
+                    found.append(Finding(Status.OK, "allowed", what=what))
                 except SyncError as error:
                     if not is_matter_of_scope(error):
                         raise
-                    found.append(Finding(what, Status.FAILED, error.message, fix=error.fix))
+                    found.append(Finding(Status.FAILED, error.message, fix=error.fix, what=what))
         return found
 
     with setup.store() as store, drafts.sandbox_if(draft.on_sandbox, settings):
