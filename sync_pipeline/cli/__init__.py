@@ -17,7 +17,7 @@ __all__ = ["cli", "main"]
 COMMANDS = {
     "init": ("init", "Connect Clockify and the Snapshots API, step by step; again, it goes on where it was left."),
     "trial": (
-        "trial",
+        "live",
         "Try the set-up: all that a sync would create, update, delete and set aside; live syncing asks for it.",
     ),
     "live": ("live", "Turn live syncing on or off: whether sensors and schedules act by themselves."),

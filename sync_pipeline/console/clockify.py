@@ -12,14 +12,16 @@ from sync_pipeline.console.sessions import LookedAt
 from sync_pipeline.errors import ApiError, SyncError
 from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, Settings
 from sync_pipeline.setup.clockify import (
+    CUSTOM,
+    REGIONS,
     ClockifyAccount,
     ClockifyForm,
     connect_clockify,
     look_at_clockify,
+    region_of,
     requests_left,
 )
 from sync_pipeline.setup.connections import Connection, connections, disconnect
-from sync_pipeline.setup.regions import CUSTOM, REGIONS, region_of
 
 FREE, PAID = PLANS = ("free", "paid")
 NAMED = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.app import build_app
-from sync_pipeline.console.host import host_of
+from sync_pipeline.console.gate import host_of
 from sync_pipeline.console.request_context import Console
 from sync_pipeline.console.sessions import IDLE_SECONDS
 from sync_pipeline.console.sharing import SignIn

@@ -19,7 +19,7 @@ from sync_pipeline.session.secrets import CONSENT, SNAPSHOTS_CLIENT, SNAPSHOTS_K
 from sync_pipeline.session.systems import snapshots_credentials
 from sync_pipeline.settings import AUTH_KINDS, SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
 from sync_pipeline.setup import draft as drafts
-from sync_pipeline.setup.regions import CUSTOM, SANDBOX
+from sync_pipeline.setup.clockify import CUSTOM, SANDBOX
 from sync_pipeline.setup.service import SetupService
 
 KEY, CLIENT_SECRET = "The Snapshots API key", "The OAuth client secret"

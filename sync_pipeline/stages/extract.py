@@ -21,7 +21,6 @@ from sync_pipeline.errors import StoreError, SyncError
 from sync_pipeline.gc_pause import gc_paused
 from sync_pipeline.mapping.frames import RawRow, frame_of_rows, raw_rows
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.mapping.targets import is_known_by_source_id
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Batch, Days
@@ -155,7 +154,7 @@ def _version() -> str:
 
 def has_short_way(session: Session, spec: EntitySpec, days: Days | None) -> bool:
     """Whether any of its records may be known to be unchanged: they are decided, and can be read again, one by one."""
-    alone = is_known_by_source_id(spec) and not unique_fields(spec)
+    alone = spec.is_known_by_source_id and not unique_fields(spec)
     known = session.short_way and alone and session.can_fetch(spec)
     return known and session.ledger(spec).has_any(days.keys if days else None)
 
