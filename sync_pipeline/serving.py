@@ -245,7 +245,7 @@ class _BoundedServer(Server):
             listener.listen(WAITING)
 
     async def main_loop(self) -> None:
-        """Serve until told to stop."""
+        """Serve until stopped."""
         ticks = 0
         while not await self.on_tick(ticks // 10):
             ticks += 1

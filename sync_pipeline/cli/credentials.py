@@ -26,7 +26,7 @@ def credentials() -> None:
 @credentials.command("list")
 @json_option
 def credentials_list(as_json: bool) -> None:
-    """List the stored secrets: what each is for, whether it is in use, and whether an old one stands behind it."""
+    """List the stored secrets: what each is for, whether it is in use, and whether an old one is kept behind it."""
     rows = [
         {
             "name": row.name,

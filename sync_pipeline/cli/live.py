@@ -80,11 +80,11 @@ VERDICTS = {
 
 
 @click.command()
-@click.option("--sandbox", "in_sandbox", is_flag=True, help="Try it with the sandbox's made-up data.")
+@click.option("--sandbox", "in_sandbox", is_flag=True, help="Try it with the sandbox's sample data.")
 @permission_options
 @json_option
 def trial(in_sandbox: bool, permissions: Permissions, as_json: bool) -> None:
-    """Try the set-up: all that a sync would create, update, delete and set aside; live syncing asks for it."""
+    """Try the set-up: all that a sync would create, update, delete and reject; live syncing asks for it."""
     setup = SetupService(actor("terminal"))
     options = Options(**permissions._asdict())
     kind = "sandbox" if in_sandbox else trials.kind_for(setup.settings())

@@ -123,7 +123,7 @@ def _next_steps(settings: Settings, report: SyncReport, dry_run: bool) -> None:
         terminal.say("Nothing was written: `sync-pipeline preview` shows what a sync would write.")
         return
     if report.rejects:
-        terminal.say("Some records were set aside: `sync-pipeline rejects list` shows why.")
+        terminal.say("Some records were rejected: `sync-pipeline rejects list` shows why.")
     if report.is_held:
         terminal.say("Look at what is held and allow it: `sync-pipeline approvals list`; the rest was loaded.")
     elif report.errors:

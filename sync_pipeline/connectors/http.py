@@ -88,7 +88,7 @@ OnResult = Callable[[ApiError | None], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
-    """How the clients of one account work: their rate limit, what may leave, how they wait and whom they tell."""
+    """How the clients of one account work: their rate limit, what may leave, how they wait and what they report."""
 
     limiter: Limiter
     guard: RequestGuard = ANYTHING
@@ -212,7 +212,7 @@ class ApiClient:
 
     @property
     def clock_offset(self) -> float | None:
-        """By how many seconds the other side's clock was ahead of ours at its last answer; None when it did not say."""
+        """By how many seconds the API's clock was ahead of ours at its last answer; None when it did not say."""
         text, at = self._dated
         said = http_date(text)
         return None if said is None else said - at
@@ -327,7 +327,7 @@ class ApiClient:
         ) from None
 
     def _next_wait(self, state: tenacity.RetryCallState) -> float:
-        """Twice as long each time, less by chance so that not everybody returns at once; not before the moment named."""
+        """Twice as long each time, less by chance so that clients do not all return together; not before the moment named."""
         again = _reason(state)
         backoff = min(again.first_wait * 2.0 ** (state.attempt_number - 1), self._patience.longest_wait)
         return max(again.not_before - self._now(), 0.0) + backoff * (0.5 + self._jitter() / 2)
@@ -423,7 +423,7 @@ def _refuse_unusable(endpoint: Endpoint) -> None:
         parts = urlsplit(endpoint.base_url)
     except ValueError:
         parts = urlsplit("")
-    if "@" in parts.netloc:  # not shown: what stands before it is a password
+    if "@" in parts.netloc:  # not shown: before it may be a password
         raise ConfigError(
             f"{endpoint.base_setting} holds a user name.", fix=f"Take it out; use {endpoint.key_setting}."
         )

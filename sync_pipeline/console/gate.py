@@ -49,7 +49,7 @@ FOREIGN_READ = "Another site asked for this. Open it in a window of its own."
 TOO_LARGE = f"This form holds more than {MAX_BODY // 1024} KB, which no set-up needs. Nothing was changed."
 
 STATIC = "/static/"
-"""What pages look like: the same for everybody, and needed by those that are shown under another name of loopback."""
+"""What pages look like: the same for all, and needed by those that are shown under another name of loopback."""
 Refusing = Callable[..., Response]
 """Makes the page of a refusal: request, status, title, sentence; and ``link``, where to go instead."""
 Refusal = tuple[int, str, str]

@@ -31,7 +31,7 @@ def show(visit: RequestContext) -> Response:
 def _overview(visit: RequestContext) -> Overview:
     try:
         return overview(visit.setup)
-    except SyncError:  # what is in the way is told by how the switch stands
+    except SyncError:  # the state of the switch says what is in the way
         return Overview((), ())
 
 

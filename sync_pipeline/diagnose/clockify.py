@@ -197,7 +197,7 @@ def _users(spec: EntitySpec) -> bool:
 
 
 def _checked(me: dict[str, Any]) -> dict[str, Any]:
-    """The user as Clockify tells it; another product's user has no active workspace."""
+    """The user as Clockify reports it; another product's user has no active workspace."""
     if me.get("id") and ("activeWorkspace" in me or "defaultWorkspace" in me):
         return me
     raise FatalApiError(

@@ -15,12 +15,12 @@ SYSTEMS = ("clockify", "snapshots")
 
 
 def without_retries(settings: Settings) -> Settings:
-    """The settings of a session to diagnose with: it tells what is now, so nothing is tried again."""
+    """The settings of a session to diagnose with: it reports the present state, so nothing is tried again."""
     return replace(settings, max_attempts=1)
 
 
 def diagnose(session: Session, systems: Collection[str] = SYSTEMS) -> Iterator[Finding]:
-    """Everything a sync needs of these systems, finding by finding. Open the session with ``hasty`` settings.
+    """Everything a sync needs of these systems, finding by finding. Open the session with settings ``without_retries``.
 
     Nothing is written, and Clockify is asked for less than ten answers.
     """

@@ -119,7 +119,7 @@ def run(probes: Sequence[Probe]) -> Iterator[Finding]:
 
 
 WARN_SECONDS, FAIL_SECONDS = 30.0, 300.0
-FIX_CLOCK = "Set the clock of this machine (`timedatectl set-ntp true`); if it is right, tell the other side."
+FIX_CLOCK = "Set the clock of this machine (`timedatectl set-ntp true`); if it is right, tell the API's operator."
 
 
 def look_at_clock(offset: float | None, breaks: str) -> Finding:

@@ -17,7 +17,7 @@ from sync_pipeline.session.session import Session
 ADDRESS, API, KEY = "Snapshots address", "Snapshots API", "Snapshots key"
 LIMITS, CLOCK = "Snapshots limits", "Snapshots clock"
 CLOCK_BREAKS = "Tokens and changes are told by time: tokens could be used too long, changes be missed."
-ONLY_VERIFY = "Syncs work without it; `verify` and `--repair` cannot compare what stands there."
+ONLY_VERIFY = "Syncs work without it; `verify` and `--repair` cannot compare what is there."
 REVOKED = "The key or token was revoked, replaced, or copied incompletely."
 AUTHORIZE = "Authorize again."
 FIXES = {

@@ -40,7 +40,7 @@ class HookProbes:
         if not self.names:
             return [Probe(HOOKS, self._look_at_polling)]
         if self.names == [ADDON]:
-            return [Probe(HOOKS, lambda: skip("an add-on delivers them: its address stands in its manifest"))]
+            return [Probe(HOOKS, lambda: skip("an add-on delivers them: its address is in its manifest"))]
         return [Probe(HOOKS, self._look_at_hooks, (budget, role)), Probe(RECEIVER, self._look_at_receiver, (HOOKS,))]
 
     def _look_at_polling(self) -> Finding:

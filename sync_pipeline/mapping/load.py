@@ -21,7 +21,7 @@ SHIPPED = Path(sync_pipeline.entities.__path__[0])
 
 
 def load_specs(overrides: Path | None = None, setup: Path | None = None) -> dict[str, EntitySpec]:
-    """Every entity by name, each after those it depends on. ``MappingFileError`` names what to mend.
+    """Every entity by name, each after those it depends on. ``MappingFileError`` names what to correct.
 
     ``overrides`` is the user's directory of mapping files, ``setup`` the set-up file, whose ``mappings`` come last.
     """

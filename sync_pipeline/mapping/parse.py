@@ -81,7 +81,7 @@ def _source(node: Node) -> SourceSpec:
     system = section.word("system", tuple(SYSTEMS), "")
     reader, listing = section.text("reader") or None, section.text("list") or None
     if reader and listing:
-        raise refuse(section.need("list"), "source.list", "stands beside source.reader.", "Keep one of the two.")
+        raise refuse(section.need("list"), "source.list", "is given beside source.reader.", "Keep one of the two.")
     if SYSTEMS[system].is_listed and not (reader or listing):
         fix = 'Add `list: "/workspaces/{workspace}/..."`.'
         raise refuse(node, "source.list", "is missing: how is the entity read?", fix)
@@ -149,7 +149,7 @@ def _webhooks(node: Node | None) -> Webhooks:
 
 
 class _Fields(dict[str, Field]):
-    """The fields by name, and which ones somebody dropped."""
+    """The fields by name, and which ones are dropped."""
 
     dropped: frozenset[str] = frozenset()
 

@@ -220,7 +220,7 @@ class EntitySpec:
 
     @property
     def owned_fields(self) -> tuple[Field, ...]:
-        """The fields kept equal to the source for ever: hashed, compared, repaired."""
+        """The fields kept equal to the source permanently: hashed, compared, repaired."""
         return tuple(f for f in self.fields if f.owner == "source")
 
     @property

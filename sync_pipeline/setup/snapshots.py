@@ -52,7 +52,7 @@ class Draft:
 
     @property
     def values(self) -> dict[str, object]:
-        """What stands in the set-up file then."""
+        """What the set-up file then contains."""
         there = self.settings
         is_oauth = there.snapshots_auth != "api_key"
         return {
@@ -149,7 +149,7 @@ def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, o
     secret = drafts.secret_for(setup, settings, slot, typed, what, is_known=is_known)
     if not secret and is_key and on_sandbox:
         secret = SANDBOX_SNAPSHOTS_KEY
-    if not secret and form.auth != "authorization_code":  # there PKCE stands for a secret
+    if not secret and form.auth != "authorization_code":  # there PKCE replaces a secret
         raise ConfigError(f"{what} is missing: none is stored for {settings.snapshots_base_url}.", fix="Enter it.")
     origin = drafts.origin_of(setup, slot, typed)
     return Draft(replace(settings, **{slot.setting: secret}), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]

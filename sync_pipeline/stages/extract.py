@@ -95,7 +95,7 @@ class DuplicateFilter:
     """Drops a record that a shifting page returned twice, and remembers ids that came with different contents.
 
     Lists are paged by offset, so a row inserted meanwhile pushes another onto the next page: the same record again is
-    harmless. Two different records under one id are not: both are set aside by the ``unique_ids`` check.
+    harmless. Two different records under one id are not: both are rejected by the ``unique_ids`` check.
     """
 
     def __init__(self, spec: EntitySpec) -> None:
@@ -168,7 +168,7 @@ def unchanged_ids(session: Session, spec: EntitySpec, rows: Sequence[RawRow]) ->
 
 
 def remembering_failure(session: Session, spec: EntitySpec, batch: Batch, days: Days | None, *, run_id: str) -> Batch:
-    """The same batch; when walking it fails, the store says so: `status` tells of it and its requests are counted."""
+    """The same batch; when walking it fails, the store keeps that: `status` reports it, and its requests are counted."""
     return Batch(_remembering(session, spec, batch, days, run_id), batch.notes)
 
 
@@ -179,7 +179,7 @@ def _remembering(
     try:
         yield from batch.parts
     except SyncError as error:
-        with suppress(StoreError):  # the store may be what failed; the first error is the one to tell
+        with suppress(StoreError):  # the store may be what failed; the first error is the one to report
             ended = Ended("failed", {}, session.requests - before, str(error))
             note_sync(session, spec, batch, days, ended, run_id=run_id)
         raise

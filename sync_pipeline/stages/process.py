@@ -108,7 +108,7 @@ def _processed(session: Session, spec: EntitySpec, records: Iterable[Record]) ->
 
 
 PERSONAL = "(personal)"
-"""Instead of a value that is nobody else's business."""
+"""Shown instead of a personal value."""
 SENT = ("accepted", "waiting")
 SHOWN_SHARING = 3
 """Records with one id that a message names."""
@@ -119,7 +119,7 @@ class Clashes:
     """Marks records that share an id with a different record, or a unique field with any other.
 
     Of records that want the same unique value, the one that has it at the target already keeps it; all others are
-    set aside. They are never merged.
+    rejected. They are never merged.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The inbox: what the other side told us, kept until the run that processed it closes it.
+"""The inbox: the events that came in, kept until the run that processed it closes it.
 
 An event is a dirty flag: it says which record to read again, not what to write. The sender repeats itself (at least
 once, every attempt under another id), so a repeat is recognised by what it says: it is dropped when an event that says
@@ -46,7 +46,7 @@ NOT_OURS = "about nothing that is synced"
 
 
 class Received(NamedTuple):
-    """One event as it came in; ``entity`` and ``source_id`` as far as its kind and body tell."""
+    """One event as it came in; ``entity`` and ``source_id`` as far as its kind and body say."""
 
     content: str
     """Its ``content_id``."""
@@ -77,7 +77,7 @@ class Event:
     """When it came in by the clock of the store; ``None`` = before that was kept."""
 
     def is_due(self, now: datetime, pause: timedelta) -> bool:
-        """Whether to try it (again): what failed waits, twice as long after each attempt; it may fail for ever."""
+        """Whether to try it (again): what failed waits, twice as long after each attempt; it may never succeed."""
         if self.tried_at is None or self.reason is None:
             return True
         longer: timedelta = pause * 2 ** min(self.attempts - 1, DOUBLINGS)
@@ -86,7 +86,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class InboxCounts:
-    """What stands in the inbox of one entity."""
+    """The figures of one entity's inbox."""
 
     open: int
     failed: int
@@ -133,7 +133,7 @@ def receive_many(
         if not rows:
             return [False] * len(batch)
         statement = insert_into(store, events).on_conflict_do_nothing().returning(events.c.delivery_id)
-        # Another receiver on the same database may have been faster with the same event: its row stands.
+        # Another receiver on the same database may have been faster with the same event: its row stays.
         stored = set(tx.scalars(statement, list(rows.values())))
     return [number in rows and rows[number]["delivery_id"] in stored for number in range(len(batch))]
 
@@ -183,7 +183,7 @@ def close(store: Store, ids: Iterable[int], run_id: str | None, at: datetime) ->
 
 
 def counts(store: Store, pair: str) -> dict[str | None, InboxCounts]:
-    """The inbox by entity; None stands for what is about nothing we sync."""
+    """The inbox by entity; None is what is about nothing we sync."""
     is_open = events.c.closed_at.is_(None)
     statement = (
         select(

@@ -71,7 +71,7 @@ def choose(window: Window, expected: Expected, setting: ReaderSetting, page_size
 
 
 def complete(choice: Choice, expected: Expected, listed: Iterable[str]) -> Choice:
-    """The same choice - or the report, when somebody we know of is not listed any more."""
+    """The same choice - or the report, when a known user is not listed any more."""
     if left := len(expected.users.difference(listed)):
         return Choice("report", None, f"only the report has the entries of those who left the workspace ({left})")
     return choice

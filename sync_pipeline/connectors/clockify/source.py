@@ -124,7 +124,7 @@ class ClockifySource:
         return entry
 
     async def prove_complete(self) -> frozenset[str] | None:
-        """Who is in the workspace, of whose entries a read by id tells; for lists, that the key is an admin's."""
+        """Who is in the workspace, whose entries a read by id finds; for lists, that the key is an admin's."""
         if self.is_entries:
             return frozenset(await self.clockify.user_ids())  # only an admin may read it
         await self.clockify.prove_admin()

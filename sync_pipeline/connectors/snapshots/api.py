@@ -150,12 +150,12 @@ class Snapshots:
 
     @property
     def clock_offset(self) -> float | None:
-        """By how many seconds the other side's clock is ahead of ours; None when it was not heard of."""
+        """By how many seconds the API's clock is ahead of ours; None when it has not answered."""
         return self._client.clock_offset
 
     @property
     def granted(self) -> frozenset[str] | None:
-        """The scopes of the token in use; None with an API key, before the first request, or when nobody said."""
+        """The scopes of the token in use; None with an API key, before the first request, or when it is unknown."""
         return self._auth.granted if isinstance(self._auth, Renewable) else None
 
     async def read(self, entity: str, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
@@ -225,7 +225,7 @@ class Snapshots:
         return SnapshotsTarget(self, spec.entity, spec.target.delete)
 
     async def _batch(self, entity: str, rows: Sequence[Record]) -> list[Outcome]:
-        """One request; when it is refused as a whole, halves of it, until the record at fault stands alone."""
+        """One request; when it is refused as a whole, halves of it, until the record at fault is alone."""
         facts = self.profile.batch
         path = self._path(facts.path, entity)
         options = RequestOptions(idempotent=True, scope=self.profile.scope(entity, write=True))
