@@ -88,7 +88,7 @@ OnResult = Callable[[ApiError | None], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
-    """How the clients of one account work: their rate limit, what may leave, how they wait and whom they tell."""
+    """How the clients of one account work: their rate limit, what may leave, how they wait and what they report."""
 
     limiter: Limiter
     guard: RequestGuard = ANYTHING
@@ -117,6 +117,28 @@ class _Again(Exception):
         self.not_before = not_before
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """What is special about a request."""
+
+    idempotent: bool | None = None
+    """Sending it twice does no harm (None: all but POST and PATCH)."""
+    writes: bool | None = None
+    """It changes something, so a dry run does not send it (None: all but GET and HEAD)."""
+    may_be_gone: bool = False
+    """A missing record is an Answer, not an error."""
+    scope: str = ""
+    """Named in the error when it is missing."""
+    on_turn: OnTurn | None = None
+    """Awaited before each attempt, after the rate limiter has let it pass."""
+
+
+ORDINARY = RequestOptions()
+ONLY_READS = RequestOptions(idempotent=True, writes=False)
+"""For a POST that changes nothing."""
+MAY_BE_GONE = RequestOptions(may_be_gone=True)
+
+
 @dataclass(slots=True)
 class _Call:
     """One request as it is asked for; the answer of each attempt is judged against it."""
@@ -124,13 +146,21 @@ class _Call:
     method: str
     route: str
     path: str
-    idempotent: bool
-    may_be_gone: bool
-    scope: str
-    writes: bool
-    on_turn: OnTurn | None = None
+    options: RequestOptions
     refreshed: bool = False
     answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice does no harm."""
+        said = self.options.idempotent
+        return self.method not in ("POST", "PATCH") if said is None else said
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something."""
+        said = self.options.writes
+        return self.method not in READING if said is None else said
 
 
 class ApiClient:
@@ -182,7 +212,7 @@ class ApiClient:
 
     @property
     def clock_offset(self) -> float | None:
-        """By how many seconds the other side's clock was ahead of ours at its last answer; None when it did not say."""
+        """By how many seconds the API's clock was ahead of ours at its last answer; None when it did not say."""
         text, at = self._dated
         said = http_date(text)
         return None if said is None else said - at
@@ -195,31 +225,14 @@ class ApiClient:
         ids: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        idempotent: bool | None = None,
-        may_be_gone: bool = False,
-        scope: str = "",
-        writes: bool | None = None,
-        on_turn: OnTurn | None = None,
+        options: RequestOptions = ORDINARY,
     ) -> Answer:
         """Send a request until it is answered or patience runs out.
 
         ``path`` is a template such as ``/users/{id}``, filled from ``ids``: requests are counted by template.
-        ``idempotent`` (default: all but POST and PATCH) says that sending it twice does no harm. With
-        ``may_be_gone`` a missing record is an Answer, otherwise an error. ``scope`` is named when it is missing.
-        ``writes`` (default: all but GET and HEAD) says that it changes something there; a dry run does not send it.
-        ``on_turn`` is awaited before each attempt, after the rate limiter has let it pass.
         Raises ConfigError when the guard does not let it out.
         """
-        call = _Call(
-            method=method,
-            route=path,
-            path=self._fill(method, path, ids or {}),
-            idempotent=method not in ("POST", "PATCH") if idempotent is None else idempotent,
-            may_be_gone=may_be_gone,
-            scope=scope,
-            writes=method not in READING if writes is None else writes,
-            on_turn=on_turn,
-        )
+        call = _Call(method, path, self._fill(method, path, ids or {}), options)
         content = None if json is None else orjson.dumps(json)
         retrying = tenacity.AsyncRetrying(
             sleep=self._sleep,
@@ -243,8 +256,8 @@ class ApiClient:
 
     async def _attempt(self, call: _Call, params: Mapping[str, Any] | None, content: bytes | None) -> None:
         await self._limiter.acquire()
-        if call.on_turn is not None:
-            await call.on_turn()
+        if call.options.on_turn is not None:
+            await call.options.on_turn()
         headers = {"Content-Type": "application/json"} if content is not None else None
         try:
             response = await self._open().exchange(
@@ -277,7 +290,7 @@ class ApiClient:
             return Answer(response.status_code, response.headers, reading.data)
         rule = decide(self._retry, reading.seen)
         match rule.action:
-            case Action.GONE if call.may_be_gone:
+            case Action.GONE if call.options.may_be_gone:
                 return Answer(response.status_code, response.headers, gone=True)
             case Action.REJECT:
                 raise self._error(RejectedRecord, rule, call, reading)
@@ -314,7 +327,7 @@ class ApiClient:
         ) from None
 
     def _next_wait(self, state: tenacity.RetryCallState) -> float:
-        """Twice as long each time, less by chance so that not everybody returns at once; not before the moment named."""
+        """Twice as long each time, less by chance so that clients do not all return together; not before the moment named."""
         again = _reason(state)
         backoff = min(again.first_wait * 2.0 ** (state.attempt_number - 1), self._patience.longest_wait)
         return max(again.not_before - self._now(), 0.0) + backoff * (0.5 + self._jitter() / 2)
@@ -335,7 +348,7 @@ class ApiClient:
             **SecretPlace(self.endpoint.key_setting, self.endpoint.key_origin, self.endpoint.key_name).words,
             "workspace_setting": self.endpoint.workspace_setting,
             "detail": reading.detail,
-            "scope": reading.scope or call.scope,
+            "scope": reading.scope or call.options.scope,
             "location": excerpt(location.split("?", maxsplit=1)[0]),
         }
         secrets = self._secrets()
@@ -410,7 +423,7 @@ def _refuse_unusable(endpoint: Endpoint) -> None:
         parts = urlsplit(endpoint.base_url)
     except ValueError:
         parts = urlsplit("")
-    if "@" in parts.netloc:  # not shown: what stands before it is a password
+    if "@" in parts.netloc:  # not shown: before it may be a password
         raise ConfigError(
             f"{endpoint.base_setting} holds a user name.", fix=f"Take it out; use {endpoint.key_setting}."
         )

@@ -26,7 +26,6 @@ from sync_pipeline.console import (
     rejects,
     secrets,
     snapshots,
-    trail,
     trying,
 )
 from sync_pipeline.console.forms import BadForm, Form, read_form
@@ -62,7 +61,7 @@ PAGES: Mapping[str, Handler] = {
     "/approvals": approvals.overview,
     "/approvals/{number}": approvals.show,
     "/secrets": secrets.show,
-    "/trail": trail.show,
+    "/trail": home.trail,
 }
 FORMS: Mapping[str, Handler] = {
     "/clockify": clockify.connect,

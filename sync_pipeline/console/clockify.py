@@ -11,19 +11,17 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.console.sessions import LookedAt
 from sync_pipeline.errors import ApiError, SyncError
 from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, Settings
-from sync_pipeline.setup.accounts import (
+from sync_pipeline.setup.clockify import (
     CUSTOM,
     REGIONS,
     ClockifyAccount,
     ClockifyForm,
-    Connection,
     connect_clockify,
-    connections,
-    disconnect,
     look_at_clockify,
     region_of,
+    requests_left,
 )
-from sync_pipeline.setup.clockify import requests_left
+from sync_pipeline.setup.connections import Connection, connections, disconnect
 
 FREE, PAID = PLANS = ("free", "paid")
 NAMED = {

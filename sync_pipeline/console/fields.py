@@ -13,7 +13,7 @@ from sync_pipeline.console.request_context import TEMPLATES, RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import FIELD_TYPES
-from sync_pipeline.setup.accounts import switch_entities
+from sync_pipeline.setup.connections import switch_entities
 from sync_pipeline.setup.field_preview import BeforeAfter, preview_records
 from sync_pipeline.setup.fields import (
     FieldForm,

@@ -1,4 +1,4 @@
-"""Home: both connections, how every entity stands, what ran last, and the one big switch."""
+"""Home: both connections, the state of every entity, what ran last, and the one big switch; and the audit trail."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from starlette.responses import Response
 from sync_pipeline.console.approvals import undecided
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
-from sync_pipeline.setup.accounts import connections
+from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.overview import Overview, overview
 from sync_pipeline.setup.switching import read_live_status
+from sync_pipeline.store.audit import changes
 
 
 def show(visit: RequestContext) -> Response:
@@ -30,5 +31,11 @@ def show(visit: RequestContext) -> Response:
 def _overview(visit: RequestContext) -> Overview:
     try:
         return overview(visit.setup)
-    except SyncError:  # what is in the way is told by how the switch stands
+    except SyncError:  # the state of the switch says what is in the way
         return Overview((), ())
+
+
+def trail(visit: RequestContext) -> Response:
+    """GET /trail."""
+    with visit.setup.store() as store:
+        return visit.page("trail.html", "Audit trail", changes=changes(store))

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
-from sync_pipeline.setup.accounts import WELL, Connection, connections
+from sync_pipeline.setup.connections import WELL, Connection, connections
 from sync_pipeline.setup.switching import LiveStatus, read_live_status, turn_off, turn_on
 from sync_pipeline.setup.trial import kind_for
 

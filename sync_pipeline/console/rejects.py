@@ -1,4 +1,4 @@
-"""Rejects: the records that were set aside, why, and once more."""
+"""Rejects: which records were rejected, why, and trying them again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def retry(visit: RequestContext) -> Response:
     entity, chosen = visit.param("entity"), visit.form.text("source_id")
     count = offer_again(visit.setup, entity, (chosen,) if chosen else ())
     if not count:
-        notice = "Nothing to send again: what a check sets aside is judged anew at every sync."
+        notice = "Nothing to send again: what a check rejects is looked at again at every sync."
     else:
         records = "record is" if count == 1 else "records are"
         notice = f"{count} {records} offered again by the next sync."

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
-from sync_pipeline.setup.accounts import ClockifyAccount, ClockifyForm, Consent
+from sync_pipeline.setup.clockify import ClockifyAccount, ClockifyForm
+from sync_pipeline.setup.consent import Consent
 
 IDLE_SECONDS = 2 * 3600.0
 MOST_CONSENTS = 8

@@ -13,17 +13,9 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import ApiError, NotGranted, SyncError
 from sync_pipeline.sandbox.snapshots.clients import DEFAULT_ID, DEFAULT_SECRET
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
-from sync_pipeline.setup.accounts import (
-    SnapshotsForm,
-    begin_authorization,
-    connect_snapshots,
-    connections,
-    disconnect,
-    finish_authorization,
-    needed_scopes,
-    read_callback,
-    stored_form,
-)
+from sync_pipeline.setup.connections import connections, disconnect
+from sync_pipeline.setup.consent import begin_authorization, finish_authorization, read_callback, stored_form
+from sync_pipeline.setup.snapshots import SnapshotsForm, connect_snapshots, needed_scopes
 
 AUTHS = {
     "api_key": "API key or access token",

@@ -1,4 +1,4 @@
-"""Step 4: a trial - what would be created, updated, deleted and set aside, record by record; nothing is written."""
+"""Step 4: a trial - what would be created, updated, deleted and rejected, record by record; nothing is written."""
 
 from __future__ import annotations
 

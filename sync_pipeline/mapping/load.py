@@ -10,11 +10,9 @@ from typing import Any
 import sync_pipeline.entities
 from sync_pipeline.errors import ConfigError, MappingFileError, SyncError
 from sync_pipeline.mapping.functions import FunctionFinder
-from sync_pipeline.mapping.overlay import overlaid
-from sync_pipeline.mapping.parse import parse_entity
+from sync_pipeline.mapping.parse import overlaid, parse_entity
 from sync_pipeline.mapping.section import shown
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.mapping.targets import is_known_by_source_id
 from sync_pipeline.private_files import require_trusted
 from sync_pipeline.settings import MAPPINGS, Settings
 from sync_pipeline.yaml_source import Node, closest, read_yaml, refuse
@@ -23,7 +21,7 @@ SHIPPED = Path(sync_pipeline.entities.__path__[0])
 
 
 def load_specs(overrides: Path | None = None, setup: Path | None = None) -> dict[str, EntitySpec]:
-    """Every entity by name, each after those it depends on. ``MappingFileError`` names what to mend.
+    """Every entity by name, each after those it depends on. ``MappingFileError`` names what to correct.
 
     ``overrides`` is the user's directory of mapping files, ``setup`` the set-up file, whose ``mappings`` come last.
     """
@@ -151,7 +149,7 @@ def _check_links(spec: EntitySpec, nodes: Mapping[str, Node], specs: Mapping[str
             at = node.value["fields"].value[field].value["references"]
             where = f"fields.{field}.references"
             raise refuse(at, where, f"names {entity!r}, which is no entity.", closest(entity, specs))
-        if not is_known_by_source_id(specs[entity]):
+        if not specs[entity].is_known_by_source_id:
             place, known_by = nodes[entity].value["fields"], specs[entity].target.id
             message = f"must be {specs[entity].source.id} as the source has it: {spec.entity}.{field} points at {entity} by it."
             raise refuse(place.value.get(known_by, place), f"fields.{known_by}", message, "Leave it as it is.")

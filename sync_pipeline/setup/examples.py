@@ -23,7 +23,7 @@ from sync_pipeline.stages.polling import has_room
 LIMIT = 50
 REQUESTS = 2
 PATIENCE = 15.0
-"""Seconds somebody waits for a page before it is shown with samples."""
+"""Seconds a page waits before it is shown with samples."""
 KEPT = timedelta(minutes=10)
 MOST_KEPT = 32
 
@@ -88,7 +88,7 @@ def _place(settings: Settings, spec: EntitySpec) -> Hashable:
 def _read(setup: SetupService, settings: Settings, spec: EntitySpec) -> Examples:
     try:
         with setup.session(replace(settings, max_attempts=1)) as session:
-            found = _glimpse(session, spec)
+            found = _sampled(session, spec)
     except SyncError as error:
         return _samples(settings, spec, str(error))
     except TimeoutError:
@@ -96,12 +96,12 @@ def _read(setup: SetupService, settings: Settings, spec: EntitySpec) -> Examples
     return found if found.records else _samples(settings, spec, found.why or "There are no records at the source yet.")
 
 
-def _glimpse(session: Session, spec: EntitySpec) -> Examples:
+def _sampled(session: Session, spec: EntitySpec) -> Examples:
     if session.source(spec).is_budgeted and not has_room(session, REQUESTS):
         return Examples((), "The hour's request budget of Clockify's plan is nearly used up.")
     return Examples(tuple(session.sample(spec, LIMIT, within=PATIENCE)))
 
 
 def _samples(settings: Settings, spec: EntitySpec, why: str) -> Examples:
-    samples = load_samples(spec.entity, settings.mappings_dir)
-    return Examples(tuple(sample.source for sample in samples), f"{why} These are made-up samples.")
+    samples = [sample.source for sample in load_samples(spec.entity, settings.mappings_dir) if not sample.rejected]
+    return Examples(tuple(samples), f"{why} These are samples.")

@@ -18,7 +18,7 @@ from sync_pipeline.store.trials import Trial, last_trial
 
 @dataclass(frozen=True, slots=True)
 class LiveStatus:
-    """Where a set-up stands on its way to live."""
+    """How far a set-up is on its way to live."""
 
     mode: Mode | None
     """None while the set-up is not finished."""
@@ -39,7 +39,7 @@ class LiveStatus:
 
 
 def read_live_status(setup: SetupService) -> LiveStatus:
-    """Where the set-up stands now."""
+    """How far the set-up is now."""
     try:
         with setup.reading() as session:
             return _standing(session)
@@ -96,7 +96,7 @@ def turn_off(setup: SetupService) -> LiveStatus:
 def _what_keeps_it_on(setup: SetupService) -> str:
     if setup.settings().mode:
         return "Unset SYNC_MODE, then turn it off."
-    return "Nothing is set up yet, so only made-up data is synced; SYNC_MODE=dry_run stops that, too."
+    return "Nothing is set up yet, so only sample data is synced; SYNC_MODE=dry_run stops that, too."
 
 
 def _standing(session: Session) -> LiveStatus:

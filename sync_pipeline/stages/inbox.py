@@ -21,7 +21,7 @@ EVENTS = "events"
 FRESH = "fresh_events"
 """The note that names those of them that were so new that the read may have shown what was before them."""
 UNANSWERED = (
-    "The list that was read shows nothing of what it tells and may be older than it: the record is read by id, or "
+    "The list that was read shows nothing of what it reports and may be older than it: the record is read by id, or "
     "in a later list."
 )
 LISTED, REFERENCE = "poll:source", "poll:reference"
@@ -62,10 +62,10 @@ def claim_events(session: Session, spec: EntitySpec, days: Days | None, batch: B
 def _fresh(session: Session, events: list[Event]) -> list[int]:
     """Those that a list read from now on may not show: lists lag by ``LAG`` at most, which the clock of the store measures.
 
-    What an event tells had happened before it came in. The read begins after this, so that it shows whatever came in
+    What an event reports had happened before it came in. The read begins after this, so that it shows whatever came in
     that long before.
     """
-    changes = [event for event in events if event.kind != REFERENCE]  # that one tells nothing of the record
+    changes = [event for event in events if event.kind != REFERENCE]  # that one says nothing about the record
     if not changes:
         return []
     with session.store.reading() as tx:
@@ -133,7 +133,7 @@ def leave_open(session: Session, batch: Batch, reason: str) -> None:
 
 
 def _met(session: Session, spec: EntitySpec, days: Days | None, events: list[Event]) -> list[Event]:
-    """The events a read will meet: of the days, those whose record stands there, or is said to."""
+    """The events a read will meet: of the days, those whose record is on one of them, or is said to be."""
     if not session.source(spec).notifies:  # those about records of the target only the sensor reads
         return [event for event in events if event.attempts or event.kind in ABOUT_THE_SOURCE]
     if days is None:

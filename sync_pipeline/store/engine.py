@@ -145,7 +145,7 @@ class HeldConnection:
         self.connection.close()
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """A transaction that writes nothing but temporary tables, which lock nobody out."""
+        """A transaction that writes nothing but temporary tables, which block no other process."""
         return self._begin(writes=False)
 
     def writing(self) -> AbstractContextManager[Connection]:
@@ -256,7 +256,7 @@ def _closed_on_error(connection: Any) -> Iterator[None]:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """A writer takes the write lock at once: upgrading a read snapshot later could fail without waiting."""
+    """A writer takes the write lock immediately: upgrading a read snapshot later could fail without waiting."""
     options = connection.get_execution_options()
     if options.get("writes"):
         level = "FULL" if options.get("durable") else "NORMAL"
@@ -360,7 +360,7 @@ def _bring_to_head(store: Store) -> None:
 def insert_into(store: Store, table: Table) -> sqlite.Insert:
     """An insert that can say what to do on a conflict.
 
-    Both dialects offer the same methods without a shared type, so the one stands for the other here.
+    Both dialects offer the same methods without a shared type, so one is used in place of the other here.
     """
     if store.dialect == "sqlite":
         return sqlite.insert(table)

@@ -13,7 +13,7 @@ import pytest
 from sync_pipeline.clock import utc_now
 from sync_pipeline.stages.check import Options
 from sync_pipeline.store.approvals import decide, list_approvals
-from sync_pipeline.store.events import content_id, receive
+from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Json, Team, morning, team
 from sync_pipeline_tests.properties.judge import converged
@@ -81,7 +81,8 @@ def test_the_clock_of_the_receiver_does_not_matter(us: Team, on: Live) -> None:
         text, at = orjson.dumps(edited).decode(), utc_now() - timedelta(minutes=1)
         kind, key = "TIME_ENTRY_UPDATED", entry["id"]
         content = content_id(kind, key, edited)
-        receive(session.store, session.pair, "clockify", content, kind, "time_entries", key, text, at)
+        event = Received(content, kind, "time_entries", key, text, at)
+        receive_many(session.store, session.pair, "clockify", [event])
         us.load(session, "time_entries", validated)
     assert on.inbox("time_entries").open == 1
     on.drain("time_entries")
