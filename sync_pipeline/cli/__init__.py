@@ -50,7 +50,10 @@ COMMANDS = {
     ),
     "records": ("records", "Look at single records: what was heard of one, written, rejected, held and decided."),
     "rejects": ("rejects", "Look at the rejected records, and try them again."),
-    "approvals": ("approvals", "Allow or decline what a guard holds: mass deletes, mass rewrites, the first contact."),
+    "approvals": (
+        "approvals",
+        "Allow or decline what a guard holds: mass deletes, rewrites and creates, the first contact.",
+    ),
     "mapping": ("mapping", "Look at the mappings and change them: which source field becomes which target field."),
     "webhooks": ("webhooks", "Hear of changes in Clockify within seconds: subscribe, and receive."),
     "sandbox": ("sandbox", "Serve both APIs on this machine, with realistic sample data."),

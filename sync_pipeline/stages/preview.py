@@ -8,13 +8,14 @@ from typing import Any, Literal, cast
 
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.absence import look_up_absent
+from sync_pipeline.stages.absence import Absence, look_up_absent
 from sync_pipeline.stages.batch import Counts, Days
-from sync_pipeline.stages.check import CheckResult, Options, checked
-from sync_pipeline.stages.guards import HeldLines
+from sync_pipeline.stages.check import Checking, CheckResult, Options, checked
+from sync_pipeline.stages.guards import HeldLines, Holding, hold, hold_rows
+from sync_pipeline.stages.load import finish_moves, read_again, stage_again
 from sync_pipeline.stages.plan import REMOVALS, Missing, PlanLine, lines
-from sync_pipeline.stages.process import processed_rows
 from sync_pipeline.store.planned import Action
+from sync_pipeline.store.staging import Staging
 
 Shown = Literal["create", "adopt", "update", "delete", "unconfirmed"]
 COUNTED: dict[str, str] = {
@@ -80,19 +81,12 @@ def preview(
     options = options or Options()
     before = session.requests
     with checked(session, spec, days, options) as checking:
-        staging, holding, statuses = checking.staging, checking.holding, checking.statuses.copy()
-        absence = look_up_absent(session, spec, staging, holding)
-        moved = processed_rows(session, spec, absence.moved.values()) if absence.moved else []
-        statuses.update(row.status for row in moved)
-        for by_id in (True, False):
-            some = [row for row in moved if (row.source_id in absence.by_id) is by_id]
-            staging.add_read(some, absence.numbers, by_id=by_id)
-        staging.hold(holding.rewritten)
-        # Who waits is not counted apart, unless in vain: a sync delivers the awaited first.
-        counts = Counts(extracted=sum(statuses.values()), rejected=statuses["rejected"])
-        counts.excluded, counts.held_deletes = statuses["excluded"], len(holding.deletes)
+        staging = checking.staging
+        unstaged = int(checking.notes["rows"]) - sum(staging.counts().values())
+        holding, absence = _settled(session, spec, checking, options)
+        counts = _counts(staging, unstaged)
+        counts.held_deletes = len(holding.deletes)
         counts.unconfirmed = len(absence.unconfirmed) - len(holding.deletes)
-        counts.unchanged = staging.unchanged()
         result = Preview(spec.entity, counts, checking.results, held=holding.held)
         is_blocked = bool(result.blocked)
         for line in lines(session, spec, staging, Missing(absence.gone, absence.unconfirmed, holding.deletes)):
@@ -107,6 +101,34 @@ def preview(
                     told(change)
     counts.requests = session.requests - before
     return result
+
+
+def _settled(session: Session, spec: EntitySpec, checking: Checking, options: Options) -> tuple[Holding, Absence]:
+    """What a sync reads besides the batch before it merges it; nothing of it is remembered."""
+    staging, holding = checking.staging, checking.holding
+    if not holding.everything:
+        before = session.requests
+        read_again(session, spec, checking.batch, staging, None)
+        if session.requests != before or staging.kept_ids():
+            holding = hold(session, spec, staging, options, remember=not options.dry_run)
+    absence = look_up_absent(session, spec, staging, holding)
+    for by_id in (True, False):
+        moved = {key: record for key, record in absence.moved.items() if (key in absence.by_id) is by_id}
+        stage_again(session, spec, staging, moved, absence.numbers, None, by_id=by_id)
+    if not holding.everything:
+        finish_moves(session, spec, staging, None)
+    hold_rows(staging, holding)
+    return holding, absence
+
+
+def _counts(staging: Staging, unstaged: int) -> Counts:
+    """The figures that are no lines of the plan; rows without an id were rejected."""
+    statuses = staging.counts()
+    counts = Counts(extracted=sum(statuses.values()) + unstaged, rejected=statuses.get("rejected", 0) + unstaged)
+    counts.excluded, counts.lagging = statuses.get("excluded", 0), statuses.get("kept", 0)
+    # Who waits is not counted apart, unless in vain: a sync delivers the awaited first.
+    counts.unchanged = staging.unchanged()
+    return counts
 
 
 def _count(counts: Counts, line: PlanLine) -> None:

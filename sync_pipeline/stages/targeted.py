@@ -22,6 +22,7 @@ from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
 from sync_pipeline.stages.extract import decide
 from sync_pipeline.stages.guards import (
     first_contact_is_held,
+    hold_creates,
     hold_deletes,
     hold_rewrites,
     refuse_first_contact,
@@ -135,6 +136,7 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
         with session.ledger(spec).staging(None, number) as staging:
             decide(session, spec, staging)
             staging.add(rows)
+            hold_creates(session, spec, staging, ids)
             staging.merge(observed_at)
             deliver_pending(session, spec, staging, Counts(), sync_id=None)
     known = session.ledger(spec).lookup(ids)
@@ -335,7 +337,9 @@ class Targeted:
             some = [row for row in rows if self._is_by_id(row.source_id) is by_id]
             staging.add_read(some, self._numbers, by_id=by_id)
         self._left |= dict.fromkeys(staging.outdated(), OUTDATED)
-        held = hold_rewrites(self._session, self._spec, staging, [row.source_id for row in rows])
+        ids = [row.source_id for row in rows]
+        held = hold_rewrites(self._session, self._spec, staging, ids)
+        held |= hold_creates(self._session, self._spec, staging, ids)
         self._left |= held
         self._held |= held.keys()
         return set(held)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, or_
+from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, or_, update
 
 from sync_pipeline.store.approvals import Line
 from sync_pipeline.store.merge import MergedRows
@@ -91,18 +91,24 @@ class PlannedRows(MergedRows):
             return [Line(*row) for row in tx.execute(rows.limit(limit))]
 
     def creates(self, limit: int) -> list[Line]:
-        """The first rows that are not known to be at the target."""
+        """The first rows that would be created, and are not stored in this form: those have been let through before."""
         columns = (staged.c.source_id, literal("create"), literal(None), staged.c.fields_hash, staged.c.partition)
         rows = self._beside_records(Span(""), *columns).where(*self._is_create()).order_by(staged.c.source_id)
         with self._looking() as tx:
             return [Line(*row) for row in tx.execute(rows.limit(limit))]
 
     def count_creates(self) -> int:
-        """How many rows are not known to be at the target, and wanted there."""
+        """How many such rows there are."""
         return self._count(self._beside_records(Span(""), func.count()).where(*self._is_create()))
 
+    def hold_creates(self) -> None:
+        """Mark these rows as held: they are neither merged nor delivered."""
+        held = self._beside_records(Span(""), staged.c.nr).where(*self._is_create())
+        with self._looking() as tx:
+            tx.execute(update(staged).where(staged.c.nr.in_(held)).values(status="held"))
+
     def _is_create(self) -> list[ColumnElement[bool]]:
-        return [desired(), self._action(archives=False) == "create"]
+        return [desired(), self._action(archives=False) == "create", or_(records.c.source_id.is_(None), differs())]
 
     def _decided(self, after: str, action: ColumnElement[Any]) -> Select[Any]:
         span = Span(after)

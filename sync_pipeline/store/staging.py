@@ -229,7 +229,10 @@ class Staging(PlannedRows):
 
     def held_days(self) -> frozenset[str]:
         """The days of the rows that are held: as they are in the batch, and as they are at the target."""
-        return self._days_of(staged.c.status == "held")
+        new = select(staged.c.partition).where(staged.c.status == "held").distinct()
+        with self._looking() as tx:
+            days = frozenset(day or "" for day in tx.scalars(new))
+        return days | self._days_of(staged.c.status == "held")
 
     def kept_ids(self) -> frozenset[str]:
         """The records about which this batch does not decide."""
