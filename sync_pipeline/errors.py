@@ -124,7 +124,7 @@ class NotAuthorized(FatalApiError):
 
 
 class RetryableApiError(ApiError):
-    """Rate limited beyond patience, 5xx, time-out, refused connection: a later run may succeed."""
+    """Rate limited for too long, 5xx, time-out, refused connection: a later run may succeed."""
 
 
 class AmbiguousWrite(RetryableApiError):

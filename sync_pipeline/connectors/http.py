@@ -108,7 +108,7 @@ _E = TypeVar("_E", bound=ApiError)
 
 
 class _Again(Exception):
-    """Another attempt may succeed; ``error`` is raised when patience runs out."""
+    """Another attempt may succeed; ``error`` is raised when the retry policy allows no more."""
 
     def __init__(self, error: ApiError, *, first_wait: float, not_before: float = 0.0) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ MAY_BE_GONE = RequestOptions(may_be_gone=True)
 
 @dataclass(slots=True)
 class _Call:
-    """One request as it is asked for; the answer of each attempt is judged against it."""
+    """One request as it is asked for; the answer of each attempt is compared with it."""
 
     method: str
     route: str
@@ -188,7 +188,7 @@ class ApiClient:
         self._retry = retry
         self._errors = errors or ErrorFormat()
         self._headers = {"Accept": "application/json", "User-Agent": "sync_pipeline", **(headers or {})}
-        self._patience = options.retry_policy or RetryPolicy()
+        self._retry_policy = options.retry_policy or RetryPolicy()
         self._on_wait = options.on_wait
         self._on_result = options.on_result or (lambda _: None)
         self._sleep = options.sleep
@@ -227,7 +227,7 @@ class ApiClient:
         json: Any = None,
         options: RequestOptions = ORDINARY,
     ) -> Answer:
-        """Send a request until it is answered or patience runs out.
+        """Send a request until it is answered or the retry policy allows no more.
 
         ``path`` is a template such as ``/users/{id}``, filled from ``ids``: requests are counted by template.
         Raises ConfigError when the guard does not let it out.
@@ -270,12 +270,12 @@ class ApiClient:
                 headers=headers,
             )
         except NoAnswer as error:
-            self._judge_failure(call, error)
+            self._act_on_failure(call, error)
         except RetryableApiError as error:  # no token could be had: nothing was sent
-            raise _Again(error, first_wait=self._patience.first_wait) from None
-        call.answers.append(await self._judge(call, response))
+            raise _Again(error, first_wait=self._retry_policy.first_wait) from None
+        call.answers.append(await self._act_on(call, response))
 
-    def _judge_failure(self, call: _Call, error: NoAnswer) -> NoReturn:
+    def _act_on_failure(self, call: _Call, error: NoAnswer) -> NoReturn:
         seen = AttemptResult(call.method, failure=error.failure)
         reading = Reading(seen, None, detail=excerpt(redact(error.detail, self._secrets())))
         rule = decide(self._retry, seen)
@@ -284,7 +284,7 @@ class ApiClient:
             raise self._error(FatalApiError, rule, call, reading) from None
         self._again(rule, call, reading, ambiguous=ambiguous)
 
-    async def _judge(self, call: _Call, response: HttpResponse) -> Answer:
+    async def _act_on(self, call: _Call, response: HttpResponse) -> Answer:
         reading = read_answer(response, call.method, self._errors, self.redacted)
         if is_usable(reading.seen):
             return Answer(response.status_code, response.headers, reading.data)
@@ -309,27 +309,27 @@ class ApiClient:
         not_before = retry_after(response.headers, self._now())
         error = self._error(RetryableApiError, rule, call, reading)
         if not_before is None:
-            raise _Again(error, first_wait=self._patience.first_wait_after_429)
-        if not_before - self._now() > self._patience.longest_retry_after:
+            raise _Again(error, first_wait=self._retry_policy.first_wait_after_429)
+        if not_before - self._now() > self._retry_policy.longest_retry_after:
             await self._limiter.penalise(not_before)
             at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(not_before))
             raise RetryableApiError(
                 f"too many requests: asked to wait until {at}.", error.request, fix="Run it again then."
             )
         await self._limiter.penalise(not_before)
-        raise _Again(error, first_wait=self._patience.first_wait, not_before=not_before)
+        raise _Again(error, first_wait=self._retry_policy.first_wait, not_before=not_before)
 
     def _again(self, rule: Rule, call: _Call, reading: Reading, *, ambiguous: bool) -> NoReturn:
         if ambiguous:
             raise self._error(AmbiguousWrite, rule, call, reading) from None
         raise _Again(
-            self._error(RetryableApiError, rule, call, reading), first_wait=self._patience.first_wait
+            self._error(RetryableApiError, rule, call, reading), first_wait=self._retry_policy.first_wait
         ) from None
 
     def _next_wait(self, state: tenacity.RetryCallState) -> float:
         """Twice as long each time, less by chance so that clients do not all return together; not before the moment named."""
         again = _reason(state)
-        backoff = min(again.first_wait * 2.0 ** (state.attempt_number - 1), self._patience.longest_wait)
+        backoff = min(again.first_wait * 2.0 ** (state.attempt_number - 1), self._retry_policy.longest_wait)
         return max(again.not_before - self._now(), 0.0) + backoff * (0.5 + self._jitter() / 2)
 
     def _announce(self, state: tenacity.RetryCallState) -> None:
@@ -338,7 +338,7 @@ class ApiClient:
             self._on_wait(f"{again.error.message} Next try at {clock_time(self._now() + state.upcoming_sleep)}.")
 
     def _has_waited_enough(self, state: tenacity.RetryCallState) -> bool:
-        limit = self._patience
+        limit = self._retry_policy
         return state.attempt_number >= limit.attempts or state.idle_for + state.upcoming_sleep > limit.total_wait
 
     def _error(self, kind: type[_E], rule: Rule, call: _Call, reading: Reading, *, location: str = "") -> _E:

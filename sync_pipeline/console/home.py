@@ -13,29 +13,29 @@ from sync_pipeline.setup.switching import read_live_status
 from sync_pipeline.store.audit import changes
 
 
-def show(visit: RequestContext) -> Response:
+def show(context: RequestContext) -> Response:
     """GET /."""
-    settings = visit.settings()
-    return visit.page(
+    settings = context.settings()
+    return context.page(
         "home.html",
         "Home",
-        connections=connections(visit.setup),
-        standing=read_live_status(visit.setup),
-        overview=_overview(visit),
-        dagster=visit.console.dagster,
+        connections=connections(context.setup),
+        standing=read_live_status(context.setup),
+        overview=_overview(context),
+        dagster=context.console.dagster,
         settings=settings,
-        undecided=undecided(visit),
+        undecided=undecided(context),
     )
 
 
-def _overview(visit: RequestContext) -> Overview:
+def _overview(context: RequestContext) -> Overview:
     try:
-        return overview(visit.setup)
+        return overview(context.setup)
     except SyncError:  # the state of the switch says what is in the way
         return Overview((), ())
 
 
-def trail(visit: RequestContext) -> Response:
+def trail(context: RequestContext) -> Response:
     """GET /trail."""
-    with visit.setup.store() as store:
-        return visit.page("trail.html", "Audit trail", changes=changes(store))
+    with context.setup.store() as store:
+        return context.page("trail.html", "Audit trail", changes=changes(store))

@@ -52,7 +52,7 @@ class HookProbes:
         ours = [hook for hook in found if hook.event in self.names and self._mark(hook) in hook.url]
         self._bases = sorted({hook.url.partition(self._mark(hook))[0] for hook in ours})
         missing = sorted(set(self.names) - {hook.event for hook in ours} - {ADDON})
-        return _judged(ours, missing)
+        return _finding_of(ours, missing)
 
     def _look_at_receiver(self) -> Finding:
         if not self._session.settings.is_remote and not all(map(is_local, self._bases)):
@@ -75,7 +75,7 @@ class HookProbes:
         return f"{hook_path(self._session.clockify.account.workspace)}/{hook.event}/"
 
 
-def _judged(ours: Sequence[Webhook], missing: Sequence[str]) -> Finding:
+def _finding_of(ours: Sequence[Webhook], missing: Sequence[str]) -> Finding:
     if missing:
         return fail(f"Clockify does not have {', '.join(missing)}", f"They were deleted there. {POLLED}", REGISTER)
     broken = [hook for hook in ours if hook.problem]

@@ -164,7 +164,7 @@ def workspace_file() -> Path:
 
 
 class _Programs:
-    """Programs that end together: each in a session of its own, on a tether, started in the Dagster home."""
+    """Programs that end together: each in a session of its own, with a watchdog, started in the Dagster home."""
 
     def __init__(self, home: Path, environ: Mapping[str, str], output: IO[str] | None) -> None:
         self._home, self._environ, self._output = home, environ, output
@@ -174,11 +174,11 @@ class _Programs:
     def start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start one of them."""
         # Killed, we cannot stop it any more: it notices by itself that nobody holds the other end of its standard input.
-        tethered = [sys.executable, "-m", "sync_pipeline.hosting.parent_watchdog", *command]
+        watched = [sys.executable, "-m", "sync_pipeline.hosting.parent_watchdog", *command]
         # Ctrl-C reaches this process only, which hands it on once: each program stops its own children then.
         with _not_interrupted() as asked:
             process = subprocess.Popen(  # noqa: S603 - our own command
-                tethered,
+                watched,
                 cwd=self._home,
                 env=self._environ,
                 stdin=subprocess.PIPE,

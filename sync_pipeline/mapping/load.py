@@ -193,7 +193,7 @@ def _in_order(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> dic
         if name in ordered:
             return
         if name in above:
-            raise _circle((*above[above.index(name) :], name), nodes)
+            raise _cycle((*above[above.index(name) :], name), nodes)
         spec = specs[name]
         for entity in spec.needs:
             if entity != name:
@@ -205,8 +205,8 @@ def _in_order(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> dic
     return ordered
 
 
-def _circle(names: tuple[str, ...], nodes: Mapping[str, Node]) -> MappingFileError:
-    """The error for a circle, placed in the user's file: the shipped ones have none."""
+def _cycle(names: tuple[str, ...], nodes: Mapping[str, Node]) -> MappingFileError:
+    """The error for a cycle, placed in the user's file: the shipped ones have none."""
     places = [nodes[name].value.get("depends_on", nodes[name]) for name in names]
     place = next((node for node in places if Path(node.file).parent != SHIPPED), places[0])
     return refuse(place, "depends_on", f"goes round in a circle: {' -> '.join(names)}.", "Take one link away.")

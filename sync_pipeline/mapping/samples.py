@@ -22,7 +22,7 @@ FORMAT = "is not a JSON list of objects with `source` and either `target` or `re
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Rejection:
     """Why a record is rejected; a sample without a reason leaves the wording open."""
 
     field: str
@@ -41,7 +41,7 @@ class Sample:
 
     source: dict[str, Any]
     target: dict[str, Any] | None
-    rejected: tuple[Problem, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Outcome:
     """What becomes of one record: its fields at the target, what is wrong, and the rule that excludes it."""
 
     fields: dict[str, Any]
-    problems: tuple[Problem, ...]
+    problems: tuple[Rejection, ...]
     excluded: str
 
 
@@ -65,9 +65,9 @@ def outcomes(spec: EntitySpec, records: Sequence[dict[str, Any]], start_date: da
     ]
 
 
-def _problems(text: Any) -> Iterator[Problem]:
+def _problems(text: Any) -> Iterator[Rejection]:
     for found in orjson.loads(text) if isinstance(text, str) else ():
-        yield Problem(found["field"], found["rule"], found["message"], found["value"])
+        yield Rejection(found["field"], found["rule"], found["message"], found["value"])
 
 
 def load_samples(entity: str, overrides: Path | None = None) -> list[Sample]:
@@ -111,7 +111,7 @@ def _differences(sample: Sample, found: Outcome) -> Iterator[str]:
         yield from _other_fields(sample.target or {}, found.fields)
 
 
-def _is_meant(expected: Problem, found: Problem) -> bool:
+def _is_meant(expected: Rejection, found: Rejection) -> bool:
     same = (expected.field, expected.rule) == (found.field, found.rule)
     return same and expected.reason in ("", found.reason)
 
@@ -138,4 +138,4 @@ def _sample(pair: dict[str, Any]) -> Sample:
         return Sample(dict(pair["source"]), dict(pair["target"]))
     if "target" in pair or not pair["rejected"]:
         raise ValueError
-    return Sample(dict(pair["source"]), None, tuple(Problem(**problem) for problem in pair["rejected"]))
+    return Sample(dict(pair["source"]), None, tuple(Rejection(**problem) for problem in pair["rejected"]))

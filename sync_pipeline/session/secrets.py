@@ -111,7 +111,7 @@ class Vault:
         self._put(slot, Secret(value, secrets.token_hex(8), at.isoformat()), at)
 
     def rotate(self, slot: Slot, value: str, at: datetime) -> None:
-        """Keep a new value of the same standing; the old one stays as a fallback."""
+        """Keep a new value in the same role; the old one stays as a fallback."""
         old = self.get(slot)
         if old is None:
             self.enter(slot, value, at)

@@ -1,4 +1,4 @@
-"""A few real records, mapped as they are now and as they would be: by the mapping itself, judged by its checks."""
+"""A few real records, mapped as they are now and as they would be: by the mapping itself, checked by its checks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def preview_records(
 ) -> list[BeforeAfter]:
     """Records of the entity as they are delivered now, and with one field changed (or dropped).
 
-    ConfigError when the change is not valid. Only what one record tells by itself is judged: whether a value is unique
+    ConfigError when the change is not valid. Only what one record shows by itself is checked: whether a value is unique
     and whether what it refers to exists, the trial says.
     """
     present, future = mapping_of(setup, entity).spec, would_be(setup, entity, form, drop=drop)

@@ -42,7 +42,7 @@ def read_live_status(setup: SetupService) -> LiveStatus:
     """How far the set-up is now."""
     try:
         with setup.reading() as session:
-            return _standing(session)
+            return _live_status(session)
     except SyncError as error:
         return LiveStatus(None, None, None, str(error))
 
@@ -72,7 +72,7 @@ def _is_on(setup: SetupService) -> bool:
 def turn_on(setup: SetupService) -> LiveStatus:
     """Turn live syncing on; NotAllowed says what is in the way."""
     with setup.reading() as session:
-        found = _standing(session)
+        found = _live_status(session)
         if found.obstacle:
             raise NotAllowed(f"Live syncing cannot be turned on: {found.obstacle}")
         turn(session.store, session.pair, session.fingerprint, on=True, by=setup.by, at=setup.now())
@@ -99,7 +99,7 @@ def _what_keeps_it_on(setup: SetupService) -> str:
     return "Nothing is set up yet, so only sample data is synced; SYNC_MODE=dry_run stops that, too."
 
 
-def _standing(session: Session) -> LiveStatus:
+def _live_status(session: Session) -> LiveStatus:
     kept = session.store, session.pair, session.fingerprint
     trial = last_trial(*kept, kind_for(session.settings)) or last_trial(*kept)  # one in the sandbox takes nothing back
     switch = read_switch(session.store, session.pair)

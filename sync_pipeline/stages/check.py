@@ -1,4 +1,4 @@
-"""Check: process what was read and judge it before anything is written.
+"""Check: process what was read and check it before anything is written.
 
 Records with failures become rejects; a batch in which too many fail is blocked as a whole. Of one that would delete or
 rewrite too much, that part is held until it is approved. What may be loaded is in the ledger's staging, which stays open for

@@ -110,7 +110,7 @@ def close_covered(
     """Close what a finished load has answered of the events its read took up; returns how many.
 
     ``done`` are the days that are loaded to the end, by this read or a newer one: that one began after these events
-    had been taken up, too. The load of an entity without days answers all of them. A load of days answers those about
+    had been claimed, too. The load of an entity without days answers all of them. A load of days answers those about
     records of these days. Others may be about a record that has moved on since, or one that vanished without a proof: they stay
     open and are looked up one by one, as do those about the records ``besides``.
     """
@@ -121,7 +121,7 @@ def close_covered(
             [event for event in page if event.id in taken and event.source_id not in besides]
             for page in waiting(session, spec)
         )
-        found = (page if days is None else _standing(session, spec, done, page, proven=True) for page in pages)
+        found = (page if days is None else _on_days(session, spec, done, page, proven=True) for page in pages)
         answered = [event.id for page in found for event in page]
     return close(session.store, answered, run_id, session.now()) if answered else 0
 
@@ -139,11 +139,11 @@ def _met(session: Session, spec: EntitySpec, days: Days | None, events: list[Eve
     if days is None:
         return events
     first, last = days.keys
-    standing = {event.id for event in _standing(session, spec, set(days), events)}
-    return [event for event in events if event.id in standing or first <= (day_of(spec, event) or "") <= last]
+    present = {event.id for event in _on_days(session, spec, set(days), events)}
+    return [event for event in events if event.id in present or first <= (day_of(spec, event) or "") <= last]
 
 
-def _standing(
+def _on_days(
     session: Session, spec: EntitySpec, days: Collection[str], events: list[Event], *, proven: bool = False
 ) -> list[Event]:
     """The events about records of these days as far as we know; if ``proven``, none that are missing there."""

@@ -104,7 +104,7 @@ class _Known:
     """Delivery id."""
     at: datetime
     untouched: set[str]
-    """What those say that no run has taken up."""
+    """What those say that no run has claimed."""
 
     def is_repeated_by(self, one: Received, repeat_after: timedelta) -> bool:
         is_newest = _content(self.newest) == one.content

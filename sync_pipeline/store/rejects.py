@@ -209,17 +209,17 @@ class Rejects(EntityRows):
     def _of_target(self) -> list[ColumnElement[bool]]:
         return [*self.of(rejects), rejects.c.origin == "target"]
 
-    def _judged(self) -> list[ColumnElement[bool]]:
+    def _by_checks(self) -> list[ColumnElement[bool]]:
         return [*self.of(rejects), rejects.c.origin == "check"]
 
     def _gone(self, scope: Scope, source_ids: Sequence[str] | None, read_no: int) -> list[ColumnElement[bool]]:
         again = select(_found.c.digest).where(_found.c.digest == rejects.c.digest).exists()
         judged = within(rejects.c.partition, scope) if source_ids is None else rejects.c.source_id.in_(source_ids)
         older = [rejects.c.read_no <= read_no, ~self._loads.loaded_later(rejects.c.partition, read_no)]
-        return [*self._judged(), judged, *older, ~again]
+        return [*self._by_checks(), judged, *older, ~again]
 
     def _new(self, read_no: int) -> list[ColumnElement[bool]]:
-        same = [*self._judged(), rejects.c.digest == _found.c.digest]
+        same = [*self._by_checks(), rejects.c.digest == _found.c.digest]
         record = [*self.of(records), records.c.source_id == _found.c.source_id]
         read_later = select(records.c.source_id).where(*record, records.c.read_no > read_no).exists()
         day_later = self._loads.loaded_later(_found.c.partition, read_no)
@@ -304,7 +304,7 @@ def _rows(found: Iterable[Reject], scope: Scope) -> Iterator[dict[str, Any]]:
     """Records without an id cannot be distinguished, so equal ones are numbered."""
     nameless: Counter[str] = Counter()
     for nr, reject in enumerate(found):
-        # A record without a day belongs to the read that met it: the first day's next read judges it anew.
+        # A record without a day belongs to the read that met it: the first day's next read checks it again.
         visible = {
             "source_id": reject.source_id,
             "partition": reject.partition or (scope[0] if scope else None),

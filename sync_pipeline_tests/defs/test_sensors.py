@@ -12,7 +12,7 @@ import pytest
 
 from sync_pipeline.defs import sensors
 from sync_pipeline.hosting.queue import in_the_way
-from sync_pipeline_tests.defs.live import Live, live, metadata_of
+from sync_pipeline_tests.defs.live import Live, metadata_of
 from sync_pipeline_tests.harness import Json, Team, instant, morning, team
 from sync_pipeline_tests.properties.judge import converged
 
@@ -28,13 +28,6 @@ def us(tmp_path: Path) -> Iterator[Team]:
         everybody.sync()
         everybody.forget_stats()
         yield everybody
-
-
-@pytest.fixture
-def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Its sensors; polling is far away."""
-    with live(us, tmp_path / "live", monkeypatch) as switched_on:
-        yield switched_on
 
 
 def stopped(us: Team) -> list[Json]:

@@ -10,7 +10,7 @@ import pytest
 from sync_pipeline.connectors.clockify.canonical import from_list
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.canonical import canonical_rows, canonical_target
-from sync_pipeline.mapping.samples import Problem, Sample, known_keys, load_samples, mismatches
+from sync_pipeline.mapping.samples import Rejection, Sample, known_keys, load_samples, mismatches
 from sync_pipeline_tests.mapping.frames_of import SPECS, checked
 
 SAMPLES = [
@@ -57,10 +57,10 @@ def test_what_comes_out_otherwise_is_said() -> None:
     running = {"id": "e", "timeInterval": {"start": "2024-05-01T09:30:00Z", "end": None}}
     samples = [
         Sample(shipped.source, fields),
-        Sample(shipped.source, None, (Problem("email", "valid_values"),)),
+        Sample(shipped.source, None, (Rejection("email", "valid_values"),)),
         Sample(bad, shipped.target),
-        Sample(bad, None, (Problem("user_id", "required_fields", "is too long"),)),
-        Sample(bad, None, (Problem("user_id", "required_fields"),)),
+        Sample(bad, None, (Rejection("user_id", "required_fields", "is too long"),)),
+        Sample(bad, None, (Rejection("user_id", "required_fields"),)),
     ]
     reason = "is rejected: user_id is missing: the record has no id"
     assert mismatches(SPECS["users"], samples) == [

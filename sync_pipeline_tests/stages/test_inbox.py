@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 import orjson
@@ -14,26 +12,11 @@ from sync_pipeline.clock import utc_now
 from sync_pipeline.stages.check import Options
 from sync_pipeline.store.approvals import decide, list_approvals
 from sync_pipeline.store.events import Received, content_id, receive_many
-from sync_pipeline_tests.defs.live import Live, live
-from sync_pipeline_tests.harness import Json, Team, morning, team
+from sync_pipeline_tests.defs.live import Live
+from sync_pipeline_tests.harness import Json, Team, morning
 from sync_pipeline_tests.properties.judge import converged
 
 pytestmark = pytest.mark.clock
-
-
-@pytest.fixture
-def us(tmp_path: Path) -> Iterator[Team]:
-    """A team that is in step."""
-    with team(tmp_path / "team") as everybody:
-        everybody.sync()
-        yield everybody
-
-
-@pytest.fixture
-def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Its sensors; polling is far away."""
-    with live(us, tmp_path / "live", monkeypatch) as switched_on:
-        yield switched_on
 
 
 def stopped(us: Team) -> list[Json]:
