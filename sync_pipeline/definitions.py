@@ -7,14 +7,13 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from sync_pipeline.defs.assets import entity_asset, external_assets
+from sync_pipeline.defs.assets import daily, entity_asset, external_assets
 from sync_pipeline.defs.changes import changes_job, changes_job_name
 from sync_pipeline.defs.first_sync import first_sync_sensor
 from sync_pipeline.defs.housekeeping import housekeeping_job
 from sync_pipeline.defs.io import BatchIOManager
 from sync_pipeline.defs.jobs import sync_jobs, verify_jobs
 from sync_pipeline.defs.metadata import job_owners
-from sync_pipeline.defs.partitions import daily
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.defs.schedules import fresh, freshness, schedules
 from sync_pipeline.defs.sensors import entity_sensor

@@ -4,7 +4,7 @@ SyncError
 ├── ConfigError            stop: the user fixes a setting, a file or an account (exit 2)
 │   ├── MappingFileError   ... the fix is in one line of one YAML file
 │   ├── NotGranted         ... the key is right, but may not do all that a sync does (exit 4)
-│   ├── ChangedMeanwhile   ... somebody else changed the set-up: look at it again
+│   ├── ChangedMeanwhile   ... the set-up was changed by someone else: look at it again
 │   └── NotAllowed         ... something has to be done first, such as a trial (exit 1)
 ├── FatalApiError          stop the run: the other system refused us, retrying cannot help
 │   └── NotAuthorized      ... a key, a scope or a consent is missing or was refused (exit 4)
@@ -124,7 +124,7 @@ class NotAuthorized(FatalApiError):
 
 
 class RetryableApiError(ApiError):
-    """Rate limited beyond patience, 5xx, time-out, refused connection: a later run may succeed."""
+    """Rate limited for too long, 5xx, time-out, refused connection: a later run may succeed."""
 
 
 class AmbiguousWrite(RetryableApiError):
@@ -154,7 +154,7 @@ class Incomplete(SyncError):
 
 
 class StoreError(SyncError):
-    """Our own database cannot be used as it is."""
+    """Our own database cannot be used in its present state."""
 
 
 class LockLost(StoreError):

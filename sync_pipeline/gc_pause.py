@@ -12,7 +12,7 @@ from contextlib import contextmanager
 def gc_paused() -> Iterator[None]:
     """A third faster over many small dicts and lists. Safe: JSON holds no cycles, so counting frees it all.
 
-    Process-wide, but whoever paused it resumes it: overlapping threads can end the pause early, never prolong it.
+    Process-wide, but each caller that paused it resumes it: overlapping threads can end the pause early, never prolong it.
     """
     was_enabled = gc.isenabled()
     gc.disable()

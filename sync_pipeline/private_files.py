@@ -67,7 +67,7 @@ def require_trusted(path: Path) -> None:
     """Raise ConfigError unless only this user and root can have written a file or directory of configuration.
 
     Who writes it decides where keys are sent and what code runs. A link has to be theirs like what it leads to, and
-    so has the directory of each: whoever may write that can replace the file.
+    so has the directory of each: anyone who may write that can replace the file.
     """
     for entry in dict.fromkeys((path.absolute(), path.resolve())):
         folder = entry.parent
@@ -75,7 +75,7 @@ def require_trusted(path: Path) -> None:
         _require_owner(folder, folder.stat())
         if not entry.is_symlink():  # the mode of a link means nothing
             _require_unwritable(entry, entry.stat().st_mode)
-        if not folder.stat().st_mode & stat.S_ISVTX:  # there no one replaces what belongs to somebody else
+        if not folder.stat().st_mode & stat.S_ISVTX:  # there no one replaces what belongs to another user
             _require_unwritable(folder, folder.stat().st_mode)
 
 

@@ -40,6 +40,7 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.setting_types import is_loopback
 
 log = logging.getLogger(__name__)
+Server = uvicorn.Server
 
 USUAL_FILES = 1024
 """How many files most systems let a process open; the limits below are for that many."""
@@ -117,7 +118,7 @@ def bounded_server(
     clock: Callable[[], float] = time.monotonic,
     websockets: bool = False,
     **options: Any,
-) -> uvicorn.Server:
+) -> Server:
     """A server for ``app``, whose log calls it ``name``; ``options`` are uvicorn's."""
     limits = limits.within_open_files()
     connections = _Connections(name, limits, clock)
@@ -164,7 +165,7 @@ def url_of(host: str, listener: socket.socket) -> str:
 
 
 @contextmanager
-def in_thread(server: uvicorn.Server, listener: socket.socket, name: str) -> Iterator[None]:
+def in_thread(server: Server, listener: socket.socket, name: str) -> Iterator[None]:
     """Run a server in a thread of this process for as long as the block lasts."""
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name=name, daemon=True)
     thread.start()
@@ -234,7 +235,7 @@ class LocalOnly:
         await app(scope, receive, send)
 
 
-class _BoundedServer(uvicorn.Server):
+class _BoundedServer(Server):
     """Checks ten times as often whether it should stop, and lets more clients wait than it accepts at once."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -244,7 +245,7 @@ class _BoundedServer(uvicorn.Server):
             listener.listen(WAITING)
 
     async def main_loop(self) -> None:
-        """Serve until told to stop."""
+        """Serve until stopped."""
         ticks = 0
         while not await self.on_tick(ticks // 10):
             ticks += 1

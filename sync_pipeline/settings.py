@@ -1,7 +1,7 @@
 """Every setting there is, in one table: the environment variable, its type, default and help.
 
 ``.env.example`` and the table in ``docs/settings.md`` are generated from it. Nothing else in the project reads the
-environment. What the console and ``sync-pipeline init`` have stored stands in the set-up file, over which the environment
+environment. What the console and ``sync-pipeline init`` have stored is in the set-up file, over which the environment
 wins. With no accounts at all, everything runs on the embedded sandbox.
 """
 
@@ -50,7 +50,7 @@ def setting(
 ) -> Any:
     """One row of the table: ``env`` is the variable, ``parse`` turns its text into the value or raises ValueError.
 
-    ``at`` is its place in the set-up file, for those that may stand there.
+    ``at`` is its place in the set-up file, for those that may be there.
     """
     metadata = {"env": env, "help": help_, "parse": parse, "secret": secret, "at": at}
     return field(default=default, repr=not secret, metadata=metadata)
@@ -223,13 +223,13 @@ class Settings:
     )
     max_delete_share: float = setting(
         "SYNC_MAX_DELETE_SHARE",
-        "Deletes beyond this share of what is known are held until somebody approves them.",
+        "Deletes beyond this share of what is known are held until a person approves them.",
         kind.share,
         0.2,
     )
     max_rewrite_share: float = setting(
         "SYNC_MAX_REWRITE_SHARE",
-        "Rewrites by a changed mapping beyond this share are held until somebody approves them.",
+        "Rewrites by a changed mapping beyond this share are held until a person approves them.",
         kind.share,
         0.5,
     )
@@ -254,7 +254,7 @@ class Settings:
         200,
     )
     max_attempts: int = setting(
-        "SYNC_MAX_ATTEMPTS", "How often a request is tried while the other side is busy, broken or away.", kind.count, 6
+        "SYNC_MAX_ATTEMPTS", "How often a request is tried while the API is busy, broken or unreachable.", kind.count, 6
     )
     max_answer_mb: int = setting(
         "SYNC_MAX_ANSWER_MB",

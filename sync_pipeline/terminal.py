@@ -34,7 +34,7 @@ MARKS = {
     "failed": ("FAIL", "bold red"),
     "skipped": ("skip", "dim"),
 }
-"""What stands before a finding, and how it looks."""
+"""The sign before a finding, and its colour."""
 
 
 class _Plain(Console):

@@ -1,4 +1,4 @@
-"""YAML values that remember their file and line, so that a mistake is shown where it stands."""
+"""YAML values that remember their file and line, so that a mistake is shown with its place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A YAML value and the line it stands on; mappings and lists hold nodes again."""
+    """A YAML value and the line it is on; mappings and lists hold nodes again."""
 
     value: Any
     file: str

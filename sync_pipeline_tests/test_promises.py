@@ -33,7 +33,7 @@ PROMISES = (
     ),
     Promise(
         "A new location in Clockify (a new client) pulls the updated list.",
-        ("defs/test_locations_sensor.py::test_a_new_client_pulls_the_list",),
+        ("stages/test_target_changes.py::test_a_new_client_pulls_the_list",),
     ),
     Promise(
         "New time entries update Snapshots.",
@@ -45,8 +45,8 @@ PROMISES = (
     Promise(
         "User or project changes propagate.",
         (
-            "defs/test_polling.py::test_people_are_compared_with_the_list",
-            "defs/test_polling.py::test_projects_and_clients_have_feeds_too",
+            "stages/test_polling.py::test_people_are_compared_with_the_list",
+            "stages/test_polling.py::test_projects_and_clients_have_feeds_too",
         ),
     ),
     Promise(

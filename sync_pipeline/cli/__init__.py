@@ -17,12 +17,12 @@ __all__ = ["cli", "main"]
 COMMANDS = {
     "init": ("init", "Connect Clockify and the Snapshots API, step by step; again, it goes on where it was left."),
     "trial": (
-        "trial",
-        "Try the set-up: all that a sync would create, update, delete and set aside; live syncing asks for it.",
+        "live",
+        "Try the set-up: all that a sync would create, update, delete and reject; live syncing asks for it.",
     ),
     "live": ("live", "Turn live syncing on or off: whether sensors and schedules act by themselves."),
     "credentials": ("credentials", "Look after the secrets that are kept encrypted; none is ever shown."),
-    "disconnect": ("connections", "Forget SYSTEM: its part of the set-up and all its secrets; live syncing goes off."),
+    "disconnect": ("credentials", "Forget SYSTEM: its part of the set-up and all its secrets; live syncing goes off."),
     "sync": ("sync", "Run the main job: everything, one entity, or some days."),
     "backfill": (
         "sync",
@@ -43,20 +43,20 @@ COMMANDS = {
         "Show whether syncing is live and running, each connection's health, and each entity's last success and backlog.",
     ),
     "deliveries": ("state", "Show the audit: every write that was sent, newest first."),
-    "trail": ("trail", "Show the audit trail: who changed what of the set-up, newest first."),
+    "trail": ("state", "Show the audit trail: who changed what of the set-up, newest first."),
     "forget": (
         "forget",
         "Remove everything kept here about PERSON - a user's id or e-mail address - who was deleted at Clockify.",
     ),
     "records": ("records", "Look at single records: what was heard of one, written, rejected, held and decided."),
-    "rejects": ("rejects", "Look at the records that were set aside, and try them again."),
+    "rejects": ("rejects", "Look at the rejected records, and try them again."),
     "approvals": (
         "approvals",
         "Allow or decline what a guard holds: mass deletes, rewrites and creates, the first contact.",
     ),
     "mapping": ("mapping", "Look at the mappings and change them: which source field becomes which target field."),
     "webhooks": ("webhooks", "Hear of changes in Clockify within seconds: subscribe, and receive."),
-    "sandbox": ("sandbox", "Serve both APIs on this machine, with realistic made-up data."),
+    "sandbox": ("sandbox", "Serve both APIs on this machine, with realistic sample data."),
     "dev": (
         "dev",
         "Run console, webhooks, Dagster's daemon and its UI (and the sandbox, when no credentials are set) until Ctrl-C.",

@@ -19,7 +19,14 @@ import click
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import chosen, chosen_days, must_exist, prepared
-from sync_pipeline.cli.options import days_options, entity_option, json_option, permission_options
+from sync_pipeline.cli.options import (
+    Permissions,
+    days_options,
+    entities_argument,
+    entity_option,
+    json_option,
+    permission_options,
+)
 from sync_pipeline.private_files import naming
 from sync_pipeline.session.session import open_session
 from sync_pipeline.stages.check import Options
@@ -47,8 +54,7 @@ SHOWN = 50
 
 
 @click.command()
-@click.argument("named", metavar="[ENTITY...]", nargs=-1)
-@click.option("--entity", metavar="ENTITY", hidden=True, help="Only this entity.")
+@entities_argument
 @days_options
 @click.option(
     "--out",
@@ -60,15 +66,12 @@ SHOWN = 50
 @permission_options
 @json_option
 def preview(
-    named: tuple[str, ...],
-    entity: str | None,
+    entities: list[str],
     first: date | None,
     last: date | None,
     out: Path | None,
     with_personal: bool,
-    accept_rewrite: bool,
-    allow_deletes: bool,
-    yes: bool,
+    permissions: Permissions,
     as_json: bool,
 ) -> None:
     """Show exactly what a sync would create, update and delete; nothing is sent. The next sync carries out what is approved here.
@@ -78,10 +81,10 @@ def preview(
     """
     if with_personal and out is None:
         raise click.UsageError("--with-personal is about the file of --out: without it, it has no effect.")
-    options = Options(accept_rewrite=accept_rewrite, allow_deletes=allow_deletes, first_contact=yes)
+    options = Options(**permissions._asdict())
     with prepared() as settings, open_session(settings) as session:
         days = chosen_days(settings, first, last)
-        entities = list(dict.fromkeys([*named, *([entity] if entity else [])])) or list(session.specs)
+        entities = entities or list(session.specs)
         must_exist(session.specs, entities)
         entities.sort(key=list(session.specs).index)  # what is referred to comes first
         if out is None:
@@ -195,17 +198,15 @@ def verify(
     first: date | None,
     last: date | None,
     repair: bool,
-    accept_rewrite: bool,
-    allow_deletes: bool,
-    yes: bool,
+    permissions: Permissions,
     as_json: bool,
 ) -> None:
     """Read both sides in full and report every difference; exits 5 on drift."""
-    if (accept_rewrite or allow_deletes or yes) and not repair:
+    if any(permissions) and not repair:
         raise click.UsageError(
             "Only --repair writes: --accept-rewrite, --allow-deletes and --yes have no effect without it."
         )
-    options = Options(accept_rewrite=accept_rewrite, allow_deletes=allow_deletes, first_contact=yes)
+    options = Options(**permissions._asdict())
     with prepared() as settings, open_session(settings) as session, terminal.progress():
         days = chosen_days(settings, first, last)
         verdicts = [

@@ -13,7 +13,7 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.opening import prepared
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.clock import unix_time
-from sync_pipeline.console.host import host_of
+from sync_pipeline.console.gate import host_of
 from sync_pipeline.console.server import Options, RunningConsole, running, serve
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.sign_in_links import CONSOLE, DAGSTER, announced, fresh_link, link

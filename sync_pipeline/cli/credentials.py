@@ -9,6 +9,8 @@ import click
 from sync_pipeline import terminal
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.cli.secret import Source, secret_options
+from sync_pipeline.settings import SYSTEMS
+from sync_pipeline.setup.connections import disconnect as forget
 from sync_pipeline.setup.rotation import NAMES, encrypt_again, held, remove, retire, rotate
 from sync_pipeline.setup.service import SetupService, actor
 
@@ -24,7 +26,7 @@ def credentials() -> None:
 @credentials.command("list")
 @json_option
 def credentials_list(as_json: bool) -> None:
-    """List the stored secrets: what each is for, whether it is in use, and whether an old one stands behind it."""
+    """List the stored secrets: what each is for, whether it is in use, and whether an old one is kept behind it."""
     rows = [
         {
             "name": row.name,
@@ -103,3 +105,23 @@ def credentials_encrypt_again(as_json: bool) -> None:
 
 def _tell(as_json: bool, what: str, value: object, sentence: str) -> None:
     terminal.emit(as_json, {what: value}, sentence)
+
+
+@click.command()
+@click.argument("system", type=click.Choice(SYSTEMS))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def disconnect(system: str, yes: bool, as_json: bool) -> None:
+    """Forget SYSTEM: its part of the set-up and all its secrets; live syncing goes off. What was delivered stays."""
+    setup = SetupService(actor("terminal"))
+    since = setup.revision()
+    if not yes:
+        if as_json:
+            raise click.UsageError("--json asks nothing: add --yes.")
+        click.confirm(f"Forget {system} and all its secrets?", abort=True)
+    forget(setup, system, since=since)
+    terminal.emit(
+        as_json,
+        {"disconnected": system},
+        f"{system} is disconnected, and its secrets are gone. `sync-pipeline init` connects it again.",
+    )

@@ -30,7 +30,7 @@ MEANINGS = {
     ExitCode.NOT_AUTHORIZED: "not authorized: a key, a scope or a consent is missing or was refused",
     ExitCode.FAILED: "failed, or not everything was loaded",
     ExitCode.UNKNOWN_OUTCOME: "the outcome of a write is unknown",
-    ExitCode.HELD: "held until somebody approves; a `sync` that only previewed ends like this, too",
+    ExitCode.HELD: "held until a person approves; a `sync` that only previewed ends like this, too",
     ExitCode.DRIFT: "drift: `verify` found a difference",
     ExitCode.DONE: "done; records rejected, excluded or waiting are printed",
 }

@@ -13,23 +13,13 @@ from sync_pipeline.cli.questions import Asker
 from sync_pipeline.cli.secret import Source, secret_options
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY
-from sync_pipeline.setup.accounts import (
-    ClockifyAccount,
-    ClockifyForm,
-    SnapshotsForm,
-    begin_authorization,
-    connect_clockify,
-    connect_snapshots,
-    connections,
-    finish_authorization,
-    look_at_clockify,
-    region_of,
-    stored_form,
-    switch_entities,
-)
+from sync_pipeline.setup.clockify import ClockifyAccount, ClockifyForm, connect_clockify, look_at_clockify, region_of
+from sync_pipeline.setup.connections import connections, switch_entities
+from sync_pipeline.setup.consent import begin_authorization, finish_authorization, stored_form
 from sync_pipeline.setup.draft import sandbox_if
 from sync_pipeline.setup.loopback import listening
 from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.setup.snapshots import SnapshotsForm, connect_snapshots
 
 REGION_NAMES = ("sandbox", "global", "eu", "usa", "uk", "au", "custom")
 AUTH_NAMES = ("api_key", "client_credentials", "authorization_code")

@@ -1,16 +1,21 @@
-"""`live`: whether changes travel by themselves, and the switch."""
+"""`trial` and `live`: what a sync would do with the present set-up, and the switch that lets changes travel automatically."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.exit_codes import ExitCode, worst
+from sync_pipeline.cli.options import Permissions, json_option, permission_options
+from sync_pipeline.setup import trial as trials
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import read_live_status, turn_off, turn_on
+from sync_pipeline.stages.check import Options
 
 
 @click.group()
@@ -65,3 +70,61 @@ def _document(found: Any) -> dict[str, Any]:
         "trial": trial and {"id": trial.id, "kind": trial.kind, "outcome": trial.outcome, "by": trial.by},
         "switch": switch and {"on": switch.is_on, "by": switch.by, "at": switch.at.isoformat()},
     }
+
+
+OPTIONAL_COLUMNS = ("adopted", "rejected", "excluded", "waiting", "held", "held_deletes", "unconfirmed", "repaired")
+LIVE_ON = "`sync-pipeline live on` turns live syncing on."
+VERDICTS = {
+    "held": "It passes once what it holds is allowed: `sync-pipeline approvals list`, then `sync-pipeline live on`.",
+}
+
+
+@click.command()
+@click.option("--sandbox", "in_sandbox", is_flag=True, help="Try it with the sandbox's sample data.")
+@permission_options
+@json_option
+def trial(in_sandbox: bool, permissions: Permissions, as_json: bool) -> None:
+    """Try the set-up: all that a sync would create, update, delete and reject; live syncing asks for it."""
+    setup = SetupService(actor("terminal"))
+    options = Options(**permissions._asdict())
+    kind = "sandbox" if in_sandbox else trials.kind_for(setup.settings())
+    with terminal.progress():
+        found = trials.run(setup, trials.begin(setup, kind), kind, options)
+    passed = found.outcome == "passed"
+    if as_json:
+        terminal.as_json({"passed": passed, "outcome": found.outcome, "id": found.id, **found.report})
+    else:
+        _tables(found.report)
+        terminal.say(_verdict(found, read_live_status(setup).obstacle))
+    usual = ExitCode.HELD if found.outcome == "held" else ExitCode.FAILED
+    sys.exit(ExitCode.DONE if passed else worst(found.report["exit_codes"] or [usual]))
+
+
+def _verdict(found: Any, obstacle: str) -> str:
+    """Whether it passed, and what to do next; ``obstacle`` is what still prevents live syncing."""
+    if found.outcome == "passed":
+        return f"It passed. {LIVE_ON if not obstacle else f'Live syncing cannot be turned on yet: {obstacle}'}"
+    if found.outcome in VERDICTS:
+        return VERDICTS[found.outcome]
+    if found.outcome == "throttled":
+        at = datetime.fromisoformat(found.report["again_at"]).astimezone()
+        return (
+            f"It could not be carried out: the request budget is used up. Run it again at {at:%H:%M}; a trial that "
+            "passed before still counts."
+        )
+    return "It did not pass."
+
+
+def _tables(report: dict[str, Any]) -> None:
+    for check in report["checks"]:
+        if not check["ok"]:
+            terminal.problem(f"{check['what']}: {check['detail'].removesuffix('.')}. {check['fix']}".strip())
+    rows = [{"entity": name, **found["counts"]} for name, found in report["entities"].items()]
+    terminal.table("A sync would", rows, optional=OPTIONAL_COLUMNS)
+    for name, found in report["entities"].items():
+        for blocked in found["blocked"]:
+            terminal.problem(f"{name} would be blocked: {blocked}")
+        for held in found["held"]:
+            terminal.warning(f"Held: {held['reason']}")
+    if report["error"]:
+        terminal.problem(report["error"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import click
 
 from sync_pipeline import terminal
+from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.cli.opening import must_exist
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.mapping.load import load_specs, specs_of
+from sync_pipeline.mapping.samples import load_samples, mismatches
 from sync_pipeline.mapping.spec import describe
 from sync_pipeline.settings import load_settings
 from sync_pipeline.setup.field_preview import preview_records
@@ -58,12 +61,35 @@ def mapping_validate(directory: Path | None, as_json: bool) -> None:
     )
 
 
+@mapping.command("test")
+@click.argument("entity", required=False)
+@json_option
+def mapping_test(entity: str | None, as_json: bool) -> None:
+    """Map the samples of every entity, or of one, and compare; exits 1 when one comes out otherwise than it says."""
+    settings = load_settings()
+    specs = specs_of(settings)
+    chosen = [entity] if entity else list(specs)
+    must_exist(specs, chosen)
+    samples = {name: load_samples(name, settings.mappings_dir) for name in chosen}
+    rows = [
+        {"entity": name, "sample": number, "difference": text}
+        for name in chosen
+        for number, text in mismatches(specs[name], samples[name])
+    ]
+    if as_json:
+        terminal.as_json({"passed": not rows, "samples": {n: len(s) for n, s in samples.items()}, "differences": rows})
+    elif rows:
+        terminal.table("Samples that come out otherwise", rows)
+        terminal.say("Correct the mapping, or the samples in `samples/` of SYNC_MAPPINGS_DIR (docs/mapping.md).")
+    else:
+        terminal.say(f"All samples come out as they say: {', '.join(f'{n} ({len(s)})' for n, s in samples.items())}.")
+    sys.exit(ExitCode.FAILED if rows else ExitCode.DONE)
+
+
 def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """An option for each key of a field; what is not named stays as it is."""
     options = (
-        click.option(
-            "--source", metavar="PATH", help="Where the value stands in the source record: timeInterval.start"
-        ),
+        click.option("--source", metavar="PATH", help="Where the value is in the source record: timeInterval.start"),
         click.option("--constant", metavar="VALUE", help="A fixed value instead of a source."),
         click.option(
             "--transform", metavar="TEXT", help="What is done to it: \"trim | prefix: 'id: '\"; '' for nothing."
@@ -71,11 +97,11 @@ def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--function", metavar="MODULE.NAME", help="A Python function in SYNC_MAPPINGS_DIR."),
         click.option("--default", metavar="VALUE", help="The value where the source has none."),
         click.option("--type", metavar="TYPE", help="text, id, email, instant, date, bool, int, number, list or json."),
-        click.option("--required/--optional", default=None, help="Whether a record without it is set aside."),
+        click.option("--required/--optional", default=None, help="Whether a record without it is rejected."),
         click.option("--unique/--not-unique", default=None, help="Whether no two records may share a value."),
         click.option("--personal/--not-personal", default=None, help="Whether its values are kept out of the UI."),
         click.option("--references", metavar="ENTITY", help="The entity whose id it is; '' for none."),
-        click.option("--owner", metavar="WHO", help="source: kept equal for ever; target: written once."),
+        click.option("--owner", metavar="WHO", help="source: kept equal permanently; target: written once."),
         click.option("--one-of", metavar="LIST", help="The only values it may have: \"REGULAR, BREAK\"; '' for any."),
         click.option("--max-length", metavar="NUMBER", help="The most characters it may have; '' for the usual bound."),
         click.option("--description", metavar="TEXT", help="What it is."),
@@ -153,7 +179,7 @@ def mapping_try(entity: str, field: str | None, drop: str | None, as_json: bool,
         terminal.as_json([asdict(record) for record in found])
         return
     if any(not record.is_real for record in found):
-        terminal.warning("No records could be read from the source: these are made-up samples.")
+        terminal.warning("No records could be read from the source: these are samples.")
     for record in found:
         shown = record.changed or tuple(record.after)
         rows = [{"field": n, "before": _cell(record.before.get(n)), "after": _cell(record.after.get(n))} for n in shown]

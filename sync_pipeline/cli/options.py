@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from typing import Any
+from functools import wraps
+from typing import Any, NamedTuple
 
 import click
 
@@ -36,8 +37,21 @@ def days_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return first(last(command))
 
 
+class Permissions(NamedTuple):
+    """What the user approves of what the guards hold."""
+
+    accept_rewrite: bool
+    allow_deletes: bool
+    first_contact: bool
+
+
 def permission_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--accept-rewrite``, ``--allow-deletes``, ``--yes``: approve what the guards hold and use the approval in one step."""
+    """``--accept-rewrite``, ``--allow-deletes``, ``--yes``: approve what is held and use the approval; as ``permissions``."""
+
+    @wraps(command)
+    def with_permissions(*args: Any, accept_rewrite: bool, allow_deletes: bool, yes: bool, **more: Any) -> Any:
+        return command(*args, permissions=Permissions(accept_rewrite, allow_deletes, yes), **more)
+
     rewrite = click.option(
         "--accept-rewrite", is_flag=True, help="Approve that a changed mapping rewrites most of the target."
     )
@@ -45,9 +59,20 @@ def permission_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--allow-deletes", is_flag=True, help="Approve more deletes than the configured share of what is known."
     )
     yes = click.option("--yes", is_flag=True, help="Approve the first contact with real accounts.")
-    return rewrite(deletes(yes(command)))
+    return rewrite(deletes(yes(with_permissions)))
 
 
 def entity_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--entity``."""
     return click.option("--entity", metavar="ENTITY", help="Only this entity.")(command)
+
+
+def entities_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Entities as arguments, and the older ``--entity``, as ``entities``: each once, none for all."""
+
+    @wraps(command)
+    def with_entities(*args: Any, named: tuple[str, ...], entity: str | None, **more: Any) -> Any:
+        return command(*args, entities=list(dict.fromkeys([*named, *([entity] if entity else [])])), **more)
+
+    older = click.option("--entity", metavar="ENTITY", hidden=True, help="Only this entity.")
+    return click.argument("named", metavar="[ENTITY...]", nargs=-1)(older(with_entities))

@@ -1,4 +1,4 @@
-"""`rejects`: what was set aside, why, and once more."""
+"""`rejects`: which records were rejected, why, and trying them again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sync_pipeline.store.rejects import list_rejects
 
 @click.group()
 def rejects() -> None:
-    """Look at the records that were set aside, and try them again."""
+    """Look at the rejected records, and try them again."""
 
 
 @rejects.command("list")
@@ -35,7 +35,7 @@ def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
         return
     terminal.table("Rejects", rows, ("entity", "source_id", "origin", "field", "rule", "reason"))
     if not rows:
-        terminal.say("Nothing is set aside.")
+        terminal.say("No record is rejected.")
 
 
 @rejects.command("show")
@@ -74,4 +74,4 @@ def rejects_retry(source_ids: tuple[str, ...], entity: str, as_json: bool) -> No
         if source_id not in found:
             terminal.warning(f"There is no reject of {entity} with the id {source_id}.")
         elif "target" not in found[source_id]:
-            terminal.warning(f"{entity} {source_id} was set aside by a check, which judges it anew at every sync.")
+            terminal.warning(f"{entity} {source_id} was rejected by a check, which looks at it again at every sync.")

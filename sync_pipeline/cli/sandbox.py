@@ -29,7 +29,7 @@ PORT, COUNT, DAYS = click.IntRange(0, 65535), click.IntRange(0), click.IntRange(
     type=click.Path(dir_okay=False, path_type=Path),
     help="File that keeps the state. [default: in SYNC_HOME]",
 )
-@click.option("--seed", default=1, show_default=True, help="Seed of the made-up data; used when the file is new.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the sample data; used when the file is new.")
 @click.option("--users", type=click.IntRange(2), default=25, show_default=True, help="Clockify users.")
 @click.option("--projects", type=COUNT, default=40, show_default=True, help="Clockify projects.")
 @click.option("--clients", type=COUNT, default=15, show_default=True, help="Clockify clients that exist already.")
@@ -41,7 +41,7 @@ PORT, COUNT, DAYS = click.IntRange(0, 65535), click.IntRange(0), click.IntRange(
 @click.option("--plan", type=click.Choice(["free", "paid"]), default="paid", show_default=True, help="Clockify plan.")
 @json_option
 def sandbox(host: str, port: int, database: Path | None, as_json: bool, **options: Any) -> None:
-    """Serve both APIs on this machine, with realistic made-up data."""
+    """Serve both APIs on this machine, with realistic sample data."""
     file = database or load_settings(environ={}).sandbox_file
     with suppress(KeyboardInterrupt):  # it has stopped in good order by then
         serve(host, port, file, Options(**options), announce=_sandbox_json if as_json else list_lines)

@@ -28,7 +28,7 @@ class Source:
         return bool(self.stdin or self.file or self.variable)
 
     def read(self) -> str:
-        """The secret as it stands there, not cleaned yet; ConfigError when there is none. "" from nowhere."""
+        """The secret as it was read, not cleaned yet; ConfigError when there is none. "" from nowhere."""
         if self.stdin:
             text = sys.stdin.readline()
             return _needed(text, "Standard input held no line for it.")

@@ -1,4 +1,4 @@
-"""`check`, `status` and `deliveries`: how things stand, and what was sent."""
+"""`check`, `status`, `deliveries` and `trail`: what state everything is in, what was sent, and what was changed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from sync_pipeline.session.session import open_session
 from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.overview import entity_rows
 from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.store.audit import changes
 from sync_pipeline.store.deliveries import recent
 
 SHOWN_DELIVERIES = 100
@@ -116,3 +117,18 @@ def deliveries(entity: str | None, run_id: str | None, source_id: str | None, li
     terminal.table("Deliveries", lines, columns)
     if not rows:
         terminal.say("Nothing was sent.")
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many to show.")
+@json_option
+def trail(limit: int, as_json: bool) -> None:
+    """Show the audit trail: who changed what of the set-up, newest first."""
+    with SetupService(actor("terminal")).store() as store:
+        rows = [asdict(change) for change in changes(store, limit)]
+    if as_json:
+        terminal.as_json({"changes": rows})
+        return
+    terminal.table("Audit trail", [{**row, "at": f"{row['at']:%Y-%m-%d %H:%MZ}"} for row in rows])
+    if not rows:
+        terminal.say("Nothing was changed yet.")

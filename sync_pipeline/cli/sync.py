@@ -12,7 +12,7 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, codes_of, held_table, show_preview, verdict_rows
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import chosen, chosen_days, prepared
-from sync_pipeline.cli.options import days_options, entity_option, json_option, permission_options
+from sync_pipeline.cli.options import Permissions, days_options, entity_option, json_option, permission_options
 from sync_pipeline.clock import utc_now
 from sync_pipeline.session.session import is_first_contact, open_session
 from sync_pipeline.settings import Settings
@@ -41,20 +41,18 @@ def sync(
     last: date | None,
     dry_run: bool,
     verify_after: bool,
-    accept_rewrite: bool,
-    allow_deletes: bool,
-    yes: bool,
+    permissions: Permissions,
     as_json: bool,
 ) -> None:
     """Run the main job: everything, one entity, or some days."""
     from sync_pipeline.definitions import build  # late: Dagster takes over a second to import
     from sync_pipeline.hosting.main_job import run_main_job
 
-    options = Options(dry_run, accept_rewrite, allow_deletes, first_contact=yes)
+    options = Options(dry_run, **permissions._asdict())
     with prepared() as settings:
         with open_session(settings) as session:
             entities, days = chosen(session, entity), chosen_days(settings, first, last)
-            if only_shown := _why_only_shown(session, entities, dry_run=dry_run, yes=yes):
+            if only_shown := _why_only_shown(session, entities, dry_run=dry_run, yes=permissions.first_contact):
                 codes = show_preview(session, entities, days, options, as_json)
                 terminal.warning(only_shown)
                 sys.exit(worst([ExitCode.HELD, *codes]))
@@ -125,7 +123,7 @@ def _next_steps(settings: Settings, report: SyncReport, dry_run: bool) -> None:
         terminal.say("Nothing was written: `sync-pipeline preview` shows what a sync would write.")
         return
     if report.rejects:
-        terminal.say("Some records were set aside: `sync-pipeline rejects list` shows why.")
+        terminal.say("Some records were rejected: `sync-pipeline rejects list` shows why.")
     if report.is_held:
         terminal.say("Look at what is held and allow it: `sync-pipeline approvals list`; the rest was loaded.")
     elif report.errors:

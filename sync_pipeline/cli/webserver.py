@@ -8,7 +8,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from sync_pipeline.console.dagster import gated
-from sync_pipeline.console.host import host_of
+from sync_pipeline.console.gate import host_of
 from sync_pipeline.console.sharing import SharedSignIn
 from sync_pipeline.hosting.webserver import serve_ui
 from sync_pipeline.settings import load_settings

@@ -61,7 +61,7 @@ def read_answer(response: HttpResponse, method: str, form: ErrorFormat, hide: Ca
     code, request_id = about.get(form.code), response.headers.get(form.request_id)
 
     def said(name: str) -> str:
-        # Hidden first: of a secret that is cut in two nobody would recognise the half that is left.
+        # Hidden first: of a secret that is cut in two the half that is left would not be recognised.
         return excerpt(hide(as_text(about[name]))) if about.get(name) else ""
 
     return Reading(

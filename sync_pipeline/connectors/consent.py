@@ -31,7 +31,7 @@ class Consent:
     url: str = field(repr=False)
     """Where to send the browser."""
     state: str = field(repr=False)
-    """Comes back with the answer: another one is somebody else's answer."""
+    """Comes back with the answer: another one is not ours."""
     verifier: str = field(repr=False)
     """Proves, when the code is traded, that it was us who asked (PKCE)."""
     redirect_uri: str

@@ -32,7 +32,7 @@ OAUTH_MEANINGS: Mapping[str, str] = {
     "invalid_client": "This client id is not known with this secret.",
     "invalid_scope": "The client may not have all the scopes that are asked for.",
     "unauthorized_client": "This client may not get its tokens in this way.",
-    "access_denied": "Somebody refused the consent.",
+    "access_denied": "The consent was refused.",
 }
 """Error of a token endpoint (RFC 6749) -> what it means."""
 
@@ -48,7 +48,7 @@ KEY_MEANINGS: Mapping[str, str] = {
 CAUSE_MEANINGS: Mapping[str, str] = {
     Failure.REFUSED: "No program listens there, or a firewall turns connections away.",
     Failure.UNKNOWN_HOST: "The name does not exist, or this machine has no network.",
-    Failure.TLS: "Somebody unknown may be in between, so no key was sent.",
+    Failure.TLS: "A third party may be in between, so no key was sent.",
     Failure.BAD_URL: "Nothing was sent.",
     Failure.CONNECT_TIMEOUT: "A firewall or a proxy may swallow the packets.",
     Failure.READ_TIMEOUT: "The server took the request and never answered: it is overloaded, or a proxy is stuck.",
@@ -57,10 +57,10 @@ CAUSE_MEANINGS: Mapping[str, str] = {
     Failure.TOO_LARGE: "No answer of this API is that large: something else answers there, or it misbehaves.",
     Body.HTML: "A web page, a login form or a proxy answers there, not an API.",
 }
-"""Why there was no answer, or what stood in it -> what it means."""
+"""Why there was no answer, or what was in it -> what it means."""
 
 BUSY_MEANS = "The request budget is used up: everybody with a key of this account shares it."
-TROUBLE_MEANS = "The address leads somewhere, but what is there does not work just now: nothing more can be told."
+TROUBLE_MEANS = "The address leads somewhere, but what is there does not work just now: nothing more is known."
 
 
 def categorize(error: SyncError) -> ErrorCategory:

@@ -88,7 +88,7 @@ OnResult = Callable[[ApiError | None], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
-    """How the clients of one account work: their rate limit, what may leave, how they wait and whom they tell."""
+    """How the clients of one account work: their rate limit, what may leave, how they wait and what they report."""
 
     limiter: Limiter
     guard: RequestGuard = ANYTHING
@@ -108,7 +108,7 @@ _E = TypeVar("_E", bound=ApiError)
 
 
 class _Again(Exception):
-    """Another attempt may succeed; ``error`` is raised when patience runs out."""
+    """Another attempt may succeed; ``error`` is raised when the retry policy allows no more."""
 
     def __init__(self, error: ApiError, *, first_wait: float, not_before: float = 0.0) -> None:
         super().__init__()
@@ -117,20 +117,50 @@ class _Again(Exception):
         self.not_before = not_before
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """What is special about a request."""
+
+    idempotent: bool | None = None
+    """Sending it twice does no harm (None: all but POST and PATCH)."""
+    writes: bool | None = None
+    """It changes something, so a dry run does not send it (None: all but GET and HEAD)."""
+    may_be_gone: bool = False
+    """A missing record is an Answer, not an error."""
+    scope: str = ""
+    """Named in the error when it is missing."""
+    on_turn: OnTurn | None = None
+    """Awaited before each attempt, after the rate limiter has let it pass."""
+
+
+ORDINARY = RequestOptions()
+ONLY_READS = RequestOptions(idempotent=True, writes=False)
+"""For a POST that changes nothing."""
+MAY_BE_GONE = RequestOptions(may_be_gone=True)
+
+
 @dataclass(slots=True)
 class _Call:
-    """One request as it is asked for; the answer of each attempt is judged against it."""
+    """One request as it is asked for; the answer of each attempt is compared with it."""
 
     method: str
     route: str
     path: str
-    idempotent: bool
-    may_be_gone: bool
-    scope: str
-    writes: bool
-    on_turn: OnTurn | None = None
+    options: RequestOptions
     refreshed: bool = False
     answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice does no harm."""
+        said = self.options.idempotent
+        return self.method not in ("POST", "PATCH") if said is None else said
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something."""
+        said = self.options.writes
+        return self.method not in READING if said is None else said
 
 
 class ApiClient:
@@ -158,7 +188,7 @@ class ApiClient:
         self._retry = retry
         self._errors = errors or ErrorFormat()
         self._headers = {"Accept": "application/json", "User-Agent": "sync_pipeline", **(headers or {})}
-        self._patience = options.retry_policy or RetryPolicy()
+        self._retry_policy = options.retry_policy or RetryPolicy()
         self._on_wait = options.on_wait
         self._on_result = options.on_result or (lambda _: None)
         self._sleep = options.sleep
@@ -182,7 +212,7 @@ class ApiClient:
 
     @property
     def clock_offset(self) -> float | None:
-        """By how many seconds the other side's clock was ahead of ours at its last answer; None when it did not say."""
+        """By how many seconds the API's clock was ahead of ours at its last answer; None when it did not say."""
         text, at = self._dated
         said = http_date(text)
         return None if said is None else said - at
@@ -195,31 +225,14 @@ class ApiClient:
         ids: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        idempotent: bool | None = None,
-        may_be_gone: bool = False,
-        scope: str = "",
-        writes: bool | None = None,
-        on_turn: OnTurn | None = None,
+        options: RequestOptions = ORDINARY,
     ) -> Answer:
-        """Send a request until it is answered or patience runs out.
+        """Send a request until it is answered or the retry policy allows no more.
 
         ``path`` is a template such as ``/users/{id}``, filled from ``ids``: requests are counted by template.
-        ``idempotent`` (default: all but POST and PATCH) says that sending it twice does no harm. With
-        ``may_be_gone`` a missing record is an Answer, otherwise an error. ``scope`` is named when it is missing.
-        ``writes`` (default: all but GET and HEAD) says that it changes something there; a dry run does not send it.
-        ``on_turn`` is awaited before each attempt, after the rate limiter has let it pass.
         Raises ConfigError when the guard does not let it out.
         """
-        call = _Call(
-            method=method,
-            route=path,
-            path=self._fill(method, path, ids or {}),
-            idempotent=method not in ("POST", "PATCH") if idempotent is None else idempotent,
-            may_be_gone=may_be_gone,
-            scope=scope,
-            writes=method not in READING if writes is None else writes,
-            on_turn=on_turn,
-        )
+        call = _Call(method, path, self._fill(method, path, ids or {}), options)
         content = None if json is None else orjson.dumps(json)
         retrying = tenacity.AsyncRetrying(
             sleep=self._sleep,
@@ -243,8 +256,8 @@ class ApiClient:
 
     async def _attempt(self, call: _Call, params: Mapping[str, Any] | None, content: bytes | None) -> None:
         await self._limiter.acquire()
-        if call.on_turn is not None:
-            await call.on_turn()
+        if call.options.on_turn is not None:
+            await call.options.on_turn()
         headers = {"Content-Type": "application/json"} if content is not None else None
         try:
             response = await self._open().exchange(
@@ -257,12 +270,12 @@ class ApiClient:
                 headers=headers,
             )
         except NoAnswer as error:
-            self._judge_failure(call, error)
+            self._act_on_failure(call, error)
         except RetryableApiError as error:  # no token could be had: nothing was sent
-            raise _Again(error, first_wait=self._patience.first_wait) from None
-        call.answers.append(await self._judge(call, response))
+            raise _Again(error, first_wait=self._retry_policy.first_wait) from None
+        call.answers.append(await self._act_on(call, response))
 
-    def _judge_failure(self, call: _Call, error: NoAnswer) -> NoReturn:
+    def _act_on_failure(self, call: _Call, error: NoAnswer) -> NoReturn:
         seen = AttemptResult(call.method, failure=error.failure)
         reading = Reading(seen, None, detail=excerpt(redact(error.detail, self._secrets())))
         rule = decide(self._retry, seen)
@@ -271,13 +284,13 @@ class ApiClient:
             raise self._error(FatalApiError, rule, call, reading) from None
         self._again(rule, call, reading, ambiguous=ambiguous)
 
-    async def _judge(self, call: _Call, response: HttpResponse) -> Answer:
+    async def _act_on(self, call: _Call, response: HttpResponse) -> Answer:
         reading = read_answer(response, call.method, self._errors, self.redacted)
         if is_usable(reading.seen):
             return Answer(response.status_code, response.headers, reading.data)
         rule = decide(self._retry, reading.seen)
         match rule.action:
-            case Action.GONE if call.may_be_gone:
+            case Action.GONE if call.options.may_be_gone:
                 return Answer(response.status_code, response.headers, gone=True)
             case Action.REJECT:
                 raise self._error(RejectedRecord, rule, call, reading)
@@ -296,27 +309,27 @@ class ApiClient:
         not_before = retry_after(response.headers, self._now())
         error = self._error(RetryableApiError, rule, call, reading)
         if not_before is None:
-            raise _Again(error, first_wait=self._patience.first_wait_after_429)
-        if not_before - self._now() > self._patience.longest_retry_after:
+            raise _Again(error, first_wait=self._retry_policy.first_wait_after_429)
+        if not_before - self._now() > self._retry_policy.longest_retry_after:
             await self._limiter.penalise(not_before)
             at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(not_before))
             raise RetryableApiError(
                 f"too many requests: asked to wait until {at}.", error.request, fix="Run it again then."
             )
         await self._limiter.penalise(not_before)
-        raise _Again(error, first_wait=self._patience.first_wait, not_before=not_before)
+        raise _Again(error, first_wait=self._retry_policy.first_wait, not_before=not_before)
 
     def _again(self, rule: Rule, call: _Call, reading: Reading, *, ambiguous: bool) -> NoReturn:
         if ambiguous:
             raise self._error(AmbiguousWrite, rule, call, reading) from None
         raise _Again(
-            self._error(RetryableApiError, rule, call, reading), first_wait=self._patience.first_wait
+            self._error(RetryableApiError, rule, call, reading), first_wait=self._retry_policy.first_wait
         ) from None
 
     def _next_wait(self, state: tenacity.RetryCallState) -> float:
-        """Twice as long each time, less by chance so that not everybody returns at once; not before the moment named."""
+        """Twice as long each time, less by chance so that clients do not all return together; not before the moment named."""
         again = _reason(state)
-        backoff = min(again.first_wait * 2.0 ** (state.attempt_number - 1), self._patience.longest_wait)
+        backoff = min(again.first_wait * 2.0 ** (state.attempt_number - 1), self._retry_policy.longest_wait)
         return max(again.not_before - self._now(), 0.0) + backoff * (0.5 + self._jitter() / 2)
 
     def _announce(self, state: tenacity.RetryCallState) -> None:
@@ -325,7 +338,7 @@ class ApiClient:
             self._on_wait(f"{again.error.message} Next try at {clock_time(self._now() + state.upcoming_sleep)}.")
 
     def _has_waited_enough(self, state: tenacity.RetryCallState) -> bool:
-        limit = self._patience
+        limit = self._retry_policy
         return state.attempt_number >= limit.attempts or state.idle_for + state.upcoming_sleep > limit.total_wait
 
     def _error(self, kind: type[_E], rule: Rule, call: _Call, reading: Reading, *, location: str = "") -> _E:
@@ -335,7 +348,7 @@ class ApiClient:
             **SecretPlace(self.endpoint.key_setting, self.endpoint.key_origin, self.endpoint.key_name).words,
             "workspace_setting": self.endpoint.workspace_setting,
             "detail": reading.detail,
-            "scope": reading.scope or call.scope,
+            "scope": reading.scope or call.options.scope,
             "location": excerpt(location.split("?", maxsplit=1)[0]),
         }
         secrets = self._secrets()
@@ -410,7 +423,7 @@ def _refuse_unusable(endpoint: Endpoint) -> None:
         parts = urlsplit(endpoint.base_url)
     except ValueError:
         parts = urlsplit("")
-    if "@" in parts.netloc:  # not shown: what stands before it is a password
+    if "@" in parts.netloc:  # not shown: before it may be a password
         raise ConfigError(
             f"{endpoint.base_setting} holds a user name.", fix=f"Take it out; use {endpoint.key_setting}."
         )

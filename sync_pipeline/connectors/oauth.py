@@ -34,7 +34,7 @@ class TokenVault(Protocol):
         """Replace the pair as a whole; committed when this returns."""
 
     async def lose(self, reason: str) -> None:
-        """Forget the pair and keep the reason for everybody."""
+        """Forget the pair and keep the reason for all processes."""
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         """Be the only one who replaces the pair; it is freed when its process dies."""
@@ -180,7 +180,7 @@ class ClientCredentials(_Bearer):
 class StoredTokens(_Bearer):
     """A person's consent: the pair is in a vault, renewed by one process at a time and stored before it is used.
 
-    A pair that cannot be renewed is given up in the vault: from then on nobody sends anything with it.
+    A pair that cannot be renewed is given up in the vault: from then on nothing is sent with it.
     """
 
     def __init__(self, vault: TokenVault, endpoint: TokenEndpoint) -> None:
@@ -189,7 +189,7 @@ class StoredTokens(_Bearer):
 
     async def _renew(self) -> Tokens:
         held = self._usable(await self._vault.load())
-        if self._lasts(held):  # somebody else renewed it
+        if self._lasts(held):  # another process renewed it
             return held
         # Between the answer and the vault the only copy of a single-use token is here: no cancelling in between.
         return await _to_the_end(self._renew_alone())
@@ -224,7 +224,7 @@ class StoredTokens(_Bearer):
     def _usable(self, held: Tokens | Lost | None) -> Tokens:
         if isinstance(held, Tokens):
             return self._noted(held)
-        raise self._given_up("nobody has given consent yet." if held is None else held.reason)
+        raise self._given_up("consent has not been given yet." if held is None else held.reason)
 
     def _given_up(self, reason: str) -> TokenLost:
         """The one message everybody gets from then on; nothing is sent."""
@@ -232,7 +232,7 @@ class StoredTokens(_Bearer):
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """What the work gives. Whoever cancels the caller waits for the end of it."""
+    """What the work gives. Cancelling the caller waits for the end of it."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     with CancelScope(shield=True):

@@ -20,7 +20,7 @@ Rows = dict[str, Any]
 T = TypeVar("T")
 
 SAFE_PAGE_SIZE = 200  # no server is known to cut a page shorter than this when more was asked for
-REPEATS_FORGIVEN = 6  # in a row; a list that goes round in circles repeats for ever
+REPEATS_FORGIVEN = 6  # in a row; a list that goes round in circles never ends
 MOST_PAGES = 200_000
 LONGEST_CURSOR = 4_000  # it has to fit into an address
 MOST_ROWS = 10_000  # of one answer, or this many times what was asked for:
@@ -43,7 +43,7 @@ GetAt = Callable[[str | None], Awaitable[tuple[list[Any], str | None]]]
 
 
 async def by_number(get: GetPage, *, about: Request, size: int, key: str = "id") -> AsyncIterator[list[Any]]:
-    """Pages 1, 2, 3 ... until the server says it was the last; without a word from it, until a short or empty page.
+    """Pages 1, 2, 3 ... until the server says it was the last; where it does not say, until a short or empty page.
 
     An endpoint that ignores paging gives the whole list again as page 2 and never says which page is the last:
     then the first page was everything.
@@ -149,7 +149,7 @@ async def ahead(pages: AsyncIterator[T]) -> AsyncGenerator[T, None]:
             yield item[0]
     finally:
         coming.cancel()
-        with suppress(asyncio.CancelledError, Exception):  # its outcome is nobody's business any more
+        with suppress(asyncio.CancelledError, Exception):  # its outcome no longer matters
             await coming
         if isinstance(pages, AsyncGenerator):
             await pages.aclose()
@@ -169,10 +169,10 @@ async def _let_it_leave() -> None:
 
 
 def rows_of(answer: Answer, about: Request, *keys: str, asked: int = 0) -> list[Any]:
-    """The list in the answer: the body itself, or what stands under the first of ``keys``.
+    """The list in the answer: the body itself, or the value of the first of ``keys``.
 
     FatalApiError when there are far more rows than were ``asked`` for (0: no number was named). Some more are taken:
-    an endpoint that ignores paging gives everything at once.
+    an endpoint that ignores paging gives everything in one answer.
     """
     data = answer.data
     if keys and isinstance(data, Mapping):
@@ -199,7 +199,7 @@ def as_record(row: Any) -> Record:
 
 
 def _fresh(rows: list[Any], before: Rows, key: str) -> list[Any]:
-    """The rows without those that stood on the page before and come again unchanged.
+    """The rows without those that were on the page before and come again unchanged.
 
     A row inserted while the list is walked pushes others onto the next page. One that comes again *changed* is
     passed on: which of the two is right is not for a pager to say.
@@ -222,5 +222,5 @@ def _endless(about: Request, what: str) -> FatalApiError:
     return FatalApiError(
         f"the list does not end: {what}.",
         about,
-        fix="The other side misbehaves; nothing was changed. Try again later.",
+        fix="The API misbehaves; nothing was changed. Try again later.",
     )

@@ -97,7 +97,7 @@ class Failure(StrEnum):
 
     @property
     def before_sending(self) -> bool:
-        """Whether the other side cannot have seen the request."""
+        """Whether the API cannot have received the request."""
         return self not in (Failure.READ_TIMEOUT, Failure.CUT, Failure.DEADLINE, Failure.TOO_LARGE)
 
 
@@ -187,9 +187,9 @@ FAILURES: RetryTable = (
 FIRST_ROWS: RetryTable = (
     *FAILURES,
     Rule(Action.WAIT, "too many requests", "Try again later.", status=429),
-    Rule(Action.RETRY, "the other side is in trouble", "Try again later.", status=500, until=599),
-    Rule(Action.RETRY, "the other side did not wait for the request", "Try again later.", status=408),
-    Rule(Action.RETRY, "the other side asks for another try", "Try again later.", status=425),
+    Rule(Action.RETRY, "the API is in trouble", "Try again later.", status=500, until=599),
+    Rule(Action.RETRY, "the API did not wait for the request", "Try again later.", status=408),
+    Rule(Action.RETRY, "the API asks for another try", "Try again later.", status=425),
     Rule(
         Action.FATAL,
         "a redirect to {location} is not followed",
@@ -245,7 +245,7 @@ CLOCKIFY: RetryTable = (
     ),
     Rule(Action.FATAL, "no such workspace", "Check {workspace_setting}.", status=404, body=Body.EMPTY),
     Rule(Action.FATAL, "there is no such address ({detail})", _CHECK_URL, status=404, code="3000"),
-    # Deleted, never existed and belongs to somebody else are one answer at Clockify.
+    # Deleted, never existed and belongs to another account are one answer at Clockify.
     Rule(Action.GONE, "no such record ({detail})", status=400, code="501", methods=_READS),
     Rule(Action.GONE, "no such record ({detail})", status=404, body=Body.JSON, methods=_READS),
     # 400/501 is any refusal: a name that is taken, text that is too long, an unknown id.

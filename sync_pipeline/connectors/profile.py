@@ -225,7 +225,7 @@ def parse_profile(text: str, file: str) -> Profile:
         tree, data = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{file}:{line}: not YAML: {error.problem}.", fix="Mend that line.") from None
+        raise ConfigError(f"{file}:{line}: not YAML: {error.problem}.", fix="Correct that line.") from None
     try:
         return Profile.model_validate(data)
     except ValidationError as error:

@@ -12,7 +12,7 @@ HIDDEN = "***"
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret in it replaced, however often it occurs, also as it stands in an address."""
+    """The text with every secret in it replaced, however often it occurs, also in the form it has in an address."""
     # The longest first: one that begins like another would leave its end behind.
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= SHORTEST_SECRET:

@@ -1,4 +1,4 @@
-"""The address where a client gets its tokens: one place that sends, through Authlib, and tells the refusals apart.
+"""The address where a client gets its tokens: one place that sends, through Authlib, and distinguishes the refusals.
 
 Authlib writes the requests and knows the ways a client proves itself. It does not send them: its own client would keep
 them from the hook that sees every request, and comes on another HTTP library than ours.
@@ -91,7 +91,7 @@ class TokenEndpoint:
         url, headers, body = proof.prepare("POST", self.url, dict(HEADERS), body)  # type: ignore[no-untyped-call]
         client = HttpClient(self.url, self.base_setting, self.limits, on_request=on_request)
         try:
-            # Getting a token changes nothing at the other side that is anybody's data.
+            # Getting a token changes no data at the vendor.
             return await client.exchange("POST", url, writes=False, headers=headers, content=body)
         except NoAnswer as error:
             failure = error.failure

@@ -246,7 +246,7 @@ class _Body:
         """Add what arrived; False when it is more than the limit, packed or unpacked."""
         self._arrived += len(chunk)
         if self._unpacker is not None and self._unpacker.eof:
-            chunk = b""  # the unpacker would keep what stands behind the end, and copy it with every chunk
+            chunk = b""  # the unpacker would keep what follows the end, and copy it with every chunk
         elif self._unpacker is not None:
             try:
                 chunk = self._unpacker.decompress(chunk, self._limit - len(self._content) + 1)
@@ -311,4 +311,4 @@ for _name in ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.proxy"):
 
 
 async def unseen(_: HttpRequest) -> None:
-    """Nobody looks."""
+    """Do nothing."""

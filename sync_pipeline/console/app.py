@@ -26,7 +26,6 @@ from sync_pipeline.console import (
     rejects,
     secrets,
     snapshots,
-    trail,
     trying,
 )
 from sync_pipeline.console.forms import BadForm, Form, read_form
@@ -62,7 +61,7 @@ PAGES: Mapping[str, Handler] = {
     "/approvals": approvals.overview,
     "/approvals/{number}": approvals.show,
     "/secrets": secrets.show,
-    "/trail": trail.show,
+    "/trail": home.trail,
 }
 FORMS: Mapping[str, Handler] = {
     "/clockify": clockify.connect,
@@ -129,10 +128,10 @@ class _Router:
         """An endpoint that shows something."""
 
         async def endpoint(request: Request) -> Response:
-            member = self._member(request)
-            if member is None:
+            browser = self._member(request)
+            if browser is None:
                 return signed_out(request)
-            return await run_sync(_answered, handler, RequestContext(self._console, request, member))
+            return await run_sync(_answered, handler, RequestContext(self._console, request, browser))
 
         return endpoint
 
@@ -140,13 +139,13 @@ class _Router:
         """An endpoint that does something."""
 
         async def endpoint(request: Request) -> Response:
-            member = self._member(request)
-            if member is None:
+            browser = self._member(request)
+            if browser is None:
                 return signed_out(request)
-            form = await self._form(request, member)
+            form = await self._form(request, browser)
             if isinstance(form, Response):
                 return form
-            return await run_sync(_answered, handler, RequestContext(self._console, request, member, form))
+            return await run_sync(_answered, handler, RequestContext(self._console, request, browser, form))
 
         return endpoint
 
@@ -170,9 +169,9 @@ class _Router:
 
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
-        member = self._member(request)
-        if member is not None:
-            form = await self._form(request, member)
+        browser = self._member(request)
+        if browser is not None:
+            form = await self._form(request, browser)
             if isinstance(form, Response):
                 return form
             self._console.sign_in.sessions.close(request.cookies.get(self._console.sign_in.cookie, ""))
@@ -182,34 +181,34 @@ class _Router:
 
     def _member(self, request: Request) -> BrowserSession | None:
         by_hand = request.url.path not in SELF_REFRESHING
-        return self._console.sign_in.member(request.cookies, counts_as_use=by_hand)
+        return self._console.sign_in.browser(request.cookies, counts_as_use=by_hand)
 
-    async def _form(self, request: Request, member: BrowserSession) -> Form | Response:
+    async def _form(self, request: Request, browser: BrowserSession) -> Form | Response:
         try:
             form = await read_form(request)
         except BadForm as bad:
             return refused(request, bad.status, "Refused", bad.why)
-        if not member.may_post(form.raw("csrf")):
+        if not browser.may_post(form.raw("csrf")):
             why = "This form is not from your present session. Nothing was changed: go back, load the page again, and repeat."
             return refused(request, 403, "Refused", why)
         return form
 
 
-def _answered(handler: Handler, visit: RequestContext) -> Response:
+def _answered(handler: Handler, context: RequestContext) -> Response:
     """What a handler answers; an error it did not expect at this place is a page with a sentence."""
     try:
-        return handler(visit)
+        return handler(context)
     except SyncError as error:
         status = 503 if isinstance(error, StoreError | RetryableApiError) else 409
-        return _problem(visit, status, "It did not work", str(error))
+        return _problem(context, status, "It did not work", str(error))
     except Exception as error:  # noqa: BLE001 - nobody is to see a traceback, in a page or with what it says in a log
-        log.error("The page %s ended with %s.", visit.request.url.path, where(error))
-        return _problem(visit, 500, "Something went wrong", BROKEN)
+        log.error("The page %s ended with %s.", context.request.url.path, where(error))
+        return _problem(context, 500, "Something went wrong", BROKEN)
 
 
-def _problem(visit: RequestContext, status: int, title: str, sentence: str) -> Response:
+def _problem(context: RequestContext, status: int, title: str, sentence: str) -> Response:
     try:
-        paused = visit.is_paused
+        paused = context.is_paused
     except Exception as error:  # noqa: BLE001 - what broke the page may break this, too
         log.error("Whether live syncing is paused is not known: %s.", where(error))
         paused = False
@@ -218,8 +217,8 @@ def _problem(visit: RequestContext, status: int, title: str, sentence: str) -> R
         status,
         title=title,
         sentence=sentence,
-        member=visit.member,
-        csrf=visit.member.csrf,
+        browser=context.browser,
+        csrf=context.browser.csrf,
         is_paused=paused,
     )
 

@@ -11,19 +11,17 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.console.sessions import LookedAt
 from sync_pipeline.errors import ApiError, SyncError
 from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, Settings
-from sync_pipeline.setup.accounts import (
+from sync_pipeline.setup.clockify import (
     CUSTOM,
     REGIONS,
     ClockifyAccount,
     ClockifyForm,
-    Connection,
     connect_clockify,
-    connections,
-    disconnect,
     look_at_clockify,
     region_of,
+    requests_left,
 )
-from sync_pipeline.setup.clockify import requests_left
+from sync_pipeline.setup.connections import Connection, connections, disconnect
 
 FREE, PAID = PLANS = ("free", "paid")
 NAMED = {
@@ -42,56 +40,56 @@ GIVEN = (
 )
 
 
-def show(visit: RequestContext) -> Response:
+def show(context: RequestContext) -> Response:
     """GET /clockify."""
-    if visit.query("again"):
-        visit.member.looked_at = None
-    return _page(visit, _as_it_is(visit))
+    if context.query("again"):
+        context.browser.looked_at = None
+    return _page(context, _as_it_is(context))
 
 
-def connect(visit: RequestContext) -> Response:
+def connect(context: RequestContext) -> Response:
     """POST /clockify: look at the account, or connect the workspace that was chosen."""
-    form = visit.form
-    entered = _entered(visit)
+    form = context.form
+    entered = _entered(context)
     if form.text("action") != "connect":
-        return _look(visit, entered)
+        return _look(context, entered)
     try:
-        connect_clockify(visit.setup, entered, form.text("workspace"), form.text("plan"), since=visit.since)
+        connect_clockify(context.setup, entered, form.text("workspace"), form.text("plan"), since=context.since)
     except SyncError as error:
-        visit.went_wrong(error, _place(error, entered, "workspace"))
-        return _page(visit, _typed(form, entered))
-    visit.member.looked_at = None
-    visit.changed()
-    return visit.go("/snapshots", "Clockify is connected.")
+        context.went_wrong(error, _place(error, entered, "workspace"))
+        return _page(context, _typed(form, entered))
+    context.browser.looked_at = None
+    context.changed()
+    return context.go("/snapshots", "Clockify is connected.")
 
 
-def leave(visit: RequestContext) -> Response:
+def leave(context: RequestContext) -> Response:
     """POST /clockify/disconnect."""
-    visit.member.looked_at = None
+    context.browser.looked_at = None
     try:
-        disconnect(visit.setup, "clockify", since=visit.since)
+        disconnect(context.setup, "clockify", since=context.since)
     except SyncError as error:
-        visit.went_wrong(error)
-        return _page(visit, _as_it_is(visit))
-    visit.changed()
-    return visit.go("/clockify", "Clockify is disconnected; its key is forgotten.")
+        context.went_wrong(error)
+        return _page(context, _as_it_is(context))
+    context.changed()
+    return context.go("/clockify", "Clockify is disconnected; its key is forgotten.")
 
 
-def _look(visit: RequestContext, entered: ClockifyForm) -> Response:
-    visit.member.looked_at = None
+def _look(context: RequestContext, entered: ClockifyForm) -> Response:
+    context.browser.looked_at = None
     if entered.region == "sandbox":
-        visit.console.keep_sandbox(visit.setup.settings())
+        context.console.keep_sandbox(context.setup.settings())
     try:
-        visit.member.looked_at = LookedAt(entered, look_at_clockify(visit.setup, entered))
+        context.browser.looked_at = LookedAt(entered, look_at_clockify(context.setup, entered))
     except SyncError as error:
-        visit.went_wrong(error, _place(error, entered, "region"))
-        return _page(visit, _typed(visit.form, entered))
-    return visit.go("/clockify")
+        context.went_wrong(error, _place(error, entered, "region"))
+        return _page(context, _typed(context.form, entered))
+    return context.go("/clockify")
 
 
-def _entered(visit: RequestContext) -> ClockifyForm:
+def _entered(context: RequestContext) -> ClockifyForm:
     """What the form says; in the second half, with the key of the first half, which stays on this side."""
-    form, looked_at = visit.form, visit.member.looked_at
+    form, looked_at = context.form, context.browser.looked_at
     if form.text("action") == "connect" and looked_at is not None:
         return looked_at.form
     region, kind = form.text("region"), form.text("kind")
@@ -116,8 +114,8 @@ def _place(error: SyncError, entered: ClockifyForm, otherwise: str) -> str:
     return otherwise
 
 
-def _as_it_is(visit: RequestContext) -> dict[str, Any]:
-    looked_at, settings = visit.member.looked_at, visit.settings()
+def _as_it_is(context: RequestContext) -> dict[str, Any]:
+    looked_at, settings = context.browser.looked_at, context.settings()
     if looked_at is not None:
         return _shown(looked_at.form) | _suggested(looked_at.account, settings)
     return {
@@ -148,14 +146,14 @@ def _shown(form: ClockifyForm) -> dict[str, Any]:
     return {"region": form.region, "base_url": base, "reports_url": reports, "kind": form.kind}
 
 
-def _page(visit: RequestContext, values: dict[str, Any]) -> Response:
-    connection = connections(visit.setup)[0]
-    account = visit.member.looked_at.account if visit.member.looked_at else None
-    return visit.page(
+def _page(context: RequestContext, values: dict[str, Any]) -> Response:
+    connection = connections(context.setup)[0]
+    account = context.browser.looked_at.account if context.browser.looked_at else None
+    return context.page(
         "clockify.html",
         "Step 1: Clockify",
         step="clockify",
-        would_pause=visit.would_pause(),
+        would_pause=context.would_pause(),
         values=values,
         regions=[(region.name, region.label) for region in REGIONS] + [(CUSTOM, "Another address")],
         kinds=KINDS,
@@ -163,8 +161,8 @@ def _page(visit: RequestContext, values: dict[str, Any]) -> Response:
         account=account,
         workspace_options=_workspaces(account),
         connection=connection,
-        budget=requests_left(visit.setup),
-        given=visit.given(*GIVEN),
+        budget=requests_left(context.setup),
+        given=context.given(*GIVEN),
         stored=stored_on(connection),
         sandbox_key=SANDBOX_CLOCKIFY_KEY,
     )

@@ -13,7 +13,7 @@ from sync_pipeline.console.request_context import TEMPLATES, RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import FIELD_TYPES
-from sync_pipeline.setup.accounts import switch_entities
+from sync_pipeline.setup.connections import switch_entities
 from sync_pipeline.setup.field_preview import BeforeAfter, preview_records
 from sync_pipeline.setup.fields import (
     FieldForm,
@@ -30,135 +30,137 @@ from sync_pipeline.setup.fields import (
 SHOWN_RECORDS = 5
 
 
-def overview(visit: RequestContext) -> Response:
+def overview(context: RequestContext) -> Response:
     """GET /fields: which entities are synced, and from when on."""
-    settings = visit.settings()
+    settings = context.settings()
     chosen = list(switched_on(specs_of(settings), settings.entities))
-    return _overview(visit, chosen, settings.start_date.isoformat())
+    return _overview(context, chosen, settings.start_date.isoformat())
 
 
-def choose(visit: RequestContext) -> Response:
+def choose(context: RequestContext) -> Response:
     """POST /fields."""
-    chosen, start = visit.form.all("entities"), visit.form.text("start_date")
-    since = visit.since
+    chosen, start = context.form.all("entities"), context.form.text("start_date")
+    since = context.since
     try:
-        since = _switch(visit, chosen)
+        since = _switch(context, chosen)
     except SyncError as error:
-        visit.went_wrong(error, "entities")
+        context.went_wrong(error, "entities")
     try:
-        if not visit.problems:
-            _begin_at(visit, start, since)
+        if not context.problems:
+            _begin_at(context, start, since)
     except SyncError as error:
-        visit.went_wrong(error, "start_date")
-    if visit.problems:
-        return _overview(visit, list(chosen), start)
-    return visit.saved("/fields", "Saved.")
+        context.went_wrong(error, "start_date")
+    if context.problems:
+        return _overview(context, list(chosen), start)
+    return context.saved("/fields", "Saved.")
 
 
-def _switch(visit: RequestContext, chosen: tuple[str, ...]) -> str:
+def _switch(context: RequestContext, chosen: tuple[str, ...]) -> str:
     """Sync these entities, unless they are already; returns the revision that is to be changed next."""
-    settings = visit.settings()
+    settings = context.settings()
     now = switched_on(specs_of(settings), settings.entities)
-    if visit.setup.is_given("SYNC_ENTITIES") or set(chosen) == set(now):
-        return visit.since
-    switch_entities(visit.setup, chosen, since=visit.since)
-    return visit.setup.revision()
+    if context.setup.is_given("SYNC_ENTITIES") or set(chosen) == set(now):
+        return context.since
+    switch_entities(context.setup, chosen, since=context.since)
+    return context.setup.revision()
 
 
-def _begin_at(visit: RequestContext, start: str, since: str) -> None:
+def _begin_at(context: RequestContext, start: str, since: str) -> None:
     """Leave time entries before this day alone from now on."""
-    if not visit.setup.is_given("SYNC_START_DATE") and start != visit.settings().start_date.isoformat():
-        visit.setup.change({"start_date": start or None}, "start date", start or "the default", since=since)
+    if not context.setup.is_given("SYNC_START_DATE") and start != context.settings().start_date.isoformat():
+        context.setup.change({"start_date": start or None}, "start date", start or "the default", since=since)
 
 
-def show(visit: RequestContext) -> Response:
+def show(context: RequestContext) -> Response:
     """GET /fields/{entity}."""
-    entity = _entity(visit)
-    return visit.page(
+    entity = _entity(context)
+    return context.page(
         "fields_of.html",
         f"Step 3: Fields of {entity.replace('_', ' ')}",
         step="fields",
-        found=entity_fields(visit.setup, entity),
-        tabs=_tabs(visit),
-        previews=_previews(visit, entity, None),
-        would_pause=visit.would_pause(entity),
+        found=entity_fields(context.setup, entity),
+        tabs=_tabs(context),
+        previews=_previews(context, entity, None),
+        would_pause=context.would_pause(entity),
     )
 
 
-def new(visit: RequestContext) -> Response:
+def new(context: RequestContext) -> Response:
     """GET /fields/{entity}/new."""
-    source = visit.query("source")
-    return _edit(visit, FieldForm(name=_name_of(source), source=source), is_new=True)
+    source = context.query("source")
+    return _edit(context, FieldForm(name=_name_of(source), source=source), is_new=True)
 
 
-def edit(visit: RequestContext) -> Response:
+def edit(context: RequestContext) -> Response:
     """GET /fields/{entity}/edit/{name}."""
-    entity, name = _entity(visit), visit.param("name")
-    if name not in {field.name for field in target_fields(visit.setup, entity)}:
-        return visit.go(f"/fields/{entity}", f"There is no field {name} any more.")
-    return _edit(visit, field_form(visit.setup, entity, name), is_new=False)
+    entity, name = _entity(context), context.param("name")
+    if name not in {field.name for field in target_fields(context.setup, entity)}:
+        return context.go(f"/fields/{entity}", f"There is no field {name} any more.")
+    return _edit(context, field_form(context.setup, entity, name), is_new=False)
 
 
-def save(visit: RequestContext) -> Response:
+def save(context: RequestContext) -> Response:
     """POST /fields/{entity}: store a field, or only look what it would do."""
-    entity, entered, is_new = _entity(visit), _entered(visit.form), visit.form.flag("is_new")
-    if problem := _problem(visit, entity, entered, is_new=is_new):
-        visit.problems.add(_place(problem), _bare(problem))
-    elif visit.form.text("action") != "look":
+    entity, entered, is_new = _entity(context), _entered(context.form), context.form.flag("is_new")
+    if problem := _problem(context, entity, entered, is_new=is_new):
+        context.problems.add(_place(problem), _bare(problem))
+    elif context.form.text("action") != "look":
         try:
-            change_field(visit.setup, entity, entered, since=visit.since)
+            change_field(context.setup, entity, entered, since=context.since)
         except SyncError as error:
-            visit.went_wrong(error, _place(str(error)))
+            context.went_wrong(error, _place(str(error)))
         else:
-            return visit.saved(f"/fields/{entity}", f"The field {entered.name} is saved.")
-    return _edit(visit, entered, is_new=is_new)
+            return context.saved(f"/fields/{entity}", f"The field {entered.name} is saved.")
+    return _edit(context, entered, is_new=is_new)
 
 
-def check(visit: RequestContext) -> Response:
+def check(context: RequestContext) -> Response:
     """POST /fields/{entity}/check: is it valid, and what would it do; for the page, while somebody types."""
-    entity, entered = _entity(visit), _entered(visit.form)
-    problem = _problem(visit, entity, entered, is_new=visit.form.flag("is_new"))
-    previews = [] if problem else _previews(visit, entity, entered)
+    entity, entered = _entity(context), _entered(context.form)
+    problem = _problem(context, entity, entered, is_new=context.form.flag("is_new"))
+    previews = [] if problem else _previews(context, entity, entered)
     shown = TEMPLATES.get_template("_preview.html").render(previews=previews)
     return JSONResponse({"problem": _bare(problem), "place": _place(problem) if problem else "", "preview": shown})
 
 
-def drop(visit: RequestContext) -> Response:
+def drop(context: RequestContext) -> Response:
     """POST /fields/{entity}/drop."""
-    return _do(visit, drop_field, "is not delivered any more; it stays as it is at the target")
+    return _do(context, drop_field, "is not delivered any more; it stays as it is at the target")
 
 
-def restore(visit: RequestContext) -> Response:
+def restore(context: RequestContext) -> Response:
     """POST /fields/{entity}/restore."""
-    return _do(visit, restore_field, "is as shipped again")
+    return _do(context, restore_field, "is as shipped again")
 
 
-def _problem(visit: RequestContext, entity: str, entered: FieldForm, *, is_new: bool) -> str:
+def _problem(context: RequestContext, entity: str, entered: FieldForm, *, is_new: bool) -> str:
     """What is wrong with a field; a new one must not take the place of another."""
-    if is_new and any(field.name == entered.name and not field.dropped for field in target_fields(visit.setup, entity)):
+    if is_new and any(
+        field.name == entered.name and not field.dropped for field in target_fields(context.setup, entity)
+    ):
         return f"name: {entered.name} is there already; change that one, or choose another name."
-    return check_field(visit.setup, entity, entered)
+    return check_field(context.setup, entity, entered)
 
 
-def _do(visit: RequestContext, act: Callable[..., object], done: str) -> Response:
-    entity, name = _entity(visit), visit.form.text("name")
+def _do(context: RequestContext, act: Callable[..., object], done: str) -> Response:
+    entity, name = _entity(context), context.form.text("name")
     try:
-        act(visit.setup, entity, name, since=visit.since)
+        act(context.setup, entity, name, since=context.since)
     except SyncError as error:
-        visit.went_wrong(error)
-        return show(visit)
-    return visit.saved(f"/fields/{entity}", f"The field {name} {done}.")
+        context.went_wrong(error)
+        return show(context)
+    return context.saved(f"/fields/{entity}", f"The field {name} {done}.")
 
 
-def _edit(visit: RequestContext, entered: FieldForm, *, is_new: bool) -> Response:
-    entity = _entity(visit)
-    found, tabs = entity_fields(visit.setup, entity), _tabs(visit)
+def _edit(context: RequestContext, entered: FieldForm, *, is_new: bool) -> Response:
+    entity = _entity(context)
+    found, tabs = entity_fields(context.setup, entity), _tabs(context)
     title = (
         f"Add a field to {entity.replace('_', ' ')}"
         if is_new
         else f"Field {entered.name} of {entity.replace('_', ' ')}"
     )
-    return visit.page(
+    return context.page(
         "field.html",
         title,
         step="fields",
@@ -168,44 +170,44 @@ def _edit(visit: RequestContext, entered: FieldForm, *, is_new: bool) -> Respons
         type_options=[(name, name) for name in FIELD_TYPES],
         reference_options=[(name, name.replace("_", " ")) for name, _, _ in tabs if name != entity],
         tabs=tabs,
-        previews=[] if visit.problems else _previews(visit, entity, entered if entered.name else None),
-        would_pause=visit.would_pause(entity),
+        previews=[] if context.problems else _previews(context, entity, entered if entered.name else None),
+        would_pause=context.would_pause(entity),
     )
 
 
-def _entity(visit: RequestContext) -> str:
+def _entity(context: RequestContext) -> str:
     """The entity of the address; a SyncError when there is none of that name."""
-    entity = visit.param("entity")
-    mapping_of(visit.setup, entity)
+    entity = context.param("entity")
+    mapping_of(context.setup, entity)
     return entity
 
 
-def _tabs(visit: RequestContext) -> list[tuple[str, str, bool]]:
-    settings = visit.settings()
+def _tabs(context: RequestContext) -> list[tuple[str, str, bool]]:
+    settings = context.settings()
     specs = specs_of(settings)
     chosen = switched_on(specs, settings.entities)
     return [(name, f"{spec.source.system} to {spec.target.system}", name in chosen) for name, spec in specs.items()]
 
 
-def _overview(visit: RequestContext, chosen: list[str], start_date: str) -> Response:
-    settings = visit.settings()
-    return visit.page(
+def _overview(context: RequestContext, chosen: list[str], start_date: str) -> Response:
+    settings = context.settings()
+    return context.page(
         "fields.html",
         "Step 3: Fields",
         step="fields",
         specs=specs_of(settings),
-        tabs=_tabs(visit),
+        tabs=_tabs(context),
         chosen=chosen,
         start_date=start_date,
-        given=visit.given("SYNC_ENTITIES", "SYNC_START_DATE"),
-        would_pause=visit.would_pause(),
+        given=context.given("SYNC_ENTITIES", "SYNC_START_DATE"),
+        would_pause=context.would_pause(),
     )
 
 
-def _previews(visit: RequestContext, entity: str, entered: FieldForm | None) -> list[BeforeAfter]:
+def _previews(context: RequestContext, entity: str, entered: FieldForm | None) -> list[BeforeAfter]:
     """Real records before and after; none while the field is not valid."""
     try:
-        return preview_records(visit.setup, entity, entered, limit=SHOWN_RECORDS)
+        return preview_records(context.setup, entity, entered, limit=SHOWN_RECORDS)
     except SyncError:
         return []
 

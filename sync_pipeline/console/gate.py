@@ -6,6 +6,9 @@ Origin it comes from, or guess a session's token. Names that point at loopback b
 
 from __future__ import annotations
 
+import errno
+import re
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,8 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sync_pipeline.console.host import LOOPBACK
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.private_files import written_once
 from sync_pipeline.serving import READING, is_foreign, name_of
+from sync_pipeline.settings import Settings
 
 MAX_BODY = 64 * 1024
 PROTECTED = {
@@ -44,7 +49,7 @@ FOREIGN_READ = "Another site asked for this. Open it in a window of its own."
 TOO_LARGE = f"This form holds more than {MAX_BODY // 1024} KB, which no set-up needs. Nothing was changed."
 
 STATIC = "/static/"
-"""What pages look like: the same for everybody, and needed by those that are shown under another name of loopback."""
+"""What pages look like: the same for all, and needed by those that are shown under another name of loopback."""
 Refusing = Callable[..., Response]
 """Makes the page of a refusal: request, status, title, sentence; and ``link``, where to go instead."""
 Refusal = tuple[int, str, str]
@@ -110,3 +115,27 @@ def refusal(method: str, headers: Headers, max_body: int = MAX_BODY) -> Refusal 
     if method == "POST" and length.isdecimal() and int(length) > max_body:
         return 413, "Too large", TOO_LARGE
     return None
+
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""The names under which everything on this machine can be asked for; ours links from there to the installation's host."""
+_NAME = re.compile(r"sync-[0-9a-f]{8}\.localhost")
+
+
+def host_of(settings: Settings) -> str:
+    """The host of this installation, the same at every start; ConfigError when it cannot be kept."""
+    if settings.console_host:
+        return settings.console_host
+    file = settings.home / "host"
+    try:
+        name = written_once(file, lambda: f"sync-{secrets.token_hex(4)}.localhost\n").strip()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise  # another directory is not what helps
+        raise ConfigError(
+            f"The host name of console and Dagster UI cannot be kept in {file}: {error.strerror}.",
+            fix="Make SYNC_HOME a directory you can write, or set SYNC_CONSOLE_HOST=127.0.0.1.",
+        ) from None
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{file} does not hold a host name of ours.", fix="Remove it; a new one is made.")
+    return name

@@ -1,4 +1,4 @@
-"""Home: both connections, how every entity stands, what ran last, and the one big switch."""
+"""Home: both connections, the state of every entity, what ran last, and the one big switch; and the audit trail."""
 
 from __future__ import annotations
 
@@ -7,28 +7,35 @@ from starlette.responses import Response
 from sync_pipeline.console.approvals import undecided
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
-from sync_pipeline.setup.accounts import connections
+from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.overview import Overview, overview
 from sync_pipeline.setup.switching import read_live_status
+from sync_pipeline.store.audit import changes
 
 
-def show(visit: RequestContext) -> Response:
+def show(context: RequestContext) -> Response:
     """GET /."""
-    settings = visit.settings()
-    return visit.page(
+    settings = context.settings()
+    return context.page(
         "home.html",
         "Home",
-        connections=connections(visit.setup),
-        standing=read_live_status(visit.setup),
-        overview=_overview(visit),
-        dagster=visit.console.dagster,
+        connections=connections(context.setup),
+        standing=read_live_status(context.setup),
+        overview=_overview(context),
+        dagster=context.console.dagster,
         settings=settings,
-        undecided=undecided(visit),
+        undecided=undecided(context),
     )
 
 
-def _overview(visit: RequestContext) -> Overview:
+def _overview(context: RequestContext) -> Overview:
     try:
-        return overview(visit.setup)
-    except SyncError:  # what is in the way is told by how the switch stands
+        return overview(context.setup)
+    except SyncError:  # the state of the switch says what is in the way
         return Overview((), ())
+
+
+def trail(context: RequestContext) -> Response:
+    """GET /trail."""
+    with context.setup.store() as store:
+        return context.page("trail.html", "Audit trail", changes=changes(store))

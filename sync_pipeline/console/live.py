@@ -6,39 +6,41 @@ from starlette.responses import Response
 
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
-from sync_pipeline.setup.accounts import WELL, Connection, connections
+from sync_pipeline.setup.connections import WELL, Connection, connections
 from sync_pipeline.setup.switching import LiveStatus, read_live_status, turn_off, turn_on
 from sync_pipeline.setup.trial import kind_for
 
 
-def show(visit: RequestContext) -> Response:
+def show(context: RequestContext) -> Response:
     """GET /live."""
-    visit.settings()
-    now, both = read_live_status(visit.setup), connections(visit.setup)
-    return visit.page(
-        "live.html", "Step 5: Go live", step="live", standing=now, conditions=_conditions(visit, now, both)
+    context.settings()
+    now, both = read_live_status(context.setup), connections(context.setup)
+    return context.page(
+        "live.html", "Step 5: Go live", step="live", standing=now, conditions=_conditions(context, now, both)
     )
 
 
-def turn(visit: RequestContext) -> Response:
+def turn(context: RequestContext) -> Response:
     """POST /live."""
-    visit.settings()
-    on = visit.form.text("on") == "1"
+    context.settings()
+    on = context.form.text("on") == "1"
     try:
-        (turn_on if on else turn_off)(visit.setup)
+        (turn_on if on else turn_off)(context.setup)
     except SyncError as error:
-        visit.went_wrong(error, "switch")
-        return show(visit)
-    visit.changed()
+        context.went_wrong(error, "switch")
+        return show(context)
+    context.changed()
     notice = (
         "Live syncing is on: changes are synced automatically."
         if on
         else "Live syncing is off: nothing is synced automatically."
     )
-    return visit.go("/" if visit.form.text("back") == "home" else "/live", notice)
+    return context.go("/" if context.form.text("back") == "home" else "/live", notice)
 
 
-def _conditions(visit: RequestContext, now: LiveStatus, both: tuple[Connection, Connection]) -> list[dict[str, object]]:
+def _conditions(
+    context: RequestContext, now: LiveStatus, both: tuple[Connection, Connection]
+) -> list[dict[str, object]]:
     """What going live asks for, each with the page where it is done."""
     clockify, snapshots = both
     trial = now.trial
@@ -48,7 +50,7 @@ def _conditions(visit: RequestContext, now: LiveStatus, both: tuple[Connection, 
         {"what": "The Snapshots API is connected", "is_met": snapshots.state in WELL, "where": "/snapshots"},
         {"what": "This configuration has passed a trial", "is_met": tried, "where": "/try"},
     ]
-    if now.mode is not None and kind_for(visit.setup.settings()) == "dry_run":
+    if now.mode is not None and kind_for(context.setup.settings()) == "dry_run":
         on_accounts = trial is not None and trial.kind == "dry_run"
         rows.append({"what": "The trial was on the real accounts", "is_met": on_accounts, "where": "/try"})
     return rows

@@ -1,4 +1,4 @@
-"""Rejects: the records that were set aside, why, and once more."""
+"""Rejects: which records were rejected, why, and trying them again."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from sync_pipeline.setup.overview import overview as how_all_stands
 from sync_pipeline.setup.rejects import SHOWN, offer_again, set_aside
 
 
-def overview(visit: RequestContext) -> Response:
+def overview(context: RequestContext) -> Response:
     """GET /rejects."""
-    visit.settings()
-    return visit.page("rejects.html", "Rejects", entities=how_all_stands(visit.setup).entities)
+    context.settings()
+    return context.page("rejects.html", "Rejects", entities=how_all_stands(context.setup).entities)
 
 
-def show(visit: RequestContext) -> Response:
+def show(context: RequestContext) -> Response:
     """GET /rejects/{entity}."""
-    visit.settings()
-    entity = visit.param("entity")
-    found = set_aside(visit.setup, entity)
+    context.settings()
+    entity = context.param("entity")
+    found = set_aside(context.setup, entity)
     title = f"Rejects of {entity.replace('_', ' ')}"
-    entities = how_all_stands(visit.setup).entities
-    return visit.page("rejects_of.html", title, found=found, entities=entities, shown=SHOWN)
+    entities = how_all_stands(context.setup).entities
+    return context.page("rejects_of.html", title, found=found, entities=entities, shown=SHOWN)
 
 
-def retry(visit: RequestContext) -> Response:
+def retry(context: RequestContext) -> Response:
     """POST /rejects/{entity}."""
-    entity, chosen = visit.param("entity"), visit.form.text("source_id")
-    count = offer_again(visit.setup, entity, (chosen,) if chosen else ())
+    entity, chosen = context.param("entity"), context.form.text("source_id")
+    count = offer_again(context.setup, entity, (chosen,) if chosen else ())
     if not count:
-        notice = "Nothing to send again: what a check sets aside is judged anew at every sync."
+        notice = "Nothing to send again: what a check rejects is looked at again at every sync."
     else:
         records = "record is" if count == 1 else "records are"
         notice = f"{count} {records} offered again by the next sync."
-    return visit.go(f"/rejects/{entity}", notice)
+    return context.go(f"/rejects/{entity}", notice)

@@ -1,4 +1,4 @@
-"""One visit: a signed-in browser asks for a page, or sends a form; and how a page is made from a template."""
+"""One request: a signed-in browser asks for a page, or sends a form; and how a page is made from a template."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ TEMPLATES.globals.update(steps=STEPS)
 def render(template: str, status: int = 200, **context: Any) -> Response:
     """A page from its template."""
     usual: dict[str, Any] = {
-        "member": None,
+        "browser": None,
         "notices": (),
         "problems": Problems(),
         "step": "",
@@ -97,7 +97,7 @@ def render(template: str, status: int = 200, **context: Any) -> Response:
 
 @dataclass
 class Console:
-    """What all visits share."""
+    """What all requests share."""
 
     setup: SetupService
     sign_in: SignIn
@@ -133,14 +133,14 @@ class RequestContext:
 
     console: Console
     request: Request
-    member: BrowserSession
+    browser: BrowserSession
     form: Form = field(default_factory=Form)
     problems: Problems = field(default_factory=Problems)
 
     @property
     def setup(self) -> SetupService:
         """The service of the set-up, acting as the signed-in session."""
-        return self.console.setup.acting_as(actor("console", self.member.id))
+        return self.console.setup.acting_as(actor("console", self.browser.id))
 
     @property
     def since(self) -> str:
@@ -180,13 +180,13 @@ class RequestContext:
 
     def page(self, template: str, title: str, *, status: int = 0, **context: Any) -> Response:
         """A page; with problems it says so by its status, too."""
-        notices, self.member.notices = self.member.notices, []
+        notices, self.browser.notices = self.browser.notices, []
         return render(
             template,
             status or (422 if self.problems else 200),
             title=title,
-            member=self.member,
-            csrf=self.member.csrf,
+            browser=self.browser,
+            csrf=self.browser.csrf,
             revision=self.setup.revision(),
             notices=notices,
             problems=self.problems,
@@ -198,7 +198,7 @@ class RequestContext:
     def go(self, path: str, notice: str = "") -> Response:
         """On to another page of ours, which tells what was done."""
         if notice:
-            self.member.notices.append(notice)
+            self.browser.notices.append(notice)
         return RedirectResponse(path, 303)
 
     def went_wrong(self, error: SyncError, place: str = WHOLE) -> None:

@@ -19,53 +19,53 @@ LABELS = {
 }
 
 
-def show(visit: RequestContext) -> Response:
+def show(context: RequestContext) -> Response:
     """GET /secrets."""
-    return _page(visit)
+    return _page(context)
 
 
-def rotate(visit: RequestContext) -> Response:
+def rotate(context: RequestContext) -> Response:
     """POST /secrets/rotate: the new one is tried first; the old one stays as a fallback."""
-    visit.settings()
-    name = visit.form.text("name")
+    context.settings()
+    name = context.form.text("name")
     if name not in NAMES:
-        visit.problems.add("name", "Choose which one to replace.")
-        return _page(visit)
+        context.problems.add("name", "Choose which one to replace.")
+        return _page(context)
     try:
-        rotation.rotate(visit.setup, NAMES[name], visit.form.text("secret"))
+        rotation.rotate(context.setup, NAMES[name], context.form.text("secret"))
     except SyncError as error:
-        visit.went_wrong(error, "secret")
-        return _page(visit, name)
-    return visit.go("/secrets", f"{LABELS[name]}: the new one is in use.")
+        context.went_wrong(error, "secret")
+        return _page(context, name)
+    return context.go("/secrets", f"{LABELS[name]}: the new one is in use.")
 
 
-def retire(visit: RequestContext) -> Response:
+def retire(context: RequestContext) -> Response:
     """POST /secrets/retire: the fallback is forgotten."""
-    name = visit.form.text("name")
-    had = name in NAMES and rotation.retire(visit.setup, NAMES[name])
-    return visit.go("/secrets", f"{LABELS[name]}: the old one is forgotten." if had else "There was no old one.")
+    name = context.form.text("name")
+    had = name in NAMES and rotation.retire(context.setup, NAMES[name])
+    return context.go("/secrets", f"{LABELS[name]}: the old one is forgotten." if had else "There was no old one.")
 
 
-def encrypt_again(visit: RequestContext) -> Response:
+def encrypt_again(context: RequestContext) -> Response:
     """POST /secrets/encrypt-again."""
-    count = rotation.encrypt_again(visit.setup)
-    return visit.go("/secrets", f"Encrypted again with the newest key: {count}. Older keys can be taken out.")
+    count = rotation.encrypt_again(context.setup)
+    return context.go("/secrets", f"Encrypted again with the newest key: {count}. Older keys can be taken out.")
 
 
-def _page(visit: RequestContext, chosen: str = "") -> Response:
-    rows = rotation.held(visit.setup)
-    return visit.page(
+def _page(context: RequestContext, chosen: str = "") -> Response:
+    rows = rotation.held(context.setup)
+    return context.page(
         "secrets.html",
         "Secrets",
         rows=rows,
-        refused={side.system for side in connections(visit.setup) if side.state == REFUSED},
+        refused={side.system for side in connections(context.setup) if side.state == REFUSED},
         labels=LABELS,
         chosen=chosen,
-        options=[(row.name, LABELS[row.name]) for row in rows if _is_ours(visit, row)],
-        given=[slot.variable for slot in NAMES.values() if visit.setup.is_given(slot.variable)],
+        options=[(row.name, LABELS[row.name]) for row in rows if _is_ours(context, row)],
+        given=[slot.variable for slot in NAMES.values() if context.setup.is_given(slot.variable)],
     )
 
 
-def _is_ours(visit: RequestContext, row: StoredSecret) -> bool:
+def _is_ours(context: RequestContext, row: StoredSecret) -> bool:
     """Whether it is replaced here: it is in use, and the environment does not decide."""
-    return row.in_use and row.name in NAMES and not visit.setup.is_given(NAMES[row.name].variable)
+    return row.in_use and row.name in NAMES and not context.setup.is_given(NAMES[row.name].variable)

@@ -9,17 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import uvicorn
-
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.app import build_app
-from sync_pipeline.console.host import host_of
+from sync_pipeline.console.gate import host_of
 from sync_pipeline.console.request_context import Console
 from sync_pipeline.console.sessions import IDLE_SECONDS
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.sign_in_links import announced, link
 from sync_pipeline.console.work import Work
-from sync_pipeline.serving import ServerLimits, bounded_server, in_thread, listen
+from sync_pipeline.serving import Server, ServerLimits, bounded_server, in_thread, listen
 from sync_pipeline.setup.service import SetupService
 
 HOST = "127.0.0.1"
@@ -78,7 +76,7 @@ def serve(setup: SetupService, options: Options, on_ready: Callable[[RunningCons
         threading.Event().wait()
 
 
-def _server(console: Console) -> uvicorn.Server:
+def _server(console: Console) -> Server:
     # No proxy is in front of loopback.
     return bounded_server("console", build_app(console), LIMITS, proxy_headers=False, timeout_graceful_shutdown=5)
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
-from sync_pipeline.setup.accounts import ClockifyAccount, ClockifyForm, Consent
+from sync_pipeline.setup.clockify import ClockifyAccount, ClockifyForm
+from sync_pipeline.setup.consent import Consent
 
 IDLE_SECONDS = 2 * 3600.0
 MOST_CONSENTS = 8
@@ -74,10 +75,10 @@ class Sessions:
         """The session of a cookie; a page that looks for news by itself keeps none alive."""
         with self._lock:
             self._forget_idle()
-            member = self._members.get(cookie)
-            if member is not None and counts_as_use:
-                member.seen_at = self._clock()
-            return member
+            browser = self._members.get(cookie)
+            if browser is not None and counts_as_use:
+                browser.seen_at = self._clock()
+            return browser
 
     def keep_answer(self, answer: Mapping[str, str]) -> bool:
         """Keep what a browser brought back from a consent page for the session that asked; whether there is one.
@@ -87,9 +88,9 @@ class Sessions:
         state = answer.get("state", "")
         with self._lock:
             self._forget_idle()
-            for member in self._members.values():
-                if state in member.asked:
-                    member.answers.setdefault(state, answer)
+            for browser in self._members.values():
+                if state in browser.asked:
+                    browser.answers.setdefault(state, answer)
                     return True
         return False
 
@@ -100,4 +101,4 @@ class Sessions:
 
     def _forget_idle(self) -> None:
         oldest = self._clock() - self._idle
-        self._members = {cookie: member for cookie, member in self._members.items() if member.seen_at > oldest}
+        self._members = {cookie: browser for cookie, browser in self._members.items() if browser.seen_at > oldest}

@@ -39,7 +39,7 @@ class SignIn:
         self.links = SignInLinks(self.key, self.clock)
         self.sessions = Sessions(self.clock, self.idle_seconds)
 
-    def member(self, cookies: Mapping[str, str], *, counts_as_use: bool = True) -> BrowserSession | None:
+    def browser(self, cookies: Mapping[str, str], *, counts_as_use: bool = True) -> BrowserSession | None:
         """Whose browser sends these cookies; None for one that is not signed in."""
         return self.sessions.find(cookies.get(self.cookie, ""), counts_as_use=counts_as_use)
 
@@ -51,7 +51,7 @@ class SignIn:
         """The answer to a question of ``SharedSignIn``."""
         if "token" in asked:
             return self.redeem(str(asked["token"]))
-        return self.member(dict(asked["cookies"])) is not None
+        return self.browser(dict(asked["cookies"])) is not None
 
 
 @contextmanager

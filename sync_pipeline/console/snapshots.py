@@ -13,17 +13,9 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import ApiError, NotGranted, SyncError
 from sync_pipeline.sandbox.snapshots.clients import DEFAULT_ID, DEFAULT_SECRET
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
-from sync_pipeline.setup.accounts import (
-    SnapshotsForm,
-    begin_authorization,
-    connect_snapshots,
-    connections,
-    disconnect,
-    finish_authorization,
-    needed_scopes,
-    read_callback,
-    stored_form,
-)
+from sync_pipeline.setup.connections import connections, disconnect
+from sync_pipeline.setup.consent import begin_authorization, finish_authorization, read_callback, stored_form
+from sync_pipeline.setup.snapshots import SnapshotsForm, connect_snapshots, needed_scopes
 
 AUTHS = {
     "api_key": "API key or access token",
@@ -60,39 +52,39 @@ FOREIGN = (
 )
 
 
-def show(visit: RequestContext) -> Response:
+def show(context: RequestContext) -> Response:
     """GET /snapshots."""
-    return _page(visit, _as_it_is(visit))
+    return _page(context, _as_it_is(context))
 
 
-def connect(visit: RequestContext) -> Response:
+def connect(context: RequestContext) -> Response:
     """POST /snapshots: probe and store; where a person has to consent, ask for that next."""
-    entered = _entered(visit.form)
+    entered = _entered(context.form)
     if entered.region == "sandbox":
-        visit.console.keep_sandbox(visit.setup.settings())
+        context.console.keep_sandbox(context.setup.settings())
     try:
-        connect_snapshots(visit.setup, entered, since=visit.since)
+        connect_snapshots(context.setup, entered, since=context.since)
     except SyncError as error:
-        visit.went_wrong(error, _place(error, entered))
-        return _page(visit, _typed(entered))
-    visit.changed()
+        context.went_wrong(error, _place(error, entered))
+        return _page(context, _typed(entered))
+    context.changed()
     if entered.auth == "authorization_code":
-        return _begin(visit, entered)
-    return visit.go("/fields", "The Snapshots API is connected.")
+        return _begin(context, entered)
+    return context.go("/fields", "The Snapshots API is connected.")
 
 
-def authorize(visit: RequestContext) -> Response:
+def authorize(context: RequestContext) -> Response:
     """POST /snapshots/authorize: ask for consent again, with what is stored."""
-    return _begin(visit, stored_form(visit.settings()))
+    return _begin(context, stored_form(context.settings()))
 
 
-def consent(visit: RequestContext) -> Response:
+def consent(context: RequestContext) -> Response:
     """GET /snapshots/authorize: what will be asked, and the link that leads there."""
-    asked = next(reversed(visit.member.asked.values()), None)
+    asked = next(reversed(context.browser.asked.values()), None)
     if asked is None:
-        return visit.go("/snapshots", "No authorization is under way: begin it here.")
+        return context.go("/snapshots", "No authorization is under way: begin it here.")
     parts = urlsplit(asked.url)
-    return visit.page(
+    return context.page(
         "consent.html",
         "Step 2: Authorize",
         step="snapshots",
@@ -103,47 +95,47 @@ def consent(visit: RequestContext) -> Response:
     )
 
 
-def authorized(visit: RequestContext) -> Response:
+def authorized(context: RequestContext) -> Response:
     """GET /snapshots/authorized: a person is back from the consent page; what the browser brought is redeemed once."""
-    found = visit.member.answered(visit.query("state"))
+    found = context.browser.answered(context.query("state"))
     if found is None:
-        return visit.page("problem.html", "Not authorized", status=400, sentence=FOREIGN, back="/snapshots")
+        return context.page("problem.html", "Not authorized", status=400, sentence=FOREIGN, back="/snapshots")
     asked, answer = found
     try:
         code = read_callback(asked, answer)
-        finish_authorization(visit.setup, asked, asked.redirect_uri, code)
+        finish_authorization(context.setup, asked, asked.redirect_uri, code)
     except SyncError as error:
-        visit.went_wrong(error, "auth")
-        return _page(visit, _as_it_is(visit))
-    visit.changed()
-    return visit.go("/fields", "The Snapshots API is connected: access was allowed.")
+        context.went_wrong(error, "auth")
+        return _page(context, _as_it_is(context))
+    context.changed()
+    return context.go("/fields", "The Snapshots API is connected: access was allowed.")
 
 
-def leave(visit: RequestContext) -> Response:
+def leave(context: RequestContext) -> Response:
     """POST /snapshots/disconnect."""
     try:
-        disconnect(visit.setup, "snapshots", since=visit.since)
+        disconnect(context.setup, "snapshots", since=context.since)
     except SyncError as error:
-        visit.went_wrong(error)
-        return _page(visit, _as_it_is(visit))
-    visit.changed()
-    return visit.go("/snapshots", "The Snapshots API is disconnected; its secrets are forgotten.")
+        context.went_wrong(error)
+        return _page(context, _as_it_is(context))
+    context.changed()
+    return context.go("/snapshots", "The Snapshots API is disconnected; its secrets are forgotten.")
 
 
-def _begin(visit: RequestContext, entered: SnapshotsForm) -> Response:
-    redirect_uri = _redirect_uri(visit)
+def _begin(context: RequestContext, entered: SnapshotsForm) -> Response:
+    redirect_uri = _redirect_uri(context)
     try:
-        found = begin_authorization(visit.setup, entered, redirect_uri, since=visit.setup.revision())
+        found = begin_authorization(context.setup, entered, redirect_uri, since=context.setup.revision())
     except SyncError as error:
-        visit.went_wrong(error, "auth")
-        return _page(visit, _typed(entered))
-    visit.member.ask(found)
-    return visit.go("/snapshots/authorize")
+        context.went_wrong(error, "auth")
+        return _page(context, _typed(entered))
+    context.browser.ask(found)
+    return context.go("/snapshots/authorize")
 
 
-def _redirect_uri(visit: RequestContext) -> str:
+def _redirect_uri(context: RequestContext) -> str:
     """At loopback's address, which consent pages know; the port is the one this browser reaches us at."""
-    return f"http://127.0.0.1:{visit.request.url.port or 80}{CALLBACK}"
+    return f"http://127.0.0.1:{context.request.url.port or 80}{CALLBACK}"
 
 
 def _entered(form: Form) -> SnapshotsForm:
@@ -176,8 +168,8 @@ def _on_sandbox(settings: Settings) -> bool:
     return settings.snapshots_base_url in {SANDBOX_URL, settings.sandbox_urls[2]}
 
 
-def _as_it_is(visit: RequestContext) -> dict[str, Any]:
-    settings = visit.settings()
+def _as_it_is(context: RequestContext) -> dict[str, Any]:
+    settings = context.settings()
     sandbox = _on_sandbox(settings)
     return {
         "region": "custom" if settings.snapshots_base_url and not sandbox else "sandbox",
@@ -202,13 +194,13 @@ def _typed(form: SnapshotsForm) -> dict[str, Any]:
     }
 
 
-def _page(visit: RequestContext, values: dict[str, Any]) -> Response:
-    settings, connection = visit.settings(), connections(visit.setup)[1]
-    return visit.page(
+def _page(context: RequestContext, values: dict[str, Any]) -> Response:
+    settings, connection = context.settings(), connections(context.setup)[1]
+    return context.page(
         "snapshots.html",
         "Step 2: Snapshots",
         step="snapshots",
-        would_pause=visit.would_pause(),
+        would_pause=context.would_pause(),
         values=values,
         regions=REGIONS,
         auths=AUTHS,
@@ -216,8 +208,8 @@ def _page(visit: RequestContext, values: dict[str, Any]) -> Response:
         connection=connection,
         stored=stored_on(connection),
         can_authorize=settings.stored and settings.auth == "authorization_code" and bool(settings.snapshots_client_id),
-        redirect_uri=_redirect_uri(visit),
-        given=visit.given(*GIVEN),
+        redirect_uri=_redirect_uri(context),
+        given=context.given(*GIVEN),
         sandbox_key=SANDBOX_SNAPSHOTS_KEY,
         sandbox_client=f"{DEFAULT_ID} with the secret {DEFAULT_SECRET}",
     )

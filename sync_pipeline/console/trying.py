@@ -1,4 +1,4 @@
-"""Step 4: a trial - what would be created, updated, deleted and set aside, record by record; nothing is written."""
+"""Step 4: a trial - what would be created, updated, deleted and rejected, record by record; nothing is written."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ ACTIONS = {
 }
 
 
-def show(visit: RequestContext) -> Response:
+def show(context: RequestContext) -> Response:
     """GET /try."""
-    settings = visit.settings()
-    now = read_live_status(visit.setup)
-    return visit.page(
+    settings = context.settings()
+    now = read_live_status(context.setup)
+    return context.page(
         "try.html",
         "Step 4: Try it",
         step="try",
@@ -38,44 +38,44 @@ def show(visit: RequestContext) -> Response:
         kinds=KINDS,
         actions=ACTIONS,
         settings=settings,
-        budget=requests_left(visit.setup),
-        **_progress(visit),
+        budget=requests_left(context.setup),
+        **_progress(context),
     )
 
 
-def begin(visit: RequestContext) -> Response:
+def begin(context: RequestContext) -> Response:
     """POST /try."""
-    kind = visit.form.text("kind")
-    settings = visit.settings()
+    kind = context.form.text("kind")
+    settings = context.settings()
     if kind == "sandbox":
-        visit.console.keep_sandbox(settings)
+        context.console.keep_sandbox(settings)
     try:
-        visit.console.work.begin_trial(
-            visit.setup, "dry_run" if kind == "dry_run" and not settings.sandbox else "sandbox"
+        context.console.work.begin_trial(
+            context.setup, "dry_run" if kind == "dry_run" and not settings.sandbox else "sandbox"
         )
     except SyncError as error:
-        visit.went_wrong(error, "kind")
-        return show(visit)
-    return visit.go("/try")
+        context.went_wrong(error, "kind")
+        return show(context)
+    return context.go("/try")
 
 
-def progress(visit: RequestContext) -> Response:
+def progress(context: RequestContext) -> Response:
     """GET /try/progress: the part of the page that changes by itself."""
-    found = _progress(visit)
-    answer = render("_trying.html", kinds=KINDS, actions=ACTIONS, csrf=visit.member.csrf, **found)
+    found = _progress(context)
+    answer = render("_trying.html", kinds=KINDS, actions=ACTIONS, csrf=context.browser.csrf, **found)
     answer.headers["X-Under-Way"] = "yes" if found["under_way"] else "no"
     return answer
 
 
-def _progress(visit: RequestContext) -> dict[str, Any]:
-    trial = _newest(visit.setup)
-    under_way = trial is not None and visit.console.work.is_trying(trial.id)
+def _progress(context: RequestContext) -> dict[str, Any]:
+    trial = _newest(context.setup)
+    under_way = trial is not None and context.console.work.is_trying(trial.id)
     held = held_by(trial.report) if trial is not None and not under_way else []
     return {
         "trial": trial,
         "under_way": under_way,
-        "requests": by_id(visit, (one["approval"] for one in held)),
-        "has_passed": bool(held) and read_live_status(visit.setup).has_passed,
+        "requests": by_id(context, (one["approval"] for one in held)),
+        "has_passed": bool(held) and read_live_status(context.setup).has_passed,
     }
 
 

@@ -17,7 +17,7 @@ from sync_pipeline.store.trials import TrialKind
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 15.0
+WAIT_SECONDS = 15.0
 """For how long an ending console waits for what is under way."""
 BROKE = "Something went wrong in the console itself. Try again; its log says where."
 
@@ -76,7 +76,7 @@ class Work:
         self._stopping.set()
         for thread in (self._trial and self._trial[1], self._testing):
             if thread is not None:
-                thread.join(PATIENCE_SECONDS)
+                thread.join(WAIT_SECONDS)
 
     def _run_test(self, test: Test) -> None:
         try:

@@ -6,6 +6,7 @@ yields it only when everything was delivered: a dry run leaves no materializatio
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -22,7 +23,6 @@ from sync_pipeline.defs.metadata import (
     source_schema,
     target_key,
 )
-from sync_pipeline.defs.partitions import days_of
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import Incomplete
 from sync_pipeline.hosting.failures import as_failure, blocked
@@ -31,7 +31,8 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.printable import printable
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.batch import Batch, Counts, Days
+from sync_pipeline.settings import Settings
+from sync_pipeline.stages.batch import DAYS_AHEAD, Batch, Counts, Days
 from sync_pipeline.stages.check import CHECKS, ROW_CHECKS, Checking, CheckResult, Options, conclude
 from sync_pipeline.stages.extract import extract, remembering_failure
 from sync_pipeline.stages.inbox import claim_events
@@ -258,3 +259,25 @@ def _covered(loaded: Loaded) -> dict[str, Any]:
 def _delivered(session: Session, spec: EntitySpec, counts: Counts, days: Days | None, run_id: str) -> dict[str, Any]:
     shown = recent(session.store, session.pair, run_id=run_id, entity=spec.entity, limit=SHOWN_DELIVERIES)
     return counts_metadata(spec, counts, days, shown, run_id)
+
+
+def daily(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """One partition a day; without ``end_offset`` Dagster would end yesterday."""
+    return dg.DailyPartitionsDefinition(settings.start_date.isoformat(), timezone="UTC", end_offset=1 + DAYS_AHEAD)
+
+
+def days_of(context: dg.OpExecutionContext) -> Days | None:
+    """The days this run covers; None for an asset without partitions.
+
+    Raises dg.Failure for a run of a partitioned asset without a partition, which Dagster would let pass silently.
+    """
+    if not context.assets_def.partitions_def:
+        return None
+    if not (context.has_partition_key or context.has_partition_key_range):
+        raise dg.Failure(
+            "time entries are synced day by day: this run names no partition, so it was refused. "
+            "Choose the days in the launchpad, or run `sync-pipeline sync --from DAY --to DAY`.",
+            allow_retries=False,
+        )
+    span = context.partition_key_range
+    return Days(date.fromisoformat(span.start), date.fromisoformat(span.end))

@@ -37,7 +37,7 @@ def first_sync_sensor(
             with open_session(SyncResource.settings()) as session:
                 if not session.mode.automatic:
                     return dg.SkipReason(session.mode.why)
-                requests = list(_requests(context.instance, session))
+                requests = list(first_requests(context.instance, session))
         except SyncError as error:
             return dg.SkipReason(str(error))
         return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason("everything was synced before")
@@ -52,7 +52,7 @@ def first_sync_sensor(
     )
 
 
-def _requests(instance: DagsterInstance, session: Session) -> Iterator[dg.RunRequest]:
+def first_requests(instance: DagsterInstance, session: Session) -> Iterator[dg.RunRequest]:
     """At most one run an entity; what depends on another waits until that was synced."""
     lacking = {name: _lacking(session, spec) for name, spec in session.specs.items()}
     for name, spans in lacking.items():

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 LOCATION = "sync_pipeline.definitions"
 """The code location's name: the module that workspace.yaml names."""
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 class Reloader:
@@ -58,7 +58,7 @@ def reload_definitions(port: int, link: Callable[[], str | None]) -> bool:
 
     try:
         headers = _signed_in(link(), port)
-        client = DagsterGraphQLClient(HOST, port_number=port, timeout=PATIENCE_SECONDS, headers=dict(headers))
+        client = DagsterGraphQLClient(HOST, port_number=port, timeout=TIMEOUT_SECONDS, headers=dict(headers))
         found = client.reload_repository_location(LOCATION)
     except Exception as error:  # noqa: BLE001 - whatever is there or not there: it is a courtesy
         log.debug("Dagster did not reload: %s", type(error).__name__)
@@ -73,7 +73,7 @@ def _signed_in(link: str | None, port: int) -> Mapping[str, str]:
     if link is None:
         return {}
     there = urlsplit(link)
-    with closing(HTTPConnection(HOST, there.port, timeout=PATIENCE_SECONDS)) as connection:
+    with closing(HTTPConnection(HOST, there.port, timeout=TIMEOUT_SECONDS)) as connection:
         connection.request("GET", f"{there.path}?{there.query}", headers={"Host": there.netloc})
         cookie = connection.getresponse().getheader("Set-Cookie", "")
     return {"Host": f"{there.hostname}:{port}", "Cookie": cookie.partition(";")[0]}

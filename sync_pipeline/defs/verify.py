@@ -64,7 +64,7 @@ def chosen_days(config: VerifyConfig, start_date: date, today: date) -> Days:
     first = _day("first_day", config.first_day) or start_date
     last = _day("last_day", config.last_day) or max(first, today + timedelta(days=DAYS_AHEAD))
     if first > last:
-        raise ConfigError(f"first_day {first} lies after last_day {last}.", fix="Mend them in the run's config.")
+        raise ConfigError(f"first_day {first} lies after last_day {last}.", fix="Correct them in the run's config.")
     return Days(first, last)
 
 

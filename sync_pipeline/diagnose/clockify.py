@@ -12,9 +12,8 @@ from sync_pipeline.connectors.clockify.source import ENTRIES_READER, USERS
 from sync_pipeline.connectors.error_category import ErrorCategory, categorize, meaning
 from sync_pipeline.connectors.limiter import clock_time
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.diagnose.clock import look_at_clock
 from sync_pipeline.diagnose.contact import WRONG_ADDRESS, Contact
-from sync_pipeline.diagnose.finding import Probe, Told, fail, fine, refused, warn
+from sync_pipeline.diagnose.finding import Finding, Probe, fail, fine, look_at_clock, refused, warn
 from sync_pipeline.diagnose.url_hints import core_url, did_you_mean, reports_url, wrong_key
 from sync_pipeline.diagnose.webhooks import HookProbes
 from sync_pipeline.errors import ApiError, FatalApiError, Request, SyncError
@@ -87,7 +86,7 @@ class ClockifyProbes:
         lists = [spec for spec in self._session.specs.values() if spec.source.system == "clockify" and not _users(spec)]
         return 3 + len(lists) + bool(self._hooks.names)
 
-    def _look_at_budget(self) -> Told:
+    def _look_at_budget(self) -> Finding:
         budget = self._session.budget
         if budget is None:
             rate = PLANS[self._account.plan].windows[0][0]
@@ -100,14 +99,14 @@ class ClockifyProbes:
         again = f"Try again at {clock_time(budget.free_at(self.cost))}."
         return fail(detail, "Nothing was asked of Clockify: the answers would take up to an hour.", again, busy=True)
 
-    def _look_at_key(self) -> Told:
+    def _look_at_key(self) -> Finding:
         told = self._contact.look_at_key()
         if self._contact.error is not None:
             return told if not told.ok else refused(self._contact.error)
         me = self._contact.answer
         return fine(f"{me.get('name') or 'a user'} <{me.get('email')}>")
 
-    def _look_at_workspace(self) -> Told:
+    def _look_at_workspace(self) -> Finding:
         try:
             self._workspace = self._session.call(self._session.clockify.workspace)
         except FatalApiError as error:
@@ -126,14 +125,14 @@ class ClockifyProbes:
         more = f" and {len(found) - SHOWN_WORKSPACES} more" if len(found) > SHOWN_WORKSPACES else ""
         return f"This key sees {', '.join(names)}{more}."
 
-    def _look_at_role(self) -> Told:
+    def _look_at_role(self) -> Finding:
         try:
             self._session.call(self._session.clockify.prove_admin)
         except FatalApiError as error:
             return refused(error, MEMBER_MEANS if categorize(error) is ErrorCategory.FORBIDDEN else "")
         return fine("an admin or the owner: everything is shown to this key")
 
-    def _look_at_plan(self) -> Told:
+    def _look_at_plan(self) -> Finding:
         """Whether CLOCKIFY_PLAN is what the workspace says of itself: too generous meets 429s, too modest is slow."""
         said = str(self._workspace.get("featureSubscriptionType") or "unknown")
         configured, detail = self._account.plan, f"the workspace says {said}, the setting says {self._account.plan}"
@@ -153,10 +152,10 @@ class ClockifyProbes:
             )
         return fine(f"{said} (CLOCKIFY_PLAN={configured}); {limits}")
 
-    def _look_at_clock(self) -> Told:
+    def _look_at_clock(self) -> Finding:
         return look_at_clock(self._session.clockify.clock_offset, CLOCK_BREAKS)
 
-    def _look_at_reports(self, spec: EntitySpec) -> Told:
+    def _look_at_reports(self, spec: EntitySpec) -> Finding:
         """Whether the second address is right; whether entries may be read there is told when that is asked."""
         try:
             self._ask_for_one(spec)
@@ -169,7 +168,7 @@ class ClockifyProbes:
             self._no_report = error
         return fine(f"{self._account.reports_url} answers")
 
-    def _look_at_reading(self, spec: EntitySpec) -> Told:
+    def _look_at_reading(self, spec: EntitySpec) -> Finding:
         if self._reports(spec):
             if self._no_report is not None:
                 raise self._no_report
@@ -188,7 +187,7 @@ class ClockifyProbes:
         # Lists do not refuse a plain member, they leave out: without the role, an answer says nothing.
         return (ROLE, REPORTS) if self._reports(spec) else (ROLE,)
 
-    def _look_at_writing(self) -> Told:
+    def _look_at_writing(self) -> Finding:
         """Nothing is written: whom Clockify lets write its clients follows from the role."""
         return fine("allowed to an admin or the owner")
 
@@ -198,7 +197,7 @@ def _users(spec: EntitySpec) -> bool:
 
 
 def _checked(me: dict[str, Any]) -> dict[str, Any]:
-    """The user as Clockify tells it; another product's user has no active workspace."""
+    """The user as Clockify reports it; another product's user has no active workspace."""
     if me.get("id") and ("activeWorkspace" in me or "defaultWorkspace" in me):
         return me
     raise FatalApiError(

@@ -15,16 +15,16 @@ SYSTEMS = ("clockify", "snapshots")
 
 
 def without_retries(settings: Settings) -> Settings:
-    """The settings of a session to diagnose with: it tells what is now, so nothing is tried again."""
+    """The settings of a session to diagnose with: it reports the present state, so nothing is tried again."""
     return replace(settings, max_attempts=1)
 
 
 def diagnose(session: Session, systems: Collection[str] = SYSTEMS) -> Iterator[Finding]:
-    """Everything a sync needs of these systems, finding by finding. Open the session with ``hasty`` settings.
+    """Everything a sync needs of these systems, finding by finding. Open the session with settings ``without_retries``.
 
     Nothing is written, and Clockify is asked for less than ten answers.
     """
-    yield Finding("Database", Status.OK, f"ready ({session.store.dialect})")
+    yield Finding(Status.OK, f"ready ({session.store.dialect})", what="Database")
     yield from _in_clear(session, systems)
     if "clockify" in systems:
         yield from run(ClockifyProbes(session).probes())
@@ -38,4 +38,4 @@ def _in_clear(session: Session, systems: Collection[str]) -> Iterator[Finding]:
         if name.partition("_")[0].lower() in systems:
             fix = "Use https:// unless every network in between is yours."
             detail = "plain http to another machine, so your keys travel in clear."
-            yield Finding(name, Status.WARNING, detail, "Whoever is in between can read them.", fix)
+            yield Finding(Status.WARNING, detail, "Anyone in between can read them.", fix, what=name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_pipeline.connectors.error_category import ErrorCategory, categorize, meaning
-from sync_pipeline.diagnose.finding import Told, fail, fine, refused
+from sync_pipeline.diagnose.finding import Finding, fail, fine, refused
 from sync_pipeline.diagnose.url_hints import did_you_mean
 from sync_pipeline.errors import ApiError, SyncError
 
@@ -37,7 +37,7 @@ class Contact:
     answer: Any = None
     error: SyncError | None = None
 
-    def look_at_address(self) -> Told:
+    def look_at_address(self) -> Finding:
         """Whether anything answers."""
         try:
             self.answer = self.ask()
@@ -49,7 +49,7 @@ class Contact:
             return refused(self.error)
         return fine(f"{self.base_url} answers")
 
-    def look_at_api(self) -> Told:
+    def look_at_api(self) -> Finding:
         """Whether it is this API."""
         error = self.error
         if self._code in self.codes:
@@ -65,7 +65,7 @@ class Contact:
             )
         return fine("it is this API")
 
-    def look_at_key(self) -> Told:
+    def look_at_key(self) -> Finding:
         """Whether it takes the key."""
         if self.error is None or self._is(ErrorCategory.FORBIDDEN) or self._is(ErrorCategory.OTHER_API):
             return fine("accepted")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -16,7 +16,7 @@ class Status(StrEnum):
 
     OK = "ok"
     WARNING = "warning"
-    """It works, or may work; somebody should know."""
+    """It works, or may work; a person should know."""
     FAILED = "failed"
     """A sync cannot do its work like this."""
     SKIPPED = "skipped"
@@ -25,9 +25,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of a check: what was looked at, how it ended, what was found, what that means and what to do."""
+    """One line of a check: how it ended, what was found, what that means and what to do."""
 
-    what: str
     verdict: Status
     detail: str
     means: str = ""
@@ -36,6 +35,8 @@ class Finding:
     """How a command ends that found this."""
     busy: bool = False
     """It could not be looked at, because the request budget is used up."""
+    what: str = ""
+    """What was looked at; ``run`` sets it to the probe's name."""
 
     @property
     def ok(self) -> bool:
@@ -61,45 +62,28 @@ class Finding:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a look says; the probe knows what it looked at."""
-
-    verdict: Status
-    detail: str
-    means: str = ""
-    fix: str = ""
-    exit_code: int = 0
-    busy: bool = False
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong, as far as it was looked at."""
-        return self.verdict is not Status.FAILED
-
-
-def fine(detail: str, means: str = "") -> Told:
+def fine(detail: str, means: str = "") -> Finding:
     """All is well."""
-    return Told(Status.OK, detail, means)
+    return Finding(Status.OK, detail, means)
 
 
-def warn(detail: str, means: str = "", fix: str = "") -> Told:
-    """It works, or may work, but."""
-    return Told(Status.WARNING, detail, means, fix)
+def warn(detail: str, means: str = "", fix: str = "") -> Finding:
+    """It works, or may work; a person should know."""
+    return Finding(Status.WARNING, detail, means, fix)
 
 
-def fail(detail: str, means: str = "", fix: str = "", *, exit_code: int = 0, busy: bool = False) -> Told:
+def fail(detail: str, means: str = "", fix: str = "", *, exit_code: int = 0, busy: bool = False) -> Finding:
     """A sync cannot do its work like this."""
-    return Told(Status.FAILED, detail, means, fix, exit_code, busy)
+    return Finding(Status.FAILED, detail, means, fix, exit_code, busy)
 
 
-def skip(why: str) -> Told:
+def skip(why: str) -> Finding:
     """Not looked at."""
-    return Told(Status.SKIPPED, why)
+    return Finding(Status.SKIPPED, why)
 
 
-def refused(error: SyncError, means: str = "", *, hint: str = "") -> Told:
-    """A failure as an error tells it; ``hint`` is added to its fix."""
+def refused(error: SyncError, means: str = "", *, hint: str = "") -> Finding:
+    """A failure as an error describes it; ``hint`` is added to its fix."""
     return fail(
         error.message,
         means or meaning(error),
@@ -114,7 +98,7 @@ class Probe:
     """One look, and the probes without which it makes no sense."""
 
     what: str
-    look: Callable[[], Told]
+    look: Callable[[], Finding]
     needs: tuple[str, ...] = ()
 
 
@@ -125,11 +109,34 @@ def run(probes: Sequence[Probe]) -> Iterator[Finding]:
     for probe in probes:
         cause = busy or next((causes[name] for name in probe.needs if name in causes), "")
         try:
-            told = skip(f"not looked at, because of: {cause}") if cause else probe.look()
+            found = skip(f"not looked at, because of: {cause}") if cause else probe.look()
         except SyncError as error:
-            told = refused(error)
+            found = refused(error)
             busy = probe.what if categorize(error) is ErrorCategory.BUSY else ""
-        if told.verdict in (Status.FAILED, Status.SKIPPED):
+        if found.verdict in (Status.FAILED, Status.SKIPPED):
             causes[probe.what] = cause or probe.what
-        code = told.exit_code or (0 if told.ok else SyncError.exit_code)
-        yield Finding(probe.what, told.verdict, told.detail, told.means, told.fix, code, told.busy)
+        yield replace(found, what=probe.what, exit_code=found.exit_code or (0 if found.ok else SyncError.exit_code))
+
+
+WARN_SECONDS, FAIL_SECONDS = 30.0, 300.0
+FIX_CLOCK = "Set the clock of this machine (`timedatectl set-ntp true`); if it is right, tell the API's operator."
+
+
+def look_at_clock(offset: float | None, breaks: str) -> Finding:
+    """How far an API's clock is from ours, by the Date of its answers; ``breaks`` is what a wrong clock does."""
+    if offset is None:
+        return skip("its answers carry no Date")
+    apart = abs(offset)
+    if apart < WARN_SECONDS:
+        return fine(f"less than {WARN_SECONDS:.0f} s apart from ours")
+    side = "behind" if offset > 0 else "ahead of"
+    verdict = Status.WARNING if apart < FAIL_SECONDS else Status.FAILED
+    return Finding(verdict, f"our clock is {span(apart)} {side} it", breaks, FIX_CLOCK)
+
+
+def span(seconds: float) -> str:
+    """A span of time in the largest unit that describes it well."""
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}s"
+    return f"{seconds:.0f} seconds"

@@ -7,9 +7,8 @@ from functools import partial
 
 from sync_pipeline.connectors.error_category import KEY_MEANINGS
 from sync_pipeline.connectors.policy import Action
-from sync_pipeline.diagnose.clock import look_at_clock
 from sync_pipeline.diagnose.contact import Contact
-from sync_pipeline.diagnose.finding import Probe, Status, Told, fail, fine, refused
+from sync_pipeline.diagnose.finding import Finding, Probe, Status, fail, fine, look_at_clock, refused
 from sync_pipeline.diagnose.url_hints import snapshots_url, wrong_key
 from sync_pipeline.errors import ApiError, NotAuthorized
 from sync_pipeline.mapping.spec import EntitySpec
@@ -18,7 +17,7 @@ from sync_pipeline.session.session import Session
 ADDRESS, API, KEY = "Snapshots address", "Snapshots API", "Snapshots key"
 LIMITS, CLOCK = "Snapshots limits", "Snapshots clock"
 CLOCK_BREAKS = "Tokens and changes are told by time: tokens could be used too long, changes be missed."
-ONLY_VERIFY = "Syncs work without it; `verify` and `--repair` cannot compare what stands there."
+ONLY_VERIFY = "Syncs work without it; `verify` and `--repair` cannot compare what is there."
 REVOKED = "The key or token was revoked, replaced, or copied incompletely."
 AUTHORIZE = "Authorize again."
 FIXES = {
@@ -72,7 +71,7 @@ class SnapshotsProbes:
             ),
         ]
 
-    def _look_at_key(self) -> Told:
+    def _look_at_key(self) -> Finding:
         told = self._contact.look_at_key()
         account, granted = self._session.settings.snapshots_account, self._granted()
         if not told.ok or not (account or granted):
@@ -80,27 +79,27 @@ class SnapshotsProbes:
         of = f" for the account {account}" if account else ""
         return fine(f"accepted{of}" + (f"; granted: {' '.join(sorted(granted))}" if granted else ""))
 
-    def _look_at_limits(self) -> Told:
+    def _look_at_limits(self) -> Finding:
         rates = [
             f"{requests} requests in {seconds:g} s" for requests, seconds in self._session.snapshots.profile.windows
         ]
         return fine(f"{' and '.join(rates) or 'none are known'} (profile {self._session.snapshots.profile.profile})")
 
-    def _look_at_clock(self) -> Told:
+    def _look_at_clock(self) -> Finding:
         return look_at_clock(self._session.snapshots.clock_offset, CLOCK_BREAKS)
 
-    def _look_at_reading(self, spec: EntitySpec) -> Told:
+    def _look_at_reading(self, spec: EntitySpec) -> Finding:
         told = self._look(spec, self._read, write=False)
         if told.ok or spec.source.system == "snapshots":
             return told
-        return Told(Status.WARNING, told.detail, ONLY_VERIFY, told.fix)
+        return Finding(Status.WARNING, told.detail, ONLY_VERIFY, told.fix)
 
-    def _look_at_writing(self, spec: EntitySpec) -> Told:
+    def _look_at_writing(self, spec: EntitySpec) -> Finding:
         return self._look(
             spec, lambda one: self._session.call(self._session.snapshots.may_write, one.entity), write=True
         )
 
-    def _look(self, spec: EntitySpec, ask: Callable[[EntitySpec], None], *, write: bool) -> Told:
+    def _look(self, spec: EntitySpec, ask: Callable[[EntitySpec], None], *, write: bool) -> Finding:
         """By what a token was granted, where that is known; else by asking."""
         scope = self._session.snapshots.profile.scope(spec.entity, write=write)
         granted = self._granted()

@@ -51,7 +51,7 @@ def did_you_mean(url: str) -> str:
 
 
 def wrong_key(key: str, other: str, *, remote: bool) -> str:
-    """What kind of key this is instead of the right one, as far as its form tells; the key is not shown."""
+    """What kind of key this is instead of the right one, as far as its form shows; the key is not shown."""
     if key and key == other:
         return "The same key is set for both systems."
     if JWT.match(key):

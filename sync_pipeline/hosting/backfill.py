@@ -1,6 +1,6 @@
 """Backfills over years: a real Dagster backfill in bounded runs, asked for here, worked off by the daemon.
 
-Nothing depends on the process that asked: the backfill stands in Dagster's storage, each run in the run queue. Asked
+Nothing depends on the process that asked: the backfill is in Dagster's storage, each run in the run queue. Asked
 for the same days again, what has not ended is watched on; what ended badly is continued without its finished days.
 """
 
@@ -48,7 +48,7 @@ DONE = (BulkActionStatus.COMPLETED, BulkActionStatus.COMPLETED_SUCCESS)
 
 @dataclass(frozen=True, slots=True)
 class BackfillReport:
-    """How a backfill stands: its days by what became of them."""
+    """The state of a backfill: its days by what became of them."""
 
     backfill_id: str
     status: str

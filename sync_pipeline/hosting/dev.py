@@ -1,7 +1,7 @@
 """`dev`: the webhook receiver, Dagster's code server, daemon and UI, together until they are interrupted.
 
 The receiver is a thread of this process and Dagster's programs are children of it, so all end when it does. On the sandbox
-the webhooks are subscribed as well and live syncing is on: an edit there arrives at the other side in seconds.
+the webhooks are subscribed as well and live syncing is on: an edit there arrives at the Snapshots API in seconds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STOP_SECONDS = 20.0
 DAEMON, UI = "Dagster's daemon", "The Dagster UI"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AT_ONCE = {"SYNC_SENSOR_SECONDS": "1"}
-"""On the sandbox changes travel at once, unless the environment says otherwise."""
+"""On the sandbox changes travel immediately, unless the environment says otherwise."""
 CALLS_AT_ONCE = {"DAGSTER_GRPC_MAX_WORKERS": "16"}
 """Sensors that listen keep a thread of the code server each; the UI and the runs need some, too."""
 LIKE_DAGSTER_DEV = {"DAGSTER_IS_DEV_CLI": "1"}
@@ -65,7 +65,7 @@ class Dagster:
 
 
 def refuse_taken(places: Places) -> None:
-    """Raise ConfigError when somebody listens on one of the ports: told before anything is started, not by its end."""
+    """Raise ConfigError when a port is in use, before anything is started."""
     asked = [("The Dagster UI", places.ui, "--port"), ("The webhook receiver", places.webhooks, "--webhook-port")]
     asked.append(("The console", places.console, "--console-port"))
     with ExitStack() as held:  # all at once: no two may be the same
@@ -164,7 +164,7 @@ def workspace_file() -> Path:
 
 
 class _Programs:
-    """Programs that end together: each in a session of its own, on a tether, started in the Dagster home."""
+    """Programs that end together: each in a session of its own, with a watchdog, started in the Dagster home."""
 
     def __init__(self, home: Path, environ: Mapping[str, str], output: IO[str] | None) -> None:
         self._home, self._environ, self._output = home, environ, output
@@ -174,11 +174,11 @@ class _Programs:
     def start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start one of them."""
         # Killed, we cannot stop it any more: it notices by itself that nobody holds the other end of its standard input.
-        tethered = [sys.executable, "-m", "sync_pipeline.hosting.parent_watchdog", *command]
+        watched = [sys.executable, "-m", "sync_pipeline.hosting.parent_watchdog", *command]
         # Ctrl-C reaches this process only, which hands it on once: each program stops its own children then.
         with _not_interrupted() as asked:
             process = subprocess.Popen(  # noqa: S603 - our own command
-                tethered,
+                watched,
                 cwd=self._home,
                 env=self._environ,
                 stdin=subprocess.PIPE,

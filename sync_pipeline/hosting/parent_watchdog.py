@@ -1,4 +1,4 @@
-"""Dagster's processes on a tether: when the process that holds it is gone - killed, even - they end, too.
+"""Ends Dagster's processes when the process that started them has ended, killed even.
 
 ``python -m sync_pipeline.hosting.parent_watchdog COMMAND ...`` runs a command and reads its own standard input, which says nothing
 and ends with the process that holds the other end. Works wherever there are pipes.
@@ -17,7 +17,7 @@ STOP_SECONDS = 20.0
 
 
 def main(command: Sequence[str]) -> int:
-    """Run the command until it ends, or the other end of the tether is gone; returns its exit code."""
+    """Run the command until it ends, or its parent has ended; returns its exit code."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:  # noqa: S603 - our own command
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: process.send_signal(signal.SIGINT))
@@ -26,7 +26,7 @@ def main(command: Sequence[str]) -> int:
 
 
 def _watch(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of the tether, then stop everything; what does not stop in order is killed with us."""
+    """Wait for the end of standard input, then stop everything; what does not stop in order is killed with us."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     process.send_signal(signal.SIGINT)

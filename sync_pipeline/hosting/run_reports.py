@@ -30,7 +30,7 @@ OUR_FAILURE = f"{dg.Failure.__module__}.{dg.Failure.__qualname__}: "
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that went wrong or looks odd. Problems with the same ``cause`` are told once."""
+    """One thing that went wrong or looks odd. Problems with the same ``cause`` are reported once."""
 
     entity: str
     text: str
@@ -59,7 +59,7 @@ class RunReport:
     held: dict[str, Counter[str]] = field(default_factory=dict)
     """What the guards hold of each entity: creates and updates (``held``), and ``held_deletes``."""
     checked: dict[str, Counter[str]] = field(default_factory=dict)
-    """What the checks made of each entity's records: all that a dry run has to tell."""
+    """What the checks made of each entity's records: all that a dry run reports."""
     covered: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """By entity and run: the days that run has read again and loaded in the meantime."""
 

@@ -161,7 +161,7 @@ class KeptEventLogStorage(SqliteEventLogStorage):
                 Path(f"{self.path_for_shard(run_id)}{suffix}").unlink(missing_ok=True)
 
     def wipe(self) -> None:
-        """Forget everything; the files of the runs are removed, so nobody may hold them open."""
+        """Forget everything; the files of the runs are removed, so no process may hold them open."""
         self._close()
         super().wipe()
 

@@ -134,7 +134,7 @@ def _normal(value: Any) -> Any:
 
 
 def _tolerant(read: Callable[[Any], object], value: object) -> object:
-    """A returned value in canonical form; what cannot be read so stays as it is, and differs."""
+    """A returned value in canonical form; what cannot be read so stays unchanged, and differs."""
     if value is None:
         return None
     try:

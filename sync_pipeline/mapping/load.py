@@ -10,11 +10,9 @@ from typing import Any
 import sync_pipeline.entities
 from sync_pipeline.errors import ConfigError, MappingFileError, SyncError
 from sync_pipeline.mapping.functions import FunctionFinder
-from sync_pipeline.mapping.overlay import overlaid
-from sync_pipeline.mapping.parse import parse_entity
+from sync_pipeline.mapping.parse import overlaid, parse_entity
 from sync_pipeline.mapping.section import shown
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.mapping.targets import is_known_by_source_id
 from sync_pipeline.private_files import require_trusted
 from sync_pipeline.settings import MAPPINGS, Settings
 from sync_pipeline.yaml_source import Node, closest, read_yaml, refuse
@@ -23,7 +21,7 @@ SHIPPED = Path(sync_pipeline.entities.__path__[0])
 
 
 def load_specs(overrides: Path | None = None, setup: Path | None = None) -> dict[str, EntitySpec]:
-    """Every entity by name, each after those it depends on. ``MappingFileError`` names what to mend.
+    """Every entity by name, each after those it depends on. ``MappingFileError`` names what to correct.
 
     ``overrides`` is the user's directory of mapping files, ``setup`` the set-up file, whose ``mappings`` come last.
     """
@@ -151,7 +149,7 @@ def _check_links(spec: EntitySpec, nodes: Mapping[str, Node], specs: Mapping[str
             at = node.value["fields"].value[field].value["references"]
             where = f"fields.{field}.references"
             raise refuse(at, where, f"names {entity!r}, which is no entity.", closest(entity, specs))
-        if not is_known_by_source_id(specs[entity]):
+        if not specs[entity].is_known_by_source_id:
             place, known_by = nodes[entity].value["fields"], specs[entity].target.id
             message = f"must be {specs[entity].source.id} as the source has it: {spec.entity}.{field} points at {entity} by it."
             raise refuse(place.value.get(known_by, place), f"fields.{known_by}", message, "Leave it as it is.")
@@ -195,7 +193,7 @@ def _in_order(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> dic
         if name in ordered:
             return
         if name in above:
-            raise _circle((*above[above.index(name) :], name), nodes)
+            raise _cycle((*above[above.index(name) :], name), nodes)
         spec = specs[name]
         for entity in spec.needs:
             if entity != name:
@@ -207,8 +205,8 @@ def _in_order(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> dic
     return ordered
 
 
-def _circle(names: tuple[str, ...], nodes: Mapping[str, Node]) -> MappingFileError:
-    """The error for a circle, placed in the user's file: the shipped ones have none."""
+def _cycle(names: tuple[str, ...], nodes: Mapping[str, Node]) -> MappingFileError:
+    """The error for a cycle, placed in the user's file: the shipped ones have none."""
     places = [nodes[name].value.get("depends_on", nodes[name]) for name in names]
     place = next((node for node in places if Path(node.file).parent != SHIPPED), places[0])
     return refuse(place, "depends_on", f"goes round in a circle: {' -> '.join(names)}.", "Take one link away.")

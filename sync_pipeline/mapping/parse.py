@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from sync_pipeline.mapping.functions import FunctionFinder
-from sync_pipeline.mapping.overlay import without_dropped
 from sync_pipeline.mapping.parse_facts import parse_facts, parse_label
 from sync_pipeline.mapping.parse_field import parse_field
 from sync_pipeline.mapping.section import Section, shown
@@ -21,7 +21,6 @@ from sync_pipeline.mapping.spec import (
     Webhooks,
 )
 from sync_pipeline.mapping.systems import SYSTEMS
-from sync_pipeline.mapping.targets import check_fields
 from sync_pipeline.yaml_source import Node, closest, refuse
 
 _ENTITY_KEYS = (
@@ -82,7 +81,7 @@ def _source(node: Node) -> SourceSpec:
     system = section.word("system", tuple(SYSTEMS), "")
     reader, listing = section.text("reader") or None, section.text("list") or None
     if reader and listing:
-        raise refuse(section.need("list"), "source.list", "stands beside source.reader.", "Keep one of the two.")
+        raise refuse(section.need("list"), "source.list", "is given beside source.reader.", "Keep one of the two.")
     if SYSTEMS[system].is_listed and not (reader or listing):
         fix = 'Add `list: "/workspaces/{workspace}/..."`.'
         raise refuse(node, "source.list", "is missing: how is the entity read?", fix)
@@ -155,7 +154,7 @@ def _webhooks(node: Node | None) -> Webhooks:
 
 
 class _Fields(dict[str, Field]):
-    """The fields by name, and which ones somebody dropped."""
+    """The fields by name, and which ones are dropped."""
 
     dropped: frozenset[str] = frozenset()
 
@@ -215,3 +214,80 @@ def _exclusion(node: Node, fields: _Fields, rules: tuple[BeforeRule, ...], parti
         raise refuse(node, f"exclude.{rule}", "names no field to look at.", f"Write {{{rule}: field}}.")
     _check_field(node, f"exclude.{rule}", field, fields, "instant")
     return Exclusion(rule, field)
+
+
+def check_fields(node: Node, fields: Mapping[str, Field], target: TargetSpec) -> None:
+    """Refuse fields the target cannot take, and a mapping without those it cannot do without.
+
+    ``node`` is the `fields` mapping of the file, the dropped ones included: there the mistake is shown.
+    """
+    kind = SYSTEMS[target.system].kind(target.kind)
+    for name in fields if kind else ():
+        if kind and name not in kind.fields:
+            message = f"is not a field of {SYSTEMS[target.system].label}'s {target.kind}."
+            raise refuse(node.value[name], f"fields.{name}", message, closest(name, kind.fields))
+    needed = kind.needed if kind else {target.id: "it is what target.id knows a record by"}
+    for name, why in needed.items():
+        if name not in fields:
+            raise _missing(node, name, why)
+
+
+def _missing(node: Node, name: str, why: str) -> Exception:
+    dropped = node.value.get(name)
+    message = f"is {'missing' if dropped is None else 'dropped'}, but {why}."
+    return refuse(dropped or node, f"fields.{name}", message, "Keep the field.")
+
+
+_DROP = "drop"
+# Another way to say where values come from replaces the inherited ways.
+_ORIGINS: dict[str, tuple[str, ...]] = {
+    "source": ("constant", "function", "transform", "default"),
+    "constant": ("source", "function", "transform", "default"),
+    "function": ("constant",),
+    "reader": ("list",),
+    "list": ("reader",),
+}
+
+
+def overlaid(base: Node, top: Node) -> Node:
+    """The shipped file with the user's laid over it: `source`, `target`, `webhooks` by key, `fields` by field and key."""
+    merged = {**base.value, **top.value}
+    for key in ("source", "target", "webhooks"):
+        if key in base.value and _is_mapping(top.value.get(key)):
+            merged[key] = _merged_keys(base.value[key], top.value[key])
+    if "fields" in base.value and _is_mapping(top.value.get("fields")):
+        merged["fields"] = _merged_fields(base.value["fields"], top.value["fields"])
+    return _with(top, merged)
+
+
+def without_dropped(fields: Node) -> Node:
+    """The fields except those set to null or ``drop``."""
+    return _with(fields, {name: node for name, node in fields.value.items() if not _is_dropped(node)})
+
+
+def _merged_fields(base: Node, top: Node) -> Node:
+    merged: dict[str, Node] = dict(base.value)
+    for name, node in top.value.items():
+        inherited = merged.get(name)
+        merged[name] = _merged_keys(inherited, node) if inherited and _is_mapping(node) else node
+    return _with(top, merged)
+
+
+def _merged_keys(base: Node, top: Node) -> Node:
+    inherited = dict(base.value) if _is_mapping(base) else {}
+    for origin, replaced in _ORIGINS.items():
+        if origin in top.value:
+            inherited = {key: node for key, node in inherited.items() if key not in replaced}
+    return _with(top, {**inherited, **top.value})
+
+
+def _with(node: Node, value: Mapping[str, Node]) -> Node:
+    return Node(dict(value), node.file, node.line)
+
+
+def _is_mapping(node: Node | None) -> bool:
+    return node is not None and isinstance(node.value, dict)
+
+
+def _is_dropped(node: Node) -> bool:
+    return node.value is None or node.value == _DROP

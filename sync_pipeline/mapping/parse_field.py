@@ -55,12 +55,12 @@ def parse_field(name: str, node: Node, functions: FunctionFinder) -> Field:
 
 
 def _check_origin(section: Section) -> None:
-    """A field has a source or a constant; a function may also stand alone and gets the whole record."""
+    """A field has a source or a constant; a function may also be given alone and gets the whole record."""
     constant, source = section.get("constant"), section.get("source")
     if constant is not None:
         for other in ("source", "transform", "function", "default"):
             if (node := section.get(other)) is not None:
-                message = f"stands beside {section.path('constant')}."
+                message = f"is given beside {section.path('constant')}."
                 raise refuse(node, section.path(other), message, "Keep one of the two.")
     elif source is None and section.get("function") is None:
         fix = "Add `source: path.in.the.record`, `constant: value` or `function: module.name`."

@@ -1,4 +1,4 @@
-"""Reading one mapping of a YAML file key by key, refusing what is not expected with a way to mend it."""
+"""Reading one mapping of a YAML file key by key, refusing what is not expected and saying how to correct it."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ class EntitySpec:
 
     @property
     def owned_fields(self) -> tuple[Field, ...]:
-        """The fields kept equal to the source for ever: hashed, compared, repaired."""
+        """The fields kept equal to the source permanently: hashed, compared, repaired."""
         return tuple(f for f in self.fields if f.owner == "source")
 
     @property
@@ -241,6 +241,14 @@ class EntitySpec:
         """The entities that come before this one."""
         named = (*self.depends_on, *self.references.values(), self.source.parent)
         return tuple(dict.fromkeys(entity for entity in named if entity))
+
+    @property
+    def is_known_by_source_id(self) -> bool:
+        """Whether the target knows a record by the very id it has at the source, so that others can point at it."""
+        if SYSTEMS[self.target.system].kinds:
+            return True  # the id is the target's to give, and kept as a link
+        known_by = self.field(self.target.id)
+        return known_by.source == self.source.id_path and not known_by.transforms and known_by.function is None
 
     @property
     def partitioned(self) -> bool:

@@ -5,7 +5,7 @@
     value        30      true      [a, b]      free text as it is
     list         REGULAR, BREAK, 'a, b'
 
-What stands behind a transform's name, in a list and in a value that is not text is YAML; quotes keep `|`, `,`, `.` and
+What follows a transform's name, in a list and in a value that is not text is YAML; quotes keep `|`, `,`, `.` and
 spaces at the ends. Reading and writing are each other's inverse. What a reader cannot make sense of is a ConfigError.
 """
 
@@ -138,7 +138,7 @@ def _read(text: str, what: str) -> Any:
 
 
 def _split(text: str, separator: str) -> Iterator[str]:
-    """The pieces between separators that stand outside of quotes and brackets."""
+    """The pieces between separators outside of quotes and brackets."""
     if not all(sign.isprintable() for sign in text):
         raise ConfigError("a line holds signs that cannot be shown.", fix='Write them as in "\\n" or "\\t".')
     start, position = 0, 0

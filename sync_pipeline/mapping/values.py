@@ -32,7 +32,7 @@ _NOUNS = {
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """Stands in a column for a value that could not be used; says why and keeps what was found."""
+    """In a column in place of a value that could not be used: why, and what was found."""
 
     message: str
     value: object

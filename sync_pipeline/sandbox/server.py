@@ -11,15 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
-
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.sandbox.app import addresses, create_app
 from sync_pipeline.sandbox.database import open_database
 from sync_pipeline.sandbox.keys import all_keys
 from sync_pipeline.sandbox.seed import seed_if_empty
 from sync_pipeline.sandbox.world import Clock, Options, World
-from sync_pipeline.serving import ServerLimits, bounded_server, in_thread, listen, url_of
+from sync_pipeline.serving import Server, ServerLimits, bounded_server, in_thread, listen, url_of
 
 LIMITS = ServerLimits(connections=256, body_bytes=64 * 1024 * 1024)
 Announce = Callable[[Mapping[str, str], Mapping[str, str]], None]
@@ -108,7 +106,7 @@ def list_lines(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None:
     sys.stdout.flush()
 
 
-def _stop_after(until: Callable[[], object], server: uvicorn.Server) -> None:
+def _stop_after(until: Callable[[], object], server: Server) -> None:
     until()
     server.should_exit = True
 
@@ -127,7 +125,7 @@ def running(
         world.db.close()
 
 
-def _server(world: World) -> uvicorn.Server:
+def _server(world: World) -> Server:
     # The application sends the date of its own clock.
     return bounded_server(
         "sandbox", create_app(world), LIMITS, date_header=False, lifespan="on", timeout_graceful_shutdown=1

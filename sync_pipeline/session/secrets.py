@@ -27,9 +27,9 @@ GO_ON = "Enter it in the console or with `sync-pipeline init`."
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret, and how to tell it from another one without telling it.
+    """A secret, and how to distinguish it from another one without revealing it.
 
-    ``mark`` changes whenever somebody enters a secret; a rotation keeps it, and keeps the old one as ``previous``
+    ``mark`` changes whenever a secret is entered; a rotation keeps it, and keeps the old one as ``previous``
     until that is retired or refused.
     """
 
@@ -107,11 +107,11 @@ class Vault:
         return slot.name in credentials.names(self.store, where, slot.name)
 
     def enter(self, slot: Slot, value: str, at: datetime) -> None:
-        """Keep a secret that somebody entered, in place of any other."""
+        """Keep a secret that was entered, in place of any other."""
         self._put(slot, Secret(value, secrets.token_hex(8), at.isoformat()), at)
 
     def rotate(self, slot: Slot, value: str, at: datetime) -> None:
-        """Keep a new value of the same standing; the old one stays as a fallback."""
+        """Keep a new value in the same role; the old one stays as a fallback."""
         old = self.get(slot)
         if old is None:
             self.enter(slot, value, at)

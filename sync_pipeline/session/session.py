@@ -58,7 +58,7 @@ NOT_THERE = ("is missing", "are missing")
 FELL_BACK = "the new key was not accepted, so the one before it is used. Rotate it again, or retire the old one."
 
 
-UNANSWERED = "No answer came in time: the other side takes requests and is silent, or its rate limit is used up."
+UNANSWERED = "No answer came in time: the API takes requests and does not answer, or its rate limit is used up."
 
 
 def settled(future: Future[T]) -> T:
@@ -145,7 +145,7 @@ class Session:
         return self._cleaned(spec, record), drawn
 
     def know_forgotten(self) -> None:
-        """Look up whom nothing may bring back: somebody may have been forgotten since the session was opened."""
+        """Look up whom nothing may bring back: a person may have been forgotten since the session was opened."""
         self.forgotten = load_forgotten(
             self.store, self.pair, lambda: Vault(self.store, self.settings).keyring, known=self.forgotten
         )
@@ -203,7 +203,7 @@ class Session:
         try:
             while (page := self.call(step)) is not end:
                 yield page
-        except GeneratorExit:  # nobody wants the rest; after anything else the iterator has ended by itself
+        except GeneratorExit:  # the rest is not wanted; after anything else the iterator has ended by itself
             if isinstance(pages, AsyncGenerator):
                 self.call(pages.aclose)
             raise

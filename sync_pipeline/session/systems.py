@@ -124,7 +124,7 @@ def other_accounts(settings: Settings, specs: Mapping[str, EntitySpec]) -> dict[
 
 
 def snapshots_account(settings: Settings) -> str:
-    """What tells one account from another: the base URL, and the account's name where several share one."""
+    """What distinguishes one account from another: the base URL, and the account's name where several share one."""
     return " ".join(filter(None, (settings.snapshots_base_url, settings.snapshots_account)))
 
 

@@ -14,7 +14,7 @@ from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, Slot, Vault
 from sync_pipeline.session.systems import clockify_account, hourly_budget
-from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, Settings
+from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, SANDBOX_URL, Settings, read_setup
 from sync_pipeline.setup.draft import (
     ONE_ATTEMPT,
     ask,
@@ -25,7 +25,6 @@ from sync_pipeline.setup.draft import (
     sandbox_if,
     secret_for,
 )
-from sync_pipeline.setup.regions import CUSTOM, KNOWN, SANDBOX
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.rate import Budget, note_sent
 
@@ -217,3 +216,47 @@ def _chosen(account: ClockifyAccount, workspace_id: str, form: ClockifyForm) -> 
             fix="Use the key of an admin or the owner.",
         )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One of Clockify's homes; ``base_url`` as the set-up file has it."""
+
+    name: str
+    label: str
+    base_url: str
+    reports_url: str
+
+
+SANDBOX = Region("sandbox", "The sandbox on this machine, with made-up data", SANDBOX_URL, SANDBOX_URL)
+CUSTOM = "custom"
+
+
+def _regional(name: str, label: str, prefix: str) -> Region:
+    return Region(name, label, f"https://{prefix}.clockify.me/api/v1", f"https://{prefix}.clockify.me/report/v1")
+
+
+REGIONS: tuple[Region, ...] = (
+    SANDBOX,
+    Region("global", "Global", "https://api.clockify.me/api/v1", "https://reports.api.clockify.me/v1"),
+    _regional("eu", "European Union (Germany)", "euc1"),
+    _regional("usa", "USA", "use2"),
+    _regional("uk", "United Kingdom", "euw2"),
+    _regional("au", "Australia", "apse2"),
+)
+KNOWN = {region.name: region for region in REGIONS}
+
+
+def region_of(settings: Settings) -> str:
+    """The name of the region these settings point at; ``custom`` for any other address."""
+    here = (settings.clockify_base_url, settings.clockify_reports_url)
+    if here == settings.sandbox_urls[:2] and is_named_sandbox(settings, "clockify_base_url"):
+        return SANDBOX.name
+    return next((region.name for region in REGIONS if here == (region.base_url, region.reports_url)), CUSTOM)
+
+
+def is_named_sandbox(settings: Settings, field: str) -> bool:
+    """Whether an address is the sandbox's because somebody chose it, not because the same one was typed."""
+    if not settings.stored:
+        return settings.sandbox
+    return bool(read_setup(settings.setup_file).get(field) == SANDBOX_URL)

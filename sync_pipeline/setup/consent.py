@@ -12,8 +12,8 @@ from sync_pipeline.diagnose.finding import Finding
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError
 from sync_pipeline.session.secrets import CONSENT
 from sync_pipeline.settings import Settings
+from sync_pipeline.setup.clockify import CUSTOM, SANDBOX, is_named_sandbox
 from sync_pipeline.setup.draft import ask, looking, sandbox_if
-from sync_pipeline.setup.regions import CUSTOM, SANDBOX, is_named_sandbox
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import (
     SnapshotsForm,

@@ -1,4 +1,4 @@
-"""A draft: settings as a form would make them, judged before anything is stored or sent."""
+"""A draft: settings as a form would make them, checked before anything is stored or sent."""
 
 from __future__ import annotations
 

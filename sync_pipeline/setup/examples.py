@@ -22,8 +22,8 @@ from sync_pipeline.stages.polling import has_room
 
 LIMIT = 50
 REQUESTS = 2
-PATIENCE = 15.0
-"""Seconds somebody waits for a page before it is shown with samples."""
+WAIT_SECONDS = 15.0
+"""Seconds a page waits before it is shown with samples."""
 KEPT = timedelta(minutes=10)
 MOST_KEPT = 32
 
@@ -61,7 +61,7 @@ class _Kept:
                 del self._found[next(iter(self._found))]
 
 
-_kept = _Kept()  # for as long as the console runs: a desk is made anew for each request
+_kept = _Kept()  # for as long as the console runs: a SetupService is made anew for each request
 
 
 def examples(setup: SetupService, spec: EntitySpec, *, fresh: bool = False) -> Examples:
@@ -88,20 +88,20 @@ def _place(settings: Settings, spec: EntitySpec) -> Hashable:
 def _read(setup: SetupService, settings: Settings, spec: EntitySpec) -> Examples:
     try:
         with setup.session(replace(settings, max_attempts=1)) as session:
-            found = _glimpse(session, spec)
+            found = _sampled(session, spec)
     except SyncError as error:
         return _samples(settings, spec, str(error))
     except TimeoutError:
-        return _samples(settings, spec, f"No answer came within {PATIENCE:.0f} seconds.")
+        return _samples(settings, spec, f"No answer came within {WAIT_SECONDS:.0f} seconds.")
     return found if found.records else _samples(settings, spec, found.why or "There are no records at the source yet.")
 
 
-def _glimpse(session: Session, spec: EntitySpec) -> Examples:
+def _sampled(session: Session, spec: EntitySpec) -> Examples:
     if session.source(spec).is_budgeted and not has_room(session, REQUESTS):
         return Examples((), "The hour's request budget of Clockify's plan is nearly used up.")
-    return Examples(tuple(session.sample(spec, LIMIT, within=PATIENCE)))
+    return Examples(tuple(session.sample(spec, LIMIT, within=WAIT_SECONDS)))
 
 
 def _samples(settings: Settings, spec: EntitySpec, why: str) -> Examples:
-    samples = load_samples(spec.entity, settings.mappings_dir)
-    return Examples(tuple(sample.source for sample in samples), f"{why} These are made-up samples.")
+    samples = [sample.source for sample in load_samples(spec.entity, settings.mappings_dir) if not sample.rejected]
+    return Examples(tuple(samples), f"{why} These are samples.")

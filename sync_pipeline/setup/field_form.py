@@ -1,6 +1,6 @@
 """One field as a form of plain texts: filled in from a mapping, and back to what a mapping file says.
 
-Nothing of the mapping language is lost on the way, and nothing is judged here: the parser does that.
+Nothing of the mapping language is lost on the way, and nothing is checked here: the parser does that.
 """
 
 from __future__ import annotations

@@ -1,18 +1,12 @@
-"""A few real records, mapped as they are now and as they would be: by the mapping itself, judged by its checks."""
+"""A few real records, mapped as they are now and as they would be: by the mapping itself, checked by its checks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
-import orjson
-
-from sync_pipeline.mapping.apply import map_frame
-from sync_pipeline.mapping.canonical import canonical_rows
-from sync_pipeline.mapping.checks import check_frame
-from sync_pipeline.mapping.frames import EXCLUDED, raw_frame
+from sync_pipeline.mapping.frames import raw_frame
+from sync_pipeline.mapping.samples import Outcome, outcomes
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.setup.examples import examples
 from sync_pipeline.setup.field_form import FieldForm
@@ -23,17 +17,8 @@ LIMIT = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What becomes of one record: its fields at the target, what is wrong, and the rule that leaves it out."""
-
-    fields: dict[str, Any]
-    problems: tuple[str, ...]
-    left_out: str
-
-
-@dataclass(frozen=True, slots=True)
 class BeforeAfter:
-    """One record before and after a change. ``is_real`` is false for a made-up sample."""
+    """One record before and after a change. ``is_real`` is false for a sample."""
 
     record: str
     source: dict[str, Any]
@@ -43,7 +28,7 @@ class BeforeAfter:
     """The target fields that would be different, new ones and dropped ones included."""
     problems_before: tuple[str, ...]
     problems: tuple[str, ...]
-    """What is wrong with it after the change: it would be set aside."""
+    """What is wrong with it after the change: it would be rejected."""
     left_out: str
     """The rule that keeps it out of scope after the change; "" when none does."""
     is_real: bool
@@ -54,7 +39,7 @@ def preview_records(
 ) -> list[BeforeAfter]:
     """Records of the entity as they are delivered now, and with one field changed (or dropped).
 
-    ConfigError when the change is not valid. Only what one record tells by itself is judged: whether a value is unique
+    ConfigError when the change is not valid. Only what one record shows by itself is checked: whether a value is unique
     and whether what it refers to exists, the trial says.
     """
     present, future = mapping_of(setup, entity).spec, would_be(setup, entity, form, drop=drop)
@@ -63,19 +48,6 @@ def preview_records(
     start = setup.settings().start_date
     pairs = zip(records, outcomes(present, records, start), outcomes(future, records, start), strict=True)
     return [_compared(present, record, now, then, is_real=found.are_real) for record, now, then in pairs]
-
-
-def outcomes(spec: EntitySpec, records: Sequence[dict[str, Any]], start_date: date) -> list[Outcome]:
-    """What becomes of each record under a mapping."""
-    if not records:
-        return []
-    frame = check_frame(spec, map_frame(spec, raw_frame(spec, records)), start_date=start_date)
-    found = []
-    rows = zip(canonical_rows(spec, frame), frame["problems"], frame["status"], frame["rule"], strict=True)
-    for (text, _), problems, status, rule in rows:
-        told = tuple(map(_told, orjson.loads(problems))) if isinstance(problems, str) else ()
-        found.append(Outcome(orjson.loads(text), told, str(rule) if status == EXCLUDED else ""))
-    return found
 
 
 def _compared(spec: EntitySpec, source: dict[str, Any], now: Outcome, then: Outcome, *, is_real: bool) -> BeforeAfter:
@@ -88,17 +60,12 @@ def _compared(spec: EntitySpec, source: dict[str, Any], now: Outcome, then: Outc
         before=now.fields,
         after=then.fields,
         changed=changed,
-        problems_before=now.problems,
-        problems=then.problems,
-        left_out=then.left_out,
+        problems_before=tuple(map(str, now.problems)),
+        problems=tuple(map(str, then.problems)),
+        left_out=then.excluded,
         is_real=is_real,
     )
 
 
 def _id(spec: EntitySpec, source: dict[str, Any]) -> str:
     return str(raw_frame(spec, [source])["source_id"].fillna("").iat[0])
-
-
-def _told(problem: dict[str, Any]) -> str:
-    value = f" (found {problem['value']})" if problem["value"] not in (None, "") else ""
-    return f"{problem['field']} {problem['message']}{value}"

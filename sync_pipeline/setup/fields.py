@@ -1,6 +1,6 @@
 """The fields of an entity: what the source has, what the target gets, and changing that; for console and terminal.
 
-Changes stand in the set-up file's ``mappings``, over the shipped files and those in SYNC_MAPPINGS_DIR; taking one out
+Changes are in the set-up file's ``mappings``, over the shipped files and those in SYNC_MAPPINGS_DIR; taking one out
 brings back what is below it. Whether a change is valid is for the parser of mappings to say, over all of them together.
 """
 

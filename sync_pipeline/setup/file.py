@@ -89,7 +89,7 @@ def _read(file: Path) -> CommentedMap:
         found = _yaml().load(file.read_text(encoding="utf-8-sig"))
     except (YAMLError, UnicodeDecodeError) as error:
         line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else 1  # type: ignore[union-attr]  # asked for
-        raise MappingFileError(str(file), line, "file", "is not YAML.", fix="Mend that line by hand.") from None
+        raise MappingFileError(str(file), line, "file", "is not YAML.", fix="Correct that line by hand.") from None
     if found is None:  # nothing but comments
         return _fresh("\n".join(line.removeprefix("#").strip() for line in file.read_text("utf-8-sig").splitlines()))
     if not isinstance(found, CommentedMap):

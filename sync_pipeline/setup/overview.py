@@ -1,4 +1,4 @@
-"""How things stand, at a glance: each entity's last success and what is left to do, and what ran last."""
+"""The state of everything, at a glance: each entity's last success and what is left to do, and what ran last."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Overview:
 
 
 def overview(setup: SetupService) -> Overview:
-    """How things stand now; SyncError while the set-up is not finished."""
+    """The state now; SyncError while the set-up is not finished."""
     with setup.reading() as session:
         return Overview(tuple(entity_rows(session)), tuple(_runs(session)))
 

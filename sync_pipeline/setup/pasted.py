@@ -11,7 +11,7 @@ SHORTEST = 4
 
 
 def clean_secret(text: str, what: str) -> str:
-    """The secret without what stands around it; ConfigError, without showing it, for what no key looks like."""
+    """The secret without what is around it; ConfigError, without showing it, for what no key looks like."""
     secret = text.strip(AROUND)
     trouble = _trouble(secret)
     if trouble:

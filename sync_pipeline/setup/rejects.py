@@ -1,4 +1,4 @@
-"""The records that were set aside: see why, and offer them again."""
+"""The rejected records: see why, and offer them again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SetAside:
 
 
 def set_aside(setup: SetupService, entity: str) -> SetAside:
-    """What is set aside of an entity."""
+    """The rejected records of an entity."""
     with _session(setup, entity) as session:
         count = count_rejects(session.store, session.pair).get(entity, 0)
         reasons = list_rejects(session.store, session.pair, entity=entity, limit=SHOWN)

@@ -1,4 +1,4 @@
-"""The desk at which a set-up is worked on: whose hand it is, the settings as they are now, and where changes are kept."""
+"""Working on a set-up: who does it, the settings as they are now, and where changes are kept."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class SetupService:
             note(store, self.by, what, detail, self.now())
 
     def acting_as(self, by: str) -> SetupService:
-        """The same desk under another hand."""
+        """The same for another actor."""
         return replace(self, by=by)
 
 

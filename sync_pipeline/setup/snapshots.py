@@ -19,7 +19,7 @@ from sync_pipeline.session.secrets import CONSENT, SNAPSHOTS_CLIENT, SNAPSHOTS_K
 from sync_pipeline.session.systems import snapshots_credentials
 from sync_pipeline.settings import AUTH_KINDS, SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
 from sync_pipeline.setup import draft as drafts
-from sync_pipeline.setup.regions import CUSTOM, SANDBOX
+from sync_pipeline.setup.clockify import CUSTOM, SANDBOX
 from sync_pipeline.setup.service import SetupService
 
 KEY, CLIENT_SECRET = "The Snapshots API key", "The OAuth client secret"
@@ -52,7 +52,7 @@ class Draft:
 
     @property
     def values(self) -> dict[str, object]:
-        """What stands in the set-up file then."""
+        """What the set-up file then contains."""
         there = self.settings
         is_oauth = there.snapshots_auth != "api_key"
         return {
@@ -149,7 +149,7 @@ def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, o
     secret = drafts.secret_for(setup, settings, slot, typed, what, is_known=is_known)
     if not secret and is_key and on_sandbox:
         secret = SANDBOX_SNAPSHOTS_KEY
-    if not secret and form.auth != "authorization_code":  # there PKCE stands for a secret
+    if not secret and form.auth != "authorization_code":  # there PKCE replaces a secret
         raise ConfigError(f"{what} is missing: none is stored for {settings.snapshots_base_url}.", fix="Enter it.")
     origin = drafts.origin_of(setup, slot, typed)
     return Draft(replace(settings, **{slot.setting: secret}), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]
@@ -224,11 +224,11 @@ def _probe(setup: SetupService, draft: Draft) -> Iterator[Finding]:
             for method, entity, what in work:
                 try:
                     await getattr(there, method)(entity)
-                    found.append(Finding(what, Status.OK, "allowed"))
+                    found.append(Finding(Status.OK, "allowed", what=what))
                 except SyncError as error:
                     if not is_matter_of_scope(error):
                         raise
-                    found.append(Finding(what, Status.FAILED, error.message, fix=error.fix))
+                    found.append(Finding(Status.FAILED, error.message, fix=error.fix, what=what))
         return found
 
     with setup.store() as store, drafts.sandbox_if(draft.on_sandbox, settings):

@@ -1,4 +1,4 @@
-"""What source records hold: every path that occurs, what kind of value stands there, and one of them."""
+"""What source records hold: every path that occurs, what kind of value it has, and one of them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from sync_pipeline.store.trials import Trial, last_trial
 
 @dataclass(frozen=True, slots=True)
 class LiveStatus:
-    """Where a set-up stands on its way to live."""
+    """How far a set-up is on its way to live."""
 
     mode: Mode | None
     """None while the set-up is not finished."""
@@ -39,10 +39,10 @@ class LiveStatus:
 
 
 def read_live_status(setup: SetupService) -> LiveStatus:
-    """Where the set-up stands now."""
+    """How far the set-up is now."""
     try:
         with setup.reading() as session:
-            return _standing(session)
+            return _live_status(session)
     except SyncError as error:
         return LiveStatus(None, None, None, str(error))
 
@@ -72,7 +72,7 @@ def _is_on(setup: SetupService) -> bool:
 def turn_on(setup: SetupService) -> LiveStatus:
     """Turn live syncing on; NotAllowed says what is in the way."""
     with setup.reading() as session:
-        found = _standing(session)
+        found = _live_status(session)
         if found.obstacle:
             raise NotAllowed(f"Live syncing cannot be turned on: {found.obstacle}")
         turn(session.store, session.pair, session.fingerprint, on=True, by=setup.by, at=setup.now())
@@ -96,10 +96,10 @@ def turn_off(setup: SetupService) -> LiveStatus:
 def _what_keeps_it_on(setup: SetupService) -> str:
     if setup.settings().mode:
         return "Unset SYNC_MODE, then turn it off."
-    return "Nothing is set up yet, so only made-up data is synced; SYNC_MODE=dry_run stops that, too."
+    return "Nothing is set up yet, so only sample data is synced; SYNC_MODE=dry_run stops that, too."
 
 
-def _standing(session: Session) -> LiveStatus:
+def _live_status(session: Session) -> LiveStatus:
     kept = session.store, session.pair, session.fingerprint
     trial = last_trial(*kept, kind_for(session.settings)) or last_trial(*kept)  # one in the sandbox takes nothing back
     switch = read_switch(session.store, session.pair)

@@ -140,7 +140,7 @@ class _Creator:
         known = self._ledger.lookup(waiting)
         for source_id, intents in waiting.items():
             *older, newest = intents
-            for intent in older:  # two intents of one record mean one record there: the newest tells what became of it
+            for intent in older:  # two intents of one record mean one record there: the newest says what became of it
                 self._give_up(intent)
             record = known.get(source_id)
             if record is not None and record.target_id in self._directory.by_id:

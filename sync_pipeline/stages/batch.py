@@ -71,7 +71,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the records of one entity in one sync; deletes stand apart.
+    """What became of the records of one entity in one sync; deletes are counted apart.
 
     ``extracted = created + adopted + updated + unchanged + rejected + excluded + waiting + held + lagging``.
     """

@@ -1,4 +1,4 @@
-"""Check: process what was read and judge it before anything is written.
+"""Check: process what was read and check it before anything is written.
 
 Records with failures become rejects; a batch in which too many fail is blocked as a whole. Of one that would delete or
 rewrite too much, that part is held until it is approved. What may be loaded is in the ledger's staging, which stays open for
@@ -27,8 +27,7 @@ from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.batch_files import read_batch, unwritten, write_batch
 from sync_pipeline.stages.extract import decide, decided_by, extract
 from sync_pipeline.stages.guards import Holding, hold
-from sync_pipeline.stages.inbox import leave_open
-from sync_pipeline.stages.journal import note_sync
+from sync_pipeline.stages.journal import Ended, note_sync
 from sync_pipeline.stages.problems import rejects_of, warnings_of
 from sync_pipeline.stages.process import PERSONAL, Clashes, Process, mapped, staged_rows
 from sync_pipeline.store.approvals import GuardName
@@ -255,9 +254,8 @@ def conclude(
     ledger.rejects.replace(_keys(days), checking.rejects, run_id=run_id, at=at, read_no=read_no)
     if blocking := [result.name for result in results if result.blocks]:
         counts = {**asdict(checking.counts), "blocked_by": blocking}
-        requests, why = checking.counts.requests, why_blocked(results)
-        note_sync(session, spec, checking.batch, days, "blocked", counts, requests, run_id=run_id, reason=why)
-        leave_open(session, checking.batch, why)
+        ended = Ended("blocked", counts, checking.counts.requests, why_blocked(results))
+        note_sync(session, spec, checking.batch, days, ended, run_id=run_id)
     return results
 
 

@@ -21,12 +21,10 @@ from sync_pipeline.errors import StoreError, SyncError
 from sync_pipeline.gc_pause import gc_paused
 from sync_pipeline.mapping.frames import RawRow, frame_of_rows, raw_rows
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.mapping.targets import is_known_by_source_id
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Batch, Days
-from sync_pipeline.stages.inbox import leave_open
-from sync_pipeline.stages.journal import note_sync
+from sync_pipeline.stages.journal import Ended, note_sync
 from sync_pipeline.stages.process import has_label, unique_fields
 from sync_pipeline.store.schema import FACTS
 from sync_pipeline.store.scope import draw
@@ -97,7 +95,7 @@ class DuplicateFilter:
     """Drops a record that a shifting page returned twice, and remembers ids that came with different contents.
 
     Lists are paged by offset, so a row inserted meanwhile pushes another onto the next page: the same record again is
-    harmless. Two different records under one id are not: both are set aside by the ``unique_ids`` check.
+    harmless. Two different records under one id are not: both are rejected by the ``unique_ids`` check.
     """
 
     def __init__(self, spec: EntitySpec) -> None:
@@ -156,7 +154,7 @@ def _version() -> str:
 
 def has_short_way(session: Session, spec: EntitySpec, days: Days | None) -> bool:
     """Whether any of its records may be known to be unchanged: they are decided, and can be read again, one by one."""
-    alone = is_known_by_source_id(spec) and not unique_fields(spec)
+    alone = spec.is_known_by_source_id and not unique_fields(spec)
     known = session.short_way and alone and session.can_fetch(spec)
     return known and session.ledger(spec).has_any(days.keys if days else None)
 
@@ -170,7 +168,7 @@ def unchanged_ids(session: Session, spec: EntitySpec, rows: Sequence[RawRow]) ->
 
 
 def remembering_failure(session: Session, spec: EntitySpec, batch: Batch, days: Days | None, *, run_id: str) -> Batch:
-    """The same batch; when walking it fails, the store says so: `status` tells of it and its requests are counted."""
+    """The same batch; when walking it fails, the store keeps that: `status` reports it, and its requests are counted."""
     return Batch(_remembering(session, spec, batch, days, run_id), batch.notes)
 
 
@@ -181,8 +179,7 @@ def _remembering(
     try:
         yield from batch.parts
     except SyncError as error:
-        with suppress(StoreError):  # the store may be what failed; the first error is the one to tell
-            requests = session.requests - before
-            note_sync(session, spec, batch, days, "failed", {}, requests, run_id=run_id, reason=str(error))
-            leave_open(session, batch, str(error))
+        with suppress(StoreError):  # the store may be what failed; the first error is the one to report
+            ended = Ended("failed", {}, session.requests - before, str(error))
+            note_sync(session, spec, batch, days, ended, run_id=run_id)
         raise

@@ -21,7 +21,7 @@ EVENTS = "events"
 FRESH = "fresh_events"
 """The note that names those of them that were so new that the read may have shown what was before them."""
 UNANSWERED = (
-    "The list that was read shows nothing of what it tells and may be older than it: the record is read by id, or "
+    "The list that was read shows nothing of what it reports and may be older than it: the record is read by id, or "
     "in a later list."
 )
 LISTED, REFERENCE = "poll:source", "poll:reference"
@@ -62,10 +62,10 @@ def claim_events(session: Session, spec: EntitySpec, days: Days | None, batch: B
 def _fresh(session: Session, events: list[Event]) -> list[int]:
     """Those that a list read from now on may not show: lists lag by ``LAG`` at most, which the clock of the store measures.
 
-    What an event tells had happened before it came in. The read begins after this, so that it shows whatever came in
+    What an event reports had happened before it came in. The read begins after this, so that it shows whatever came in
     that long before.
     """
-    changes = [event for event in events if event.kind != REFERENCE]  # that one tells nothing of the record
+    changes = [event for event in events if event.kind != REFERENCE]  # that one says nothing about the record
     if not changes:
         return []
     with session.store.reading() as tx:
@@ -110,7 +110,7 @@ def close_covered(
     """Close what a finished load has answered of the events its read took up; returns how many.
 
     ``done`` are the days that are loaded to the end, by this read or a newer one: that one began after these events
-    had been taken up, too. The load of an entity without days answers all of them. A load of days answers those about
+    had been claimed, too. The load of an entity without days answers all of them. A load of days answers those about
     records of these days. Others may be about a record that has moved on since, or one that vanished without a proof: they stay
     open and are looked up one by one, as do those about the records ``besides``.
     """
@@ -121,7 +121,7 @@ def close_covered(
             [event for event in page if event.id in taken and event.source_id not in besides]
             for page in waiting(session, spec)
         )
-        found = (page if days is None else _standing(session, spec, done, page, proven=True) for page in pages)
+        found = (page if days is None else _on_days(session, spec, done, page, proven=True) for page in pages)
         answered = [event.id for page in found for event in page]
     return close(session.store, answered, run_id, session.now()) if answered else 0
 
@@ -133,17 +133,17 @@ def leave_open(session: Session, batch: Batch, reason: str) -> None:
 
 
 def _met(session: Session, spec: EntitySpec, days: Days | None, events: list[Event]) -> list[Event]:
-    """The events a read will meet: of the days, those whose record stands there, or is said to."""
+    """The events a read will meet: of the days, those whose record is on one of them, or is said to be."""
     if not session.source(spec).notifies:  # those about records of the target only the sensor reads
         return [event for event in events if event.attempts or event.kind in ABOUT_THE_SOURCE]
     if days is None:
         return events
     first, last = days.keys
-    standing = {event.id for event in _standing(session, spec, set(days), events)}
-    return [event for event in events if event.id in standing or first <= (day_of(spec, event) or "") <= last]
+    present = {event.id for event in _on_days(session, spec, set(days), events)}
+    return [event for event in events if event.id in present or first <= (day_of(spec, event) or "") <= last]
 
 
-def _standing(
+def _on_days(
     session: Session, spec: EntitySpec, days: Collection[str], events: list[Event], *, proven: bool = False
 ) -> list[Event]:
     """The events about records of these days as far as we know; if ``proven``, none that are missing there."""

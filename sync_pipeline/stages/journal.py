@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Batch, Days
+from sync_pipeline.stages.inbox import leave_open
 from sync_pipeline.store.syncs import SyncOutcome
 
 
@@ -23,18 +24,20 @@ def begin_sync(session: Session, spec: EntitySpec, batch: Batch, days: Days | No
     )
 
 
+class Ended(NamedTuple):
+    """How a sync ended before anything was loaded."""
+
+    outcome: SyncOutcome
+    counts: Mapping[str, Any]
+    requests: int
+    reason: str
+
+
 def note_sync(
-    session: Session,
-    spec: EntitySpec,
-    batch: Batch,
-    days: Days | None,
-    outcome: SyncOutcome,
-    counts: Mapping[str, Any],
-    requests: int,
-    *,
-    run_id: str,
-    reason: str = "",
+    session: Session, spec: EntitySpec, batch: Batch, days: Days | None, ended: Ended, *, run_id: str
 ) -> None:
-    """Write down a sync that was over before anything was loaded, and why."""
+    """Write down a sync that ended before anything was loaded; events that its batch answers stay open."""
+    syncs, at = session.ledger(spec).syncs, session.now()
     sync_id = begin_sync(session, spec, batch, days, run_id=run_id)
-    session.ledger(spec).syncs.finish(sync_id, outcome, counts, requests, at=session.now(), reason=reason)
+    syncs.finish(sync_id, ended.outcome, ended.counts, ended.requests, at=at, reason=ended.reason)
+    leave_open(session, batch, ended.reason)

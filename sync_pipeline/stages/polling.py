@@ -50,7 +50,7 @@ DAYS_INSTEAD = 7
 KEPT_FOR_RUNS = 10
 """Requests of an hour's budget that polling leaves to the runs it may cause."""
 SEEN_KEPT = 1000
-PATIENCE = timedelta(minutes=10)
+REPEAT_AFTER = timedelta(minutes=10)
 """A list says the same at every look while a record is not as we know it: it is tried again after this long."""
 
 
@@ -331,7 +331,7 @@ def _targets_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
 
 def _keep(session: Session, found: Sequence[Received]) -> int:
     found = [one._replace(payload=session.forgotten.cleaned(one.payload)) for one in found]
-    return sum(receive_many(session.store, session.pair, SYSTEM, found, retry_policy=PATIENCE))
+    return sum(receive_many(session.store, session.pair, SYSTEM, found, repeat_after=REPEAT_AFTER))
 
 
 def _instant(value: object) -> datetime | None:

@@ -12,7 +12,7 @@ from sync_pipeline.store.rejects import Reject
 
 
 def reject(frame: pd.DataFrame, mask: pd.Series, name: str, rule: str, message: str) -> pd.DataFrame:
-    """The frame with one more problem on the masked rows, which become rejected. The frame given is left as it is."""
+    """The frame with one more problem on the masked rows, which become rejected. The given frame is unchanged."""
     if not mask.any():
         return frame
     frame = note(frame, mask, name, rule, message)
@@ -21,7 +21,7 @@ def reject(frame: pd.DataFrame, mask: pd.Series, name: str, rule: str, message: 
 
 
 def note(frame: pd.DataFrame, mask: pd.Series[bool], name: str, rule: str, message: str) -> pd.DataFrame:
-    """The frame with one more problem on the masked rows, whatever their status. The frame given is left as it is."""
+    """The frame with one more problem on the masked rows, whatever their status. The given frame is unchanged."""
     if not mask.any():
         return frame
     frame = frame.copy()

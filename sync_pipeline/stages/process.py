@@ -16,7 +16,6 @@ from sync_pipeline.mapping.checks import check_frame
 from sync_pipeline.mapping.columns import text_list
 from sync_pipeline.mapping.frames import raw_frame
 from sync_pipeline.mapping.spec import EntitySpec, Field
-from sync_pipeline.mapping.targets import is_known_by_source_id
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.problems import reject, rejects_of
 from sync_pipeline.stages.references import References
@@ -116,7 +115,7 @@ def process_frame(session: Session, spec: EntitySpec, records: Iterable[Record])
 
 
 PERSONAL = "(personal)"
-"""Instead of a value that is nobody else's business."""
+"""Shown instead of a personal value."""
 SENT = ("accepted", "waiting")
 SHOWN_SHARING = 3
 """Records with one id that a message names."""
@@ -127,7 +126,7 @@ class Clashes:
     """Marks records that share an id with a different record, or a unique field with any other.
 
     Of records that want the same unique value, the one that has it at the target already keeps it; all others are
-    set aside. They are never merged.
+    rejected. They are never merged.
     """
 
     def __init__(
@@ -145,7 +144,7 @@ class Clashes:
         self._unique = unique_fields(spec) if is_whole else []
         self._counts: dict[str, Counter[str]] = {f.name: Counter() for f in self._unique}
         self._shared: dict[str, list[str]] = {}
-        if self._unique or not is_known_by_source_id(spec):
+        if self._unique or not spec.is_known_by_source_id:
             self._count(mapped)
 
     def _count(self, mapped: Iterable[pd.DataFrame]) -> None:
@@ -153,7 +152,7 @@ class Clashes:
         for frame in mapped:
             for field_ in self._unique:
                 self._counts[field_.name].update(frame[field_.column].dropna())
-            if not is_known_by_source_id(self._spec):
+            if not self._spec.is_known_by_source_id:
                 self._share(frame, first)
 
     def _share(self, frame: pd.DataFrame, first: dict[str, str]) -> None:
@@ -178,7 +177,7 @@ class Clashes:
                 same = mask & (frame[field_.column] == value)
                 message = f"another record has the same {field_.name}, {_shown(field_, value)}; give each its own"
                 frame = reject(frame, same, field_.column, "unique_ids", message)
-        return frame if is_known_by_source_id(self._spec) else self._reject_shared(frame)
+        return frame if self._spec.is_known_by_source_id else self._reject_shared(frame)
 
     def _holders(self, clashing: pd.DataFrame, field_: Field) -> list[str]:
         """Those of the clashing records that have their value at the target already.

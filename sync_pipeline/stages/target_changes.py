@@ -1,4 +1,4 @@
-"""Records that changed at a target that tells of them: compare each with what was delivered, so that an edit is pending.
+"""Records that changed at a target that reports changes: compare each with what was delivered, so that an edit is pending.
 
 Our own writes come back as events, too: they find the record as delivered, and end here.
 """
@@ -19,7 +19,7 @@ from sync_pipeline.store.records import Known
 from sync_pipeline.store.schema import REMOVAL
 from sync_pipeline.store.scope import draw
 
-STUBBORN_FOR = timedelta(minutes=10)
+SUPPRESSED_FOR = timedelta(minutes=10)
 ONE_BY_ONE = {"paid": 20, "free": 1}
 """Up to this many records are read by id; above it the whole list is the cheaper read."""
 
@@ -30,7 +30,7 @@ def compare_with_delivered(
     """Close the events of records that are as we left them; returns those that need the source to be read again.
 
     ``unchanged_since_delivery`` remembers what a record was instead of what we sent, and when: one that is the same again right after
-    we delivered is left to ``verify``, or the two sides would send each other changes for ever.
+    we delivered is left to ``verify``, or the two sides would send each other changes without end.
     """
     tried = {event.source_id for event in events if event.attempts}
     mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
@@ -45,7 +45,7 @@ def compare_with_delivered(
         session.ledger(spec).observe_target([(ours[key].source_id, found)], number)
         if not _is_pending(spec, ours[key], found):
             unchanged_since_delivery.pop(key, None)
-        elif key in tried or not _is_stubborn(unchanged_since_delivery.get(key), found, began):
+        elif key in tried or not _is_unchanged_since_delivery(unchanged_since_delivery.get(key), found, began):
             unchanged_since_delivery[key] = [found or "", began.isoformat()]
             wanting.add(key)
     settled = {event.id for event in events if event.source_id and event.source_id not in wanting}
@@ -53,12 +53,12 @@ def compare_with_delivered(
     return [event.id for event in events if event.id not in settled]
 
 
-def _is_stubborn(known: list[str] | None, found: str | None, now: datetime) -> bool:
-    """Whether it was just like that a moment ago; the same later is somebody's doing."""
+def _is_unchanged_since_delivery(known: list[str] | None, found: str | None, now: datetime) -> bool:
+    """Whether it was just like that a moment ago; the same later is a new edit."""
     return (
         known is not None
         and known[0] == (found or "")
-        and not has_passed(datetime.fromisoformat(known[1]), STUBBORN_FOR, now)
+        and not has_passed(datetime.fromisoformat(known[1]), SUPPRESSED_FOR, now)
     )
 
 

@@ -168,7 +168,7 @@ def _giving_up(directory: Directory, pending: Mapping[str, Pending], row: Pendin
 
 
 def parked_name(name: str, target_id: str, longest: int) -> str:
-    """A name that no other record has and that tells where it comes from."""
+    """A name that no other record has and that shows where it comes from."""
     mark = f" ~{target_id}"
     return f"{name[: longest - len(mark)]}{mark}"
 

@@ -130,7 +130,7 @@ def _why_held_back(spec: EntitySpec, results: list[CheckResult]) -> str:
         return ""
     return (
         f"{spec.entity} cannot be repaired, since a check blocks the batch. {'; '.join(blocking)}. "
-        "Mend the source, or say what is right with `sync-pipeline sync`, and verify again."
+        "Correct the source, or say what is right with `sync-pipeline sync`, and verify again."
     )
 
 
@@ -189,7 +189,7 @@ def _sort_out(found: Iterator[Found], archived: set[str]) -> tuple[set[str], lis
 
 
 def _stuck(session: Session, spec: EntitySpec, suspects: list[Found]) -> set[str]:
-    """Those that are gone at the source, but whose removal the target refused: they stand in the rejects."""
+    """Those that are deleted at the source, but whose removal the target refused: they are in the rejects."""
     extra = [item.source_id for item in suspects if item.kind == "extra"]
     known = session.ledger(spec).lookup(extra)
     return {key for key, record in known.items() if record.deleted_at is not None and record.refused_hash == REMOVAL}
@@ -301,7 +301,7 @@ def _observed(session: Session, spec: EntitySpec, item: Found) -> str | None:
 def _beliefs(
     spec: EntitySpec, comparison: Comparison, removed: set[str], suspects: list[Found], found: list[Found]
 ) -> Iterator[tuple[str, str | None]]:
-    """What stands at the target; a record that changed while it was read again is left to the next verify."""
+    """What is at the target; a record that changed while it was read again is left to the next verify."""
     again = {item.source_id: item.observed for item in found}
     with_unknown_delivery = {item.source_id for item in suspects} - again.keys()
     for key, digest in comparison.beliefs():

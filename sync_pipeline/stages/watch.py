@@ -1,6 +1,6 @@
 """Watch: what has changed since the last look, and which few runs would answer it.
 
-An event is a dirty flag. A few dirty records are read by id; many are read again as the days they stand on, or as the
+An event is a dirty flag. A few dirty records are read by id; many are read again as the days they are on, or as the
 whole list. Nothing is closed here but what turns out to be our own echo: the run that processes an event closes it.
 """
 
@@ -48,7 +48,7 @@ class Dirty:
 
 @dataclass(slots=True)
 class Watched:
-    """What a look found: the runs it asks for, the cursor for the next look, and what to tell."""
+    """What a look found: the runs it asks for, the cursor for the next look, and what to report."""
 
     cursor: str
     runs: list[Dirty] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Watched:
 
 
 def watch(session: Session, spec: EntitySpec, cursor: str | None, *, days_ahead: int = 7) -> Watched:
-    """Poll when it is due, then read the inbox. Trouble with Clockify is told, and the cursor stays where it was."""
+    """Poll when it is due, then read the inbox. Errors of Clockify are reported, and the cursor stays where it was."""
     state = Cursor.parse(cursor)
     watched, instead, in_full = Watched(str(state)), set[str](), list[Days | None]()
     for ask in (poll, poll_source):
@@ -86,7 +86,7 @@ def watch(session: Session, spec: EntitySpec, cursor: str | None, *, days_ahead:
 
 
 def _due(session: Session, spec: EntitySpec, events: Sequence[Event]) -> tuple[list[Event], str]:
-    """The events to answer now, and what to tell of the others: the budget is used up, or their next try is later."""
+    """The events to answer now, and what to say of the others: the budget is used up, or their next try is later."""
     if events and not session.source(spec).is_budgeted and not has_room(session, 1):
         return [], f"the hour's request budget is nearly used up: {len(events)} events wait"
     pause, now = timedelta(seconds=session.settings.sensor_seconds), session.now()
@@ -113,7 +113,7 @@ def _runs(session: Session, spec: EntitySpec, events: Sequence[Event], state: Cu
 
 
 def _again(session: Session, spec: EntitySpec, tried: Sequence[Event], few: int, days_ahead: int) -> list[Dirty]:
-    """What a run has failed to answer is read by id, apart from what is fresh: it may fail for ever.
+    """What a run has failed to answer is read by id, apart from what is fresh: it may never succeed.
 
     Where much has failed, a system was away, and reading all of it one by one would use up the budget of hours.
     """

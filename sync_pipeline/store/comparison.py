@@ -94,7 +94,7 @@ class Comparison:
         self._add(wanted, rows)
 
     def observe(self, rows: Sequence[ObservedRow]) -> None:
-        """What stands at the target."""
+        """What is at the target."""
         self._add(observed, rows)
 
     def count_wanted(self) -> int:
@@ -137,7 +137,7 @@ class Comparison:
     def beliefs(self) -> Iterator[tuple[str, str | None]]:
         """(source_id, hash found at the target or None) of every record of both sides that has a row in ``records``.
 
-        Of a record that is set aside or excluded, only what was found is believed: its last good state may stand
+        Of a record that is rejected or excluded, only what was found is believed: its last good state may stand
         outside of the days that were read.
         """
         link = and_(*self._ours(), records.c.target_id == observed.c.target_id)

@@ -30,7 +30,7 @@ NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.gener
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key; ``id`` tells which one without telling the key."""
+    """One key; ``id`` says which one without revealing it."""
 
     id: str
     cipher: Fernet

@@ -1,4 +1,4 @@
-"""The inbox: what the other side told us, kept until the run that processed it closes it.
+"""The inbox: the events that came in, kept until the run that processed it closes it.
 
 An event is a dirty flag: it says which record to read again, not what to write. The sender repeats itself (at least
 once, every attempt under another id), so a repeat is recognised by what it says: it is dropped when an event that says
@@ -46,7 +46,7 @@ NOT_OURS = "about nothing that is synced"
 
 
 class Received(NamedTuple):
-    """One event as it came in; ``entity`` and ``source_id`` as far as its kind and body tell."""
+    """One event as it came in; ``entity`` and ``source_id`` as far as its kind and body say."""
 
     content: str
     """Its ``content_id``."""
@@ -77,7 +77,7 @@ class Event:
     """When it came in by the clock of the store; ``None`` = before that was kept."""
 
     def is_due(self, now: datetime, pause: timedelta) -> bool:
-        """Whether to try it (again): what failed waits, twice as long after each attempt; it may fail for ever."""
+        """Whether to try it (again): what failed waits, twice as long after each attempt; it may never succeed."""
         if self.tried_at is None or self.reason is None:
             return True
         longer: timedelta = pause * 2 ** min(self.attempts - 1, DOUBLINGS)
@@ -86,7 +86,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class InboxCounts:
-    """What stands in the inbox of one entity."""
+    """The figures of one entity's inbox."""
 
     open: int
     failed: int
@@ -104,11 +104,11 @@ class _Known:
     """Delivery id."""
     at: datetime
     untouched: set[str]
-    """What those say that no run has taken up."""
+    """What those say that no run has claimed."""
 
-    def is_repeated_by(self, one: Received, retry_policy: timedelta) -> bool:
+    def is_repeated_by(self, one: Received, repeat_after: timedelta) -> bool:
         is_newest = _content(self.newest) == one.content
-        return one.content in self.untouched or (is_newest and not has_passed(self.at, retry_policy, one.at))
+        return one.content in self.untouched or (is_newest and not has_passed(self.at, repeat_after, one.at))
 
 
 def content_id(kind: str, source_id: str | None, body: dict[str, Any]) -> str:
@@ -117,38 +117,23 @@ def content_id(kind: str, source_id: str | None, body: dict[str, Any]) -> str:
     return hashlib.blake2b(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
 
 
-def receive(
-    store: Store,
-    pair: str,
-    system: str,
-    delivery_id: str,
-    kind: str,
-    entity: str | None,
-    source_id: str | None,
-    payload: str,
-    at: datetime,
-) -> bool:
-    """Keep one event; False when it repeats what is known. ``delivery_id`` is its ``content_id``."""
-    return receive_many(store, pair, system, [Received(delivery_id, kind, entity, source_id, payload, at)])[0]
-
-
 def receive_many(
-    store: Store, pair: str, system: str, batch: Sequence[Received], *, retry_policy: timedelta = timedelta(0)
+    store: Store, pair: str, system: str, batch: Sequence[Received], *, repeat_after: timedelta = timedelta(0)
 ) -> list[bool]:
     """Keep a batch in one transaction, committed when this returns; for each event whether it was news.
 
-    For so much ``patience`` what was said last about a record is no news either, though it was taken up: for a sender
-    that says the same again and again until something changes.
+    For ``repeat_after`` what came last about a record is no news either, although a run has claimed it: for a sender that
+    repeats the same until something changes.
     """
     if not batch:
         return []
     batch = [_storable(one) for one in batch]
     with store.writing(durable=True) as tx:  # the sender will not send it again
-        rows = _news(store, tx, pair, system, batch, retry_policy)
+        rows = _news(store, tx, pair, system, batch, repeat_after)
         if not rows:
             return [False] * len(batch)
         statement = insert_into(store, events).on_conflict_do_nothing().returning(events.c.delivery_id)
-        # Another receiver on the same database may have been faster with the same event: its row stands.
+        # Another receiver on the same database may have been faster with the same event: its row stays.
         stored = set(tx.scalars(statement, list(rows.values())))
     return [number in rows and rows[number]["delivery_id"] in stored for number in range(len(batch))]
 
@@ -198,7 +183,7 @@ def close(store: Store, ids: Iterable[int], run_id: str | None, at: datetime) ->
 
 
 def counts(store: Store, pair: str) -> dict[str | None, InboxCounts]:
-    """The inbox by entity; None stands for what is about nothing we sync."""
+    """The inbox by entity; None is what is about nothing we sync."""
     is_open = events.c.closed_at.is_(None)
     statement = (
         select(
@@ -247,7 +232,7 @@ def drop_closed(store: Store, pair: str, hook: str, enough: int) -> int:
 
 
 def _news(
-    store: Store, tx: Connection, pair: str, system: str, batch: Sequence[Received], retry_policy: timedelta
+    store: Store, tx: Connection, pair: str, system: str, batch: Sequence[Received], repeat_after: timedelta
 ) -> dict[int, dict[str, Any]]:
     """The rows to insert, by place in the batch: without the repeats."""
     stored_at = store.now(tx)
@@ -256,7 +241,7 @@ def _news(
     for number, one in enumerate(batch):
         subject = one.source_id or one.content
         told = known.get(subject)
-        if told is not None and told.is_repeated_by(one, retry_policy):
+        if told is not None and told.is_repeated_by(one, repeat_after):
             continue
         delivery_id = _delivery_id(one, told)
         untouched = told.untouched if told is not None else set()

@@ -95,7 +95,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def unowned_values(store: Store, pair: str, personal: Mapping[str, Collection[str]]) -> int:
-    """How many rejects quote a personal field of a record that is not stored: whose it is, nobody knows.
+    """How many rejects quote a personal field of a record that is not stored: whose it is, is unknown.
 
     ``personal``: the personal fields by entity.
     """

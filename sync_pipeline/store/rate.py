@@ -26,7 +26,7 @@ from sync_pipeline.store.schema import rate_windows
 
 MICRO = 1_000_000
 WINDOWS_AHEAD = 4
-"""Nobody waits longer for a turn than this many windows: a time further ahead came from a clock that was wrong."""
+"""No one waits longer for a turn than this many windows: a time further ahead came from a clock that was wrong."""
 LEAST_AHEAD, LONGEST_BLOCK = 60.0, 7200.0
 """Seconds: the shortest such span, and the longest that a 429 keeps everybody away (its Retry-After is capped)."""
 CLOCKS_APART = 60.0
@@ -51,7 +51,7 @@ def reserve(store: Store, bucket: str, windows: Sequence[RateWindow], now: float
 
 
 def penalise(store: Store, bucket: str, until: float) -> None:
-    """The other side said to stay away until then (a 429): nobody gets an earlier time any more."""
+    """The API said to wait until then (a 429): no one gets an earlier time any more."""
     with store.writing() as tx:
         row = _locked_row(store, tx, bucket)
         blocked = max(row.blocked_until, microseconds(until))
@@ -158,7 +158,7 @@ def _locked_row(store: Store, tx: Connection, bucket: str) -> Row[Any]:
     find: Select[Any] = select(rate_windows).where(rate_windows.c.bucket == bucket).with_for_update()
     if store.dialect == "postgresql":
         # Answer before the disk does, in this transaction only: if the server itself crashes within half a second,
-        # places are forgotten of requests that were sent - at worst the other side says 429, and we wait.
+        # places are forgotten of requests that were sent - at worst the API answers 429, and we wait.
         find = find.add_columns(func.set_config("synchronous_commit", "off", True))
     row = tx.execute(find).one_or_none()
     if row is None:

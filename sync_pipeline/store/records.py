@@ -35,7 +35,7 @@ class Known:
 
     @property
     def is_delivered(self) -> bool:
-        """Whether it is known to stand at the target, in whatever form."""
+        """Whether it is known to be at the target, in whatever form."""
         return self.delivered_hash is not None and self.delivered_hash not in UNKNOWN
 
 
@@ -194,7 +194,7 @@ class Records(EntityRows):
             return set(tx.scalars(select(records.c.source_id).where(*mine, *pending_delete())))
 
     def with_unknown_delivery(self) -> list[Known]:
-        """Live records of which nobody knows how they stand at the target: their last write was not answered."""
+        """Live records whose state at the target is unknown: their last write was not answered."""
         mine = [*self.of(records), records.c.deleted_at.is_(None), records.c.delivered_hash.in_(UNKNOWN)]
         with self.store.reading() as tx:
             return [known(row) for row in tx.execute(select(*KNOWN_COLUMNS).where(*mine))]
@@ -215,7 +215,7 @@ class Records(EntityRows):
             return {row[0]: row[1] for row in tx.execute(statement)}
 
     def delivered_by_day(self, partitions: Scope) -> dict[str, int]:
-        """How many records of each day of the scope stand at the target."""
+        """How many records of each day of the scope are at the target."""
         mine = [*self.of(records), records.c.delivered_hash.isnot(None), within(records.c.partition, partitions)]
         statement = select(records.c.partition, func.count()).where(*mine).group_by(records.c.partition)
         with self.store.reading() as tx:

@@ -1,4 +1,4 @@
-"""Records set aside, with every reason: found by our checks, or refused by the target."""
+"""Rejected records, with every reason: found by our checks, or refused by the target."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ VALUE_LENGTH = 200
 """So much of a value is kept."""
 
 NO_ID = "(no id)"
-"""What stands for the id of a record that has none, wherever people read or name it."""
+"""Shown and accepted in place of the id of a record that has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One reason why one record is set aside."""
+    """One reason why one record is rejected."""
 
     source_id: str | None
     field: str | None
@@ -130,13 +130,13 @@ class Rejects(EntityRows):
         return total
 
     def show(self, source_id: str) -> list[StoredReject]:
-        """Every reason why one record is set aside - or, for ``NO_ID``, all records without an id."""
+        """Every reason why one record is rejected - or, for ``NO_ID``, all records without an id."""
         named = rejects.c.source_id.is_(None) if source_id == NO_ID else rejects.c.source_id == source_id
         conditions = [*self.of(rejects), named]
         return _select(self.store, conditions, None)
 
     def origins(self, source_ids: Iterable[str]) -> dict[str, set[str]]:
-        """Who set each of these records aside, by id: a check, the target, or both; the others are not set aside."""
+        """What rejected each of these records, by id: a check, the target, or both; the others are not rejected."""
         found: dict[str, set[str]] = {}
         with self.store.reading() as tx:
             for some in chunks(list(source_ids)):
@@ -199,7 +199,7 @@ class Rejects(EntityRows):
         self.forget_of_target(tx, keys)
 
     def _any_outlived(self, tx: Connection) -> bool:
-        """Whether ``_forget_outlived`` has anything to do; a read, so that nobody is locked out for nothing."""
+        """Whether ``_forget_outlived`` has anything to do; a read, so that no lock is taken for nothing."""
         return bool(tx.scalar(select(exists().where(*self._of_target(), ~_stands()))))
 
     @property
@@ -209,17 +209,17 @@ class Rejects(EntityRows):
     def _of_target(self) -> list[ColumnElement[bool]]:
         return [*self.of(rejects), rejects.c.origin == "target"]
 
-    def _judged(self) -> list[ColumnElement[bool]]:
+    def _by_checks(self) -> list[ColumnElement[bool]]:
         return [*self.of(rejects), rejects.c.origin == "check"]
 
     def _gone(self, scope: Scope, source_ids: Sequence[str] | None, read_no: int) -> list[ColumnElement[bool]]:
         again = select(_found.c.digest).where(_found.c.digest == rejects.c.digest).exists()
         judged = within(rejects.c.partition, scope) if source_ids is None else rejects.c.source_id.in_(source_ids)
         older = [rejects.c.read_no <= read_no, ~self._loads.loaded_later(rejects.c.partition, read_no)]
-        return [*self._judged(), judged, *older, ~again]
+        return [*self._by_checks(), judged, *older, ~again]
 
     def _new(self, read_no: int) -> list[ColumnElement[bool]]:
-        same = [*self._judged(), rejects.c.digest == _found.c.digest]
+        same = [*self._by_checks(), rejects.c.digest == _found.c.digest]
         record = [*self.of(records), records.c.source_id == _found.c.source_id]
         read_later = select(records.c.source_id).where(*record, records.c.read_no > read_no).exists()
         day_later = self._loads.loaded_later(_found.c.partition, read_no)
@@ -301,10 +301,10 @@ def shown(value: object) -> str | None:
 
 
 def _rows(found: Iterable[Reject], scope: Scope) -> Iterator[dict[str, Any]]:
-    """Records without an id cannot be told apart, so equal ones are numbered."""
+    """Records without an id cannot be distinguished, so equal ones are numbered."""
     nameless: Counter[str] = Counter()
     for nr, reject in enumerate(found):
-        # A record without a day belongs to the read that met it: the first day's next read judges it anew.
+        # A record without a day belongs to the read that met it: the first day's next read checks it again.
         visible = {
             "source_id": reject.source_id,
             "partition": reject.partition or (scope[0] if scope else None),

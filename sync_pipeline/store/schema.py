@@ -38,7 +38,7 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive time: nobody could say later which zone it was meant in."""
+        """Refuse a naive time: its zone could not be known later."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -57,12 +57,12 @@ class Instant(TypeDecorator[datetime]):
 KEY = Text().with_variant(PG_TEXT(collation="C"), "postgresql")
 SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 SENT, SENT_NEW = "sent", "sent:new"
-"""Stand in ``delivered_hash`` while a write is under way, and for good when its answer never came: what is at the
+"""The value of ``delivered_hash`` while a write is under way, and for good when its answer never came: what is at the
 target is unknown, so the record is pending whatever it is wanted to be, and it is deleted there when it is gone at the
 source. ``SENT_NEW`` if nothing was known to be there before. No state of a record hashes to them."""
 UNKNOWN = (SENT, SENT_NEW)
 REMOVAL = "removal"
-"""Stands in ``refused_hash`` for a delete or archiving the target refused: no state of the record hashes to it."""
+"""The value of ``refused_hash`` for a delete or archiving the target refused: no state of the record hashes to it."""
 PERSONAL = {"personal": True}
 """Marks a column that may hold personal data: `forget` cleans it, and docs/operations.md lists it with its age."""
 
@@ -79,7 +79,7 @@ records = Table(
     _key("connection", primary_key=True, doc="source system + workspace, target URL + account"),
     _key("entity", primary_key=True),
     _key("source_id", primary_key=True),
-    _key("target_id", doc="id on the other side; kept after archiving so that the link can be restored"),
+    _key("target_id", doc="id at the target; kept after archiving so that the link can be restored"),
     _key("partition", doc="UTC day YYYY-MM-DD; null for entities without partitions"),
     Column("fields", Text, nullable=False, doc="mapped fields as canonical JSON: the desired state", info=PERSONAL),
     _key("fields_hash", nullable=False, doc="hash of the fields the source owns"),
@@ -179,6 +179,7 @@ def _facts(name: str, doc: str, *columns: Column[Any]) -> Table:
             sqlite_where=text("rejected_on IS NOT NULL"),
             postgresql_where=text("rejected_on IS NOT NULL"),
         ),
+        sqlite_with_rowid=False,  # its long keys are kept once
         info={"doc": doc},
     )
 
@@ -322,7 +323,7 @@ rejects = Table(
     _key("connection", nullable=False),
     _key("entity", nullable=False),
     _key("origin", nullable=False, doc="check (judged anew at every read) | target (waits for a retry)"),
-    _key("digest", nullable=False, doc="of everything a person sees, to tell a known reject from a new one"),
+    _key("digest", nullable=False, doc="of everything a person sees, to distinguish a known reject from a new one"),
     _key("source_id", doc="null when that is what is wrong"),
     _key("partition", doc="UTC day; of a record without one, the first day of the read that met it"),
     _key("field"),
@@ -334,7 +335,7 @@ rejects = Table(
     Column("at", Instant, nullable=False, doc="when it was first rejected for this reason"),
     UniqueConstraint("connection", "entity", "origin", "digest", name="uq_rejects"),
     Index("ix_rejects_source", "connection", "entity", "source_id"),
-    info={"doc": "records set aside, one row per reason; gone when the reason is"},
+    info={"doc": "rejected records, one row per reason; deleted with the reason"},
 )
 
 rate_windows = Table(
@@ -516,7 +517,7 @@ run_locks = Table(
     metadata,
     _key("run_id", primary_key=True, doc="Dagster's id of a run that has not ended"),
     Column("started_at", Instant, doc="when it took its lock; null = it has never held one here"),
-    Column("free_at", Instant, doc="since when nobody has been seen to hold its lock; null = held"),
+    Column("free_at", Instant, doc="since when its lock has not been seen held; null = held"),
     Column("dead_at", Instant, doc="when it was declared dead: it may not go on"),
     info={"doc": "runs that hold a lock while they live, and what those who look for dead ones have seen"},
 )

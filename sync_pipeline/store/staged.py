@@ -147,7 +147,7 @@ class StagedRows:
         self._missed: dict[str, int] = {}
         self._has_facts = False
         self._cut = False
-        self._sealed = False
+        self._prepared = False
         self.decided_by: str | None = None
         """What made the fields of the rows; None: when the records are read next, they are processed again."""
         self.facts: FactsIn | None = None
@@ -193,12 +193,12 @@ class StagedRows:
 
     def add_unchanged(self, rows: Sequence[tuple[str, str]]) -> None:
         """Take in records that are stored in just this form, by id and hash of the record at the source."""
-        self._sealed = False
+        self._prepared = False
         with self._held.reading() as tx:
             execute_together(tx, _STAGE, rows, (self._loads.pair, self._loads.entity))
 
     def _will_hold(self, rows: Sequence[StagedRow]) -> None:
-        self._sealed = False
+        self._prepared = False
         self._has_facts = self._has_facts or any(row.facts is not None for row in rows)
 
     def counts(self) -> dict[str, int]:
@@ -264,11 +264,11 @@ class StagedRows:
     @contextmanager
     def _looking(self) -> Iterator[Connection]:
         with self._held.reading() as tx:
-            if not self._sealed:
-                self._seal(tx)
+            if not self._prepared:
+                self._prepare(tx)
             yield tx
 
-    def _seal(self, tx: Connection) -> None:
+    def _prepare(self, tx: Connection) -> None:
         """After the last ``add``: index the rows (cheaper than while they come); of an id that came twice the last one counts."""
         tx.execute(text("CREATE INDEX IF NOT EXISTS ix_staged ON staged (source_id, status, fields_hash)"))
         if self._loads.store.dialect == "postgresql":
@@ -277,7 +277,7 @@ class StagedRows:
         if tx.scalar(once.having(func.count() > 1).limit(1)) is not None:
             last = select(func.max(staged.c.nr)).group_by(staged.c.source_id)
             tx.execute(delete(staged).where(staged.c.nr.not_in(last)))
-        self._sealed = True
+        self._prepared = True
 
 
 def desired() -> ColumnElement[bool]:

@@ -186,9 +186,9 @@ class Staging(PlannedRows):
     def absent(self, limit: int | None = None, after: str = "", *, again: bool = False) -> list[Known]:
         """Records of the scope that this read did not meet, by source_id.
 
-        Excluded ones are only missed when they stand at the target; those that a newer read has stored, or a read by id
+        Excluded ones are only missed when they are at the target; those that a newer read has stored, or a read by id
         has found minutes ago, only when a read by id has missed them since. With ``again`` also those that were proven
-        gone before and still stand there: each delete needs a proof of its own run.
+        deleted before and are still there: each delete needs a proof of its own run.
         """
         with self._looking() as tx:
             statement = self._absent(tx, *KNOWN_COLUMNS, again=again).where(records.c.source_id > after)
@@ -197,7 +197,7 @@ class Staging(PlannedRows):
             return [known(row) for row in tx.execute(ordered)]
 
     def count_absent(self, *, again: bool = False) -> int:
-        """How many of the records ``absent`` lists stand at the target: the deletes this batch asks for."""
+        """How many of the records ``absent`` lists are at the target: the deletes this batch asks for."""
         with self._looking() as tx:
             statement = self._absent(tx, func.count(), again=again)
         return self._count(statement.where(records.c.delivered_hash.isnot(None)))

@@ -13,7 +13,7 @@ from sync_pipeline.store.schema import switches, trials
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """How it stands, who turned it last and when."""
+    """Its state, who turned it last and when."""
 
     fingerprint: str
     is_on: bool
@@ -26,7 +26,7 @@ class Switch:
 
 
 def read_switch(store: Store, pair: str) -> Switch | None:
-    """How it stands; None when nobody ever turned it."""
+    """Its state; None when it was never turned."""
     columns = (switches.c.fingerprint, switches.c.is_on, switches.c.by, switches.c.at)
     with store.reading() as tx:
         row = tx.execute(select(*columns).where(switches.c.connection == pair)).one_or_none()

@@ -37,7 +37,7 @@ class Sync:
     loaded_at: datetime | None
     finished_at: datetime | None
     outcome: str | None
-    """``None`` while it runs, and for ever when it was killed."""
+    """``None`` while it runs, and permanently when it was killed."""
     counts: dict[str, Any]
     requests: int | None
     reason: str | None
@@ -140,7 +140,7 @@ def begun_since(store: Store, pair: str, since: datetime) -> dict[str, int]:
 
 
 def status(store: Store, pair: str) -> dict[str, EntityStatus]:
-    """How every entity stands."""
+    """The state of every entity."""
     real = [syncs.c.connection == pair, _is_whole()]
     lasts = _newest(store, *real)
     successes = _newest(store, *real, syncs.c.outcome == "success")

@@ -56,7 +56,7 @@ class Lost:
 class StoredVault:
     """A pair in the table of credentials, under ``name`` of the connection ``place``.
 
-    Whoever writes holds ``lock()``, which is one for all processes. Nothing here blocks the event loop.
+    A writer holds ``lock()``, which is one for all processes. Nothing here blocks the event loop.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class StoredVault:
         return Lost(stored["lost"]) if "lost" in stored else Tokens.from_json(stored)
 
     def keep(self, tokens: Tokens) -> None:
-        """Store the pair of a new consent, not while somebody renews the one before it."""
+        """Store the pair of a new consent, not while the one before it is being renewed."""
         with lock(self._store, self._key, LOCK_LABEL):
             self._put(tokens.as_json(), tokens.expires_at)
 

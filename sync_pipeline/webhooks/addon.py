@@ -62,7 +62,7 @@ def load_addon_key(file: Path | None) -> AddonKey | None:
 
 
 def _is_current(claims: Mapping[str, Any], now: float) -> bool:
-    """A token without times is good for ever, as those of an installation's webhooks are."""
+    """A token without times never expires, as those of an installation's webhooks are."""
     begins, ends = claims.get("nbf"), claims.get("exp")
     if not all(at is None or isinstance(at, int | float) for at in (begins, ends)):
         return False

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import orjson
 from anyio.to_thread import run_sync
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -29,7 +31,6 @@ from sync_pipeline.webhooks.addon import AddonKey
 from sync_pipeline.webhooks.events import EVENT_NAME
 from sync_pipeline.webhooks.hooks import ADDON, Hook, HookStore, HooksUnreadable, KnownHooks
 from sync_pipeline.webhooks.inbox import Busy, Inbox, InboxLimits
-from sync_pipeline.webhooks.metrics import CONTENT_TYPE, Metrics
 from sync_pipeline.webhooks.storage import HOOK_BYTES, HookStorage
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ class Receiver:
 
     async def report(self, _: Request) -> Response:
         """GET /metrics."""
-        return Response(self.metrics.text(await self._open_counts()), media_type=CONTENT_TYPE)
+        return Response(self.metrics.text(await self._open_counts()), media_type=CONTENT_TYPE_LATEST)
 
     async def _take(self, request: Request) -> bool:
         hook = await self._verify(request)
@@ -242,3 +243,31 @@ def build_app(receiver: Receiver) -> Starlette:
         ],
         lifespan=lifespan,
     )
+
+
+_PREFIX = "sync_pipeline_webhooks"
+
+
+class Metrics:
+    """The figures of one receiver, for Prometheus, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+
+        def counter(name: str, help_: str, *labels: str) -> Counter:
+            return Counter(f"{_PREFIX}_{name}", help_, labels, registry=self._registry)
+
+        self.received = counter("received", "Requests to the webhook paths, good or bad.")
+        self.stored = counter("stored", "Events that were new and are kept in the inbox.")
+        self.duplicate = counter("duplicate", "Events that repeated what was known and were dropped.")
+        self.refused = counter("refused", "Requests that changed nothing, by reason.", "reason")
+        self._open = Gauge(f"{_PREFIX}_inbox_open", "Events to be processed.", ["entity"], registry=self._registry)
+        self._up = Gauge(f"{_PREFIX}_store_up", "1 when the database answers.", registry=self._registry)
+
+    def text(self, inbox: Mapping[str, int] | None) -> bytes:
+        """Everything as Prometheus reads it; ``inbox`` is None when the database does not answer."""
+        self._up.set(0 if inbox is None else 1)
+        self._open.clear()
+        for entity, number in (inbox or {}).items():
+            self._open.labels(entity).set(number)
+        return generate_latest(self._registry)

@@ -100,7 +100,7 @@ class Registrar:
         return cls(session, hooks, public_url(url, session.settings.clockify_base_url))
 
     def register(self, wishes: Wishes) -> Registered:
-        """Subscribe what is worth most and not there yet; mend what is there as far as wished."""
+        """Subscribe what is worth most and not there yet; repair what is there as far as wished."""
         encrypt_again(self.hooks.store, self.hooks.keyring, self.hooks.pair, self.session.now())
         found = self.session.call(self._api.list)
         order = self.hooks.events.order

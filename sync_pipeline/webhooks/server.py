@@ -9,10 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-import uvicorn
-
 from sync_pipeline.clock import utc_now
-from sync_pipeline.serving import LocalOnly, bounded_server, in_thread, listen, url_of
+from sync_pipeline.serving import LocalOnly, Server, bounded_server, in_thread, listen, url_of
 from sync_pipeline.webhooks.hooks import HookStore
 from sync_pipeline.webhooks.receiver import Receiver, ReceiverOptions, build_app
 
@@ -63,7 +61,7 @@ def running(
         yield RunningReceiver(url_of(HOST, listener), receiver)
 
 
-def _server(receiver: Receiver, clock: Callable[[], float] = time.monotonic) -> uvicorn.Server:
+def _server(receiver: Receiver, clock: Callable[[], float] = time.monotonic) -> Server:
     app = LocalOnly(build_app(receiver), public=("/hooks/",), any_host=("/healthz",))
     return bounded_server("webhook receiver", app, receiver.options.server, clock=clock, timeout_graceful_shutdown=10)
 

@@ -16,6 +16,7 @@ import pytest
 
 from sync_pipeline_tests.bench.path import BASELINE, figures, lines, trace_entry
 from sync_pipeline_tests.bench.tracing import Record, Trace, document_of
+from sync_pipeline_tests.test_architecture import way
 
 RECORD = Record("the text", "id-1")
 
@@ -126,7 +127,7 @@ def test_files_that_hold_and_files_that_are_asked(tmp_path: Path) -> None:
 
 @pytest.mark.outside
 def test_the_way_of_a_real_entry(tmp_path: Path) -> None:
-    """A real sync, traced from the answer that brings the edit to the answer of its write, is compared with the baseline."""
+    """A real sync, traced from the answer that brings the edit to the answer of its write: the baseline, and the way the docs draw."""
     found = trace_entry(tmp_path)
 
     stored = json.loads(BASELINE.read_text())
@@ -137,4 +138,5 @@ def test_the_way_of_a_real_entry(tmp_path: Path) -> None:
     assert not set(found["passes"]) & set(found["asked"])
     compared = ("files that hold the entry", "files, both together")
     assert all(figures(found)[name] <= baseline[name] + more for name in compared)
+    assert [file for file in way() if file not in {*found["passes"], *found["asked"]}] == []
     assert lines(found, baseline)[-1].startswith(f"{found['changes_of_package']:6}  changes of package")

@@ -233,7 +233,7 @@ def test_rejects(shell: Shell) -> None:
     assert line["detail"] in shell("trail", code=0).out
     assert shell.sync("--entity", "users")["entities"]["users"]["created"] == 4
     assert shell("rejects", "list", "--json", code=0).document == {"rejects": []}
-    assert "Nothing is set aside." in shell("rejects", "list", code=0).out
+    assert "No record is rejected." in shell("rejects", "list", code=0).out
     assert "-5 is not in the range" in shell("rejects", "list", "--limit", "-5", code=2).err
     assert "No reject of users has the id nobody." in shell("rejects", "show", "users", "nobody", code=2).message
 
@@ -246,7 +246,7 @@ def test_only_what_the_target_refused_is_retried(shell: Shell) -> None:
     ended = shell("rejects", "retry", "--entity", "locations", "twin-0", "nobody", code=0)
     assert "0 refused records of locations" in ended.out
     assert ended.warnings == [
-        "locations twin-0 was set aside by a check, which judges it anew at every sync.",
+        "locations twin-0 was rejected by a check, which looks at it again at every sync.",
         "There is no reject of locations with the id nobody.",
     ]
     reasons = {row["reason"] for row in shell("rejects", "list", "--json", code=0).document["rejects"]}

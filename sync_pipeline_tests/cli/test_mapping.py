@@ -54,6 +54,20 @@ def test_a_constant_replaces_a_source(shell: Shell) -> None:
     assert (form["source"], form["constant"], form["transform"]) == ("name", "", "")
 
 
+def test_samples_are_tests_of_the_mapping(shell: Shell) -> None:
+    """The shipped ones pass; with a changed mapping those that come out otherwise are named, until the user's own replace them."""
+    assert "All samples come out as they say: locations (" in shell("mapping", "test", code=0).out
+    shell("mapping", "set", "projects", "project_name", "--transform", "upper", code=0)
+    found = shell("mapping", "test", "projects", "--json", code=1).document
+    assert (found["passed"], set(found["samples"])) == (False, {"projects"})
+    assert all(row["entity"] == "projects" and "project_name is" in row["difference"] for row in found["differences"])
+    shown = shell("mapping", "test", code=1)
+    assert "project_name is" in shown.out
+    assert "SYNC_MAPPINGS_DIR" in shown.out
+    assert shell("mapping", "test", "users", "--json", code=0).document["passed"] is True
+    assert "There is no entity" in shell("mapping", "test", "nothing", code=2).err
+
+
 def test_try(shell: Shell) -> None:
     """Five records before and after; nothing is changed by trying."""
     words = ("mapping", "try", "users", "--field", "name", "--transform", "upper", "--max-length", "2")

@@ -14,7 +14,7 @@ import pytest
 
 from sync_pipeline.connectors.consent import begin_consent, finish_consent, prove_redirect
 from sync_pipeline.connectors.guard import RequestGuard
-from sync_pipeline.connectors.http import RetryPolicy
+from sync_pipeline.connectors.http import RequestOptions, RetryPolicy
 from sync_pipeline.connectors.profile import OAuthFacts, load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials
 from sync_pipeline.connectors.transport import MEGABYTE, Limits
@@ -240,7 +240,7 @@ def test_a_large_answer_to_a_write_leaves_it_unknown() -> None:
         with pytest.raises(AmbiguousWrite, match="too large"):
             ask(server, SMALL, "POST", json={"name": "x"})
         with pytest.raises(FatalApiError, match="too large"):
-            ask(server, SMALL, "POST", json={"name": "x"}, idempotent=True)
+            ask(server, SMALL, "POST", json={"name": "x"}, options=RequestOptions(idempotent=True))
 
 
 @pytest.mark.parametrize("kind", SLOW)

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from sync_pipeline.connectors.answers import LONGEST_WAIT, Answer, retry_after
-from sync_pipeline.connectors.http import ApiClient, RetryPolicy
+from sync_pipeline.connectors.http import ApiClient, RequestOptions, RetryPolicy
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.oauth import HeaderKey
 from sync_pipeline.connectors.redact import redact
@@ -160,7 +160,7 @@ def test_doubtful_writes_are_not_repeated(trouble: bytes | None) -> None:
         refusal(server, AmbiguousWrite, "POST", json={"name": "x"})
         assert len(server.asked) == 1
     with scripted(in_turn(trouble, OK)) as server:
-        assert ask(server, "POST", json={"name": "x"}, idempotent=True).data == {"ok": True}
+        assert ask(server, "POST", json={"name": "x"}, options=RequestOptions(idempotent=True)).data == {"ok": True}
 
 
 def test_a_refused_connection_is_no_doubtful_write() -> None:

@@ -107,22 +107,23 @@ def test_a_token_that_was_ended_early_is_renewed(sandbox: Running, vault: Stored
 
 def test_a_pair_another_process_renewed_is_used(sandbox: Running, vault: StoredVault) -> None:
     """After a 401 the vault is looked at first: nothing is renewed twice."""
-    old, new = authorized(sandbox), authorized(sandbox)
-    vault.keep(replace(old, access_token="no-token-at-all"))
+    control(sandbox, "snapshots", token_seconds=5)
+    old = authorized(sandbox)
+    control(sandbox, "snapshots", token_seconds=3600)
+    new = authorized(sandbox)
+    vault.keep(replace(old, expires_at=new.expires_at))
     control(sandbox, "stats/reset")
 
     async def work() -> None:
         async with client_of(vault, sandbox.snapshots, now(sandbox)) as client:
+            assert await client.get("users", "u") is None
+            vault.keep(new)
+            control(sandbox, "clock", advance=6)
+            assert await client.get("users", "u") is None
             await client.may_write("users")
 
-    async def first_request_fails() -> None:
-        async with client_of(vault, sandbox.snapshots, now(sandbox)) as client:
-            client._auth._tokens = replace(old, access_token="no-token-at-all")  # type: ignore[attr-defined]
-            vault.keep(new)
-            assert await client.get("users", "u") is None
-
-    run(first_request_fails())
     run(work())
+    assert sandbox.world.stats.requests["GET /snapshots/users/{id}"] == 3
     assert token_requests(sandbox) == 0
     assert vault.read() == new
 
@@ -151,7 +152,7 @@ def test_a_consent_that_was_withdrawn_is_given_up(sandbox: Running, vault: Store
 
 def test_without_consent_nothing_is_sent(vault: StoredVault) -> None:
     """An empty vault says what is missing."""
-    with scripted(answering(FRESH)) as server, pytest.raises(FatalApiError, match="nobody has given consent yet"):
+    with scripted(answering(FRESH)) as server, pytest.raises(FatalApiError, match="consent has not been given yet"):
         ask(vault, server.url)
     assert server.asked == []
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from sync_pipeline.clock import unix_time
-from sync_pipeline.console.host import host_of
+from sync_pipeline.console.gate import host_of
 from sync_pipeline.console.server import RunningConsole
 from sync_pipeline.console.sessions import IDLE_SECONDS
 from sync_pipeline.console.sign_in_links import LINK_SECONDS, SignInLinks, fresh_link

@@ -12,20 +12,12 @@ from sync_pipeline.webhooks.receiver import ReceiverOptions
 from sync_pipeline.webhooks.registration import Registrar, Wishes
 from sync_pipeline.webhooks.server import running
 from sync_pipeline_tests.defs.live import Live, live
-from sync_pipeline_tests.harness import Json, Team, instant, morning, team
+from sync_pipeline_tests.harness import Json, Team, instant, morning
 from sync_pipeline_tests.properties.judge import converged
 from sync_pipeline_tests.scenarios.commands import wait_until
 
 ENTRY = "GET /clockify/api/v1/workspaces/{ws}/time-entries/{id}"
 CLIENT = "GET /clockify/api/v1/workspaces/{ws}/clients/{id}"
-
-
-@pytest.fixture
-def us(tmp_path: Path) -> Iterator[Team]:
-    """A team that is in step."""
-    with team(tmp_path / "team") as everybody:
-        everybody.sync()
-        yield everybody
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -21,27 +19,12 @@ from sync_pipeline.hosting import liveness as orphans
 from sync_pipeline.hosting.liveness import PROCESS_TAG, name_of
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.store.events import close
-from sync_pipeline_tests.defs.live import Live, live
-from sync_pipeline_tests.harness import Team, morning, team
+from sync_pipeline_tests.defs.live import Live
+from sync_pipeline_tests.harness import Team, morning
 from sync_pipeline_tests.properties.judge import converged
 from sync_pipeline_tests.store.living import grow_old, living
 
 pytestmark = pytest.mark.clock
-
-
-@pytest.fixture
-def us(tmp_path: Path) -> Iterator[Team]:
-    """A team that is in step."""
-    with team(tmp_path / "team") as everybody:
-        everybody.sync()
-        yield everybody
-
-
-@pytest.fixture
-def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Its schedules."""
-    with live(us, tmp_path / "live", monkeypatch) as switched_on:
-        yield switched_on
 
 
 def turn(on: Live, name: str) -> tuple[list[dg.RunRequest], str]:

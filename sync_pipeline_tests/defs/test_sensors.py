@@ -12,7 +12,7 @@ import pytest
 
 from sync_pipeline.defs import sensors
 from sync_pipeline.hosting.queue import in_the_way
-from sync_pipeline_tests.defs.live import Live, live, metadata_of
+from sync_pipeline_tests.defs.live import Live, metadata_of
 from sync_pipeline_tests.harness import Json, Team, instant, morning, team
 from sync_pipeline_tests.properties.judge import converged
 
@@ -28,13 +28,6 @@ def us(tmp_path: Path) -> Iterator[Team]:
         everybody.sync()
         everybody.forget_stats()
         yield everybody
-
-
-@pytest.fixture
-def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Its sensors; polling is far away."""
-    with live(us, tmp_path / "live", monkeypatch) as switched_on:
-        yield switched_on
 
 
 def stopped(us: Team) -> list[Json]:
@@ -341,7 +334,7 @@ def test_a_sensor_that_cannot_reach_clockify_says_why_and_recovers_alone(us: Tea
     before = on.cursors["users"] = orjson.dumps({"polled": "2026-01-01T00:00:00+00:00"}).decode()
     us.fault("status", "GET *", status=503)
     tick = on.tick("users")
-    assert "the other side is in trouble" in tick.said
+    assert "the API is in trouble" in tick.said
     assert on.cursors["users"] == before
     us.no_faults()
     assert "0 changed" in on.tick("users").said

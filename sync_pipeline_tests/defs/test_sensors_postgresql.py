@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from sync_pipeline.session.progress import Progress, reporting
-from sync_pipeline_tests.defs.live import Live, live
+from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.properties.judge import converged
 from sync_pipeline_tests.scenarios.dagster_runs import failures
@@ -26,13 +26,6 @@ def us(tmp_path: Path, postgres: Server) -> Iterator[Team]:
         everybody.changes["SYNC_DATABASE_URL"] = postgres.create()
         everybody.sync()
         yield everybody
-
-
-@pytest.fixture
-def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Its sensors; polling is far away."""
-    with live(us, tmp_path / "live", monkeypatch) as switched_on:
-        yield switched_on
 
 
 def test_few_and_many_changes_arrive(us: Team, on: Live) -> None:

@@ -12,7 +12,7 @@ from sync_pipeline.connectors.profile import BUILT_IN
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.rejects import Reject, list_rejects
 from sync_pipeline.store.scope import draw
-from sync_pipeline_tests.defs.live import Live, live
+from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.properties.judge import converged
 from sync_pipeline_tests.scenarios.mappings import write_mapping
@@ -32,13 +32,6 @@ def us(tmp_path: Path) -> Iterator[Team]:
         )
         everybody.sync()
         yield everybody
-
-
-@pytest.fixture
-def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Its sensors."""
-    with live(us, tmp_path / "live", monkeypatch) as switched_on:
-        yield switched_on
 
 
 def rejected(us: Team) -> set[tuple[str, str]]:

@@ -6,7 +6,7 @@ import pytest
 
 from sync_pipeline.connectors.error_category import ErrorCategory, categorize, meaning
 from sync_pipeline.connectors.policy import Failure
-from sync_pipeline.diagnose.finding import Probe, Status, Told, fine, run
+from sync_pipeline.diagnose.finding import Finding, Probe, Status, fine, run
 from sync_pipeline.errors import ConfigError, FatalApiError, Request, RetryableApiError, SyncError
 
 
@@ -50,7 +50,7 @@ def test_questions(error: SyncError, trouble: ErrorCategory) -> None:
 def test_what_depends_on_a_failure_is_skipped() -> None:
     """Directly or through another one, naming the first that failed; what does not depend on it is looked at."""
 
-    def breaks() -> Told:
+    def breaks() -> Finding:
         raise fatal(403)
 
     probes = [Probe("a", breaks), Probe("b", breaks, ("a",)), Probe("c", breaks, ("b",)), Probe("d", lambda: fine("x"))]
@@ -62,7 +62,7 @@ def test_what_depends_on_a_failure_is_skipped() -> None:
 def test_after_too_many_requests_nothing_is_asked() -> None:
     """Not even what does not depend on it: the next request would wait for its turn."""
 
-    def busy() -> Told:
+    def busy() -> Finding:
         raise fatal(429)
 
     found = list(run([Probe("a", busy), Probe("b", busy)]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from multiprocessing import forkserver
-from pathlib import Path
 
 import dagster as dg
 import psutil
@@ -15,29 +14,20 @@ from sync_pipeline.definitions import build
 from sync_pipeline.hosting.launcher import WarmRunLauncher
 from sync_pipeline.hosting.liveness import PROCESS_TAG, process_of
 from sync_pipeline.settings import load_settings
-from sync_pipeline_tests.defs.live import Live, live
-from sync_pipeline_tests.harness import Json, Team, team
+from sync_pipeline_tests.defs.live import Live
+from sync_pipeline_tests.harness import Json, Team
 from sync_pipeline_tests.scenarios.commands import wait_until
 from sync_pipeline_tests.store.living import grow_old
 
 BATCH = "POST /snapshots/time_entries/batch"
 
 
-@pytest.fixture
-def us(tmp_path: Path) -> Iterator[Team]:
-    """A team that is in step."""
-    with team(tmp_path / "team") as everybody:
-        everybody.sync()
-        yield everybody
-
-
-@pytest.fixture
-def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Its sensors; polling is far away."""
-    with live(us, tmp_path / "live", monkeypatch) as switched_on:
-        yield switched_on
-        # It has the environment of this test, and forks processes for as long as this process lives.
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+@pytest.fixture(autouse=True)
+def no_server_is_left(on: Live) -> Iterator[None]:
+    """The server that forks runs has the environment of the test that started it, and would live as long as this process."""
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    del on
 
 
 def changes_job(_home: str) -> dg.JobDefinition:

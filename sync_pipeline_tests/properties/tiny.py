@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from sync_pipeline.connectors.answers import record_of
-from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint
+from sync_pipeline.connectors.http import MAY_BE_GONE, ApiClient, ClientOptions, Endpoint, RequestOptions
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import Page, Record, by_number, rows_of, unshifted
 from sync_pipeline.connectors.policy import FIRST_ROWS, LAST_ROWS, Action, Rule
@@ -179,7 +179,9 @@ class TinyAccount:
     async def get(self, kind: str, record_id: str, on_turn: OnTurn | None = None) -> Record | None:
         """One record; None when it does not exist."""
         ids = {"kind": kind, "id": record_id}
-        answer = await self.client.request("GET", THING, ids=ids, may_be_gone=True, on_turn=on_turn)
+        answer = await self.client.request(
+            "GET", THING, ids=ids, options=RequestOptions(may_be_gone=True, on_turn=on_turn)
+        )
         return None if answer.gone else record_of(answer, Request("Tiny", "GET", THING), FIX)
 
 
@@ -262,7 +264,7 @@ class TinyTarget:
     async def remove(self, target_id: str) -> None:
         """Delete a record; an absent one is no error."""
         ids = {"kind": self.kind, "id": target_id}
-        await self.account.client.request("DELETE", THING, ids=ids, may_be_gone=True)
+        await self.account.client.request("DELETE", THING, ids=ids, options=MAY_BE_GONE)
 
     def is_archived(self, record: Record) -> bool:
         """Nothing is archived here."""

@@ -15,7 +15,7 @@ from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.inbox import UNANSWERED
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.approvals import list_approvals
-from sync_pipeline.store.events import content_id, receive
+from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline_tests.harness import Json, Team, day, instant, morning, team
 
 FEW = {"users": 2, "projects": 3, "clients": 1, "locations": 1, "entries": 0}
@@ -46,8 +46,8 @@ def _freeze(us: Team) -> None:
 def _receive(us: Team, kind: str, entity: str, body: Json) -> None:
     with us.session() as session:
         told = content_id(kind, body["id"], body)
-        key = (session.store, session.pair, "clockify", told, kind, entity, body["id"])
-        assert receive(*key, "{}", session.now())
+        event = Received(told, kind, entity, body["id"], "{}", session.now())
+        assert receive_many(session.store, session.pair, "clockify", [event]) == [True]
 
 
 def _edit(us: Team, entry: Json) -> None:

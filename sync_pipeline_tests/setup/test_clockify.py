@@ -8,14 +8,8 @@ import pytest
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, FatalApiError
 from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN
-from sync_pipeline.setup.accounts import (
-    REGIONS,
-    ClockifyForm,
-    connect_clockify,
-    connections,
-    look_at_clockify,
-    region_of,
-)
+from sync_pipeline.setup.clockify import REGIONS, ClockifyForm, connect_clockify, look_at_clockify, region_of
+from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.connectors.scripted import Scripted, in_turn, reply, scripted
 from sync_pipeline_tests.harness import CLOCKIFY_KEY as OWNER

@@ -1,1 +1,1 @@
-"""The stages, one by one."""
+"""What the stages do, one module of tests for each of theirs."""

@@ -17,7 +17,7 @@ from sync_pipeline.store import credentials
 from sync_pipeline.store.credentials import open_keyring
 from sync_pipeline.store.deliveries import Sending
 from sync_pipeline.store.engine import Store, open_store
-from sync_pipeline.store.events import receive
+from sync_pipeline.store.events import Received, receive_many
 from sync_pipeline.store.schema import records
 from sync_pipeline_tests.store.batch import HERE, at, content, deliver, here, merge, row
 from sync_pipeline_tests.store.conftest import Server
@@ -77,7 +77,7 @@ def test_a_power_cut_takes_back_nothing_that_was_told_to_others(tmp_path: Path) 
     normal, full = 1, 2
     keyring = open_keyring(Fernet.generate_key().decode(), Path("unused"))
     assert level_of(merge, [row("a")], 1) == normal
-    assert level_of(receive, HERE, "clockify", "d", "USER_UPDATED", "users", "a", "{}", at(1)) == full
+    assert level_of(receive_many, HERE, "clockify", [Received("d", "USER_UPDATED", "users", "a", "{}", at(1))]) == full
     assert level_of(lambda store: here(store).intend("a", "create", {}, at(1))) == full
     assert level_of(lambda store: here(store).mark_sending([Sending("a", "t", None)])) == full
     assert level_of(credentials.put, keyring, HERE, "oauth", {}, at(1)) == full

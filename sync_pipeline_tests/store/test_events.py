@@ -10,7 +10,7 @@ import pytest
 
 from sync_pipeline.store import events
 from sync_pipeline.store.engine import Store, open_store
-from sync_pipeline.store.events import Received, content_id, receive, receive_many
+from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.retention import prune_events
 from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, here
 
@@ -50,7 +50,7 @@ def test_an_event_is_kept_as_it_came(store: Store) -> None:
     """Body, kind, record and time are there for the run; nothing has been tried."""
     one = event()
 
-    assert receive(store, HERE, "clockify", one.content, one.kind, one.entity, one.source_id, one.payload, one.at)
+    assert take(store, one) == [True]
 
     (found,) = opened(store)
     assert (found.kind, found.source_id, found.payload, found.received_at, found.attempts) == (
@@ -113,10 +113,10 @@ def test_a_sender_that_says_the_same_at_every_look_is_heard_now_and_then(store: 
     take(store, event())
     events.mark_attempt(store, ids(store), at(1))
     events.close(store, ids(store), "run", at(1))
-    retry_policy, soon, later = timedelta(minutes=10), timedelta(minutes=5), timedelta(minutes=10)
+    repeat_after, soon, later = timedelta(minutes=10), timedelta(minutes=5), timedelta(minutes=10)
 
-    assert receive_many(store, HERE, "clockify", [event(when=at(1) + soon)], retry_policy=retry_policy) == [False]
-    assert receive_many(store, HERE, "clockify", [event(when=at(1) + later)], retry_policy=retry_policy) == [True]
+    assert receive_many(store, HERE, "clockify", [event(when=at(1) + soon)], repeat_after=repeat_after) == [False]
+    assert receive_many(store, HERE, "clockify", [event(when=at(1) + later)], repeat_after=repeat_after) == [True]
 
 
 def test_what_is_untouched_needs_no_second_flag(store: Store) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, text
+from sqlalchemy import event, select
 
 from sync_pipeline.store import records as steps
-from sync_pipeline.store.deliveries import _DELIVERED, _SENDING, Delivered, Refused
+from sync_pipeline.store.deliveries import Delivered, Refused, Sending
 from sync_pipeline.store.engine import Store, open_store
-from sync_pipeline.store.ledger import _OBSERVED, Ledger
+from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.store.merge import MergeCounts
 from sync_pipeline.store.rejects import Reject, list_rejects
 from sync_pipeline.store.schema import records
@@ -408,15 +410,37 @@ def test_two_batches_at_once_do_not_meet(store: Store) -> None:
         assert again.counts() == {}
 
 
-@pytest.mark.parametrize(("statement", "width"), [(_OBSERVED, 2), (_SENDING, 3), (_DELIVERED, 3)])
-def test_a_page_of_records_is_found_by_its_ids(tmp_path: Path, statement: str, width: int) -> None:
+@contextmanager
+def plans(store: Store) -> Iterator[list[list[str]]]:
+    """How SQLite finds what each statement about records asks for, as the statements are sent."""
+    found: list[list[str]] = []
+
+    def explain(_: Any, cursor: sqlite3.Cursor, statement: str, parameters: Any, *more: Any) -> None:
+        del more
+        if "records" in statement:
+            lines = cursor.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            found.append([line[3] for line in lines])
+
+    event.listen(store.engine, "before_cursor_execute", explain)
+    try:
+        yield found
+    finally:
+        event.remove(store.engine, "before_cursor_execute", explain)
+
+
+def test_a_page_of_records_is_found_by_its_ids(tmp_path: Path) -> None:
     """SQLite walks the page and looks up each record, never the other way round, however many rows the page has."""
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
-    page = ", ".join(["(" + ", ".join(["'x'"] * width) + ")"] * 500)
-    filled = statement.replace("{rows}", f"VALUES {page}").replace("?", "'x'")
-    with store.reading() as tx:
-        *_, last = [found[3] for found in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {filled}")]
-    assert "source_id=?" in last
+    ledger, keys = here(store), [f"k{number:03}" for number in range(500)]
+    merge(store, [row(key) for key in keys], 1)
+    with plans(store) as found:
+        ledger.mark_sending([Sending(key, key, None) for key in keys])
+        ledger.mark_delivered([Delivered(key, key, "v1", "create") for key in keys], None, at(1))
+        assert ledger.observe_target([(key, "v2") for key in keys], 10**6) == len(keys)
+    store.close()
+
+    assert len(found) >= 4  # sent, acknowledged, compared, observed
+    assert all("source_id=?" in lines[-1] for lines in found), found
 
 
 def test_the_record_is_found_from_the_staged_row(tmp_path: Path) -> None:
@@ -424,15 +448,13 @@ def test_the_record_is_found_from_the_staged_row(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     with here(store).staging(read_no=9) as staging:
         staging.add([row("a")])
-        staging.counts()
-        statement = staging._joined(text("1"))
-        compiled = statement.compile(store.engine, compile_kwargs={"literal_binds": True})
-        with staging._held.reading() as tx:
-            plan = [found[3] for found in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
+        with plans(store) as found:
+            staging.pending(10)
     store.close()
 
-    assert plan[0].startswith("SEARCH staged USING COVERING INDEX")
-    assert plan[1].startswith("SEARCH records USING")
+    (lines,) = found
+    assert lines[0].startswith("SEARCH staged USING COVERING INDEX")
+    assert lines[1].startswith("SEARCH records USING")
 
 
 values = st.sampled_from(["v1", "v2", "v3"])

@@ -13,7 +13,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from sqlalchemy import create_engine, text
 
 from sync_pipeline.definitions import build
-from sync_pipeline.defs.first_sync import _requests
+from sync_pipeline.defs.first_sync import first_requests
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.retention import copies
 from sync_pipeline.store.trials import last_trial
@@ -95,7 +95,7 @@ def test_history_partitions_and_sensor_states_are_kept(us: Install, monkeypatch:
         assert states["time_entries"].instigator_data.cursor  # type: ignore[union-attr]
         with us.session() as session:
             session.now = lambda: us.written_at
-            assert list(_requests(instance, session)) == []
+            assert list(first_requests(instance, session)) == []
 
 
 def test_a_copy_of_the_sqlite_database_is_kept(us: Install) -> None:

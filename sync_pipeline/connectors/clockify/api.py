@@ -16,7 +16,7 @@ from sync_pipeline.connectors.clockify.names import Names, NameStore
 from sync_pipeline.connectors.clockify.source import NOT_CLOCKIFY, USERS, ClockifySource
 from sync_pipeline.connectors.clockify.target import TARGETS, Clients, ClockifyTarget
 from sync_pipeline.connectors.clockify.webhooks import WebhookApi
-from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint
+from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RequestOptions
 from sync_pipeline.connectors.oauth import HeaderKey
 from sync_pipeline.connectors.paging import Page, Record, as_record, by_number, rows_of, unshifted
 from sync_pipeline.connectors.policy import CLOCKIFY, CLOCKIFY_REPORTS, RetryTable
@@ -171,7 +171,7 @@ class Clockify:
         async def get(number: int) -> Page:
             query = {**(params or {}), "page": number, "page-size": self.page_size}
             answer = await self.core.request(
-                "GET", path, ids=self.ids(**(ids or {})), params=query, may_be_gone=may_be_gone
+                "GET", path, ids=self.ids(**(ids or {})), params=query, options=RequestOptions(may_be_gone=may_be_gone)
             )
             if answer.gone:
                 return Page([], is_last=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sync_pipeline.connectors.answers import as_text
 from sync_pipeline.connectors.paging import Record
@@ -22,16 +22,29 @@ NOTHING: Named = {}
 WRITTEN = len("2026-01-31T10:00:00Z")
 
 
+class _Found(NamedTuple):
+    """What each reader of entries gives under names of its own."""
+
+    id: Any
+    tags: list[Record]
+    fields: list[Any]
+    client: tuple[Any, Any]
+    """Id and name."""
+    project_name: Any
+    task_name: Any
+    user_name: Any
+    rate: Any
+    cost_rate: Any
+    currency: Any
+
+
 def from_report(row: Named, workspace: str, field_names: FieldNames = NOTHING) -> Record:
     """The canonical form of a row of the detailed report."""
     tags = [tag for tag in _list(row, "tags") if isinstance(tag, dict)]
-    return _entry(
-        row,
+    found = _Found(
         row.get("_id", row.get("id")),
-        workspace,
         tags=[{"id": tag.get("_id", tag.get("id")), "name": tag.get("name")} for tag in tags],
         fields=_list(row, "customFields"),
-        field_names=field_names,
         client=(row.get("clientId"), row.get("clientName")),
         project_name=row.get("projectName"),
         task_name=row.get("taskName"),
@@ -40,6 +53,7 @@ def from_report(row: Named, workspace: str, field_names: FieldNames = NOTHING) -
         cost_rate=row.get("costRate"),
         currency=row.get("currency"),
     )
+    return _entry(row, found, workspace, field_names)
 
 
 def from_list(row: Named, workspace: str, field_names: FieldNames = NOTHING) -> Record:
@@ -49,13 +63,10 @@ def from_list(row: Named, workspace: str, field_names: FieldNames = NOTHING) -> 
     tags = [tag for tag in _list(row, "tags") if isinstance(tag, dict)]
     if "tags" not in row:  # not hydrated: a running entry's list gives only ids
         tags = [{"id": tag} for tag in _list(row, "tagIds")]
-    return _entry(
-        row,
+    found = _Found(
         row.get("id"),
-        workspace,
         tags=[{"id": tag.get("id"), "name": tag.get("name")} for tag in tags],
         fields=_list(row, "customFieldValues"),
-        field_names=field_names,
         client=(project.get("clientId"), project.get("clientName")),
         project_name=project.get("name"),
         task_name=task.get("name"),
@@ -64,6 +75,7 @@ def from_list(row: Named, workspace: str, field_names: FieldNames = NOTHING) -> 
         cost_rate=cost_rate.get("amount"),
         currency=rate.get("currency") or cost_rate.get("currency"),
     )
+    return _entry(row, found, workspace, field_names)
 
 
 def needs_field_names(row: Named) -> bool:
@@ -77,46 +89,31 @@ def start_of(entry: Named) -> datetime | None:
     return _instant(entry["timeInterval"]["start"])
 
 
-def _entry(
-    row: Named,
-    entry_id: Any,
-    workspace: str,
-    *,
-    tags: list[Record],
-    fields: list[Any],
-    field_names: FieldNames,
-    client: tuple[Any, Any],
-    project_name: Any,
-    task_name: Any,
-    user_name: Any,
-    rate: Any,
-    cost_rate: Any,
-    currency: Any,
-) -> Record:
-    rate = _amount(rate) if row.get("billable") else None  # some readers give it although it is not charged
-    cost_rate = _amount(cost_rate)
+def _entry(row: Named, found: _Found, workspace: str, field_names: FieldNames) -> Record:
+    rate = _amount(found.rate) if row.get("billable") else None  # some readers give it although it is not charged
+    cost_rate, tags = _amount(found.cost_rate), found.tags
     if len(tags) > 1:
         tags = list({as_text(tag["id"]): tag for tag in sorted(tags, key=_tag_order)}.values())
     entry = {
         "billable": row.get("billable"),
-        "clientId": client[0] or None,
-        "clientName": client[1] or None,
+        "clientId": found.client[0] or None,
+        "clientName": found.client[1] or None,
         "costRate": cost_rate,
-        "currency": None if rate is None and cost_rate is None else currency or None,
-        "customFields": _custom_fields(fields, field_names) if fields else {},
+        "currency": None if rate is None and cost_rate is None else found.currency or None,
+        "customFields": _custom_fields(found.fields, field_names) if found.fields else {},
         "description": row.get("description") or "",
-        "id": entry_id,
+        "id": found.id,
         "projectId": row.get("projectId") or None,
-        "projectName": project_name or None,
+        "projectName": found.project_name or None,
         "rate": rate,
         "tagIds": [tag["id"] for tag in tags],
         "tags": tags,
         "taskId": row.get("taskId") or None,
-        "taskName": task_name or None,
+        "taskName": found.task_name or None,
         "timeInterval": _interval(row.get("timeInterval")),
         "type": row.get("type") or "REGULAR",
         "userId": row.get("userId"),
-        "userName": user_name or None,
+        "userName": found.user_name or None,
         "workspaceId": workspace,
     }
     if "malformed" in row:  # was no object at all: kept for the checks to see

@@ -23,7 +23,7 @@ from sync_pipeline.connectors.clockify.canonical import (
     start_of,
 )
 from sync_pipeline.connectors.clockify.names import Names
-from sync_pipeline.connectors.http import ApiClient
+from sync_pipeline.connectors.http import MAY_BE_GONE, ONLY_READS, ApiClient
 from sync_pipeline.connectors.paging import Page, Record, ahead, as_record, by_number, rows_of, unshifted
 from sync_pipeline.connectors.ports import Expected
 from sync_pipeline.connectors.window import Window, instant_text
@@ -71,7 +71,7 @@ def choose(window: Window, expected: Expected, setting: ReaderSetting, page_size
 
 
 def complete(choice: Choice, expected: Expected, listed: Iterable[str]) -> Choice:
-    """The same choice - or the report, when somebody we know of is not listed any more."""
+    """The same choice - or the report, when a known user is not listed any more."""
     if left := len(expected.users.difference(listed)):
         return Choice("report", None, f"only the report has the entries of those who left the workspace ({left})")
     return choice
@@ -209,7 +209,7 @@ class EntryReader:
         return rows_of(answer, self._about(self.reports, "POST", REPORT), "timeentries", "timeEntries", asked=limit)
 
     async def _report_answer(self, body: Mapping[str, Any]) -> Answer:
-        return await self.reports.request("POST", REPORT, ids=self._ids(), json=body, idempotent=True, writes=False)
+        return await self.reports.request("POST", REPORT, ids=self._ids(), json=body, options=ONLY_READS)
 
     def _report_pages(
         self, part: Window, tally: _Tally | None = None, users: Collection[str] = ()
@@ -258,7 +258,7 @@ class EntryReader:
 
         async def get(number: int) -> Page:
             answer = await self.core.request(
-                "GET", USER_LIST, ids=self._ids(user), params={**params, "page": number}, may_be_gone=True
+                "GET", USER_LIST, ids=self._ids(user), params={**params, "page": number}, options=MAY_BE_GONE
             )
             if answer.gone:  # not in the workspace any more
                 return Page([], is_last=True)

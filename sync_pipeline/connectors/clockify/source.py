@@ -11,6 +11,7 @@ from sync_pipeline.connectors.answers import record_of
 from sync_pipeline.connectors.clockify.canonical import from_list, needs_field_names
 from sync_pipeline.connectors.clockify.changes import KINDS, ChangeFeed
 from sync_pipeline.connectors.clockify.entries import ReaderSetting, choose, complete
+from sync_pipeline.connectors.http import RequestOptions
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import Record, ahead, as_record, rows_of
 from sync_pipeline.connectors.ports import Expected
@@ -109,8 +110,7 @@ class ClockifySource:
             self.spec.item,
             ids=self.clockify.ids(id=record_id, parent=parent or ""),
             params={"hydrated": "true"} if self.is_entries else None,
-            may_be_gone=True,
-            on_turn=on_turn,
+            options=RequestOptions(may_be_gone=True, on_turn=on_turn),
         )
         if answer.gone:
             return None
@@ -124,7 +124,7 @@ class ClockifySource:
         return entry
 
     async def prove_complete(self) -> frozenset[str] | None:
-        """Who is in the workspace, of whose entries a read by id tells; for lists, that the key is an admin's."""
+        """Who is in the workspace, whose entries a read by id finds; for lists, that the key is an admin's."""
         if self.is_entries:
             return frozenset(await self.clockify.user_ids())  # only an admin may read it
         await self.clockify.prove_admin()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from sync_pipeline.connectors.answers import record_of
 from sync_pipeline.connectors.clockify.changes import KINDS, ChangeFeed
 from sync_pipeline.connectors.clockify.source import NOT_CLOCKIFY
+from sync_pipeline.connectors.http import MAY_BE_GONE
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import RejectedRecord, Request
@@ -70,7 +71,7 @@ class ClockifyTarget:
         if ("/" in target_id) is not self.nested:
             return None
         path, ids = self._item(target_id)
-        answer = await self.clockify.core.request("GET", path, ids=self.clockify.ids(**ids), may_be_gone=True)
+        answer = await self.clockify.core.request("GET", path, ids=self.clockify.ids(**ids), options=MAY_BE_GONE)
         return None if answer.gone else self._record(record_of(answer, Request("Clockify", "GET", path), NOT_CLOCKIFY))
 
     async def create(self, row: Mapping[str, Any]) -> Record:

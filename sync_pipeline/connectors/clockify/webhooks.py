@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_pipeline.connectors.answers import Answer, as_text
-from sync_pipeline.connectors.http import ApiClient
+from sync_pipeline.connectors.http import ApiClient, RequestOptions
 from sync_pipeline.errors import FatalApiError, RejectedRecord, Request
 
 HOOKS = "/workspaces/{workspace}/webhooks"
@@ -95,7 +95,7 @@ class WebhookApi:
     async def rotate(self, hook_id: str) -> Webhook:
         """A new token; the old one is no longer used from this moment."""
         # Sent again when cut off: at worst it is a new token twice, and the last one is what we are told.
-        answer = await self.api.request("PATCH", TOKEN, ids=self._ids(hook_id), idempotent=True)
+        answer = await self.api.request("PATCH", TOKEN, ids=self._ids(hook_id), options=RequestOptions(idempotent=True))
         return _of(answer, "PATCH", TOKEN)
 
     def _ids(self, hook_id: str = "") -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from sync_pipeline.clock import unix_time
 from sync_pipeline.connectors.answers import CODE, Answer, as_text, excerpt, record_of
-from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint
+from sync_pipeline.connectors.http import ONLY_READS, ApiClient, ClientOptions, Endpoint, RequestOptions
 from sync_pipeline.connectors.limiter import Clock, OnTurn
 from sync_pipeline.connectors.oauth import ClientCredentials, HeaderKey, Renewable, StoredTokens, TokenVault
 from sync_pipeline.connectors.paging import Record, ahead, as_record, by_cursor, rows_of
@@ -150,12 +150,12 @@ class Snapshots:
 
     @property
     def clock_offset(self) -> float | None:
-        """By how many seconds the other side's clock is ahead of ours; None when it was not heard of."""
+        """By how many seconds the API's clock is ahead of ours; None when it has not answered."""
         return self._client.clock_offset
 
     @property
     def granted(self) -> frozenset[str] | None:
-        """The scopes of the token in use; None with an API key, before the first request, or when nobody said."""
+        """The scopes of the token in use; None with an API key, before the first request, or when it is unknown."""
         return self._auth.granted if isinstance(self._auth, Renewable) else None
 
     async def read(self, entity: str, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
@@ -179,18 +179,17 @@ class Snapshots:
         """Offer an empty batch, to see whether writing ``entity`` is allowed; FatalApiError when it is not."""
         facts = self.profile.batch
         path = self._path(facts.path, entity)
-        scope = self.profile.scope(entity, write=True)
+        options = replace(ONLY_READS, scope=self.profile.scope(entity, write=True))
         try:
-            await self._client.request("POST", path, json={facts.items: []}, idempotent=True, scope=scope, writes=False)
+            await self._client.request("POST", path, json={facts.items: []}, options=options)
         except RejectedRecord:
             return  # refused for being empty: past the door, and nothing was written
 
     async def get(self, entity: str, record_id: str, on_turn: OnTurn | None = None) -> Record | None:
         """One record; None when it does not exist."""
         path = self._path(self.profile.item.path, entity)
-        answer = await self._client.request(
-            "GET", path, ids={"id": record_id}, may_be_gone=True, scope=self.profile.scope(entity), on_turn=on_turn
-        )
+        options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity), on_turn=on_turn)
+        answer = await self._client.request("GET", path, ids={"id": record_id}, options=options)
         if answer.gone:
             return None
         return record_of(answer, self._about("GET", path), FIX)
@@ -212,13 +211,9 @@ class Snapshots:
 
     async def delete(self, entity: str, record_id: str) -> None:
         """Remove a record; an absent one is no error."""
-        await self._client.request(
-            "DELETE",
-            self._path(self.profile.item.path, entity),
-            ids={"id": record_id},
-            may_be_gone=True,
-            scope=self.profile.scope(entity, write=True),
-        )
+        options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
+        path = self._path(self.profile.item.path, entity)
+        await self._client.request("DELETE", path, ids={"id": record_id}, options=options)
 
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> SnapshotsSource:
         """The account as the source of an entity; its lists are never those of a parent."""
@@ -230,17 +225,12 @@ class Snapshots:
         return SnapshotsTarget(self, spec.entity, spec.target.delete)
 
     async def _batch(self, entity: str, rows: Sequence[Record]) -> list[Outcome]:
-        """One request; when it is refused as a whole, halves of it, until the record at fault stands alone."""
+        """One request; when it is refused as a whole, halves of it, until the record at fault is alone."""
         facts = self.profile.batch
         path = self._path(facts.path, entity)
+        options = RequestOptions(idempotent=True, scope=self.profile.scope(entity, write=True))
         try:
-            answer = await self._client.request(
-                "POST",
-                path,
-                json={facts.items: list(rows)},
-                idempotent=True,
-                scope=self.profile.scope(entity, write=True),
-            )
+            answer = await self._client.request("POST", path, json={facts.items: list(rows)}, options=options)
         except RejectedRecord as refusal:
             if len(rows) == 1:
                 record_id = str(rows[0].get(self.profile.id_field(entity)))
@@ -288,7 +278,8 @@ class Snapshots:
 
         async def get(cursor: str | None) -> tuple[list[Any], str | None]:
             here = params if cursor is None else {**params, facts.cursor_parameter: cursor}
-            answer = await self._client.request("GET", path, params=here, scope=self.profile.scope(entity))
+            options = RequestOptions(scope=self.profile.scope(entity))
+            answer = await self._client.request("GET", path, params=here, options=options)
             rows = rows_of(answer, about, facts.items, asked=size)
             following = answer.data.get(facts.next_cursor) if isinstance(answer.data, dict) else None
             return rows, None if following is None else as_text(following)

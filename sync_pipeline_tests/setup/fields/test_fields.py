@@ -196,7 +196,7 @@ def test_nothing_is_changed_by_looking(setup: SetupService, entity: str) -> None
         ("users", FieldForm("x", source="a", references="projcts"), "references: names 'projcts', which is no entity. Did you mean 'projects'?"),
         ("users", FieldForm("x", source="a", references="time_entries"), "goes round in a circle"),
         ("users", FieldForm("x"), "source: is missing"),
-        ("users", FieldForm("x", source="a", constant="b"), "stands beside"),
+        ("users", FieldForm("x", source="a", constant="b"), "is given beside"),
         ("users", FieldForm("x", source="a..b"), "source: the path 'a..b' has an empty step"),
         ("users", FieldForm("x", source="a", function="mine.f"), "there is no mappings directory"),
         ("users", FieldForm("x", constant="five", type="int"), "constant"),

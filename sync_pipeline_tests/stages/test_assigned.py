@@ -1,4 +1,4 @@
-"""Whose client is whose: creates that were not the first, names that change hands, clients left by deleted locations."""
+"""Whose client is whose: creates that were not the first, clients left by deleted locations."""
 
 from __future__ import annotations
 
@@ -9,59 +9,11 @@ import pytest
 
 from sync_pipeline.errors import ApiError
 from sync_pipeline.stages.check import Options
-from sync_pipeline.store.deliveries import recent
 from sync_pipeline.store.records import counts
-from sync_pipeline.store.rejects import StoredReject, list_rejects
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged, nothing_twice
 from sync_pipeline_tests.scenarios.dying import dies_at, refuse, see_no_clients
 from sync_pipeline_tests.scenarios.test_locations import archive
-
-
-def rejects(us: Team) -> dict[str, StoredReject]:
-    """Locations that are set aside."""
-    with us.session() as session:
-        rows = list_rejects(session.store, session.pair, entity="locations")
-    return {row.source_id: row for row in rows}
-
-
-def kinds(us: Team, location: str) -> list[tuple[str, str | None]]:
-    """What was done for a location, oldest first: kind and outcome of every answered write."""
-    with us.session() as session:
-        lines = recent(session.store, session.pair, entity="locations", source_id=location)
-    return [(line.kind, line.outcome) for line in reversed(lines) if line.phase == "outcome"]
-
-
-def own(us: Team) -> dict[str, str]:
-    """The client each location is linked to."""
-    with us.session() as session:
-        return {key: client for client, key in session.ledger("locations").linked().items()}
-
-
-def rename(us: Team, **names: str) -> None:
-    """Give locations other names."""
-    for key, name in names.items():
-        us.put_location(key, location_name=name)
-
-
-def names(us: Team) -> dict[str, str]:
-    """The name of each location's client."""
-    found = {client["id"]: client["name"] for client in us.clients()}
-    return {key: found[client] for key, client in own(us).items()}
-
-
-def settled(us: Team) -> None:
-    """Both sides are as they should be, and stay so."""
-    us.sync()
-    converged(us)
-    changes_nothing(us)
-
-
-def stands_still(us: Team) -> None:
-    """Locations that are set aside are left alone."""
-    us.sync("users", "projects", "time_entries")
-    changes_nothing(us)
-
+from sync_pipeline_tests.stages.clients import kinds, own, places, rejects, rename, settled, stands_still
 
 # -- creating what exists by now ------------------------------------------------------------------------------------
 
@@ -314,128 +266,6 @@ def test_a_handing_over_may_end_anywhere(tmp_path: Path, kind: str) -> None:
                 break
         assert number > 2
         settled(us)
-
-
-# -- names that go round --------------------------------------------------------------------------------------------
-
-START = {"one": "A", "two": "B", "three": "C", "four": "D"}
-CIRCLES = {
-    "two": {"one": "B", "two": "A"},
-    "three": {"one": "B", "two": "C", "three": "A"},
-    "other way": {"one": "C", "two": "A", "three": "B"},
-    "with a tail": {"four": "A", "one": "B", "two": "C", "three": "E"},
-}
-
-
-def places(us: Team) -> dict[str, str]:
-    """Four locations with their clients; returns the clients' ids."""
-    rename(us, **START)
-    us.sync("locations")
-    return own(us)
-
-
-@pytest.mark.parametrize("circle", CIRCLES)
-def test_names_change_hands_in_one_run(tmp_path: Path, circle: str) -> None:
-    """In a circle or in a row, each location keeps its client."""
-    with team(tmp_path, locations=0, clients=0, entries=0) as us:
-        clients = places(us)
-        rename(us, **CIRCLES[circle])
-        assert us.sync("locations")["locations"].updated == len(CIRCLES[circle])
-        assert own(us) == clients
-        assert names(us) == START | CIRCLES[circle]
-        settled(us)
-
-
-@pytest.mark.parametrize(
-    ("circle", "culprit"), [(circle, key) for circle in ("two", "three", "other way") for key in CIRCLES[circle]]
-)
-def test_a_circle_of_which_one_is_refused_leaves_all_names(tmp_path: Path, circle: str, culprit: str) -> None:
-    """Whichever it is: no client keeps a temporary name, each location has its reason, and mended it goes through."""
-    wanted = CIRCLES[circle]
-    if culprit not in wanted:
-        pytest.skip("not in this circle")
-    with team(tmp_path, locations=0, clients=0, entries=0) as us:
-        clients = places(us)
-        rename(us, **wanted)
-        us.put_location(culprit, location_name=wanted[culprit], address="refused")
-        refuse(us, f"PUT */clients/{clients[culprit]}")
-        done = us.sync("locations")["locations"]
-        assert (done.rejected, done.updated, done.unchanged) == (len(wanted), 0, 4 - len(wanted))
-        assert (names(us), own(us)) == (START, clients)
-        found = rejects(us)
-        assert found.keys() == wanted.keys()
-        assert "not this one" in found[culprit].reason
-        assert all(clients[culprit] in found[key].reason for key in wanted if wanted[key] == START[culprit])
-        us.no_faults()
-        stands_still(us)
-        us.put_location(culprit, location_name=wanted[culprit], address="mended")
-        assert us.sync("locations")["locations"].updated == len(wanted)
-        assert (names(us), own(us)) == (START | wanted, clients)
-        settled(us)
-
-
-def test_a_rename_behind_a_refused_one_parks_nobody(tmp_path: Path) -> None:
-    """The name is not given up: the one that wants it is set aside, and gets it as soon as it is free."""
-    with team(tmp_path, locations=0, clients=0, entries=0) as us:
-        clients = places(us)
-        rename(us, one="B", two="E")
-        refuse(us, f"PUT */clients/{clients['two']}")
-        assert us.sync("locations")["locations"].rejected == 2
-        assert names(us) == START
-        us.no_faults()
-        rename(us, two="F")
-        assert us.sync("locations")["locations"].updated == 2
-        assert names(us) == START | {"one": "B", "two": "F"}
-        settled(us)
-
-
-@pytest.mark.parametrize("kind", ["cut_before", "cut_after"])
-def test_a_circle_may_end_anywhere(tmp_path: Path, kind: str) -> None:
-    """Whichever request is the last one of a run, the next one finishes the exchange."""
-    with team(tmp_path, locations=0, clients=0, entries=0) as us:
-        clients = places(us)
-        turn = START
-        for number in count(1):
-            turn = turn | {"one": turn["two"], "two": turn["three"], "three": turn["one"]}
-            rename(us, **turn)
-            died = dies_at(us, number, kind, "locations")
-            nothing_twice(us)
-            us.sync("locations")
-            assert (names(us), own(us)) == (turn, clients)
-            if not died:
-                break
-        assert number > 6
-        settled(us)
-
-
-def test_a_name_that_an_interrupted_exchange_left_is_given_back(tmp_path: Path) -> None:
-    """The run died with a client under its temporary name; its rename is refused by the next one."""
-    with team(tmp_path, locations=0, clients=0, entries=0) as us:
-        clients = places(us)
-        rename(us, one="B", two="A")
-        turns = (dies_at(us, 3, "cut_after", "locations") for _ in count())  # list, read, and the temporary name
-        assert next(turns)
-        assert [name for name in names(us).values() if "~" in name]
-        refuse(us, "PUT */clients/*", count=2)
-        us.sync("locations")
-        assert not [name for name in names(us).values() if "~" in name]
-        assert own(us) == clients
-
-
-def test_a_temporary_name_is_given_back_though_its_location_became_invalid(tmp_path: Path) -> None:
-    """Nothing is delivered for it any more, but a name that we made up may not stay."""
-    with team(tmp_path, locations=0, clients=0, entries=0) as us:
-        places(us)
-        rename(us, one="B", two="A")
-        turns = (dies_at(us, 3, "cut_after", "locations") for _ in count())
-        assert next(turns)
-        assert [name for name in names(us).values() if "~" in name]
-        rename(us, one="same", two="same")
-        us.sync("locations")
-        assert not [name for name in names(us).values() if "~" in name]
-        us.forget_stats()
-        us.sync("locations")
-        assert us.writes() == {}
 
 
 def test_a_client_that_a_person_made_is_not_taken_for_a_deleted_location(tmp_path: Path) -> None:

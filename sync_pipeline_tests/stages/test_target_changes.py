@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline_tests.defs.live import Live, live
+from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Json, Team, team
 from sync_pipeline_tests.properties.judge import converged
 
@@ -24,13 +24,6 @@ def us(tmp_path: Path) -> Iterator[Team]:
         everybody.sync()
         everybody.forget_stats()
         yield everybody
-
-
-@pytest.fixture
-def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Its sensors; polling is far away."""
-    with live(us, tmp_path / "live", monkeypatch) as switched_on:
-        yield switched_on
 
 
 def ours(us: Team) -> Json:

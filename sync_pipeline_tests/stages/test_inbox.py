@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 import orjson
@@ -13,27 +11,12 @@ import pytest
 from sync_pipeline.clock import utc_now
 from sync_pipeline.stages.check import Options
 from sync_pipeline.store.approvals import decide, list_approvals
-from sync_pipeline.store.events import content_id, receive
-from sync_pipeline_tests.defs.live import Live, live
-from sync_pipeline_tests.harness import Json, Team, morning, team
+from sync_pipeline.store.events import Received, content_id, receive_many
+from sync_pipeline_tests.defs.live import Live
+from sync_pipeline_tests.harness import Json, Team, morning
 from sync_pipeline_tests.properties.judge import converged
 
 pytestmark = pytest.mark.clock
-
-
-@pytest.fixture
-def us(tmp_path: Path) -> Iterator[Team]:
-    """A team that is in step."""
-    with team(tmp_path / "team") as everybody:
-        everybody.sync()
-        yield everybody
-
-
-@pytest.fixture
-def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Its sensors; polling is far away."""
-    with live(us, tmp_path / "live", monkeypatch) as switched_on:
-        yield switched_on
 
 
 def stopped(us: Team) -> list[Json]:
@@ -81,7 +64,8 @@ def test_the_clock_of_the_receiver_does_not_matter(us: Team, on: Live) -> None:
         text, at = orjson.dumps(edited).decode(), utc_now() - timedelta(minutes=1)
         kind, key = "TIME_ENTRY_UPDATED", entry["id"]
         content = content_id(kind, key, edited)
-        receive(session.store, session.pair, "clockify", content, kind, "time_entries", key, text, at)
+        event = Received(content, kind, "time_entries", key, text, at)
+        receive_many(session.store, session.pair, "clockify", [event])
         us.load(session, "time_entries", validated)
     assert on.inbox("time_entries").open == 1
     on.drain("time_entries")

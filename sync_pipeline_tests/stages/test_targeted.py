@@ -12,7 +12,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.stages import targeted
 from sync_pipeline.stages.references import find
 from sync_pipeline.stages.targeted import sync_ids
-from sync_pipeline.store.events import content_id, receive
+from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.locks import lock_of
 from sync_pipeline_tests.harness import Json, Team, day, morning, team
 
@@ -23,8 +23,8 @@ ONE_LOOK = {"CLOCKIFY_READER": "report", "SYNC_MAX_CONFIRMATIONS": "1"}
 def _tell(us: Team, entity: str, source_id: str) -> None:
     with us.session() as session:
         told = content_id("CHANGED", source_id, {"id": source_id})
-        key = (session.store, session.pair, "clockify", told, "CHANGED", entity, source_id)
-        receive(*key, f'{{"id": "{source_id}"}}', session.now())
+        event = Received(told, "CHANGED", entity, source_id, f'{{"id": "{source_id}"}}', session.now())
+        receive_many(session.store, session.pair, "clockify", [event])
 
 
 def _open(us: Team, entity: str) -> set[str | None]:
