@@ -22,6 +22,7 @@ from sync_pipeline.session.session import Session, is_first_contact
 from sync_pipeline.stages.absence import settle_absent
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import Options, staged
+from sync_pipeline.stages.claims import still_held
 from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
 from sync_pipeline.stages.guards import HeldLines, hold, use_approvals
 from sync_pipeline.stages.inbox import close_covered, leave_open, leave_unanswered, unanswered
@@ -175,7 +176,7 @@ def _apply(
     staging.merge(batch.observed_at, note)
     ledger.syncs.mark_loaded(sync_id, session.now())
     _count(counts, staging, unstaged)
-    _deliver(session, spec, staging, absence.gone, counts, sync_id)
+    written_elsewhere = _deliver(session, spec, staging, absence.gone, counts, sync_id)
     ledger.loads.close_again(reopened)
     not_done = {
         day: f"run {load.run_id} has read it since and did not finish" for day, load in cut.items() if not load.done_at
@@ -184,6 +185,7 @@ def _apply(
     not_done |= dict.fromkeys(staging.days_left().intersection(mine), "a record that moved away is not delivered yet")
     late = staging.undelivered_days().intersection(mine)
     not_done |= dict.fromkeys(late, "what a newer read found of a record of it is not delivered yet")
+    not_done |= dict.fromkeys({*written_elsewhere.values()}.intersection(mine), still_held(written_elsewhere))
     covered = {day: load for day, load in cut.items() if day not in not_done}
     done = tuple(day for day in mine if day not in not_done and day not in held_days)
     # The report is a list, too: what it still has of a former user's entry answers no event.
@@ -294,10 +296,13 @@ def _count(counts: Counts, staging: Staging, unstaged: int) -> None:
 
 def _deliver(
     session: Session, spec: EntitySpec, staging: Staging, gone: list[str], counts: Counts, sync_id: int
-) -> None:
+) -> dict[str, str]:
+    """Deliver; returns the records that other runs are still writing, with their days."""
     try:
         deliver_pending(session, spec, staging, counts, sync_id)
-        deliver_deletes(session, spec, gone, counts, sync_id)
+        left = staging.left()
+        counts.waiting += len(left)
+        return left | deliver_deletes(session, spec, gone, counts, sync_id)
     except BaseException:  # Ctrl-C, too
         with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
             counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged

@@ -44,6 +44,7 @@ UNBELIEVABLE = (
 FORMER_USER = (
     "Whoever tracked it has left the workspace, so only the report could tell whether it exists, and it failed"
 )
+WRITTEN_ELSEWHERE = "Another run has not finished writing it."
 OUTDATED = "A newer read of it is stored in another form: it is read again."
 
 
@@ -300,7 +301,10 @@ class _Targeted:
         counts.rejected += staging.refused()
         try:
             deliver_pending(session, spec, staging, counts, sync_id)
-            deliver_deletes(session, spec, gone, counts, sync_id)
+            left = staging.left()
+            counts.waiting += len(left)
+            left |= deliver_deletes(session, spec, gone, counts, sync_id)
+            self._left |= dict.fromkeys(left, WRITTEN_ELSEWHERE)
         except BaseException:  # Ctrl-C, too
             with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
                 counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged

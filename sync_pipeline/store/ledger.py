@@ -7,9 +7,10 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, delete, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, delete, select, update
 
 from sync_pipeline.store.bulk import chunks, execute_together
+from sync_pipeline.store.claims import taken_over
 from sync_pipeline.store.comparison import Comparison
 from sync_pipeline.store.deliveries import Deliveries
 from sync_pipeline.store.engine import insert_into
@@ -131,11 +132,11 @@ class Ledger(Records, Deliveries):
     def observe_target(self, rows: Iterable[tuple[str, str | None]], read_no: int) -> int:
         """Correct what we believe of the target after a read with the number ``read_no``: (source_id, hash found or None).
 
-        What was sent or delivered since that number was drawn is left unchanged. Returns how many beliefs were wrong. Nothing is
-        written for those that were right.
+        What was sent or delivered since that number was drawn is left unchanged, and what another run is writing now. Returns
+        how many beliefs were wrong. Nothing is written for those that were right.
         """
         wrong = 0
-        before = records.c.delivered_no < read_no
+        before = and_(records.c.delivered_no < read_no, self.claims.is_free())
         for some in chunks(rows):
             found = dict(some)
             beliefs = select(records.c.source_id, records.c.delivered_hash)
@@ -152,6 +153,7 @@ class Ledger(Records, Deliveries):
     def link(self, source_id: str, target_id: str, *, delivered_hash: str = SENT) -> bool:
         """Tie a record to what already exists at the target; ``False`` if that belongs to another record.
 
+        Also when another run is writing the record.
         Without a hash it is not known how it stands there.
         """
         with self.store.writing() as tx:
@@ -160,15 +162,21 @@ class Ledger(Records, Deliveries):
                 return False
             changed = tx.execute(
                 update(records)
-                .where(*self.of(records), records.c.source_id == source_id)
+                .where(*self.of(records), records.c.source_id == source_id, self.claims.is_free())
                 .values(target_id=target_id, delivered_hash=delivered_hash, delivered_no=draw_in(tx))
             )
             return changed.rowcount == 1
 
     def forget_delivered(self, source_id: str, *, keep_link: bool = False) -> None:
-        """The record becomes pending: the target has it no longer or, if the link is kept, nobody knows in which form."""
-        forgotten = {"delivered_hash": SENT} if keep_link else {"delivered_hash": None, "target_id": None}
+        """The record becomes pending: the target has it no longer or, if the link is kept, nobody knows in which form.
+
+        If the link is kept, the record is claimed for this run. Raises LockLost when another one is writing it.
+        """
+        claimed = {"claimed_by": self.claims.own or None}
+        forgotten = {"delivered_hash": SENT, **claimed} if keep_link else {"delivered_hash": None, "target_id": None}
         with self.store.writing() as tx:
+            if not self._is_ours(tx, source_id):
+                raise taken_over(self.entity, source_id)
             tx.execute(
                 update(records)
                 .where(*self.of(records), records.c.source_id == source_id)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from sync_pipeline.store.approvals import Line
 from sync_pipeline.store.bulk import chunks
+from sync_pipeline.store.claims import Claims, Sending
 from sync_pipeline.store.loads import Load
 from sync_pipeline.store.merge import MergedRows
 from sync_pipeline.store.records import KNOWN_COLUMNS, Known, known, pending_delete, pending_upsert, read_by_id_lately
@@ -45,8 +46,21 @@ class Pending:
     delivered_hash: str | None
 
 
+Place = Callable[[Pending], str | None]
+
+
+class _Claimed(NamedTuple):
+    """A page of rows, and the last id that was looked at for it."""
+
+    rows: list[Pending]
+    last: str
+
+
 class Staging(MergedRows):
     """The rows of one read, and the questions a sync asks about them."""
+
+    _is_skipped = False
+    """Whether rows may have been left out when others were claimed."""
 
     def met(self, size: int = 1000) -> Iterator[list[tuple[str, str]]]:
         """Id and fields of the records of the batch, a page at a time."""
@@ -306,15 +320,73 @@ class Staging(MergedRows):
 
     def pending(self, limit: int, after: str = "") -> list[Pending]:
         """The next accepted rows still to be delivered, by source_id."""
-        columns = [records.c[name] for name in Pending.__slots__]
-        statement = (
-            self._joined(*columns, after=after)
-            .where(staged.c.status == "accepted", *pending_upsert())
-            .order_by(staged.c.source_id)
-            .limit(limit)
-        )
         with self._looking() as tx:
-            return [Pending(*row) for row in tx.execute(statement)]
+            return [Pending(*row) for row in tx.execute(self._pending(limit, after))]
+
+    def claimed_pages(self, size: int, place: Place | None = None) -> Iterator[list[Pending]]:
+        """The accepted rows still to be delivered, a page at a time, each claimed for this run.
+
+        With ``place``, the id that a row has at the target, they are marked as being sent, too. Rows that another run holds
+        are left out; ``is_left`` says whether there are any.
+        """
+        after = ""
+        self._is_skipped = (
+            self._loads.store.dialect == "postgresql"
+        )  # rows that are locked at the moment are skipped there
+        while found := self._claim(size, after, place):
+            if found.rows:
+                yield found.rows
+            after = found.last
+
+    def is_left(self) -> bool:
+        """Whether rows were left out that still are to be delivered; never true of those that this run has sent."""
+        if not self._is_skipped:
+            return False
+        with self._looking() as tx:
+            return tx.execute(self._pending(1).where(*self._unsent())).first() is not None
+
+    def left(self) -> dict[str, str]:
+        """These rows: id to the day on which the record is stored."""
+        if not self._is_skipped:
+            return {}
+        rows = self._joined(staged.c.source_id, records.c.partition).where(*self._unsent())
+        with self._looking() as tx:
+            return {row[0]: row[1] or "" for row in tx.execute(rows.order_by(staged.c.source_id))}
+
+    def put_back(self, source_ids: Collection[str]) -> None:
+        """What came of sending these was not noted, since another run has claimed them: they are left out so far."""
+        self._is_skipped = self._is_skipped or bool(source_ids)
+        with self._looking() as tx:
+            for some in chunks(source_ids):
+                tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(is_sent=None))
+
+    def _claim(self, limit: int, after: str, place: Place | None) -> _Claimed | None:
+        claims = Claims(self._loads.store, self._loads.pair, self._loads.entity)
+        statement = self._pending(limit, after, records.c.claimed_by).where(staged.c.is_sent.is_(None))
+        with self._held.writing(durable=True) as tx:
+            if not self._sealed:
+                self._seal(tx)
+            found = tx.execute(statement.with_for_update(of=records, skip_locked=True)).all()
+            if not found:
+                return None
+            rows = [Pending(*row[:-1]) for row in found if row[-1] in (None, claims.own)]
+            self._is_skipped = self._is_skipped or len(rows) < len(found)
+            ids = [row.source_id for row in rows]
+            if place is None:
+                claims.hold(tx, ids)
+            else:
+                claims.mark(tx, [Sending(row.source_id, place(row), row.delivered_hash) for row in rows])
+            for some in chunks(ids):
+                tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(is_sent=True))
+        return _Claimed(rows, found[-1].source_id)
+
+    def _unsent(self) -> list[ColumnElement[bool]]:
+        return [staged.c.status == "accepted", staged.c.is_sent.is_(None), *pending_upsert()]
+
+    def _pending(self, limit: int, after: str = "", *more: ColumnElement[Any]) -> Select[Any]:
+        columns = [records.c[name] for name in Pending.__slots__]
+        rows = self._joined(*columns, *more, after=after).where(staged.c.status == "accepted", *pending_upsert())
+        return rows.order_by(staged.c.source_id).limit(limit)
 
     def _absent(self, tx: Connection, *columns: Any, again: bool) -> Select[Any]:
         lagging = func.coalesce(read_by_id_lately(self._loads.store.now(tx)), false())

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from sync_pipeline.store import records as steps
-from sync_pipeline.store.deliveries import _DELIVERED, _SENDING, Delivered, Refused
+from sync_pipeline.store.claims import _SENDING
+from sync_pipeline.store.deliveries import _DELIVERED, Delivered, Refused
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.ledger import _OBSERVED, Ledger
 from sync_pipeline.store.merge import MergeCounts
