@@ -18,7 +18,7 @@ from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.claims import take_turns
+from sync_pipeline.stages.claims import take_turns, writing_alone
 from sync_pipeline.stages.outcomes import PAGE, note_sending, pages, remember
 from sync_pipeline.stages.unique_names import (
     NAME_TAKEN,
@@ -50,7 +50,8 @@ def deliver_assigned(
     """Resolve open intents, then create, adopt or update one record after the other, what other runs hold last."""
 
     def deliver() -> None:
-        _deliver(session, spec, target, staging, counts, sync_id)
+        with writing_alone(session, spec):
+            _deliver(session, spec, target, staging, counts, sync_id)
 
     take_turns(session, spec, deliver, staging.is_left)
 

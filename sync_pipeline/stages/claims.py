@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
+from sync_pipeline.store.liveness import has_ended
+from sync_pipeline.store.scope import Scope
 
 LOOK_SECONDS = 0.5
 LOOKS = 120
 """How often what other runs hold is looked at again: for a minute."""
 NAMED = 5
+
+
+@contextmanager
+def writing_alone(session: Session, spec: EntitySpec) -> Iterator[None]:
+    """Be the only run that writes to a target which gives out the ids; others need no more than claims."""
+    if not session.target(spec).assigns_ids:
+        yield
+        return
+    with session.ledger(spec).delivery_lock(lambda note: session.report(Progress(spec.entity, "wait", note=note))):
+        yield
 
 
 def take_turns(session: Session, spec: EntitySpec, deliver: Callable[[], None], is_left: Callable[[], bool]) -> None:
@@ -44,6 +56,25 @@ def waiting(session: Session, spec: EntitySpec) -> Iterator[bool]:
         if holders or number:
             session.pause(LOOK_SECONDS)
         yield True
+
+
+def await_others(
+    session: Session, spec: EntitySpec, scope: Scope, late: Callable[[], dict[str, str]]
+) -> dict[str, str]:
+    """What of ``late`` is left when the runs that are to deliver it have ended, or a minute has passed."""
+    found, waits = late(), waiting(session, spec)
+    while found and _is_loading(session, spec, scope) and next(waits, False):
+        found = late()
+    return found
+
+
+def _is_loading(session: Session, spec: EntitySpec, scope: Scope) -> bool:
+    """Whether another run that is alive writes records of the entity, or has loaded days of the scope and not done them."""
+    ledger = session.ledger(spec)
+    if ledger.claims.free_ended():
+        return True
+    others = ledger.loads.loading_runs(scope) - {session.store.run_id}
+    return any(not has_ended(session.store, run_id) for run_id in others)
 
 
 def still_held(source_ids: Collection[str]) -> str:

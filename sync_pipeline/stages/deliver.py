@@ -16,7 +16,7 @@ from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session, settled
 from sync_pipeline.stages.assigned import deliver_assigned
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.claims import take_turns
+from sync_pipeline.stages.claims import take_turns, writing_alone
 from sync_pipeline.stages.guards import deletes
 from sync_pipeline.stages.outcomes import PAGE, remember
 from sync_pipeline.stages.references import kept
@@ -146,10 +146,11 @@ def deliver_deletes(
         return bool(left)
 
     def send() -> None:
-        for known in ledger.pending_deletes(gone):
-            if (row := ledger.claims.take_delete(known.source_id)) is not None:
-                _send_delete(session, spec, row, counts, sync_id)
-                gone.discard(row.source_id)
+        with writing_alone(session, spec):
+            for known in ledger.pending_deletes(gone):
+                if (row := ledger.claims.take_delete(known.source_id)) is not None:
+                    _send_delete(session, spec, row, counts, sync_id)
+                    gone.discard(row.source_id)
 
     take_turns(session, spec, send, is_left)
     return left

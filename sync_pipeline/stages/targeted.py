@@ -80,10 +80,14 @@ def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id
         counts = Counts(extracted=len(set(ids)), held=len(set(ids)))
         return Answer(counts, dict.fromkeys(ids, held), frozenset(ids))
     referred = _referred(session, spec, ids)
-    with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
-        answer = _Targeted(session, spec, sorted(set(ids)), run_id).run()
+    answer = read_now(session, spec, ids, run_id)
     release(session, spec, run_id, referred)
     return answer
+
+
+def read_now(session: Session, spec: EntitySpec, ids: Collection[str], run_id: str) -> Answer:
+    """The same, where the first contact is made, without a look at what the records referred to."""
+    return _Targeted(session, spec, sorted(set(ids)), run_id).run()
 
 
 def release(session: Session, spec: EntitySpec, run_id: str, referred: Mapping[str, set[str]] | None = None) -> None:
@@ -128,21 +132,22 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
     """
     if first_contact_is_held(session, spec):
         return set()
-    with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
-        # Read under the lock: a load that finds the record unchanged leaves no number by which an older read is known.
-        observed_at, number = session.now(), draw(session.store)
-        rows = process_records(session, spec, find(session, spec, ids).values(), ids, read_no=number, run_id=None)
-        with session.ledger(spec).staging(None, number) as staging:
-            decide(session, spec, staging)
-            staging.add(rows)
+    observed_at, number = session.now(), draw(session.store)
+    rows = process_records(session, spec, find(session, spec, ids).values(), ids, read_no=number, run_id=None)
+    with session.ledger(spec).staging(None, number) as staging:
+        decide(session, spec, staging)
+        staging.add(rows)
+        with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
+            staging.keep(staging.superseded())
             staging.merge(observed_at)
-            deliver_pending(session, spec, staging, Counts(), sync_id=None)
+            session.ledger(spec).mark_observed({row.source_id: number for row in rows}, observed_at, by_id=False)
+        deliver_pending(session, spec, staging, Counts(), sync_id=None)
     known = session.ledger(spec).lookup(ids)
     return {source_id for source_id, record in known.items() if record.is_delivered}
 
 
 class _Targeted:
-    """One run over a few ids, under the entity's lock."""
+    """One run over a few ids."""
 
     def __init__(self, session: Session, spec: EntitySpec, ids: list[str], run_id: str) -> None:
         self._session, self._spec, self._ids, self._run_id = session, spec, ids, run_id
@@ -153,6 +158,7 @@ class _Targeted:
         self._counts = Counts()
         self._left: dict[str, str] = {}
         self._held = frozenset[str]()
+        self._unconfirmed: list[str] = []
 
     def run(self) -> Answer:
         """Read, settle what is gone, deliver; the row in ``syncs`` makes no partition look complete."""
@@ -193,7 +199,7 @@ class _Targeted:
         return {source_id: record for source_id, record in read.items() if record is not None}
 
     def _settle_gone(self, found: dict[str, Record]) -> set[str]:
-        """Mark what is proven gone as deleted and return it; what cannot be proven stays, and is shown as unconfirmed."""
+        """What is proven gone; what cannot be proven stays, and is shown as unconfirmed."""
         missing = [source_id for source_id in self._ids if source_id not in found]
         known = self._ledger.lookup(missing)
         self._note_absent([source_id for source_id in missing if source_id not in known])
@@ -206,15 +212,22 @@ class _Targeted:
         unconfirmed = [record.source_id for record in asked if record.source_id not in gone | found.keys()]
         reasons = {source_id: why if source_id in held else UNBELIEVABLE for source_id in unconfirmed}
         self._left = reasons | self._left
-        for by_id in (True, False):
-            numbers = {key: self._numbers[key] for key in gone if self._is_by_id(key) is by_id}
-            self._ledger.mark_deleted(numbers, self._observed_at, by_id=by_id)
-        newest = max(self._numbers.values(), default=0)
-        self._ledger.mark_unconfirmed(unconfirmed, self._session.now(), read_no=newest)
+        self._unconfirmed = unconfirmed
         self._held |= held
         self._counts.held_deletes += len(held)
         self._counts.unconfirmed += len(unconfirmed) - len(held)
         return gone
+
+    def _mark_gone(self, gone: set[str]) -> set[str]:
+        """Mark it as deleted, but for what a newer read has found meanwhile, and return it; under the lock."""
+        newer = self._ledger.read_since({key: self._numbers[key] for key in gone})
+        self._left |= dict.fromkeys(newer, OUTDATED)
+        for by_id in (True, False):
+            numbers = {key: self._numbers[key] for key in gone - newer if self._is_by_id(key) is by_id}
+            self._ledger.mark_deleted(numbers, self._observed_at, by_id=by_id)
+        newest = max(self._numbers.values(), default=0)
+        self._ledger.mark_unconfirmed(self._unconfirmed, self._session.now(), read_no=newest)
+        return gone - newer
 
     def _note_absent(self, unknown: list[str]) -> None:
         """Note unknown ids that do not exist, so that a batch that was read earlier does not load them."""
@@ -285,20 +298,16 @@ class _Targeted:
             staging.add_read(
                 [row for row in rows if self._is_by_id(row.source_id) is by_id], self._numbers, by_id=by_id
             )
-        self._left |= dict.fromkeys(staging.outdated(), OUTDATED)
-        held = hold_rewrites(session, spec, staging, found.keys())
-        self._left |= held
-        self._held |= held.keys()
-        staging.merge(self._observed_at)
-        for by_id in (True, False):
-            seen = [key for key in found if key not in held and self._is_by_id(key) is by_id]
-            self._ledger.mark_observed({key: self._numbers[key] for key in seen}, self._observed_at, by_id=by_id)
+        with self._ledger.lock(on_wait=lambda note: _say(session, spec, note)):
+            gone = self._mark_gone(gone)
+            self._merge(staging, found)
         statuses = Counter(staging.counts())
         counts.extracted = len(rows)
         counts.rejected, counts.excluded, counts.waiting, counts.held = (
             statuses[s] for s in ("rejected", "excluded", "waiting", "held")
         )
         counts.rejected += staging.refused()
+        counts.lagging = statuses["kept"]
         try:
             deliver_pending(session, spec, staging, counts, sync_id)
             left = staging.left()
@@ -311,8 +320,21 @@ class _Targeted:
             raise
         finally:
             sent = counts.created + counts.adopted + counts.updated
-            apart = counts.rejected + counts.excluded + counts.waiting + counts.held
+            apart = counts.rejected + counts.excluded + counts.waiting + counts.held + counts.lagging
             counts.unchanged = counts.extracted - sent - apart
+
+    def _merge(self, staging: Staging, found: Collection[str]) -> None:
+        """Store what was found; under the lock."""
+        superseded = staging.superseded()
+        self._left |= dict.fromkeys([*staging.outdated(), *superseded], OUTDATED)
+        staging.keep(superseded)
+        held = hold_rewrites(self._session, self._spec, staging, found)
+        self._left |= held
+        self._held |= held.keys()
+        staging.merge(self._observed_at)
+        for by_id in (True, False):
+            seen = [key for key in found if key not in held and self._is_by_id(key) is by_id]
+            self._ledger.mark_observed({key: self._numbers[key] for key in seen}, self._observed_at, by_id=by_id)
 
     def _deliver_references(self, rows: list[StagedRow], number: int) -> list[StagedRow]:
         """The rows, accepted where all they wait for is delivered now."""

@@ -98,7 +98,8 @@ class Staging(MergedRows):
         """Rows taken in by their id that are stored in another form by now, which no newer read found: id to staged day."""
         changed = and_(self._not_newer(), or_(self._is_made_otherwise(), is_elsewhere()))
         rows = self._beside_records(Span(""), staged.c.source_id, staged.c.partition)
-        rows = rows.where(staged.c.fields.is_(None), or_(records.c.source_id.is_(None), changed))
+        undecided = [staged.c.fields.is_(None), staged.c.status != "kept"]
+        rows = rows.where(*undecided, or_(records.c.source_id.is_(None), changed))
         with self._looking() as tx:
             return {row[0]: row[1] or "" for row in tx.execute(rows.order_by(staged.c.source_id))}
 
@@ -133,7 +134,8 @@ class Staging(MergedRows):
         covered = self._loads.newer(self._scope, self._read_no)
         if covered:
             with self._looking() as tx:
-                tx.execute(delete(staged).where(self._loaded_later(self._day_of_row())))
+                is_older = self._loads.loaded_later(self._day_of_row(), self._read_no)
+                tx.execute(delete(staged).where(staged.c.read_no.is_(None), is_older))
             self._cut = True
         return covered
 
@@ -147,7 +149,7 @@ class Staging(MergedRows):
         with self._looking() as tx:
             found = tx.execute(
                 self._joined(staged.c.source_id, staged.c.partition)
-                .where(staged.c.read_no.is_(None), self._loaded_later(records.c.partition), self._contradicts())
+                .where(self._is_undecided(), self._loaded_later(records.c.partition), self._contradicts())
                 .order_by(staged.c.source_id)
             )
             return {row[0]: row[1] for row in found}
@@ -158,7 +160,7 @@ class Staging(MergedRows):
             lately = self._lately(tx)
             if lately is None:
                 return []
-            found = self._joined(staged.c.source_id).where(staged.c.read_no.is_(None), lately, self._contradicts())
+            found = self._joined(staged.c.source_id).where(self._is_undecided(), lately, self._contradicts())
             return list(tx.scalars(found.order_by(staged.c.source_id)))
 
     def unlisted(self) -> list[str]:
@@ -169,7 +171,26 @@ class Staging(MergedRows):
                 return []
             live = [records.c.deleted_at.is_(None), records.c.read_no <= self._read_no, lately]
             found = self._not_met(records.c.source_id, again=False).where(*live)
-            return sorted(tx.scalars(found))
+            return sorted(set(tx.scalars(found)) - self._missed.keys())
+
+    def superseded(self) -> dict[str, str]:
+        """Rows that would change their record though a newer read of its day, or of the day they are on, is loaded.
+
+        Of one that it found unchanged a load leaves no other trace. Id to staged day.
+        """
+        if not self._loads.any_newer(self._read_no):
+            return {}
+        days = (records.c.partition, staged.c.partition)
+        later = or_(*(self._loads.loaded_later(day, self._number()) for day in days))
+        news = or_(and_(records.c.source_id.is_(None), desired()), self._contradicts())
+        rows = self._beside_records(Span(""), staged.c.source_id, staged.c.partition)
+        with self._looking() as tx:
+            found = tx.execute(rows.where(staged.c.status != "kept", later, news).order_by(staged.c.source_id))
+            return {row[0]: row[1] or "" for row in found}
+
+    def _is_undecided(self) -> ColumnElement[bool]:
+        """The rows of the batch itself that it decides about."""
+        return and_(staged.c.read_no.is_(None), staged.c.status != "kept")
 
     def _lately(self, tx: Connection) -> ColumnElement[bool] | None:
         """The condition for records read by id in the last minutes; ``None`` when there are none."""
