@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
 from sync_pipeline.errors import LockLost
 from sync_pipeline.store.bulk import chunks, execute_together
+from sync_pipeline.store.engine import Store
 from sync_pipeline.store.liveness import has_ended
 from sync_pipeline.store.records import KNOWN_COLUMNS, Known, known, pending_delete
 from sync_pipeline.store.schema import SENT, SENT_NEW, records
@@ -112,6 +113,17 @@ class Claims(EntityRows):
     def is_own(self) -> ColumnElement[bool]:
         """SQL: this run holds the record - or nobody, where nothing is claimed."""
         return func.coalesce(records.c.claimed_by, "") == self.own
+
+
+def held_records(store: Store, pair: str) -> dict[str, dict[str, int]]:
+    """How many records of each entity a run is writing, or was when it ended: entity to run to number."""
+    runs = (records.c.entity, records.c.claimed_by)
+    statement = select(*runs, func.count()).where(records.c.connection == pair, records.c.claimed_by.isnot(None))
+    found: dict[str, dict[str, int]] = {}
+    with store.reading() as tx:
+        for entity, run_id, count in tx.execute(statement.group_by(*runs).order_by(*runs)):
+            found.setdefault(entity, {})[run_id] = count
+    return found
 
 
 def sending(delivered_hash: str | None) -> str:
