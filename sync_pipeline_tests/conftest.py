@@ -15,6 +15,9 @@ from dagster._core.log_manager import DagsterLogManager
 from hypothesis import settings
 
 from sync_pipeline.clock import clock_from, unix_time, utc_now
+from sync_pipeline.connectors.guard import RequestGuard
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.ledger import Ledger
 from sync_pipeline_tests.clockify_contract import Contract, watching
 
 USUAL = "2026-11-25T10:43:00"
@@ -82,6 +85,45 @@ def _dagster_follows() -> Iterator[None]:
 def now() -> datetime:
     """The instant at which a test begins."""
     return utc_now()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def requests_under_a_lock() -> Iterator[list[str]]:
+    """The requests of this process that were sent while their session held the lock of an entity."""
+    held: list[tuple[Store, str]] = []
+    found: list[str] = []
+    lock, keep_locked = Ledger.lock, RequestGuard.keep_locked
+
+    @contextmanager
+    def noted(ledger: Ledger, *args: Any, **kwargs: Any) -> Iterator[None]:
+        with lock(ledger, *args, **kwargs):
+            mark = (ledger.store, ledger.entity)
+            held.append(mark)
+            try:
+                yield
+            finally:
+                held[:] = [each for each in held if each is not mark]
+
+    async def looked_at(guard: RequestGuard, request: Any) -> None:
+        store = getattr(guard.check_locks, "__self__", None)
+        locks = [entity for holder, entity in tuple(held) if holder is store]
+        if locks:
+            found.append(f"{request.method} {request.url} under the lock of {', '.join(locks)}")
+        await keep_locked(guard, request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ledger, "lock", noted)
+        patch.setattr(RequestGuard, "keep_locked", looked_at)
+        yield found
+    assert not found
+
+
+@pytest.fixture(autouse=True)
+def without_requests_under_a_lock(requests_under_a_lock: list[str]) -> Iterator[None]:
+    """Fail a test in which a vendor is asked anything while the lock of an entity is held."""
+    yield
+    found, requests_under_a_lock[:] = requests_under_a_lock[:], []
+    assert not found, "Requested while the lock of an entity is held:\n" + "\n".join(found[:20])
 
 
 @pytest.fixture(scope="session", autouse=True)

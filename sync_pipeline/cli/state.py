@@ -61,7 +61,7 @@ def status(as_json: bool) -> None:
         for side in connections(SetupService(actor("terminal")))
     }
     if as_json:
-        entities = {row.entity: _status_json(row) for row in rows}
+        entities = {row.entity: {**_status_json(row), "claimed": row.claimed} for row in rows}
         document = {"mode": mode.name, "automatic": mode.automatic, "why": mode.why, "problem": problem}
         terminal.as_json({**document, "connections": sides, "entities": entities})
     else:
@@ -78,6 +78,8 @@ def status(as_json: bool) -> None:
             if row.waiting:
                 more = f"`sync-pipeline rejects list --entity {row.entity}` shows for what"
                 terminal.say(f"{row.waiting} {row.entity} wait for a record that cannot be delivered; {more}.")
+            for run_id, count in row.written_by.items():
+                terminal.say(f"{count} {row.entity} are being written by run {run_id}; other runs wait for it.")
             if row.reason:
                 terminal.warning(f"{row.entity}, last sync {row.ended}: {row.reason}")
     refused = [ExitCode.NOT_AUTHORIZED for side in sides.values() if side["state"] == REFUSED]

@@ -19,6 +19,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch_files import discard
+from sync_pipeline.stages.claims import waiting
 from sync_pipeline.stages.references import listed
 from sync_pipeline.store.forgotten import (
     REPLACED,
@@ -111,10 +112,17 @@ def find_person(session: Session, person: str) -> Person:
 
 
 def forget(session: Session, instance: DagsterInstance, person: Person) -> list[str]:
-    """Remove everything; returns what could not be removed, a sentence each."""
+    """Remove everything; returns what could not be removed, a sentence each.
+
+    Raises NotAllowed when a run goes on writing one of the records for a minute.
+    """
     removed = {USERS: [person.id], **{name: ids for name, ids in person.deleted.items() if ids}}
     keyring, now = Vault(session.store, session.settings).keyring, session.now()
     with ExitStack() as locks:
+        for name in session.specs:
+            all_of_it = {*removed.get(name, ()), *(row.source_id for row in person.kept.get(name, ()))}
+            locks.callback(session.ledger(name).claims.give_back)
+            _claim(session, session.specs[name], all_of_it)
         # A load takes the locks of what its records refer to after its own.
         for name in reversed(session.specs):
             locks.enter_context(session.ledger(name).lock())
@@ -137,6 +145,18 @@ def forget(session: Session, instance: DagsterInstance, person: Person) -> list[
     _discard_batches(session, instance)
     _clean_files(session, instance, person.searched)
     return list(_unreachable(session, instance, person))
+
+
+def _claim(session: Session, spec: EntitySpec, ids: Collection[str]) -> None:
+    """Keep other runs from writing these records; those that are being written are waited for."""
+    session.come_alive()
+    ledger, waits = session.ledger(spec), waiting(session, spec)
+    while held := ledger.lookup(set(ids) - ledger.claims.take(ids)):
+        if not next(waits, False):
+            raise NotAllowed(
+                f"Another run is writing {len(held)} of the {spec.entity} of this person, so nothing was forgotten.",
+                fix="Run this again when that run has ended.",
+            )
 
 
 def _personal_fields(session: Session) -> dict[str, list[str]]:

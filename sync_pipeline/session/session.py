@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import orjson
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -46,6 +47,7 @@ from sync_pipeline.settings import SYSTEMS, Settings
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.forgotten import Forgotten, load_forgotten
 from sync_pipeline.store.ledger import Ledger
+from sync_pipeline.store.liveness import alive
 from sync_pipeline.store.loads import first_contact
 from sync_pipeline.store.names import StoredNames
 from sync_pipeline.store.rate import Budget
@@ -94,6 +96,10 @@ class Session:
     """What was checked and is to be loaded, by entity and number of the read."""
     short_way: bool = True
     """Whether records that are known to be unchanged are spared; without it every record is processed in full."""
+    sleep: Sleep = asyncio.sleep
+    """How it is waited for other runs."""
+    closing: ExitStack = field(default_factory=ExitStack)
+    """What ends with the session."""
     until: float | None = None
     """Beyond this moment of the monotonic clock no answer is waited for: for a look, which has to end in time."""
 
@@ -208,6 +214,15 @@ class Session:
                 self.call(pages.aclose)
             raise
 
+    def come_alive(self) -> None:
+        """Take a lock for the liveness of this session where no run has one: without it records cannot be claimed."""
+        if self.store.run_id is None:
+            self.closing.enter_context(alive(self.store, uuid4().hex))
+
+    def pause(self, seconds: float) -> None:
+        """Wait for other runs."""
+        self.call(self.sleep, seconds)
+
     @property
     def requests(self) -> int:
         """Requests sent to both systems so far, retries included."""
@@ -304,11 +319,13 @@ def _opened(
         mode,
         fingerprint,
         forgotten,
+        sleep=sleep,
     )
     try:
         yield session
     finally:
         with ExitStack() as stack:  # all of them, also when one fails
+            stack.callback(session.closing.close)
             for system in systems.values():
                 stack.callback(portal.call, system.aclose)
             for staging in session.stagings.values():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.guards import to_delete
+from sync_pipeline.store.claims import held_records
+from sync_pipeline.store.liveness import is_locked
 from sync_pipeline.store.records import RecordCounts, counts
 from sync_pipeline.store.references import WAITS
 from sync_pipeline.store.rejects import count_rejects
@@ -42,6 +45,13 @@ class EntityRow:
     """Deleted at the source and kept at the target: other records refer to them, or the policy says so."""
     excluded: int
     unconfirmed: int
+    written_by: Mapping[str, int] = field(default_factory=dict)
+    """The runs that are writing records of it now, with how many."""
+
+    @property
+    def claimed(self) -> int:
+        """Records that a run is writing now."""
+        return sum(self.written_by.values())
 
     @property
     def ended(self) -> str:
@@ -81,6 +91,7 @@ def entity_rows(session: Session) -> list[EntityRow]:
     states = counts(session.store, session.pair)
     rejects, syncs = count_rejects(session.store, session.pair), status(session.store, session.pair)
     waiting = count_rejects(session.store, session.pair, WAITS)
+    writing = _writing(session)
     rows = []
     for name, spec in session.specs.items():
         state, last = states.get(name, NOTHING), syncs.get(name)
@@ -101,9 +112,17 @@ def entity_rows(session: Session) -> list[EntityRow]:
                 kept=state.pending_deletes - to_delete(spec, state),
                 excluded=state.excluded,
                 unconfirmed=state.unconfirmed,
+                written_by=writing.get(name, {}),
             )
         )
     return rows
+
+
+def _writing(session: Session) -> dict[str, dict[str, int]]:
+    """The runs that are alive and write records of each entity."""
+    found = held_records(session.store, session.pair)
+    ended = {run for runs in found.values() for run in runs if not is_locked(session.store, run)}
+    return {entity: {run: runs[run] for run in runs if run not in ended} for entity, runs in found.items()}
 
 
 def _runs(session: Session) -> list[RunRow]:

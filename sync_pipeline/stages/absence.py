@@ -78,19 +78,20 @@ class Absence:
         )
 
 
-def settle_absent(session: Session, spec: EntitySpec, staging: Staging, holding: Holding, counts: Counts) -> Absence:
-    """Look up what is missing, and mark what is confirmed gone as deleted.
+def mark_absent(
+    session: Session, spec: EntitySpec, staging: Staging, absence: Absence, holding: Holding, counts: Counts
+) -> None:
+    """Mark what is confirmed gone as deleted.
 
     Only that may be deleted at the target by this run: what an earlier one proved may have come back.
     """
-    absence, ledger = look_up_absent(session, spec, staging, holding), session.ledger(spec)
+    ledger = session.ledger(spec)
     for by_id in (True, False):
         gone = {each: absence.numbers[each] for each in absence.gone if (each in absence.by_id) is by_id}
         ledger.mark_deleted(gone, session.now(), by_id=by_id)
     ledger.mark_unconfirmed(absence.unconfirmed, session.now(), read_no=staging.read_no)
     counts.held_deletes += len(holding.deletes)
     counts.unconfirmed += len(absence.unconfirmed) - len(holding.deletes)
-    return absence
 
 
 def look_up_absent(session: Session, spec: EntitySpec, staging: Staging, holding: Holding) -> Absence:

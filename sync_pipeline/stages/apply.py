@@ -1,7 +1,7 @@
 """Apply: write those lines of a plan file that the same code, asked now, comes to again.
 
 First all named records are read and planned; when any of them comes out otherwise, nothing is written. Then each entity is
-planned once more under its lock and written. What is already as its line wants is done, so that an apply that was
+planned once more and written. What is already as its line wants is done, so that an apply that was
 killed can be repeated.
 """
 
@@ -172,6 +172,8 @@ class _Look(Targeted):
         rows = staged_rows(self._spec, self._frame)
         self._awaits = {row.source_id: row for row in rows if row.status == "waiting"}
         self._stage(rows, self._staging)
+        self._left |= dict.fromkeys(self._staging.outdated(), OUTDATED)
+        self._hold(self._staging, [row.source_id for row in rows])
         differs = self._compare()
         if read_target:
             differs += self._compare_target({one.id for one in differs})
@@ -180,27 +182,22 @@ class _Look(Targeted):
         return differs
 
     def write(self, applied: Applied) -> None:
-        """Plan once more under the lock and write what is equal still."""
-        session, before = self._session, self._session.requests
-        with self._ledger.lock():
-            applied.changed += [one for one in self._compare() if one.id not in self._changed]
-            equal = (
-                self._named.keys() - self._changed - {one.id for one in applied.changed if one.entity == self.entity}
-            )
-            self._accept(equal)
-            held = self._held & equal
-            todo = equal - self.done - held
-            applied.already += len(equal & self.done)
-            reasons = {key: self._left.get(key) or self._missing.reasons.get(key, "") for key in held}
-            if reasons:
-                applied.held[self.entity] = reasons
-            if todo:
-                self._write(todo, before)
-                applied.counts[self.entity] = self._counts
-                left = self._unwritten(todo)
-                applied.left += left
-                applied.written += len(todo) - len(left)
-        self._counts.requests += session.requests - before
+        """Plan once more and write what is equal still."""
+        before = self._session.requests
+        applied.changed += [one for one in self._compare() if one.id not in self._changed]
+        equal = self._named.keys() - self._changed - {one.id for one in applied.changed if one.entity == self.entity}
+        self._accept(equal)
+        held = self._held & equal
+        todo = equal - self.done - held
+        applied.already += len(equal & self.done)
+        if reasons := {key: self._left.get(key) or self._missing.reasons.get(key, "") for key in held}:
+            applied.held[self.entity] = reasons
+        if todo:
+            self._write(todo, before)
+            applied.counts[self.entity] = self._counts
+            left = self._unwritten(todo)
+            applied.left += left
+            applied.written += len(todo) - len(left)
 
     @property
     def entity(self) -> str:
@@ -218,10 +215,10 @@ class _Look(Targeted):
             problems = [one for one in reject_problems(self._frame) if one.source_id in todo]
             ids, newest = sorted(todo), max(self._numbers.values(), default=0)
             self._ledger.rejects.replace(None, problems, self._run_id, session.now(), source_ids=ids, read_no=newest)
-            for by_id in (True, False):
-                numbers = {key: self._numbers[key] for key in gone if self._is_by_id(key) is by_id}
-                self._ledger.mark_deleted(numbers, self._observed_at, by_id=by_id)
-            self._merge(self._found.keys() & todo, gone, self._staging, sync_id)
+            with self._ledger.lock():
+                gone = self._mark_gone(gone, ())
+                self._merge(self._staging, self._found.keys() & todo)
+            self._send(gone, self._staging, sync_id)
         except SyncError as error:
             reason = str(error)
             raise

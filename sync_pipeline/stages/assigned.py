@@ -6,7 +6,7 @@ before the request and an outcome after it: what an interrupted create left behi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import orjson
@@ -18,8 +18,9 @@ from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.claims import take_turns, writing_alone
 from sync_pipeline.stages.outcomes import note_sending, remember
-from sync_pipeline.stages.plan import pages
+from sync_pipeline.stages.plan import claimed_pages, pages
 from sync_pipeline.stages.unique_names import (
     NAME_TAKEN,
     Directory,
@@ -48,7 +49,23 @@ def deliver_assigned(
     counts: Counts,
     sync_id: int | None,
 ) -> None:
-    """Resolve open intents, then create, adopt or update one record after the other."""
+    """Resolve open intents, then create, adopt or update one record after the other, what other runs hold last."""
+
+    def deliver() -> None:
+        with writing_alone(session, spec):
+            _deliver(session, spec, target, staging, counts, sync_id)
+
+    take_turns(session, spec, deliver, staging.is_left)
+
+
+def _deliver(
+    session: Session,
+    spec: EntitySpec,
+    target: AssigningTarget,
+    staging: Staging,
+    counts: Counts,
+    sync_id: int | None,
+) -> None:
     intents = session.ledger(spec).open_intents()
     clashing = clashes(session, spec)
     unknown = _unknown(session, spec) if target.unique_names else {}
@@ -57,19 +74,29 @@ def deliver_assigned(
     directory = Directory(session, spec, target)
     writer = _Writer(session, spec, directory, counts, sync_id)
     waiting = _by_record(intents)
+    for source_id in _held_by_others(session, spec, waiting):
+        del waiting[source_id]
     together = _pending(spec, staging) | clashing | unknown if target.unique_names else {}
     directory.look_up(together.values(), _attempted(session, spec, waiting))
     writer.creator.resolve(waiting)
     if clashing:
         _free(session, spec, directory, staging, clashing, counts)
     if target.unique_names:  # each row may depend on any other
-        writer.deliver(_pending(spec, staging))
-        for row in _unknown(session, spec).values():
-            writer.unpark(row)
-        return
-    for page in pages(spec, staging):
-        directory.look_up(page)
-        writer.deliver({row.source_id: row for row in page})
+        writer.deliver({row.source_id: row for page in claimed_pages(spec, staging) for row in page})
+        unknown = _unknown(session, spec)
+        for source_id in unknown.keys() - _held_by_others(session, spec, unknown):
+            writer.unpark(unknown[source_id])
+    else:
+        for page in claimed_pages(spec, staging):
+            directory.look_up(page)
+            writer.deliver({row.source_id: row for row in page})
+    session.ledger(spec).claims.give_back()
+
+
+def _held_by_others(session: Session, spec: EntitySpec, source_ids: Collection[str]) -> set[str]:
+    """Those of these records that other runs are writing; the rest is claimed for this one."""
+    taken = session.ledger(spec).claims.take(source_ids)
+    return {*session.ledger(spec).lookup(set(source_ids) - taken)}
 
 
 def clashes(session: Session, spec: EntitySpec) -> Rows:
@@ -348,6 +375,8 @@ class _Writer:
         What we wrote once and no person has changed since is written for the new one.
         """
         target_id = self._directory.id_of(record)
+        if not self._ledger.claims.take([former.source_id]):
+            return None
         if (now := self._session.call(self._directory.target.get, target_id)) is None:
             return None
         fields, theirs = fields_of(row), orjson.loads(former.fields)

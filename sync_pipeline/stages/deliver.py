@@ -16,10 +16,12 @@ from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session, settled
 from sync_pipeline.stages.assigned import deliver_assigned
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.outcomes import note_sending, remember
-from sync_pipeline.stages.plan import delete_action, pages, removals
+from sync_pipeline.stages.claims import take_turns, writing_alone
+from sync_pipeline.stages.outcomes import remember
+from sync_pipeline.stages.plan import claimed_pages, delete_action, deletes, removals
 from sync_pipeline.store.deliveries import Delivered, Kind, Refused, Removed
 from sync_pipeline.store.planned import Planned
+from sync_pipeline.store.records import Known
 from sync_pipeline.store.staging import Staging
 
 IN_FLIGHT = 2
@@ -40,15 +42,28 @@ def deliver_pending(session: Session, spec: EntitySpec, staging: Staging, counts
 def _deliver_upserts(
     session: Session, spec: EntitySpec, target: UpsertTarget, staging: Staging, counts: Counts, sync_id: int | None
 ) -> None:
+    take_turns(session, spec, lambda: _send_pages(session, spec, target, staging, counts, sync_id), staging.is_left)
+
+
+def _send_pages(
+    session: Session, spec: EntitySpec, target: UpsertTarget, staging: Staging, counts: Counts, sync_id: int | None
+) -> None:
+    """Send what no other run is sending."""
+    payload: dict[str, dict[str, Any]] = {}
+
+    def place(row: Planned) -> str:
+        payload[row.source_id] = fields = outgoing(spec, row)
+        return str(fields[spec.target.id])
+
+    def settle() -> None:
+        staging.put_back(_settle(session, spec, flying.popleft(), counts, sync_id))
+
     flying: deque[Sent] = deque()
     try:
-        for rows in pages(spec, staging):
-            payload = [outgoing(spec, row) for row in rows]
-            places = [str(fields[spec.target.id]) for fields in payload]
-            note_sending(session, spec, rows, places)
-            flying.append((rows, session.begin(target.upsert, payload)))
+        for rows in claimed_pages(spec, staging, place):
+            flying.append((rows, session.begin(target.upsert, [payload.pop(row.source_id) for row in rows])))
             if len(flying) >= IN_FLIGHT:
-                _settle(session, spec, flying.popleft(), counts, sync_id)
+                settle()
     except BaseException as error:
         # Ctrl-C waits for no answer: what was sent is still pending, and safe to repeat.
         if not isinstance(error, Exception):
@@ -59,7 +74,7 @@ def _deliver_upserts(
     finally:
         # What is on the wire is answered and remembered even when another batch failed.
         while flying:
-            _settle(session, spec, flying.popleft(), counts, sync_id)
+            settle()
 
 
 def outgoing(spec: EntitySpec, row: Planned) -> dict[str, Any]:
@@ -71,7 +86,8 @@ def outgoing(spec: EntitySpec, row: Planned) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name in owned}
 
 
-def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync_id: int | None) -> None:
+def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync_id: int | None) -> set[str]:
+    """Note the answer; returns the records that another run has claimed since."""
     rows, future = sent
     outcomes = settled(future)
     done: list[Delivered] = []
@@ -82,7 +98,7 @@ def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync
             done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind))
         else:
             refused.append(_refused(row, kind, outcome))
-    remember(session, spec, done, refused, counts, sync_id)
+    return remember(session, spec, done, refused, counts, sync_id)
 
 
 def _refused(row: Planned, kind: Kind, outcome: Outcome) -> Refused:
@@ -102,25 +118,49 @@ def _refused(row: Planned, kind: Kind, outcome: Outcome) -> Refused:
 
 def deliver_deletes(
     session: Session, spec: EntitySpec, gone: Collection[str], counts: Counts, sync_id: int | None
-) -> None:
-    """Delete or archive what this run has proven gone; anything else waits for a run that proves it anew."""
+) -> dict[str, str]:
+    """Delete or archive what this run has proven gone; anything else waits for a run that proves it anew.
+
+    Returns the records that another run is still writing, with their days.
+    """
+    gone, ledger = set(gone) if deletes(spec) else set[str](), session.ledger(spec)
+    left: dict[str, str] = {}
+    if not gone:
+        return left
+
+    def is_left() -> bool:
+        nonlocal left
+        left = {known.source_id: known.partition or "" for known in removals(session, spec, gone)}
+        return bool(left)
+
+    def send() -> None:
+        with writing_alone(session, spec):
+            for known in removals(session, spec, gone):
+                if (row := ledger.claims.take_delete(known.source_id)) is not None:
+                    _send_delete(session, spec, row, counts, sync_id)
+                    gone.discard(row.source_id)
+
+    take_turns(session, spec, send, is_left)
+    return left
+
+
+def _send_delete(session: Session, spec: EntitySpec, row: Known, counts: Counts, sync_id: int | None) -> None:
+    """Delete or archive one record that this run has claimed."""
     policy, target = cast("Kind", delete_action(spec)), session.target(spec)
-    for row in removals(session, spec, gone):
-        note_sending(session, spec, [row], [row.target_id])
-        try:
-            session.call(target.remove, str(row.target_id))
-        except RejectedRecord as error:
-            refused = Refused(
-                row.source_id,
-                row.fields_hash,
-                policy,
-                str(error),
-                partition=row.partition,
-                delivered_hash=row.delivered_hash,
-            )
-            session.ledger(spec).mark_refused([refused], sync_id, session.now())
-        else:
-            removed = Removed(row.source_id, row.target_id, policy)
-            session.ledger(spec).mark_removed([removed], sync_id, session.now())
-            counts.deleted += 1
-        session.report(Progress(spec.entity, "delete", counts.deleted))
+    try:
+        session.call(target.remove, str(row.target_id))
+    except RejectedRecord as error:
+        refused = Refused(
+            row.source_id,
+            row.fields_hash,
+            policy,
+            str(error),
+            partition=row.partition,
+            delivered_hash=row.delivered_hash,
+        )
+        session.ledger(spec).mark_refused([refused], sync_id, session.now())
+    else:
+        removed = Removed(row.source_id, row.target_id, policy)
+        session.ledger(spec).mark_removed([removed], sync_id, session.now())
+        counts.deleted += 1
+    session.report(Progress(spec.entity, "delete", counts.deleted))

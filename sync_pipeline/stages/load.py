@@ -1,16 +1,20 @@
 """Load: make the target what the checked batch says it should be.
 
-Under the entity's lock: leave out the days of which a newer read is loaded, remember the desired state, confirm what
-vanished, then deliver what is pending. A crash at any point leaves pending rows, and pending rows are what the next
-load delivers: there is nothing to replay.
+Leave out the days of which a newer read is loaded, confirm what vanished, remember the desired state, then deliver what
+is pending. A crash at any point leaves pending rows, and pending rows are what the next load delivers: there is nothing
+to replay.
+
+The entity's lock covers what is decided from the ledger and its merge; no request is made while it is held. What has to
+be read again first is read without it, compared once more under it, and left to the end of the load where it does not
+hold any more. Deliveries need no lock: each record is claimed while it is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -19,19 +23,22 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session, is_first_contact
-from sync_pipeline.stages.absence import settle_absent
+from sync_pipeline.stages.absence import Absence, look_up_absent, mark_absent
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import Options, staged
+from sync_pipeline.stages.claims import await_others, still_held
 from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
-from sync_pipeline.stages.guards import HeldLines, hold, hold_rows, use_approvals
+from sync_pipeline.stages.guards import HeldLines, Holding, hold, hold_rows, use_approvals
 from sync_pipeline.stages.inbox import close_covered, leave_open, leave_unanswered, unanswered
 from sync_pipeline.stages.journal import begin_sync
 from sync_pipeline.stages.plan import pages
-from sync_pipeline.stages.process import awaited, is_ready, process_records, processed_rows
+from sync_pipeline.stages.process import awaited, is_ready, process_records
 from sync_pipeline.stages.references import undelivered
+from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.store.loads import (
     Load,
     Loading,
+    Reopened,
     days_in,
 )
 from sync_pipeline.store.references import NOT_DELIVERED
@@ -43,6 +50,7 @@ from sync_pipeline.store.syncs import SyncOutcome
 SHOWN_DAYS = 5
 MAY_HAVE_MOVED = "a record of it may have moved since, and could not be read again"
 HAS_CHANGED = "a record of it was read as unchanged and is stored in another form by now, and could not be read again"
+Stage = Callable[..., None]
 INTERRUPTED = "It was interrupted. What was delivered stays delivered; the next sync goes on from there."
 
 
@@ -97,15 +105,12 @@ def load(
     """
     before = session.requests
     ledger = session.ledger(spec)
-    with (
-        staged(session, spec, batch, days, options, run_id=run_id) as staging,
-        ledger.lock(on_wait=lambda note: _announce(session, spec, note)),
-    ):
+    with staged(session, spec, batch, days, options, run_id=run_id) as staging:
         counts, reason = Counts(), ""
         sync_id = begin_sync(session, spec, batch, days, run_id=run_id)
         outcome: SyncOutcome = "failed"
         try:
-            loaded = _apply(session, spec, batch, options, staging, counts, sync_id, run_id)
+            loaded = _BatchLoad(session, spec, batch, options, staging, counts, sync_id, run_id).run()
             ledger.loads.mark_done(loaded.days, sync_id, session.now())
             outcome, reason = loaded.outcome, loaded.problem or loaded.why_held
         except SyncError as error:
@@ -131,65 +136,6 @@ def _release(session: Session, spec: EntitySpec, run_id: str) -> None:
     from sync_pipeline.stages.targeted import release
 
     release(session, spec, run_id)
-
-
-def _apply(
-    session: Session,
-    spec: EntitySpec,
-    batch: Batch,
-    options: Options,
-    staging: Staging,
-    counts: Counts,
-    sync_id: int,
-    run_id: str,
-) -> Loaded:
-    # Without an id, or under that of another record: rejected.
-    unstaged = int(batch.notes["rows"]) - sum(staging.counts().values())
-    held = _first_contact(session, spec, options, staging, counts, unstaged)
-    if held is not None:
-        return held
-    if batch.notes["waiting"]:
-        _deliver_awaited(session, spec, staging, run_id)
-    cut = staging.cut()
-    again = read_again(session, spec, batch, staging, run_id)
-    holding = hold(session, spec, staging, options)
-    absence = settle_absent(session, spec, staging, holding, counts)
-    for by_id in (True, False):
-        moved = {key: record for key, record in absence.moved.items() if (key in absence.by_id) is by_id}
-        stage_again(session, spec, staging, moved, absence.numbers, run_id, by_id=by_id)
-    finish_moves(session, spec, staging, run_id)
-    hold_rows(staging, holding)
-    held_days = staging.held_days() if holding.rewritten or holding.creates else frozenset[str]()
-    mine = [day for day in days_in(staging.scope) if day not in cut]
-    loading = Loading(mine, batch.read_no, spec.fingerprint, sync_id, run_id, session.now(), held_days)
-    ledger = session.ledger(spec)
-
-    moved_days, reopened = staging.moved_days(), dict[str, datetime]()
-
-    def note(tx: Connection) -> None:
-        ledger.loads.note(tx, loading)
-        reopened.update(ledger.loads.reopen(tx, moved_days))
-        use_approvals(tx, holding)
-        staging.drop_unmet_facts(tx)
-
-    staging.merge(batch.observed_at, note)
-    ledger.syncs.mark_loaded(sync_id, session.now())
-    _count(counts, staging, unstaged)
-    _deliver(session, spec, staging, absence.gone, counts, sync_id)
-    ledger.loads.close_again(reopened)
-    not_done = {
-        day: f"run {load.run_id} has read it since and did not finish" for day, load in cut.items() if not load.done_at
-    }
-    not_done |= again.days
-    not_done |= dict.fromkeys(staging.days_left().intersection(mine), "a record that moved away is not delivered yet")
-    late = staging.undelivered_days().intersection(mine)
-    not_done |= dict.fromkeys(late, "what a newer read found of a record of it is not delivered yet")
-    covered = {day: load for day, load in cut.items() if day not in not_done}
-    done = tuple(day for day in mine if day not in not_done and day not in held_days)
-    # The report is a list, too: what it still has of a former user's entry answers no event.
-    open_still = again.unanswered | (again.missed & absence.moved.keys() - absence.by_id)
-    undecided = (staging.kept_ids().union(absence.unconfirmed) - holding.deletes) | open_still
-    return Loaded(counts, done, covered, not_done, holding.held, held_days.difference(cut), undecided, open_still)
 
 
 def _deliver_awaited(session: Session, spec: EntitySpec, staging: Staging, run_id: str) -> None:
@@ -226,68 +172,243 @@ class ReadAgain:
     """Records with new events of which the batch shows nothing and that could not be read again."""
 
 
-def read_again(session: Session, spec: EntitySpec, batch: Batch, staging: Staging, run_id: str | None) -> ReadAgain:
-    """Read by id what this batch cannot decide, as many as a run may; of the rest what is stored is kept.
+@dataclass(slots=True)
+class _BatchLoad:
+    """One load of a batch."""
 
-    Without a run nothing of it is remembered: a preview decides as the sync would.
+    session: Session
+    spec: EntitySpec
+    batch: Batch
+    options: Options
+    staging: Staging
+    counts: Counts
+    sync_id: int
+    run_id: str
+    again: ReadAgain = field(default_factory=ReadAgain)
+    absence: Absence = field(default_factory=Absence)
+    holding: Holding = field(default_factory=Holding)
+    cut: dict[str, Load] = field(default_factory=dict)
+    """The days that a newer read has loaded."""
+    mine: list[str] = field(default_factory=list)
+    """The other days."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Of the reads of single records by id."""
+    reopened: dict[str, Reopened] = field(default_factory=dict)
+    held_days: frozenset[str] = frozenset()
 
-    Records that a newer read has on another day may have moved back; one that was read as unchanged may be stored in another form by now; a list may lag behind what a read by id found
-    minutes ago, or behind an event.
-    """
-    contested, changed, unlisted = staging.contested(), staging.changed_since(), staging.unlisted()
-    doubtful = list(dict.fromkeys([*contested, *changed, *staging.lagging(), *unlisted]))
-    told = [key for key in unanswered(session, spec, staging, batch) if key not in doubtful]
-    asked = [*doubtful, *told]
+    @property
+    def ledger(self) -> Ledger:
+        """What is stored of the entity."""
+        return self.session.ledger(self.spec)
+
+    def run(self) -> Loaded:
+        """Merge, deliver, and say what is done."""
+        session, spec, staging = self.session, self.spec, self.staging
+        # Without an id, or under that of another record: rejected.
+        unstaged = int(self.batch.notes["rows"]) - sum(staging.counts().values())
+        held = _first_contact(session, spec, self.options, staging, self.counts, unstaged)
+        if held is not None:
+            return held
+        if self.batch.notes["waiting"]:
+            _deliver_awaited(session, spec, staging, self.run_id)
+        doubtful = self._merge(unstaged)
+        written_elsewhere = _deliver(session, spec, staging, self.absence.gone, self.counts, self.sync_id)
+        self.ledger.loads.close_again(self.reopened)
+        left = _read_once_more(session, spec, doubtful, self.run_id)
+        not_done = await_others(session, spec, staging.scope, self._late)
+        not_done |= self.again.days
+        not_done |= dict.fromkeys({*left.values()}.intersection(self.mine), HAS_CHANGED)
+        elsewhere = {*written_elsewhere.values()}.intersection(self.mine)
+        not_done |= dict.fromkeys(elsewhere, still_held(written_elsewhere))
+        return self._loaded(not_done, left)
+
+    def _merge(self, unstaged: int) -> dict[str, str]:
+        """Merge under the lock; returns the records that have to be read once more, with their days."""
+        session, spec, staging, ledger = self.session, self.spec, self.staging, self.ledger
+        say = partial(_announce, session, spec)
+        with ledger.lock(on_wait=say):
+            self.cut = staging.cut()
+            doubts = doubts_of(session, spec, self.batch, staging)
+            if not self._is_to_be_looked_up(doubts):
+                self._store(unstaged)
+                return {}
+        self._look_up(doubts)
+        with ledger.lock(on_wait=say):
+            self.cut |= staging.cut()
+            doubtful = self._set_apart()
+            self._store(unstaged)
+        return doubtful
+
+    def _is_to_be_looked_up(self, doubts: Doubts) -> bool:
+        """Whether records have to be read by id first; if not, it is decided what the guards hold."""
+        session, spec, staging = self.session, self.spec, self.staging
+        if doubts.kept or doubts.told or (session.can_fetch(spec) and staging.left_behind(1)):
+            return True
+        self.holding = hold(session, spec, staging, self.options)
+        return bool(self.holding.missing)
+
+    def _look_up(self, doubts: Doubts) -> None:
+        """Read what this batch cannot decide; without the lock, since that takes requests."""
+        session, spec, staging = self.session, self.spec, self.staging
+        self.again = read_again(session, spec, staging, doubts, self._stage)
+        missed = {key: staging.missed[key] for key in self.again.missed}
+        self.ledger.leave_tombstones(missed, session.now())  # of those never stored
+        if not self.holding.missing:  # else nothing was read that could have changed it
+            self.holding = hold(session, spec, staging, self.options)
+        self.absence = look_up_absent(session, spec, staging, self.holding)
+        for by_id in (True, False):
+            moved = {key: record for key, record in self.absence.moved.items() if (key in self.absence.by_id) is by_id}
+            self._stage(moved, self.absence.numbers, by_id=by_id)
+        finish_moves(session, spec, staging, self._stage)
+
+    def _stage(self, found: Mapping[str, Record], numbers: Mapping[str, int], *, by_id: bool) -> None:
+        """Process records that were read apart like those of the batch, each with the number of its read."""
+        if not found:
+            return
+        newest = max(numbers[key] for key in found)
+        ids, run_id = list(found), self.run_id
+        rows = process_records(self.session, self.spec, found.values(), ids, read_no=newest, run_id=run_id)
+        self.staging.add_read(rows, numbers, by_id=by_id)
+        if by_id:
+            self.numbers |= {key: numbers[key] for key in found}
+
+    def _set_apart(self) -> dict[str, str]:
+        """Take out what does not hold any more, because others have merged in the meantime: id to day."""
+        staging, absence = self.staging, self.absence
+        doubtful = staging.contested() | staging.changed_since() | staging.superseded()
+        numbers = {key: absence.numbers[key] for key in absence.gone}
+        outdated = self.ledger.read_since(numbers)
+        seen_since = self.ledger.read_since(dict.fromkeys(absence.unconfirmed, staging.read_no))
+        seen = {known.source_id for known in self.holding.missing} | staging.missed.keys()
+        late = {known.source_id for known in staging.absent()} - seen
+        known = self.ledger.lookup({*staging.lagging(), *staging.unlisted(), *outdated, *late})
+        doubtful |= {key: record.partition or "" for key, record in known.items() if key not in doubtful}
+        staging.keep(doubtful)
+        gone = [key for key in absence.gone if key not in outdated]
+        stays = [key for key in absence.unconfirmed if key not in seen_since or key in self.holding.deletes]
+        self.absence = replace(absence, gone=gone, unconfirmed=stays)
+        self.numbers = {key: number for key, number in self.numbers.items() if key not in doubtful}
+        return doubtful
+
+    def _store(self, unstaged: int) -> None:
+        """Make the batch the desired state of its records; under the lock."""
+        session, staging, ledger, holding = self.session, self.staging, self.ledger, self.holding
+        mark_absent(session, self.spec, staging, self.absence, holding, self.counts)
+        hold_rows(staging, holding)
+        self.held_days = staging.held_days() if holding.rewritten or holding.creates else frozenset()
+        self.mine = [day for day in days_in(staging.scope) if day not in self.cut]
+        fingerprint, held = self.spec.fingerprint, self.held_days
+        loading = Loading(self.mine, self.batch.read_no, fingerprint, self.sync_id, self.run_id, session.now(), held)
+        moved_days = staging.moved_days()
+
+        def note(tx: Connection) -> None:
+            ledger.loads.note(tx, loading)
+            self.reopened.update(ledger.loads.reopen(tx, moved_days))
+            use_approvals(tx, holding)
+            staging.drop_unmet_facts(tx)
+
+        staging.merge(self.batch.observed_at, note)
+        if self.numbers:
+            ledger.mark_observed(self.numbers, session.now(), by_id=True)
+        ledger.syncs.mark_loaded(self.sync_id, session.now())
+        _count(self.counts, staging, unstaged)
+
+    def _late(self) -> dict[str, str]:
+        """Days that wait for what other runs are to deliver, and why they are not done yet."""
+        staging, mine = self.staging, self.mine
+        newest = self.ledger.loads.newer(staging.scope, staging.read_no) if self.cut else {}
+        self.cut |= {day: load for day, load in newest.items() if day in self.cut}
+        late = {
+            day: f"run {load.run_id} has read it since and did not finish"
+            for day, load in self.cut.items()
+            if not load.done_at
+        }
+        late |= dict.fromkeys(staging.days_left().intersection(mine), "a record that moved away is not delivered yet")
+        days = staging.undelivered_days().intersection(mine)
+        late |= dict.fromkeys(days, "what a newer read found of a record of it is not delivered yet")
+        return late
+
+    def _loaded(self, not_done: dict[str, str], left: Mapping[str, str]) -> Loaded:
+        again, absence, holding, held_days = self.again, self.absence, self.holding, self.held_days
+        covered = {day: load for day, load in self.cut.items() if day not in not_done}
+        done = tuple(day for day in self.mine if day not in not_done and day not in held_days)
+        # The report is a list, too: what it still has of a former user's entry answers no event.
+        open_still = again.unanswered | (again.missed & absence.moved.keys() - absence.by_id)
+        undecided = self.staging.kept_ids().union(absence.unconfirmed) - holding.deletes
+        undecided = undecided | open_still | left.keys()
+        return Loaded(
+            self.counts, done, covered, not_done, holding.held, held_days.difference(self.cut), undecided, open_still
+        )
+
+
+def _read_once_more(session: Session, spec: EntitySpec, doubtful: Mapping[str, str], run_id: str) -> dict[str, str]:
+    """Read records by id of which others have merged something while this load was reading; returns those that are left."""
+    from sync_pipeline.stages.targeted import read_now
+
+    if not doubtful:
+        return {}
+    some = sorted(doubtful)[: session.settings.max_confirmations]
+    left = read_now(session, spec, some, run_id).left
+    return {key: day for key, day in doubtful.items() if key in left or key not in some}
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """Records about which a batch cannot decide by itself."""
+
+    contested: Mapping[str, str]
+    """Those that a newer read has on another day, from where they may have moved back; id to staged day."""
+    changed: Mapping[str, str]
+    """Those that were read as unchanged and are stored in another form by now; id to staged day."""
+    lagging: Sequence[str]
+    """Those of which a list shows something else than a read by id minutes ago."""
+    unlisted: Sequence[str]
+    """Those that such a read found and the list lacks."""
+    told: Sequence[str]
+    """Those of which events tell something that the list does not show."""
+
+    @property
+    def kept(self) -> list[str]:
+        """Of these what is stored is kept, unless a read by id says what they are."""
+        return list(dict.fromkeys([*self.contested, *self.changed, *self.lagging, *self.unlisted]))
+
+
+def doubts_of(session: Session, spec: EntitySpec, batch: Batch, staging: Staging) -> Doubts:
+    """The records about which the batch cannot decide by itself."""
+    told = unanswered(session, spec, staging, batch)
+    doubts = Doubts(staging.contested(), staging.changed_since(), staging.lagging(), staging.unlisted(), told)
+    return replace(doubts, told=[key for key in told if key not in doubts.kept])
+
+
+def read_again(session: Session, spec: EntitySpec, staging: Staging, doubts: Doubts, stage: Stage) -> ReadAgain:
+    """Read by id what this batch cannot decide, as many as a run may; of the rest what is stored is kept."""
+    asked = [*doubts.kept, *doubts.told]
     if not asked:
         return ReadAgain()
     budget = session.settings.max_confirmations if session.can_fetch(spec) else 0
     now = {key: session.fetch_numbered(spec, key) for key in asked[:budget]}
     found = {key: record for key, (record, _) in now.items() if record is not None}
     numbers = {key: number for key, (_, number) in now.items()}
-    missed = {key: numbers[key] for key in (*changed, *unlisted, *told) if key in now and key not in found}
-    staging.keep(key for key in doubtful if key not in missed)
+    may_miss = (*doubts.changed, *doubts.unlisted, *doubts.told)
+    missed = {key: numbers[key] for key in may_miss if key in now and key not in found}
+    staging.keep(key for key in doubts.kept if key not in missed)
     staging.miss(missed)
-    if run_id is not None:
-        session.ledger(spec).leave_tombstones(missed, session.now())  # of those never stored
-    stage_again(session, spec, staging, found, numbers, run_id, by_id=True)
+    stage(found, numbers, by_id=True)
     left = asked[budget:]
     # Those on a day that this batch leaves to a newer read are not looked at with what it lacks.
     known = session.ledger(spec).lookup(missed)
     elsewhere = {key for key, record in known.items() if record.deleted_at is None} - staging.absent_among(missed)
-    days = {changed[key]: HAS_CHANGED for key in left if key in changed}
-    days |= {contested[key]: MAY_HAVE_MOVED for key in left if key in contested}
-    return ReadAgain(days, frozenset(missed), frozenset(left).intersection(told) | elsewhere)
+    days = {doubts.changed[key]: HAS_CHANGED for key in left if key in doubts.changed}
+    days |= {doubts.contested[key]: MAY_HAVE_MOVED for key in left if key in doubts.contested}
+    return ReadAgain(days, frozenset(missed), frozenset(left).intersection(doubts.told) | elsewhere)
 
 
-def finish_moves(session: Session, spec: EntitySpec, staging: Staging, run_id: str | None) -> None:
-    """Deliver along what has moved away from these days, where the run that found it was cut off before it delivered."""
-    if not session.can_fetch(spec):
-        return
-    left = staging.left_behind(session.settings.max_confirmations)
+def finish_moves(session: Session, spec: EntitySpec, staging: Staging, stage: Stage) -> None:
+    """Read what has moved away from these days, where the run that found it was cut off before it delivered."""
+    left = staging.left_behind(session.settings.max_confirmations) if session.can_fetch(spec) else []
     now = {key: session.fetch_numbered(spec, key) for key in left}
     found = {key: record for key, (record, _) in now.items() if record is not None}
-    stage_again(session, spec, staging, found, {key: number for key, (_, number) in now.items()}, run_id, by_id=True)
-
-
-def stage_again(
-    session: Session,
-    spec: EntitySpec,
-    staging: Staging,
-    found: Mapping[str, Record],
-    numbers: Mapping[str, int],
-    run_id: str | None,
-    *,
-    by_id: bool,
-) -> None:
-    """Process records that were read apart like those of the batch, each with the number of its read."""
-    if not found:
-        return
-    newest = max(numbers[key] for key in found)
-    if run_id is None:
-        rows = processed_rows(session, spec, found.values())
-    else:
-        rows = process_records(session, spec, found.values(), list(found), read_no=newest, run_id=run_id)
-    staging.add_read(rows, numbers, by_id=by_id)
+    stage(found, {key: number for key, (_, number) in now.items()}, by_id=True)
 
 
 def _count(counts: Counts, staging: Staging, unstaged: int) -> None:
@@ -300,10 +421,13 @@ def _count(counts: Counts, staging: Staging, unstaged: int) -> None:
 
 def _deliver(
     session: Session, spec: EntitySpec, staging: Staging, gone: list[str], counts: Counts, sync_id: int
-) -> None:
+) -> dict[str, str]:
+    """Deliver; returns the records that other runs are still writing, with their days."""
     try:
         deliver_pending(session, spec, staging, counts, sync_id)
-        deliver_deletes(session, spec, gone, counts, sync_id)
+        left = staging.left()
+        counts.waiting += len(left)
+        return left | deliver_deletes(session, spec, gone, counts, sync_id)
     except BaseException:  # Ctrl-C, too
         with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
             counts.waiting += sum(map(len, pages(spec, staging)))  # not sent: pending, not unchanged

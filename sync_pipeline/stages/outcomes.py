@@ -8,7 +8,8 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.store.deliveries import Delivered, Refused, Sending
+from sync_pipeline.store.claims import Sending, taken_over
+from sync_pipeline.store.deliveries import Delivered, Refused
 from sync_pipeline.store.planned import Pending
 from sync_pipeline.store.records import Known
 
@@ -16,9 +17,13 @@ from sync_pipeline.store.records import Known
 def note_sending(
     session: Session, spec: EntitySpec, rows: Sequence[Pending | Known], places: Sequence[str | None]
 ) -> None:
-    """Before a write: should its answer never come, the target must not be believed to be as it was before."""
+    """Before a write: should its answer never come, the target must not be believed to be as it was before.
+
+    Raises LockLost when another run has taken over one of these records.
+    """
     sending = [Sending(row.source_id, place, row.delivered_hash) for row, place in zip(rows, places, strict=True)]
-    session.ledger(spec).mark_sending(sending)
+    if lost := {row.source_id for row in rows} - session.ledger(spec).mark_sending(sending):
+        raise taken_over(spec.entity, min(lost))
 
 
 def remember(
@@ -28,14 +33,18 @@ def remember(
     refused: Sequence[Refused],
     counts: Counts,
     sync_id: int | None,
-) -> None:
-    """Write down what the target acknowledged and refused, in one go, and count it."""
-    if done:
-        session.ledger(spec).mark_delivered(done, sync_id, session.now())
-    if refused:
-        session.ledger(spec).mark_refused(refused, sync_id, session.now())
+) -> set[str]:
+    """Write down what the target acknowledged and refused, in one go, and count it.
+
+    Returns the records of which that was not noted: another run has claimed them since, and writes them itself.
+    """
+    ledger, asked = session.ledger(spec), {row.source_id for row in done} | {row.source_id for row in refused}
+    noted = ledger.mark_delivered(done, sync_id, session.now()) | ledger.mark_refused(refused, sync_id, session.now())
+    done = [row for row in done if row.source_id in noted]
+    refused = [row for row in refused if row.source_id in noted]
     counts.created += sum(row.kind == "create" for row in done)
     counts.adopted += sum(row.kind == "adopt" for row in done)
     counts.updated += sum(row.kind in {"update", "restore"} for row in done)
     counts.rejected += len(refused)
     session.report(Progress(spec.entity, "load", counts.created + counts.adopted + counts.updated))
+    return asked - noted

@@ -22,7 +22,7 @@ from sync_pipeline.stages.unique_names import NAME_TAKEN, Directory, foresee
 from sync_pipeline.store.approvals import Line
 from sync_pipeline.store.planned import Action, Pending, Planned
 from sync_pipeline.store.records import Known
-from sync_pipeline.store.staging import Staging
+from sync_pipeline.store.staging import Place, Staging
 
 PAGE = 500
 UNCONFIRMED = "missing at the source, and no second read has proven that it is deleted"
@@ -72,6 +72,11 @@ def pages(spec: EntitySpec, staging: Staging, size: int = PAGE) -> Iterator[list
     while rows := staging.pending(size, after, archives=archives(spec)):
         yield rows
         after = rows[-1].source_id
+
+
+def claimed_pages(spec: EntitySpec, staging: Staging, place: Place | None = None) -> Iterator[list[Planned]]:
+    """The same, each page claimed for this run, and with ``place`` marked as being sent."""
+    return staging.claimed_pages(PAGE, place, archives=archives(spec))
 
 
 def removals(session: Session, spec: EntitySpec, gone: Collection[str], *, are_marked: bool = True) -> list[Known]:

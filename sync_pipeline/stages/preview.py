@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from sync_pipeline.connectors.paging import Record
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.absence import Absence, look_up_absent
 from sync_pipeline.stages.batch import Counts, Days
 from sync_pipeline.stages.check import Checking, CheckResult, Options, checked
 from sync_pipeline.stages.guards import HeldLines, Holding, hold, hold_rows
-from sync_pipeline.stages.load import finish_moves, read_again, stage_again
+from sync_pipeline.stages.load import doubts_of, finish_moves, read_again
 from sync_pipeline.stages.plan import REMOVALS, Missing, PlanLine, lines
+from sync_pipeline.stages.process import processed_rows
 from sync_pipeline.store.planned import Action
 from sync_pipeline.store.staging import Staging
 
@@ -106,17 +108,22 @@ def preview(
 def _settled(session: Session, spec: EntitySpec, checking: Checking, options: Options) -> tuple[Holding, Absence]:
     """What a sync reads besides the batch before it merges it; nothing of it is remembered."""
     staging, holding = checking.staging, checking.holding
+
+    def stage(found: Mapping[str, Record], numbers: Mapping[str, int], *, by_id: bool) -> None:
+        if found:
+            staging.add_read(processed_rows(session, spec, found.values()), numbers, by_id=by_id)
+
     if not holding.everything:
         before = session.requests
-        read_again(session, spec, checking.batch, staging, None)
+        read_again(session, spec, staging, doubts_of(session, spec, checking.batch, staging), stage)
         if session.requests != before or staging.kept_ids():
             holding = hold(session, spec, staging, options, remember=not options.dry_run)
     absence = look_up_absent(session, spec, staging, holding)
     for by_id in (True, False):
         moved = {key: record for key, record in absence.moved.items() if (key in absence.by_id) is by_id}
-        stage_again(session, spec, staging, moved, absence.numbers, None, by_id=by_id)
+        stage(moved, absence.numbers, by_id=by_id)
     if not holding.everything:
-        finish_moves(session, spec, staging, None)
+        finish_moves(session, spec, staging, stage)
     hold_rows(staging, holding)
     return holding, absence
 

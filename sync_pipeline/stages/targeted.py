@@ -46,6 +46,7 @@ FORMER_USER = (
     "Whoever tracked it has left the workspace, so only the report could tell whether it exists, and it failed"
 )
 BEYOND = "It is missing from the list, and more of these are than one run may look up (SYNC_MAX_CONFIRMATIONS)."
+WRITTEN_ELSEWHERE = "Another run has not finished writing it."
 OUTDATED = "A newer read of it is stored in another form: it is read again."
 
 
@@ -81,10 +82,14 @@ def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id
         counts = Counts(extracted=len(set(ids)), held=len(set(ids)))
         return Answer(counts, dict.fromkeys(ids, held), frozenset(ids))
     referred = _referred(session, spec, ids)
-    with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
-        answer = Targeted(session, spec, sorted(set(ids)), run_id).run()
+    answer = read_now(session, spec, ids, run_id)
     release(session, spec, run_id, referred)
     return answer
+
+
+def read_now(session: Session, spec: EntitySpec, ids: Collection[str], run_id: str) -> Answer:
+    """The same, where the first contact is made, without a look at what the records referred to."""
+    return Targeted(session, spec, sorted(set(ids)), run_id).run()
 
 
 def release(session: Session, spec: EntitySpec, run_id: str, referred: Mapping[str, set[str]] | None = None) -> None:
@@ -129,16 +134,17 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
     """
     if first_contact_is_held(session, spec):
         return set()
-    with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
-        # Read under the lock: a load that finds the record unchanged leaves no number by which an older read is known.
-        observed_at, number = session.now(), draw(session.store)
-        rows = process_records(session, spec, find(session, spec, ids).values(), ids, read_no=number, run_id=None)
-        with session.ledger(spec).staging(None, number) as staging:
-            decide(session, spec, staging)
-            staging.add(rows)
+    observed_at, number = session.now(), draw(session.store)
+    rows = process_records(session, spec, find(session, spec, ids).values(), ids, read_no=number, run_id=None)
+    with session.ledger(spec).staging(None, number) as staging:
+        decide(session, spec, staging)
+        staging.add(rows)
+        with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
+            staging.keep(staging.superseded())
             hold_creates(session, spec, staging, ids)
             staging.merge(observed_at)
-            deliver_pending(session, spec, staging, Counts(), sync_id=None)
+            session.ledger(spec).mark_observed({row.source_id: number for row in rows}, observed_at, by_id=False)
+        deliver_pending(session, spec, staging, Counts(), sync_id=None)
     known = session.ledger(spec).lookup(ids)
     return {source_id for source_id, record in known.items() if record.is_delivered}
 
@@ -159,7 +165,7 @@ class Missed:
 
 
 class Targeted:
-    """One run over a few ids, under the entity's lock."""
+    """One run over a few ids."""
 
     def __init__(
         self,
@@ -191,10 +197,10 @@ class Targeted:
         try:
             found = self._read()
             self._missing = self._look_for_missing(found)
-            self._settle_missing(self._missing, found)
+            self._note_missing(found)
             with self._ledger.staging() as staging:
                 decide(self._session, self._spec, staging)
-                self._deliver(found, self._missing.gone, staging, sync_id)
+                self._deliver(found, staging, sync_id)
         except SyncError as error:
             reason = str(error)
             raise
@@ -250,18 +256,25 @@ class Targeted:
         reasons = {source_id: why if source_id in held else UNBELIEVABLE for source_id in unconfirmed}
         return Missed(unknown, gone, unconfirmed, held, reasons)
 
-    def _settle_missing(self, missed: Missed, found: Collection[str]) -> None:
-        """Mark what is proven gone as deleted; what cannot be proven stays, and is shown as unconfirmed."""
+    def _note_missing(self, found: Collection[str]) -> None:
+        """Say why each record that is missing without proof stays."""
+        missed = self._missing
         self._note_absent([source_id for source_id in missed.unknown if source_id not in found])
         self._left = dict(missed.reasons) | self._left
-        for by_id in (True, False):
-            numbers = {key: self._numbers[key] for key in missed.gone if self._is_by_id(key) is by_id}
-            self._ledger.mark_deleted(numbers, self._observed_at, by_id=by_id)
-        newest = max(self._numbers.values(), default=0)
-        self._ledger.mark_unconfirmed(missed.unconfirmed, self._session.now(), read_no=newest)
         self._held |= missed.held
         self._counts.held_deletes += len(missed.held)
         self._counts.unconfirmed += len(missed.unconfirmed) - len(missed.held)
+
+    def _mark_gone(self, gone: Collection[str], unconfirmed: Collection[str]) -> set[str]:
+        """Mark it as deleted, but for what a newer read has found meanwhile, and return it; under the lock."""
+        newer = self._ledger.read_since({key: self._numbers[key] for key in gone})
+        self._left |= dict.fromkeys(newer, OUTDATED)
+        for by_id in (True, False):
+            numbers = {key: self._numbers[key] for key in gone if key not in newer and self._is_by_id(key) is by_id}
+            self._ledger.mark_deleted(numbers, self._observed_at, by_id=by_id)
+        newest = max(self._numbers.values(), default=0)
+        self._ledger.mark_unconfirmed(unconfirmed, self._session.now(), read_no=newest)
+        return {*gone} - newer
 
     def _note_absent(self, unknown: list[str]) -> None:
         """Note unknown ids that do not exist, so that a batch that was read earlier does not load them."""
@@ -323,50 +336,64 @@ class Targeted:
                 others.add(known.source_id)
                 yield known.source_id
 
-    def _deliver(self, found: dict[str, Record], gone: Collection[str], staging: Staging, sync_id: int) -> None:
+    def _deliver(self, found: dict[str, Record], staging: Staging, sync_id: int) -> None:
         session, spec = self._session, self._spec
         newest = max(self._numbers.values(), default=0)
         rows = process_records(session, spec, found.values(), self._ids, read_no=newest, run_id=self._run_id)
-        rows = self._deliver_references(rows, newest)
-        held = self._stage(rows, staging)
-        self._merge(found.keys() - held, gone, staging, sync_id)
+        self._stage(self._deliver_references(rows, newest), staging)
+        with self._ledger.lock(on_wait=lambda note: _say(session, spec, note)):
+            gone = self._mark_gone(self._missing.gone, self._missing.unconfirmed)
+            self._merge(staging, found)
+        self._send(gone, staging, sync_id)
 
-    def _stage(self, rows: list[StagedRow], staging: Staging) -> set[str]:
-        """Stage the rows, each with the number of its read; returns those that a guard holds."""
+    def _stage(self, rows: list[StagedRow], staging: Staging) -> None:
+        """Stage the rows, each with the number of its read."""
         for by_id in (True, False):
             some = [row for row in rows if self._is_by_id(row.source_id) is by_id]
             staging.add_read(some, self._numbers, by_id=by_id)
-        self._left |= dict.fromkeys(staging.outdated(), OUTDATED)
-        ids = [row.source_id for row in rows]
+
+    def _hold(self, staging: Staging, ids: Collection[str]) -> set[str]:
+        """Mark those of these rows that a guard holds, and return them."""
         held = hold_rewrites(self._session, self._spec, staging, ids)
         held |= hold_creates(self._session, self._spec, staging, ids)
         self._left |= held
         self._held |= held.keys()
         return set(held)
 
-    def _merge(self, seen: Collection[str], gone: Collection[str], staging: Staging, sync_id: int) -> None:
-        """Make the staged rows the desired state, of those ``seen`` note that they were, and deliver what is pending."""
-        session, spec, counts = self._session, self._spec, self._counts
+    def _merge(self, staging: Staging, found: Collection[str]) -> None:
+        """Store what was found; under the lock."""
+        superseded = staging.superseded()
+        self._left |= dict.fromkeys([*staging.outdated(), *superseded], OUTDATED)
+        staging.keep(superseded)
+        held = self._hold(staging, found)
         staging.merge(self._observed_at)
         for by_id in (True, False):
-            numbers = {key: self._numbers[key] for key in seen if self._is_by_id(key) is by_id}
-            self._ledger.mark_observed(numbers, self._observed_at, by_id=by_id)
+            seen = [key for key in found if key not in held and self._is_by_id(key) is by_id]
+            self._ledger.mark_observed({key: self._numbers[key] for key in seen}, self._observed_at, by_id=by_id)
+
+    def _send(self, gone: Collection[str], staging: Staging, sync_id: int) -> None:
+        """Deliver what is pending, and delete what is gone."""
+        session, spec, counts = self._session, self._spec, self._counts
         statuses = Counter(staging.counts())
-        counts.extracted = statuses.total() - statuses["kept"]
+        counts.extracted = statuses.total()
         counts.rejected, counts.excluded, counts.waiting, counts.held = (
             statuses[s] for s in ("rejected", "excluded", "waiting", "held")
         )
         counts.rejected += staging.refused()
+        counts.lagging = statuses["kept"]
         try:
             deliver_pending(session, spec, staging, counts, sync_id)
-            deliver_deletes(session, spec, gone, counts, sync_id)
+            left = staging.left()
+            counts.waiting += len(left)
+            left |= deliver_deletes(session, spec, gone, counts, sync_id)
+            self._left |= dict.fromkeys(left, WRITTEN_ELSEWHERE)
         except BaseException:  # Ctrl-C, too
             with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
                 counts.waiting += sum(map(len, pages(spec, staging)))  # not sent: pending, not unchanged
             raise
         finally:
             sent = counts.created + counts.adopted + counts.updated
-            apart = counts.rejected + counts.excluded + counts.waiting + counts.held
+            apart = counts.rejected + counts.excluded + counts.waiting + counts.held + counts.lagging
             counts.unchanged = counts.extracted - sent - apart
 
     def _deliver_references(self, rows: list[StagedRow], number: int) -> list[StagedRow]:

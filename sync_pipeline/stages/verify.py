@@ -161,6 +161,7 @@ def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days 
         verdict.rejected += len(stuck)
         found = list(_re_read(session, spec, iter(suspects)))
         beliefs = _beliefs(spec, comparison, removed, suspects, found)
+        session.ledger(spec).claims.free_ended()
         session.ledger(spec).observe_target(beliefs, number)
     if not deletes(spec):  # what is gone at the source stays at the target, as it should
         verdict.kept = sum(item.kind == "extra" for item in found)

@@ -15,9 +15,10 @@ from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, upd
 
 from sync_pipeline.store.approvals import Approvals
 from sync_pipeline.store.bulk import driver_time, execute_together
+from sync_pipeline.store.claims import Claims, Sending, taken_over
 from sync_pipeline.store.engine import Store, plain
 from sync_pipeline.store.rejects import Rejects, digest, shown
-from sync_pipeline.store.schema import REMOVAL, SENT, SENT_NEW, deliveries, records, rejects, syncs
+from sync_pipeline.store.schema import REMOVAL, deliveries, records, rejects, syncs
 from sync_pipeline.store.scope import EntityRows, draw_in
 
 Kind = Literal["create", "adopt", "update", "restore", "delete", "archive"]
@@ -31,14 +32,7 @@ _DELIVERED = """
     WITH sent (source_id, target_id, fields_hash) AS ({rows})
     UPDATE records
     SET target_id = sent.target_id, delivered_hash = sent.fields_hash, delivered_at = ?, delivered_no = ?,
-        refused_hash = NULL, moved_from = NULL
-    FROM sent
-    WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id
-"""
-_SENDING = """
-    WITH sent (source_id, target_id, unknown) AS ({rows})
-    UPDATE records
-    SET delivered_hash = sent.unknown, target_id = sent.target_id, delivered_no = ?
+        refused_hash = NULL, moved_from = NULL, claimed_by = NULL
     FROM sent
     WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id
 """
@@ -57,14 +51,6 @@ class Delivered(NamedTuple):
     target_id: str
     fields_hash: str
     kind: Kind
-
-
-class Sending(NamedTuple):
-    """A write that is about to be sent; ``target_id`` where the record will stand, or stands."""
-
-    source_id: str
-    target_id: str | None
-    delivered_hash: str | None
 
 
 class Removed(NamedTuple):
@@ -132,28 +118,48 @@ class Deliveries(EntityRows):
         """What a person was asked about."""
         return Approvals(self.store, self.pair, self.entity)
 
-    def mark_sending(self, rows: Sequence[Sending]) -> None:
-        """Note what is about to be sent, before it is: what is at the target is unknown until it has answered."""
+    @property
+    def claims(self) -> Claims:
+        """Which run is writing which records."""
+        return Claims(self.store, self.pair, self.entity)
+
+    def mark_sending(self, rows: Sequence[Sending]) -> set[str]:
+        """Note what is about to be sent, before it is: what is at the target is unknown until it has answered.
+
+        Returns the records that may be sent now; those that another run is writing are left as they are.
+        """
         with self.store.writing(durable=True) as tx:
-            marks = [(row.source_id, row.target_id, sending(row.delivered_hash)) for row in rows]
-            execute_together(tx, _SENDING, marks, (draw_in(tx), self.pair, self.entity))
+            free = self.claims.owned(tx, [row.source_id for row in rows], or_free=True)
+            self.claims.mark(tx, [row for row in rows if row.source_id in free])
+        return free
 
-    def mark_delivered(self, rows: Sequence[Delivered], sync_id: int | None, at: datetime) -> None:
-        """Note acknowledged writes, and each in the audit, in one transaction."""
-        if not rows:
-            return
-        with self.store.writing() as tx:
-            self._set_delivered(tx, rows, at)
-            self._append_outcomes(tx, "delivered", rows, sync_id, at)
+    def mark_delivered(self, rows: Sequence[Delivered], sync_id: int | None, at: datetime) -> set[str]:
+        """Note acknowledged writes, and each in the audit, in one transaction.
 
-    def mark_removed(self, rows: Sequence[Removed], sync_id: int | None, at: datetime) -> None:
-        """Note acknowledged deletes and archivings, and each in the audit, in one transaction."""
+        Returns the records of which they were noted: what another run has claimed since is for that run to note.
+        """
         if not rows:
-            return
+            return set()
         with self.store.writing() as tx:
+            noted = self._set_delivered(tx, rows, at)
+            self._append_outcomes(tx, "delivered", [row for row in rows if row.source_id in noted], sync_id, at)
+        return noted
+
+    def mark_removed(self, rows: Sequence[Removed], sync_id: int | None, at: datetime) -> set[str]:
+        """Note acknowledged deletes and archivings like ``mark_delivered``."""
+        if not rows:
+            return set()
+        with self.store.writing() as tx:
+            owned = self.claims.owned(tx, [row.source_id for row in rows])
+            rows = [row for row in rows if row.source_id in owned]
             gone = update(records).where(*self._one())
             gone = gone.values(
-                delivered_hash=None, delivered_at=at, delivered_no=draw_in(tx), refused_hash=None, moved_from=None
+                delivered_hash=None,
+                delivered_at=at,
+                delivered_no=draw_in(tx),
+                refused_hash=None,
+                moved_from=None,
+                claimed_by=None,
             )
             for statement, kinds in ((gone, ("archive",)), (gone.values(target_id=None), ("delete",))):
                 if keys := [{"key": row.source_id} for row in rows if row.kind in kinds]:
@@ -161,21 +167,29 @@ class Deliveries(EntityRows):
             self.rejects.forget_of_target(tx, [row.source_id for row in rows])
             self.approvals.use_lines(tx, [row.source_id for row in rows], at)
             self._append_outcomes(tx, "delivered", rows, sync_id, at)
+        return owned
 
     def mark_refused(
         self, rows: Sequence[Refused], sync_id: int | None, at: datetime, run_id: str | None = None
-    ) -> None:
-        """Set refused records aside with the target's reason, and each in the audit, in one transaction."""
+    ) -> set[str]:
+        """Reject refused records with the target's reason, and note each in the audit, like ``mark_delivered``."""
         if not rows:
-            return
+            return set()
         with self.store.writing() as tx:
-            self._set_refused(tx, rows, run_id, at)
-            self._append_outcomes(tx, "refused", rows, sync_id, at)
+            owned = self.claims.owned(tx, [row.source_id for row in rows])
+            rows = [row for row in rows if row.source_id in owned]
+            if rows:
+                self._set_refused(tx, rows, run_id, at)
+                self._append_outcomes(tx, "refused", rows, sync_id, at)
+        return owned
 
     def intend(
         self, source_id: str, kind: Kind, attempted: dict[str, Any], at: datetime, sync_id: int | None = None
     ) -> int:
-        """Write down what is about to be sent; it is committed when this returns."""
+        """Write down what is about to be sent; it is committed when this returns.
+
+        Raises LockLost when another run is writing the record.
+        """
         row = {
             "connection": self.pair,
             "entity": self.entity,
@@ -187,6 +201,8 @@ class Deliveries(EntityRows):
             "at": at,
         }
         with self.store.writing(durable=True) as tx:
+            if not self._is_ours(tx, source_id):
+                raise taken_over(self.entity, source_id)
             return int(tx.execute(insert(deliveries).returning(deliveries.c.id), row).scalar_one())
 
     def conclude(
@@ -203,13 +219,16 @@ class Deliveries(EntityRows):
         """Write down how an intent ended and what that means for its record, in one transaction.
 
         ``delivered`` links the record to ``target_id`` with ``fields_hash`` delivered; ``refused`` sets it
-        aside; ``failed`` only closes the intent. Concluding twice changes nothing.
+        aside; ``failed`` only closes the intent. Concluding twice changes nothing, and while another run is writing the
+        record, the intent is for that run to conclude.
         """
         with self.store.writing() as tx:
             intent = tx.execute(
                 select(deliveries).where(*self.of(deliveries), deliveries.c.id == intent_id).with_for_update()
             ).one()
             if tx.scalar(select(deliveries.c.id).where(deliveries.c.intent_id == intent_id)):
+                return
+            if not self._is_ours(tx, intent.source_id):
                 return
             if outcome == "delivered" and target_id is not None and fields_hash is not None:
                 self._set_delivered(tx, [Delivered(intent.source_id, target_id, fields_hash, intent.kind)], at)
@@ -249,11 +268,19 @@ class Deliveries(EntityRows):
             rows = tx.execute(statement).all()
         return [Intent(row.id, row.source_id, row.kind, json.loads(row.attempted), row.at) for row in rows]
 
-    def _set_delivered(self, tx: Connection, rows: Sequence[Delivered], at: datetime) -> None:
+    def _is_ours(self, tx: Connection, source_id: str) -> bool:
+        """Whether no other run is writing the record, which need not be stored."""
+        mine = [*self.of(records), records.c.source_id == source_id]
+        return tx.scalar(select(records.c.source_id).where(*mine, ~self.claims.is_free())) is None
+
+    def _set_delivered(self, tx: Connection, rows: Sequence[Delivered], at: datetime) -> set[str]:
         """Note the hash that was sent, which need not be the one that stands there by now."""
-        when = driver_time(tx, at)
-        execute_together(tx, _DELIVERED, [row[:3] for row in rows], (when, draw_in(tx), self.pair, self.entity))
-        self.rejects.forget_of_target(tx, [row.source_id for row in rows])
+        owned = self.claims.owned(tx, [row.source_id for row in rows])
+        if owned:
+            sent = [row[:3] for row in rows if row.source_id in owned]
+            execute_together(tx, _DELIVERED, sent, (driver_time(tx, at), draw_in(tx), self.pair, self.entity))
+            self.rejects.forget_of_target(tx, sorted(owned))
+        return owned
 
     def _set_refused(self, tx: Connection, rows: Sequence[Refused], run_id: str | None, at: datetime) -> None:
         """Set records aside until they change; one that could not be removed waits until it is back, or for a retry."""
@@ -262,7 +289,7 @@ class Deliveries(EntityRows):
         mine = update(records).where(*self._one())
         sent = [REMOVAL if row.kind in REMOVALS else row.fields_hash for row in rows]
         marks = [{"key": row.source_id, "sent": what} for row, what in zip(rows, sent, strict=True)]
-        tx.execute(mine.values(refused_hash=bindparam("sent")), marks)
+        tx.execute(mine.values(refused_hash=bindparam("sent"), claimed_by=None), marks)
         target_hash = [
             {"key": row.source_id, "standing": row.delivered_hash} for row in rows if row.delivered_hash != AS_IT_IS
         ]
@@ -347,11 +374,6 @@ def recent(
     with store.reading() as tx:
         rows = tx.execute(statement.order_by(deliveries.c.id.desc()).limit(limit))
         return [Delivery(*row) for row in rows]
-
-
-def sending(delivered_hash: str | None) -> str:
-    """What stands for ``delivered_hash`` while its record is being written."""
-    return SENT_NEW if delivered_hash in (None, SENT_NEW) else SENT
 
 
 def _line(row: Delivered | Removed | Refused) -> tuple[str | None, ...]:

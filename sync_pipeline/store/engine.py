@@ -67,6 +67,7 @@ class Store:
     path: Path | None
     """The SQLite file; ``None`` on PostgreSQL."""
     _required: list[RequiredLock] = field(default_factory=list, repr=False, compare=False)
+    _runs: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -102,14 +103,23 @@ class Store:
             connection.detach()
         return HeldConnection(connection, self.place)
 
+    @property
+    def run_id(self) -> str | None:
+        """The run that is alive on this store, under which it claims records; None when none is."""
+        return self._runs[-1] if self._runs else None
+
     @contextmanager
-    def working_under(self, required: RequiredLock) -> Iterator[None]:
-        """Within this context no write is sent to a vendor once this lock is lost."""
+    def working_under(self, required: RequiredLock, run_id: str | None = None) -> Iterator[None]:
+        """Within this context no write is sent to a vendor once this lock is lost; ``run_id`` where it is that of a run."""
         self._required.append(required)
+        runs = [run_id] if run_id is not None else []
+        self._runs.extend(runs)
         try:
             yield
         finally:
             self._required.remove(required)
+            for run in runs:
+                self._runs.remove(run)
 
     def check_locks(self, *, ask: bool = True) -> None:
         """Raise LockLost when a lock this process works under has been lost.
@@ -148,14 +158,14 @@ class HeldConnection:
         """A transaction that writes nothing but temporary tables, which block no other process."""
         return self._begin(writes=False)
 
-    def writing(self) -> AbstractContextManager[Connection]:
-        """A transaction that writes shared tables."""
-        return self._begin(writes=True)
+    def writing(self, *, durable: bool = False) -> AbstractContextManager[Connection]:
+        """A transaction that writes shared tables; ``durable`` as for ``Store.writing``."""
+        return self._begin(writes=True, durable=durable)
 
     @contextmanager
-    def _begin(self, *, writes: bool) -> Iterator[Connection]:
+    def _begin(self, *, writes: bool, durable: bool = False) -> Iterator[Connection]:
         with store_errors(self.place):
-            self.connection.execution_options(writes=writes)
+            self.connection.execution_options(writes=writes, durable=durable)
             with self.connection.begin():
                 yield self.connection
 

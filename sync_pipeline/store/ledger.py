@@ -7,19 +7,30 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, delete, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, delete, func, select, update
 
 from sync_pipeline.store.bulk import chunks, execute_together
+from sync_pipeline.store.claims import taken_over
 from sync_pipeline.store.comparison import Comparison
 from sync_pipeline.store.deliveries import Deliveries
 from sync_pipeline.store.engine import insert_into
 from sync_pipeline.store.events import Events
 from sync_pipeline.store.facts import delete_facts_of_deleted
 from sync_pipeline.store.history import History
-from sync_pipeline.store.loads import Loads
+from sync_pipeline.store.loads import WHOLE, Loads
 from sync_pipeline.store.locks import LockForWrites, OnWait, lock
 from sync_pipeline.store.records import TOMBSTONE, Records
-from sync_pipeline.store.schema import FACTS, SENT, approval_lines, approvals, deliveries, events, records, rejects
+from sync_pipeline.store.schema import (
+    FACTS,
+    SENT,
+    approval_lines,
+    approvals,
+    deliveries,
+    events,
+    loads,
+    records,
+    rejects,
+)
 from sync_pipeline.store.scope import LAST, Scope, draw_in
 from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.syncs import Syncs
@@ -57,14 +68,29 @@ class Ledger(Records, Deliveries):
 
     @contextmanager
     def lock(self, on_wait: OnWait | None = None) -> Iterator[None]:
-        """Be the only process that loads the entity; if another one does, report it once through ``on_wait`` and wait.
+        """Be the only process that merges into the entity's records; no request is made meanwhile.
 
-        Once the lock has been lost, no write is sent.
+        If another one does, report it once through ``on_wait`` and wait.
         """
         words = f"Another process is loading {self.entity}: waiting for it to finish."
         with (
             lock(self.store, f"{self.pair}\n{self.entity}", self.entity, words, on_wait) as taken,
             self.store.working_under(LockForWrites(self.store, taken, f"the lock for loading {self.entity}")),
+        ):
+            yield
+
+    @contextmanager
+    def delivery_lock(self, on_wait: OnWait | None = None) -> Iterator[None]:
+        """Be the only process that writes the entity to a target which gives out the ids; once it is lost, no write is sent.
+
+        Claims of single records are not enough there: whether a name is free, is given up by another record or goes round
+        in a cycle, and what an interrupted create has left behind, is decided from several records at a time.
+        """
+        words = f"Another process is writing {self.entity}: waiting for it to finish."
+        label = f"{self.entity}-delivery"
+        with (
+            lock(self.store, f"{self.pair}\n{self.entity}\ndelivery", label, words, on_wait) as taken,
+            self.store.working_under(LockForWrites(self.store, taken, f"the lock for writing {self.entity}")),
         ):
             yield
 
@@ -110,6 +136,25 @@ class Ledger(Records, Deliveries):
             self.rejects.drop_outlived()
         return changed
 
+    def read_since(self, numbers: Mapping[str, int]) -> set[str]:
+        """Those of these records of which reads with these numbers may not be the newest: a newer one changed it, or its day.
+
+        A load that finds a record unchanged leaves its number with the day only.
+        """
+        day = func.coalesce(records.c.partition, WHOLE)
+        of_day = and_(
+            loads.c.connection == records.c.connection, loads.c.entity == records.c.entity, loads.c.day == day
+        )
+        columns = (records.c.source_id, records.c.read_no, func.coalesce(loads.c.read_no, 0))
+        newer: set[str] = set()
+        with self.store.reading() as tx:
+            for some in chunks(numbers):
+                found = (
+                    select(*columns).select_from(records.outerjoin(loads, of_day)).where(*self._named(records, some))
+                )
+                newer |= {key for key, *read in tx.execute(found) if max(read) > numbers[key]}
+        return newer
+
     def leave_tombstones(self, numbers: Mapping[str, int], at: datetime) -> None:
         """Note that reads by id did not find these unknown ids, so that older batches do not add them."""
         if not numbers:
@@ -137,11 +182,11 @@ class Ledger(Records, Deliveries):
     def observe_target(self, rows: Iterable[tuple[str, str | None]], read_no: int) -> int:
         """Correct what we believe of the target after a read with the number ``read_no``: (source_id, hash found or None).
 
-        What was sent or delivered since that number was drawn is left unchanged. Returns how many beliefs were wrong. Nothing is
-        written for those that were right.
+        What was sent or delivered since that number was drawn is left unchanged, and what another run is writing now. Returns
+        how many beliefs were wrong. Nothing is written for those that were right.
         """
         wrong = 0
-        before = records.c.delivered_no < read_no
+        before = and_(records.c.delivered_no < read_no, self.claims.is_free())
         for some in chunks(rows):
             found = dict(some)
             beliefs = select(records.c.source_id, records.c.delivered_hash)
@@ -158,6 +203,7 @@ class Ledger(Records, Deliveries):
     def link(self, source_id: str, target_id: str, *, delivered_hash: str = SENT) -> bool:
         """Tie a record to what already exists at the target; ``False`` if that belongs to another record.
 
+        Also when another run is writing the record.
         Without a hash it is not known how it stands there.
         """
         with self.store.writing() as tx:
@@ -166,15 +212,21 @@ class Ledger(Records, Deliveries):
                 return False
             changed = tx.execute(
                 update(records)
-                .where(*self.of(records), records.c.source_id == source_id)
+                .where(*self.of(records), records.c.source_id == source_id, self.claims.is_free())
                 .values(target_id=target_id, delivered_hash=delivered_hash, delivered_no=draw_in(tx))
             )
             return changed.rowcount == 1
 
     def forget_delivered(self, source_id: str, *, keep_link: bool = False) -> None:
-        """The record becomes pending: the target has it no longer or, if the link is kept, nobody knows in which form."""
-        forgotten = {"delivered_hash": SENT} if keep_link else {"delivered_hash": None, "target_id": None}
+        """The record becomes pending: the target has it no longer or, if the link is kept, nobody knows in which form.
+
+        If the link is kept, the record is claimed for this run. Raises LockLost when another one is writing it.
+        """
+        claimed = {"claimed_by": self.claims.own or None}
+        forgotten = {"delivered_hash": SENT, **claimed} if keep_link else {"delivered_hash": None, "target_id": None}
         with self.store.writing() as tx:
+            if not self._is_ours(tx, source_id):
+                raise taken_over(self.entity, source_id)
             tx.execute(
                 update(records)
                 .where(*self.of(records), records.c.source_id == source_id)

@@ -41,7 +41,7 @@ def alive(store: Store, run_id: str) -> Iterator[None]:
     run = _LivingRun(store, run_id)
     run.begin()
     try:
-        with store.working_under(run):
+        with store.working_under(run, run_id):
             yield
     finally:
         run.end()
@@ -80,6 +80,16 @@ def is_dead(store: Store, run_id: str, *, takes_lock: bool = True) -> bool:
         return is_over and tx.execute(update(run_locks).where(*unchanged).values(dead_at=now)).rowcount == 1
 
 
+def has_ended(store: Store, run_id: str) -> bool:
+    """Whether a run that has held its lock works no more: it has ended, its process has, or it is dead."""
+    lock = _lock(store, run_id)
+    if not lock.is_free():
+        return False
+    with store.reading() as tx:
+        is_noted = tx.scalar(select(run_locks.c.run_id).where(run_locks.c.run_id == run_id)) is not None
+    return not is_noted or lock.was_freed_by_end() or is_dead(store, run_id)
+
+
 def _lock(store: Store, run_id: str) -> Lock:
     return lock_of(store, f"run\n{run_id}", "run")
 
@@ -114,11 +124,15 @@ class _LivingRun:
         """Release the lock: the run ends, or its failure is being reported."""
         self._has_ended.set()
         with self._mutex:
-            with suppress(StoreError):  # the run's own outcome is what matters
-                if not self._is_lost:
-                    with self._store.writing() as tx:
-                        tx.execute(delete(run_locks).where(run_locks.c.run_id == self._run_id))
-            self._lock.release(for_good=True)
+            is_noted = True
+            try:
+                with suppress(StoreError):  # the run's own outcome is what matters
+                    if not self._is_lost:
+                        with self._store.writing() as tx:
+                            tx.execute(delete(run_locks).where(run_locks.c.run_id == self._run_id))
+                        is_noted = False
+            finally:
+                self._lock.release(for_good=not is_noted)
 
     def check(self, *, ask: bool) -> None:
         """Raise LockLost when the lock was lost and could not be taken again in time."""

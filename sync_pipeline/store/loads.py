@@ -35,6 +35,13 @@ class Load(NamedTuple):
     """``None``: it was merged, and something of it is not delivered."""
 
 
+class Reopened(NamedTuple):
+    """A day that was done and has something left to deliver: when it was done, and the read that is loaded."""
+
+    done_at: datetime
+    read_no: int
+
+
 @dataclass(frozen=True, slots=True)
 class Loading:
     """What a load notes for its days."""
@@ -97,21 +104,23 @@ class Loads(EntityRows):
         with self.store.writing() as tx:
             tx.execute(update(loads).where(*mine).values(done_at=at), [{"of_day": day} for day in days])
 
-    def reopen(self, tx: Connection, days: Collection[str]) -> dict[str, datetime]:
+    def reopen(self, tx: Connection, days: Collection[str]) -> dict[str, Reopened]:
         """Note that these days have something left to deliver; returns those that were done, for ``close_again``."""
         if not days:
             return {}
         mine = [*self.of(loads), loads.c.day.in_(days), loads.c.done_at.isnot(None)]
-        found = {row.day: row.done_at for row in tx.execute(select(loads.c.day, loads.c.done_at).where(*mine))}
+        rows = tx.execute(select(loads.c.day, loads.c.done_at, loads.c.read_no).where(*mine))
+        found = {row.day: Reopened(row.done_at, row.read_no) for row in rows}
         tx.execute(update(loads).where(*mine).values(done_at=None))
         return found
 
-    def close_again(self, days: Mapping[str, datetime]) -> None:
+    def close_again(self, days: Mapping[str, Reopened]) -> None:
         """The same days when it is delivered; one that was loaded since is left unchanged."""
         if not days:
             return
-        mine = [*self.of(loads), loads.c.day == bindparam("of_day"), loads.c.done_at.is_(None)]
-        rows = [{"of_day": day, "at": at} for day, at in days.items()]
+        unchanged = [loads.c.done_at.is_(None), loads.c.read_no == bindparam("of_read")]
+        mine = [*self.of(loads), loads.c.day == bindparam("of_day"), *unchanged]
+        rows = [{"of_day": day, "of_read": before.read_no, "at": before.done_at} for day, before in days.items()]
         with self.store.writing() as tx:
             tx.execute(update(loads).where(*mine).values(done_at=bindparam("at")), rows)
 

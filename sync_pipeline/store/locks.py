@@ -36,6 +36,9 @@ class Lock(Protocol):
     def is_free(self) -> bool:
         """Whether no process holds it, this one included."""
 
+    def was_freed_by_end(self) -> bool:
+        """Whether a lock that is free is so because the process that held it has ended, or released it; False if unknown."""
+
     def release(self, *, for_good: bool = False) -> None:
         """Release it; with ``for_good`` it is never taken again, so its file is deleted."""
 
@@ -137,6 +140,9 @@ class _OsLock:
         self.release()
         return True
 
+    def was_freed_by_end(self) -> bool:
+        return self._file() is not None  # that of a process that works can only be removed
+
     def release(self, *, for_good: bool = False) -> None:
         if for_good and self.is_held():
             self._path.unlink(missing_ok=True)
@@ -215,6 +221,9 @@ class _ServerLock:
     def is_free(self) -> bool:
         with self._store.reading() as tx:
             return bool(tx.scalar(_FREE, {"key": self._key}))
+
+    def was_freed_by_end(self) -> bool:
+        return False  # or its connection has
 
     def release(self, *, for_good: bool = False) -> None:
         del for_good  # the server keeps nothing

@@ -81,9 +81,9 @@ class PlannedRows(MergedRows):
         with self._looking() as tx:
             return [Planned(*row) for row in tx.execute(self._pending(limit, after, archives=archives))]
 
-    def _pending(self, limit: int, after: str, *, archives: bool) -> Select[Any]:
+    def _pending(self, limit: int, after: str = "", *more: ColumnElement[Any], archives: bool = False) -> Select[Any]:
         action = self._action(archives=archives)
-        rows = self._joined(*self._decided(action), after=after)
+        rows = self._joined(*self._decided(action), *more, after=after)
         rows = rows.where(staged.c.status == "accepted", action.in_(WRITES))
         return rows.order_by(staged.c.source_id).limit(limit)
 

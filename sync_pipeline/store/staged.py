@@ -82,6 +82,7 @@ staged = Table(
     Column("facts", Text),
     Column("read_no", BigInteger, doc="of a read of its own; null = of the batch"),
     Column("by_id", Boolean, doc="whether that read was by id"),
+    Column("is_sent", Boolean, doc="whether this run has claimed the record to send it"),
     prefixes=["TEMPORARY"],
 )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -21,8 +21,9 @@ from sqlalchemy import (
 )
 
 from sync_pipeline.store.bulk import chunks
+from sync_pipeline.store.claims import Claims, Sending
 from sync_pipeline.store.loads import Load
-from sync_pipeline.store.planned import PlannedRows
+from sync_pipeline.store.planned import WRITES, Planned, PlannedRows
 from sync_pipeline.store.records import KNOWN_COLUMNS, Known, known, pending_delete, pending_upsert, read_by_id_lately
 from sync_pipeline.store.schema import records, rejects
 from sync_pipeline.store.scope import Scope, within
@@ -31,8 +32,22 @@ from sync_pipeline.store.staged import Span, StagedRow, desired, differs, is_els
 PAGE_ROWS = 1_000
 
 
+Place = Callable[[Planned], str | None]
+"""The id that a row has, or will have, at the target."""
+
+
+class _Claimed(NamedTuple):
+    """A page of rows, and the last id that was looked at for it."""
+
+    rows: list[Planned]
+    last: str
+
+
 class Staging(PlannedRows):
     """The rows of one read, and the questions a sync asks about them."""
+
+    _is_skipped = False
+    """Whether rows may have been left out when others were claimed."""
 
     def met(self, size: int = 1000) -> Iterator[list[tuple[str, str]]]:
         """Id and fields of the records of the batch, a page at a time."""
@@ -70,7 +85,8 @@ class Staging(PlannedRows):
         """Rows taken in by their id that are stored in another form by now, which no newer read found: id to staged day."""
         changed = and_(self._not_newer(), or_(self._is_made_otherwise(), is_elsewhere()))
         rows = self._beside_records(Span(""), staged.c.source_id, staged.c.partition)
-        rows = rows.where(staged.c.fields.is_(None), or_(records.c.source_id.is_(None), changed))
+        undecided = [staged.c.fields.is_(None), staged.c.status != "kept"]
+        rows = rows.where(*undecided, or_(records.c.source_id.is_(None), changed))
         with self._looking() as tx:
             return {row[0]: row[1] or "" for row in tx.execute(rows.order_by(staged.c.source_id))}
 
@@ -105,7 +121,8 @@ class Staging(PlannedRows):
         covered = self._loads.newer(self._scope, self._read_no)
         if covered:
             with self._looking() as tx:
-                tx.execute(delete(staged).where(self._loaded_later(self._day_of_row())))
+                is_older = self._loads.loaded_later(self._day_of_row(), self._read_no)
+                tx.execute(delete(staged).where(staged.c.read_no.is_(None), is_older))
             self._cut = True
         return covered
 
@@ -119,7 +136,7 @@ class Staging(PlannedRows):
         with self._looking() as tx:
             found = tx.execute(
                 self._joined(staged.c.source_id, staged.c.partition)
-                .where(staged.c.read_no.is_(None), self._loaded_later(records.c.partition), self._contradicts())
+                .where(self._is_undecided(), self._loaded_later(records.c.partition), self._contradicts())
                 .order_by(staged.c.source_id)
             )
             return {row[0]: row[1] for row in found}
@@ -130,7 +147,7 @@ class Staging(PlannedRows):
             lately = self._lately(tx)
             if lately is None:
                 return []
-            found = self._joined(staged.c.source_id).where(staged.c.read_no.is_(None), lately, self._contradicts())
+            found = self._joined(staged.c.source_id).where(self._is_undecided(), lately, self._contradicts())
             return list(tx.scalars(found.order_by(staged.c.source_id)))
 
     def unlisted(self) -> list[str]:
@@ -141,7 +158,26 @@ class Staging(PlannedRows):
                 return []
             live = [records.c.deleted_at.is_(None), records.c.read_no <= self._read_no, lately]
             found = self._not_met(records.c.source_id, again=False).where(*live)
-            return sorted(tx.scalars(found))
+            return sorted(set(tx.scalars(found)) - self._missed.keys())
+
+    def superseded(self) -> dict[str, str]:
+        """Rows that would change their record though a newer read of its day, or of the day they are on, is loaded.
+
+        Of one that it found unchanged a load leaves no other trace. Id to staged day.
+        """
+        if not self._loads.any_newer(self._read_no):
+            return {}
+        days = (records.c.partition, staged.c.partition)
+        later = or_(*(self._loads.loaded_later(day, self._number()) for day in days))
+        news = or_(and_(records.c.source_id.is_(None), desired()), self._contradicts())
+        rows = self._beside_records(Span(""), staged.c.source_id, staged.c.partition)
+        with self._looking() as tx:
+            found = tx.execute(rows.where(staged.c.status != "kept", later, news).order_by(staged.c.source_id))
+            return {row[0]: row[1] or "" for row in found}
+
+    def _is_undecided(self) -> ColumnElement[bool]:
+        """The rows of the batch itself that it decides about."""
+        return and_(staged.c.read_no.is_(None), staged.c.status != "kept")
 
     def _lately(self, tx: Connection) -> ColumnElement[bool] | None:
         """The condition for records read by id in the last minutes; ``None`` when there are none."""
@@ -281,6 +317,69 @@ class Staging(PlannedRows):
                 records.c.delivered_hash.is_distinct_from(staged.c.fields_hash),
             )
         )
+
+    def claimed_pages(
+        self, size: int, place: Place | None = None, *, archives: bool = False
+    ) -> Iterator[list[Planned]]:
+        """The accepted rows still to be delivered, a page at a time, each claimed for this run.
+
+        With ``place``, the id that a row has at the target, they are marked as being sent, too. Rows that another run holds
+        are left out; ``is_left`` says whether there are any.
+        """
+        after = ""
+        self._is_skipped = (
+            self._loads.store.dialect == "postgresql"
+        )  # rows that are locked at the moment are skipped there
+        while found := self._claim(self._pending(size, after, records.c.claimed_by, archives=archives), place):
+            if found.rows:
+                yield found.rows
+            after = found.last
+
+    def is_left(self) -> bool:
+        """Whether rows were left out that still are to be delivered; never true of those that this run has sent."""
+        if not self._is_skipped:
+            return False
+        with self._looking() as tx:
+            return tx.execute(self._pending(1).where(*self._unsent())).first() is not None
+
+    def left(self) -> dict[str, str]:
+        """These rows: id to the day on which the record is stored."""
+        if not self._is_skipped:
+            return {}
+        rows = self._joined(staged.c.source_id, records.c.partition).where(*self._unsent())
+        with self._looking() as tx:
+            return {row[0]: row[1] or "" for row in tx.execute(rows.order_by(staged.c.source_id))}
+
+    def put_back(self, source_ids: Collection[str]) -> None:
+        """What came of sending these was not noted, since another run has claimed them: they are left out so far."""
+        self._is_skipped = self._is_skipped or bool(source_ids)
+        with self._looking() as tx:
+            for some in chunks(source_ids):
+                tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(is_sent=None))
+
+    def _claim(self, pending: Select[Any], place: Place | None) -> _Claimed | None:
+        claims = Claims(self._loads.store, self._loads.pair, self._loads.entity)
+        statement = pending.where(staged.c.is_sent.is_(None))
+        with self._held.writing(durable=True) as tx:
+            if not self._prepared:
+                self._prepare(tx)
+            found = tx.execute(statement.with_for_update(of=records, skip_locked=True)).all()
+            if not found:
+                return None
+            rows = [Planned(*row[:-1]) for row in found if row[-1] in (None, claims.own)]
+            self._is_skipped = self._is_skipped or len(rows) < len(found)
+            ids = [row.source_id for row in rows]
+            if place is None:
+                claims.hold(tx, ids)
+            else:
+                claims.mark(tx, [Sending(row.source_id, place(row), row.delivered_hash) for row in rows])
+            for some in chunks(ids):
+                tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(is_sent=True))
+        return _Claimed(rows, found[-1].source_id)
+
+    def _unsent(self) -> list[ColumnElement[bool]]:
+        action = self._action(archives=False)
+        return [staged.c.status == "accepted", staged.c.is_sent.is_(None), action.in_(WRITES)]
 
     def _absent(self, tx: Connection, *columns: Any, again: bool) -> Select[Any]:
         lagging = func.coalesce(read_by_id_lately(self._loads.store.now(tx)), false())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import permutations
@@ -25,6 +26,9 @@ from sync_pipeline.sandbox.control.rules import FaultRule, read_rule
 from sync_pipeline.settings import load_settings
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.claims import still_held
+from sync_pipeline.stages.load import Loaded
+from sync_pipeline.store.claims import held_records
 from sync_pipeline_tests.harness import Json, Team, day, instant, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.scenarios.commands import run_json, start, wait_until
@@ -385,3 +389,90 @@ def test_a_record_that_slips_to_a_page_that_was_read_is_found(us: Team) -> None:
         loaded = us.load(session, "time_entries", read.result(60), _span(3, 0))
     slipped = entries[2]
     assert slipped["id"] in _at_target(us) or slipped["timeInterval"]["start"][:10] in loaded.not_done
+
+
+@contextmanager
+def _writing(us: Team, span: Days) -> Iterator[tuple[FaultRule, Future[Loaded]]]:
+    """A run in another thread whose write of these days is held up."""
+
+    def work() -> Loaded:
+        with us.session() as session:
+            return us.load(session, "time_entries", us.validated(session, "time_entries", span), span)
+
+    with ThreadPoolExecutor(1) as pool, _hold(us, WRITE, "hold_before") as rule:
+        run = pool.submit(work)
+        wait_until(lambda: rule.holding > 0 or run.done())
+        try:
+            yield rule, run
+        finally:
+            us.sandbox.world.faults.remove(rule)
+
+
+def test_a_record_that_another_run_is_writing_is_written_after_it(us: Team) -> None:
+    """Both merge at once, and the newer run waits with the one record only: the older state cannot arrive last."""
+    shared, other = _entry(us, 2, "old"), _entry(us, 3, "other")
+    with _writing(us, _span(2, 2)) as (rule, older), us.session() as session:
+        us.change_entry(shared, description="new")
+        seen: list[dict[str, str]] = []
+
+        async def let_go(_seconds: float) -> None:
+            if not seen:
+                seen.append(await asyncio.to_thread(_at_target, us))
+            us.sandbox.world.faults.remove(rule)
+            await asyncio.to_thread(older.result, 60)
+
+        session.sleep = let_go
+        newer = us.load(session, "time_entries", us.validated(session, "time_entries", _span(5, 0)), _span(5, 0))
+        assert seen == [{other["id"]: "other"}]
+        assert (newer.not_done, newer.counts.created, newer.counts.updated) == ({}, 1, 1)
+        assert older.result(60).not_done == {}
+    assert _at_target(us) == {shared["id"]: "new", other["id"]: "other"}
+    converged(us)
+    changes_nothing(us)
+
+
+def test_a_record_that_another_run_goes_on_writing_is_named_and_its_day_not_done(us: Team) -> None:
+    """After a minute, by the session's own clock; the next run delivers what is left."""
+    shared, other = _entry(us, 2, "old"), _entry(us, 3, "other")
+    waited: list[float] = []
+
+    async def tick(seconds: float) -> None:
+        waited.append(seconds)
+
+    with _writing(us, _span(2, 2)) as (_, older), us.session() as session:
+        us.change_entry(shared, description="new")
+        session.sleep = tick
+        newer = us.load(session, "time_entries", us.validated(session, "time_entries", _span(5, 0)), _span(5, 0))
+        assert newer.not_done == {day(2).isoformat(): still_held([shared["id"]])}
+        assert shared["id"] in newer.problem
+        assert sum(waited) == 60
+        assert _at_target(us) == {other["id"]: "other"}
+        assert not older.done()
+    us.sync("time_entries")
+    assert _at_target(us) == {shared["id"]: "new", other["id"]: "other"}
+    converged(us)
+
+
+def test_what_a_run_had_claimed_when_it_was_killed_is_delivered_by_the_next(us: Team) -> None:
+    """Killed between the claim and the answer: the claim is free, and the record is sent once more."""
+    entry = _entry(us, 2, "first")
+    with _hold(us, WRITE, "hold_after") as write:
+        killed = _start_held(us, _span(2, 2), write)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate(timeout=60)
+    with us.session() as session:
+        assert list(held_records(session.store, session.pair)) == ["time_entries"]
+        counts = us.sync_one(session, "time_entries", _span(2, 2))
+        assert (counts.created, held_records(session.store, session.pair)) == (1, {})
+    assert _at_target(us) == {entry["id"]: "first"}
+    converged(us)
+    changes_nothing(us)
+
+
+def test_two_runs_that_create_the_same_location_make_one_client(us: Team) -> None:
+    """Where names are unique one run writes at a time; the other one finds what it made."""
+    us.put_location("new", location_name="One of a kind")
+    runs = [start(us, "sync", "--entity", "locations", "--json") for _ in range(2)]
+    made = [_ended(process, 0)["entities"]["locations"]["created"] for process in runs]
+    assert sorted(made) == [0, 1]
+    assert us.client("One of a kind")["name"] == "One of a kind"

@@ -9,11 +9,10 @@ import pytest
 
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages import targeted
+from sync_pipeline.stages import load, targeted
 from sync_pipeline.stages.references import find
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.events import Received, content_id, receive_many
-from sync_pipeline.store.locks import lock_of
 from sync_pipeline_tests.harness import Json, Team, day, morning, team
 
 FEW = {"users": 2, "projects": 3, "clients": 1, "locations": 1, "entries": 0}
@@ -77,24 +76,32 @@ def test_a_day_is_not_done_while_a_record_that_is_kept_is_not_delivered(
         assert {row["description"] for row in us.at_snapshots("time_entries").values()} == {"new"}
 
 
-def test_what_others_wait_for_is_read_while_no_load_of_it_may_overtake(
+def test_what_others_wait_for_is_not_replaced_by_an_older_read_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A load that finds it unchanged in between leaves no trace of its number: the older read would win."""
-    free: list[bool] = []
-
-    def found(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Json]:
-        lock = lock_of(session.store, f"{session.pair}\n{spec.entity}", spec.entity)
-        free.append(lock.is_free())
-        return find(session, spec, ids)
-
+    """A load that overtakes it finds it unchanged and leaves its number with the day only: the older read loses all the same."""
     with team(tmp_path, **FEW) as us:
-        user = us.users()[0]["id"]
-        us.add_entry(user, morning(1))
+        project = us.projects()[0]
+
+        def rename(name: str) -> None:
+            us.clockify("PUT", f"/projects/{project['id']}", {"name": name})
+
+        def found(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Json]:
+            rename("For a moment")
+            read = find(session, spec, ids)
+            rename("Lasting")
+            us.sync("projects")
+            return read
+
+        rename("Lasting")
+        us.sync("users")
+        with us.session() as session, monkeypatch.context() as patch:
+            patch.setattr(load, "deliver_pending", lambda *_args: None)
+            us.sync_one(session, "projects")  # stored, and not delivered yet
+        us.add_entry(us.users()[0]["id"], morning(1), projectId=project["id"])
         monkeypatch.setattr(targeted, "find", found)
         us.sync("time_entries")
-        assert free == [False]
-        assert set(us.at_snapshots("users")) == {user}
+        assert us.at_snapshots("projects")[project["id"]]["project_name"] == "Lasting"
 
 
 def test_an_event_about_a_record_that_is_not_proven_deleted_stays_open(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, update
 
 from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.liveness import is_dead
 from sync_pipeline.store.schema import run_locks
 
 HOLDER = """
@@ -42,6 +43,16 @@ def grow_old(url: str, seconds: float = 3600) -> None:
         for run_id, started_at, free_at in tx.execute(select(*run_locks.c["run_id", "started_at", "free_at"])).all():
             earlier = {"started_at": _before(started_at, seconds), "free_at": _before(free_at, seconds)}
             tx.execute(update(run_locks).where(run_locks.c.run_id == run_id).values(earlier))
+
+
+def outlast(url: str) -> None:
+    """All runs are looked at, and an hour passes: those that hold no lock are dead at the next look."""
+    with closing(open_store(url)) as store:
+        with store.reading() as tx:
+            runs = list(tx.scalars(select(run_locks.c.run_id)))
+        for run_id in runs:
+            is_dead(store, run_id)
+    grow_old(url)
 
 
 def _before(instant: datetime | None, seconds: float) -> datetime | None:

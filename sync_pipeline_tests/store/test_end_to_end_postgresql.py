@@ -14,6 +14,7 @@ from sync_pipeline_tests.harness import ENTITIES, Team, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged, nothing_twice
 from sync_pipeline_tests.scenarios.commands import PATIENCE, kill_when, start
 from sync_pipeline_tests.store.conftest import Server
+from sync_pipeline_tests.store.living import outlast
 
 LONG = "x" * 101
 """A name that Clockify does not take for a client."""
@@ -112,11 +113,12 @@ def test_two_machines_on_one_database_double_nothing(us: Team, tmp_path: Path) -
 
 
 def test_killed_in_the_middle_of_a_write_the_next_sync_goes_on(us: Team, database: str) -> None:
-    """The server frees the lock of a process that is killed with -9; nothing is lost and nothing is doubled."""
+    """The lock and the claims of a process that is killed with -9 get free; nothing is lost and nothing is doubled."""
     us.fault("stall", "POST /snapshots/projects/batch", seconds=30)
     process = start(us, "sync", "--entity", "projects")
     assert kill_when(process, lambda: any(rule["struck"] for rule in us.control("GET", "faults")["faults"]))
     us.no_faults()
+    outlast(database)
 
     counts = us.sync()
 

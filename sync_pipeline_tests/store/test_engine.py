@@ -14,8 +14,8 @@ from sqlalchemy import Connection, event, select, text
 
 from sync_pipeline.errors import ConfigError, StoreError
 from sync_pipeline.store import credentials
+from sync_pipeline.store.claims import Sending
 from sync_pipeline.store.credentials import open_keyring
-from sync_pipeline.store.deliveries import Sending
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.events import Received, receive_many
 from sync_pipeline.store.schema import records

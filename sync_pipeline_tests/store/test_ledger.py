@@ -93,6 +93,7 @@ def test_only_the_ledger_and_its_parts_write_an_entitys_rows() -> None:
         ("store/ledger.py", "deliveries"),
         ("store/ledger.py", "records"),
         ("store/ledger.py", "rejects"),
+        ("store/claims.py", "records"),
         ("store/deliveries.py", "deliveries"),
         ("store/deliveries.py", "records"),
         ("store/deliveries.py", "rejects"),

@@ -1,4 +1,4 @@
-"""A loader whose lock was lost - a terminated connection, a failover - sends nothing more, and says what to do."""
+"""A run whose lock was lost - a terminated connection, a failover - sends nothing without it, and says what to do."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 
 from sync_pipeline.errors import LockLost
 from sync_pipeline.session.progress import Progress, Report
+from sync_pipeline.store import liveness
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.properties.test_faults import small_pages
 from sync_pipeline_tests.store.conftest import Server, end_locks
 
@@ -41,10 +42,10 @@ def losing(url: str, stage: str) -> Report:
     return report
 
 
-def load_without_lock(us: Team, entity: str, report: Report) -> None:
+def load_without_lock(us: Team, entity: str, report: Report, lock: str) -> None:
     """Sync, losing the lock meanwhile."""
     us.forget_stats()
-    with us.session(report=report) as session, pytest.raises(LockLost, match=f"the lock for loading {entity}"):
+    with us.session(report=report) as session, pytest.raises(LockLost, match=lock):
         us.sync_one(session, entity)
 
 
@@ -62,14 +63,14 @@ def delete_entries(us: Team) -> None:
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
 
 
-@pytest.mark.parametrize(
-    ("entity", "stage", "most", "prepare"),
-    [
-        ("time_entries", "load", 30, lambda us: us.sync("users", "projects")),  # 40 in batches of 10, two on the wire
-        ("locations", "load", 1, rename_locations),
-        ("time_entries", "delete", 1, delete_entries),
-    ],
-)
+CASES = [
+    ("time_entries", "load", 30, lambda us: us.sync("users", "projects")),  # 40 in batches of 10, two on the wire
+    ("locations", "load", 1, rename_locations),
+    ("time_entries", "delete", 1, delete_entries),
+]
+
+
+@pytest.mark.parametrize(("entity", "stage", "most", "prepare"), CASES)
 def test_no_page_is_sent_without_the_lock(
     us: Team,
     url: str,
@@ -82,7 +83,36 @@ def test_no_page_is_sent_without_the_lock(
     """What was on the wire is remembered, the rest stays pending, and the next sync delivers it."""
     monkeypatch.setattr("sync_pipeline.stages.deliver.PAGE", 10)
     prepare(us)
-    load_without_lock(us, entity, losing(url, stage))
+    with monkeypatch.context() as patch:
+        patch.setattr(liveness, "RETAKE_SECONDS", 0.0)  # the run cannot have its own lock again in time
+        load_without_lock(us, entity, losing(url, stage), "the lock of the run")
     assert 0 < sum(us.writes().values()) <= most
+    us.sync()
+    converged(us)
+
+
+@pytest.mark.parametrize(
+    ("entity", "stage", "prepare"), [(case[0], case[1], case[3]) for case in CASES if case[0] != "locations"]
+)
+def test_a_run_that_has_its_lock_again_goes_on_with_its_claims(
+    us: Team, url: str, entity: str, stage: str, prepare: Callable[[Team], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other run took them over in the meantime, so all is delivered, each record once."""
+    monkeypatch.setattr("sync_pipeline.stages.deliver.PAGE", 10)
+    prepare(us)
+    us.forget_stats()
+    with us.session(report=losing(url, stage)) as session:
+        counts = us.sync_one(session, entity)
+    assert 0 < sum(us.writes().values()) == counts.writes
+    us.sync("locations")
+    converged(us)
+    changes_nothing(us)
+
+
+def test_names_are_given_by_one_run_at_a_time(us: Team, url: str) -> None:
+    """Where the target gives out the ids another run may decide about names now: the lock is not taken again."""
+    rename_locations(us)
+    load_without_lock(us, "locations", losing(url, "load"), "the lock for writing locations")
+    assert sum(us.writes().values()) == 1
     us.sync()
     converged(us)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.store.deliveries import Delivered, Refused, Removed, Sending
+from sync_pipeline.store.claims import Sending
+from sync_pipeline.store.deliveries import Delivered, Refused, Removed
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.staged import StagedRow
 from sync_pipeline.store.staging import Staging

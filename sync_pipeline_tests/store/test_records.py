@@ -8,7 +8,8 @@ from sqlalchemy import select
 from sync_pipeline.errors import StoreError
 from sync_pipeline.store import deliveries as audit
 from sync_pipeline.store import records as steps
-from sync_pipeline.store.deliveries import Delivered, Refused, Removed, Sending
+from sync_pipeline.store.claims import Sending
+from sync_pipeline.store.deliveries import Delivered, Refused, Removed
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.records import Known, RecordCounts
 from sync_pipeline.store.rejects import Reject, list_rejects

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy import event, select
 
 from sync_pipeline.store import records as steps
-from sync_pipeline.store.deliveries import Delivered, Refused, Sending
+from sync_pipeline.store.claims import Sending
+from sync_pipeline.store.deliveries import Delivered, Refused
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.store.merge import MergeCounts

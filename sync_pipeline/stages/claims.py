@@ -1,0 +1,87 @@
+"""Taking turns: what another run is writing is left to it, and looked at again when all else is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from sync_pipeline.errors import SyncError
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.progress import Progress
+from sync_pipeline.session.session import Session
+from sync_pipeline.store.liveness import has_ended
+from sync_pipeline.store.scope import Scope
+
+LOOK_SECONDS = 0.5
+LOOKS = 120
+"""How often what other runs hold is looked at again: for a minute."""
+NAMED = 5
+
+
+@contextmanager
+def writing_alone(session: Session, spec: EntitySpec) -> Iterator[None]:
+    """Be the only run that writes to a target which gives out the ids; others need no more than claims."""
+    if not session.target(spec).assigns_ids:
+        yield
+        return
+    with session.ledger(spec).delivery_lock(lambda note: session.report(Progress(spec.entity, "wait", note=note))):
+        yield
+
+
+def take_turns(session: Session, spec: EntitySpec, deliver: Callable[[], None], is_left: Callable[[], bool]) -> None:
+    """Deliver, and again while something is left that other runs hold, for a minute at most.
+
+    Any end of it but an interrupt ends the claims of this run: a request that has failed is not answered any more.
+    """
+    session.come_alive()
+    try:
+        deliver()
+        waits = waiting(session, spec)
+        while is_left() and next(waits, False):
+            deliver()
+    except Exception:
+        with suppress(SyncError):  # the first error counts
+            session.ledger(spec).claims.give_back()
+        raise
+
+
+def waiting(session: Session, spec: EntitySpec) -> Iterator[bool]:
+    """Each step gives other runs the time to end their claims, and ends those of runs that have ended; a minute in all."""
+    is_said = False
+    for number in range(LOOKS):
+        holders = session.ledger(spec).claims.free_ended()
+        if holders and not is_said:
+            is_said = True
+            session.report(Progress(spec.entity, "wait", note=_words(spec, holders)))
+        if holders or number:
+            session.pause(LOOK_SECONDS)
+        yield True
+
+
+def await_others(
+    session: Session, spec: EntitySpec, scope: Scope, late: Callable[[], dict[str, str]]
+) -> dict[str, str]:
+    """What of ``late`` is left when the runs that are to deliver it have ended, or a minute has passed."""
+    found, waits = late(), waiting(session, spec)
+    while found and _is_loading(session, spec, scope) and next(waits, False):
+        found = late()
+    return found
+
+
+def _is_loading(session: Session, spec: EntitySpec, scope: Scope) -> bool:
+    """Whether another run that is alive writes records of the entity, or has loaded days of the scope and not done them."""
+    ledger = session.ledger(spec)
+    if ledger.claims.free_ended():
+        return True
+    others = ledger.loads.loading_runs(scope) - {session.store.run_id}
+    return any(not has_ended(session.store, run_id) for run_id in others)
+
+
+def still_held(source_ids: Collection[str]) -> str:
+    """Why a day is not done: another run did not finish writing these records."""
+    names = ", ".join(sorted(source_ids)[:NAMED]) + (", ..." if len(source_ids) > NAMED else "")
+    return f"another run has not finished writing records of it ({names})"
+
+
+def _words(spec: EntitySpec, holders: Sequence[str]) -> str:
+    return f"Another process is writing records of {spec.entity} (run {holders[0]}): waiting for it to finish."
