@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import pytest
 
-from sync_pipeline.errors import ConfigError
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.properties.killing import Killed, killing
@@ -37,16 +35,6 @@ def test_only_the_lines_that_were_kept_are_written(tmp_path: Path) -> None:
         keep_lines(path, one)
         assert apply_plan(us, path).written == 1
         assert list(us.at_snapshots("projects")) == [one]
-
-
-def test_what_a_line_says_is_never_sent(tmp_path: Path) -> None:
-    """Values, labels and actions in the file are for people: what is written comes from the source."""
-    with team(tmp_path, entries=0) as us:
-        path = write_plan(us, "projects")
-        name = us.projects()[0]["name"]
-        path.write_text(path.read_text().replace(name, "FORGED"))
-        apply_plan(us, path)
-        assert "FORGED" not in str(us.at_snapshots("projects"))
 
 
 @pytest.mark.parametrize("most", ["200", "1"])
@@ -176,45 +164,6 @@ def _swap(us: Team, first: dict[str, str], second: dict[str, str]) -> None:
     """Two locations exchange their names."""
     us.put_location(first["location_id"], location_name=second["location_name"])
     us.put_location(second["location_id"], location_name=first["location_name"])
-
-
-def test_the_file_is_private_and_has_no_personal_values(tmp_path: Path) -> None:
-    """Mode 0600; names and addresses of people are in it on request only."""
-    with team(tmp_path, entries=2) as us:
-        path = write_plan(us)
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        email, name = us.users()[0]["email"], us.users()[0]["name"]
-        assert email not in path.read_text()
-        assert name not in path.read_text()
-        assert email in write_plan(us, with_personal=True).read_text()
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("", "is no plan"),
-        ("{}\n", "is no plan"),
-        ('{"sync_pipeline_plan": 2}\n', "another version"),
-        ('{"sync_pipeline_plan": 1, "pair": "elsewhere"}\n', "other accounts"),
-    ],
-)
-def test_another_file_is_refused(tmp_path: Path, text: str, problem: str) -> None:
-    """Before anything is asked; the message says what to do."""
-    path = tmp_path / "plan.jsonl"
-    path.write_text(text)
-    with team(tmp_path / "team") as us, pytest.raises(ConfigError, match=problem) as caught:
-        apply_plan(us, path)
-    assert "preview --out" in caught.value.fix
-
-
-@pytest.mark.parametrize("line", ["nonsense", "[]", '{"entity": "projects"}', '{"entity": 1, "id": 2, "action": 3}'])
-def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
-    """By file and number."""
-    with team(tmp_path, entries=0) as us:
-        path = write_plan(us, "projects")
-        path.write_text(f"{path.read_text().splitlines()[0]}\n{line}\n")
-        with pytest.raises(ConfigError, match=r"plan\.jsonl:2"):
-            apply_plan(us, path)
 
 
 def test_the_commands(tmp_path: Path) -> None:
