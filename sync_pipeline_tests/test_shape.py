@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from sync_pipeline_tests.laws import LAWS, PROPERTIES
+
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "sync_pipeline"
 ENGINE = ("stages", "store", "session", "mapping", "entities", "connectors")
@@ -51,3 +53,10 @@ def test_the_engine_does_not_grow_without_notice() -> None:
     lines = sum(len(path.read_text().splitlines()) for path in modules)
 
     assert ENGINE_LINES * 0.8 < lines <= ENGINE_LINES * 1.1
+
+
+def test_the_laws_that_are_played_at_random_exist() -> None:
+    """`make laws` names tests, which may be renamed."""
+    for law in LAWS:
+        file, _, name = law.partition("::")
+        assert f"def {name or 'test_'}" in (PROPERTIES / file).read_text(), law

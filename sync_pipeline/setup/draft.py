@@ -17,7 +17,6 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.sandbox.embedded import embedded
 from sync_pipeline.session.secrets import Slot, place
 from sync_pipeline.settings import SETTINGS, Settings
-from sync_pipeline.setup.pasted import clean_secret
 from sync_pipeline.setup.service import SetupService
 
 T = TypeVar("T")
@@ -109,3 +108,30 @@ def ask(work: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Run one coroutine of a connector to its end."""
     with start_blocking_portal() as portal:
         return portal.call(work, *args)
+
+
+AROUND = " \t\r\n\v\f\u00a0\u200b\u200c\u200d\u2060\ufeff\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb"
+"""Spaces, invisible marks and quotes: no key begins or ends with them."""
+LONGEST = 8192
+SHORTEST = 4
+
+
+def clean_secret(text: str, what: str) -> str:
+    """The secret without what is around it; ConfigError, without showing it, for what no key looks like."""
+    secret = text.strip(AROUND)
+    trouble = _trouble(secret)
+    if trouble:
+        raise ConfigError(f"{what} {trouble}.", fix="Copy it again, and nothing else with it.")
+    return secret
+
+
+def _trouble(secret: str) -> str:
+    if len(secret) < SHORTEST:
+        return "is empty" if not secret else "is too short for a key"
+    if len(secret) > LONGEST:
+        return "is too long for a key"
+    if len(secret.split()) > 1:
+        return "has a space or a line break in its middle"
+    if not secret.isascii() or not secret.isprintable():
+        return "holds a character that no key has (an accent, a curly quote or something invisible)"
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,13 +13,16 @@ from sync_pipeline_tests.harness import team
 from sync_pipeline_tests.properties.judge import adds_up, changes_nothing, converged
 from sync_pipeline_tests.properties.life import LIVES, Deed, live
 
+MANY = int(os.environ.get("LAWS_EXAMPLES", "0"))
+"""How many random examples `make laws` asks for; 0: a few fixed ones."""
 PATIENT = settings(
-    max_examples=4,
+    max_examples=MANY or 4,
     deadline=None,
     database=None,
-    derandomize=True,
+    derandomize=not MANY,
     print_blob=True,
-    phases=[Phase.explicit, Phase.generate],  # an example takes seconds: shrinking it would take minutes
+    # An example takes seconds: shrinking one takes minutes, which only `make laws` has.
+    phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if MANY else [])],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
