@@ -22,11 +22,11 @@ from sync_pipeline.setup.service import SetupService
 T = TypeVar("T")
 LONGEST_NAME, LONGEST_URL = 200, 1000
 ONE_ATTEMPT = RetryPolicy(attempts=2, longest_wait=2.0, longest_retry_after=5.0, total_wait=10.0)
-"""Somebody waits at a form: a system that is busy or away is told soon."""
+"""A person waits at a form: a system that is busy or unreachable is reported soon."""
 
 
 def plain(text: str, what: str, most: int = LONGEST_NAME) -> str:
-    """A name or id that somebody typed, in one short line; it becomes part of keys in our database."""
+    """A name or id that was typed, in one short line; it becomes part of keys in our database."""
     text = " ".join(text.split())
     if len(text) > most or not text.isprintable():
         raise ConfigError(f"{what} is longer than {most} characters or not plain text.", fix="Copy it again.")
@@ -34,7 +34,7 @@ def plain(text: str, what: str, most: int = LONGEST_NAME) -> str:
 
 
 def base_url(text: str, what: str) -> str:
-    """A base URL that somebody typed; ConfigError says what one looks like."""
+    """A base URL that was typed; ConfigError says what one looks like."""
     try:
         return kind.url(plain(text, what, LONGEST_URL))
     except ValueError as error:

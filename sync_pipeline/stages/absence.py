@@ -79,7 +79,7 @@ class Absence:
 
 
 def settle_absent(session: Session, spec: EntitySpec, staging: Staging, holding: Holding, counts: Counts) -> Absence:
-    """Look up what is missing, and mark what is confirmed gone as deleted.
+    """Look up what is missing, and mark what is confirmed missing as deleted.
 
     Only that may be deleted at the target by this run: what an earlier one proved may have come back.
     """
@@ -149,7 +149,7 @@ def _may_be_deleted(known: Known, holding: Holding) -> bool:
 def _confirm(
     session: Session, spec: EntitySpec, staging: Staging, absent: Sequence[Known], missing: Collection[str]
 ) -> Absence:
-    """Split the absent ids into gone, records that still live, and unconfirmed ids."""
+    """Split the absent ids into deleted ones, records that still live, and unconfirmed ids."""
     there = people(session, spec)
     theirs = [known.source_id for known in absent if there.include(known.fields)]
     others = [known for known in absent if not there.include(known.fields)]
@@ -174,7 +174,7 @@ def _confirm_by_id(
     numbers = {source_id: number for source_id, (_, number) in read.items()}
     numbers |= {source_id: staging.missed[source_id] for source_id in ids if source_id in staging.missed}
     gone = sorted(numbers.keys() - moved.keys())
-    if not witnesses and not moved:  # nothing is known to live, so that all reads as gone may be the key's fault
+    if not witnesses and not moved:  # nothing is known to live, so that all reads as missing may be the key's fault
         return _confirm_by_list(session, spec, gone) + Absence(unconfirmed=unconfirmed)
     return Absence(gone, moved, unconfirmed, numbers, frozenset(numbers))
 
