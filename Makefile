@@ -29,7 +29,7 @@ test: lint  ## Lint, types, layers and all tests
 test-clock: $(READY)  ## Run what depends on days at eight instants (not part of `test`; LIBFAKETIME=1: from outside)
 	@$(BIN)/python -m sync_pipeline_tests.clock_table $(if $(LIBFAKETIME),--libfaketime)
 
-laws: $(READY)  ## Every law with random histories on both databases: N=1000, or the one history of SEED=...
+laws: $(READY)  ## Overlapping and killed runs at random: N=1000 histories, or the one of SEED=...
 	@$(BIN)/python -m sync_pipeline_tests.laws $(if $(SEED),--seed $(SEED),--count $(N))
 
 lint: $(READY)  ## Style (docstrings included), types, layers

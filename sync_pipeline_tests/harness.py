@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -56,10 +56,6 @@ SMALL: Json = {
 }
 
 
-new_database: Callable[[], str] | None = None
-"""Gives each team that is made the URL of a database; None: it has a file of its own."""
-
-
 class Blocked(Exception):
     """A blocking check failed, so the load never started."""
 
@@ -75,9 +71,7 @@ class Team:
     sandbox: Running
     home: Path
     people: httpx.Client
-    changes: dict[str, str] = field(
-        default_factory=lambda: {"SYNC_DATABASE_URL": new_database()} if new_database else {}
-    )
+    changes: dict[str, str] = field(default_factory=dict)
     runs: Iterator[int] = field(default_factory=count)
 
     # -- the pipeline -------------------------------------------------------------------------------------------

@@ -6,8 +6,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from sync_pipeline_tests.laws import LAWS, PROPERTIES
-
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "sync_pipeline"
 ENGINE = ("stages", "store", "session", "mapping", "entities", "connectors")
@@ -37,12 +35,12 @@ def test_no_function_has_many_parameters() -> None:
     assert {name for name, count in functions() if count > MOST_PARAMETERS} <= TOO_MANY
 
 
-def test_each_stage_has_a_module_of_tests_of_its_name() -> None:
-    """``stages/absence.py`` is tested by ``stages/test_absence.py``."""
+def test_each_stage_has_tests_of_its_name() -> None:
+    """``stages/polling.py`` is tested by ``stages/test_polling.py``, or by several whose names begin like that."""
     stages = {path.stem for path in (PACKAGE / "stages").glob("[!_]*.py")}
-    tested = {path.stem.removeprefix("test_") for path in (TESTS / "stages").glob("test_*.py")}
+    tests = [path.stem.removeprefix("test_") for path in (TESTS / "stages").glob("test_*.py")]
 
-    assert stages - tested == set()
+    assert [stage for stage in sorted(stages) if not any(f"{test}_".startswith(f"{stage}_") for test in tests)] == []
 
 
 def test_the_engine_does_not_grow_without_notice() -> None:
@@ -53,10 +51,3 @@ def test_the_engine_does_not_grow_without_notice() -> None:
     lines = sum(len(path.read_text().splitlines()) for path in modules)
 
     assert ENGINE_LINES * 0.8 < lines <= ENGINE_LINES * 1.1
-
-
-def test_the_laws_that_are_played_at_random_exist() -> None:
-    """`make laws` names tests, which may be renamed."""
-    for law in LAWS:
-        file, _, name = law.partition("::")
-        assert f"def {name or 'test_'}" in (PROPERTIES / file).read_text(), law

@@ -2,7 +2,7 @@
 
 A delete is only believed after a second, independent read: by id where the source offers that, with a record known to
 live read successfully in the same run (an id of a foreign workspace answers like a deleted one); otherwise by a second
-complete list. Of a person who left the workspace neither a read by id nor a list has any entries: only the report
+complete list. Of somebody who left the workspace neither a read by id nor a list has any entries: only the report
 decides about these. What the budget cannot confirm stays unconfirmed: shown, not deleted.
 """
 
@@ -29,7 +29,7 @@ from sync_pipeline.store.scope import draw
 from sync_pipeline.store.staging import Staging
 
 WITNESSES = 3
-"""Of so many records that should live one has to be readable: one of them may have been deleted as well, unnoticed."""
+"""Of so many records that should live one has to be readable: one of them may be gone as well, without a word."""
 AHEAD = timedelta(days=31)
 """How far ahead an entry is looked for that is missing from its day."""
 NAMED = 20
@@ -45,7 +45,7 @@ class People:
     field: str = ""
     """The mapped field that holds the user."""
     is_complete: bool = True
-    """Whether no one is known to have left: then an entry whose user is not known has one of these."""
+    """Whether nobody is known to have left: then an entry whose user is not known has one of these."""
 
     def include(self, fields: str) -> bool:
         """Whether the record with these mapped fields, as JSON, is one of theirs."""
@@ -79,7 +79,7 @@ class Absence:
 
 
 def settle_absent(session: Session, spec: EntitySpec, staging: Staging, holding: Holding, counts: Counts) -> Absence:
-    """Look up what is missing, and mark what is confirmed missing as deleted.
+    """Look up what is missing, and mark what is confirmed gone as deleted.
 
     Only that may be deleted at the target by this run: what an earlier one proved may have come back.
     """
@@ -149,7 +149,7 @@ def _may_be_deleted(known: Known, holding: Holding) -> bool:
 def _confirm(
     session: Session, spec: EntitySpec, staging: Staging, absent: Sequence[Known], missing: Collection[str]
 ) -> Absence:
-    """Split the absent ids into deleted ones, records that still live, and unconfirmed ids."""
+    """Split the absent ids into gone, records that still live, and unconfirmed ids."""
     there = people(session, spec)
     theirs = [known.source_id for known in absent if there.include(known.fields)]
     others = [known for known in absent if not there.include(known.fields)]
@@ -174,7 +174,7 @@ def _confirm_by_id(
     numbers = {source_id: number for source_id, (_, number) in read.items()}
     numbers |= {source_id: staging.missed[source_id] for source_id in ids if source_id in staging.missed}
     gone = sorted(numbers.keys() - moved.keys())
-    if not witnesses and not moved:  # nothing is known to live, so that all reads as missing may be the key's fault
+    if not witnesses and not moved:  # nothing is known to live, so that all reads as gone may be the key's fault
         return _confirm_by_list(session, spec, gone) + Absence(unconfirmed=unconfirmed)
     return Absence(gone, moved, unconfirmed, numbers, frozenset(numbers))
 

@@ -387,12 +387,12 @@ def _volume(staging: Staging, absent: int, otherwise: Sequence[Scope]) -> Volume
 
 
 def to_delete(spec: EntitySpec, state: RecordCounts) -> int:
-    """How many records are to be deleted at the target; the others that are deleted at the source are kept there."""
+    """How many records are to be deleted at the target; the others that are gone at the source are kept there."""
     return state.pending_deletes if spec.target.delete in {"delete", "archive"} else 0
 
 
 def deletes(spec: EntitySpec) -> bool:
-    """Whether records that are deleted at the source are deleted - or archived - at the target at all."""
+    """Whether records that are gone at the source are deleted - or archived - at the target at all."""
     return spec.target.delete != "keep"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,16 +12,13 @@ from sync_pipeline_tests.harness import team
 from sync_pipeline_tests.properties.judge import adds_up, changes_nothing, converged
 from sync_pipeline_tests.properties.life import LIVES, Deed, live
 
-MANY = int(os.environ.get("LAWS_EXAMPLES", "0"))
-"""How many random examples `make laws` asks for; 0: a few fixed ones."""
 PATIENT = settings(
-    max_examples=MANY or 4,
+    max_examples=4,
     deadline=None,
     database=None,
-    derandomize=not MANY,
+    derandomize=True,
     print_blob=True,
-    # An example takes seconds: shrinking one takes minutes, which only `make laws` has.
-    phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if MANY else [])],
+    phases=[Phase.explicit, Phase.generate],  # an example takes seconds: shrinking it would take minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
