@@ -2,7 +2,7 @@
 
 A delete is only believed after a second, independent read: by id where the source offers that, with a record known to
 live read successfully in the same run (an id of a foreign workspace answers like a deleted one); otherwise by a second
-complete list. Of somebody who left the workspace neither a read by id nor a list has any entries: only the report
+complete list. Of a person who left the workspace neither a read by id nor a list has any entries: only the report
 decides about these. What the budget cannot confirm stays unconfirmed: shown, not deleted.
 """
 
@@ -29,7 +29,7 @@ from sync_pipeline.store.scope import draw
 from sync_pipeline.store.staging import Staging
 
 WITNESSES = 3
-"""Of so many records that should live one has to be readable: one of them may be gone as well, without a word."""
+"""Of so many records that should live one has to be readable: one of them may have been deleted as well, unnoticed."""
 AHEAD = timedelta(days=31)
 """How far ahead an entry is looked for that is missing from its day."""
 NAMED = 20
@@ -45,7 +45,7 @@ class People:
     field: str = ""
     """The mapped field that holds the user."""
     is_complete: bool = True
-    """Whether nobody is known to have left: then an entry whose user is not known has one of these."""
+    """Whether no one is known to have left: then an entry whose user is not known has one of these."""
 
     def include(self, fields: str) -> bool:
         """Whether the record with these mapped fields, as JSON, is one of theirs."""

@@ -26,7 +26,7 @@ def pages(staging: Staging, size: int) -> Iterator[list[Pending]]:
 def note_sending(
     session: Session, spec: EntitySpec, rows: Sequence[Pending | Known], places: Sequence[str | None]
 ) -> None:
-    """Before a write: should its answer never come, nobody may believe that the target is as it was before."""
+    """Before a write: should its answer never come, the target must not be believed to be as it was before."""
     sending = [Sending(row.source_id, place, row.delivered_hash) for row, place in zip(rows, places, strict=True)]
     session.ledger(spec).mark_sending(sending)
 
