@@ -233,6 +233,13 @@ class Settings:
         kind.share,
         0.5,
     )
+    max_creates: int | None = setting(
+        # Off by default: at first, and with each new team, many creates are right, and no share of what is known tells.
+        "SYNC_MAX_CREATES",
+        "When one read would create more records than this, they are held until somebody approves them. Default: no limit.",
+        kind.count,
+        None,
+    )
     personal_labels: bool = setting(
         "SYNC_PERSONAL_LABELS",
         "Whether records are also stored under what people call them where that is personal: the names of users, the "

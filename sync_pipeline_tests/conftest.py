@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import dagster._time
 import pytest
 from dagster._core.log_manager import DagsterLogManager
+from hypothesis import settings
 
 from sync_pipeline.clock import clock_from, unix_time, utc_now
 from sync_pipeline_tests.clockify_contract import Contract, watching
@@ -22,10 +24,20 @@ SPENT = pytest.StashKey[list[float]]()
 """Exchanges checked against Clockify's document and the seconds that took, over all workers."""
 ALLOWED = 20
 
+settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("random", deadline=None, print_blob=True)
+settings.load_profile("fixed")  # the same examples everywhere; `--hypothesis-profile=random` looks for others
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the instant at which the tests marked `clock` run."""
     parser.addoption("--clock", default=USUAL, help=f"UTC instant at which tests marked `clock` run, or `{SYSTEM}`")
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of the garbage collection: looking through it again and again was a fifth of all time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)

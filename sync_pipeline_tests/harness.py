@@ -108,7 +108,7 @@ class Team:
         settings = self.settings(**changes)
         if settings.store_url == f"sqlite:///{self.home / 'sync.db'}" and not (self.home / "sync.db").exists():
             self.home.mkdir(parents=True, exist_ok=True)
-            shutil.copy(_empty_store(), self.home / "sync.db")
+            shutil.copy(empty_store(), self.home / "sync.db")
         with open_session(settings, report=report, sleep=at_once) as session:
             yield session
 
@@ -326,7 +326,7 @@ def clean_environ(**more: str) -> dict[str, str]:
 
 
 @cache
-def _empty_store() -> Path:
+def empty_store() -> Path:
     """A migrated store, made once for each test process."""
     path = Path(mkdtemp(prefix="sync-template-")) / "sync.db"
     open_store(f"sqlite:///{path}").close()

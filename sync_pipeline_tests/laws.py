@@ -1,4 +1,4 @@
-"""``python -m sync_pipeline_tests.laws``: law 9 with random histories, as many as there is time for."""
+"""``python -m sync_pipeline_tests.laws``: the laws with random histories, on both databases, as many as there is time for."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from itertools import count as numbers
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from traceback import format_exc
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import pytest
 
+from sync_pipeline_tests.properties.histories import Round, drawn_history, office
 from sync_pipeline_tests.properties.overlaps import History, history_of, stage
+from sync_pipeline_tests.properties.saved import Database, database
+from sync_pipeline_tests.properties.third import Deeds, agrees, drawn_deeds
 
 TOGETHER = 10
 """Histories that share a stage; what is finished of an interrupted run is remembered in steps of so many."""
+DATABASES = ("sqlite", "postgresql")
+
+Play = Callable[[Any], Sequence[str]]
+"""Plays one history and says what is against the law."""
 
 
 class Verdict(NamedTuple):
@@ -31,9 +40,80 @@ class Verdict(NamedTuple):
     wrong: str
 
 
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A kind of history, and what has to be true after it."""
+
+    history: Callable[[int], Any]
+    """The history of a seed."""
+    stage: Callable[[Path, pytest.MonkeyPatch, Database], AbstractContextManager[Play]]
+    smaller: Callable[[Any], Iterator[Any]]
+    """The histories that lack one thing each."""
+
+
+@contextmanager
+def _overlaps(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """Overlapping, held and killed runs: whatever says that it is done has to be."""
+    with stage(root, patch, made) as here:
+        yield here.play
+
+
+def _fewer_moves(history: History) -> Iterator[History]:
+    for number in range(len(history.moves)):
+        yield replace(history, moves=(*history.moves[:number], *history.moves[number + 1 :]))
+
+
+@contextmanager
+def _live(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """Live syncing: whatever gets lost, doubled, mixed up or killed, the next reconciliation finds it."""
+    with office(root, patch, made) as here:
+        yield lambda history: _broken(lambda: here.holds(history))
+
+
+def _fewer_rounds(history: list[Round]) -> Iterator[list[Round]]:
+    for number, one in enumerate(history):
+        before, after = history[:number], history[number + 1 :]
+        yield [*before, *after]
+        if one.kill is not None:
+            yield [*before, replace(one, kill=None), *after]
+        for deed in range(len(one.deeds)):
+            yield [*before, replace(one, deeds=one.deeds[:deed] + one.deeds[deed + 1 :]), *after]
+
+
+@contextmanager
+def _third(root: Path, _patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """A vendor that the engine has never heard of."""
+    places = numbers()
+    yield lambda deeds: _broken(lambda: agrees(root / str(next(places)), deeds, made))
+
+
+def _fewer_deeds(history: Deeds) -> Iterator[Deeds]:
+    for part, deeds in enumerate(history):
+        for number in range(len(deeds)):
+            fewer = [*deeds[:number], *deeds[number + 1 :]]
+            yield (fewer, history[1]) if part == 0 else (history[0], fewer)
+
+
+def _broken(holds: Callable[[], object]) -> list[str]:
+    try:
+        holds()
+    except AssertionError:
+        return [format_exc()]
+    return []
+
+
+LAWS = {
+    "overlaps": Law(history_of, _overlaps, _fewer_moves),
+    "live": Law(drawn_history, _live, _fewer_rounds),
+    "third": Law(drawn_deeds, _third, _fewer_deeds),
+}
+
+
 @click.command()
 @click.option("--count", default=1000, show_default=True, help="How many histories.")
 @click.option("--seed", type=int, help="Only the history of this seed, told move by move, and its smallest form.")
+@click.option("--law", type=click.Choice(list(LAWS)), help="Only histories of this kind (of a seed: overlaps).")
+@click.option("--database", "dialect", type=click.Choice(DATABASES), help="Only on this one (a seed: sqlite).")
 @click.option("--jobs", default=min(os.cpu_count() or 1, 4), show_default=True, help="Processes at work.")
 @click.option(
     "--state",
@@ -42,97 +122,98 @@ class Verdict(NamedTuple):
     show_default=True,
     help="What is done already: interrupted, the same command goes on there.",
 )
-def main(count: int, seed: int | None, jobs: int, state: Path) -> None:
-    """Overlapping, held and killed runs: whatever says that it is done has to be. Exit code 1 when something is not."""
+def main(count: int, seed: int | None, law: str | None, dialect: str | None, jobs: int, state: Path) -> None:
+    """Random histories of all kinds, by turns on each database. Exit code 1 when one is against a law."""
     if seed is not None:
-        sys.exit(_one(seed))
-    first, done, failed = _resume(state, count)
+        sys.exit(_one(law or "overlaps", dialect or "sqlite", seed))
+    turns = [(name, on) for name in ([law] if law else LAWS) for on in ([dialect] if dialect else DATABASES)]
+    first, done, failed = _resume(state, count, turns)
     click.echo(f"seeds {first + done} to {first + count - 1}" + (f", after {done} that are done" if done else ""))
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        starts = range(first + done, first + count, TOGETHER)
         parts = [
-            range(start, min(start + TOGETHER, first + count)) for start in range(first + done, first + count, TOGETHER)
+            (*turns[(at - first) // TOGETHER % len(turns)], at, min(at + TOGETHER, first + count)) for at in starts
         ]
-        for verdicts in pool.map(_play, parts):
+        for (name, on, *_), verdicts in zip(parts, pool.map(_play, parts), strict=True):
             done += len(verdicts)
-            failed += [one.seed for one in verdicts if one.wrong]
-            _tell(verdicts, done, count)
-            _remember(state, first, done, failed)
+            failed += [f"{name} on {on} {one.seed}" for one in verdicts if one.wrong]
+            _tell(name, on, verdicts)
+            click.echo(f"{done} of {count}: {name} on {on}, up to seed {verdicts[-1].seed}")
+            _remember(state, first, done, failed, turns)
     state.unlink()
-    click.echo(f"{count} histories, {len(failed)} against the law{': ' if failed else ''}{', '.join(map(str, failed))}")
+    click.echo(f"{count} histories, {len(failed)} against a law{': ' if failed else ''}{', '.join(failed)}")
     sys.exit(1 if failed else 0)
 
 
-def _tell(verdicts: list[Verdict], done: int, count: int) -> None:
+def _tell(law: str, on: str, verdicts: list[Verdict]) -> None:
     for one in verdicts:
         if one.wrong:
-            click.echo(f"{one.wrong}\nOnly this one again: make laws SEED={one.seed}")
-    click.echo(f"{done} of {count}, up to seed {verdicts[-1].seed}")
+            click.echo(f"{one.wrong}\nOnly this one again: make laws SEED={one.seed} LAW={law} DATABASE={on}")
 
 
-def _one(seed: int) -> int:
-    """Tell a history; when it is against the law, leave out every move that is not needed for that."""
-    history = history_of(seed)
+def _one(law: str, on: str, seed: int) -> int:
+    """Tell a history; when it is against the law, leave out everything that is not needed for that."""
+    history = LAWS[law].history(seed)
     click.echo(str(history))
-    (verdict,) = _play((seed,))
+    (verdict,) = judged(law, on, [(seed, history)])
     if not verdict.wrong:
         click.echo("The law holds.")
         return 0
     click.echo(verdict.wrong)
-    click.echo(f"The smallest form:\n{_smallest(history)}")
+    click.echo(f"The smallest form:\n{_smallest(law, on, seed, history)}")
     return 1
 
 
-def _smallest(history: History) -> History:
-    number = 0
-    while number < len(history.moves):
-        fewer = replace(history, moves=(*history.moves[:number], *history.moves[number + 1 :]))
-        if _wrong([fewer])[0].wrong:
-            history = fewer
-        else:
-            number += 1
+def _smallest(law: str, on: str, seed: int, history: Any) -> Any:
+    for fewer in LAWS[law].smaller(history):
+        if judged(law, on, [(seed, fewer)])[0].wrong:
+            return _smallest(law, on, seed, fewer)
     return history
 
 
-def _play(seeds: Sequence[int]) -> list[Verdict]:
+def _play(part: tuple[str, str, int, int]) -> list[Verdict]:
     """A few histories in a process."""
-    return _wrong([history_of(seed) for seed in seeds])
+    law, on, first, end = part
+    return judged(law, on, [(seed, LAWS[law].history(seed)) for seed in range(first, end)])
 
 
-def _wrong(histories: list[History]) -> list[Verdict]:
+def judged(law: str, on: str, histories: list[tuple[int, Any]]) -> list[Verdict]:
+    """How histories of a law end on a database."""
     verdicts: list[Verdict] = []
-    while rest := histories[len(verdicts) :]:
-        _on_one_stage(rest, verdicts)
+    with database(on) as made:
+        while rest := histories[len(verdicts) :]:
+            _on_one_stage(LAWS[law], made, rest, verdicts)
     return verdicts
 
 
-def _on_one_stage(histories: list[History], verdicts: list[Verdict]) -> None:
+def _on_one_stage(law: Law, made: Database, histories: list[tuple[int, Any]], verdicts: list[Verdict]) -> None:
     """Play and judge until one breaks the stage itself: the rest needs a new one."""
     with (
         TemporaryDirectory(ignore_cleanup_errors=True) as directory,
         pytest.MonkeyPatch.context() as patch,
-        stage(Path(directory) / "stage", patch) as here,
+        law.stage(Path(directory) / "stage", patch, made) as play,
     ):
-        for history in histories:
+        for seed, history in histories:
             try:
-                broken = here.play(history)
+                broken = play(history)
             except Exception:  # noqa: BLE001 - whatever it is, it is told with the history
-                verdicts.append(Verdict(history.seed, f"{history}\n{format_exc()}"))
+                verdicts.append(Verdict(seed, f"{history}\n{format_exc()}"))
                 return
-            verdicts.append(Verdict(history.seed, "\n".join([str(history), *broken]) if broken else ""))
+            verdicts.append(Verdict(seed, "\n".join([str(history), *broken]) if broken else ""))
 
 
-def _resume(state: Path, count: int) -> tuple[int, int, list[int]]:
+def _resume(state: Path, count: int, turns: list[tuple[str, str]]) -> tuple[int, int, list[str]]:
     """The first seed, how many are done, and which of them failed."""
     if state.exists():
         found = json.loads(state.read_text())
-        if found["done"] < count:
+        if found["done"] < count and found.get("turns") == [list(turn) for turn in turns]:
             return found["first"], found["done"], found["failed"]
     return secrets.randbelow(1_000_000_000), 0, []
 
 
-def _remember(state: Path, first: int, done: int, failed: list[int]) -> None:
+def _remember(state: Path, first: int, done: int, failed: list[str], turns: list[tuple[str, str]]) -> None:
     state.parent.mkdir(parents=True, exist_ok=True)
-    state.write_text(json.dumps({"first": first, "done": done, "failed": failed}))
+    state.write_text(json.dumps({"first": first, "done": done, "failed": failed, "turns": turns}))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ COMMANDS = {
         "Sync years of time entries in bounded runs of the Dagster daemon; asked again, it goes on where it stopped.",
     ),
     "preview": ("compare", "Show exactly what a sync would create, update and delete; nothing is sent."),
+    "apply": (
+        "apply",
+        "Write what FILE of `preview --out` names, where a plan made now says the same of a record; nothing else is written.",
+    ),
     "verify": ("compare", "Read both sides in full and report every difference; exits 5 on drift."),
     "check": (
         "state",
@@ -44,8 +48,12 @@ COMMANDS = {
         "forget",
         "Remove everything kept here about PERSON - a user's id or e-mail address - who was deleted at Clockify.",
     ),
+    "records": ("records", "Look at single records: what was heard of one, written, rejected, held and decided."),
     "rejects": ("rejects", "Look at the rejected records, and try them again."),
-    "approvals": ("approvals", "Allow or decline what a guard holds: mass deletes, mass rewrites, the first contact."),
+    "approvals": (
+        "approvals",
+        "Allow or decline what a guard holds: mass deletes, rewrites and creates, the first contact.",
+    ),
     "mapping": ("mapping", "Look at the mappings and change them: which source field becomes which target field."),
     "webhooks": ("webhooks", "Hear of changes in Clockify within seconds: subscribe, and receive."),
     "sandbox": ("sandbox", "Serve both APIs on this machine, with realistic sample data."),

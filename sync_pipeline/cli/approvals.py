@@ -24,7 +24,7 @@ PAGE = 1000
 
 @click.group()
 def approvals() -> None:
-    """Allow or decline what a guard holds: mass deletes, mass rewrites, the first contact."""
+    """Allow or decline what a guard holds: mass deletes, rewrites and creates, the first contact."""
 
 
 @approvals.command("list")

@@ -6,7 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import date
+from functools import partial
 from itertools import chain, repeat
+from pathlib import Path
+from shlex import quote
 from shutil import copyfileobj
 from tempfile import TemporaryFile
 from typing import Any, TextIO
@@ -15,11 +18,19 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
-from sync_pipeline.cli.opening import chosen, chosen_days, prepared
-from sync_pipeline.cli.options import Permissions, days_options, entity_option, json_option, permission_options
+from sync_pipeline.cli.opening import chosen, chosen_days, must_exist, prepared
+from sync_pipeline.cli.options import (
+    Permissions,
+    days_options,
+    entities_argument,
+    entity_option,
+    json_option,
+    permission_options,
+)
 from sync_pipeline.private_files import naming
 from sync_pipeline.session.session import open_session
 from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.plan_file import PlanWriter, plan_writer
 from sync_pipeline.stages.preview import preview as look
 from sync_pipeline.stages.verify import verify as compare
 
@@ -43,27 +54,55 @@ SHOWN = 50
 
 
 @click.command()
-@entity_option
+@entities_argument
 @days_options
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the plan to a file, for `apply`.",
+)
+@click.option("--with-personal", is_flag=True, help="Personal values are in that file, too.")
 @permission_options
 @json_option
 def preview(
-    entity: str | None,
+    entities: list[str],
     first: date | None,
     last: date | None,
+    out: Path | None,
+    with_personal: bool,
     permissions: Permissions,
     as_json: bool,
 ) -> None:
-    """Show exactly what a sync would create, update and delete; nothing is sent. The next sync carries out what is approved here."""
+    """Show exactly what a sync would create, update and delete; nothing is sent. The next sync carries out what is approved here.
+
+    With --out the plan is also written to a file that only you can read: a line a record, from which lines can be taken out.
+    `sync-pipeline apply FILE` writes what is left in it, as far as it is so still.
+    """
+    if with_personal and out is None:
+        raise click.UsageError("--with-personal is about the file of --out: without it, it has no effect.")
     options = Options(**permissions._asdict())
     with prepared() as settings, open_session(settings) as session:
         days = chosen_days(settings, first, last)
-        codes = show_preview(session, chosen(session, entity), days, options, as_json)
+        entities = entities or list(session.specs)
+        must_exist(session.specs, entities)
+        entities.sort(key=list(session.specs).index)  # what is referred to comes first
+        if out is None:
+            codes = show_preview(session, entities, days, options, as_json)
+        else:
+            specs = [session.specs[name] for name in entities]
+            with plan_writer(out, with_personal=with_personal) as writer:
+                writer.begin(session, specs, days)
+                codes = show_preview(session, entities, days, options, as_json, writer)
+    if out is not None:
+        terminal.notice(f"The plan is in {out}; `sync-pipeline apply {quote(str(out))}` writes it.")
     sys.exit(worst(codes))
 
 
-def show_preview(session: Any, entities: list[str], days: Any, options: Any, as_json: bool) -> list[int]:
-    """Print what a sync would do; returns how it would end."""
+def show_preview(
+    session: Any, entities: list[str], days: Any, options: Any, as_json: bool, out: PlanWriter | None = None
+) -> list[int]:
+    """Print what a sync would do, and write it to ``out``; returns how it would end."""
     home = session.settings.home
     with naming(home), TemporaryFile("w+", encoding="utf-8", dir=home) as changes:
         told = _Changes(changes, terminal.compact) if as_json else None
@@ -72,7 +111,8 @@ def show_preview(session: Any, entities: list[str], days: Any, options: Any, as_
             for spec in map(session.specs.get, entities):
                 span = days if spec.partitioned else None
                 listed = told.of(spec.entity) if told else None
-                previews.append(look(session, spec, span, options, keep=SHOWN_CHANGES, told=listed))
+                planned = partial(out.line, spec) if out is not None else None
+                previews.append(look(session, spec, span, options, keep=SHOWN_CHANGES, told=listed, planned=planned))
         blocked, held = [check for p in previews for check in p.blocked], [held for p in previews for held in p.held]
         if told is not None:
             told.end()
@@ -117,15 +157,17 @@ def _preview_tables(previews: Sequence[Any], blocked: Sequence[Any], held: Seque
     counts = [{"entity": p.entity, **asdict(p.counts)} for p in previews]
     terminal.table("A sync would", counts, optional=OPTIONAL_COLUMNS)
     for p in previews:
-        rows = [
-            {"action": f"{c.action}, held" if c.held else c.action, "record": c.record, "fields": _shown(c.fields)}
-            for c in p.changes
-        ]
+        rows = [{"action": _action(c), "record": c.record, "fields": _shown(c.fields)} for c in p.changes]
         terminal.table(f"{p.entity}: the first {len(rows)} of {p.total} changes", rows)
     for check in blocked:
         terminal.problem(f"{check.name} would block: {check.summary}")
     for one in held:
         terminal.warning(f"Held: {one.reason}")
+
+
+def _action(change: Any) -> str:
+    word = change.action if change.action == "unconfirmed" else change.kind
+    return f"{word}, held" if change.held else word
 
 
 def held_table(held: Sequence[dict[str, Any]]) -> None:

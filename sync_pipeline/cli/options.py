@@ -65,3 +65,14 @@ def permission_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def entity_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--entity``."""
     return click.option("--entity", metavar="ENTITY", help="Only this entity.")(command)
+
+
+def entities_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Entities as arguments, and the older ``--entity``, as ``entities``: each once, none for all."""
+
+    @wraps(command)
+    def with_entities(*args: Any, named: tuple[str, ...], entity: str | None, **more: Any) -> Any:
+        return command(*args, entities=list(dict.fromkeys([*named, *([entity] if entity else [])])), **more)
+
+    older = click.option("--entity", metavar="ENTITY", hidden=True, help="Only this entity.")
+    return click.argument("named", metavar="[ENTITY...]", nargs=-1)(older(with_entities))

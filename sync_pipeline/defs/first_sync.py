@@ -18,7 +18,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.batch import Days, whole_range
-from sync_pipeline.stages.guards import waits_for_rewrite
+from sync_pipeline.stages.guards import waits_for_creates, waits_for_rewrite
 
 NAME = "first_sync"
 PAUSE_SECONDS = 30
@@ -74,6 +74,8 @@ def _is_loading(instance: DagsterInstance, session: Session, entity: str, span: 
 
 def _lacking(session: Session, spec: EntitySpec) -> Sequence[Days | None]:
     # What waits for an approval would only be held once more.
+    if waits_for_creates(session, spec):
+        return []
     unless = spec.fingerprint if waits_for_rewrite(session, spec) else None
     if not spec.partitioned:
         return [None] if session.ledger(spec).loads.not_done(unless_not_of=unless) else []

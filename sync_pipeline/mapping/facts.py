@@ -6,6 +6,7 @@ checks judge a record, not this module.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -46,6 +47,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 LONGEST = 1_000
 LABEL_LENGTH = 250
 """PostgreSQL refuses to index much longer texts."""
+_IN_UTC: Callable[[Any], object] = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?!24)[0-9]{2}:[0-9]{2}:[0-9]{2}Z").fullmatch
 _WHOLE = range(-(2**63), 2**63)
 _HOUR = 3_600
 
@@ -84,10 +86,14 @@ def _text(value: object) -> str | None:
 
 def _instant(value: object) -> str | None:
     """In UTC, as both databases read it."""
+    if type(value) is not str:
+        return None
     try:
-        moment = datetime.fromisoformat(value)  # type: ignore[arg-type]  # what is no text is refused here
+        moment = datetime.fromisoformat(value)
+        if _IN_UTC(value):  # as Clockify writes them: the calendar has said that it exists, its form says the rest
+            return f"{value[:10]} {value[11:19]}.000000"
         return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26] if moment.tzinfo else None
-    except (TypeError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         return None
 
 

@@ -120,15 +120,20 @@ def _param(key: str, node: Node) -> str:
     raise refuse(node, f"source.params.{key}", f"found {shown(node.value)}, expected text or a number.")
 
 
+DELETES = ("guard", "approve")
+"""Held beyond the share that a run may delete, or each of them."""
+
+
 def _target(node: Node, entity: str) -> TargetSpec:
-    section = Section(node, "target", ("system", "kind", "id", "delete"))
+    section = Section(node, "target", ("system", "kind", "id", "delete", "deletes"))
     section.need("system")
     system, name = section.word("system", tuple(SYSTEMS), ""), section.text("kind", entity)
     delete, kind = section.word("delete", DELETE_POLICIES, "keep"), SYSTEMS[system].kind(name)
     if kind and kind.never_deleted and delete in ("delete", "unreferenced"):
         message = f"found {delete!r}, but {SYSTEMS[system].label}'s {name} are never deleted: {kind.never_deleted}."
         raise refuse(section.need("delete"), "target.delete", message, "Write `archive` or `keep`.")
-    return TargetSpec(system, name, section.needed_text("id"), delete)
+    asks = section.word("deletes", DELETES, "guard") == "approve"
+    return TargetSpec(system, name, section.needed_text("id"), delete, asks)
 
 
 def _webhooks(node: Node | None) -> Webhooks:

@@ -120,6 +120,8 @@ class TargetSpec:
     kind: str
     id: str
     delete: DeletePolicy
+    asks_for_deletes: bool = False
+    """Whether every delete waits for an approval: no fingerprint has it, since it changes nothing of a record."""
 
     @property
     def unusual_kind(self) -> str:

@@ -71,6 +71,11 @@ def title_of(session: Session, approval: Approval) -> str:
     """What a request is about, as it reads after "Allow"."""
     spec = session.specs.get(approval.entity)
     removing = "archiving" if spec is not None and spec.target.delete == "archive" else "deleting"
-    doing = {"deletes": removing, "rewrite": "rewriting", "first_contact": "the first sync of"}[approval.guard]
+    doing = {
+        "deletes": removing,
+        "rewrite": "rewriting",
+        "creates": "creating",
+        "first_contact": "the first sync of",
+    }[approval.guard]
     some = f"{approval.shown:,}" if approval.shown != 1 else "1 of the"
     return f"{doing} {some} {approval.entity.replace('_', ' ')}"

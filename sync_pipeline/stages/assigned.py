@@ -18,7 +18,8 @@ from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.outcomes import PAGE, note_sending, pages, remember
+from sync_pipeline.stages.outcomes import note_sending, remember
+from sync_pipeline.stages.plan import pages
 from sync_pipeline.stages.unique_names import (
     NAME_TAKEN,
     Directory,
@@ -29,8 +30,9 @@ from sync_pipeline.stages.unique_names import (
     unparked_name,
 )
 from sync_pipeline.store.deliveries import AS_IT_IS, Delivered, Intent, Kind, Refused
+from sync_pipeline.store.planned import Pending
 from sync_pipeline.store.records import Known
-from sync_pipeline.store.staging import Pending, Staging
+from sync_pipeline.store.staging import Staging
 
 CREATE_TRIES = 3
 
@@ -55,17 +57,17 @@ def deliver_assigned(
     directory = Directory(session, spec, target)
     writer = _Writer(session, spec, directory, counts, sync_id)
     waiting = _by_record(intents)
-    together = _pending(staging) | clashing | unknown if target.unique_names else {}
+    together = _pending(spec, staging) | clashing | unknown if target.unique_names else {}
     directory.look_up(together.values(), _attempted(session, spec, waiting))
     writer.creator.resolve(waiting)
     if clashing:
         _free(session, spec, directory, staging, clashing, counts)
     if target.unique_names:  # each row may depend on any other
-        writer.deliver(_pending(staging))
+        writer.deliver(_pending(spec, staging))
         for row in _unknown(session, spec).values():
             writer.unpark(row)
         return
-    for page in pages(staging, PAGE):
+    for page in pages(spec, staging):
         directory.look_up(page)
         writer.deliver({row.source_id: row for row in page})
 
@@ -86,8 +88,8 @@ def _as_pending(known: Known) -> Pending:
     return Pending(*(getattr(known, name) for name in Pending.__slots__))
 
 
-def _pending(staging: Staging) -> Rows:
-    return {row.source_id: row for page in pages(staging, PAGE) for row in page}
+def _pending(spec: EntitySpec, staging: Staging) -> Rows:
+    return {row.source_id: row for page in pages(spec, staging) for row in page}
 
 
 def _free(
@@ -95,7 +97,7 @@ def _free(
 ) -> None:
     """Make those pending again whose name is free by now."""
     refused = staging.refused()
-    prospects = foresee(directory, _pending(staging) | clashing)
+    prospects = foresee(directory, _pending(spec, staging) | clashing)
     if freed := [source_id for source_id in clashing if prospects[source_id] != "refuse"]:
         session.ledger(spec).clear_refused(freed)
         counts.rejected -= refused - staging.refused()

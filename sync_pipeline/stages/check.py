@@ -52,7 +52,12 @@ SET_APART = ("rejected", "excluded", "waiting")
 VOLUME = "volume"
 HELD, HELD_DELETES = "held", "held_deletes"
 """Figures of the volume check."""
-WORDS: dict[GuardName, str] = {"deletes": "its delete", "rewrite": "its rewrite", "first_contact": "its first delivery"}
+WORDS: dict[GuardName, str] = {
+    "deletes": "its delete",
+    "rewrite": "its rewrite",
+    "creates": "its creation",
+    "first_contact": "its first delivery",
+}
 SHOWN_ROWS = 20
 READ_AGAIN = "Run it again from the start, so that it is read again."
 

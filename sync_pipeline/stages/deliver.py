@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -16,17 +16,16 @@ from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session, settled
 from sync_pipeline.stages.assigned import deliver_assigned
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.guards import deletes
-from sync_pipeline.stages.outcomes import PAGE, note_sending, pages, remember
-from sync_pipeline.stages.references import kept
+from sync_pipeline.stages.outcomes import note_sending, remember
+from sync_pipeline.stages.plan import delete_action, pages, removals
 from sync_pipeline.store.deliveries import Delivered, Kind, Refused, Removed
-from sync_pipeline.store.schema import SENT_NEW
-from sync_pipeline.store.staging import Pending, Staging
+from sync_pipeline.store.planned import Planned
+from sync_pipeline.store.staging import Staging
 
 IN_FLIGHT = 2
 """Batches on the wire at once: while the target works on one, we mark the one before."""
 
-Sent = tuple[list[Pending], "Future[list[Outcome]]"]
+Sent = tuple[list[Planned], "Future[list[Outcome]]"]
 
 
 def deliver_pending(session: Session, spec: EntitySpec, staging: Staging, counts: Counts, sync_id: int | None) -> None:
@@ -43,7 +42,7 @@ def _deliver_upserts(
 ) -> None:
     flying: deque[Sent] = deque()
     try:
-        for rows in pages(staging, PAGE):
+        for rows in pages(spec, staging):
             payload = [outgoing(spec, row) for row in rows]
             places = [str(fields[spec.target.id]) for fields in payload]
             note_sending(session, spec, rows, places)
@@ -63,24 +62,13 @@ def _deliver_upserts(
             _settle(session, spec, flying.popleft(), counts, sync_id)
 
 
-def outgoing(spec: EntitySpec, row: Pending) -> dict[str, Any]:
+def outgoing(spec: EntitySpec, row: Planned) -> dict[str, Any]:
     """The fields to send: all for a record the target does not have, else only those the source owns."""
     fields: dict[str, Any] = orjson.loads(row.fields)
-    if not _may_stand(row):
-        return {"archived": False, **fields} if kind_of(spec, row) == "restore" else fields
+    if row.action != "update":
+        return {"archived": False, **fields} if row.action == "restore" else fields
     owned = {field.name for field in spec.owned_fields} | {spec.target.id}
     return {name: value for name, value in fields.items() if name in owned}
-
-
-def kind_of(spec: EntitySpec, row: Pending) -> Kind:
-    """What writing a row to an upsert target is; one that was archived there and is wanted again has its old link."""
-    if _may_stand(row):
-        return "update"
-    return "restore" if spec.target.delete == "archive" and row.target_id is not None else "create"
-
-
-def _may_stand(row: Pending) -> bool:
-    return row.delivered_hash not in (None, SENT_NEW)
 
 
 def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync_id: int | None) -> None:
@@ -89,7 +77,7 @@ def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync
     done: list[Delivered] = []
     refused: list[Refused] = []
     for row, outcome in zip(rows, outcomes, strict=True):
-        kind = kind_of(spec, row)
+        kind = cast("Kind", row.action)
         if outcome.ok:
             done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind))
         else:
@@ -97,7 +85,7 @@ def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync
     remember(session, spec, done, refused, counts, sync_id)
 
 
-def _refused(row: Pending, kind: Kind, outcome: Outcome) -> Refused:
+def _refused(row: Planned, kind: Kind, outcome: Outcome) -> Refused:
     rule = f"target:{outcome.code}" if outcome.code else "refused_by_target"
     return Refused(
         row.source_id,
@@ -116,11 +104,8 @@ def deliver_deletes(
     session: Session, spec: EntitySpec, gone: Collection[str], counts: Counts, sync_id: int | None
 ) -> None:
     """Delete or archive what this run has proven gone; anything else waits for a run that proves it anew."""
-    if not deletes(spec):
-        return
-    policy: Kind = "archive" if spec.target.delete == "archive" else "delete"
-    gone, target = set(gone) - kept(session, spec, gone), session.target(spec)
-    for row in session.ledger(spec).pending_deletes(gone):
+    policy, target = cast("Kind", delete_action(spec)), session.target(spec)
+    for row in removals(session, spec, gone):
         note_sending(session, spec, [row], [row.target_id])
         try:
             session.call(target.remove, str(row.target_id))

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, is_first_contact
 from sync_pipeline.settings import Settings
+from sync_pipeline.stages.plan import delete_lines, deletes
 from sync_pipeline.stages.references import kept
 from sync_pipeline.store.approvals import (
     EXAMPLES,
@@ -36,12 +37,13 @@ HARMLESS = 5
 """Up to this many deletes are no suspicious share - each is still confirmed by a second read before it is sent."""
 NAMED = 20
 """Held records that a message or a report names; the approval names all."""
+ASKED = ", and the mapping says `deletes: approve`"
 FLAGS: dict[GuardName, tuple[str, str]] = {
     "deletes": ("--allow-deletes", "allow_deletes"),
     "rewrite": ("--accept-rewrite", "accept_rewrite"),
     "first_contact": ("--yes", "first_contact"),
 }
-"""What allows it in one step: the option of the command line, and the one of a Dagster run."""
+"""What allows it in one step: the option of the command line, and the one of a Dagster run. Creates have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Holding:
     """The absent records that stay at the target."""
     rewritten: tuple[Scope, ...] = ()
     """The days of which rows that would be rewritten are held."""
+    creates: bool = False
+    """Whether the rows that would be created are held."""
     uses: tuple[tuple[int, int], ...] = ()
     """Approvals that are used by loading this batch, each with the number of records."""
 
@@ -115,7 +119,7 @@ def hold(session: Session, spec: EntitySpec, staging: Staging, options: Options,
     # Where nothing may be written, the first contact is approved by turning live syncing on.
     if session.mode.writes and is_first_contact(session, spec.entity):
         return asking.first_contact()
-    return asking.rewrite(asking.deletes())
+    return asking.creates(asking.rewrite(asking.deletes()))
 
 
 class _Asking:
@@ -149,7 +153,8 @@ class _Asking:
         holding = Holding(guard, missing=tuple(self._missing))
         within: Callable[[Line], bool] = lambda line: scope is None or scope[0] <= (line.partition or "") <= scope[1]  # noqa: E731
         is_much = deletes(spec) and guard.too_many_absent(self._session.settings)
-        absent = self._absent if is_much else asked_before(self._session, spec, self._absent)
+        is_asked = is_much or spec.target.asks_for_deletes
+        absent = self._absent if is_asked else asked_before(self._session, spec, self._absent)
         if not absent:
             if self._remember:
                 self._ledger.approvals.request_lines("deletes", (), within, self._session.now())
@@ -165,7 +170,7 @@ class _Asking:
             if not guard.nothing_left
             else ", all there are"
         )
-        much = much if is_much else ""
+        much = much if is_much else ASKED if spec.target.asks_for_deletes else ""
         some = "" if len(waits.ids) == guard.absent else f" {len(waits.ids)} of"
         what = (
             f"{guard.absent} of {guard.known} known {spec.entity} are missing at the source{much}:{some} these deletes "
@@ -194,6 +199,32 @@ class _Asking:
         names = [line.source_id for line in self._staging.rewrites(self._otherwise, NAMED)]
         held = self._held("rewrite", guard.rewritten, what, names, approval)
         return replace(holding, held=(*holding.held, held), rewritten=tuple(self._otherwise))
+
+    def creates(self, holding: Holding) -> Holding:
+        """The rows that would be created, where there are more than the user has set."""
+        most, spec = self._session.settings.max_creates, self._spec
+        if most is None:
+            return holding
+        count = self._staging.count_creates()
+        if count <= most:
+            self._withdraw("creates")
+            return holding
+        approval = self._configuration("creates", spec.fingerprint, count, count)
+        if approval is not None and approval.decision == "allowed":
+            return replace(holding, uses=(*holding.uses, *self._uses(approval, count)))
+        what = (
+            f"{count:,} {spec.entity} would be created, more than SYNC_MAX_CREATES ({most:,}): these are held, everything "
+            "else is loaded"
+        )
+        names = [line.source_id for line in self._staging.creates(NAMED)]
+        held = self._held("creates", count, what, names, approval)
+        return replace(holding, held=(*holding.held, held), creates=True)
+
+    def _withdraw(self, guard: GuardName) -> None:
+        """A request is no question any more when a whole read finds nothing to hold."""
+        asked = self._ledger.approvals.open_request(guard) if self._remember and self._staging.scope is None else None
+        if asked is not None:
+            withdraw(self._session.store, asked.id)
 
     def _few_rewrites(self, count: int) -> tuple[tuple[int, int], ...]:
         """What so few rewrites use of an approval that was given for all of them."""
@@ -224,7 +255,7 @@ class _Asking:
         """The decision that counts, or the request that waits for one; None where nothing may be remembered."""
         session, now = self._session, self._session.now()
         found = self._ledger.approvals.decided_configuration(guard, fingerprint, count, now)
-        allow = getattr(self._options, FLAGS[guard][1])
+        allow = guard in FLAGS and getattr(self._options, FLAGS[guard][1])
         if found is not None and (found.decision == "allowed" or not allow):
             return found
         if not self._remember:
@@ -237,7 +268,9 @@ class _Asking:
     def _examples(self, guard: GuardName) -> Sequence[Line]:
         if guard == "first_contact":
             return [Line(source_id, "create", None, None) for source_id in self._staging.first(EXAMPLES)]
-        return self._staging.rewrites(self._otherwise, EXAMPLES)
+        return (
+            self._staging.creates(EXAMPLES) if guard == "creates" else self._staging.rewrites(self._otherwise, EXAMPLES)
+        )
 
     def _held(
         self, guard: GuardName, count: int, what: str, records: Sequence[str], approval: Approval | None
@@ -268,7 +301,7 @@ def _ask_deletes(
 ) -> Waiting:
     """The deletes that no one has allowed, and the request for them."""
     ledger, now = session.ledger(spec), session.now()
-    lines = _delete_lines(spec, absent)
+    lines = delete_lines(spec, absent)
     decided = ledger.approvals.decisions("deletes", lines, now)
     waits = [line for line in lines if line.source_id not in decided or decided[line.source_id].decision != "allowed"]
     if allow and not remember:
@@ -284,13 +317,8 @@ def _ask_deletes(
 
 def asked_before(session: Session, spec: EntitySpec, absent: Sequence[Known]) -> list[Known]:
     """Those of these deletes that an earlier run has held, and that are the same ones still."""
-    found = session.ledger(spec).approvals.asked_about("deletes", _delete_lines(spec, absent))
+    found = session.ledger(spec).approvals.asked_about("deletes", delete_lines(spec, absent))
     return [known for known in absent if known.source_id in found]
-
-
-def _delete_lines(spec: EntitySpec, absent: Sequence[Known]) -> list[Line]:
-    action = "archive" if spec.target.delete == "archive" else "delete"
-    return [Line(known.source_id, action, known.delivered_hash, None, known.partition) for known in absent]
 
 
 def hold_deletes(session: Session, spec: EntitySpec, asked: Sequence[Known]) -> tuple[frozenset[str], str]:
@@ -301,7 +329,8 @@ def hold_deletes(session: Session, spec: EntitySpec, asked: Sequence[Known]) -> 
     guard = VolumeFigures(known, len(standing), nothing_left=0 < known <= len(standing))
     missing, much = len(standing), ", more than a run may delete"
     if not guard.too_many_absent(session.settings):
-        standing, much = asked_before(session, spec, standing), ""
+        is_asked = spec.target.asks_for_deletes
+        standing, much = (standing, ASKED) if is_asked else (asked_before(session, spec, standing), "")
     if not standing:
         return frozenset(), ""
     ids = {known.source_id for known in asked}
@@ -324,6 +353,24 @@ def hold_rewrites(session: Session, spec: EntitySpec, staging: Staging, ids: Col
     staging.hold([scope for scope in scopes if ledger.loads.loaded_otherwise(spec.fingerprint, scope)])
     why = f"The mapping of {spec.entity} changed: rewriting it is held. {_way_on(session, 'rewrite', ledger.approvals.open_request('rewrite'))}"
     return dict.fromkeys(staging.held_among(ids), why)
+
+
+def hold_creates(session: Session, spec: EntitySpec, staging: Staging, ids: Collection[str]) -> dict[str, str]:
+    """Hold those of a few records, read by id, that would be created while creates wait; returns why, by id."""
+    if not waits_for_creates(session, spec):
+        return {}
+    before = staging.held_among(ids)
+    staging.hold_creates()
+    request = session.ledger(spec).approvals.open_request("creates")
+    why = f"Too many {spec.entity} would be created: these are held. {_way_on(session, 'creates', request)}"
+    return dict.fromkeys(staging.held_among(ids) - before, why)
+
+
+def waits_for_creates(session: Session, spec: EntitySpec) -> bool:
+    """Whether creates are held and not allowed."""
+    if session.settings.max_creates is None:
+        return False
+    return session.ledger(spec).approvals.is_waiting("creates", spec.fingerprint, session.now())
 
 
 def refuse_first_contact(session: Session, spec: EntitySpec) -> str:
@@ -356,6 +403,13 @@ def may_begin(session: Session, spec: EntitySpec) -> bool:
 def waits_for_rewrite(session: Session, spec: EntitySpec) -> bool:
     """Whether rewrites by the current mapping are held and not allowed."""
     return session.ledger(spec).approvals.is_waiting("rewrite", spec.fingerprint, session.now())
+
+
+def hold_rows(staging: Staging, holding: Holding) -> None:
+    """Mark the rows that are held."""
+    staging.hold(holding.rewritten)
+    if holding.creates:
+        staging.hold_creates()
 
 
 def use_approvals(tx: Connection, holding: Holding) -> None:
@@ -391,11 +445,6 @@ def to_delete(spec: EntitySpec, state: RecordCounts) -> int:
     return state.pending_deletes if spec.target.delete in {"delete", "archive"} else 0
 
 
-def deletes(spec: EntitySpec) -> bool:
-    """Whether records that are gone at the source are deleted - or archived - at the target at all."""
-    return spec.target.delete != "keep"
-
-
 def actor(guard: GuardName) -> str:
     """Who allows it by an option of a run."""
     return f"{system_user()} ({FLAGS[guard][0]})"
@@ -403,7 +452,9 @@ def actor(guard: GuardName) -> str:
 
 def _way_on(session: Session, guard: GuardName, approval: Approval | None) -> str:
     """What lets a person go on from what is held."""
-    option, config = FLAGS[guard]
+    option, config = FLAGS.get(guard, ("", ""))
+    if approval is None and not option:
+        return "`sync-pipeline trial` asks for an approval; `sync-pipeline approvals list` shows it."
     if approval is None:
         command = "sync" if session.mode.writes else "trial"
         return f"To allow it, run `sync-pipeline {command} {option}`."
@@ -411,6 +462,8 @@ def _way_on(session: Session, guard: GuardName, approval: Approval | None) -> st
     if approval.decision == "declined":
         return f"{approval.by} declined it; {allow} allows it after all."
     look = f"`sync-pipeline approvals show {approval.id}`"
+    if not option:
+        return f"Look at {look}, then allow it with {allow} or in the console."
     return f"Look at {look}, then allow it with {allow}, in the console, or by {option} (in Dagster `{config}: true`)."
 
 

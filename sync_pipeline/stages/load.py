@@ -23,11 +23,11 @@ from sync_pipeline.stages.absence import settle_absent
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import Options, staged
 from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
-from sync_pipeline.stages.guards import HeldLines, hold, use_approvals
+from sync_pipeline.stages.guards import HeldLines, hold, hold_rows, use_approvals
 from sync_pipeline.stages.inbox import close_covered, leave_open, leave_unanswered, unanswered
 from sync_pipeline.stages.journal import begin_sync
-from sync_pipeline.stages.outcomes import PAGE, pages
-from sync_pipeline.stages.process import awaited, is_ready, process_records
+from sync_pipeline.stages.plan import pages
+from sync_pipeline.stages.process import awaited, is_ready, process_records, processed_rows
 from sync_pipeline.stages.references import undelivered
 from sync_pipeline.store.loads import (
     Load,
@@ -151,15 +151,15 @@ def _apply(
     if batch.notes["waiting"]:
         _deliver_awaited(session, spec, staging, run_id)
     cut = staging.cut()
-    again = _read_again(session, spec, batch, staging, run_id)
+    again = read_again(session, spec, batch, staging, run_id)
     holding = hold(session, spec, staging, options)
     absence = settle_absent(session, spec, staging, holding, counts)
     for by_id in (True, False):
         moved = {key: record for key, record in absence.moved.items() if (key in absence.by_id) is by_id}
-        _stage_again(session, spec, staging, moved, absence.numbers, run_id, by_id=by_id)
-    _finish_moves(session, spec, staging, run_id)
-    staging.hold(holding.rewritten)
-    held_days = staging.held_days() if holding.rewritten else frozenset[str]()
+        stage_again(session, spec, staging, moved, absence.numbers, run_id, by_id=by_id)
+    finish_moves(session, spec, staging, run_id)
+    hold_rows(staging, holding)
+    held_days = staging.held_days() if holding.rewritten or holding.creates else frozenset[str]()
     mine = [day for day in days_in(staging.scope) if day not in cut]
     loading = Loading(mine, batch.read_no, spec.fingerprint, sync_id, run_id, session.now(), held_days)
     ledger = session.ledger(spec)
@@ -226,8 +226,10 @@ class ReadAgain:
     """Records with new events of which the batch shows nothing and that could not be read again."""
 
 
-def _read_again(session: Session, spec: EntitySpec, batch: Batch, staging: Staging, run_id: str) -> ReadAgain:
+def read_again(session: Session, spec: EntitySpec, batch: Batch, staging: Staging, run_id: str | None) -> ReadAgain:
     """Read by id what this batch cannot decide, as many as a run may; of the rest what is stored is kept.
+
+    Without a run nothing of it is remembered: a preview decides as the sync would.
 
     Records that a newer read has on another day may have moved back; one that was read as unchanged may be stored in another form by now; a list may lag behind what a read by id found
     minutes ago, or behind an event.
@@ -245,8 +247,9 @@ def _read_again(session: Session, spec: EntitySpec, batch: Batch, staging: Stagi
     missed = {key: numbers[key] for key in (*changed, *unlisted, *told) if key in now and key not in found}
     staging.keep(key for key in doubtful if key not in missed)
     staging.miss(missed)
-    session.ledger(spec).leave_tombstones(missed, session.now())  # of those never stored
-    _stage_again(session, spec, staging, found, numbers, run_id, by_id=True)
+    if run_id is not None:
+        session.ledger(spec).leave_tombstones(missed, session.now())  # of those never stored
+    stage_again(session, spec, staging, found, numbers, run_id, by_id=True)
     left = asked[budget:]
     # Those on a day that this batch leaves to a newer read are not looked at with what it lacks.
     known = session.ledger(spec).lookup(missed)
@@ -256,23 +259,23 @@ def _read_again(session: Session, spec: EntitySpec, batch: Batch, staging: Stagi
     return ReadAgain(days, frozenset(missed), frozenset(left).intersection(told) | elsewhere)
 
 
-def _finish_moves(session: Session, spec: EntitySpec, staging: Staging, run_id: str) -> None:
+def finish_moves(session: Session, spec: EntitySpec, staging: Staging, run_id: str | None) -> None:
     """Deliver along what has moved away from these days, where the run that found it was cut off before it delivered."""
     if not session.can_fetch(spec):
         return
     left = staging.left_behind(session.settings.max_confirmations)
     now = {key: session.fetch_numbered(spec, key) for key in left}
     found = {key: record for key, (record, _) in now.items() if record is not None}
-    _stage_again(session, spec, staging, found, {key: number for key, (_, number) in now.items()}, run_id, by_id=True)
+    stage_again(session, spec, staging, found, {key: number for key, (_, number) in now.items()}, run_id, by_id=True)
 
 
-def _stage_again(
+def stage_again(
     session: Session,
     spec: EntitySpec,
     staging: Staging,
     found: Mapping[str, Record],
     numbers: Mapping[str, int],
-    run_id: str,
+    run_id: str | None,
     *,
     by_id: bool,
 ) -> None:
@@ -280,7 +283,10 @@ def _stage_again(
     if not found:
         return
     newest = max(numbers[key] for key in found)
-    rows = process_records(session, spec, found.values(), list(found), read_no=newest, run_id=run_id)
+    if run_id is None:
+        rows = processed_rows(session, spec, found.values())
+    else:
+        rows = process_records(session, spec, found.values(), list(found), read_no=newest, run_id=run_id)
     staging.add_read(rows, numbers, by_id=by_id)
 
 
@@ -300,7 +306,7 @@ def _deliver(
         deliver_deletes(session, spec, gone, counts, sync_id)
     except BaseException:  # Ctrl-C, too
         with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
-            counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
+            counts.waiting += sum(map(len, pages(spec, staging)))  # not sent: pending, not unchanged
         raise
     finally:
         sent = counts.created + counts.adopted + counts.updated

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.store.deliveries import Delivered, Refused, Sending
+from sync_pipeline.store.planned import Pending
 from sync_pipeline.store.records import Known
-from sync_pipeline.store.staging import Pending, Staging
-
-PAGE = 500
-
-
-def pages(staging: Staging, size: int) -> Iterator[list[Pending]]:
-    """Pending rows in pages, in the order of their ids."""
-    after = ""
-    while rows := staging.pending(size, after):
-        yield rows
-        after = rows[-1].source_id
 
 
 def note_sending(

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, Literal, cast
 
-import orjson
-
-from sync_pipeline.connectors.ports import AssigningTarget
-from sync_pipeline.mapping.canonical import differences
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.absence import Absence, look_up_absent
-from sync_pipeline.stages.assigned import clashes
 from sync_pipeline.stages.batch import Counts, Days
-from sync_pipeline.stages.check import CheckResult, Options, checked
-from sync_pipeline.stages.deliver import kind_of
-from sync_pipeline.stages.guards import HeldLines, Holding, deletes
-from sync_pipeline.stages.process import is_wanted, processed_rows
-from sync_pipeline.stages.references import kept
-from sync_pipeline.stages.unique_names import Directory, foresee
-from sync_pipeline.store.records import Known
-from sync_pipeline.store.staged import StagedRow
-from sync_pipeline.store.staging import Pending, Staging
+from sync_pipeline.stages.check import Checking, CheckResult, Options, checked
+from sync_pipeline.stages.guards import HeldLines, Holding, hold, hold_rows
+from sync_pipeline.stages.load import finish_moves, read_again, stage_again
+from sync_pipeline.stages.plan import REMOVALS, Missing, PlanLine, lines
+from sync_pipeline.store.planned import Action
+from sync_pipeline.store.staging import Staging
 
-Action = Literal["create", "adopt", "update", "delete", "unconfirmed"]
-WRITES: dict[str, str] = {"create": "created", "adopt": "adopted", "update": "updated", "restore": "updated"}
+Shown = Literal["create", "adopt", "update", "delete", "unconfirmed"]
+COUNTED: dict[str, str] = {
+    "create": "created",
+    "adopt": "adopted",
+    **dict.fromkeys(("update", "restore", "rename"), "updated"),
+    "wait": "waiting",
+    "reject": "rejected",
+}
+"""The figure of ``Counts`` that a line adds to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +36,12 @@ class Change:
     deleted. A ``held`` change is not sent until it is approved.
     """
 
-    action: Action
+    action: Shown
     record: str
     fields: dict[str, tuple[Any, Any]]
     held: bool = False
+    kind: Action = "update"
+    """The plan's own word, which tells a rename and a restore from another update, and archiving from deleting."""
 
 
 @dataclass(slots=True)
@@ -71,140 +71,79 @@ def preview(
     *,
     keep: int | None = None,
     told: Callable[[Change], object] | None = None,
+    planned: Callable[[PlanLine], object] | None = None,
 ) -> Preview:
-    """Read, map and check one entity, and compare it with what was delivered, as a sync with these options would.
+    """Read, map and check one entity, and plan it, as a sync with these options would.
 
-    Of the changes the first ``keep`` are kept, or all of them; each is handed to ``told``.
+    Of the changes the first ``keep`` are kept, or all of them; each is handed to ``told``, and each line of the plan to
+    ``planned``.
     """
     options = options or Options()
     before = session.requests
     with checked(session, spec, days, options) as checking:
-        staging, holding, statuses = checking.staging, checking.holding, checking.statuses.copy()
-        absence = look_up_absent(session, spec, staging, holding)
-        moved = processed_rows(session, spec, absence.moved.values()) if absence.moved else []
-        statuses.update(row.status for row in moved)
-        staging.add(moved)
-        # Who waits is not counted apart, unless in vain: a sync delivers the awaited first.
-        counts = Counts(extracted=sum(statuses.values()), rejected=statuses["rejected"])
-        counts.excluded, counts.held_deletes = statuses["excluded"], len(holding.deletes)
+        staging = checking.staging
+        unstaged = int(checking.notes["rows"]) - sum(staging.counts().values())
+        holding, absence = _settled(session, spec, checking, options)
+        counts = _counts(staging, unstaged)
+        counts.held_deletes = len(holding.deletes)
         counts.unconfirmed = len(absence.unconfirmed) - len(holding.deletes)
-        deciding = _Deciding(session, spec, counts, absence, holding, staging)
         result = Preview(spec.entity, counts, checking.results, held=holding.held)
-        for change in chain(deciding.upserts(), deciding.removals()):
-            _note(result, change, keep)
-            if told is not None:
-                told(change)
+        is_blocked = bool(result.blocked)
+        for line in lines(session, spec, staging, Missing(absence.gone, absence.unconfirmed, holding.deletes)):
+            _count(counts, line)
+            if planned is not None and not is_blocked:
+                planned(line)
+            if (change := _change(line)) is not None:
+                result.total += 1
+                if keep is None or len(result.changes) < keep:
+                    result.changes.append(change)
+                if told is not None:
+                    told(change)
     counts.requests = session.requests - before
     return result
 
 
-def _note(result: Preview, change: Change, keep: int | None) -> None:
-    result.total += 1
-    result.counts.deleted += change.action == "delete" and not change.held
-    if keep is None or len(result.changes) < keep:
-        result.changes.append(change)
+def _settled(session: Session, spec: EntitySpec, checking: Checking, options: Options) -> tuple[Holding, Absence]:
+    """What a sync reads besides the batch before it merges it; nothing of it is remembered."""
+    staging, holding = checking.staging, checking.holding
+    if not holding.everything:
+        before = session.requests
+        read_again(session, spec, checking.batch, staging, None)
+        if session.requests != before or staging.kept_ids():
+            holding = hold(session, spec, staging, options, remember=not options.dry_run)
+    absence = look_up_absent(session, spec, staging, holding)
+    for by_id in (True, False):
+        moved = {key: record for key, record in absence.moved.items() if (key in absence.by_id) is by_id}
+        stage_again(session, spec, staging, moved, absence.numbers, None, by_id=by_id)
+    if not holding.everything:
+        finish_moves(session, spec, staging, None)
+    hold_rows(staging, holding)
+    return holding, absence
 
 
-class _Deciding:
-    """Says for each row what a sync would do with it, and counts it."""
-
-    def __init__(
-        self,
-        session: Session,
-        spec: EntitySpec,
-        counts: Counts,
-        absence: Absence,
-        holding: Holding,
-        staging: Staging,
-    ) -> None:
-        self._session, self._spec, self._counts, self._absence = session, spec, counts, absence
-        self._holding, self._staging = holding, staging
-        self._ledger = session.ledger(spec)
-        self._handed_over: set[str] = set()
-
-    def upserts(self) -> Iterator[Change]:
-        """Rows to be written, whose present state is the one last delivered."""
-        target = self._session.target(self._spec)
-        if target.assigns_ids:
-            yield from self._assigned(target)
-            return
-        for rows in self._staging.rows():
-            held = self._held(rows)
-            for row, known in self._pending(rows):
-                kind = kind_of(self._spec, _as_pending(row, known))
-                yield self._change(kind, row, known, held=row.source_id in held)
-
-    def removals(self) -> Iterator[Change]:
-        """What is proven gone and stands at the target, and what nobody could prove."""
-        still = kept(self._session, self._spec, self._absence.gone)
-        gone = self._ledger.lookup(set(self._absence.gone) - still) if deletes(self._spec) else {}
-        unconfirmed, held = self._ledger.lookup(self._absence.unconfirmed), self._holding.deletes
-        yield from (Change("delete", key, {}) for key, known in gone.items() if self._stands(known))
-        for key, known in unconfirmed.items():
-            if self._stands(known):
-                yield Change("delete" if key in held else "unconfirmed", key, {}, held=key in held)
-
-    def _held(self, rows: list[StagedRow]) -> set[str]:
-        """Those of these rows that are held; of a first contact all are, and shown as what they would be."""
-        rewritten = self._holding.rewritten
-        return self._staging.rewritten_among([row.source_id for row in rows], rewritten) if rewritten else set()
-
-    def _stands(self, known: Known) -> bool:
-        return known.delivered_hash is not None and known.source_id not in self._handed_over
-
-    def _assigned(self, target: AssigningTarget) -> Iterator[Change]:
-        """Records may depend on each other by their names, so all rows are decided together."""
-        clashing = clashes(self._session, self._spec)
-        found: dict[str, tuple[StagedRow, Known | None]] = {}
-        for rows in self._staging.rows():
-            held = self._held(rows)
-            for row, known in self._pending(rows, clashing):
-                if row.source_id in held:
-                    yield self._change("update", row, known, held=True)
-                else:
-                    found[row.source_id] = (row, known)
-        if not found:
-            return
-        directory = Directory(self._session, self._spec, target, gone=self._absence.gone)
-        pending = {key: _as_pending(row, known) for key, (row, known) in found.items()}
-        directory.look_up(pending.values())
-        for key, prospect in foresee(directory, pending).items():
-            if prospect == "refuse":
-                self._counts.rejected += 1
-                continue
-            record = directory.adoptable(pending[key]) if prospect == "adopt" else None
-            if record is not None and (former := directory.former_owner(record)) is not None:
-                self._handed_over.add(former.source_id)
-            yield self._change(prospect, *found[key])
-
-    def _pending(self, rows: list[StagedRow], again: Collection[str] = ()) -> Iterator[tuple[StagedRow, Known | None]]:
-        """Rows to be delivered; those in ``again`` although they were refused."""
-        wanted = [row for row in rows if is_wanted(row)]
-        self._counts.waiting += sum(row.status == "waiting" and not is_wanted(row) for row in rows)
-        stored = self._ledger.lookup([row.source_id for row in wanted])
-        for row in wanted:
-            known = stored.get(row.source_id)
-            if known is not None and known.delivered_hash == row.fields_hash:
-                self._counts.unchanged += 1
-            elif known is not None and known.refused_hash == row.fields_hash and row.source_id not in again:
-                self._counts.rejected += 1
-            else:
-                yield row, known
-
-    def _change(self, kind: str, row: StagedRow, known: Known | None, *, held: bool = False) -> Change:
-        """One counted write, and which fields it changes."""
-        name = "held" if held else WRITES[kind]
-        setattr(self._counts, name, getattr(self._counts, name) + 1)
-        action = cast("Action", "update" if kind == "restore" else kind)
-        future = orjson.loads(row.fields)
-        if known is None or action != "update":
-            fields = {name: (None, value) for name, value in future.items() if value is not None}
-            return Change(action, row.source_id, fields, held)
-        present = orjson.loads(known.fields)
-        changed = {name: (a, b) for name, b, a in differences(self._spec, future, present)}
-        return Change(action, row.source_id, changed, held)
+def _counts(staging: Staging, unstaged: int) -> Counts:
+    """The figures that are no lines of the plan; rows without an id were rejected."""
+    statuses = staging.counts()
+    counts = Counts(extracted=sum(statuses.values()) + unstaged, rejected=statuses.get("rejected", 0) + unstaged)
+    counts.excluded, counts.lagging = statuses.get("excluded", 0), statuses.get("kept", 0)
+    # Who waits is not counted apart, unless in vain: a sync delivers the awaited first.
+    counts.unchanged = staging.unchanged()
+    return counts
 
 
-def _as_pending(row: StagedRow, known: Known | None) -> Pending:
-    target_id, delivered_hash = (known.target_id, known.delivered_hash) if known is not None else (None, None)
-    return Pending(row.source_id, target_id, row.partition, row.fields, row.fields_hash, delivered_hash)
+def _count(counts: Counts, line: PlanLine) -> None:
+    if line.action in REMOVALS:
+        counts.deleted += not line.is_held
+    elif line.is_checked:  # the others are counted with their checks, or as unconfirmed
+        name = "held" if line.is_held else COUNTED[line.action]
+        setattr(counts, name, getattr(counts, name) + 1)
+
+
+def _change(line: PlanLine) -> Change | None:
+    """The line as a change, unless it waits or is rejected."""
+    if line.action == "wait" and not line.is_checked:
+        return Change("unconfirmed", line.source_id, {}, kind="wait")
+    if not line.writes:
+        return None
+    shown = {"restore": "update", "rename": "update", "archive": "delete"}.get(line.action, line.action)
+    return Change(cast("Shown", shown), line.source_id, line.fields, line.is_held, line.action)

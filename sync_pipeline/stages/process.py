@@ -19,6 +19,7 @@ from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.problems import reject, rejects_of
 from sync_pipeline.stages.references import References
+from sync_pipeline.store.rejects import Reject
 from sync_pipeline.store.staged import StagedRow
 
 _TEXTS = ("source_id", "partition", "status", "rule", "waiting_for", "source_hash", "record_label", "record_facts")
@@ -55,7 +56,7 @@ def mapped(spec: EntitySpec, parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataF
 
 def processed_rows(session: Session, spec: EntitySpec, records: Iterable[Record]) -> list[StagedRow]:
     """Records as rows to stage; nothing is written."""
-    return staged_rows(spec, _processed(session, spec, records))
+    return staged_rows(spec, process_frame(session, spec, records))
 
 
 def process_records(
@@ -68,8 +69,8 @@ def process_records(
     run_id: str | None,
 ) -> list[StagedRow]:
     """Records, read under numbers up to ``read_no``, as rows to stage; what is wrong with them becomes all rejects of ``ids``."""
-    frame = _processed(session, spec, records)
-    rejects = (found for _, found in rejects_of(frame))
+    frame = process_frame(session, spec, records)
+    rejects = reject_problems(frame)
     stored = session.ledger(spec).rejects
     stored.replace(None, rejects, run_id, session.now(), source_ids=ids, read_no=read_no)
     return staged_rows(spec, frame)
@@ -101,7 +102,13 @@ def awaited(row: StagedRow) -> list[list[str]]:
     return found
 
 
-def _processed(session: Session, spec: EntitySpec, records: Iterable[Record]) -> pd.DataFrame:
+def reject_problems(frame: pd.DataFrame) -> Iterator[Reject]:
+    """What is wrong with the records of a checked frame, one by one."""
+    return (found for _, found in rejects_of(frame))
+
+
+def process_frame(session: Session, spec: EntitySpec, records: Iterable[Record]) -> pd.DataFrame:
+    """Records as a checked frame; nothing is written."""
     raw = raw_frame(spec, records)
     clashes = Clashes(session, spec, mapped(spec, [raw]), is_whole=False)
     return Process(session, spec, clashes)(raw)

@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 
 import orjson
 
 from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import ApiError, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.absence import WITNESSES, People, people, reported
-from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.batch import Counts, Days
 from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
 from sync_pipeline.stages.extract import decide
 from sync_pipeline.stages.guards import (
-    deletes,
     first_contact_is_held,
+    hold_creates,
     hold_deletes,
     hold_rewrites,
     refuse_first_contact,
 )
-from sync_pipeline.stages.outcomes import PAGE, pages
+from sync_pipeline.stages.plan import deletes, pages
 from sync_pipeline.stages.process import is_ready, process_records
 from sync_pipeline.stages.references import find, kept, listed
 from sync_pipeline.store.records import (
@@ -44,6 +45,7 @@ UNBELIEVABLE = (
 FORMER_USER = (
     "Whoever tracked it has left the workspace, so only the report could tell whether it exists, and it failed"
 )
+BEYOND = "It is missing from the list, and more of these are than one run may look up (SYNC_MAX_CONFIRMATIONS)."
 OUTDATED = "A newer read of it is stored in another form: it is read again."
 
 
@@ -80,7 +82,7 @@ def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id
         return Answer(counts, dict.fromkeys(ids, held), frozenset(ids))
     referred = _referred(session, spec, ids)
     with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
-        answer = _Targeted(session, spec, sorted(set(ids)), run_id).run()
+        answer = Targeted(session, spec, sorted(set(ids)), run_id).run()
     release(session, spec, run_id, referred)
     return answer
 
@@ -134,17 +136,45 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
         with session.ledger(spec).staging(None, number) as staging:
             decide(session, spec, staging)
             staging.add(rows)
+            hold_creates(session, spec, staging, ids)
             staging.merge(observed_at)
             deliver_pending(session, spec, staging, Counts(), sync_id=None)
     known = session.ledger(spec).lookup(ids)
     return {source_id for source_id, record in known.items() if record.is_delivered}
 
 
-class _Targeted:
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What became of named records that the source did not have."""
+
+    unknown: Collection[str] = ()
+    """Those that were never stored."""
+    gone: Collection[str] = ()
+    """Those proven to be deleted."""
+    unconfirmed: Collection[str] = ()
+    held: frozenset[str] = frozenset()
+    """Those of them whose delete is held."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why each of the unconfirmed is not deleted."""
+
+
+class Targeted:
     """One run over a few ids, under the entity's lock."""
 
-    def __init__(self, session: Session, spec: EntitySpec, ids: list[str], run_id: str) -> None:
+    def __init__(
+        self,
+        session: Session,
+        spec: EntitySpec,
+        ids: list[str],
+        run_id: str,
+        *,
+        in_list: bool = False,
+        days: Days | None = None,
+    ) -> None:
+        """``in_list``: read one list, of these days or of the entity, since the ids are too many to read each."""
         self._session, self._spec, self._ids, self._run_id = session, spec, ids, run_id
+        self._in_list, self._days, self._listed = in_list, days, set[str]()
+        self._missing = Missed()
         self._ledger = session.ledger(spec)
         self._observed_at = session.now()
         self._numbers: dict[str, int] = {}
@@ -160,10 +190,11 @@ class _Targeted:
         reason = ""
         try:
             found = self._read()
-            gone = self._settle_gone(found)
+            self._missing = self._look_for_missing(found)
+            self._settle_missing(self._missing, found)
             with self._ledger.staging() as staging:
                 decide(self._session, self._spec, staging)
-                self._deliver(found, gone, staging, sync_id)
+                self._deliver(found, self._missing.gone, staging, sync_id)
         except SyncError as error:
             reason = str(error)
             raise
@@ -178,9 +209,11 @@ class _Targeted:
         if not self._session.can_fetch(self._spec):
             self._numbers = dict.fromkeys(self._ids, draw(self._session.store))
             return listed(self._session, self._spec, self._ids)
-        read: dict[str, Record | None] = {}
+        read: dict[str, Record | None] = self._read_list()
         failed: dict[str, ApiError] = {}
-        for source_id in self._ids:
+        asked = [source_id for source_id in self._ids if source_id not in read]
+        budget = self._session.settings.max_confirmations if self._in_list else None
+        for source_id in asked[:budget]:
             try:
                 read[source_id], self._numbers[source_id] = self._session.fetch_numbered(self._spec, source_id)
             except ApiError as error:
@@ -188,37 +221,52 @@ class _Targeted:
         if failed and not read:
             raise next(iter(failed.values()))  # no record's fault, as far as anybody can tell
         self._left = {source_id: str(error) for source_id, error in failed.items()}
+        self._left |= dict.fromkeys(asked[budget:] if budget is not None else [], BEYOND)
         self._ids = sorted(read)
         return {source_id: record for source_id, record in read.items() if record is not None}
 
-    def _settle_gone(self, found: dict[str, Record]) -> set[str]:
-        """Mark what is proven gone as deleted and return it; what cannot be proven stays, and is shown as unconfirmed."""
+    def _read_list(self) -> dict[str, Record | None]:
+        """Those of the records that one list has, where it is to be read; what it lacks is read by id."""
+        if not self._in_list:
+            return {}
+        number, days = draw(self._session.store), self._days
+        window = Window.of_days(days.first, days.last) if days is not None else None
+        found = listed(self._session, self._spec, self._ids, window)
+        self._numbers, self._listed = dict.fromkeys(found, number), set(found)
+        return dict(found)
+
+    def _look_for_missing(self, found: dict[str, Record]) -> Missed:
+        """What became of the records that were not found; what a second look finds is added to ``found``."""
         missing = [source_id for source_id in self._ids if source_id not in found]
         known = self._ledger.lookup(missing)
-        self._note_absent([source_id for source_id in missing if source_id not in known])
+        unknown = [source_id for source_id in missing if source_id not in known]
         asked = [record for record in known.values() if self._may_stand(record)]
         if not asked:
-            return set()
+            return Missed(unknown)
         held, why = hold_deletes(self._session, self._spec, asked)
-        free = [record.source_id for record in asked if record.source_id not in held]
-        gone = self._confirmed([record for record in asked if record.source_id in free], found) if free else set[str]()
+        free = [record for record in asked if record.source_id not in held]
+        gone = self._confirmed(free, found) if free else set[str]()
         unconfirmed = [record.source_id for record in asked if record.source_id not in gone | found.keys()]
         reasons = {source_id: why if source_id in held else UNBELIEVABLE for source_id in unconfirmed}
-        self._left = reasons | self._left
+        return Missed(unknown, gone, unconfirmed, held, reasons)
+
+    def _settle_missing(self, missed: Missed, found: Collection[str]) -> None:
+        """Mark what is proven gone as deleted; what cannot be proven stays, and is shown as unconfirmed."""
+        self._note_absent([source_id for source_id in missed.unknown if source_id not in found])
+        self._left = dict(missed.reasons) | self._left
         for by_id in (True, False):
-            numbers = {key: self._numbers[key] for key in gone if self._is_by_id(key) is by_id}
+            numbers = {key: self._numbers[key] for key in missed.gone if self._is_by_id(key) is by_id}
             self._ledger.mark_deleted(numbers, self._observed_at, by_id=by_id)
         newest = max(self._numbers.values(), default=0)
-        self._ledger.mark_unconfirmed(unconfirmed, self._session.now(), read_no=newest)
-        self._held |= held
-        self._counts.held_deletes += len(held)
-        self._counts.unconfirmed += len(unconfirmed) - len(held)
-        return gone
+        self._ledger.mark_unconfirmed(missed.unconfirmed, self._session.now(), read_no=newest)
+        self._held |= missed.held
+        self._counts.held_deletes += len(missed.held)
+        self._counts.unconfirmed += len(missed.unconfirmed) - len(missed.held)
 
     def _note_absent(self, unknown: list[str]) -> None:
         """Note unknown ids that do not exist, so that a batch that was read earlier does not load them."""
         if self._session.can_fetch(self._spec):
-            numbers = {source_id: self._numbers[source_id] for source_id in unknown}
+            numbers = {source_id: self._numbers[source_id] for source_id in unknown if self._is_by_id(source_id)}
             self._ledger.leave_tombstones(numbers, self._observed_at)
 
     def _may_stand(self, known: Known) -> bool:
@@ -227,7 +275,7 @@ class _Targeted:
 
     def _is_by_id(self, source_id: str) -> bool:
         """Whether what is known of the record now is from a read by id, rather than from a list or report."""
-        return self._session.can_fetch(self._spec) and source_id not in self._reported
+        return self._session.can_fetch(self._spec) and source_id not in self._reported | self._listed
 
     def _confirmed(self, missing: Collection[Known], found: dict[str, Record]) -> set[str]:
         """Those of the missing records that a second, independent look proves gone.
@@ -275,25 +323,36 @@ class _Targeted:
                 others.add(known.source_id)
                 yield known.source_id
 
-    def _deliver(self, found: dict[str, Record], gone: set[str], staging: Staging, sync_id: int) -> None:
-        session, spec, counts = self._session, self._spec, self._counts
+    def _deliver(self, found: dict[str, Record], gone: Collection[str], staging: Staging, sync_id: int) -> None:
+        session, spec = self._session, self._spec
         newest = max(self._numbers.values(), default=0)
         rows = process_records(session, spec, found.values(), self._ids, read_no=newest, run_id=self._run_id)
         rows = self._deliver_references(rows, newest)
+        held = self._stage(rows, staging)
+        self._merge(found.keys() - held, gone, staging, sync_id)
+
+    def _stage(self, rows: list[StagedRow], staging: Staging) -> set[str]:
+        """Stage the rows, each with the number of its read; returns those that a guard holds."""
         for by_id in (True, False):
-            staging.add_read(
-                [row for row in rows if self._is_by_id(row.source_id) is by_id], self._numbers, by_id=by_id
-            )
+            some = [row for row in rows if self._is_by_id(row.source_id) is by_id]
+            staging.add_read(some, self._numbers, by_id=by_id)
         self._left |= dict.fromkeys(staging.outdated(), OUTDATED)
-        held = hold_rewrites(session, spec, staging, found.keys())
+        ids = [row.source_id for row in rows]
+        held = hold_rewrites(self._session, self._spec, staging, ids)
+        held |= hold_creates(self._session, self._spec, staging, ids)
         self._left |= held
         self._held |= held.keys()
+        return set(held)
+
+    def _merge(self, seen: Collection[str], gone: Collection[str], staging: Staging, sync_id: int) -> None:
+        """Make the staged rows the desired state, of those ``seen`` note that they were, and deliver what is pending."""
+        session, spec, counts = self._session, self._spec, self._counts
         staging.merge(self._observed_at)
         for by_id in (True, False):
-            seen = [key for key in found if key not in held and self._is_by_id(key) is by_id]
-            self._ledger.mark_observed({key: self._numbers[key] for key in seen}, self._observed_at, by_id=by_id)
+            numbers = {key: self._numbers[key] for key in seen if self._is_by_id(key) is by_id}
+            self._ledger.mark_observed(numbers, self._observed_at, by_id=by_id)
         statuses = Counter(staging.counts())
-        counts.extracted = len(rows)
+        counts.extracted = statuses.total() - statuses["kept"]
         counts.rejected, counts.excluded, counts.waiting, counts.held = (
             statuses[s] for s in ("rejected", "excluded", "waiting", "held")
         )
@@ -303,7 +362,7 @@ class _Targeted:
             deliver_deletes(session, spec, gone, counts, sync_id)
         except BaseException:  # Ctrl-C, too
             with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
-                counts.waiting += sum(map(len, pages(staging, PAGE)))  # not sent: pending, not unchanged
+                counts.waiting += sum(map(len, pages(spec, staging)))  # not sent: pending, not unchanged
             raise
         finally:
             sent = counts.created + counts.adopted + counts.updated

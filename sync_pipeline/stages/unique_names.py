@@ -20,9 +20,9 @@ from sync_pipeline.errors import RejectedRecord
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
+from sync_pipeline.store.planned import Pending
 from sync_pipeline.store.records import Known
 from sync_pipeline.store.scope import draw
-from sync_pipeline.store.staging import Pending
 
 NAME_TAKEN = "name_taken"
 """The rule of a reject whose name another record has: it is tried again as soon as that one gives it up."""

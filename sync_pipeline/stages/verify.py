@@ -20,8 +20,9 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.stages.absence import People, people, reported
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Checking, CheckResult, Options, checked
-from sync_pipeline.stages.guards import HeldLines, deletes
+from sync_pipeline.stages.guards import HeldLines
 from sync_pipeline.stages.load import load
+from sync_pipeline.stages.plan import deletes
 from sync_pipeline.stages.process import is_wanted, processed_rows
 from sync_pipeline.stages.references import kept
 from sync_pipeline.store.comparison import Comparison, Found, ObservedRow, WantedRow

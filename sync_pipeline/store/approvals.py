@@ -19,7 +19,7 @@ from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import UNKNOWN, approval_lines, approvals
 from sync_pipeline.store.scope import EntityRows
 
-GuardName = Literal["deletes", "rewrite", "first_contact"]
+GuardName = Literal["deletes", "rewrite", "creates", "first_contact"]
 Decision = Literal["allowed", "declined"]
 State = Literal["open", "allowed", "declined", "used", "expired"]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -35,6 +38,13 @@ from sync_pipeline.store.errors import SETTING, store_errors, unwritable
 from sync_pipeline.store.schema import HEAD, VERSION_TABLE
 
 Dialect = Literal["sqlite", "postgresql"]
+
+ENGINES = 8
+"""Engines that a process keeps: with each come its compiled statements, which cost as much as running them on few rows."""
+STATEMENTS = 1500
+"""Compiled statements that an engine keeps; there are fewer."""
+_USERS: dict[Engine, set[int]] = {}
+_LOCK = threading.Lock()
 
 EXAMPLES = "Use sqlite:////absolute/file.db or postgresql://user:password@host/database."
 
@@ -115,7 +125,12 @@ class Store:
 
     def close(self) -> None:
         """Give all connections back; the store may not be used afterwards."""
-        self.engine.dispose()
+        with _LOCK:
+            users = _USERS.get(self.engine, set())
+            users.discard(id(self))
+            if not users:
+                _USERS.pop(self.engine, None)
+                self.engine.dispose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,15 +201,38 @@ def _sqlite(url: URL, timeout: float) -> Store:
         private_file(path)
     except OSError as error:
         raise unwritable(place, error) from error
+    return _used(Store(_sqlite_engine(url.set(database=str(path)), timeout), "sqlite", place, path))
+
+
+@lru_cache(maxsize=ENGINES)
+def _sqlite_engine(url: URL, timeout: float) -> Engine:
     engine = create_engine(
-        url.set(database=str(path)),
+        url,
         hide_parameters=True,
         connect_args={"timeout": timeout, "check_same_thread": False},
         pool_use_lifo=True,  # each connection has a cache of its own: few that are used fill fewer
+        query_cache_size=STATEMENTS,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    return Store(engine=engine, dialect="sqlite", place=place, path=path)
+    return engine
+
+
+def _used(store: Store) -> Store:
+    """Count a store among those that use its engine: the last one that is closed closes the connections."""
+    with _LOCK:
+        _USERS.setdefault(store.engine, set()).add(id(store))
+    return store
+
+
+def _forget_engines() -> None:
+    """In a forked process: the connections are its parent's."""
+    _sqlite_engine.cache_clear()
+    _postgresql_engine.cache_clear()
+    _USERS.clear()
+
+
+os.register_at_fork(after_in_child=_forget_engines)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -239,6 +277,16 @@ _BACKEND = text("SELECT pg_backend_pid()")
 
 def _postgresql(url: URL, timeout: float) -> Store:
     place = f"The PostgreSQL database {url.database!r} on {url.host or url.query.get('host') or 'this machine'}"
+    try:
+        engine = _postgresql_engine(url, timeout)
+    except ModuleNotFoundError as error:
+        message = f"{SETTING} names PostgreSQL, whose driver is not installed."
+        raise ConfigError(message, fix="Run: pip install 'sync-pipeline[postgres]'") from error
+    return _used(Store(engine, "postgresql", place, None))
+
+
+@lru_cache(maxsize=ENGINES)
+def _postgresql_engine(url: URL, timeout: float) -> Engine:
     # The connection that holds a lock is idle for as long as the work takes: without keepalives a firewall in between
     # would drop it, and the lock would be lost. A server that is down is noticed within half a minute, or 10 seconds
     # after a query.
@@ -250,11 +298,9 @@ def _postgresql(url: URL, timeout: float) -> Store:
         "tcp_user_timeout": 10_000,
     }
     arguments = {name: value for name, value in wanted.items() if name not in url.query}
-    try:
-        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
-    except ModuleNotFoundError as error:
-        message = f"{SETTING} names PostgreSQL, whose driver is not installed."
-        raise ConfigError(message, fix="Run: pip install 'sync-pipeline[postgres]'") from error
+    engine = create_engine(
+        url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments, query_cache_size=STATEMENTS
+    )
 
     def prepare(connection: Any, _record: object) -> None:
         with _closed_on_error(connection):
@@ -263,7 +309,7 @@ def _postgresql(url: URL, timeout: float) -> Store:
             connection.commit()
 
     event.listen(engine, "connect", prepare)
-    return Store(engine=engine, dialect="postgresql", place=place, path=None)
+    return engine
 
 
 def _refuse_shared_sessions(store: Store) -> None:

@@ -89,9 +89,6 @@ class StagedFacts(StagedRows):
             return
         table = self.facts.table
         columns, source = self._columns(self.facts)
-        mine = and_(*self._loads.of(table), table.c.source_id == staged.c.source_id, span.of(table))
-        source = source.outerjoin(table, mine)
-        changed = or_(*(table.c[name].is_distinct_from(value) for name, value in columns.items()))
         values = [
             literal(self._loads.pair),
             literal(self._loads.entity),
@@ -99,14 +96,19 @@ class StagedFacts(StagedRows):
             self._number(),
             *columns.values(),
         ]
-        rows = select(*values).select_from(source)
-        rows = rows.where(
+        mine = [*self._loads.of(table), span.of(table)]
+        rows = select(*values).where(
             span.of(staged),
             staged.c.facts.isnot(None),
             staged.c.status.in_(KEPT),
-            or_(table.c.source_id.is_(None), and_(table.c.read_no <= self._number(), changed)),
             ~self._is_stored_by_a_newer_read(),
-        ).order_by(staged.c.source_id)
+        )
+        # At a first load nothing is there to be compared with, and comparing costs as much as the rest.
+        if tx.scalar(select(table.c.source_id).where(*mine).limit(1)) is not None:
+            source = source.outerjoin(table, and_(*mine, table.c.source_id == staged.c.source_id))
+            changed = or_(*(table.c[name].is_distinct_from(value) for name, value in columns.items()))
+            rows = rows.where(or_(table.c.source_id.is_(None), and_(table.c.read_no <= self._number(), changed)))
+        rows = rows.select_from(source).order_by(staged.c.source_id)
         insert = insert_into(self._loads.store, table).from_select([*_KEY, "read_no", *columns], rows)
         update_to = {name: insert.excluded[name] for name in ("read_no", *columns)}
         tx.execute(insert.on_conflict_do_update(index_elements=_KEY, set_=update_to))

@@ -15,6 +15,7 @@ from sync_pipeline.store.deliveries import Deliveries
 from sync_pipeline.store.engine import insert_into
 from sync_pipeline.store.events import Events
 from sync_pipeline.store.facts import delete_facts_of_deleted
+from sync_pipeline.store.history import History
 from sync_pipeline.store.loads import Loads
 from sync_pipeline.store.locks import LockForWrites, OnWait, lock
 from sync_pipeline.store.records import TOMBSTONE, Records
@@ -43,6 +44,11 @@ class Ledger(Records, Deliveries):
     def events(self) -> Events:
         """Changes that were reported and not yet looked at."""
         return Events(self.store, self.pair, self.entity)
+
+    @property
+    def history(self) -> History:
+        """What happened to single records."""
+        return History(self.store, self.pair, self.entity)
 
     @property
     def syncs(self) -> Syncs:

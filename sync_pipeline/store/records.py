@@ -31,6 +31,7 @@ class Known:
     deleted_at: datetime | None
     unconfirmed_at: datetime | None
     excluded_rule: str | None
+    label: str | None = None
 
     @property
     def is_delivered(self) -> bool:
@@ -171,12 +172,17 @@ class Records(EntityRows):
         with self.store.reading() as tx:
             return sorted(tx.scalars(newest.order_by(records.c.source_id.desc()).limit(most)))
 
-    def pending_deletes(self, source_ids: Iterable[str]) -> list[Known]:
-        """Those of these records that are to be deleted or archived at the target, by source_id."""
+    def pending_deletes(self, source_ids: Iterable[str], *, are_marked: bool = True) -> list[Known]:
+        """Those of these records that are to be deleted or archived at the target, by source_id.
+
+        Only what is stored as deleted: a newer read may have found some of them again. Before that is stored of any,
+        without ``are_marked``.
+        """
         found: list[Known] = []
+        pending = pending_delete() if are_marked else pending_delete()[1:]
         with self.store.reading() as tx:
             for some in chunks(sorted(source_ids)):
-                mine = [*self.of(records), *pending_delete(), records.c.source_id.in_(some)]
+                mine = [*self.of(records), *pending, records.c.source_id.in_(some)]
                 statement = select(*KNOWN_COLUMNS).where(*mine).order_by(records.c.source_id)
                 found += [known(row) for row in tx.execute(statement)]
         return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -21,10 +20,9 @@ from sqlalchemy import (
     update,
 )
 
-from sync_pipeline.store.approvals import Line
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.loads import Load
-from sync_pipeline.store.merge import MergedRows
+from sync_pipeline.store.planned import PlannedRows
 from sync_pipeline.store.records import KNOWN_COLUMNS, Known, known, pending_delete, pending_upsert, read_by_id_lately
 from sync_pipeline.store.schema import records, rejects
 from sync_pipeline.store.scope import Scope, within
@@ -33,19 +31,7 @@ from sync_pipeline.store.staged import Span, StagedRow, desired, differs, is_els
 PAGE_ROWS = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A record whose desired state is not the delivered one."""
-
-    source_id: str
-    target_id: str | None
-    partition: str | None
-    fields: str
-    fields_hash: str
-    delivered_hash: str | None
-
-
-class Staging(MergedRows):
+class Staging(PlannedRows):
     """The rows of one read, and the questions a sync asks about them."""
 
     def met(self, size: int = 1000) -> Iterator[list[tuple[str, str]]]:
@@ -226,22 +212,11 @@ class Staging(MergedRows):
         """Rows of these scopes that are at the target in another form than this batch wants."""
         return self._count(self._joined(func.count()).where(*rewrites(scopes)))
 
-    def rewrites(self, scopes: Sequence[Scope], limit: int) -> list[Line]:
-        """The first of these rows, by source_id."""
-        columns = (staged.c.source_id, literal("update"), records.c.delivered_hash, staged.c.fields_hash)
-        rows = self._joined(*columns, staged.c.partition).where(*rewrites(scopes)).order_by(staged.c.source_id)
-        with self._looking() as tx:
-            return [Line(*row) for row in tx.execute(rows.limit(limit))]
-
     def hold(self, scopes: Sequence[Scope]) -> None:
         """Mark these rows as held: they are neither merged nor delivered, and do not count as absent."""
         of_scopes = select(records.c.source_id).where(self._match(), *rewrites(scopes)).exists()
         with self._looking() as tx:
             tx.execute(update(staged).where(desired(), of_scopes).values(status="held"))
-
-    def rewritten_among(self, source_ids: Collection[str], scopes: Sequence[Scope]) -> set[str]:
-        """Those of these records that ``hold`` would mark."""
-        return self._among(source_ids, self._joined(staged.c.source_id).where(*rewrites(scopes)), staged.c.source_id)
 
     def held_among(self, source_ids: Collection[str]) -> set[str]:
         """Those of these records that are held."""
@@ -254,7 +229,10 @@ class Staging(MergedRows):
 
     def held_days(self) -> frozenset[str]:
         """The days of the rows that are held: as they are in the batch, and as they are at the target."""
-        return self._days_of(staged.c.status == "held")
+        new = select(staged.c.partition).where(staged.c.status == "held").distinct()
+        with self._looking() as tx:
+            days = frozenset(day or "" for day in tx.scalars(new))
+        return days | self._days_of(staged.c.status == "held")
 
     def kept_ids(self) -> frozenset[str]:
         """The records about which this batch does not decide."""
@@ -303,18 +281,6 @@ class Staging(MergedRows):
                 records.c.delivered_hash.is_distinct_from(staged.c.fields_hash),
             )
         )
-
-    def pending(self, limit: int, after: str = "") -> list[Pending]:
-        """The next accepted rows still to be delivered, by source_id."""
-        columns = [records.c[name] for name in Pending.__slots__]
-        statement = (
-            self._joined(*columns, after=after)
-            .where(staged.c.status == "accepted", *pending_upsert())
-            .order_by(staged.c.source_id)
-            .limit(limit)
-        )
-        with self._looking() as tx:
-            return [Pending(*row) for row in tx.execute(statement)]
 
     def _absent(self, tx: Connection, *columns: Any, again: bool) -> Select[Any]:
         lagging = func.coalesce(read_by_id_lately(self._loads.store.now(tx)), false())

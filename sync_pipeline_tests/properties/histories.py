@@ -34,9 +34,12 @@ from sync_pipeline.stages.watch import Dirty, watch
 from sync_pipeline.store.events import Received, content_id, counts, receive_many
 from sync_pipeline.store.schema import events
 from sync_pipeline_tests.harness import ENTITIES, Blocked, Team, team
+from sync_pipeline_tests.properties.drawing import drawn
+from sync_pipeline_tests.properties.judge import agreed, still
 from sync_pipeline_tests.properties.killing import Killed, Killer, killing
 from sync_pipeline_tests.properties.life import _DEEDS, TEXTS, Deed
 from sync_pipeline_tests.properties.meddling import MEDDLING
+from sync_pipeline_tests.properties.saved import Database, Saved, SavedFile
 from sync_pipeline_tests.webhooks.shipped import OF_USERS, SHIPPED, WORTH_MOST_FIRST
 
 LOST, DOUBLED, FAULTY = 0.3, 0.3, 0.2
@@ -87,6 +90,11 @@ ROUNDS = st.builds(
 HISTORIES = st.lists(ROUNDS, min_size=1, max_size=3)
 
 
+def drawn_history(number: int) -> list[Round]:
+    """The history of a seed."""
+    return drawn(HISTORIES, number)
+
+
 @dataclass(slots=True)
 class Office:
     """A team in step with live syncing; each history begins as everything was then."""
@@ -94,6 +102,7 @@ class Office:
     us: Team
     killer: Killer
     saved: sqlite3.Connection
+    database: Saved
     mail: list[Delivery] = field(default_factory=list)
     cursors: dict[str, str | None] = field(default_factory=dict)
     done: Counter[str] = field(default_factory=Counter)
@@ -107,7 +116,7 @@ class Office:
         world.db.execute("UPDATE temp.versions SET n = n + 1")  # what the sandbox keeps in memory is out of date
         shutil.rmtree(self.us.home, ignore_errors=True)
         self.us.home.mkdir()
-        shutil.copy(self.us.home.parent / "saved.db", self.us.home / "sync.db")
+        self.database.restore()
         self.mail.clear()
         self.cursors.clear()
 
@@ -180,6 +189,14 @@ class Office:
             raise Blocked(blocking)
         load(session, spec, checking.batch, span, checking.options, run_id=run_id)
 
+    def holds(self, history: list[Round]) -> None:
+        """Live it; then a reconciliation makes both sides agree, nothing stands twice, and what is still open ends."""
+        self.begin()
+        self.live(history)
+        self.reconcile()
+        agreed(still(self.us))
+        self.clear_the_inbox()
+
     def reconcile(self) -> None:
         """What the schedules do in the end: read everything again, compare both sides, and mend."""
         with self.us.session() as session:
@@ -207,7 +224,7 @@ class Office:
 
 
 @contextmanager
-def office(root: Path, patch: pytest.MonkeyPatch) -> Iterator[Office]:
+def office(root: Path, patch: pytest.MonkeyPatch, database: Database = SavedFile) -> Iterator[Office]:
     """One sandbox for many histories; its webhooks are handed over here instead of being posted."""
     with team(root, **SMALLEST) as us, killing(patch) as killer:
         us.changes |= {"SYNC_MAX_REJECT_SHARE": "1", "SYNC_MAX_DELETE_SHARE": "1", "SYNC_MAX_ATTEMPTS": "1"}
@@ -216,11 +233,12 @@ def office(root: Path, patch: pytest.MonkeyPatch) -> Iterator[Office]:
             named = [user["id"] for user in us.users()] if event in OF_USERS else []
             kind = "USER_ID" if named else "WORKSPACE_ID"
             us.clockify("POST", "/webhooks", {**hook, "triggerSourceType": kind, "triggerSource": named})
+        store = database(us)
         us.sync()
-        shutil.copy(us.home / "sync.db", us.home.parent / "saved.db")
+        store.keep()
         with sqlite3.connect(":memory:", check_same_thread=False) as saved:
             us.sandbox.world.db.backup(saved)
-        here = Office(us, killer, saved)
+        here = Office(us, killer, saved, store)
         patch.setattr(us.sandbox.world.courier, "put", here.mail.append)
         yield here
         saved.close()

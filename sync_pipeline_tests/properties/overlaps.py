@@ -42,6 +42,7 @@ from sync_pipeline_tests.properties.claims import Claim, Court, read_ledgers
 from sync_pipeline_tests.properties.histories import Office, office
 from sync_pipeline_tests.properties.life import _DEEDS, Deed
 from sync_pipeline_tests.properties.meddling import MEDDLING
+from sync_pipeline_tests.properties.saved import Database, SavedFile
 from sync_pipeline_tests.properties.versions import SOURCES, Past
 from sync_pipeline_tests.scenarios.commands import start, wait_until
 from sync_pipeline_tests.scenarios.dagster_runs import enter
@@ -389,7 +390,7 @@ class Stage:
     def _begin(self, history: History) -> None:
         self.here.begin()
         if not history.in_step:
-            (self.us.home / "sync.db").unlink()
+            self.here.database.empty()
             self.us.sandbox.world.db.execute("DELETE FROM snapshots_records WHERE entity <> 'locations'")
         self.us.control("DELETE", "lag")
         self.patch.setenv("CLOCKIFY_READER", history.reader)
@@ -646,7 +647,7 @@ class Stage:
 
     @contextmanager
     def _store(self) -> Iterator[Any]:
-        store = open_store(f"sqlite:///{self.us.home / 'sync.db'}")
+        store = open_store(self.us.settings().store_url)
         try:
             yield store
         finally:
@@ -654,9 +655,9 @@ class Stage:
 
 
 @contextmanager
-def stage(root: Path, patch: pytest.MonkeyPatch) -> Iterator[Stage]:
+def stage(root: Path, patch: pytest.MonkeyPatch, database: Database = SavedFile) -> Iterator[Stage]:
     """A place to play histories in."""
-    with office(root, patch) as here, dg.DagsterInstance.ephemeral() as instance:
+    with office(root, patch, database) as here, dg.DagsterInstance.ephemeral() as instance:
         here.us.people.headers[PRESENT] = "1"
         here.us.changes |= {"CLOCKIFY_PAGE_SIZE": "6", "SYNC_POLL_SECONDS": "86400"}
         enter(here.us, patch)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, seed, settings
 
-from sync_pipeline_tests.properties.histories import HISTORIES, Office, Round, office
-from sync_pipeline_tests.properties.judge import agreed, still
+from sync_pipeline_tests.properties.histories import HISTORIES, Round, office
 
 HISTORIES_EACH = 50
 SEEDS = (1, 2, 3, 4)
@@ -35,16 +34,8 @@ def test_after_any_history_a_reconciliation_makes_both_sides_agree(
         def holds(history: list[Round]) -> None:
             note(f"seed {number}")
             tried.append(len(history))
-            _holds(here, history)
+            here.holds(history)
 
         holds()
         assert len(tried) >= HISTORIES_EACH
         assert all(here.done[what] > 0 for what in ("asked for", "failed", "killed")), here.done
-
-
-def _holds(here: Office, history: list[Round]) -> None:
-    here.begin()
-    here.live(history)
-    here.reconcile()
-    agreed(still(here.us))
-    here.clear_the_inbox()

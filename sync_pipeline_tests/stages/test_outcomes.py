@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sync_pipeline.errors import ApiError
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.outcomes import note_sending, pages, remember
+from sync_pipeline.stages.outcomes import note_sending, remember
 from sync_pipeline.store.deliveries import Delivered, Kind, Refused
 from sync_pipeline_tests.harness import Team, team
 
@@ -22,22 +20,6 @@ def us(tmp_path: Path) -> Iterator[Team]:
     with team(tmp_path, entries=0) as everybody:
         everybody.sync("projects")
         yield everybody
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, 6])
-def test_pending_rows_come_in_pages_and_each_once(tmp_path: Path, size: int) -> None:
-    """In the order of their ids, whatever the page's size."""
-    with team(tmp_path, entries=0) as us:
-        us.fault("cut_before", "POST */projects/batch")
-        with pytest.raises(ApiError):
-            us.sync("projects", SYNC_MAX_ATTEMPTS="1")
-        us.no_faults()
-        with us.session() as session:
-            batch = us.validated(session, "projects")
-            with closing(session.stagings.pop(("projects", batch.read_no))) as staging:
-                found = [[row.source_id for row in page] for page in pages(staging, size)]
-        assert [key for page in found for key in page] == sorted(project["id"] for project in us.projects())
-        assert all(len(page) == size for page in found[:-1])
 
 
 def test_a_write_whose_answer_never_came_is_sent_again(us: Team) -> None:

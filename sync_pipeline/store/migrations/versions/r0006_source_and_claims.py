@@ -46,6 +46,7 @@ def upgrade() -> None:
             sa.Column("read_no", sa.BigInteger(), nullable=False),
             sa.Column("rejected_on", KEY),
             *(sa.Column(column, kind) for column, kind in columns.items()),
+            sqlite_with_rowid=False,
         )
         rejected = sa.text("rejected_on IS NOT NULL")
         columns_of_index = ["connection", "entity", "rejected_on"]

@@ -1,0 +1,84 @@
+"""`apply`: write what the file of a preview names, as far as it is so still."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import click
+
+from sync_pipeline import terminal
+from sync_pipeline.cli.compare import OPTIONAL_COLUMNS
+from sync_pipeline.cli.exit_codes import ExitCode, worst
+from sync_pipeline.cli.opening import prepared
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.session.session import open_session
+from sync_pipeline.stages.apply import Applied, Cost, cost_of
+from sync_pipeline.stages.apply import apply as carry_out
+from sync_pipeline.stages.plan_file import read_plan
+
+SHOWN = 50
+"""Records in a table that people read; `--json` has all."""
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--skip-changed", is_flag=True, help="Write the records that are as the file says; still exits 1.")
+@click.option("--read-target", is_flag=True, help="Also read each record at the target, and compare it.")
+@json_option
+def apply(file: Path, skip_changed: bool, read_target: bool, as_json: bool) -> None:
+    """Write what FILE of `preview --out` names, where a plan made now says the same of a record; nothing else is written.
+
+    When a record comes out otherwise, nothing is written: each is named with what differs, and the command exits 1. A record that
+    is already as the file wants it counts as done, so an apply that was interrupted can be repeated.
+    """
+    with prepared() as settings, open_session(settings) as session:
+        plan = read_plan(file, session)
+        cost = cost_of(session, plan, read_target=read_target)
+        terminal.notice(f"About {cost.requests:,} requests, done at {cost.done_at.astimezone():%H:%M}.")
+        if not session.mode.writes:
+            terminal.warning(f"Nothing was sent: {session.mode.why}.")
+            sys.exit(ExitCode.HELD)
+        with terminal.progress():
+            found = carry_out(
+                session, plan, skip_changed=skip_changed, read_target=read_target, run_id=f"apply-{uuid4()}"
+            )
+    if as_json:
+        terminal.as_json(_document(found, cost))
+    else:
+        _tables(found, skip_changed=skip_changed)
+    problems = [ExitCode.FAILED] if found.changed or found.left else []
+    sys.exit(worst([*problems, *([ExitCode.HELD] if found.held else [])]))
+
+
+def _document(found: Applied, cost: Cost) -> dict[str, Any]:
+    document = asdict(found)
+    estimate = {"requests": cost.requests, "done_at": cost.done_at.isoformat(timespec="seconds")}
+    return {"success": not (found.changed or found.left or found.held), "estimate": estimate, **document}
+
+
+def _tables(found: Applied, *, skip_changed: bool) -> None:
+    counts = [{"entity": name, **asdict(figures)} for name, figures in found.counts.items()]
+    if counts:
+        terminal.table("Applied", counts, optional=OPTIONAL_COLUMNS)
+    _rows("Changed since", [asdict(one) for one in found.changed])
+    _rows("Not written", [asdict(one) for one in found.left])
+    held = [{"entity": name, "id": key} for name, records in found.held.items() for key in records]
+    _rows("Held until approved", held)
+    for reason in sorted({reason for records in found.held.values() for reason in records.values()}):
+        terminal.warning(f"Held: {reason}")
+    if found.changed and not skip_changed and not found.written:
+        terminal.problem(
+            f"{len(found.changed)} records are not as the file says any more, so nothing was written. Preview again, or "
+            "write the others with --skip-changed."
+        )
+    terminal.say(f"{found.written} written, {found.already} were as the file wants them already.")
+
+
+def _rows(title: str, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        some = f" (the first {SHOWN} of {len(rows)}; --json lists all)" if len(rows) > SHOWN else ""
+        terminal.table(f"{title}{some}", rows[:SHOWN])

@@ -1,0 +1,70 @@
+"""`records`: what is known of single records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from sync_pipeline import terminal
+from sync_pipeline.cli.opening import chosen, reading
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.session.session import open_session
+from sync_pipeline.store.records import Known
+
+COLUMNS = ("at", "kind", "what", "outcome", "by", "detail", "run_id")
+NARROW_COLUMNS = ("at", "kind", "what", "outcome", "detail")
+WIDE = 120
+
+
+@click.group()
+def records() -> None:
+    """Look at single records: what was heard of one, written, rejected, held and decided."""
+
+
+@records.command("history")
+@click.argument("entity")
+@click.argument("source_id", metavar="ID")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=200, show_default=True, help="How many lines.")
+@json_option
+def records_history(entity: str, source_id: str, limit: int, as_json: bool) -> None:
+    """Show what happened to one record, oldest first: events, writes, rejects, approvals."""
+    with reading() as settings, open_session(settings) as session:
+        chosen(session, entity)
+        ledger = session.ledger(entity)
+        found = ledger.history.of_record(ledger.lookup([source_id]).get(source_id), source_id, limit)
+    if found.record is None and not found.happenings:
+        raise ConfigError(
+            f"Nothing is known of {entity} {source_id}.", fix="The ID is that of the record at its source."
+        )
+    rows = [asdict(one) for one in found.happenings]
+    if as_json:
+        record = _document(found.record) if found.record is not None else None
+        terminal.as_json({"record": record, "history": rows, "is_cut": found.is_cut})
+        return
+    some = f" (the newest {limit}; --limit shows more)" if found.is_cut else ""
+    lines = [{**row, "at": f"{row['at']:%Y-%m-%d %H:%MZ}"} for row in rows]
+    columns = NARROW_COLUMNS if terminal.out.width < WIDE else COLUMNS
+    terminal.table(f"{entity} {source_id}{some}", lines, columns)
+    terminal.say(_state(found.record) if found.record is not None else "Nothing is stored of it now.")
+
+
+def _document(record: Known) -> dict[str, object]:
+    """What is stored now, but for the values of its fields."""
+    kept = {name: value for name, value in asdict(record).items() if name != "fields"}
+    return {**kept, "state": _state(record)}
+
+
+def _state(record: Known) -> str:
+    """Where it is now, in a sentence."""
+    there = "at the target" if record.is_delivered else "not known to be at the target"
+    if record.deleted_at is not None:
+        return f"It is deleted at the source and {there if record.delivered_hash else 'not at the target'}."
+    if record.excluded_rule is not None:
+        return f"It is out of scope ({record.excluded_rule}), and {there}."
+    if record.delivered_hash == record.fields_hash:
+        return "It is at the target as it is wanted."
+    if record.refused_hash == record.fields_hash:
+        return "The target refused it in this form."
+    return f"It is to be written; it is {there}."

@@ -1,0 +1,366 @@
+"""Apply: write those lines of a plan file that the same code, asked now, comes to again.
+
+First all named records are read and planned; when any of them comes out otherwise, nothing is written. Then each entity is
+planned once more under its lock and written. What is already as its line wants is done, so that an apply that was
+killed can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from math import ceil, inf
+from typing import Self
+
+from sync_pipeline.connectors.paging import Record
+from sync_pipeline.errors import SyncError
+from sync_pipeline.mapping.canonical import canonical_target
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.extract import decide
+from sync_pipeline.stages.guards import refuse_first_contact
+from sync_pipeline.stages.plan import REMOVALS, Missing, PlanLine, lines
+from sync_pipeline.stages.plan_file import NamedLine, PlanFile
+from sync_pipeline.stages.process import awaited, process_frame, reject_problems, staged_rows
+from sync_pipeline.stages.targeted import OUTDATED, Targeted
+from sync_pipeline.store.records import Known
+from sync_pipeline.store.schema import UNKNOWN
+from sync_pipeline.store.syncs import TARGETED
+
+AN_HOUR = timedelta(hours=1)
+SECONDS_EACH = 0.1
+"""What a request takes, about."""
+UPSERT_ROWS = 100
+"""Records of one write to a target that takes many, about."""
+WITNESS_READS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an apply takes, about."""
+
+    requests: int
+    done_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A record of the file that is not what its line is about any more, or that could not be written."""
+
+    entity: str
+    id: str
+    differs: str
+    """``source``, ``ledger``, ``mapping`` or ``target``."""
+    reason: str
+
+
+@dataclass(slots=True)
+class Applied:
+    """What became of the lines of a file."""
+
+    written: int = 0
+    already: int = 0
+    """Lines whose record is already as they want it."""
+    changed: list[Difference] = field(default_factory=list)
+    held: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Records that a guard holds, and why, by entity and id."""
+    left: list[Difference] = field(default_factory=list)
+    """Records that were to be written and are not as wanted now."""
+    counts: dict[str, Counts] = field(default_factory=dict)
+    requests: int = 0
+
+
+def cost_of(session: Session, plan: PlanFile, *, read_target: bool) -> Cost:
+    """How many requests it takes to apply these lines, and when they will have been sent."""
+    total = budgeted = 0
+    for entity, named in plan.lines.items():
+        spec = session.specs[entity]
+        wanted = [line for line in named.values() if line.writes]
+        removed = sum(line.action in REMOVALS for line in wanted)
+        reads = _reads(session, spec, len(wanted)) + (WITNESS_READS if removed else 0)
+        each = session.target(spec).assigns_ids
+        upserts = len(wanted) - removed
+        writes = removed + (1 + upserts if each else ceil(upserts / UPSERT_ROWS)) + (len(wanted) if read_target else 0)
+        total += reads + writes
+        budgeted += reads * session.source(spec).is_budgeted + writes * _is_target_budgeted(session, spec)
+    return Cost(total, session.now() + _takes(session, total, budgeted))
+
+
+def apply(session: Session, plan: PlanFile, *, skip_changed: bool, read_target: bool, run_id: str) -> Applied:
+    """Write the lines that come out equal; none of them when any does not, unless ``skip_changed``.
+
+    What a guard holds is named and left. Raises ApiError when a system fails: what was written until then is remembered.
+    """
+    applied, before = Applied(), session.requests
+    with ExitStack() as stack:
+        looks = []
+        for spec in session.specs.values():
+            named = {key: line for key, line in plan.lines.get(spec.entity, {}).items() if line.writes}
+            if not named:
+                continue
+            if why := refuse_first_contact(session, spec):
+                applied.held[spec.entity] = dict.fromkeys(named, why)
+                continue
+            look = stack.enter_context(_Look(session, spec, named, plan, run_id))
+            applied.changed += look.look(read_target=read_target)
+            looks.append(look)
+        if skip_changed or not applied.changed:
+            for look in looks:
+                look.write(applied)
+        else:
+            applied.already = sum(len(look.done) for look in looks)
+    applied.requests = session.requests - before
+    return applied
+
+
+def _is_target_budgeted(session: Session, spec: EntitySpec) -> bool:
+    """Whether writes count against an hourly budget: they do where what is read from that system does."""
+    read = (other for other in session.specs.values() if other.source.system == spec.target.system)
+    return any(session.source(other).is_budgeted for other in read)
+
+
+def _reads(session: Session, spec: EntitySpec, count: int) -> int:
+    if _is_by_id(session, spec, count):
+        return count
+    with session.ledger(spec).staging() as staging:
+        return max(1, ceil(max(count, staging.known()) / session.settings.clockify_page_size))
+
+
+def _is_by_id(session: Session, spec: EntitySpec, count: int) -> bool:
+    return session.can_fetch(spec) and count <= session.settings.max_confirmations
+
+
+def _takes(session: Session, requests: int, budgeted: int) -> timedelta:
+    budget, room = session.budget, session.room
+    if budget is None or room == inf or budgeted <= room:
+        return timedelta(seconds=requests * SECONDS_EACH)
+    return ceil((budgeted - room) / budget.limit) * AN_HOUR
+
+
+class _Look(Targeted):
+    """The named records of one entity: read, planned and compared with their lines; then written."""
+
+    def __init__(
+        self, session: Session, spec: EntitySpec, named: dict[str, NamedLine], plan: PlanFile, run_id: str
+    ) -> None:
+        in_list = session.can_fetch(spec) and not _is_by_id(session, spec, len(named))
+        days = plan.days if spec.partitioned else None
+        super().__init__(session, spec, sorted(named), run_id, in_list=in_list, days=days)
+        self._named = named
+        self._is_remapped = plan.mappings.get(spec.entity) != spec.fingerprint
+        self.done: set[str] = set()
+        self._found: dict[str, Record] = {}
+
+    def __enter__(self) -> Self:
+        self._staging = self._ledger.open_staging()
+        decide(self._session, self._spec, self._staging)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._staging.close()
+
+    def look(self, *, read_target: bool) -> list[Difference]:
+        """Read, plan and compare; returns what came out otherwise. Nothing is written to either side."""
+        before = self._session.requests
+        self._found = self._read()
+        self._missing = self._look_for_missing(self._found)
+        self._held |= self._missing.held
+        self._frame = process_frame(self._session, self._spec, self._found.values())
+        rows = staged_rows(self._spec, self._frame)
+        self._awaits = {row.source_id: row for row in rows if row.status == "waiting"}
+        self._stage(rows, self._staging)
+        differs = self._compare()
+        if read_target:
+            differs += self._compare_target({one.id for one in differs})
+        self._changed = {one.id for one in differs}
+        self._counts.requests = self._session.requests - before
+        return differs
+
+    def write(self, applied: Applied) -> None:
+        """Plan once more under the lock and write what is equal still."""
+        session, before = self._session, self._session.requests
+        with self._ledger.lock():
+            applied.changed += [one for one in self._compare() if one.id not in self._changed]
+            equal = (
+                self._named.keys() - self._changed - {one.id for one in applied.changed if one.entity == self.entity}
+            )
+            self._accept(equal)
+            held = self._held & equal
+            todo = equal - self.done - held
+            applied.already += len(equal & self.done)
+            reasons = {key: self._left.get(key) or self._missing.reasons.get(key, "") for key in held}
+            if reasons:
+                applied.held[self.entity] = reasons
+            if todo:
+                self._write(todo, before)
+                applied.counts[self.entity] = self._counts
+                left = self._unwritten(todo)
+                applied.left += left
+                applied.written += len(todo) - len(left)
+        self._counts.requests += session.requests - before
+
+    @property
+    def entity(self) -> str:
+        """The entity's name."""
+        return self._spec.entity
+
+    def _write(self, todo: set[str], before: int) -> None:
+        """As a targeted sync of these records; the others of the batch are left as they are stored."""
+        session, at = self._session, self._observed_at
+        sync_id = self._ledger.syncs.begin(run_id=self._run_id, observed_at=at, at=at, targeted=True)
+        self._staging.keep(self._found.keys() - todo)
+        gone = set(self._missing.gone) & todo
+        reason = ""
+        try:
+            problems = [one for one in reject_problems(self._frame) if one.source_id in todo]
+            ids, newest = sorted(todo), max(self._numbers.values(), default=0)
+            self._ledger.rejects.replace(None, problems, self._run_id, session.now(), source_ids=ids, read_no=newest)
+            for by_id in (True, False):
+                numbers = {key: self._numbers[key] for key in gone if self._is_by_id(key) is by_id}
+                self._ledger.mark_deleted(numbers, self._observed_at, by_id=by_id)
+            self._merge(self._found.keys() & todo, gone, self._staging, sync_id)
+        except SyncError as error:
+            reason = str(error)
+            raise
+        finally:
+            self._counts.requests += session.requests - before
+            counts, requests = asdict(self._counts), self._counts.requests
+            self._ledger.syncs.finish(sync_id, TARGETED, counts, requests, at=session.now(), reason=reason)
+
+    def _accept(self, ids: Collection[str]) -> None:
+        """Accept the rows whose references have been delivered meanwhile, as those of the same file are."""
+        ready = []
+        for source_id in ids & self._awaits.keys():
+            wanted = awaited(self._awaits[source_id])
+            known = [self._session.ledger(entity).lookup([key]).get(key) for entity, key in wanted]
+            if all(record is not None and record.is_delivered for record in known):
+                ready.append(source_id)
+        self._staging.accept(ready)
+
+    def _compare(self) -> list[Difference]:
+        """The lines that come out otherwise now; notes those whose record is as its line wants it already."""
+        missed = Missing(self._missing.gone, self._missing.unconfirmed, self._missing.held)
+        now = {line.source_id: line for line in lines(self._session, self._spec, self._staging, missed)}
+        known = self._ledger.lookup(self._named)
+        interrupted = {intent.source_id for intent in self._ledger.open_intents()}
+        self.done = {key for key, line in self._named.items() if key not in now and _is_as_wanted(line, known.get(key))}
+        outdated = set(self._staging.outdated())
+        found = []
+        for key, line in self._named.items():
+            if key in self.done:
+                continue
+            if key in outdated:
+                found.append(self._differs(key, "source", OUTDATED))
+            elif why := self._why(line, now.get(key), known.get(key), is_interrupted=key in interrupted):
+                found.append(self._differs(key, *why))
+        return found
+
+    def _why(
+        self, line: NamedLine, now: PlanLine | None, known: Known | None, *, is_interrupted: bool
+    ) -> tuple[str, str] | None:
+        """What differs between a line and the plan of now, and how; None when nothing does."""
+        if line.source_id in self._left and line.source_id not in self._held:
+            return "source", self._left[line.source_id]
+        if now is None:
+            return self._why_nothing(line, known)
+        if not now.writes:
+            return "source", now.reason
+        removes = line.action in REMOVALS
+        if removes != (now.action in REMOVALS):
+            return "source", "it exists again" if removes else "it is deleted now"
+        if now.hash_after != line.hash_after:
+            return self._why_other(line, now)
+        return _why_elsewhere(line, now, is_interrupted=is_interrupted)
+
+    def _why_nothing(self, line: NamedLine, known: Known | None) -> tuple[str, str]:
+        if line.source_id in self._found or (known is not None and known.source_id in self._missing.gone):
+            return "source", "there is nothing to write of it now"
+        if known is not None and known.delivered_hash is not None and line.action not in REMOVALS:
+            return "source", "it is missing"
+        return "source", "it does not exist any more"
+
+    def _why_other(self, line: NamedLine, now: PlanLine) -> tuple[str, str]:
+        if self._is_remapped and now.source_hash is not None and now.source_hash == line.source_hash:
+            return "mapping", "the mapping was changed"
+        also = ", and so was the mapping" if self._is_remapped else ""
+        return "source", f"it was changed{also}"
+
+    def _compare_target(self, besides: Collection[str]) -> list[Difference]:
+        """The records that are at the target in another form than the ledger knows."""
+        found = []
+        target, known = self._session.target(self._spec), self._ledger.lookup(self._named)
+        for key in sorted(self._named.keys() - self.done - {*besides, *self._missing.gone}):
+            record = known.get(key)
+            place, believed = self._place(key, record)
+            if place is None or believed in UNKNOWN:
+                continue
+            there = self._session.call(target.get, place)
+            is_there = there is not None and not target.is_archived(there)
+            now = canonical_target(self._spec, there)[1] if there is not None and is_there else None
+            if now != believed:
+                what = (
+                    "it was changed there"
+                    if is_there and believed
+                    else "it exists there"
+                    if is_there
+                    else "it is missing there"
+                )
+                found.append(self._differs(key, "target", what))
+        return found
+
+    def _place(self, key: str, record: Known | None) -> tuple[str | None, str | None]:
+        """Where a record is at the target, or will be, and the hash that is believed to be there."""
+        if record is not None and record.target_id is not None:
+            return record.target_id, record.delivered_hash
+        if self._session.target(self._spec).assigns_ids:
+            return None, None
+        return key, record.delivered_hash if record is not None else None
+
+    def _unwritten(self, todo: set[str]) -> list[Difference]:
+        """Those that are not as their line wants them although they were to be written, and why."""
+        known = self._ledger.lookup(todo)
+        left = [key for key in sorted(todo) if not _is_as_wanted(self._named[key], known.get(key))]
+        return [self._differs(key, "target", self._why_unwritten(key, known.get(key))) for key in left]
+
+    def _why_unwritten(self, key: str, known: Known | None) -> str:
+        if key in self._awaits:
+            named = ", ".join(f"{entity} {other}" for entity, other in awaited(self._awaits[key]))
+            return f"it waits for {named}"
+        if known is not None and known.refused_hash is not None:
+            return "the target refused it: `sync-pipeline rejects list` shows why"
+        return "it was not written; apply the file again"
+
+    def _differs(self, key: str, what: str, reason: str) -> Difference:
+        return Difference(self.entity, key, what, reason)
+
+
+_DONE: Mapping[str, str] = {
+    "create": "created",
+    "adopt": "adopted",
+    "update": "updated",
+    "restore": "restored",
+    "rename": "renamed",
+    "delete": "deleted",
+    "archive": "archived",
+}
+
+
+def _why_elsewhere(line: NamedLine, now: PlanLine, *, is_interrupted: bool) -> tuple[str, str] | None:
+    """What differs in ledger or target, where the source wants the same; nothing after a write without an answer."""
+    if now.hash_before in UNKNOWN or line.hash_before in UNKNOWN:
+        return None
+    if now.hash_before != line.hash_before:
+        return "ledger", "another run has written it since"
+    if now.action == line.action or (is_interrupted and now.action in ("create", "adopt")):
+        return None
+    return "target", f"it would be {_DONE[now.action]} now, not {_DONE.get(line.action, line.action)}"
+
+
+def _is_as_wanted(line: NamedLine, known: Known | None) -> bool:
+    """Whether the record is already as its line wants it."""
+    if line.action in REMOVALS:
+        return known is not None and known.delivered_hash is None and known.deleted_at is not None
+    return known is not None and known.deleted_at is None and known.delivered_hash == line.hash_after

@@ -1,0 +1,222 @@
+"""The plan: what a sync does with each record that is not unchanged. Nothing else decides what is written.
+
+`preview` prints it, a sync executes it, and `apply` executes the lines of it that somebody has kept. The store decides, in
+one SQL expression over the staged batch and the ledger; only records whose names a target allows once, or that it may
+have under another id, are decided here, with what the target has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from sync_pipeline.connectors.ports import AssigningTarget
+from sync_pipeline.mapping.canonical import differences
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages.references import kept
+from sync_pipeline.stages.unique_names import NAME_TAKEN, Directory, foresee
+from sync_pipeline.store.approvals import Line
+from sync_pipeline.store.planned import Action, Pending, Planned
+from sync_pipeline.store.records import Known
+from sync_pipeline.store.staging import Staging
+
+PAGE = 500
+UNCONFIRMED = "missing at the source, and no second read has proven that it is deleted"
+REFUSED = "the target refused it in this form"
+CREATES, UPDATES, REMOVALS = ("create",), ("update", "restore", "rename"), ("delete", "archive")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLine:
+    """One record, and what is to be done with it; ``fields`` maps each changed field to its values (before, after)."""
+
+    source_id: str
+    action: Action
+    label: str | None = None
+    reason: str = ""
+    """Why it is held, waits or is rejected."""
+    fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    hash_before: str | None = None
+    """Last known to be at the target."""
+    hash_after: str | None = None
+    source_hash: str | None = None
+    partition: str | None = None
+    is_held: bool = False
+    is_checked: bool = True
+    """False for a record that its own checks rejected, or that is missing without proof: nothing is known to do with it."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether the target is changed, once nothing holds the record."""
+        return self.action not in ("wait", "reject")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What became of the records that a read did not meet, as far as the plan has to know."""
+
+    gone: Collection[str] = ()
+    """Proven to be deleted."""
+    unconfirmed: Collection[str] = ()
+    held: frozenset[str] = frozenset()
+    """Those whose delete is held."""
+
+
+def pages(spec: EntitySpec, staging: Staging, size: int = PAGE) -> Iterator[list[Planned]]:
+    """The accepted rows that are to be written now, in pages, in the order of their ids."""
+    after = ""
+    while rows := staging.pending(size, after, archives=archives(spec)):
+        yield rows
+        after = rows[-1].source_id
+
+
+def removals(session: Session, spec: EntitySpec, gone: Collection[str], *, are_marked: bool = True) -> list[Known]:
+    """The records that are to be deleted or archived at the target, of those that are ``gone`` at the source."""
+    if not deletes(spec) or not gone:
+        return []
+    free = set(gone) - kept(session, spec, gone)
+    return session.ledger(spec).pending_deletes(free, are_marked=are_marked)
+
+
+def lines(session: Session, spec: EntitySpec, staging: Staging, missing: Missing) -> Iterator[PlanLine]:
+    """The plan of a staged batch that is not merged yet: what a sync would do, record by record."""
+    handed_over: set[str] = set()
+    target = session.target(spec)
+    if target.assigns_ids:
+        yield from _assigned(session, spec, target, staging, missing, handed_over)
+    else:
+        for page in staging.planned(archives=archives(spec)):
+            yield from (_line(spec, row, row.action) for row in page)
+    for removal in removals(session, spec, missing.gone, are_marked=False):
+        if removal.source_id not in handed_over:
+            yield _removal_line(spec, removal)
+    for removal in session.ledger(spec).pending_deletes(missing.unconfirmed, are_marked=False):
+        held = removal.source_id in missing.held
+        if removal.source_id not in handed_over:
+            yield _removal_line(spec, removal, is_held=held, is_confirmed=held)
+
+
+def delete_lines(spec: EntitySpec, absent: Iterable[Known]) -> list[Line]:
+    """What an approval of these deletes is bound to."""
+    action = delete_action(spec)
+    return [Line(known.source_id, action, known.delivered_hash, None, known.partition) for known in absent]
+
+
+def delete_action(spec: EntitySpec) -> Action:
+    """What becomes of a record at the target that is deleted at the source."""
+    return "archive" if archives(spec) else "delete"
+
+
+def archives(spec: EntitySpec) -> bool:
+    """Whether the target keeps what is deleted at the source, archived."""
+    return spec.target.delete == "archive"
+
+
+def deletes(spec: EntitySpec) -> bool:
+    """Whether records that are gone at the source are deleted - or archived - at the target at all."""
+    return spec.target.delete != "keep"
+
+
+def _assigned(
+    session: Session,
+    spec: EntitySpec,
+    target: AssigningTarget,
+    staging: Staging,
+    missing: Missing,
+    handed_over: set[str],
+) -> Iterator[PlanLine]:
+    """The lines for a target that gives out the ids; where names are unique, all rows are decided together."""
+    directory = Directory(session, spec, target, gone=missing.gone)
+    again = session.ledger(spec).rejects.rejected_by(NAME_TAKEN) if target.unique_names else ()
+    together: list[Planned] = []
+    for page in staging.planned(archives=archives(spec)):
+        decided = [row for row in page if _is_decided_here(row, again)]
+        keys = {row.source_id for row in decided}
+        yield from (_line(spec, row, row.action) for row in page if row.source_id not in keys)
+        if target.unique_names:
+            together += decided
+        else:
+            yield from _foreseen(spec, directory, decided, handed_over)
+    yield from _foreseen(spec, directory, together, handed_over)
+
+
+def _is_decided_here(row: Planned, again: Collection[str]) -> bool:
+    is_tried_again = row.action == "reject" and row.status != "rejected" and row.source_id in again
+    return not row.is_held and (row.action not in ("wait", "reject") or is_tried_again)
+
+
+def _foreseen(spec: EntitySpec, directory: Directory, rows: list[Planned], handed_over: set[str]) -> Iterator[PlanLine]:
+    if not rows:
+        return
+    pending: Mapping[str, Pending] = {row.source_id: row for row in rows}
+    directory.look_up(pending.values())
+    prospects = foresee(directory, pending)
+    for row in rows:
+        prospect = prospects[row.source_id]
+        if prospect == "adopt" and (record := directory.adoptable(row)) is not None:
+            former = directory.former_owner(record)
+            handed_over.update([former.source_id] if former is not None else ())
+        yield _line(spec, row, _action(directory, row, prospect))
+
+
+def _action(directory: Directory, row: Planned, prospect: str) -> Action:
+    if prospect == "refuse":
+        return "reject"
+    if prospect == "adopt":
+        return "adopt"
+    if prospect == "create":
+        return "create"
+    if row.action == "restore":
+        return "restore"
+    own = directory.by_id.get(row.target_id or "")
+    return "rename" if own is not None and directory.key_of(own) != directory.wanted(row) else "update"
+
+
+def _line(spec: EntitySpec, row: Planned, action: Action) -> PlanLine:
+    return PlanLine(
+        row.source_id,
+        action,
+        row.label,
+        _reason(row, action),
+        _changed(spec, row, action),
+        row.delivered_hash,
+        row.fields_hash,
+        row.source_hash,
+        row.partition,
+        row.is_held,
+        row.status != "rejected",
+    )
+
+
+def _reason(row: Planned, action: Action) -> str:
+    if action == "reject":
+        return row.rule or ("rejected by its checks" if row.status == "rejected" else REFUSED)
+    return row.rule or "" if action == "wait" else ""
+
+
+def _changed(spec: EntitySpec, row: Planned, action: Action) -> dict[str, tuple[Any, Any]]:
+    """The changed fields with their values before and after; of one that is new at the target, all."""
+    if action in ("wait", "reject"):
+        return {}
+    after = orjson.loads(row.fields)
+    if action not in UPDATES:
+        return {name: (None, value) for name, value in after.items() if value is not None}
+    before = orjson.loads(row.before) if row.before is not None else after
+    return {name: (old, new) for name, new, old in differences(spec, after, before)}
+
+
+def _removal_line(spec: EntitySpec, removal: Known, *, is_held: bool = False, is_confirmed: bool = True) -> PlanLine:
+    return PlanLine(
+        removal.source_id,
+        delete_action(spec) if is_confirmed else "wait",
+        removal.label,
+        "" if is_confirmed else UNCONFIRMED,
+        hash_before=removal.delivered_hash,
+        partition=removal.partition,
+        is_held=is_held,
+        is_checked=is_confirmed,
+    )

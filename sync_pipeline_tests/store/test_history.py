@@ -1,0 +1,55 @@
+"""What happened to one record, from every table that says something of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sync_pipeline_tests.harness import Team, team
+from sync_pipeline_tests.scenarios.commands import run, run_json
+
+
+def kinds(us: Team, entity: str, source_id: str) -> list[tuple[str, str, str | None]]:
+    """The history, oldest first."""
+    with us.session() as session:
+        ledger = session.ledger(entity)
+        found = ledger.history.of_record(ledger.lookup([source_id]).get(source_id), source_id, 100)
+    return [(one.kind, one.what, one.outcome) for one in found.happenings]
+
+
+def test_writes_holds_and_decisions_are_in_one_list(tmp_path: Path) -> None:
+    """Created, changed, deleted at the source, held; a read that changes nothing leaves nothing."""
+    with team(tmp_path, entries=0) as us:
+        made = [us.clockify("POST", "/projects", {"name": f"Project {n}"})["id"] for n in range(9)]
+        us.sync("projects")
+        us.clockify("PUT", f"/projects/{made[0]}", {"name": "Renamed"})
+        us.sync("projects")
+        before = kinds(us, "projects", made[0])
+        us.sync("projects")
+        assert kinds(us, "projects", made[0]) == before
+        assert [one for one in before if one[0] == "delivery"] == [
+            ("delivery", "create", "delivered"),
+            ("delivery", "update", "delivered"),
+        ]
+        for key in made:
+            us.delete_project(key)
+        us.sync("projects")
+        assert ("approval", "deletes: delete", "held") in kinds(us, "projects", made[0])
+        with us.session() as session:
+            history = session.ledger("projects").history.of_record(None, made[0], 1)
+        assert (len(history.happenings), history.is_cut) == (1, True)
+
+
+def test_the_command_prints_it(tmp_path: Path) -> None:
+    """For people and as JSON; without values of fields, and an unknown id is said to be one."""
+    with team(tmp_path, entries=0) as us:
+        us.sync("users")
+        user = us.users()[0]
+        out, _ = run(us, "records", "history", "users", user["id"])
+        assert "create" in out
+        assert "at the target as it is wanted" in out
+        document = run_json(us, "records", "history", "users", user["id"])
+        assert document["record"]["source_id"] == user["id"]
+        assert user["email"] not in str(document)
+        assert [one["kind"] for one in document["history"]] == ["record", "delivery"]
+        _, err = run(us, "records", "history", "users", "nobody", code=2)
+        assert "Nothing is known of users nobody." in err

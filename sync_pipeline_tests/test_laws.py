@@ -1,0 +1,28 @@
+"""What `make laws` plays at random: a few histories of each kind on each database."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync_pipeline_tests.laws import DATABASES, LAWS, judged
+
+SEEDS = (11, 12)
+
+
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("law", LAWS)
+def test_the_laws_hold_on_each_database(law: str, database: str) -> None:
+    """The same seeds everywhere."""
+    verdicts = judged(law, database, [(seed, LAWS[law].history(seed)) for seed in SEEDS])
+    assert [one.wrong for one in verdicts] == [""] * len(SEEDS)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_history_can_be_made_smaller_until_nothing_is_left(law: str) -> None:
+    """Each step leaves out one thing, and none of them comes back."""
+    history, sizes = LAWS[law].history(SEEDS[0]), []
+    while smaller := list(LAWS[law].smaller(history)):
+        history = smaller[0]
+        sizes.append(len(str(history)))
+    assert sizes
+    assert sizes == sorted(sizes, reverse=True)
