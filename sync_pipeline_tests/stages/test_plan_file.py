@@ -1,221 +1,97 @@
-"""`preview --out` and `apply`: only what was looked at is written, and only while it is so still."""
+"""The file of a plan: it appears whole or not at all, and what cannot be a plan is refused with its place."""
 
 from __future__ import annotations
 
-import stat
+from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline_tests.harness import Team, morning, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
-from sync_pipeline_tests.properties.killing import Killed, killing
-from sync_pipeline_tests.scenarios.commands import run, run_json
-from sync_pipeline_tests.stages.planning import apply_plan, differing, keep_lines, lines_in, write_plan
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages import plan_file
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.plan_file import NamedLine, plan_writer, read_plan
+from sync_pipeline_tests.harness import Team, team
+
+LINE = {"entity": "users", "id": "u", "action": "create", "label": None, "before": None, "after": "h", "source": "s"}
 
 
-def test_a_whole_plan_is_written_and_then_nothing_is_left(tmp_path: Path) -> None:
-    """All four entities, references included: what waits for a record of the same file is delivered after it."""
-    with team(tmp_path, entries=8) as us:
-        path = write_plan(us)
-        us.forget_stats()
-        found = apply_plan(us, path)
-        assert (found.changed, found.left, found.held) == ([], [], {})
-        assert found.written == len([line for line in lines_in(path) if line["action"] != "wait"]) > 10
-        converged(us)
-        again = apply_plan(us, path)
-        assert (again.written, again.already) == (0, found.written)
-        changes_nothing(us)
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A team of which nothing was read yet."""
+    with team(tmp_path, users=1, projects=1, clients=1, locations=1, entries=0) as everybody:
+        yield everybody
 
 
-def test_only_the_lines_that_were_kept_are_written(tmp_path: Path) -> None:
-    """The file is a filter."""
-    with team(tmp_path, entries=0) as us:
-        path = write_plan(us, "projects")
-        one = us.projects()[0]["id"]
-        keep_lines(path, one)
-        assert apply_plan(us, path).written == 1
-        assert list(us.at_snapshots("projects")) == [one]
+@pytest.fixture
+def session(us: Team) -> Iterator[Session]:
+    """A session of this team."""
+    with us.session() as opened:
+        yield opened
 
 
-def test_what_a_line_says_is_never_sent(tmp_path: Path) -> None:
-    """Values, labels and actions in the file are for people: what is written comes from the source."""
-    with team(tmp_path, entries=0) as us:
-        path = write_plan(us, "projects")
-        name = us.projects()[0]["name"]
-        path.write_text(path.read_text().replace(name, "FORGED"))
-        apply_plan(us, path)
-        assert "FORGED" not in str(us.at_snapshots("projects"))
+def written(session: Session, path: Path, days: Days | None, *lines: dict[str, str | None]) -> Path:
+    """A plan of users with these lines."""
+    with plan_writer(path, with_personal=False) as writer:
+        writer.begin(session, [session.specs["users"]], days)
+    path.write_bytes(path.read_bytes() + b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    return path
 
 
-@pytest.mark.parametrize("most", ["200", "1"])
-def test_when_one_record_was_changed_since_nothing_is_written(tmp_path: Path, most: str) -> None:
-    """By id and from one list: it is named with what differs; the others are written only on request."""
-    with team(tmp_path, entries=0) as us:
-        us.sync("projects")
-        first, second, third = (project["id"] for project in us.projects()[:3])
-        for key in (first, second, third):
-            us.clockify("PUT", f"/projects/{key}", {"name": f"New {key}"})
-        path = write_plan(us, "projects")
-        us.clockify("PUT", f"/projects/{second}", {"name": "Newer"})
-        us.forget_stats()
-        found = apply_plan(us, path, SYNC_MAX_CONFIRMATIONS=most)
-        assert (differing(found), found.written, us.writes()) == ({second: "source"}, 0, {})
-        found = apply_plan(us, path, skip=True, SYNC_MAX_CONFIRMATIONS=most)
-        assert (differing(found), found.written) == ({second: "source"}, 2)
-        names = {key: record["project_name"] for key, record in us.at_snapshots("projects").items()}
-        assert names[first] == f"New {first}"
-        assert "New" not in names[second]
+def test_what_is_written_is_read_again(us: Team, session: Session, tmp_path: Path) -> None:
+    """Days, fingerprints of the mappings, and the lines by entity and id; empty lines do not count."""
+    path = written(session, tmp_path / "plan", us.days, LINE, {**LINE, "id": "w", "action": "wait"})
+    path.write_text(path.read_text() + "\n\n")
+    found = read_plan(path, session)
+    assert (found.days, found.mappings) == (us.days, {"users": session.specs["users"].fingerprint})
+    assert found.lines["users"]["u"] == NamedLine("users", "u", "create", None, None, "h", "s")
+    assert [line.writes for line in found.lines["users"].values()] == [True, False]
+    assert read_plan(written(session, tmp_path / "whole", None), session).days is None
 
 
-def test_what_differs_is_named(tmp_path: Path) -> None:
-    """Another run wrote it (ledger), the mapping is another one, or somebody changed it at the target."""
-    with team(tmp_path, entries=0) as us:
-        us.sync("projects")
-        one, two = (project["id"] for project in us.projects()[:2])
-        us.clockify("PUT", f"/projects/{one}", {"name": "One"})
-        path = write_plan(us, "projects")
-        us.snapshots("PUT", f"/projects/{one}", {"project_name": "Edited at the target"})
-        us.forget_stats()
-        found = apply_plan(us, path, read_target=True)
-        assert (differing(found), us.writes()) == ({one: "target"}, {})
-        us.clockify("PUT", f"/projects/{one}", {"name": "Two"})
-        us.sync("projects")
-        us.clockify("PUT", f"/projects/{one}", {"name": "One"})
-        assert differing(apply_plan(us, path)) == {one: "ledger"}
+def test_a_plan_that_was_not_finished_leaves_no_file(session: Session, tmp_path: Path) -> None:
+    """The one that was there before stays as it was."""
+    path = written(session, tmp_path / "plan", None, LINE)
+    before = path.read_bytes()
 
-        us.clockify("PUT", f"/projects/{two}", {"name": "Second"})
-        path = write_plan(us, "projects")
-        (us.home / "mappings").mkdir()
-        mapping = "entity: projects\nfields:\n  project_name: {source: name, transform: upper}\n"
-        (us.home / "mappings" / "projects.yaml").write_text(mapping)
-        us.changes |= {"SYNC_MAPPINGS_DIR": str(us.home / "mappings"), "SYNC_MAX_REWRITE_SHARE": "1"}
-        assert set(differing(apply_plan(us, path)).values()) == {"mapping"}
+    def killed() -> None:
+        with plan_writer(path, with_personal=False) as writer:
+            writer.begin(session, [], None)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.glob("*plan*")] == ["plan"]
 
 
-def test_a_delete_is_proven_again(tmp_path: Path) -> None:
-    """One that exists again is not deleted; one that is gone still is."""
-    with team(tmp_path, entries=0) as us:
-        user = us.users()[0]["id"]
-        kept, gone = (us.add_entry(user, morning(2, hour)) for hour in (8, 10))
-        us.sync()
-        us.clockify("DELETE", f"/time-entries/{gone['id']}")
-        path = write_plan(us, "time_entries")
-        text = path.read_text()
-        assert [line["action"] for line in lines_in(path)] == ["delete"]
-        path.write_text(text + text.splitlines()[1].replace(gone["id"], kept["id"]) + "\n")
-        found = apply_plan(us, path, skip=True)
-        assert (found.written, differing(found)) == (1, {kept["id"]: "source"})
-        assert list(us.at_snapshots("time_entries")) == [kept["id"]]
+def test_a_plan_has_a_largest_size(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written beyond it there is no file; read beyond it, it is refused before it is looked at."""
+    path = written(session, tmp_path / "plan", None, LINE)
+    monkeypatch.setattr(plan_file, "MAX_BYTES", 100)
+    with pytest.raises(ConfigError, match=r"plan has more than 0 MB\. Apply it in parts\."):
+        read_plan(path, session)
+    with (
+        pytest.raises(ConfigError, match=r"so .*/large was not written\. Preview fewer"),
+        plan_writer(tmp_path / "large", with_personal=False) as writer,
+    ):
+        writer.begin(session, list(session.specs.values()), None)
+    assert not (tmp_path / "large").exists()
 
 
-def test_deletes_that_are_held_are_not_written(tmp_path: Path) -> None:
-    """The guards hold as in a sync; the others of the file are written."""
-    with team(tmp_path, entries=0) as us:
-        made = [us.clockify("POST", "/projects", {"name": f"Project {n}"})["id"] for n in range(9)]
-        us.sync("projects")
-        for key in made:
-            us.delete_project(key)
-        stays = us.projects()[0]["id"]
-        us.clockify("PUT", f"/projects/{stays}", {"name": "Changed"})
-        path = write_plan(us, "projects")
-        assert {line["held"] for line in lines_in(path) if line["action"] == "delete"} == {True}
-        found = apply_plan(us, path)
-        assert (found.written, len(found.held["projects"]), found.changed) == (1, 9, [])
-        assert set(made) <= us.at_snapshots("projects").keys()
+def test_a_record_is_named_once(session: Session, tmp_path: Path) -> None:
+    """Else it would not be clear what was looked at."""
+    path = written(session, tmp_path / "plan", None, LINE, LINE)
+    with pytest.raises(ConfigError, match=r"plan:3: users u is named twice\. Take one line out\."):
+        read_plan(path, session)
 
 
-def test_a_killed_apply_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed at every request and every write of the store, repeated to its end: all is written, nothing twice."""
-    with team(tmp_path, locations=2, clients=1, projects=2, users=2, entries=2) as us:
-        us.sync()
-        first, second = us.at_snapshots("locations").values()
-        _swap(us, first, second)
-        us.put_location("new", location_name="New site")
-        us.clockify("PUT", f"/projects/{us.projects()[0]['id']}", {"name": "Renamed"})
-        gone = us.entries()[0]
-        us.clockify("DELETE", f"/time-entries/{gone['id']}")
-        path = write_plan(us)
-        clients = len(us.clients())
-        steps, was_killed = 0, True
-        with killing(monkeypatch) as killer:
-            while was_killed:
-                steps += 1
-                killer.arm(steps)
-                try:
-                    found = apply_plan(us, path)
-                    was_killed = False
-                except Killed:
-                    was_killed = True
-                finally:
-                    killer.arm(None)
-        assert steps > 5
-        assert (found.changed, found.left, found.held) == ([], [], {})
-        assert len(us.clients()) == clients + 1
-        assert {client["name"] for client in us.clients()} >= {"New site", first["location_name"]}
-        converged(us)
-        changes_nothing(us)
-
-
-def _swap(us: Team, first: dict[str, str], second: dict[str, str]) -> None:
-    """Two locations exchange their names."""
-    us.put_location(first["location_id"], location_name=second["location_name"])
-    us.put_location(second["location_id"], location_name=first["location_name"])
-
-
-def test_the_file_is_private_and_has_no_personal_values(tmp_path: Path) -> None:
-    """Mode 0600; names and addresses of people are in it on request only."""
-    with team(tmp_path, entries=2) as us:
-        path = write_plan(us)
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        email, name = us.users()[0]["email"], us.users()[0]["name"]
-        assert email not in path.read_text()
-        assert name not in path.read_text()
-        assert email in write_plan(us, with_personal=True).read_text()
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("", "is no plan"),
-        ("{}\n", "is no plan"),
-        ('{"sync_pipeline_plan": 2}\n', "another version"),
-        ('{"sync_pipeline_plan": 1, "pair": "elsewhere"}\n', "other accounts"),
-    ],
-)
-def test_another_file_is_refused(tmp_path: Path, text: str, problem: str) -> None:
-    """Before anything is asked; the message says what to do."""
-    path = tmp_path / "plan.jsonl"
-    path.write_text(text)
-    with team(tmp_path / "team") as us, pytest.raises(ConfigError, match=problem) as caught:
-        apply_plan(us, path)
-    assert "preview --out" in caught.value.fix
-
-
-@pytest.mark.parametrize("line", ["nonsense", "[]", '{"entity": "projects"}', '{"entity": 1, "id": 2, "action": 3}'])
-def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
-    """By file and number."""
-    with team(tmp_path, entries=0) as us:
-        path = write_plan(us, "projects")
-        path.write_text(f"{path.read_text().splitlines()[0]}\n{line}\n")
-        with pytest.raises(ConfigError, match=r"plan\.jsonl:2"):
-            apply_plan(us, path)
-
-
-def test_the_commands(tmp_path: Path) -> None:
-    """`preview --out`, `apply`, and again: what it costs comes first, and exit codes say how it ended."""
-    with team(tmp_path, entries=0) as us:
-        run(us, "preview", "projects", "--out", "plan.jsonl")
-        _, err = run(us, "apply", "plan.jsonl")
-        assert err.startswith("About ")
-        assert " requests, done at " in err
-        document = run_json(us, "apply", "plan.jsonl")
-        assert (document["success"], document["written"], document["already"]) == (True, 0, 5)
-        for project in us.projects():
-            us.clockify("PUT", f"/projects/{project['id']}", {"name": f"More {project['id']}"})
-        run(us, "preview", "projects", "--out", "plan.jsonl")
-        us.clockify("PUT", f"/projects/{us.projects()[0]['id']}", {"name": "Once more"})
-        document = run_json(us, "apply", "plan.jsonl", code=1)
-        assert [one["differs"] for one in document["changed"]] == ["source"]
-        assert run_json(us, "apply", "plan.jsonl", "--skip-changed", code=1)["written"] == 4
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """Before anything is read from either system."""
+    with (
+        pytest.raises(ConfigError, match=r"cannot be written: .* Name a file in a directory"),
+        plan_writer(tmp_path / "no such directory" / "plan", with_personal=False),
+    ):
+        pass
