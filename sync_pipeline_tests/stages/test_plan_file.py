@@ -1,97 +1,76 @@
-"""The file of a plan: it appears whole or not at all, and what cannot be a plan is refused with its place."""
+"""The file of a plan: private, without personal values, and refused when it is no plan of these accounts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import stat
 from pathlib import Path
 
-import orjson
 import pytest
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.session.session import Session
 from sync_pipeline.stages import plan_file
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.plan_file import NamedLine, plan_writer, read_plan
-from sync_pipeline_tests.harness import Team, team
-
-LINE = {"entity": "users", "id": "u", "action": "create", "label": None, "before": None, "after": "h", "source": "s"}
+from sync_pipeline_tests.harness import team
+from sync_pipeline_tests.stages.planning import apply_plan, write_plan
 
 
-@pytest.fixture
-def us(tmp_path: Path) -> Iterator[Team]:
-    """A team of which nothing was read yet."""
-    with team(tmp_path, users=1, projects=1, clients=1, locations=1, entries=0) as everybody:
-        yield everybody
+def test_what_a_line_says_is_never_sent(tmp_path: Path) -> None:
+    """Values, labels and actions in the file are for people: what is written comes from the source."""
+    with team(tmp_path, entries=0) as us:
+        path = write_plan(us, "projects")
+        name = us.projects()[0]["name"]
+        path.write_text(path.read_text().replace(name, "FORGED"))
+        apply_plan(us, path)
+        assert "FORGED" not in str(us.at_snapshots("projects"))
 
 
-@pytest.fixture
-def session(us: Team) -> Iterator[Session]:
-    """A session of this team."""
-    with us.session() as opened:
-        yield opened
+def test_the_file_is_private_and_has_no_personal_values(tmp_path: Path) -> None:
+    """Mode 0600; names and addresses of people are in it on request only."""
+    with team(tmp_path, entries=2) as us:
+        path = write_plan(us)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        email, name = us.users()[0]["email"], us.users()[0]["name"]
+        assert email not in path.read_text()
+        assert name not in path.read_text()
+        assert email in write_plan(us, with_personal=True).read_text()
 
 
-def written(session: Session, path: Path, days: Days | None, *lines: dict[str, str | None]) -> Path:
-    """A plan of users with these lines."""
-    with plan_writer(path, with_personal=False) as writer:
-        writer.begin(session, [session.specs["users"]], days)
-    path.write_bytes(path.read_bytes() + b"".join(orjson.dumps(line) + b"\n" for line in lines))
-    return path
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is no plan"),
+        ("{}\n", "is no plan"),
+        ('{"sync_pipeline_plan": 2}\n', "another version"),
+        ('{"sync_pipeline_plan": 1, "pair": "elsewhere"}\n', "other accounts"),
+    ],
+)
+def test_another_file_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    """Before anything is asked; the message says what to do."""
+    path = tmp_path / "plan.jsonl"
+    path.write_text(text)
+    with team(tmp_path / "team") as us, pytest.raises(ConfigError, match=problem) as caught:
+        apply_plan(us, path)
+    assert "preview --out" in caught.value.fix
 
 
-def test_what_is_written_is_read_again(us: Team, session: Session, tmp_path: Path) -> None:
-    """Days, fingerprints of the mappings, and the lines by entity and id; empty lines do not count."""
-    path = written(session, tmp_path / "plan", us.days, LINE, {**LINE, "id": "w", "action": "wait"})
-    path.write_text(path.read_text() + "\n\n")
-    found = read_plan(path, session)
-    assert (found.days, found.mappings) == (us.days, {"users": session.specs["users"].fingerprint})
-    assert found.lines["users"]["u"] == NamedLine("users", "u", "create", None, None, "h", "s")
-    assert [line.writes for line in found.lines["users"].values()] == [True, False]
-    assert read_plan(written(session, tmp_path / "whole", None), session).days is None
+@pytest.mark.parametrize("line", ["nonsense", "[]", '{"entity": "projects"}', '{"entity": 1, "id": 2, "action": 3}'])
+def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
+    """By file and number."""
+    with team(tmp_path, entries=0) as us:
+        path = write_plan(us, "projects")
+        path.write_text(f"{path.read_text().splitlines()[0]}\n{line}\n")
+        with pytest.raises(ConfigError, match=r"plan\.jsonl:2"):
+            apply_plan(us, path)
 
 
-def test_a_plan_that_was_not_finished_leaves_no_file(session: Session, tmp_path: Path) -> None:
-    """The one that was there before stays as it was."""
-    path = written(session, tmp_path / "plan", None, LINE)
-    before = path.read_bytes()
-
-    def killed() -> None:
-        with plan_writer(path, with_personal=False) as writer:
-            writer.begin(session, [], None)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        killed()
-    assert path.read_bytes() == before
-    assert [each.name for each in tmp_path.glob("*plan*")] == ["plan"]
-
-
-def test_a_plan_has_a_largest_size(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written beyond it there is no file; read beyond it, it is refused before it is looked at."""
-    path = written(session, tmp_path / "plan", None, LINE)
-    monkeypatch.setattr(plan_file, "MAX_BYTES", 100)
-    with pytest.raises(ConfigError, match=r"plan has more than 0 MB\. Apply it in parts\."):
-        read_plan(path, session)
-    with (
-        pytest.raises(ConfigError, match=r"so .*/large was not written\. Preview fewer"),
-        plan_writer(tmp_path / "large", with_personal=False) as writer,
-    ):
-        writer.begin(session, list(session.specs.values()), None)
-    assert not (tmp_path / "large").exists()
-
-
-def test_a_record_is_named_once(session: Session, tmp_path: Path) -> None:
-    """Else it would not be clear what was looked at."""
-    path = written(session, tmp_path / "plan", None, LINE, LINE)
-    with pytest.raises(ConfigError, match=r"plan:3: users u is named twice\. Take one line out\."):
-        read_plan(path, session)
-
-
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """Before anything is read from either system."""
-    with (
-        pytest.raises(ConfigError, match=r"cannot be written: .* Name a file in a directory"),
-        plan_writer(tmp_path / "no such directory" / "plan", with_personal=False),
-    ):
-        pass
+def test_a_plan_that_is_too_large_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither half of it nor a draft; and one that somebody made larger is not read."""
+    with team(tmp_path, entries=0) as us:
+        path = write_plan(us, "projects")
+        before = path.read_bytes()
+        monkeypatch.setattr(plan_file, "MAX_BYTES", len(before) - 1)
+        with pytest.raises(ConfigError, match="was not written"):
+            write_plan(us, "projects")
+        assert path.read_bytes() == before
+        assert [found.name for found in tmp_path.glob(".plan*")] == []
+        with pytest.raises(ConfigError, match="Apply it in parts"):
+            apply_plan(us, path)
