@@ -10,10 +10,10 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "sync_pipeline"
 ENGINE = ("stages", "store", "session", "mapping", "entities", "connectors")
 """The engine; the folders of the vendors in ``connectors/`` are none of it."""
-ENGINE_LINES = 18_400
+ENGINE_LINES = 20_250
 MOST_PARAMETERS = 7
 TOO_MANY = {"stages/load.py:_apply"}
-"""Allowed until the load executes a plan."""
+"""Allowed until runs claim what they write: then it needs less."""
 
 
 def functions() -> Iterator[tuple[str, int]]:
