@@ -223,13 +223,13 @@ class Settings:
     )
     max_delete_share: float = setting(
         "SYNC_MAX_DELETE_SHARE",
-        "Deletes beyond this share of what is known are held until a person approves them.",
+        "Deletes beyond this share of what is known are held until somebody approves them.",
         kind.share,
         0.2,
     )
     max_rewrite_share: float = setting(
         "SYNC_MAX_REWRITE_SHARE",
-        "Rewrites by a changed mapping beyond this share are held until a person approves them.",
+        "Rewrites by a changed mapping beyond this share are held until somebody approves them.",
         kind.share,
         0.5,
     )

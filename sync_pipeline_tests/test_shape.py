@@ -10,10 +10,10 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "sync_pipeline"
 ENGINE = ("stages", "store", "session", "mapping", "entities", "connectors")
 """The engine; the folders of the vendors in ``connectors/`` are none of it."""
-ENGINE_LINES = 18_400
+ENGINE_LINES = 20_250
 MOST_PARAMETERS = 7
 TOO_MANY = {"stages/load.py:_apply"}
-"""Allowed until the load executes a plan."""
+"""Allowed until runs claim what they write: then it needs less."""
 
 
 def functions() -> Iterator[tuple[str, int]]:
@@ -35,12 +35,12 @@ def test_no_function_has_many_parameters() -> None:
     assert {name for name, count in functions() if count > MOST_PARAMETERS} <= TOO_MANY
 
 
-def test_each_stage_has_a_module_of_tests_of_its_name() -> None:
-    """``stages/absence.py`` is tested by ``stages/test_absence.py``."""
+def test_each_stage_has_tests_of_its_name() -> None:
+    """``stages/polling.py`` is tested by ``stages/test_polling.py``, or by several whose names begin like that."""
     stages = {path.stem for path in (PACKAGE / "stages").glob("[!_]*.py")}
-    tested = {path.stem.removeprefix("test_") for path in (TESTS / "stages").glob("test_*.py")}
+    tests = [path.stem.removeprefix("test_") for path in (TESTS / "stages").glob("test_*.py")]
 
-    assert stages - tested == set()
+    assert [stage for stage in sorted(stages) if not any(f"{test}_".startswith(f"{stage}_") for test in tests)] == []
 
 
 def test_the_engine_does_not_grow_without_notice() -> None:

@@ -123,5 +123,5 @@ def disconnect(system: str, yes: bool, as_json: bool) -> None:
     terminal.emit(
         as_json,
         {"disconnected": system},
-        f"{system} is disconnected, and its secrets are gone. `sync-pipeline init` connects it again.",
+        f"{system} is disconnected, and its secrets are deleted. `sync-pipeline init` connects it again.",
     )

@@ -80,7 +80,7 @@ def _told(side: Any) -> dict[str, str]:
 
 
 def _clockify(setup: SetupService, asker: Asker, options: dict[str, Any]) -> None:
-    """Region, key, workspace; skipped when nobody asks and nothing of it was given."""
+    """Region, key, workspace; skipped when no one is asked and nothing of it was given."""
     given = {name: value for name, value in options.items() if name.startswith("clockify_") and value}
     if not asker.asks and not given:
         return

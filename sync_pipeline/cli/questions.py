@@ -18,12 +18,12 @@ TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Whoever answers: a person at a terminal, or options alone."""
+    """What answers: a person at a terminal, or options alone."""
 
     asks: bool
 
     def text(self, question: str, option: str, given: str | None, now: str = "", *, may_be_empty: bool = False) -> str:
-        """An answer in words; ConfigError names the option when there is none and nobody can be asked."""
+        """An answer in words; ConfigError names the option when there is none and no one can be asked."""
         if given is not None:
             return given
         if self.asks:

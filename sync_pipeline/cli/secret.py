@@ -16,7 +16,7 @@ from sync_pipeline.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a secret comes from; nowhere, unless somebody said."""
+    """Where a secret comes from; nowhere, unless that was given."""
 
     stdin: bool = False
     file: Path | None = None
@@ -24,7 +24,7 @@ class Source:
 
     @property
     def is_named(self) -> bool:
-        """Whether somebody said where it comes from."""
+        """Whether it was given where it comes from."""
         return bool(self.stdin or self.file or self.variable)
 
     def read(self) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sync_pipeline.hosting.main_job import SyncReport
 
 CHECKED_COLUMNS = ("entity", "read", "rejected", "excluded", "waiting", "requests")
-"""What a dry run knows; what a sync would write is told by `preview`."""
+"""What a dry run knows; what a sync would write is shown by `preview`."""
 ROOM_FOR_ZEROS = 90
 """That nothing was rejected is worth a column, but not on a terminal on which the others would be cut off for it."""
 

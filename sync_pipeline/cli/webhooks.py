@@ -35,7 +35,7 @@ def webhooks() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=8760, show_default=True, help="Port to listen on.")
 @json_option
 def webhooks_serve(host: str, port: int, as_json: bool) -> None:
-    """Receive Clockify's webhooks until Ctrl-C; /healthz and /metrics tell how it goes."""
+    """Receive Clockify's webhooks until Ctrl-C; /healthz and /metrics show its state."""
 
     def ready(url: str) -> None:
         terminal.emit(as_json, {"url": url}, f"Receiving webhooks at {url} (Ctrl-C ends it)")

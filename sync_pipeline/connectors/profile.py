@@ -31,7 +31,7 @@ class _Facts(BaseModel):
 
 
 class ApiKeyFacts(_Facts):
-    """Where an API key goes: a header, perhaps behind a word such as ``Bearer``."""
+    """Where an API key is sent: a header, perhaps behind a word such as ``Bearer``."""
 
     header: str
     prefix: str = ""

@@ -201,7 +201,7 @@ def _answered(handler: Handler, context: RequestContext) -> Response:
     except SyncError as error:
         status = 503 if isinstance(error, StoreError | RetryableApiError) else 409
         return _problem(context, status, "It did not work", str(error))
-    except Exception as error:  # noqa: BLE001 - nobody is to see a traceback, in a page or with what it says in a log
+    except Exception as error:  # noqa: BLE001 - no one is to see a traceback, in a page or with what it says in a log
         log.error("The page %s ended with %s.", context.request.url.path, where(error))
         return _problem(context, 500, "Something went wrong", BROKEN)
 

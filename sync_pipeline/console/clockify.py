@@ -129,7 +129,7 @@ def _as_it_is(context: RequestContext) -> dict[str, Any]:
 
 
 def _suggested(account: ClockifyAccount, settings: Settings) -> dict[str, str]:
-    """The workspace that is connected, or the first one; and the plan it tells of."""
+    """The workspace that is connected, or the first one; and the plan it names."""
     found = {one.id: one for one in account.workspaces}
     chosen = found.get(settings.clockify_workspace_id) or next(iter(account.workspaces), None)
     if chosen is None:

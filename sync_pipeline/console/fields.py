@@ -115,7 +115,7 @@ def save(context: RequestContext) -> Response:
 
 
 def check(context: RequestContext) -> Response:
-    """POST /fields/{entity}/check: is it valid, and what would it do; for the page, while somebody types."""
+    """POST /fields/{entity}/check: is it valid, and what would it do; for the page, while a person types."""
     entity, entered = _entity(context), _entered(context.form)
     problem = _problem(context, entity, entered, is_new=context.form.flag("is_new"))
     previews = [] if problem else _previews(context, entity, entered)

@@ -1,7 +1,7 @@
 """The gate: what every request must satisfy before it reaches a page, and what every answer carries.
 
 A page of another site can make a browser send requests here; it cannot choose the Host of an address that is ours, the
-Origin it comes from, or guess a session's token. Names that point at loopback by somebody else's DNS are refused by Host.
+Origin it comes from, or guess a session's token. Names that point at loopback by another party's DNS are refused by Host.
 """
 
 from __future__ import annotations

@@ -105,9 +105,9 @@ class Console:
     host: str
     """The host name of this installation."""
     dagster: str = ""
-    """Where the Dagster UI is; "" when nobody said so."""
+    """Where the Dagster UI is; "" when unknown."""
     on_change: Callable[[], None] = lambda: None
-    """Told after a change that alters what Dagster shows."""
+    """Called after a change that alters what Dagster shows."""
     _held: ExitStack = field(default_factory=ExitStack)
     _lock: Lock = field(default_factory=Lock)
     _keeps: bool = False
@@ -196,7 +196,7 @@ class RequestContext:
         )
 
     def go(self, path: str, notice: str = "") -> Response:
-        """On to another page of ours, which tells what was done."""
+        """On to another page of ours, which says what was done."""
         if notice:
             self.browser.notices.append(notice)
         return RedirectResponse(path, 303)

@@ -72,7 +72,7 @@ class Work:
                 self._testing = self._start("test", lambda: self._run_test(test))
 
     def stop(self) -> None:
-        """Let what is under way end; what cannot at once is cut off with the process."""
+        """Let what is under way end; what does not end soon is cut off with the process."""
         self._stopping.set()
         for thread in (self._trial and self._trial[1], self._testing):
             if thread is not None:
@@ -97,7 +97,7 @@ class Work:
         def guarded() -> None:
             try:
                 run()
-            except Exception as error:  # noqa: BLE001 - a thread's end has nobody else to tell
+            except Exception as error:  # noqa: BLE001 - nothing else would report it
                 log.error("The %s ended with %s.", name, where(error))
 
         thread = threading.Thread(target=guarded, name=f"console-{name}", daemon=True)

@@ -63,7 +63,7 @@ CONFIG = {
 
 
 def external_assets(spec: EntitySpec) -> list[dg.AssetSpec]:
-    """Where the entity comes from and where it goes, so that lineage reads left to right."""
+    """Where the entity comes from and where it is delivered, so that lineage reads left to right."""
     source, target = SYSTEMS[spec.source.system].label, SYSTEMS[spec.target.system].label
     return [
         dg.AssetSpec(

@@ -100,9 +100,9 @@ class ClockifyProbes:
         return fail(detail, "Nothing was asked of Clockify: the answers would take up to an hour.", again, busy=True)
 
     def _look_at_key(self) -> Finding:
-        told = self._contact.look_at_key()
+        found = self._contact.look_at_key()
         if self._contact.error is not None:
-            return told if not told.ok else refused(self._contact.error)
+            return found if not found.ok else refused(self._contact.error)
         me = self._contact.answer
         return fine(f"{me.get('name') or 'a user'} <{me.get('email')}>")
 
@@ -156,7 +156,7 @@ class ClockifyProbes:
         return look_at_clock(self._session.clockify.clock_offset, CLOCK_BREAKS)
 
     def _look_at_reports(self, spec: EntitySpec) -> Finding:
-        """Whether the second address is right; whether entries may be read there is told when that is asked."""
+        """Whether the second address is right; whether entries may be read there is found out when that is asked."""
         try:
             self._ask_for_one(spec)
         except ApiError as error:

@@ -16,7 +16,7 @@ from sync_pipeline.session.session import Session
 
 ADDRESS, API, KEY = "Snapshots address", "Snapshots API", "Snapshots key"
 LIMITS, CLOCK = "Snapshots limits", "Snapshots clock"
-CLOCK_BREAKS = "Tokens and changes are told by time: tokens could be used too long, changes be missed."
+CLOCK_BREAKS = "Tokens and changes depend on time: tokens could be used too long, changes be missed."
 ONLY_VERIFY = "Syncs work without it; `verify` and `--repair` cannot compare what is there."
 REVOKED = "The key or token was revoked, replaced, or copied incompletely."
 AUTHORIZE = "Authorize again."
@@ -72,10 +72,10 @@ class SnapshotsProbes:
         ]
 
     def _look_at_key(self) -> Finding:
-        told = self._contact.look_at_key()
+        found = self._contact.look_at_key()
         account, granted = self._session.settings.snapshots_account, self._granted()
-        if not told.ok or not (account or granted):
-            return told
+        if not found.ok or not (account or granted):
+            return found
         of = f" for the account {account}" if account else ""
         return fine(f"accepted{of}" + (f"; granted: {' '.join(sorted(granted))}" if granted else ""))
 
@@ -89,10 +89,10 @@ class SnapshotsProbes:
         return look_at_clock(self._session.snapshots.clock_offset, CLOCK_BREAKS)
 
     def _look_at_reading(self, spec: EntitySpec) -> Finding:
-        told = self._look(spec, self._read, write=False)
-        if told.ok or spec.source.system == "snapshots":
-            return told
-        return Finding(Status.WARNING, told.detail, ONLY_VERIFY, told.fix)
+        found = self._look(spec, self._read, write=False)
+        if found.ok or spec.source.system == "snapshots":
+            return found
+        return Finding(Status.WARNING, found.detail, ONLY_VERIFY, found.fix)
 
     def _look_at_writing(self, spec: EntitySpec) -> Finding:
         return self._look(
@@ -127,7 +127,7 @@ class SnapshotsProbes:
             raise self._contact.error
 
     def _granted(self) -> frozenset[str]:
-        """The scopes of the token in use; empty where nobody said, as with an API key."""
+        """The scopes of the token in use; empty where they are unknown, as with an API key."""
         return self._session.snapshots.granted or frozenset()
 
 

@@ -1,1 +1,1 @@
-"""Running Dagster itself: `dev`, its programs, and the UI. What drives Dagster's internals goes here."""
+"""Running Dagster itself: `dev`, its programs, and the UI. What drives Dagster's internals is here."""

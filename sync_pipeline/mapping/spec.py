@@ -114,7 +114,7 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """Where an entity is delivered and what becomes of it there when its source is gone."""
+    """Where an entity is delivered and what becomes of it there when its source is deleted."""
 
     system: str
     kind: str

@@ -188,7 +188,7 @@ class Session:
         return self.systems[spec.source.system].source(spec, parent)
 
     def target(self, spec: EntitySpec) -> UpsertTarget | AssigningTarget:
-        """What the engine sees of the system an entity goes to."""
+        """What the engine sees of the system an entity is delivered to."""
         return self.systems[spec.target.system].target(spec)
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:

@@ -55,7 +55,7 @@ class ClockifyAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockifyForm:
-    """What somebody entered; an empty secret means the stored one."""
+    """What was entered; an empty secret means the stored one."""
 
     region: str
     base_url: str = ""
@@ -256,7 +256,7 @@ def region_of(settings: Settings) -> str:
 
 
 def is_named_sandbox(settings: Settings, field: str) -> bool:
-    """Whether an address is the sandbox's because somebody chose it, not because the same one was typed."""
+    """Whether an address is the sandbox's because it was chosen, not because the same one was typed."""
     if not settings.stored:
         return settings.sandbox
     return bool(read_setup(settings.setup_file).get(field) == SANDBOX_URL)

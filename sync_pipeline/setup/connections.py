@@ -56,7 +56,7 @@ class Connection:
 
 
 def connections(setup: SetupService) -> tuple[Connection, Connection]:
-    """Clockify and the Snapshots API, as they are set up; nobody is asked."""
+    """Clockify and the Snapshots API, as they are set up; no request is sent."""
     settings = setup.settings()
     with setup.vault(settings) as vault:
         there = pair_of(settings, load_profile(settings.snapshots_profile), settings.clockify_workspace_id)

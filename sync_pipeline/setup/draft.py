@@ -17,17 +17,16 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.sandbox.embedded import embedded
 from sync_pipeline.session.secrets import Slot, place
 from sync_pipeline.settings import SETTINGS, Settings
-from sync_pipeline.setup.pasted import clean_secret
 from sync_pipeline.setup.service import SetupService
 
 T = TypeVar("T")
 LONGEST_NAME, LONGEST_URL = 200, 1000
 ONE_ATTEMPT = RetryPolicy(attempts=2, longest_wait=2.0, longest_retry_after=5.0, total_wait=10.0)
-"""Somebody waits at a form: a system that is busy or away is told soon."""
+"""A person waits at a form: a system that is busy or unreachable is reported soon."""
 
 
 def plain(text: str, what: str, most: int = LONGEST_NAME) -> str:
-    """A name or id that somebody typed, in one short line; it becomes part of keys in our database."""
+    """A name or id that was typed, in one short line; it becomes part of keys in our database."""
     text = " ".join(text.split())
     if len(text) > most or not text.isprintable():
         raise ConfigError(f"{what} is longer than {most} characters or not plain text.", fix="Copy it again.")
@@ -35,7 +34,7 @@ def plain(text: str, what: str, most: int = LONGEST_NAME) -> str:
 
 
 def base_url(text: str, what: str) -> str:
-    """A base URL that somebody typed; ConfigError says what one looks like."""
+    """A base URL that was typed; ConfigError says what one looks like."""
     try:
         return kind.url(plain(text, what, LONGEST_URL))
     except ValueError as error:
@@ -109,3 +108,30 @@ def ask(work: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Run one coroutine of a connector to its end."""
     with start_blocking_portal() as portal:
         return portal.call(work, *args)
+
+
+AROUND = " \t\r\n\v\f\u00a0\u200b\u200c\u200d\u2060\ufeff\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb"
+"""Spaces, invisible marks and quotes: no key begins or ends with them."""
+LONGEST = 8192
+SHORTEST = 4
+
+
+def clean_secret(text: str, what: str) -> str:
+    """The secret without what is around it; ConfigError, without showing it, for what no key looks like."""
+    secret = text.strip(AROUND)
+    trouble = _trouble(secret)
+    if trouble:
+        raise ConfigError(f"{what} {trouble}.", fix="Copy it again, and nothing else with it.")
+    return secret
+
+
+def _trouble(secret: str) -> str:
+    if len(secret) < SHORTEST:
+        return "is empty" if not secret else "is too short for a key"
+    if len(secret) > LONGEST:
+        return "is too long for a key"
+    if len(secret.split()) > 1:
+        return "has a space or a line break in its middle"
+    if not secret.isascii() or not secret.isprintable():
+        return "holds a character that no key has (an accent, a curly quote or something invisible)"
+    return ""

@@ -34,7 +34,7 @@ _KEYS = ("references", "max_length", "one_of", "description", *_NEUTRAL)
 
 @dataclass(frozen=True, slots=True)
 class FieldForm:
-    """A target field as somebody fills it in; an empty text is nothing. ``mapping/text.py`` says how texts are written."""
+    """A target field as it is filled in; an empty text is nothing. ``mapping/text.py`` says how texts are written."""
 
     name: str
     source: str = ""

@@ -232,7 +232,7 @@ def _problem(attempt: Callable[[], object]) -> str:
 
 
 def _without_place(error: MappingFileError, name: str) -> ConfigError:
-    """The same error for somebody who looks at a form and never saw the file."""
+    """The same error for a person who looks at a form and never saw the file."""
     bare = error.message.removeprefix(f"{error.file}:{error.line}: {error.field}: ")
     here = f"fields.{name}"
     if error.field == here:

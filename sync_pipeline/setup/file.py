@@ -1,4 +1,4 @@
-"""The set-up file: read as a whole, changed key by key, replaced at once. What a person wrote around it stays."""
+"""The set-up file: read as a whole, changed key by key, replaced as a whole. What a person wrote around it stays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEAD = "The set-up of sync_pipeline, as the console and `sync-pipeline init` sto
 
 
 def revision(file: Path) -> str:
-    """What tells one state of the file from another; "" when there is none."""
+    """What distinguishes one state of the file from another; "" when there is none."""
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.exists() else ""
 
 
@@ -162,7 +162,7 @@ def _draft(file: Path, values: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _validated(file: Path, draft: Path, look: Callable[[Path], T]) -> T:
-    """What ``look`` finds; an error in the draft is told as one of the file."""
+    """What ``look`` finds; an error in the draft is reported as one of the file."""
     try:
         return look(draft)
     except MappingFileError as error:

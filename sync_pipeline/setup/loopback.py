@@ -1,4 +1,4 @@
-"""Waiting on this machine for the browser of somebody who consents: one address, one answer, its state checked."""
+"""Waiting on this machine for the browser of a person who consents: one address, one answer, its state checked."""
 
 from __future__ import annotations
 

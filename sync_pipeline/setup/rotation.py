@@ -9,7 +9,7 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SLOTS, SNAPSHOTS_CLIENT, Slot, place
 from sync_pipeline.setup.clockify import ClockifyForm, Kind, look_at_clockify, region_of
 from sync_pipeline.setup.consent import stored_form
-from sync_pipeline.setup.pasted import clean_secret
+from sync_pipeline.setup.draft import clean_secret
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import draft_of, look_at_snapshots
 from sync_pipeline.store import credentials

@@ -27,7 +27,7 @@ KEY, CLIENT_SECRET = "The Snapshots API key", "The OAuth client secret"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotsForm:
-    """What somebody entered; an empty secret means the stored one, no scopes those that are needed."""
+    """What was entered; an empty secret means the stored one, no scopes those that are needed."""
 
     region: str = CUSTOM
     profile: str = "generic"
@@ -209,7 +209,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _probe(setup: SetupService, draft: Draft) -> Iterator[Finding]:
-    """A finding for each entity; what is no matter of scopes ends it at once."""
+    """A finding for each entity; what is no matter of scopes ends it immediately."""
     settings = draft.settings
     specs = switched_on(specs_of(settings), settings.entities)
     profile = load_profile(settings.snapshots_profile)

@@ -353,7 +353,7 @@ class _Writer:
         return self._update(target_id, self._owned(row))
 
     def _adopt(self, row: Pending) -> Record | None:
-        """Take over the record with the wanted key, if that is allowed; one that is gone meanwhile is looked up again."""
+        """Take over the record with the wanted key, if that is allowed; one that was deleted meanwhile is looked up again."""
         for _ in range(2):
             if (record := self._directory.adoptable(row)) is None:
                 return None

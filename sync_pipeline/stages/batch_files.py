@@ -108,7 +108,7 @@ def discard(path: Path) -> None:
 
 
 def discard_entity(run: Path, entity: str) -> None:
-    """Remove what one entity staged in a run; with the last of them goes the directory of the run."""
+    """Remove what one entity staged in a run; with the last of them the directory of the run is removed."""
     for path in run.glob(f"{entity}.*"):
         discard(path)
     with suppress(OSError):  # another entity's batches are still in it, or there never were any

@@ -276,9 +276,9 @@ def checked(
 def staged(
     session: Session, spec: EntitySpec, batch: Batch, days: Days | None, options: Options, *, run_id: str
 ) -> Iterator[Staging]:
-    """The staging of a checked batch, as the check left it; where that is gone, the batch is checked once more.
+    """The staging of a checked batch, as the check left it; where that is missing, the batch is checked once more.
 
-    It is gone in another process than that of the check, as when a run is re-executed from its failure. Raises CheckFailed when the
+    It is missing in another process than that of the check, as when a run is re-executed from its failure. Raises CheckFailed when the
     checks block now, or when the mapping is another one by now.
     """
     _refuse_other_pair(session, spec, batch)

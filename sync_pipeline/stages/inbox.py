@@ -80,13 +80,13 @@ def unanswered(session: Session, spec: EntitySpec, staging: Staging, batch: Batc
     """
     fresh = set(batch.notes.get(FRESH, ()))
     events = [event for page in waiting(session, spec) for event in page if event.id in fresh] if fresh else []
-    told = {event.source_id for event in events if event.source_id}
-    if not told:
+    named = {event.source_id for event in events if event.source_id}
+    if not named:
         return []
     deleted = {event.source_id for event in events if event.source_id and "DELETED" in event.kind}
     known = session.ledger(spec).lookup(deleted)
     away = {key for key in deleted - staging.listed_among(deleted) if key not in known or known[key].deleted_at}
-    return sorted(told - away - staging.absent_among(told) - staging.news_among(told - deleted))
+    return sorted(named - away - staging.absent_among(named) - staging.news_among(named - deleted))
 
 
 def leave_unanswered(session: Session, spec: EntitySpec, batch: Batch, source_ids: Collection[str]) -> None:

@@ -81,7 +81,7 @@ def _is_pending(spec: EntitySpec, known: Known, found: str | None) -> bool:
 def target_hash(
     spec: EntitySpec, target: UpsertTarget | AssigningTarget, known: Known, record: Record | None
 ) -> str | None:
-    """What is at the target, as a hash: None for nothing, and for what was archived because its source is gone."""
+    """What is at the target, as a hash: None for nothing, and for what was archived because its source is deleted."""
     if record is None or (known.deleted_at is not None and target.is_archived(record)):
         return None
     return canonical_target(spec, record)[1]

@@ -163,7 +163,7 @@ def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days 
         beliefs = _beliefs(spec, comparison, removed, suspects, found)
         session.ledger(spec).claims.free_ended()
         session.ledger(spec).observe_target(beliefs, number)
-    if not deletes(spec):  # what is gone at the source stays at the target, as it should
+    if not deletes(spec):  # what is deleted at the source stays at the target, as it should
         verdict.kept = sum(item.kind == "extra" for item in found)
         verdict.target -= verdict.kept
         found = [item for item in found if item.kind != "extra"]
@@ -178,7 +178,7 @@ def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days 
 
 
 def _sort_out(found: Iterator[Found], archived: set[str]) -> tuple[set[str], list[Found]]:
-    """The ids of records that are gone and archived at the target, which is how they should be; and all the others."""
+    """The ids of records that are deleted at the source and archived at the target, which is how they should be; and all the others."""
     removed: set[str] = set()
     others: list[Found] = []
     for item in found:

@@ -188,7 +188,7 @@ class Rejects(EntityRows):
     def _forget_outlived(self, tx: Connection) -> None:
         """Drop what the target said about states that are no longer wanted: deleted, excluded, changed, or there by now.
 
-        Their ``refused_hash`` goes too: should such a state be wanted again, it is offered again.
+        Their ``refused_hash`` is removed, too: should such a state be wanted again, it is offered again.
         """
         gone = select(rejects.c.source_id).where(*self._of_target(), ~_stands())
         if not (keys := list(tx.scalars(gone.distinct()))):

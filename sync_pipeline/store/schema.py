@@ -58,7 +58,7 @@ KEY = Text().with_variant(PG_TEXT(collation="C"), "postgresql")
 SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 SENT, SENT_NEW = "sent", "sent:new"
 """The value of ``delivered_hash`` while a write is under way, and for good when its answer never came: what is at the
-target is unknown, so the record is pending whatever it is wanted to be, and it is deleted there when it is gone at the
+target is unknown, so the record is pending whatever it is wanted to be, and it is deleted there when it is deleted at the
 source. ``SENT_NEW`` if nothing was known to be there before. No state of a record hashes to them."""
 UNKNOWN = (SENT, SENT_NEW)
 REMOVAL = "removal"
@@ -99,7 +99,7 @@ records = Table(
         server_default="0",
         doc="number drawn when that write was sent or answered",
     ),
-    Column("deleted_at", Instant, doc="observed_at of the read that proved the record gone"),
+    Column("deleted_at", Instant, doc="observed_at of the read that proved the record deleted"),
     Column("unconfirmed_at", Instant, doc="missing from a read, absence not yet proven by a second one"),
     _key("excluded_rule", doc="rule by which the record left the scope; never a delete"),
     _key("source_hash", doc="hash of the canonical source record that the fields come from; null = not known"),

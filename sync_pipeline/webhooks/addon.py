@@ -53,7 +53,7 @@ def load_addon_key(file: Path | None) -> AddonKey | None:
     except OSError as error:
         raise ConfigError(f"{SETTING}: {file} cannot be read: {error.strerror}.") from error
     except ValueError:
-        key = None  # told below, together with keys of another kind
+        key = None  # reported below, together with keys of another kind
     if not isinstance(key, RSAPublicKey):
         raise ConfigError(
             f"{SETTING}: {file} holds no RSA public key.", fix="Save the PEM text from Clockify's add-on documentation."

@@ -39,7 +39,7 @@ class HooksUnreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One webhook, named for its event. ``token`` is empty until Clockify has told it."""
+    """One webhook, named for its event. ``token`` is empty until Clockify has given it."""
 
     name: str
     secret: str
@@ -67,7 +67,7 @@ class Hook:
         return current or (previous and now < datetime.fromisoformat(self.overlap_until))
 
     def with_token(self, token: str, now: datetime) -> Hook:
-        """The hook after Clockify told its token; another one than before starts the overlap."""
+        """The hook after Clockify gave its token; another one than before starts the overlap."""
         if token == self.token:
             return self
         if not self.token:
@@ -76,7 +76,7 @@ class Hook:
 
 
 def new_hook(name: str) -> Hook:
-    """A hook with a path nobody can guess."""
+    """A hook with a path that cannot be guessed."""
     return Hook(name, secrets.token_urlsafe(24))
 
 
@@ -138,7 +138,7 @@ class KnownHooks:
         self._reading = asyncio.Lock()
 
     async def find(self, name: str, fits: Callable[[Hook | None], bool]) -> tuple[Hook | None, bool]:
-        """The hook of that name, and whether it fits; HooksUnreadable when the database does not tell."""
+        """The hook of that name, and whether it fits; HooksUnreadable when the database does not answer."""
         async with self._reading:
             now = self._clock()
             if is_due := now >= self._until:

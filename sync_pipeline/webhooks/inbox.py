@@ -34,7 +34,7 @@ class InboxLimits:
     gather_seconds: float = 0.003
     """How long the first event of a batch waits for others."""
     patience_seconds: float = 10.0
-    """After this long a sender is told to come back; its event may be kept all the same, then the repeat is dropped."""
+    """After this long a sender is asked to come back; its event may be kept all the same, then the repeat is dropped."""
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ class Inbox:
         news = await loop.run_in_executor(self._thread, self._try, [waiting.event for waiting in batch])
         self._bytes -= sum(len(waiting.event.payload) for waiting in batch)
         for waiting, is_news in zip(batch, news, strict=True):
-            if not waiting.done.done():  # the sender may have gone
+            if not waiting.done.done():  # the sender may have disconnected
                 waiting.done.set_result(is_news)
 
     def _try(self, batch: Sequence[Received]) -> Sequence[bool | None]:

@@ -35,7 +35,7 @@ def serve(
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Receive until interrupted."""
-    hooks.all()  # a wrong key is told now, not at the first delivery
+    hooks.all()  # a wrong key is reported now, not at the first delivery
     listener = _listen(host, port)
     try:
         if on_ready:

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 HOOK_BYTES = 512 * 1024 * 1024
 FREED_SHARE = 10
-"""One tenth of the limit is freed at once."""
+"""One tenth of the limit is freed in one go."""
 PAUSE_SECONDS = 60.0
 """How long a full webhook waits before the database is asked for room again."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.setup.pasted import clean_secret
+from sync_pipeline.setup.draft import clean_secret
 
 
 @pytest.mark.parametrize(

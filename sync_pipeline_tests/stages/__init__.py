@@ -1,1 +1,1 @@
-"""What the stages do, one module of tests for each of theirs."""
+"""The stages, one by one."""

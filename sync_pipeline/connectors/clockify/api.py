@@ -165,7 +165,7 @@ class Clockify:
         *,
         may_be_gone: bool = False,
     ) -> AsyncIterator[list[Record]]:
-        """Every record of a list, page by page; nothing of what may be gone, when it is."""
+        """Every record of a list, page by page; nothing of a list that may be missing, when it is."""
         about = Request("Clockify", "GET", path)
 
         async def get(number: int) -> Page:

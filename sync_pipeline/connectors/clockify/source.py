@@ -100,7 +100,7 @@ class ClockifySource:
         return [as_record(row) for row in rows_of(answer, Request("Clockify", "GET", path), asked=limit)[:limit]]
 
     async def fetch(self, record_id: str, parent: str | None = None, on_turn: OnTurn | None = None) -> Record | None:
-        """One record in the form ``read`` gives it; None only when Clockify says that it is gone."""
+        """One record in the form ``read`` gives it; None only when Clockify says that it does not exist."""
         if self.spec.item is None:
             raise ValueError(f"{self.spec.list or self.spec.reader} has no read by id.")
         if self.parent and parent is None:

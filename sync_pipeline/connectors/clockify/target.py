@@ -173,7 +173,7 @@ class Tasks(ClockifyTarget):
         return [task for project in projects for task in await self._tasks(project)]
 
     async def update(self, target_id: str, row: Mapping[str, Any]) -> Record | None:
-        """The same. A task cannot move to another project: the old one is done, and counts as gone."""
+        """The same. A task cannot move to another project: the old one is done, and counts as missing."""
         project = self._item(target_id)[1]["project"]
         if row.get("projectId", project) == project:
             return await super().update(target_id, row)

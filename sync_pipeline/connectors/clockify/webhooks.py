@@ -85,7 +85,7 @@ class WebhookApi:
         return _of(answer, "PUT", HOOK)
 
     async def delete(self, hook_id: str) -> None:
-        """Delete a webhook; one that is gone is no error."""
+        """Delete a webhook; one that does not exist is no error."""
         try:
             await self.api.request("DELETE", HOOK, ids=self._ids(hook_id))
         except RejectedRecord:
