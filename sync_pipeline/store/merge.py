@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sync_pipeline.store.engine import insert_into
 from sync_pipeline.store.facts import StagedFacts
 from sync_pipeline.store.schema import KEY, Instant, records, rejects
-from sync_pipeline.store.scope import within
+from sync_pipeline.store.scope import lock_in_order, within
 from sync_pipeline.store.staged import Span, Status, desired, differs, staged
 
 MERGE_ROWS = 20_000
@@ -191,6 +191,7 @@ class MergedRows(StagedFacts):
             .where(*self._seen_as("rejected"), records.c.delivered_hash.isnot(None), or_(moved, gone))
             .values(partition=day, read_no=number, observed_at=observed_at, **back),
         ]
+        lock_in_order(tx, self._seen_as("excluded", "rejected"))
         for statement in statements:
             tx.execute(statement.where(records.c.read_no <= number))
 
@@ -217,8 +218,8 @@ class MergedRows(StagedFacts):
             with self._held.writing() as tx:
                 tx.execute(text("ANALYZE records"))
 
-    def _seen_as(self, status: Status) -> list[ColumnElement[bool]]:
-        ids = select(staged.c.source_id).where(staged.c.status == status)
+    def _seen_as(self, *statuses: Status) -> list[ColumnElement[bool]]:
+        ids = select(staged.c.source_id).where(staged.c.status.in_(statuses))
         return [*self._ours(), records.c.source_id.in_(ids)]
 
 
