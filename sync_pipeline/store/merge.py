@@ -73,10 +73,11 @@ class MergedRows(StagedFacts):
     def merge(self, observed_at: datetime, then: Callable[[Connection], None] | None = None) -> MergeCounts:
         """Make the batch the desired state. Unchanged rows are not written, newer ones not replaced.
 
-        ``then`` is called in the transaction that ends it.
+        ``then`` is called in the transaction that ends it. Raises LockLost when a lock of this process was lost.
         """
         total = MergeCounts()
         for span in self._spans():
+            self._loads.store.check_locks()
             with self._held.writing() as tx:
                 counts = self._compare(tx, span)
                 if counts.new or counts.changed:
