@@ -217,7 +217,11 @@ class _BatchLoad:
         left = _read_once_more(session, spec, doubtful, self.run_id)
         not_done = await_others(session, spec, staging.scope, self._late)
         not_done |= self.again.days
-        not_done |= dict.fromkeys({*left.values()}.intersection(self.mine), HAS_CHANGED)
+        # What is missing without a proof, or of which the delete is held, is named and keeps no day from being done.
+        known = self.ledger.lookup(left) if left else {}
+        named = {key for key, record in known.items() if record.unconfirmed_at is not None}
+        undone = {day for key, day in left.items() if key not in named}
+        not_done |= dict.fromkeys(undone.intersection(self.mine), HAS_CHANGED)
         elsewhere = {*written_elsewhere.values()}.intersection(self.mine)
         not_done |= dict.fromkeys(elsewhere, still_held(written_elsewhere))
         return self._loaded(not_done, left)

@@ -17,7 +17,7 @@ from sync_pipeline.store.engine import Store
 from sync_pipeline.store.liveness import has_ended
 from sync_pipeline.store.records import KNOWN_COLUMNS, Known, known, pending_delete
 from sync_pipeline.store.schema import SENT, SENT_NEW, records
-from sync_pipeline.store.scope import EntityRows, draw_in
+from sync_pipeline.store.scope import EntityRows, draw_in, lock_in_order
 
 _SENDING = """
     WITH sent (source_id, target_id, unknown) AS ({rows})
@@ -53,15 +53,16 @@ class Claims(EntityRows):
     def hold(self, tx: Connection, source_ids: Iterable[str]) -> set[str]:
         """Claim records of which it is not decided yet what is written; returns those that no other run holds."""
         held: set[str] = set()
-        for some in chunks(source_ids):
+        for some in chunks(sorted(source_ids)):
             mine = [*self.of(records), records.c.source_id.in_(some), self.is_free()]
+            lock_in_order(tx, mine)
             statement = update(records).where(*mine).values(claimed_by=self.own or None)
             held |= set(tx.scalars(statement.returning(records.c.source_id)))
         return held
 
     def take(self, source_ids: Iterable[str]) -> set[str]:
         """The same in a transaction of its own."""
-        wanted = sorted(source_ids)
+        wanted = set(source_ids)
         if not wanted:
             return set()
         with self.store.writing() as tx:
@@ -84,6 +85,7 @@ class Claims(EntityRows):
             return
         with self.store.writing() as tx:
             mine = [*self.of(records), records.c.claimed_by == self.own]
+            lock_in_order(tx, mine)
             tx.execute(update(records).where(*mine).values(claimed_by=None))
 
     def free_ended(self) -> list[str]:
@@ -95,15 +97,17 @@ class Claims(EntityRows):
         if ended:
             with self.store.writing() as tx:
                 of_ended = [*self.of(records), records.c.claimed_by.in_(ended)]
+                lock_in_order(tx, of_ended)
                 tx.execute(update(records).where(*of_ended).values(claimed_by=None))
         return [run_id for run_id in holders if run_id not in ended]
 
     def owned(self, tx: Connection, source_ids: Collection[str], *, or_free: bool = False) -> set[str]:
         """Those of these records that this run holds - or none does -, locked until the transaction ends."""
         found: set[str] = set()
-        for some in chunks(source_ids):
+        for some in chunks(sorted(source_ids)):
             mine = [*self.of(records), records.c.source_id.in_(some), self.is_free() if or_free else self.is_own()]
-            found |= set(tx.scalars(select(records.c.source_id).where(*mine).with_for_update()))
+            rows = select(records.c.source_id).where(*mine).order_by(records.c.source_id).with_for_update()
+            found |= set(tx.scalars(rows))
         return found
 
     def is_free(self) -> ColumnElement[bool]:

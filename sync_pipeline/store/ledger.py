@@ -31,7 +31,7 @@ from sync_pipeline.store.schema import (
     records,
     rejects,
 )
-from sync_pipeline.store.scope import LAST, Scope, draw_in
+from sync_pipeline.store.scope import LAST, Scope, draw_in, lock_in_order
 from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.syncs import Syncs
 
@@ -195,7 +195,7 @@ class Ledger(Records, Deliveries):
                 if not _wrong(tx, beliefs, found):
                     continue
             with self.store.writing() as tx:
-                changes = _wrong(tx, beliefs.with_for_update(), found)
+                changes = _wrong(tx, beliefs.order_by(records.c.source_id).with_for_update(), found)
                 execute_together(tx, _OBSERVED, changes, (self.pair, self.entity))
             wrong += len(changes)
         return wrong
@@ -292,7 +292,8 @@ class Ledger(Records, Deliveries):
         for number, keys in together.items():
             older = [*self.of(records), *conditions, records.c.read_no <= number]
             statement = update(records).values(**values, read_no=number)
-            for some in chunks(keys):
+            for some in chunks(sorted(keys)):
+                lock_in_order(tx, [*older, records.c.source_id.in_(some)])
                 changed += tx.execute(statement.where(*older, records.c.source_id.in_(some))).rowcount
         return changed
 
@@ -301,6 +302,7 @@ class Ledger(Records, Deliveries):
         for some in chunks(source_ids):
             with self.store.writing() as tx:
                 mine = [*self.of(records), records.c.source_id.in_(some)]
+                lock_in_order(tx, mine)
                 changed += tx.execute(statement.where(*mine)).rowcount
         return changed
 

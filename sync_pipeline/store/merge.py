@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sync_pipeline.store.engine import insert_into
 from sync_pipeline.store.facts import StagedFacts
 from sync_pipeline.store.schema import KEY, Instant, records, rejects
-from sync_pipeline.store.scope import within
+from sync_pipeline.store.scope import lock_in_order, within
 from sync_pipeline.store.staged import Span, Status, desired, differs, staged
 
 MERGE_ROWS = 20_000
@@ -73,10 +73,11 @@ class MergedRows(StagedFacts):
     def merge(self, observed_at: datetime, then: Callable[[Connection], None] | None = None) -> MergeCounts:
         """Make the batch the desired state. Unchanged rows are not written, newer ones not replaced.
 
-        ``then`` is called in the transaction that ends it.
+        ``then`` is called in the transaction that ends it. Raises LockLost when a lock of this process was lost.
         """
         total = MergeCounts()
         for span in self._spans():
+            self._loads.store.check_locks()
             with self._held.writing() as tx:
                 counts = self._compare(tx, span)
                 if counts.new or counts.changed:
@@ -191,6 +192,7 @@ class MergedRows(StagedFacts):
             .where(*self._seen_as("rejected"), records.c.delivered_hash.isnot(None), or_(moved, gone))
             .values(partition=day, read_no=number, observed_at=observed_at, **back),
         ]
+        lock_in_order(tx, self._seen_as("excluded", "rejected"))
         for statement in statements:
             tx.execute(statement.where(records.c.read_no <= number))
 
@@ -217,8 +219,8 @@ class MergedRows(StagedFacts):
             with self._held.writing() as tx:
                 tx.execute(text("ANALYZE records"))
 
-    def _seen_as(self, status: Status) -> list[ColumnElement[bool]]:
-        ids = select(staged.c.source_id).where(staged.c.status == status)
+    def _seen_as(self, *statuses: Status) -> list[ColumnElement[bool]]:
+        ids = select(staged.c.source_id).where(staged.c.status.in_(statuses))
         return [*self._ours(), records.c.source_id.in_(ids)]
 
 

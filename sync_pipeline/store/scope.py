@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, text, true
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, select, text, true
 
 from sync_pipeline.store.engine import Store
+from sync_pipeline.store.schema import records
 
 Scope = tuple[str, str] | None
 """First and last UTC day, both included; ``None`` is everything the entity has."""
@@ -24,6 +26,16 @@ class EntityRows:
     def of(self, table: FromClause) -> list[ColumnElement[bool]]:
         """The rows of ``table`` that are meant."""
         return [table.c.connection == self.pair, table.c.entity == self.entity]
+
+
+def lock_in_order(tx: Connection, conditions: Sequence[ColumnElement[bool]]) -> None:
+    """Lock these records before several of them are updated: two transactions that do so in one order never block each other.
+
+    On SQLite a transaction that writes is the only one anyway.
+    """
+    if tx.dialect.name == "postgresql":
+        rows = select(records.c.source_id).where(*conditions).order_by(records.c.source_id)
+        tx.execute(rows.with_for_update())
 
 
 def within(partition: ColumnElement[Any], scope: Scope) -> ColumnElement[bool]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -24,6 +24,7 @@ from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, sync_job_name
 from sync_pipeline.hosting.run_reports import LOADED_BY
 from sync_pipeline.sandbox.control.rules import FaultRule, read_rule
 from sync_pipeline.settings import load_settings
+from sync_pipeline.stages import absence, load
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.claims import still_held
@@ -476,3 +477,67 @@ def test_two_runs_that_create_the_same_location_make_one_client(us: Team) -> Non
     made = [_ended(process, 0)["entities"]["locations"]["created"] for process in runs]
     assert sorted(made) == [0, 1]
     assert us.client("One of a kind")["name"] == "One of a kind"
+
+
+@contextmanager
+def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> Iterator[None]:
+    """Something happens once while a load looks up what is missing, between two times that it holds the entity's lock."""
+    look_up, happened = absence.look_up_absent, list[object]()
+
+    def looked_up(*args: Any) -> Any:
+        found = look_up(*args)
+        if not happened:
+            happened.append(None)
+            act()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "look_up_absent", looked_up)
+        yield
+    assert happened
+
+
+@pytest.mark.parametrize("budget", [100, 1])
+def test_what_changed_while_missing_records_were_read_is_read_once_more(
+    us: Team, monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    """An older batch stores another form of what was read as unchanged; the days of those beyond the budget are not done."""
+    gone, *edited = [_entry(us, days_ago, "old") for days_ago in (1, 2, 3)]
+    us.sync()
+    us.changes["SYNC_MAX_CONFIRMATIONS"] = str(budget)
+    with us.session() as other, us.session() as session:
+        for entry in edited:
+            us.change_entry(entry, description="for a moment")
+        older = us.validated(other, "time_entries", _span(3, 2))
+        for entry in edited:
+            us.change_entry(entry, description="old")
+        us.clockify("DELETE", f"/time-entries/{gone['id']}")
+        newer = us.validated(session, "time_entries", _span(5, 0))
+        with _meanwhile(monkeypatch, lambda: us.load(other, "time_entries", older, _span(3, 2))):
+            loaded = us.load(session, "time_entries", newer, _span(5, 0))
+    words = _at_target(us)
+    left = {
+        day(days_ago).isoformat() for days_ago, entry in zip((2, 3), edited, strict=True) if words[entry["id"]] != "old"
+    }
+    assert len(left) == 2 - min(budget, 2)
+    assert loaded.not_done == dict.fromkeys(left, load.HAS_CHANGED)
+    assert gone["id"] not in words
+    us.sync()
+    converged(us)
+
+
+def test_what_an_older_batch_adds_meanwhile_is_missed_and_deleted(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newer read shows that it was deleted before; the older batch could not know."""
+    missing, kept = _entry(us, 1, "missing"), _entry(us, 4, "kept")
+    us.sync()
+    short_lived = _entry(us, 2, "for a moment")
+    with us.session() as other, us.session() as session:
+        older = us.validated(other, "time_entries", _span(3, 2))
+        for entry in (missing, short_lived):
+            us.clockify("DELETE", f"/time-entries/{entry['id']}")
+        newer = us.validated(session, "time_entries", _span(5, 0))
+        with _meanwhile(monkeypatch, lambda: us.load(other, "time_entries", older, _span(3, 2))):
+            loaded = us.load(session, "time_entries", newer, _span(5, 0))
+    assert loaded.not_done == {}
+    assert _at_target(us) == {kept["id"]: "kept"}
+    converged(us)
