@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, or_, update
+from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, null, or_, update
 
 from sync_pipeline.store.approvals import Line
 from sync_pipeline.store.merge import MergedRows
@@ -82,10 +82,15 @@ class PlannedRows(MergedRows):
             return [Planned(*row) for row in tx.execute(self._pending(limit, after, archives=archives))]
 
     def _pending(self, limit: int, after: str = "", *more: ColumnElement[Any], archives: bool = False) -> Select[Any]:
-        action = self._action(archives=archives)
-        rows = self._joined(*self._decided(action), *more, after=after)
-        rows = rows.where(staged.c.status == "accepted", action.in_(WRITES))
-        return rows.order_by(staged.c.source_id).limit(limit)
+        """Without a column that the index of the batch lacks: most rows are unchanged, and are not looked at further."""
+        columns = [records.c[name] for name in Pending.__slots__]
+        others = (staged.c.status, null(), records.c.label, records.c.source_hash, null())
+        rows = self._joined(*columns, self._outcome(None, archives=archives), *others, *more, after=after)
+        return rows.where(*self._is_pending()).order_by(staged.c.source_id).limit(limit)
+
+    def _is_pending(self) -> list[ColumnElement[bool]]:
+        """The accepted rows of a merged batch that are to be written: what is stored decides."""
+        return [staged.c.status == "accepted", self._outcome(None, archives=False).in_(WRITES)]
 
     def unchanged(self) -> int:
         """How many rows of the batch come to no change."""
@@ -121,12 +126,13 @@ class PlannedRows(MergedRows):
 
     def _decided(self, action: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
         """The columns of ``Planned``."""
+        own = self._is_own()
         return (
             staged.c.source_id,
             records.c.target_id,
-            case((self._is_own(), staged.c.partition), else_=records.c.partition),
-            case((self._is_own(), staged.c.fields), else_=records.c.fields),
-            self._hash(),
+            _by(own, staged.c.partition, records.c.partition),
+            _by(own, staged.c.fields, records.c.fields),
+            _by(own, staged.c.fields_hash, records.c.fields_hash),
             records.c.delivered_hash,
             action,
             staged.c.status,
@@ -140,23 +146,32 @@ class PlannedRows(MergedRows):
         """Whether the row decides about its record: it has fields, and no newer read has stored others."""
         return and_(staged.c.fields.isnot(None), or_(records.c.source_id.is_(None), self._not_newer()))
 
-    def _hash(self) -> ColumnElement[str]:
-        return case((self._is_own(), staged.c.fields_hash), else_=records.c.fields_hash)
-
     def _action(self, *, archives: bool) -> ColumnElement[Any]:
         """What a row comes to; null where it is not for this batch to say."""
-        lives = and_(records.c.deleted_at.is_(None), records.c.excluded_rule.is_(None))
-        wanted = or_(self._is_own(), and_(records.c.source_id.isnot(None), lives))
-        is_new = or_(records.c.delivered_hash.is_(None), records.c.delivered_hash == SENT_NEW)
-        back = and_(is_new, records.c.target_id.isnot(None)) if archives else false()
         return case(
             (staged.c.status.in_(["excluded", "kept"]), None),
             (staged.c.status == "rejected", "reject"),
             (and_(staged.c.status == "waiting", staged.c.rule.isnot(None)), "wait"),
+            else_=self._outcome(self._is_own(), archives=archives),
+        )
+
+    def _outcome(self, own: ColumnElement[bool] | None, *, archives: bool) -> ColumnElement[Any]:
+        """What a row comes to that nothing stops; ``own`` says whether it decides, or None that what is stored does."""
+        lives = and_(records.c.deleted_at.is_(None), records.c.excluded_rule.is_(None))
+        wanted = lives if own is None else or_(own, and_(records.c.source_id.isnot(None), lives))
+        wants = _by(own, staged.c.fields_hash, records.c.fields_hash)
+        is_new = or_(records.c.delivered_hash.is_(None), records.c.delivered_hash == SENT_NEW)
+        back = and_(is_new, records.c.target_id.isnot(None)) if archives else false()
+        return case(
             (~wanted, UNCHANGED),
-            (self._hash() == records.c.delivered_hash, UNCHANGED),
-            (self._hash() == records.c.refused_hash, "reject"),
+            (wants == records.c.delivered_hash, UNCHANGED),
+            (wants == records.c.refused_hash, "reject"),
             (back, "restore"),
             (is_new, "create"),
             else_="update",
         )
+
+
+def _by(own: ColumnElement[bool] | None, staged_value: ColumnElement[Any], stored: ColumnElement[Any]) -> Any:
+    """The value of the row where it decides, else what is stored."""
+    return stored if own is None else case((own, staged_value), else_=stored)

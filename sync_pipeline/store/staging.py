@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.claims import Claims, Sending
 from sync_pipeline.store.loads import Load
-from sync_pipeline.store.planned import WRITES, Planned, PlannedRows
+from sync_pipeline.store.planned import Planned, PlannedRows
 from sync_pipeline.store.records import KNOWN_COLUMNS, Known, known, pending_delete, pending_upsert, read_by_id_lately
 from sync_pipeline.store.schema import records, rejects
 from sync_pipeline.store.scope import Scope, within
@@ -378,8 +378,7 @@ class Staging(PlannedRows):
         return _Claimed(rows, found[-1].source_id)
 
     def _unsent(self) -> list[ColumnElement[bool]]:
-        action = self._action(archives=False)
-        return [staged.c.status == "accepted", staged.c.is_sent.is_(None), action.in_(WRITES)]
+        return [staged.c.is_sent.is_(None), *self._is_pending()]
 
     def _absent(self, tx: Connection, *columns: Any, again: bool) -> Select[Any]:
         lagging = func.coalesce(read_by_id_lately(self._loads.store.now(tx)), false())
