@@ -1,0 +1,92 @@
+"""Taking turns: what another run is writing is left to it, and looked at again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.session.progress import Progress
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages.claims import LOOKS, NAMED, still_held, take_turns, waiting
+from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.liveness import alive
+from sync_pipeline_tests.harness import Team, team
+
+OTHER = "the-other-run"
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A team whose projects are in step."""
+    with team(tmp_path, entries=0) as everybody:
+        everybody.sync("projects")
+        yield everybody
+
+
+def a_project(us: Team) -> str:
+    """The id of one of the projects."""
+    return str(min(project["id"] for project in us.projects()))
+
+
+def claimed(us: Team) -> str:
+    """Claim a project for another run, and return its id."""
+    key = a_project(us)
+    with closing(open_store(us.settings().store_url)) as store, alive(store, OTHER), us.session() as session:
+        ledger = session.ledger(session.specs["projects"])
+        held = type(ledger)(store, ledger.pair, ledger.entity).claims.take([key])
+    assert held == {key}
+    return key
+
+
+def test_it_is_waited_for_another_run_for_a_minute_and_said_once(us: Team) -> None:
+    """As often as there are looks; the run that is waited for is named."""
+    told: list[Progress] = []
+    with (
+        us.session(report=told.append) as session,
+        closing(open_store(us.settings().store_url)) as store,
+        alive(store, OTHER),
+    ):
+        spec = session.specs["projects"]
+        key = a_project(us)
+        ledger = session.ledger(spec)
+        type(ledger)(store, ledger.pair, ledger.entity).claims.take([key])
+        assert sum(waiting(session, spec)) == LOOKS
+    assert [progress.note for progress in told if OTHER in progress.note] == [told[0].note]
+
+
+def test_the_claims_of_a_run_that_has_ended_are_free_at_once(us: Team) -> None:
+    """Nothing is waited for, and the record can be claimed."""
+    key = claimed(us)
+    with us.session() as session:
+        spec = session.specs["projects"]
+        session.come_alive()
+        assert next(waiting(session, spec))
+        assert session.ledger(spec).claims.take([key]) == {key}
+
+
+def test_what_is_left_is_delivered_again_until_nothing_is(us: Team) -> None:
+    """Each turn may find less; an error ends the claims of this run."""
+    left, turns = [2, 1, 0], list[str]()
+    with us.session() as session:
+        spec = session.specs["projects"]
+        take_turns(session, spec, lambda: turns.append("turn"), lambda: left.pop(0) > 0)
+        assert (turns, left) == (["turn"] * 3, [])
+        key = a_project(us)
+        with pytest.raises(ZeroDivisionError):
+            take_turns(session, spec, lambda: _claim_and_fail(session, key), lambda: False)
+        assert session.ledger(spec).claims.free_ended() == []
+
+
+def _claim_and_fail(session: Session, key: str) -> None:
+    session.ledger(session.specs["projects"]).claims.take([key])
+    raise ZeroDivisionError
+
+
+def test_a_message_names_some_of_the_records() -> None:
+    """And says when there are more."""
+    ids = [f"p{number}" for number in range(NAMED + 1)]
+    assert "p0, p1, p2, p3, p4, ..." in still_held(ids)
+    assert still_held(ids[:1]).endswith("(p0)")
