@@ -81,7 +81,7 @@ def test_no_page_is_sent_without_the_lock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was on the wire is remembered, the rest stays pending, and the next sync delivers it."""
-    monkeypatch.setattr("sync_pipeline.stages.deliver.PAGE", 10)
+    monkeypatch.setattr("sync_pipeline.stages.plan.PAGE", 10)
     prepare(us)
     with monkeypatch.context() as patch:
         patch.setattr(liveness, "RETAKE_SECONDS", 0.0)  # the run cannot have its own lock again in time
@@ -98,7 +98,7 @@ def test_a_run_that_has_its_lock_again_goes_on_with_its_claims(
     us: Team, url: str, entity: str, stage: str, prepare: Callable[[Team], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No other run took them over in the meantime, so all is delivered, each record once."""
-    monkeypatch.setattr("sync_pipeline.stages.deliver.PAGE", 10)
+    monkeypatch.setattr("sync_pipeline.stages.plan.PAGE", 10)
     prepare(us)
     us.forget_stats()
     with us.session(report=losing(url, stage)) as session:
