@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import orjson
 
+from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.private_files import naming
@@ -165,8 +166,10 @@ def _header(path: Path, line: bytes, session: Session) -> PlanFile:
     mappings, days = found.get("mappings") or {}, found.get("days")
     try:
         span = Days(*map(date.fromisoformat, days)) if days is not None else None
+        if span is not None:
+            Window.of_days(span.first, span.last)  # it is read for these: in order, and not at the end of all time
         named = {str(entity): str(fingerprint) for entity, fingerprint in dict(mappings).items()}
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, OverflowError, TypeError, ValueError):
         raise ConfigError(f"{path}:1: its days or mappings cannot be read.", fix=AGAIN) from None
     return PlanFile(named, span)
 
@@ -181,6 +184,8 @@ def _add(path: Path, number: int, text: bytes, plan: PlanFile, session: Session)
     line = NamedLine(*values)  # type: ignore[arg-type]  # checked above
     if line.entity not in session.specs:
         raise ConfigError(f"{path}:{number}: the entity {line.entity!r} is not switched on.", fix="Take the line out.")
+    if session.specs[line.entity].partitioned and plan.days is None:
+        raise ConfigError(f"{path}:1: it names no days, and {line.entity} are read by days.", fix=AGAIN)
     lines = plan.lines.setdefault(line.entity, {})
     if line.source_id in lines:
         raise ConfigError(f"{path}:{number}: {line.entity} {line.source_id} is named twice.", fix="Take one line out.")

@@ -219,8 +219,8 @@ class Deliveries(EntityRows):
         """Write down how an intent ended and what that means for its record, in one transaction.
 
         ``delivered`` links the record to ``target_id`` with ``fields_hash`` delivered; ``refused`` sets it
-        aside; ``failed`` only closes the intent. Concluding twice changes nothing, and while another run is writing the
-        record, the intent is for that run to conclude.
+        aside; ``failed`` only closes the intent. Concluding twice changes nothing, and once this run has lost its claim to
+        the record, the intent is for the next one to conclude.
         """
         with self.store.writing() as tx:
             intent = tx.execute(
@@ -231,7 +231,9 @@ class Deliveries(EntityRows):
             if not self._is_ours(tx, intent.source_id):
                 return
             if outcome == "delivered" and target_id is not None and fields_hash is not None:
-                self._set_delivered(tx, [Delivered(intent.source_id, target_id, fields_hash, intent.kind)], at)
+                done = Delivered(intent.source_id, target_id, fields_hash, intent.kind)
+                if not self._set_delivered(tx, [done], at) and self._is_stored(tx, intent.source_id):
+                    return
             elif outcome == "refused" and fields_hash is not None:
                 refused = Refused(intent.source_id, fields_hash, intent.kind, reason or "refused")
                 self._set_refused(tx, [refused], run_id, at)
@@ -272,6 +274,10 @@ class Deliveries(EntityRows):
         """Whether no other run is writing the record, which need not be stored."""
         mine = [*self.of(records), records.c.source_id == source_id]
         return tx.scalar(select(records.c.source_id).where(*mine, ~self.claims.is_free())) is None
+
+    def _is_stored(self, tx: Connection, source_id: str) -> bool:
+        mine = [*self.of(records), records.c.source_id == source_id]
+        return tx.scalar(select(records.c.source_id).where(*mine)) is not None
 
     def _set_delivered(self, tx: Connection, rows: Sequence[Delivered], at: datetime) -> set[str]:
         """Note the hash that was sent, which need not be the one that stands there by now."""

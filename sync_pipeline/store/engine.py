@@ -236,7 +236,9 @@ def _used(store: Store) -> Store:
 
 
 def _forget_engines() -> None:
-    """In a forked process: the connections are its parent's."""
+    """In a forked process: the connections are its parent's, and no thread is left that would give the lock back."""
+    global _LOCK  # noqa: PLW0603 - the one moment at which it changes
+    _LOCK = threading.Lock()
     _sqlite_engine.cache_clear()
     _postgresql_engine.cache_clear()
     _USERS.clear()

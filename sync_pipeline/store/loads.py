@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, or_, select, true, update
 
 from sync_pipeline.store.engine import Store, insert_into
+from sync_pipeline.store.locks import take_turn
 from sync_pipeline.store.schema import loads, records
 from sync_pipeline.store.scope import EntityRows, Scope, within
 
@@ -74,6 +75,7 @@ class Loads(EntityRows):
         """Note, in the transaction that ends the merge, that these days hold this read; nothing is delivered yet."""
         if not loading.days:
             return
+        self._take_turn(tx)
         fixed = {
             "connection": self.pair,
             "entity": self.entity,
@@ -102,12 +104,14 @@ class Loads(EntityRows):
             return
         mine = [*self.of(loads), loads.c.day == bindparam("of_day"), loads.c.sync_id == sync_id]
         with self.store.writing() as tx:
+            self._take_turn(tx)
             tx.execute(update(loads).where(*mine).values(done_at=at), [{"of_day": day} for day in days])
 
     def reopen(self, tx: Connection, days: Collection[str]) -> dict[str, Reopened]:
         """Note that these days have something left to deliver; returns those that were done, for ``close_again``."""
         if not days:
             return {}
+        self._take_turn(tx)
         mine = [*self.of(loads), loads.c.day.in_(days), loads.c.done_at.isnot(None)]
         rows = tx.execute(select(loads.c.day, loads.c.done_at, loads.c.read_no).where(*mine))
         found = {row.day: Reopened(row.done_at, row.read_no) for row in rows}
@@ -122,7 +126,12 @@ class Loads(EntityRows):
         mine = [*self.of(loads), loads.c.day == bindparam("of_day"), *unchanged]
         rows = [{"of_day": day, "of_read": before.read_no, "at": before.done_at} for day, before in days.items()]
         with self.store.writing() as tx:
+            self._take_turn(tx)
             tx.execute(update(loads).where(*mine).values(done_at=bindparam("at")), rows)
+
+    def _take_turn(self, tx: Connection) -> None:
+        """One transaction at a time changes days: two that do so in different orders would block each other."""
+        take_turn(self.store, tx, f"loads\n{self.pair}\n{self.entity}")
 
     def newer(self, scope: Scope, read_no: int) -> dict[str, Load]:
         """The days of the scope that hold a newer read than ``read_no``, in order."""

@@ -82,9 +82,11 @@ class MergedRows(StagedFacts):
                 counts = self._compare(tx, span)
                 if counts.new or counts.changed:
                     self._upsert(tx, span, counts, observed_at)
-                if counts.restated:
-                    self._restate(tx, span, observed_at)
                 self._keep_facts(tx, span)
+            if counts.restated:
+                # Apart: what it locks lies between the rows of the upsert, and a transaction locks records in one order.
+                with self._held.writing() as tx:
+                    self._restate(tx, span, observed_at)
             total += counts
         self._drop_moved()
         statuses = self.counts()

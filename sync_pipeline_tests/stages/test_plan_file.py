@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import orjson
 import pytest
 
 from sync_pipeline.errors import ConfigError
@@ -60,6 +61,18 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
         path.write_text(f"{path.read_text().splitlines()[0]}\n{line}\n")
         with pytest.raises(ConfigError, match=r"plan\.jsonl:2"):
             apply_plan(us, path)
+
+
+@pytest.mark.parametrize("days", [None, ["2026-01-02", "2026-01-01"], ["9999-12-30", "9999-12-31"], ["2026-01-01"], 7])
+def test_days_that_cannot_be_read_are_named(tmp_path: Path, days: object) -> None:
+    """Somebody has changed them: entries are read by days, in order."""
+    with team(tmp_path, entries=2) as us:
+        path = write_plan(us, "time_entries")
+        first, *rest = path.read_bytes().splitlines()
+        path.write_bytes(b"\n".join([orjson.dumps(orjson.loads(first) | {"days": days}), *rest]))
+        with pytest.raises(ConfigError, match=r"plan\.jsonl:1: it.* days") as caught:
+            apply_plan(us, path, SYNC_MAX_CONFIRMATIONS="1")
+        assert "preview --out" in caught.value.fix
 
 
 def test_a_plan_that_is_too_large_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,22 @@ def test_an_intent_of_a_record_that_was_taken_over_stays_open(one: Store, other:
     assert (here(other).open_intents(), held_records(one, HERE)) == ([], {})
 
 
+def test_an_intent_of_a_record_whose_claim_was_ended_stays_open(one: Store, other: Store) -> None:
+    """Its run was taken for dead while the answer was on its way: what was created is looked up, never left without a link."""
+    merge(one, [row("a")], 1)
+    here(one).claims.take("a")
+    intent = here(one).intend("a", "create", {}, at(1))
+    here(one).claims.give_back()  # as another run does that finds this one dead
+    here(one).conclude(intent, "delivered", at(2), target_id="t1", fields_hash="v1")
+    assert (here(one).lookup("a")["a"].target_id, [found.id for found in here(other).open_intents()]) == (
+        None,
+        [intent],
+    )
+    here(other).claims.take("a")
+    here(other).conclude(intent, "delivered", at(3), target_id="t1", fields_hash="v1")
+    assert (here(one).lookup("a")["a"].target_id, here(other).open_intents()) == ("t1", [])
+
+
 def test_the_claims_of_a_killed_run_are_free_when_it_is_dead(url: str, one: Store) -> None:
     """What it sent is unknown, so the next run sends it again."""
     with living(url, OTHER) as process, closing(open_store(url)) as store, here(one).staging(read_no=1) as staging:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Connection, event, select, text
 
 from sync_pipeline.errors import ConfigError, StoreError
-from sync_pipeline.store import credentials
+from sync_pipeline.store import credentials, engine
 from sync_pipeline.store.claims import Sending
 from sync_pipeline.store.credentials import open_keyring
 from sync_pipeline.store.engine import Store, open_store
@@ -283,3 +285,14 @@ def test_a_value_that_postgresql_refuses(postgres: Server, kind: str, value: str
 
     assert "does not answer" not in str(caught.value)
     store.close()
+
+
+def test_a_process_that_is_forked_while_a_store_is_opened(sqlite_template: Path) -> None:
+    """Another thread was counting the stores: in the new process nobody ends that."""
+    with engine._LOCK:
+        process = os.fork()
+        if not process:
+            signal.alarm(10)  # ends it where it would wait without end
+            open_store(f"sqlite:///{sqlite_template}").close()
+            os._exit(0)
+    assert os.waitpid(process, 0)[1] == 0

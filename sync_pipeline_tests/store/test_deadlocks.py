@@ -1,0 +1,100 @@
+"""Runs that overlap: two transactions that need the same rows do not block each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from sync_pipeline.store.deliveries import Delivered
+from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.liveness import alive
+from sync_pipeline.store.loads import Loading
+from sync_pipeline.store.staging import Staging
+from sync_pipeline_tests.store.batch import at, here, row
+
+DAYS = ["2024-03-01", "2024-03-02", "2024-03-03"]
+BLOCKED = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
+
+
+@pytest.fixture
+def one(store: Store) -> Iterator[Store]:
+    """The store, in a run that is alive."""
+    with alive(store, "run-one"):
+        yield store
+
+
+@pytest.fixture
+def other(url: str, store: Store) -> Iterator[Store]:
+    """The same, in another run."""
+    del store  # is there first
+    with closing(open_store(url)) as opened, alive(opened, "run-two"):
+        yield opened
+
+
+def until_done_or_blocked(url: str, work: Future[object]) -> None:
+    """Wait until the work of another thread is done, or waits for a lock."""
+    with psycopg.connect(url, autocommit=True) as looking:
+        while not work.done() and looking.execute(BLOCKED).fetchone() != (True,):
+            try:
+                work.result(0.01)
+            except NotYet:
+                continue
+
+
+def during(monkeypatch: pytest.MonkeyPatch, url: str, name: str, work: Callable[[], object]) -> list[Future[object]]:
+    """Before this step of a merge, another thread begins some work."""
+    begun: list[Future[object]] = []
+    pool, step = ThreadPoolExecutor(1), getattr(Staging, name)
+
+    def first_the_work(staging: Staging, *args: object) -> None:
+        begun.append(pool.submit(work))
+        until_done_or_blocked(url, begun[0])
+        step(staging, *args)
+
+    monkeypatch.setattr(Staging, name, first_the_work)
+    return begun
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_merge_and_the_answer_of_another_run(
+    monkeypatch: pytest.MonkeyPatch, url: str, one: Store, other: Store
+) -> None:
+    """One has changed b and is to note what a was made from; the other notes that both were delivered."""
+    with here(one).staging(read_no=1) as first, here(other).staging(read_no=2) as second:
+        first.add([row("a"), row("b")])
+        first.merge(at(1))
+        assert len([*first.claimed_pages(9, lambda pending: pending.source_id)]) == 1
+        second.decided_by = "mapping"
+        second.add([row("a"), row("b", "v2")])
+        done = [Delivered(key, key, "v1", "create") for key in "ab"]
+        begun = during(monkeypatch, url, "_restate", lambda: here(one).mark_delivered(done, None, at(3)))
+        counts = second.merge(at(2))
+        assert (counts.changed, counts.restated) == (1, 1)
+        assert begun[0].result() == {"a", "b"}
+    assert [known.delivered_hash for known in here(one).lookup("ab").values()] == ["v1", "v1"]
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_merge_and_the_end_of_another_load(url: str, one: Store, other: Store) -> None:
+    """One has loaded the last day, onto the first of which a record has moved; the other has delivered all three."""
+
+    def loading(days: list[str], read_no: int, sync_id: int) -> Loading:
+        return Loading(days, read_no, "mapping", sync_id, f"run {sync_id}", at(read_no), frozenset())
+
+    loads, theirs = here(one).loads, here(other).loads
+    with one.writing() as tx:
+        loads.note(tx, loading(DAYS, 1, 1))
+    loads.mark_done(DAYS[:1], 1, at(1))
+    with ThreadPoolExecutor(1) as pool, other.writing() as tx:
+        theirs.note(tx, loading(DAYS[1:], 2, 2))
+        work: Future[object] = pool.submit(loads.mark_done, DAYS, 1, at(3))
+        until_done_or_blocked(url, work)
+        theirs.reopen(tx, DAYS[:1])
+        tx.commit()
+        work.result()
+    assert loads.done_since((DAYS[0], DAYS[2]), 0) == set(DAYS[:1])
