@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from sync_pipeline.connectors.clockify.canonical import from_list
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.canonical import canonical_rows, canonical_target
+from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.mapping.samples import Rejection, Sample, known_keys, load_samples, mismatches
 from sync_pipeline_tests.mapping.frames_of import SPECS, checked
 
@@ -45,6 +47,17 @@ def test_each_entity_has_samples_that_are_rejected_with_field_rule_and_reason(en
     assert len(rejected) >= 2
     assert all(problem.reason for sample in rejected for problem in sample.rejected)
     assert mismatches(SPECS[entity], load_samples(entity)) == []
+
+
+def test_the_entity_in_the_docs_passes_the_samples_in_the_docs(tmp_path: Path) -> None:
+    """The mapping of tags and its samples, as `docs/mapping.md` shows them."""
+    page = (Path(__file__).parents[2] / "docs" / "mapping.md").read_text()
+    (mapping,) = re.findall(r"```yaml\n# my_mappings/tags\.yaml\n(.*?)```", page, re.DOTALL)
+    (samples,) = re.findall(r"```json\n(.*?)```", page.partition("\n## Samples\n")[2], re.DOTALL)
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "tags.yaml").write_text(mapping)
+    (tmp_path / "samples" / "tags.json").write_text(samples)
+    assert mismatches(load_specs(tmp_path)["tags"], load_samples("tags", tmp_path)) == []
 
 
 def test_what_comes_out_otherwise_is_said() -> None:
