@@ -53,7 +53,14 @@ def test_another_file_is_refused(tmp_path: Path, text: str, problem: str) -> Non
     assert "preview --out" in caught.value.fix
 
 
-@pytest.mark.parametrize("line", ["nonsense", "[]", '{"entity": "projects"}', '{"entity": 1, "id": 2, "action": 3}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("nonsense", "[]", '{"entity": "projects"}', '{"entity": 1, "id": 2, "action": 3}'),
+        '{"entity": "projects", "id": "", "action": "create"}',
+        '{"entity": "projects", "id": "a\\u0000b", "action": "create"}',
+    ],
+)
 def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
     """By file and number."""
     with team(tmp_path, entries=0) as us:
