@@ -223,20 +223,20 @@ class Settings:
     )
     max_delete_share: float = setting(
         "SYNC_MAX_DELETE_SHARE",
-        "Deletes beyond this share of what is known are held until somebody approves them.",
+        "Deletes beyond this share of what is known are held until a person approves them.",
         kind.share,
         0.2,
     )
     max_rewrite_share: float = setting(
         "SYNC_MAX_REWRITE_SHARE",
-        "Rewrites by a changed mapping beyond this share are held until somebody approves them.",
+        "Rewrites by a changed mapping beyond this share are held until a person approves them.",
         kind.share,
         0.5,
     )
     max_creates: int | None = setting(
         # Off by default: at first, and with each new team, many creates are right, and no share of what is known tells.
         "SYNC_MAX_CREATES",
-        "When one read would create more records than this, they are held until somebody approves them. Default: no limit.",
+        "When one read would create more records than this, they are held until a person approves them. Default: no limit.",
         kind.count,
         None,
     )

@@ -31,7 +31,7 @@ COMMANDS = {
     "preview": ("compare", "Show exactly what a sync would create, update and delete; nothing is sent."),
     "apply": (
         "apply",
-        "Write what FILE of `preview --out` names, where a plan made now says the same of a record; nothing else is written.",
+        "Carry out FILE, a plan of `preview --out`: each record in it is planned again, and nothing else is written.",
     ),
     "verify": ("compare", "Read both sides in full and report every difference; exits 5 on drift."),
     "check": (

@@ -1,4 +1,4 @@
-"""`apply`: write what the file of a preview names, as far as it is so still."""
+"""`apply`: carry out the plan file of a preview, where nothing has changed since."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import uuid4
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.compare import OPTIONAL_COLUMNS
+from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, counts_row
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import prepared
 from sync_pipeline.cli.options import json_option
@@ -26,14 +26,14 @@ SHOWN = 50
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--skip-changed", is_flag=True, help="Write the records that are as the file says; still exits 1.")
+@click.option("--skip-changed", is_flag=True, help="Write the records that do not differ; still exits 1.")
 @click.option("--read-target", is_flag=True, help="Also read each record at the target, and compare it.")
 @json_option
 def apply(file: Path, skip_changed: bool, read_target: bool, as_json: bool) -> None:
-    """Write what FILE of `preview --out` names, where a plan made now says the same of a record; nothing else is written.
+    """Carry out FILE, a plan of `preview --out`: each record in it is planned again, and nothing else is written.
 
-    When a record comes out otherwise, nothing is written: each is named with what differs, and the command exits 1. A record that
-    is already as the file wants it counts as done, so an apply that was interrupted can be repeated.
+    When any record differs from the file, nothing is written: each is named with what differs, and the command exits 1. A record
+    that is already as the file says counts as done, so an apply that was interrupted can be repeated.
     """
     with prepared() as settings, open_session(settings) as session:
         plan = read_plan(file, session)
@@ -61,7 +61,7 @@ def _document(found: Applied, cost: Cost) -> dict[str, Any]:
 
 
 def _tables(found: Applied, *, skip_changed: bool) -> None:
-    counts = [{"entity": name, **asdict(figures)} for name, figures in found.counts.items()]
+    counts = [counts_row(name, asdict(figures)) for name, figures in found.counts.items()]
     if counts:
         terminal.table("Applied", counts, optional=OPTIONAL_COLUMNS)
     _rows("Changed since", [asdict(one) for one in found.changed])
@@ -72,10 +72,10 @@ def _tables(found: Applied, *, skip_changed: bool) -> None:
         terminal.warning(f"Held: {reason}")
     if found.changed and not skip_changed and not found.written:
         terminal.problem(
-            f"{len(found.changed)} records are not as the file says any more, so nothing was written. Preview again, or "
-            "write the others with --skip-changed."
+            f"Nothing was written, because records differ from the file: {len(found.changed)}. Preview again, or write the "
+            "others with --skip-changed."
         )
-    terminal.say(f"{found.written} written, {found.already} were as the file wants them already.")
+    terminal.say(f"{found.written:,} written, {found.already:,} already as the file says.")
 
 
 def _rows(title: str, rows: list[dict[str, Any]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from functools import partial
@@ -62,7 +62,7 @@ SHOWN = 50
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write the plan to a file, for `apply`.",
 )
-@click.option("--with-personal", is_flag=True, help="Personal values are in that file, too.")
+@click.option("--with-personal", is_flag=True, help="Write personal values to that file, too.")
 @permission_options
 @json_option
 def preview(
@@ -76,11 +76,11 @@ def preview(
 ) -> None:
     """Show exactly what a sync would create, update and delete; nothing is sent. The next sync carries out what is approved here.
 
-    With --out the plan is also written to a file that only you can read: a line a record, from which lines can be taken out.
-    `sync-pipeline apply FILE` writes what is left in it, as far as it is so still.
+    With --out the plan is also written to a file that only you can read, with a line per record. Remove the lines you do not
+    want; `sync-pipeline apply FILE` carries out the others, where nothing has changed since.
     """
     if with_personal and out is None:
-        raise click.UsageError("--with-personal is about the file of --out: without it, it has no effect.")
+        raise click.UsageError("--with-personal has no effect without --out: it adds personal values to that file.")
     options = Options(**permissions._asdict())
     with prepared() as settings, open_session(settings) as session:
         days = chosen_days(settings, first, last)
@@ -95,7 +95,7 @@ def preview(
                 writer.begin(session, specs, days)
                 codes = show_preview(session, entities, days, options, as_json, writer)
     if out is not None:
-        terminal.notice(f"The plan is in {out}; `sync-pipeline apply {quote(str(out))}` writes it.")
+        terminal.notice(f"The plan is in {out}; `sync-pipeline apply {quote(str(out))}` carries it out.")
     sys.exit(worst(codes))
 
 
@@ -154,7 +154,7 @@ def _preview_json(previews: Sequence[Any], blocked: Sequence[Any], held: Sequenc
 
 
 def _preview_tables(previews: Sequence[Any], blocked: Sequence[Any], held: Sequence[Any]) -> None:
-    counts = [{"entity": p.entity, **asdict(p.counts)} for p in previews]
+    counts = [counts_row(p.entity, asdict(p.counts)) for p in previews]
     terminal.table("A sync would", counts, optional=OPTIONAL_COLUMNS)
     for p in previews:
         rows = [{"action": _action(c), "record": c.record, "fields": _shown(c.fields)} for c in p.changes]
@@ -163,6 +163,11 @@ def _preview_tables(previews: Sequence[Any], blocked: Sequence[Any], held: Seque
         terminal.problem(f"{check.name} would block: {check.summary}")
     for one in held:
         terminal.warning(f"Held: {one.reason}")
+
+
+def counts_row(entity: str, counts: Mapping[str, int]) -> dict[str, Any]:
+    """One entity's figures as a row of a table."""
+    return {"entity": entity, "read": counts["extracted"], **{k: v for k, v in counts.items() if k != "extracted"}}
 
 
 def _action(change: Any) -> str:

@@ -65,7 +65,7 @@ def mapping_validate(directory: Path | None, as_json: bool) -> None:
 @click.argument("entity", required=False)
 @json_option
 def mapping_test(entity: str | None, as_json: bool) -> None:
-    """Map the samples of every entity, or of one, and compare; exits 1 when one comes out otherwise than it says."""
+    """Map the samples of every entity, or of one, and compare; exits 1 when one has another result."""
     settings = load_settings()
     specs = specs_of(settings)
     chosen = [entity] if entity else list(specs)
@@ -79,10 +79,10 @@ def mapping_test(entity: str | None, as_json: bool) -> None:
     if as_json:
         terminal.as_json({"passed": not rows, "samples": {n: len(s) for n, s in samples.items()}, "differences": rows})
     elif rows:
-        terminal.table("Samples that come out otherwise", rows)
+        terminal.table("Samples with another result", rows)
         terminal.say("Correct the mapping, or the samples in `samples/` of SYNC_MAPPINGS_DIR (docs/mapping.md).")
     else:
-        terminal.say(f"All samples come out as they say: {', '.join(f'{n} ({len(s)})' for n, s in samples.items())}.")
+        terminal.say(f"All samples pass: {', '.join(f'{n} ({len(s)})' for n, s in samples.items())}.")
     sys.exit(ExitCode.FAILED if rows else ExitCode.DONE)
 
 

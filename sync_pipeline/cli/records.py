@@ -47,7 +47,7 @@ def records_history(entity: str, source_id: str, limit: int, as_json: bool) -> N
     lines = [{**row, "at": f"{row['at']:%Y-%m-%d %H:%MZ}"} for row in rows]
     columns = NARROW_COLUMNS if terminal.out.width < WIDE else COLUMNS
     terminal.table(f"{entity} {source_id}{some}", lines, columns)
-    terminal.say(_state(found.record) if found.record is not None else "Nothing is stored of it now.")
+    terminal.say(_state(found.record) if found.record is not None else "It is not stored now.")
 
 
 def _document(record: Known) -> dict[str, object]:
@@ -64,7 +64,7 @@ def _state(record: Known) -> str:
     if record.excluded_rule is not None:
         return f"It is out of scope ({record.excluded_rule}), and {there}."
     if record.delivered_hash == record.fields_hash:
-        return "It is at the target as it is wanted."
+        return "It is at the target and up to date."
     if record.refused_hash == record.fields_hash:
         return "The target refused it in this form."
     return f"It is to be written; it is {there}."

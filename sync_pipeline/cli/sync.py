@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, codes_of, held_table, show_preview, verdict_rows
+from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, codes_of, counts_row, held_table, show_preview, verdict_rows
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import chosen, chosen_days, prepared
 from sync_pipeline.cli.options import Permissions, days_options, entity_option, json_option, permission_options
@@ -101,10 +101,7 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
         if report.is_held
         else "Synced"
     )
-    rows = [
-        {"entity": name, "read": counts["extracted"], **{k: v for k, v in counts.items() if k != "extracted"}}
-        for name, counts in report.entities.items()
-    ]
+    rows = [counts_row(name, counts) for name, counts in report.entities.items()]
     told = () if terminal.out.width < ROOM_FOR_ZEROS else ("rejected",)
     optional = () if dry_run else [name for name in OPTIONAL_COLUMNS if name not in told]
     terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=optional)

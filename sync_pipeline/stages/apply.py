@@ -1,8 +1,8 @@
-"""Apply: write those lines of a plan file that the same code, asked now, comes to again.
+"""Apply: write those lines of a plan file that are the same when they are planned again.
 
-First all named records are read and planned; when any of them comes out otherwise, nothing is written. Then each entity is
-planned once more and written. What is already as its line wants is done, so that an apply that was
-killed can be repeated.
+First all named records are read and planned; when any of them differs from its line, nothing is written. Then each entity is
+planned once more and written. A record that is already as its line says counts as done, so that an apply that was killed can be
+repeated.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from sync_pipeline.store.syncs import TARGETED
 
 AN_HOUR = timedelta(hours=1)
 SECONDS_EACH = 0.1
-"""What a request takes, about."""
+"""Of one request, estimated."""
 UPSERT_ROWS = 100
-"""Records of one write to a target that takes many, about."""
+"""Records in one write to a target that takes batches, estimated."""
 WITNESS_READS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an apply takes, about."""
+    """The estimated cost of an apply."""
 
     requests: int
     done_at: datetime
@@ -48,7 +48,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A record of the file that is not what its line is about any more, or that could not be written."""
+    """A record of the file that differs from its line now, or that could not be written."""
 
     entity: str
     id: str
@@ -59,16 +59,16 @@ class Difference:
 
 @dataclass(slots=True)
 class Applied:
-    """What became of the lines of a file."""
+    """The outcome of the lines of a file."""
 
     written: int = 0
     already: int = 0
-    """Lines whose record is already as they want it."""
+    """Lines whose record is already as they say."""
     changed: list[Difference] = field(default_factory=list)
     held: dict[str, dict[str, str]] = field(default_factory=dict)
     """Records that a guard holds, and why, by entity and id."""
     left: list[Difference] = field(default_factory=list)
-    """Records that were to be written and are not as wanted now."""
+    """Records that were to be written and were not."""
     counts: dict[str, Counts] = field(default_factory=dict)
     requests: int = 0
 
@@ -90,9 +90,9 @@ def cost_of(session: Session, plan: PlanFile, *, read_target: bool) -> Cost:
 
 
 def apply(session: Session, plan: PlanFile, *, skip_changed: bool, read_target: bool, run_id: str) -> Applied:
-    """Write the lines that come out equal; none of them when any does not, unless ``skip_changed``.
+    """Write the lines that are the same when planned again; none of them when any differs, unless ``skip_changed``.
 
-    What a guard holds is named and left. Raises ApiError when a system fails: what was written until then is remembered.
+    What a guard holds is named and not written. Raises ApiError when a system fails: what was written until then is stored.
     """
     applied, before = Applied(), session.requests
     with ExitStack() as stack:
@@ -163,7 +163,7 @@ class _Look(Targeted):
         self._staging.close()
 
     def look(self, *, read_target: bool) -> list[Difference]:
-        """Read, plan and compare; returns what came out otherwise. Nothing is written to either side."""
+        """Read, plan and compare; returns what differs. Nothing is written to source or target."""
         before = self._session.requests
         self._found = self._read()
         self._missing = self._look_for_missing(self._found)
@@ -182,7 +182,7 @@ class _Look(Targeted):
         return differs
 
     def write(self, applied: Applied) -> None:
-        """Plan once more and write what is equal still."""
+        """Plan once more, and write what is still equal."""
         before = self._session.requests
         applied.changed += [one for one in self._compare() if one.id not in self._changed]
         equal = self._named.keys() - self._changed - {one.id for one in applied.changed if one.entity == self.entity}
@@ -238,7 +238,7 @@ class _Look(Targeted):
         self._staging.accept(ready)
 
     def _compare(self) -> list[Difference]:
-        """The lines that come out otherwise now; notes those whose record is as its line wants it already."""
+        """The lines that differ now; sets ``done`` to those whose record is already as its line says."""
         missed = Missing(self._missing.gone, self._missing.unconfirmed, self._missing.held)
         now = {line.source_id: line for line in lines(self._session, self._spec, self._staging, missed)}
         known = self._ledger.lookup(self._named)
@@ -317,7 +317,7 @@ class _Look(Targeted):
         return key, record.delivered_hash if record is not None else None
 
     def _unwritten(self, todo: set[str]) -> list[Difference]:
-        """Those that are not as their line wants them although they were to be written, and why."""
+        """Those that were to be written and are not as their line says, and why."""
         known = self._ledger.lookup(todo)
         left = [key for key in sorted(todo) if not _is_as_wanted(self._named[key], known.get(key))]
         return [self._differs(key, "target", self._why_unwritten(key, known.get(key))) for key in left]
@@ -357,7 +357,7 @@ def _why_elsewhere(line: NamedLine, now: PlanLine, *, is_interrupted: bool) -> t
 
 
 def _is_as_wanted(line: NamedLine, known: Known | None) -> bool:
-    """Whether the record is already as its line wants it."""
+    """Whether the record is already as its line says."""
     if line.action in REMOVALS:
         return known is not None and known.delivered_hash is None and known.deleted_at is not None
     return known is not None and known.deleted_at is None and known.delivered_hash == line.hash_after

@@ -1,4 +1,4 @@
-"""Taking turns: what another run is writing is left to it, and looked at again when all else is done."""
+"""Taking turns: records that another run is writing are left out, and looked at again when all others are done."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMED = 5
 
 @contextmanager
 def writing_alone(session: Session, spec: EntitySpec) -> Iterator[None]:
-    """Be the only run that writes to a target which gives out the ids; others need no more than claims."""
+    """Be the only run that writes to a target which assigns the ids; for others claims are enough."""
     if not session.target(spec).assigns_ids:
         yield
         return
@@ -31,7 +31,7 @@ def writing_alone(session: Session, spec: EntitySpec) -> Iterator[None]:
 def take_turns(session: Session, spec: EntitySpec, deliver: Callable[[], None], is_left: Callable[[], bool]) -> None:
     """Deliver, and again while something is left that other runs hold, for a minute at most.
 
-    Any end of it but an interrupt ends the claims of this run: a request that has failed is not answered any more.
+    An error ends the claims of this run, an interrupt does not: a request that has failed gets no answer any more.
     """
     session.come_alive()
     try:
@@ -61,7 +61,7 @@ def waiting(session: Session, spec: EntitySpec) -> Iterator[bool]:
 def await_others(
     session: Session, spec: EntitySpec, scope: Scope, late: Callable[[], dict[str, str]]
 ) -> dict[str, str]:
-    """What of ``late`` is left when the runs that are to deliver it have ended, or a minute has passed."""
+    """Those of ``late`` that are left when the runs that are to deliver them have ended, or after a minute."""
     found, waits = late(), waiting(session, spec)
     while found and _is_loading(session, spec, scope) and next(waits, False):
         found = late()

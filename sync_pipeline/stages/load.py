@@ -148,7 +148,7 @@ def _deliver_awaited(session: Session, spec: EntitySpec, staging: Staging, run_i
 def _first_contact(
     session: Session, spec: EntitySpec, options: Options, staging: Staging, counts: Counts, unstaged: int
 ) -> Loaded | None:
-    """At first contact nothing is written - not even what the batch refers to - until somebody allows it."""
+    """At first contact nothing is written - not even what the batch refers to - until a person approves it."""
     if not is_first_contact(session, spec.entity):
         return None
     holding, statuses = hold(session, spec, staging, options), staging.counts()

@@ -1,8 +1,8 @@
 """The plan: what a sync does with each record that is not unchanged. Nothing else decides what is written.
 
-`preview` prints it, a sync executes it, and `apply` executes the lines of it that somebody has kept. The store decides, in
-one SQL expression over the staged batch and the ledger; only records whose names a target allows once, or that it may
-have under another id, are decided here, with what the target has.
+`preview` prints it, a sync executes it, and `apply` executes those of its lines that are left in a plan file. The store decides,
+in one SQL expression over the staged batch and the ledger; only records whose names must be unique at the target, or that it
+may have under another id, are decided here, with what the target has.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PlanLine:
     partition: str | None = None
     is_held: bool = False
     is_checked: bool = True
-    """False for a record that its own checks rejected, or that is missing without proof: nothing is known to do with it."""
+    """False for a record that its own checks rejected, or that is missing without proof: what to do with it is unknown."""
 
     @property
     def writes(self) -> bool:
@@ -57,7 +57,7 @@ class PlanLine:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What became of the records that a read did not meet, as far as the plan has to know."""
+    """The records that a read did not return, by what is known of them."""
 
     gone: Collection[str] = ()
     """Proven to be deleted."""
@@ -80,7 +80,7 @@ def claimed_pages(spec: EntitySpec, staging: Staging, place: Place | None = None
 
 
 def removals(session: Session, spec: EntitySpec, gone: Collection[str], *, are_marked: bool = True) -> list[Known]:
-    """The records that are to be deleted or archived at the target, of those that are ``gone`` at the source."""
+    """The records that are to be deleted or archived at the target, of those that are deleted (``gone``) at the source."""
     if not deletes(spec) or not gone:
         return []
     free = set(gone) - kept(session, spec, gone)
@@ -112,7 +112,7 @@ def delete_lines(spec: EntitySpec, absent: Iterable[Known]) -> list[Line]:
 
 
 def delete_action(spec: EntitySpec) -> Action:
-    """What becomes of a record at the target that is deleted at the source."""
+    """The action at the target for a record that is deleted at the source."""
     return "archive" if archives(spec) else "delete"
 
 
@@ -122,7 +122,7 @@ def archives(spec: EntitySpec) -> bool:
 
 
 def deletes(spec: EntitySpec) -> bool:
-    """Whether records that are gone at the source are deleted - or archived - at the target at all."""
+    """Whether records that are deleted at the source are deleted - or archived - at the target at all."""
     return spec.target.delete != "keep"
 
 
@@ -134,7 +134,7 @@ def _assigned(
     missing: Missing,
     handed_over: set[str],
 ) -> Iterator[PlanLine]:
-    """The lines for a target that gives out the ids; where names are unique, all rows are decided together."""
+    """The lines for a target that assigns the ids; where names are unique, all rows are decided together."""
     directory = Directory(session, spec, target, gone=missing.gone)
     again = session.ledger(spec).rejects.rejected_by(NAME_TAKEN) if target.unique_names else ()
     together: list[Planned] = []

@@ -1,7 +1,7 @@
 """The file of a plan: a filter for `apply`, not data. It names records and what was to be done with each.
 
-JSON lines: first what the plan is of, then a line a record. Lines may be taken out. Values are in it only of fields that are
-not personal, unless they were asked for; nothing of it is ever sent.
+JSON lines: a header with accounts, days and mappings, then a line per record. Lines may be removed. Values of personal fields
+are in it on request only; nothing in it is ever sent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import orjson
 
@@ -24,12 +24,14 @@ from sync_pipeline.private_files import naming
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.plan import PlanLine
+from sync_pipeline.store.planned import Action
 
 SCHEMA = 1
 MAX_BYTES = 64 * 1024 * 1024
 """Some 150,000 records: a first load is for `sync`."""
 HEADER = "sync_pipeline_plan"
 AGAIN = "Make it again with `sync-pipeline preview --out FILE`."
+REMOVE_OR_REMAKE = "Remove the line, or make the file again with `sync-pipeline preview --out FILE`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class NamedLine:
 
 @dataclass(frozen=True, slots=True)
 class PlanFile:
-    """What a file says."""
+    """The content of a plan file."""
 
     mappings: dict[str, str]
     """The fingerprint of each entity's mapping."""
@@ -69,7 +71,7 @@ class PlanWriter:
         self._left = MAX_BYTES
 
     def begin(self, session: Session, specs: list[EntitySpec], days: Days | None) -> None:
-        """Say what the plan is of."""
+        """Write the header: the accounts, days and mappings of the plan."""
         self._write(
             {
                 HEADER: SCHEMA,
@@ -118,7 +120,7 @@ class PlanWriter:
 
 @contextmanager
 def plan_writer(path: Path, *, with_personal: bool) -> Iterator[PlanWriter]:
-    """A file that only this user can read, which appears whole when everything went well, or not at all."""
+    """Write a file that only this user can read; it appears complete, or after an error not at all."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with naming(path):
         try:
@@ -139,7 +141,7 @@ def plan_writer(path: Path, *, with_personal: bool) -> Iterator[PlanWriter]:
 
 
 def read_plan(path: Path, session: Session) -> PlanFile:
-    """What a file names. Raises ConfigError when it is no plan, too large, of another version or of other accounts."""
+    """Read a plan file. Raises ConfigError when it is not one, is too large, or is of another version or other accounts."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
@@ -158,7 +160,7 @@ def read_plan(path: Path, session: Session) -> PlanFile:
 def _header(path: Path, line: bytes, session: Session) -> PlanFile:
     found = _object(line)
     if found is None or HEADER not in found:
-        raise ConfigError(f"{path} is no plan: its first line does not say so.", fix=AGAIN)
+        raise ConfigError(f"{path} is not a plan file: its first line is not the header of one.", fix=AGAIN)
     if found[HEADER] != SCHEMA:
         raise ConfigError(f"{path} was written by another version (schema {str(found[HEADER])[:20]}).", fix=AGAIN)
     if found.get("pair") != session.pair:
@@ -179,16 +181,22 @@ def _add(path: Path, number: int, text: bytes, plan: PlanFile, session: Session)
     names = ("entity", "id", "action", "label", "before", "after", "source")
     values = [found.get(name) for name in names] if found is not None else []
     is_whole = bool(values) and all(isinstance(value, str) and value and "\0" not in value for value in values[:3])
+    is_whole = is_whole and values[2] in get_args(Action)
     if not is_whole or not all(value is None or isinstance(value, str) for value in values[3:]):
-        raise ConfigError(f"{path}:{number}: this is no line of a plan.", fix=f"Take it out. {AGAIN}")
+        raise ConfigError(f"{path}:{number}: this is not a line of a plan.", fix=REMOVE_OR_REMAKE)
     line = NamedLine(*values)  # type: ignore[arg-type]  # checked above
     if line.entity not in session.specs:
-        raise ConfigError(f"{path}:{number}: the entity {line.entity!r} is not switched on.", fix="Take the line out.")
+        raise ConfigError(
+            f"{path}:{number}: the entity {line.entity!r} is not switched on.",
+            fix="Remove the line, or add the entity to SYNC_ENTITIES.",
+        )
     if session.specs[line.entity].partitioned and plan.days is None:
         raise ConfigError(f"{path}:1: it names no days, and {line.entity} are read by days.", fix=AGAIN)
     lines = plan.lines.setdefault(line.entity, {})
     if line.source_id in lines:
-        raise ConfigError(f"{path}:{number}: {line.entity} {line.source_id} is named twice.", fix="Take one line out.")
+        raise ConfigError(
+            f"{path}:{number}: {line.entity} {line.source_id} is named twice.", fix="Remove one of the lines."
+        )
     lines[line.source_id] = line
 
 

@@ -29,7 +29,7 @@ _SENDING = """
 
 
 class Sending(NamedTuple):
-    """A write that is about to be sent; ``target_id`` where the record will stand, or stands."""
+    """A write that is about to be sent; ``target_id`` is the record's id at the target, now or then."""
 
     source_id: str
     target_id: str | None
@@ -41,7 +41,7 @@ class Claims(EntityRows):
 
     @property
     def own(self) -> str:
-        """Under which the run that works with this store claims records; empty when none does, and nothing is claimed."""
+        """The id of the run that works with this store, for its claims; empty when there is none, and nothing is claimed."""
         return self.store.run_id or ""
 
     def mark(self, tx: Connection, rows: Sequence[Sending]) -> None:
@@ -51,7 +51,7 @@ class Claims(EntityRows):
             execute_together(tx, _SENDING, marks, (draw_in(tx), self.own or None, self.pair, self.entity))
 
     def hold(self, tx: Connection, source_ids: Iterable[str]) -> set[str]:
-        """Claim records of which it is not decided yet what is written; returns those that no other run holds."""
+        """Claim records before it is decided what is written; returns those that no other run holds."""
         held: set[str] = set()
         for some in chunks(sorted(source_ids)):
             mine = [*self.of(records), records.c.source_id.in_(some), self.is_free()]
@@ -115,7 +115,7 @@ class Claims(EntityRows):
         return or_(records.c.claimed_by.is_(None), records.c.claimed_by == self.own)
 
     def is_own(self) -> ColumnElement[bool]:
-        """SQL: this run holds the record - or nobody, where nothing is claimed."""
+        """SQL: this run holds the record - or none does, where nothing is claimed."""
         return func.coalesce(records.c.claimed_by, "") == self.own
 
 
@@ -131,7 +131,7 @@ def held_records(store: Store, pair: str) -> dict[str, dict[str, int]]:
 
 
 def sending(delivered_hash: str | None) -> str:
-    """What stands for ``delivered_hash`` while its record is being written."""
+    """The value that replaces ``delivered_hash`` while its record is being written."""
     return SENT_NEW if delivered_hash in (None, SENT_NEW) else SENT
 
 

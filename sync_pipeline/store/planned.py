@@ -1,4 +1,4 @@
-"""What a staged batch comes to, row by row: one SQL expression, the same before the merge and after it."""
+"""The action for each row of a staged batch: one SQL expression, the same before the merge and after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sync_pipeline.store.staged import Span, desired, differs, rewrites, staged
 Action = Literal["create", "adopt", "update", "restore", "rename", "delete", "archive", "wait", "reject"]
 UNCHANGED = "unchanged"
 WRITES = ("create", "update", "restore")
-"""What the store decides; at a target with unique names these also come to ``adopt``, ``rename`` and ``reject``."""
+"""What the store decides; at a target with unique names these also become ``adopt``, ``rename`` or ``reject``."""
 PLAN_ROWS = 1_000
 
 
@@ -93,7 +93,7 @@ class PlannedRows(MergedRows):
         return [staged.c.status == "accepted", self._outcome(None, archives=False).in_(WRITES)]
 
     def unchanged(self) -> int:
-        """How many rows of the batch come to no change."""
+        """How many rows of the batch are unchanged."""
         counted = self._beside_records(Span(""), func.count())
         return self._count(counted.where(self._action(archives=False) == UNCHANGED))
 
@@ -105,7 +105,7 @@ class PlannedRows(MergedRows):
             return [Line(*row) for row in tx.execute(rows.limit(limit))]
 
     def creates(self, limit: int) -> list[Line]:
-        """The first rows that would be created, and are not stored in this form: those have been let through before."""
+        """The first rows that would be created, and are not stored in this form: those were allowed before."""
         columns = (staged.c.source_id, literal("create"), literal(None), staged.c.fields_hash, staged.c.partition)
         rows = self._beside_records(Span(""), *columns).where(*self._is_create()).order_by(staged.c.source_id)
         with self._looking() as tx:
@@ -147,7 +147,7 @@ class PlannedRows(MergedRows):
         return and_(staged.c.fields.isnot(None), or_(records.c.source_id.is_(None), self._not_newer()))
 
     def _action(self, *, archives: bool) -> ColumnElement[Any]:
-        """What a row comes to; null where it is not for this batch to say."""
+        """The action for a row; null where this batch does not decide it."""
         return case(
             (staged.c.status.in_(["excluded", "kept"]), None),
             (staged.c.status == "rejected", "reject"),
@@ -156,7 +156,7 @@ class PlannedRows(MergedRows):
         )
 
     def _outcome(self, own: ColumnElement[bool] | None, *, archives: bool) -> ColumnElement[Any]:
-        """What a row comes to that nothing stops; ``own`` says whether it decides, or None that what is stored does."""
+        """The action for a row that nothing stops; ``own`` is whether the row decides, or None where what is stored does."""
         lives = and_(records.c.deleted_at.is_(None), records.c.excluded_rule.is_(None))
         wanted = lives if own is None else or_(own, and_(records.c.source_id.isnot(None), lives))
         wants = _by(own, staged.c.fields_hash, records.c.fields_hash)

@@ -1,4 +1,4 @@
-"""The file of a plan: private, without personal values, and refused when it is no plan of these accounts."""
+"""The file of a plan: private, without personal values, and refused when it is not a plan of these accounts."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_the_file_is_private_and_has_no_personal_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "is no plan"),
-        ("{}\n", "is no plan"),
+        ("", "is not a plan file"),
+        ("{}\n", "is not a plan file"),
         ('{"sync_pipeline_plan": 2}\n', "another version"),
         ('{"sync_pipeline_plan": 1, "pair": "elsewhere"}\n', "other accounts"),
     ],
@@ -56,7 +56,11 @@ def test_another_file_is_refused(tmp_path: Path, text: str, problem: str) -> Non
 @pytest.mark.parametrize(
     "line",
     [
-        *("nonsense", "[]", '{"entity": "projects"}', '{"entity": 1, "id": 2, "action": 3}'),
+        "nonsense",
+        "[]",
+        '{"entity": "projects"}',
+        '{"entity": 1, "id": 2, "action": 3}',
+        '{"entity": "projects", "id": "1", "action": "destroy"}',
         '{"entity": "projects", "id": "", "action": "create"}',
         '{"entity": "projects", "id": "a\\u0000b", "action": "create"}',
     ],

@@ -289,6 +289,7 @@ def test_a_value_that_postgresql_refuses(postgres: Server, kind: str, value: str
     store.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # it is what the test is about
 def test_a_process_that_is_forked_while_a_store_is_opened(sqlite_template: Path) -> None:
     """Another thread was counting the stores: in the new process nobody ends that."""
     with engine._LOCK:

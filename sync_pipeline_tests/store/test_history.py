@@ -74,7 +74,7 @@ def test_the_command_prints_it(tmp_path: Path) -> None:
         user = us.users()[0]
         out, _ = run(us, "records", "history", "users", user["id"])
         assert "create" in out
-        assert "at the target as it is wanted" in out
+        assert "at the target and up to date" in out
         document = run_json(us, "records", "history", "users", user["id"])
         assert document["record"]["source_id"] == user["id"]
         assert user["email"] not in str(document)
