@@ -180,7 +180,7 @@ def _add(path: Path, number: int, text: bytes, plan: PlanFile, session: Session)
     found = _object(text)
     names = ("entity", "id", "action", "label", "before", "after", "source")
     values = [found.get(name) for name in names] if found is not None else []
-    is_whole = bool(values) and all(isinstance(value, str) for value in values[:3])
+    is_whole = bool(values) and all(isinstance(value, str) and value and "\0" not in value for value in values[:3])
     is_whole = is_whole and values[2] in get_args(Action)
     if not is_whole or not all(value is None or isinstance(value, str) for value in values[3:]):
         raise ConfigError(f"{path}:{number}: this is not a line of a plan.", fix=REMOVE_OR_REMAKE)

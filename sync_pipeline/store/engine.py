@@ -40,7 +40,11 @@ from sync_pipeline.store.schema import HEAD, VERSION_TABLE
 Dialect = Literal["sqlite", "postgresql"]
 
 ENGINES = 8
-"""Engines that a process keeps: with each come its compiled statements, which cost as much as running them on few rows."""
+"""Engines that a process keeps: with each come its compiled statements, which cost as much as running them on few rows.
+
+No number limits the connections of one: all stores of the process share it, and a thread that waits for the database must
+not keep the others from it.
+"""
 STATEMENTS = 1500
 """Compiled statements that an engine keeps; there are fewer."""
 _USERS: dict[Engine, set[int]] = {}
@@ -209,17 +213,22 @@ def _sqlite(url: URL, timeout: float) -> Store:
     place = f"The database {path}"
     try:
         private_file(path)
+        file = path.stat()
     except OSError as error:
         raise unwritable(place, error) from error
-    return _used(Store(_sqlite_engine(url.set(database=str(path)), timeout), "sqlite", place, path))
+    engine = _sqlite_engine(url.set(database=str(path)), timeout, (file.st_dev, file.st_ino))
+    return _used(Store(engine, "sqlite", place, path))
 
 
 @lru_cache(maxsize=ENGINES)
-def _sqlite_engine(url: URL, timeout: float) -> Engine:
+def _sqlite_engine(url: URL, timeout: float, file: tuple[int, int]) -> Engine:
+    """``file`` is the one that has the name now: once it is replaced, open connections go on with the one before."""
+    del file
     engine = create_engine(
         url,
         hide_parameters=True,
         connect_args={"timeout": timeout, "check_same_thread": False},
+        max_overflow=-1,
         pool_use_lifo=True,  # each connection has a cache of its own: few that are used fill fewer
         query_cache_size=STATEMENTS,
     )
@@ -311,7 +320,12 @@ def _postgresql_engine(url: URL, timeout: float) -> Engine:
     }
     arguments = {name: value for name, value in wanted.items() if name not in url.query}
     engine = create_engine(
-        url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments, query_cache_size=STATEMENTS
+        url,
+        hide_parameters=True,
+        max_overflow=-1,
+        pool_pre_ping=True,
+        connect_args=arguments,
+        query_cache_size=STATEMENTS,
     )
 
     def prepare(connection: Any, _record: object) -> None:

@@ -240,6 +240,7 @@ class Ledger(Records, Deliveries):
             every = set(tx.scalars(select(records.c.source_id).where(*mine)))
             keys = sorted(every if source_ids is None else every & set(source_ids))
             for some in chunks(keys):
+                lock_in_order(tx, [*mine, records.c.source_id.in_(some)])
                 tx.execute(update(records).where(*mine, records.c.source_id.in_(some)).values(refused_hash=None))
             self.rejects.forget_of_target(tx, keys)
         return len(keys)
@@ -289,11 +290,12 @@ class Ledger(Records, Deliveries):
         for key, number in numbers.items():
             together.setdefault(number, []).append(key)
         changed = 0
+        for some in chunks(sorted(numbers)):
+            lock_in_order(tx, self._named(records, some))
         for number, keys in together.items():
             older = [*self.of(records), *conditions, records.c.read_no <= number]
             statement = update(records).values(**values, read_no=number)
-            for some in chunks(sorted(keys)):
-                lock_in_order(tx, [*older, records.c.source_id.in_(some)])
+            for some in chunks(keys):
                 changed += tx.execute(statement.where(*older, records.c.source_id.in_(some))).rowcount
         return changed
 

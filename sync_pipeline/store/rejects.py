@@ -36,7 +36,7 @@ from sync_pipeline.store.loads import Loads
 from sync_pipeline.store.locks import take_turn
 from sync_pipeline.store.references import DELETED, NOT_DELIVERED, NOT_THERE
 from sync_pipeline.store.schema import KEY, REMOVAL, Instant, events, records, rejects
-from sync_pipeline.store.scope import EntityRows, Scope, within
+from sync_pipeline.store.scope import EntityRows, Scope, lock_in_order, within
 
 Origin = Literal["check", "target"]
 
@@ -193,8 +193,9 @@ class Rejects(EntityRows):
         gone = select(rejects.c.source_id).where(*self._of_target(), ~_stands())
         if not (keys := list(tx.scalars(gone.distinct()))):
             return
-        for some in chunks(keys):
+        for some in chunks(sorted(keys)):
             mine = [*self.of(records), records.c.source_id.in_(some)]
+            lock_in_order(tx, mine)
             tx.execute(update(records).where(*mine).values(refused_hash=None))
         self.forget_of_target(tx, keys)
 

@@ -61,6 +61,8 @@ def test_another_file_is_refused(tmp_path: Path, text: str, problem: str) -> Non
         '{"entity": "projects"}',
         '{"entity": 1, "id": 2, "action": 3}',
         '{"entity": "projects", "id": "1", "action": "destroy"}',
+        '{"entity": "projects", "id": "", "action": "create"}',
+        '{"entity": "projects", "id": "a\\u0000b", "action": "create"}',
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:

@@ -6,19 +6,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import closing
+from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import select, update
 
-from sync_pipeline.store.deliveries import Delivered
+from sync_pipeline.store.deliveries import Delivered, Refused
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.liveness import alive
 from sync_pipeline.store.loads import Loading
+from sync_pipeline.store.schema import records
 from sync_pipeline.store.staging import Staging
-from sync_pipeline_tests.store.batch import at, here, row
+from sync_pipeline_tests.store.batch import at, here, merge, row
 
 DAYS = ["2024-03-01", "2024-03-02", "2024-03-03"]
-BLOCKED = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
+BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -36,10 +39,15 @@ def other(url: str, store: Store) -> Iterator[Store]:
         yield opened
 
 
-def until_done_or_blocked(url: str, work: Future[object]) -> None:
-    """Wait until the work of another thread is done, or waits for a lock."""
+def done(key: str, value: str = "v1") -> Delivered:
+    """The target has it."""
+    return Delivered(key, key, value, "create")
+
+
+def until_done_or_blocked(url: str, work: Future[Any], blocked: int = 1) -> None:
+    """Wait until the work of another thread is done, or so many wait for a lock."""
     with psycopg.connect(url, autocommit=True) as looking:
-        while not work.done() and looking.execute(BLOCKED).fetchone() != (True,):
+        while not work.done() and looking.execute(BLOCKED).fetchone() != (blocked,):
             try:
                 work.result(0.01)
             except NotYet:
@@ -71,8 +79,8 @@ def test_a_merge_and_the_answer_of_another_run(
         assert len([*first.claimed_pages(9, lambda pending: pending.source_id)]) == 1
         second.decided_by = "mapping"
         second.add([row("a"), row("b", "v2")])
-        done = [Delivered(key, key, "v1", "create") for key in "ab"]
-        begun = during(monkeypatch, url, "_restate", lambda: here(one).mark_delivered(done, None, at(3)))
+        answers = [done(key) for key in "ab"]
+        begun = during(monkeypatch, url, "_restate", lambda: here(one).mark_delivered(answers, None, at(3)))
         counts = second.merge(at(2))
         assert (counts.changed, counts.restated) == (1, 1)
         assert begun[0].result() == {"a", "b"}
@@ -98,3 +106,32 @@ def test_a_merge_and_the_end_of_another_load(url: str, one: Store, other: Store)
         tx.commit()
         work.result()
     assert loads.done_since((DAYS[0], DAYS[2]), 0) == set(DAYS[:1])
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("step", ["observe", "delete", "retry", "outlive"])
+def test_rows_are_locked_in_the_order_of_their_ids(url: str, one: Store, other: Store, step: str) -> None:
+    """Whatever changes several records at once, in whatever order they are given or stored."""
+    ledger, numbers = here(other), {"c": 11, "b": 12, "a": 13}
+    steps: dict[str, Callable[[], object]] = {
+        "observe": lambda: ledger.mark_observed(numbers, at(4), by_id=True),
+        "delete": lambda: ledger.mark_deleted(numbers, at(4), by_id=True),
+        "retry": ledger.clear_refused,
+        "outlive": ledger.rejects.drop_outlived,
+    }
+    for key in "cba":  # so they lie in the table
+        merge(one, [row(key)], 1)
+    here(one).claims.take("abc")
+    here(one).mark_refused([Refused(key, "v1", "create", "no") for key in "abc"], None, at(2))
+    with other.writing() as tx:
+        tx.execute(update(records).where(records.c.source_id.in_(["a", "b", "c"])).values(fields_hash="v2"))
+    here(one).claims.take("ac")
+    with ThreadPoolExecutor(2) as pool, one.writing() as tx:
+        tx.execute(select(records.c.source_id).where(records.c.source_id == "b").with_for_update())
+        first = pool.submit(steps[step])
+        until_done_or_blocked(url, first)
+        answer = pool.submit(here(one).mark_delivered, [done(key, "v2") for key in "ac"], None, at(5))
+        until_done_or_blocked(url, answer, blocked=2)
+        tx.commit()
+        first.result()
+        assert answer.result() == {"a", "c"}

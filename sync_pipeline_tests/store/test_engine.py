@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +299,27 @@ def test_a_process_that_is_forked_while_a_store_is_opened(sqlite_template: Path)
             open_store(f"sqlite:///{sqlite_template}").close()
             os._exit(0)
     assert os.waitpid(process, 0)[1] == 0
+
+
+def test_a_file_that_was_replaced_while_a_store_is_open(sqlite_template: Path, tmp_path: Path) -> None:
+    """Somebody has restored a copy: what is opened from now on is that one, not the file that is gone."""
+    path = tmp_path / "store.db"
+    shutil.copy(sqlite_template, path)
+    with closing(open_store(f"sqlite:///{path}")) as before:
+        merge(before, [row("a")], 1)
+        for found in tmp_path.glob("store.db*"):
+            found.unlink()
+        shutil.copy(sqlite_template, path)
+        with closing(open_store(f"sqlite:///{path}")) as after:
+            assert here(after).lookup(["a"]) == {}
+            merge(after, [row("b")], 1)
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("SELECT source_id FROM records").fetchall() == [("b",)]
+
+
+def test_many_stores_of_one_process(url: str) -> None:
+    """Each thread of the console has one: they share the connections, and none waits for another one's."""
+    with ExitStack() as stack:
+        for _ in range(20):
+            store = stack.enter_context(closing(open_store(url)))
+            stack.enter_context(store.reading())
