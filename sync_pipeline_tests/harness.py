@@ -140,6 +140,7 @@ class Team:
         file = self.home / "batches" / f"{entity}-{next(self.runs)}" / f"{entity}.parquet"
         raw = extract(session, spec, span)
         write_batch(file, raw if opts.dry_run else claim_events(session, spec, span, raw))
+        os.utime(file, (unix_time(), unix_time()))  # batches are discarded by their age: by the clock of the tests
         checking = Checking(session, spec, read_batch(file), span, opts)
         results = conclude(session, spec, checking, span, opts, run_id=file.parent.name)
         if blocking := [result for result in results if result.blocks]:
