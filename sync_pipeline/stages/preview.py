@@ -1,4 +1,8 @@
-"""Preview: exactly what a sync would create, adopt, update and delete - and nothing is sent or remembered."""
+"""Preview: exactly what a sync would create, adopt, update and delete; nothing is sent.
+
+Records are left as they are stored. Only what a guard holds is noted, as a request for an approval, with the approval itself
+where the options give it.
+"""
 
 from __future__ import annotations
 
