@@ -22,7 +22,7 @@ from sync_pipeline.store.events import close
 from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Team, morning
 from sync_pipeline_tests.properties.judge import converged
-from sync_pipeline_tests.store.living import grow_old, living
+from sync_pipeline_tests.store.living import grow_old, kill, living
 
 pytestmark = pytest.mark.clock
 
@@ -186,8 +186,7 @@ def test_a_run_of_another_machine_lives_as_long_as_it_holds_its_lock(us: Team, o
         grow_old(url)
         assert health(on, elsewhere) == WorkerStatus.RUNNING
         assert turn(on, "nightly_users")[0] == []
-        process.kill()
-        process.wait()
+        kill(process, url, elsewhere.run_id)
     assert turn(on, "nightly_users")[0] == []
     grow_old(url, seconds=19)
     assert health(on, elsewhere) == WorkerStatus.RUNNING

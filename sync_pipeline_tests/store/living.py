@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, update
 
 from sync_pipeline.store.engine import open_store
-from sync_pipeline.store.liveness import is_dead
+from sync_pipeline.store.liveness import is_dead, is_locked
 from sync_pipeline.store.schema import run_locks
+from sync_pipeline_tests.scenarios.commands import wait_until
 
 HOLDER = """
 import sys
@@ -35,6 +36,14 @@ def living(url: str, run_id: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def kill(process: subprocess.Popen[str], url: str, run_id: str) -> None:
+    """`kill -9`, and its lock is free: a PostgreSQL server notices a moment later that a client is gone."""
+    process.kill()
+    process.wait()
+    with closing(open_store(url)) as store:
+        wait_until(lambda: not is_locked(store, run_id))
 
 
 def grow_old(url: str, seconds: float = 3600) -> None:

@@ -17,7 +17,7 @@ from sync_pipeline.store.planned import Pending
 from sync_pipeline.store.schema import SENT, SENT_NEW
 from sync_pipeline.store.staging import Staging
 from sync_pipeline_tests.store.batch import ENTITY, HERE, LATER, at, deliver, here, merge, row
-from sync_pipeline_tests.store.living import living, outlast
+from sync_pipeline_tests.store.living import kill, living, outlast
 
 ONE, OTHER = "run-one", "run-two"
 
@@ -149,8 +149,7 @@ def test_the_claims_of_a_killed_run_are_free_when_it_is_dead(url: str, one: Stor
         with store.working_under(_Lock(), OTHER):
             assert here(store).claims.take("a") == {"a"}
         assert (claim(staging), here(one).claims.free_ended()) == ([], [OTHER])
-        process.kill()
-        process.wait()
+        kill(process, url, OTHER)
         outlast(url)
         assert here(one).claims.free_ended() == []
         assert (staging.is_left(), claim(staging)) == (True, ["a"])

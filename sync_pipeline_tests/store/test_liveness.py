@@ -14,7 +14,7 @@ from sync_pipeline.store.liveness import alive, is_dead, is_locked
 from sync_pipeline.store.schema import run_locks
 from sync_pipeline_tests.store.batch import at, content, size
 from sync_pipeline_tests.store.conftest import Server, end_locks
-from sync_pipeline_tests.store.living import grow_old, living
+from sync_pipeline_tests.store.living import grow_old, kill, living
 
 RUN = "5a1f"
 
@@ -34,8 +34,7 @@ def test_a_killed_run_is_dead_after_two_looks(url: str, store: Store) -> None:
     with living(url, RUN) as process:
         grow_old(url, seconds=60)
         assert not is_dead(store, RUN)
-        process.kill()
-        process.wait()
+        kill(process, url, RUN)
     assert not is_dead(store, RUN)
     grow_old(url, seconds=19)
     assert not is_dead(store, RUN)
@@ -59,8 +58,7 @@ def test_a_run_that_was_seen_alive_in_between_is_looked_at_anew(url: str, store:
 def test_a_young_run_is_not_dead(url: str, store: Store) -> None:
     """Whatever was seen: within 30 seconds after its start nothing is concluded."""
     with living(url, RUN) as process:
-        process.kill()
-        process.wait()
+        kill(process, url, RUN)
     assert not is_dead(store, RUN)
     grow_old(url, seconds=29)
     assert not is_dead(store, RUN)
@@ -80,8 +78,7 @@ def test_a_run_that_ends_in_good_order_leaves_nothing(tmp_path: Path) -> None:
 def test_what_killed_runs_left_is_removed_by_age(url: str, store: Store, tmp_path: Path) -> None:
     """Rows and files do not pile up."""
     with living(url, RUN) as process:
-        process.kill()
-        process.wait()
+        kill(process, url, RUN)
     grow_old(url, seconds=31 * 86_400)
     with alive(store, "another"):
         assert [found[0] for found in content(store, run_locks)] == ["another"]
@@ -155,8 +152,7 @@ def test_a_run_that_was_killed_before_it_took_its_lock_is_dead_30_seconds_later(
 def test_a_look_from_before_the_clock_was_set_back_is_made_anew(url: str, store: Store) -> None:
     """Otherwise a dead run would be waited for until the clock has caught up - or declared dead on one look."""
     with living(url, RUN) as process:
-        process.kill()
-        process.wait()
+        kill(process, url, RUN)
     assert not is_dead(store, RUN)
     grow_old(url, seconds=-7200)
     assert not is_dead(store, RUN)
