@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sync_pipeline.settings import describe_settings
 from sync_pipeline.stages.check import CHECKS
 from sync_pipeline_tests.cli.shell import COMMANDS
 from sync_pipeline_tests.generate import PAGES, ROOT, env_example, renewed
+from sync_pipeline_tests.shown_commands import PLAYED, commands_of, play, without_variables
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
@@ -79,12 +81,39 @@ def test_the_readme_names_every_check_and_the_main_job() -> None:
     assert f"`{EVERYTHING}`" in README
 
 
-@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """Each relative link and image exists."""
-    links = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    """Each relative link and image exists, with the heading that it names."""
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in link]
 
-    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+    assert [link for link in links if not _leads_somewhere(page, link)] == []
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_shown_commands_are_understood(page: Path) -> None:
+    """Each command of ours that a page shows has the options and arguments that it takes."""
+    for shown in commands_of(page):
+        for words in _ours(shown):
+            _parse(words)
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("page", PLAYED, ids=lambda page: page.name)
+def test_a_page_shows_what_its_commands_print(page: Path, tmp_path: Path) -> None:
+    """Run from top to bottom on a sandbox, the commands of a page print what it says, but for ids and times."""
+    assert without_variables(play(page, tmp_path)) == without_variables(page.read_text())
+
+
+def test_the_index_leads_to_every_page() -> None:
+    """No page of the docs is found by its name alone."""
+    index = (ROOT / "docs" / "README.md").read_text()
+
+    assert [page.name for page in DOCUMENTS if page.parent.name == "docs" and f"]({page.name}" not in index] == ["README.md"]
+
+
+def test_the_readme_is_short() -> None:
+    """It leads to the docs instead of repeating them."""
+    assert len(README.splitlines()) < 80
 
 
 def test_settings_in_documents_exist() -> None:
@@ -136,6 +165,39 @@ def test_make_help_lists_the_verbs() -> None:
     assert {"sync", "test", "dev", "bench", "bench-profile", "bench-path", "lint"} <= set(verbs)
     assert all(re.search(rf"make {verb} +\S", shown.stdout) for verb in verbs)
     assert {verb for verb in verbs if verb.startswith("bench")} <= named <= set(verbs)
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    path, _, heading = link.partition("#")
+    target = page.parent / path if path else page
+    return target.exists() and (not heading or heading in _anchors(target.read_text()))
+
+
+def _anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _ours(shown: str) -> list[list[str]]:
+    """The words behind each ``sync-pipeline`` of a line of shell."""
+    words = shlex.split(re.sub(r"\w+=\"?\$\(|\)\"?$", "", shown), comments=True)
+    commands: list[list[str]] = [[]]
+    for word in words:
+        if word in ("|", "&&", ">"):
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    return [each[at + 1 :] for each in commands for at, word in enumerate(each) if word.endswith("sync-pipeline")]
+
+
+def _parse(words: list[str]) -> None:
+    """Raises click's UsageError for an option or argument that is not taken."""
+    command: click.Command = click.Group("sync-pipeline", commands=COMMANDS)
+    while isinstance(command, click.Group) and words and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    assert not isinstance(command, click.Group) or command.invoke_without_command, words
+    command.make_context("sync-pipeline", list(words))
 
 
 def _all_commands() -> list[click.Command]:
