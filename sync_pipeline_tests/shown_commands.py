@@ -37,7 +37,10 @@ VARIES = (
     (re.compile(r"\b[0-9a-f]{24}\b|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|req_[0-9a-f]{16}"), "ID"),
     (re.compile(r"20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?(Z| UTC)?"), "TIME"),
     (re.compile(r"\b20\d\d\b"), "YEAR"),
-    (re.compile(r"^(time_entries .*) \d+$", re.MULTILINE), r"\1 N"),  # requests: as many as there are months in the year
+    (
+        re.compile(r"^(time_entries .*) \d+$", re.MULTILINE),
+        r"\1 N",
+    ),  # requests: as many as there are months in the year
     (re.compile(r"─+"), ""),
 )
 
@@ -96,7 +99,8 @@ def _shell(directory: Path) -> Iterator[Callable[[str], str]]:
         ["bash"], cwd=directory, env=environ, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    assert sandbox.stdout and shell.stdin and shell.stdout
+    assert sandbox.stdout is not None
+    assert shell.stdin is not None
     try:
         sandbox.stdout.readline()  # it has started
         yield lambda command: _asked(shell, command, ports).replace(str(directory), PLACE)
@@ -105,12 +109,12 @@ def _shell(directory: Path) -> Iterator[Callable[[str], str]]:
         shell.wait(TIME_LIMIT)
         sandbox.terminate()
         sandbox.wait(TIME_LIMIT)
-        shell.stdout.close()
         sandbox.stdout.close()
 
 
 def _asked(shell: subprocess.Popen[str], command: str, ports: Mapping[str, str]) -> str:
-    assert shell.stdin and shell.stdout
+    assert shell.stdin is not None
+    assert shell.stdout is not None
     for shown, used in ports.items():
         command = command.replace(shown, used)
     shell.stdin.write(f"{command}\n_code=$?; echo; echo {END}; (exit $_code)\n")
