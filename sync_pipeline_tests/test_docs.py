@@ -185,12 +185,13 @@ def test_make_help_lists_the_verbs() -> None:
 
 
 def _texts_of_the_program() -> Iterator[str]:
-    """Every text in the code and on the pages of the console; of an f-string the parts between what is filled in."""
+    """Every text in the code, in profiles and on the pages of the console; of an f-string the parts between what is filled in."""
     for path in (ROOT / "sync_pipeline").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
-    yield from (path.read_text() for path in (ROOT / "sync_pipeline" / "console" / "templates").glob("*.html"))
+    texts = [*(ROOT / "sync_pipeline").rglob("*.yaml"), *(ROOT / "sync_pipeline" / "console").rglob("*.html")]
+    yield from (path.read_text() for path in texts)
 
 
 def _leads_somewhere(page: Path, link: str) -> bool:
