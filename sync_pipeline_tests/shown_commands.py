@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 from sync_pipeline_tests.generate import ROOT
 
 DOCS = ROOT / "docs"
-PLAYED = (DOCS / "tutorial.md", DOCS / "several-pairs.md")
+PLAYED = (DOCS / "tutorial.md", DOCS / "several-pairs.md", DOCS / "preview-and-apply.md")
 """Pages whose commands are run from top to bottom in an empty directory, with a sandbox of their own."""
 SANDBOX = "sync-pipeline sandbox"
 """Stays in its own terminal, so what it prints is not compared."""
@@ -32,7 +33,7 @@ PLACE = "/srv/sync"
 """The directory that the pages name."""
 WIDTH = "110"
 TIME_LIMIT = 180.0
-BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"^( *)```console\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 VARIES = (
     (re.compile(r"\b[0-9a-f]{24}\b|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|req_[0-9a-f]{16}"), "ID"),
     (re.compile(r"20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?(Z| UTC)?"), "TIME"),
@@ -47,7 +48,7 @@ VARIES = (
 
 def commands_of(page: Path) -> list[str]:
     """The commands of a page in their order; a line that ends with a backslash goes on in the next one."""
-    blocks = "\n".join(BLOCK.findall(page.read_text())).replace("\\\n", " ")
+    blocks = "\n".join(textwrap.dedent(found[2]) for found in BLOCK.finditer(page.read_text())).replace("\\\n", " ")
     return [line[2:].strip() for line in blocks.splitlines() if line.startswith("$ ")]
 
 
@@ -55,7 +56,7 @@ def play(page: Path, directory: Path) -> str:
     """Run the commands of a page in ``directory`` and return the page with what they print now."""
     text = page.read_text()
     with _shell(directory) as run:
-        return BLOCK.sub(lambda block: f"```console\n{_replayed(block[1], run)}```", text)
+        return BLOCK.sub(lambda block: _replayed(block, run), text)
 
 
 def without_variables(text: str) -> str:
@@ -67,16 +68,16 @@ def without_variables(text: str) -> str:
     return text
 
 
-def _replayed(block: str, run: Callable[[str], str]) -> str:
-    """A block with its commands and what they print now."""
+def _replayed(block: re.Match[str], run: Callable[[str], str]) -> str:
+    """A block with its commands and what they print now, indented as it was."""
     shown = []
-    for step in re.split(r"^(?=\$ )", block, flags=re.MULTILINE):
+    for step in re.split(r"^(?=\$ )", textwrap.dedent(block[2]), flags=re.MULTILINE):
         command = re.match(r"\$ ((?:.*\\\n)*.*)\n", step)
         if command is None or BY_HAND.match(command[1]) or command[1].startswith(SANDBOX):
             shown.append(step)
         else:
             shown.append(f"$ {command[1]}\n{run(command[1])}")
-    return "".join(shown)
+    return textwrap.indent("".join(["```console\n", *shown, "```"]), block[1])
 
 
 @contextmanager
@@ -139,8 +140,8 @@ def _free_ports() -> list[str]:
 
 
 def main() -> None:
-    """Write what the commands print into each page."""
-    for page in PLAYED:
+    """Write what the commands print into each page, or into those that are named."""
+    for page in [page for page in PLAYED if page.name in sys.argv[1:] or not sys.argv[1:]]:
         with tempfile.TemporaryDirectory() as directory:
             page.write_text(play(page, Path(directory)))
 
