@@ -102,12 +102,14 @@ def _shell(directory: Path) -> Iterator[Callable[[str], str]]:
     )  # fmt: skip
     assert sandbox.stdout is not None
     assert shell.stdin is not None
+    assert shell.stdout is not None
     try:
         sandbox.stdout.readline()  # it has started
         yield lambda command: _asked(shell, command, ports).replace(str(directory), PLACE)
     finally:
         shell.stdin.close()
         shell.wait(TIME_LIMIT)
+        shell.stdout.close()
         sandbox.terminate()
         sandbox.wait(TIME_LIMIT)
         sandbox.stdout.close()
