@@ -37,6 +37,7 @@ BLOCK = re.compile(r"^( *)```console\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 VARIES = (
     (re.compile(r"\b[0-9a-f]{24}\b|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|req_[0-9a-f]{16}"), "ID"),
     (re.compile(r"20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?(Z| UTC)?"), "TIME"),
+    (re.compile(r"\bat \d\d:\d\d\b"), "at TIME"),
     (re.compile(r"\b20\d\d\b"), "YEAR"),
     (
         re.compile(r"^(time_entries .*) \d+$", re.MULTILINE),
