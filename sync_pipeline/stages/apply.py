@@ -20,14 +20,16 @@ from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.extract import decide
-from sync_pipeline.stages.guards import refuse_first_contact
+from sync_pipeline.stages.guards import hold_first_contact, hold_named
 from sync_pipeline.stages.plan import REMOVALS, Missing, PlanLine, lines
 from sync_pipeline.stages.plan_file import NamedLine, PlanFile
 from sync_pipeline.stages.process import awaited, process_frame, reject_problems, staged_rows
 from sync_pipeline.stages.targeted import OUTDATED, Targeted
 from sync_pipeline.store.records import Known
 from sync_pipeline.store.schema import UNKNOWN
+from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.syncs import TARGETED
 
 AN_HOUR = timedelta(hours=1)
@@ -101,7 +103,7 @@ def apply(session: Session, plan: PlanFile, *, skip_changed: bool, read_target: 
             named = {key: line for key, line in plan.lines.get(spec.entity, {}).items() if line.writes}
             if not named:
                 continue
-            if why := refuse_first_contact(session, spec):
+            if why := hold_first_contact(session, spec):
                 applied.held[spec.entity] = dict.fromkeys(named, why)
                 continue
             look = stack.enter_context(_Look(session, spec, named, plan, run_id))
@@ -151,6 +153,9 @@ class _Look(Targeted):
         super().__init__(session, spec, sorted(named), run_id, in_list=in_list, days=days)
         self._named = named
         self._is_remapped = plan.mappings.get(spec.entity) != spec.fingerprint
+        self._window = days.keys if days is not None else None
+        self._is_compared = False
+        """Whether it is known what is to be written: so much the guards count."""
         self.done: set[str] = set()
         self._found: dict[str, Record] = {}
 
@@ -187,17 +192,19 @@ class _Look(Targeted):
         applied.changed += [one for one in self._compare() if one.id not in self._changed]
         equal = self._named.keys() - self._changed - {one.id for one in applied.changed if one.entity == self.entity}
         self._accept(equal)
-        held = self._held & equal
-        todo = equal - self.done - held
+        self._is_compared = True
+        self._staging.keep(self._found.keys() - equal)
+        self._hold(self._staging, equal & self._found.keys())
+        todo = equal - self.done - self._held
         applied.already += len(equal & self.done)
-        if reasons := {key: self._left.get(key) or self._missing.reasons.get(key, "") for key in held}:
-            applied.held[self.entity] = reasons
         if todo:
             self._write(todo, before)
             applied.counts[self.entity] = self._counts
-            left = self._unwritten(todo)
+            left = self._unwritten(todo - self._held)
             applied.left += left
-            applied.written += len(todo) - len(left)
+            applied.written += len(todo - self._held) - len(left)
+        if held := {key: self._left.get(key) or self._missing.reasons.get(key, "") for key in self._held & equal}:
+            applied.held[self.entity] = held
 
     @property
     def entity(self) -> str:
@@ -226,6 +233,16 @@ class _Look(Targeted):
             self._counts.requests += session.requests - before
             counts, requests = asdict(self._counts), self._counts.requests
             self._ledger.syncs.finish(sync_id, TARGETED, counts, requests, at=session.now(), reason=reason)
+
+    def _hold(self, staging: Staging, ids: Collection[str]) -> set[str]:
+        """The guards hold what they would hold in a sync: to apply a file is no approval of it."""
+        held = super()._hold(staging, ids)
+        if self._is_compared:
+            more = hold_named(self._session, self._spec, staging, ids, self._window, Options())
+            self._left |= more
+            self._held |= more.keys()
+            held |= more.keys()
+        return held
 
     def _accept(self, ids: Collection[str]) -> None:
         """Accept the rows whose references have been delivered meanwhile, as those of the same file are."""

@@ -145,11 +145,21 @@ class Approvals(EntityRows):
 
     def is_waiting(self, guard: GuardName, fingerprint: str, now: datetime) -> bool:
         """Whether the newest request for this configuration is open, or was declined."""
+        found = self.newest(guard, fingerprint)
+        return found is not None and found.state(now) in ("open", "declined")
+
+    def allowed(self, guard: GuardName, fingerprint: str, now: datetime) -> Approval | None:
+        """The newest request for this configuration, where it is allowed and not used up."""
+        found = self.newest(guard, fingerprint)
+        return found if found is not None and found.state(now) == "allowed" else None
+
+    def newest(self, guard: GuardName, fingerprint: str) -> Approval | None:
+        """The newest request for this configuration."""
         mine = [*self.of(approvals), approvals.c.guard == guard]
         newest = select(approvals).where(*mine, approvals.c.fingerprint == fingerprint).order_by(approvals.c.id.desc())
         with self.store.reading() as tx:
             row = tx.execute(newest.limit(1)).one_or_none()
-        return row is not None and _approval(row).state(now) in ("open", "declined")
+        return None if row is None else _approval(row)
 
     def asked_about(self, guard: GuardName, lines: Iterable[Line]) -> set[str]:
         """Those of these lines that were ever held: exactly so they are not done without a yes, however few they are."""

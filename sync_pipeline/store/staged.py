@@ -147,6 +147,7 @@ class StagedRows:
         self._scope, self._read_no = scope, read_no
         self._missed: dict[str, int] = {}
         self._has_facts = False
+        self._approved: dict[int, list[ColumnElement[bool]]] = {}
         self._cut = False
         self._prepared = False
         self.decided_by: str | None = None
@@ -287,9 +288,13 @@ def desired() -> ColumnElement[bool]:
 
 
 def rewrites(scopes: Sequence[Scope]) -> list[ColumnElement[bool]]:
-    """The rows of these scopes that are at the target in another form than this batch wants."""
+    """The rows of these scopes that are at the target in another form than this batch wants, and are not stored in it.
+
+    Those that are stored were allowed before.
+    """
     return [
         desired(),
+        differs(),
         records.c.delivered_hash != staged.c.fields_hash,
         records.c.delivered_hash.not_in(UNKNOWN),
         or_(false(), *(within(records.c.partition, scope) for scope in scopes)),

@@ -87,6 +87,9 @@ def test_a_killed_run_needs_no_second_approval(tmp_path: Path, monkeypatch: pyte
                 assert us.held("projects") == {}
         assert us.sync("projects")["projects"].held == 0
         assert len(us.at_snapshots("projects")) == 5
+        with us.session() as session:
+            (request,) = list_approvals(session.store, session.pair, session.now(), limit=10, every=True)
+        assert (request.shown, request.used) == (5, 5)
 
 
 def test_each_delete_waits_where_the_mapping_says_so(tmp_path: Path) -> None:

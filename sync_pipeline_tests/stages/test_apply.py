@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.settings import Settings
+from sync_pipeline.store.approvals import Approval, decide, list_approvals
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.properties.killing import Killed, killing
 from sync_pipeline_tests.scenarios.commands import kill_when, run, run_json, start
+from sync_pipeline_tests.scenarios.mappings import write_mapping
 from sync_pipeline_tests.stages.planning import apply_plan, differing, keep_lines, lines_in, write_plan
 
 
@@ -112,6 +115,152 @@ def test_deletes_that_are_held_are_not_written(tmp_path: Path) -> None:
         found = apply_plan(us, path)
         assert (found.written, len(found.held["projects"]), found.changed) == (1, 9, [])
         assert set(made) <= us.at_snapshots("projects").keys()
+
+
+UPPER = "entity: projects\nfields:\n  project_name: {source: name, transform: upper}\n"
+
+
+def _approvals(us: Team, entity: str) -> list[Approval]:
+    """The requests about an entity, used ones included."""
+    with us.session() as session:
+        found = list_approvals(session.store, session.pair, session.now(), limit=100, every=True)
+    return [each for each in found if each.entity == entity]
+
+
+def _allow(us: Team, entity: str) -> None:
+    (request,) = [each for each in _approvals(us, entity) if each.decision is None]
+    with us.session() as session:
+        decide(session.store, session.pair, request.id, "allowed", "Ana", session.now())
+
+
+def _new_projects(us: Team, count: int) -> list[str]:
+    return [us.clockify("POST", "/projects", {"name": f"New {n} of {count}"})["id"] for n in range(count)]
+
+
+def test_approved_creates_are_used_up_by_what_is_applied(tmp_path: Path) -> None:
+    """One yes counts once: half of them from a file, half by a sync, and the next ones are asked about again."""
+    with team(tmp_path, entries=0, projects=2) as us:
+        us.changes["SYNC_MAX_CREATES"] = "3"
+        us.sync("projects")
+        made = _new_projects(us, 10)
+        assert us.sync("projects")["projects"].held == 10
+        _allow(us, "projects")
+        path = write_plan(us, "projects")
+        keep_lines(path, *made[:4])
+        assert apply_plan(us, path).written == 4
+        assert [(each.shown, each.used) for each in _approvals(us, "projects")] == [(10, 4)]
+        assert us.sync("projects")["projects"].created == 6
+        assert [(each.shown, each.used) for each in _approvals(us, "projects")] == [(10, 10)]
+        _new_projects(us, 9)
+        assert us.sync("projects")["projects"].held == 9
+
+
+@pytest.mark.parametrize("first", [2, 5])
+def test_an_approved_rewrite_is_used_up_by_what_is_applied(tmp_path: Path, first: int) -> None:
+    """Few or many: what a file rewrites on the strength of a yes counts, and the rest stays approved."""
+    with team(tmp_path, entries=0, projects=6) as us:
+        us.sync("projects")
+        write_mapping(us, "projects.yaml", UPPER)
+        assert us.sync("projects")["projects"].held == 6
+        _allow(us, "projects")
+        path = write_plan(us, "projects")
+        keep_lines(path, *(project["id"] for project in us.projects()[:first]))
+        assert apply_plan(us, path).written == first
+        assert [each.used for each in _approvals(us, "projects")] == [first]
+        assert us.sync("projects")["projects"].updated == 6 - first
+        assert [each.used for each in _approvals(us, "projects")] == [6]
+
+
+def test_an_approved_first_contact_is_used_up_by_what_is_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file can be the first thing that is written to real accounts, once that was allowed; a sync writes the rest."""
+    monkeypatch.setattr(Settings, "is_remote", True)
+    with team(tmp_path, entries=0) as us:
+        path = write_plan(us, "projects")
+        keep_lines(path, *(project["id"] for project in us.projects()[:2]))
+        found = apply_plan(us, path)
+        assert (found.written, len(found.held["projects"])) == (0, 2)
+        assert all("approvals allow" in why for why in found.held["projects"].values())
+        _allow(us, "projects")
+        assert apply_plan(us, path).written == 2
+        assert [(each.shown, each.used) for each in _approvals(us, "projects")] == [(5, 2)]
+        assert apply_plan(us, path).already == 2
+        counts = us.sync("projects")["projects"]
+        assert (counts.created, counts.held) == (3, 0)
+        assert [each.used for each in _approvals(us, "projects")] == [5]
+
+
+@pytest.mark.parametrize("guard", ["creates", "rewrite", "first_contact"])
+def test_a_killed_apply_needs_no_second_approval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guard: str) -> None:
+    """Killed anywhere, the rest stays approved, and all together use the approval once."""
+    if guard == "first_contact":
+        monkeypatch.setattr(Settings, "is_remote", True)
+    with team(tmp_path, entries=0, projects=5) as us:
+        if guard == "creates":
+            us.changes["SYNC_MAX_CREATES"] = "3"
+        if guard == "rewrite":
+            us.sync("projects")
+            write_mapping(us, "projects.yaml", UPPER)
+        assert us.sync("projects")["projects"].held == 5
+        _allow(us, "projects")
+        path = write_plan(us, "projects")
+        with killing(monkeypatch) as killer:
+            for steps in range(1, 60):
+                killer.arm(steps)
+                try:
+                    found = apply_plan(us, path)
+                except Killed:
+                    continue
+                finally:
+                    killer.arm(None)
+                break
+        assert (found.held, found.changed, found.left, found.written + found.already) == ({}, [], [], 5)
+        assert [(each.shown, each.used) for each in _approvals(us, "projects")] == [(5, 5)]
+        assert len(us.at_snapshots("projects")) == 5
+
+
+def test_too_many_creates_of_a_file_are_held_as_in_a_sync(tmp_path: Path) -> None:
+    """Also where no one was asked before: to apply a file is no approval of what is in it."""
+    with team(tmp_path, entries=0, projects=2) as us:
+        us.sync("projects")
+        made = _new_projects(us, 5)
+        us.clockify("PUT", f"/projects/{us.projects()[0]['id']}", {"name": "Renamed"})
+        path = write_plan(us, "projects")
+        us.changes["SYNC_MAX_CREATES"] = "3"
+        found = apply_plan(us, path)
+        assert (found.written, found.changed, sorted(found.held["projects"])) == (1, [], sorted(made))
+        assert all("approvals allow" in why for why in found.held["projects"].values())
+        assert sorted(us.held("projects")["creates"]) == sorted(made)
+        assert run_json(us, "apply", str(path), code=3)["held"]["projects"].keys() == set(made)
+        _allow(us, "projects")
+        assert apply_plan(us, path).written == 5
+
+
+def test_fewer_creates_of_a_file_are_not_held(tmp_path: Path) -> None:
+    """What counts is what would be written: neither the lines that were removed, nor those that differ now."""
+    with team(tmp_path, entries=0, projects=0) as us:
+        us.sync("projects")
+        made = _new_projects(us, 5)
+        path = write_plan(us, "projects")
+        us.changes["SYNC_MAX_CREATES"] = "3"
+        keep_lines(path, *made[:4])
+        us.clockify("PUT", f"/projects/{made[0]}", {"name": "Changed since"})
+        found = apply_plan(us, path, skip=True)
+        assert (found.written, found.held, differing(found)) == (3, {}, {made[0]: "source"})
+
+
+def test_too_many_rewrites_of_a_file_are_held_as_in_a_sync(tmp_path: Path) -> None:
+    """A mapping that changed, under a setting that allowed more when the file was made."""
+    with team(tmp_path, entries=0, projects=6) as us:
+        us.sync("projects")
+        write_mapping(us, "projects.yaml", UPPER)
+        path = write_plan(us, "projects", SYNC_MAX_REWRITE_SHARE="1")
+        found = apply_plan(us, path)
+        assert (found.written, found.changed, len(found.held["projects"])) == (0, [], 6)
+        assert len(us.held("projects")["rewrite"]) == 6
+        _allow(us, "projects")
+        assert apply_plan(us, path).written == 6
 
 
 def test_a_killed_apply_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
