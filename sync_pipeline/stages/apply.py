@@ -151,7 +151,7 @@ class _Look(Targeted):
         in_list = session.can_fetch(spec) and not _is_by_id(session, spec, len(named))
         days = plan.days if spec.partitioned else None
         super().__init__(session, spec, sorted(named), run_id, in_list=in_list, days=days)
-        self._named = named
+        self._named, self._only = named, named
         self._is_remapped = plan.mappings.get(spec.entity) != spec.fingerprint
         self._window = days.keys if days is not None else None
         self._is_compared = False

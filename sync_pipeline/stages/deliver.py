@@ -30,11 +30,21 @@ IN_FLIGHT = 2
 Sent = tuple[list[Planned], "Future[list[Outcome]]"]
 
 
-def deliver_pending(session: Session, spec: EntitySpec, staging: Staging, counts: Counts, sync_id: int | None) -> None:
-    """Send every pending upsert of the staged batch; what the target refuses becomes a reject."""
+def deliver_pending(
+    session: Session,
+    spec: EntitySpec,
+    staging: Staging,
+    counts: Counts,
+    sync_id: int | None,
+    only: Collection[str] | None = None,
+) -> None:
+    """Send every pending upsert of the staged batch; what the target refuses becomes a reject.
+
+    What earlier runs have left unfinished is finished, too, but with ``only`` not that of any other record.
+    """
     target = session.target(spec)
     if target.assigns_ids:
-        deliver_assigned(session, spec, target, staging, counts, sync_id)
+        deliver_assigned(session, spec, target, staging, counts, sync_id, only)
     else:
         _deliver_upserts(session, spec, target, staging, counts, sync_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,12 @@ from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.properties.killing import Killed, killing
 from sync_pipeline_tests.scenarios.commands import kill_when, run, run_json, start
+from sync_pipeline_tests.scenarios.dying import dies_at
 from sync_pipeline_tests.scenarios.mappings import write_mapping
+from sync_pipeline_tests.scenarios.test_locations import archive
+from sync_pipeline_tests.stages.clients import names, own, places, rejects, rename, settled
 from sync_pipeline_tests.stages.planning import apply_plan, differing, keep_lines, lines_in, write_plan
+from sync_pipeline_tests.stages.test_assigned import lose_the_answer
 
 
 def test_a_whole_plan_is_written_and_then_nothing_is_left(tmp_path: Path) -> None:
@@ -261,6 +266,72 @@ def test_too_many_rewrites_of_a_file_are_held_as_in_a_sync(tmp_path: Path) -> No
         assert len(us.held("projects")["rewrite"]) == 6
         _allow(us, "projects")
         assert apply_plan(us, path).written == 6
+
+
+def _intents(us: Team) -> list[str]:
+    with us.session() as session:
+        return [intent.source_id for intent in session.ledger("locations").open_intents()]
+
+
+def test_an_interrupted_create_that_is_not_named_is_left_open(tmp_path: Path) -> None:
+    """Its client is linked by a sync; a named one is looked up before anything is created."""
+    with team(tmp_path, locations=0, clients=0, entries=0) as us:
+        us.put_location("one", location_name="First")
+        lose_the_answer(us, arrives=True)
+        us.put_location("two", location_name="Second")
+        path = write_plan(us, "locations")
+        whole = path.read_bytes()
+        keep_lines(path, "two")
+        assert apply_plan(us, path).written == 1
+        assert (_intents(us), own(us)) == (["one"], {"two": us.client("Second")["id"]})
+        path.write_bytes(whole)
+        keep_lines(path, "one")
+        assert apply_plan(us, path).changed == []
+        assert (_intents(us), own(us)["one"], len(us.clients())) == ([], us.client("First")["id"], 2)
+        settled(us)
+
+
+def test_what_an_interrupted_create_has_made_is_not_adopted_for_another(tmp_path: Path) -> None:
+    """Its name is wanted by a named location now; whose client it is, the next sync finds out."""
+    with team(tmp_path, locations=0, clients=0, entries=0) as us:
+        us.put_location("zwei", location_name="First")
+        lose_the_answer(us, arrives=True)
+        client = us.client("First")["id"]
+        rename(us, zwei="Third", eins="First")
+        path = write_plan(us, "locations")
+        assert {line["id"]: line["action"] for line in lines_in(path)}["eins"] == "adopt"
+        keep_lines(path, "eins")
+        found = apply_plan(us, path)
+        assert (found.written, [one.id for one in found.left], own(us), _intents(us)) == (0, ["eins"], {}, ["zwei"])
+        assert "interrupted" in rejects(us)["eins"].reason
+        us.sync("locations")
+        assert (own(us)["zwei"], names(us)) == (client, {"zwei": "Third", "eins": "First"})
+        settled(us)
+
+
+def test_names_of_records_that_are_not_named_are_left_as_they_are(tmp_path: Path) -> None:
+    """One has a temporary name from an interrupted exchange, one was refused for a name that is free by now."""
+    with team(tmp_path, locations=0, clients=0, entries=0) as us:
+        places(us)
+        theirs = us.clockify("POST", "/clients", {"name": "Elm"})
+        rename(us, three="Elm")
+        assert us.sync("locations")["locations"].rejected == 1
+        rename(us, one="B", two="A")
+        turns = (dies_at(us, 3, "cut_after", "locations") for _ in count())
+        assert next(turns)
+        archive(us, theirs)
+        us.clockify("DELETE", f"/clients/{theirs['id']}")
+        rename(us, four="Four")
+        path = write_plan(us, "locations")
+        keep_lines(path, "four")
+        before = {client["id"]: client["name"] for client in us.clients()}
+        assert apply_plan(us, path).written == 1
+        now = {client["id"]: client["name"] for client in us.clients()}
+        assert {now[key] for key in now if now[key] != before[key]} == {"Four"}
+        assert rejects(us).keys() == {"three"}
+        us.sync("locations")
+        assert names(us) == {"one": "B", "two": "A", "three": "Elm", "four": "Four"}
+        settled(us)
 
 
 def test_a_killed_apply_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
