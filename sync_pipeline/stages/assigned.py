@@ -97,6 +97,7 @@ def _deliver(
         for page in claimed_pages(spec, staging):
             directory.look_up(page)
             writer.deliver({row.source_id: row for row in page})
+    staging.put_back(writer.creator.lost)
     session.ledger(spec).claims.give_back()
 
 
@@ -167,6 +168,8 @@ class _Creator:
         self._unresolved: dict[str, Intent] = {}
         self.found: dict[str, str] = {}
         """The target ids of records that were found or finished here and are not as wanted yet."""
+        self.lost: set[str] = set()
+        """Records of which the outcome was not noted: another run has claimed them since."""
 
     def resolve(self, waiting: Mapping[str, list[Intent]]) -> None:
         """Link what interrupted creates left behind, and keep the intents that left nothing so far.
@@ -231,7 +234,8 @@ class _Creator:
         """Link the record an intent made; returns the hash of what was ``sent``, or else of what it is now."""
         digest, target_id = sent or canonical_target(self._spec, record)[1], self._directory.id_of(record)
         at = self._session.now()
-        self._ledger.conclude(intent.id, "delivered", at, target_id=target_id, fields_hash=digest)
+        if not self._ledger.conclude(intent.id, "delivered", at, target_id=target_id, fields_hash=digest):
+            self.lost.add(intent.source_id)
         self._directory.put(record)
         self._directory.links[target_id] = intent.source_id
         return digest
@@ -322,7 +326,7 @@ class _Writer:
                 cycle.note_renamed(row)
             elif kind is None and row in chain.cycle:
                 for undone in cycle.undo():
-                    self._counts.updated -= 1
+                    self._counts.updated -= undone.source_id not in self.creator.lost
                     self._refuse(undone, "update", "The exchange of names it is part of was refused.")
 
     def _deliver_one(self, row: Pending) -> Kind | None:
@@ -350,8 +354,8 @@ class _Writer:
     def _done(self, row: Pending, kind: Kind, record: Record) -> None:
         self._directory.put(record)
         self._directory.links[self._directory.id_of(record)] = row.source_id
-        if kind == "create":
-            self._counts.created += 1  # the concluded intent has written it down
+        if kind == "create":  # the concluded intent has written it down
+            self._counts.created += row.source_id not in self.creator.lost
         else:
             self._remember(done=Delivered(row.source_id, self._directory.id_of(record), row.fields_hash, kind))
 
@@ -436,6 +440,5 @@ class _Writer:
             RenameCycle(self._session, self._spec, directory, [row]).rename(row, directory.id_of(own), before)
 
     def _remember(self, *, done: Delivered | None = None, refused: Refused | None = None) -> None:
-        remember(
-            self._session, self._spec, [done] if done else [], [refused] if refused else [], self._counts, self._sync_id
-        )
+        answers = [done] if done else [], [refused] if refused else []
+        self.creator.lost |= remember(self._session, self._spec, *answers, self._counts, self._sync_id)
