@@ -198,14 +198,14 @@ def test_postgresql_undoes_one_of_two_steps_that_wait_for_each_other(postgres: S
                         mine.set()
                         theirs.wait()
             except StoreError as error:
-                assert error.fix.startswith("Run again")
-                return str(error)
+                return f"{error} {error.fix}"
             return ""
 
         work = pool.submit(lock_both, other, "ba", second_is_locked, first_is_locked)
         found = sorted([lock_both(store, "ab", first_is_locked, second_is_locked), work.result()])
     assert found[0] == ""
     assert "another program was changing the same rows (deadlock detected)" in found[1]
+    assert "Run again" in found[1]
 
 
 def test_postgresql_undoes_a_step_that_read_what_was_changed_since(postgres: Server) -> None:
@@ -213,15 +213,17 @@ def test_postgresql_undoes_a_step_that_read_what_was_changed_since(postgres: Ser
     url = postgres.emptied()
     with closing(open_store(url)) as store, closing(open_store(url)) as other:
         merge(store, [row("a")], 1)
-        with (
-            pytest.raises(StoreError, match="another program was changing the same rows") as caught,
-            store.writing() as tx,
-        ):
-            tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-            tx.execute(select(records.c.source_id)).all()
-            with other.writing() as theirs:
-                theirs.execute(update(records).values(label="theirs"))
-            tx.execute(update(records).values(label="ours"))
+
+        def read_and_write() -> None:
+            with store.writing() as tx:
+                tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+                tx.execute(select(records.c.source_id)).all()
+                with other.writing() as theirs:
+                    theirs.execute(update(records).values(label="theirs"))
+                tx.execute(update(records).values(label="ours"))
+
+        with pytest.raises(StoreError, match="another program was changing the same rows") as caught:
+            read_and_write()
     assert "nothing of this step was saved" in _message(caught)
 
 
