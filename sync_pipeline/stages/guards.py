@@ -288,10 +288,10 @@ class _Asking:
         return replace(holding, held=(*holding.held, held), creates=True)
 
     def _withdraw(self, guard: GuardName) -> None:
-        """A request is no question any more when a whole read finds nothing to hold."""
-        is_whole = self._volume.is_whole and self._staging.scope is None
-        asked = self._ledger.approvals.open_request(guard) if self._remember and is_whole else None
-        if asked is not None:
+        """A request is no question any more when a read of all its days finds nothing to hold."""
+        approvals = self._ledger.approvals
+        asked = approvals.open_request(guard) if self._remember and self._volume.is_whole else None
+        if asked is not None and approvals.is_within(asked.id, self._staging.scope):
             withdraw(self._session.store, asked.id)
 
     def _few(self, guard: GuardName, count: int) -> tuple[Use, ...]:
@@ -336,9 +336,11 @@ class _Asking:
     def _examples(self, guard: GuardName) -> Sequence[Line]:
         if guard == "first_contact":
             return [Line(source_id, "create", None, None) for source_id in self._staging.first(EXAMPLES)]
-        return (
-            self._staging.creates(EXAMPLES) if guard == "creates" else self._staging.rewrites(self._otherwise, EXAMPLES)
-        )
+        if guard == "rewrite":
+            return self._staging.rewrites(self._otherwise, EXAMPLES)
+        # Those of the first and the last day show which days it is about.
+        lines = [*self._staging.creates(EXAMPLES), *self._staging.outermost_creates()]
+        return list({line.source_id: line for line in lines}.values())
 
     def _held(
         self, guard: GuardName, count: int, what: str, records: Sequence[str], approval: Approval | None

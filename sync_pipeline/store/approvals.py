@@ -17,7 +17,7 @@ from sync_pipeline.errors import ConfigError, NotAllowed
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import UNKNOWN, approval_lines, approvals
-from sync_pipeline.store.scope import EntityRows
+from sync_pipeline.store.scope import EntityRows, Scope, within
 
 GuardName = Literal["deletes", "rewrite", "creates", "first_contact"]
 Decision = Literal["allowed", "declined"]
@@ -183,6 +183,12 @@ class Approvals(EntityRows):
         """What waits for a decision."""
         with self.store.reading() as tx:
             return self._open(tx, guard)
+
+    def is_within(self, approval_id: int, scope: Scope) -> bool:
+        """Whether all records that a request names are of these days."""
+        elsewhere = [approval_lines.c.approval_id == approval_id, ~within(approval_lines.c.partition, scope)]
+        with self.store.reading() as tx:
+            return tx.scalar(select(approval_lines.c.source_id).where(*elsewhere).limit(1)) is None
 
     def use_lines(self, tx: Connection, source_ids: Sequence[str], at: datetime) -> None:
         """The outcome of these deletes was recorded: what allowed them is used up."""

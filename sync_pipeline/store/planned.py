@@ -106,8 +106,16 @@ class PlannedRows(MergedRows):
 
     def creates(self, limit: int) -> list[Line]:
         """The first rows that would be created, and are not stored in this form: those were allowed before."""
+        return self._creates(staged.c.source_id, limit)
+
+    def outermost_creates(self) -> list[Line]:
+        """One such row of the first day and one of the last."""
+        ends = (staged.c.partition.asc(), staged.c.partition.desc())
+        return [line for end in ends for line in self._creates(end, 1)]
+
+    def _creates(self, order: ColumnElement[Any], limit: int) -> list[Line]:
         columns = (staged.c.source_id, literal("create"), literal(None), staged.c.fields_hash, staged.c.partition)
-        rows = self._beside_records(Span(""), *columns).where(*self._is_create()).order_by(staged.c.source_id)
+        rows = self._beside_records(Span(""), *columns).where(*self._is_create()).order_by(order, staged.c.source_id)
         with self._looking() as tx:
             return [Line(*row) for row in tx.execute(rows.limit(limit))]
 
