@@ -55,7 +55,7 @@ class Difference:
     entity: str
     id: str
     differs: str
-    """``source``, ``ledger``, ``mapping`` or ``target``."""
+    """``source``, ``ledger``, ``mapping`` or ``target``; ``reference``: nothing does, it waits for another record."""
     reason: str
 
 
@@ -246,13 +246,7 @@ class _Look(Targeted):
 
     def _accept(self, ids: Collection[str]) -> None:
         """Accept the rows whose references have been delivered meanwhile, as those of the same file are."""
-        ready = []
-        for source_id in ids & self._awaits.keys():
-            wanted = awaited(self._awaits[source_id])
-            known = [self._session.ledger(entity).lookup([key]).get(key) for entity, key in wanted]
-            if all(record is not None and record.is_delivered for record in known):
-                ready.append(source_id)
-        self._staging.accept(ready)
+        self._staging.accept(key for key in ids & self._awaits.keys() if not self._why_waits(key))
 
     def _compare(self) -> list[Difference]:
         """The lines that differ now; sets ``done`` to those whose record is already as its line says."""
@@ -280,6 +274,8 @@ class _Look(Targeted):
             return "source", self._left[line.source_id]
         if now is None:
             return self._why_nothing(line, known)
+        if now.action == "wait" and line.source_id in self._awaits:
+            return "reference", self._why_waits(line.source_id) or now.reason
         if not now.writes:
             return "source", now.reason
         removes = line.action in REMOVALS
@@ -337,15 +333,25 @@ class _Look(Targeted):
         """Those that were to be written and are not as their line says, and why."""
         known = self._ledger.lookup(todo)
         left = [key for key in sorted(todo) if not _is_as_wanted(self._named[key], known.get(key))]
-        return [self._differs(key, "target", self._why_unwritten(key, known.get(key))) for key in left]
+        return [self._differs(key, *self._why_unwritten(key, known.get(key))) for key in left]
 
-    def _why_unwritten(self, key: str, known: Known | None) -> str:
-        if key in self._awaits:
-            named = ", ".join(f"{entity} {other}" for entity, other in awaited(self._awaits[key]))
-            return f"it waits for {named}"
+    def _why_unwritten(self, key: str, known: Known | None) -> tuple[str, str]:
+        if key in self._awaits and (waits := self._why_waits(key)):
+            return "reference", waits
         if known is not None and known.refused_hash is not None:
-            return "the target refused it: `sync-pipeline rejects list` shows why"
-        return "it was not written; apply the file again"
+            return "target", "the target refused it: `sync-pipeline rejects list` shows why"
+        return "target", "it was not written; apply the file again"
+
+    def _why_waits(self, key: str) -> str:
+        """For which records that are not at the target a record waits; empty when for none."""
+        names = [
+            f"{entity} {other}" for entity, other in awaited(self._awaits[key]) if not self._is_there(entity, other)
+        ]
+        return f"it waits for {', '.join(names)}" if names else ""
+
+    def _is_there(self, entity: str, source_id: str) -> bool:
+        known = self._session.ledger(entity).lookup([source_id]).get(source_id)
+        return known is not None and known.is_delivered
 
     def _differs(self, key: str, what: str, reason: str) -> Difference:
         return Difference(self.entity, key, what, reason)

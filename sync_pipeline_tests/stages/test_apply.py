@@ -90,6 +90,23 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         assert set(differing(apply_plan(us, path)).values()) == {"mapping"}
 
 
+def test_what_waits_says_so_and_for_what(tmp_path: Path) -> None:
+    """Its user and its project are not at the target, and the file does not name them; nothing differs."""
+    with team(tmp_path, entries=0, projects=1, users=1) as us:
+        user, project = us.users()[0]["id"], us.projects()[0]["id"]
+        entry = us.add_entry(user, morning(2), projectId=project)["id"]
+        path = write_plan(us)
+        keep_lines(path, entry)
+        (left,) = apply_plan(us, path).left
+        assert (left.id, left.differs) == (entry, "reference")
+        assert left.reason.startswith("it waits for ")
+        assert {f"projects {project}", f"users {user}"} <= {*left.reason.removeprefix("it waits for ").split(", ")}
+        write_mapping(us, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, max_length: 1}\n")
+        us.sync("users", "projects")
+        (differs,) = apply_plan(us, path).changed
+        assert (differs.id, differs.differs, differs.reason) == (entry, "reference", f"it waits for projects {project}")
+
+
 def test_a_delete_is_proven_again(tmp_path: Path) -> None:
     """One that exists again is not deleted; one that is gone still is."""
     with team(tmp_path, entries=0) as us:
