@@ -274,16 +274,18 @@ class _Look(Targeted):
             return "source", self._left[line.source_id]
         if now is None:
             return self._why_nothing(line, known)
-        if now.action == "wait" and line.source_id in self._awaits:
-            return "reference", self._why_waits(line.source_id) or now.reason
         if not now.writes:
-            return "source", now.reason
+            return self._why_unsent(line, now)
         removes = line.action in REMOVALS
         if removes != (now.action in REMOVALS):
             return "source", "it exists again" if removes else "it is deleted now"
         if now.hash_after != line.hash_after:
             return self._why_other(line, now)
         return _why_elsewhere(line, now, is_interrupted=is_interrupted)
+
+    def _why_unsent(self, line: NamedLine, now: PlanLine) -> tuple[str, str]:
+        waits = self._why_waits(line.source_id) if now.action == "wait" else ""
+        return ("reference", waits) if waits else ("source", now.reason)
 
     def _why_nothing(self, line: NamedLine, known: Known | None) -> tuple[str, str]:
         if line.source_id in self._found or (known is not None and known.source_id in self._missing.gone):
@@ -336,7 +338,7 @@ class _Look(Targeted):
         return [self._differs(key, *self._why_unwritten(key, known.get(key))) for key in left]
 
     def _why_unwritten(self, key: str, known: Known | None) -> tuple[str, str]:
-        if key in self._awaits and (waits := self._why_waits(key)):
+        if waits := self._why_waits(key):
             return "reference", waits
         if known is not None and known.refused_hash is not None:
             return "target", "the target refused it: `sync-pipeline rejects list` shows why"
@@ -344,9 +346,8 @@ class _Look(Targeted):
 
     def _why_waits(self, key: str) -> str:
         """For which records that are not at the target a record waits; empty when for none."""
-        names = [
-            f"{entity} {other}" for entity, other in awaited(self._awaits[key]) if not self._is_there(entity, other)
-        ]
+        wanted = awaited(self._awaits[key]) if key in self._awaits else []
+        names = [f"{entity} {other}" for entity, other in wanted if not self._is_there(entity, other)]
         return f"it waits for {', '.join(names)}" if names else ""
 
     def _is_there(self, entity: str, source_id: str) -> bool:

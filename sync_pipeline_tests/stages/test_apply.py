@@ -419,3 +419,18 @@ def test_the_commands(tmp_path: Path) -> None:
         document = run_json(us, "apply", "plan.jsonl", code=1)
         assert [one["differs"] for one in document["changed"]] == ["source"]
         assert run_json(us, "apply", "plan.jsonl", "--skip-changed", code=1)["written"] == 4
+
+
+def test_a_file_of_which_every_line_differs_is_no_success_with_any_option(tmp_path: Path) -> None:
+    """With `--skip-changed`, too, the records are named, and it is said what to do."""
+    with team(tmp_path, entries=0, projects=2) as us:
+        run(us, "preview", "projects", "--out", "plan.jsonl")
+        for project in us.projects():
+            us.clockify("PUT", f"/projects/{project['id']}", {"name": f"More {project['id']}"})
+        for words in ([], ["--skip-changed"]):
+            out, err = run(us, "apply", "plan.jsonl", *words, code=1)
+            assert "Nothing was written, because records differ from the file: 2" in " ".join(err.split())
+            for project in us.projects():
+                assert project["id"] in out
+                assert f"projects {project['id']}" in " ".join(err.split())
+            assert ("--skip-changed" in err) == (not words)
