@@ -24,7 +24,7 @@ from sync_pipeline.store.planned import Action, Pending, Planned
 from sync_pipeline.store.records import Known
 from sync_pipeline.store.staging import Place, Staging
 
-PAGE = 500
+PAGE = 1000
 UNCONFIRMED = "missing at the source, and no second read has proven that it is deleted"
 REFUSED = "the target refused it in this form"
 CREATES, UPDATES, REMOVALS = ("create",), ("update", "restore", "rename"), ("delete", "archive")

@@ -14,12 +14,12 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, update
 
 from sync_pipeline.store.approvals import Approvals
-from sync_pipeline.store.bulk import driver_time, execute_together
+from sync_pipeline.store.bulk import chunks, driver_time, execute_together, select_together
 from sync_pipeline.store.claims import Claims, Sending, taken_over
 from sync_pipeline.store.engine import Store, plain
 from sync_pipeline.store.rejects import Rejects, digest, shown
 from sync_pipeline.store.schema import REMOVAL, deliveries, records, rejects, syncs
-from sync_pipeline.store.scope import EntityRows, draw_in
+from sync_pipeline.store.scope import EntityRows, draw_in, lock_in_order
 
 Kind = Literal["create", "adopt", "update", "restore", "delete", "archive"]
 Outcome = Literal["delivered", "refused", "failed"]
@@ -34,8 +34,14 @@ _DELIVERED = """
     SET target_id = sent.target_id, delivered_hash = sent.fields_hash, delivered_at = ?, delivered_no = ?,
         refused_hash = NULL, moved_from = NULL, claimed_by = NULL
     FROM sent
-    WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id
+    WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id AND {own}
+    RETURNING records.source_id
 """
+_OWN = {
+    # Or SQLite would, for this one more condition, walk all records of the entity.
+    "sqlite": "likelihood(COALESCE(claimed_by, '') = ?, 1.0)",
+    "postgresql": "COALESCE(claimed_by, '') = ?",
+}
 _APPEND = """
     WITH answered (source_id, kind, target_id, fields_hash, reason) AS ({rows})
     INSERT INTO deliveries
@@ -282,12 +288,14 @@ class Deliveries(EntityRows):
 
     def _set_delivered(self, tx: Connection, rows: Sequence[Delivered], at: datetime) -> set[str]:
         """Note the hash that was sent, which need not be the one that stands there by now."""
-        owned = self.claims.owned(tx, [row.source_id for row in rows])
-        if owned:
-            sent = [row[:3] for row in rows if row.source_id in owned]
-            execute_together(tx, _DELIVERED, sent, (driver_time(tx, at), draw_in(tx), self.pair, self.entity))
-            self.rejects.forget_of_target(tx, sorted(owned))
-        return owned
+        fixed = (driver_time(tx, at), draw_in(tx), self.pair, self.entity, self.claims.own)
+        if self.store.dialect == "postgresql":
+            for some in chunks(sorted(row.source_id for row in rows)):
+                lock_in_order(tx, [*self.of(records), records.c.source_id.in_(some)])
+        statement = _DELIVERED.replace("{own}", _OWN[self.store.dialect])
+        noted = set(select_together(tx, statement, [row[:3] for row in rows], fixed))
+        self.rejects.forget_of_target(tx, sorted(noted))
+        return noted
 
     def _set_refused(self, tx: Connection, rows: Sequence[Refused], run_id: str | None, at: datetime) -> None:
         """Set records aside until they change; one that could not be removed waits until it is back, or for a retry."""

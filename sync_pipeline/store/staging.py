@@ -47,7 +47,9 @@ class Staging(PlannedRows):
     """The rows of one read, and the questions a sync asks about them."""
 
     _is_skipped = False
-    """Whether rows may have been left out when others were claimed."""
+    """Whether rows may have been left out when others were claimed; from then on ``is_sent`` tells those that were not."""
+    _claimed_until = ""
+    """The last id of the pages that were claimed."""
 
     def met(self, size: int = 1000) -> Iterator[list[tuple[str, str]]]:
         """Id and fields of the records of the batch, a page at a time."""
@@ -326,14 +328,15 @@ class Staging(PlannedRows):
         With ``place``, the id that a row has at the target, they are marked as being sent, too. Rows that another run holds
         are left out; ``is_left`` says whether there are any.
         """
-        after = ""
-        self._is_skipped = (
-            self._loads.store.dialect == "postgresql"
-        )  # rows that are locked at the moment are skipped there
+        if self._claimed_until:
+            with self._looking() as tx:
+                self._tell_sent(tx)
+        after = self._claimed_until = ""
+        self._is_skipped = self._loads.store.dialect == "postgresql"  # which skips rows that are locked at the moment
         while found := self._claim(self._pending(size, after, records.c.claimed_by, archives=archives), place):
             if found.rows:
                 yield found.rows
-            after = found.last
+            after = self._claimed_until = found.last
 
     def is_left(self) -> bool:
         """Whether rows were left out that still are to be delivered; never true of those that this run has sent."""
@@ -352,8 +355,10 @@ class Staging(PlannedRows):
 
     def put_back(self, source_ids: Collection[str]) -> None:
         """What came of sending these was not noted, since another run has claimed them: they are left out so far."""
-        self._is_skipped = self._is_skipped or bool(source_ids)
+        if not source_ids:
+            return
         with self._looking() as tx:
+            self._tell_sent(tx)
             for some in chunks(source_ids):
                 tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(is_sent=None))
 
@@ -367,15 +372,22 @@ class Staging(PlannedRows):
             if not found:
                 return None
             rows = [Planned(*row[:-1]) for row in found if row[-1] in (None, claims.own)]
-            self._is_skipped = self._is_skipped or len(rows) < len(found)
+            if len(rows) < len(found):
+                self._tell_sent(tx)
             ids = [row.source_id for row in rows]
             if place is None:
                 claims.hold(tx, ids)
             else:
                 claims.mark(tx, [Sending(row.source_id, place(row), row.delivered_hash) for row in rows])
-            for some in chunks(ids):
+            for some in chunks(ids) if self._is_skipped else ():
                 tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(is_sent=True))
         return _Claimed(rows, found[-1].source_id)
+
+    def _tell_sent(self, tx: Connection) -> None:
+        """Rows are left out from here on, or the pages begin anew, which are rare: mark those that were claimed."""
+        if not self._is_skipped:
+            tx.execute(update(staged).where(staged.c.source_id <= self._claimed_until).values(is_sent=True))
+        self._is_skipped = True
 
     def _unsent(self) -> list[ColumnElement[bool]]:
         return [staged.c.is_sent.is_(None), *self._is_pending()]
