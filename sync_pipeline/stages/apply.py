@@ -369,6 +369,10 @@ _DONE: Mapping[str, str] = {
 }
 
 
+_LOOKED_UP: Mapping[str, str] = {"create": "adopt", "update": "rename"}
+"""What a held line may turn out to be once it is looked up at a target that gives out the ids."""
+
+
 def _why_elsewhere(line: NamedLine, now: PlanLine, *, is_interrupted: bool) -> tuple[str, str] | None:
     """What differs in ledger or target, where the source wants the same; nothing after a write without an answer."""
     if now.hash_before in UNKNOWN or line.hash_before in UNKNOWN:
@@ -376,6 +380,8 @@ def _why_elsewhere(line: NamedLine, now: PlanLine, *, is_interrupted: bool) -> t
     if now.hash_before != line.hash_before:
         return "ledger", "another run has written it since"
     if now.action == line.action or (is_interrupted and now.action in ("create", "adopt")):
+        return None
+    if line.is_held and now.action == _LOOKED_UP.get(line.action):
         return None
     return "target", f"it would be {_DONE[now.action]} now, not {_DONE.get(line.action, line.action)}"
 

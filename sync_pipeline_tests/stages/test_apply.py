@@ -285,6 +285,32 @@ def test_too_many_rewrites_of_a_file_are_held_as_in_a_sync(tmp_path: Path) -> No
         assert apply_plan(us, path).written == 6
 
 
+def test_held_lines_can_be_applied_once_they_are_approved(tmp_path: Path) -> None:
+    """At a target that gives out the ids, too, where a record of that name exists already, or names are exchanged."""
+    with team(tmp_path, locations=0, clients=0, entries=0) as us:
+        us.changes["SYNC_MAX_CREATES"] = "2"
+        rename(us, one="A", two="B")
+        us.sync("locations")
+        theirs = us.clockify("POST", "/clients", {"name": "C"})
+        rename(us, three="C", four="D", five="E")
+        path = write_plan(us, "locations")
+        assert {line["held"] for line in lines_in(path)} == {True}
+        assert sorted(apply_plan(us, path).held["locations"]) == ["five", "four", "three"]
+        _allow(us, "locations")
+        found = apply_plan(us, path)
+        assert (found.changed, found.left, found.held, found.written) == ([], [], {}, 3)
+        assert own(us)["three"] == theirs["id"]
+        write_mapping(
+            us, "locations.yaml", "entity: locations\nfields:\n  name: {source: location_name, transform: lower}\n"
+        )
+        path = write_plan(us, "locations")
+        assert len(apply_plan(us, path).held["locations"]) == 5
+        _allow(us, "locations")
+        found = apply_plan(us, path)
+        assert (found.changed, found.left, found.held, found.written) == ([], [], {}, 5)
+        assert names(us) == {"one": "a", "two": "b", "three": "c", "four": "d", "five": "e"}
+
+
 def _intents(us: Team) -> list[str]:
     with us.session() as session:
         return [intent.source_id for intent in session.ledger("locations").open_intents()]
