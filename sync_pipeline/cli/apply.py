@@ -22,6 +22,8 @@ from sync_pipeline.stages.plan_file import read_plan
 
 SHOWN = 50
 """Records in a table that people read; `--json` has all."""
+NAMED = 5
+"""Those that a message names."""
 
 
 @click.command()
@@ -70,11 +72,12 @@ def _tables(found: Applied, *, skip_changed: bool) -> None:
     _rows("Held until approved", held)
     for reason in sorted({reason for records in found.held.values() for reason in records.values()}):
         terminal.warning(f"Held: {reason}")
-    if found.changed and not skip_changed and not found.written:
-        terminal.problem(
-            f"Nothing was written, because records differ from the file: {len(found.changed)}. Preview again, or write the "
-            "others with --skip-changed."
-        )
+    if found.changed:
+        names = ", ".join(f"{one.entity} {one.id}" for one in found.changed[:NAMED])
+        names += ", ..." if found.changed[NAMED:] else ""
+        differ = f"records differ from the file: {len(found.changed):,} ({names}). Preview again"
+        what = "These were not written, because" if found.written else "Nothing was written, because"
+        terminal.problem(f"{what} {differ}{'' if skip_changed else ', or write the others with --skip-changed'}.")
     terminal.say(f"{found.written:,} written, {found.already:,} already as the file says.")
 
 

@@ -26,6 +26,7 @@ from sync_pipeline.stages.guards import (
     hold_deletes,
     hold_rewrites,
     refuse_first_contact,
+    use_of_named,
 )
 from sync_pipeline.stages.plan import deletes, pages
 from sync_pipeline.stages.process import is_ready, process_records
@@ -142,6 +143,7 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
         with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
             staging.keep(staging.superseded())
             hold_creates(session, spec, staging, ids)
+            use_of_named(session, spec, staging, ids)
             staging.merge(observed_at)
             session.ledger(spec).mark_observed({row.source_id: number for row in rows}, observed_at, by_id=False)
         deliver_pending(session, spec, staging, Counts(), sync_id=None)
@@ -188,6 +190,8 @@ class Targeted:
         self._counts = Counts()
         self._left: dict[str, str] = {}
         self._held = frozenset[str]()
+        self._only: Collection[str] | None = None
+        """The records that may be touched at all; None where what earlier runs left of others may be finished, too."""
 
     def run(self) -> Answer:
         """Read, settle what is gone, deliver; the row in ``syncs`` makes no partition look complete."""
@@ -358,6 +362,7 @@ class Targeted:
         held |= hold_creates(self._session, self._spec, staging, ids)
         self._left |= held
         self._held |= held.keys()
+        use_of_named(self._session, self._spec, staging, ids)
         return set(held)
 
     def _merge(self, staging: Staging, found: Collection[str]) -> None:
@@ -382,7 +387,7 @@ class Targeted:
         counts.rejected += staging.refused()
         counts.lagging = statuses["kept"]
         try:
-            deliver_pending(session, spec, staging, counts, sync_id)
+            deliver_pending(session, spec, staging, counts, sync_id, self._only)
             left = staging.left()
             counts.waiting += len(left)
             left |= deliver_deletes(session, spec, gone, counts, sync_id)

@@ -221,8 +221,8 @@ class Deliveries(EntityRows):
         fields_hash: str | None = None,
         reason: str | None = None,
         run_id: str | None = None,
-    ) -> None:
-        """Write down how an intent ended and what that means for its record, in one transaction.
+    ) -> bool:
+        """Write down how an intent ended and what that means for its record, in one transaction; returns whether that was done.
 
         ``delivered`` links the record to ``target_id`` with ``fields_hash`` delivered; ``refused`` sets it
         aside; ``failed`` only closes the intent. Concluding twice changes nothing, and once this run has lost its claim to
@@ -233,17 +233,18 @@ class Deliveries(EntityRows):
                 select(deliveries).where(*self.of(deliveries), deliveries.c.id == intent_id).with_for_update()
             ).one()
             if tx.scalar(select(deliveries.c.id).where(deliveries.c.intent_id == intent_id)):
-                return
+                return False
             if not self._is_ours(tx, intent.source_id):
-                return
+                return False
             if outcome == "delivered" and target_id is not None and fields_hash is not None:
                 done = Delivered(intent.source_id, target_id, fields_hash, intent.kind)
                 if not self._set_delivered(tx, [done], at) and self._is_stored(tx, intent.source_id):
-                    return
+                    return False
             elif outcome == "refused" and fields_hash is not None:
                 refused = Refused(intent.source_id, fields_hash, intent.kind, reason or "refused")
                 self._set_refused(tx, [refused], run_id, at)
             self._append_conclusion(tx, intent, outcome, at, target_id, fields_hash, reason)
+            return True
 
     def open_intents(self) -> list[Intent]:
         """Intents without an outcome, oldest first: each is to be looked up before anything else is sent."""

@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from sync_pipeline.store.approvals import use_configuration
 from sync_pipeline.store.engine import insert_into
 from sync_pipeline.store.facts import StagedFacts
 from sync_pipeline.store.schema import KEY, Instant, records, rejects
@@ -81,6 +82,7 @@ class MergedRows(StagedFacts):
             with self._held.writing() as tx:
                 counts = self._compare(tx, span)
                 if counts.new or counts.changed:
+                    self._use_approvals(tx, span)
                     self._upsert(tx, span, counts, observed_at)
                 self._keep_facts(tx, span)
             if counts.restated:
@@ -100,6 +102,13 @@ class MergedRows(StagedFacts):
         self._rejects.drop_outlived()
         self._note_sizes(total)
         return total
+
+    def _use_approvals(self, tx: Connection, span: Span) -> None:
+        """Count the rows that approvals allow, in the transaction that stores them: a run that is killed leaves the rest."""
+        changed = or_(records.c.source_id.is_(None), self._not_newer())
+        for approval, allowed in self._approved.items():
+            if count := tx.scalar(self._beside_records(span, func.count()).where(*_of(span), changed, *allowed)):
+                use_configuration(tx, approval, count)
 
     def _spans(self) -> Iterator[Span]:
         """The batch in stretches of ids; a merge cut off between two is finished by the next sync.

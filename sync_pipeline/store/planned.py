@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, null, or_, update
 
-from sync_pipeline.store.approvals import Line
+from sync_pipeline.store.approvals import GuardName, Line
 from sync_pipeline.store.merge import MergedRows
 from sync_pipeline.store.schema import SENT_NEW, records
 from sync_pipeline.store.scope import Scope
@@ -106,14 +106,33 @@ class PlannedRows(MergedRows):
 
     def creates(self, limit: int) -> list[Line]:
         """The first rows that would be created, and are not stored in this form: those were allowed before."""
+        return self._creates(staged.c.source_id, limit)
+
+    def outermost_creates(self) -> list[Line]:
+        """One such row of the first day and one of the last."""
+        ends = (staged.c.partition.asc(), staged.c.partition.desc())
+        return [line for end in ends for line in self._creates(end, 1)]
+
+    def _creates(self, order: ColumnElement[Any], limit: int) -> list[Line]:
         columns = (staged.c.source_id, literal("create"), literal(None), staged.c.fields_hash, staged.c.partition)
-        rows = self._beside_records(Span(""), *columns).where(*self._is_create()).order_by(staged.c.source_id)
+        rows = self._beside_records(Span(""), *columns).where(*self._is_create()).order_by(order, staged.c.source_id)
         with self._looking() as tx:
             return [Line(*row) for row in tx.execute(rows.limit(limit))]
 
     def count_creates(self) -> int:
         """How many such rows there are."""
         return self._count(self._beside_records(Span(""), func.count()).where(*self._is_create()))
+
+    def count_new(self) -> int:
+        """How many rows are wanted at the target and not stored in this form: the others were allowed before."""
+        return self._count(self._beside_records(Span(""), func.count()).where(*self._is_new()))
+
+    def use_approval(self, approval: int, guard: GuardName, scopes: Sequence[Scope] = ()) -> None:
+        """Count the rows that this approval allows as they are merged; of a rewrite, those of these scopes."""
+        if guard == "rewrite":
+            self._approved[approval] = rewrites(scopes)
+        else:
+            self._approved[approval] = self._is_create() if guard == "creates" else self._is_new()
 
     def hold_creates(self) -> None:
         """Mark these rows as held: they are neither merged nor delivered."""
@@ -122,7 +141,11 @@ class PlannedRows(MergedRows):
             tx.execute(update(staged).where(staged.c.nr.in_(held)).values(status="held"))
 
     def _is_create(self) -> list[ColumnElement[bool]]:
-        return [desired(), self._action(archives=False) == "create", or_(records.c.source_id.is_(None), differs())]
+        return [self._action(archives=False) == "create", *self._is_new()]
+
+    def _is_new(self) -> list[ColumnElement[bool]]:
+        """The rows that are wanted at the target and not stored in this form."""
+        return [desired(), or_(records.c.source_id.is_(None), differs())]
 
     def _decided(self, action: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
         """The columns of ``Planned``."""

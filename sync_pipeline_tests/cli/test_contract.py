@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from sqlalchemy import text
 from sync_pipeline import terminal
 from sync_pipeline.cli import cli
 from sync_pipeline.clock import utc_now
-from sync_pipeline_tests.cli.shell import COMMANDS, Shell, shell_for
+from sync_pipeline_tests.cli.shell import COMMANDS, ROOT, Shell, shell_for
 from sync_pipeline_tests.harness import ENTITIES, Team, day, tables
 
 FIGURES = {"extracted", "created", "updated", "unchanged", "deleted", "rejected", "requests"}
@@ -71,7 +72,16 @@ def test_sync_for_people(shell: Shell) -> None:
     assert ended.err == ""
     assert "users" in ended.out
     assert "projects" not in ended.out
-    assert "Next: `make dev`" in ended.out
+    assert "Next: `sync-pipeline dev`" in ended.out
+    assert "make" not in ended.out
+
+
+def test_what_to_do_next_is_a_verb_of_make_where_there_is_our_makefile(shell: Shell) -> None:
+    """In a checkout; not beside a Makefile of something else."""
+    (shell.root / "Makefile").write_text("dev:\n\tnpm run dev\n")
+    assert "Next: `sync-pipeline dev`" in shell("sync", "--entity", "users", code=0).out
+    shutil.copy(ROOT / "Makefile", shell.root)
+    assert "Next: `make dev`" in shell("sync", "--entity", "users", code=0).out
 
 
 def test_that_nothing_was_rejected_is_told_where_there_is_room(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

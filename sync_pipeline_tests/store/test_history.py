@@ -67,6 +67,23 @@ def test_both_databases_tell_it(store: Store) -> None:
     assert not found.is_cut
 
 
+def test_the_command_prints_it_of_an_entity_that_is_switched_off(tmp_path: Path) -> None:
+    """What was stored of it is still here; and it is said that it is off."""
+    with team(tmp_path, entries=0) as us:
+        us.sync("projects")
+        project = us.projects()[0]["id"]
+        out, _ = run(us, "records", "history", "projects", project, SYNC_ENTITIES="users")
+        assert "create" in out
+        assert "The entity projects is switched off" in out
+        document = run_json(us, "records", "history", "projects", project, SYNC_ENTITIES="users")
+        assert (document["record"]["source_id"], document["is_switched_on"]) == (project, False)
+        _, err = run(us, "records", "history", "projects", "nobody", code=2, SYNC_ENTITIES="users")
+        assert "Nothing is known of projects nobody." in err
+        assert "The entity projects is switched off" in err
+        _, err = run(us, "records", "history", "projectz", project, code=2, SYNC_ENTITIES="users")
+        assert "There is no entity 'projectz'; there are locations, projects, users, time_entries." in err
+
+
 def test_the_command_prints_it(tmp_path: Path) -> None:
     """For people and as JSON; without values of fields, and an unknown id is said to be one."""
     with team(tmp_path, entries=0) as us:
@@ -76,7 +93,7 @@ def test_the_command_prints_it(tmp_path: Path) -> None:
         assert "create" in out
         assert "at the target and up to date" in out
         document = run_json(us, "records", "history", "users", user["id"])
-        assert document["record"]["source_id"] == user["id"]
+        assert (document["record"]["source_id"], document["is_switched_on"]) == (user["id"], True)
         assert user["email"] not in str(document)
         assert [one["kind"] for one in document["history"]] == ["record", "delivery"]
         _, err = run(us, "records", "history", "users", "nobody", code=2)
