@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import click
+import orjson
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.opening import must_exist, reading
@@ -41,18 +43,26 @@ def records_history(entity: str, source_id: str, limit: int, as_json: bool) -> N
         raise ConfigError(
             f"Nothing is known of {entity} {source_id}.", fix=f"The ID is that of the record at its source.{off}"
         )
-    rows = [asdict(one) for one in found.happenings]
+    rows = [{**asdict(one), "changes": orjson.loads(one.changes or "null")} for one in found.happenings]
     if as_json:
         record = _document(found.record) if found.record is not None else None
         terminal.as_json({"record": record, "history": rows, "is_cut": found.is_cut, "is_switched_on": not is_off})
         return
     some = f" (the newest {limit}; --limit shows more)" if found.is_cut else ""
-    lines = [{**row, "at": f"{row['at']:%Y-%m-%d %H:%MZ}"} for row in rows]
+    lines = [{**row, "at": f"{row['at']:%Y-%m-%d %H:%MZ}", "detail": _detail(row)} for row in rows]
     columns = NARROW_COLUMNS if terminal.out.width < WIDE else COLUMNS
     terminal.table(f"{entity} {source_id}{some}", lines, columns)
     terminal.say(_state(found.record) if found.record is not None else "It is not stored now.")
     if is_off:
         terminal.say(_off(entity))
+
+
+def _detail(row: dict[str, Any]) -> str | None:
+    """The reason, or what a write changed."""
+    changed: dict[str, list[object] | None] = row["changes"] or {}
+    words = (f"{name}: {shown[0]!r} to {shown[1]!r}" if shown else name for name, shown in changed.items())
+    detail: str | None = row["detail"]
+    return detail or "; ".join(words) or None
 
 
 def _off(entity: str) -> str:

@@ -20,7 +20,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.claims import take_turns, writing_alone
 from sync_pipeline.stages.outcomes import note_sending, remember
-from sync_pipeline.stages.plan import claimed_pages, pages
+from sync_pipeline.stages.plan import changes, claimed_pages, pages
 from sync_pipeline.stages.unique_names import (
     NAME_TAKEN,
     Directory,
@@ -124,7 +124,7 @@ def _unknown(session: Session, spec: EntitySpec) -> Rows:
 
 
 def _as_pending(known: Known) -> Pending:
-    return Pending(*(getattr(known, name) for name in Pending.__slots__))
+    return Pending(**{name: getattr(known, name) for name in Pending.__slots__ if name != "before"}, before=None)
 
 
 def _pending(spec: EntitySpec, staging: Staging) -> Rows:
@@ -357,7 +357,11 @@ class _Writer:
         if kind == "create":  # the concluded intent has written it down
             self._counts.created += row.source_id not in self.creator.lost
         else:
-            self._remember(done=Delivered(row.source_id, self._directory.id_of(record), row.fields_hash, kind))
+            self._remember(
+                done=Delivered(
+                    row.source_id, self._directory.id_of(record), row.fields_hash, kind, changes(self._spec, row)
+                )
+            )
 
     def _renew(self, row: Pending) -> Record | None:
         """Update the row's own record; None when it has none, or has it no longer."""

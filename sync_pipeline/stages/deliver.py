@@ -18,7 +18,7 @@ from sync_pipeline.stages.assigned import deliver_assigned
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.claims import take_turns, writing_alone
 from sync_pipeline.stages.outcomes import remember
-from sync_pipeline.stages.plan import claimed_pages, delete_action, deletes, removals
+from sync_pipeline.stages.plan import changes, claimed_pages, delete_action, deletes, removals
 from sync_pipeline.store.deliveries import Delivered, Kind, Refused, Removed
 from sync_pipeline.store.planned import Planned
 from sync_pipeline.store.records import Known
@@ -105,7 +105,7 @@ def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync
     for row, outcome in zip(rows, outcomes, strict=True):
         kind = cast("Kind", row.action)
         if outcome.ok:
-            done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind))
+            done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind, changes(spec, row)))
         else:
             refused.append(_refused(row, kind, outcome))
     return remember(session, spec, done, refused, counts, sync_id)

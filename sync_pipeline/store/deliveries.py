@@ -32,7 +32,7 @@ _DELIVERED = """
     WITH sent (source_id, target_id, fields_hash) AS ({rows})
     UPDATE records
     SET target_id = sent.target_id, delivered_hash = sent.fields_hash, delivered_at = ?, delivered_no = ?,
-        refused_hash = NULL, moved_from = NULL, claimed_by = NULL
+        refused_hash = NULL, moved_from = NULL, claimed_by = NULL, delivered_fields = NULL
     FROM sent
     WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id AND {own}
     RETURNING records.source_id
@@ -43,9 +43,9 @@ _OWN = {
     "postgresql": "COALESCE(claimed_by, '') = ?",
 }
 _APPEND = """
-    WITH answered (source_id, kind, target_id, fields_hash, reason) AS ({rows})
+    WITH answered (source_id, kind, target_id, fields_hash, reason, changes) AS ({rows})
     INSERT INTO deliveries
-        (source_id, kind, target_id, fields_hash, reason, connection, entity, phase, outcome, sync_id, at)
+        (source_id, kind, target_id, fields_hash, reason, changes, connection, entity, phase, outcome, sync_id, at)
     SELECT answered.*, ?, ?, 'outcome', ?, ?, ? FROM answered
 """
 
@@ -57,6 +57,8 @@ class Delivered(NamedTuple):
     target_id: str
     fields_hash: str
     kind: Kind
+    changes: str | None = None
+    """As the table has them."""
 
 
 class Removed(NamedTuple):
@@ -166,6 +168,7 @@ class Deliveries(EntityRows):
                 refused_hash=None,
                 moved_from=None,
                 claimed_by=None,
+                delivered_fields=None,
             )
             for statement, kinds in ((gone, ("archive",)), (gone.values(target_id=None), ("delete",))):
                 if keys := [{"key": row.source_id} for row in rows if row.kind in kinds]:
@@ -393,7 +396,7 @@ def recent(
 
 def _line(row: Delivered | Removed | Refused) -> tuple[str | None, ...]:
     if isinstance(row, Delivered):
-        return row.source_id, row.kind, row.target_id, row.fields_hash, None
+        return row.source_id, row.kind, row.target_id, row.fields_hash, None, row.changes
     if isinstance(row, Removed):
-        return row.source_id, row.kind, row.target_id, None, None
-    return row.source_id, row.kind, None, row.fields_hash, plain(row.reason)
+        return row.source_id, row.kind, row.target_id, None, None, None
+    return row.source_id, row.kind, None, row.fields_hash, plain(row.reason), None

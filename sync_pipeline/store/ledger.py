@@ -266,6 +266,7 @@ class Ledger(Records, Deliveries):
                     values = {
                         "fields": fields,
                         "fields_hash": digest,
+                        "delivered_fields": None,
                         "read_no": read_no,
                         "source_hash": None,
                         "label": None,

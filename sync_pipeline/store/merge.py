@@ -147,6 +147,8 @@ class MergedRows(StagedFacts):
         insert = insert_into(self._loads.store, records).from_select([*_KEY, *_VALUES], source)
         update_to: dict[str, Any] = {name: insert.excluded[name] for name in _VALUES}
         update_to |= {name: null() for name in ("deleted_at", "unconfirmed_at", "excluded_rule")}
+        is_there = records.c.delivered_hash == records.c.fields_hash
+        update_to["delivered_fields"] = case((is_there, records.c.fields), else_=records.c.delivered_fields)
         moves = and_(
             records.c.delivered_hash.isnot(None), records.c.partition.is_distinct_from(insert.excluded.partition)
         )

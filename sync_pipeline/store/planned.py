@@ -31,6 +31,8 @@ class Pending:
     fields: str
     fields_hash: str
     delivered_hash: str | None
+    before: str | None
+    """The fields before, where these are others: in a batch the stored ones, after its merge those at the target, if known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,6 @@ class Planned(Pending):
     rule: str | None
     label: str | None
     source_hash: str | None
-    before: str | None
-    """The fields that are stored, where the batch has others; None after the merge."""
 
     @property
     def is_held(self) -> bool:
@@ -83,9 +83,11 @@ class PlannedRows(MergedRows):
 
     def _pending(self, limit: int, after: str = "", *more: ColumnElement[Any], archives: bool = False) -> Select[Any]:
         """Without a column that the index of the batch lacks: most rows are unchanged, and are not looked at further."""
-        columns = [records.c[name] for name in Pending.__slots__]
-        others = (staged.c.status, null(), records.c.label, records.c.source_hash, null())
-        rows = self._joined(*columns, self._outcome(None, archives=archives), *others, *more, after=after)
+        columns = [records.c[name] for name in Pending.__slots__[:-1]]
+        others = (staged.c.status, null(), records.c.label, records.c.source_hash)
+        rows = self._joined(
+            *columns, records.c.delivered_fields, self._outcome(None, archives=archives), *others, *more, after=after
+        )
         return rows.where(*self._is_pending()).order_by(staged.c.source_id).limit(limit)
 
     def _is_pending(self) -> list[ColumnElement[bool]]:
@@ -157,12 +159,12 @@ class PlannedRows(MergedRows):
             _by(own, staged.c.fields, records.c.fields),
             _by(own, staged.c.fields_hash, records.c.fields_hash),
             records.c.delivered_hash,
+            case((differs(), records.c.fields)),
             action,
             staged.c.status,
             staged.c.rule,
             staged.c.label,
             staged.c.source_hash,
-            case((differs(), records.c.fields)),
         )
 
     def _is_own(self) -> ColumnElement[bool]:

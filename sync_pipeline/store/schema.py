@@ -84,6 +84,12 @@ records = Table(
     Column("fields", Text, nullable=False, doc="mapped fields as canonical JSON: the desired state", info=PERSONAL),
     _key("fields_hash", nullable=False, doc="hash of the fields the source owns"),
     _key("delivered_hash", doc="hash last known to be at the target; null = not there; `sent`, `sent:new` = unknown"),
+    Column(
+        "delivered_fields",
+        Text,
+        doc="fields known to be at the target, while others are wanted; null = those in `fields`, or unknown",
+        info=PERSONAL,
+    ),
     _key("refused_hash", doc="hash the target refused, or `removal`; waits for a change or `rejects retry`"),
     Column(
         "read_no", BigInteger, nullable=False, server_default="0", doc="number of the read that last changed this row"
@@ -305,6 +311,12 @@ deliveries = Table(
     _key("fields_hash", doc="hash that was sent"),
     Column("attempted", Text, doc="JSON of what an intent was about to send (names to look up later)", info=PERSONAL),
     Column("reason", Text, doc="why the target refused, or why it failed", info=PERSONAL),
+    Column(
+        "changes",
+        Text,
+        doc="JSON of the changed fields, each with its values before and after; of personal fields the names only",
+        info=PERSONAL,
+    ),
     Column("sync_id", SERIAL, ForeignKey("syncs.id")),
     Column("at", Instant, nullable=False),
     Index("ix_deliveries_sync", "sync_id"),

@@ -1,4 +1,4 @@
-"""A short key for each pair; a pair that is stored already keeps the text of its accounts, so that no row changes."""
+"""A short key for each pair - one that is stored already keeps the text of its accounts -, and what each write changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OF_A_PAIR = ("records", "syncs", "deliveries", "rejects", "events", "trials", "s
 
 
 def upgrade() -> None:
-    """Create the table, and note the pairs that there are."""
+    """Create the table, note the pairs that there are, so that no row changes, and add the columns."""
     op.create_table(
         "pairs",
         sa.Column("key", KEY, primary_key=True),
@@ -23,3 +23,5 @@ def upgrade() -> None:
     )
     stored = " UNION ".join(f"SELECT connection FROM {table}" for table in OF_A_PAIR)  # noqa: S608  # our names
     op.execute(f"INSERT INTO pairs (key, accounts) SELECT connection, connection FROM ({stored}) AS stored")  # noqa: S608
+    op.add_column("records", sa.Column("delivered_fields", sa.Text))
+    op.add_column("deliveries", sa.Column("changes", sa.Text))
