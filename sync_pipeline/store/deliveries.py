@@ -291,10 +291,10 @@ class Deliveries(EntityRows):
 
     def _set_delivered(self, tx: Connection, rows: Sequence[Delivered], at: datetime) -> set[str]:
         """Note the hash that was sent, which need not be the one that stands there by now."""
-        fixed = (driver_time(tx, at), draw_in(tx), self.pair, self.entity, self.claims.own)
-        if self.store.dialect == "postgresql":
+        if self.store.dialect == "postgresql":  # before a number is drawn, as by all who do both
             for some in chunks(sorted(row.source_id for row in rows)):
                 lock_in_order(tx, [*self.of(records), records.c.source_id.in_(some)])
+        fixed = (driver_time(tx, at), draw_in(tx), self.pair, self.entity, self.claims.own)
         statement = _DELIVERED.replace("{own}", _OWN[self.store.dialect])
         noted = set(select_together(tx, statement, [row[:3] for row in rows], fixed))
         self.rejects.forget_of_target(tx, sorted(noted))

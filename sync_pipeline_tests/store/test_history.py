@@ -58,7 +58,7 @@ def test_a_write_says_what_it_changed(tmp_path: Path) -> None:
         created, written = changes(us, "projects", project["id"])
         assert (created, written["project_name"]) == (None, [project["name"], "Renamed"])
         assert changes(us, "users", user["id"]) == [None, {"name": None}]
-        (_, renamed) = changes(us, "locations", location["location_id"])
+        *_, renamed = changes(us, "locations", location["location_id"])
         assert renamed["name"] == [location["location_name"], "Moved"]
         out, _ = run(us, "records", "history", "projects", project["id"])
         assert f"project_name: '{project['name']}' to 'Renamed'" in " ".join(out.split())
