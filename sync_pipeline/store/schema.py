@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -76,7 +76,7 @@ def _key(name: str, **options: Any) -> Column[str]:
 records = Table(
     "records",
     metadata,
-    _key("connection", primary_key=True, doc="source system + workspace, target URL + account"),
+    _key("connection", primary_key=True, doc="key of the pair, see ``pairs``"),
     _key("entity", primary_key=True),
     _key("source_id", primary_key=True),
     _key("target_id", doc="id at the target; kept after archiving so that the link can be restored"),
@@ -157,6 +157,15 @@ records = Table(
         postgresql_where=text("deleted_at IS NOT NULL"),
     ),
     info={"doc": "one row per source record: what should be at the target, and what is"},
+)
+
+
+pairs = Table(
+    "pairs",
+    metadata,
+    _key("key", primary_key=True, doc="the value of ``connection`` in the other tables"),
+    _key("accounts", nullable=False, unique=True, doc="source system + workspace, target URL + account"),
+    info={"doc": "one row a pair: the short key that its rows and their indexes repeat"},
 )
 
 
