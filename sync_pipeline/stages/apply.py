@@ -231,6 +231,8 @@ class _Look(Targeted):
             raise
         finally:
             self._counts.requests += session.requests - before
+            # Those that are left as they are stored were no part of it.
+            self._counts.extracted, self._counts.lagging = self._counts.extracted - self._counts.lagging, 0
             counts, requests = asdict(self._counts), self._counts.requests
             self._ledger.syncs.finish(sync_id, TARGETED, counts, requests, at=session.now(), reason=reason)
 

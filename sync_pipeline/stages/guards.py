@@ -414,11 +414,18 @@ def hold_deletes(session: Session, spec: EntitySpec, asked: Sequence[Known]) -> 
 
 
 def hold_rewrites(session: Session, spec: EntitySpec, staging: Staging, ids: Collection[str]) -> dict[str, str]:
-    """Hold those of a few records, read by id, of which the rewrite by a changed mapping waits; returns why, by id."""
-    if not waits_for_rewrite(session, spec):
+    """Hold those of a few records, read by id, of which the rewrite by a changed mapping waits; returns why, by id.
+
+    Where it is allowed, their merge uses the approval up.
+    """
+    approvals = session.ledger(spec).approvals
+    newest, now = approvals.newest("rewrite", spec.fingerprint), session.now()
+    if newest is not None and newest.state(now) == "allowed":
+        use_approvals(staging, [Use(newest.id, "rewrite", _loaded_otherwise(session, spec, ids))])
+    if newest is None or not newest.waits(now):
         return {}
     staging.hold(_loaded_otherwise(session, spec, ids))
-    request = session.ledger(spec).approvals.open_request("rewrite")
+    request = approvals.open_request("rewrite")
     why = f"The mapping of {spec.entity} changed: rewriting it is held. {_way_on(session, 'rewrite', request)}"
     return dict.fromkeys(staging.held_among(ids), why)
 
@@ -432,12 +439,19 @@ def _loaded_otherwise(session: Session, spec: EntitySpec, ids: Collection[str]) 
 
 
 def hold_creates(session: Session, spec: EntitySpec, staging: Staging, ids: Collection[str]) -> dict[str, str]:
-    """Hold those of a few records, read by id, that would be created while creates wait; returns why, by id."""
-    if not waits_for_creates(session, spec):
+    """Hold those of a few records, read by id, that would be created while creates wait; returns why, by id.
+
+    Where they are allowed, their merge uses the approval up.
+    """
+    approvals, now = session.ledger(spec).approvals, session.now()
+    newest = approvals.newest("creates", spec.fingerprint) if session.settings.max_creates is not None else None
+    if newest is not None and newest.state(now) == "allowed":
+        use_approvals(staging, [Use(newest.id, "creates")])
+    if newest is None or not newest.waits(now):
         return {}
     before = staging.held_among(ids)
     staging.hold_creates()
-    request = session.ledger(spec).approvals.open_request("creates")
+    request = approvals.open_request("creates")
     why = f"Too many {spec.entity} would be created: these are held. {_way_on(session, 'creates', request)}"
     return dict.fromkeys(staging.held_among(ids) - before, why)
 
@@ -447,16 +461,6 @@ def waits_for_creates(session: Session, spec: EntitySpec) -> bool:
     if session.settings.max_creates is None:
         return False
     return session.ledger(spec).approvals.is_waiting("creates", spec.fingerprint, session.now())
-
-
-def use_of_named(session: Session, spec: EntitySpec, staging: Staging, ids: Collection[str]) -> None:
-    """A few records, read by id, use up approvals that were given for more of them."""
-    approvals, now = session.ledger(spec).approvals, session.now()
-    if (approval := approvals.allowed("rewrite", spec.fingerprint, now)) is not None:
-        use_approvals(staging, [Use(approval.id, "rewrite", _loaded_otherwise(session, spec, ids))])
-    guards_creates = session.settings.max_creates is not None
-    if guards_creates and (approval := approvals.allowed("creates", spec.fingerprint, now)) is not None:
-        use_approvals(staging, [Use(approval.id, "creates")])
 
 
 def refuse_first_contact(session: Session, spec: EntitySpec) -> str:
@@ -524,13 +528,16 @@ def _to_be_deleted(session: Session, spec: EntitySpec, absent: Sequence[Known]) 
 def _volume(staging: Staging, absent: int, otherwise: Sequence[Scope]) -> VolumeFigures:
     """Count what the staged batch would delete and rewrite."""
     known = staging.known()
-    nothing_met = (
-        staging.witness() is None and 0 < known <= staging.count_absent() and staging.known(everywhere=True) <= known
+    nothing_left = (
+        absent > 0
+        and staging.witness() is None
+        and 0 < known <= staging.count_absent()
+        and staging.known(everywhere=True) <= known
     )
     return VolumeFigures(
         known=known,
         absent=absent,
-        nothing_left=absent > 0 and nothing_met,
+        nothing_left=nothing_left,
         rewritten=staging.count_rewrites(otherwise) if otherwise else 0,
         mapping_changed=bool(otherwise),
     )

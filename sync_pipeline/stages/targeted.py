@@ -26,7 +26,6 @@ from sync_pipeline.stages.guards import (
     hold_deletes,
     hold_rewrites,
     refuse_first_contact,
-    use_of_named,
 )
 from sync_pipeline.stages.plan import deletes, pages
 from sync_pipeline.stages.process import is_ready, process_records
@@ -143,7 +142,6 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
         with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
             staging.keep(staging.superseded())
             hold_creates(session, spec, staging, ids)
-            use_of_named(session, spec, staging, ids)
             staging.merge(observed_at)
             session.ledger(spec).mark_observed({row.source_id: number for row in rows}, observed_at, by_id=False)
         deliver_pending(session, spec, staging, Counts(), sync_id=None)
@@ -362,7 +360,6 @@ class Targeted:
         held |= hold_creates(self._session, self._spec, staging, ids)
         self._left |= held
         self._held |= held.keys()
-        use_of_named(self._session, self._spec, staging, ids)
         return set(held)
 
     def _merge(self, staging: Staging, found: Collection[str]) -> None:

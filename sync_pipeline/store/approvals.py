@@ -72,6 +72,10 @@ class Approval:
             return "expired"
         return "allowed" if self.decision == "allowed" else "declined"
 
+    def waits(self, now: datetime) -> bool:
+        """Whether what it is about waits: it is open, or was declined."""
+        return self.state(now) in ("open", "declined")
+
 
 class Approvals(EntityRows):
     """The requests for approval of one entity of a pair, and their decisions."""
@@ -146,12 +150,7 @@ class Approvals(EntityRows):
     def is_waiting(self, guard: GuardName, fingerprint: str, now: datetime) -> bool:
         """Whether the newest request for this configuration is open, or was declined."""
         found = self.newest(guard, fingerprint)
-        return found is not None and found.state(now) in ("open", "declined")
-
-    def allowed(self, guard: GuardName, fingerprint: str, now: datetime) -> Approval | None:
-        """The newest request for this configuration, where it is allowed and not used up."""
-        found = self.newest(guard, fingerprint)
-        return found if found is not None and found.state(now) == "allowed" else None
+        return found is not None and found.waits(now)
 
     def newest(self, guard: GuardName, fingerprint: str) -> Approval | None:
         """The newest request for this configuration."""

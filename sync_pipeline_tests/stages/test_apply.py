@@ -60,6 +60,8 @@ def test_when_one_record_was_changed_since_nothing_is_written(tmp_path: Path, mo
         assert (differing(found), found.written, us.writes()) == ({second: "source"}, 0, {})
         found = apply_plan(us, path, skip=True, SYNC_MAX_CONFIRMATIONS=most)
         assert (differing(found), found.written) == ({second: "source"}, 2)
+        counts = found.counts["projects"]
+        assert (counts.extracted, counts.updated, counts.lagging, counts.unchanged) == (2, 2, 0, 0)
         names = {key: record["project_name"] for key, record in us.at_snapshots("projects").items()}
         assert names[first] == f"New {first}"
         assert "New" not in names[second]
