@@ -11,10 +11,10 @@ from uuid import uuid4
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, counts_row
+from sync_pipeline.cli.compare import counts_row
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import prepared
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.options import OPTIONAL_COLUMNS, json_option
 from sync_pipeline.session.session import open_session
 from sync_pipeline.stages.apply import Applied, Cost, cost_of
 from sync_pipeline.stages.apply import apply as carry_out

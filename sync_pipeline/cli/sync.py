@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, codes_of, counts_row, held_table, show_preview, verdict_rows
+from sync_pipeline.cli.compare import codes_of, counts_row, held_table, show_preview, verdict_rows
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import chosen, chosen_days, prepared, typed
-from sync_pipeline.cli.options import Permissions, days_options, entity_option, json_option, permission_options
+from sync_pipeline.cli.options import (
+    OPTIONAL_COLUMNS,
+    Permissions,
+    days_options,
+    entity_option,
+    json_option,
+    permission_options,
+)
 from sync_pipeline.clock import utc_now
 from sync_pipeline.session.session import is_first_contact, open_session
 from sync_pipeline.settings import Settings
