@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -20,6 +23,7 @@ from sync_pipeline.settings import describe_settings
 from sync_pipeline.stages.check import CHECKS
 from sync_pipeline_tests.cli.shell import COMMANDS
 from sync_pipeline_tests.generate import PAGES, ROOT, env_example, renewed
+from sync_pipeline_tests.shown_commands import PLAYED, commands_of, play, without_variables
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
@@ -48,20 +52,19 @@ def test_generated_passages_are_current(page: Path) -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_every_command_is_in_the_readme_and_helps(command: str) -> None:
-    """Each command stands in the README's table and explains itself."""
+def test_every_command_is_in_the_docs_and_helps(command: str) -> None:
+    """Each command is in the table of commands and explains itself."""
     group, *rest = command.split()
     found = COMMANDS[group]
     if rest and isinstance(found, click.Group):
         found = found.commands[rest[0]]
 
-    assert f"`sync-pipeline {group}`" in README
-    assert all(word in README for word in rest)
+    assert found.hidden or re.search(rf"`sync-pipeline {command}[` ]", (ROOT / "docs" / "commands.md").read_text())
     assert found.help
     assert all(option.help for option in found.params if isinstance(option, click.Option))
 
 
-def test_the_readme_names_only_what_exists() -> None:
+def test_the_docs_name_only_what_exists() -> None:
     """Every ``sync-pipeline X`` in any document is a command, every ``--option`` an option, every ``make X`` a verb."""
     text = "\n".join(page.read_text() for page in DOCUMENTS)
     verbs = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -73,18 +76,61 @@ def test_the_readme_names_only_what_exists() -> None:
     assert set(re.findall(r"`(--[a-z-]+)", text)) <= options | {"--help"}
 
 
-def test_the_readme_names_every_check_and_the_main_job() -> None:
+def test_the_docs_name_every_check_and_the_main_job() -> None:
     """The checks people will meet in the UI are explained."""
-    assert all(f"`{name}`" in README for name in CHECKS)
-    assert f"`{EVERYTHING}`" in README
+    page = (ROOT / "docs" / "dagster.md").read_text()
+
+    assert all(f"`{name}`" in page for name in CHECKS)
+    assert f"`{EVERYTHING}`" in page
 
 
-@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """Each relative link and image exists."""
-    links = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    """Each relative link and image exists, with the heading that it names."""
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in link]
 
-    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+    assert [link for link in links if not _leads_somewhere(page, link)] == []
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_shown_commands_are_understood(page: Path) -> None:
+    """Each command of ours that a page shows has the options and arguments that it takes."""
+    for shown in commands_of(page):
+        for words in _ours(shown):
+            _parse(words)
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("page", PLAYED, ids=lambda page: page.name)
+def test_a_page_shows_what_its_commands_print(page: Path, tmp_path: Path) -> None:
+    """Run from top to bottom on a sandbox, the commands of a page print what it says, but for ids and times."""
+    assert without_variables(play(page, tmp_path)) == without_variables(page.read_text())
+
+
+def test_the_index_leads_to_every_page() -> None:
+    """No page of the docs is found by its name alone."""
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+
+    assert {name for name in pages if f"]({name}" not in index} == set()
+
+
+def test_the_problems_are_messages_of_the_program() -> None:
+    """Each heading of the page is what the program prints, ``...`` for what differs, so that it can be searched for."""
+    page = (ROOT / "docs" / "symptoms.md").read_text()
+    shown = [
+        message for line in re.findall(r"^### (.*)$", page, re.MULTILINE) for message in re.findall(r"`(.+?)`", line)
+    ]
+    parts = [part.strip(" .:,();") for message in shown for part in message.split("...")]
+    printed = "\n".join(_texts_of_the_program())
+
+    assert len(shown) > 40
+    assert [part for part in parts if part not in printed] == []
+
+
+def test_the_readme_is_short() -> None:
+    """It leads to the docs instead of repeating them."""
+    assert len(README.splitlines()) < 80
 
 
 def test_settings_in_documents_exist() -> None:
@@ -136,6 +182,49 @@ def test_make_help_lists_the_verbs() -> None:
     assert {"sync", "test", "dev", "bench", "bench-profile", "bench-path", "lint"} <= set(verbs)
     assert all(re.search(rf"make {verb} +\S", shown.stdout) for verb in verbs)
     assert {verb for verb in verbs if verb.startswith("bench")} <= named <= set(verbs)
+
+
+def _texts_of_the_program() -> Iterator[str]:
+    """Every text in the code, in profiles and on the pages of the console; of an f-string the parts between what is filled in."""
+    for path in (ROOT / "sync_pipeline").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+    texts = [*(ROOT / "sync_pipeline").rglob("*.yaml"), *(ROOT / "sync_pipeline" / "console").rglob("*.html")]
+    yield from (path.read_text() for path in texts)
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    path, _, heading = link.partition("#")
+    target = page.parent / path if path else page
+    return target.exists() and (not heading or heading in _anchors(target.read_text()))
+
+
+def _anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _ours(shown: str) -> list[list[str]]:
+    """The words behind each ``sync-pipeline`` of a line of shell."""
+    words = shlex.split(re.sub(r"\w+=\"?\$\(|\)\"?$", "", shown), comments=True)
+    commands: list[list[str]] = [[]]
+    for word in words:
+        if word in ("|", "&&", ">"):
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    return [each[at + 1 :] for each in commands for at, word in enumerate(each) if word.endswith("sync-pipeline")]
+
+
+def _parse(words: list[str]) -> None:
+    """Raises click's UsageError for an option or argument that is not taken."""
+    command: click.Command = click.Group("sync-pipeline", commands=COMMANDS)
+    while isinstance(command, click.Group) and words and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    assert not isinstance(command, click.Group) or command.invoke_without_command, words
+    command.make_context("sync-pipeline", list(words))
 
 
 def _all_commands() -> list[click.Command]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,24 +17,10 @@ from sync_pipeline_tests.scenarios.developing import free_port
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 180.0
-THEIRS = '''
-import dagster as dg
-
-from sync_pipeline.definitions import build
-from sync_pipeline.settings import load_settings
-
-
-@dg.asset(deps=["users"])
-def head_count() -> int:
-    """Theirs, downstream of ours."""
-    return 1
-
-
-defs = dg.Definitions.merge(
-    dg.Definitions(assets=[head_count], resources={"warehouse": dg.ResourceDefinition.none_resource()}, executor=dg.in_process_executor),
-    build(load_settings()),
+DOCUMENTED = (ROOT / "docs" / "use-in-your-own-dagster.md").read_text().partition("```python\n")[2].partition("```")[0]
+THEIRS = textwrap.dedent(DOCUMENTED).replace(
+    "assets=[head_count], ", 'assets=[head_count], resources={"warehouse": dg.ResourceDefinition.none_resource()}, '
 )
-'''
 
 pytestmark = pytest.mark.outside
 
@@ -117,6 +104,7 @@ def test_it_syncs_in_an_empty_folder(installed: Installed, tmp_path: Path) -> No
 
 def test_it_is_part_of_another_teams_project(installed: Installed, tmp_path: Path) -> None:
     """The assets are merged into their definitions, run with their executor, and theirs run downstream of ours."""
+    assert "warehouse" in THEIRS
     (tmp_path / "theirs.py").write_text(THEIRS)
     environ = {"SYNC_SANDBOX_PORT": str(free_port()), "DAGSTER_DISABLE_TELEMETRY": "yes"}
 

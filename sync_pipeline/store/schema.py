@@ -64,7 +64,7 @@ UNKNOWN = (SENT, SENT_NEW)
 REMOVAL = "removal"
 """The value of ``refused_hash`` for a delete or archiving the target refused: no state of the record hashes to it."""
 PERSONAL = {"personal": True}
-"""Marks a column that may hold personal data: `forget` cleans it, and docs/operations.md lists it with its age."""
+"""Marks a column that may hold personal data: `forget` cleans it, and docs/personal-data.md lists it with its age."""
 
 metadata = MetaData()
 

@@ -49,7 +49,7 @@ def test_every_table_says_what_it_is_for(name: str) -> None:
 
 def test_the_docs_list_every_column_that_may_hold_personal_data() -> None:
     """With its age; `forget` cleans what is marked, so what is not marked would stay."""
-    docs = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    docs = (Path(__file__).parents[2] / "docs" / "personal-data.md").read_text()
     marked = {f"`{table.name}.{column.name}`" for table in metadata.sorted_tables for column in table.c if column.info}
     assert {name for name in marked if name not in docs} == set()
     texts = {"by", "reason", "value", "detail", "report", "payload", "fields", "attempted"}
