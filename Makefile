@@ -24,7 +24,8 @@ sync: $(READY)  ## Run the main job and verify both sides (on the sandbox when n
 	@$(BIN)/sync-pipeline sync --verify
 
 test: lint  ## Lint, types, layers and all tests
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	# The tests start this program hundreds of times: compiled once, whatever the environment says of other programs.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-clock: $(READY)  ## Run what depends on days at eight instants (not part of `test`; LIBFAKETIME=1: from outside)
 	@$(BIN)/python -m sync_pipeline_tests.clock_table $(if $(LIBFAKETIME),--libfaketime)

@@ -11,10 +11,10 @@ from uuid import uuid4
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, counts_row
+from sync_pipeline.cli.compare import counts_row
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import prepared
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.options import OPTIONAL_COLUMNS, json_option
 from sync_pipeline.session.session import open_session
 from sync_pipeline.stages.apply import Applied, Cost, cost_of
 from sync_pipeline.stages.apply import apply as carry_out
@@ -22,6 +22,8 @@ from sync_pipeline.stages.plan_file import read_plan
 
 SHOWN = 50
 """Records in a table that people read; `--json` has all."""
+NAMED = 5
+"""Those that a message names."""
 
 
 @click.command()
@@ -70,11 +72,12 @@ def _tables(found: Applied, *, skip_changed: bool) -> None:
     _rows("Held until approved", held)
     for reason in sorted({reason for records in found.held.values() for reason in records.values()}):
         terminal.warning(f"Held: {reason}")
-    if found.changed and not skip_changed and not found.written:
-        terminal.problem(
-            f"Nothing was written, because records differ from the file: {len(found.changed)}. Preview again, or write the "
-            "others with --skip-changed."
-        )
+    if found.changed:
+        names = ", ".join(f"{one.entity} {one.id}" for one in found.changed[:NAMED])
+        names += ", ..." if found.changed[NAMED:] else ""
+        differ = f"records differ from the file: {len(found.changed):,} ({names}). Preview again"
+        what = "These were not written, because" if found.written else "Nothing was written, because"
+        terminal.problem(f"{what} {differ}{'' if skip_changed else ', or write the others with --skip-changed'}.")
     terminal.say(f"{found.written:,} written, {found.already:,} already as the file says.")
 
 

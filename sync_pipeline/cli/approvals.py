@@ -20,6 +20,10 @@ COLUMNS = ("id", "state", "what", "requested", "decided by", "expires")
 SHOWN_LINES = 50
 """Records of a request in the table that people read; `--json` has all."""
 PAGE = 1000
+NAMED_IDS = 10
+"""Requests that a message names."""
+LONGEST = 18
+"""Digits of a number that the store can look for."""
 
 
 @click.group()
@@ -45,16 +49,14 @@ def approvals_list(entity: str | None, every: bool, as_json: bool) -> None:
 
 
 @approvals.command("show")
-@click.argument("approval_id", metavar="ID", type=int)
+@click.argument("approval_id", metavar="ID")
 @json_option
-def approvals_show(approval_id: int, as_json: bool) -> None:
+def approvals_show(approval_id: str, as_json: bool) -> None:
     """Show one request and the records it names."""
     setup = SetupService(actor("terminal"))
-    found = request_of(setup, approval_id, limit=PAGE if as_json else SHOWN_LINES)
+    found = request_of(setup, _number(setup, approval_id), limit=PAGE if as_json else SHOWN_LINES)
     if found is None:
-        raise ConfigError(
-            f"There is no request {approval_id}.", fix="`sync-pipeline approvals list` shows those there are."
-        )
+        raise _unknown(setup, approval_id)
     if as_json:
         terminal.as_json({**document(found), "records": [line._asdict() for line in _lines(setup, found)]})
         return
@@ -70,24 +72,41 @@ def approvals_show(approval_id: int, as_json: bool) -> None:
 
 
 @approvals.command("allow")
-@click.argument("approval_ids", metavar="ID...", type=int, nargs=-1, required=True)
+@click.argument("approval_ids", metavar="ID...", nargs=-1, required=True)
 @json_option
-def approvals_allow(approval_ids: tuple[int, ...], as_json: bool) -> None:
+def approvals_allow(approval_ids: tuple[str, ...], as_json: bool) -> None:
     """Allow what these requests show, for seven days: the next sync does it."""
     _decide(approval_ids, "allowed", as_json)
 
 
 @approvals.command("decline")
-@click.argument("approval_ids", metavar="ID...", type=int, nargs=-1, required=True)
+@click.argument("approval_ids", metavar="ID...", nargs=-1, required=True)
 @json_option
-def approvals_decline(approval_ids: tuple[int, ...], as_json: bool) -> None:
+def approvals_decline(approval_ids: tuple[str, ...], as_json: bool) -> None:
     """Decline what these requests show, or take back what was allowed: nothing changes at the target."""
     _decide(approval_ids, "declined", as_json)
 
 
-def _decide(approval_ids: Sequence[int], decision: Any, as_json: bool) -> None:
+def _number(setup: SetupService, word: str) -> int:
+    """The number of a request as it was typed."""
+    if not (word.isascii() and word.isdecimal() and len(word) <= LONGEST):
+        raise _unknown(setup, word)
+    return int(word)
+
+
+def _unknown(setup: SetupService, word: str) -> ConfigError:
+    """There is no such request; names those that there are."""
+    ids = [str(request.approval.id) for request in requests(setup, every=True)]
+    some = ", ".join(ids[:NAMED_IDS]) + (", ..." if ids[NAMED_IDS:] else "")
+    there = f"There are {some}" if ids[1:] else f"There is only {some}" if ids else "There is none"
+    return ConfigError(
+        f"There is no request {word}.", fix=f"{there}; `sync-pipeline approvals list --all` shows what each is about."
+    )
+
+
+def _decide(words: Sequence[str], decision: Any, as_json: bool) -> None:
     setup = SetupService(actor("terminal"))
-    found = [decide(setup, approval_id, decision) for approval_id in approval_ids]
+    found = [decide(setup, approval_id, decision) for approval_id in [_number(setup, word) for word in words]]
     if as_json:
         terminal.as_json({"approvals": [document(request) for request in found]})
         return

@@ -20,6 +20,7 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import chosen, chosen_days, must_exist, prepared
 from sync_pipeline.cli.options import (
+    OPTIONAL_COLUMNS,
     Permissions,
     days_options,
     entities_argument,
@@ -34,19 +35,6 @@ from sync_pipeline.stages.plan_file import PlanWriter, plan_writer
 from sync_pipeline.stages.preview import preview as look
 from sync_pipeline.stages.verify import verify as compare
 
-OPTIONAL_COLUMNS = (
-    "adopted",
-    "rejected",
-    "excluded",
-    "waiting",
-    "kept",
-    "held",
-    "held_deletes",
-    "unconfirmed",
-    "lagging",
-    "repaired",
-)
-"""Shown only where one of them is not zero."""
 SHOWN_CHANGES = 10
 """Changes of each entity in the table that people read."""
 SHOWN = 50

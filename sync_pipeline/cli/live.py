@@ -15,7 +15,6 @@ from sync_pipeline.cli.options import Permissions, json_option, permission_optio
 from sync_pipeline.setup import trial as trials
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import read_live_status, turn_off, turn_on
-from sync_pipeline.stages.check import Options
 
 
 @click.group()
@@ -86,6 +85,8 @@ VERDICTS = {
 def trial(in_sandbox: bool, permissions: Permissions, as_json: bool) -> None:
     """Try the set-up: all that a sync would create, update, delete and reject; live syncing asks for it."""
     setup = SetupService(actor("terminal"))
+    from sync_pipeline.stages.check import Options
+
     options = Options(**permissions._asdict())
     kind = "sandbox" if in_sandbox else trials.kind_for(setup.settings())
     with terminal.progress():

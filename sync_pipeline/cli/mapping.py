@@ -15,7 +15,6 @@ from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.cli.opening import must_exist
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.mapping.load import load_specs, specs_of
-from sync_pipeline.mapping.samples import load_samples, mismatches
 from sync_pipeline.mapping.spec import describe
 from sync_pipeline.settings import load_settings
 from sync_pipeline.setup.field_preview import preview_records
@@ -66,6 +65,8 @@ def mapping_validate(directory: Path | None, as_json: bool) -> None:
 @json_option
 def mapping_test(entity: str | None, as_json: bool) -> None:
     """Map the samples of every entity, or of one, and compare; exits 1 when one has another result."""
+    from sync_pipeline.mapping.samples import load_samples, mismatches
+
     settings = load_settings()
     specs = specs_of(settings)
     chosen = [entity] if entity else list(specs)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
+from pathlib import Path
 
 import click
 
@@ -40,6 +41,14 @@ def reading() -> Iterator[Settings]:
             f"SYNC_HOME {home} cannot be used: {error.strerror}.", fix="Name a directory you can write."
         ) from None
     yield settings
+
+
+def typed(verb: str) -> str:
+    """How a command is typed here: by make where our Makefile is, as in a checkout."""
+    with suppress(OSError, UnicodeError):
+        if "sync-pipeline" in Path("Makefile").read_text("utf-8"):
+            return f"`make {verb}`"
+    return f"`sync-pipeline {verb}`"
 
 
 def chosen(session: Session, entity: str | None) -> list[str]:

@@ -9,6 +9,20 @@ from typing import Any, NamedTuple
 
 import click
 
+OPTIONAL_COLUMNS = (
+    "adopted",
+    "rejected",
+    "excluded",
+    "waiting",
+    "kept",
+    "held",
+    "held_deletes",
+    "unconfirmed",
+    "lagging",
+    "repaired",
+)
+"""Shown only where one of them is not zero."""
+
 
 class Day(click.ParamType[date]):
     """A UTC day like 2026-01-31."""

@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.compare import OPTIONAL_COLUMNS
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import chosen, prepared, reading
-from sync_pipeline.cli.options import entity_option, json_option
+from sync_pipeline.cli.options import OPTIONAL_COLUMNS, entity_option, json_option
 from sync_pipeline.diagnose.connection_test import SYSTEMS, diagnose, without_retries
 from sync_pipeline.session.health import REFUSED, nothing_syncs
 from sync_pipeline.session.session import open_session

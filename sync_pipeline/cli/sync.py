@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.compare import OPTIONAL_COLUMNS, codes_of, counts_row, held_table, show_preview, verdict_rows
+from sync_pipeline.cli.compare import codes_of, counts_row, held_table, show_preview, verdict_rows
 from sync_pipeline.cli.exit_codes import ExitCode, worst
-from sync_pipeline.cli.opening import chosen, chosen_days, prepared
-from sync_pipeline.cli.options import Permissions, days_options, entity_option, json_option, permission_options
+from sync_pipeline.cli.opening import chosen, chosen_days, prepared, typed
+from sync_pipeline.cli.options import (
+    OPTIONAL_COLUMNS,
+    Permissions,
+    days_options,
+    entity_option,
+    json_option,
+    permission_options,
+)
 from sync_pipeline.clock import utc_now
 from sync_pipeline.session.session import is_first_contact, open_session
 from sync_pipeline.settings import Settings
@@ -129,10 +136,10 @@ def _next_steps(settings: Settings, report: SyncReport, dry_run: bool) -> None:
         terminal.say("All was delivered, and yet the sides differ: the target was changed by somebody else.")
         terminal.say("`sync-pipeline verify` lists the differences, `sync-pipeline verify --repair` delivers them.")
     elif settings.sandbox:
-        terminal.say("Next: `make dev` shows the assets, checks and runs; `make sync` again changes nothing.")
+        terminal.say(f"Next: {typed('dev')} shows the assets, checks and runs; {typed('sync')} again changes nothing.")
         terminal.say("To sync real accounts, run `sync-pipeline init`: it asks what it needs to know.")
     else:
-        terminal.say("Next: `make dev` shows the assets, checks and runs.")
+        terminal.say(f"Next: {typed('dev')} shows the assets, checks and runs.")
 
 
 @click.command()
@@ -159,7 +166,7 @@ def _backfill_advice(report: Any) -> None:
     if not report.has_ended:
         terminal.warning(
             "No Dagster daemon is running, so nothing happens yet. The backfill is kept: it starts as soon as a daemon "
-            "does (`make dev`); this command, typed again, shows how it goes."
+            f"does ({typed('dev')}); this command, typed again, shows how it goes."
         )
     elif report.is_held:
         terminal.say("What is left is held: `sync-pipeline approvals list`, then type this command again.")

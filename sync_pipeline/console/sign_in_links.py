@@ -96,7 +96,7 @@ def fresh_link(home: Path, clock: Callable[[], float], names: Sequence[str] = (C
     if name is None:
         raise ConfigError(
             f"No console is running on SYNC_HOME {home}.",
-            fix="Start it with `sync-pipeline console` or `make dev`, which print a link.",
+            fix="Start it with `sync-pipeline console` or `sync-pipeline dev`, which print a link.",
         )
     try:
         found = json.loads(_file(home, name).read_text("utf-8"))

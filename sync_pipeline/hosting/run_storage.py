@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from dagster import Field, StringSource
 from dagster._config.config_schema import UserConfigSchema
@@ -33,6 +34,7 @@ from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError
 
 from sync_pipeline.private_files import private_directory
 from sync_pipeline.settings import Settings, environment, load_settings
@@ -96,6 +98,9 @@ class KeptRunStorage(SqliteRunStorage):
 
 class KeptEventLogStorage(SqliteEventLogStorage):
     """Dagster's event log - one file for each run and an index over all - on engines that are kept."""
+
+    empty_run: ClassVar[bytes] = b""
+    """The file of a run without events, as this version of Dagster made the first one of this process."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
@@ -171,21 +176,60 @@ class KeptEventLogStorage(SqliteEventLogStorage):
         super().dispose()
 
     def _engine(self, shard: str) -> Engine:
+        is_index, is_new = shard == INDEX_SHARD_NAME, False
         engine = self._engines.get(shard)
         if engine is None:
-            size = None if shard == INDEX_SHARD_NAME else RUN_PAGE_BYTES
+            path = Path(self.path_for_shard(shard))
+            is_new = not is_index and not path.exists()
+            if is_new and self.empty_run:
+                _copy_unless_there(self.empty_run, path)
+            size = None if is_index else RUN_PAGE_BYTES
             engine = self._engines[shard] = open_engine(self.conn_string_for_shard(shard), size)
         self._engines.move_to_end(shard)
         if shard not in self._initialized_dbs:
             self._initdb(engine)
             self._initialized_dbs.add(shard)
+            if is_new and not self.empty_run:
+                KeptEventLogStorage.empty_run = _content_without_events(engine)
         while len(self._engines) > KEPT:  # the oldest is not in use: uses are one after the other, under the lock
             self._engines.popitem(last=False)[1].dispose()
         return engine
 
+    def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:  # Dagster's signature
+        """Make the tables where there are none: Dagster would load all its migrations to find that out, twice to make them."""
+        if not _has_tables(engine):
+            super()._initdb(engine, for_index_shard)
+
     def _close(self) -> None:
         with self._db_lock:
             _close_all(self._engines)
+
+
+def _has_tables(engine: Engine) -> bool:
+    """Whether the tables are complete: the version is the last that Dagster writes."""
+    with engine.connect() as connection, suppress(DatabaseError):  # no such table; all else Dagster meets again
+        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").first() is not None
+    return False
+
+
+def _content_without_events(engine: Engine) -> bytes:
+    """The whole database; nothing when another process has stored an event in it already."""
+    with engine.connect() as connection:
+        if connection.exec_driver_sql("SELECT 1 FROM event_logs LIMIT 1").first() is not None:
+            return b""
+        driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+        return driver.serialize()
+
+
+def _copy_unless_there(content: bytes, path: Path) -> None:
+    """Write a file that is complete when it appears; where that fails, Dagster makes it and says why it cannot."""
+    made = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with suppress(OSError):
+            made.write_bytes(content)
+            os.link(made, path)
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def _close_all(engines: OrderedDict[str, Engine]) -> None:

@@ -7,24 +7,27 @@ missing, null, empty text and empty list all the same nothing. Only fields the s
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import pandas as pd
 
 from sync_pipeline.gc_pause import gc_paused
-from sync_pipeline.mapping.columns import text_list
-from sync_pipeline.mapping.convert import whole_characters
-from sync_pipeline.mapping.instants import canonical_instant, instant_texts
+from sync_pipeline.mapping.json_types import whole_characters
 from sync_pipeline.mapping.spec import HASH_VERSION, EntitySpec, Field
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["HASH_VERSION", "canonical_rows", "canonical_target", "canonical_targets", "differences"]
 
 Canonical = tuple[bytes, str]
 _PREFIX = b"%d\n" % HASH_VERSION
 _TEXTUAL = frozenset({"id", "text", "email"})
+_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 _NEVER_NORMALISED = frozenset({"instant", "date", "bool", "int", "number"})
 
 
@@ -95,6 +98,11 @@ _dump = orjson.dumps
 
 def _listed(field: Field, column: pd.Series[Any]) -> list[Any]:
     """A frame's column as JSON values with None for missing."""
+    import pandas as pd  # who has a frame has it in memory already
+
+    from sync_pipeline.mapping.columns import text_list
+    from sync_pipeline.mapping.instants import instant_texts
+
     if field.type == "instant":
         return instant_texts(column)
     if field.type == "list":
@@ -178,12 +186,21 @@ def _returned_bool(value: Any) -> bool:
     raise ValueError("not a bool")
 
 
+def _returned_instant(text: str) -> str:
+    """One instant in the same form, read tolerantly: no zone means UTC. ``ValueError`` if it is none."""
+    if _INSTANT.fullmatch(text):
+        return text
+    moment = datetime.fromisoformat(text)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
 def _returned_json(value: Any) -> object:
     return orjson.loads(_dump(value, option=orjson.OPT_SORT_KEYS))
 
 
 _RETURNED: dict[str, Callable[[Any], object]] = {
-    "instant": canonical_instant,
+    "instant": _returned_instant,
     "number": _returned_number,
     "int": _returned_int,
     "list": _returned_list,

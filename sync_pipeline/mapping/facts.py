@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from sync_pipeline.mapping.convert import id_or_none
+from sync_pipeline.mapping.json_types import id_or_none
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.transforms import seconds_of
 from sync_pipeline.mapping.values import column_at

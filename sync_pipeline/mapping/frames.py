@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sync_pipeline.mapping.columns import series_of, text_series
-from sync_pipeline.mapping.convert import id_or_none
+from sync_pipeline.mapping.json_types import id_or_none
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.values import noun, value_at
 

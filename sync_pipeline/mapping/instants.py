@@ -1,10 +1,8 @@
-"""Instants as text: read strictly with their offset, written at millisecond precision in UTC."""
+"""Instants as text: read strictly with their offset, written at millisecond precision in UTC, column by column."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,6 @@ from sync_pipeline.mapping.columns import INSTANT, STR
 _SHAPE = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})$"
 _USUAL = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$"
 _TOO_FINE = r"(\.\d{6})\d+"
-_CANONICAL = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 # One day inside what four-digit years can say, so that no offset leads out of it.
 _FIRST = pd.Timestamp("0001-01-02", tz="UTC")
 _LAST = pd.Timestamp("9999-12-30", tz="UTC")
@@ -59,15 +56,6 @@ def instant_texts(series: pd.Series[Any]) -> list[str | None]:
 def day_texts(series: pd.Series[Any]) -> list[str | None]:
     """The UTC day of each instant as ``YYYY-MM-DD``."""
     return _formatted(series, "D", "")
-
-
-def canonical_instant(text: str) -> str:
-    """One instant in the same form, read tolerantly: no zone means UTC. ``ValueError`` if it is none."""
-    if _CANONICAL.fullmatch(text):
-        return text
-    moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def _formatted(series: pd.Series[Any], unit: Any, suffix: str) -> list[str | None]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sync_pipeline.mapping.convert import fits
 from sync_pipeline.mapping.functions import FunctionFinder
+from sync_pipeline.mapping.json_types import fits
 from sync_pipeline.mapping.section import Section, shown
 from sync_pipeline.mapping.spec import FIELD_TYPES, OWNERS, Field, Step
 from sync_pipeline.mapping.transforms import TRANSFORMS, Transform

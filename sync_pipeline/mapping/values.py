@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import pandas as pd
 
-from sync_pipeline.mapping.columns import text_series
+if TYPE_CHECKING:
+    import pandas as pd
 
 REQUIRED_FIELDS = "required_fields"
 VALID_VALUES = "valid_values"
@@ -94,6 +94,8 @@ class Problems:
 
     def column(self, length: int) -> pd.Series[str]:
         """The problems as a column of JSON lists, missing where a record has none."""
+        from sync_pipeline.mapping.columns import text_series
+
         texts: list[str | None] = [None] * length
         for row, problems in self._by_row.items():
             texts[row] = orjson.dumps(problems).decode()

@@ -51,7 +51,7 @@ from sync_pipeline.store.liveness import alive
 from sync_pipeline.store.loads import first_contact
 from sync_pipeline.store.names import StoredNames
 from sync_pipeline.store.rate import Budget
-from sync_pipeline.store.scope import draw
+from sync_pipeline.store.scope import draw, noted_pair
 from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.switches import any_on, carry_over, read_switch
 
@@ -291,8 +291,9 @@ def _opened(
 ) -> Iterator[Session]:
     settings = unlocked.settings
     workspace = settings.clockify_workspace_id or workspace_in(settings.home / "sandbox.db")
-    pair = pair_of(settings, profile, workspace, other_accounts(settings, specs))
-    configuration = (pair, settings, profile, specs, unlocked.marks)
+    accounts = pair_of(settings, profile, workspace, other_accounts(settings, specs))
+    pair = noted_pair(store, accounts)
+    configuration = (accounts, settings, profile, specs, unlocked.marks)
     fingerprint = configuration_fingerprint(*configuration)
     carry_over(store, pair, former_fingerprint(*configuration), fingerprint)
     switch = read_switch(store, pair)

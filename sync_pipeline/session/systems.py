@@ -112,7 +112,7 @@ class Opening:
 
 
 def pair_of(settings: Settings, profile: Profile, workspace: str, others: Mapping[str, str] | None = None) -> str:
-    """The key under which everything about these accounts is stored."""
+    """The accounts that are synced, in words; everything about them is stored under the key that the store has for these."""
     more = "".join(f" {name}:{account}" for name, account in (others or {}).items())
     return f"clockify:{workspace} {profile.profile}:{snapshots_account(settings)}{more}"
 

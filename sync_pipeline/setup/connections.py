@@ -25,6 +25,7 @@ from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import needed_scopes
 from sync_pipeline.store import credentials
 from sync_pipeline.store.health import Health, read_health
+from sync_pipeline.store.scope import pair_key
 from sync_pipeline.store.switches import turn_all_off
 from sync_pipeline.store.tokens import Tokens
 
@@ -60,7 +61,7 @@ def connections(setup: SetupService) -> tuple[Connection, Connection]:
     settings = setup.settings()
     with setup.vault(settings) as vault:
         there = pair_of(settings, load_profile(settings.snapshots_profile), settings.clockify_workspace_id)
-        facts = read_health(vault.store, there)
+        facts = read_health(vault.store, pair_key(vault.store, there))
         clockify, snapshots = _clockify(setup, settings, vault), _snapshots(setup, settings, vault)
     return _as_it_answers(clockify, facts), _as_it_answers(snapshots, facts)
 

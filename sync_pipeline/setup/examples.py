@@ -13,7 +13,6 @@ from threading import Lock
 from typing import Any
 
 from sync_pipeline.errors import SyncError
-from sync_pipeline.mapping.samples import load_samples
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
@@ -103,5 +102,7 @@ def _sampled(session: Session, spec: EntitySpec) -> Examples:
 
 
 def _samples(settings: Settings, spec: EntitySpec, why: str) -> Examples:
+    from sync_pipeline.mapping.samples import load_samples
+
     samples = [sample.source for sample in load_samples(spec.entity, settings.mappings_dir) if not sample.rejected]
     return Examples(tuple(samples), f"{why} These are samples.")

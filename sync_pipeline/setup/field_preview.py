@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sync_pipeline.mapping.frames import raw_frame
-from sync_pipeline.mapping.samples import Outcome, outcomes
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.setup.examples import examples
 from sync_pipeline.setup.field_form import FieldForm
 from sync_pipeline.setup.fields import mapping_of, would_be
 from sync_pipeline.setup.service import SetupService
+
+if TYPE_CHECKING:
+    from sync_pipeline.mapping.samples import Outcome
 
 LIMIT = 5
 
@@ -42,6 +43,8 @@ def preview_records(
     ConfigError when the change is not valid. Only what one record shows by itself is checked: whether a value is unique
     and whether what it refers to exists, the trial says.
     """
+    from sync_pipeline.mapping.samples import outcomes
+
     present, future = mapping_of(setup, entity).spec, would_be(setup, entity, form, drop=drop)
     found = examples(setup, present)
     records = found.records[:limit]
@@ -68,4 +71,6 @@ def _compared(spec: EntitySpec, source: dict[str, Any], now: Outcome, then: Outc
 
 
 def _id(spec: EntitySpec, source: dict[str, Any]) -> str:
+    from sync_pipeline.mapping.frames import raw_frame
+
     return str(raw_frame(spec, [source])["source_id"].fillna("").iat[0])

@@ -12,6 +12,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.trial import held_by, kind_for
 from sync_pipeline.store.approvals import approval_of
+from sync_pipeline.store.scope import accounts_of
 from sync_pipeline.store.switches import Switch, any_on, read_switch, turn, turn_all_off
 from sync_pipeline.store.trials import Trial, last_trial
 
@@ -76,7 +77,7 @@ def turn_on(setup: SetupService) -> LiveStatus:
         if found.obstacle:
             raise NotAllowed(f"Live syncing cannot be turned on: {found.obstacle}")
         turn(session.store, session.pair, session.fingerprint, on=True, by=setup.by, at=setup.now())
-    setup.note("live on", f"sensors and schedules act on {session.pair}")
+    setup.note("live on", f"sensors and schedules act on {accounts_of(session.store, session.pair)}")
     return read_live_status(setup)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sync_pipeline.connectors.error_category import ErrorCategory, categorize
 from sync_pipeline.diagnose.connection_test import diagnose, without_retries
@@ -16,8 +16,6 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import Options
-from sync_pipeline.stages.preview import Preview, preview
 from sync_pipeline.store.trials import (
     THROTTLED,
     Trial,
@@ -28,6 +26,10 @@ from sync_pipeline.store.trials import (
     note_progress,
     trial_of,
 )
+
+if TYPE_CHECKING:
+    from sync_pipeline.stages.check import Options
+    from sync_pipeline.stages.preview import Preview
 
 DAYS = 31
 """Time entries of so many days are tried: one range of Clockify's report, which fits the Free plan's budget."""
@@ -147,6 +149,8 @@ def _preview(
     stop: Callable[[], bool],
 ) -> TrialOutcome:
     """What a sync would do, entity by entity; it passes when no check would block it and nothing would be held."""
+    from sync_pipeline.stages.preview import preview
+
     codes: list[int] = report["exit_codes"]
     with setup.session(settings, report=_noting(report, keep)) as session:
         days = _days(session)

@@ -20,14 +20,16 @@ from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.extract import decide
-from sync_pipeline.stages.guards import refuse_first_contact
+from sync_pipeline.stages.guards import hold_first_contact, hold_named
 from sync_pipeline.stages.plan import REMOVALS, Missing, PlanLine, lines
 from sync_pipeline.stages.plan_file import NamedLine, PlanFile
 from sync_pipeline.stages.process import awaited, process_frame, reject_problems, staged_rows
 from sync_pipeline.stages.targeted import OUTDATED, Targeted
 from sync_pipeline.store.records import Known
 from sync_pipeline.store.schema import UNKNOWN
+from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.syncs import TARGETED
 
 AN_HOUR = timedelta(hours=1)
@@ -53,7 +55,7 @@ class Difference:
     entity: str
     id: str
     differs: str
-    """``source``, ``ledger``, ``mapping`` or ``target``."""
+    """``source``, ``ledger``, ``mapping`` or ``target``; ``reference``: nothing does, it waits for another record."""
     reason: str
 
 
@@ -101,7 +103,7 @@ def apply(session: Session, plan: PlanFile, *, skip_changed: bool, read_target: 
             named = {key: line for key, line in plan.lines.get(spec.entity, {}).items() if line.writes}
             if not named:
                 continue
-            if why := refuse_first_contact(session, spec):
+            if why := hold_first_contact(session, spec):
                 applied.held[spec.entity] = dict.fromkeys(named, why)
                 continue
             look = stack.enter_context(_Look(session, spec, named, plan, run_id))
@@ -149,8 +151,11 @@ class _Look(Targeted):
         in_list = session.can_fetch(spec) and not _is_by_id(session, spec, len(named))
         days = plan.days if spec.partitioned else None
         super().__init__(session, spec, sorted(named), run_id, in_list=in_list, days=days)
-        self._named = named
+        self._named, self._only = named, named
         self._is_remapped = plan.mappings.get(spec.entity) != spec.fingerprint
+        self._window = days.keys if days is not None else None
+        self._is_compared = False
+        """Whether it is known what is to be written: so much the guards count."""
         self.done: set[str] = set()
         self._found: dict[str, Record] = {}
 
@@ -187,17 +192,19 @@ class _Look(Targeted):
         applied.changed += [one for one in self._compare() if one.id not in self._changed]
         equal = self._named.keys() - self._changed - {one.id for one in applied.changed if one.entity == self.entity}
         self._accept(equal)
-        held = self._held & equal
-        todo = equal - self.done - held
+        self._is_compared = True
+        self._staging.keep(self._found.keys() - equal)
+        self._hold(self._staging, equal & self._found.keys())
+        todo = equal - self.done - self._held
         applied.already += len(equal & self.done)
-        if reasons := {key: self._left.get(key) or self._missing.reasons.get(key, "") for key in held}:
-            applied.held[self.entity] = reasons
         if todo:
             self._write(todo, before)
             applied.counts[self.entity] = self._counts
-            left = self._unwritten(todo)
+            left = self._unwritten(todo - self._held)
             applied.left += left
-            applied.written += len(todo) - len(left)
+            applied.written += len(todo - self._held) - len(left)
+        if held := {key: self._left.get(key) or self._missing.reasons.get(key, "") for key in self._held & equal}:
+            applied.held[self.entity] = held
 
     @property
     def entity(self) -> str:
@@ -224,18 +231,24 @@ class _Look(Targeted):
             raise
         finally:
             self._counts.requests += session.requests - before
+            # Those that are left as they are stored were no part of it.
+            self._counts.extracted, self._counts.lagging = self._counts.extracted - self._counts.lagging, 0
             counts, requests = asdict(self._counts), self._counts.requests
             self._ledger.syncs.finish(sync_id, TARGETED, counts, requests, at=session.now(), reason=reason)
 
+    def _hold(self, staging: Staging, ids: Collection[str]) -> set[str]:
+        """The guards hold what they would hold in a sync: to apply a file is no approval of it."""
+        held = super()._hold(staging, ids)
+        if self._is_compared:
+            more = hold_named(self._session, self._spec, staging, ids, self._window, Options())
+            self._left |= more
+            self._held |= more.keys()
+            held |= more.keys()
+        return held
+
     def _accept(self, ids: Collection[str]) -> None:
         """Accept the rows whose references have been delivered meanwhile, as those of the same file are."""
-        ready = []
-        for source_id in ids & self._awaits.keys():
-            wanted = awaited(self._awaits[source_id])
-            known = [self._session.ledger(entity).lookup([key]).get(key) for entity, key in wanted]
-            if all(record is not None and record.is_delivered for record in known):
-                ready.append(source_id)
-        self._staging.accept(ready)
+        self._staging.accept(key for key in ids & self._awaits.keys() if not self._why_waits(key))
 
     def _compare(self) -> list[Difference]:
         """The lines that differ now; sets ``done`` to those whose record is already as its line says."""
@@ -264,13 +277,17 @@ class _Look(Targeted):
         if now is None:
             return self._why_nothing(line, known)
         if not now.writes:
-            return "source", now.reason
+            return self._why_unsent(line, now)
         removes = line.action in REMOVALS
         if removes != (now.action in REMOVALS):
             return "source", "it exists again" if removes else "it is deleted now"
         if now.hash_after != line.hash_after:
             return self._why_other(line, now)
         return _why_elsewhere(line, now, is_interrupted=is_interrupted)
+
+    def _why_unsent(self, line: NamedLine, now: PlanLine) -> tuple[str, str]:
+        waits = self._why_waits(line.source_id) if now.action == "wait" else ""
+        return ("reference", waits) if waits else ("source", now.reason)
 
     def _why_nothing(self, line: NamedLine, known: Known | None) -> tuple[str, str]:
         if line.source_id in self._found or (known is not None and known.source_id in self._missing.gone):
@@ -320,15 +337,24 @@ class _Look(Targeted):
         """Those that were to be written and are not as their line says, and why."""
         known = self._ledger.lookup(todo)
         left = [key for key in sorted(todo) if not _is_as_wanted(self._named[key], known.get(key))]
-        return [self._differs(key, "target", self._why_unwritten(key, known.get(key))) for key in left]
+        return [self._differs(key, *self._why_unwritten(key, known.get(key))) for key in left]
 
-    def _why_unwritten(self, key: str, known: Known | None) -> str:
-        if key in self._awaits:
-            named = ", ".join(f"{entity} {other}" for entity, other in awaited(self._awaits[key]))
-            return f"it waits for {named}"
+    def _why_unwritten(self, key: str, known: Known | None) -> tuple[str, str]:
+        if waits := self._why_waits(key):
+            return "reference", waits
         if known is not None and known.refused_hash is not None:
-            return "the target refused it: `sync-pipeline rejects list` shows why"
-        return "it was not written; apply the file again"
+            return "target", "the target refused it: `sync-pipeline rejects list` shows why"
+        return "target", "it was not written; apply the file again"
+
+    def _why_waits(self, key: str) -> str:
+        """For which records that are not at the target a record waits; empty when for none."""
+        wanted = awaited(self._awaits[key]) if key in self._awaits else []
+        names = [f"{entity} {other}" for entity, other in wanted if not self._is_there(entity, other)]
+        return f"it waits for {', '.join(names)}" if names else ""
+
+    def _is_there(self, entity: str, source_id: str) -> bool:
+        known = self._session.ledger(entity).lookup([source_id]).get(source_id)
+        return known is not None and known.is_delivered
 
     def _differs(self, key: str, what: str, reason: str) -> Difference:
         return Difference(self.entity, key, what, reason)
@@ -345,6 +371,10 @@ _DONE: Mapping[str, str] = {
 }
 
 
+_LOOKED_UP: Mapping[str, str] = {"create": "adopt", "update": "rename"}
+"""What a held line may turn out to be once it is looked up at a target that gives out the ids."""
+
+
 def _why_elsewhere(line: NamedLine, now: PlanLine, *, is_interrupted: bool) -> tuple[str, str] | None:
     """What differs in ledger or target, where the source wants the same; nothing after a write without an answer."""
     if now.hash_before in UNKNOWN or line.hash_before in UNKNOWN:
@@ -352,6 +382,8 @@ def _why_elsewhere(line: NamedLine, now: PlanLine, *, is_interrupted: bool) -> t
     if now.hash_before != line.hash_before:
         return "ledger", "another run has written it since"
     if now.action == line.action or (is_interrupted and now.action in ("create", "adopt")):
+        return None
+    if line.is_held and now.action == _LOOKED_UP.get(line.action):
         return None
     return "target", f"it would be {_DONE[now.action]} now, not {_DONE.get(line.action, line.action)}"
 

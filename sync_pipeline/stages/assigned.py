@@ -7,7 +7,7 @@ before the request and an outcome after it: what an interrupted create left behi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -20,7 +20,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.claims import take_turns, writing_alone
 from sync_pipeline.stages.outcomes import note_sending, remember
-from sync_pipeline.stages.plan import claimed_pages, pages
+from sync_pipeline.stages.plan import changes, claimed_pages, pages
 from sync_pipeline.stages.unique_names import (
     NAME_TAKEN,
     Directory,
@@ -37,6 +37,7 @@ from sync_pipeline.store.staging import Staging
 
 CREATE_TRIES = 3
 
+T = TypeVar("T")
 Rows = dict[str, Pending]
 Step = tuple[Kind, Callable[[Pending], Record | None]]
 
@@ -48,12 +49,16 @@ def deliver_assigned(
     staging: Staging,
     counts: Counts,
     sync_id: int | None,
+    only: Collection[str] | None = None,
 ) -> None:
-    """Resolve open intents, then create, adopt or update one record after the other, what other runs hold last."""
+    """Resolve open intents, then create, adopt or update one record after the other, what other runs hold last.
+
+    With ``only``, no other record is touched: neither its intent, nor a temporary name, nor a name it was refused.
+    """
 
     def deliver() -> None:
         with writing_alone(session, spec):
-            _deliver(session, spec, target, staging, counts, sync_id)
+            _deliver(session, spec, target, staging, counts, sync_id, only)
 
     take_turns(session, spec, deliver, staging.is_left)
 
@@ -65,17 +70,19 @@ def _deliver(
     staging: Staging,
     counts: Counts,
     sync_id: int | None,
+    only: Collection[str] | None,
 ) -> None:
-    intents = session.ledger(spec).open_intents()
-    clashing = clashes(session, spec)
-    unknown = _unknown(session, spec) if target.unique_names else {}
-    if not intents and not clashing and not unknown and not staging.pending(1, ""):
+    intents = _by_record(session.ledger(spec).open_intents())
+    waiting, clashing = _of(intents, only), _of(clashes(session, spec), only)
+    unknown = _of(_unknown(session, spec), only) if target.unique_names else {}
+    if not waiting and not clashing and not unknown and not staging.pending(1, ""):
         return
     directory = Directory(session, spec, target)
     writer = _Writer(session, spec, directory, counts, sync_id)
-    waiting = _by_record(intents)
     for source_id in _held_by_others(session, spec, waiting):
         del waiting[source_id]
+    for source_id in intents.keys() - waiting.keys():
+        directory.reserve(source_id, [intent.attempted for intent in intents[source_id]])
     together = _pending(spec, staging) | clashing | unknown if target.unique_names else {}
     directory.look_up(together.values(), _attempted(session, spec, waiting))
     writer.creator.resolve(waiting)
@@ -83,14 +90,19 @@ def _deliver(
         _free(session, spec, directory, staging, clashing, counts)
     if target.unique_names:  # each row may depend on any other
         writer.deliver({row.source_id: row for page in claimed_pages(spec, staging) for row in page})
-        unknown = _unknown(session, spec)
+        unknown = _of(_unknown(session, spec), only)
         for source_id in unknown.keys() - _held_by_others(session, spec, unknown):
             writer.unpark(unknown[source_id])
     else:
         for page in claimed_pages(spec, staging):
             directory.look_up(page)
             writer.deliver({row.source_id: row for row in page})
+    staging.put_back(writer.creator.lost)
     session.ledger(spec).claims.give_back()
+
+
+def _of(rows: Mapping[str, T], only: Collection[str] | None) -> dict[str, T]:
+    return {source_id: row for source_id, row in rows.items() if only is None or source_id in only}
 
 
 def _held_by_others(session: Session, spec: EntitySpec, source_ids: Collection[str]) -> set[str]:
@@ -112,7 +124,7 @@ def _unknown(session: Session, spec: EntitySpec) -> Rows:
 
 
 def _as_pending(known: Known) -> Pending:
-    return Pending(*(getattr(known, name) for name in Pending.__slots__))
+    return Pending(**{name: getattr(known, name) for name in Pending.__slots__ if name != "before"}, before=None)
 
 
 def _pending(spec: EntitySpec, staging: Staging) -> Rows:
@@ -156,6 +168,8 @@ class _Creator:
         self._unresolved: dict[str, Intent] = {}
         self.found: dict[str, str] = {}
         """The target ids of records that were found or finished here and are not as wanted yet."""
+        self.lost: set[str] = set()
+        """Records of which the outcome was not noted: another run has claimed them since."""
 
     def resolve(self, waiting: Mapping[str, list[Intent]]) -> None:
         """Link what interrupted creates left behind, and keep the intents that left nothing so far.
@@ -220,7 +234,8 @@ class _Creator:
         """Link the record an intent made; returns the hash of what was ``sent``, or else of what it is now."""
         digest, target_id = sent or canonical_target(self._spec, record)[1], self._directory.id_of(record)
         at = self._session.now()
-        self._ledger.conclude(intent.id, "delivered", at, target_id=target_id, fields_hash=digest)
+        if not self._ledger.conclude(intent.id, "delivered", at, target_id=target_id, fields_hash=digest):
+            self.lost.add(intent.source_id)
         self._directory.put(record)
         self._directory.links[target_id] = intent.source_id
         return digest
@@ -311,7 +326,7 @@ class _Writer:
                 cycle.note_renamed(row)
             elif kind is None and row in chain.cycle:
                 for undone in cycle.undo():
-                    self._counts.updated -= 1
+                    self._counts.updated -= undone.source_id not in self.creator.lost
                     self._refuse(undone, "update", "The exchange of names it is part of was refused.")
 
     def _deliver_one(self, row: Pending) -> Kind | None:
@@ -339,10 +354,14 @@ class _Writer:
     def _done(self, row: Pending, kind: Kind, record: Record) -> None:
         self._directory.put(record)
         self._directory.links[self._directory.id_of(record)] = row.source_id
-        if kind == "create":
-            self._counts.created += 1  # the concluded intent has written it down
+        if kind == "create":  # the concluded intent has written it down
+            self._counts.created += row.source_id not in self.creator.lost
         else:
-            self._remember(done=Delivered(row.source_id, self._directory.id_of(record), row.fields_hash, kind))
+            self._remember(
+                done=Delivered(
+                    row.source_id, self._directory.id_of(record), row.fields_hash, kind, changes(self._spec, row)
+                )
+            )
 
     def _renew(self, row: Pending) -> Record | None:
         """Update the row's own record; None when it has none, or has it no longer."""
@@ -425,6 +444,5 @@ class _Writer:
             RenameCycle(self._session, self._spec, directory, [row]).rename(row, directory.id_of(own), before)
 
     def _remember(self, *, done: Delivered | None = None, refused: Refused | None = None) -> None:
-        remember(
-            self._session, self._spec, [done] if done else [], [refused] if refused else [], self._counts, self._sync_id
-        )
+        answers = [done] if done else [], [refused] if refused else []
+        self.creator.lost |= remember(self._session, self._spec, *answers, self._counts, self._sync_id)

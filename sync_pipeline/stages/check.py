@@ -8,7 +8,7 @@ the load: id, partition, canonical fields and their hash, status.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -102,7 +102,15 @@ class Checking:
         self.session, self.spec, self.days, self.options = session, spec, days, options
         self.notes = dict(batch.notes)
         self.batch = Batch(batch.parts, self.notes, batch.file)
-        self.staging = session.ledger(spec).open_staging(_keys(days), batch.read_no)
+        self._begin()
+        try:
+            self._walk(batch.parts)
+        except BaseException:
+            self.staging.close()
+            raise
+
+    def _begin(self) -> None:
+        self.staging = self.session.ledger(self.spec).open_staging(_keys(self.days), self.batch.read_no)
         self.rejects: list[Reject] = []
         self.waiting: list[Reject] = []
         """Reasons that do not reject a record: it waits for one that cannot be delivered."""
@@ -111,11 +119,6 @@ class Checking:
         self.statuses: Counter[str] = Counter()
         self._failing: defaultdict[str, set[str]] = defaultdict(set)
         self.holding = Holding()
-        try:
-            self._walk(batch.parts)
-        except BaseException:
-            self.staging.close()
-            raise
 
     @property
     def results(self) -> list[CheckResult]:
@@ -131,6 +134,20 @@ class Checking:
         return Counts(extracted=self.statuses.total(), requests=self.notes.get("requests", 0), **apart)
 
     def _walk(self, parts: Iterable[pd.DataFrame]) -> None:
+        """Check and stage the batch; once more without its repetitions, where the staging finds any."""
+        session, spec, conflicts = self.session, self.spec, set(self.notes.get("conflicts", ()))
+        self._stage(parts)
+        repeated = self.staging.repeated()
+        if repeated.keys() - conflicts:
+            self.notes["conflicts"] = sorted(conflicts.union(key for key, differ in repeated.items() if differ))
+            self.staging.close()
+            self._begin()
+            self._stage(_Once(parts, repeated.keys()))
+        self.holding = hold(session, spec, self.staging, self.options, remember=not self.options.dry_run)
+        self.notes |= {"rows": self.statuses.total(), "decided_by": decided_by(session, spec)}
+        self.notes |= {status: self.statuses[status] for status in SET_APART}
+
+    def _stage(self, parts: Iterable[pd.DataFrame]) -> None:
         session, spec = self.session, self.spec
         clashes = Clashes(session, spec, mapped(spec, parts), self.notes.get("conflicts", ()))
         process = Process(session, spec, clashes)
@@ -144,9 +161,6 @@ class Checking:
                 self._collect(frame)
                 self.staging.add(staged_rows(spec, frame))
             session.report(Progress(spec.entity, "check", self.statuses.total()))
-        self.holding = hold(session, spec, self.staging, self.options, remember=not self.options.dry_run)
-        self.notes |= {"rows": self.statuses.total(), "decided_by": decided_by(session, spec)}
-        self.notes |= {status: self.statuses[status] for status in SET_APART}
 
     def _stage_unchanged(self, short: pd.DataFrame) -> None:
         """Stage the records of which only the id has travelled, without one under whose id a different record came, too."""
@@ -233,6 +247,24 @@ class Checking:
         rows += [{"field": key, "found": "new at the source, not mapped"} for key in unheard] if expected else []
         summary = "as expected" if not rows else f"{len(missing)} mapped fields missing, {len(rows) - len(missing)} new"
         return CheckResult("schema_drift", not rows, "warn", summary, {"missing": len(missing)}, rows[:SHOWN_ROWS])
+
+
+@dataclass(frozen=True, slots=True)
+class _Once:
+    """The parts of a batch, of these ids without the records that came before in the same form."""
+
+    parts: Iterable[pd.DataFrame]
+    repeated: Collection[str]
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        met: set[tuple[str, str]] = set()
+        for raw in self.parts:
+            again = pd.Series(False, index=raw.index)
+            some = raw[raw["source_id"].isin(self.repeated)]
+            for place, row in zip(some.index, zip(some["source_id"], some["source_hash"], strict=True), strict=True):
+                again[place] = row in met
+                met.add(row)
+            yield raw[~again]
 
 
 def conclude(

@@ -18,7 +18,7 @@ from sync_pipeline.stages.assigned import deliver_assigned
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.claims import take_turns, writing_alone
 from sync_pipeline.stages.outcomes import remember
-from sync_pipeline.stages.plan import claimed_pages, delete_action, deletes, removals
+from sync_pipeline.stages.plan import changes, claimed_pages, delete_action, deletes, removals
 from sync_pipeline.store.deliveries import Delivered, Kind, Refused, Removed
 from sync_pipeline.store.planned import Planned
 from sync_pipeline.store.records import Known
@@ -30,11 +30,21 @@ IN_FLIGHT = 2
 Sent = tuple[list[Planned], "Future[list[Outcome]]"]
 
 
-def deliver_pending(session: Session, spec: EntitySpec, staging: Staging, counts: Counts, sync_id: int | None) -> None:
-    """Send every pending upsert of the staged batch; what the target refuses becomes a reject."""
+def deliver_pending(
+    session: Session,
+    spec: EntitySpec,
+    staging: Staging,
+    counts: Counts,
+    sync_id: int | None,
+    only: Collection[str] | None = None,
+) -> None:
+    """Send every pending upsert of the staged batch; what the target refuses becomes a reject.
+
+    What earlier runs have left unfinished is finished, too, but with ``only`` not that of any other record.
+    """
     target = session.target(spec)
     if target.assigns_ids:
-        deliver_assigned(session, spec, target, staging, counts, sync_id)
+        deliver_assigned(session, spec, target, staging, counts, sync_id, only)
     else:
         _deliver_upserts(session, spec, target, staging, counts, sync_id)
 
@@ -95,7 +105,7 @@ def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync
     for row, outcome in zip(rows, outcomes, strict=True):
         kind = cast("Kind", row.action)
         if outcome.ok:
-            done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind))
+            done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind, changes(spec, row)))
         else:
             refused.append(_refused(row, kind, outcome))
     return remember(session, spec, done, refused, counts, sync_id)
@@ -136,16 +146,16 @@ def deliver_deletes(
     def send() -> None:
         with writing_alone(session, spec):
             for known in removals(session, spec, gone):
-                if (row := ledger.claims.take_delete(known.source_id)) is not None:
-                    _send_delete(session, spec, row, counts, sync_id)
+                row = ledger.claims.take_delete(known.source_id)
+                if row is not None and _send_delete(session, spec, row, counts, sync_id):
                     gone.discard(row.source_id)
 
     take_turns(session, spec, send, is_left)
     return left
 
 
-def _send_delete(session: Session, spec: EntitySpec, row: Known, counts: Counts, sync_id: int | None) -> None:
-    """Delete or archive one record that this run has claimed."""
+def _send_delete(session: Session, spec: EntitySpec, row: Known, counts: Counts, sync_id: int | None) -> bool:
+    """Delete or archive one record that this run has claimed; False when another one has claimed it since."""
     policy, target = cast("Kind", delete_action(spec)), session.target(spec)
     try:
         session.call(target.remove, str(row.target_id))
@@ -158,9 +168,10 @@ def _send_delete(session: Session, spec: EntitySpec, row: Known, counts: Counts,
             partition=row.partition,
             delivered_hash=row.delivered_hash,
         )
-        session.ledger(spec).mark_refused([refused], sync_id, session.now())
+        noted = session.ledger(spec).mark_refused([refused], sync_id, session.now())
     else:
         removed = Removed(row.source_id, row.target_id, policy)
-        session.ledger(spec).mark_removed([removed], sync_id, session.now())
-        counts.deleted += 1
+        noted = session.ledger(spec).mark_removed([removed], sync_id, session.now())
+        counts.deleted += len(noted)
     session.report(Progress(spec.entity, "delete", counts.deleted))
+    return bool(noted)

@@ -33,6 +33,8 @@ from sync_pipeline.store.staging import Staging
 
 PART_ROWS = 2_000
 """Rows of one part: some 20 MB of entries as read, so memory stays flat however long the window is."""
+RECENT = 10_000
+"""Records that are remembered at least, to know one that comes again: two of the largest pages."""
 
 
 def extract(session: Session, spec: EntitySpec, days: Days | None, *, independent: bool = False) -> Batch:
@@ -95,12 +97,14 @@ class DuplicateFilter:
     """Drops a record that a shifting page returned twice, and remembers ids that came with different contents.
 
     Lists are paged by offset, so a row inserted meanwhile pushes another onto the next page: the same record again is
-    harmless. Two different records under one id are not: both are rejected by the ``unique_ids`` check.
+    harmless. Two different records under one id are not: both are rejected by the ``unique_ids`` check. Only what came
+    shortly before is known here; what comes again after more than ``RECENT`` records, the check finds.
     """
 
     def __init__(self, spec: EntitySpec) -> None:
         self._spec = spec
         self._marks: dict[str, int] = {}
+        self._former: dict[str, int] = {}
         self.duplicates = 0
         self.conflicts: set[str] = set()
         self.keys: set[str] = set()
@@ -119,8 +123,10 @@ class DuplicateFilter:
             row.source_id,
             hash(row.content),
         )  # 64 bits under a secret key: no two records can be made to collide
-        known = self._marks.get(source_id)
+        known = self._marks.get(source_id) or self._former.get(source_id)
         if known is None:
+            if len(self._marks) >= RECENT:
+                self._former, self._marks = self._marks, {}
             self._marks[source_id] = mark
         elif known == mark:
             self.duplicates += 1

@@ -5,11 +5,9 @@ What is held waits for an approval, a person's yes; everything else of the batch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-from sqlalchemy import Connection
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, is_first_contact
@@ -22,7 +20,6 @@ from sync_pipeline.store.approvals import (
     GuardName,
     Line,
     decide,
-    use_configuration,
     withdraw,
 )
 from sync_pipeline.store.audit import system_user
@@ -44,6 +41,15 @@ FLAGS: dict[GuardName, tuple[str, str]] = {
     "first_contact": ("--yes", "first_contact"),
 }
 """What allows it in one step: the option of the command line, and the one of a Dagster run. Creates have none."""
+
+
+class Use(NamedTuple):
+    """An approval on the strength of which rows of a batch are loaded."""
+
+    approval: int
+    guard: GuardName
+    scopes: Sequence[Scope] = ()
+    """Of a rewrite: the days that hold a load of another mapping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +112,8 @@ class Holding:
     """The days of which rows that would be rewritten are held."""
     creates: bool = False
     """Whether the rows that would be created are held."""
-    uses: tuple[tuple[int, int], ...] = ()
-    """Approvals that are used by loading this batch, each with the number of records."""
+    uses: tuple[Use, ...] = ()
+    """The approvals that are used by loading this batch."""
 
 
 def hold(session: Session, spec: EntitySpec, staging: Staging, options: Options, *, remember: bool = True) -> Holding:
@@ -115,34 +121,95 @@ def hold(session: Session, spec: EntitySpec, staging: Staging, options: Options,
 
     With ``remember``, what is held is a request for an approval, and what ``options`` allow is one that was allowed.
     """
-    asking = _Asking(session, spec, staging, options, remember)
+    asking = _Asking(session, spec, staging, options, _measure(session, spec, staging), remember=remember)
     # Where nothing may be written, the first contact is approved by turning live syncing on.
     if session.mode.writes and is_first_contact(session, spec.entity):
         return asking.first_contact()
     return asking.creates(asking.rewrite(asking.deletes()))
 
 
+def hold_named(
+    session: Session, spec: EntitySpec, staging: Staging, ids: Collection[str], window: Scope, options: Options
+) -> dict[str, str]:
+    """Mark those of the staged records of a plan file that a sync of its days (``window``) would hold, were they all it met.
+
+    Returns why they are held, by id; what allows the others is used up by their merge. Deletes are held by ``hold_deletes``.
+    """
+    asking = _Asking(session, spec, staging, options, _measure_named(session, spec, staging, ids, window))
+    is_first = is_first_contact(session, spec.entity)
+    holding = asking.first_contact() if is_first else asking.creates(asking.rewrite(Holding()))
+    if holding.everything:
+        staging.keep(ids)
+        return dict.fromkeys(ids, holding.held[0].reason)
+    reasons = dict.fromkeys(staging.held_among(ids), "")
+    for held in holding.held:
+        hold_rows(staging, replace(holding, creates=held.guard == "creates"))
+        reasons |= dict.fromkeys(staging.held_among(ids) - reasons.keys(), held.reason)
+    use_approvals(staging, holding.uses)
+    return {key: why for key, why in reasons.items() if why}
+
+
+@dataclass(frozen=True, slots=True)
+class _Volume:
+    """What a batch would do, as the guards look at it."""
+
+    figures: VolumeFigures
+    otherwise: Sequence[Scope]
+    """The days of it that hold a load of another mapping."""
+    missing: Sequence[Known] = ()
+    absent: Sequence[Known] = ()
+    """Those of the missing whose delete would be sent."""
+    is_whole: bool = True
+    """Whether it is all that there is of its days; else it does not show that nothing is held any more."""
+
+
+def _measure(session: Session, spec: EntitySpec, staging: Staging) -> _Volume:
+    """Measure what a read of the entity or of some days would do."""
+    otherwise = session.ledger(spec).loads.loaded_otherwise(spec.fingerprint, staging.scope)
+    missing = staging.absent(again=deletes(spec))
+    absent = _to_be_deleted(session, spec, missing) if deletes(spec) else []
+    return _Volume(_volume(staging, len(absent), otherwise), otherwise, missing, absent)
+
+
+def _measure_named(
+    session: Session, spec: EntitySpec, staging: Staging, ids: Collection[str], window: Scope
+) -> _Volume:
+    """Measure what a few records would do, beside all that are known of the window."""
+    otherwise = _loaded_otherwise(session, spec, ids)
+    with session.ledger(spec).staging(window) as whole:
+        known = whole.known()
+    rewritten = staging.count_rewrites(otherwise) if otherwise else 0
+    figures = VolumeFigures(known, rewritten=rewritten, mapping_changed=bool(otherwise))
+    return _Volume(figures, otherwise, is_whole=False)
+
+
 class _Asking:
     """Asks for approvals of what one batch would do."""
 
-    def __init__(self, session: Session, spec: EntitySpec, staging: Staging, options: Options, remember: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        spec: EntitySpec,
+        staging: Staging,
+        options: Options,
+        volume: _Volume,
+        *,
+        remember: bool = True,
+    ) -> None:
         self._session, self._spec, self._staging, self._options = session, spec, staging, options
-        self._remember = remember
+        self._volume, self._remember = volume, remember
         self._ledger = session.ledger(spec)
-        self._otherwise = _otherwise(session, spec, staging)
-        self._missing = staging.absent(again=deletes(spec))
-        self._absent = _to_be_deleted(session, spec, self._missing) if deletes(spec) else []
-        self._guard = _volume(staging, len(self._absent), self._otherwise)
+        self._otherwise, self._guard = volume.otherwise, volume.figures
+        self._missing, self._absent = volume.missing, volume.absent
 
     def first_contact(self) -> Holding:
-        """Hold everything until a user approves the first sync."""
-        counts = self._staging.counts()
-        count = counts.get("accepted", 0) + counts.get("waiting", 0)
+        """Hold everything until a user approves the first sync; what was stored before was allowed by then."""
+        count = self._staging.count_new()
         approval = self._configuration("first_contact", self._session.fingerprint, count, count)
         if approval is None and self._options.first_contact:
             return Holding(self._guard, tuple(self._missing))
         if approval is not None and approval.decision == "allowed":
-            return Holding(self._guard, tuple(self._missing), uses=self._uses(approval, count))
+            return Holding(self._guard, tuple(self._missing), uses=self._uses(approval))
         what = f"{_nothing_of(self._session, self._spec)} was ever delivered to these accounts, so all {count} {self._spec.entity} are held"
         held = self._held("first_contact", count, f"{what}: nothing is written", self._staging.first(NAMED), approval)
         return Holding(self._guard, held=(held,), everything=True)
@@ -181,16 +248,16 @@ class _Asking:
 
     def rewrite(self, holding: Holding) -> Holding:
         """The rows that a changed mapping would rewrite, where there are too many."""
-        guard, spec, settings = holding.guard, self._spec, self._session.settings
+        guard, spec, settings = self._guard, self._spec, self._session.settings
         if not guard.too_many_rewritten(settings):
             self._withdraw_rewrite()
-            return replace(holding, uses=(*holding.uses, *self._few_rewrites(guard.rewritten)))
+            return replace(holding, uses=(*holding.uses, *self._few("rewrite", guard.rewritten)))
         elsewhere = self._elsewhere() if self._staging.scope else 0
         approval = self._configuration("rewrite", spec.fingerprint, guard.rewritten, guard.rewritten + elsewhere)
         if approval is None and self._options.accept_rewrite:
             return holding
         if approval is not None and approval.decision == "allowed":
-            return replace(holding, uses=self._uses(approval, guard.rewritten))
+            return replace(holding, uses=(*holding.uses, *self._uses(approval)))
         what = (
             f"The mapping of {spec.entity} changed and {guard.rewritten} of {guard.known} records would be rewritten, more "
             f"than {settings.max_rewrite_share:.0%}: these are held, everything else is loaded"
@@ -208,10 +275,10 @@ class _Asking:
         count = self._staging.count_creates()
         if count <= most:
             self._withdraw("creates")
-            return holding
+            return replace(holding, uses=(*holding.uses, *self._few("creates", count)))
         approval = self._configuration("creates", spec.fingerprint, count, count)
         if approval is not None and approval.decision == "allowed":
-            return replace(holding, uses=(*holding.uses, *self._uses(approval, count)))
+            return replace(holding, uses=(*holding.uses, *self._uses(approval)))
         what = (
             f"{count:,} {spec.entity} would be created, more than SYNC_MAX_CREATES ({most:,}): these are held, everything "
             "else is loaded"
@@ -221,18 +288,18 @@ class _Asking:
         return replace(holding, held=(*holding.held, held), creates=True)
 
     def _withdraw(self, guard: GuardName) -> None:
-        """A request is no question any more when a whole read finds nothing to hold."""
-        asked = self._ledger.approvals.open_request(guard) if self._remember and self._staging.scope is None else None
-        if asked is not None:
+        """A request is no question any more when a read of all its days finds nothing to hold."""
+        approvals = self._ledger.approvals
+        asked = approvals.open_request(guard) if self._remember and self._volume.is_whole else None
+        if asked is not None and approvals.is_within(asked.id, self._staging.scope):
             withdraw(self._session.store, asked.id)
 
-    def _few_rewrites(self, count: int) -> tuple[tuple[int, int], ...]:
-        """What so few rewrites use of an approval that was given for all of them."""
+    def _few(self, guard: GuardName, count: int) -> tuple[Use, ...]:
+        """What so few records, which need no approval, use of one that was given for more of them."""
         if not count:
             return ()
-        now = self._session.now()
-        found = self._ledger.approvals.decided_configuration("rewrite", self._spec.fingerprint, count, now)
-        return self._uses(found, count) if found is not None and found.decision == "allowed" else ()
+        found = self._ledger.approvals.decided_configuration(guard, self._spec.fingerprint, count, self._session.now())
+        return self._uses(found) if found is not None and found.decision == "allowed" else ()
 
     def _elsewhere(self) -> int:
         """Records of other days that the present mapping would rewrite, at most: what a request is about, too."""
@@ -248,8 +315,9 @@ class _Asking:
             return
         withdraw(self._session.store, asked.id)
 
-    def _uses(self, approval: Approval, count: int) -> tuple[tuple[int, int], ...]:
-        return ((approval.id, count),) if self._remember else ()
+    def _uses(self, approval: Approval) -> tuple[Use, ...]:
+        use = Use(approval.id, cast("GuardName", approval.guard), self._otherwise)
+        return (use,) if self._remember else ()
 
     def _configuration(self, guard: GuardName, fingerprint: str, count: int, shown: int) -> Approval | None:
         """The decision that counts, or the request that waits for one; None where nothing may be remembered."""
@@ -268,9 +336,11 @@ class _Asking:
     def _examples(self, guard: GuardName) -> Sequence[Line]:
         if guard == "first_contact":
             return [Line(source_id, "create", None, None) for source_id in self._staging.first(EXAMPLES)]
-        return (
-            self._staging.creates(EXAMPLES) if guard == "creates" else self._staging.rewrites(self._otherwise, EXAMPLES)
-        )
+        if guard == "rewrite":
+            return self._staging.rewrites(self._otherwise, EXAMPLES)
+        # Those of the first and the last day show which days it is about.
+        lines = [*self._staging.creates(EXAMPLES), *self._staging.outermost_creates()]
+        return list({line.source_id: line for line in lines}.values())
 
     def _held(
         self, guard: GuardName, count: int, what: str, records: Sequence[str], approval: Approval | None
@@ -344,24 +414,44 @@ def hold_deletes(session: Session, spec: EntitySpec, asked: Sequence[Known]) -> 
 
 
 def hold_rewrites(session: Session, spec: EntitySpec, staging: Staging, ids: Collection[str]) -> dict[str, str]:
-    """Hold those of a few records, read by id, of which the rewrite by a changed mapping waits; returns why, by id."""
-    if not waits_for_rewrite(session, spec):
+    """Hold those of a few records, read by id, of which the rewrite by a changed mapping waits; returns why, by id.
+
+    Where it is allowed, their merge uses the approval up.
+    """
+    approvals = session.ledger(spec).approvals
+    newest, now = approvals.newest("rewrite", spec.fingerprint), session.now()
+    if newest is not None and newest.state(now) == "allowed":
+        use_approvals(staging, [Use(newest.id, "rewrite", _loaded_otherwise(session, spec, ids))])
+    if newest is None or not newest.waits(now):
         return {}
-    ledger = session.ledger(spec)
-    days = {known.partition for known in ledger.lookup(ids).values()}
-    scopes: list[Scope] = [(day, day) if day is not None else None for day in sorted(days, key=str)]
-    staging.hold([scope for scope in scopes if ledger.loads.loaded_otherwise(spec.fingerprint, scope)])
-    why = f"The mapping of {spec.entity} changed: rewriting it is held. {_way_on(session, 'rewrite', ledger.approvals.open_request('rewrite'))}"
+    staging.hold(_loaded_otherwise(session, spec, ids))
+    request = approvals.open_request("rewrite")
+    why = f"The mapping of {spec.entity} changed: rewriting it is held. {_way_on(session, 'rewrite', request)}"
     return dict.fromkeys(staging.held_among(ids), why)
 
 
+def _loaded_otherwise(session: Session, spec: EntitySpec, ids: Collection[str]) -> list[Scope]:
+    """The days of these records that hold a load of another mapping."""
+    ledger = session.ledger(spec)
+    days = {known.partition for known in ledger.lookup(ids).values()}
+    scopes: list[Scope] = [(day, day) if day is not None else None for day in sorted(days, key=str)]
+    return [scope for scope in scopes if ledger.loads.loaded_otherwise(spec.fingerprint, scope)]
+
+
 def hold_creates(session: Session, spec: EntitySpec, staging: Staging, ids: Collection[str]) -> dict[str, str]:
-    """Hold those of a few records, read by id, that would be created while creates wait; returns why, by id."""
-    if not waits_for_creates(session, spec):
+    """Hold those of a few records, read by id, that would be created while creates wait; returns why, by id.
+
+    Where they are allowed, their merge uses the approval up.
+    """
+    approvals, now = session.ledger(spec).approvals, session.now()
+    newest = approvals.newest("creates", spec.fingerprint) if session.settings.max_creates is not None else None
+    if newest is not None and newest.state(now) == "allowed":
+        use_approvals(staging, [Use(newest.id, "creates")])
+    if newest is None or not newest.waits(now):
         return {}
     before = staging.held_among(ids)
     staging.hold_creates()
-    request = session.ledger(spec).approvals.open_request("creates")
+    request = approvals.open_request("creates")
     why = f"Too many {spec.entity} would be created: these are held. {_way_on(session, 'creates', request)}"
     return dict.fromkeys(staging.held_among(ids) - before, why)
 
@@ -381,6 +471,16 @@ def refuse_first_contact(session: Session, spec: EntitySpec) -> str:
         f"{_nothing_of(session, spec)} was ever delivered to these accounts, so these {spec.entity} are held. Look at `sync-pipeline preview`, "
         "then allow it with `sync-pipeline sync --yes` - or launch it with `first_contact: true`."
     )
+
+
+def hold_first_contact(session: Session, spec: EntitySpec) -> str:
+    """Why nothing of a plan file is written yet; empty when a first contact is allowed, or was made before."""
+    why = "" if may_begin(session, spec) else refuse_first_contact(session, spec)
+    request = session.ledger(spec).approvals.newest("first_contact", session.fingerprint) if why else None
+    if request is None:
+        return why
+    what = f"{_nothing_of(session, spec)} was ever delivered to these accounts, so these {spec.entity} are held"
+    return f"{what}. {_way_on(session, 'first_contact', request)}"
 
 
 def first_contact_is_held(session: Session, spec: EntitySpec) -> bool:
@@ -412,10 +512,10 @@ def hold_rows(staging: Staging, holding: Holding) -> None:
         staging.hold_creates()
 
 
-def use_approvals(tx: Connection, holding: Holding) -> None:
-    """Note, in the transaction that ends the merge, how many records were loaded on the strength of an approval."""
-    for approval_id, count in holding.uses:
-        use_configuration(tx, approval_id, count)
+def use_approvals(staging: Staging, uses: Iterable[Use]) -> None:
+    """Let the merge count, in the transaction that stores them, the records that are loaded on the strength of approvals."""
+    for use in uses:
+        staging.use_approval(use.approval, use.guard, use.scopes)
 
 
 def _to_be_deleted(session: Session, spec: EntitySpec, absent: Sequence[Known]) -> list[Known]:
@@ -428,13 +528,16 @@ def _to_be_deleted(session: Session, spec: EntitySpec, absent: Sequence[Known]) 
 def _volume(staging: Staging, absent: int, otherwise: Sequence[Scope]) -> VolumeFigures:
     """Count what the staged batch would delete and rewrite."""
     known = staging.known()
-    nothing_met = (
-        staging.witness() is None and 0 < known <= staging.count_absent() and staging.known(everywhere=True) <= known
+    nothing_left = (
+        absent > 0
+        and staging.witness() is None
+        and 0 < known <= staging.count_absent()
+        and staging.known(everywhere=True) <= known
     )
     return VolumeFigures(
         known=known,
         absent=absent,
-        nothing_left=absent > 0 and nothing_met,
+        nothing_left=nothing_left,
         rewritten=staging.count_rewrites(otherwise) if otherwise else 0,
         mapping_changed=bool(otherwise),
     )
@@ -465,7 +568,3 @@ def _way_on(session: Session, guard: GuardName, approval: Approval | None) -> st
     if not option:
         return f"Look at {look}, then allow it with {allow} or in the console."
     return f"Look at {look}, then allow it with {allow}, in the console, or by {option} (in Dagster `{config}: true`)."
-
-
-def _otherwise(session: Session, spec: EntitySpec, staging: Staging) -> list[Scope]:
-    return session.ledger(spec).loads.loaded_otherwise(spec.fingerprint, staging.scope)

@@ -299,6 +299,7 @@ class _BatchLoad:
         session, staging, ledger, holding = self.session, self.staging, self.ledger, self.holding
         mark_absent(session, self.spec, staging, self.absence, holding, self.counts)
         hold_rows(staging, holding)
+        use_approvals(staging, holding.uses)
         self.held_days = staging.held_days() if holding.rewritten or holding.creates else frozenset()
         self.mine = [day for day in days_in(staging.scope) if day not in self.cut]
         fingerprint, held = self.spec.fingerprint, self.held_days
@@ -308,7 +309,6 @@ class _BatchLoad:
         def note(tx: Connection) -> None:
             ledger.loads.note(tx, loading)
             self.reopened.update(ledger.loads.reopen(tx, moved_days))
-            use_approvals(tx, holding)
             staging.drop_unmet_facts(tx)
 
         staging.merge(self.batch.observed_at, note)

@@ -22,11 +22,14 @@ from sync_pipeline.stages.unique_names import NAME_TAKEN, Directory, foresee
 from sync_pipeline.store.approvals import Line
 from sync_pipeline.store.planned import Action, Pending, Planned
 from sync_pipeline.store.records import Known
+from sync_pipeline.store.schema import UNKNOWN
 from sync_pipeline.store.staging import Place, Staging
 
 PAGE = 1000
 UNCONFIRMED = "missing at the source, and no second read has proven that it is deleted"
 REFUSED = "the target refused it in this form"
+CHANGES_BYTES = 240
+"""Room for the changed fields in a line of the audit, which has about 60 bytes more."""
 CREATES, UPDATES, REMOVALS = ("create",), ("update", "restore", "rename"), ("delete", "archive")
 
 
@@ -212,6 +215,25 @@ def _changed(spec: EntitySpec, row: Planned, action: Action) -> dict[str, tuple[
         return {name: (None, value) for name, value in after.items() if value is not None}
     before = orjson.loads(row.before) if row.before is not None else after
     return {name: (old, new) for name, new, old in differences(spec, after, before)}
+
+
+def changes(spec: EntitySpec, row: Pending) -> str | None:
+    """What a write changes, as JSON for the audit: values before and after, of personal fields null; None where unknown.
+
+    At most ``CHANGES_BYTES`` long: values that do not fit are left out, then names.
+    """
+    if row.before is None or row.delivered_hash in (None, *UNKNOWN):
+        return None
+    personal = {field.name for field in spec.fields if field.personal}
+    found = differences(spec, orjson.loads(row.fields), orjson.loads(row.before))
+    shown = {name: None if name in personal else (old, new) for name, new, old in found}
+    for name in sorted(shown, key=lambda name: -len(orjson.dumps(shown[name]))):
+        if len(text := orjson.dumps(shown)) <= CHANGES_BYTES:
+            break
+        shown[name] = None
+    while len(text := orjson.dumps(shown)) > CHANGES_BYTES:
+        shown.popitem()
+    return text.decode() if shown else None
 
 
 def _removal_line(spec: EntitySpec, removal: Known, *, is_held: bool = False, is_confirmed: bool = True) -> PlanLine:

@@ -10,7 +10,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import IO, Any, get_args
@@ -45,6 +45,8 @@ class NamedLine:
     hash_before: str | None
     hash_after: str | None
     source_hash: str | None
+    is_held: bool = False
+    """Whether a guard held it: what the target has of it was not looked up."""
 
     @property
     def writes(self) -> bool:
@@ -185,6 +187,7 @@ def _add(path: Path, number: int, text: bytes, plan: PlanFile, session: Session)
     if not is_whole or not all(value is None or isinstance(value, str) for value in values[3:]):
         raise ConfigError(f"{path}:{number}: this is not a line of a plan.", fix=REMOVE_OR_REMAKE)
     line = NamedLine(*values)  # type: ignore[arg-type]  # checked above
+    line = replace(line, is_held=found is not None and found.get("held") is True)
     if line.entity not in session.specs:
         raise ConfigError(
             f"{path}:{number}: the entity {line.entity!r} is not switched on.",

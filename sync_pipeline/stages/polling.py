@@ -21,8 +21,6 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.inbox import LISTED, REFERENCE
-from sync_pipeline.stages.process import processed_rows
-from sync_pipeline.stages.target_changes import target_hash
 from sync_pipeline.store.events import Received, content_id, receive_many
 
 SYSTEM = "poll"
@@ -294,6 +292,8 @@ def _received(session: Session, spec: EntitySpec, kind: str, changed: Mapping[st
 
 
 def _rows_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
+    from sync_pipeline.stages.process import processed_rows  # with pandas, which most polls do not need
+
     changed: dict[str, str] = {}
     met: set[str] = set()
     for page in session.read(spec, None):
@@ -316,6 +316,8 @@ def _rows_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
 
 def _targets_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
     """Linked records of the target that are not what we delivered."""
+    from sync_pipeline.stages.target_changes import target_hash  # with pandas, which most polls do not need
+
     target = session.target(spec)
     there = {str(record[spec.target.id]): record for page in session.walk(target.read()) for record in page}
     changed: dict[str, str] = {}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import pandas as pd
 
 from sync_pipeline.store.rejects import Reject
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def reject(frame: pd.DataFrame, mask: pd.Series, name: str, rule: str, message: str) -> pd.DataFrame:

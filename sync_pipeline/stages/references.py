@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import orjson
-import pandas as pd
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.mapping.columns import text_series
-from sync_pipeline.mapping.convert import id_or_none
+from sync_pipeline.mapping.json_types import id_or_none
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.values import value_at
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.problems import note
 from sync_pipeline.store.references import NOT_DELIVERED, NOT_THERE, Reference, referenced
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 State = Literal["delivered", "waiting", "rejected", "missing"]
 FETCH_LIMIT = 5
@@ -139,5 +140,7 @@ def among(pages: Iterable[list[Record]], spec: EntitySpec, wanted: Collection[st
 
 
 def _waiting_column(length: int, waiting: dict[int, list[list[str]]]) -> pd.api.extensions.ExtensionArray:
+    from sync_pipeline.mapping.columns import text_series
+
     values = [orjson.dumps(waiting[row]).decode() if row in waiting else None for row in range(length)]
     return text_series(values).array

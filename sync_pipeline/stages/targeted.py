@@ -188,6 +188,8 @@ class Targeted:
         self._counts = Counts()
         self._left: dict[str, str] = {}
         self._held = frozenset[str]()
+        self._only: Collection[str] | None = None
+        """The records that may be touched at all; None where what earlier runs left of others may be finished, too."""
 
     def run(self) -> Answer:
         """Read, settle what is gone, deliver; the row in ``syncs`` makes no partition look complete."""
@@ -382,7 +384,7 @@ class Targeted:
         counts.rejected += staging.refused()
         counts.lagging = statuses["kept"]
         try:
-            deliver_pending(session, spec, staging, counts, sync_id)
+            deliver_pending(session, spec, staging, counts, sync_id, self._only)
             left = staging.left()
             counts.waiting += len(left)
             left |= deliver_deletes(session, spec, gone, counts, sync_id)

@@ -6,7 +6,7 @@ of the cycle waits under a temporary name; when a rename of the cycle is refused
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -44,6 +44,7 @@ class Directory:
         self.by_id: dict[str, Record] = {}
         self.by_key: dict[Key, Record] = {}
         self._asked: Sequence[Mapping[str, Any]] = ()
+        self._reserved: dict[Key, str] = {}
 
     def look_up(self, rows: Collection[Pending], others: Sequence[Mapping[str, Any]] = ()) -> None:
         """Find the records that may be these rows; where names are not unique, rows with a link have theirs."""
@@ -64,6 +65,10 @@ class Directory:
     def _find(self, asked: Sequence[Mapping[str, Any]]) -> None:
         for record in self._session.call(self.target.find, asked) if asked else ():
             self.by_id[self.id_of(record)] = self.by_key[self.key_of(record)] = record
+
+    def reserve(self, source_id: str, attempts: Iterable[Mapping[str, Any]]) -> None:
+        """Leave what interrupted creates of this record may have made to the run that resolves them."""
+        self._reserved |= {self.key_of(fields): source_id for fields in attempts}
 
     def sketch(self) -> Self:
         """A copy to try things out on."""
@@ -92,14 +97,19 @@ class Directory:
 
     def unlinked(self, fields: Mapping[str, Any]) -> Record | None:
         """The record with exactly this key, when nothing is linked to it."""
-        record = self.by_key.get(self.key_of(fields))
-        return record if record is not None and self.id_of(record) not in self.links else None
+        key = self.key_of(fields)
+        record = self.by_key.get(key)
+        is_free = record is not None and self.id_of(record) not in self.links and key not in self._reserved
+        return record if is_free else None
 
     def adoptable(self, row: Pending) -> Record | None:
         """The record with exactly the key the row wants, when it is linked to nothing, the row itself, or a deleted one."""
         record = self.by_key.get(self.wanted(row))
-        if record is None or self.links.get(self.id_of(record)) in (None, row.source_id):
+        owner = self.links.get(self.id_of(record)) if record is not None else None
+        if record is None or owner == row.source_id:
             return record
+        if owner is None:
+            return record if self.wanted(row) not in self._reserved else None
         return record if self.former_owner(record) is not None else None
 
     def former_owner(self, record: Record) -> Known | None:
@@ -126,6 +136,8 @@ class Directory:
         """What a record is linked to, in words."""
         target_id, what = self.id_of(record), singular(self._spec.entity).replace("_", " ")
         owner, noun = self.links.get(target_id), self.target.noun
+        if owner is None and (maker := self._reserved.get(self.key_of(record))) is not None:
+            return f"{noun} {target_id}, which an interrupted create of the {what} {maker} may have made"
         if owner is None:
             return f"{noun} {target_id}, which is linked to no {what}"
         if self.former_owner(record):

@@ -17,7 +17,7 @@ from sync_pipeline.errors import ConfigError, NotAllowed
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import UNKNOWN, approval_lines, approvals
-from sync_pipeline.store.scope import EntityRows
+from sync_pipeline.store.scope import EntityRows, Scope, within
 
 GuardName = Literal["deletes", "rewrite", "creates", "first_contact"]
 Decision = Literal["allowed", "declined"]
@@ -71,6 +71,10 @@ class Approval:
         if self.expires_at is not None and self.expires_at <= now:
             return "expired"
         return "allowed" if self.decision == "allowed" else "declined"
+
+    def waits(self, now: datetime) -> bool:
+        """Whether what it is about waits: it is open, or was declined."""
+        return self.state(now) in ("open", "declined")
 
 
 class Approvals(EntityRows):
@@ -145,11 +149,16 @@ class Approvals(EntityRows):
 
     def is_waiting(self, guard: GuardName, fingerprint: str, now: datetime) -> bool:
         """Whether the newest request for this configuration is open, or was declined."""
+        found = self.newest(guard, fingerprint)
+        return found is not None and found.waits(now)
+
+    def newest(self, guard: GuardName, fingerprint: str) -> Approval | None:
+        """The newest request for this configuration."""
         mine = [*self.of(approvals), approvals.c.guard == guard]
         newest = select(approvals).where(*mine, approvals.c.fingerprint == fingerprint).order_by(approvals.c.id.desc())
         with self.store.reading() as tx:
             row = tx.execute(newest.limit(1)).one_or_none()
-        return row is not None and _approval(row).state(now) in ("open", "declined")
+        return None if row is None else _approval(row)
 
     def asked_about(self, guard: GuardName, lines: Iterable[Line]) -> set[str]:
         """Those of these lines that were ever held: exactly so they are not done without a yes, however few they are."""
@@ -173,6 +182,12 @@ class Approvals(EntityRows):
         """What waits for a decision."""
         with self.store.reading() as tx:
             return self._open(tx, guard)
+
+    def is_within(self, approval_id: int, scope: Scope) -> bool:
+        """Whether all records that a request names are of these days."""
+        elsewhere = [approval_lines.c.approval_id == approval_id, ~within(approval_lines.c.partition, scope)]
+        with self.store.reading() as tx:
+            return tx.scalar(select(approval_lines.c.source_id).where(*elsewhere).limit(1)) is None
 
     def use_lines(self, tx: Connection, source_ids: Sequence[str], at: datetime) -> None:
         """The outcome of these deletes was recorded: what allowed them is used up."""

@@ -32,7 +32,7 @@ _DELIVERED = """
     WITH sent (source_id, target_id, fields_hash) AS ({rows})
     UPDATE records
     SET target_id = sent.target_id, delivered_hash = sent.fields_hash, delivered_at = ?, delivered_no = ?,
-        refused_hash = NULL, moved_from = NULL, claimed_by = NULL
+        refused_hash = NULL, moved_from = NULL, claimed_by = NULL, delivered_fields = NULL
     FROM sent
     WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id AND {own}
     RETURNING records.source_id
@@ -43,9 +43,9 @@ _OWN = {
     "postgresql": "COALESCE(claimed_by, '') = ?",
 }
 _APPEND = """
-    WITH answered (source_id, kind, target_id, fields_hash, reason) AS ({rows})
+    WITH answered (source_id, kind, target_id, fields_hash, reason, changes) AS ({rows})
     INSERT INTO deliveries
-        (source_id, kind, target_id, fields_hash, reason, connection, entity, phase, outcome, sync_id, at)
+        (source_id, kind, target_id, fields_hash, reason, changes, connection, entity, phase, outcome, sync_id, at)
     SELECT answered.*, ?, ?, 'outcome', ?, ?, ? FROM answered
 """
 
@@ -57,6 +57,8 @@ class Delivered(NamedTuple):
     target_id: str
     fields_hash: str
     kind: Kind
+    changes: str | None = None
+    """As the table has them."""
 
 
 class Removed(NamedTuple):
@@ -166,6 +168,7 @@ class Deliveries(EntityRows):
                 refused_hash=None,
                 moved_from=None,
                 claimed_by=None,
+                delivered_fields=None,
             )
             for statement, kinds in ((gone, ("archive",)), (gone.values(target_id=None), ("delete",))):
                 if keys := [{"key": row.source_id} for row in rows if row.kind in kinds]:
@@ -221,8 +224,8 @@ class Deliveries(EntityRows):
         fields_hash: str | None = None,
         reason: str | None = None,
         run_id: str | None = None,
-    ) -> None:
-        """Write down how an intent ended and what that means for its record, in one transaction.
+    ) -> bool:
+        """Write down how an intent ended and what that means for its record, in one transaction; returns whether that was done.
 
         ``delivered`` links the record to ``target_id`` with ``fields_hash`` delivered; ``refused`` sets it
         aside; ``failed`` only closes the intent. Concluding twice changes nothing, and once this run has lost its claim to
@@ -233,17 +236,18 @@ class Deliveries(EntityRows):
                 select(deliveries).where(*self.of(deliveries), deliveries.c.id == intent_id).with_for_update()
             ).one()
             if tx.scalar(select(deliveries.c.id).where(deliveries.c.intent_id == intent_id)):
-                return
+                return False
             if not self._is_ours(tx, intent.source_id):
-                return
+                return False
             if outcome == "delivered" and target_id is not None and fields_hash is not None:
                 done = Delivered(intent.source_id, target_id, fields_hash, intent.kind)
                 if not self._set_delivered(tx, [done], at) and self._is_stored(tx, intent.source_id):
-                    return
+                    return False
             elif outcome == "refused" and fields_hash is not None:
                 refused = Refused(intent.source_id, fields_hash, intent.kind, reason or "refused")
                 self._set_refused(tx, [refused], run_id, at)
             self._append_conclusion(tx, intent, outcome, at, target_id, fields_hash, reason)
+            return True
 
     def open_intents(self) -> list[Intent]:
         """Intents without an outcome, oldest first: each is to be looked up before anything else is sent."""
@@ -287,10 +291,10 @@ class Deliveries(EntityRows):
 
     def _set_delivered(self, tx: Connection, rows: Sequence[Delivered], at: datetime) -> set[str]:
         """Note the hash that was sent, which need not be the one that stands there by now."""
-        fixed = (driver_time(tx, at), draw_in(tx), self.pair, self.entity, self.claims.own)
-        if self.store.dialect == "postgresql":
+        if self.store.dialect == "postgresql":  # before a number is drawn, as by all who do both
             for some in chunks(sorted(row.source_id for row in rows)):
                 lock_in_order(tx, [*self.of(records), records.c.source_id.in_(some)])
+        fixed = (driver_time(tx, at), draw_in(tx), self.pair, self.entity, self.claims.own)
         statement = _DELIVERED.replace("{own}", _OWN[self.store.dialect])
         noted = set(select_together(tx, statement, [row[:3] for row in rows], fixed))
         self.rejects.forget_of_target(tx, sorted(noted))
@@ -392,7 +396,7 @@ def recent(
 
 def _line(row: Delivered | Removed | Refused) -> tuple[str | None, ...]:
     if isinstance(row, Delivered):
-        return row.source_id, row.kind, row.target_id, row.fields_hash, None
+        return row.source_id, row.kind, row.target_id, row.fields_hash, None, row.changes
     if isinstance(row, Removed):
-        return row.source_id, row.kind, row.target_id, None, None
-    return row.source_id, row.kind, None, row.fields_hash, plain(row.reason)
+        return row.source_id, row.kind, row.target_id, None, None, None
+    return row.source_id, row.kind, None, row.fields_hash, plain(row.reason), None

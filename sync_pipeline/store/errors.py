@@ -38,6 +38,10 @@ REFUSED = ("does not let us in", f"Check user name and password in {SETTING}.")
 NO_DATABASE = ("does not exist", f"Create it, or correct its name in {SETTING}.")
 NO_RIGHT = ("refuses what we need to do", "Grant this user the right to create and write tables.")
 TOO_MANY = ("has no connection left for us", "Close other programs or raise its limit, then run again.")
+CROSSED = (
+    "undid a step, since another program was changing the same rows",
+    "Run again: nothing of this step was saved, and the next run does it.",
+)
 CONFLICT = (
     "refused a row that contradicts another one",
     "This is a mistake of sync_pipeline: please report it; nothing of this step was saved.",
@@ -72,6 +76,8 @@ _SQLSTATE: dict[str, Meaning] = {
     "23": CONFLICT,
     "25006": READ_ONLY,
     "28": REFUSED,
+    "40001": CROSSED,
+    "40P01": CROSSED,
     "3D000": NO_DATABASE,
     "42501": NO_RIGHT,
     "53100": FULL,

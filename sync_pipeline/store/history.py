@@ -25,6 +25,8 @@ class Happening:
     detail: str | None = None
     run_id: str | None = None
     by: str | None = None
+    changes: str | None = None
+    """Of a delivery: JSON of the changed fields, each with its values before and after, if these are not personal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class History(EntityRows):
                 deliveries.c.reason,
                 syncs.c.run_id,
                 null(),
+                deliveries.c.changes,
             )
             .select_from(of_sync)
             .where(*self.of(deliveries), deliveries.c.source_id == source_id),

@@ -210,12 +210,10 @@ class Ledger(Records, Deliveries):
             owner = tx.scalar(select(records.c.source_id).where(*self.of(records), records.c.target_id == target_id))
             if owner not in (None, source_id):
                 return False
-            changed = tx.execute(
-                update(records)
-                .where(*self.of(records), records.c.source_id == source_id, self.claims.is_free())
-                .values(target_id=target_id, delivered_hash=delivered_hash, delivered_no=draw_in(tx))
-            )
-            return changed.rowcount == 1
+            free = [*self.of(records), records.c.source_id == source_id, self.claims.is_free()]
+            lock_in_order(tx, free)  # before a number is drawn, as by all who do both
+            values = {"target_id": target_id, "delivered_hash": delivered_hash, "delivered_no": draw_in(tx)}
+            return tx.execute(update(records).where(*free).values(**values)).rowcount == 1
 
     def forget_delivered(self, source_id: str, *, keep_link: bool = False) -> None:
         """The record becomes pending: the target has it no longer or, if the link is kept, nobody knows in which form.
@@ -268,6 +266,7 @@ class Ledger(Records, Deliveries):
                     values = {
                         "fields": fields,
                         "fields_hash": digest,
+                        "delivered_fields": None,
                         "read_no": read_no,
                         "source_hash": None,
                         "label": None,

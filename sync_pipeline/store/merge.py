@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from sync_pipeline.store.approvals import use_configuration
 from sync_pipeline.store.engine import insert_into
 from sync_pipeline.store.facts import StagedFacts
 from sync_pipeline.store.schema import KEY, Instant, records, rejects
@@ -81,6 +82,7 @@ class MergedRows(StagedFacts):
             with self._held.writing() as tx:
                 counts = self._compare(tx, span)
                 if counts.new or counts.changed:
+                    self._use_approvals(tx, span)
                     self._upsert(tx, span, counts, observed_at)
                 self._keep_facts(tx, span)
             if counts.restated:
@@ -100,6 +102,13 @@ class MergedRows(StagedFacts):
         self._rejects.drop_outlived()
         self._note_sizes(total)
         return total
+
+    def _use_approvals(self, tx: Connection, span: Span) -> None:
+        """Count the rows that approvals allow, in the transaction that stores them: a run that is killed leaves the rest."""
+        changed = or_(records.c.source_id.is_(None), self._not_newer())
+        for approval, allowed in self._approved.items():
+            if count := tx.scalar(self._beside_records(span, func.count()).where(*_of(span), changed, *allowed)):
+                use_configuration(tx, approval, count)
 
     def _spans(self) -> Iterator[Span]:
         """The batch in stretches of ids; a merge cut off between two is finished by the next sync.
@@ -138,6 +147,8 @@ class MergedRows(StagedFacts):
         insert = insert_into(self._loads.store, records).from_select([*_KEY, *_VALUES], source)
         update_to: dict[str, Any] = {name: insert.excluded[name] for name in _VALUES}
         update_to |= {name: null() for name in ("deleted_at", "unconfirmed_at", "excluded_rule")}
+        is_there = records.c.delivered_hash == records.c.fields_hash
+        update_to["delivered_fields"] = case((is_there, records.c.fields), else_=records.c.delivered_fields)
         moves = and_(
             records.c.delivered_hash.isnot(None), records.c.partition.is_distinct_from(insert.excluded.partition)
         )

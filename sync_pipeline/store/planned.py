@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, null, or_, update
 
-from sync_pipeline.store.approvals import Line
+from sync_pipeline.store.approvals import GuardName, Line
 from sync_pipeline.store.merge import MergedRows
 from sync_pipeline.store.schema import SENT_NEW, records
 from sync_pipeline.store.scope import Scope
@@ -31,6 +31,8 @@ class Pending:
     fields: str
     fields_hash: str
     delivered_hash: str | None
+    before: str | None
+    """The fields before, where these are others: in a batch the stored ones, after its merge those at the target, if known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,6 @@ class Planned(Pending):
     rule: str | None
     label: str | None
     source_hash: str | None
-    before: str | None
-    """The fields that are stored, where the batch has others; None after the merge."""
 
     @property
     def is_held(self) -> bool:
@@ -83,9 +83,11 @@ class PlannedRows(MergedRows):
 
     def _pending(self, limit: int, after: str = "", *more: ColumnElement[Any], archives: bool = False) -> Select[Any]:
         """Without a column that the index of the batch lacks: most rows are unchanged, and are not looked at further."""
-        columns = [records.c[name] for name in Pending.__slots__]
-        others = (staged.c.status, null(), records.c.label, records.c.source_hash, null())
-        rows = self._joined(*columns, self._outcome(None, archives=archives), *others, *more, after=after)
+        columns = [records.c[name] for name in Pending.__slots__[:-1]]
+        others = (staged.c.status, null(), records.c.label, records.c.source_hash)
+        rows = self._joined(
+            *columns, records.c.delivered_fields, self._outcome(None, archives=archives), *others, *more, after=after
+        )
         return rows.where(*self._is_pending()).order_by(staged.c.source_id).limit(limit)
 
     def _is_pending(self) -> list[ColumnElement[bool]]:
@@ -106,14 +108,33 @@ class PlannedRows(MergedRows):
 
     def creates(self, limit: int) -> list[Line]:
         """The first rows that would be created, and are not stored in this form: those were allowed before."""
+        return self._creates(staged.c.source_id, limit)
+
+    def outermost_creates(self) -> list[Line]:
+        """One such row of the first day and one of the last."""
+        ends = (staged.c.partition.asc(), staged.c.partition.desc())
+        return [line for end in ends for line in self._creates(end, 1)]
+
+    def _creates(self, order: ColumnElement[Any], limit: int) -> list[Line]:
         columns = (staged.c.source_id, literal("create"), literal(None), staged.c.fields_hash, staged.c.partition)
-        rows = self._beside_records(Span(""), *columns).where(*self._is_create()).order_by(staged.c.source_id)
+        rows = self._beside_records(Span(""), *columns).where(*self._is_create()).order_by(order, staged.c.source_id)
         with self._looking() as tx:
             return [Line(*row) for row in tx.execute(rows.limit(limit))]
 
     def count_creates(self) -> int:
         """How many such rows there are."""
         return self._count(self._beside_records(Span(""), func.count()).where(*self._is_create()))
+
+    def count_new(self) -> int:
+        """How many rows are wanted at the target and not stored in this form: the others were allowed before."""
+        return self._count(self._beside_records(Span(""), func.count()).where(*self._is_new()))
+
+    def use_approval(self, approval: int, guard: GuardName, scopes: Sequence[Scope] = ()) -> None:
+        """Count the rows that this approval allows as they are merged; of a rewrite, those of these scopes."""
+        if guard == "rewrite":
+            self._approved[approval] = rewrites(scopes)
+        else:
+            self._approved[approval] = self._is_create() if guard == "creates" else self._is_new()
 
     def hold_creates(self) -> None:
         """Mark these rows as held: they are neither merged nor delivered."""
@@ -122,7 +143,11 @@ class PlannedRows(MergedRows):
             tx.execute(update(staged).where(staged.c.nr.in_(held)).values(status="held"))
 
     def _is_create(self) -> list[ColumnElement[bool]]:
-        return [desired(), self._action(archives=False) == "create", or_(records.c.source_id.is_(None), differs())]
+        return [self._action(archives=False) == "create", *self._is_new()]
+
+    def _is_new(self) -> list[ColumnElement[bool]]:
+        """The rows that are wanted at the target and not stored in this form."""
+        return [desired(), or_(records.c.source_id.is_(None), differs())]
 
     def _decided(self, action: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
         """The columns of ``Planned``."""
@@ -134,12 +159,12 @@ class PlannedRows(MergedRows):
             _by(own, staged.c.fields, records.c.fields),
             _by(own, staged.c.fields_hash, records.c.fields_hash),
             records.c.delivered_hash,
+            case((differs(), records.c.fields)),
             action,
             staged.c.status,
             staged.c.rule,
             staged.c.label,
             staged.c.source_hash,
-            case((differs(), records.c.fields)),
         )
 
     def _is_own(self) -> ColumnElement[bool]:

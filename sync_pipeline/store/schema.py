@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -76,7 +76,7 @@ def _key(name: str, **options: Any) -> Column[str]:
 records = Table(
     "records",
     metadata,
-    _key("connection", primary_key=True, doc="source system + workspace, target URL + account"),
+    _key("connection", primary_key=True, doc="key of the pair, see ``pairs``"),
     _key("entity", primary_key=True),
     _key("source_id", primary_key=True),
     _key("target_id", doc="id at the target; kept after archiving so that the link can be restored"),
@@ -84,6 +84,12 @@ records = Table(
     Column("fields", Text, nullable=False, doc="mapped fields as canonical JSON: the desired state", info=PERSONAL),
     _key("fields_hash", nullable=False, doc="hash of the fields the source owns"),
     _key("delivered_hash", doc="hash last known to be at the target; null = not there; `sent`, `sent:new` = unknown"),
+    Column(
+        "delivered_fields",
+        Text,
+        doc="fields known to be at the target, while others are wanted; null = those in `fields`, or unknown",
+        info=PERSONAL,
+    ),
     _key("refused_hash", doc="hash the target refused, or `removal`; waits for a change or `rejects retry`"),
     Column(
         "read_no", BigInteger, nullable=False, server_default="0", doc="number of the read that last changed this row"
@@ -157,6 +163,15 @@ records = Table(
         postgresql_where=text("deleted_at IS NOT NULL"),
     ),
     info={"doc": "one row per source record: what should be at the target, and what is"},
+)
+
+
+pairs = Table(
+    "pairs",
+    metadata,
+    _key("key", primary_key=True, doc="the value of ``connection`` in the other tables"),
+    _key("accounts", nullable=False, unique=True, doc="source system + workspace, target URL + account"),
+    info={"doc": "one row a pair: the short key that its rows and their indexes repeat"},
 )
 
 
@@ -296,6 +311,12 @@ deliveries = Table(
     _key("fields_hash", doc="hash that was sent"),
     Column("attempted", Text, doc="JSON of what an intent was about to send (names to look up later)", info=PERSONAL),
     Column("reason", Text, doc="why the target refused, or why it failed", info=PERSONAL),
+    Column(
+        "changes",
+        Text,
+        doc="JSON of the changed fields, each with its values before and after; of personal fields the names only",
+        info=PERSONAL,
+    ),
     Column("sync_id", SERIAL, ForeignKey("syncs.id")),
     Column("at", Instant, nullable=False),
     Index("ix_deliveries_sync", "sync_id"),

@@ -1,18 +1,22 @@
-"""Which rows are meant - those of one entity of a pair, of some of its days - and the numbers by which reads are ordered."""
+"""Which rows are meant - those of a pair, of one of its entities, of some days - and the numbers by which reads are ordered."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, select, text, true
 
-from sync_pipeline.store.engine import Store
-from sync_pipeline.store.schema import records
+from sync_pipeline.store.engine import Store, insert_into
+from sync_pipeline.store.schema import pairs, records
 
 Scope = tuple[str, str] | None
 """First and last UTC day, both included; ``None`` is everything the entity has."""
+
+KEY_LENGTH = 12
+"""Enough for the few pairs of a store, and short: a record repeats it in its row and in each index."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,28 @@ class EntityRows:
     def of(self, table: FromClause) -> list[ColumnElement[bool]]:
         """The rows of ``table`` that are meant."""
         return [table.c.connection == self.pair, table.c.entity == self.entity]
+
+
+def pair_key(store: Store, accounts: str) -> str:
+    """The key under which everything about the accounts of a pair is stored, which ``accounts`` names in full."""
+    with store.reading() as tx:
+        found: str | None = tx.scalar(select(pairs.c.key).where(pairs.c.accounts == accounts))
+    return found or hashlib.sha256(accounts.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def noted_pair(store: Store, accounts: str) -> str:
+    """The same for a pair that is going to be used: what the key stands for is written down."""
+    key = pair_key(store, accounts)
+    if accounts_of(store, key) != accounts:
+        with store.writing() as tx:
+            tx.execute(insert_into(store, pairs).values(key=key, accounts=accounts).on_conflict_do_nothing())
+    return key
+
+
+def accounts_of(store: Store, key: str) -> str:
+    """The accounts that a key stands for."""
+    with store.reading() as tx:
+        return tx.scalar(select(pairs.c.accounts).where(pairs.c.key == key)) or key
 
 
 def lock_in_order(tx: Connection, conditions: Sequence[ColumnElement[bool]]) -> None:

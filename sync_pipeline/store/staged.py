@@ -147,7 +147,9 @@ class StagedRows:
         self._scope, self._read_no = scope, read_no
         self._missed: dict[str, int] = {}
         self._has_facts = False
+        self._approved: dict[int, list[ColumnElement[bool]]] = {}
         self._cut = False
+        self._repeated: dict[str, bool] = {}
         self._prepared = False
         self.decided_by: str | None = None
         """What made the fields of the rows; None: when the records are read next, they are processed again."""
@@ -207,6 +209,11 @@ class StagedRows:
         with self._looking() as tx:
             rows = tx.execute(select(staged.c.status, func.count()).group_by(staged.c.status))
             return {row[0]: row[1] for row in rows}
+
+    def repeated(self) -> dict[str, bool]:
+        """The ids under which several rows came, and whether these were made of different records."""
+        with self._looking():
+            return self._repeated
 
     def _ours(self, scope: Scope = None) -> list[ColumnElement[bool]]:
         mine = self._loads.of(records)
@@ -276,6 +283,8 @@ class StagedRows:
             tx.execute(text("ANALYZE staged"))
         once = select(staged.c.source_id).group_by(staged.c.source_id)
         if tx.scalar(once.having(func.count() > 1).limit(1)) is not None:
+            differ = func.count(staged.c.source_hash.distinct()) > 1
+            self._repeated = {row[0]: row[1] for row in tx.execute(once.add_columns(differ).having(func.count() > 1))}
             last = select(func.max(staged.c.nr)).group_by(staged.c.source_id)
             tx.execute(delete(staged).where(staged.c.nr.not_in(last)))
         self._prepared = True
@@ -287,9 +296,13 @@ def desired() -> ColumnElement[bool]:
 
 
 def rewrites(scopes: Sequence[Scope]) -> list[ColumnElement[bool]]:
-    """The rows of these scopes that are at the target in another form than this batch wants."""
+    """The rows of these scopes that are at the target in another form than this batch wants, and are not stored in it.
+
+    Those that are stored were allowed before.
+    """
     return [
         desired(),
+        differs(),
         records.c.delivered_hash != staged.c.fields_hash,
         records.c.delivered_hash.not_in(UNKNOWN),
         or_(false(), *(within(records.c.partition, scope) for scope in scopes)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,12 +15,14 @@ from sqlalchemy import text
 from sync_pipeline import terminal
 from sync_pipeline.cli import cli
 from sync_pipeline.clock import utc_now
-from sync_pipeline_tests.cli.shell import COMMANDS, Shell, shell_for
+from sync_pipeline_tests.cli.shell import COMMANDS, ROOT, Shell, shell_for
 from sync_pipeline_tests.harness import ENTITIES, Team, day, tables
 
 FIGURES = {"extracted", "created", "updated", "unchanged", "deleted", "rejected", "requests"}
 BECAME = ("created", "adopted", "updated", "unchanged", "rejected", "excluded", "waiting")
 STORED = ("records", "rejects", "deliveries", "syncs")
+MAP_RECORDS = ("apply", "compare", "sync")
+"""Modules of commands that always need pandas; the others import it when a call of theirs maps a record."""
 
 
 def commands(
@@ -71,7 +74,16 @@ def test_sync_for_people(shell: Shell) -> None:
     assert ended.err == ""
     assert "users" in ended.out
     assert "projects" not in ended.out
-    assert "Next: `make dev`" in ended.out
+    assert "Next: `sync-pipeline dev`" in ended.out
+    assert "make" not in ended.out
+
+
+def test_what_to_do_next_is_a_verb_of_make_where_there_is_our_makefile(shell: Shell) -> None:
+    """In a checkout; not beside a Makefile of something else."""
+    (shell.root / "Makefile").write_text("dev:\n\tnpm run dev\n")
+    assert "Next: `sync-pipeline dev`" in shell("sync", "--entity", "users", code=0).out
+    shutil.copy(ROOT / "Makefile", shell.root)
+    assert "Next: `make dev`" in shell("sync", "--entity", "users", code=0).out
 
 
 def test_that_nothing_was_rejected_is_told_where_there_is_room(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,11 +320,11 @@ def test_the_list_of_commands_says_what_the_command_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("module", sorted({module for module, _ in cli.lazy.values()} - {"dev"}))
-def test_dagster_is_imported_by_commands_that_run_it(module: str) -> None:
-    """It takes longer to import than most commands take to run; `--help` never pays for it."""
-    code = f"import sys, sync_pipeline.cli.{module}; print('dagster' in sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert loaded == "False\n"
+def test_dagster_and_pandas_are_imported_by_commands_that_use_them(module: str) -> None:
+    """Each takes longer to import than most commands take to run; `--help` never pays for it."""
+    code = f"import sys, sync_pipeline.cli.{module}; print(*sorted({{'dagster', 'pandas'}} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == (["pandas"] if module in MAP_RECORDS else [])
 
 
 def test_it_tells_nobody_wherever_it_is_started(shell: Shell) -> None:

@@ -71,6 +71,12 @@ def test_what_is_held_is_allowed_or_declined_by_its_number(emptied: Shell) -> No
     assert (used["state"], used["used"]) == ("used", GONE)
     assert "is used" in emptied("approvals", "allow", number, code=1).message
     assert "There is no request 999" in emptied("approvals", "allow", "999", code=2).message
+    assert f"only {number}" in emptied("approvals", "show", "999", code=2).message
+    for word in ("NOSUCH", "9" * 30):
+        for command in ("show", "allow", "decline"):
+            message = emptied("approvals", command, word, code=2).message
+            assert f"There is no request {word}" in message
+            assert "`sync-pipeline approvals list" in message
 
 
 def test_a_repair_leaves_what_is_held_and_tells_what_differs(emptied: Shell) -> None:

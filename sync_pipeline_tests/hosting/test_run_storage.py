@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 DAYS = dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-02-01", timezone="UTC")
 RANGE = {"dagster/asset_partition_range_start": "2026-01-01", "dagster/asset_partition_range_end": "2026-01-31"}
@@ -79,6 +80,26 @@ def test_the_file_of_a_run_is_small(instance: dg.DagsterInstance, tmp_path: Path
     assert query(file, "PRAGMA page_size") == [(512,)]
     instance.dispose()
     assert file.stat().st_size < 26 * 4096
+
+
+def test_the_tables_of_a_run_are_made_once(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """The file of each later run is a copy of the first one's before its events, exactly as Dagster makes it."""
+    results = [steps.execute_in_process(instance=instance) for _ in range(3)]
+    stored = {result.run_id: instance.all_logs(result.run_id) for result in results}
+    assert all({entry.run_id for entry in entries} == {run_id} for run_id, entries in stored.items())
+    assert len({len(entries) for entries in stored.values()}) == 1
+
+    made = SqliteEventLogStorage(str(tmp_path / "dagster's"))
+    with made.run_connection("another"):
+        schema = "SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2"
+        wanted = query(Path(made.path_for_shard("another")), schema)
+        revision = query(Path(made.path_for_shard("another")), "SELECT version_num FROM alembic_version")
+    for result in results:
+        file = tmp_path / f"history/runs/{result.run_id}.db"
+        assert query(file, schema) == wanted
+        assert query(file, "SELECT version_num FROM alembic_version") == revision
+        assert query(file, "PRAGMA journal_mode") == [("wal",)]
+    assert list((tmp_path / "history/runs").glob(".*")) == []
 
 
 def test_a_step_that_printed_nothing_leaves_no_empty_files(instance: dg.DagsterInstance, tmp_path: Path) -> None:

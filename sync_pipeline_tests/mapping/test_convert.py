@@ -7,7 +7,8 @@ import gc
 import pytest
 
 from sync_pipeline.gc_pause import gc_paused
-from sync_pipeline.mapping.convert import convert, fits
+from sync_pipeline.mapping.convert import convert
+from sync_pipeline.mapping.json_types import fits
 
 LARGEST = 2**63 - 1
 

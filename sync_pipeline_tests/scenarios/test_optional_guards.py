@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.stages import guards
+from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.preview import preview
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.approvals import decide, list_approvals
-from sync_pipeline_tests.harness import Team, morning, team
+from sync_pipeline_tests.harness import Team, day, morning, team
 from sync_pipeline_tests.properties.killing import Killed, killing
 
 FEW = {"SYNC_MAX_CREATES": "3"}
@@ -53,6 +55,29 @@ def test_too_many_creates_are_held_until_they_are_approved(tmp_path: Path) -> No
         assert us.sync("projects")["projects"].created == 1
 
 
+@pytest.mark.parametrize("named", [1000, 1])
+def test_a_read_of_days_withdraws_what_is_held_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: int
+) -> None:
+    """One of all days that a request is about, or more; also where the request does not name all its records."""
+    monkeypatch.setattr(guards, "EXAMPLES", named)
+    with team(tmp_path, entries=0, projects=0) as us:
+        user = us.users()[0]["id"]
+        us.add_entry(user, morning(9))
+        us.sync()
+        us.changes |= FEW
+        made = [us.add_entry(user, morning(ago, hour)) for ago in (3, 4, 5) for hour in (8, 9)]
+        assert us.sync("time_entries")["time_entries"].held == 6
+        for entry in made[:4]:
+            us.clockify("DELETE", f"/time-entries/{entry['id']}")
+        for some in (Days(day(4), day(3)), Days(day(5), day(4))):
+            us.sync("time_entries", days=some)
+            assert us.held("time_entries").keys() == {"creates"}
+        us.sync("time_entries", days=Days(day(5), day(3)))
+        assert us.held("time_entries") == {}
+        assert us.at_snapshots("time_entries").keys() >= {entry["id"] for entry in made[4:]}
+
+
 def test_what_refers_to_a_held_record_waits(tmp_path: Path) -> None:
     """It is not created behind the guard's back, for an entry that needs it."""
     with team(tmp_path, entries=0, projects=0) as us:
@@ -87,6 +112,9 @@ def test_a_killed_run_needs_no_second_approval(tmp_path: Path, monkeypatch: pyte
                 assert us.held("projects") == {}
         assert us.sync("projects")["projects"].held == 0
         assert len(us.at_snapshots("projects")) == 5
+        with us.session() as session:
+            (request,) = list_approvals(session.store, session.pair, session.now(), limit=10, every=True)
+        assert (request.shown, request.used) == (5, 5)
 
 
 def test_each_delete_waits_where_the_mapping_says_so(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sync_pipeline.errors import CheckFailed
+from sync_pipeline.stages import extract
 from sync_pipeline.stages.check import CHECKS, CheckResult, Options, checked, staged, why_blocked
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.syncs import recent
@@ -67,6 +68,33 @@ def test_two_contents_under_one_id_fail_unique_ids(us: Team) -> None:
     reads(us, one, {**one, "name": "another"}, *others)
     found = results(us)["unique_ids"]
     assert (found.passed, found.figures["failing"]) == (False, 1)
+
+
+@pytest.mark.parametrize("recent", [extract.RECENT, 1])
+def test_the_same_record_twice_is_one_and_two_contents_are_rejected(
+    us: Team, monkeypatch: pytest.MonkeyPatch, recent: int
+) -> None:
+    """However far apart they come, as unchanged records or new ones, in the check as in the load that checks once more."""
+    monkeypatch.setattr(extract, "RECENT", recent)
+    one, two, three, *others = us.projects()
+    new = {**three, "id": "e" * 24, "name": "New"}
+    apart = {**three, "id": "f" * 24, "name": "Apart"}
+    rows = [one, new, two, apart, *others, three, one, {**two, "name": "another"}, new, two, {**apart, "name": "Other"}]
+    reads(us, *rows)
+    failing = results(us)["unique_ids"].figures
+    assert (failing["failing"], failing["records"]) == (2, 9)
+    with us.session() as session:
+        batch = us.validated(session, "projects")
+        session.stagings.popitem()[1].close()  # as in another process
+        counts = us.load(session, "projects", batch).counts
+        rejected = [one.source_id for one in list_rejects(session.store, session.pair, entity="projects")]
+    assert (counts.extracted, counts.rejected, counts.created, counts.unchanged) == (9, 4, 1, 4)
+    assert sorted(rejected) == sorted([two["id"], apart["id"]])
+    us.no_faults()
+    at_target = us.at_snapshots("projects")
+    assert at_target["e" * 24]["project_name"] == "New"
+    assert at_target[two["id"]]["project_name"] == two["name"]
+    assert "f" * 24 not in at_target
 
 
 def test_drift_of_the_source_is_a_warning(us: Team) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.claims import LOOKS, NAMED, still_held, take_turns, waiting
 from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.liveness import alive
+from sync_pipeline.store.schema import records
 from sync_pipeline_tests.harness import Team, team
+from sync_pipeline_tests.properties.judge import converged
 
 OTHER = "the-other-run"
 
@@ -83,6 +87,50 @@ def test_what_is_left_is_delivered_again_until_nothing_is(us: Team) -> None:
 def _claim_and_fail(session: Session, key: str) -> None:
     session.ledger(session.specs["projects"]).claims.take([key])
     raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("entity", "request_"), [("locations", "create"), ("locations", "update"), ("projects", "remove")]
+)
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_write_that_was_not_noted_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entity: str, request_: str, lives: bool
+) -> None:
+    """While it was on its way another run took the record over: that one notes it, or this one when that has ended."""
+    with team(tmp_path, entries=0, locations=0, projects=3) as us:
+        us.put_location("one", location_name="Oak")
+        if request_ != "create":
+            us.sync("locations", "projects")
+            us.put_location("one", location_name="Elm")
+            us.delete_project(us.projects()[0]["id"])
+        taken, send = list[str](), Session.call
+
+        def call(session: Session, function: Any, *args: Any) -> Any:
+            found = send(session, function, *args)
+            if function.__name__ == request_ and not taken:
+                with closing(open_store(us.settings().store_url)) as store, store.writing() as tx:
+                    tx.execute(update(records).where(records.c.claimed_by.isnot(None)).values(claimed_by=OTHER))
+                taken.append(request_)
+            return found
+
+        monkeypatch.setattr(Session, "call", call)
+
+        with closing(open_store(us.settings().store_url)) as store, ExitStack() as stack:
+            if lives:
+                stack.enter_context(alive(store, OTHER))
+            with us.session() as session:
+                batch = us.validated(session, entity)
+                loaded = us.load(session, entity, batch)
+                open_intents = [intent.source_id for intent in session.ledger(entity).open_intents()]
+        counts = loaded.counts
+        written = counts.created + counts.updated + counts.deleted
+        assert taken == [request_]
+        if lives:
+            assert (written, bool(loaded.not_done), open_intents) == (0, True, ["one"] * (request_ == "create"))
+        else:
+            assert (written, loaded.not_done, open_intents) == (request_ != "create", {}, [])
+        us.sync()
+        converged(us)
 
 
 def test_a_message_names_some_of_the_records() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import orjson
 import pytest
 
 from sync_pipeline.clock import utc_now
+from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.liveness import alive
 from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Json, Team, team
 from sync_pipeline_tests.properties.judge import converged
@@ -55,6 +58,18 @@ def test_our_own_echo_ends(us: Team, on: Live) -> None:
     assert on.tick("locations").requests == []
     assert us.writes() == {}
     assert on.inbox("locations").open == 0
+
+
+def test_a_run_that_was_killed_hides_no_edit(us: Team, on: Live) -> None:
+    """It held the record when it ended: what a person has changed at the target since is seen and put back."""
+    client = ours(us)
+    with closing(open_store(us.settings().store_url)) as store, alive(store, "killed"), us.session() as session:
+        ledger = session.ledger("locations")
+        type(ledger)(store, ledger.pair, ledger.entity).claims.take([ledger.linked()[client["id"]]])
+    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, address="Somebody's idea")))
+    on.drain("locations")
+    assert us.client(client["name"])["address"] == client["address"]
+    converged(us)
 
 
 def test_every_write_of_ours_may_come_back_without_end(us: Team, on: Live) -> None:

@@ -12,11 +12,13 @@ import psycopg
 import pytest
 from sqlalchemy import select, update
 
-from sync_pipeline.store.deliveries import Delivered, Refused
+from sync_pipeline.store.claims import Sending
+from sync_pipeline.store.deliveries import Delivered, Refused, Removed
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.liveness import alive
 from sync_pipeline.store.loads import Loading
 from sync_pipeline.store.schema import records
+from sync_pipeline.store.scope import draw_in
 from sync_pipeline.store.staging import Staging
 from sync_pipeline_tests.store.batch import at, here, merge, row
 
@@ -135,3 +137,25 @@ def test_rows_are_locked_in_the_order_of_their_ids(url: str, one: Store, other: 
         tx.commit()
         first.result()
         assert answer.result() == {"a", "c"}
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("step", ["link", "sending", "delivered", "removed"])
+def test_a_record_is_locked_before_a_number_is_drawn(url: str, one: Store, other: Store, step: str) -> None:
+    """Whatever does both does so in this order, since numbers are drawn one at a time."""
+    ledger = here(other)
+    steps: dict[str, Callable[[], object]] = {
+        "link": lambda: ledger.link("a", "t1"),
+        "sending": lambda: ledger.mark_sending([Sending("a", "t1", None)]),
+        "delivered": lambda: ledger.mark_delivered([done("a")], None, at(5)),
+        "removed": lambda: ledger.mark_removed([Removed("a", "t1", "delete")], None, at(5)),
+    }
+    merge(one, [row("a")], 1)
+    here(other).claims.take("a")
+    with ThreadPoolExecutor(1) as pool, one.writing() as tx:
+        tx.execute(select(records.c.source_id).where(records.c.source_id == "a").with_for_update())
+        work = pool.submit(steps[step])
+        until_done_or_blocked(url, work)
+        draw_in(tx)
+        tx.commit()
+        assert work.result()

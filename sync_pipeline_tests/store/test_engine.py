@@ -8,13 +8,15 @@ import signal
 import sqlite3
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, event, select, text, update
 
 from sync_pipeline.errors import ConfigError, StoreError
 from sync_pipeline.store import credentials, engine
@@ -179,6 +181,50 @@ def test_a_locked_postgresql_table(postgres: Server) -> None:
             merge(store, [row("a")], 1)
     store.close()
     other.close()
+
+
+def test_postgresql_undoes_one_of_two_steps_that_wait_for_each_other(postgres: Server) -> None:
+    """Two transactions lock the same two rows in opposite orders: that is said, and to run again is the fix."""
+    url = postgres.emptied()
+    with closing(open_store(url)) as store, closing(open_store(url)) as other, ThreadPoolExecutor(1) as pool:
+        merge(store, [row("a"), row("b")], 1)
+        first_is_locked, second_is_locked = Event(), Event()
+
+        def lock_both(which: Store, keys: str, mine: Event, theirs: Event) -> str:
+            try:
+                with which.writing() as tx:
+                    for key in keys:
+                        tx.execute(select(records.c.source_id).where(records.c.source_id == key).with_for_update())
+                        mine.set()
+                        theirs.wait()
+            except StoreError as error:
+                return f"{error} {error.fix}"
+            return ""
+
+        work = pool.submit(lock_both, other, "ba", second_is_locked, first_is_locked)
+        found = sorted([lock_both(store, "ab", first_is_locked, second_is_locked), work.result()])
+    assert found[0] == ""
+    assert "another program was changing the same rows (deadlock detected)" in found[1]
+    assert "Run again" in found[1]
+
+
+def test_postgresql_undoes_a_step_that_read_what_was_changed_since(postgres: Server) -> None:
+    """Where the server's default is a stricter isolation than ours."""
+    url = postgres.emptied()
+    with closing(open_store(url)) as store, closing(open_store(url)) as other:
+        merge(store, [row("a")], 1)
+
+        def read_and_write() -> None:
+            with store.writing() as tx:
+                tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+                tx.execute(select(records.c.source_id)).all()
+                with other.writing() as theirs:
+                    theirs.execute(update(records).values(label="theirs"))
+                tx.execute(update(records).values(label="ours"))
+
+        with pytest.raises(StoreError, match="another program was changing the same rows") as caught:
+            read_and_write()
+    assert "nothing of this step was saved" in _message(caught)
 
 
 def test_a_full_disk_loses_nothing_that_was_saved(tmp_path: Path) -> None:

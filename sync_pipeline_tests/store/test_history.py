@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sync_pipeline.store.approvals import Line, decide
-from sync_pipeline.store.deliveries import Refused
+from sync_pipeline.store.deliveries import Delivered, Refused
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.events import Received, receive_many
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.scenarios.commands import run, run_json
-from sync_pipeline_tests.store.batch import ENTITY, HERE, at, deliver, here, row
+from sync_pipeline_tests.store.batch import ENTITY, HERE, LATER, at, deliver, here, row
 
 
 def kinds(us: Team, entity: str, source_id: str) -> list[tuple[str, str, str | None]]:
@@ -44,6 +45,51 @@ def test_writes_holds_and_decisions_are_in_one_list(tmp_path: Path) -> None:
         assert (len(history.happenings), history.is_cut) == (1, True)
 
 
+def test_a_write_says_what_it_changed(tmp_path: Path) -> None:
+    """Values before and after, of personal fields the names alone; of what is new at the target, nothing."""
+    with team(tmp_path, entries=0) as us:
+        us.sync("users", "projects", "locations")
+        project, user = us.projects()[0], us.users()[0]
+        (location, *_) = us.at_snapshots("locations").values()
+        us.clockify("PUT", f"/projects/{project['id']}", {"name": "Renamed"})
+        us.sandbox.world.db.execute("UPDATE users SET name = 'Somebody Else' WHERE id = ?", (user["id"],))
+        us.put_location(location["location_id"], location_name="Moved")
+        us.sync("users", "projects", "locations")
+        created, written = changes(us, "projects", project["id"])
+        assert (created, written["project_name"]) == (None, [project["name"], "Renamed"])
+        assert changes(us, "users", user["id"]) == [None, {"name": None}]
+        *_, renamed = changes(us, "locations", location["location_id"])
+        assert renamed["name"] == [location["location_name"], "Moved"]
+        out, _ = run(us, "records", "history", "projects", project["id"])
+        assert "project_name:" in out
+        assert "'Renamed'" in out
+
+
+def test_what_is_at_the_target_is_compared_however_often_it_changed_meanwhile(store: Store) -> None:
+    """Between two writes the record was merged twice; after an unknown outcome nothing is known of the target."""
+    deliver(store, [row("a")])
+    for read_no, digest in ((LATER, "v2"), (LATER + 1, "v3")):
+        with here(store).staging(read_no=read_no) as staging:
+            staging.add([row("a", digest)])
+            staging.merge(at(2))
+            (pending,) = staging.pending(9)
+            assert pending.before == row("a").fields
+    here(store).mark_delivered([Delivered("a", "a", "v3", "update", '{"f":[1,2]}')], None, at(3))
+    found = here(store).history.of_record(None, "a", 100)
+    assert [one.changes for one in found.happenings if one.kind == "delivery"] == [None, '{"f":[1,2]}']
+    with here(store).staging(read_no=LATER + 2) as staging:
+        staging.add([row("a", "v4")])
+        staging.merge(at(4))
+        (pending,) = staging.pending(9)
+        assert pending.before == row("a", "v3").fields
+
+
+def changes(us: Team, entity: str, source_id: str) -> list[Any]:
+    """What each write to a record changed, oldest first."""
+    document = run_json(us, "records", "history", entity, source_id)
+    return [line["changes"] for line in document["history"] if line["kind"] == "delivery"]
+
+
 def test_both_databases_tell_it(store: Store) -> None:
     """A write, a reject, a request with its decision and an event, in order; another record's are not in it."""
     deliver(store, [row("a"), row("b")])
@@ -67,6 +113,23 @@ def test_both_databases_tell_it(store: Store) -> None:
     assert not found.is_cut
 
 
+def test_the_command_prints_it_of_an_entity_that_is_switched_off(tmp_path: Path) -> None:
+    """What was stored of it is still here; and it is said that it is off."""
+    with team(tmp_path, entries=0) as us:
+        us.sync("projects")
+        project = us.projects()[0]["id"]
+        out, _ = run(us, "records", "history", "projects", project, SYNC_ENTITIES="users")
+        assert "create" in out
+        assert "The entity projects is switched off" in out
+        document = run_json(us, "records", "history", "projects", project, SYNC_ENTITIES="users")
+        assert (document["record"]["source_id"], document["is_switched_on"]) == (project, False)
+        _, err = run(us, "records", "history", "projects", "nobody", code=2, SYNC_ENTITIES="users")
+        assert "Nothing is known of projects nobody." in err
+        assert "The entity projects is switched off" in err
+        _, err = run(us, "records", "history", "projectz", project, code=2, SYNC_ENTITIES="users")
+        assert "There is no entity 'projectz'; there are locations, projects, users, time_entries." in err
+
+
 def test_the_command_prints_it(tmp_path: Path) -> None:
     """For people and as JSON; without values of fields, and an unknown id is said to be one."""
     with team(tmp_path, entries=0) as us:
@@ -76,7 +139,7 @@ def test_the_command_prints_it(tmp_path: Path) -> None:
         assert "create" in out
         assert "at the target and up to date" in out
         document = run_json(us, "records", "history", "users", user["id"])
-        assert document["record"]["source_id"] == user["id"]
+        assert (document["record"]["source_id"], document["is_switched_on"]) == (user["id"], True)
         assert user["email"] not in str(document)
         assert [one["kind"] for one in document["history"]] == ["record", "delivery"]
         _, err = run(us, "records", "history", "users", "nobody", code=2)

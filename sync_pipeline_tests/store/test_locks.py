@@ -154,9 +154,10 @@ def test_a_lock_whose_file_was_removed_is_lost(tmp_path: Path) -> None:
 def test_a_silent_connection_keeps_its_lock_where_others_are_ended(postgres: Server) -> None:
     """The server's time-outs for silent sessions do not apply to ours."""
     url = postgres.create()
+    open_store(url).close()  # the migration is no matter of these time-outs
     name = url.partition("?")[0].rpartition("/")[2]
     for setting in ("idle_session_timeout", "idle_in_transaction_session_timeout", "statement_timeout"):
-        postgres.run(f"ALTER DATABASE {name} SET {setting} = '300ms'")
+        postgres.run(f"ALTER DATABASE {name} SET {setting} = '1s'")
     store = open_store(url)
     with Ledger(store, HERE, "users").lock(), psycopg.connect(url) as silent:
         wait_until(lambda: not _is_connected(postgres, silent))

@@ -90,7 +90,7 @@ def test_what_is_delivered_is_what_was_planned(store: Store) -> None:
 
 
 def test_the_fields_before_are_told_until_the_merge(store: Store) -> None:
-    """Of a changed record both; of a new one, and afterwards, only those that are wanted."""
+    """Of a changed record both; of a new one, and afterwards, only those that are wanted. What is sent has those at the target."""
     deliver(store, [row("changed")])
     with here(store).staging(read_no=LATER) as staging:
         staging.add([row("changed", NEW), row("new")])
@@ -100,6 +100,9 @@ def test_the_fields_before_are_told_until_the_merge(store: Store) -> None:
         staging.merge(at(9))
         ((changed, new),) = staging.planned()
         assert (changed.before, changed.fields) == (None, row("changed", NEW).fields)
+        (changed, new) = staging.pending(9)
+        assert (changed.before, changed.fields) == (row("changed").fields, row("changed", NEW).fields)
+        assert new.before is None
 
 
 def test_what_a_newer_read_stored_decides(store: Store) -> None:

@@ -27,7 +27,7 @@ KEPT = {
     "deliveries": "SELECT id, entity, source_id, kind, outcome, at FROM deliveries ORDER BY id",
     "events": "SELECT id, kind, source_id, closed_at FROM events ORDER BY id",
     "audit": 'SELECT id, at, "by", what, detail FROM audit ORDER BY id',
-    "records": "SELECT entity, source_id, target_id, fields_hash, delivered_hash, deleted_at FROM records ORDER BY 1, 2",
+    "records": "SELECT connection, entity, source_id, target_id, fields_hash, delivered_hash, deleted_at FROM records ORDER BY 2, 3",
     "syncs": "SELECT id, run_id, outcome, counts FROM syncs ORDER BY id",
 }
 
