@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import dagster as dg
@@ -140,8 +142,8 @@ def live(team: Team, root: Path, patch: pytest.MonkeyPatch, **changes: str) -> I
     with team.session():
         pass  # the home and its empty store
     home = root / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "dagster.yaml", home / "dagster.yaml")
+    if not (home / "history").exists():
+        shutil.copytree(empty_history(), home, dirs_exist_ok=True)
     patch.setenv("DAGSTER_HOME", str(home))
     with dg.DagsterInstance.get() as instance:
         us = Live(team, instance, build(load_settings(root=team.home)), patch)
@@ -158,3 +160,15 @@ def metadata_of(result: dg.ExecuteInProcessResult, entity: str) -> dict[str, Any
     """What the observation of a targeted run shows."""
     (observed,) = result.asset_observations_for_node(f"{entity}_changed")
     return {name: value.value for name, value in observed.metadata.items()}
+
+
+@cache
+def empty_history() -> Path:
+    """A Dagster home without runs, made once for each test process: Dagster runs all its migrations to make one."""
+    home = Path(mkdtemp(prefix="sync-template-"))
+    shutil.copy(ROOT / "dagster.yaml", home / "dagster.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        with dg.DagsterInstance.get():
+            pass
+    return home
