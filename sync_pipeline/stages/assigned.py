@@ -359,7 +359,11 @@ class _Writer:
         else:
             self._remember(
                 done=Delivered(
-                    row.source_id, self._directory.id_of(record), row.fields_hash, kind, changes(self._spec, row)
+                    row.source_id,
+                    self._directory.id_of(record),
+                    row.fields_hash,
+                    kind,
+                    changes(self._spec, row, orjson.loads(row.fields)),
                 )
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 from concurrent.futures import Future
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -27,7 +27,13 @@ from sync_pipeline.store.staging import Staging
 IN_FLIGHT = 2
 """Batches on the wire at once: while the target works on one, we mark the one before."""
 
-Sent = tuple[list[Planned], "Future[list[Outcome]]"]
+
+class Sent(NamedTuple):
+    """A page on the wire, with what each write changes."""
+
+    rows: list[Planned]
+    changes: list[str | None]
+    answer: Future[list[Outcome]]
 
 
 def deliver_pending(
@@ -60,9 +66,12 @@ def _send_pages(
 ) -> None:
     """Send what no other run is sending."""
     payload: dict[str, dict[str, Any]] = {}
+    changed: dict[str, str | None] = {}
 
     def place(row: Planned) -> str:
-        payload[row.source_id] = fields = outgoing(spec, row)
+        fields = orjson.loads(row.fields)
+        payload[row.source_id] = outgoing(spec, row, fields)
+        changed[row.source_id] = changes(spec, row, fields)
         return str(fields[spec.target.id])
 
     def settle() -> None:
@@ -71,14 +80,15 @@ def _send_pages(
     flying: deque[Sent] = deque()
     try:
         for rows in claimed_pages(spec, staging, place):
-            flying.append((rows, session.begin(target.upsert, [payload.pop(row.source_id) for row in rows])))
+            answer = session.begin(target.upsert, [payload.pop(row.source_id) for row in rows])
+            flying.append(Sent(rows, [changed.pop(row.source_id) for row in rows], answer))
             if len(flying) >= IN_FLIGHT:
                 settle()
     except BaseException as error:
         # Ctrl-C waits for no answer: what was sent is still pending, and safe to repeat.
         if not isinstance(error, Exception):
-            for _, future in flying:
-                future.cancel()
+            for sent in flying:
+                sent.answer.cancel()
             flying.clear()
         raise
     finally:
@@ -87,9 +97,8 @@ def _send_pages(
             settle()
 
 
-def outgoing(spec: EntitySpec, row: Planned) -> dict[str, Any]:
+def outgoing(spec: EntitySpec, row: Planned, fields: dict[str, Any]) -> dict[str, Any]:
     """The fields to send: all for a record the target does not have, else only those the source owns."""
-    fields: dict[str, Any] = orjson.loads(row.fields)
     if row.action != "update":
         return {"archived": False, **fields} if row.action == "restore" else fields
     owned = {field.name for field in spec.owned_fields} | {spec.target.id}
@@ -98,14 +107,13 @@ def outgoing(spec: EntitySpec, row: Planned) -> dict[str, Any]:
 
 def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync_id: int | None) -> set[str]:
     """Note the answer; returns the records that another run has claimed since."""
-    rows, future = sent
-    outcomes = settled(future)
+    outcomes = settled(sent.answer)
     done: list[Delivered] = []
     refused: list[Refused] = []
-    for row, outcome in zip(rows, outcomes, strict=True):
+    for row, told, outcome in zip(sent.rows, sent.changes, outcomes, strict=True):
         kind = cast("Kind", row.action)
         if outcome.ok:
-            done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind, changes(spec, row)))
+            done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind, told))
         else:
             refused.append(_refused(row, kind, outcome))
     return remember(session, spec, done, refused, counts, sync_id)

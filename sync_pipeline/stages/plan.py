@@ -217,22 +217,24 @@ def _changed(spec: EntitySpec, row: Planned, action: Action) -> dict[str, tuple[
     return {name: (old, new) for name, new, old in differences(spec, after, before)}
 
 
-def changes(spec: EntitySpec, row: Pending) -> str | None:
-    """What a write changes, as JSON for the audit: values before and after, of personal fields null; None where unknown.
+def changes(spec: EntitySpec, row: Pending, after: Mapping[str, Any]) -> str | None:
+    """What a write of the fields ``after`` changes, as JSON for the audit: values before and after, of personal fields null.
 
-    At most ``CHANGES_BYTES`` long: values that do not fit are left out, then names.
+    None where that is unknown. At most ``CHANGES_BYTES`` long: values that do not fit are left out, then names.
     """
     if row.before is None or row.delivered_hash in (None, *UNKNOWN):
         return None
     personal = {field.name for field in spec.fields if field.personal}
-    found = differences(spec, orjson.loads(row.fields), orjson.loads(row.before))
+    found = differences(spec, after, orjson.loads(row.before))
     shown = {name: None if name in personal else (old, new) for name, new, old in found}
-    for name in sorted(shown, key=lambda name: -len(orjson.dumps(shown[name]))):
-        if len(text := orjson.dumps(shown)) <= CHANGES_BYTES:
-            break
-        shown[name] = None
-    while len(text := orjson.dumps(shown)) > CHANGES_BYTES:
-        shown.popitem()
+    text = orjson.dumps(shown)
+    while len(text) > CHANGES_BYTES:
+        longest = max(shown, key=lambda name: len(orjson.dumps(shown[name])))
+        if shown[longest] is None:
+            shown.popitem()
+        else:
+            shown[longest] = None
+        text = orjson.dumps(shown)
     return text.decode() if shown else None
 
 

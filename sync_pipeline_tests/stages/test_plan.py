@@ -39,8 +39,8 @@ def test_the_audit_has_what_a_write_changes_and_no_more_than_fits() -> None:
     before = {"time_entry_id": "e1", "description": "Mine", "project_id": "p1", "tags": ["a"]}
 
     def changed(**fields: object) -> Any:
-        after = json.dumps({**before, **fields})
-        text = changes(spec, Pending("e1", "e1", None, after, "new", "old", json.dumps(before)))
+        after = {**before, **fields}
+        text = changes(spec, Pending("e1", "e1", None, json.dumps(after), "new", "old", json.dumps(before)), after)
         assert text is None or len(text) <= CHANGES_BYTES
         return None if text is None else json.loads(text)
 
@@ -53,6 +53,5 @@ def test_the_audit_has_what_a_write_changes_and_no_more_than_fits() -> None:
 @pytest.mark.parametrize("known", [None, SENT, SENT_NEW])
 def test_of_what_is_unknown_at_the_target_no_change_is_told(known: str | None) -> None:
     """It is created, or what stands there is not known."""
-    assert (
-        changes(load_specs()["time_entries"], Pending("e1", None, None, "{}", "new", known, '{"task_id":"t"}')) is None
-    )
+    row = Pending("e1", None, None, "{}", "new", known, '{"task_id":"t"}')
+    assert changes(load_specs()["time_entries"], row, {}) is None
