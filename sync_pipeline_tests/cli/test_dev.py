@@ -32,7 +32,7 @@ from sync_pipeline_tests.scenarios.developing import (
 )
 from sync_pipeline_tests.strangers import crowd
 
-ARRIVES_SECONDS = 60.0
+ARRIVES_SECONDS = 120.0
 STRANGERS_SECONDS = 15.0
 SENSOR_TICKS = (
     "{repositoriesOrError{... on RepositoryConnection{nodes{sensors{sensorState{ticks{status skipReason}}}}}}}"
