@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def commands_of(page: Path) -> list[str]:
 
 def play(page: Path, directory: Path) -> str:
     """Run the commands of a page in ``directory`` and return the page with what they print now."""
+    shutil.copy(ROOT / "Makefile", directory)  # hints name `make` in a checkout
     text = page.read_text()
     with _shell(directory) as run:
         return BLOCK.sub(lambda block: _replayed(block, run), text)
