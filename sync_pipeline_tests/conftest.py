@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -35,6 +36,12 @@ settings.load_profile("fixed")  # the same examples everywhere; `--hypothesis-pr
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the instant at which the tests marked `clock` run."""
     parser.addoption("--clock", default=USUAL, help=f"UTC instant at which tests marked `clock` run, or `{SYSTEM}`")
+
+
+def pytest_configure() -> None:
+    """A script that starts the tests in the background has them ignore Ctrl-C, and so would the programs that they interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
