@@ -108,6 +108,15 @@ class _LivingRun:
     def begin(self) -> None:
         """Take the lock and note it in the run's row; waits while a check holds the lock."""
         self._lock.take(lambda: None)
+        try:
+            self._note()
+        except BaseException:  # nobody ends what has not begun
+            self._lock.release()
+            raise
+        if self._store.path is None:
+            self._watcher.start()
+
+    def _note(self) -> None:
         self._seen = monotonic()
         with self._store.writing() as tx:
             now = self._store.now(tx)
@@ -117,8 +126,6 @@ class _LivingRun:
             outdated = _remove_before(tx, now - KEPT)
         for run_id in outdated:
             _discard(_lock(self._store, run_id))
-        if self._store.path is None:
-            self._watcher.start()
 
     def end(self) -> None:
         """Release the lock: the run ends, or its failure is being reported."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, update
 
-from sync_pipeline.errors import LockLost
+from sync_pipeline.errors import LockLost, StoreError
 from sync_pipeline.store import liveness
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.liveness import alive, is_dead, is_locked
@@ -73,6 +73,18 @@ def test_a_run_that_ends_in_good_order_leaves_nothing(tmp_path: Path) -> None:
         assert (size(store, run_locks), len(list(tmp_path.glob("*.run-*.lock")))) == (1, 1)
     assert (size(store, run_locks), len(list(tmp_path.glob("*.run-*.lock")))) == (0, 0)
     store.close()
+
+
+def test_a_run_that_cannot_be_noted_keeps_no_lock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database refuses its row: the run does not begin, and its connection is closed."""
+
+    def refuse(*_: object) -> None:
+        raise StoreError("no room")
+
+    monkeypatch.setattr(liveness, "_remove_before", refuse)
+    with pytest.raises(StoreError, match="no room"), alive(store, RUN):
+        pytest.fail("it has not begun")
+    assert not is_locked(store, RUN)
 
 
 def test_what_killed_runs_left_is_removed_by_age(url: str, store: Store, tmp_path: Path) -> None:
