@@ -221,6 +221,8 @@ class _BatchLoad:
         known = self.ledger.lookup(left) if left else {}
         named = {key for key, record in known.items() if record.unconfirmed_at is not None}
         undone = {day for key, day in left.items() if key not in named}
+        if not staging.unfound.keys().isdisjoint(left):  # on which of these days they are is unknown
+            undone.update(self.mine)
         not_done |= dict.fromkeys(undone.intersection(self.mine), HAS_CHANGED)
         elsewhere = {*written_elsewhere.values()}.intersection(self.mine)
         not_done |= dict.fromkeys(elsewhere, still_held(written_elsewhere))
@@ -393,7 +395,7 @@ def read_again(session: Session, spec: EntitySpec, staging: Staging, doubts: Dou
     now = {key: session.fetch_numbered(spec, key) for key in asked[:budget]}
     found = {key: record for key, (record, _) in now.items() if record is not None}
     numbers = {key: number for key, (_, number) in now.items()}
-    may_miss = (*doubts.changed, *doubts.unlisted, *doubts.told)
+    may_miss = (*doubts.changed, *doubts.unlisted, *doubts.told, *staging.unfound)
     missed = {key: numbers[key] for key in may_miss if key in now and key not in found}
     staging.keep(key for key in doubts.kept if key not in missed)
     staging.miss(missed)
@@ -403,7 +405,7 @@ def read_again(session: Session, spec: EntitySpec, staging: Staging, doubts: Dou
     known = session.ledger(spec).lookup(missed)
     elsewhere = {key for key, record in known.items() if record.deleted_at is None} - staging.absent_among(missed)
     days = {doubts.changed[key]: HAS_CHANGED for key in left if key in doubts.changed}
-    days |= {doubts.contested[key]: MAY_HAVE_MOVED for key in left if key in doubts.contested}
+    days |= {doubts.contested[key]: MAY_HAVE_MOVED for key in left if key in doubts.contested.keys() - staging.unfound}
     return ReadAgain(days, frozenset(missed), frozenset(left).intersection(doubts.told) | elsewhere)
 
 

@@ -149,6 +149,8 @@ class StagedRows:
         self._has_facts = False
         self._approved: dict[int, list[ColumnElement[bool]]] = {}
         self._cut = False
+        self.unfound: dict[str, str] = {}
+        """Rows that ``cut`` dropped, and of which the newer read of their day has stored nothing: id to staged day."""
         self._repeated: dict[str, bool] = {}
         self._prepared = False
         self.decided_by: str | None = None

@@ -30,6 +30,8 @@ from sync_pipeline.store.scope import Scope, within
 from sync_pipeline.store.staged import Span, StagedRow, desired, differs, is_elsewhere, rewrites, staged
 
 PAGE_ROWS = 1_000
+MOST_UNFOUND = 10_000
+"""Many more than a run may read by id: the rest is not known, and the days are not done."""
 
 
 Place = Callable[[Planned], str | None]
@@ -124,24 +126,43 @@ class Staging(PlannedRows):
         if covered:
             with self._looking() as tx:
                 is_older = self._loads.loaded_later(self._day_of_row(), self._read_no)
-                tx.execute(delete(staged).where(staged.c.read_no.is_(None), is_older))
+                dropped = [staged.c.read_no.is_(None), is_older]
+                if self._scope is not None:
+                    self.unfound |= self._without_trace(tx, dropped)
+                tx.execute(delete(staged).where(*dropped))
             self._cut = True
         return covered
+
+    def _without_trace(self, tx: Connection, dropped: Sequence[ColumnElement[bool]]) -> dict[str, str]:
+        """Rows to be dropped of which the newer read of their day has stored nothing: id to staged day.
+
+        A list that lagged showed them on that day, or they have moved since: on which day they are now is unknown.
+        """
+        newer = or_(records.c.read_no > self._read_no, self._loaded_later(records.c.partition))
+        stored = select(records.c.source_id).where(self._match(), newer).exists()
+        same = [*self._rejects.of(rejects), rejects.c.source_id == staged.c.source_id]
+        rejected = select(rejects.c.id).where(*same, rejects.c.read_no > self._read_no).exists()
+        rows = select(staged.c.source_id, staged.c.partition).where(
+            *dropped, staged.c.status.not_in(["excluded", "kept"]), ~stored, ~rejected
+        )
+        return {row[0]: row[1] or "" for row in tx.execute(rows.order_by(staged.c.source_id).limit(MOST_UNFOUND))}
 
     def contested(self) -> dict[str, str]:
         """Rows of other days than the newer read of the day on which the store keeps their record: id to staged day.
 
-        The record may have moved back since, so this batch does not decide.
+        The record may have moved back since, so this batch does not decide. Neither does it about the ``unfound``.
         """
         if self._scope is None or not self._loads.any_newer(self._read_no):
             return {}
+        there = self.listed_among(self.unfound) | self._missed.keys()
+        unfound = {key: day for key, day in self.unfound.items() if key not in there}
         with self._looking() as tx:
             found = tx.execute(
                 self._joined(staged.c.source_id, staged.c.partition)
                 .where(self._is_undecided(), self._loaded_later(records.c.partition), self._contradicts())
                 .order_by(staged.c.source_id)
             )
-            return {row[0]: row[1] for row in found}
+            return {row[0]: row[1] for row in found} | unfound
 
     def lagging(self) -> list[str]:
         """Rows that contradict a read by id of the last minutes: their list may lag behind it."""
