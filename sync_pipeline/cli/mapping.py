@@ -88,7 +88,7 @@ def mapping_test(entity: str | None, as_json: bool) -> None:
 
 
 def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """An option for each key of a field; what is not named stays as it is."""
+    """An option for each key of a field; those that are not given change nothing."""
     options = (
         click.option("--source", metavar="PATH", help="Where the value is in the source record: timeInterval.start"),
         click.option("--constant", metavar="VALUE", help="A fixed value instead of a source."),
@@ -134,7 +134,7 @@ def mapping_fields(entity: str, as_json: bool) -> None:
 @form_options
 @json_option
 def mapping_set(entity: str, field: str, as_json: bool, **given: Any) -> None:
-    """Change a FIELD the target gets, or add one. What is not named stays as it is."""
+    """Change a FIELD that the target gets, or add one. Options that are not given change nothing."""
     setup = SetupService(actor("terminal"))
     since, form = setup.revision(), _form(setup, entity, field, given)
     _warn_of_pause(setup, entity)
@@ -146,7 +146,7 @@ def mapping_set(entity: str, field: str, as_json: bool, **given: Any) -> None:
 @click.argument("field")
 @json_option
 def mapping_drop(entity: str, field: str, as_json: bool) -> None:
-    """Deliver a FIELD no more; what is at the target stays as it is."""
+    """Stop delivering a FIELD; its value at the target is not changed."""
     setup = SetupService(actor("terminal"))
     _warn_of_pause(setup, entity)
     _told(setup, entity, field, drop_field(setup, entity, field, since=setup.revision()), as_json)

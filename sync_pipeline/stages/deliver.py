@@ -110,10 +110,10 @@ def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync
     outcomes = settled(sent.answer)
     done: list[Delivered] = []
     refused: list[Refused] = []
-    for row, told, outcome in zip(sent.rows, sent.changes, outcomes, strict=True):
+    for row, changed, outcome in zip(sent.rows, sent.changes, outcomes, strict=True):
         kind = cast("Kind", row.action)
         if outcome.ok:
-            done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind, told))
+            done.append(Delivered(row.source_id, outcome.id, row.fields_hash, kind, changed))
         else:
             refused.append(_refused(row, kind, outcome))
     return remember(session, spec, done, refused, counts, sync_id)

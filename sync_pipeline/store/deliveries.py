@@ -58,7 +58,7 @@ class Delivered(NamedTuple):
     fields_hash: str
     kind: Kind
     changes: str | None = None
-    """As the table has them."""
+    """JSON of the changed fields, each with its values before and after; None where that is unknown."""
 
 
 class Removed(NamedTuple):

@@ -110,7 +110,7 @@ class _LivingRun:
         self._lock.take(lambda: None)
         try:
             self._note()
-        except BaseException:  # nobody ends what has not begun
+        except BaseException:  # the caller ends only a run that has begun
             self._lock.release()
             raise
         if self._store.path is None:

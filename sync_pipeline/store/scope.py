@@ -40,7 +40,7 @@ def pair_key(store: Store, accounts: str) -> str:
 
 
 def noted_pair(store: Store, accounts: str) -> str:
-    """The same for a pair that is going to be used: what the key stands for is written down."""
+    """The key of a pair that is about to be used; stores which accounts it belongs to."""
     key = pair_key(store, accounts)
     if accounts_of(store, key) != accounts:
         with store.writing() as tx:
@@ -49,7 +49,7 @@ def noted_pair(store: Store, accounts: str) -> str:
 
 
 def accounts_of(store: Store, key: str) -> str:
-    """The accounts that a key stands for."""
+    """The accounts that a key belongs to; the key itself when it is not stored."""
     with store.reading() as tx:
         return tx.scalar(select(pairs.c.accounts).where(pairs.c.key == key)) or key
 

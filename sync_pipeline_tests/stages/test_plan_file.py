@@ -76,7 +76,7 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
 
 @pytest.mark.parametrize("days", [None, ["2026-01-02", "2026-01-01"], ["9999-12-30", "9999-12-31"], ["2026-01-01"], 7])
 def test_days_that_cannot_be_read_are_named(tmp_path: Path, days: object) -> None:
-    """Somebody has changed them: entries are read by days, in order."""
+    """They were changed since: entries are read by days, in order."""
     with team(tmp_path, entries=2) as us:
         path = write_plan(us, "time_entries")
         first, *rest = path.read_bytes().splitlines()

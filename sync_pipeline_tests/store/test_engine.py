@@ -337,7 +337,7 @@ def test_a_value_that_postgresql_refuses(postgres: Server, kind: str, value: str
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # it is what the test is about
 def test_a_process_that_is_forked_while_a_store_is_opened(sqlite_template: Path) -> None:
-    """Another thread was counting the stores: in the new process nobody ends that."""
+    """Another thread was counting the stores when the process forked: in the new process that thread does not exist."""
     with engine._LOCK:
         process = os.fork()
         if not process:
@@ -348,7 +348,7 @@ def test_a_process_that_is_forked_while_a_store_is_opened(sqlite_template: Path)
 
 
 def test_a_file_that_was_replaced_while_a_store_is_open(sqlite_template: Path, tmp_path: Path) -> None:
-    """Somebody has restored a copy: what is opened from now on is that one, not the file that is gone."""
+    """A copy was restored: what is opened from now on is that file, not the one that was replaced."""
     path = tmp_path / "store.db"
     shutil.copy(sqlite_template, path)
     with closing(open_store(f"sqlite:///{path}")) as before:
