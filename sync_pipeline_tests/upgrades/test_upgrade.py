@@ -106,7 +106,7 @@ def test_a_copy_of_the_sqlite_database_is_kept(us: Install) -> None:
     old = database.read_bytes()
     us.session().__enter__().store.close()
     (copy,) = copies(database)
-    assert copy.name == "sync.db.schema-0004"
+    assert copy.name == f"sync.db.{us.version}"
     assert copy.stat().st_mode & 0o077 == 0
     assert contents(us, f"sqlite:///{copy}") == contents(us)
     assert len(copy.read_bytes()) == len(old)
