@@ -302,8 +302,8 @@ class Deliveries(EntityRows):
         number = draw_in(tx)
         fixed = (driver_time(tx, at), number, self.pair, self.entity, self.claims.own)
         noted = set()
-        for some in chunks(rows):
-            noted |= self._set_delivered_of(tx, some, fixed, number)
+        for part in chunks(rows):
+            noted |= self._set_delivered_of(tx, part, fixed, number)
         self.rejects.forget_of_target(tx, sorted(noted))
         return noted
 

@@ -251,7 +251,7 @@ def dump(url: str, file: Path) -> None:
     lines += [
         f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), coalesce(max(id), 1)) FROM {table.name}"
         for table in tables
-        if "id" in table.c and table.c.id.autoincrement
+        if table.autoincrement_column is not None
     ]
     file.write_text(";\n".join(lines) + ";\n")
 
