@@ -23,6 +23,7 @@ COMMANDS = {
     "live": ("live", "Turn live syncing on or off: whether sensors and schedules act by themselves."),
     "credentials": ("credentials", "Look after the secrets that are kept encrypted; none is ever shown."),
     "disconnect": ("credentials", "Forget SYSTEM: its part of the set-up and all its secrets; live syncing goes off."),
+    "setup": ("setup", "Keep the set-up in a file, for git and scripts: export, import, diff."),
     "sync": ("sync", "Run the main job: everything, one entity, or some days."),
     "backfill": (
         "sync",

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0007"
+HEAD = "0009"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -449,6 +449,30 @@ switches = Table(
     _key("by", nullable=False, doc="who turned it last", info=PERSONAL),
     Column("at", Instant, nullable=False),
     info={"doc": "live or not, one switch a connection"},
+)
+
+setup_versions = Table(
+    "setup_versions",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    _key("name", nullable=False, doc="SYNC_SETUP_NAME; empty for the only set-up of a database"),
+    _key("state", nullable=False, doc="current | draft | past; one is current, at most one is a draft"),
+    Column("document", Text, nullable=False, doc="accounts, choices and mappings as YAML, without secrets"),
+    Column("base_id", SERIAL, doc="of a draft: the version it was begun on"),
+    _key("file_hash", doc="checksum of the file that it was imported from; null = made here"),
+    _key("by", nullable=False, doc="who made it", info=PERSONAL),
+    Column("at", Instant, nullable=False),
+    Column("note", Text, nullable=False, doc="what was changed, in words; never a secret"),
+    Index(
+        "ux_setup_versions_state",
+        "name",
+        "state",
+        unique=True,
+        sqlite_where=text("state <> 'past'"),
+        postgresql_where=text("state <> 'past'"),
+    ),
+    info={"doc": "the set-up and its versions"},
+    sqlite_autoincrement=True,  # a form names the version it was made from
 )
 
 audit = Table(
