@@ -23,7 +23,7 @@ WIDE = 120
 
 @click.group()
 def records() -> None:
-    """Look at single records: what was heard of one, written, rejected, held and decided."""
+    """Look at single records, and their history."""
 
 
 @records.command("history")
@@ -32,7 +32,7 @@ def records() -> None:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=200, show_default=True, help="How many lines.")
 @json_option
 def records_history(entity: str, source_id: str, limit: int, as_json: bool) -> None:
-    """Show what happened to one record, oldest first: events, writes, rejects, approvals."""
+    """Show what happened to one record. Oldest first: events, writes, rejects, approvals."""
     with reading() as settings, open_session(settings) as session:
         ledger = session.ledger(entity)
         found = ledger.history.of_record(ledger.lookup([source_id]).get(source_id), source_id, limit)
@@ -49,12 +49,12 @@ def records_history(entity: str, source_id: str, limit: int, as_json: bool) -> N
         terminal.as_json({"record": record, "history": rows, "is_cut": found.is_cut, "is_switched_on": not is_off})
         return
     some = f" (the newest {limit}; --limit shows more)" if found.is_cut else ""
-    lines = [{**row, "at": f"{row['at']:%Y-%m-%d %H:%MZ}", "detail": _detail(row)} for row in rows]
+    lines = [{**row, "detail": _detail(row)} for row in rows]
     columns = NARROW_COLUMNS if terminal.out.width < WIDE else COLUMNS
     terminal.table(f"{entity} {source_id}{some}", lines, columns)
-    terminal.say(_state(found.record) if found.record is not None else "It is not stored now.")
+    terminal.hint(_state(found.record) if found.record is not None else "It is not stored now.")
     if is_off:
-        terminal.say(_off(entity))
+        terminal.hint(_off(entity))
 
 
 def _detail(row: dict[str, Any]) -> str | None:

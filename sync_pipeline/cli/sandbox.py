@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.options import ServingGroup, json_option
 from sync_pipeline.sandbox.server import list_lines, serve
 from sync_pipeline.sandbox.world import Options
 from sync_pipeline.settings import load_settings
@@ -19,7 +19,12 @@ from sync_pipeline.settings import load_settings
 PORT, COUNT, DAYS = click.IntRange(0, 65535), click.IntRange(0), click.IntRange(1, 3650)
 
 
-@click.command()
+@click.group(cls=ServingGroup)
+def sandbox() -> None:
+    """Serve both APIs locally, with sample data. Without a command: `serve`."""
+
+
+@sandbox.command("serve")
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback unless you say otherwise."
 )
@@ -40,8 +45,8 @@ PORT, COUNT, DAYS = click.IntRange(0, 65535), click.IntRange(0), click.IntRange(
 )
 @click.option("--plan", type=click.Choice(["free", "paid"]), default="paid", show_default=True, help="Clockify plan.")
 @json_option
-def sandbox(host: str, port: int, database: Path | None, as_json: bool, **options: Any) -> None:
-    """Serve both APIs on this machine, with realistic sample data."""
+def sandbox_serve(host: str, port: int, database: Path | None, as_json: bool, **options: Any) -> None:
+    """Serve both APIs until Ctrl-C."""
     file = database or load_settings(environ={}).sandbox_file
     with suppress(KeyboardInterrupt):  # it has stopped in good order by then
         serve(host, port, file, Options(**options), announce=_sandbox_json if as_json else list_lines)
