@@ -38,19 +38,22 @@ COMMANDS = {
     },
     "Configure": {
         "mapping": ("mapping", "Look at the mappings, and change them."),
+        "connections": ("connections", "Look at both connections, or disconnect one."),
         "credentials": ("credentials", "Look after the stored secrets."),
         "webhooks": ("webhooks", "Receive changes in Clockify within seconds."),
+        "settings": ("settings", "Show the settings, and where each comes from."),
     },
     "Other": {
         "audit": ("audit", "Show who changed what of the set-up."),
         "forget": ("forget", "Remove everything kept about a person."),
+        "support-bundle": ("support_bundle", "Write a redacted file for those who help."),
         "completion": ("completion", "Print the completion script of a shell."),
     },
     "": {
         "trial": ("live", "Preview the configuration for the gate to live."),
         "trail": ("audit", "List who changed what of the set-up."),
         "deliveries": ("audit", "List every write that was sent."),
-        "disconnect": ("credentials", "Forget a system and its secrets."),
+        "disconnect": ("connections", "Forget a system and its secrets."),
     },
 }
 """By section of the help, the module of each command and its line there; those of no section are not listed."""

@@ -50,6 +50,15 @@ def console_serve(port: int, dagster_port: int | None, as_json: bool) -> None:
         serve(*_console(port, dagster_port), ready)
 
 
+@console.command("open")
+@json_option
+def console_open(as_json: bool) -> None:
+    """Open the running console in a browser."""
+    found = fresh_link(load_settings().home, unix_time)
+    opened = click.launch(found) == 0
+    terminal.emit(as_json, {"link": found, "opened": opened}, "Opened in the browser." if opened else found)
+
+
 @console.command("link")
 @json_option
 def console_link(as_json: bool) -> None:

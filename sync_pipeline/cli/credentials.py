@@ -9,10 +9,7 @@ import click
 from sync_pipeline import terminal
 from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.options import json_option
-from sync_pipeline.cli.questions import confirm
 from sync_pipeline.cli.secret import Source, secret_options
-from sync_pipeline.settings import SYSTEMS
-from sync_pipeline.setup.connections import disconnect as forget
 from sync_pipeline.setup.rotation import NAMES, encrypt_again, held, remove, retire, rotate
 from sync_pipeline.setup.service import SetupService, actor
 
@@ -108,20 +105,3 @@ def credentials_encrypt_again(as_json: bool) -> None:
 
 def _tell(as_json: bool, what: str, value: object, sentence: str) -> None:
     terminal.emit(as_json, {what: value}, sentence)
-
-
-@click.command()
-@click.argument("system", type=click.Choice(SYSTEMS))
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@json_option
-def disconnect(system: str, yes: bool, as_json: bool) -> None:
-    """Forget a system and its secrets. Live syncing is turned off; what was delivered stays."""
-    setup = SetupService(actor("terminal"))
-    since = setup.revision()
-    confirm(f"Forget {system} and all its secrets?", yes=yes, as_json=as_json)
-    forget(setup, system, since=since)
-    terminal.emit(
-        as_json,
-        {"disconnected": system},
-        f"{system} is disconnected, and its secrets are deleted. `sync-pipeline init` connects it again.",
-    )

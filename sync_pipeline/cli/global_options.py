@@ -62,7 +62,7 @@ def completed(command: click.Command, path: str) -> click.Command:
     return command
 
 
-RENAMED = {"trail": "audit list", "trial": "preview"}
+RENAMED = {"trail": "audit list", "disconnect": "connections disconnect"}
 """Older names of commands, and the newer ones."""
 
 
