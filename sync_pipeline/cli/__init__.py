@@ -41,6 +41,7 @@ COMMANDS = {
         "connections": ("connections", "Look at both connections, or disconnect one."),
         "credentials": ("credentials", "Look after the stored secrets."),
         "webhooks": ("webhooks", "Receive changes in Clockify within seconds."),
+        "setup": ("setup", "Keep the set-up in a file, for git and scripts."),
         "settings": ("settings", "Show the settings, and where each comes from."),
     },
     "Other": {

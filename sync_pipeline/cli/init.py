@@ -63,10 +63,12 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
     _snapshots(setup, asker, options, callback_port)
     sides = connections(setup)
     if as_json:
-        terminal.as_json({"file": str(setup.settings().setup_file), "connections": {s.system: _told(s) for s in sides}})
+        now = setup.settings()
+        stored = {"file": str(now.setup_file), "version": now.setup_version}
+        terminal.as_json({**stored, "connections": {s.system: _told(s) for s in sides}})
         return
     terminal.table("Connected", [{"system": side.system, **_told(side)} for side in sides], optional=("detail",))
-    terminal.hint(f"Stored in {setup.settings().setup_file}; secrets are kept encrypted in the database.")
+    terminal.hint(f"Stored in the database as version {setup.revision() or 'none'}; secrets are kept encrypted.")
     missing = [side.system for side in sides if side.state == "not set up"]
     terminal.hint(
         f"Not connected yet: {' and '.join(missing)}. Run `sync-pipeline init` again, or give the options in its --help."

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline.mapping.load import load_specs, records_of, switched_on
+from sync_pipeline.errors import ChangedMeanwhile
+from sync_pipeline.mapping.load import records_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.sandbox.embedded import embedded
 from sync_pipeline.session.progress import Report
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session, open_session
-from sync_pipeline.settings import Settings, environment, load_settings, read_setup
-from sync_pipeline.setup.file import change_file, revision, validate_file_change
+from sync_pipeline.settings import Settings, environment, load_given, load_settings
+from sync_pipeline.setup.document import edited
 from sync_pipeline.store.audit import note, system_user
 from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.setup import CHANGED, LOOK_AGAIN, Change, put_current
+from sync_pipeline.store.setup_file import validated
 
 Surface = Literal["terminal", "console"]
 
@@ -36,7 +39,7 @@ def actor(surface: Surface, session: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class SetupService:
-    """Everything is read anew each time: another window, a person with an editor or a process may have changed it."""
+    """Everything is read anew each time: another window or process may have changed it."""
 
     by: str
     root: Path | None = None
@@ -47,6 +50,10 @@ class SetupService:
     def settings(self, **variables: str) -> Settings:
         """The settings as they are now, with some variables of the environment as they are given here."""
         return load_settings({**self._environ, **variables}, root=self.root)
+
+    def given(self) -> Settings:
+        """The settings of the environment alone, whatever the stored set-up says."""
+        return load_given(self._environ, root=self.root)
 
     def is_given(self, variable: str) -> bool:
         """Whether the environment decides a setting, so that it cannot be changed here."""
@@ -92,7 +99,7 @@ class SetupService:
 
     def revision(self) -> str:
         """The state of the set-up that a form shows; a change made on another state is refused."""
-        return revision(self.settings().setup_file)
+        return revision_of(self.settings())
 
     def change(
         self,
@@ -108,20 +115,39 @@ class SetupService:
         Raises ChangedMeanwhile when ``since`` is not the present revision, ConfigError when the new set-up is not valid;
         nothing is changed then.
         """
-        settings = self.settings()
-        now = change_file(settings.setup_file, values, lambda draft: _specs_in(settings, draft), since=since)
+        self._store(values, (detail and f"{what}: {detail}") or what, since)
         try:
             then()
         except BaseException:
             self.note(f"{what}, incomplete", "the set-up was changed, but not everything else")
             raise
         self.note(what, detail)
-        return now
+        return self.revision()
+
+    def _store(self, values: Mapping[str, Any], note: str, since: str | None) -> None:
+        """Store a version with these values; one made from a version that no form has shown is made again."""
+        while True:
+            settings = self.settings()
+            if since is not None and since != revision_of(settings):
+                raise ChangedMeanwhile(CHANGED, fix=LOOK_AGAIN)
+            document = edited(settings.setup_document, values)
+            if document == settings.setup_document:
+                return
+            validated(settings, document)
+            change = Change(self.by, self.now(), note)
+            with self.store() as store:
+                try:
+                    put_current(store, settings.setup_name, document, change, expected=settings.setup_version)
+                except ChangedMeanwhile:
+                    if since is not None:
+                        raise
+                    continue
+                return
 
     def validate_change(self, values: Mapping[str, Any]) -> dict[str, EntitySpec]:
         """Every entity's mapping as it would be with these dotted keys set; nothing is changed. Raises as ``change``."""
         settings = self.settings()
-        return validate_file_change(settings.setup_file, values, lambda draft: _specs_in(settings, draft))
+        return validated(settings, edited(settings.setup_document, values))
 
     def note(self, what: str, detail: str) -> None:
         """Add a line to the audit trail."""
@@ -133,9 +159,6 @@ class SetupService:
         return replace(self, by=by)
 
 
-def _specs_in(settings: Settings, draft: Path) -> dict[str, EntitySpec]:
-    """The mappings with another set-up file; raises when anything in it is not valid."""
-    values = read_setup(draft)
-    specs = load_specs(settings.mappings_dir, draft)
-    switched_on(specs, values.get("entities", ()))
-    return specs
+def revision_of(settings: Settings) -> str:
+    """The state of the set-up that these settings were made from."""
+    return str(settings.setup_version or "")

@@ -16,7 +16,7 @@ import click
 from click.testing import CliRunner
 
 from sync_pipeline.cli import cli
-from sync_pipeline.settings import SETTINGS
+from sync_pipeline.settings import SETTINGS, Settings, load_settings
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team
 
 
@@ -100,6 +100,10 @@ class Shell:
             "PATH": PATH,
             **self.changes,
         }
+
+    def settings(self) -> Settings:
+        """The settings that a command would have."""
+        return load_settings({name: value or "" for name, value in self.environ.items()}, root=self.root)
 
     def __call__(self, *words: str, code: int | None = None) -> Ended:
         """Type a command; ``code`` is how it must end."""
