@@ -299,11 +299,12 @@ def closing(console: Callable[[], str]) -> None:
     """The last line of a long command: how long it took, and where the console is."""
     if _style.began is not None:
         url = console()
-        hint(f"Took {_took(monotonic() - _style.began)}.{f' Console: {url}' if url else ''}")
+        hint(f"Took {duration(monotonic() - _style.began)}.{f' Console: {url}' if url else ''}")
         _style.began = None
 
 
-def _took(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A length of time for people."""
     if seconds < 60:  # a minute
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

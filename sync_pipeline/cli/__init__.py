@@ -33,7 +33,8 @@ COMMANDS = {
     "Watch": {
         "status": ("state", "Show what is wrong, and each entity's state."),
         "check": ("state", "Test the connections and permissions."),
-        "records": ("records", "Look at single records, and their history."),
+        "runs": ("runs", "Look at runs, and run one again."),
+        "records": ("records", "Search, look at and sync single records."),
         "rejects": ("rejects", "Look at rejected records, and retry them."),
     },
     "Configure": {

@@ -7,11 +7,12 @@ from dataclasses import asdict
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.opening import chosen, reading
+from sync_pipeline.cli.opening import chosen, must_exist, reading
 from sync_pipeline.cli.options import entity_argument, json_option
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import open_session
-from sync_pipeline.setup.rejects import offer_again
+from sync_pipeline.setup.rejects import ignore, offer_again, stop_ignoring
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.rejects import list_rejects
 
@@ -55,6 +56,21 @@ def rejects_show(entity: str, source_id: str, as_json: bool) -> None:
         terminal.as_json({"rejects": rows})
     else:
         terminal.table(f"{entity} {source_id}", rows, ("origin", "field", "rule", "reason", "value", "at"))
+
+
+@rejects.command("ignore")
+@click.argument("entity")
+@click.argument("source_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--note", default="", metavar="TEXT", help="Why; the audit trail keeps it.")
+@click.option("--undo", is_flag=True, help="Ignore them no more.")
+@json_option
+def rejects_ignore(entity: str, source_ids: tuple[str, ...], note: str, undo: bool, as_json: bool) -> None:
+    """Ignore rejects until their reason changes."""
+    setup = SetupService(actor("terminal"))
+    must_exist(specs_of(setup.settings()), [entity])
+    count = stop_ignoring(setup, entity, source_ids) if undo else ignore(setup, entity, source_ids, note)
+    what = "count again" if undo else "are ignored until they change"
+    terminal.emit(as_json, {"reasons": count, "ignored": not undo}, f"{count} reasons {what}.")
 
 
 @rejects.command("retry")

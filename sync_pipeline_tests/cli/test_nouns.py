@@ -1,4 +1,4 @@
-"""Settings, connections, the sandbox's controls and the support bundle, in the terminal."""
+"""Runs, records, settings, connections, the sandbox's controls and the support bundle, in the terminal."""
 
 from __future__ import annotations
 
@@ -145,3 +145,74 @@ def test_the_bundle_is_made_where_nothing_works(shell: Shell) -> None:
     broken = shell.with_(SNAPSHOTS_PROFILE="none-such")
     assert broken("status").code != 0
     assert broken("support-bundle", "--json").code in (0, 2)
+
+
+def test_runs(shell: Shell) -> None:
+    """Listed newest first, those that changed nothing folded; one in full, and run again."""
+    shell.sync("users", "projects")
+    (first,) = shell.sync("users")["run_ids"]
+    (second,) = shell.sync("users")["run_ids"]
+    folded, written = shell("runs", "list", "--json", code=0).document["runs"]
+    assert (folded["id"], folded["times"], folded["written"]) == (second, 2, 0)
+    assert (written["outcome"], written["written"] > 0) == ("success", True)
+    (only,) = shell("runs", "list", "--changes", "--json", code=0).document["runs"]
+    assert only["id"] == written["id"]
+    assert "(2 runs, nothing changed)" in shell("runs", "list", code=0).out
+    assert shell("runs", "list", "--since", "2999-01-01", "--json", code=0).document["runs"] == []
+    one = shell("runs", "show", written["id"], "--json", code=0).document
+    assert {(each["entity"], each["counts"]["created"]) for each in one["syncs"]} == {("users", 4), ("projects", 5)}
+    assert "deliveries --run" in shell("runs", "show", written["id"], code=0).out
+    again = shell("runs", "retry", first, "--json", code=0).document
+    assert list(again["entities"]) == ["users"]
+    assert again["run_ids"][0] not in (first, second, written["id"])
+    assert shell("runs", "show", "none", code=2).message == (
+        "There is no run none. `sync-pipeline runs list` shows them. sync-pipeline runs list"
+    )
+
+
+def test_a_run_that_failed_is_run_again(shell: Shell) -> None:
+    """What it did not complete, with its days; the reason is shown."""
+    shell.team.fault("status", "POST /snapshots/users/batch", status=503)
+    shell("sync", "users", code=1)
+    (failed,) = shell("runs", "list", "--outcome", "failed", "--json", code=0).document["runs"]
+    told = shell("runs", "show", failed["id"], code=0)
+    assert "answered 503" in told.warnings[0]
+    assert f"runs retry {failed['id']}" in told.out
+    shell.team.no_faults()
+    assert shell("runs", "retry", failed["id"], "--json", code=0).document["entities"]["users"]["created"] == 4
+
+
+def test_records(shell: Shell) -> None:
+    """Found by id, e-mail and state; one with both sides; synced alone."""
+    shell.sync("users")
+    found = shell("records", "list", "users", "--json", code=0).document
+    assert (found["total"], {row["state"] for row in found["records"]}) == (4, {"in_step"})
+    record = found["records"][0]
+    key = record["source_id"]
+    one = shell("records", "show", "users", key, "--json", code=0).document
+    assert (one["source_id"], one["target"], {each["differs"] for each in one["fields"]}) == (key, "same", {False})
+    email = next(each["wanted"] for each in one["fields"] if each["name"] == "email")
+    assert [row["source_id"] for row in shell("records", "list", "-Q", email, "--json").document["records"]] == [key]
+    assert "No record is found." in shell("records", "list", "--state", "rejected", code=0).out
+    assert "These are 1 of 4" in shell("records", "list", "--limit", "1", code=0).out
+    assert email in shell("records", "show", "users", key, code=0).out
+    shell.team.snapshots("PUT", f"/users/{key}", {"name": "Somebody Else"})
+    shell.team.control("POST", "users", {"id": key, "name": "Newer Name"})
+    synced = shell("records", "sync", "users", key, "--json", code=0).document
+    assert (synced["counts"]["updated"], synced["left"], synced["held"]) == (1, {}, [])
+    assert shell.team.at_snapshots("users")[key]["name"] == "Newer Name"
+    assert "Nothing is known" in shell("records", "show", "users", "nobody", code=2).message
+
+
+def test_rejects_are_ignored_with_a_note(shell: Shell) -> None:
+    """Until their reason changes; the note is in the audit."""
+    for number in range(2):
+        shell.team.put_location(f"twin-{number}", location_name="One name", address=str(number))
+    shell.sync("locations")
+    assert "Say why" in shell("rejects", "ignore", "locations", "twin-0", code=2).message
+    done = shell("rejects", "ignore", "locations", "twin-0", "--note", "A test", "--json", code=0).document
+    assert (done["reasons"], done["ignored"]) == (1, True)
+    (row,) = shell("records", "list", "--state", "ignored", "--json", code=0).document["records"]
+    assert row["source_id"] == "twin-0"
+    assert "A test" in shell("audit", "list", code=0).out
+    assert shell("rejects", "ignore", "locations", "twin-0", "--undo", "--json", code=0).document["reasons"] == 1
