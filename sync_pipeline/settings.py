@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -563,6 +563,46 @@ def describe_settings() -> list[dict[str, str]]:
         }
         for f in SETTINGS
     ]
+
+
+Source = Literal["environment", "file", "store", "default"]
+"""A variable, a line of `.env`, what was set up, or the table."""
+
+
+class InForce(NamedTuple):
+    """A setting as it is in force; of a secret only whether it is set."""
+
+    name: str
+    value: str
+    source: Source
+    secret: bool
+
+
+def settings_in_force(environ: Mapping[str, str] | None = None) -> list[InForce]:
+    """Every setting with its value and where that comes from: a variable, `.env`, what was set up, or the default."""
+    root = project_root()
+    now, given, in_file = (
+        load_settings(environ, root=root),
+        environment(root) if environ is None else environ,
+        dotenv(root),
+    )
+    found = []
+    for spec in SETTINGS:
+        name, value = spec.metadata["env"], getattr(now, spec.name)
+        is_default = value == spec.default
+        is_stored = bool(spec.metadata["at"]) and now.stored and not is_default
+        source: Source = "store" if is_stored else "default"
+        if given.get(name, "").strip():
+            source = "file" if in_file.get(name) and name not in os.environ else "environment"
+        shown = ("set" if value else "") if spec.metadata["secret"] else _in_words(value)
+        found.append(InForce(name, shown, source, spec.metadata["secret"]))
+    return found
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else _shown(value)
 
 
 def _shown(default: object) -> str:
