@@ -66,6 +66,14 @@ REMOVAL = "removal"
 PERSONAL = {"personal": True}
 """Marks a column that may hold personal data: `forget` cleans it, and docs/personal-data.md lists it with its age."""
 
+_UNSETTLED = "(fields_hash {is_not} delivered_hash OR deleted_at IS NOT NULL OR excluded_rule IS NOT NULL OR unconfirmed_at IS NOT NULL)"
+UNSETTLED = {
+    "sqlite": text(_UNSETTLED.format(is_not="IS NOT")),
+    "postgresql": text(_UNSETTLED.format(is_not="IS DISTINCT FROM")),
+}
+"""SQL: records that are in any state but at the target as wanted. They are few, and found by an index that a query uses when it
+has just these words."""
+
 metadata = MetaData()
 
 
@@ -153,6 +161,14 @@ records = Table(
         "claimed_by",
         sqlite_where=text("claimed_by IS NOT NULL"),
         postgresql_where=text("claimed_by IS NOT NULL"),
+    ),
+    Index(
+        "ix_records_unsettled",
+        "connection",
+        "entity",
+        "source_id",
+        sqlite_where=UNSETTLED["sqlite"],
+        postgresql_where=UNSETTLED["postgresql"],
     ),
     Index(
         "ix_records_deleted",
@@ -354,6 +370,9 @@ rejects = Table(
     _key("run_id"),
     Column("read_no", BigInteger, nullable=False, server_default="0", doc="number of the read that found it"),
     Column("at", Instant, nullable=False, doc="when it was first rejected for this reason"),
+    Column("ignored_at", Instant, doc="since when it is ignored until it changes; null = it is not"),
+    Column("ignored_by", Text, doc="who ignores it", info=PERSONAL),
+    Column("ignored_note", Text, doc="why, in that person's words", info=PERSONAL),
     UniqueConstraint("connection", "entity", "origin", "digest", name="uq_rejects"),
     Index("ix_rejects_source", "connection", "entity", "source_id"),
     info={"doc": "rejected records, one row per reason; deleted with the reason"},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Select, select, update
 
 from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import switches, trials
@@ -25,11 +26,22 @@ class Switch:
         return self.is_on and self.fingerprint == fingerprint
 
 
+_COLUMNS = select(switches.c.fingerprint, switches.c.is_on, switches.c.by, switches.c.at)
+
+
 def read_switch(store: Store, pair: str) -> Switch | None:
     """Its state; None when it was never turned."""
-    columns = (switches.c.fingerprint, switches.c.is_on, switches.c.by, switches.c.at)
+    return _first(store, _COLUMNS.where(switches.c.connection == pair))
+
+
+def newest_switch(store: Store) -> Switch | None:
+    """The switch that was turned last, of whatever connection; None when none ever was."""
+    return _first(store, _COLUMNS.order_by(switches.c.at.desc()).limit(1))
+
+
+def _first(store: Store, statement: Select[Any]) -> Switch | None:
     with store.reading() as tx:
-        row = tx.execute(select(*columns).where(switches.c.connection == pair)).one_or_none()
+        row = tx.execute(statement).one_or_none()
     return None if row is None else Switch(*row)
 
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import TEXT
 
-revision = "0009"
+revision = "0008"
 down_revision = "0007"
 
 KEY = sa.Text().with_variant(TEXT(collation="C"), "postgresql")
