@@ -354,6 +354,8 @@ class Settings:
     """The number of the set-up's version that these settings were made from; 0 when there is none."""
     setup_document: str = field(default="", repr=False)
     """That version, or another text in its place."""
+    setup_draft: int = 0
+    """The number of the draft that these settings were made from; 0 when they are the current ones."""
 
     @property
     def always_live(self) -> bool:

@@ -106,6 +106,12 @@ def put_draft(
         return _insert(tx, name, "draft", document, change, base_id)
 
 
+def remove_draft(store: Store, name: str) -> None:
+    """Delete the draft, if there is one."""
+    with store.writing() as tx:
+        tx.execute(delete(setup_versions).where(setup_versions.c.name == name, setup_versions.c.state == "draft"))
+
+
 def remove_draft_in(tx: Connection, name: str, expected: int) -> bool:
     """Delete the draft of this number; False when it is not there any more."""
     draft = setup_versions.c.name == name, setup_versions.c.state == "draft", setup_versions.c.id == expected
