@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from threading import Event, Thread
+from typing import IO, Any
 
 import click
 
@@ -16,11 +17,26 @@ from sync_pipeline.cli.console import console_beside
 from sync_pipeline.cli.opening import prepared
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.console.sharing import shared
-from sync_pipeline.hosting.dev import Dagster, Places, end_when_asked, only_one, refuse_taken, run_dev, workspace_file
+from sync_pipeline.errors import SyncError
+from sync_pipeline.hosting.dev import (
+    Dagster,
+    Places,
+    end_when_asked,
+    logged_to,
+    only_one,
+    refuse_taken,
+    run_dev,
+    workspace_file,
+)
 from sync_pipeline.hosting.launch import open_instance, prepare_home
-from sync_pipeline.settings import load_settings
+from sync_pipeline.session.session import Session, open_session
+from sync_pipeline.settings import Settings, load_settings
+from sync_pipeline.store.activity import WRITTEN
+from sync_pipeline.store.syncs import Sync, recent
 
-PORT = click.IntRange(0, 65535)
+LOOK_SECONDS = 1.0
+"""How often it is looked what ended."""
+NEWEST = 100
 NAMES = {
     "sandbox": "Sandbox",
     "webhooks": "Webhooks",
@@ -52,10 +68,19 @@ NAMES = {
     help="Port of the console.",
 )
 @click.option("--console/--no-console", default=True, show_default=True, help="Whether to run the console.")
+@click.option("--open/--no-open", "opens", default=True, help="Whether to open the browser. [default: on a terminal]")
 @json_option
-def dev(port: int, webhook_port: int, webhooks: bool | None, console_port: int, console: bool, as_json: bool) -> None:
+def dev(
+    port: int,
+    webhook_port: int,
+    webhooks: bool | None,
+    console_port: int,
+    console: bool,
+    opens: bool,
+    as_json: bool,
+) -> None:
     """Run everything on this machine until Ctrl-C. Console, webhooks, Dagster and, without credentials, the sandbox."""
-    asked = load_settings()
+    asked, is_watched = load_settings(), terminal.out.is_terminal and not as_json
     receives = asked.sandbox if webhooks is None else webhooks
     places = Places(port, webhook_port if receives else None, console_port if console else None)
     with only_one(asked.home):
@@ -72,10 +97,64 @@ def dev(port: int, webhook_port: int, webhooks: bool | None, console_port: int, 
 
                 def ready(addresses: Mapping[str, str | None]) -> None:
                     _announce({"sandbox": sandbox, **addresses, **pages}, as_json=as_json)
+                    if is_watched:
+                        terminal.say(f"{'Logs:':<12}{log}")
+                        if opens and pages["sign_in"]:
+                            click.launch(pages["sign_in"])
 
-                dagster = Dagster(home, workspace, ui, url)
-                output = sys.stderr if as_json else None
-                run_dev(settings, places, dagster, ready, warn=terminal.warning, output=output)
+                dagster, log = Dagster(home, workspace, ui, url), settings.home / "logs" / "dev.log"
+                watched = _watched(settings, log) if is_watched else nullcontext(sys.stderr if as_json else None)
+                with watched as output:
+                    run_dev(settings, places, dagster, ready, warn=terminal.warning, output=output)
+    terminal.notice("Stopped.")
+
+
+@contextmanager
+def _watched(settings: Settings, log: Path) -> Iterator[IO[str]]:
+    """Where the programs write, while each sync that did something is a line on the screen."""
+    ended = Event()
+    with logged_to(log) as output, open_session(settings) as session:
+        news = SyncNews(session)
+        thread = Thread(target=_tell, args=(news, ended), name="news", daemon=True)
+        thread.start()
+        try:
+            yield output
+        finally:
+            ended.set()
+            thread.join()
+
+
+def _tell(news: SyncNews, ended: Event) -> None:
+    while not ended.wait(LOOK_SECONDS):
+        with suppress(SyncError):  # the database is busy: the next look finds them
+            for line, is_problem in news.lines():
+                (terminal.warning if is_problem else terminal.say)(line)
+
+
+class SyncNews:
+    """The syncs that have ended since it was made or asked last, as lines: those that wrote, rejected or failed."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._told = {sync.id for sync in self._newest() if sync.outcome}
+
+    def lines(self) -> list[tuple[str, bool]]:
+        """A line for each, the oldest first, and whether it is a problem."""
+        new = [sync for sync in reversed(self._newest()) if sync.outcome and sync.id not in self._told]
+        self._told |= {sync.id for sync in new}
+        return [(line, bool(sync.reason)) for sync in new if (line := _line(sync))]
+
+    def _newest(self) -> list[Sync]:
+        return recent(self._session.store, self._session.pair, NEWEST)
+
+
+def _line(sync: Sync) -> str:
+    """What a sync did; "" when it changed nothing."""
+    did = [f"{sync.counts[kind]:,} {kind}" for kind in (*WRITTEN, "rejected", "held") if sync.counts.get(kind)]
+    if not (did or sync.reason):
+        return ""
+    at = terminal.clock_time(sync.finished_at or sync.begun_at)
+    return f"{at} {sync.entity}: {', '.join(did) or sync.outcome}{f' - {sync.reason}' if sync.reason else ''}"
 
 
 @contextmanager
