@@ -331,6 +331,15 @@ class Settings:
         kind.days,
         7,
     )
+    key_max_age_days: int | None = setting(
+        "SYNC_KEY_MAX_AGE_DAYS",
+        "An alert opens when a stored key was entered more than so many days ago. Default: keys may grow old.",
+        kind.days,
+        None,
+    )
+    keep_alerts_days: int = setting(
+        "SYNC_KEEP_ALERTS_DAYS", "How long alerts are kept after they were resolved.", kind.days, 90
+    )
     keep_copies_days: int = setting(
         "SYNC_KEEP_COPIES_DAYS",
         "How long the copy of an SQLite database from before an upgrade is kept.",
