@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sync_pipeline.errors import NotAllowed, SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
@@ -147,6 +148,11 @@ def _has_passed(session: Session, trial: Trial | None) -> bool:
         return trial is not None and trial.outcome == "passed"
     held = held_by(trial.report)
     return bool(held) and all(_is_decided(session, one["approval"]) for one in held)
+
+
+def undecided(session: Session, trial: Trial) -> list[dict[str, Any]]:
+    """What a trial holds that no one has decided about."""
+    return [held for held in held_by(trial.report) if not _is_decided(session, held["approval"])]
 
 
 def _is_decided(session: Session, approval_id: int) -> bool:

@@ -50,7 +50,8 @@ class Batch:
     ``observed_at`` (ISO instant at which the read began), ``read_no`` (its number in the order of reads), ``requests``, ``reader``, ``days``,
     ``source_keys``, ``duplicates``, ``conflicts``,
     ``events`` (ids of the inbox events the read answers), ``fresh_events`` (those of them that a lagging list may not show); and of a checked batch
-    how many ``rows`` it has, how many of them are ``rejected``, ``excluded`` or ``waiting`` for a reference, and ``decided_by``.
+    how many ``rows`` it has, how many of them are ``rejected``, ``excluded`` or ``waiting`` for a reference, ``decided_by``,
+    and ``schema_changed`` where the source has other fields than are known.
     """
 
     parts: Iterable[pd.DataFrame]

@@ -34,6 +34,7 @@ from sync_pipeline.store.approvals import GuardName
 from sync_pipeline.store.references import WAITS
 from sync_pipeline.store.rejects import NO_ID, Reject
 from sync_pipeline.store.staging import Staging
+from sync_pipeline.store.syncs import SCHEMA_CHANGED
 
 CHECKS = {
     "required_fields": "Every required field has a value.",
@@ -146,6 +147,8 @@ class Checking:
         self.holding = hold(session, spec, self.staging, self.options, remember=not self.options.dry_run)
         self.notes |= {"rows": self.statuses.total(), "decided_by": decided_by(session, spec)}
         self.notes |= {status: self.statuses[status] for status in SET_APART}
+        if drift := self._schema_drift().rows:
+            self.notes[SCHEMA_CHANGED] = "; ".join(f"{row['field']} is {row['found']}" for row in drift)
 
     def _stage(self, parts: Iterable[pd.DataFrame]) -> None:
         session, spec = self.session, self.spec

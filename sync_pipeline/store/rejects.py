@@ -80,6 +80,15 @@ class StoredReject:
     ignored_note: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RejectedRecords:
+    """How many records of an entity are rejected, since when, and when one was last found."""
+
+    count: int
+    first_at: datetime
+    newest_at: datetime
+
+
 _found = Table(
     "found_rejects",
     MetaData(),
@@ -347,6 +356,17 @@ def count_rejects(store: Store, pair: str, rules: Sequence[str] | None = None) -
     statement = select(rejects.c.entity, ids + nameless).where(*mine)
     with store.reading() as tx:
         return {row[0]: row[1] for row in tx.execute(statement.group_by(rejects.c.entity))}
+
+
+def rejected_records(store: Store, pair: str, *, without: Sequence[str]) -> dict[str, RejectedRecords]:
+    """The rejected records of each entity, but for those rejected only under the rules ``without``."""
+    ids = func.count(rejects.c.source_id.distinct())
+    nameless = func.count().filter(rejects.c.source_id.is_(None))
+    mine = [rejects.c.connection == pair, rejects.c.rule.not_in(without)]
+    columns = (rejects.c.entity, ids + nameless, func.min(rejects.c.at), func.max(rejects.c.at))
+    with store.reading() as tx:
+        rows = tx.execute(select(*columns).where(*mine).group_by(rejects.c.entity))
+        return {row[0]: RejectedRecords(*row[1:]) for row in rows}
 
 
 def digest(*parts: object) -> str:

@@ -1,6 +1,6 @@
 """How long the store keeps what: rows are deleted by age, except those that are current.
 
-Never pruned: open intents and the newest delivery of each record, loads, requests for approval that are open or may still
+Never pruned: open alerts, open intents and the newest delivery of each record, loads, requests for approval that are open or may still
 be used, the newest passed trial, the last syncs that `status` shows, open events, and the hashes of forgotten ids. The rows
 to delete are looked up without a lock and deleted in short transactions; a night deletes at most ``A_NIGHT`` of each kind, and
 what is left, or was interrupted, is for the next one.
@@ -18,7 +18,19 @@ from sqlalchemy import Select, Table, and_, delete, func, or_, select, tuple_
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.records import TOMBSTONE
-from sync_pipeline.store.schema import approval_lines, approvals, audit, deliveries, events, records, syncs, trials
+from sync_pipeline.store.schema import (
+    alert_notices,
+    alerts,
+    approval_lines,
+    approvals,
+    audit,
+    deliveries,
+    events,
+    records,
+    setup_versions,
+    syncs,
+    trials,
+)
 
 A_NIGHT = 100_000
 COPY = ".schema-"
@@ -35,7 +47,12 @@ class Ages:
     trials: timedelta
     approvals: timedelta
     events: timedelta
+    alerts: timedelta
     tombstones: timedelta
+
+
+PAST_VERSIONS = 20
+"""Versions of the set-up that are kept whatever their age."""
 
 
 def prune(store: Store, ages: Ages, now: datetime) -> dict[str, int]:
@@ -44,9 +61,11 @@ def prune(store: Store, ages: Ages, now: datetime) -> dict[str, int]:
         "deliveries": _prune_deliveries(store, now - ages.deliveries),
         "syncs": _prune(store, syncs, _old_syncs(now - ages.syncs)),
         "audit": _prune(store, audit, select(audit.c.id).where(audit.c.at < now - ages.audit)),
+        "setup_versions": _prune(store, setup_versions, _old_versions(now - ages.audit)),
         "trials": _prune(store, trials, _old_trials(now - ages.trials)),
         "approvals": _prune_approvals(store, now - ages.approvals, now),
         "events": prune_events(store, now - ages.events),
+        "alerts": _prune_alerts(store, now - ages.alerts),
         "tombstones": _prune_tombstones(store, now - ages.tombstones),
     }
 
@@ -94,6 +113,15 @@ def _old_syncs(before: datetime) -> Select[int]:
     return select(syncs.c.id).where(syncs.c.begun_at < before, syncs.c.id.not_in(last), ~named)
 
 
+def _old_versions(before: datetime) -> Select[int]:
+    """Past ones, but for the newest, those from a file, and the one that a draft was begun on."""
+    past = setup_versions.c.state == "past", setup_versions.c.file_hash.is_(None)
+    newest = select(setup_versions.c.id).where(*past).order_by(setup_versions.c.id.desc()).limit(PAST_VERSIONS)
+    bases = select(setup_versions.c.base_id).where(setup_versions.c.base_id.is_not(None))
+    kept = setup_versions.c.id.not_in(newest), setup_versions.c.id.not_in(bases)
+    return select(setup_versions.c.id).where(*past, *kept, setup_versions.c.at < before)
+
+
 def _old_trials(before: datetime) -> Select[int]:
     """All but the newest of each outcome: turning live syncing on requires one that passed."""
     newest = select(func.max(trials.c.id)).group_by(trials.c.connection, trials.c.kind, trials.c.outcome)
@@ -110,6 +138,22 @@ def _prune_approvals(store: Store, before: datetime, now: datetime) -> int:
         with store.writing() as tx:
             tx.execute(delete(approval_lines).where(approval_lines.c.approval_id.in_(some)))
             tx.execute(delete(approvals).where(approvals.c.id.in_(some)))
+    return len(ids)
+
+
+def _prune_alerts(store: Store, before: datetime) -> int:
+    """Those that were resolved, with what was said about them; not while a message is still to be sent."""
+    waiting = select(alert_notices.c.id).where(
+        alert_notices.c.alert_id == alerts.c.id, alert_notices.c.sent_at.is_(None)
+    )
+    with store.reading() as tx:
+        ids = list(
+            tx.scalars(select(alerts.c.id).where(alerts.c.resolved_at < before, ~waiting.exists()).limit(A_NIGHT))
+        )
+    for some in chunks(ids):
+        with store.writing() as tx:
+            tx.execute(delete(alert_notices).where(alert_notices.c.alert_id.in_(some)))
+            tx.execute(delete(alerts).where(alerts.c.id.in_(some)))
     return len(ids)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 
 UNSETTLED = "(fields_hash {is_not} delivered_hash OR deleted_at IS NOT NULL OR excluded_rule IS NOT NULL OR unconfirmed_at IS NOT NULL)"
 
