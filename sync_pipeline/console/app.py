@@ -18,14 +18,15 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from sync_pipeline.console import (
+    activity,
     approvals,
     clockify,
     connections,
     fields,
     helping,
-    home,
     live,
-    rejects,
+    overview,
+    records,
     secrets,
     snapshots,
     trying,
@@ -45,7 +46,14 @@ log = logging.getLogger(__name__)
 Handler = Callable[[RequestContext], Response]
 
 PAGES: Mapping[str, Handler] = {
-    "/": home.show,
+    "/": overview.show,
+    "/overview/progress": overview.progress,
+    "/activity": activity.show,
+    "/activity/csv": activity.export,
+    "/activity/run/{run}": activity.run,
+    "/records": records.show,
+    "/records/csv": records.export,
+    "/records/{entity}/{source_id:path}": records.record,
     "/clockify": clockify.show,
     "/snapshots": snapshots.show,
     "/snapshots/authorize": snapshots.consent,
@@ -59,8 +67,6 @@ PAGES: Mapping[str, Handler] = {
     "/live": live.show,
     "/connections": connections.show,
     "/connections/progress": connections.progress,
-    "/rejects": rejects.overview,
-    "/rejects/{entity}": rejects.show,
     "/approvals": approvals.overview,
     "/approvals/{number}": approvals.show,
     "/settings/secrets": secrets.show,
@@ -81,7 +87,8 @@ FORMS: Mapping[str, Handler] = {
     "/try": trying.begin,
     "/live": live.turn,
     "/connections": connections.begin,
-    "/rejects/{entity}": rejects.retry,
+    "/records/{entity}/retry": records.retry,
+    "/records/{entity}/ignore": records.ignore,
     "/approvals/{number}": approvals.decide_one,
     "/settings/secrets/rotate": secrets.rotate,
     "/settings/secrets/retire": secrets.retire,
@@ -90,13 +97,14 @@ FORMS: Mapping[str, Handler] = {
 MOVED = {
     "/check": "/connections",
     "/check/progress": "/connections/progress",
+    "/rejects": "/records?state=rejected",
     "/secrets": "/settings/secrets",
     "/secrets/{form}": "/settings/secrets/{form}",
     "/settings": "/settings/secrets",
     "/trail": "/settings/audit",
 }
 """Addresses of earlier versions, and where their pages and forms are now."""
-SELF_REFRESHING = frozenset({"/try/progress", "/connections/progress"})
+SELF_REFRESHING = frozenset({"/overview/progress", "/try/progress", "/connections/progress"})
 """Pages look for news here by themselves: that keeps no session alive."""
 STATIC = Path(__file__).parent / "static"
 BACK = "Back to the step"
@@ -119,6 +127,8 @@ def build_app(console: Console) -> ASGIApp:
         Route(SIGN_IN, door.sign_in, methods=["GET"]),
         Route(snapshots.CALLBACK, door.way_back, methods=["GET"]),
         Route("/sign-out", door.sign_out, methods=["POST"]),
+        Route("/rejects/{entity}", _moved("/records?state=rejected&entity={entity}"), methods=["GET"]),
+        Route("/rejects/{entity}", _moved("/records/{entity}/retry"), methods=["POST"]),
         *_by_path([*forms, *paths, *(Route(old, _moved(new), methods=["GET", "POST"]) for old, new in MOVED.items())]),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_found, 500: _broken})

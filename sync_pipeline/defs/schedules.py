@@ -20,9 +20,9 @@ from sync_pipeline.hosting.queue import BULK, under_way
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import open_session
 from sync_pipeline.settings import Settings
+from sync_pipeline.setup.turns import turns
 from sync_pipeline.stages.batch import DAYS_AHEAD, Days
 
-RESCAN = {"paid": "17 * * * *", "free": "17 */6 * * *"}
 RESCAN_EVERY = {"paid": timedelta(hours=1), "free": timedelta(hours=6)}
 COSTS = {
     "rescan": "2 to 4 requests to Clockify: a report page for each 200 entries, and the running timers",
@@ -36,9 +36,9 @@ BUDGET = "On the Free plan it shares the 30 requests an hour with everything els
 
 def schedules(specs: list[EntitySpec], settings: Settings) -> list[dg.ScheduleDefinition]:
     """All schedules of these entities."""
-    small = [spec for spec in specs if not spec.partitioned]
-    found = [_rescan(spec, settings) for spec in specs if spec.partitioned]
-    found += [_nightly(spec, settings, 2 + 10 * number) for number, spec in enumerate(small)]
+    crons = turns(specs, settings)
+    found = [_rescan(spec, settings, crons[spec.entity]) for spec in specs if spec.partitioned]
+    found += [_nightly(spec, settings, crons[spec.entity]) for spec in specs if not spec.partitioned]
     found += [_weekly(spec, settings, number) for number, spec in enumerate(specs)]
     return [*found, _forgetting(settings)]
 
@@ -55,7 +55,7 @@ def fresh(asset: dg.AssetsDefinition, policy: dg.FreshnessPolicy) -> dg.AssetsDe
     return asset.map_asset_specs(lambda spec: dg.apply_freshness_policy(spec, policy))
 
 
-def _rescan(spec: EntitySpec, settings: Settings) -> dg.ScheduleDefinition:
+def _rescan(spec: EntitySpec, settings: Settings, cron: str) -> dg.ScheduleDefinition:
     job, days = sync_job_name(spec.entity), settings.rescan_days
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -71,7 +71,7 @@ def _rescan(spec: EntitySpec, settings: Settings) -> dg.ScheduleDefinition:
     return _schedule(
         f"rescan_{spec.entity}",
         job,
-        RESCAN[settings.clockify_plan],
+        cron,
         evaluate,
         settings,
         f"Reads the last {days} days of {spec.entity} again, and the days ahead. Cost: {COSTS['rescan']}.",
@@ -84,14 +84,14 @@ def recent_days(settings: Settings, today: date) -> Days:
     return Days(first, max(first, today + timedelta(days=DAYS_AHEAD)))
 
 
-def _nightly(spec: EntitySpec, settings: Settings, minute: int) -> dg.ScheduleDefinition:
+def _nightly(spec: EntitySpec, settings: Settings, cron: str) -> dg.ScheduleDefinition:
     job = sync_job_name(spec.entity)
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         yield _busy(context, job) or dg.RunRequest(run_key=_key(context.scheduled_execution_time), tags=BULK)
 
     text = f"Reads all {spec.entity}. Cost: {COSTS['nightly']}."
-    return _schedule(f"nightly_{spec.entity}", job, f"{minute % 60} {2 + minute // 60} * * *", evaluate, settings, text)
+    return _schedule(f"nightly_{spec.entity}", job, cron, evaluate, settings, text)
 
 
 def _weekly(spec: EntitySpec, settings: Settings, number: int) -> dg.ScheduleDefinition:
