@@ -23,6 +23,13 @@ def text(value: str) -> str:
     return value
 
 
+def label(value: str) -> str:
+    """A short name."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
+        raise ValueError("a name of letters, digits, dots, hyphens and underscores")
+    return value
+
+
 def url(value: str) -> str:
     """A base URL."""
     if not re.match(r"https?://[^/?#]", value):

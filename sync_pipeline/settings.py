@@ -1,7 +1,7 @@
 """Every setting there is, in one table: the environment variable, its type, default and help.
 
 ``.env.example`` and the table in ``docs/settings.md`` are generated from it. Nothing else in the project reads the
-environment. What the console and ``sync-pipeline init`` have stored is in the set-up file, over which the environment
+environment. What the console and ``sync-pipeline init`` have stored is in the database, over which the environment
 wins. With no accounts at all, everything runs on the embedded sandbox.
 """
 
@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -25,15 +25,17 @@ from dotenv import dotenv_values
 from sync_pipeline import setting_types as kind
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.private_files import readable_by_others, require_trusted
-from sync_pipeline.yaml_source import Node, closest, read_yaml, refuse
+from sync_pipeline.yaml_source import Node, closest, read_file, read_text, refuse
 
 SANDBOX_CLOCKIFY_KEY = "sandbox-clockify-key"
 SANDBOX_SNAPSHOTS_KEY = "sandbox-snapshots-key"
 SANDBOX_URL = "sandbox"
-"""In place of a base URL in the set-up file: the embedded sandbox's."""
+"""In place of a base URL in the set-up: the embedded sandbox's."""
 AUTH_KINDS = ("api_key", "client_credentials", "authorization_code")
 MAPPINGS = "mappings"
-"""The section of the set-up file that is laid over the entities' mappings."""
+"""The section of the set-up that is laid over the entities' mappings."""
+SETUP = "set-up"
+"""What errors call the stored set-up; a file has its own name."""
 PROJECT_FILE = "workspace.yaml"  # the directory that holds it is the project's root
 log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())  # commands show what is logged here; Dagster names the `.env` it reads itself
@@ -50,7 +52,7 @@ def setting(
 ) -> Any:
     """One row of the table: ``env`` is the variable, ``parse`` turns its text into the value or raises ValueError.
 
-    ``at`` is its place in the set-up file, for those that may be there.
+    ``at`` is its place in the set-up, for those that may be there.
     """
     metadata = {"env": env, "help": help_, "parse": parse, "secret": secret, "at": at}
     return field(default=default, repr=not secret, metadata=metadata)
@@ -149,9 +151,15 @@ class Settings:
     )
     setup_file: Path = setting(
         "SYNC_SETUP_FILE",
-        "What the console and `sync-pipeline init` store, without secrets; it can be kept in git. Relative to SYNC_HOME.",
+        "A set-up of an earlier version, or one to begin with: imported when the database is made or upgraded, then renamed. "
+        "Relative to SYNC_HOME.",
         Path,
         Path("setup.yaml"),
+    )
+    setup_name: str = setting(
+        "SYNC_SETUP_NAME",
+        "Which set-up of the database to use, where several homes with different accounts share one. Default: the only one.",
+        kind.label,
     )
     database_url: str = setting(
         "SYNC_DATABASE_URL",
@@ -360,9 +368,15 @@ class Settings:
     sandbox: bool = False
     """Both systems are the embedded sandbox's."""
     stored: bool = False
-    """The accounts come from the set-up file: a switch that people turn decides whether they are written to."""
+    """The accounts come from the set-up: a switch that people turn decides whether they are written to."""
     missing: tuple[str, ...] = ()
     """What the set-up still lacks; nothing can be synced before it is there."""
+    setup_version: int = 0
+    """The number of the set-up's version that these settings were made from; 0 when there is none."""
+    setup_document: str = field(default="", repr=False)
+    """That version, or another text in its place."""
+    setup_draft: int = 0
+    """The number of the draft that these settings were made from; 0 when they are the current ones."""
 
     @property
     def always_live(self) -> bool:
@@ -466,34 +480,65 @@ def _home_directory() -> Path | None:
         return None
 
 
-def load_settings(environ: Mapping[str, str] | None = None, *, root: Path | None = None) -> Settings:
-    """Read the environment, over ``.env`` in the project's root, over the set-up file, into Settings.
+def load_settings(
+    environ: Mapping[str, str] | None = None, *, root: Path | None = None, document: str | None = None
+) -> Settings:
+    """Read the environment, over ``.env`` in the project's root, over the stored set-up, into Settings.
 
-    Raises ConfigError naming the variable or the line, what was found and what was expected; or what is missing when
+    ``document`` is a set-up in place of the stored one. Raises ConfigError naming the variable or the line, what was found and what was expected; or what is missing when
     only one side has credentials in the environment. What a set-up lacks is in ``missing``: it may be under way.
     """
+    found, values = _given(environ, root)
+    version, document = _stored(Settings(**values)) if document is None else (0, document)
+    stored = read_setup(document)
+    settings = Settings(**{**stored, **values, "setup_version": version, "setup_document": document})
+    return _with_accounts(settings, found, has_setup=any(name.startswith(SYSTEMS) for name in stored))
+
+
+def load_given(environ: Mapping[str, str] | None = None, *, root: Path | None = None) -> Settings:
+    """The settings of the environment alone: what can be known where the stored set-up has a mistake."""
+    return Settings(**_given(environ, root)[1])
+
+
+def _given(environ: Mapping[str, str] | None, root: Path | None) -> tuple[dict[str, str], dict[str, Any]]:
+    """The variables that are set, and their values by the names of Settings."""
     root = root or project_root()
     environ = environment(root) if environ is None else environ
     found = {name: environ[name].strip() for name in _BY_ENV if environ.get(name, "").strip()}
     values = {_BY_ENV[name].name: _parse(_BY_ENV[name], text) for name, text in found.items()}
-    home = (root / values.get("home", _BY_ENV["SYNC_HOME"].default)).resolve()
-    file = (home / values.get("setup_file", _BY_ENV["SYNC_SETUP_FILE"].default)).resolve()
-    stored = read_setup(file)
-    settings = Settings(**{**stored, **values, "home": home, "setup_file": file})
-    return _with_accounts(settings, found, has_setup=any(name.startswith(SYSTEMS) for name in stored))
+    values["home"] = (root / values.get("home", _BY_ENV["SYNC_HOME"].default)).resolve()
+    file = values.get("setup_file", _BY_ENV["SYNC_SETUP_FILE"].default)
+    return found, {**values, "setup_file": (values["home"] / file).resolve()}
 
 
-def read_setup(file: Path) -> dict[str, Any]:
-    """What the set-up file says, by the names of Settings; empty when there is no file.
+def _stored(settings: Settings) -> tuple[int, str]:
+    """Number and text of the stored set-up; where there is neither database nor file, nothing is opened."""
+    if not (settings.database_url or settings.setup_file.exists() or (settings.home / "sync.db").exists()):
+        return 0, ""
+    from sync_pipeline.store.setup_file import stored_setup
 
-    Raises ConfigError when another user may have written it, MappingFileError with the line of what is not understood.
+    return stored_setup(settings)
+
+
+def setup_text(file: Path) -> str:
+    """The text of a set-up file; ConfigError when it cannot be read, or another user may have written it."""
+    try:
+        require_trusted(file)  # it names the addresses that keys are sent to
+    except OSError as error:
+        raise ConfigError(f"The file {file} cannot be read: {error.strerror}.", fix="Check its name.") from None
+    return read_file(file)
+
+
+def read_setup(document: str, place: str = SETUP) -> dict[str, Any]:
+    """What a set-up says, by the names of Settings; ``place`` is what errors call it.
+
+    Raises MappingFileError with the line of what is not understood.
     """
-    if not file.exists():
+    if not document and place == SETUP:
         return {}
-    require_trusted(file)  # it names the addresses that keys are sent to
     rows = {f.metadata["at"]: f for f in SETTINGS if f.metadata["at"]}
     values: dict[str, Any] = {}
-    for key, node in _leaves(read_yaml(file), {at.split(".")[0] for at in rows if "." in at}):
+    for key, node in _leaves(read_text(document, place), {at.split(".")[0] for at in rows if "." in at}):
         if key == MAPPINGS or node.value in (None, ""):
             continue
         if key not in rows:
@@ -541,6 +586,46 @@ def describe_settings() -> list[dict[str, str]]:
         }
         for f in SETTINGS
     ]
+
+
+Source = Literal["environment", "file", "store", "default"]
+"""A variable, a line of `.env`, what was set up, or the table."""
+
+
+class InForce(NamedTuple):
+    """A setting as it is in force; of a secret only whether it is set."""
+
+    name: str
+    value: str
+    source: Source
+    secret: bool
+
+
+def settings_in_force(environ: Mapping[str, str] | None = None) -> list[InForce]:
+    """Every setting with its value and where that comes from: a variable, `.env`, what was set up, or the default."""
+    root = project_root()
+    now, given, in_file = (
+        load_settings(environ, root=root),
+        environment(root) if environ is None else environ,
+        dotenv(root),
+    )
+    found = []
+    for spec in SETTINGS:
+        name, value = spec.metadata["env"], getattr(now, spec.name)
+        is_default = value == spec.default
+        is_stored = bool(spec.metadata["at"]) and now.stored and not is_default
+        source: Source = "store" if is_stored else "default"
+        if given.get(name, "").strip():
+            source = "file" if in_file.get(name) and name not in os.environ else "environment"
+        shown = ("set" if value else "") if spec.metadata["secret"] else _in_words(value)
+        found.append(InForce(name, shown, source, spec.metadata["secret"]))
+    return found
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else _shown(value)
 
 
 def _shown(default: object) -> str:

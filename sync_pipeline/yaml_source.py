@@ -39,14 +39,18 @@ class Node:
 
 def read_yaml(path: Path) -> Node:
     """The file as a node, which is a mapping; anything else is a :class:`MappingFileError`."""
+    return read_text(read_file(path), str(path))
+
+
+def read_file(path: Path) -> str:
+    """The text of a file of configuration."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise MappingFileError(str(path), 1, "file", "is not UTF-8 text.", fix="Save it as UTF-8.") from None
     except OSError as error:
         message = f"The file {path} cannot be read: {error.strerror}."
         raise ConfigError(message, fix="Check its permissions.") from None
-    return read_text(text, str(path))
 
 
 def read_text(text: str, file: str) -> Node:

@@ -105,7 +105,14 @@ def test_refused_values(tmp_path: Path, env: str, text: str, expected: str) -> N
 
 FREE_TEXT = {
     *("CLOCKIFY_API_KEY", "CLOCKIFY_ADDON_TOKEN", "CLOCKIFY_WORKSPACE_ID", "SNAPSHOTS_API_KEY", "SNAPSHOTS_ACCOUNT"),
-    *("SNAPSHOTS_CLIENT_ID", "SNAPSHOTS_CLIENT_SECRET", "SNAPSHOTS_SCOPES", "SYNC_SETUP_FILE", "SYNC_HOME"),
+    *(
+        "SNAPSHOTS_CLIENT_ID",
+        "SNAPSHOTS_CLIENT_SECRET",
+        "SNAPSHOTS_SCOPES",
+        "SYNC_SETUP_FILE",
+        "SYNC_SETUP_NAME",
+        "SYNC_HOME",
+    ),
 }
 """What may be anything: only the system it is sent to knows whether it is right, or it is the name of a new file."""
 

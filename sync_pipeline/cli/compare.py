@@ -18,13 +18,12 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
-from sync_pipeline.cli.opening import chosen, chosen_days, must_exist, prepared
+from sync_pipeline.cli.opening import chosen, chosen_days, prepared, warn_of_days
 from sync_pipeline.cli.options import (
     OPTIONAL_COLUMNS,
     Permissions,
     days_options,
     entities_argument,
-    entity_option,
     json_option,
     permission_options,
 )
@@ -62,7 +61,7 @@ def preview(
     permissions: Permissions,
     as_json: bool,
 ) -> None:
-    """Show exactly what a sync would create, update and delete; nothing is sent. The next sync carries out what is approved here.
+    """Show what a sync would do; nothing is sent. The next sync carries out what is approved here.
 
     With --out the plan is also written to a file that only you can read, with a line per record. Remove the lines you do not
     want; `sync-pipeline apply FILE` carries out the others, where nothing has changed since.
@@ -72,9 +71,8 @@ def preview(
     options = Options(**permissions._asdict())
     with prepared() as settings, open_session(settings) as session:
         days = chosen_days(settings, first, last)
-        entities = entities or list(session.specs)
-        must_exist(session.specs, entities)
-        entities.sort(key=list(session.specs).index)  # what is referred to comes first
+        entities = chosen(session, entities)
+        warn_of_days(session.specs, entities, first, last)
         if out is None:
             codes = show_preview(session, entities, days, options, as_json)
         else:
@@ -135,7 +133,9 @@ class _Changes:
 def _preview_json(previews: Sequence[Any], blocked: Sequence[Any], held: Sequence[Any], changes: TextIO) -> None:
     counts = {p.entity: asdict(p.counts) for p in previews}
     with naming("The output"):
-        sys.stdout.write(f'{{"entities": {terminal.compact(counts)},\n  "changes": ')
+        sys.stdout.write(
+            f'{{"schema": {terminal.compact(terminal.schema())},\n  "entities": {terminal.compact(counts)},\n  "changes": '
+        )
         copyfileobj(changes, sys.stdout)
         sys.stdout.write(f',\n  "held": {terminal.compact([asdict(one) for one in held])}')
         sys.stdout.write(f',\n  "blocked": {terminal.compact([asdict(check) for check in blocked])}}}\n')
@@ -181,20 +181,20 @@ def _shown(fields: dict[str, tuple[Any, Any]]) -> tuple[str, ...]:
 
 
 @click.command()
-@entity_option
+@entities_argument
 @days_options
 @click.option("--repair", is_flag=True, help="Deliver what differs, then compare once more.")
 @permission_options
 @json_option
 def verify(
-    entity: str | None,
+    entities: list[str],
     first: date | None,
     last: date | None,
     repair: bool,
     permissions: Permissions,
     as_json: bool,
 ) -> None:
-    """Read both sides in full and report every difference; exits 5 on drift."""
+    """Compare both sides in full; repair on request. Reports every difference, and exits 5 on drift."""
     if any(permissions) and not repair:
         raise click.UsageError(
             "Only --repair writes: --accept-rewrite, --allow-deletes and --yes have no effect without it."
@@ -202,9 +202,11 @@ def verify(
     options = Options(**permissions._asdict())
     with prepared() as settings, open_session(settings) as session, terminal.progress():
         days = chosen_days(settings, first, last)
+        entities = chosen(session, entities)
+        warn_of_days(session.specs, entities, first, last)
         verdicts = [
             compare(session, spec, days if spec.partitioned else None, repair=repair, options=options)
-            for spec in (session.specs[name] for name in chosen(session, entity))
+            for spec in map(session.specs.__getitem__, entities)
         ]
     if as_json:
         _verdicts_json(verdicts)
@@ -236,7 +238,7 @@ def _verdicts_tables(verdicts: Sequence[Any], *, repair: bool) -> None:
     for held in (held for v in verdicts for held in v.held):
         terminal.warning(f"Held: {held.reason}")
     if not repair and not all(v.in_sync for v in verdicts):
-        terminal.say("`sync-pipeline verify --repair` delivers the differences.")
+        terminal.hint("`sync-pipeline verify --repair` delivers the differences.")
 
 
 def codes_of(verdicts: Sequence[Any]) -> list[int]:

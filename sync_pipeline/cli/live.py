@@ -19,27 +19,27 @@ from sync_pipeline.setup.switching import read_live_status, turn_off, turn_on
 
 @click.group()
 def live() -> None:
-    """Turn live syncing on or off: whether sensors and schedules act by themselves."""
+    """Turn live syncing on or off. It lets sensors and schedules act automatically."""
 
 
 @live.command("on")
 @json_option
 def live_on(as_json: bool) -> None:
-    """Turn it on; allowed once every check and the trial have passed for just this configuration."""
+    """Turn it on. Allowed once the checks and the preview of this exact configuration have passed."""
     _turned(turn_on, as_json)
 
 
 @live.command("off")
 @json_option
 def live_off(as_json: bool) -> None:
-    """Turn it off, whatever state the set-up is in."""
+    """Turn it off. It works whatever state the set-up is in."""
     _turned(turn_off, as_json)
 
 
 @live.command("status")
 @json_option
 def live_status(as_json: bool) -> None:
-    """Show whether it is on, why, and what is in the way of turning it on."""
+    """Show whether it is on, why, and what is missing."""
     _turned(read_live_status, as_json)
 
 
@@ -55,7 +55,7 @@ def _turned(act: Callable[[Any], Any], as_json: bool) -> None:
     if found.problem:
         terminal.warning(found.problem)
     if found.obstacle and not found.is_live:
-        terminal.say(f"In the way of turning it on: {found.obstacle}")
+        terminal.hint(f"Not ready: {found.obstacle}")
 
 
 def _document(found: Any) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _document(found: Any) -> dict[str, Any]:
         "obstacle": found.obstacle,
         "problem": found.problem,
         "trial": trial and {"id": trial.id, "kind": trial.kind, "outcome": trial.outcome, "by": trial.by},
-        "switch": switch and {"on": switch.is_on, "by": switch.by, "at": switch.at.isoformat()},
+        "switch": switch and {"on": switch.is_on, "by": switch.by, "at": switch.at},
     }
 
 
@@ -83,7 +83,7 @@ VERDICTS = {
 @permission_options
 @json_option
 def trial(in_sandbox: bool, permissions: Permissions, as_json: bool) -> None:
-    """Try the set-up: all that a sync would create, update, delete and reject; live syncing asks for it."""
+    """Preview the configuration for the gate to live. Reads 31 days of time entries, and writes nothing."""
     setup = SetupService(actor("terminal"))
     from sync_pipeline.stages.check import Options
 
@@ -96,7 +96,7 @@ def trial(in_sandbox: bool, permissions: Permissions, as_json: bool) -> None:
         terminal.as_json({"passed": passed, "outcome": found.outcome, "id": found.id, **found.report})
     else:
         _tables(found.report)
-        terminal.say(_verdict(found, read_live_status(setup).obstacle))
+        terminal.hint(_verdict(found, read_live_status(setup).obstacle))
     usual = ExitCode.HELD if found.outcome == "held" else ExitCode.FAILED
     sys.exit(ExitCode.DONE if passed else worst(found.report["exit_codes"] or [usual]))
 
@@ -108,9 +108,9 @@ def _verdict(found: Any, obstacle: str) -> str:
     if found.outcome in VERDICTS:
         return VERDICTS[found.outcome]
     if found.outcome == "throttled":
-        at = datetime.fromisoformat(found.report["again_at"]).astimezone()
+        at = terminal.clock_time(datetime.fromisoformat(found.report["again_at"]))
         return (
-            f"It could not be carried out: the request budget is used up. Run it again at {at:%H:%M}; a trial that "
+            f"It could not be carried out: the request budget is used up. Run it again at {at}; a preview that "
             "passed before still counts."
         )
     return "It did not pass."

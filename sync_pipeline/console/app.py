@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
@@ -18,9 +19,10 @@ from starlette.types import ASGIApp
 
 from sync_pipeline.console import (
     approvals,
-    checking,
     clockify,
+    connections,
     fields,
+    helping,
     home,
     live,
     rejects,
@@ -29,6 +31,7 @@ from sync_pipeline.console import (
     trying,
 )
 from sync_pipeline.console.forms import BadForm, Form, read_form
+from sync_pipeline.console.frame import Frame
 from sync_pipeline.console.gate import MAX_BODY, SecurityMiddleware
 from sync_pipeline.console.request_context import Console, RequestContext, render
 from sync_pipeline.console.sessions import BrowserSession
@@ -54,14 +57,15 @@ PAGES: Mapping[str, Handler] = {
     "/try": trying.show,
     "/try/progress": trying.progress,
     "/live": live.show,
-    "/check": checking.show,
-    "/check/progress": checking.progress,
+    "/connections": connections.show,
+    "/connections/progress": connections.progress,
     "/rejects": rejects.overview,
     "/rejects/{entity}": rejects.show,
     "/approvals": approvals.overview,
     "/approvals/{number}": approvals.show,
-    "/secrets": secrets.show,
-    "/trail": home.trail,
+    "/settings/secrets": secrets.show,
+    "/settings/audit": secrets.audit,
+    "/help": helping.show,
 }
 FORMS: Mapping[str, Handler] = {
     "/clockify": clockify.connect,
@@ -76,14 +80,23 @@ FORMS: Mapping[str, Handler] = {
     "/fields/{entity}/restore": fields.restore,
     "/try": trying.begin,
     "/live": live.turn,
-    "/check": checking.begin,
+    "/connections": connections.begin,
     "/rejects/{entity}": rejects.retry,
     "/approvals/{number}": approvals.decide_one,
-    "/secrets/rotate": secrets.rotate,
-    "/secrets/retire": secrets.retire,
-    "/secrets/encrypt-again": secrets.encrypt_again,
+    "/settings/secrets/rotate": secrets.rotate,
+    "/settings/secrets/retire": secrets.retire,
+    "/settings/secrets/encrypt-again": secrets.encrypt_again,
 }
-SELF_REFRESHING = frozenset({"/try/progress", "/check/progress"})
+MOVED = {
+    "/check": "/connections",
+    "/check/progress": "/connections/progress",
+    "/secrets": "/settings/secrets",
+    "/secrets/{form}": "/settings/secrets/{form}",
+    "/settings": "/settings/secrets",
+    "/trail": "/settings/audit",
+}
+"""Addresses of earlier versions, and where their pages and forms are now."""
+SELF_REFRESHING = frozenset({"/try/progress", "/connections/progress"})
 """Pages look for news here by themselves: that keeps no session alive."""
 STATIC = Path(__file__).parent / "static"
 BACK = "Back to the step"
@@ -106,11 +119,22 @@ def build_app(console: Console) -> ASGIApp:
         Route(SIGN_IN, door.sign_in, methods=["GET"]),
         Route(snapshots.CALLBACK, door.way_back, methods=["GET"]),
         Route("/sign-out", door.sign_out, methods=["POST"]),
-        *_by_path([*forms, *paths]),
+        *_by_path([*forms, *paths, *(Route(old, _moved(new), methods=["GET", "POST"]) for old, new in MOVED.items())]),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_found, 500: _broken})
     app.router.redirect_slashes = False
     return SecurityMiddleware(app, console.host, refused, way_back=snapshots.CALLBACK)
+
+
+def _moved(address: str) -> Callable[[Request], Response]:
+    """A redirect to where a page or form is now, which keeps the method and what was sent."""
+
+    def endpoint(request: Request) -> Response:
+        named = {name: quote(str(value), safe="") for name, value in request.path_params.items()}
+        query = f"?{request.url.query}" if request.url.query and "?" not in address else ""
+        return RedirectResponse(address.format(**named) + query, 308)
+
+    return endpoint
 
 
 def _by_path(routes: list[Route]) -> list[Route]:
@@ -208,10 +232,10 @@ def _answered(handler: Handler, context: RequestContext) -> Response:
 
 def _problem(context: RequestContext, status: int, title: str, sentence: str) -> Response:
     try:
-        paused = context.is_paused
+        frame = context.frame()
     except Exception as error:  # noqa: BLE001 - what broke the page may break this, too
-        log.error("Whether live syncing is paused is not known: %s.", where(error))
-        paused = False
+        log.error("The frame of the page is not known: %s.", where(error))
+        frame = Frame()
     return render(
         "problem.html",
         status,
@@ -219,7 +243,7 @@ def _problem(context: RequestContext, status: int, title: str, sentence: str) ->
         sentence=sentence,
         browser=context.browser,
         csrf=context.browser.csrf,
-        is_paused=paused,
+        frame=frame,
     )
 
 

@@ -1,4 +1,4 @@
-"""Home: both connections, the state of every entity, what ran last, and the one big switch; and the audit trail."""
+"""Home: both connections, the state of every entity, what ran last, and the one big switch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.overview import Overview, overview
 from sync_pipeline.setup.switching import read_live_status
-from sync_pipeline.store.audit import changes
 
 
 def show(context: RequestContext) -> Response:
@@ -33,9 +32,3 @@ def _overview(context: RequestContext) -> Overview:
         return overview(context.setup)
     except SyncError:  # the state of the switch says what is in the way
         return Overview((), ())
-
-
-def trail(context: RequestContext) -> Response:
-    """GET /trail."""
-    with context.setup.store() as store:
-        return context.page("trail.html", "Audit trail", changes=changes(store))

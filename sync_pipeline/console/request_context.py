@@ -10,11 +10,15 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from sync_pipeline.clock import utc_now
 from sync_pipeline.console.forms import WHOLE, Form, Problems
+from sync_pipeline.console.frame import Frame, ago, frame_of
 from sync_pipeline.console.sessions import BrowserSession
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.work import Work
@@ -25,21 +29,30 @@ from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused, would_pause
 
-STEPS = (
-    ("clockify", "Clockify", "/clockify"),
-    ("snapshots", "Snapshots", "/snapshots"),
-    ("fields", "Fields", "/fields"),
-    ("try", "Try it", "/try"),
-    ("live", "Go live", "/live"),
+PLACES = (
+    ("/", "Overview", ("/approvals",)),
+    ("/rejects", "Records", ("/rejects/",)),
+    ("/fields", "Mapping", ("/fields/",)),
+    ("/connections", "Connections", ("/clockify", "/snapshots")),
 )
-
-
+"""Address and name of each page that is always one step away, and how the addresses of the pages below it begin."""
 PAUSED = "Live syncing is paused until the change has passed a trial (step 4) and you turn it on again (step 5)."
 
 
 def instant(at: datetime | None) -> str:
     """A moment as people read it."""
     return f"{at:%Y-%m-%d %H:%M} UTC" if at is not None else "-"
+
+
+@pass_context
+def when(context: Context, at: datetime | None) -> str | Markup:
+    """How long ago it was and at what time, with the exact time in UTC beside it; the script writes the reader's zone."""
+    if at is None:
+        return "-"
+    now = context.get("now") or utc_now()
+    clock = f"{at:%H:%M} UTC" if at.date() == now.date() else instant(at)
+    form = Markup('<time datetime="{}" title="{}">{}, <span>{}</span></time>')
+    return form.format(f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M:%S} UTC", ago(at, now), clock)
 
 
 def moment(iso: str) -> str:
@@ -78,8 +91,10 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters.update(instant=instant, moment=moment, words=words, shown=shown, system=system, tojson_text=as_text)
-TEMPLATES.globals.update(steps=STEPS)
+TEMPLATES.filters.update(
+    instant=instant, when=when, moment=moment, words=words, shown=shown, system=system, tojson_text=as_text
+)
+TEMPLATES.globals.update(places=PLACES)
 
 
 def render(template: str, status: int = 200, **context: Any) -> Response:
@@ -90,7 +105,8 @@ def render(template: str, status: int = 200, **context: Any) -> Response:
         "problems": Problems(),
         "step": "",
         "here": "",
-        "is_paused": False,
+        "now": None,
+        "frame": Frame(),
     }
     return HTMLResponse(TEMPLATES.get_template(template).render({**usual, **context}), status)
 
@@ -147,9 +163,13 @@ class RequestContext:
         """The revision the form was made from."""
         return self.form.text("since")
 
+    def frame(self, step: str = "") -> Frame:
+        """What is around a page, which may be that of a step of the set-up."""
+        return frame_of(self.setup, step)
+
     @property
     def is_paused(self) -> bool:
-        """Whether live syncing was turned on and waits for a trial; every page shows it."""
+        """Whether live syncing was turned on and waits for a trial."""
         try:
             return is_paused(self.setup)
         except SyncError:  # our own database: the page reports that, or cannot be shown
@@ -191,7 +211,8 @@ class RequestContext:
             notices=notices,
             problems=self.problems,
             here=self.request.url.path,
-            is_paused=self.is_paused,
+            now=self.setup.now(),
+            frame=self.frame(str(context.get("step", ""))),
             **context,
         )
 

@@ -1,4 +1,4 @@
-"""Secrets: which are stored, replacing one without a gap, and encrypting them all with the newest key."""
+"""Settings: the stored secrets, replacing one without a gap, encrypting them all with the newest key; and the audit trail."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sync_pipeline.session.health import REFUSED
 from sync_pipeline.setup import rotation
 from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.rotation import NAMES, StoredSecret
+from sync_pipeline.store.audit import changes
 
 LABELS = {
     "clockify.api_key": "Clockify API key",
@@ -20,12 +21,12 @@ LABELS = {
 
 
 def show(context: RequestContext) -> Response:
-    """GET /secrets."""
+    """GET /settings/secrets."""
     return _page(context)
 
 
 def rotate(context: RequestContext) -> Response:
-    """POST /secrets/rotate: the new one is tried first; the old one stays as a fallback."""
+    """POST /settings/secrets/rotate: the new one is tried first; the old one stays as a fallback."""
     context.settings()
     name = context.form.text("name")
     if name not in NAMES:
@@ -36,20 +37,30 @@ def rotate(context: RequestContext) -> Response:
     except SyncError as error:
         context.went_wrong(error, "secret")
         return _page(context, name)
-    return context.go("/secrets", f"{LABELS[name]}: the new one is in use.")
+    return context.go("/settings/secrets", f"{LABELS[name]}: the new one is in use.")
 
 
 def retire(context: RequestContext) -> Response:
-    """POST /secrets/retire: the fallback is forgotten."""
+    """POST /settings/secrets/retire: the fallback is forgotten."""
     name = context.form.text("name")
     had = name in NAMES and rotation.retire(context.setup, NAMES[name])
-    return context.go("/secrets", f"{LABELS[name]}: the old one is forgotten." if had else "There was no old one.")
+    return context.go(
+        "/settings/secrets", f"{LABELS[name]}: the old one is forgotten." if had else "There was no old one."
+    )
 
 
 def encrypt_again(context: RequestContext) -> Response:
-    """POST /secrets/encrypt-again."""
+    """POST /settings/secrets/encrypt-again."""
     count = rotation.encrypt_again(context.setup)
-    return context.go("/secrets", f"Encrypted again with the newest key: {count}. Older keys can be taken out.")
+    return context.go(
+        "/settings/secrets", f"Encrypted again with the newest key: {count}. Older keys can be taken out."
+    )
+
+
+def audit(context: RequestContext) -> Response:
+    """GET /settings/audit."""
+    with context.setup.store() as store:
+        return context.page("audit.html", "Audit trail", changes=changes(store))
 
 
 def _page(context: RequestContext, chosen: str = "") -> Response:

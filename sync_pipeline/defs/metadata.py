@@ -11,6 +11,7 @@ import dagster as dg
 
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.systems import SYSTEMS
+from sync_pipeline.settings import SETUP
 from sync_pipeline.stages.batch import Counts, Days
 from sync_pipeline.stages.check import CheckResult
 
@@ -69,6 +70,7 @@ def code_references(spec: EntitySpec) -> dg.CodeReferencesMetadataValue:
         code_references=[
             dg.LocalFileCodeReference(file_path=str(Path(file).resolve()), line_number=line, label=Path(file).name)
             for file, line in spec.places
+            if file != SETUP
         ]
     )
 

@@ -41,6 +41,7 @@ LEFT_ALONE = (
     "dagster.json",
     "host",
     "setup.yaml",
+    "setup.imported.yaml",
     "sandbox.db",
     "sandbox.db-wal",
     "sandbox.db-shm",

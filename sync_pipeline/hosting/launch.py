@@ -167,7 +167,7 @@ def run_sync(
     spans: Sequence[Days],
     options: Options,
 ) -> Iterator[RunReport]:
-    """The main job - or one entity's - over the days, in bounded runs, one after the other.
+    """The main job - or its part for these entities, or one entity's - over the days, in bounded runs, one after the other.
 
     Every entity runs once, time entries once per span; later runs only hold the partitioned entities. In a dry run
     each entity has runs of its own: nothing is materialized, and a job would not start what depends on that.
@@ -249,6 +249,7 @@ def _run(
         instance=instance,
         raise_on_error=False,
         tags=tags,
+        asset_selection=[dg.AssetKey(entity) for entity in entities] if job == EVERYTHING else None,
         run_config={
             "ops": {entity: {"config": asdict(options)} for entity in entities},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},

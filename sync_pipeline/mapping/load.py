@@ -14,26 +14,27 @@ from sync_pipeline.mapping.parse import overlaid, parse_entity
 from sync_pipeline.mapping.section import shown
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.private_files import require_trusted
-from sync_pipeline.settings import MAPPINGS, Settings
-from sync_pipeline.yaml_source import Node, closest, read_yaml, refuse
+from sync_pipeline.settings import MAPPINGS, SETUP, Settings
+from sync_pipeline.yaml_source import Node, closest, read_text, read_yaml, refuse
 
 SHIPPED = Path(sync_pipeline.entities.__path__[0])
 
 
-def load_specs(overrides: Path | None = None, setup: Path | None = None) -> dict[str, EntitySpec]:
+def load_specs(overrides: Path | None = None, setup: str = "", place: str = SETUP) -> dict[str, EntitySpec]:
     """Every entity by name, each after those it depends on. ``MappingFileError`` names what to correct.
 
-    ``overrides`` is the user's directory of mapping files, ``setup`` the set-up file, whose ``mappings`` come last.
+    ``overrides`` is the user's directory of mapping files, ``setup`` the set-up, whose ``mappings`` come last;
+    ``place`` is what errors call that.
     """
-    chosen = _chosen(setup)
+    chosen = _chosen(setup, place)
     if overrides and overrides.is_dir():
         require_trusted(overrides)
     return _loaded(overrides, chosen) if overrides or chosen else dict(_shipped())
 
 
-def fields_in(setup: Path, entity: str) -> dict[str, Any]:
-    """What the set-up file itself says about an entity's fields, by field; "drop" or None for one that is dropped."""
-    node = _chosen(setup).get(entity)
+def fields_in(setup: str, entity: str) -> dict[str, Any]:
+    """What the set-up itself says about an entity's fields, by field; "drop" or None for one that is dropped."""
+    node = _chosen(setup, SETUP).get(entity)
     fields = node.value.get("fields") if node is not None else None
     return {} if fields is None or fields.value is None else dict(fields.plain)
 
@@ -55,7 +56,7 @@ def switched_on(specs: Mapping[str, EntitySpec], entities: Sequence[str]) -> dic
 
 def specs_of(settings: Settings) -> dict[str, EntitySpec]:
     """Every entity as these settings map it, whether it is switched on or not."""
-    return load_specs(settings.mappings_dir, settings.setup_file)
+    return load_specs(settings.mappings_dir, settings.setup_document)
 
 
 def records_of(settings: Settings) -> tuple[tuple[str, str, str], ...]:
@@ -73,11 +74,11 @@ def _shipped() -> dict[str, EntitySpec]:
     return _loaded(None, {})
 
 
-def _chosen(setup: Path | None) -> Mapping[str, Node]:
-    """The mappings of the set-up file, by entity."""
-    if setup is None or not setup.exists():
+def _chosen(setup: str, place: str) -> Mapping[str, Node]:
+    """The mappings of the set-up, by entity."""
+    if not setup:
         return {}
-    section = read_yaml(setup).value.get(MAPPINGS)
+    section = read_text(setup, place).value.get(MAPPINGS)
     if section is None or section.value is None:
         return {}
     nodes: dict[str, Node] = _mapping_of(section, MAPPINGS)

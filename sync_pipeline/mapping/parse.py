@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sync_pipeline.mapping.functions import FunctionFinder
-from sync_pipeline.mapping.parse_facts import parse_facts, parse_label
+from sync_pipeline.mapping.parse_facts import parse_facts, parse_label, parse_pages
 from sync_pipeline.mapping.parse_field import parse_field
 from sync_pipeline.mapping.section import Section, shown
 from sync_pipeline.mapping.spec import (
@@ -25,7 +25,7 @@ from sync_pipeline.yaml_source import Node, closest, refuse
 
 _ENTITY_KEYS = (
     "entity", "description", "source", "target", "partition_by", "depends_on",
-    "owners", "kinds", "group", "exclude", "fields", "rules", "webhooks", "label", "facts",
+    "owners", "kinds", "group", "exclude", "fields", "rules", "webhooks", "label", "pages", "facts",
 )  # fmt: skip
 _EVENT = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 PARENT = "{parent}"
@@ -61,6 +61,7 @@ def parse_entity(
         exclude=tuple(_exclusion(item, fields, rules, partition_by) for item in section.items("exclude")),
         webhooks=_webhooks(section.get("webhooks")),
         label=parse_label(section),
+        pages=parse_pages(section.get("pages")),
         facts=parse_facts(section.get("facts")),
     )
 

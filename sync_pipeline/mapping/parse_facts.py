@@ -1,6 +1,8 @@
-"""``label`` and ``facts`` of an entity's YAML: what is kept of its records beside the mapped fields."""
+"""``label``, ``pages`` and ``facts`` of an entity's YAML: what people and reports see of its records beside the mapped fields."""
 
 from __future__ import annotations
+
+import re
 
 from sync_pipeline.mapping.facts import COLUMNS
 from sync_pipeline.mapping.parse_field import parse_path
@@ -19,6 +21,22 @@ def parse_label(section: Section) -> Label | None:
     label = Section(node, "label", ("source", "personal"))
     label.need("source")
     return Label(parse_path(label, "source"), label.flag("personal"))
+
+
+def parse_pages(node: Node | None) -> dict[str, str]:
+    """For each vendor the address of a record's page; `{id}`, `{workspace}` and `{account}` stand for what they say."""
+    if node is None:
+        return {}
+    section = Section(node, "pages", node.value if isinstance(node.value, dict) else ())
+    found = {name: section.text(name) for name in section.node.value}
+    for name, address in found.items():
+        if not _ADDRESS.fullmatch(address):
+            fix = "Write one that begins with https:// and has no places but {id}, {workspace} and {account}."
+            raise refuse(section.need(name), f"pages.{name}", f"found {address!r}, which is no address of a page.", fix)
+    return found
+
+
+_ADDRESS = re.compile(r"https://[^\s{}/?#@]+/(?:[^\s{}]|\{id\}|\{workspace\}|\{account\})*")
 
 
 def parse_facts(node: Node | None) -> Facts | None:

@@ -205,6 +205,8 @@ class EntitySpec:
     exclude: tuple[Exclusion, ...] = ()
     webhooks: Webhooks = field(default_factory=Webhooks)
     label: Label | None = None
+    pages: Mapping[str, str] = field(default_factory=dict)
+    """Vendor to the address of a record's page there, for people: no fingerprint has it."""
     facts: Facts | None = None
     places: tuple[tuple[str, int], ...] = field(default=(), compare=False)
     """The files, and the line in each, that the mapping comes from; the one laid over the others first."""

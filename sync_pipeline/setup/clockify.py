@@ -259,4 +259,4 @@ def is_named_sandbox(settings: Settings, field: str) -> bool:
     """Whether an address is the sandbox's because it was chosen, not because the same one was typed."""
     if not settings.stored:
         return settings.sandbox
-    return bool(read_setup(settings.setup_file).get(field) == SANDBOX_URL)
+    return bool(read_setup(settings.setup_document).get(field) == SANDBOX_URL)

@@ -1,6 +1,6 @@
 """The fields of an entity: what the source has, what the target gets, and changing that; for console and terminal.
 
-Changes are in the set-up file's ``mappings``, over the shipped files and those in SYNC_MAPPINGS_DIR; taking one out
+Changes are in the set-up's ``mappings``, over the shipped files and those in SYNC_MAPPINGS_DIR; taking one out
 brings back what is below it. Whether a change is valid is for the parser of mappings to say, over all of them together.
 """
 
@@ -45,7 +45,7 @@ class TargetField:
     personal: bool
     description: str
     is_own: bool
-    """Whether the set-up file says something about it: restoring takes that out."""
+    """Whether the set-up says something about it: restoring takes that out."""
     dropped: bool
     form: FieldForm
     """The form to change it, filled in."""
@@ -78,7 +78,7 @@ class EntityFields:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """One entity's mapping: as it is below the set-up file (None: only there), what that says, and both together."""
+    """One entity's mapping: as it is below the set-up (None: only there), what that says, and both together."""
 
     base: EntitySpec | None
     tx: dict[str, Any]
@@ -86,7 +86,7 @@ class Layers:
 
     @property
     def below(self) -> dict[str, Field]:
-        """The fields as they would be without the set-up file."""
+        """The fields as they would be without the set-up."""
         return {field.name: field for field in self.base.fields} if self.base else {}
 
     @property
@@ -102,7 +102,7 @@ def mapping_of(setup: SetupService, entity: str) -> Layers:
     if entity not in specs:
         raise ConfigError(f"There is no entity {entity[:80]!r}.", fix=closest(entity[:80], specs))
     base = load_specs(settings.mappings_dir).get(entity)
-    return Layers(base, fields_in(settings.setup_file, entity), specs[entity])
+    return Layers(base, fields_in(settings.setup_document, entity), specs[entity])
 
 
 def entity_fields(setup: SetupService, entity: str) -> EntityFields:
@@ -181,14 +181,14 @@ def drop_field(setup: SetupService, entity: str, name: str, *, since: str | None
 
 
 def restore_field(setup: SetupService, entity: str, name: str, *, since: str | None) -> str:
-    """Take what the set-up file says about a field out again; returns the new revision."""
+    """Take what the set-up says about a field out again; returns the new revision."""
     layers = mapping_of(setup, entity)
     _must_be_known(layers, name)
     return _store(setup, entity, name, None, "as it was", since) if name in layers.tx else setup.revision()
 
 
 def _changed(layers: Layers, form: FieldForm) -> dict[str, Any] | None:
-    """What the set-up file has to say for a field to be as the form has it; None: nothing."""
+    """What the set-up has to say for a field to be as the form has it; None: nothing."""
     check_name(form.name, [*layers.now, *layers.below])
     below = layers.below.get(form.name)
     inherited = values_of(form_of(below)) if below else None

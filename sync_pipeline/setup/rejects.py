@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.rejects import StoredReject, count_rejects, list_rejects
 
 SHOWN = 200
+NOTE = 500
+"""So much of a note is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,33 @@ def offer_again(setup: SetupService, entity: str, source_ids: tuple[str, ...] = 
     if count:
         setup.note("retry", f"{count} refused records of {entity} are offered again")
     return count
+
+
+def ignore(setup: SetupService, entity: str, source_ids: Sequence[str], note: str) -> int:
+    """Ignore why these records are rejected until it changes, with a note; returns how many reasons are."""
+    if not note:
+        raise ConfigError("Say why these records are ignored.", fix="One sentence is enough; the audit trail keeps it.")
+    with setup.reading() as session:
+        session.spec(entity)
+        rejects = session.ledger(entity).rejects
+        count = rejects.ignore(source_ids, setup.by, note[:NOTE], setup.now())
+    if count:
+        setup.note("reject ignored", f"{_some(source_ids)} of {entity}: {note[:NOTE]}")
+    return count
+
+
+def stop_ignoring(setup: SetupService, entity: str, source_ids: Sequence[str]) -> int:
+    """Ignore these records no more; returns how many reasons count again."""
+    with setup.reading() as session:
+        session.spec(entity)
+        count = session.ledger(entity).rejects.stop_ignoring(source_ids)
+    if count:
+        setup.note("reject no longer ignored", f"{_some(source_ids)} of {entity}")
+    return count
+
+
+def _some(source_ids: Sequence[str]) -> str:
+    return source_ids[0] if len(source_ids) == 1 else f"{len(source_ids)} records"
 
 
 @contextmanager

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline.mapping.load import load_specs, records_of, switched_on
+from sync_pipeline.errors import ChangedMeanwhile
+from sync_pipeline.mapping.load import records_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.sandbox.embedded import embedded
 from sync_pipeline.session.progress import Report
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session, open_session
-from sync_pipeline.settings import Settings, environment, load_settings, read_setup
-from sync_pipeline.setup.file import change_file, revision, validate_file_change
+from sync_pipeline.settings import Settings, environment, load_given, load_settings
+from sync_pipeline.setup.document import differences, edited, with_changes
 from sync_pipeline.store.audit import note, system_user
 from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.setup import (
+    CHANGED,
+    LOOK_AGAIN,
+    Change,
+    put_current,
+    put_draft,
+    remove_draft,
+    version_in,
+    version_of,
+)
+from sync_pipeline.store.setup_file import validated
 
 Surface = Literal["terminal", "console"]
 
@@ -36,17 +48,41 @@ def actor(surface: Surface, session: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class SetupService:
-    """Everything is read anew each time: another window, a person with an editor or a process may have changed it."""
+    """Everything is read anew each time: another window or process may have changed it."""
 
     by: str
     root: Path | None = None
     environ: Mapping[str, str] | None = field(default=None, repr=False)
     """In place of the environment of this process."""
+    drafting: bool = False
+    """Whether the draft is read and changed, if there is one: what it says is not current before it is published."""
     now: Callable[[], datetime] = utc_now
 
     def settings(self, **variables: str) -> Settings:
         """The settings as they are now, with some variables of the environment as they are given here."""
-        return load_settings({**self._environ, **variables}, root=self.root)
+        environ = {**self._environ, **variables}
+        now = load_settings(environ, root=self.root)
+        number, document = self._draft(now) if self.drafting else (0, "")
+        if not number:
+            return now
+        drafted = load_settings(environ, root=self.root, document=document)
+        return replace(drafted, setup_version=now.setup_version, setup_draft=number)
+
+    def _draft(self, now: Settings) -> tuple[int, str]:
+        """Number and text of the draft, with what became current since it was begun; (0, "") when there is none."""
+        with self.store() as store:
+            draft = version_in(store, now.setup_name, "draft")
+            base = version_of(store, now.setup_name, draft.base_id or 0) if draft is not None else None
+        if draft is None:
+            return 0, ""
+        if (draft.base_id or 0) == now.setup_version:
+            return draft.id, draft.document
+        changes = differences(base.document if base is not None else "", draft.document)
+        return draft.id, with_changes(now.setup_document, changes)
+
+    def given(self) -> Settings:
+        """The settings of the environment alone, whatever the stored set-up says."""
+        return load_given(self._environ, root=self.root)
 
     def is_given(self, variable: str) -> bool:
         """Whether the environment decides a setting, so that it cannot be changed here."""
@@ -59,12 +95,9 @@ class SetupService:
     @contextmanager
     def store(self) -> Iterator[Store]:
         """Our database."""
-        settings = self.settings()
-        store = open_store(settings.store_url, timeout=settings.lock_seconds)
-        try:
+        given = self.given()
+        with closing(open_store(given.store_url, timeout=given.lock_seconds)) as store:
             yield store
-        finally:
-            store.close()
 
     @contextmanager
     def vault(self, settings: Settings | None = None) -> Iterator[Vault]:
@@ -92,7 +125,7 @@ class SetupService:
 
     def revision(self) -> str:
         """The state of the set-up that a form shows; a change made on another state is refused."""
-        return revision(self.settings().setup_file)
+        return revision_of(self.settings())
 
     def change(
         self,
@@ -105,37 +138,68 @@ class SetupService:
     ) -> str:
         """Set dotted keys of the set-up (None takes one out), do ``then``, note who did it; returns the new revision.
 
+        In a draft they are set there, and nothing else changes.
         Raises ChangedMeanwhile when ``since`` is not the present revision, ConfigError when the new set-up is not valid;
         nothing is changed then.
         """
-        settings = self.settings()
-        now = change_file(settings.setup_file, values, lambda draft: _specs_in(settings, draft), since=since)
+        self._store(values, (detail and f"{what}: {detail}") or what, since)
         try:
             then()
         except BaseException:
             self.note(f"{what}, incomplete", "the set-up was changed, but not everything else")
             raise
         self.note(what, detail)
-        return now
+        return self.revision()
+
+    def _store(self, values: Mapping[str, Any], note: str, since: str | None) -> None:
+        """Store a version with these values; one made from a version that no form has shown is made again."""
+        while True:
+            settings = self.settings()
+            if since is not None and since != revision_of(settings):
+                raise ChangedMeanwhile(CHANGED, fix=LOOK_AGAIN)
+            document = edited(settings.setup_document, values)
+            if document == settings.setup_document:
+                return
+            validated(settings, document)
+            try:
+                self._put(settings, document, Change(self.by, self.now(), note))
+            except ChangedMeanwhile:
+                if since is not None:
+                    raise
+                continue
+            return
+
+    def _put(self, made_from: Settings, document: str, change: Change) -> None:
+        name, version = made_from.setup_name, made_from.setup_version
+        with self.store() as store:
+            if not self.drafting:
+                put_current(store, name, document, change, expected=version)
+                return
+            now, draft = version_in(store, name, "current"), made_from.setup_draft or None
+            put_draft(store, name, document, change, base_id=version or None, expected=draft)
+            if not differences(now.document if now is not None else "", document):
+                remove_draft(store, name)  # nothing is left to publish
 
     def validate_change(self, values: Mapping[str, Any]) -> dict[str, EntitySpec]:
         """Every entity's mapping as it would be with these dotted keys set; nothing is changed. Raises as ``change``."""
         settings = self.settings()
-        return validate_file_change(settings.setup_file, values, lambda draft: _specs_in(settings, draft))
+        return validated(settings, edited(settings.setup_document, values))
 
     def note(self, what: str, detail: str) -> None:
         """Add a line to the audit trail."""
         with self.store() as store:
             note(store, self.by, what, detail, self.now())
 
+    def on_draft(self) -> SetupService:
+        """The same for the draft."""
+        return replace(self, drafting=True)
+
     def acting_as(self, by: str) -> SetupService:
         """The same for another actor."""
         return replace(self, by=by)
 
 
-def _specs_in(settings: Settings, draft: Path) -> dict[str, EntitySpec]:
-    """The mappings with another set-up file; raises when anything in it is not valid."""
-    values = read_setup(draft)
-    specs = load_specs(settings.mappings_dir, draft)
-    switched_on(specs, values.get("entities", ()))
-    return specs
+def revision_of(settings: Settings) -> str:
+    """The state of the set-up that these settings were made from."""
+    draft = f"-{settings.setup_draft}" if settings.setup_draft else ""
+    return f"{settings.setup_version or ''}{draft}"

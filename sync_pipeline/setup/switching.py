@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from sync_pipeline.errors import NotAllowed, SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
@@ -12,8 +14,9 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.trial import held_by, kind_for
 from sync_pipeline.store.approvals import approval_of
+from sync_pipeline.store.audit import first_change
 from sync_pipeline.store.scope import accounts_of
-from sync_pipeline.store.switches import Switch, any_on, read_switch, turn, turn_all_off
+from sync_pipeline.store.switches import Switch, any_on, newest_switch, read_switch, turn, turn_all_off
 from sync_pipeline.store.trials import Trial, last_trial
 
 
@@ -46,6 +49,37 @@ def read_live_status(setup: SetupService) -> LiveStatus:
             return _live_status(session)
     except SyncError as error:
         return LiveStatus(None, None, None, str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Since when live syncing does nothing although it was turned on once, and whose doing that was."""
+
+    at: datetime
+    by: str
+    what: str
+    """The change of the set-up that paused it; "" when it was turned off, or when the change is not noted."""
+    is_off: bool = True
+    """Whether the switch is off; otherwise it is on for another configuration."""
+
+
+def pause_of(setup: SetupService) -> Pause | None:
+    """The pause that lasts now; None when live syncing was never turned on, or the environment decides about it."""
+    settings = setup.settings()
+    if settings.mode or not settings.stored:
+        return None
+    with setup.store() as store:
+        switch = newest_switch(store)
+        if switch is None:
+            return None
+        change = first_change(store, switch.at, besides=NOT_OF_THE_SETUP) if switch.is_on else None
+    if change is None:
+        return Pause(switch.at, switch.by, "", is_off=not switch.is_on)
+    return Pause(change.at, change.by, change.what, is_off=False)
+
+
+NOT_OF_THE_SETUP = ("live", "start date", "approval", "retry", "secret", "webhook", "reject")
+"""How entries of the audit begin that change nothing of what live syncing was turned on for."""
 
 
 def is_paused(setup: SetupService) -> bool:
@@ -114,6 +148,11 @@ def _has_passed(session: Session, trial: Trial | None) -> bool:
         return trial is not None and trial.outcome == "passed"
     held = held_by(trial.report)
     return bool(held) and all(_is_decided(session, one["approval"]) for one in held)
+
+
+def undecided(session: Session, trial: Trial) -> list[dict[str, Any]]:
+    """What a trial holds that no one has decided about."""
+    return [held for held in held_by(trial.report) if not _is_decided(session, held["approval"])]
 
 
 def _is_decided(session: Session, approval_id: int) -> bool:

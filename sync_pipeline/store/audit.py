@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Connection, not_, select
 
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import audit
@@ -23,17 +24,32 @@ class Change:
     detail: str
 
 
+_LINES = select(audit.c.at, audit.c.by, audit.c.what, audit.c.detail)
+
+
 def note(store: Store, by: str, what: str, detail: str, at: datetime) -> None:
     """Add a line."""
     with store.writing() as tx:
-        tx.execute(audit.insert().values(at=at, by=by, what=what, detail=detail))
+        note_in(tx, by, what, detail, at)
+
+
+def note_in(tx: Connection, by: str, what: str, detail: str, at: datetime) -> None:
+    """Add a line within the caller's transaction."""
+    tx.execute(audit.insert().values(at=at, by=by, what=what, detail=detail))
 
 
 def changes(store: Store, limit: int = 200) -> list[Change]:
     """The newest lines, newest first."""
-    statement = select(audit.c.at, audit.c.by, audit.c.what, audit.c.detail).order_by(audit.c.id.desc()).limit(limit)
     with store.reading() as tx:
-        return [Change(*row) for row in tx.execute(statement)]
+        return [Change(*row) for row in tx.execute(_LINES.order_by(audit.c.id.desc()).limit(limit))]
+
+
+def first_change(store: Store, since: datetime, besides: Sequence[str] = ()) -> Change | None:
+    """The first line from this instant on, without those that begin with one of these words."""
+    others = [not_(audit.c.what.startswith(word)) for word in besides]
+    with store.reading() as tx:
+        row = tx.execute(_LINES.where(audit.c.at >= since, *others).order_by(audit.c.id).limit(1)).one_or_none()
+    return None if row is None else Change(*row)
 
 
 def system_user() -> str:

@@ -40,15 +40,17 @@ def insert_fast(tx: Connection, table: str, columns: Sequence[str], rows: Sequen
 
 def execute_together(
     tx: Connection, statement: str, rows: Sequence[tuple[str | None, ...]], fixed: Sequence[Any] = ()
-) -> None:
-    """Run ``statement`` for many rows of texts at once.
+) -> int:
+    """Run ``statement`` for many rows of texts at once; returns how many rows of a table it wrote.
 
     It finds them as a subquery where it says ``{rows}``; the ``fixed`` parameters, question marks, come after that.
     """
+    written = 0
     for some in chunks(rows):  # all but the last of one size: the drivers prepare the statement once
         source, parameters = _source(tx, some)
         sql = _placeholders(tx, statement.replace("{rows}", source))
-        tx.exec_driver_sql(sql, (*parameters, *fixed))
+        written += tx.exec_driver_sql(sql, (*parameters, *fixed)).rowcount
+    return written
 
 
 def select_together(

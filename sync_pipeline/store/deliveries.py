@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, update
 
 from sync_pipeline.store.approvals import Approvals
-from sync_pipeline.store.bulk import chunks, driver_time, execute_together, select_together
+from sync_pipeline.store.bulk import chunks, driver_time, execute_together
 from sync_pipeline.store.claims import Claims, Sending, taken_over
 from sync_pipeline.store.engine import Store, plain
 from sync_pipeline.store.rejects import Rejects, digest, shown
@@ -31,12 +31,17 @@ AS_IT_IS = "as it is"
 _DELIVERED = """
     WITH sent (source_id, target_id, fields_hash) AS ({rows})
     UPDATE records
-    SET target_id = sent.target_id, delivered_hash = sent.fields_hash, delivered_at = ?, delivered_no = ?,
+    SET {link}delivered_hash = sent.fields_hash, delivered_at = ?, delivered_no = ?,
         refused_hash = NULL, moved_from = NULL, claimed_by = NULL, delivered_fields = NULL
     FROM sent
-    WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id AND {own}
-    RETURNING records.source_id
+    WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id AND {own} AND {linked}
 """
+# A column that is set costs its index a write for each row, also where the value is the same.
+_LINKED = {"{link}": "", "{linked}": "records.target_id = sent.target_id"}
+_NEWLY_LINKED = {
+    "{link}": "target_id = sent.target_id, ",
+    "{linked}": "(records.target_id IS NULL OR records.target_id <> sent.target_id)",
+}
 _OWN = {
     # Or SQLite would, for this one more condition, walk all records of the entity.
     "sqlite": "likelihood(COALESCE(claimed_by, '') = ?, 1.0)",
@@ -294,11 +299,28 @@ class Deliveries(EntityRows):
         if self.store.dialect == "postgresql":  # before a number is drawn, as by all who do both
             for some in chunks(sorted(row.source_id for row in rows)):
                 lock_in_order(tx, [*self.of(records), records.c.source_id.in_(some)])
-        fixed = (driver_time(tx, at), draw_in(tx), self.pair, self.entity, self.claims.own)
-        statement = _DELIVERED.replace("{own}", _OWN[self.store.dialect])
-        noted = set(select_together(tx, statement, [row[:3] for row in rows], fixed))
+        number = draw_in(tx)
+        fixed = (driver_time(tx, at), number, self.pair, self.entity, self.claims.own)
+        noted = set()
+        for part in chunks(rows):
+            noted |= self._set_delivered_of(tx, part, fixed, number)
         self.rejects.forget_of_target(tx, sorted(noted))
         return noted
+
+    def _set_delivered_of(
+        self, tx: Connection, rows: Sequence[Delivered], fixed: tuple[Any, ...], number: int
+    ) -> set[str]:
+        """Of some records; those that were noted are the ones that carry the number, which no other transaction has."""
+        sent, left = [row[:3] for row in rows], len(rows)
+        for words in (_LINKED, _NEWLY_LINKED):
+            statement = _DELIVERED.replace("{own}", _OWN[self.store.dialect])
+            for name, sql in words.items():
+                statement = statement.replace(name, sql)
+            left -= execute_together(tx, statement, sent, fixed)
+            if not left:
+                return {row.source_id for row in rows}
+        mine = [*self.of(records), records.c.source_id.in_([row.source_id for row in rows])]
+        return set(tx.scalars(select(records.c.source_id).where(*mine, records.c.delivered_no == number)))
 
     def _set_refused(self, tx: Connection, rows: Sequence[Refused], run_id: str | None, at: datetime) -> None:
         """Set records aside until they change; one that could not be removed waits until it is back, or for a retry."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -174,21 +174,37 @@ class HeldConnection:
                 yield self.connection
 
 
-def open_store(url: str, *, timeout: float = 30.0) -> Store:
+def open_store(url: str, *, timeout: float = 30.0, import_setup: Callable[[Connection], None] | None = None) -> Store:
     """Open the database at ``url``, create or migrate it as needed.
 
-    ``timeout`` is how long to wait for another program's lock, in seconds.
+    ``timeout`` is how long to wait for another program's lock, in seconds. ``import_setup`` is called in the transaction
+    that gives the database its table of set-ups, and in no other.
     """
-    parsed = _parse(url)
-    store = _sqlite(parsed, timeout) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed, timeout)
+    store = _connected(_parse(url), timeout)
     try:
         if store.dialect == "postgresql":
             _refuse_shared_sessions(store)
-        _bring_to_head(store)
+        _bring_to_head(store, import_setup)
     except BaseException:
         store.close()
         raise
     return store
+
+
+def existing_store(url: str, *, timeout: float = 30.0) -> Store | None:
+    """The database at ``url`` at whatever schema it has; None when there is no such SQLite file."""
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite" and not _path_of(parsed).exists():
+        return None
+    return _connected(parsed, timeout)
+
+
+def _connected(url: URL, timeout: float) -> Store:
+    return _sqlite(url, timeout) if url.get_backend_name() == "sqlite" else _postgresql(url, timeout)
+
+
+def _path_of(url: URL) -> Path:
+    return Path(url.database or "").expanduser().absolute()
 
 
 def _parse(url: str) -> URL:
@@ -209,7 +225,7 @@ def _parse(url: str) -> URL:
 
 
 def _sqlite(url: URL, timeout: float) -> Store:
-    path = Path(url.database or "").expanduser().absolute()
+    path = _path_of(url)
     place = f"The database {path}"
     try:
         private_file(path)
@@ -373,14 +389,14 @@ def _backend(held: HeldConnection) -> int:
         return int(tx.execute(_BACKEND).scalar_one())
 
 
-def _bring_to_head(store: Store) -> None:
+def _bring_to_head(store: Store, import_setup: Callable[[Connection], None] | None) -> None:
     with store.reading() as connection:
         version = stored_version(connection)
     if version != HEAD:
         # Alembic costs a quarter of a second to import: only the rare start that migrates pays it.
         from sync_pipeline.store.migrations.runner import migrate
 
-        migrate(store)
+        migrate(store, import_setup)
 
 
 def insert_into(store: Store, table: Table) -> sqlite.Insert:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Row, Select, case, func, select
 
 from sync_pipeline.store.bulk import chunks, select_together
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.schema import REMOVAL, UNKNOWN, records
+from sync_pipeline.store.schema import REMOVAL, UNKNOWN, UNSETTLED, records
 from sync_pipeline.store.scope import EntityRows, Scope, within
 
 
@@ -110,20 +110,34 @@ def counts(store: Store, pair: str) -> dict[str, RecordCounts]:
     columns = records.c
     known = columns.fields_hash != TOMBSTONE
     states = [
-        columns.deleted_at.is_(None),
-        columns.deleted_at.is_(None) & (columns.delivered_hash == columns.fields_hash),
+        columns.deleted_at.isnot(None),
+        columns.deleted_at.is_(None) & columns.fields_hash.is_distinct_from(columns.delivered_hash),
         _all(pending_upsert()),
         _all(pending_delete()),
-        (_all(_wanted()) & (columns.refused_hash == columns.fields_hash))
-        | (_all(_unwanted()) & (columns.refused_hash == REMOVAL)),
+        refused(),
         columns.deleted_at.isnot(None) & known,
         columns.excluded_rule.isnot(None),
         columns.unconfirmed_at.isnot(None),
     ]
     sums = [func.sum(case((state, 1), else_=0)) for state in states]
-    statement = select(columns.entity, *sums).where(columns.connection == pair).group_by(columns.entity)
+    mine = columns.connection == pair
+    found: dict[str, RecordCounts] = {}
     with store.reading() as tx:
-        return {row[0]: RecordCounts(*(int(figure) for figure in row[1:])) for row in tx.execute(statement)}
+        # All of them are counted in an index; the state of each is looked at only where there is something to do.
+        totals = tx.execute(select(columns.entity, func.count()).where(mine).group_by(columns.entity)).all()
+        unsettled = select(*sums).where(mine, UNSETTLED[store.dialect])
+        for entity, total in totals:
+            row = tx.execute(unsettled.where(columns.entity == entity)).one()
+            absent, elsewhere, *others = (int(figure or 0) for figure in row)
+            found[entity] = RecordCounts(total - absent, total - absent - elsewhere, *others)
+    return found
+
+
+def refused() -> ColumnElement[bool]:
+    """The target refused it in the form that is wanted, or refused its removal."""
+    return (_all(_wanted()) & (records.c.refused_hash == records.c.fields_hash)) | (
+        _all(_unwanted()) & (records.c.refused_hash == REMOVAL)
+    )
 
 
 class Records(EntityRows):
@@ -137,6 +151,12 @@ class Records(EntityRows):
                 statement = select(*KNOWN_COLUMNS).where(*self.of(records), records.c.source_id.in_(some))
                 found.update((row[0], known(row)) for row in tx.execute(statement))
         return found
+
+    def delivered_fields(self, source_id: str) -> str | None:
+        """The fields at the target, as JSON, while others are wanted; None when they are the wanted ones, or not known."""
+        mine = [*self.of(records), records.c.source_id == source_id]
+        with self.store.reading() as tx:
+            return tx.scalar(select(records.c.delivered_fields).where(*mine))
 
     def has_any(self, partitions: Scope = None) -> bool:
         """Whether there is any record of the scope."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     Column,
@@ -75,6 +75,9 @@ class StoredReject:
     value: str | None
     run_id: str | None
     at: datetime
+    ignored_at: datetime | None = None
+    ignored_by: str | None = None
+    ignored_note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,30 @@ class Rejects(EntityRows):
         named = rejects.c.source_id.is_(None) if source_id == NO_ID else rejects.c.source_id == source_id
         conditions = [*self.of(rejects), named]
         return _select(self.store, conditions, None)
+
+    def ids_of(self, reason: str, origin: Origin | None = None) -> list[str]:
+        """The records that are rejected for just this reason, by a check or by the target; those without an id left out."""
+        mine = [*self.of(rejects), rejects.c.reason == reason, rejects.c.source_id.isnot(None)]
+        mine += [] if origin is None else [rejects.c.origin == origin]
+        with self.store.reading() as tx:
+            return list(tx.scalars(select(rejects.c.source_id).distinct().where(*mine).order_by(rejects.c.source_id)))
+
+    def ignore(self, source_ids: Iterable[str], by: str, note: str, at: datetime) -> int:
+        """Ignore why these records are rejected until it changes: another reason is a new reject. Returns how many reasons."""
+        return self._mark(source_ids, {"ignored_at": at, "ignored_by": by, "ignored_note": plain(note)})
+
+    def stop_ignoring(self, source_ids: Iterable[str]) -> int:
+        """Ignore it no more."""
+        return self._mark(source_ids, {"ignored_at": None, "ignored_by": None, "ignored_note": None})
+
+    def _mark(self, source_ids: Iterable[str], values: dict[str, Any]) -> int:
+        count = 0
+        is_other = rejects.c.ignored_at.isnot(None) if values["ignored_at"] is None else rejects.c.ignored_at.is_(None)
+        with self.store.writing() as tx:
+            for some in chunks(source_ids):
+                mine = [*self.of(rejects), rejects.c.source_id.in_(some), is_other]
+                count += tx.execute(update(rejects).where(*mine).values(values)).rowcount
+        return count
 
     def origins(self, source_ids: Iterable[str]) -> dict[str, set[str]]:
         """What rejected each of these records, by id: a check, the target, or both; the others are not rejected."""
@@ -285,6 +312,33 @@ def list_rejects(
         if wanted is not None:
             conditions.append(column == wanted)
     return _select(store, conditions, limit)
+
+
+class RejectGroup(NamedTuple):
+    """The rejects of one entity with one reason."""
+
+    entity: str
+    origin: str
+    rule: str
+    field: str | None
+    reason: str
+    records: int
+    """How many of them."""
+    since: datetime
+    """When the first of them was rejected."""
+
+
+def group_rejects(
+    store: Store, pair: str, *, entities: Sequence[str], ignored: bool = False, limit: int = 100
+) -> list[RejectGroup]:
+    """The rejects of these entities by reason, the most frequent first; what is ignored on request, and then nothing else."""
+    key = (rejects.c.entity, rejects.c.origin, rejects.c.rule, rejects.c.field, rejects.c.reason)
+    figures = (func.count(), func.min(rejects.c.at, type_=Instant()))
+    is_wanted = rejects.c.ignored_at.isnot(None) if ignored else rejects.c.ignored_at.is_(None)
+    mine = (rejects.c.connection == pair, rejects.c.entity.in_(entities), is_wanted)
+    statement = select(*key, *figures).where(*mine).group_by(*key).order_by(figures[0].desc(), *key).limit(limit)
+    with store.reading() as tx:
+        return [RejectGroup(*row) for row in tx.execute(statement)]
 
 
 def count_rejects(store: Store, pair: str, rules: Sequence[str] | None = None) -> dict[str, int]:

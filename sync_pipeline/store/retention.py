@@ -27,6 +27,7 @@ from sync_pipeline.store.schema import (
     deliveries,
     events,
     records,
+    setup_versions,
     syncs,
     trials,
 )
@@ -50,12 +51,17 @@ class Ages:
     tombstones: timedelta
 
 
+PAST_VERSIONS = 20
+"""Versions of the set-up that are kept whatever their age."""
+
+
 def prune(store: Store, ages: Ages, now: datetime) -> dict[str, int]:
     """Delete what is older than its age; returns how many rows of each table."""
     return {
         "deliveries": _prune_deliveries(store, now - ages.deliveries),
         "syncs": _prune(store, syncs, _old_syncs(now - ages.syncs)),
         "audit": _prune(store, audit, select(audit.c.id).where(audit.c.at < now - ages.audit)),
+        "setup_versions": _prune(store, setup_versions, _old_versions(now - ages.audit)),
         "trials": _prune(store, trials, _old_trials(now - ages.trials)),
         "approvals": _prune_approvals(store, now - ages.approvals, now),
         "events": prune_events(store, now - ages.events),
@@ -105,6 +111,15 @@ def _old_syncs(before: datetime) -> Select[int]:
     last = select(func.max(syncs.c.id)).group_by(syncs.c.connection, syncs.c.entity, syncs.c.outcome)
     named = select(deliveries.c.id).where(deliveries.c.sync_id == syncs.c.id).exists()
     return select(syncs.c.id).where(syncs.c.begun_at < before, syncs.c.id.not_in(last), ~named)
+
+
+def _old_versions(before: datetime) -> Select[int]:
+    """Past ones, but for the newest, those from a file, and the one that a draft was begun on."""
+    past = setup_versions.c.state == "past", setup_versions.c.file_hash.is_(None)
+    newest = select(setup_versions.c.id).where(*past).order_by(setup_versions.c.id.desc()).limit(PAST_VERSIONS)
+    bases = select(setup_versions.c.base_id).where(setup_versions.c.base_id.is_not(None))
+    kept = setup_versions.c.id.not_in(newest), setup_versions.c.id.not_in(bases)
+    return select(setup_versions.c.id).where(*past, *kept, setup_versions.c.at < before)
 
 
 def _old_trials(before: datetime) -> Select[int]:

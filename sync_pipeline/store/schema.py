@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0008"
+HEAD = "0010"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -65,6 +65,14 @@ REMOVAL = "removal"
 """The value of ``refused_hash`` for a delete or archiving the target refused: no state of the record hashes to it."""
 PERSONAL = {"personal": True}
 """Marks a column that may hold personal data: `forget` cleans it, and docs/personal-data.md lists it with its age."""
+
+_UNSETTLED = "(fields_hash {is_not} delivered_hash OR deleted_at IS NOT NULL OR excluded_rule IS NOT NULL OR unconfirmed_at IS NOT NULL)"
+UNSETTLED = {
+    "sqlite": text(_UNSETTLED.format(is_not="IS NOT")),
+    "postgresql": text(_UNSETTLED.format(is_not="IS DISTINCT FROM")),
+}
+"""SQL: records that are in any state but at the target as wanted. They are few, and found by an index that a query uses when it
+has just these words."""
 
 metadata = MetaData()
 
@@ -153,6 +161,14 @@ records = Table(
         "claimed_by",
         sqlite_where=text("claimed_by IS NOT NULL"),
         postgresql_where=text("claimed_by IS NOT NULL"),
+    ),
+    Index(
+        "ix_records_unsettled",
+        "connection",
+        "entity",
+        "source_id",
+        sqlite_where=UNSETTLED["sqlite"],
+        postgresql_where=UNSETTLED["postgresql"],
     ),
     Index(
         "ix_records_deleted",
@@ -355,6 +371,9 @@ rejects = Table(
     _key("run_id"),
     Column("read_no", BigInteger, nullable=False, server_default="0", doc="number of the read that found it"),
     Column("at", Instant, nullable=False, doc="when it was first rejected for this reason"),
+    Column("ignored_at", Instant, doc="since when it is ignored until it changes; null = it is not"),
+    Column("ignored_by", Text, doc="who ignores it", info=PERSONAL),
+    Column("ignored_note", Text, doc="why, in that person's words", info=PERSONAL),
     UniqueConstraint("connection", "entity", "origin", "digest", name="uq_rejects"),
     Index("ix_rejects_source", "connection", "entity", "source_id"),
     info={"doc": "rejected records, one row per reason; deleted with the reason"},
@@ -450,6 +469,30 @@ switches = Table(
     _key("by", nullable=False, doc="who turned it last", info=PERSONAL),
     Column("at", Instant, nullable=False),
     info={"doc": "live or not, one switch a connection"},
+)
+
+setup_versions = Table(
+    "setup_versions",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    _key("name", nullable=False, doc="SYNC_SETUP_NAME; empty for the only set-up of a database"),
+    _key("state", nullable=False, doc="current | draft | past; one is current, at most one is a draft"),
+    Column("document", Text, nullable=False, doc="accounts, choices and mappings as YAML, without secrets"),
+    Column("base_id", SERIAL, doc="of a draft: the version it was begun on"),
+    _key("file_hash", doc="checksum of the file that it was imported from; null = made here"),
+    _key("by", nullable=False, doc="who made it", info=PERSONAL),
+    Column("at", Instant, nullable=False),
+    Column("note", Text, nullable=False, doc="what was changed, in words; never a secret"),
+    Index(
+        "ux_setup_versions_state",
+        "name",
+        "state",
+        unique=True,
+        sqlite_where=text("state <> 'past'"),
+        postgresql_where=text("state <> 'past'"),
+    ),
+    info={"doc": "the set-up and its versions"},
+    sqlite_autoincrement=True,  # a form names the version it was made from
 )
 
 audit = Table(

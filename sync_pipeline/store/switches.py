@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, Select, select, update
 
 from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import switches, trials
@@ -25,11 +26,22 @@ class Switch:
         return self.is_on and self.fingerprint == fingerprint
 
 
+_COLUMNS = select(switches.c.fingerprint, switches.c.is_on, switches.c.by, switches.c.at)
+
+
 def read_switch(store: Store, pair: str) -> Switch | None:
     """Its state; None when it was never turned."""
-    columns = (switches.c.fingerprint, switches.c.is_on, switches.c.by, switches.c.at)
+    return _first(store, _COLUMNS.where(switches.c.connection == pair))
+
+
+def newest_switch(store: Store) -> Switch | None:
+    """The switch that was turned last, of whatever connection; None when none ever was."""
+    return _first(store, _COLUMNS.order_by(switches.c.at.desc()).limit(1))
+
+
+def _first(store: Store, statement: Select[Any]) -> Switch | None:
     with store.reading() as tx:
-        row = tx.execute(select(*columns).where(switches.c.connection == pair)).one_or_none()
+        row = tx.execute(statement).one_or_none()
     return None if row is None else Switch(*row)
 
 
@@ -45,6 +57,12 @@ def turn(store: Store, pair: str, fingerprint: str, *, on: bool, by: str, at: da
     statement = insert_into(store, switches).values(connection=pair, **row)
     with store.writing() as tx:
         tx.execute(statement.on_conflict_do_update(index_elements=["connection"], set_=row))
+
+
+def move_in(tx: Connection, pair: str, former: str, fingerprint: str, *, by: str, at: datetime) -> bool:
+    """Keep it on for another configuration, within the caller's transaction; False when it was not on for the former one."""
+    on = switches.c.connection == pair, switches.c.is_on, switches.c.fingerprint == former
+    return bool(tx.execute(update(switches).where(*on).values(fingerprint=fingerprint, by=by, at=at)).rowcount)
 
 
 def turn_all_off(store: Store, *, by: str, at: datetime) -> int:

@@ -22,6 +22,8 @@ SCHEMA_CHANGED = "schema_changed"
 """Beside the figures of a sync, in words: the source had other fields than are known."""
 TARGETED: SyncOutcome = "targeted"
 """A sync of a few records by id: it says nothing about a scope, so it is never ``loaded``."""
+OUTSIDE = "sync-"
+"""How the id of a run begins that is one sync outside of Dagster; its number follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def by_run(store: Store, run_ids: Iterable[str]) -> list[Sync]:
     with store.reading() as tx:
         for some in chunks(run_ids):
             rows = tx.execute(select(syncs).where(syncs.c.run_id.in_(some)))
-            found.extend(_sync(row) for row in rows)
+            found.extend(sync_of(row) for row in rows)
     return sorted(found, key=lambda sync: sync.id)
 
 
@@ -144,7 +146,7 @@ def recent(store: Store, pair: str, limit: int) -> list[Sync]:
     """The syncs that began last, newest first."""
     mine = select(syncs).where(syncs.c.connection == pair).order_by(syncs.c.id.desc()).limit(limit)
     with store.reading() as tx:
-        return [_sync(row) for row in tx.execute(mine)]
+        return [sync_of(row) for row in tx.execute(mine)]
 
 
 def begun_since(store: Store, pair: str, since: datetime) -> dict[str, int]:
@@ -185,10 +187,17 @@ def _newest(store: Store, *conditions: ColumnElement[bool]) -> dict[str, Sync]:
     newest = select(func.max(syncs.c.id)).where(*conditions).group_by(syncs.c.entity)
     with store.reading() as tx:
         rows = tx.execute(select(syncs).where(syncs.c.id.in_(newest)).order_by(syncs.c.entity))
-        return {row.entity: _sync(row) for row in rows}
+        return {row.entity: sync_of(row) for row in rows}
 
 
-def _sync(row: Row[Any]) -> Sync:
+def outside_dagster(run_id: str) -> int | None:
+    """The number of the sync that is called by this id; None for an id of Dagster's."""
+    number = run_id.removeprefix(OUTSIDE)
+    return int(number) if number != run_id and number.isdecimal() and len(number) < 16 else None
+
+
+def sync_of(row: Row[Any]) -> Sync:
+    """A row of the table as an object."""
     values = dict(zip(syncs.c.keys(), row, strict=True))
     first, last = values.pop("first_day"), values.pop("last_day")
     values["counts"] = json.loads(values["counts"] or "{}")

@@ -32,11 +32,11 @@ def test_set_drop_restore(shell: Shell) -> None:
     assert (row["source"], row["transform"]) == ("customFields.'Site no.'", "trim | prefix: 'S: '")
     assert shell("mapping", "validate", "--json", code=0).document["entities"]["time_entries"] == len(rows)
     assert "required" not in shell("mapping", "set", "time_entries", "site", "--required", code=0).out
-    assert "S: " in (shell.home / "setup.yaml").read_text()
+    assert "S: " in shell.settings().setup_document
     assert "not delivered any more" in shell("mapping", "drop", "time_entries", "tags", code=0).out
     assert "as the mapping files say" in shell("mapping", "restore", "time_entries", "tags", code=0).out
     assert shell("mapping", "restore", "time_entries", "site", "--json", code=0).document["field"] is None
-    assert "mappings" not in (shell.home / "setup.yaml").read_text()
+    assert "mappings" not in shell.settings().setup_document
 
 
 def test_a_changed_field_is_delivered(shell: Shell) -> None:
@@ -77,7 +77,7 @@ def test_try(shell: Shell) -> None:
     assert all(record["problems"] for record in found)
     assert "more than 2 characters" in shell(*words, code=0).out
     assert "role" in shell("mapping", "try", "users", "--drop", "role", code=0).out
-    assert not (shell.home / "setup.yaml").exists()
+    assert shell.settings().setup_version == 0
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_mistakes(shell: Shell, words: tuple[str, ...], told: str) -> None:
     ended = shell("mapping", *words, code=2)
     assert told in ended.message
     assert ".yaml" not in ended.message
-    assert not (shell.home / "setup.yaml").exists()
+    assert shell.settings().setup_version == 0
 
 
 def test_try_wants_a_field(shell: Shell) -> None:

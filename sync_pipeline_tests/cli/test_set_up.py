@@ -18,6 +18,7 @@ from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.connectors.consenting import press
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team, team
+from sync_pipeline_tests.setup.desks import write_document
 
 ACCOUNTS = ("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "CLOCKIFY_BASE_URL", "CLOCKIFY_REPORTS_URL", "CLOCKIFY_PLAN")
 THERE = ("SNAPSHOTS_BASE_URL", "SNAPSHOTS_API_KEY")
@@ -129,12 +130,11 @@ def test_the_questions(typed: Shell) -> None:
     assert "this API key does not exist" in first
     assert "wrong-key" not in first
     assert "connected" in first
-    file = typed.root / "setup.yaml"
-    before = file.read_text()
+    before = typed.settings()
     again = answer(*[""] * 10)
     assert "[sandbox]" in again
     assert "Enter keeps the one that is there" in again
-    assert file.read_text() == before
+    assert typed.settings() == before
 
 
 @pytest.mark.parametrize(
@@ -265,15 +265,16 @@ def test_disconnecting(typed: Shell) -> None:
 
 
 def test_the_mapping_of_the_set_up(typed: Shell) -> None:
-    """`mapping show` and `validate` know the set-up file, and its mistakes by file and line."""
+    """`mapping show` and `validate` know the set-up, and its mistakes by line."""
     typed(*ON_THE_SANDBOX, code=0)
-    file = typed.root / "setup.yaml"
-    file.write_text(file.read_text() + "mappings:\n  users:\n    fields:\n      email: {transform: [upper]}\n")
+    now = typed.settings()
+    document = now.setup_document + "mappings:\n  users:\n    fields:\n      email: {transform: [upper]}\n"
+    write_document(now, document)
     shown = typed("mapping", "show", "users", "--json", code=0).document["users"]
     assert "upper" in str(next(row for row in shown if row["field"] == "email"))
-    file.write_text(file.read_text().replace("upper", "nope"))
+    write_document(now, document.replace("upper", "nope"))
     for words in (("mapping", "show"), ("mapping", "validate")):
-        assert f"{file}:" in typed(*words, code=2).message
+        assert "set-up:" in typed(*words, code=2).message
 
 
 def test_reading_commands_start_no_server(tmp_path: Path) -> None:

@@ -31,12 +31,13 @@ PAGES = (
     "/fields/users/edit/email",
     "/try",
     "/live",
-    "/check",
+    "/connections",
     "/rejects",
     "/rejects/users",
     "/approvals",
-    "/secrets",
-    "/trail",
+    "/settings/secrets",
+    "/settings/audit",
+    "/help",
 )
 """Every page that can be asked for at any time."""
 

@@ -14,6 +14,7 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline_tests.console.browsing import PAGES, Browser, Page, browsing, consoling
 from sync_pipeline_tests.console.setting_up import choose, connect, look, snapshots
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team
+from sync_pipeline_tests.setup.desks import write_document
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -131,13 +132,12 @@ def test_secrets_never_come_back(desk_browser: Browser, office: Team) -> None:
 
 
 def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) -> None:
-    """In a second tab, or after an editor: what was typed stays on the page, and the file is as the other left it."""
+    """In a second tab: what was typed stays on the page, and the set-up is as the other left it."""
     browser = desk_browser
     connect(browser, office)
     stale = browser.page("/fields/users/new").value("since")
     browser.post("/fields/users", {"is_new": "1", "name": "nick", "source": "name"}, of="/fields/users/new")
-    file = browser.console.console.setup.settings().setup_file
-    before = file.read_text()
+    before = browser.console.console.setup.settings().setup_document
 
     late = browser.post("/fields/users", {"is_new": "1", "name": "other", "source": "email", "since": stale})
     page = Page(late.text)
@@ -148,7 +148,7 @@ def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) ->
     assert "changed meanwhile" in snapshots(browser, office, since=stale).text
     assert "changed meanwhile" in browser.post("/fields", {"entities": ["users"], "since": stale}).text
     assert "changed meanwhile" in browser.post("/clockify/disconnect", {"since": stale}).text
-    assert file.read_text() == before
+    assert browser.console.console.setup.settings().setup_document == before
 
 
 def test_entities_are_switched_with_what_they_need(desk_browser: Browser, office: Team) -> None:
@@ -203,17 +203,16 @@ def test_what_the_environment_gives_is_shown_and_cannot_be_changed(tmp_path: Pat
         assert page.faults == []
 
 
-def test_a_set_up_that_is_broken_by_hand_is_told_on_every_page(desk_browser: Browser) -> None:
+def test_a_set_up_that_is_broken_is_told_on_every_page(desk_browser: Browser) -> None:
     """With the line that is wrong; no page breaks, and all is well when it is mended."""
-    file = desk_browser.console.console.setup.settings().setup_file
-
-    file.write_text("start_date: 2026-02-01\nnonsense: 1\n")
+    given = desk_browser.console.console.setup.settings()
+    write_document(given, "start_date: 2026-02-01\nnonsense: 1\n")
     for path in PAGES:
         answer = desk_browser.get(path)
         assert answer.status_code == 409, path
-        assert "setup.yaml:2: nonsense" in answer.text
+        assert "set-up:2: nonsense" in answer.text
         assert Page(answer.text).faults == []
-    file.write_text("start_date: 2026-02-01\n")
+    write_document(given, "start_date: 2026-02-01\n")
     assert desk_browser.page("/fields").value("start_date") == "2026-02-01"
 
 

@@ -213,7 +213,7 @@ def nothing_happens_by_itself(daemon: Live) -> None:
 def the_home_page_shows_it(ana: Walker) -> None:
     """Each entity's success and the runs."""
     ana.to("/")
-    rows = ana.page.get_by_role("table", name="How each entity stands").get_by_role("row")
+    rows = ana.page.get_by_role("table", name="Status of each entity").get_by_role("row")
     expect(rows).to_have_count(5)
     expect(rows.filter(has_text="never")).to_have_count(0)
     expect(ana.page.get_by_role("table", name="The last runs").get_by_text("success").first).to_be_visible()

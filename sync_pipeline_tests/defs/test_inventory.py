@@ -176,7 +176,7 @@ def versions(defs: dg.Definitions) -> dict[str, str | None]:
 
 
 def test_an_asset_names_the_lines_of_its_mapping(tmp_path: Path) -> None:
-    """The user's file and set-up come first; the shipped file is what they are laid over."""
+    """The user's file comes first; the shipped file is what they are laid over."""
     (tmp_path / "mappings").mkdir()
     (tmp_path / "mappings" / "users.yaml").write_text("# ours\n\nfields:\n  email: {transform: [trim, lower]}\n")
     (tmp_path / ".sync").mkdir()
@@ -187,7 +187,7 @@ def test_an_asset_names_the_lines_of_its_mapping(tmp_path: Path) -> None:
     shipped = Path(sync_pipeline.entities.__path__[0])
 
     assert references(defs, "users") == [f"{tmp_path}/mappings/users.yaml:3", f"{shipped}/users.yaml:1"]
-    assert references(defs, "projects") == [f"{tmp_path}/.sync/setup.yaml:2", f"{shipped}/projects.yaml:1"]
+    assert references(defs, "projects") == [f"{shipped}/projects.yaml:1"]  # the set-up is no file
     assert references(defs, "locations") == [f"{shipped}/locations.yaml:1"]
 
 

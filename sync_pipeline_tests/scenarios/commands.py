@@ -15,7 +15,7 @@ from typing import Any
 from sync_pipeline_tests.harness import Team, clean_environ
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def start(team: Team, *words: str, **more: str) -> subprocess.Popen[str]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sync_pipeline.clock import utc_now
 from sync_pipeline.session.secrets import CLOCKIFY_KEY, SNAPSHOTS_KEY
+from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.setup import Change, put_current, version_in
 from sync_pipeline_tests import harness
 from sync_pipeline_tests.harness import Team
 
@@ -54,6 +59,21 @@ def _set_up(setup: SetupService, team: Team, clockify: str, reports: str, snapsh
         vault.enter(CLOCKIFY_KEY, harness.CLOCKIFY_KEY, setup.now())
         vault.enter(SNAPSHOTS_KEY, harness.SNAPSHOTS_KEY, setup.now())
     return setup
+
+
+def write_document(settings: Settings, document: str, **change: str) -> None:
+    """Make a text the current set-up, whatever it says, as an earlier version may have left it."""
+    with closing(open_store(settings.store_url)) as store:
+        now = version_in(store, settings.setup_name, "current")
+        made = Change("bob (test)", utc_now(), "written for a test", **change)
+        put_current(store, settings.setup_name, document, made, expected=now.id if now else 0)
+
+
+def document_of(settings: Settings) -> str:
+    """The text of the current set-up."""
+    with closing(open_store(settings.store_url)) as store:
+        now = version_in(store, settings.setup_name, "current")
+    return now.document if now else ""
 
 
 def files_below(directory: Path) -> list[Path]:

@@ -60,7 +60,7 @@ def test_an_address_of_ones_own(us: Team, setup: SetupService) -> None:
     with setup.vault() as vault:
         assert (held := vault.get(CLOCKIFY_KEY)) is not None
         assert held.value == OWNER
-    assert OWNER not in now.setup_file.read_text()
+    assert OWNER not in now.setup_document
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_an_address_of_the_environment_decides(us: Team) -> None:
         us,
         environ_of(
             us, CLOCKIFY_BASE_URL=there.clockify, CLOCKIFY_REPORTS_URL=there.reports, CLOCKIFY_API_KEY=OWNER,
-            SYNC_SETUP_FILE="env.yaml", CLOCKIFY_WORKSPACE_ID=there.workspace, SNAPSHOTS_BASE_URL=there.snapshots,
+            CLOCKIFY_WORKSPACE_ID=there.workspace, SNAPSHOTS_BASE_URL=there.snapshots,
             SNAPSHOTS_API_KEY="sandbox-snapshots-key",
         ),
     )  # fmt: skip

@@ -14,7 +14,14 @@ from sync_pipeline.session.secrets import CLOCKIFY_KEY
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.harness import Team
-from sync_pipeline_tests.setup.desks import desk_of, environ_of, on_accounts, on_the_sandbox
+from sync_pipeline_tests.setup.desks import (
+    desk_of,
+    document_of,
+    environ_of,
+    on_accounts,
+    on_the_sandbox,
+    write_document,
+)
 
 
 def told(setup: SetupService) -> list[tuple[str, str]]:
@@ -24,14 +31,13 @@ def told(setup: SetupService) -> list[tuple[str, str]]:
 
 
 def test_a_change_is_seen_by_every_desk(us: Team, setup: SetupService) -> None:
-    """Nothing is remembered between two looks: another window, or a person with an editor."""
+    """Nothing is remembered between two looks: another window, or another program."""
     other = desk_of(us, by="bob (test)")
     assert setup.revision() == ""
     now = setup.change({"clockify.plan": "paid"}, "plan", "paid")
     assert other.settings().clockify_plan == "paid"
     assert other.revision() == now == setup.revision()
-    file = setup.settings().setup_file
-    file.write_text(file.read_text().replace("paid", "free"))
+    write_document(setup.settings(), document_of(setup.settings()).replace("paid", "free"))
     assert setup.settings().clockify_plan == "free"
     assert setup.revision() != now
 
@@ -75,7 +81,7 @@ def test_of_two_windows_one_is_told(setup: SetupService) -> None:
     ],
 )
 def test_a_set_up_that_is_not_valid_is_not_stored(setup: SetupService, values: dict[str, object], message: str) -> None:
-    """The sentence names the thing; the file stays as it was."""
+    """The sentence names the thing; the set-up stays as it was."""
     before = setup.change({"clockify.plan": "paid"}, "plan", "paid")
     with pytest.raises(ConfigError) as caught:
         setup.change(values, "change", "refused")
@@ -133,7 +139,7 @@ def test_the_trail_names_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_change_is_noted_after_all_of_it_happened(setup: SetupService) -> None:
-    """What follows a change of the set-up file is part of it: when that fails, the trail does not say that it was done."""
+    """What follows a change of the set-up is part of it: when that fails, the trail does not say that it was done."""
 
     def fail() -> None:
         with setup.store() as store:

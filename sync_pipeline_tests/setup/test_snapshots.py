@@ -55,7 +55,7 @@ def test_on_the_sandbox_no_key_is_needed(us: Team, setup: SetupService) -> None:
     findings = connect_snapshots(setup, SnapshotsForm(region="sandbox"), since="")
     assert [finding.what for finding in findings if not finding.ok] == []
     assert {"Read locations", "Write users"} <= {finding.what for finding in findings}
-    assert "base_url: sandbox" in setup.settings().setup_file.read_text()
+    assert "base_url: sandbox" in setup.settings().setup_document
     assert us.writes() == {}
 
 
@@ -119,7 +119,7 @@ def test_client_credentials(us: Team, setup: SetupService) -> None:
     connect_snapshots(setup, client(us), since=None)
     now = setup.settings()
     assert (now.auth, now.snapshots_client_id, now.snapshots_scopes) == ("client_credentials", "sandbox-client", ())
-    assert "sandbox-secret" not in now.setup_file.read_text()
+    assert "sandbox-secret" not in now.setup_document
     with setup.vault() as vault:
         assert (vault.has(SNAPSHOTS_KEY), vault.has(SNAPSHOTS_CLIENT)) == (False, True)
     with setup.session() as session:
@@ -136,7 +136,7 @@ def test_scopes_are_those_of_what_is_switched_on(us: Team, setup: SetupService) 
     with pytest.raises(ConfigError, match="needs users and projects"):
         switch_entities(setup, ["locations", "time_entries"], since=None)
     switch_entities(setup, ["locations", "projects", "users", "time_entries"], since=None)
-    assert "entities" not in setup.settings().setup_file.read_text()
+    assert "entities" not in setup.settings().setup_document
 
 
 def test_a_stored_secret_goes_to_its_own_address_only(us: Team, setup: SetupService, elsewhere: Scripted) -> None:

@@ -34,6 +34,8 @@ class Install(Team):
     root: Path = Path()
     facts: dict[str, Any] = None  # type: ignore[assignment]
     database_url: str = ""
+    version: str = ""
+    """The schema of its store, as its directory is named."""
 
     @property
     def environ(self) -> dict[str, str]:
@@ -71,4 +73,4 @@ def installed(version: str, dialect: str, root: Path, blank: str = "") -> Iterat
         httpx.Client(trust_env=False, timeout=30) as people,
     ):
         sandbox.world.clock.set(datetime.fromisoformat(facts["written_at"]))
-        yield Install(sandbox, home, people, root=root, facts=facts, database_url=blank)
+        yield Install(sandbox, home, people, root=root, facts=facts, database_url=blank, version=version)

@@ -36,6 +36,17 @@ window.addEventListener("pageshow", (event) => { if (event.persisted) window.loc
 // Problems are read out and reached first.
 document.querySelector("[data-focus]")?.focus();
 
+// Times: beside how long ago it was, the time in the reader's zone; the exact one in UTC is its title.
+const DAY = { year: "numeric", month: "2-digit", day: "2-digit" }, CLOCK = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+function showInMyZone(root) {
+  for (const time of $$("time > span", root)) {
+    const at = new Date(time.parentElement.dateTime);
+    const day = at.toLocaleDateString("sv-SE", DAY), today = new Date().toLocaleDateString("sv-SE", DAY);
+    time.textContent = `${day === today ? "" : `${day} `}${at.toLocaleTimeString("sv-SE", CLOCK)}`;
+  }
+}
+showInMyZone(document);
+
 // Progress: the part of a page that changes by itself, until it is done; then the whole page is loaded.
 async function follow(part) {
   const said = document.querySelector("[data-said]");
@@ -49,6 +60,7 @@ async function follow(part) {
     if (text !== part.dataset.shown) {
       part.dataset.shown = text;
       part.innerHTML = text;
+      showInMyZone(part);
       const status = part.querySelector("[data-status]")?.textContent.trim().replace(/\s+/g, " ") ?? "";
       if (said && said.textContent !== status) said.textContent = status;
     }

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from sync_pipeline.errors import StoreError
 from sync_pipeline.private_files import private_file
 from sync_pipeline.store.engine import Store, stored_version
 from sync_pipeline.store.retention import COPY
-from sync_pipeline.store.schema import HEAD
+from sync_pipeline.store.schema import HEAD, setup_versions
 
 _MIGRATION_LOCK = 7_190_431_556  # any fixed number: PostgreSQL's advisory locks are known by number
 
 
-def migrate(store: Store) -> None:
-    """Upgrade in one transaction: a failure leaves the database as it was."""
+def migrate(store: Store, import_setup: Callable[[Connection], None] | None = None) -> None:
+    """Upgrade in one transaction: a failure leaves the database as it was.
+
+    ``import_setup`` belongs to it where the database gets its table of set-ups.
+    """
     with store.writing() as connection:
         if store.dialect == "postgresql":
             # SQLite's write lock already makes a second process wait here.
@@ -36,8 +39,11 @@ def migrate(store: Store) -> None:
             )
         if store.path is not None and version not in (None, HEAD):
             _keep_copy(store.path, str(version))
+        had_setups = inspect(connection).has_table(setup_versions.name)
         with _quiet():
             command.upgrade(config(connection), "head")
+        if import_setup is not None and not had_setups:
+            import_setup(connection)
 
 
 def _keep_copy(database: Path, version: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, MappingFileError
-from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.mapping.load import load_specs, specs_of
 from sync_pipeline.mapping.spec import FIELD_TYPES
 from sync_pipeline.mapping.transforms import TRANSFORMS
 from sync_pipeline.setup.field_form import FieldForm, form_of
@@ -31,6 +31,7 @@ from sync_pipeline.setup.fields import (
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.harness import ENTITIES, Team
+from sync_pipeline_tests.setup.desks import write_document
 from sync_pipeline_tests.setup.fields.conftest import desk_of
 
 SITE = FieldForm("site", source="customFields.'Site no.'", transform="trim | prefix: S-")
@@ -42,17 +43,14 @@ def field(setup: SetupService, entity: str, name: str) -> TargetField:
     return found
 
 
-def write(setup: SetupService, text: str) -> Path:
-    """The set-up file, as a person writes it."""
-    file = setup.settings().setup_file
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, "utf-8")
-    return file
+def write(setup: SetupService, text: str) -> None:
+    """Store a set-up as a person writes it."""
+    write_document(setup.settings(), text)
 
 
 def read(setup: SetupService) -> str:
-    """The set-up file."""
-    return setup.settings().setup_file.read_text("utf-8")
+    """The set-up."""
+    return setup.settings().setup_document
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
@@ -256,10 +254,10 @@ def test_two_people(us: Team, setup: SetupService) -> None:
     assert {f.name for f in target_fields(setup, "users") if f.is_own} == {"first"}
 
 
-def test_a_broken_file_is_named(setup: SetupService) -> None:
-    """A mistake made by hand is told with its line: there it has to be mended."""
+def test_a_broken_set_up_is_named(setup: SetupService) -> None:
+    """A mistake is reported with its line."""
     write(setup, "mappings:\n  users:\n    fields:\n      name: {transform: nope}\n")
-    with pytest.raises(MappingFileError, match=r"setup\.yaml:4: fields\.name\.transform"):
+    with pytest.raises(MappingFileError, match=r"set-up:4: fields\.name\.transform"):
         target_fields(setup, "users")
 
 
@@ -352,10 +350,10 @@ def test_every_form_comes_back(written: dict[str, object], name: str) -> None:
     """Whatever a file says: as a form, stored through the form, and read again it is the same field."""
     with TemporaryDirectory() as directory:
         setup = SetupService("test", root=Path(directory), environ={"SYNC_HOME": directory})
-        file = write(setup, orjson.dumps({"mappings": {"users": {"fields": {name: written}}}}).decode())
-        by_hand = specs_of(setup.settings())["users"].field(name)
+        by_hand = load_specs(None, orjson.dumps({"mappings": {"users": {"fields": {name: written}}}}).decode())[
+            "users"
+        ].field(name)
         form = form_of(by_hand)
-        file.unlink()
         assert check_field(setup, "users", form) == ""
         change_field(setup, "users", form, since="")
         assert specs_of(setup.settings())["users"].field(name) == by_hand

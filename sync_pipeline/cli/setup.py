@@ -1,0 +1,82 @@
+"""`setup`: export, import and diff - the set-up as a file, for git and scripts."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from sync_pipeline import terminal
+from sync_pipeline.cli.exit_codes import ExitCode
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.mapping.text import value_text
+from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.setup.switching import is_paused
+from sync_pipeline.setup.transfer import Difference, diff_setup, export_setup, import_setup
+
+
+@click.group()
+def setup() -> None:
+    """Keep the set-up in a file, for git and scripts. Secrets are not in it."""
+
+
+@setup.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@json_option
+def setup_export(file: Path | None, as_json: bool) -> None:
+    """Write the set-up to FILE, or print it."""
+    document = export_setup(SetupService(actor("terminal")))
+    if file is not None:
+        file.write_text(document, "utf-8")
+    if as_json:
+        terminal.as_json({"file": str(file) if file else None, "document": document})
+    elif file is not None:
+        terminal.say(f"Written to {file}.")
+    else:
+        sys.stdout.write(document)
+
+
+@setup.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@json_option
+def setup_import(file: Path | None, as_json: bool) -> None:
+    """Make FILE the set-up, as a new version. Default: the file that SYNC_SETUP_FILE names."""
+    service = SetupService(actor("terminal"))
+    file = file or service.given().setup_file
+    number, found = import_setup(service, file)
+    paused = is_paused(service)
+    if as_json:
+        terminal.as_json({"version": number, "differences": [asdict(one) for one in found], "live_paused": paused})
+        return
+    _show(found)
+    terminal.say(f"{file} is the set-up now, version {number}.")
+    if paused:
+        terminal.warning("Live syncing is paused until the change has passed `sync-pipeline trial`; then: live on.")
+
+
+@setup.command("diff")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@json_option
+def setup_diff(file: Path | None, as_json: bool) -> None:
+    """Compare the set-up with FILE. Exits 5 when they differ. Default: the file that SYNC_SETUP_FILE names."""
+    service = SetupService(actor("terminal"))
+    file = file or service.given().setup_file
+    found = diff_setup(service, file)
+    if as_json:
+        terminal.as_json({"file": str(file), "differences": [asdict(one) for one in found]})
+    else:
+        _show(found)
+        terminal.say(f"{len(found)} values differ in {file}." if found else f"The set-up is as in {file}.")
+    sys.exit(ExitCode.DRIFT if found else ExitCode.DONE)
+
+
+def _show(found: list[Difference]) -> None:
+    if found:
+        rows = [{"key": one.key, "stored": _cell(one.stored), "file": _cell(one.file)} for one in found]
+        terminal.table("Differences", rows)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else value_text(value)

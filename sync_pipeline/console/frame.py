@@ -1,0 +1,114 @@
+"""The frame of each page: the set-up steps until live syncing is turned on for the first time, and a band with the mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sync_pipeline.errors import SyncError
+from sync_pipeline.setup.connections import WELL, connections
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.setup.switching import LiveStatus, Pause, pause_of, read_live_status
+from sync_pipeline.store.trials import last_trial
+
+StepState = Literal["done", "current", "later"]
+BandKind = Literal["sandbox", "preview", "paused", ""]
+STEPS = {"clockify": "Clockify", "snapshots": "Snapshots", "fields": "Fields", "try": "Try it", "live": "Go live"}
+"""The set-up steps in their order; the name is the path, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the set-up."""
+
+    name: str
+    label: str
+    state: StepState
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What is around a page."""
+
+    steps: tuple[Step, ...] = ()
+    """Empty once live syncing was turned on, and where the environment decides about it."""
+    following: Step | None = None
+    """Where *Continue* leads from this page; None when this page is that step."""
+    band: BandKind = ""
+    pause: Pause | None = None
+
+
+def frame_of(setup: SetupService, page: str) -> Frame:
+    """The frame of a page, which may be that of a step; an empty one while the database cannot be read."""
+    try:
+        settings, live = setup.settings(), read_live_status(setup)
+        pause = None if live.is_live else pause_of(setup)
+        band = _band(live, pause, is_sandbox=settings.sandbox)
+        has_started = pause is not None or live.switch is not None or not (settings.stored or settings.sandbox)
+        steps = () if has_started or settings.mode else steps_of(_done(setup, live))
+    except SyncError:
+        return Frame()
+    return Frame(steps, following(steps, page), band, pause)
+
+
+def steps_of(done: Mapping[str, bool]) -> tuple[Step, ...]:
+    """Each step with its state: the first that is not done is the current one."""
+    current = next((name for name in STEPS if not done[name]), "")
+    states: dict[str, StepState] = {
+        name: "done" if done[name] else "current" if name == current else "later" for name in STEPS
+    }
+    return tuple(Step(name, label, states[name]) for name, label in STEPS.items())
+
+
+def following(steps: tuple[Step, ...], page: str) -> Step | None:
+    """The step after this page: the current one, or the next where nothing but a look is asked for."""
+    current = next((step for step in steps if step.state == "current"), None)
+    if current is not None and page == current.name == "fields":
+        return next(step for step in steps if step.name == "try")
+    return None if current is None or current.name == page else current
+
+
+def _done(setup: SetupService, live: LiveStatus) -> dict[str, bool]:
+    clockify, snapshots = (side.state in WELL for side in connections(setup))
+    is_connected = clockify and snapshots
+    return {
+        "clockify": clockify,
+        "snapshots": snapshots,
+        "fields": is_connected and (live.has_passed or _was_tried(setup, live)),
+        "try": is_connected and live.has_passed,
+        "live": False,
+    }
+
+
+def _was_tried(setup: SetupService, live: LiveStatus) -> bool:
+    """Whether the fields were good enough to be tried, with whatever result."""
+    if live.mode is None:
+        return False
+    with setup.reading() as session:
+        return last_trial(session.store, session.pair, throttled=True) is not None
+
+
+def _band(live: LiveStatus, pause: Pause | None, *, is_sandbox: bool) -> BandKind:
+    if pause is not None:
+        return "paused"
+    if is_sandbox:
+        return "sandbox"
+    return "preview" if live.mode is not None and not live.mode.writes else ""
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """How long ago it was, in the largest unit that fits; the day where it is longer than a month, or to come."""
+    seconds = int((now - at).total_seconds())
+    if -5 <= seconds < 10:
+        return "just now"
+    size, unit = next(((size, unit) for size, unit in _UNITS if abs(seconds) >= size), (1, "s"))
+    count = abs(seconds) // size
+    if size == _DAY and count > 31:
+        return f"{at:%Y-%m-%d}"
+    return f"{count} {unit} ago" if seconds > 0 else f"in {count} {unit}"
+
+
+_DAY = 86_400
+_UNITS = ((_DAY, "d"), (3_600, "h"), (60, "min"), (1, "s"))
