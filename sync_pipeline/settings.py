@@ -337,6 +337,18 @@ class Settings:
         kind.days,
         None,
     )
+    alert_group_seconds: int = setting(
+        "SYNC_ALERT_GROUP_SECONDS",
+        "How long alerts are gathered before a destination gets them as one message.",
+        kind.count,
+        60,
+    )
+    alert_repeat_hours: int = setting(
+        "SYNC_ALERT_REPEAT_HOURS",
+        "How often, in hours, a message about an open alert is repeated until it is acknowledged, silenced or resolved.",
+        kind.count,
+        24,
+    )
     keep_alerts_days: int = setting(
         "SYNC_KEEP_ALERTS_DAYS", "How long alerts are kept after they were resolved.", kind.days, 90
     )
