@@ -43,6 +43,11 @@ class Sync:
     reason: str | None
     """Why it failed, was held or is incomplete, with the fix; ``None`` when it was not."""
 
+    @property
+    def writes(self) -> int:
+        """Records that were changed at the target."""
+        return sum(int(self.counts.get(name, 0)) for name in ("created", "adopted", "updated", "deleted"))
+
 
 @dataclass(frozen=True, slots=True)
 class EntityStatus:
