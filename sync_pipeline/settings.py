@@ -364,6 +364,11 @@ class Settings:
         "that does not find names below localhost.",
         kind.local_name,
     )
+    console_url: str = setting(
+        "SYNC_CONSOLE_URL",
+        "Where people find the console: runs and assets in the Dagster UI lead there. `dev` sets it.",
+        kind.page,
+    )
     sandbox_port: int = setting("SYNC_SANDBOX_PORT", "The port of the embedded sandbox.", kind.port, 8750)
     sandbox: bool = False
     """Both systems are the embedded sandbox's."""
