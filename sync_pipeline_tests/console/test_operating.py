@@ -75,7 +75,9 @@ def test_why_a_run_failed(ana: Browser, setup: SetupService) -> None:
     assert "Users: last sync failed The API is away. Try again later. See what ran" in home
     assert home.count("The API is away.") == 1
     run = text(ana, "/activity/run/run-1")
-    assert "What happened users: The API is away. Try again later. What it means What was delivered stays delivered" in run
+    assert (
+        "What happened users: The API is away. Try again later. What it means What was delivered stays delivered" in run
+    )
 
 
 def test_why_a_repair_was_held(ana: Browser, setup: SetupService) -> None:
