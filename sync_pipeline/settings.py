@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -331,6 +331,27 @@ class Settings:
         kind.days,
         7,
     )
+    key_max_age_days: int | None = setting(
+        "SYNC_KEY_MAX_AGE_DAYS",
+        "An alert opens when a stored key was entered more than so many days ago. Default: keys may grow old.",
+        kind.days,
+        None,
+    )
+    alert_group_seconds: int = setting(
+        "SYNC_ALERT_GROUP_SECONDS",
+        "How long alerts are gathered before a destination gets them as one message.",
+        kind.count,
+        60,
+    )
+    alert_repeat_hours: int = setting(
+        "SYNC_ALERT_REPEAT_HOURS",
+        "How often, in hours, a message about an open alert is repeated until it is acknowledged, silenced or resolved.",
+        kind.count,
+        24,
+    )
+    keep_alerts_days: int = setting(
+        "SYNC_KEEP_ALERTS_DAYS", "How long alerts are kept after they were resolved.", kind.days, 90
+    )
     keep_copies_days: int = setting(
         "SYNC_KEEP_COPIES_DAYS",
         "How long the copy of an SQLite database from before an upgrade is kept.",
@@ -342,6 +363,11 @@ class Settings:
         "The host name of console and Dagster UI. Default: sync-<8 hex digits>.localhost, made once; 127.0.0.1 for a browser "
         "that does not find names below localhost.",
         kind.local_name,
+    )
+    console_url: str = setting(
+        "SYNC_CONSOLE_URL",
+        "Where people find the console: runs and assets in the Dagster UI lead there. `dev` sets it.",
+        kind.page,
     )
     sandbox_port: int = setting("SYNC_SANDBOX_PORT", "The port of the embedded sandbox.", kind.port, 8750)
     sandbox: bool = False
@@ -565,6 +591,46 @@ def describe_settings() -> list[dict[str, str]]:
         }
         for f in SETTINGS
     ]
+
+
+Source = Literal["environment", "file", "store", "default"]
+"""A variable, a line of `.env`, what was set up, or the table."""
+
+
+class InForce(NamedTuple):
+    """A setting as it is in force; of a secret only whether it is set."""
+
+    name: str
+    value: str
+    source: Source
+    secret: bool
+
+
+def settings_in_force(environ: Mapping[str, str] | None = None) -> list[InForce]:
+    """Every setting with its value and where that comes from: a variable, `.env`, what was set up, or the default."""
+    root = project_root()
+    now, given, in_file = (
+        load_settings(environ, root=root),
+        environment(root) if environ is None else environ,
+        dotenv(root),
+    )
+    found = []
+    for spec in SETTINGS:
+        name, value = spec.metadata["env"], getattr(now, spec.name)
+        is_default = value == spec.default
+        is_stored = bool(spec.metadata["at"]) and now.stored and not is_default
+        source: Source = "store" if is_stored else "default"
+        if given.get(name, "").strip():
+            source = "file" if in_file.get(name) and name not in os.environ else "environment"
+        shown = ("set" if value else "") if spec.metadata["secret"] else _in_words(value)
+        found.append(InForce(name, shown, source, spec.metadata["secret"]))
+    return found
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else _shown(value)
 
 
 def _shown(default: object) -> str:

@@ -54,7 +54,7 @@ NAMES = {
 @click.option("--console/--no-console", default=True, show_default=True, help="Whether to run the console.")
 @json_option
 def dev(port: int, webhook_port: int, webhooks: bool | None, console_port: int, console: bool, as_json: bool) -> None:
-    """Run console, webhooks, Dagster's daemon and its UI (and the sandbox, when no credentials are set) until Ctrl-C."""
+    """Run everything on this machine until Ctrl-C. Console, webhooks, Dagster and, without credentials, the sandbox."""
     asked = load_settings()
     receives = asked.sandbox if webhooks is None else webhooks
     places = Places(port, webhook_port if receives else None, console_port if console else None)
@@ -73,7 +73,7 @@ def dev(port: int, webhook_port: int, webhooks: bool | None, console_port: int, 
                 def ready(addresses: Mapping[str, str | None]) -> None:
                     _announce({"sandbox": sandbox, **addresses, **pages}, as_json=as_json)
 
-                dagster = Dagster(home, workspace, ui, url)
+                dagster = Dagster(home, workspace, ui, url, pages["console"] or "")
                 output = sys.stderr if as_json else None
                 run_dev(settings, places, dagster, ready, warn=terminal.warning, output=output)
 

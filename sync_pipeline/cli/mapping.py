@@ -22,20 +22,20 @@ from sync_pipeline.setup.fields import change_field, drop_field, entity_fields, 
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused, would_pause
 
-GO_ON = "Run `sync-pipeline trial`, then `sync-pipeline live on`."
+GO_ON = "Run `sync-pipeline preview`, then `sync-pipeline live on`."
 ORIGINS = ("source", "function", "transform", "default")
 
 
 @click.group()
 def mapping() -> None:
-    """Look at the mappings and change them: which source field becomes which target field."""
+    """Look at the mappings, and change them. They say which source field becomes which target field."""
 
 
 @mapping.command("show")
 @click.argument("entity", required=False)
 @json_option
 def mapping_show(entity: str | None, as_json: bool) -> None:
-    """Show the fields of every entity, or of one, as they are in force."""
+    """Show the fields of every entity, or of one."""
     specs = specs_of(load_settings())
     chosen = [entity] if entity else list(specs)
     must_exist(specs, chosen)
@@ -51,7 +51,7 @@ def mapping_show(entity: str | None, as_json: bool) -> None:
 @click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @json_option
 def mapping_validate(directory: Path | None, as_json: bool) -> None:
-    """Check the mappings in force, or the files in DIRECTORY, without touching anything."""
+    """Check the mappings, or files in DIRECTORY. Nothing is changed."""
     specs = load_specs(directory) if directory else specs_of(load_settings())
     terminal.emit(
         as_json,
@@ -64,7 +64,7 @@ def mapping_validate(directory: Path | None, as_json: bool) -> None:
 @click.argument("entity", required=False)
 @json_option
 def mapping_test(entity: str | None, as_json: bool) -> None:
-    """Map the samples of every entity, or of one, and compare; exits 1 when one has another result."""
+    """Map the samples, and compare the results. Exits 1 when one is different."""
     from sync_pipeline.mapping.samples import load_samples, mismatches
 
     settings = load_settings()
@@ -81,7 +81,7 @@ def mapping_test(entity: str | None, as_json: bool) -> None:
         terminal.as_json({"passed": not rows, "samples": {n: len(s) for n, s in samples.items()}, "differences": rows})
     elif rows:
         terminal.table("Samples with another result", rows)
-        terminal.say("Correct the mapping, or the samples in `samples/` of SYNC_MAPPINGS_DIR (docs/mapping.md).")
+        terminal.hint("Correct the mapping, or the samples in `samples/` of SYNC_MAPPINGS_DIR (docs/mapping.md).")
     else:
         terminal.say(f"All samples pass: {', '.join(f'{n} ({len(s)})' for n, s in samples.items())}.")
     sys.exit(ExitCode.FAILED if rows else ExitCode.DONE)
@@ -116,7 +116,7 @@ def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("entity")
 @json_option
 def mapping_fields(entity: str, as_json: bool) -> None:
-    """Show what the source's records hold, with an example of each, and what the target gets."""
+    """Show the fields of the source and the target. With an example of each."""
     found = entity_fields(SetupService(actor("terminal")), entity)
     if as_json:
         terminal.as_json(asdict(found))
@@ -146,7 +146,7 @@ def mapping_set(entity: str, field: str, as_json: bool, **given: Any) -> None:
 @click.argument("field")
 @json_option
 def mapping_drop(entity: str, field: str, as_json: bool) -> None:
-    """Stop delivering a FIELD; its value at the target is not changed."""
+    """Stop delivering a FIELD. Its value at the target is not changed."""
     setup = SetupService(actor("terminal"))
     _warn_of_pause(setup, entity)
     _told(setup, entity, field, drop_field(setup, entity, field, since=setup.revision()), as_json)
@@ -170,7 +170,7 @@ def mapping_restore(entity: str, field: str, as_json: bool) -> None:
 @form_options
 @json_option
 def mapping_try(entity: str, field: str | None, drop: str | None, as_json: bool, **given: Any) -> None:
-    """Show five real records as they are delivered now and as they would be; nothing is changed."""
+    """Show five records before and after a change. They are real ones; nothing is changed."""
     if (field and drop) or (not field and any(value is not None for value in given.values())):
         raise click.UsageError("Name the field to change with --field, or the one to drop with --drop.")
     setup = SetupService(actor("terminal"))
@@ -216,7 +216,7 @@ def _told(setup: Any, entity: str, field: str, revision: str, as_json: bool) -> 
         own = "as changed in the set-up" if found.is_own else "as the mapping files say"
         terminal.say(f"{entity}.{field} is now {value} ({found.type}), {own}.")
     if paused:
-        terminal.warning(f"Live syncing is paused: nothing is synced by itself. {GO_ON}")
+        terminal.warning(f"Live syncing is paused: nothing is synced automatically. {GO_ON}")
 
 
 def _row(values: dict[str, Any]) -> dict[str, Any]:

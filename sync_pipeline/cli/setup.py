@@ -19,7 +19,7 @@ from sync_pipeline.setup.transfer import Difference, diff_setup, export_setup, i
 
 @click.group()
 def setup() -> None:
-    """Keep the set-up in a file: write it, read it, compare it. Secrets are not in it."""
+    """Keep the set-up in a file, for git and scripts. Secrets are not in it."""
 
 
 @setup.command("export")
@@ -53,14 +53,14 @@ def setup_import(file: Path | None, as_json: bool) -> None:
     _show(found)
     terminal.say(f"{file} is the set-up now, version {number}.")
     if paused:
-        terminal.warning("Live syncing is paused until the change has passed `sync-pipeline trial`; then: live on.")
+        terminal.warning("Live syncing is paused until the change has passed `sync-pipeline preview`; then: live on.")
 
 
 @setup.command("diff")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
 @json_option
 def setup_diff(file: Path | None, as_json: bool) -> None:
-    """Compare the set-up with FILE; exits 5 when they differ. Default: the file that SYNC_SETUP_FILE names."""
+    """Compare the set-up with FILE. Exits 5 when they differ. Default: the file that SYNC_SETUP_FILE names."""
     service = SetupService(actor("terminal"))
     file = file or service.given().setup_file
     found = diff_setup(service, file)

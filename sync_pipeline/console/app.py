@@ -18,15 +18,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from sync_pipeline.console import (
+    activity,
     approvals,
     clockify,
     connections,
     drafts,
     helping,
-    home,
     live,
     mapping,
-    rejects,
+    overview,
+    records,
     secrets,
     snapshots,
     trying,
@@ -46,7 +47,14 @@ log = logging.getLogger(__name__)
 Handler = Callable[[RequestContext], Response]
 
 PAGES: Mapping[str, Handler] = {
-    "/": home.show,
+    "/": overview.show,
+    "/overview/progress": overview.progress,
+    "/activity": activity.show,
+    "/activity/csv": activity.export,
+    "/activity/run/{run}": activity.run,
+    "/records": records.show,
+    "/records/csv": records.export,
+    "/records/{entity}/{source_id:path}": records.record,
     "/clockify": clockify.show,
     "/snapshots": snapshots.show,
     "/snapshots/authorize": snapshots.consent,
@@ -62,8 +70,6 @@ PAGES: Mapping[str, Handler] = {
     "/live": live.show,
     "/connections": connections.show,
     "/connections/progress": connections.progress,
-    "/rejects": rejects.overview,
-    "/rejects/{entity}": rejects.show,
     "/approvals": approvals.overview,
     "/approvals/{number}": approvals.show,
     "/settings/secrets": secrets.show,
@@ -88,7 +94,8 @@ FORMS: Mapping[str, Handler] = {
     "/try": trying.begin,
     "/live": live.turn,
     "/connections": connections.begin,
-    "/rejects/{entity}": rejects.retry,
+    "/records/{entity}/retry": records.retry,
+    "/records/{entity}/ignore": records.ignore,
     "/approvals/{number}": approvals.decide_one,
     "/settings/secrets/rotate": secrets.rotate,
     "/settings/secrets/retire": secrets.retire,
@@ -104,13 +111,14 @@ MOVED = {
     "/fields/{entity}/drop": "/mapping/drop/{entity}",
     "/fields/{entity}/restore": "/mapping/restore/{entity}",
     "/fields/{entity}/edit/{name}": "/mapping/{entity}/{name}",
+    "/rejects": "/records?state=rejected",
     "/secrets": "/settings/secrets",
     "/secrets/{form}": "/settings/secrets/{form}",
     "/settings": "/settings/secrets",
     "/trail": "/settings/audit",
 }
 """Addresses of earlier versions, and where their pages and forms are now."""
-SELF_REFRESHING = frozenset({"/try/progress", "/connections/progress"})
+SELF_REFRESHING = frozenset({"/overview/progress", "/try/progress", "/connections/progress"})
 """Pages look for news here by themselves: that keeps no session alive."""
 STATIC = Path(__file__).parent / "static"
 BACK = "Back to the step"
@@ -133,6 +141,8 @@ def build_app(console: Console) -> ASGIApp:
         Route(SIGN_IN, door.sign_in, methods=["GET"]),
         Route(snapshots.CALLBACK, door.way_back, methods=["GET"]),
         Route("/sign-out", door.sign_out, methods=["POST"]),
+        Route("/rejects/{entity}", _moved("/records?state=rejected&entity={entity}"), methods=["GET"]),
+        Route("/rejects/{entity}", _moved("/records/{entity}/retry"), methods=["POST"]),
         *_by_path([*forms, *paths, *(Route(old, _moved(new), methods=["GET", "POST"]) for old, new in MOVED.items())]),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_found, 500: _broken})

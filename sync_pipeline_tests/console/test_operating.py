@@ -66,15 +66,18 @@ def test_a_refused_key_is_green_nowhere(office: Team, ana: Browser, setup: Setup
 
 
 def test_why_a_run_failed(ana: Browser, setup: SetupService) -> None:
-    """Cause, meaning and fix stand with the run, once for all of its entities that met it."""
+    """Its cause needs attention, once; cause, meaning and what to do are on the page of the run."""
     with setup.reading() as session:
         at = session.now()
         sync = session.ledger("users").syncs.begin(observed_at=at, at=at, run_id="run-1")
         session.ledger("users").syncs.finish(sync, "failed", {}, 1, at, reason="The API is away. Try again later.")
     home = text(ana, "/")
-    assert "failed users: The API is away. Try again later. What was delivered stays delivered" in home
-    assert "last sync failed" in home
+    assert "Users: last sync failed The API is away. Try again later. See what ran" in home
     assert home.count("The API is away.") == 1
+    run = text(ana, "/activity/run/run-1")
+    assert (
+        "What happened users: The API is away. Try again later. What it means What was delivered stays delivered" in run
+    )
 
 
 def test_why_a_repair_was_held(ana: Browser, setup: SetupService) -> None:

@@ -232,11 +232,12 @@ def test_disconnecting_forgets(desk_browser: Browser, office: Team) -> None:
 
     assert "forgotten" in desk_browser.post("/snapshots/disconnect", of="/snapshots").text
     assert snapshots(desk_browser, office, api_key="").status_code == 422
-    assert "not set up" in desk_browser.page("/").text
+    assert "not set up" in desk_browser.page("/connections").text
+    assert "Not connected yet." in desk_browser.page("/").text
 
 
 def test_rejects_are_listed_with_reasons_and_offered_again(desk_browser: Browser, office: Team) -> None:
-    """Counted at home and listed; what the target refused is offered again, what a check set aside is judged anew."""
+    """Counted on the overview and listed; what the target refused is offered again, what a check rejected is checked again."""
     browser = desk_browser
     connect(browser, office)
     us = replace(office, home=browser.console.console.setup.settings().home, changes={"SYNC_MODE": "live"})
@@ -247,7 +248,7 @@ def test_rejects_are_listed_with_reasons_and_offered_again(desk_browser: Browser
         own.execute(text("UPDATE records SET delivered_hash = NULL, refused_hash = fields_hash WHERE entity = 'users'"))
     us.sync("users")
 
-    assert "/rejects/locations" in {found["href"] for found in browser.page("/").all("a")}
+    assert "/records?state=rejected&entity=locations" in {found["href"] for found in browser.page("/").all("a")}
     twins = browser.get("/rejects/locations")
     assert "another record has the same name" in twins.text
     assert SCRIPT not in twins.text

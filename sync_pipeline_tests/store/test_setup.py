@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -119,9 +120,7 @@ def test_old_versions_are_pruned(store: Store) -> None:
         current = put_current(store, "", f"a: {number}\n", MINE, expected=current)
     kept = [found.id for found in list_versions(store, "")][-1]
     put_draft(store, "", "a: x\n", MINE, base_id=kept + 1, expected=None)
-    ages = dict.fromkeys(
-        ("deliveries", "syncs", "audit", "trials", "approvals", "events", "tombstones"), timedelta(days=9)
-    )
+    ages = dict.fromkeys((age.name for age in fields(Ages)), timedelta(days=9))
     assert prune(store, Ages(**ages), AT + timedelta(days=8))["setup_versions"] == 0
     assert prune(store, Ages(**ages), AT + timedelta(days=10))["setup_versions"] == 8
     assert {kept, kept + 1, current} <= {found.id for found in list_versions(store, "")}
