@@ -77,20 +77,22 @@ def retire(file: Path) -> bool:
 
 
 def _imported(settings: Settings) -> tuple[int, str]:
-    file = settings.setup_file
+    file, is_imported = settings.setup_file, False
     document = setup_text(file)
     validated(settings, document, str(file))
 
     def import_setup(tx: Connection) -> None:
+        nonlocal is_imported
         by, at = f"{system_user()} (terminal)", utc_now()
         change = Change(by, at, f"imported from {file.name}", checksum(document))
         put_current_in(tx, settings.setup_name, document, change, expected=0)
         tx.execute(audit.insert().values(at=at, by=by, what="set-up imported", detail=file.name))
+        is_imported = True
 
     open_store(settings.store_url, timeout=settings.lock_seconds, import_setup=import_setup).close()
-    if retire(file):
+    if is_imported and retire(file):
         notice(logging.INFO, f"The set-up is in the database now; {file} was imported and renamed.")
-    return stored_setup(settings)  # of another process that opened it first, if that was so
+    return stored_setup(settings)  # of another process that opened it first, whose file may be another one
 
 
 def _name_file(store: Store, settings: Settings, current: SetupVersion | None) -> None:

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, StoreError
 from sync_pipeline.settings import Settings, load_settings, notice
+from sync_pipeline.store import setup_file
 from sync_pipeline.store.audit import changes
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.retention import Ages, prune
@@ -241,3 +243,23 @@ def test_a_version_in_the_database_is_read_anew_each_time(store: Store, url: str
     with store.writing() as tx:
         tx.execute(text("DELETE FROM setup_versions"))
     assert load_settings(environ, root=tmp_path).setup_version == 0
+
+
+def test_a_file_that_another_home_was_faster_than_is_not_taken_for_imported(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two homes that share a database start at the same moment after an upgrade: the second keeps its file and is refused."""
+    south = tmp_path / "south"
+    south.mkdir()
+    (south / "setup.yaml").write_text(REAL.replace("w1", "w2"))
+    shared = f"sqlite:///{home / 'sync.db'}"
+
+    def after_the_other(url: str, **options: Any) -> Store:
+        monkeypatch.setattr(setup_file, "open_store", open_store)
+        load(home)
+        return open_store(url, **options)
+
+    monkeypatch.setattr(setup_file, "open_store", after_the_other)
+    with pytest.raises(ConfigError, match="names other accounts"):
+        load(south, SYNC_DATABASE_URL=shared)
+    assert names(south) == {"setup.yaml"}
