@@ -39,12 +39,13 @@ ACCOUNTS = ("clockify_workspace_id", "snapshots_base_url", "snapshots_account")
 def stored_setup(settings: Settings) -> tuple[int, str]:
     """Number and text of the current set-up; (0, "") when there is none. Imports the file where that is due."""
     file = settings.setup_file
+    is_there = file.exists()  # before the database is read: a process that imports the file renames it after that
     store = existing_store(settings.store_url, timeout=settings.lock_seconds)
     if store is None:
-        return _imported(settings) if file.exists() else (0, "")
+        return _imported(settings) if is_there else (0, "")
     with closing(store):
         if not has_versions(store):
-            return _imported(settings) if file.exists() else (0, "")
+            return _imported(settings) if is_there else (0, "")
         found = version_in(store, settings.setup_name, "current")
         if found is not None and store.path is not None:
             require_trusted(store.path)  # it names the addresses that keys are sent to
@@ -78,7 +79,12 @@ def retire(file: Path) -> bool:
 
 def _imported(settings: Settings) -> tuple[int, str]:
     file, is_imported = settings.setup_file, False
-    document = setup_text(file)
+    try:
+        document = setup_text(file)
+    except ConfigError:
+        if file.exists():
+            raise
+        return stored_setup(settings)  # another process has imported and renamed it
     validated(settings, document, str(file))
 
     def import_setup(tx: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -263,3 +264,26 @@ def test_a_file_that_another_home_was_faster_than_is_not_taken_for_imported(
     with pytest.raises(ConfigError, match="names other accounts"):
         load(south, SYNC_DATABASE_URL=shared)
     assert names(south) == {"setup.yaml"}
+
+
+@pytest.mark.parametrize("step", ["has_versions", "setup_text"])
+def test_a_process_that_starts_while_another_one_imports_has_the_same_set_up(
+    home: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Also when the file is renamed between its look into the database and its look at the file."""
+    open_store(f"sqlite:///{home / 'sync.db'}").close()
+    with closing(sqlite3.connect(home / "sync.db")) as old:
+        old.executescript("DROP TABLE setup_versions; DROP INDEX ix_records_unsettled")
+        old.executescript("UPDATE sync_pipeline_version SET version_num = '0007'")
+        for column in ("ignored_at", "ignored_by", "ignored_note"):
+            old.execute(f"ALTER TABLE rejects DROP COLUMN {column}")
+    original = getattr(setup_file, step)
+
+    def meanwhile(*arguments: Any) -> object:
+        found = original(*arguments) if step == "has_versions" else None
+        monkeypatch.setattr(setup_file, step, original)
+        load(home)
+        return found if step == "has_versions" else original(*arguments)
+
+    monkeypatch.setattr(setup_file, step, meanwhile)
+    assert load(home).setup_document == REAL
