@@ -61,6 +61,16 @@ def load(home: Path, **environ: str) -> Settings:
     return load_settings({"SYNC_HOME": str(home), **environ}, root=home.parent)
 
 
+def database_of_schema_7(home: Path) -> None:
+    """A database of the last version that had its set-up in a file."""
+    open_store(f"sqlite:///{home / 'sync.db'}").close()
+    with closing(sqlite3.connect(home / "sync.db")) as old:
+        old.executescript("DROP TABLE setup_versions; DROP INDEX ix_records_unsettled")
+        old.executescript("UPDATE sync_pipeline_version SET version_num = '0007'")
+        for column in ("ignored_at", "ignored_by", "ignored_note"):
+            old.execute(f"ALTER TABLE rejects DROP COLUMN {column}")
+
+
 def names(home: Path) -> set[str]:
     """The YAML files in it."""
     return {file.name for file in home.glob("*.yaml")}
@@ -271,12 +281,7 @@ def test_a_process_that_starts_while_another_one_imports_has_the_same_set_up(
     home: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Also when the file is renamed between its look into the database and its look at the file."""
-    open_store(f"sqlite:///{home / 'sync.db'}").close()
-    with closing(sqlite3.connect(home / "sync.db")) as old:
-        old.executescript("DROP TABLE setup_versions; DROP INDEX ix_records_unsettled")
-        old.executescript("UPDATE sync_pipeline_version SET version_num = '0007'")
-        for column in ("ignored_at", "ignored_by", "ignored_note"):
-            old.execute(f"ALTER TABLE rejects DROP COLUMN {column}")
+    database_of_schema_7(home)
     original = getattr(setup_file, step)
 
     def meanwhile(*arguments: Any) -> object:
@@ -286,4 +291,18 @@ def test_a_process_that_starts_while_another_one_imports_has_the_same_set_up(
         return found if step == "has_versions" else original(*arguments)
 
     monkeypatch.setattr(setup_file, step, meanwhile)
+    assert load(home).setup_document == REAL
+
+
+@pytest.mark.parametrize("is_restored", [True, False])
+def test_a_database_from_before_the_import_does_not_become_a_sandbox(home: Path, *, is_restored: bool) -> None:
+    """A back-up was restored, or the database was lost: the accounts of the renamed file are not exchanged for sample data."""
+    load(home)
+    for file in home.glob("sync.db*"):
+        file.unlink()
+    if is_restored:
+        database_of_schema_7(home)
+    with pytest.raises(ConfigError, match=r"no set-up, but .*setup\.imported\.yaml was imported before"):
+        load(home)
+    (home / "setup.imported.yaml").rename(home / "setup.yaml")
     assert load(home).setup_document == REAL
