@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -29,12 +30,13 @@ from sync_pipeline.hosting.dev import (
     workspace_file,
 )
 from sync_pipeline.hosting.launch import open_instance, prepare_home
-from sync_pipeline.session.session import Session, open_session
-from sync_pipeline.settings import Settings, load_settings
+from sync_pipeline.session.session import Session
+from sync_pipeline.settings import load_settings
+from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.activity import WRITTEN
 from sync_pipeline.store.syncs import Sync, recent
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
 """How often it is looked what ended."""
 NEWEST = 100
 NAMES = {
@@ -102,19 +104,21 @@ def dev(
                         if opens and pages["sign_in"]:
                             click.launch(pages["sign_in"])
 
-                dagster, log = Dagster(home, workspace, ui, url), settings.home / "logs" / "dev.log"
-                watched = _watched(settings, log) if is_watched else nullcontext(sys.stderr if as_json else None)
+                dagster = Dagster(home, workspace, ui, url, pages["console"] or "")
+                log = settings.home / "logs" / "dev.log"
+                watched = _watched(log) if is_watched else nullcontext(sys.stderr if as_json else None)
                 with watched as output:
                     run_dev(settings, places, dagster, ready, warn=terminal.warning, output=output)
     terminal.notice("Stopped.")
 
 
 @contextmanager
-def _watched(settings: Settings, log: Path) -> Iterator[IO[str]]:
+def _watched(log: Path) -> Iterator[IO[str]]:
     """Where the programs write, while each sync that did something is a line on the screen."""
     ended = Event()
-    with logged_to(log) as output, open_session(settings) as session:
-        news = SyncNews(session)
+    with logged_to(log) as output:
+        news = SyncNews(SetupService(actor("terminal")).reading)
+        news.lines()
         thread = Thread(target=_tell, args=(news, ended), name="news", daemon=True)
         thread.start()
         try:
@@ -126,26 +130,30 @@ def _watched(settings: Settings, log: Path) -> Iterator[IO[str]]:
 
 def _tell(news: SyncNews, ended: Event) -> None:
     while not ended.wait(LOOK_SECONDS):
-        with suppress(SyncError):  # the database is busy: the next look finds them
-            for line, is_problem in news.lines():
-                (terminal.warning if is_problem else terminal.say)(line)
+        for line, is_problem in news.lines():
+            (terminal.warning if is_problem else terminal.say)(line)
 
 
+@dataclass
 class SyncNews:
-    """The syncs that have ended since it was made or asked last, as lines: those that wrote, rejected or failed."""
+    """The syncs that have ended since it was asked last, as lines: those that wrote, rejected or failed."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._told = {sync.id for sync in self._newest() if sync.outcome}
+    opened: Callable[[], AbstractContextManager[Session]]
+    """Opened for each look: the set-up may be another one by then."""
+    _told: dict[str, set[int]] = field(default_factory=dict)
+    """By pair; what is there when a pair is met first is no news."""
 
     def lines(self) -> list[tuple[str, bool]]:
-        """A line for each, the oldest first, and whether it is a problem."""
-        new = [sync for sync in reversed(self._newest()) if sync.outcome and sync.id not in self._told]
-        self._told |= {sync.id for sync in new}
-        return [(line, bool(sync.reason)) for sync in new if (line := _line(sync))]
-
-    def _newest(self) -> list[Sync]:
-        return recent(self._session.store, self._session.pair, NEWEST)
+        """A line for each, the oldest first, and whether it is a problem; none while the set-up is not finished."""
+        try:
+            with self.opened() as session:
+                pair, found = session.pair, [one for one in recent(session.store, session.pair, NEWEST) if one.outcome]
+        except SyncError:  # or while the database is busy: the next look finds them
+            return []
+        told = self._told.get(pair, {one.id for one in found})
+        self._told[pair] = told | {one.id for one in found}
+        new = [one for one in reversed(found) if one.id not in told]
+        return [(line, bool(one.reason)) for one in new if (line := _line(one))]
 
 
 def _line(sync: Sync) -> str:

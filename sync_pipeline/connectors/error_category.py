@@ -79,6 +79,11 @@ def categorize(error: SyncError) -> ErrorCategory:
     return {401: ErrorCategory.NOT_ACCEPTED, 403: ErrorCategory.FORBIDDEN}.get(status, ErrorCategory.REFUSED)
 
 
+def category_of(error: SyncError) -> str:
+    """The category of an API error, for the row of the sync that it ended; empty for any other error."""
+    return categorize(error).value if isinstance(error, ApiError) else ""
+
+
 def meaning(error: SyncError) -> str:
     """What the error means, where more can be said than it says itself."""
     if not isinstance(error, ApiError):

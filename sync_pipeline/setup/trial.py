@@ -52,7 +52,7 @@ def begin(setup: SetupService, kind: TrialKind) -> int:
     with setup.reading() as session:
         trial = begin_trial(session.store, session.pair, session.fingerprint, kind, setup.by, setup.now())
     setup.note(
-        "trial begun", f"in the sandbox ({trial})" if kind == "sandbox" else f"dry run on the accounts ({trial})"
+        "trial started", f"in the sandbox ({trial})" if kind == "sandbox" else f"dry run on the accounts ({trial})"
     )
     return trial
 

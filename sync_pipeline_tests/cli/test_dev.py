@@ -119,7 +119,7 @@ def test_news_of_syncs(tmp_path: Path) -> None:
         shell_for(us, tmp_path / "shell", SYNC_HOME=str(us.home)) as shell,
     ):
         shell.sync("users")
-        news = SyncNews(session)
+        news = SyncNews(us.session)
         assert news.lines() == []
         shell.sync("users", "projects")
         ((line, is_problem),) = news.lines()
@@ -297,7 +297,7 @@ def test_what_the_environment_says_stands(us: Team, monkeypatch: pytest.MonkeyPa
     """On the sandbox sensors look all the time, unless told otherwise; with credentials as often as usual."""
     sandbox = load_settings({}, root=us.home)
     monkeypatch.delenv("SYNC_SENSOR_SECONDS", raising=False)
-    assert dagster_environ(sandbox)["SYNC_SENSOR_SECONDS"] == "1"
-    assert "SYNC_SENSOR_SECONDS" not in dagster_environ(us.settings())
+    assert dagster_environ(sandbox, "")["SYNC_SENSOR_SECONDS"] == "1"
+    assert "SYNC_SENSOR_SECONDS" not in dagster_environ(us.settings(), "")
     monkeypatch.setenv("SYNC_SENSOR_SECONDS", "20")
-    assert dagster_environ(sandbox)["SYNC_SENSOR_SECONDS"] == "20"
+    assert dagster_environ(sandbox, "")["SYNC_SENSOR_SECONDS"] == "20"
