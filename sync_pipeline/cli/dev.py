@@ -33,8 +33,7 @@ from sync_pipeline.hosting.launch import open_instance, prepare_home
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import load_settings
 from sync_pipeline.setup.service import SetupService, actor
-from sync_pipeline.store.activity import WRITTEN
-from sync_pipeline.store.syncs import Sync, recent
+from sync_pipeline.store.syncs import WRITTEN, Sync, recent
 
 LOOK_SECONDS = 2.0
 """How often it is looked what ended."""

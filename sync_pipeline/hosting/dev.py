@@ -238,7 +238,7 @@ class _Programs:
         """Wait until one of them ends; raises SyncError, since none does unless it is asked to."""
         name, code = self._ended.get()
         raise SyncError(
-            f"{name} ended by itself, so nothing is synced any more (exit code {code}).",
+            f"{name} ended unexpectedly, so nothing is synced any more (exit code {code}).",
             fix="What it printed last says why. Start `sync-pipeline dev` again.",
         )
 

@@ -115,7 +115,6 @@ def test_news_of_syncs(tmp_path: Path) -> None:
     """A line for each that wrote something or failed, each once; none for one that changed nothing, or from before."""
     with (
         team(tmp_path) as us,
-        us.session() as session,
         shell_for(us, tmp_path / "shell", SYNC_HOME=str(us.home)) as shell,
     ):
         shell.sync("users")

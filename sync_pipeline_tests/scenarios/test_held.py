@@ -289,7 +289,7 @@ def test_the_terminal_says_that_a_change_pauses_live_syncing(tmp_path: Path) -> 
         assert code == 0
         before, _, after = told.partition("projects.color is not delivered any more")
         assert "Live syncing is on: saving this pauses it" in told
-        assert "Live syncing is paused: nothing is synced by itself" in told
+        assert "Live syncing is paused: nothing is synced automatically" in told
         assert before or after
         code, out = office.type("status")
         told = " ".join(out.split())
