@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from sync_pipeline.console import (
+    alerts,
     approvals,
     clockify,
     connections,
@@ -63,6 +64,7 @@ PAGES: Mapping[str, Handler] = {
     "/rejects/{entity}": rejects.show,
     "/approvals": approvals.overview,
     "/approvals/{number}": approvals.show,
+    "/settings/alerts": alerts.show,
     "/settings/secrets": secrets.show,
     "/settings/audit": secrets.audit,
     "/help": helping.show,
@@ -83,6 +85,9 @@ FORMS: Mapping[str, Handler] = {
     "/connections": connections.begin,
     "/rejects/{entity}": rejects.retry,
     "/approvals/{number}": approvals.decide_one,
+    "/settings/alerts": alerts.add,
+    "/settings/alerts/test": alerts.test,
+    "/settings/alerts/remove": alerts.remove,
     "/settings/secrets/rotate": secrets.rotate,
     "/settings/secrets/retire": secrets.retire,
     "/settings/secrets/encrypt-again": secrets.encrypt_again,
