@@ -337,6 +337,18 @@ class Settings:
         kind.days,
         None,
     )
+    alert_group_seconds: int = setting(
+        "SYNC_ALERT_GROUP_SECONDS",
+        "How long alerts are gathered before a destination gets them as one message.",
+        kind.count,
+        60,
+    )
+    alert_repeat_hours: int = setting(
+        "SYNC_ALERT_REPEAT_HOURS",
+        "How often, in hours, a message about an open alert is repeated until it is acknowledged, silenced or resolved.",
+        kind.count,
+        24,
+    )
     keep_alerts_days: int = setting(
         "SYNC_KEEP_ALERTS_DAYS", "How long alerts are kept after they were resolved.", kind.days, 90
     )
@@ -351,6 +363,11 @@ class Settings:
         "The host name of console and Dagster UI. Default: sync-<8 hex digits>.localhost, made once; 127.0.0.1 for a browser "
         "that does not find names below localhost.",
         kind.local_name,
+    )
+    console_url: str = setting(
+        "SYNC_CONSOLE_URL",
+        "Where people find the console: runs and assets in the Dagster UI lead there. `dev` sets it.",
+        kind.page,
     )
     sandbox_port: int = setting("SYNC_SANDBOX_PORT", "The port of the embedded sandbox.", kind.port, 8750)
     sandbox: bool = False
@@ -501,11 +518,18 @@ def _given(environ: Mapping[str, str] | None, root: Path | None) -> tuple[dict[s
 
 def _stored(settings: Settings) -> tuple[int, str]:
     """Number and text of the stored set-up; where there is neither database nor file, nothing is opened."""
-    if not (settings.database_url or settings.setup_file.exists() or (settings.home / "sync.db").exists()):
+    file = settings.setup_file
+    files = (file, retired(file), settings.home / "sync.db")
+    if not (settings.database_url or any(each.exists() for each in files)):
         return 0, ""
     from sync_pipeline.store.setup_file import stored_setup
 
     return stored_setup(settings)
+
+
+def retired(file: Path) -> Path:
+    """What a set-up file is called once it was imported."""
+    return file.with_name(f"{file.stem}.imported{file.suffix}")
 
 
 def setup_text(file: Path) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sync_pipeline.alerts import kinds
 from sync_pipeline.connectors.error_category import ErrorCategory
 from sync_pipeline.session.health import CODES, REFUSED, VERIFY, WEBHOOKS
+from sync_pipeline.store.alert_notices import FailingDestination
 from sync_pipeline.store.alerts import AlertKey
 from sync_pipeline.store.approvals import Approval
 from sync_pipeline.store.health import Health
@@ -44,15 +45,6 @@ class CredentialFact:
     system: str
     entered_at: datetime | None
     expires_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class FailingDestination:
-    """Since when messages do not reach a destination, how many wait, and why."""
-
-    since: datetime
-    waiting: int
-    problem: str
 
 
 @dataclass(frozen=True, slots=True)

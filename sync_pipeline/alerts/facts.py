@@ -15,6 +15,7 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.session.health import nothing_syncs
 from sync_pipeline.session.secrets import Secret, Slot, Vault, needed_slots
 from sync_pipeline.session.session import Session
+from sync_pipeline.store.alert_notices import failing_destinations
 from sync_pipeline.store.approvals import Approval, list_approvals
 from sync_pipeline.store.health import read_health
 from sync_pipeline.store.rate import Budget
@@ -46,6 +47,7 @@ def facts_of(session: Session) -> Facts:
         budgets=_budgets(session),
         credentials=tuple(_credentials(session)),
         max_age=timedelta(days=max_age) if max_age else None,
+        destinations=failing_destinations(store, pair),
     )
 
 

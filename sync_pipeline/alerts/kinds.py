@@ -42,7 +42,7 @@ KINDS: Mapping[str, Kind] = {
     WEBHOOK_OFF: Kind("warning", "Webhooks do not deliver", "/connections"),
     DESTINATION_FAILING: Kind("warning", "Alerts do not reach {system}", "/settings/alerts"),
     CREDENTIALS_AGE: Kind("warning", "The {system} credentials need to be replaced", "/settings/secrets"),
-    SCHEMA_CHANGED: Kind("info", "The source of {entity} has other fields", "/fields/{entity}"),
+    SCHEMA_CHANGED: Kind("info", "The source of {entity} has other fields", "/mapping/{entity}"),
     BUDGET_USED: Kind("info", "The {system} request budget is used up", "/connections", timedelta(hours=1)),
 }
 """Worst first: alerts are listed in this order."""

@@ -73,7 +73,7 @@ def dev(port: int, webhook_port: int, webhooks: bool | None, console_port: int, 
                 def ready(addresses: Mapping[str, str | None]) -> None:
                     _announce({"sandbox": sandbox, **addresses, **pages}, as_json=as_json)
 
-                dagster = Dagster(home, workspace, ui, url)
+                dagster = Dagster(home, workspace, ui, url, pages["console"] or "")
                 output = sys.stderr if as_json else None
                 run_dev(settings, places, dagster, ready, warn=terminal.warning, output=output)
 

@@ -23,7 +23,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "verify": ("verify", "verify users --repair"),
     "backfill": ("backfill", "backfill --from 2026-01-01 --to 2026-06-30"),
     "live": ("live on", "live status"),
-    "live on": ("live on", "live on --json"),
+    "live on": ("live on", "live on --yes"),
     "live off": ("live off", "live off --json"),
     "live status": ("live status", "live status --json"),
     "approvals": ("approvals list", "approvals allow 1"),

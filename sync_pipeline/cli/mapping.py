@@ -22,7 +22,7 @@ from sync_pipeline.setup.fields import change_field, drop_field, entity_fields, 
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused, would_pause
 
-GO_ON = "Run `sync-pipeline trial`, then `sync-pipeline live on`."
+GO_ON = "Run `sync-pipeline preview`, then `sync-pipeline live on`."
 ORIGINS = ("source", "function", "transform", "default")
 
 

@@ -53,7 +53,7 @@ def setup_import(file: Path | None, as_json: bool) -> None:
     _show(found)
     terminal.say(f"{file} is the set-up now, version {number}.")
     if paused:
-        terminal.warning("Live syncing is paused until the change has passed `sync-pipeline trial`; then: live on.")
+        terminal.warning("Live syncing is paused until the change has passed `sync-pipeline preview`; then: live on.")
 
 
 @setup.command("diff")

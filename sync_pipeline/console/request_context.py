@@ -36,7 +36,7 @@ PLACES = (
     ("/", "Overview", ("/approvals",)),
     ("/activity", "Activity", ("/activity/",)),
     ("/records", "Records", ("/records/",)),
-    ("/fields", "Mapping", ("/fields/",)),
+    ("/mapping", "Mapping", ("/mapping/", "/draft", "/versions")),
     ("/connections", "Connections", ("/clockify", "/snapshots")),
 )
 """Address and name of each page that is always one step away, and how the addresses of the pages below it begin."""
@@ -127,6 +127,7 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 TEMPLATES.filters.update(
+    numbered=lambda rows: list(enumerate(rows)),
     instant=instant,
     marked=marked,
     when=when,
@@ -253,8 +254,10 @@ class RequestContext:
         """Each of the variables, by its name, when the environment decides it; otherwise ""."""
         return {name: name if self.setup.is_given(name) else "" for name in variables}
 
-    def page(self, template: str, title: str, *, status: int = 0, **context: Any) -> Response:
-        """A page; with problems it says so by its status, too."""
+    def page(
+        self, template: str, title: str, *, status: int = 0, revision: str | None = None, **context: Any
+    ) -> Response:
+        """A page; with problems it says so by its status, too. ``revision`` is the state of the draft that its forms show."""
         notices, self.browser.notices = self.browser.notices, []
         return render(
             template,
@@ -262,7 +265,7 @@ class RequestContext:
             title=title,
             browser=self.browser,
             csrf=self.browser.csrf,
-            revision=self.setup.revision(),
+            revision=self.setup.revision() if revision is None else revision,
             notices=notices,
             problems=self.problems,
             here=self.request.url.path,

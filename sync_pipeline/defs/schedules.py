@@ -17,6 +17,7 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, spans_of, sync_job_name, verify_job_name
 from sync_pipeline.hosting.liveness import close_orphans
 from sync_pipeline.hosting.queue import BULK, under_way
+from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import open_session
 from sync_pipeline.settings import Settings
@@ -31,6 +32,8 @@ COSTS = {
     "one for each 31 days; and 1 request for each difference",
 }
 Evaluation = Callable[[dg.ScheduleEvaluationContext], Iterator[dg.RunRequest | dg.SkipReason]]
+REQUESTED = requested("schedule")
+FOR_BULK = BULK | REQUESTED
 BUDGET = "On the Free plan it shares the 30 requests an hour with everything else and waits for its turn."
 
 
@@ -66,7 +69,7 @@ def _rescan(spec: EntitySpec, settings: Settings, cron: str) -> dg.ScheduleDefin
         at = context.scheduled_execution_time.astimezone(UTC)
         for span in spans_of(recent_days(settings, at.date()), settings.days_per_run):
             first, last = span.keys
-            yield dg.RunRequest(run_key=f"{_key(at)}:{first}", tags={**BULK, RANGE_START: first, RANGE_END: last})
+            yield dg.RunRequest(run_key=f"{_key(at)}:{first}", tags={**FOR_BULK, RANGE_START: first, RANGE_END: last})
 
     return _schedule(
         f"rescan_{spec.entity}",
@@ -88,7 +91,7 @@ def _nightly(spec: EntitySpec, settings: Settings, cron: str) -> dg.ScheduleDefi
     job = sync_job_name(spec.entity)
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        yield _busy(context, job) or dg.RunRequest(run_key=_key(context.scheduled_execution_time), tags=BULK)
+        yield _busy(context, job) or dg.RunRequest(run_key=_key(context.scheduled_execution_time), tags=FOR_BULK)
 
     text = f"Reads all {spec.entity}. Cost: {COSTS['nightly']}."
     return _schedule(f"nightly_{spec.entity}", job, cron, evaluate, settings, text)
@@ -101,7 +104,7 @@ def _weekly(spec: EntitySpec, settings: Settings, number: int) -> dg.ScheduleDef
         at = context.scheduled_execution_time.astimezone(UTC)
         wanted = VerifyConfig(repair=True, last_day=recent_days(settings, at.date()).keys[1])
         config = dg.RunConfig(ops={check_op(spec): wanted})
-        yield _busy(context, job) or dg.RunRequest(run_key=_key(at), run_config=config)
+        yield _busy(context, job) or dg.RunRequest(run_key=_key(at), run_config=config, tags=REQUESTED)
 
     text = f"Reads {spec.entity} on both sides in full and delivers every difference. Cost: {COSTS['verify']}."
     return _schedule(f"weekly_verify_{spec.entity}", job, f"37 {3 + number % 20} * * 0", evaluate, settings, text)
@@ -109,7 +112,9 @@ def _weekly(spec: EntitySpec, settings: Settings, number: int) -> dg.ScheduleDef
 
 def _forgetting(settings: Settings) -> dg.ScheduleDefinition:
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        yield _busy(context, FORGET_EVENTS) or dg.RunRequest(run_key=_key(context.scheduled_execution_time))
+        yield _busy(context, FORGET_EVENTS) or dg.RunRequest(
+            run_key=_key(context.scheduled_execution_time), tags=REQUESTED
+        )
 
     text = "Deletes what is older than the SYNC_KEEP_... settings: events, history, runs, batches. Cost: no request."
     return _schedule(f"nightly_{FORGET_EVENTS}", FORGET_EVENTS, "47 1 * * *", evaluate, settings, text)

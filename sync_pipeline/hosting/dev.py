@@ -62,6 +62,8 @@ class Dagster:
     ui: Sequence[str]
     url: str
     """Where the UI will be."""
+    console: str = ""
+    """Where the console is, to which the UI leads back; empty without one."""
 
 
 def refuse_taken(places: Places) -> None:
@@ -146,9 +148,10 @@ def receiving(settings: Settings, port: int, warn: Callable[[str], None]) -> Ite
             yield receiver.url
 
 
-def dagster_environ(settings: Settings) -> dict[str, str]:
+def dagster_environ(settings: Settings, console: str) -> dict[str, str]:
     """The environment of Dagster's processes: the whole configuration, wherever they start."""
     usual = CALLS_AT_ONCE | LIKE_DAGSTER_DEV | (AT_ONCE if settings.sandbox else {})
+    usual |= {"SYNC_CONSOLE_URL": console} if console else {}
     return {**usual, **environment(), "SYNC_HOME": str(settings.home)}
 
 
@@ -219,7 +222,7 @@ class _Programs:
 
 
 def _run_dagster(settings: Settings, dagster: Dagster, output: IO[str] | None) -> None:
-    programs = _Programs(dagster.home, dagster_environ(settings), output)
+    programs = _Programs(dagster.home, dagster_environ(settings, dagster.console), output)
     with TemporaryDirectory(prefix="sync-") as place:  # the shorter, the better: a socket's path has 108 bytes
         try:
             file = str(start_code_servers(dagster.workspace, Path(place), programs.start))

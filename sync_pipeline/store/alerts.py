@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, insert, select, update
 
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.store.engine import Store
@@ -91,6 +91,11 @@ def alert_row(store: Store, pair: str, number: int) -> AlertRow | None:
     with store.reading() as tx:
         found = _rows(tx, alerts.c.connection == pair, alerts.c.id == number)
     return found[0] if found else None
+
+
+def resolved_rows(tx: Connection, pair: str, numbers: Select[int]) -> list[AlertRow]:
+    """The resolved alerts of these numbers."""
+    return _rows(tx, alerts.c.connection == pair, alerts.c.resolved_at.isnot(None), alerts.c.id.in_(numbers))
 
 
 def store_alerts(

@@ -52,6 +52,11 @@ class Sync:
     category: str | None = None
     """The category of the API error that ended it."""
 
+    @property
+    def writes(self) -> int:
+        """Records that were changed at the target."""
+        return sum(int(self.counts.get(name, 0)) for name in ("created", "adopted", "updated", "deleted"))
+
 
 @dataclass(frozen=True, slots=True)
 class EntityStatus:

@@ -14,10 +14,10 @@ from sync_pipeline.alerts.derive import (
     STALE,
     CredentialFact,
     Facts,
-    FailingDestination,
     derive,
 )
 from sync_pipeline.alerts.kinds import KINDS, path_of, title_of
+from sync_pipeline.store.alert_notices import FailingDestination
 from sync_pipeline.store.approvals import Approval
 from sync_pipeline.store.health import Health
 from sync_pipeline.store.rate import Budget

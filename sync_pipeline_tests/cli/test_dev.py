@@ -255,7 +255,7 @@ def test_what_the_environment_says_stands(us: Team, monkeypatch: pytest.MonkeyPa
     """On the sandbox sensors look all the time, unless told otherwise; with credentials as often as usual."""
     sandbox = load_settings({}, root=us.home)
     monkeypatch.delenv("SYNC_SENSOR_SECONDS", raising=False)
-    assert dagster_environ(sandbox)["SYNC_SENSOR_SECONDS"] == "1"
-    assert "SYNC_SENSOR_SECONDS" not in dagster_environ(us.settings())
+    assert dagster_environ(sandbox, "")["SYNC_SENSOR_SECONDS"] == "1"
+    assert "SYNC_SENSOR_SECONDS" not in dagster_environ(us.settings(), "")
     monkeypatch.setenv("SYNC_SENSOR_SECONDS", "20")
-    assert dagster_environ(sandbox)["SYNC_SENSOR_SECONDS"] == "20"
+    assert dagster_environ(sandbox, "")["SYNC_SENSOR_SECONDS"] == "20"

@@ -111,13 +111,13 @@ def _connect(ana: Walker, camera: Camera) -> None:
 
 
 def _map(ana: Walker, camera: Camera) -> None:
-    ana.to("/fields/projects")
+    ana.to("/mapping/projects")
     camera.keep(ana.page, "fields")
-    ana.to("/fields/projects/edit/project_name")
+    ana.to("/mapping/projects/project_name")
     ana.page.get_by_label("Transforms", exact=True).fill("trim | prefix: P-")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Valid.")
     camera.keep(ana.page, "field")
-    camera.keep(ana.page, "preview", ana.page.get_by_role("heading", name="Five records, before and after"))
+    camera.keep(ana.page, "preview", ana.page.get_by_role("heading", name="Preview"))
     ana.page.get_by_label("Transforms", exact=True).fill("trim | prefx: P-")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Not valid yet.")
     camera.keep(ana.page, "field-mistake")

@@ -250,12 +250,8 @@ def test_pages_at_the_vendors(live: Live, office: Team) -> None:
         row = rows_of(session.store, session.pair, [("locations", location)])[0]
         spec = session.spec("locations")
         assert pages_of(session, spec, row) == {}
-        session.settings = replace(
-            session.settings,
-            clockify_base_url="https://api.clockify.me/api/v1",
-            snapshots_profile="highlevel",
-            snapshots_base_url="https://services.example",
-        )
+        real: dict[str, Any] = {"clockify_base_url": "https://api.clockify.me/api/v1", "snapshots_profile": "highlevel"}
+        session.settings = replace(session.settings, **real, snapshots_base_url="https://services.example")
         assert pages_of(session, spec, row) == {
             "snapshots": f"https://app.gohighlevel.com/v2/location/{location}/dashboard",
             "clockify": "https://app.clockify.me/clients",

@@ -99,7 +99,7 @@ def step_2(ana: Walker) -> None:
     ana.follow("Go to the consent page")
     ana.press("Allow")
     ana.is_told("access was allowed")
-    ana.is_at("/fields")
+    ana.is_at("/mapping")
     ana.to("/snapshots")
     ana.sees("The access that was allowed is good.")
 
@@ -107,7 +107,7 @@ def step_2(ana: Walker) -> None:
 def step_3(ana: Walker) -> None:
     """A mistake is told while it is typed; a field is added from a source field, changed, removed, and restored."""
     assert ana.us is not None
-    ana.to("/fields")
+    ana.to("/mapping")
     ana.page.get_by_label("Time entries from").fill(ana.us.days.first.isoformat())
     ana.press("Save")
     ana.is_told("Saved.")
@@ -123,9 +123,13 @@ def step_3(ana: Walker) -> None:
     expect(ana.page.locator("[data-verdict]")).to_have_text("Not valid yet.")
     transforms.fill("upper")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Valid.")
-    records = ana.page.locator("#preview article")
-    expect(records).to_have_count(4)  # all the users there are
-    expect(records.first.locator("ins")).to_contain_text(re.compile("[0-9A-F]{24}"))
+    choice, shown = ana.page.get_by_label("Preview with"), ana.page.locator("#preview article")
+    expect(choice.get_by_role("option")).to_have_count(4)  # all the users there are
+    expect(shown.locator("ins")).to_contain_text(re.compile("[0-9A-F]{24}"))
+    first = shown.get_by_role("heading", level=3).inner_text()
+    choice.select_option("2")
+    expect(shown.get_by_role("heading", level=3)).not_to_have_text(first)
+    expect(shown.locator("ins")).to_contain_text(re.compile("[0-9A-F]{24}"))
     ana.press("Save the field")
     ana.is_told("The field active_workspace is saved.")
     ana.reload()
@@ -140,9 +144,9 @@ def step_3(ana: Walker) -> None:
     ana.is_told("is as shipped again")
     ana.reload()
 
-    ana.to("/fields/time_entries/edit/description")
+    ana.to("/mapping/time_entries/description")
     ana.page.get_by_label("Transforms", exact=True).fill("upper")
-    expect(ana.page.locator("#preview article")).to_have_count(5)
+    expect(ana.page.get_by_label("Preview with").get_by_role("option").nth(4)).to_be_attached()
     expect(ana.page.locator("#preview del").first).to_be_visible()
 
 

@@ -173,7 +173,7 @@ def in_dagster(office: Office, guard: str, request: ApprovalRequest, patch: pyte
         assert not volume.passed
         told = volume.description or ""
         if not office.writes:  # a dry run: the way on is a trial's
-            assert f"sync-pipeline trial --{FLAGS[guard].replace('_', '-')}" in told
+            assert f"sync-pipeline preview --{FLAGS[guard].replace('_', '-')}" in told
             in_the_terminal(office, guard, request, patch)
             return
         assert f"approvals allow {request.approval.id}" in told
@@ -294,7 +294,7 @@ def test_the_terminal_says_that_a_change_pauses_live_syncing(tmp_path: Path) -> 
         code, out = office.type("status")
         told = " ".join(out.split())
         assert "live syncing is paused: the set-up was changed" in told
-        assert "`sync-pipeline trial`; then turn it on again" in told
+        assert "`sync-pipeline preview`; then turn it on again" in told
         code, out = office.type("mapping", "set", "projects", "note", "--source", "note", "--json")
         assert (code, '"live_paused": true' in out) == (0, True)
         assert "pauses" not in out
