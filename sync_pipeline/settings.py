@@ -518,11 +518,18 @@ def _given(environ: Mapping[str, str] | None, root: Path | None) -> tuple[dict[s
 
 def _stored(settings: Settings) -> tuple[int, str]:
     """Number and text of the stored set-up; where there is neither database nor file, nothing is opened."""
-    if not (settings.database_url or settings.setup_file.exists() or (settings.home / "sync.db").exists()):
+    file = settings.setup_file
+    files = (file, retired(file), settings.home / "sync.db")
+    if not (settings.database_url or any(each.exists() for each in files)):
         return 0, ""
     from sync_pipeline.store.setup_file import stored_setup
 
     return stored_setup(settings)
+
+
+def retired(file: Path) -> Path:
+    """What a set-up file is called once it was imported."""
+    return file.with_name(f"{file.stem}.imported{file.suffix}")
 
 
 def setup_text(file: Path) -> str:

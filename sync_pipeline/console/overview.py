@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from starlette.responses import Response
 
+from sync_pipeline.alerts import kinds
+from sync_pipeline.alerts.current import Alert, open_alerts
 from sync_pipeline.console.approvals import undecided
 from sync_pipeline.console.request_context import RequestContext, render
 from sync_pipeline.session.health import REFUSED
-from sync_pipeline.setup.approvals import ApprovalRequest
 from sync_pipeline.setup.connections import WELL, Connection, connections
-from sync_pipeline.setup.overview import EntityCard, EntityRow, entity_cards
+from sync_pipeline.setup.overview import EntityCard, entity_cards
 from sync_pipeline.setup.situation import Facts, Situation, situation_of
 from sync_pipeline.setup.switching import LiveStatus, pause_of, read_live_status
 from sync_pipeline.store.activity import Entry, Wanted, activity
@@ -22,16 +21,18 @@ LINES = 5
 """So much of the last activity is shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One open problem: the cause in one sentence, and the page that helps."""
-
-    title: str
-    detail: str
-    action: str
-    path: str
-    since: datetime | None = None
-    count: int = 1
+ACTIONS = {
+    kinds.KEY_REFUSED: "Replace the key",
+    kinds.CREDENTIALS_AGE: "Replace the key",
+    kinds.NO_HEARTBEAT: "How to start",
+    kinds.RUN_FAILED: "See what ran",
+    kinds.NO_SUCCESS: "See what ran",
+    kinds.HELD: "See the records",
+    kinds.REJECTS: "See why",
+    kinds.SCHEMA_CHANGED: "Open the mapping",
+    kinds.DRIFT: "See what ran",
+}
+"""What the button of each kind of alert says; *Open* where none is named."""
 
 
 def show(context: RequestContext) -> Response:
@@ -49,12 +50,12 @@ def progress(context: RequestContext) -> Response:
 def _facts(context: RequestContext) -> dict[str, Any]:
     context.settings()
     both, live, requests = connections(context.setup), read_live_status(context.setup), undecided(context)
-    cards, lines = _stored(context)
-    problems = _problems(both, [card.row for card in cards], requests, live)
+    cards, lines, alerts = _stored(context)
     return {
         "standing": live,
-        "situation": _situation(context, both, live, cards, problems),
-        "attention": problems,
+        "situation": _situation(context, both, live, cards, alerts),
+        "attention": alerts,
+        "actions": ACTIONS,
         "undecided": requests,
         "cards": cards,
         "lines": lines,
@@ -62,11 +63,12 @@ def _facts(context: RequestContext) -> dict[str, Any]:
     }
 
 
-def _stored(context: RequestContext) -> tuple[list[EntityCard], list[Entry]]:
+def _stored(context: RequestContext) -> tuple[list[EntityCard], list[Entry], list[Alert]]:
     with context.reading() as session:
         if session is None:
-            return [], []
-        return entity_cards(session), activity(session.store, session.pair, Wanted(), limit=LINES).entries
+            return [], [], []
+        lines = activity(session.store, session.pair, Wanted(), limit=LINES).entries
+        return entity_cards(session), lines, open_alerts(session)
 
 
 def _situation(
@@ -74,7 +76,7 @@ def _situation(
     both: tuple[Connection, Connection],
     live: LiveStatus,
     cards: list[EntityCard],
-    problems: list[Problem],
+    alerts: list[Alert],
 ) -> Situation:
     settings = context.setup.settings()
     is_sample = settings.sandbox and not settings.stored
@@ -89,52 +91,8 @@ def _situation(
             has_passed=live.has_passed,
             is_live=live.is_live,
             silent=live.problem,
-            problems=len(problems),
+            problems=len([alert for alert in alerts if alert.acknowledged_at is None and alert.severity != "info"]),
             left=sum(card.row.pending for card in cards),
             records=sum(card.row.records for card in cards),
         )
     )
-
-
-def _problems(
-    both: tuple[Connection, Connection], rows: list[EntityRow], requests: list[ApprovalRequest], live: LiveStatus
-) -> list[Problem]:
-    """What is open, worst first."""
-    found = [_of_connection(side) for side in both if side.detail]
-    found += [Problem("Live, but nothing is running", live.problem, "How to start", "/help")] if live.problem else []
-    found += [_of_sync(row) for row in rows if row.reason]
-    found += [
-        Problem(
-            f"{request.heading} waits for you",
-            "It is held, because it is unusual enough to ask first. Everything else is synced.",
-            "See the records",
-            f"/approvals/{request.approval.id}",
-            request.approval.requested_at,
-            request.approval.shown,
-        )
-        for request in requests
-    ]
-    return found + [_of_rejects(row, row.rejects - row.waiting) for row in rows if row.rejects > row.waiting]
-
-
-def _of_connection(side: Connection) -> Problem:
-    name = "Clockify" if side.system == "clockify" else "Snapshots API"
-    action = (
-        ("Replace the key", "/settings/secrets") if side.state == REFUSED else ("Open the connection", "/connections")
-    )
-    return Problem(f"{name}: {side.state}", side.detail, *action)
-
-
-def _of_sync(row: EntityRow) -> Problem:
-    words = row.entity.replace("_", " ")
-    return Problem(
-        f"{words.capitalize()}: last sync {row.ended}", row.reason, "See what ran", f"/activity?entity={row.entity}"
-    )
-
-
-def _of_rejects(row: EntityRow, count: int) -> Problem:
-    words = row.entity.replace("_", " ")
-    some = f"1 record of {words} is" if count == 1 else f"{count:,} records of {words} are"
-    detail = "The others are delivered. Correct these at the source, or retry what the target refused."
-    path = f"/records?state=rejected&entity={row.entity}"
-    return Problem(f"{some} rejected", detail, "See why", path, count=count)

@@ -359,10 +359,10 @@ def count_rejects(store: Store, pair: str, rules: Sequence[str] | None = None) -
 
 
 def rejected_records(store: Store, pair: str, *, without: Sequence[str]) -> dict[str, RejectedRecords]:
-    """The rejected records of each entity, but for those rejected only under the rules ``without``."""
+    """The rejected records of each entity, but for those rejected only under the rules ``without``, and those ignored."""
     ids = func.count(rejects.c.source_id.distinct())
     nameless = func.count().filter(rejects.c.source_id.is_(None))
-    mine = [rejects.c.connection == pair, rejects.c.rule.not_in(without)]
+    mine = [rejects.c.connection == pair, rejects.c.rule.not_in(without), rejects.c.ignored_at.is_(None)]
     columns = (rejects.c.entity, ids + nameless, func.min(rejects.c.at), func.max(rejects.c.at))
     with store.reading() as tx:
         rows = tx.execute(select(*columns).where(*mine).group_by(rejects.c.entity))

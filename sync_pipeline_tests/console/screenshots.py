@@ -78,11 +78,16 @@ def _walk(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
     subprocess.run(
         [sys.executable, "-m", "sync_pipeline.cli", "sync"], env=environ, cwd=environ["SYNC_HOME"], check=True
     )
-    ana.to("/check")
+    ana.to("/connections")
     ana.press("Test connection")
     ana.sees("Everything that was looked at")
     camera.keep(ana.page, "check")
-    for path, name in (("/", "home"), ("/rejects", "rejects"), ("/trail", "trail")):
+    for path, name in (
+        ("/", "home"),
+        ("/activity", "activity"),
+        ("/records?state=rejected", "rejects"),
+        ("/settings/audit", "trail"),
+    ):
         ana.to(path)
         camera.keep(ana.page, name)
 
