@@ -64,6 +64,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "mapping show": ("mapping show", "mapping show users --json"),
     "mapping validate": ("mapping validate", "mapping validate ."),
     "mapping test": ("mapping test", "mapping test users"),
+    "mapping draft": ("mapping draft", "mapping draft --json"),
+    "mapping publish": ("mapping publish", "mapping publish --accept-rewrite"),
+    "mapping discard": ("mapping discard", "mapping discard --json"),
     "mapping fields": ("mapping fields users", "mapping fields time_entries --json"),
     "mapping set": (
         "mapping set time_entries note --source description",
@@ -82,6 +85,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "setup": ("setup export setup.yaml", "setup diff setup.yaml"),
     "setup export": ("setup export", "setup export setup.yaml"),
     "setup import": ("setup import", "setup import setup.yaml"),
+    "setup versions": ("setup versions", "setup versions --json"),
+    "setup back": ("setup back 3", "setup back 3 --json"),
     "setup diff": ("setup diff", "setup diff setup.yaml"),
     "settings": ("settings list --changed", "settings get SYNC_MODE"),
     "settings list": ("settings list", "settings list --changed"),
