@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "init": ("init", "init --no-input --clockify-region sandbox --snapshots-region sandbox"),
-    "dev": ("dev", "dev --port 3001"),
+    "dev": ("dev", "dev --no-open --port 3001"),
     "sandbox": ("sandbox serve", "sandbox status"),
     "sandbox status": ("sandbox status", "sandbox status --port 8751"),
     "sandbox reset": ("sandbox reset", "sandbox reset --yes"),

@@ -256,7 +256,7 @@ def _told(setup: Any, entity: str, field: str, revision: str, as_json: bool) -> 
         shown, where = asdict(found) if found else None, {"live_paused": paused, "draft": setup.drafting}
         terminal.as_json({"entity": entity, "revision": revision, "field": shown, **where})
     elif found is None or found.dropped:
-        terminal.say(f"{entity}.{field} is not delivered any more; what is at the target stays as it is.")
+        terminal.say(f"{entity}.{field} is not delivered any more; what is at the target is not changed.")
     else:
         value = " | ".join((found.source or found.constant or "record", *found.transforms, found.function)).strip(" |")
         own = "as changed in the set-up" if found.is_own else "as the mapping files say"

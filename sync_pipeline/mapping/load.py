@@ -145,13 +145,13 @@ def _check_links(spec: EntitySpec, nodes: Mapping[str, Node], specs: Mapping[str
     for entity in spec.depends_on:
         if entity not in specs:
             at = node.value["depends_on"]
-            raise refuse(at, "depends_on", f"names {entity!r}, which is no entity.", closest(entity, specs))
+            raise refuse(at, "depends_on", f"names {entity!r}, but there is no such entity.", closest(entity, specs))
     _check_parent(spec, node, specs)
     for field, entity in spec.references.items():
         if entity not in specs:
             at = node.value["fields"].value[field].value["references"]
             where = f"fields.{field}.references"
-            raise refuse(at, where, f"names {entity!r}, which is no entity.", closest(entity, specs))
+            raise refuse(at, where, f"names {entity!r}, but there is no such entity.", closest(entity, specs))
         if not specs[entity].is_known_by_source_id:
             place, known_by = nodes[entity].value["fields"], specs[entity].target.id
             message = f"must be {specs[entity].source.id} as the source has it: {spec.entity}.{field} points at {entity} by it."
@@ -174,7 +174,7 @@ def _check_parent(spec: EntitySpec, node: Node, specs: Mapping[str, EntitySpec])
         return
     at, parent = node.value["source"].value["parent"], specs.get(name)
     if parent is None:
-        raise refuse(at, "source.parent", f"names {name!r}, which is no entity.", closest(name, specs))
+        raise refuse(at, "source.parent", f"names {name!r}, but there is no such entity.", closest(name, specs))
     if parent.source.system != spec.source.system or not parent.source.list or parent.source.parent:
         message = f"names {name}, which is not a plain list of the same system."
         raise refuse(at, "source.parent", message, "Name the entity whose records each have a list of these.")

@@ -180,7 +180,7 @@ def _obstacle(session: Session, trial: Trial | None) -> str:
             else "nothing is set up yet. Connect Clockify and the Snapshots API first, on the sandbox or for real."
         )
     if settings.mode:
-        return f"SYNC_MODE={settings.mode} is set in the environment and decides. Unset it."
+        return f"SYNC_MODE={settings.mode} is set in the environment and takes precedence. Unset it."
     return _obstacle_of_trial(session, trial)
 
 
