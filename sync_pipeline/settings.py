@@ -546,8 +546,12 @@ def read_setup(document: str, place: str = SETUP) -> dict[str, Any]:
 
     Raises MappingFileError with the line of what is not understood.
     """
-    if not document and place == SETUP:
-        return {}
+    return dict(_read_setup(document, place)) if document or place != SETUP else {}
+
+
+@lru_cache(maxsize=16)
+def _read_setup(document: str, place: str) -> Mapping[str, Any]:
+    """Each page, sensor and command asks for the same few texts."""
     rows = {f.metadata["at"]: f for f in SETTINGS if f.metadata["at"]}
     values: dict[str, Any] = {}
     for key, node in _leaves(read_text(document, place), {at.split(".")[0] for at in rows if "." in at}):

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -57,6 +57,14 @@ def when(context: Context, at: datetime | None) -> str | Markup:
     clock = f"{at:%H:%M} UTC" if at.date() == now.date() else instant(at)
     form = Markup('<time datetime="{}" title="{}">{}, <span>{}</span></time>')
     return form.format(f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M:%S} UTC", ago(at, now), clock)
+
+
+def marked(text: str) -> Markup:
+    """A sentence with what is between backticks as code."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
 
 
 def moment(iso: str) -> str:
@@ -121,6 +129,7 @@ TEMPLATES = Environment(
 TEMPLATES.filters.update(
     numbered=lambda rows: list(enumerate(rows)),
     instant=instant,
+    marked=marked,
     when=when,
     took=took,
     steps_of=steps_of,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ def load_specs(overrides: Path | None = None, setup: str = "", place: str = SETU
     ``overrides`` is the user's directory of mapping files, ``setup`` the set-up, whose ``mappings`` come last;
     ``place`` is what errors call that.
     """
+    if overrides is None:
+        return dict(_without_files(setup, place))
     chosen = _chosen(setup, place)
-    if overrides and overrides.is_dir():
+    if overrides.is_dir():
         require_trusted(overrides)
-    return _loaded(overrides, chosen) if overrides or chosen else dict(_shipped())
+    return _loaded(overrides, chosen)
 
 
 def fields_in(setup: str, entity: str) -> dict[str, Any]:
@@ -68,10 +70,10 @@ def records_of(settings: Settings) -> tuple[tuple[str, str, str], ...]:
     return tuple((side.system, spec.entity, side.id) for spec in specs for side in (spec.source, spec.target))
 
 
-@cache
-def _shipped() -> dict[str, EntitySpec]:
-    """The shipped files do not change while a process lives; every session asks for them."""
-    return _loaded(None, {})
+@lru_cache(maxsize=16)
+def _without_files(setup: str, place: str) -> dict[str, EntitySpec]:
+    """The shipped files do not change while a process lives; every session asks for them, and each page with this set-up."""
+    return _loaded(None, _chosen(setup, place))
 
 
 def _chosen(setup: str, place: str) -> Mapping[str, Node]:

@@ -45,7 +45,7 @@ def ana(office: Team, setup: SetupService, tmp_path: Path) -> Iterator[Browser]:
 def test_nothing_is_running(ana: Browser, setup: SetupService) -> None:
     """Home and step 5 say so with how to start it, until the daemon reports."""
     for path in ("/", "/live"):
-        assert "nothing is syncing: no Dagster daemon has reported yet. Start it with `sync-pipeline dev`" in text(
+        assert "nothing is syncing: no Dagster daemon has reported yet. Start it with sync-pipeline dev" in text(
             ana, path
         )
     with setup.reading() as session:
