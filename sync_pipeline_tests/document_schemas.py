@@ -62,6 +62,7 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
         f"runs retry {run}", "deliveries", "audit list", "status", "check", "settings list", "settings get SYNC_MODE",
         "connections list", "connections show clockify", "mapping show", "mapping validate", "mapping test",
         "mapping fields users", "credentials list", "completion bash", "support-bundle", "live status", "webhooks list",
+        "alerts list --all", "alerts destinations",
         "webhooks remove",
     ):  # fmt: skip
         yield printed(*words.split())
@@ -72,9 +73,8 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
 
 def _set_up(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
     nothing = dict.fromkeys((*us.environ, "SYNC_MODE"))
-    typed = shell.with_(
-        **nothing, SYNC_SANDBOX_PORT=str(urlsplit(us.sandbox.url).port), SYNC_HOME=str(shell.root.parent / "office")
-    )
+    port, home = str(urlsplit(us.sandbox.url).port), str(shell.root.parent / "office")
+    typed = shell.with_(**{**nothing, "SYNC_SANDBOX_PORT": port, "SYNC_HOME": home})
     yield typed("init", "--json", *ON_THE_SANDBOX).document
     (shell.root / "key").write_text(CLOCKIFY_KEY)
     for words in (
