@@ -39,13 +39,13 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
         return found
 
     yield printed("preview", "--out", "plan.jsonl")
-    yield printed("apply", "plan.jsonl")
     held = shell.with_(SYNC_MAX_CREATES="1")
     yield held("sync", "users", "--json").document
     waiting = printed("approvals", "list")
     yield waiting
     for verb in ("show", "decline", "allow"):
         yield printed("approvals", verb, str(waiting["approvals"][0]["id"]))
+    yield printed("apply", "plan.jsonl")
     for number in range(2):
         us.put_location(f"twin-{number}", location_name="One name", address=str(number))
     first = shell.sync("--verify")
@@ -92,7 +92,7 @@ def schemas(found: Iterator[dict[str, Any]]) -> dict[str, Any]:
     samples: dict[str, list[Any]] = {}
     for document in found:
         samples.setdefault(document["schema"], []).append(document)
-    return {name: {"$id": name, **_schema(samples[name], "")} for name in sorted(samples)}
+    return {name: {"title": name, **_schema(samples[name], "")} for name in sorted(samples)}
 
 
 def _schema(samples: Sequence[Any], name: str) -> dict[str, Any]:
