@@ -61,6 +61,13 @@ def version_of(store: Store, name: str, number: int) -> SetupVersion | None:
     return _one(store, setup_versions.c.name == name, setup_versions.c.id == number)
 
 
+def current_documents(store: Store, *, besides: str) -> list[str]:
+    """The current set-ups of other names."""
+    others = setup_versions.c.state == "current", setup_versions.c.name != besides
+    with store.reading() as tx:
+        return list(tx.scalars(select(setup_versions.c.document).where(*others).order_by(setup_versions.c.id)))
+
+
 def imported_version(store: Store, name: str, file_hash: str) -> SetupVersion | None:
     """The newest version that was imported from a file of this content."""
     return _one(store, setup_versions.c.name == name, setup_versions.c.file_hash == file_hash)
