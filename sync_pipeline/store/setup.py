@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, delete, inspect, select, update
+from sqlalchemy.exc import IntegrityError
 
 from sync_pipeline.errors import ChangedMeanwhile
 from sync_pipeline.store.engine import Store
@@ -121,7 +122,10 @@ def remove_draft_in(tx: Connection, name: str, expected: int) -> bool:
 
 def _insert(tx: Connection, name: str, state: State, document: str, change: Change, base_id: int | None = None) -> int:
     row = {"name": name, "state": state, "document": document, "base_id": base_id, **asdict(change)}
-    return int(tx.execute(setup_versions.insert().values(row).returning(setup_versions.c.id)).scalar_one())
+    try:
+        return int(tx.execute(setup_versions.insert().values(row).returning(setup_versions.c.id)).scalar_one())
+    except IntegrityError:  # another transaction has made the first one at the same moment
+        raise ChangedMeanwhile(CHANGED, fix=LOOK_AGAIN) from None
 
 
 def _one(store: Store, *conditions: ColumnElement[bool]) -> SetupVersion | None:
