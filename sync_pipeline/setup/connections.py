@@ -18,9 +18,10 @@ from sync_pipeline.session.secrets import (
     SNAPSHOTS_KEY,
     Slot,
     Vault,
+    place,
 )
-from sync_pipeline.session.systems import pair_of
-from sync_pipeline.settings import SYSTEMS, Settings
+from sync_pipeline.session.systems import other_setups, pair_of, pairs_of_others
+from sync_pipeline.settings import SYSTEMS, Settings, read_setup
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import needed_scopes
 from sync_pipeline.store import credentials
@@ -79,19 +80,31 @@ def switch_entities(setup: SetupService, names: Sequence[str], *, since: str | N
 
 
 def disconnect(setup: SetupService, system: str, *, since: str | None) -> None:
-    """Forget a system: its part of the set-up and every secret of it, at whatever address. Live syncing goes off."""
+    """Forget a system: its part of the set-up and every secret of it, at whatever address. Live syncing goes off.
+
+    What other set-ups of the same database use is left to them.
+    """
     if system not in SYSTEMS:
         raise ConfigError(f"There is no system {system!r}.", fix=f"There are {' and '.join(SYSTEMS)}.")
 
+    before = setup.settings()
+
     def remove_secrets() -> None:
         with setup.store() as store:
-            turn_all_off(store, by=setup.by, at=setup.now())
+            turn_all_off(store, besides=pairs_of_others(store, before), by=setup.by, at=setup.now())
+            others = [other for other in other_setups(store, before) if _names(other, system)]
+            theirs = {place(other, system) for other in others}
             for where in credentials.places(store):
-                if where.startswith(f"{system} "):
+                if where.startswith(f"{system} ") and where not in theirs:
                     for name in credentials.names(store, where):
                         credentials.remove(store, where, name)
 
     setup.change({system: None}, f"{system} disconnected", "its secrets were removed", since=since, then=remove_secrets)
+
+
+def _names(settings: Settings, system: str) -> bool:
+    """Whether a set-up says anything of a system."""
+    return any(name.startswith(f"{system}_") for name in read_setup(settings.setup_document))
 
 
 def _as_it_answers(side: Connection, facts: Mapping[str, Health]) -> Connection:

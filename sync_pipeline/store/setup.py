@@ -8,6 +8,7 @@ from typing import Literal
 from weakref import WeakSet
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, inspect, select, update
+from sqlalchemy.exc import IntegrityError
 
 from sync_pipeline.errors import ChangedMeanwhile
 from sync_pipeline.store.engine import Store
@@ -69,6 +70,13 @@ def version_of(store: Store, name: str, number: int) -> SetupVersion | None:
     return _one(store, setup_versions.c.name == name, setup_versions.c.id == number)
 
 
+def current_documents(store: Store, *, besides: str) -> list[str]:
+    """The current set-ups of other names."""
+    others = setup_versions.c.state == "current", setup_versions.c.name != besides
+    with store.reading() as tx:
+        return list(tx.scalars(select(setup_versions.c.document).where(*others).order_by(setup_versions.c.id)))
+
+
 def imported_version(store: Store, name: str, file_hash: str) -> SetupVersion | None:
     """The newest version that was imported from a file of this content."""
     return _one(store, setup_versions.c.name == name, setup_versions.c.file_hash == file_hash)
@@ -128,7 +136,10 @@ def remove_draft_in(tx: Connection, name: str, expected: int) -> bool:
 
 def _insert(tx: Connection, name: str, state: State, document: str, change: Change, base_id: int | None = None) -> int:
     row = {"name": name, "state": state, "document": document, "base_id": base_id, **asdict(change)}
-    return int(tx.execute(setup_versions.insert().values(row).returning(setup_versions.c.id)).scalar_one())
+    try:
+        return int(tx.execute(setup_versions.insert().values(row).returning(setup_versions.c.id)).scalar_one())
+    except IntegrityError:  # another transaction has made the first one at the same moment
+        raise ChangedMeanwhile(CHANGED, fix=LOOK_AGAIN) from None
 
 
 def _one(store: Store, *conditions: ColumnElement[bool]) -> SetupVersion | None:
