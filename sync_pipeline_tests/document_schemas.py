@@ -79,7 +79,7 @@ def _set_up(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
     (shell.root / "key").write_text(CLOCKIFY_KEY)
     for words in (
         "setup export", "setup export setup.yaml", "setup diff setup.yaml", "mapping set time_entries note --source description",
-        "mapping drop time_entries note", "mapping restore time_entries note", "setup import setup.yaml", "trial", "live on",
+        "mapping drop users name", "mapping restore users name", "setup import setup.yaml", "trial", "live on",
         "live status", "status", "credentials rotate clockify.api_key --file key", "credentials list",
         "credentials retire clockify.api_key", "credentials encrypt-again", "connections list", "audit list", "live off",
         "credentials remove clockify.api_key", "connections disconnect snapshots --yes",
