@@ -266,8 +266,11 @@ def _program() -> str:
         return PROGRAM
     if not here.exists():
         return f"{quote(sys.executable)} -m sync_pipeline.cli"
-    here = here.absolute()
-    near = f"./{here.relative_to(Path.cwd())}" if here.is_relative_to(Path.cwd()) else str(here)
+    try:
+        here, below = here.absolute(), Path.cwd()
+    except OSError:  # the current directory was removed
+        return quote(str(here))
+    near = f"./{here.relative_to(below)}" if here.is_relative_to(below) else str(here)
     return quote(near.replace("./.", ".", 1))
 
 
