@@ -117,8 +117,10 @@ def _name_file(store: Store, settings: Settings, current: SetupVersion | None) -
     file = settings.setup_file
     try:
         document = setup_text(file)
-    except ConfigError:  # of no use, and not used
-        document = ""
+    except ConfigError:
+        if not file.exists():
+            return  # another process has renamed it
+        document = ""  # of no use, and not used
     command = f"`sync-pipeline setup import {file}`"
     if imported_version(store, settings.setup_name, checksum(document)) is not None:
         if retire(file):

@@ -185,7 +185,7 @@ def test_processes_that_start_together_import_it_once(home: Path) -> None:
 def test_a_file_with_a_mistake_is_not_imported(home: Path) -> None:
     """It is named with its line, as before; nothing is made, and it is imported when it is correct."""
     (home / "setup.yaml").write_text(REAL + "mappings:\n  users:\n    fields:\n      name: {transform: nope}\n")
-    with pytest.raises(ConfigError, match=r"setup\.yaml:6: fields\.name\.transform: found 'nope'"):
+    with pytest.raises(ConfigError, match=r"setup\.yaml:6: fields\.name\.transform: there is no transform 'nope'"):
         load(home)
     assert [file.name for file in home.iterdir()] == ["setup.yaml"]
     (home / "setup.yaml").write_text(REAL)
