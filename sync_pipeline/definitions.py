@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+from sync_pipeline.defs.alerts import alerts_sensor
 from sync_pipeline.defs.assets import entity_asset, source_asset, target_asset
 from sync_pipeline.defs.changes import changes_job, changes_job_name
 from sync_pipeline.defs.first_sync import first_sync_sensor
@@ -54,7 +55,10 @@ def build(settings: Settings) -> dg.Definitions:
             entity_sensor(spec, settings, [changes[changes_job_name(name)], syncs[sync_job_name(name)]])
             for name, spec in specs.items()
         ]
-        + [first_sync_sensor(specs.values(), settings, [syncs[sync_job_name(name)] for name in specs])],
+        + [
+            first_sync_sensor(specs.values(), settings, [syncs[sync_job_name(name)] for name in specs]),
+            alerts_sensor(settings),
+        ],
         resources={"sync": SyncResource(), "batches": BatchIOManager(settings.batches, specs, settings.console_url)},
     )
 

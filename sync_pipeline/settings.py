@@ -546,8 +546,12 @@ def read_setup(document: str, place: str = SETUP) -> dict[str, Any]:
 
     Raises MappingFileError with the line of what is not understood.
     """
-    if not document and place == SETUP:
-        return {}
+    return dict(_read_setup(document, place)) if document or place != SETUP else {}
+
+
+@lru_cache(maxsize=16)
+def _read_setup(document: str, place: str) -> Mapping[str, Any]:
+    """Each page, sensor and command asks for the same few texts."""
     rows = {f.metadata["at"]: f for f in SETTINGS if f.metadata["at"]}
     values: dict[str, Any] = {}
     for key, node in _leaves(read_text(document, place), {at.split(".")[0] for at in rows if "." in at}):
@@ -732,7 +736,7 @@ def _as_set_up(settings: Settings) -> Settings:
     missing = [] if settings.clockify_workspace_id else ["the Clockify workspace"]
     missing += [] if settings.snapshots_base_url else ["the base URL of the Snapshots API"]
     if not missing and len(on_sandbox) == 2:
-        missing.append("a pair of one kind (one is the sandbox, the other is real)")
+        missing.append("the same kind on both sides (both must be real, or both the sandbox)")
     found = replace(settings, stored=True, sandbox=on_sandbox == {True}, missing=tuple(missing))
     if settings.clockify_base_url == SANDBOX_URL:
         found = replace(found, clockify_base_url=clockify, clockify_reports_url=reports)

@@ -15,6 +15,7 @@ from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.options import Permissions, json_option, permission_options
 from sync_pipeline.cli.questions import confirm
 from sync_pipeline.setup import trial as trials
+from sync_pipeline.setup.drafts import publish, read_draft
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import read_live_status, turn_off, turn_on
 from sync_pipeline.store.trials import TrialKind
@@ -31,16 +32,18 @@ def live() -> None:
 def live_on(yes: bool, as_json: bool) -> None:
     """Turn it on; previews the configuration if needed. A preview of exactly this configuration must have passed.
 
-    Where none has, it runs one, shows what would be written, and asks.
+    Where none has, it runs one, shows what would be written, and asks. While it is on, it publishes a previewed draft.
     """
     setup = SetupService(actor("terminal"))
+    if read_draft(setup) is not None and read_live_status(setup).is_live:
+        publish(setup, since=None, accept_rewrite=False)
     asks = may_ask() and not as_json and sys.stdin.isatty()
     if (yes or asks) and read_live_status(setup).needs_preview:
-        found = _previewed(setup)
+        found = previewed(setup)
         if found.outcome != "passed":
             _show(setup, found, as_json)
         if not as_json:
-            _tables(found.report)
+            tables(found.report)
             terminal.say(
                 f"Looked at time entries of {found.report['days']}; live syncing also sends all others since the start date."
             )
@@ -102,15 +105,18 @@ VERDICTS = {
 @permission_options
 @json_option
 def trial(in_sandbox: bool, permissions: Permissions, as_json: bool) -> None:
-    """Preview the configuration for the gate to live. Reads 31 days of time entries, and writes nothing."""
+    """Preview the configuration for the gate to live. Reads 31 days of time entries, and writes nothing.
+
+    Where changes wait to be published, they are previewed.
+    """
     from sync_pipeline.stages.check import Options
 
-    setup = SetupService(actor("terminal"))
-    found = _previewed(setup, sandbox=in_sandbox, options=Options(**permissions._asdict()))
+    setup = SetupService(actor("terminal")).on_draft()
+    found = previewed(setup, sandbox=in_sandbox, options=Options(**permissions._asdict()))
     _show(setup, found, as_json)
 
 
-def _previewed(setup: SetupService, *, sandbox: bool = False, options: Any = None) -> Any:
+def previewed(setup: SetupService, *, sandbox: bool = False, options: Any = None) -> Any:
     """Run a trial of the configuration, with progress."""
     kind: TrialKind = "sandbox" if sandbox else trials.kind_for(setup.settings())
     with terminal.progress():
@@ -123,7 +129,7 @@ def _show(setup: SetupService, found: Any, as_json: bool) -> NoReturn:
     if as_json:
         terminal.as_json({"passed": passed, "outcome": found.outcome, "id": found.id, **found.report})
     else:
-        _tables(found.report)
+        tables(found.report)
         terminal.hint(_verdict(found, read_live_status(setup).obstacle))
     usual = ExitCode.HELD if found.outcome == "held" else ExitCode.FAILED
     sys.exit(ExitCode.DONE if passed else worst(found.report["exit_codes"] or [usual]))
@@ -144,7 +150,8 @@ def _verdict(found: Any, obstacle: str) -> str:
     return "It did not pass."
 
 
-def _tables(report: dict[str, Any]) -> None:
+def tables(report: dict[str, Any]) -> None:
+    """Print what a trial found."""
     for check in report["checks"]:
         if not check["ok"]:
             terminal.problem(f"{check['what']}: {check['detail'].removesuffix('.')}.", check["fix"])

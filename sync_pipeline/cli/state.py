@@ -8,6 +8,16 @@ from typing import Any
 import click
 
 from sync_pipeline import terminal
+from sync_pipeline.alerts.current import Alert, open_alerts
+from sync_pipeline.alerts.kinds import (
+    KEY_REFUSED,
+    NO_HEARTBEAT,
+    NOT_REACHABLE,
+    PERMISSION_MISSING,
+    REJECTS,
+    RUN_FAILED,
+)
+from sync_pipeline.cli.alerts import alert_document
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import prepared, reading
 from sync_pipeline.cli.options import OPTIONAL_COLUMNS, json_option
@@ -18,6 +28,8 @@ from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.overview import entity_rows
 from sync_pipeline.setup.service import SetupService, actor
 
+SHOWN_ELSEWHERE = (KEY_REFUSED, NOT_REACHABLE, NO_HEARTBEAT, RUN_FAILED, PERMISSION_MISSING, REJECTS)
+"""Alerts about what `status` shows in its own words."""
 STATUS_FIGURES = ("records", "delivered", "pending", "rejects", "waiting", "kept", "unconfirmed", "excluded")
 
 
@@ -48,6 +60,7 @@ def status(as_json: bool) -> None:
     """
     with reading() as settings, open_session(settings) as session:
         rows, mode, problem = entity_rows(session), session.mode, nothing_syncs(session)
+        alerts = [alert for alert in open_alerts(session) if alert.acknowledged_at is None]
     sides = {
         side.system: {"state": side.state, "detail": side.detail}
         for side in connections(SetupService(actor("terminal")))
@@ -55,7 +68,14 @@ def status(as_json: bool) -> None:
     if as_json:
         entities = {row.entity: {**_status_json(row), "claimed": row.claimed} for row in rows}
         document = {"mode": mode.name, "automatic": mode.automatic, "why": mode.why, "problem": problem}
-        terminal.as_json({**document, "connections": sides, "entities": entities})
+        terminal.as_json(
+            {
+                **document,
+                "connections": sides,
+                "entities": entities,
+                "alerts": [alert_document(alert) for alert in alerts],
+            }
+        )
     else:
         terminal.hint(f"Mode: {mode.title} - {mode.why}.")
         for system, side in sides.items():
@@ -66,6 +86,7 @@ def status(as_json: bool) -> None:
         shown = [{name: value for name, value in _status_json(row).items() if name != "reason"} for row in rows]
         shown = [{"entity": row.entity, **figures} for row, figures in zip(rows, shown, strict=True)]
         terminal.table("Status", shown, optional=OPTIONAL_COLUMNS)
+        _warn_of(alerts)
         for row in rows:
             if row.waiting:
                 more = f"`sync-pipeline rejects list {row.entity}` shows for what"
@@ -76,6 +97,12 @@ def status(as_json: bool) -> None:
                 terminal.warning(f"{row.entity}, last sync {row.ended}: {row.reason}")
     refused = [ExitCode.NOT_AUTHORIZED for side in sides.values() if side["state"] == REFUSED]
     sys.exit(worst([*refused, *([ExitCode.FAILED] if problem else [])]))
+
+
+def _warn_of(alerts: list[Alert]) -> None:
+    for alert in alerts:
+        if alert.key.kind not in SHOWN_ELSEWHERE:
+            terminal.warning(f"{alert.title}: {alert.detail}")
 
 
 def _status_json(row: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from sync_pipeline.console import (
     activity,
+    alerts,
     approvals,
     clockify,
     connections,
@@ -72,6 +73,7 @@ PAGES: Mapping[str, Handler] = {
     "/connections/progress": connections.progress,
     "/approvals": approvals.overview,
     "/approvals/{number}": approvals.show,
+    "/settings/alerts": alerts.show,
     "/settings/secrets": secrets.show,
     "/settings/audit": secrets.audit,
     "/help": helping.show,
@@ -97,6 +99,9 @@ FORMS: Mapping[str, Handler] = {
     "/records/{entity}/retry": records.retry,
     "/records/{entity}/ignore": records.ignore,
     "/approvals/{number}": approvals.decide_one,
+    "/settings/alerts": alerts.add,
+    "/settings/alerts/test": alerts.test,
+    "/settings/alerts/remove": alerts.remove,
     "/settings/secrets/rotate": secrets.rotate,
     "/settings/secrets/retire": secrets.retire,
     "/settings/secrets/encrypt-again": secrets.encrypt_again,

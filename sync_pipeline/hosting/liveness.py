@@ -12,7 +12,7 @@ from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
 
 from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.run_tags import at_start
-from sync_pipeline.settings import load_settings
+from sync_pipeline.settings import load_given
 from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.liveness import is_dead, is_locked
 
@@ -50,7 +50,7 @@ def is_gone(run: dg.DagsterRun) -> bool:
     if process is None or process_of(process) is not None:
         return False
     try:
-        settings = load_settings()
+        settings = load_given()
         with closing(open_store(settings.store_url, timeout=settings.lock_seconds)) as store:
             is_here = process.endswith(f"@{platform.node()}")
             return (

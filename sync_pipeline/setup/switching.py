@@ -11,6 +11,7 @@ from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.session.health import nothing_syncs
 from sync_pipeline.session.mode import Mode
 from sync_pipeline.session.session import Session
+from sync_pipeline.session.systems import pairs_of_others
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.trial import held_by, kind_for
 from sync_pipeline.store.approvals import approval_of
@@ -71,7 +72,7 @@ def pause_of(setup: SetupService) -> Pause | None:
     if settings.mode or not settings.stored:
         return None
     with setup.store() as store:
-        switch = newest_switch(store)
+        switch = newest_switch(store, besides=pairs_of_others(store, settings))
         if switch is None:
             return None
         change = first_change(store, switch.at, besides=NOT_OF_THE_SETUP) if switch.is_on else None
@@ -103,7 +104,7 @@ def _is_on(setup: SetupService) -> bool:
     if settings.mode or not settings.stored:
         return False
     with setup.store() as store:
-        return any_on(store)
+        return any_on(store, besides=pairs_of_others(store, settings))
 
 
 def turn_on(setup: SetupService) -> LiveStatus:
@@ -120,7 +121,8 @@ def turn_on(setup: SetupService) -> LiveStatus:
 def turn_off(setup: SetupService) -> LiveStatus:
     """Turn live syncing off, whatever state the set-up is in; NotAllowed when the environment keeps it on."""
     with setup.store() as store:
-        was_on = turn_all_off(store, by=setup.by, at=setup.now())
+        others = pairs_of_others(store, setup.settings())
+        was_on = turn_all_off(store, besides=others, by=setup.by, at=setup.now())
     found = read_live_status(setup)
     if found.is_live and found.mode is not None:
         setup.note("live off refused", f"it stays on: {found.mode.why}")
@@ -180,7 +182,7 @@ def _obstacle(session: Session, trial: Trial | None) -> str:
             else "nothing is set up yet. Connect Clockify and the Snapshots API first, on the sandbox or for real."
         )
     if settings.mode:
-        return f"SYNC_MODE={settings.mode} is set in the environment and decides. Unset it."
+        return f"SYNC_MODE={settings.mode} is set in the environment and takes precedence. Unset it."
     return _obstacle_of_trial(session, trial)
 
 

@@ -359,7 +359,7 @@ def count_rejects(store: Store, pair: str, rules: Sequence[str] | None = None) -
 
 
 def rejected_records(store: Store, pair: str, *, without: Sequence[str]) -> dict[str, RejectedRecords]:
-    """The rejected records of each entity, but for those rejected only under the rules ``without``, and those ignored."""
+    """The rejected records of each entity, but for those ignored, or rejected only under the rules ``without``."""
     ids = func.count(rejects.c.source_id.distinct())
     nameless = func.count().filter(rejects.c.source_id.is_(None))
     mine = [rejects.c.connection == pair, rejects.c.rule.not_in(without), rejects.c.ignored_at.is_(None)]

@@ -70,7 +70,7 @@ def test_a_tampered_state_is_refused(browser: Browser, office: Team, change: str
     url = f"{browser.console.url}/snapshots/callback"
 
     assert browser.client.get(url, params={**query, "state": change}).status_code == 400
-    assert "nobody has consented yet" in browser.page("/snapshots").text
+    assert "no one has consented yet" in browser.page("/snapshots").text
     assert browser.get(back).url.path == "/mapping"
 
 

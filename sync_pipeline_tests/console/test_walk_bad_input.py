@@ -145,7 +145,7 @@ def test_consent_is_answered_to_who_asked_once(ana: Walker, chrome: Browser, con
         expect(other.heading).to_have_text("Not authorized")
         other.audit()
     ana.to("/snapshots")
-    ana.sees("nobody has consented yet")
+    ana.sees("no one has consented yet")
 
     ana.page.goto(back)
     ana.is_told("access was allowed")

@@ -121,10 +121,12 @@ def test_schedules(defs: dg.Definitions) -> None:
 
 
 def test_sensors(defs: dg.Definitions) -> None:
-    """One an entity, named for it, asking for targeted runs and for whole syncs."""
-    sensors = {sensor.name: {job.name for job in sensor.jobs} for sensor in defs.get_repository_def().sensor_defs}
+    """One an entity, named for it, asking for targeted runs and for whole syncs; that of the alerts asks for none."""
+    sensors = {
+        sensor.name: {target.job_name for target in sensor.targets} for sensor in defs.get_repository_def().sensor_defs
+    }
 
-    first = {"first_sync": {f"sync_{entity}" for entity in ENTITIES}}
+    first = {"first_sync": {f"sync_{entity}" for entity in ENTITIES}, "alerts": set()}
     assert sensors == {entity: {f"changes_{entity}", f"sync_{entity}"} for entity in ENTITIES} | first
 
 

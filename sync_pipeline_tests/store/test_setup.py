@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -94,6 +95,18 @@ def test_a_version_made_from_another_is_refused(store: Store) -> None:
     for expected in (0, first + 1):
         with pytest.raises(ChangedMeanwhile, match="nothing was overwritten"):
             put_current(store, "", "a: 2\n", MINE, expected=expected)
+    assert [found.document for found in list_versions(store, "")] == ["a: 1\n"]
+
+
+def test_of_two_that_make_the_first_version_one_is_refused(store: Store) -> None:
+    """Each has found none; the second learns that the set-up was changed meanwhile."""
+    with ThreadPoolExecutor(1) as other:
+        with store.writing() as tx:
+            put_current_in(tx, "", "a: 1\n", MINE, expected=0)
+            second = other.submit(put_current, store, "", "a: 2\n", MINE, expected=0)
+            assert not wait([second], 0.5).done
+        with pytest.raises(ChangedMeanwhile):
+            second.result()
     assert [found.document for found in list_versions(store, "")] == ["a: 1\n"]
 
 
