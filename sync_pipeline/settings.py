@@ -364,6 +364,11 @@ class Settings:
         "that does not find names below localhost.",
         kind.local_name,
     )
+    console_url: str = setting(
+        "SYNC_CONSOLE_URL",
+        "Where people find the console: runs and assets in the Dagster UI lead there. `dev` sets it.",
+        kind.page,
+    )
     sandbox_port: int = setting("SYNC_SANDBOX_PORT", "The port of the embedded sandbox.", kind.port, 8750)
     sandbox: bool = False
     """Both systems are the embedded sandbox's."""
@@ -513,11 +518,18 @@ def _given(environ: Mapping[str, str] | None, root: Path | None) -> tuple[dict[s
 
 def _stored(settings: Settings) -> tuple[int, str]:
     """Number and text of the stored set-up; where there is neither database nor file, nothing is opened."""
-    if not (settings.database_url or settings.setup_file.exists() or (settings.home / "sync.db").exists()):
+    file = settings.setup_file
+    files = (file, retired(file), settings.home / "sync.db")
+    if not (settings.database_url or any(each.exists() for each in files)):
         return 0, ""
     from sync_pipeline.store.setup_file import stored_setup
 
     return stored_setup(settings)
+
+
+def retired(file: Path) -> Path:
+    """What a set-up file is called once it was imported."""
+    return file.with_name(f"{file.stem}.imported{file.suffix}")
 
 
 def setup_text(file: Path) -> str:
@@ -534,8 +546,12 @@ def read_setup(document: str, place: str = SETUP) -> dict[str, Any]:
 
     Raises MappingFileError with the line of what is not understood.
     """
-    if not document and place == SETUP:
-        return {}
+    return dict(_read_setup(document, place)) if document or place != SETUP else {}
+
+
+@lru_cache(maxsize=16)
+def _read_setup(document: str, place: str) -> Mapping[str, Any]:
+    """Each page, sensor and command asks for the same few texts."""
     rows = {f.metadata["at"]: f for f in SETTINGS if f.metadata["at"]}
     values: dict[str, Any] = {}
     for key, node in _leaves(read_text(document, place), {at.split(".")[0] for at in rows if "." in at}):
@@ -720,7 +736,7 @@ def _as_set_up(settings: Settings) -> Settings:
     missing = [] if settings.clockify_workspace_id else ["the Clockify workspace"]
     missing += [] if settings.snapshots_base_url else ["the base URL of the Snapshots API"]
     if not missing and len(on_sandbox) == 2:
-        missing.append("a pair of one kind (one is the sandbox, the other is real)")
+        missing.append("the same kind on both sides (both must be real, or both the sandbox)")
     found = replace(settings, stored=True, sandbox=on_sandbox == {True}, missing=tuple(missing))
     if settings.clockify_base_url == SANDBOX_URL:
         found = replace(found, clockify_base_url=clockify, clockify_reports_url=reports)

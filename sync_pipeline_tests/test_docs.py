@@ -71,7 +71,7 @@ def test_the_docs_name_only_what_exists() -> None:
     params = [option for command in _all_commands() for option in command.params]
     options = {name for option in params for name in (*option.opts, *option.secondary_opts)}
 
-    assert set(re.findall(r"sync-pipeline ([a-z]+)", text)) <= set(COMMANDS)
+    assert set(re.findall(r"sync-pipeline ([a-z]+(?:-[a-z]+)*)", text)) <= set(COMMANDS)
     assert set(re.findall(r"`make ([a-z]+)", text)) <= verbs
     assert set(re.findall(r"`(--[a-z-]+)", text)) <= options | {"--help"}
 

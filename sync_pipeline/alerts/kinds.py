@@ -31,19 +31,19 @@ CREDENTIALS_AGE, BUDGET_USED, DESTINATION_FAILING = "credentials_age", "budget_u
 
 KINDS: Mapping[str, Kind] = {
     KEY_REFUSED: Kind("critical", "{system} refuses its key", "/settings/secrets"),
-    NO_HEARTBEAT: Kind("critical", "Live, but nothing is running", "/live"),
+    NO_HEARTBEAT: Kind("critical", "Live, but nothing is running", "/help"),
     PERMISSION_MISSING: Kind("critical", "A permission is missing for {entity}", "/connections"),
     NOT_REACHABLE: Kind("critical", "{system} does not answer", "/connections", timedelta(minutes=10)),
-    RUN_FAILED: Kind("critical", "Syncing {entity} fails", "/"),
+    RUN_FAILED: Kind("critical", "Syncing {entity} fails", "/activity?entity={entity}"),
     HELD: Kind("warning", "{entity} wait for an approval", "/approvals"),
-    NO_SUCCESS: Kind("warning", "{entity} were not synced for long", "/"),
-    DRIFT: Kind("warning", "{entity} differ between both sides", "/"),
-    REJECTS: Kind("warning", "Some {entity} are rejected", "/rejects/{entity}"),
+    NO_SUCCESS: Kind("warning", "{entity} were not synced for long", "/activity?entity={entity}"),
+    DRIFT: Kind("warning", "{entity} differ between both sides", "/activity?entity={entity}"),
+    REJECTS: Kind("warning", "Some {entity} are rejected", "/records?state=rejected&entity={entity}"),
     WEBHOOK_OFF: Kind("warning", "Webhooks do not deliver", "/connections"),
     DESTINATION_FAILING: Kind("warning", "Alerts do not reach {system}", "/settings/alerts"),
     CREDENTIALS_AGE: Kind("warning", "The {system} credentials need to be replaced", "/settings/secrets"),
-    SCHEMA_CHANGED: Kind("info", "The source of {entity} has other fields", "/fields/{entity}"),
-    BUDGET_USED: Kind("info", "The {system} request budget is used up", "/", timedelta(hours=1)),
+    SCHEMA_CHANGED: Kind("info", "The source of {entity} has other fields", "/mapping/{entity}"),
+    BUDGET_USED: Kind("info", "The {system} request budget is used up", "/connections", timedelta(hours=1)),
 }
 """Worst first: alerts are listed in this order."""
 ORDER = {kind: number for number, kind in enumerate(KINDS)}

@@ -27,8 +27,12 @@ from sync_pipeline.cli.options import (
     json_option,
     permission_options,
 )
+from sync_pipeline.errors import SyncError
 from sync_pipeline.private_files import naming
 from sync_pipeline.session.session import open_session
+from sync_pipeline.setup import trial as trials
+from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.setup.switching import read_live_status
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.plan_file import PlanWriter, plan_writer
 from sync_pipeline.stages.preview import preview as look
@@ -63,6 +67,8 @@ def preview(
 ) -> None:
     """Show what a sync would do; nothing is sent. The next sync carries out what is approved here.
 
+    A preview of everything is also what `live on` asks for: it tests the connections, too, and counts for this configuration.
+
     With --out the plan is also written to a file that only you can read, with a line per record. Remove the lines you do not
     want; `sync-pipeline apply FILE` carries out the others, where nothing has changed since.
     """
@@ -71,9 +77,12 @@ def preview(
     options = Options(**permissions._asdict())
     with prepared() as settings, open_session(settings) as session:
         days = chosen_days(settings, first, last)
+        is_whole = not (entities or first or last or out)
         entities = chosen(session, entities)
         warn_of_days(session.specs, entities, first, last)
-        if out is None:
+        if is_whole and (setup := SetupService(actor("terminal"))) and read_live_status(setup).needs_preview:
+            codes = _counted(setup, session, days, options, as_json)
+        elif out is None:
             codes = show_preview(session, entities, days, options, as_json)
         else:
             specs = [session.specs[name] for name in entities]
@@ -85,10 +94,43 @@ def preview(
     sys.exit(worst(codes))
 
 
+def _counted(setup: SetupService, session: Any, days: Any, options: Options, as_json: bool) -> list[int]:
+    """Preview everything, and store it as what live syncing asks for."""
+    kind = trials.kind_for(session.settings)
+    trial = trials.begin(setup, kind)
+    try:
+        previews = _previews(session, list(session.specs), days, options, as_json)
+        found = trials.conclude(setup, trial, kind, previews, days)
+    except BaseException as error:
+        trials.abandon(setup, trial, kind, str(error) if isinstance(error, SyncError) else trials.INTERRUPTED)
+        raise
+    failed = [check for check in found.report["checks"] if not check["ok"]]
+    for check in failed:
+        terminal.problem(f"{check['what']}: {check['detail'].removesuffix('.')}.", check["fix"])
+    if found.outcome == "passed":
+        terminal.hint("It passed: `sync-pipeline live on` turns live syncing on.")
+    return [*_codes(previews), *found.report["exit_codes"], *([ExitCode.FAILED] if failed else [])]
+
+
 def show_preview(
     session: Any, entities: list[str], days: Any, options: Any, as_json: bool, out: PlanWriter | None = None
 ) -> list[int]:
     """Print what a sync would do, and write it to ``out``; returns how it would end."""
+    return _codes(_previews(session, entities, days, options, as_json, out))
+
+
+def _codes(previews: Sequence[Any]) -> list[int]:
+    """How the sync would end."""
+    return [
+        *(check.exit_code for p in previews for check in p.blocked),
+        *(ExitCode.HELD for p in previews for _ in p.held),
+    ]
+
+
+def _previews(
+    session: Any, entities: list[str], days: Any, options: Any, as_json: bool, out: PlanWriter | None = None
+) -> list[Any]:
+    """Plan each entity, and print that."""
     home = session.settings.home
     with naming(home), TemporaryFile("w+", encoding="utf-8", dir=home) as changes:
         told = _Changes(changes, terminal.compact) if as_json else None
@@ -105,7 +147,7 @@ def show_preview(
             _preview_json(previews, blocked, held, changes)
         else:
             _preview_tables(previews, blocked, held)
-    return [*(check.exit_code for check in blocked), *(ExitCode.HELD for _ in held)]
+    return previews
 
 
 class _Changes:

@@ -19,7 +19,7 @@ from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.sign_in_links import CONSOLE, DAGSTER, announced, fresh_link, link
 from sync_pipeline.defs.reload import Reloader
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.settings import load_settings
+from sync_pipeline.settings import load_given, load_settings
 from sync_pipeline.setup.service import SetupService, actor
 
 
@@ -54,7 +54,7 @@ def console_serve(port: int, dagster_port: int | None, as_json: bool) -> None:
 @json_option
 def console_open(as_json: bool) -> None:
     """Open the running console in a browser."""
-    found = fresh_link(load_settings().home, unix_time)
+    found = fresh_link(load_given().home, unix_time)
     opened = click.launch(found) == 0
     terminal.emit(as_json, {"link": found, "opened": opened}, "Opened in the browser." if opened else found)
 
@@ -63,7 +63,7 @@ def console_open(as_json: bool) -> None:
 @json_option
 def console_link(as_json: bool) -> None:
     """Print a fresh one-time link. The console must be running."""
-    found = fresh_link(load_settings().home, unix_time)
+    found = fresh_link(load_given().home, unix_time)
     terminal.emit(as_json, {"link": found}, found)
 
 
@@ -90,7 +90,7 @@ def _console(port: int, dagster_port: int | None, ui: str = "", name: str = "dag
 
     def fresh() -> str | None:
         try:
-            return fresh_link(load_settings().home, unix_time, [name])
+            return fresh_link(load_given().home, unix_time, [name])
         except ConfigError:  # a stock Dagster, which needs no sign-in
             return None
 

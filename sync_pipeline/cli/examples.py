@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "init": ("init", "init --no-input --clockify-region sandbox --snapshots-region sandbox"),
-    "dev": ("dev", "dev --port 3001"),
+    "dev": ("dev", "dev --no-open --port 3001"),
     "sandbox": ("sandbox serve", "sandbox status"),
     "sandbox status": ("sandbox status", "sandbox status --port 8751"),
     "sandbox reset": ("sandbox reset", "sandbox reset --yes"),
@@ -23,7 +23,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "verify": ("verify", "verify users --repair"),
     "backfill": ("backfill", "backfill --from 2026-01-01 --to 2026-06-30"),
     "live": ("live on", "live status"),
-    "live on": ("live on", "live on --json"),
+    "live on": ("live on", "live on --yes"),
     "live off": ("live off", "live off --json"),
     "live status": ("live status", "live status --json"),
     "approvals": ("approvals list", "approvals allow 1"),
@@ -64,6 +64,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "mapping show": ("mapping show", "mapping show users --json"),
     "mapping validate": ("mapping validate", "mapping validate ."),
     "mapping test": ("mapping test", "mapping test users"),
+    "mapping draft": ("mapping draft", "mapping draft --json"),
+    "mapping publish": ("mapping publish", "mapping publish --accept-rewrite"),
+    "mapping discard": ("mapping discard", "mapping discard --json"),
     "mapping fields": ("mapping fields users", "mapping fields time_entries --json"),
     "mapping set": (
         "mapping set time_entries note --source description",
@@ -82,6 +85,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "setup": ("setup export setup.yaml", "setup diff setup.yaml"),
     "setup export": ("setup export", "setup export setup.yaml"),
     "setup import": ("setup import", "setup import setup.yaml"),
+    "setup versions": ("setup versions", "setup versions --json"),
+    "setup back": ("setup back 3", "setup back 3 --json"),
     "setup diff": ("setup diff", "setup diff setup.yaml"),
     "settings": ("settings list --changed", "settings get SYNC_MODE"),
     "settings list": ("settings list", "settings list --changed"),

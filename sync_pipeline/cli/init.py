@@ -73,7 +73,7 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
     terminal.hint(
         f"Not connected yet: {' and '.join(missing)}. Run `sync-pipeline init` again, or give the options in its --help."
         if missing
-        else "Next: `sync-pipeline trial` shows what a sync would do; then `sync-pipeline live on`."
+        else "Next: `sync-pipeline preview` shows what a sync would do; then `sync-pipeline live on`."
     )
 
 

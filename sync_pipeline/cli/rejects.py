@@ -95,4 +95,4 @@ def rejects_retry(words: tuple[str, ...], entity: str | None, as_json: bool) -> 
         if source_id not in found:
             terminal.warning(f"There is no reject of {entity} with the id {source_id}.")
         elif "target" not in found[source_id]:
-            terminal.warning(f"{entity} {source_id} was rejected by a check, which looks at it again at every sync.")
+            terminal.warning(f"{entity} {source_id} was rejected by a check, which is run again on every sync.")

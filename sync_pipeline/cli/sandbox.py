@@ -18,7 +18,7 @@ from sync_pipeline.cli.questions import confirm
 from sync_pipeline.sandbox.embedded import control
 from sync_pipeline.sandbox.server import list_lines, serve
 from sync_pipeline.sandbox.world import Options
-from sync_pipeline.settings import load_settings
+from sync_pipeline.settings import load_given
 
 PORT, COUNT, DAYS = click.IntRange(0, 65535), click.IntRange(0), click.IntRange(1, 3650)
 
@@ -51,7 +51,7 @@ def sandbox() -> None:
 @json_option
 def sandbox_serve(host: str, port: int, database: Path | None, as_json: bool, **options: Any) -> None:
     """Serve both APIs until Ctrl-C."""
-    file = database or load_settings(environ={}).sandbox_file
+    file = database or load_given(environ={}).sandbox_file
     with suppress(KeyboardInterrupt):  # it has stopped in good order by then
         serve(host, port, file, Options(**options), announce=_sandbox_json if as_json else list_lines)
 
@@ -141,7 +141,7 @@ def sandbox_clock(advance: float | None, now: str | None, real: bool, port: int 
 
 
 def _port(port: int | None) -> int:
-    return load_settings().sandbox_port if port is None else port
+    return load_given().sandbox_port if port is None else port
 
 
 def _show_faults(faults: list[dict[str, Any]]) -> None:

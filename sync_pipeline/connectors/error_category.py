@@ -27,7 +27,7 @@ class ErrorCategory(StrEnum):
 
 
 OAUTH_MEANINGS: Mapping[str, str] = {
-    "invalid_grant": "The consent was revoked, or its refresh token was used up: no token is given until somebody"
+    "invalid_grant": "The consent was revoked, or its refresh token was used up: no token is given until someone"
     " authorizes again.",
     "invalid_client": "This client id is not known with this secret.",
     "invalid_scope": "The client may not have all the scopes that are asked for.",

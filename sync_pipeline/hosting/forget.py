@@ -15,6 +15,7 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from sync_pipeline.errors import ConfigError, NotAllowed
 from sync_pipeline.mapping.canonical import canonical_target
+from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session
@@ -23,6 +24,7 @@ from sync_pipeline.stages.claims import waiting
 from sync_pipeline.stages.references import listed
 from sync_pipeline.store.forgotten import (
     REPLACED,
+    accounts_with,
     remember,
     remove_quotes,
     remove_unowned_values,
@@ -92,7 +94,8 @@ def find_person(session: Session, person: str) -> Person:
 
     Raises ConfigError when no user is known by it, NotAllowed when they still exist at the source.
     """
-    spec = session.spec(USERS)
+    specs = specs_of(session.settings)
+    spec = specs[USERS]
     known = _by_mail(session, spec, person) if "@" in person else _by_id(session, person)
     source_id = known.source_id if known else person
     session.call(session.clockify.prove_admin)  # other members are only visible to an admin
@@ -107,7 +110,7 @@ def find_person(session: Session, person: str) -> Person:
         is_forgotten=session.forgotten.knows(source_id),
         unowned=unowned_values(session.store, session.pair, _personal_fields(session)),
     )
-    for each in session.specs.values():
+    for each in specs.values():  # what is switched off by now is still stored
         _find_records(session, each, found)
     return found
 
@@ -117,15 +120,16 @@ def forget(session: Session, instance: DagsterInstance, person: Person) -> list[
 
     Raises NotAllowed when a run goes on writing one of the records for a minute.
     """
+    specs = specs_of(session.settings)
     removed = {USERS: [person.id], **{name: ids for name, ids in person.deleted.items() if ids}}
     keyring, now = Vault(session.store, session.settings).keyring, session.now()
     with ExitStack() as locks:
-        for name in session.specs:
+        for name, spec in specs.items():
             all_of_it = {*removed.get(name, ()), *(row.source_id for row in person.kept.get(name, ()))}
             locks.callback(session.ledger(name).claims.give_back)
-            _claim(session, session.specs[name], all_of_it)
+            _claim(session, spec, all_of_it)
         # A load takes the locks of what its records refer to after its own.
-        for name in reversed(session.specs):
+        for name in reversed(specs):
             locks.enter_context(session.ledger(name).lock())
         for name, ids in removed.items():
             remember(session.store, keyring, session.pair, name, ids, now)
@@ -137,8 +141,7 @@ def forget(session: Session, instance: DagsterInstance, person: Person) -> list[
             ledger.leave_tombstones(dict.fromkeys(ids, number), now)
         remove_names(session.store, session.pair, [person.id])
         for name, rows in person.kept.items():
-            spec = session.specs[name]
-            cleaned = {row.source_id: _without_personal(spec, row) for row in rows}
+            cleaned = {row.source_id: _without_personal(specs[name], row) for row in rows}
             session.ledger(name).replace_fields(cleaned, number)
     named = {source_id for each in removed.values() for source_id in each}
     remove_unowned_values(session.store, session.pair, _personal_fields(session))
@@ -162,7 +165,8 @@ def _claim(session: Session, spec: EntitySpec, ids: Collection[str]) -> None:
 
 def _personal_fields(session: Session) -> dict[str, list[str]]:
     """The personal fields of users, and of the entities whose records refer to a user."""
-    about = {name: spec for name, spec in session.specs.items() if name == USERS or USERS in spec.references.values()}
+    specs = specs_of(session.settings)
+    about = {name: spec for name, spec in specs.items() if name == USERS or USERS in spec.references.values()}
     return {name: [each.name for each in spec.fields if each.personal] for name, spec in about.items()}
 
 
@@ -278,6 +282,8 @@ def _rewrite(db: sqlite3.Connection) -> None:
 def _unreachable(session: Session, instance: DagsterInstance, person: Person) -> Iterator[str]:
     yield "The Snapshots API has what was delivered; entries that exist are updated there by the next sync."
     yield "Back-ups and exported files."
+    for accounts in accounts_with(session.store, session.pair, USERS, person.id):
+        yield f"What is stored for other accounts: run this with their set-up, too ({accounts})."
     if session.store.path is None:
         yield "PostgreSQL keeps deleted rows until VACUUM, and its write-ahead log and back-ups as long as you set."
     if not any(Path(instance.root_directory).rglob("runs.db")):

@@ -42,7 +42,14 @@ from sync_pipeline.session.secrets import (
     forget_rejected,
     unlock,
 )
-from sync_pipeline.session.systems import Opening, hourly_budget, hourly_room, other_accounts, pair_of
+from sync_pipeline.session.systems import (
+    Opening,
+    hourly_budget,
+    hourly_room,
+    other_accounts,
+    pair_of,
+    pairs_of_others,
+)
 from sync_pipeline.settings import SYSTEMS, Settings
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.forgotten import Forgotten, load_forgotten
@@ -298,7 +305,8 @@ def _opened(
     carry_over(store, pair, former_fingerprint(*configuration), fingerprint)
     switch = read_switch(store, pair)
     switched_on = switch is not None and switch.is_on_for(fingerprint)
-    mode = decide(settings, switched_on=switched_on, is_paused=not switched_on and any_on(store))
+    is_paused = not switched_on and any_on(store) and any_on(store, besides=pairs_of_others(store, settings))
+    mode = decide(settings, switched_on=switched_on, is_paused=is_paused)
     forgotten = load_forgotten(store, pair, lambda: Vault(store, settings).keyring)
     guard = replace(mode.guard, check_locks=store.check_locks, limits=Limits.of(settings))
     answers = {system: Answers() for system in SYSTEMS}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import cast
@@ -16,9 +17,11 @@ from sync_pipeline.connectors.http import ClientOptions, OnResult, RetryPolicy
 from sync_pipeline.connectors.limiter import RateWindow, Sleep, store_limiter
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.ports import System
-from sync_pipeline.connectors.profile import Profile
+from sync_pipeline.connectors.profile import Profile, load_profile
 from sync_pipeline.connectors.registry import VENDORS
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots, needed_scopes
+from sync_pipeline.errors import SyncError
+from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress, Report
 from sync_pipeline.session.secrets import (
@@ -30,10 +33,12 @@ from sync_pipeline.session.secrets import (
     Unlocked,
     Vault,
 )
-from sync_pipeline.settings import Settings
+from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.names import StoredNames
 from sync_pipeline.store.rate import Budget, budget, room
+from sync_pipeline.store.scope import pair_key
+from sync_pipeline.store.setup import current_documents
 
 FELL_BACK = "the new key was not accepted, so the one before it is used. Rotate it again, or retire the old one."
 
@@ -115,6 +120,34 @@ def pair_of(settings: Settings, profile: Profile, workspace: str, others: Mappin
     """The accounts that are synced, in words; everything about them is stored under the key that the store has for these."""
     more = "".join(f" {name}:{account}" for name, account in (others or {}).items())
     return f"clockify:{workspace} {profile.profile}:{snapshots_account(settings)}{more}"
+
+
+def other_setups(store: Store, settings: Settings) -> list[Settings]:
+    """The settings of the other set-ups that share the database, as far as these are valid."""
+    found = []
+    for document in current_documents(store, besides=settings.setup_name):
+        with suppress(SyncError):
+            found.append(load_settings({}, root=settings.home, document=document))
+    return found
+
+
+def pairs_of_others(store: Store, settings: Settings) -> set[str]:
+    """The keys of the pairs that only other set-ups of the database are for."""
+    return _pairs_of(store, other_setups(store, settings)) - _pairs_of(store, [settings])
+
+
+def _pairs_of(store: Store, setups: Iterable[Settings]) -> set[str]:
+    """The keys of the pairs that these settings are for."""
+    found = set()
+    for settings in setups:
+        with suppress(SyncError):
+            profile, specs = (
+                load_profile(settings.snapshots_profile),
+                switched_on(specs_of(settings), settings.entities),
+            )
+            others = other_accounts(settings, specs)
+            found.add(pair_key(store, pair_of(settings, profile, settings.clockify_workspace_id, others)))
+    return found
 
 
 def other_accounts(settings: Settings, specs: Mapping[str, EntitySpec]) -> dict[str, str]:

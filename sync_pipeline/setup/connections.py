@@ -18,9 +18,10 @@ from sync_pipeline.session.secrets import (
     SNAPSHOTS_KEY,
     Slot,
     Vault,
+    place,
 )
-from sync_pipeline.session.systems import pair_of
-from sync_pipeline.settings import SYSTEMS, Settings
+from sync_pipeline.session.systems import other_setups, pair_of, pairs_of_others
+from sync_pipeline.settings import SYSTEMS, Settings, read_setup
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import needed_scopes
 from sync_pipeline.store import credentials
@@ -69,7 +70,7 @@ def connections(setup: SetupService) -> tuple[Connection, Connection]:
 def switch_entities(setup: SetupService, names: Sequence[str], *, since: str | None) -> None:
     """Sync these entities; ConfigError when one of them needs another that is not chosen."""
     if setup.is_given("SYNC_ENTITIES"):
-        raise ConfigError("SYNC_ENTITIES is set in the environment, which decides.", fix="Unset it there.")
+        raise ConfigError("SYNC_ENTITIES is set in the environment, which takes precedence.", fix="Unset it there.")
     known = list(specs_of(setup.settings()))
     if not names:
         raise ConfigError("At least one entity is synced.", fix=f"Choose among {', '.join(known)}.")
@@ -79,19 +80,31 @@ def switch_entities(setup: SetupService, names: Sequence[str], *, since: str | N
 
 
 def disconnect(setup: SetupService, system: str, *, since: str | None) -> None:
-    """Forget a system: its part of the set-up and every secret of it, at whatever address. Live syncing goes off."""
+    """Forget a system: its part of the set-up and every secret of it, at whatever address. Live syncing goes off.
+
+    What other set-ups of the same database use is left to them.
+    """
     if system not in SYSTEMS:
         raise ConfigError(f"There is no system {system!r}.", fix=f"There are {' and '.join(SYSTEMS)}.")
 
+    before = setup.settings()
+
     def remove_secrets() -> None:
         with setup.store() as store:
-            turn_all_off(store, by=setup.by, at=setup.now())
+            turn_all_off(store, besides=pairs_of_others(store, before), by=setup.by, at=setup.now())
+            others = [other for other in other_setups(store, before) if _names(other, system)]
+            theirs = {place(other, system) for other in others}
             for where in credentials.places(store):
-                if where.startswith(f"{system} "):
+                if where.startswith(f"{system} ") and where not in theirs:
                     for name in credentials.names(store, where):
                         credentials.remove(store, where, name)
 
     setup.change({system: None}, f"{system} disconnected", "its secrets were removed", since=since, then=remove_secrets)
+
+
+def _names(settings: Settings, system: str) -> bool:
+    """Whether a set-up says anything of a system."""
+    return any(name.startswith(f"{system}_") for name in read_setup(settings.setup_document))
 
 
 def _as_it_answers(side: Connection, facts: Mapping[str, Health]) -> Connection:
@@ -137,10 +150,10 @@ def _one(
 def _consented(settings: Settings, vault: Vault, where: str) -> Connection:
     consent, tokens = vault.get(CONSENT), vault.tokens.read()
     if consent is None and tokens is None:
-        return Connection("snapshots", "not set up", where, _client(settings), detail="nobody has consented yet")
+        return Connection("snapshots", "not set up", where, _client(settings), detail="no one has consented yet")
     since = consent.entered_at if consent else ""
     if not isinstance(tokens, Tokens):
-        reason = "nobody has consented yet" if tokens is None else tokens.reason
+        reason = "no one has consented yet" if tokens is None else tokens.reason
         return Connection("snapshots", "authorize again", where, _client(settings), since=since, detail=reason)
     lacking = [scope for scope in needed_scopes(settings) if tokens.scope and scope not in tokens.scope.split()]
     if lacking and not settings.snapshots_scopes:

@@ -11,6 +11,7 @@ from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.session.health import nothing_syncs
 from sync_pipeline.session.mode import Mode
 from sync_pipeline.session.session import Session
+from sync_pipeline.session.systems import pairs_of_others
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.trial import held_by, kind_for
 from sync_pipeline.store.approvals import approval_of
@@ -35,6 +36,8 @@ class LiveStatus:
     """Why nothing is syncing although live syncing is on; "" when it is off, or something does."""
     has_passed: bool = False
     """Whether that trial passed, with what was approved of what it held."""
+    needs_preview: bool = False
+    """Whether a preview of this configuration is all that is missing."""
 
     @property
     def is_live(self) -> bool:
@@ -69,7 +72,7 @@ def pause_of(setup: SetupService) -> Pause | None:
     if settings.mode or not settings.stored:
         return None
     with setup.store() as store:
-        switch = newest_switch(store)
+        switch = newest_switch(store, besides=pairs_of_others(store, settings))
         if switch is None:
             return None
         change = first_change(store, switch.at, besides=NOT_OF_THE_SETUP) if switch.is_on else None
@@ -101,7 +104,7 @@ def _is_on(setup: SetupService) -> bool:
     if settings.mode or not settings.stored:
         return False
     with setup.store() as store:
-        return any_on(store)
+        return any_on(store, besides=pairs_of_others(store, settings))
 
 
 def turn_on(setup: SetupService) -> LiveStatus:
@@ -118,7 +121,8 @@ def turn_on(setup: SetupService) -> LiveStatus:
 def turn_off(setup: SetupService) -> LiveStatus:
     """Turn live syncing off, whatever state the set-up is in; NotAllowed when the environment keeps it on."""
     with setup.store() as store:
-        was_on = turn_all_off(store, by=setup.by, at=setup.now())
+        others = pairs_of_others(store, setup.settings())
+        was_on = turn_all_off(store, besides=others, by=setup.by, at=setup.now())
     found = read_live_status(setup)
     if found.is_live and found.mode is not None:
         setup.note("live off refused", f"it stays on: {found.mode.why}")
@@ -139,7 +143,13 @@ def _live_status(session: Session) -> LiveStatus:
     trial = last_trial(*kept, kind_for(session.settings)) or last_trial(*kept)  # one in the sandbox takes nothing back
     switch = read_switch(session.store, session.pair)
     passed, problem = _has_passed(session, trial), nothing_syncs(session)
-    return LiveStatus(session.mode, trial, switch, _obstacle(session, trial), problem, passed)
+    is_ready = session.settings.stored and not session.settings.mode
+    lacks = is_ready and (trial is None or trial.kind != kind_for(session.settings) or trial.outcome in LEADS_NOWHERE)
+    return LiveStatus(session.mode, trial, switch, _obstacle(session, trial), problem, passed, lacks)
+
+
+LEADS_NOWHERE = ("failed", "throttled")
+"""Outcomes after which only another preview lets a configuration go live."""
 
 
 def _has_passed(session: Session, trial: Trial | None) -> bool:
@@ -172,23 +182,19 @@ def _obstacle(session: Session, trial: Trial | None) -> str:
             else "nothing is set up yet. Connect Clockify and the Snapshots API first, on the sandbox or for real."
         )
     if settings.mode:
-        return f"SYNC_MODE={settings.mode} is set in the environment and decides. Unset it."
+        return f"SYNC_MODE={settings.mode} is set in the environment and takes precedence. Unset it."
     return _obstacle_of_trial(session, trial)
 
 
 def _obstacle_of_trial(session: Session, trial: Trial | None) -> str:
     if trial is None:
-        return (
-            "this configuration has not been tried yet. Try it first: step 4 of the console, or `sync-pipeline trial`."
-        )
+        return "this configuration has not been previewed yet. Preview it first: step 4 of the console, or `sync-pipeline preview`."
     if trial.kind != kind_for(session.settings):
-        return "it was only tried in the sandbox. Try it as a dry run on the real accounts, too: `sync-pipeline trial`."
+        return "it was only previewed in the sandbox. Preview it on the real accounts, too: `sync-pipeline preview`."
     if trial.outcome is None:
-        return "its trial has not ended yet."
+        return "its preview has not ended yet."
     if _has_passed(session, trial):
         return ""
     if trial.outcome == "held":
-        return (
-            "what its trial holds has to be approved: on the page of the trial, or with `sync-pipeline approvals list`."
-        )
-    return "its trial did not pass. Fix what it found and try again: step 4 of the console, or `sync-pipeline trial`."
+        return "what its preview holds has to be approved: on the page of the preview, or with `sync-pipeline approvals list`."
+    return "its preview did not pass. Fix what it found and preview it again: step 4 of the console, or `sync-pipeline preview`."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -52,7 +52,7 @@ def begin(setup: SetupService, kind: TrialKind) -> int:
     with setup.reading() as session:
         trial = begin_trial(session.store, session.pair, session.fingerprint, kind, setup.by, setup.now())
     setup.note(
-        "trial begun", f"in the sandbox ({trial})" if kind == "sandbox" else f"dry run on the accounts ({trial})"
+        "trial started", f"in the sandbox ({trial})" if kind == "sandbox" else f"dry run on the accounts ({trial})"
     )
     return trial
 
@@ -69,14 +69,7 @@ def run(
 
     What the guards would hold is a request for an approval; what ``options`` allow is one that was allowed.
     """
-    report: dict[str, Any] = {
-        "kind": kind,
-        "doing": "connecting",
-        "checks": [],
-        "entities": {},
-        "error": "",
-        "exit_codes": [],
-    }
+    report = _report_of(kind)
     with setup.store() as store:
         outcome: TrialOutcome = "failed"
         keep = partial(note_progress, store, trial_id, report)
@@ -96,6 +89,38 @@ def run(
         found = trial_of(store, trial_id)
     assert found is not None  # noqa: S101  # we have just written it
     return found
+
+
+def conclude(setup: SetupService, trial_id: int, kind: TrialKind, previews: Sequence[Preview], days: Days) -> Trial:
+    """Store a preview of everything as the trial, after a connection test; returns the ended trial."""
+    report = _report_of(kind) | {"days": str(days), "entities": {each.entity: _told(each) for each in previews}}
+    with setup.store() as store:
+        outcome: TrialOutcome = "failed"
+        try:
+            settings = _settings_of(setup, kind)
+            outcome = _check(setup, settings, report, lambda: None) or _outcome(report, previews)
+        finally:
+            report["doing"] = ""
+            end_trial(store, trial_id, report, setup.now(), outcome)
+        found = trial_of(store, trial_id)
+    assert found is not None  # noqa: S101  # we have just written it
+    return found
+
+
+def abandon(setup: SetupService, trial_id: int, kind: TrialKind, error: str = INTERRUPTED) -> None:
+    """Note that a trial ended early."""
+    with setup.store() as store:
+        end_trial(store, trial_id, _report_of(kind) | {"doing": "", "error": error}, setup.now(), "failed")
+
+
+def _report_of(kind: TrialKind) -> dict[str, Any]:
+    return {"kind": kind, "doing": "connecting", "checks": [], "entities": {}, "error": "", "exit_codes": []}
+
+
+def _outcome(report: dict[str, Any], previews: Iterable[Preview]) -> TrialOutcome:
+    """It passes when no check would block it and nothing would be held."""
+    report["exit_codes"] += [check.exit_code for each in previews for check in each.blocked]
+    return "failed" if report["exit_codes"] else "held" if held_by(report) else "passed"
 
 
 def _settings_of(setup: SetupService, kind: TrialKind) -> Settings:
@@ -131,7 +156,7 @@ def _throttled(setup: SetupService, settings: Settings, report: dict[str, Any]) 
     # Refused although some are left by our own count: another program used them, at most an hour ago.
     at = budget.free_at(min(TAKEN, budget.limit)) if budget else now.timestamp()
     again = max(at, (now + ANOTHER_TRY).timestamp())
-    report["again_at"] = datetime.fromtimestamp(again, UTC).isoformat(timespec="seconds")
+    report["again_at"] = datetime.fromtimestamp(again, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return THROTTLED
 
 
@@ -151,7 +176,7 @@ def _preview(
     """What a sync would do, entity by entity; it passes when no check would block it and nothing would be held."""
     from sync_pipeline.stages.preview import preview
 
-    codes: list[int] = report["exit_codes"]
+    previews = []
     with setup.session(settings, report=_noting(report, keep)) as session:
         days = _days(session)
         report["days"] = str(days)
@@ -163,9 +188,9 @@ def _preview(
             keep()
             found = preview(session, spec, days if spec.partitioned else None, options, keep=SHOWN)
             report["entities"][name] = _told(found)
-            codes += [check.exit_code for check in found.blocked]
+            previews.append(found)
             keep()
-    return "failed" if codes else "held" if held_by(report) else "passed"
+    return _outcome(report, previews)
 
 
 def _days(session: Session) -> Days:

@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 DAYS_AHEAD = 7
 """Clockify accepts entries in the future: planned shifts, holidays."""
 
+IN_WORDS = {
+    "created": "created",
+    "adopted": "adopted",
+    "updated": "updated",
+    "deleted": "deleted",
+    "rejected": "rejected",
+    "excluded": "excluded",
+    "waiting": "waiting",
+    "held": "held",
+    "held_deletes": "deletes held",
+    "unconfirmed": "missing and not confirmed deleted",
+}
+"""What a sync did with records, in the order in which it is said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Days:
@@ -98,3 +112,14 @@ class Counts:
     def writes(self) -> int:
         """Records that were changed at the target."""
         return self.created + self.adopted + self.updated + self.deleted
+
+    @property
+    def sentence(self) -> str:
+        """What was done, as in "2 created, 1 rejected of 120 read; took 3 requests"."""
+        done = [f"{number:,} {words}" for name, words in IN_WORDS.items() if (number := getattr(self, name))]
+        return f"{', '.join(done)} of {self.read}" if done else f"Nothing changed; {self.read}"
+
+    @property
+    def read(self) -> str:
+        """What was read, for a sentence."""
+        return f"{self.extracted:,} read; took {self.requests:,} request{'' if self.requests == 1 else 's'}."

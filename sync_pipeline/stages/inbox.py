@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -76,7 +77,8 @@ def _fresh(session: Session, events: list[Event]) -> list[int]:
 def unanswered(session: Session, spec: EntitySpec, staging: Staging, batch: Batch) -> list[str]:
     """Records about which events came in lately and of which the staged read shows nothing of that.
 
-    It shows it when it would change what is stored, or misses the record; of a deletion, only when it misses it.
+    It shows it when it would change what is stored, or misses the record; of a deletion, only when it misses it. Of several events
+    about one record it may show the first only.
     """
     fresh = set(batch.notes.get(FRESH, ()))
     events = [event for page in waiting(session, spec) for event in page if event.id in fresh] if fresh else []
@@ -86,7 +88,8 @@ def unanswered(session: Session, spec: EntitySpec, staging: Staging, batch: Batc
     deleted = {event.source_id for event in events if event.source_id and "DELETED" in event.kind}
     known = session.ledger(spec).lookup(deleted)
     away = {key for key in deleted - staging.listed_among(deleted) if key not in known or known[key].deleted_at}
-    return sorted(named - away - staging.absent_among(named) - staging.news_among(named - deleted))
+    several = {key for key, count in Counter(event.source_id for event in events).items() if key and count > 1}
+    return sorted(named - away - staging.absent_among(named) - staging.news_among(named - deleted - several))
 
 
 def leave_unanswered(session: Session, spec: EntitySpec, batch: Batch, source_ids: Collection[str]) -> None:

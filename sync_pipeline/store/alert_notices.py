@@ -141,7 +141,7 @@ def _due(store: Store, pair: str, destinations: Sequence[str], rules: Rules, now
     told = _told(store, [row.id for row in (*opened, *resolved)])
     for row in (*opened, *resolved):
         for name in destinations:
-            if row.kind == rules.about_a_destination and row.system == name:
+            if row.key == (rules.about_a_destination, "", name):
                 continue
             if (event := _event(row, told.get((row.id, name)), rules, now)) is not None:
                 values = {"alert_id": row.id, "destination": name, "event": event, "at": now}

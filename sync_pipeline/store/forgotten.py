@@ -16,6 +16,7 @@ from sync_pipeline.store import credentials
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.credentials import Keyring
 from sync_pipeline.store.engine import Store, insert_into
+from sync_pipeline.store.records import TOMBSTONE
 from sync_pipeline.store.schema import (
     events,
     forgotten,
@@ -24,6 +25,7 @@ from sync_pipeline.store.schema import (
     rejects,
     trials,
 )
+from sync_pipeline.store.scope import accounts_of
 
 NAME = "forgotten"
 """The key of the hashes, among the encrypted secrets."""
@@ -117,6 +119,18 @@ def _unowned(pair: str, personal: Mapping[str, Collection[str]]) -> list[ColumnE
         for entity, names in personal.items()
     )
     return [rejects.c.connection == pair, rejects.c.value.isnot(None), ~is_stored, or_(false(), *fields)]
+
+
+def accounts_with(store: Store, pair: str, entity: str, source_id: str) -> list[str]:
+    """The accounts of other pairs for which this record, or one that refers to it, is stored."""
+    is_about = or_(
+        and_(records.c.entity == entity, records.c.source_id == source_id, records.c.fields_hash != TOMBSTONE),
+        records.c.fields.contains(json.dumps(source_id), autoescape=True),
+    )
+    mine = select(records.c.connection).where(records.c.connection != pair, is_about)
+    with store.reading() as tx:
+        keys = sorted(tx.scalars(mine.distinct()))
+    return [accounts_of(store, key) for key in keys]
 
 
 def remove_quotes(store: Store, pair: str, ids: Collection[str], values: Collection[str]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
+from weakref import WeakSet
 
-from sqlalchemy import ColumnElement, Connection, delete, inspect, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, inspect, select, update
+from sqlalchemy.exc import IntegrityError
 
 from sync_pipeline.errors import ChangedMeanwhile
 from sync_pipeline.store.engine import Store
@@ -45,10 +47,17 @@ class Change:
 _COLUMNS = [setup_versions.c[name] for name in SetupVersion.__slots__]
 
 
+_WITH_VERSIONS: WeakSet[Engine] = WeakSet()
+
+
 def has_versions(store: Store) -> bool:
     """Whether the database has the table; one of an earlier version has not."""
-    with store.reading() as tx:
-        return inspect(tx).has_table(setup_versions.name)
+    if store.engine not in _WITH_VERSIONS:
+        with store.reading() as tx:
+            if not inspect(tx).has_table(setup_versions.name):
+                return False
+        _WITH_VERSIONS.add(store.engine)  # from then on it has
+    return True
 
 
 def version_in(store: Store, name: str, state: State) -> SetupVersion | None:
@@ -59,6 +68,13 @@ def version_in(store: Store, name: str, state: State) -> SetupVersion | None:
 def version_of(store: Store, name: str, number: int) -> SetupVersion | None:
     """One version, by its number."""
     return _one(store, setup_versions.c.name == name, setup_versions.c.id == number)
+
+
+def current_documents(store: Store, *, besides: str) -> list[str]:
+    """The current set-ups of other names."""
+    others = setup_versions.c.state == "current", setup_versions.c.name != besides
+    with store.reading() as tx:
+        return list(tx.scalars(select(setup_versions.c.document).where(*others).order_by(setup_versions.c.id)))
 
 
 def imported_version(store: Store, name: str, file_hash: str) -> SetupVersion | None:
@@ -120,7 +136,10 @@ def remove_draft_in(tx: Connection, name: str, expected: int) -> bool:
 
 def _insert(tx: Connection, name: str, state: State, document: str, change: Change, base_id: int | None = None) -> int:
     row = {"name": name, "state": state, "document": document, "base_id": base_id, **asdict(change)}
-    return int(tx.execute(setup_versions.insert().values(row).returning(setup_versions.c.id)).scalar_one())
+    try:
+        return int(tx.execute(setup_versions.insert().values(row).returning(setup_versions.c.id)).scalar_one())
+    except IntegrityError:  # another transaction has made the first one at the same moment
+        raise ChangedMeanwhile(CHANGED, fix=LOOK_AGAIN) from None
 
 
 def _one(store: Store, *conditions: ColumnElement[bool]) -> SetupVersion | None:

@@ -19,7 +19,7 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import load_specs, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.private_files import require_trusted
-from sync_pipeline.settings import SETUP, Settings, notice, read_setup, setup_text
+from sync_pipeline.settings import SETUP, Settings, notice, read_setup, retired, setup_text
 from sync_pipeline.store.audit import note_in, system_user
 from sync_pipeline.store.engine import Store, existing_store, open_store
 from sync_pipeline.store.setup import (
@@ -31,19 +31,19 @@ from sync_pipeline.store.setup import (
     version_in,
 )
 
-IMPORTED = "imported"
 ACCOUNTS = ("clockify_workspace_id", "snapshots_base_url", "snapshots_account")
 
 
 def stored_setup(settings: Settings) -> tuple[int, str]:
     """Number and text of the current set-up; (0, "") when there is none. Imports the file where that is due."""
     file = settings.setup_file
+    is_there = file.exists()  # before the database is read: a process that imports the file renames it after that
     store = existing_store(settings.store_url, timeout=settings.lock_seconds)
     if store is None:
-        return _imported(settings) if file.exists() else (0, "")
+        return _first_setup(settings, is_there=is_there)
     with closing(store):
         if not has_versions(store):
-            return _imported(settings) if file.exists() else (0, "")
+            return _first_setup(settings, is_there=is_there)
         found = version_in(store, settings.setup_name, "current")
         if found is not None and store.path is not None:
             require_trusted(store.path)  # it names the addresses that keys are sent to
@@ -67,7 +67,7 @@ def checksum(document: str) -> str:
 
 def retire(file: Path) -> bool:
     """Rename an imported file, so that no one takes it for the set-up; returns whether that was possible."""
-    target = file.with_name(f"{file.stem}.{IMPORTED}{file.suffix}")
+    target = retired(file)
     with suppress(OSError):
         if not target.exists():
             file.rename(target)
@@ -75,21 +75,41 @@ def retire(file: Path) -> bool:
     return False
 
 
-def _imported(settings: Settings) -> tuple[int, str]:
+def _first_setup(settings: Settings, *, is_there: bool) -> tuple[int, str]:
+    """That of a database that never had one. Raises ConfigError when it may have lost it: it was restored, or is another one."""
+    if is_there:
+        return _imported(settings)
     file = settings.setup_file
-    document = setup_text(file)
+    if (before := retired(file)).exists():
+        raise ConfigError(
+            f"The database has no set-up, but {before} was imported before: this is a back-up from before that, or a new database.",
+            fix=f"Rename {before.name} to {file.name} to import it again; or remove it to begin without a set-up.",
+        )
+    return 0, ""
+
+
+def _imported(settings: Settings) -> tuple[int, str]:
+    file, is_imported = settings.setup_file, False
+    try:
+        document = setup_text(file)
+    except ConfigError:
+        if file.exists():
+            raise
+        return stored_setup(settings)  # another process has imported and renamed it
     validated(settings, document, str(file))
 
     def import_setup(tx: Connection) -> None:
+        nonlocal is_imported
         by, at = f"{system_user()} (terminal)", utc_now()
         change = Change(by, at, f"imported from {file.name}", checksum(document))
         put_current_in(tx, settings.setup_name, document, change, expected=0)
         note_in(tx, by, "set-up imported", file.name, at)
+        is_imported = True
 
     open_store(settings.store_url, timeout=settings.lock_seconds, import_setup=import_setup).close()
-    if retire(file):
+    if is_imported and retire(file):
         notice(logging.INFO, f"The set-up is in the database now; {file} was imported and renamed.")
-    return stored_setup(settings)  # of another process that opened it first, if that was so
+    return stored_setup(settings)  # of another process that opened it first, whose file may be another one
 
 
 def _name_file(store: Store, settings: Settings, current: SetupVersion | None) -> None:
@@ -104,7 +124,7 @@ def _name_file(store: Store, settings: Settings, current: SetupVersion | None) -
         if retire(file):
             notice(logging.WARNING, f"{file} was imported before and is not read again; it is renamed.")
         return
-    if current is not None and not file.with_name(f"{file.stem}.{IMPORTED}{file.suffix}").exists():
+    if current is not None and not retired(file).exists():
         _refuse_other_accounts(settings, document, current)
     notice(logging.WARNING, f"{file} is not read: the set-up is in the database. To use the file, run {command}.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,9 +35,10 @@ def read_switch(store: Store, pair: str) -> Switch | None:
     return _first(store, _COLUMNS.where(switches.c.connection == pair))
 
 
-def newest_switch(store: Store) -> Switch | None:
-    """The switch that was turned last, of whatever connection; None when none ever was."""
-    return _first(store, _COLUMNS.order_by(switches.c.at.desc()).limit(1))
+def newest_switch(store: Store, *, besides: Collection[str] = ()) -> Switch | None:
+    """The switch that was turned last, of whatever connection but these; None when none ever was."""
+    ours = _COLUMNS.where(switches.c.connection.not_in(besides))
+    return _first(store, ours.order_by(switches.c.at.desc()).limit(1))
 
 
 def _first(store: Store, statement: Select[Any]) -> Switch | None:
@@ -45,10 +47,11 @@ def _first(store: Store, statement: Select[Any]) -> Switch | None:
     return None if row is None else Switch(*row)
 
 
-def any_on(store: Store) -> bool:
-    """Whether any connection's switch is on, whatever the configuration it was turned on for."""
+def any_on(store: Store, *, besides: Collection[str] = ()) -> bool:
+    """Whether any connection's switch is on but these, whatever the configuration it was turned on for."""
+    is_on = switches.c.is_on, switches.c.connection.not_in(besides)
     with store.reading() as tx:
-        return tx.scalar(select(switches.c.connection).where(switches.c.is_on).limit(1)) is not None
+        return tx.scalar(select(switches.c.connection).where(*is_on).limit(1)) is not None
 
 
 def turn(store: Store, pair: str, fingerprint: str, *, on: bool, by: str, at: datetime) -> None:
@@ -65,10 +68,11 @@ def move_in(tx: Connection, pair: str, former: str, fingerprint: str, *, by: str
     return bool(tx.execute(update(switches).where(*on).values(fingerprint=fingerprint, by=by, at=at)).rowcount)
 
 
-def turn_all_off(store: Store, *, by: str, at: datetime) -> int:
-    """Turn off whatever is on, also for accounts that are not set up any more; returns how many were on."""
+def turn_all_off(store: Store, *, besides: Collection[str] = (), by: str, at: datetime) -> int:
+    """Turn off whatever is on but these, also for accounts that are not set up any more; returns how many were on."""
+    is_on = switches.c.is_on, switches.c.connection.not_in(besides)
     with store.writing() as tx:
-        return tx.execute(update(switches).where(switches.c.is_on).values(is_on=False, by=by, at=at)).rowcount
+        return tx.execute(update(switches).where(*is_on).values(is_on=False, by=by, at=at)).rowcount
 
 
 def carry_over(store: Store, pair: str, former: str, fingerprint: str) -> None:

@@ -22,6 +22,8 @@ SCHEMA_CHANGED = "schema_changed"
 """Beside the figures of a sync, in words: the source had other fields than are known."""
 TARGETED: SyncOutcome = "targeted"
 """A sync of a few records by id: it says nothing about a scope, so it is never ``loaded``."""
+WRITTEN = ("created", "adopted", "updated", "deleted")
+"""The figures of a sync that count records which were written to the target."""
 OUTSIDE = "sync-"
 """How the id of a run begins that is one sync outside of Dagster; its number follows."""
 
@@ -49,6 +51,11 @@ class Sync:
     """Why it failed, was held or is incomplete, with the fix; ``None`` when it was not."""
     category: str | None = None
     """The category of the API error that ended it."""
+
+    @property
+    def writes(self) -> int:
+        """Records that were changed at the target."""
+        return sum(int(self.counts.get(name, 0)) for name in ("created", "adopted", "updated", "deleted"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +162,17 @@ def begun_since(store: Store, pair: str, since: datetime) -> dict[str, int]:
     statement = select(syncs.c.entity, func.count()).where(*counted).group_by(syncs.c.entity)
     with store.reading() as tx:
         return {row[0]: row[1] for row in tx.execute(statement)}
+
+
+def written_since(store: Store, pair: str, since: datetime) -> dict[str, int]:
+    """How many records of each entity the syncs that began since then wrote to the target."""
+    mine = select(syncs.c.entity, syncs.c.counts).where(syncs.c.connection == pair, syncs.c.begun_at >= since)
+    found: dict[str, int] = {}
+    with store.reading() as tx:
+        for entity, counts in tx.execute(mine.where(syncs.c.counts.isnot(None))):
+            figures = json.loads(counts)
+            found[entity] = found.get(entity, 0) + sum(int(figures.get(kind, 0)) for kind in WRITTEN)
+    return found
 
 
 def status(store: Store, pair: str) -> dict[str, EntityStatus]:

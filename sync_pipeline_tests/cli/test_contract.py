@@ -261,7 +261,7 @@ def test_only_what_the_target_refused_is_retried(shell: Shell) -> None:
     ended = shell("rejects", "retry", "--entity", "locations", "twin-0", "nobody", code=0)
     assert "0 refused records of locations" in ended.out
     assert ended.warnings == [
-        "locations twin-0 was rejected by a check, which looks at it again at every sync.",
+        "locations twin-0 was rejected by a check, which is run again on every sync.",
         "There is no reject of locations with the id nobody.",
     ]
     reasons = {row["reason"] for row in shell("rejects", "list", "--json", code=0).document["rejects"]}

@@ -18,7 +18,7 @@ from sync_pipeline.store.audit import note
 from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.retention import COPY
-from sync_pipeline.store.schema import deliveries, person_facts, records, rejects, syncs, trials
+from sync_pipeline.store.schema import deliveries, pairs, person_facts, records, rejects, syncs, trials
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import Json, Team, morning, team
 from sync_pipeline_tests.scenarios.dagster_runs import enter, instance_of, sync
@@ -134,6 +134,30 @@ def test_what_was_rejected_and_never_delivered_is_forgotten_too(us: Team) -> Non
     assert found_in(us) == []
     with us.session() as session:
         assert kept["id"] in {one.source_id for one in list_rejects(session.store, session.pair)}
+
+
+def test_entities_that_are_switched_off_are_forgotten_too(us: Team) -> None:
+    """What was stored of them while they were on is still there."""
+    person = somebody(us)["id"]
+    us.add_entry(person, morning(2), description=WORDS)
+    us.sync("users", "projects", "time_entries")
+    us.control("POST", "users", {"id": person, "remove": True})
+    with shell_for(us, us.home.parent, CLOCKIFY_READER="report", SYNC_ENTITIES="users") as typed:
+        assert typed("forget", person, "--yes", "--json", code=0).document["kept"] >= 1
+    assert found_in(us) == []
+
+
+def test_what_is_stored_for_other_accounts_is_named(us: Team, shell: Shell) -> None:
+    """The same workspace was synced to another account before: that account's set-up is needed to remove it."""
+    person = somebody(us)["id"]
+    us.sync("users")
+    with us.session() as session, session.store.writing() as tx:
+        tx.execute(update(records).values(connection="before"))
+        tx.execute(insert(pairs).values(key="before", accounts="the accounts before"))
+    us.sync("users")
+    us.control("POST", "users", {"id": person, "remove": True})
+    left = shell("forget", person, "--yes", "--json", code=0).document["not_reached"]
+    assert any("the accounts before" in sentence for sentence in left)
 
 
 def somebody(us: Team) -> Json:

@@ -99,6 +99,17 @@ def test_events_that_a_lagging_list_does_not_show_are_read_by_id_in_the_same_run
     assert (_texts(us), _open(us)) == (["new"] * 8, {})
 
 
+def test_of_two_events_about_a_record_a_list_that_shows_the_first_change_does_not_answer_the_second(us: Team) -> None:
+    """The list lags by less than the time between the two edits: the record is read by id."""
+    [entry] = _add(us, 1)
+    _sync(us)
+    _receive(us, UPDATED, "time_entries", us.change_entry(entry, description="newer"))
+    _freeze(us)
+    _edit(us, entry)
+    _sync(us)
+    assert (_texts(us), _open(us)) == (["new"], {})
+
+
 def test_beyond_what_a_run_may_read_they_stay_open_with_the_reason(us: Team) -> None:
     """One of three is read by id; when the list does not lag any more, the others are answered."""
     entries = _add(us, 3)

@@ -160,7 +160,7 @@ def test_without_live_syncing_a_change_is_current_immediately(us: Team, setup: S
 
 
 def test_a_draft_outlives_live_syncing(live: SetupService) -> None:
-    """Turned off, the draft is still changed and can be published without a preview: nothing is synced by itself."""
+    """Turned off, the draft is still changed and can be published without a preview: nothing is synced automatically."""
     upper(live)
     turn_off(live)
     drop_field(mapping_setup(live, "users"), "users", "status", since=None)

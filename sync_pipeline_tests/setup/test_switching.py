@@ -9,9 +9,12 @@ import pytest
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.secrets import CLOCKIFY_KEY, SNAPSHOTS_KEY
 from sync_pipeline.setup import trial
+from sync_pipeline.setup.connections import disconnect
 from sync_pipeline.setup.service import SetupService
-from sync_pipeline.setup.switching import read_live_status, turn_off, turn_on
+from sync_pipeline.setup.switching import pause_of, read_live_status, turn_off, turn_on
 from sync_pipeline.store.audit import changes
+from sync_pipeline.store.credentials import places
+from sync_pipeline.store.switches import turn
 from sync_pipeline_tests.harness import CLOCKIFY_KEY as OWNER
 from sync_pipeline_tests.harness import Team
 from sync_pipeline_tests.setup.desks import desk_of, environ_of, on_accounts, on_the_sandbox
@@ -28,7 +31,7 @@ def tried(setup: SetupService) -> SetupService:
 def test_on_and_off(us: Team, setup: SetupService, set_up: Callable[[SetupService, Team], SetupService]) -> None:
     """Untried it stays off; tried it goes on; off again at any time, and both are noted."""
     set_up(setup, us)
-    with pytest.raises(ConfigError, match=r"Live syncing cannot be turned on: .*has not been tried yet"):
+    with pytest.raises(ConfigError, match=r"Live syncing cannot be turned on: .*has not been previewed yet"):
         turn_on(setup)
     assert not read_live_status(setup).is_live
     assert turn_on(tried(setup)).is_live
@@ -39,6 +42,27 @@ def test_on_and_off(us: Team, setup: SetupService, set_up: Callable[[SetupServic
     assert not turn_off(setup).is_live
     with setup.store() as store:
         assert [change.what for change in changes(store, 2)] == ["live off", "live on"]
+
+
+def test_another_set_up_of_the_database_stays_live(us: Team) -> None:
+    """Two homes share it: neither turns the other one off, takes its switch for its own, or removes its secrets."""
+    north, south = (on_accounts(desk_of(us, environ_of(us, SYNC_SETUP_NAME=name)), us) for name in ("", "south"))
+    south.change({"snapshots.account": "south"}, "account", "")
+    enter_key(south)
+    assert not read_live_status(north).is_live
+    with south.reading() as session:
+        turn(session.store, session.pair, session.fingerprint, on=True, by="bob", at=session.now())
+    assert read_live_status(south).is_live
+    with north.reading() as session:
+        assert "paused" not in session.mode.why
+    assert pause_of(north) is None
+    turn_off(north)
+    assert read_live_status(south).is_live
+    disconnect(north, "clockify", since=None)
+    assert read_live_status(south).is_live
+    disconnect(south, "clockify", since=None)
+    with south.store() as store:
+        assert not any(place.startswith("clockify ") for place in places(store))
 
 
 def enter_key(setup: SetupService) -> None:
@@ -94,7 +118,7 @@ def test_what_is_changed_back_is_the_same_configuration(us: Team, setup: SetupSe
     """The trial of it still counts."""
     turn_on(tried(on_accounts(setup, us)))
     setup.change({"clockify.plan": "free"}, "plan", "")
-    assert "has not been tried yet" in read_live_status(setup).obstacle
+    assert "has not been previewed yet" in read_live_status(setup).obstacle
     setup.change({"clockify.plan": "paid"}, "plan", "")
     assert read_live_status(setup).is_live
 

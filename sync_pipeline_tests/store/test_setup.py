@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, StoreError
 from sync_pipeline.settings import Settings, load_settings, notice
+from sync_pipeline.store import setup_file
 from sync_pipeline.store.audit import changes
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.retention import Ages, prune
@@ -59,6 +63,16 @@ def load(home: Path, **environ: str) -> Settings:
     return load_settings({"SYNC_HOME": str(home), **environ}, root=home.parent)
 
 
+def database_of_schema_7(home: Path) -> None:
+    """A database of the last version that had its set-up in a file."""
+    open_store(f"sqlite:///{home / 'sync.db'}").close()
+    with closing(sqlite3.connect(home / "sync.db")) as old:
+        old.executescript("DROP TABLE setup_versions; DROP INDEX ix_records_unsettled")
+        old.executescript("UPDATE sync_pipeline_version SET version_num = '0007'")
+        for column in ("ignored_at", "ignored_by", "ignored_note"):
+            old.execute(f"ALTER TABLE rejects DROP COLUMN {column}")
+
+
 def names(home: Path) -> set[str]:
     """The YAML files in it."""
     return {file.name for file in home.glob("*.yaml")}
@@ -81,6 +95,18 @@ def test_a_version_made_from_another_is_refused(store: Store) -> None:
     for expected in (0, first + 1):
         with pytest.raises(ChangedMeanwhile, match="nothing was overwritten"):
             put_current(store, "", "a: 2\n", MINE, expected=expected)
+    assert [found.document for found in list_versions(store, "")] == ["a: 1\n"]
+
+
+def test_of_two_that_make_the_first_version_one_is_refused(store: Store) -> None:
+    """Each has found none; the second learns that the set-up was changed meanwhile."""
+    with ThreadPoolExecutor(1) as other:
+        with store.writing() as tx:
+            put_current_in(tx, "", "a: 1\n", MINE, expected=0)
+            second = other.submit(put_current, store, "", "a: 2\n", MINE, expected=0)
+            assert not wait([second], 0.5).done
+        with pytest.raises(ChangedMeanwhile):
+            second.result()
     assert [found.document for found in list_versions(store, "")] == ["a: 1\n"]
 
 
@@ -240,3 +266,55 @@ def test_a_version_in_the_database_is_read_anew_each_time(store: Store, url: str
     with store.writing() as tx:
         tx.execute(text("DELETE FROM setup_versions"))
     assert load_settings(environ, root=tmp_path).setup_version == 0
+
+
+def test_a_file_that_another_home_was_faster_than_is_not_taken_for_imported(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two homes that share a database start at the same moment after an upgrade: the second keeps its file and is refused."""
+    south = tmp_path / "south"
+    south.mkdir()
+    (south / "setup.yaml").write_text(REAL.replace("w1", "w2"))
+    shared = f"sqlite:///{home / 'sync.db'}"
+
+    def after_the_other(url: str, **options: Any) -> Store:
+        monkeypatch.setattr(setup_file, "open_store", open_store)
+        load(home)
+        return open_store(url, **options)
+
+    monkeypatch.setattr(setup_file, "open_store", after_the_other)
+    with pytest.raises(ConfigError, match="names other accounts"):
+        load(south, SYNC_DATABASE_URL=shared)
+    assert names(south) == {"setup.yaml"}
+
+
+@pytest.mark.parametrize("step", ["has_versions", "setup_text"])
+def test_a_process_that_starts_while_another_one_imports_has_the_same_set_up(
+    home: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Also when the file is renamed between its look into the database and its look at the file."""
+    database_of_schema_7(home)
+    original = getattr(setup_file, step)
+
+    def meanwhile(*arguments: Any) -> object:
+        found = original(*arguments) if step == "has_versions" else None
+        monkeypatch.setattr(setup_file, step, original)
+        load(home)
+        return found if step == "has_versions" else original(*arguments)
+
+    monkeypatch.setattr(setup_file, step, meanwhile)
+    assert load(home).setup_document == REAL
+
+
+@pytest.mark.parametrize("is_restored", [True, False])
+def test_a_database_from_before_the_import_does_not_become_a_sandbox(home: Path, *, is_restored: bool) -> None:
+    """A back-up was restored, or the database was lost: the accounts of the renamed file are not exchanged for sample data."""
+    load(home)
+    for file in home.glob("sync.db*"):
+        file.unlink()
+    if is_restored:
+        database_of_schema_7(home)
+    with pytest.raises(ConfigError, match=r"no set-up, but .*setup\.imported\.yaml was imported before"):
+        load(home)
+    (home / "setup.imported.yaml").rename(home / "setup.yaml")
+    assert load(home).setup_document == REAL
