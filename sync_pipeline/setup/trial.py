@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sync_pipeline.connectors.error_category import ErrorCategory, categorize
 from sync_pipeline.diagnose.connection_test import diagnose, without_retries
-from sync_pipeline.errors import SyncError
+from sync_pipeline.errors import ChangedMeanwhile, SyncError
 from sync_pipeline.session.progress import Progress, reporting, silent
-from sync_pipeline.session.session import Session
+from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.batch import Days
+from sync_pipeline.store.engine import Store
 from sync_pipeline.store.trials import (
     THROTTLED,
     Trial,
@@ -82,6 +83,7 @@ def run(
         keep = partial(note_progress, store, trial_id, report)
         settings = _settings_of(setup, kind)
         try:
+            _refuse_another(setup, store, trial_id, settings)
             outcome = _check(setup, settings, report, keep) or _preview(setup, settings, report, keep, options, stop)
         except SyncError as error:
             report["error"], report["exit_codes"] = str(error), [error.exit_code]
@@ -104,6 +106,19 @@ def _settings_of(setup: SetupService, kind: TrialKind) -> Settings:
     if kind == "sandbox" and not settings.sandbox:
         settings = setup.settings(SYNC_MODE="sandbox")
     return replace(settings, mode="dry_run")
+
+
+def _refuse_another(setup: SetupService, store: Store, trial_id: int, settings: Settings) -> None:
+    """Raise ChangedMeanwhile where these settings are another configuration than the one that the trial was begun for."""
+    begun = trial_of(store, trial_id)
+    if begun is None or begun.kind != kind_for(setup.settings()):
+        return  # one in the sandbox for real accounts lets nothing go live
+    with open_session(settings) as session:  # nothing is requested, so no sandbox is started for it
+        if session.fingerprint != begun.fingerprint:
+            raise ChangedMeanwhile(
+                "The set-up was changed since this trial was begun, so it was not carried out.",
+                fix="Begin another one.",
+            )
 
 
 def _check(
