@@ -185,7 +185,7 @@ def test_processes_that_start_together_import_it_once(home: Path) -> None:
 def test_a_file_with_a_mistake_is_not_imported(home: Path) -> None:
     """It is named with its line, as before; nothing is made, and it is imported when it is correct."""
     (home / "setup.yaml").write_text(REAL + "mappings:\n  users:\n    fields:\n      name: {transform: nope}\n")
-    with pytest.raises(ConfigError, match=r"setup\.yaml:6: fields\.name\.transform: found 'nope'"):
+    with pytest.raises(ConfigError, match=r"setup\.yaml:6: fields\.name\.transform: there is no transform 'nope'"):
         load(home)
     assert [file.name for file in home.iterdir()] == ["setup.yaml"]
     (home / "setup.yaml").write_text(REAL)
@@ -203,6 +203,20 @@ def test_a_file_that_cannot_be_renamed_is_remembered(home: Path, caplog: pytest.
     assert load(home).clockify_plan == "paid"
     assert "setup.yaml is not read: the set-up is in the database." in caplog.text
     assert "sync-pipeline setup import" in caplog.text
+
+
+def test_a_file_that_goes_back_to_what_was_imported_before_is_named(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cannot be renamed, and says something else than the set-up that was imported since."""
+    (home / "setup.imported.yaml").write_text("# of an earlier import\n")
+    first = load(home)
+    free = REAL.replace("paid", "free")
+    change = Change("ann (test)", AT, "imported", checksum(free))
+    with closing(open_store(first.store_url)) as store:
+        put_current(store, "", free, change, expected=first.setup_version)
+    assert load(home).clockify_plan == "free"
+    assert "setup.yaml is not read: the set-up is in the database." in caplog.text
 
 
 def test_a_file_that_appears_later_is_named_and_not_read(home: Path, caplog: pytest.LogCaptureFixture) -> None:
