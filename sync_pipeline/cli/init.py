@@ -67,7 +67,7 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
         stored = {"file": str(now.setup_file), "version": now.setup_version}
         terminal.as_json({**stored, "connections": {s.system: _told(s) for s in sides}})
         return
-    terminal.table("Connected", [{"system": side.system, **_told(side)} for side in sides], optional=("detail",))
+    terminal.table("Connections", [{"system": side.system, **_told(side)} for side in sides], optional=("detail",))
     terminal.hint(f"Stored in the database as version {setup.revision() or 'none'}; secrets are kept encrypted.")
     missing = [side.system for side in sides if side.state == "not set up"]
     terminal.hint(
