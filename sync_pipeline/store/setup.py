@@ -82,6 +82,11 @@ def imported_version(store: Store, name: str, file_hash: str) -> SetupVersion | 
     return _one(store, setup_versions.c.name == name, setup_versions.c.file_hash == file_hash)
 
 
+def last_import(store: Store, name: str) -> SetupVersion | None:
+    """The newest version that was imported from any file."""
+    return _one(store, setup_versions.c.name == name, setup_versions.c.file_hash.is_not(None))
+
+
 def list_versions(store: Store, name: str, limit: int = 100) -> list[SetupVersion]:
     """The versions that are or were current, newest first."""
     mine = setup_versions.c.name == name, setup_versions.c.state != "draft"

@@ -205,6 +205,20 @@ def test_a_file_that_cannot_be_renamed_is_remembered(home: Path, caplog: pytest.
     assert "sync-pipeline setup import" in caplog.text
 
 
+def test_a_file_that_goes_back_to_what_was_imported_before_is_named(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cannot be renamed, and says something else than the set-up that was imported since."""
+    (home / "setup.imported.yaml").write_text("# of an earlier import\n")
+    first = load(home)
+    free = REAL.replace("paid", "free")
+    change = Change("ann (test)", AT, "imported", checksum(free))
+    with closing(open_store(first.store_url)) as store:
+        put_current(store, "", free, change, expected=first.setup_version)
+    assert load(home).clockify_plan == "free"
+    assert "setup.yaml is not read: the set-up is in the database." in caplog.text
+
+
 def test_a_file_that_appears_later_is_named_and_not_read(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Whether the database has a set-up by then or not."""
     (home / "setup.yaml").unlink()
