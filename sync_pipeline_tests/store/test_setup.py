@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -16,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from alembic import command
+from sqlalchemy import create_engine, text
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, StoreError
+from sync_pipeline.private_files import private_file
 from sync_pipeline.settings import Settings, load_settings, notice
 from sync_pipeline.store import setup_file
 from sync_pipeline.store.audit import changes
 from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.migrations.runner import config
 from sync_pipeline.store.retention import Ages, prune
 from sync_pipeline.store.setup import (
     Change,
@@ -65,12 +67,9 @@ def load(home: Path, **environ: str) -> Settings:
 
 def database_of_schema_7(home: Path) -> None:
     """A database of the last version that had its set-up in a file."""
-    open_store(f"sqlite:///{home / 'sync.db'}").close()
-    with closing(sqlite3.connect(home / "sync.db")) as old:
-        old.executescript("DROP TABLE setup_versions; DROP INDEX ix_records_unsettled")
-        old.executescript("UPDATE sync_pipeline_version SET version_num = '0007'")
-        for column in ("ignored_at", "ignored_by", "ignored_note"):
-            old.execute(f"ALTER TABLE rejects DROP COLUMN {column}")
+    private_file(home / "sync.db")
+    with create_engine(f"sqlite:///{home / 'sync.db'}").begin() as connection:
+        command.upgrade(config(connection), "0007")
 
 
 def names(home: Path) -> set[str]:
