@@ -133,8 +133,8 @@ def versions(setup: SetupService, limit: int = 50) -> list[Version]:
     """The versions, newest first, each with what it changed."""
     with setup.store() as store:
         found = list_versions(store, setup.given().setup_name, limit + 1)
-    before = [one.document for one in found[1:]] + [""]
-    return [Version(one, tuple(compared(old, one.document))) for one, old in zip(found, before, strict=True)][:limit]
+    before = [*(one.document for one in found[1:]), ""]
+    return [Version(one, tuple(compared(old, one.document))) for one, old in zip(found, before, strict=False)][:limit]
 
 
 def go_back(setup: SetupService, number: int, *, since: str | None) -> Draft | None:
