@@ -17,7 +17,7 @@ from sync_pipeline_tests.browser import chromium
 from sync_pipeline_tests.generate import ROOT
 from sync_pipeline_tests.scenarios.developing import Developing, developing, wait_for
 
-SIZE = {"width": 1700, "height": 950}
+WIDTH, HEIGHT = 1700, 950
 UI_MS, SYNCED_SECONDS, STILL_MS = 60_000, 300, 8_000
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 RUNS = "{runsOrError{... on Runs{results{status jobName}}}}"
@@ -29,7 +29,7 @@ def main() -> None:
     directory = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
     with TemporaryDirectory() as home, developing(Path(home)) as us, chromium() as browser:
         wait_for(lambda: is_synced(us), SYNCED_SECONDS)
-        page = browser.new_page(viewport=SIZE)
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.set_default_timeout(UI_MS)
         page.goto(fresh_link(us.home, unix_time))
         keep_lineage(us, page, directory / "lineage.png")
