@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 N ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sync test test-clock laws lint types layers dev bench bench-profile bench-path bench-counted docs clean
+.PHONY: help setup sync test test-clock laws lint types layers dev console bench bench-profile bench-path bench-counted docs clean
 
 help:  ## List these verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -41,6 +41,9 @@ lint: $(READY)  ## Style (docstrings included), types, layers
 
 dev: $(READY)  ## Sandbox, console, webhooks, Dagster daemon and UI, until Ctrl-C
 	@$(BIN)/sync-pipeline dev
+
+console: $(READY)  ## A fresh link that signs in to the console that is running
+	@$(BIN)/sync-pipeline console link
 
 bench: $(READY)  ## Measure speed, memory, requests and the time changes take (PARTS=rounds ROUNDS=1 SIZES=1000,3000)
 	@$(BIN)/python -m sync_pipeline_tests.bench $(if $(PARTS),--parts $(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SIZES),--sizes $(SIZES)) $(if $(CLOCK),--clock $(CLOCK))

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from sync_pipeline.defs.assets import daily, entity_asset, external_assets
+from sync_pipeline.defs.alerts import alerts_sensor
+from sync_pipeline.defs.assets import entity_asset, source_asset, target_asset
 from sync_pipeline.defs.changes import changes_job, changes_job_name
 from sync_pipeline.defs.first_sync import first_sync_sensor
 from sync_pipeline.defs.housekeeping import housekeeping_job
@@ -35,17 +36,13 @@ def build(settings: Settings) -> dg.Definitions:
     for feature in BETA:
         warnings.filterwarnings("ignore", feature, dg.BetaWarning)
     specs = switched_on(specs_of(settings), settings.entities)
-    partitions = daily(settings)
     syncs = {job.name: job for job in sync_jobs(specs.values())}
     changes = {job.name: job for job in map(changes_job, specs.values())}
-    synced = [
-        fresh(entity_asset(spec, partitions, settings.days_per_run), freshness(spec, settings))
-        for spec in specs.values()
-    ]
+    synced = [fresh(entity_asset(spec, settings), freshness(spec, settings)) for spec in specs.values()]
     in_sync = [in_sync_check(spec) for spec in specs.values()]
     checks = [check.key for definition in (*synced, *in_sync) for check in definition.check_specs]
     return dg.Definitions(
-        assets=[*synced, *_external(specs.values())],
+        assets=[*synced, *_external(specs.values(), settings.console_url)],
         asset_checks=in_sync,
         jobs=[
             *syncs.values(),
@@ -58,15 +55,18 @@ def build(settings: Settings) -> dg.Definitions:
             entity_sensor(spec, settings, [changes[changes_job_name(name)], syncs[sync_job_name(name)]])
             for name, spec in specs.items()
         ]
-        + [first_sync_sensor(specs.values(), settings, [syncs[sync_job_name(name)] for name in specs])],
-        resources={"sync": SyncResource(), "batches": BatchIOManager(settings.batches, specs)},
+        + [
+            first_sync_sensor(specs.values(), settings, [syncs[sync_job_name(name)] for name in specs]),
+            alerts_sensor(settings),
+        ],
+        resources={"sync": SyncResource(), "batches": BatchIOManager(settings.batches, specs, settings.console_url)},
     )
 
 
-def _external(specs: Iterable[EntitySpec]) -> Iterable[dg.AssetSpec]:
-    """Where entities come from and go to; one asset where one entity comes from what another delivered."""
-    found: dict[dg.AssetKey, dg.AssetSpec] = {}
-    for asset in (asset for spec in specs for asset in external_assets(spec)):
+def _external(specs: Iterable[EntitySpec], console: str) -> Iterable[dg.AssetSpec]:
+    """Where entities come from and go to; one asset, in the lane of the sources, where one comes from what another delivered."""
+    specs, found = list(specs), dict[dg.AssetKey, dg.AssetSpec]()
+    for asset in (part(spec, console) for part in (target_asset, source_asset) for spec in specs):
         other = found.get(asset.key)
         found[asset.key] = (
             asset

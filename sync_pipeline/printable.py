@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 COMMANDS = re.compile(
@@ -23,9 +24,18 @@ def printable(text: str) -> str:
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """The value as JSON that is printable as well, and reads back unchanged."""
-    text = json.dumps(value, default=str, ensure_ascii=False, indent=indent)
+    text = json.dumps(value, default=_as_text, ensure_ascii=False, indent=indent)
     # Inside of strings json has escaped line breaks; those that are left are its own.
     return COMMANDS.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
+
+
+def rfc3339(at: datetime) -> str:
+    """An instant in UTC, as documents have it."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _as_text(value: Any) -> str:
+    return rfc3339(value) if isinstance(value, datetime) else str(value)
 
 
 def _escape(found: re.Match[str]) -> str:

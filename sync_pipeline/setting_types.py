@@ -39,6 +39,11 @@ def url(value: str) -> str:
     return value.rstrip("/")
 
 
+def page(value: str) -> str:
+    """The address of pages for people: nothing is sent there."""
+    return url(value)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine."""
     try:

@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -331,6 +331,27 @@ class Settings:
         kind.days,
         7,
     )
+    key_max_age_days: int | None = setting(
+        "SYNC_KEY_MAX_AGE_DAYS",
+        "An alert opens when a stored key was entered more than so many days ago. Default: keys may grow old.",
+        kind.days,
+        None,
+    )
+    alert_group_seconds: int = setting(
+        "SYNC_ALERT_GROUP_SECONDS",
+        "How long alerts are gathered before a destination gets them as one message.",
+        kind.count,
+        60,
+    )
+    alert_repeat_hours: int = setting(
+        "SYNC_ALERT_REPEAT_HOURS",
+        "How often, in hours, a message about an open alert is repeated until it is acknowledged, silenced or resolved.",
+        kind.count,
+        24,
+    )
+    keep_alerts_days: int = setting(
+        "SYNC_KEEP_ALERTS_DAYS", "How long alerts are kept after they were resolved.", kind.days, 90
+    )
     keep_copies_days: int = setting(
         "SYNC_KEEP_COPIES_DAYS",
         "How long the copy of an SQLite database from before an upgrade is kept.",
@@ -343,6 +364,11 @@ class Settings:
         "that does not find names below localhost.",
         kind.local_name,
     )
+    console_url: str = setting(
+        "SYNC_CONSOLE_URL",
+        "Where people find the console: runs and assets in the Dagster UI lead there. `dev` sets it.",
+        kind.page,
+    )
     sandbox_port: int = setting("SYNC_SANDBOX_PORT", "The port of the embedded sandbox.", kind.port, 8750)
     sandbox: bool = False
     """Both systems are the embedded sandbox's."""
@@ -354,6 +380,8 @@ class Settings:
     """The number of the set-up's version that these settings were made from; 0 when there is none."""
     setup_document: str = field(default="", repr=False)
     """That version, or another text in its place."""
+    setup_draft: int = 0
+    """The number of the draft that these settings were made from; 0 when they are the current ones."""
 
     @property
     def always_live(self) -> bool:
@@ -518,8 +546,12 @@ def read_setup(document: str, place: str = SETUP) -> dict[str, Any]:
 
     Raises MappingFileError with the line of what is not understood.
     """
-    if not document and place == SETUP:
-        return {}
+    return dict(_read_setup(document, place)) if document or place != SETUP else {}
+
+
+@lru_cache(maxsize=16)
+def _read_setup(document: str, place: str) -> Mapping[str, Any]:
+    """Each page, sensor and command asks for the same few texts."""
     rows = {f.metadata["at"]: f for f in SETTINGS if f.metadata["at"]}
     values: dict[str, Any] = {}
     for key, node in _leaves(read_text(document, place), {at.split(".")[0] for at in rows if "." in at}):
@@ -570,6 +602,46 @@ def describe_settings() -> list[dict[str, str]]:
         }
         for f in SETTINGS
     ]
+
+
+Source = Literal["environment", "file", "store", "default"]
+"""A variable, a line of `.env`, what was set up, or the table."""
+
+
+class InForce(NamedTuple):
+    """A setting as it is in force; of a secret only whether it is set."""
+
+    name: str
+    value: str
+    source: Source
+    secret: bool
+
+
+def settings_in_force(environ: Mapping[str, str] | None = None) -> list[InForce]:
+    """Every setting with its value and where that comes from: a variable, `.env`, what was set up, or the default."""
+    root = project_root()
+    now, given, in_file = (
+        load_settings(environ, root=root),
+        environment(root) if environ is None else environ,
+        dotenv(root),
+    )
+    found = []
+    for spec in SETTINGS:
+        name, value = spec.metadata["env"], getattr(now, spec.name)
+        is_default = value == spec.default
+        is_stored = bool(spec.metadata["at"]) and now.stored and not is_default
+        source: Source = "store" if is_stored else "default"
+        if given.get(name, "").strip():
+            source = "file" if in_file.get(name) and name not in os.environ else "environment"
+        shown = ("set" if value else "") if spec.metadata["secret"] else _in_words(value)
+        found.append(InForce(name, shown, source, spec.metadata["secret"]))
+    return found
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else _shown(value)
 
 
 def _shown(default: object) -> str:
@@ -664,7 +736,7 @@ def _as_set_up(settings: Settings) -> Settings:
     missing = [] if settings.clockify_workspace_id else ["the Clockify workspace"]
     missing += [] if settings.snapshots_base_url else ["the base URL of the Snapshots API"]
     if not missing and len(on_sandbox) == 2:
-        missing.append("a pair of one kind (one is the sandbox, the other is real)")
+        missing.append("the same kind on both sides (both must be real, or both the sandbox)")
     found = replace(settings, stored=True, sandbox=on_sandbox == {True}, missing=tuple(missing))
     if settings.clockify_base_url == SANDBOX_URL:
         found = replace(found, clockify_base_url=clockify, clockify_reports_url=reports)

@@ -1,15 +1,23 @@
-"""What the command line prints: progress while one waits, tables, and one clear line for an error.
+"""What the command line prints: progress while one waits, tables, and what went wrong with the command that fixes it.
 
-Text is printed as text: neither Rich nor the terminal takes any of it for a command, whoever wrote it.
+Text is printed as text: neither Rich nor the terminal takes any of it for a command, whoever wrote it. Results are on standard
+output, notes on standard error. People see tables, or blocks on a narrow screen; a pipe gets lines with tabs.
 """
 
 from __future__ import annotations
 
+import logging
+import re
+import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from shlex import quote
 from textwrap import wrap
+from time import monotonic
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -19,7 +27,7 @@ from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from sync_pipeline.printable import json_text, printable
+from sync_pipeline.printable import json_text, printable, rfc3339
 from sync_pipeline.session.progress import Progress
 
 WIDTH = None if sys.stdout.isatty() else 120
@@ -27,6 +35,15 @@ WIDTH = None if sys.stdout.isatty() else 120
 
 UNBROKEN = ("workspace", "source_id", "target_id", "record", "at", "entity", "kind", "outcome")
 """People copy ids, and one in two pieces is none; words that short are only harder to read."""
+
+NARROW = 80
+"""On a screen with fewer columns each row is a block of lines."""
+PROGRAM = "sync-pipeline"
+OURS = re.compile(rf"`{PROGRAM}(?=[ `])")
+COMMAND = re.compile(rf"`({PROGRAM}[^`]*)`|\b[Rr]un: (\S.*)$")
+ONLY_COMMANDS = re.compile(r"(?:Run )?(?:`[^`]*`|[Rr]un: .*)(?:, then (?:run )?`[^`]*`)*\.?")
+PLACEHOLDER = re.compile(r"(?<![\w=])[A-Z]{2,}(?![\w=])|\.\.\.|[<\[]")
+"""What a person has to fill in before a command can be run."""
 
 MARKS = {
     "ok": ("ok  ", "green"),
@@ -50,11 +67,81 @@ class _Plain(Console):
 
 out = _Plain(width=WIDTH)
 err = _Plain(stderr=True, soft_wrap=True)
+COLOURLESS = out.no_color
+"""Whether NO_COLOR asks for it."""
+
+
+@dataclass
+class _Style:
+    """How this run of a command prints."""
+
+    quiet: bool = False
+    utc: bool = False
+    schema: str = ""
+    """The name of the JSON document of the command that runs."""
+    began: float | None = None
+    """When a long command began; None for all others, and for those that have printed a document."""
+    handler: logging.Handler | None = None
+
+
+_style = _Style()
+
+
+LOGGERS = ("sync_pipeline", "httpx")
+"""What --verbose prints: what we log, and each request, of which secrets are removed."""
+
+
+class _Logged(logging.Handler):
+    """Prints what the program logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(f"{record.levelname.lower()}: {record.getMessage()}", style="dim")
+
+
+def adjust(option: str) -> None:
+    """Print as one of the global options says."""
+    if option == "no_color":
+        out.no_color = err.no_color = True
+    elif option == "verbose":
+        _style.handler = _Logged(logging.INFO)
+        for name in LOGGERS:
+            logging.getLogger(name).addHandler(_style.handler)
+            logging.getLogger(name).setLevel(logging.INFO)
+    else:
+        setattr(_style, option, True)
+
+
+def restore() -> None:
+    """Print as without any option."""
+    if _style.handler is not None:
+        for name in LOGGERS:
+            logging.getLogger(name).removeHandler(_style.handler)
+            logging.getLogger(name).setLevel(logging.NOTSET)
+    for each in fields(_Style):
+        setattr(_style, each.name, each.default)
+    out.no_color = err.no_color = COLOURLESS
+
+
+def describes(schema: str) -> None:
+    """Name the JSON document of the command that runs."""
+    _style.schema = schema
 
 
 def as_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(json_text(value, indent=2) + "\n")
+    """One JSON document on standard output, with the name of its schema."""
+    _style.began = None
+    sys.stdout.write(json_text(with_schema(value), indent=2) + "\n")
+
+
+def schema() -> str:
+    """The name of the JSON document of the command that runs."""
+    _style.began = None
+    return _style.schema
+
+
+def with_schema(value: Any) -> Any:
+    """The document with the name of its schema; a list has no room for it."""
+    return {"schema": _style.schema, **value} if isinstance(value, dict) and _style.schema else value
 
 
 def emit(is_json: bool, document: Any, sentence: str) -> None:
@@ -86,10 +173,16 @@ def table(
     """Rows as a table; numbers to the right, ``optional`` columns only where one is not zero, nothing for no rows."""
     if not rows:
         return
+    if not out.is_terminal:
+        _lines(title, rows, list(columns or rows[0]))
+        return
     names = [name for name in columns or rows[0] if name not in optional or any(row.get(name) for row in rows)]
     if title:
         # Not as the table's own title: Rich breaks that to the width of the table, ids included.
         out.print(title, style="table.title", soft_wrap=True)
+    if out.width < NARROW:
+        _blocks(rows, names)
+        return
     grid = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in names:
         numeric = all(isinstance(row.get(name), int | float) for row in rows)
@@ -104,24 +197,121 @@ def table(
     out.print(grid)
 
 
-def problem(text: str) -> None:
-    """One error, on standard error."""
-    err.print(Text("Error:", "bold red"), text)
+def _lines(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Rows for another program: values with tabs between; what they are is a note."""
+    notice(f"{title}: {', '.join(names)}" if title else ", ".join(names))
+    for row in rows:
+        sys.stdout.write("\t".join(_value(row.get(name)) for name in names) + "\n")
+
+
+def _value(value: Any) -> str:
+    """A value for another program."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    return printable("; ".join(value) if isinstance(value, Lines) else str(value))
+
+
+def _blocks(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Rows for a narrow screen: a line for each value that there is."""
+    width = max(map(len, names)) + 1
+    for row in rows:
+        out.print()
+        for name in names:
+            if (cell := _cell(row.get(name))) != "":
+                words = cell.plain.replace("\n", f"\n{'':<{width}} ") if isinstance(cell, Text) else printable(cell)
+                label = f"{name.replace('_', ' ')}:"
+                out.print(Text(f"{label:<{width}} ", "bold"), Text(words), sep="", soft_wrap=True)
+
+
+def moment(at: datetime) -> str:
+    """An instant for people: short, in the zone of this machine unless UTC is asked for."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%MZ}" if _style.utc else f"{at.astimezone():%Y-%m-%d %H:%M}"
+
+
+def clock_time(at: datetime) -> str:
+    """An instant of today or tomorrow for people."""
+    return f"{at.astimezone(UTC):%H:%MZ}" if _style.utc else f"{at.astimezone():%H:%M}"
+
+
+def problem(text: str, fix: str = "") -> None:
+    """One error, on standard error; what fixes it is a second line, a command where there is one."""
+    said, then = two_lines(text, fix)
+    err.print(Text("Error:", "bold red"), runnable(said))
+    if then:
+        err.print(Text("Fix:", "bold"), then)
+
+
+def two_lines(text: str, fix: str) -> tuple[str, str]:
+    """What is wrong, and what fixes it: the command alone, where a person has nothing to fill in."""
+    commands = [found[1] or found[2] for found in COMMAND.finditer(fix)]
+    if not commands or any(map(PLACEHOLDER.search, commands)):
+        return text, runnable(fix)
+    pasted = [re.sub(rf"^{PROGRAM}(?= |$)", lambda _: _program(), command) for command in commands]
+    if ONLY_COMMANDS.fullmatch(fix):
+        return text, " && ".join(pasted)
+    return f"{text} {fix}".strip(), pasted[0]
+
+
+def runnable(text: str) -> str:
+    """The text with our commands as they can be typed here."""
+    return OURS.sub(lambda _: f"`{_program()}", text)
+
+
+def _program() -> str:
+    """What starts this program: its name where the shell finds it, otherwise its path."""
+    here = Path(sys.argv[0]) if Path(sys.argv[0]).name == PROGRAM else Path(sys.executable).with_name(PROGRAM)
+    if shutil.which(PROGRAM):
+        return PROGRAM
+    if not here.exists():
+        return f"{quote(sys.executable)} -m sync_pipeline.cli"
+    try:
+        here, below = here.absolute(), Path.cwd()
+    except OSError:  # the current directory was removed
+        return quote(str(here))
+    near = f"./{here.relative_to(below)}" if here.is_relative_to(below) else str(here)
+    return quote(near.replace("./.", ".", 1))
 
 
 def warning(text: str) -> None:
     """One warning, on standard error."""
-    err.print(Text("Warning:", "yellow"), text)
+    err.print(Text("Warning:", "yellow"), runnable(text))
 
 
 def notice(text: str) -> None:
     """Something to act on meanwhile, on standard error: what is printed in the end may be one document."""
-    err.print(text)
+    if not _style.quiet:
+        err.print(runnable(text))
 
 
 def say(text: str) -> None:
-    """One line for people."""
-    out.print(text, soft_wrap=True)
+    """The result of a command in one line."""
+    out.print(runnable(text), soft_wrap=True)
+
+
+def hint(text: str) -> None:
+    """What to do next, or what a table leaves out: for people, and never among lines for another program."""
+    if out.is_terminal and not _style.quiet:
+        say(text)
+    else:
+        notice(text)
+
+
+def closing(console: Callable[[], str]) -> None:
+    """The last line of a long command: how long it took, and where the console is."""
+    if _style.began is not None:
+        url = console()
+        hint(f"Took {duration(monotonic() - _style.began)}.{f' Console: {url}' if url else ''}")
+        _style.began = None
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people."""
+    if seconds < 60:  # a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
 
 
 def marked(verdict: str, text: str) -> None:
@@ -134,7 +324,8 @@ def marked(verdict: str, text: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[None]:
-    """Show what the stages report meanwhile: a line per entity and stage that counts up."""
+    """Show what the stages report meanwhile: a line per entity and stage that counts up. Only long commands need it."""
+    _style.began = monotonic()
     with Bar(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -142,7 +333,7 @@ def progress() -> Iterator[None]:
         TimeElapsedColumn(),
         console=err,
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=_style.quiet or not sys.stderr.isatty(),
     ) as bar:
         _screen.bar, _screen.tasks = bar, {}
         try:
@@ -176,12 +367,15 @@ def show(report: Progress) -> None:
 
 def waiting(report: Progress) -> None:
     """For what one waits and until when, on standard error; also where there is no terminal."""
-    err.print(Text.assemble((report.entity, "yellow"), ": ", printable(report.note)))
+    if not _style.quiet:
+        err.print(Text.assemble((report.entity, "yellow"), ": ", printable(report.note)))
 
 
 def _cell(value: Any) -> str | Text:
     if value is None:
         return ""
+    if isinstance(value, datetime):
+        return moment(value)
     if isinstance(value, Lines):
         return Text("\n".join(map(printable, value)))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from sync_pipeline_tests.cli.terminal import CODES
 from sync_pipeline_tests.generate import ROOT
 
 DOCS = ROOT / "docs"
@@ -40,6 +41,7 @@ VARIES = (
     (re.compile(r"20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?(Z| UTC)?"), "TIME"),
     (re.compile(r"\bat \d\d:\d\d\b"), "at TIME"),
     (re.compile(r"\b20\d\d\b"), "YEAR"),
+    (re.compile(r"\bTook [\d.]+ (min \d+ )?s\b"), "Took N s"),
     (
         re.compile(r"^(time_entries .*) \d+$", re.MULTILINE),
         r"\1 N",
@@ -93,6 +95,7 @@ def _shell(directory: Path) -> Iterator[Callable[[str], str]]:
         "HOME": str(directory),
         "SYNC_SANDBOX_PORT": port,
         "COLUMNS": WIDTH,
+        "TTY_COMPATIBLE": "1",  # tables as on a terminal
         "PYTHONPATH": str(ROOT),
     }
     (served,) = {command for page in PLAYED for command in commands_of(page) if command.startswith(SANDBOX)}
@@ -129,7 +132,7 @@ def _asked(shell: subprocess.Popen[str], command: str, ports: Mapping[str, str])
     for line in iter(shell.stdout.readline, ""):
         if line.rstrip() == END:
             break
-        lines.append(line.rstrip())
+        lines.append(CODES.sub("", line).rstrip())
     text = "\n".join(line for line in lines if line)
     for shown, used in ports.items():
         text = text.replace(used, shown)

@@ -21,7 +21,7 @@ from sync_pipeline.sandbox.world import Options
 from sync_pipeline.session import mode
 from sync_pipeline.settings import describe_settings
 from sync_pipeline.stages.check import CHECKS
-from sync_pipeline_tests.cli.shell import COMMANDS
+from sync_pipeline_tests.cli.shell import COMMANDS, parsed
 from sync_pipeline_tests.generate import PAGES, ROOT, env_example, renewed
 from sync_pipeline_tests.shown_commands import PLAYED, commands_of, play, without_variables
 
@@ -71,7 +71,7 @@ def test_the_docs_name_only_what_exists() -> None:
     params = [option for command in _all_commands() for option in command.params]
     options = {name for option in params for name in (*option.opts, *option.secondary_opts)}
 
-    assert set(re.findall(r"sync-pipeline ([a-z]+)", text)) <= set(COMMANDS)
+    assert set(re.findall(r"sync-pipeline ([a-z]+(?:-[a-z]+)*)", text)) <= set(COMMANDS)
     assert set(re.findall(r"`make ([a-z]+)", text)) <= verbs
     assert set(re.findall(r"`(--[a-z-]+)", text)) <= options | {"--help"}
 
@@ -97,7 +97,7 @@ def test_shown_commands_are_understood(page: Path) -> None:
     """Each command of ours that a page shows has the options and arguments that it takes."""
     for shown in commands_of(page):
         for words in _ours(shown):
-            _parse(words)
+            parsed(words)
 
 
 @pytest.mark.outside
@@ -216,15 +216,6 @@ def _ours(shown: str) -> list[list[str]]:
         else:
             commands[-1].append(word)
     return [each[at + 1 :] for each in commands for at, word in enumerate(each) if word.endswith("sync-pipeline")]
-
-
-def _parse(words: list[str]) -> None:
-    """Raises click's UsageError for an option or argument that is not taken."""
-    command: click.Command = click.Group("sync-pipeline", commands=COMMANDS)
-    while isinstance(command, click.Group) and words and words[0] in command.commands:
-        command, words = command.commands[words[0]], words[1:]
-    assert not isinstance(command, click.Group) or command.invoke_without_command, words
-    command.make_context("sync-pipeline", list(words))
 
 
 def _all_commands() -> list[click.Command]:

@@ -10,7 +10,8 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "sync_pipeline"
 ENGINE = ("stages", "store", "session", "mapping", "entities", "connectors")
 """The engine; the folders of the vendors in ``connectors/`` are none of it."""
-ENGINE_LINES = 20_250
+ENGINE_LINES = 22_700
+"""With what is stored for people: versions of the set-up, alerts, and the searches of records and runs."""
 MOST_PARAMETERS = 7
 
 

@@ -15,64 +15,56 @@ from sync_pipeline.gc_pause import gc_relaxed
 __all__ = ["cli", "main"]
 
 COMMANDS = {
-    "init": ("init", "Connect Clockify and the Snapshots API, step by step; again, it goes on where it was left."),
-    "trial": (
-        "live",
-        "Try the set-up: all that a sync would create, update, delete and reject; live syncing asks for it.",
-    ),
-    "live": ("live", "Turn live syncing on or off: whether sensors and schedules act by themselves."),
-    "credentials": ("credentials", "Look after the secrets that are kept encrypted; none is ever shown."),
-    "disconnect": ("credentials", "Forget SYSTEM: its part of the set-up and all its secrets; live syncing goes off."),
-    "setup": ("setup", "Keep the set-up in a file, for git and scripts: export, import, diff."),
-    "sync": ("sync", "Run the main job: everything, one entity, or some days."),
-    "backfill": (
-        "sync",
-        "Sync years of time entries in bounded runs of the Dagster daemon; asked again, it goes on where it stopped.",
-    ),
-    "preview": ("compare", "Show exactly what a sync would create, update and delete; nothing is sent."),
-    "apply": (
-        "apply",
-        "Carry out FILE, a plan of `preview --out`: each record in it is planned again, and nothing else is written.",
-    ),
-    "verify": ("compare", "Read both sides in full and report every difference; exits 5 on drift."),
-    "check": (
-        "state",
-        "Test the connections, the permissions and the plan: one finding each, with what it means and what to do.",
-    ),
-    "status": (
-        "state",
-        "Show whether syncing is live and running, each connection's health, and each entity's last success and backlog.",
-    ),
-    "deliveries": ("state", "Show the audit: every write that was sent, newest first."),
-    "trail": ("state", "Show the audit trail: who changed what of the set-up, newest first."),
-    "forget": (
-        "forget",
-        "Remove everything kept here about PERSON - a user's id or e-mail address - who was deleted at Clockify.",
-    ),
-    "records": ("records", "Look at single records: what was heard of one, written, rejected, held and decided."),
-    "rejects": ("rejects", "Look at the rejected records, and try them again."),
-    "approvals": (
-        "approvals",
-        "Allow or decline what a guard holds: mass deletes, rewrites and creates, the first contact.",
-    ),
-    "mapping": ("mapping", "Look at the mappings and change them: which source field becomes which target field."),
-    "webhooks": ("webhooks", "Hear of changes in Clockify within seconds: subscribe, and receive."),
-    "sandbox": ("sandbox", "Serve both APIs on this machine, with realistic sample data."),
-    "dev": (
-        "dev",
-        "Run console, webhooks, Dagster's daemon and its UI (and the sandbox, when no credentials are set) until Ctrl-C.",
-    ),
-    "console": (
-        "console",
-        "Set up both systems and look after them in a browser, on this machine only; Ctrl-C ends it.",
-    ),
+    "Start": {
+        "init": ("init", "Connect Clockify and the Snapshots API."),
+        "dev": ("dev", "Run everything on this machine until Ctrl-C."),
+        "sandbox": ("sandbox", "Serve both APIs locally, with sample data."),
+        "console": ("console", "Serve the console, the pages in a browser."),
+    },
+    "Sync": {
+        "sync": ("sync", "Sync everything, some entities or some days."),
+        "preview": ("compare", "Show what a sync would do; nothing is sent."),
+        "apply": ("apply", "Carry out a plan file of `preview --out`."),
+        "verify": ("compare", "Compare both sides in full; repair on request."),
+        "backfill": ("sync", "Sync years of time entries in bounded runs."),
+        "live": ("live", "Turn live syncing on or off."),
+        "approvals": ("approvals", "Allow or decline what a guard holds."),
+    },
+    "Watch": {
+        "status": ("state", "Show what is wrong, and each entity's state."),
+        "alerts": ("alerts", "Show what needs attention, and who is told."),
+        "check": ("state", "Test the connections and permissions."),
+        "runs": ("runs", "Look at runs, and run one again."),
+        "records": ("records", "Search, look at and sync single records."),
+        "rejects": ("rejects", "Look at rejected records, and retry them."),
+    },
+    "Configure": {
+        "mapping": ("mapping", "Look at the mappings, and change them."),
+        "connections": ("connections", "Look at both connections, or disconnect one."),
+        "credentials": ("credentials", "Look after the stored secrets."),
+        "webhooks": ("webhooks", "Receive changes in Clockify within seconds."),
+        "setup": ("setup", "Keep the set-up in a file, for git and scripts."),
+        "settings": ("settings", "Show the settings, and where each comes from."),
+    },
+    "Other": {
+        "audit": ("audit", "Show who changed what of the set-up."),
+        "forget": ("forget", "Remove everything kept about a person."),
+        "support-bundle": ("support_bundle", "Write a redacted file for those who help."),
+        "completion": ("completion", "Print the completion script of a shell."),
+    },
+    "": {
+        "trial": ("live", "Preview the configuration for the gate to live."),
+        "trail": ("audit", "List who changed what of the set-up."),
+        "deliveries": ("audit", "List every write that was sent."),
+        "disconnect": ("connections", "Forget a system and its secrets."),
+    },
 }
-"""The module of each command, and what the list of commands says of it."""
+"""By section of the help, the module of each command and its line there; those of no section are not listed."""
 
 ESCAPED = "sync_pipeline.escaped"
 """How characters are printed that the output's encoding does not have."""
 
-cli.lazy = COMMANDS
+cli.sections = COMMANDS
 
 
 def main() -> None:

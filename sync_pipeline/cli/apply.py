@@ -32,7 +32,7 @@ NAMED = 5
 @click.option("--read-target", is_flag=True, help="Also read each record at the target, and compare it.")
 @json_option
 def apply(file: Path, skip_changed: bool, read_target: bool, as_json: bool) -> None:
-    """Carry out FILE, a plan of `preview --out`: each record in it is planned again, and nothing else is written.
+    """Carry out a plan file of `preview --out`. Each record in it is planned again, and nothing else is written.
 
     When any record differs from the file, nothing is written: each is named with what differs, and the command exits 1. A record
     that is already as the file says counts as done, so an apply that was interrupted can be repeated.
@@ -40,7 +40,7 @@ def apply(file: Path, skip_changed: bool, read_target: bool, as_json: bool) -> N
     with prepared() as settings, open_session(settings) as session:
         plan = read_plan(file, session)
         cost = cost_of(session, plan, read_target=read_target)
-        terminal.notice(f"About {cost.requests:,} requests, done at {cost.done_at.astimezone():%H:%M}.")
+        terminal.notice(f"About {cost.requests:,} requests, done at {terminal.clock_time(cost.done_at)}.")
         if not session.mode.writes:
             terminal.warning(f"Nothing was sent: {session.mode.why}.")
             sys.exit(ExitCode.HELD)
@@ -58,7 +58,7 @@ def apply(file: Path, skip_changed: bool, read_target: bool, as_json: bool) -> N
 
 def _document(found: Applied, cost: Cost) -> dict[str, Any]:
     document = asdict(found)
-    estimate = {"requests": cost.requests, "done_at": cost.done_at.isoformat(timespec="seconds")}
+    estimate = {"requests": cost.requests, "done_at": cost.done_at.replace(microsecond=0)}
     return {"success": not (found.changed or found.left or found.held), "estimate": estimate, **document}
 
 
@@ -78,7 +78,7 @@ def _tables(found: Applied, *, skip_changed: bool) -> None:
         differ = f"records differ from the file: {len(found.changed):,} ({names}). Preview again"
         what = "These were not written, because" if found.written else "Nothing was written, because"
         terminal.problem(f"{what} {differ}{'' if skip_changed else ', or write the others with --skip-changed'}.")
-    terminal.say(f"{found.written:,} written, {found.already:,} already as the file says.")
+    terminal.hint(f"{found.written:,} written, {found.already:,} already as the file says.")
 
 
 def _rows(title: str, rows: list[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.opening import must_exist
-from sync_pipeline.cli.options import entity_option, json_option
+from sync_pipeline.cli.options import entity_argument, json_option
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.setup.approvals import decide, request_of, requests
@@ -28,15 +28,15 @@ LONGEST = 18
 
 @click.group()
 def approvals() -> None:
-    """Allow or decline what a guard holds: mass deletes, rewrites and creates, the first contact."""
+    """Allow or decline what a guard holds. Mass deletes, rewrites and creates, and the first contact."""
 
 
 @approvals.command("list")
-@entity_option
+@entity_argument
 @click.option("--all", "every", is_flag=True, help="Also those that were used or have expired.")
 @json_option
 def approvals_list(entity: str | None, every: bool, as_json: bool) -> None:
-    """List what waits for a decision, and the decisions that count."""
+    """List what waits for a decision. Also lists the decisions that are in force."""
     setup = SetupService(actor("terminal"))
     if entity:
         must_exist(specs_of(setup.settings()), [entity])
@@ -45,7 +45,7 @@ def approvals_list(entity: str | None, every: bool, as_json: bool) -> None:
         terminal.as_json({"approvals": [document(request) for request in found]})
         return
     terminal.table("Approvals", [_row(request) for request in found], COLUMNS)
-    terminal.say("`sync-pipeline approvals show ID` names the records." if found else "Nothing is held.")
+    terminal.hint("`sync-pipeline approvals show ID` names the records." if found else "Nothing is held.")
 
 
 @approvals.command("show")
@@ -66,16 +66,16 @@ def approvals_show(approval_id: str, as_json: bool) -> None:
     some = f" (the first {len(rows)} of {total}; --json names them all)" if len(rows) < total else ""
     terminal.table(f"Records{some}", rows)
     if found.approval.kind == "configuration":
-        terminal.say(f"It is about this configuration, and at most {total * 11 // 10:,} records.")
+        terminal.hint(f"It is about this configuration, and at most {total * 11 // 10:,} records.")
     if found.is_undecided:
-        terminal.say(f"`sync-pipeline approvals allow {approval_id}` allows {found.title}.")
+        terminal.hint(f"`sync-pipeline approvals allow {approval_id}` allows {found.title}.")
 
 
 @approvals.command("allow")
 @click.argument("approval_ids", metavar="ID...", nargs=-1, required=True)
 @json_option
 def approvals_allow(approval_ids: tuple[str, ...], as_json: bool) -> None:
-    """Allow what these requests show, for seven days: the next sync does it."""
+    """Allow what these requests show. For seven days: the next sync does it."""
     _decide(approval_ids, "allowed", as_json)
 
 
@@ -83,7 +83,7 @@ def approvals_allow(approval_ids: tuple[str, ...], as_json: bool) -> None:
 @click.argument("approval_ids", metavar="ID...", nargs=-1, required=True)
 @json_option
 def approvals_decline(approval_ids: tuple[str, ...], as_json: bool) -> None:
-    """Decline what these requests show, or take back what was allowed: nothing changes at the target."""
+    """Decline what these requests show. Also takes back what was allowed: nothing changes at the target."""
     _decide(approval_ids, "declined", as_json)
 
 
@@ -111,7 +111,7 @@ def _decide(words: Sequence[str], decision: Any, as_json: bool) -> None:
         terminal.as_json({"approvals": [document(request) for request in found]})
         return
     for request in found:
-        until = f"until {request.approval.expires_at:%Y-%m-%d %H:%M} UTC"
+        until = f"until {terminal.moment(request.approval.expires_at)}" if request.approval.expires_at else ""
         what = f"{request.heading} is {decision}"
         terminal.say(f"{what}, {until}." if decision == "allowed" else f"{what}; nothing changes at the target.")
 
@@ -142,7 +142,7 @@ def _row(request: Any) -> dict[str, Any]:
         "id": approval.id,
         "state": request.state,
         "what": f"{request.title}{used}",
-        "requested": f"{approval.requested_at:%Y-%m-%d %H:%MZ}",
+        "requested": approval.requested_at,
         "decided by": approval.by,
-        "expires": f"{approval.expires_at:%Y-%m-%d %H:%MZ}" if approval.expires_at else None,
+        "expires": approval.expires_at,
     }

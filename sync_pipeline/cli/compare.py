@@ -18,18 +18,21 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
-from sync_pipeline.cli.opening import chosen, chosen_days, must_exist, prepared
+from sync_pipeline.cli.opening import chosen, chosen_days, prepared, warn_of_days
 from sync_pipeline.cli.options import (
     OPTIONAL_COLUMNS,
     Permissions,
     days_options,
     entities_argument,
-    entity_option,
     json_option,
     permission_options,
 )
+from sync_pipeline.errors import SyncError
 from sync_pipeline.private_files import naming
 from sync_pipeline.session.session import open_session
+from sync_pipeline.setup import trial as trials
+from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.setup.switching import read_live_status
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.plan_file import PlanWriter, plan_writer
 from sync_pipeline.stages.preview import preview as look
@@ -62,7 +65,9 @@ def preview(
     permissions: Permissions,
     as_json: bool,
 ) -> None:
-    """Show exactly what a sync would create, update and delete; nothing is sent. The next sync carries out what is approved here.
+    """Show what a sync would do; nothing is sent. The next sync carries out what is approved here.
+
+    A preview of everything is also what `live on` asks for: it tests the connections, too, and counts for this configuration.
 
     With --out the plan is also written to a file that only you can read, with a line per record. Remove the lines you do not
     want; `sync-pipeline apply FILE` carries out the others, where nothing has changed since.
@@ -72,10 +77,12 @@ def preview(
     options = Options(**permissions._asdict())
     with prepared() as settings, open_session(settings) as session:
         days = chosen_days(settings, first, last)
-        entities = entities or list(session.specs)
-        must_exist(session.specs, entities)
-        entities.sort(key=list(session.specs).index)  # what is referred to comes first
-        if out is None:
+        is_whole = not (entities or first or last or out)
+        entities = chosen(session, entities)
+        warn_of_days(session.specs, entities, first, last)
+        if is_whole and (setup := SetupService(actor("terminal"))) and read_live_status(setup).needs_preview:
+            codes = _counted(setup, session, days, options, as_json)
+        elif out is None:
             codes = show_preview(session, entities, days, options, as_json)
         else:
             specs = [session.specs[name] for name in entities]
@@ -87,10 +94,43 @@ def preview(
     sys.exit(worst(codes))
 
 
+def _counted(setup: SetupService, session: Any, days: Any, options: Options, as_json: bool) -> list[int]:
+    """Preview everything, and store it as what live syncing asks for."""
+    kind = trials.kind_for(session.settings)
+    trial = trials.begin(setup, kind)
+    try:
+        previews = _previews(session, list(session.specs), days, options, as_json)
+        found = trials.conclude(setup, trial, kind, previews, days)
+    except BaseException as error:
+        trials.abandon(setup, trial, kind, str(error) if isinstance(error, SyncError) else trials.INTERRUPTED)
+        raise
+    failed = [check for check in found.report["checks"] if not check["ok"]]
+    for check in failed:
+        terminal.problem(f"{check['what']}: {check['detail'].removesuffix('.')}.", check["fix"])
+    if found.outcome == "passed":
+        terminal.hint("It passed: `sync-pipeline live on` turns live syncing on.")
+    return [*_codes(previews), *found.report["exit_codes"], *([ExitCode.FAILED] if failed else [])]
+
+
 def show_preview(
     session: Any, entities: list[str], days: Any, options: Any, as_json: bool, out: PlanWriter | None = None
 ) -> list[int]:
     """Print what a sync would do, and write it to ``out``; returns how it would end."""
+    return _codes(_previews(session, entities, days, options, as_json, out))
+
+
+def _codes(previews: Sequence[Any]) -> list[int]:
+    """How the sync would end."""
+    return [
+        *(check.exit_code for p in previews for check in p.blocked),
+        *(ExitCode.HELD for p in previews for _ in p.held),
+    ]
+
+
+def _previews(
+    session: Any, entities: list[str], days: Any, options: Any, as_json: bool, out: PlanWriter | None = None
+) -> list[Any]:
+    """Plan each entity, and print that."""
     home = session.settings.home
     with naming(home), TemporaryFile("w+", encoding="utf-8", dir=home) as changes:
         told = _Changes(changes, terminal.compact) if as_json else None
@@ -107,7 +147,7 @@ def show_preview(
             _preview_json(previews, blocked, held, changes)
         else:
             _preview_tables(previews, blocked, held)
-    return [*(check.exit_code for check in blocked), *(ExitCode.HELD for _ in held)]
+    return previews
 
 
 class _Changes:
@@ -135,7 +175,9 @@ class _Changes:
 def _preview_json(previews: Sequence[Any], blocked: Sequence[Any], held: Sequence[Any], changes: TextIO) -> None:
     counts = {p.entity: asdict(p.counts) for p in previews}
     with naming("The output"):
-        sys.stdout.write(f'{{"entities": {terminal.compact(counts)},\n  "changes": ')
+        sys.stdout.write(
+            f'{{"schema": {terminal.compact(terminal.schema())},\n  "entities": {terminal.compact(counts)},\n  "changes": '
+        )
         copyfileobj(changes, sys.stdout)
         sys.stdout.write(f',\n  "held": {terminal.compact([asdict(one) for one in held])}')
         sys.stdout.write(f',\n  "blocked": {terminal.compact([asdict(check) for check in blocked])}}}\n')
@@ -181,20 +223,20 @@ def _shown(fields: dict[str, tuple[Any, Any]]) -> tuple[str, ...]:
 
 
 @click.command()
-@entity_option
+@entities_argument
 @days_options
 @click.option("--repair", is_flag=True, help="Deliver what differs, then compare once more.")
 @permission_options
 @json_option
 def verify(
-    entity: str | None,
+    entities: list[str],
     first: date | None,
     last: date | None,
     repair: bool,
     permissions: Permissions,
     as_json: bool,
 ) -> None:
-    """Read both sides in full and report every difference; exits 5 on drift."""
+    """Compare both sides in full; repair on request. Reports every difference, and exits 5 on drift."""
     if any(permissions) and not repair:
         raise click.UsageError(
             "Only --repair writes: --accept-rewrite, --allow-deletes and --yes have no effect without it."
@@ -202,9 +244,11 @@ def verify(
     options = Options(**permissions._asdict())
     with prepared() as settings, open_session(settings) as session, terminal.progress():
         days = chosen_days(settings, first, last)
+        entities = chosen(session, entities)
+        warn_of_days(session.specs, entities, first, last)
         verdicts = [
             compare(session, spec, days if spec.partitioned else None, repair=repair, options=options)
-            for spec in (session.specs[name] for name in chosen(session, entity))
+            for spec in map(session.specs.__getitem__, entities)
         ]
     if as_json:
         _verdicts_json(verdicts)
@@ -236,7 +280,7 @@ def _verdicts_tables(verdicts: Sequence[Any], *, repair: bool) -> None:
     for held in (held for v in verdicts for held in v.held):
         terminal.warning(f"Held: {held.reason}")
     if not repair and not all(v.in_sync for v in verdicts):
-        terminal.say("`sync-pipeline verify --repair` delivers the differences.")
+        terminal.hint("`sync-pipeline verify --repair` delivers the differences.")
 
 
 def codes_of(verdicts: Sequence[Any]) -> list[int]:

@@ -11,7 +11,7 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.opening import prepared
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.options import ServingGroup, json_option
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.gate import host_of
 from sync_pipeline.console.server import Options, RunningConsole, running, serve
@@ -19,21 +19,23 @@ from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.sign_in_links import CONSOLE, DAGSTER, announced, fresh_link, link
 from sync_pipeline.defs.reload import Reloader
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.settings import load_settings
+from sync_pipeline.settings import load_given, load_settings
 from sync_pipeline.setup.service import SetupService, actor
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=ServingGroup)
+def console() -> None:
+    """Serve the console, the pages in a browser. Without a command: `serve`."""
+
+
+@console.command("serve")
 @click.option("--port", type=click.IntRange(1, 65535), default=8770, show_default=True, help="Port to listen on.")
 @click.option(
     "--dagster-port", type=click.IntRange(1, 65535), help="Port of a Dagster UI on this machine, to lead to its runs."
 )
 @json_option
-@click.pass_context
-def console(ctx: click.Context, port: int, dagster_port: int | None, as_json: bool) -> None:
-    """Set up both systems and look after them in a browser, on this machine only; Ctrl-C ends it."""
-    if ctx.invoked_subcommand is not None:
-        return
+def console_serve(port: int, dagster_port: int | None, as_json: bool) -> None:
+    """Serve the console until Ctrl-C. It can be reached from this machine only."""
 
     def ready(found: RunningConsole) -> None:
         if as_json:
@@ -48,11 +50,20 @@ def console(ctx: click.Context, port: int, dagster_port: int | None, as_json: bo
         serve(*_console(port, dagster_port), ready)
 
 
+@console.command("open")
+@json_option
+def console_open(as_json: bool) -> None:
+    """Open the running console in a browser."""
+    found = fresh_link(load_given().home, unix_time)
+    opened = click.launch(found) == 0
+    terminal.emit(as_json, {"link": found, "opened": opened}, "Opened in the browser." if opened else found)
+
+
 @console.command("link")
 @json_option
 def console_link(as_json: bool) -> None:
-    """Print a fresh one-time link to the console that is running."""
-    found = fresh_link(load_settings().home, unix_time)
+    """Print a fresh one-time link. The console must be running."""
+    found = fresh_link(load_given().home, unix_time)
     terminal.emit(as_json, {"link": found}, found)
 
 
@@ -79,7 +90,7 @@ def _console(port: int, dagster_port: int | None, ui: str = "", name: str = "dag
 
     def fresh() -> str | None:
         try:
-            return fresh_link(load_settings().home, unix_time, [name])
+            return fresh_link(load_given().home, unix_time, [name])
         except ConfigError:  # a stock Dagster, which needs no sign-in
             return None
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from sync_pipeline import terminal
+from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.cli.secret import Source, secret_options
-from sync_pipeline.settings import SYSTEMS
-from sync_pipeline.setup.connections import disconnect as forget
 from sync_pipeline.setup.rotation import NAMES, encrypt_again, held, remove, retire, rotate
 from sync_pipeline.setup.service import SetupService, actor
 
@@ -20,13 +19,13 @@ name_argument = click.argument("name", type=click.Choice(SECRETS))
 
 @click.group()
 def credentials() -> None:
-    """Look after the secrets that are kept encrypted; none is ever shown."""
+    """Look after the stored secrets. They are encrypted, and never shown."""
 
 
 @credentials.command("list")
 @json_option
 def credentials_list(as_json: bool) -> None:
-    """List the stored secrets: what each is for, whether it is in use, and whether an old one is kept behind it."""
+    """List the stored secrets. What each is for, whether it is in use, and whether an old one is kept as a fallback."""
     rows = [
         {
             "name": row.name,
@@ -34,7 +33,7 @@ def credentials_list(as_json: bool) -> None:
             "in_use": "yes" if row.in_use else "",
             "fallback": "yes" if row.fallback else "",
             "key": row.key_id,
-            "changed": f"{row.updated_at:%Y-%m-%d %H:%MZ}",
+            "changed": row.updated_at,
         }
         for row in held(SetupService(actor("terminal")))
     ]
@@ -45,7 +44,7 @@ def credentials_list(as_json: bool) -> None:
         return
     terminal.table("Stored secrets", rows)
     if not rows:
-        terminal.say("No secret is stored.")
+        terminal.hint("No secret is stored.")
 
 
 @credentials.command("rotate")
@@ -53,13 +52,14 @@ def credentials_list(as_json: bool) -> None:
 @secret_options("", "the new secret")
 @json_option
 def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_json: bool) -> None:
-    """Replace a secret: the new one is tried first; the old one stays as a fallback until it is retired.
+    """Replace a secret; the new one is tried first. The old one stays as a fallback until it is retired.
 
     The secret of an OAuth client that acts for a person is tried with the next refresh.
     """
     source = Source(stdin, file, env)
-    if not source.is_named and as_json:
-        raise click.UsageError("--json asks nothing: say where the new secret is (--stdin, --file or --env).")
+    if not source.is_named and (as_json or not may_ask()):
+        option = "--json" if as_json else "--no-input"
+        raise click.UsageError(f"{option} asks nothing: say where the new secret is (--stdin, --file or --env).")
     secret = source.read() or click.prompt(f"New {name}", hide_input=True)
     rotate(SetupService(actor("terminal")), NAMES[name], secret)
     _tell(
@@ -74,7 +74,7 @@ def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_j
 @name_argument
 @json_option
 def credentials_retire(name: str, as_json: bool) -> None:
-    """Forget the old secret that was kept as a fallback."""
+    """Delete the old secret kept as a fallback."""
     had = retire(SetupService(actor("terminal")), NAMES[name])
     _tell(
         as_json,
@@ -88,7 +88,7 @@ def credentials_retire(name: str, as_json: bool) -> None:
 @name_argument
 @json_option
 def credentials_remove(name: str, as_json: bool) -> None:
-    """Forget a secret of the present set-up; nothing can be synced with it any more."""
+    """Delete a stored secret. Nothing can be synced with it any more."""
     had = remove(SetupService(actor("terminal")), NAMES[name])
     _tell(as_json, "removed", name if had else None, f"{name} is forgotten." if had else f"No {name} is stored.")
 
@@ -96,7 +96,7 @@ def credentials_remove(name: str, as_json: bool) -> None:
 @credentials.command("encrypt-again")
 @json_option
 def credentials_encrypt_again(as_json: bool) -> None:
-    """Encrypt every secret with the newest key of SYNC_ENCRYPTION_KEY, so that the older keys can be taken out."""
+    """Encrypt every secret with the newest key. The older keys of SYNC_ENCRYPTION_KEY can then be removed."""
     changed = encrypt_again(SetupService(actor("terminal")))
     _tell(
         as_json, "encrypted_again", changed, f"{changed} secrets were encrypted again; the older keys can be taken out."
@@ -105,23 +105,3 @@ def credentials_encrypt_again(as_json: bool) -> None:
 
 def _tell(as_json: bool, what: str, value: object, sentence: str) -> None:
     terminal.emit(as_json, {what: value}, sentence)
-
-
-@click.command()
-@click.argument("system", type=click.Choice(SYSTEMS))
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@json_option
-def disconnect(system: str, yes: bool, as_json: bool) -> None:
-    """Forget SYSTEM: its part of the set-up and all its secrets; live syncing goes off. What was delivered stays."""
-    setup = SetupService(actor("terminal"))
-    since = setup.revision()
-    if not yes:
-        if as_json:
-            raise click.UsageError("--json asks nothing: add --yes.")
-        click.confirm(f"Forget {system} and all its secrets?", abort=True)
-    forget(setup, system, since=since)
-    terminal.emit(
-        as_json,
-        {"disconnected": system},
-        f"{system} is disconnected, and its secrets are deleted. `sync-pipeline init` connects it again.",
-    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from threading import Event, Thread
+from typing import IO, Any
 
 import click
 
@@ -16,11 +18,26 @@ from sync_pipeline.cli.console import console_beside
 from sync_pipeline.cli.opening import prepared
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.console.sharing import shared
-from sync_pipeline.hosting.dev import Dagster, Places, end_when_asked, only_one, refuse_taken, run_dev, workspace_file
+from sync_pipeline.errors import SyncError
+from sync_pipeline.hosting.dev import (
+    Dagster,
+    Places,
+    end_when_asked,
+    logged_to,
+    only_one,
+    refuse_taken,
+    run_dev,
+    workspace_file,
+)
 from sync_pipeline.hosting.launch import open_instance, prepare_home
+from sync_pipeline.session.session import Session
 from sync_pipeline.settings import load_settings
+from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.store.syncs import WRITTEN, Sync, recent
 
-PORT = click.IntRange(0, 65535)
+LOOK_SECONDS = 2.0
+"""How often it is looked what ended."""
+NEWEST = 100
 NAMES = {
     "sandbox": "Sandbox",
     "webhooks": "Webhooks",
@@ -52,10 +69,19 @@ NAMES = {
     help="Port of the console.",
 )
 @click.option("--console/--no-console", default=True, show_default=True, help="Whether to run the console.")
+@click.option("--open/--no-open", "opens", default=True, help="Whether to open the browser. [default: on a terminal]")
 @json_option
-def dev(port: int, webhook_port: int, webhooks: bool | None, console_port: int, console: bool, as_json: bool) -> None:
-    """Run console, webhooks, Dagster's daemon and its UI (and the sandbox, when no credentials are set) until Ctrl-C."""
-    asked = load_settings()
+def dev(
+    port: int,
+    webhook_port: int,
+    webhooks: bool | None,
+    console_port: int,
+    console: bool,
+    opens: bool,
+    as_json: bool,
+) -> None:
+    """Run everything on this machine until Ctrl-C. Console, webhooks, Dagster and, without credentials, the sandbox."""
+    asked, is_watched = load_settings(), terminal.out.is_terminal and not as_json
     receives = asked.sandbox if webhooks is None else webhooks
     places = Places(port, webhook_port if receives else None, console_port if console else None)
     with only_one(asked.home):
@@ -72,10 +98,70 @@ def dev(port: int, webhook_port: int, webhooks: bool | None, console_port: int, 
 
                 def ready(addresses: Mapping[str, str | None]) -> None:
                     _announce({"sandbox": sandbox, **addresses, **pages}, as_json=as_json)
+                    if is_watched:
+                        terminal.say(f"{'Logs:':<12}{log}")
+                        if opens and pages["sign_in"]:
+                            click.launch(pages["sign_in"])
 
-                dagster = Dagster(home, workspace, ui, url)
-                output = sys.stderr if as_json else None
-                run_dev(settings, places, dagster, ready, warn=terminal.warning, output=output)
+                dagster = Dagster(home, workspace, ui, url, pages["console"] or "")
+                log = settings.home / "logs" / "dev.log"
+                watched = _watched(log) if is_watched else nullcontext(sys.stderr if as_json else None)
+                with watched as output:
+                    run_dev(settings, places, dagster, ready, warn=terminal.warning, output=output)
+    terminal.notice("Stopped.")
+
+
+@contextmanager
+def _watched(log: Path) -> Iterator[IO[str]]:
+    """Where the programs write, while each sync that did something is a line on the screen."""
+    ended = Event()
+    with logged_to(log) as output:
+        news = SyncNews(SetupService(actor("terminal")).reading)
+        news.lines()
+        thread = Thread(target=_tell, args=(news, ended), name="news", daemon=True)
+        thread.start()
+        try:
+            yield output
+        finally:
+            ended.set()
+            thread.join()
+
+
+def _tell(news: SyncNews, ended: Event) -> None:
+    while not ended.wait(LOOK_SECONDS):
+        for line, is_problem in news.lines():
+            (terminal.warning if is_problem else terminal.say)(line)
+
+
+@dataclass
+class SyncNews:
+    """The syncs that have ended since it was asked last, as lines: those that wrote, rejected or failed."""
+
+    opened: Callable[[], AbstractContextManager[Session]]
+    """Opened for each look: the set-up may be another one by then."""
+    _told: dict[str, set[int]] = field(default_factory=dict)
+    """By pair; what is there when a pair is met first is no news."""
+
+    def lines(self) -> list[tuple[str, bool]]:
+        """A line for each, the oldest first, and whether it is a problem; none while the set-up is not finished."""
+        try:
+            with self.opened() as session:
+                pair, found = session.pair, [one for one in recent(session.store, session.pair, NEWEST) if one.outcome]
+        except SyncError:  # or while the database is busy: the next look finds them
+            return []
+        told = self._told.get(pair, {one.id for one in found})
+        self._told[pair] = told | {one.id for one in found}
+        new = [one for one in reversed(found) if one.id not in told]
+        return [(line, bool(one.reason)) for one in new if (line := _line(one))]
+
+
+def _line(sync: Sync) -> str:
+    """What a sync did; "" when it changed nothing."""
+    did = [f"{sync.counts[kind]:,} {kind}" for kind in (*WRITTEN, "rejected", "held") if sync.counts.get(kind)]
+    if not (did or sync.reason):
+        return ""
+    at = terminal.clock_time(sync.finished_at or sync.begun_at)
+    return f"{at} {sync.entity}: {', '.join(did) or sync.outcome}{f' - {sync.reason}' if sync.reason else ''}"
 
 
 @contextmanager

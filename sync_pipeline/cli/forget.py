@@ -18,7 +18,7 @@ from sync_pipeline.store.audit import note
 @click.option("--yes", is_flag=True, help="Remove it; without this, what would be removed is shown.")
 @json_option
 def forget(person: str, yes: bool, as_json: bool) -> None:
-    """Remove everything kept here about PERSON - a user's id or e-mail address - who was deleted at Clockify.
+    """Remove everything kept about a person. PERSON is a user's id or e-mail address, who was deleted at Clockify.
 
     Their deleted entries go, too. Entries that still exist stay, with the bare user id and without personal values.
     """

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -14,6 +16,7 @@ import click
 
 from sync_pipeline import settings
 from sync_pipeline.cli.exit_codes import ExitCode
+from sync_pipeline.cli.global_options import GLOBAL_OPTIONS, completed
 from sync_pipeline.errors import SyncError
 from sync_pipeline.session.progress import WAIT, WARNING, Progress, Report, reporting
 
@@ -38,40 +41,49 @@ NOTES_KEPT = 100
 class Guarded(click.Group):
     """A group that imports a command when it is called; every SyncError is one line and an exit code; so is Ctrl-C."""
 
-    lazy: Mapping[str, tuple[str, str]] = {}
-    """Command -> its module in this package, and its line in the list of commands."""
+    sections: Mapping[str, Mapping[str, tuple[str, str]]] = {}
+    """By section of the help: command -> its module in this package, and its line; those of no section are hidden."""
+
+    @property
+    def lazy(self) -> dict[str, tuple[str, str]]:
+        """The commands of all sections."""
+        return {name: found for section in self.sections.values() for name, found in section.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """The names of all commands, sorted."""
         return sorted(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
-        """The command, imported now."""
+        """The command, imported now, with the options that every command takes."""
         if cmd_name not in self.lazy:
             return None
         module = import_module(f"sync_pipeline.cli.{self.lazy[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
+        command: click.Command = copy(
+            getattr(module, cmd_name.replace("-", "_"))
+        )  # an older name may be of a newer one
+        command.hidden = cmd_name in self.sections.get("", {})
+        return completed(command, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
-        """The list of commands, without importing any."""
-        room = formatter.width - 6 - max(map(len, self.lazy))
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [
-                    (name, click.Command(name, help=text).get_short_help_str(room))
-                    for name, (_, text) in sorted(self.lazy.items())
-                ]
-            )
+        """The list of commands by section, without importing any."""
+        width = max(map(len, self.lazy))
+        for title, section in self.sections.items():
+            if title:
+                with formatter.section(title):
+                    formatter.write_dl([(name.ljust(width), text) for name, (_, text) in section.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         token = reporting.set(_listener())
         try:
             with _shown_notices():
-                return super().invoke(ctx)
+                found = super().invoke(ctx)
+            _closed()
+        except SystemExit:
+            _closed()
+            raise
         except SyncError as error:
-            _end(ctx, str(error), error.exit_code)
+            _end(ctx, error.message, error.exit_code, error.fix)
         except KeyboardInterrupt:
             _end(ctx, INTERRUPTED, ExitCode.INTERRUPTED)
         except click.Abort as abort:
@@ -81,6 +93,20 @@ class Guarded(click.Group):
             _end(ctx, *_how_it_stopped(abort))
         finally:
             reporting.reset(token)
+        return found
+
+
+def _closed() -> None:
+    """Print the last line of a long command."""
+    if terminal := sys.modules.get("sync_pipeline.terminal"):
+        terminal.closing(_console_url)
+
+
+def _console_url() -> str:
+    """The address of the console that runs on this home, "" when none does."""
+    from sync_pipeline.console.sign_in_links import running_url
+
+    return running_url(settings.load_settings().home)
 
 
 class _Notices(logging.Handler):
@@ -143,20 +169,22 @@ def describe_unwritable(error: OSError) -> str:
     return f"{error.filename or 'The output'} cannot be written: {error.strerror}. {fix}"
 
 
-def _end(ctx: click.Context, problem: str, exit_code: int) -> NoReturn:
+def _end(ctx: click.Context, problem: str, exit_code: int, fix: str = "") -> NoReturn:
     from sync_pipeline import terminal  # only now: it costs more than most commands need to start
 
-    terminal.problem(problem)
+    terminal.problem(problem, fix)
     ctx.exit(exit_code)
 
 
-ABOUT = "Keep Clockify and the Snapshots API in step.\n\n\b\nExit codes, the worst first:\n" + "\n".join(
-    f"  {code:>3}  {code.meaning}" for code in ExitCode
-)
+CODES = "\b\nExit codes, the worst first:\n" + "\n".join(f"  {code:>3}  {code.meaning}" for code in ExitCode)
 
 
 @click.group(
-    cls=Guarded, help=ABOUT, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Guarded,
+    help="Keep Clockify and the Snapshots API in step.",
+    epilog=CODES,
+    params=list(GLOBAL_OPTIONS),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="sync-pipeline")
 def cli() -> None:

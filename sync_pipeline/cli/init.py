@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from sync_pipeline import terminal
+from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.cli.questions import Asker
 from sync_pipeline.cli.secret import Source, secret_options
@@ -50,12 +51,12 @@ AUTH_NAMES = ("api_key", "client_credentials", "authorization_code")
 @click.option("--no-input", is_flag=True, help="Ask nothing: what no option answers stays as it is.")
 @json_option
 def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str | None, **options: Any) -> None:
-    """Connect Clockify and the Snapshots API, step by step; again, it goes on where it was left.
+    """Connect Clockify and the Snapshots API. Step by step; run again, it continues where it was left.
 
     With --json or --no-input nothing is asked. From standard input, the Clockify key comes on the first line.
     """
     reads_input = options["clockify_key_stdin"] or options["snapshots_key_stdin"]
-    asker = Asker(asks=not (no_input or as_json or reads_input))
+    asker = Asker(asks=may_ask() and not (no_input or as_json or reads_input))
     setup = SetupService(actor("terminal"))
     _clockify(setup, asker, options)
     _entities(setup, asker, entities)
@@ -67,12 +68,12 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
         terminal.as_json({**stored, "connections": {s.system: _told(s) for s in sides}})
         return
     terminal.table("Connected", [{"system": side.system, **_told(side)} for side in sides], optional=("detail",))
-    terminal.say(f"Stored in the database as version {setup.revision() or 'none'}; secrets are kept encrypted.")
+    terminal.hint(f"Stored in the database as version {setup.revision() or 'none'}; secrets are kept encrypted.")
     missing = [side.system for side in sides if side.state == "not set up"]
-    terminal.say(
+    terminal.hint(
         f"Not connected yet: {' and '.join(missing)}. Run `sync-pipeline init` again, or give the options in its --help."
         if missing
-        else "Next: `sync-pipeline trial` shows what a sync would do; then `sync-pipeline live on`."
+        else "Next: `sync-pipeline preview` shows what a sync would do; then `sync-pipeline live on`."
     )
 
 

@@ -5,41 +5,63 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
+from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.options import Permissions, json_option, permission_options
+from sync_pipeline.cli.questions import confirm
 from sync_pipeline.setup import trial as trials
+from sync_pipeline.setup.drafts import publish, read_draft
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import read_live_status, turn_off, turn_on
+from sync_pipeline.store.trials import TrialKind
 
 
 @click.group()
 def live() -> None:
-    """Turn live syncing on or off: whether sensors and schedules act by themselves."""
+    """Turn live syncing on or off. It lets sensors and schedules act automatically."""
 
 
 @live.command("on")
+@click.option("--yes", is_flag=True, help="Do not ask after the preview.")
 @json_option
-def live_on(as_json: bool) -> None:
-    """Turn it on; allowed once every check and the trial have passed for just this configuration."""
+def live_on(yes: bool, as_json: bool) -> None:
+    """Turn it on; previews the configuration if needed. A preview of exactly this configuration must have passed.
+
+    Where none has, it runs one, shows what would be written, and asks. While it is on, it publishes a previewed draft.
+    """
+    setup = SetupService(actor("terminal"))
+    if read_draft(setup) is not None and read_live_status(setup).is_live:
+        publish(setup, since=None, accept_rewrite=False)
+    asks = may_ask() and not as_json and sys.stdin.isatty()
+    if (yes or asks) and read_live_status(setup).needs_preview:
+        found = previewed(setup)
+        if found.outcome != "passed":
+            _show(setup, found, as_json)
+        if not as_json:
+            tables(found.report)
+            terminal.say(
+                f"Looked at time entries of {found.report['days']}; live syncing also sends all others since the start date."
+            )
+        confirm("Start syncing?", yes=yes, as_json=as_json)
     _turned(turn_on, as_json)
 
 
 @live.command("off")
 @json_option
 def live_off(as_json: bool) -> None:
-    """Turn it off, whatever state the set-up is in."""
+    """Turn it off. It works whatever state the set-up is in."""
     _turned(turn_off, as_json)
 
 
 @live.command("status")
 @json_option
 def live_status(as_json: bool) -> None:
-    """Show whether it is on, why, and what is in the way of turning it on."""
+    """Show whether it is on, why, and what is missing."""
     _turned(read_live_status, as_json)
 
 
@@ -55,7 +77,7 @@ def _turned(act: Callable[[Any], Any], as_json: bool) -> None:
     if found.problem:
         terminal.warning(found.problem)
     if found.obstacle and not found.is_live:
-        terminal.say(f"In the way of turning it on: {found.obstacle}")
+        terminal.hint(f"Not ready: {found.obstacle}")
 
 
 def _document(found: Any) -> dict[str, Any]:
@@ -67,7 +89,7 @@ def _document(found: Any) -> dict[str, Any]:
         "obstacle": found.obstacle,
         "problem": found.problem,
         "trial": trial and {"id": trial.id, "kind": trial.kind, "outcome": trial.outcome, "by": trial.by},
-        "switch": switch and {"on": switch.is_on, "by": switch.by, "at": switch.at.isoformat()},
+        "switch": switch and {"on": switch.is_on, "by": switch.by, "at": switch.at},
     }
 
 
@@ -83,20 +105,32 @@ VERDICTS = {
 @permission_options
 @json_option
 def trial(in_sandbox: bool, permissions: Permissions, as_json: bool) -> None:
-    """Try the set-up: all that a sync would create, update, delete and reject; live syncing asks for it."""
-    setup = SetupService(actor("terminal"))
+    """Preview the configuration for the gate to live. Reads 31 days of time entries, and writes nothing.
+
+    Where changes wait to be published, they are previewed.
+    """
     from sync_pipeline.stages.check import Options
 
-    options = Options(**permissions._asdict())
-    kind = "sandbox" if in_sandbox else trials.kind_for(setup.settings())
+    setup = SetupService(actor("terminal")).on_draft()
+    found = previewed(setup, sandbox=in_sandbox, options=Options(**permissions._asdict()))
+    _show(setup, found, as_json)
+
+
+def previewed(setup: SetupService, *, sandbox: bool = False, options: Any = None) -> Any:
+    """Run a trial of the configuration, with progress."""
+    kind: TrialKind = "sandbox" if sandbox else trials.kind_for(setup.settings())
     with terminal.progress():
-        found = trials.run(setup, trials.begin(setup, kind), kind, options)
+        return trials.run(setup, trials.begin(setup, kind), kind, options)
+
+
+def _show(setup: SetupService, found: Any, as_json: bool) -> NoReturn:
+    """Print what a trial found, and end as the sync would."""
     passed = found.outcome == "passed"
     if as_json:
         terminal.as_json({"passed": passed, "outcome": found.outcome, "id": found.id, **found.report})
     else:
-        _tables(found.report)
-        terminal.say(_verdict(found, read_live_status(setup).obstacle))
+        tables(found.report)
+        terminal.hint(_verdict(found, read_live_status(setup).obstacle))
     usual = ExitCode.HELD if found.outcome == "held" else ExitCode.FAILED
     sys.exit(ExitCode.DONE if passed else worst(found.report["exit_codes"] or [usual]))
 
@@ -108,18 +142,19 @@ def _verdict(found: Any, obstacle: str) -> str:
     if found.outcome in VERDICTS:
         return VERDICTS[found.outcome]
     if found.outcome == "throttled":
-        at = datetime.fromisoformat(found.report["again_at"]).astimezone()
+        at = terminal.clock_time(datetime.fromisoformat(found.report["again_at"]))
         return (
-            f"It could not be carried out: the request budget is used up. Run it again at {at:%H:%M}; a trial that "
+            f"It could not be carried out: the request budget is used up. Run it again at {at}; a preview that "
             "passed before still counts."
         )
     return "It did not pass."
 
 
-def _tables(report: dict[str, Any]) -> None:
+def tables(report: dict[str, Any]) -> None:
+    """Print what a trial found."""
     for check in report["checks"]:
         if not check["ok"]:
-            terminal.problem(f"{check['what']}: {check['detail'].removesuffix('.')}. {check['fix']}".strip())
+            terminal.problem(f"{check['what']}: {check['detail'].removesuffix('.')}.", check["fix"])
     rows = [{"entity": name, **found["counts"]} for name, found in report["entities"].items()]
     terminal.table("A sync would", rows, optional=OPTIONAL_COLUMNS)
     for name, found in report["entities"].items():

@@ -12,30 +12,33 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode
+from sync_pipeline.cli.live import previewed, tables
 from sync_pipeline.cli.opening import must_exist
 from sync_pipeline.cli.options import json_option
+from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import load_specs, specs_of
 from sync_pipeline.mapping.spec import describe
 from sync_pipeline.settings import load_settings
+from sync_pipeline.setup.drafts import discard, mapping_setup, publish, read_draft, read_publication
 from sync_pipeline.setup.field_preview import preview_records
 from sync_pipeline.setup.fields import change_field, drop_field, entity_fields, field_form, restore_field, target_fields
 from sync_pipeline.setup.service import SetupService, actor
-from sync_pipeline.setup.switching import is_paused, would_pause
+from sync_pipeline.setup.switching import is_paused
 
-GO_ON = "Run `sync-pipeline trial`, then `sync-pipeline live on`."
+GO_ON = "Run `sync-pipeline preview`, then `sync-pipeline live on`."
 ORIGINS = ("source", "function", "transform", "default")
 
 
 @click.group()
 def mapping() -> None:
-    """Look at the mappings and change them: which source field becomes which target field."""
+    """Look at the mappings, and change them. They say which source field becomes which target field."""
 
 
 @mapping.command("show")
 @click.argument("entity", required=False)
 @json_option
 def mapping_show(entity: str | None, as_json: bool) -> None:
-    """Show the fields of every entity, or of one, as they are in force."""
+    """Show the fields of every entity, or of one."""
     specs = specs_of(load_settings())
     chosen = [entity] if entity else list(specs)
     must_exist(specs, chosen)
@@ -51,7 +54,7 @@ def mapping_show(entity: str | None, as_json: bool) -> None:
 @click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @json_option
 def mapping_validate(directory: Path | None, as_json: bool) -> None:
-    """Check the mappings in force, or the files in DIRECTORY, without touching anything."""
+    """Check the mappings, or files in DIRECTORY. Nothing is changed."""
     specs = load_specs(directory) if directory else specs_of(load_settings())
     terminal.emit(
         as_json,
@@ -64,7 +67,7 @@ def mapping_validate(directory: Path | None, as_json: bool) -> None:
 @click.argument("entity", required=False)
 @json_option
 def mapping_test(entity: str | None, as_json: bool) -> None:
-    """Map the samples of every entity, or of one, and compare; exits 1 when one has another result."""
+    """Map the samples, and compare the results. Exits 1 when one is different."""
     from sync_pipeline.mapping.samples import load_samples, mismatches
 
     settings = load_settings()
@@ -81,7 +84,7 @@ def mapping_test(entity: str | None, as_json: bool) -> None:
         terminal.as_json({"passed": not rows, "samples": {n: len(s) for n, s in samples.items()}, "differences": rows})
     elif rows:
         terminal.table("Samples with another result", rows)
-        terminal.say("Correct the mapping, or the samples in `samples/` of SYNC_MAPPINGS_DIR (docs/mapping.md).")
+        terminal.hint("Correct the mapping, or the samples in `samples/` of SYNC_MAPPINGS_DIR (docs/mapping.md).")
     else:
         terminal.say(f"All samples pass: {', '.join(f'{n} ({len(s)})' for n, s in samples.items())}.")
     sys.exit(ExitCode.FAILED if rows else ExitCode.DONE)
@@ -116,8 +119,8 @@ def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("entity")
 @json_option
 def mapping_fields(entity: str, as_json: bool) -> None:
-    """Show what the source's records hold, with an example of each, and what the target gets."""
-    found = entity_fields(SetupService(actor("terminal")), entity)
+    """Show the fields of the source and the target. With an example of each."""
+    found = entity_fields(SetupService(actor("terminal")).on_draft(), entity)
     if as_json:
         terminal.as_json(asdict(found))
         return
@@ -135,9 +138,8 @@ def mapping_fields(entity: str, as_json: bool) -> None:
 @json_option
 def mapping_set(entity: str, field: str, as_json: bool, **given: Any) -> None:
     """Change a FIELD that the target gets, or add one. Options that are not given change nothing."""
-    setup = SetupService(actor("terminal"))
+    setup = mapping_setup(SetupService(actor("terminal")), entity)
     since, form = setup.revision(), _form(setup, entity, field, given)
-    _warn_of_pause(setup, entity)
     _told(setup, entity, field, change_field(setup, entity, form, since=since), as_json)
 
 
@@ -146,9 +148,8 @@ def mapping_set(entity: str, field: str, as_json: bool, **given: Any) -> None:
 @click.argument("field")
 @json_option
 def mapping_drop(entity: str, field: str, as_json: bool) -> None:
-    """Stop delivering a FIELD; its value at the target is not changed."""
-    setup = SetupService(actor("terminal"))
-    _warn_of_pause(setup, entity)
+    """Stop delivering a FIELD. Its value at the target is not changed."""
+    setup = mapping_setup(SetupService(actor("terminal")), entity)
     _told(setup, entity, field, drop_field(setup, entity, field, since=setup.revision()), as_json)
 
 
@@ -158,8 +159,7 @@ def mapping_drop(entity: str, field: str, as_json: bool) -> None:
 @json_option
 def mapping_restore(entity: str, field: str, as_json: bool) -> None:
     """Bring a FIELD back to what the mapping files say."""
-    setup = SetupService(actor("terminal"))
-    _warn_of_pause(setup, entity)
+    setup = mapping_setup(SetupService(actor("terminal")), entity)
     _told(setup, entity, field, restore_field(setup, entity, field, since=setup.revision()), as_json)
 
 
@@ -170,10 +170,10 @@ def mapping_restore(entity: str, field: str, as_json: bool) -> None:
 @form_options
 @json_option
 def mapping_try(entity: str, field: str | None, drop: str | None, as_json: bool, **given: Any) -> None:
-    """Show five real records as they are delivered now and as they would be; nothing is changed."""
+    """Show five records before and after a change. They are real ones; nothing is changed."""
     if (field and drop) or (not field and any(value is not None for value in given.values())):
         raise click.UsageError("Name the field to change with --field, or the one to drop with --drop.")
-    setup = SetupService(actor("terminal"))
+    setup = SetupService(actor("terminal")).on_draft()
     form = _form(setup, entity, field, given) if field else None
     found = preview_records(setup, entity, form, drop=drop or "")
     if as_json:
@@ -187,6 +187,58 @@ def mapping_try(entity: str, field: str | None, drop: str | None, as_json: bool,
         terminal.table(_title(record, changing=bool(field or drop)), rows)
 
 
+@mapping.command("draft")
+@json_option
+def mapping_draft(as_json: bool) -> None:
+    """Show the changes that are not published. They gather while live syncing is on."""
+    draft = read_draft(SetupService(actor("terminal")))
+    if as_json:
+        found = [asdict(one) for one in draft.changes] if draft else []
+        terminal.as_json({"draft": draft and {"id": draft.id, "by": draft.by, "at": draft.at}, "changes": found})
+    elif draft is None:
+        terminal.say("Nothing waits to be published.")
+    else:
+        rows = [{"key": one.key, "published": _cell(one.stored), "draft": _cell(one.file)} for one in draft.changes]
+        terminal.table("Unpublished changes", rows)
+        terminal.hint("`sync-pipeline mapping publish` publishes them, `mapping discard` forgets them.")
+
+
+@mapping.command("publish")
+@click.option("--accept-rewrite", is_flag=True, help="Rewrite delivered records that the changes affect.")
+@json_option
+def mapping_publish(accept_rewrite: bool, as_json: bool) -> None:
+    """Publish the changes, all together. Where live syncing is on, it previews them first."""
+    setup = SetupService(actor("terminal"))
+    draft, since = read_draft(setup), setup.on_draft().revision()
+    if draft is None:
+        raise ConfigError("Nothing waits to be published.", fix="`sync-pipeline mapping set` makes a change.")
+    way = read_publication(setup)
+    if way.is_live and (way.trial is None or way.trial.outcome not in ("passed", "held")):
+        found = previewed(setup.on_draft())
+        if not as_json:
+            tables(found.report)
+        way = read_publication(setup)
+    if way.rewrites and not way.obstacle and not accept_rewrite:
+        some = " and ".join(f"{count:,} {name}" for name, count in way.rewrites.items())
+        terminal.problem(f"Publishing rewrites {some}.", "Add --accept-rewrite, or run: sync-pipeline mapping discard")
+        sys.exit(ExitCode.HELD)
+    number = publish(setup, since=since, accept_rewrite=accept_rewrite)
+    done = {"version": number, "changes": [asdict(one) for one in draft.changes]}
+    terminal.emit(as_json, done, f"Published as version {number}; `sync-pipeline setup versions` lists them.")
+
+
+@mapping.command("discard")
+@json_option
+def mapping_discard(as_json: bool) -> None:
+    """Forget the changes that are not published."""
+    setup = SetupService(actor("terminal"))
+    draft, since = read_draft(setup), setup.on_draft().revision()
+    if draft is not None:
+        discard(setup, since=since)
+    count = len(draft.changes) if draft else 0
+    terminal.emit(as_json, {"discarded": count}, f"{count} changes were discarded." if count else "There were none.")
+
+
 def _form(setup: Any, entity: str, field: str, given: dict[str, Any]) -> Any:
     """The field as it is, with what was given; a constant and a source replace each other."""
     changes = {key: value for key, value in given.items() if value is not None}
@@ -197,26 +249,24 @@ def _form(setup: Any, entity: str, field: str, given: dict[str, Any]) -> Any:
     return replace(field_form(setup, entity, field), **changes)
 
 
-def _warn_of_pause(setup: Any, entity: str) -> None:
-    """Warn before a change is saved that pauses live syncing."""
-    if would_pause(setup, entity):
-        terminal.warning(f"Live syncing is on: saving this pauses it until it has been tried. {GO_ON}")
-
-
 def _told(setup: Any, entity: str, field: str, revision: str, as_json: bool) -> None:
     found = next((f for f in target_fields(setup, entity) if f.name == field), None)
-    paused = is_paused(setup)
+    paused = not setup.drafting and is_paused(setup)
     if as_json:
-        shown = asdict(found) if found else None
-        terminal.as_json({"entity": entity, "revision": revision, "field": shown, "live_paused": paused})
+        shown, where = asdict(found) if found else None, {"live_paused": paused, "draft": setup.drafting}
+        terminal.as_json({"entity": entity, "revision": revision, "field": shown, **where})
     elif found is None or found.dropped:
-        terminal.say(f"{entity}.{field} is not delivered any more; what is at the target stays as it is.")
+        terminal.say(f"{entity}.{field} is not delivered any more; what is at the target is not changed.")
     else:
         value = " | ".join((found.source or found.constant or "record", *found.transforms, found.function)).strip(" |")
         own = "as changed in the set-up" if found.is_own else "as the mapping files say"
         terminal.say(f"{entity}.{field} is now {value} ({found.type}), {own}.")
+    if setup.drafting:
+        terminal.hint(
+            "It is in the draft, and live syncing goes on as before. `sync-pipeline mapping publish` publishes it."
+        )
     if paused:
-        terminal.warning(f"Live syncing is paused: nothing is synced by itself. {GO_ON}")
+        terminal.warning(f"Live syncing is paused: nothing is synced automatically. {GO_ON}")
 
 
 def _row(values: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from sync_pipeline import terminal
 from sync_pipeline.clock import utc_now
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import records_of
@@ -51,11 +52,16 @@ def typed(verb: str) -> str:
     return f"`sync-pipeline {verb}`"
 
 
-def chosen(session: Session, entity: str | None) -> list[str]:
-    """The entity that was named, or all of them."""
-    names = [entity] if entity else list(session.specs)
-    must_exist(session.specs, names)
-    return names
+def chosen(session: Session, entities: list[str]) -> list[str]:
+    """The entities that were named, or all of them; what others refer to comes first."""
+    must_exist(session.specs, entities)
+    return sorted(entities or session.specs, key=list(session.specs).index)
+
+
+def warn_of_days(specs: Mapping[str, EntitySpec], entities: list[str], first: date | None, last: date | None) -> None:
+    """Say so where days were named for entities that have none."""
+    if (first or last) and not any(specs[name].partitioned for name in entities):
+        terminal.warning(f"--from and --to have no effect: {', '.join(entities)} are always synced in full.")
 
 
 def must_exist(specs: Mapping[str, EntitySpec], names: list[str]) -> None:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from sync_pipeline.cli.global_options import JSON, schema_of
+
 OPTIONAL_COLUMNS = (
     "adopted",
     "rejected",
@@ -40,8 +42,18 @@ class Day(click.ParamType[date]):
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--json``, as ``as_json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+    """``--json``, before or after the command, as ``as_json``."""
+
+    def given(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+        asked = bool(value or ctx.meta.get(JSON))
+        if asked:
+            from sync_pipeline import terminal
+
+            terminal.describes(schema_of(ctx))
+            ctx.find_root().call_on_close(terminal.restore)
+        return asked
+
+    return click.option("--json", "as_json", is_flag=True, callback=given, help="Print one JSON document.")(command)
 
 
 def days_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,6 +61,16 @@ def days_options(command: Callable[..., Any]) -> Callable[..., Any]:
     first = click.option("--from", "first", type=Day(), help="First UTC day of time entries.")
     last = click.option("--to", "last", type=Day(), help="Last UTC day of time entries.")
     return first(last(command))
+
+
+class ServingGroup(click.Group):
+    """A group of which the command `serve` is meant where none is named, as with the older form of the command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments, with the name of the command."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
 
 
 class Permissions(NamedTuple):
@@ -76,9 +98,14 @@ def permission_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return rewrite(deletes(yes(with_permissions)))
 
 
-def entity_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--entity``."""
-    return click.option("--entity", metavar="ENTITY", help="Only this entity.")(command)
+def entity_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One entity or none as an argument, and the older ``--entity``, as ``entity``."""
+
+    @wraps(command)
+    def with_entity(*args: Any, named: str | None, entity: str | None, **more: Any) -> Any:
+        return command(*args, entity=named or entity, **more)
+
+    return click.argument("named", metavar="[ENTITY]", required=False)(_older(with_entity))
 
 
 def entities_argument(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,5 +115,7 @@ def entities_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_entities(*args: Any, named: tuple[str, ...], entity: str | None, **more: Any) -> Any:
         return command(*args, entities=list(dict.fromkeys([*named, *([entity] if entity else [])])), **more)
 
-    older = click.option("--entity", metavar="ENTITY", hidden=True, help="Only this entity.")
-    return click.argument("named", metavar="[ENTITY...]", nargs=-1)(older(with_entities))
+    return click.argument("named", metavar="[ENTITY...]", nargs=-1)(_older(with_entities))
+
+
+_older = click.option("--entity", metavar="ENTITY", hidden=True, help="Only this entity.")

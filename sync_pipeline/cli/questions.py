@@ -9,11 +9,21 @@ from typing import TypeVar
 import click
 
 from sync_pipeline import terminal
+from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.secret import Source
 from sync_pipeline.errors import ConfigError, SyncError
 
 T = TypeVar("T")
 TRIES = 3
+
+
+def confirm(question: str, *, yes: bool, as_json: bool) -> None:
+    """Ask for a yes unless it was given; UsageError where no one may be asked."""
+    if yes:
+        return
+    if as_json or not may_ask():
+        raise click.UsageError(f"{'--json' if as_json else '--no-input'} asks nothing: add --yes.")
+    click.confirm(question, abort=True, err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ class Asker:
             return source.read()
         if not self.asks:
             return ""
-        hint = " (Enter keeps the one that is there)" if is_there else ""
+        hint = " (Enter keeps the stored one)" if is_there else ""
         return str(click.prompt(question + hint, default="", hide_input=True, show_default=False, err=True))
 
     def again(self, work: Callable[[], T]) -> T:

@@ -1,29 +1,136 @@
-"""`records`: what is known of single records."""
+"""`records`: searching, looking at and syncing single records."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
+from shlex import quote
 from typing import Any
+from uuid import uuid4
 
 import click
 import orjson
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.opening import must_exist, reading
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.exit_codes import ExitCode, worst
+from sync_pipeline.cli.opening import must_exist, prepared, reading
+from sync_pipeline.cli.options import OPTIONAL_COLUMNS, entity_argument, json_option
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import open_session
+from sync_pipeline.setup.records import find_records, record_details
+from sync_pipeline.store.record_search import COUNTED, OF_REJECTS, PAGE, STATES
 from sync_pipeline.store.records import Known
 
 COLUMNS = ("at", "kind", "what", "outcome", "by", "detail", "run_id")
 NARROW_COLUMNS = ("at", "kind", "what", "outcome", "detail")
+LISTED = ("entity", "id", "name", "state", "reason", "at")
 WIDE = 120
 
 
 @click.group()
 def records() -> None:
-    """Look at single records: what was heard of one, written, rejected, held and decided."""
+    """Search, look at and sync single records."""
+
+
+@records.command("list")
+@entity_argument
+@click.option(
+    "--query", "-Q", default="", metavar="TEXT", help="An exact id or e-mail address, or the beginning of a name."
+)
+@click.option("--state", type=click.Choice(STATES), help="Only records in this state.")
+@click.option("--reason", default="", metavar="TEXT", help="Only with exactly this reason; with --state rejected.")
+@click.option("--run", default="", metavar="ID", help="Only what this run wrote or rejected.")
+@click.option("--limit", type=click.IntRange(1, 1_000), default=PAGE, show_default=True, help="How many to show.")
+@json_option
+def records_list(
+    entity: str | None, query: str, state: str | None, reason: str, run: str, limit: int, as_json: bool
+) -> None:
+    """Search records by id, e-mail, name or state."""
+    if reason and state not in OF_REJECTS:
+        raise click.UsageError(f"--reason needs --state {', '.join(OF_REJECTS)}.")
+    with reading() as settings, open_session(settings) as session:
+        must_exist(specs_of(settings), [entity] if entity else [])
+        found = find_records(
+            session, entity=entity or "", limit=limit, q=query, state=state or "", reason=reason, run=run
+        )
+    if as_json:
+        terminal.as_json({"records": [row._asdict() for row in found.rows], "total": found.total})
+        return
+    rows = [{**row._asdict(), "name": row.label, "id": row.source_id} for row in found.rows]
+    terminal.table("Records", rows, LISTED, optional=("reason",))
+    if not rows:
+        terminal.hint("No record is found.")
+    elif found.total > len(rows):
+        more = f"more than {COUNTED:,}" if found.total > COUNTED else f"{found.total:,}"
+        terminal.hint(f"These are {len(rows)} of {more}; --limit shows more.")
+
+
+@records.command("show")
+@click.argument("entity")
+@click.argument("source_id", metavar="ID")
+@json_option
+def records_show(entity: str, source_id: str, as_json: bool) -> None:
+    """Show one record: what is wanted and what is there."""
+    with reading() as settings, open_session(settings) as session:
+        must_exist(specs_of(settings), [entity])
+        found = record_details(session, entity, source_id)
+    if found is None:
+        raise _unknown(entity, source_id)
+    if as_json:
+        terminal.as_json(
+            {
+                **found.row._asdict(),
+                "target": found.target,
+                "fields": [asdict(one) for one in found.fields],
+                "rejects": [asdict(one) for one in found.why],
+                "pages": dict(found.pages),
+            }
+        )
+        return
+    row = found.row
+    terminal.table("Record", [{**row._asdict(), "name": row.label, "id": row.source_id}], (*LISTED, "target_id"))
+    fields = [
+        {
+            "field": one.name,
+            "differs": "yes" if one.differs else "",
+            "wanted": _text(one.wanted),
+            "there": _text(one.there),
+        }
+        for one in found.fields
+    ]
+    terminal.table("Fields", fields, optional=("differs",))
+    for page in found.pages.values():
+        terminal.say(page)
+    for why in found.why:
+        terminal.warning(why.reason)
+    terminal.hint(f"`sync-pipeline records history {entity} {quote(source_id)}` shows what happened to it.")
+
+
+@records.command("sync")
+@click.argument("entity")
+@click.argument("source_ids", metavar="ID...", nargs=-1, required=True)
+@json_option
+def records_sync(entity: str, source_ids: tuple[str, ...], as_json: bool) -> None:
+    """Read records again and sync them now."""
+    from sync_pipeline.cli.compare import counts_row  # late: pandas takes half a second to import
+    from sync_pipeline.stages.targeted import sync_ids
+
+    with prepared() as settings, open_session(settings) as session, terminal.progress():
+        must_exist(session.specs, [entity])
+        if not session.mode.writes:
+            terminal.warning(f"Nothing was sent: {session.mode.why}.")
+            sys.exit(ExitCode.HELD)
+        found = sync_ids(session, session.specs[entity], source_ids, run_id=f"records-{uuid4()}")
+    counts = asdict(found.counts)
+    if as_json:
+        terminal.as_json({"counts": counts, "left": found.left, "held": sorted(found.held)})
+    else:
+        terminal.table("Synced", [counts_row(entity, counts)], optional=OPTIONAL_COLUMNS)
+        for source_id, why in found.left.items():
+            terminal.problem(f"{entity} {source_id}: {why}")
+    failed = [ExitCode.FAILED] if found.left.keys() - found.held else []
+    sys.exit(worst([*failed, *([ExitCode.HELD] if found.held else [])]))
 
 
 @records.command("history")
@@ -32,7 +139,7 @@ def records() -> None:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=200, show_default=True, help="How many lines.")
 @json_option
 def records_history(entity: str, source_id: str, limit: int, as_json: bool) -> None:
-    """Show what happened to one record, oldest first: events, writes, rejects, approvals."""
+    """Show what happened to one record. Oldest first: events, writes, rejects, approvals."""
     with reading() as settings, open_session(settings) as session:
         ledger = session.ledger(entity)
         found = ledger.history.of_record(ledger.lookup([source_id]).get(source_id), source_id, limit)
@@ -40,21 +147,29 @@ def records_history(entity: str, source_id: str, limit: int, as_json: bool) -> N
     if found.record is None and not found.happenings:
         must_exist(specs_of(settings), [entity])
         off = f" {_off(entity)}" if is_off else ""
-        raise ConfigError(
-            f"Nothing is known of {entity} {source_id}.", fix=f"The ID is that of the record at its source.{off}"
-        )
+        raise _unknown(entity, source_id, off)
     rows = [{**asdict(one), "changes": orjson.loads(one.changes or "null")} for one in found.happenings]
     if as_json:
         record = _document(found.record) if found.record is not None else None
         terminal.as_json({"record": record, "history": rows, "is_cut": found.is_cut, "is_switched_on": not is_off})
         return
     some = f" (the newest {limit}; --limit shows more)" if found.is_cut else ""
-    lines = [{**row, "at": f"{row['at']:%Y-%m-%d %H:%MZ}", "detail": _detail(row)} for row in rows]
+    lines = [{**row, "detail": _detail(row)} for row in rows]
     columns = NARROW_COLUMNS if terminal.out.width < WIDE else COLUMNS
     terminal.table(f"{entity} {source_id}{some}", lines, columns)
-    terminal.say(_state(found.record) if found.record is not None else "It is not stored now.")
+    terminal.hint(_state(found.record) if found.record is not None else "It is not stored now.")
     if is_off:
-        terminal.say(_off(entity))
+        terminal.hint(_off(entity))
+
+
+def _unknown(entity: str, source_id: str, off: str = "") -> ConfigError:
+    return ConfigError(
+        f"Nothing is known of {entity} {source_id}.", fix=f"The ID is that of the record at its source.{off}"
+    )
+
+
+def _text(value: object) -> str:
+    return "" if value is None else value if isinstance(value, str) else terminal.compact(value)
 
 
 def _detail(row: dict[str, Any]) -> str | None:

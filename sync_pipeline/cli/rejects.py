@@ -7,35 +7,36 @@ from dataclasses import asdict
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.opening import chosen, reading
-from sync_pipeline.cli.options import entity_option, json_option
+from sync_pipeline.cli.opening import chosen, must_exist, reading
+from sync_pipeline.cli.options import entity_argument, json_option
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import open_session
-from sync_pipeline.setup.rejects import offer_again
+from sync_pipeline.setup.rejects import ignore, offer_again, stop_ignoring
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.rejects import list_rejects
 
 
 @click.group()
 def rejects() -> None:
-    """Look at the rejected records, and try them again."""
+    """Look at rejected records, and retry them."""
 
 
 @rejects.command("list")
-@entity_option
+@entity_argument
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many to show.")
 @json_option
 def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
     """List the open rejects with their reasons."""
     with reading() as settings, open_session(settings) as session:
-        chosen(session, entity)
+        chosen(session, [entity] if entity else [])
         rows = [asdict(row) for row in list_rejects(session.store, session.pair, entity=entity, limit=limit)]
     if as_json:
         terminal.as_json({"rejects": rows})
         return
     terminal.table("Rejects", rows, ("entity", "source_id", "origin", "field", "rule", "reason"))
     if not rows:
-        terminal.say("No record is rejected.")
+        terminal.hint("No record is rejected.")
 
 
 @rejects.command("show")
@@ -43,9 +44,9 @@ def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
 @click.argument("source_id")
 @json_option
 def rejects_show(entity: str, source_id: str, as_json: bool) -> None:
-    """Show every reason, field and value of one record."""
+    """Show why one record is rejected. Every reason, with field and value."""
     with reading() as settings, open_session(settings) as session:
-        chosen(session, entity)
+        chosen(session, [entity])
         rows = [asdict(row) for row in session.ledger(entity).rejects.show(source_id)]
     if not rows:
         raise ConfigError(
@@ -57,14 +58,34 @@ def rejects_show(entity: str, source_id: str, as_json: bool) -> None:
         terminal.table(f"{entity} {source_id}", rows, ("origin", "field", "rule", "reason", "value", "at"))
 
 
-@rejects.command("retry")
-@click.argument("source_ids", nargs=-1)
-@click.option("--entity", required=True, metavar="ENTITY", help="The entity to retry.")
+@rejects.command("ignore")
+@click.argument("entity")
+@click.argument("source_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--note", default="", metavar="TEXT", help="Why; the audit trail keeps it.")
+@click.option("--undo", is_flag=True, help="Ignore them no more.")
 @json_option
-def rejects_retry(source_ids: tuple[str, ...], entity: str, as_json: bool) -> None:
-    """Offer refused records - all of an entity, or these - to the target again at the next sync."""
+def rejects_ignore(entity: str, source_ids: tuple[str, ...], note: str, undo: bool, as_json: bool) -> None:
+    """Ignore rejects until their reason changes."""
+    setup = SetupService(actor("terminal"))
+    must_exist(specs_of(setup.settings()), [entity])
+    count = stop_ignoring(setup, entity, source_ids) if undo else ignore(setup, entity, source_ids, note)
+    what = "count again" if undo else "are ignored until they change"
+    terminal.emit(as_json, {"reasons": count, "ignored": not undo}, f"{count} reasons {what}.")
+
+
+@rejects.command("retry")
+@click.argument("words", metavar="ENTITY [ID...]", nargs=-1)
+@click.option("--entity", metavar="ENTITY", hidden=True, help="The entity to retry.")
+@json_option
+def rejects_retry(words: tuple[str, ...], entity: str | None, as_json: bool) -> None:
+    """Send refused records again with the next sync. All of an entity, or those named."""
+    if entity is None:
+        if not words:
+            raise click.UsageError("Missing argument 'ENTITY'.")
+        entity, words = words[0], words[1:]
+    source_ids = words
     with reading() as settings, open_session(settings) as session:
-        chosen(session, entity)
+        chosen(session, [entity])
         found = session.ledger(entity).rejects.origins(source_ids)
         count = offer_again(SetupService(actor("terminal")), entity, source_ids)
     terminal.emit(
@@ -74,4 +95,4 @@ def rejects_retry(source_ids: tuple[str, ...], entity: str, as_json: bool) -> No
         if source_id not in found:
             terminal.warning(f"There is no reject of {entity} with the id {source_id}.")
         elif "target" not in found[source_id]:
-            terminal.warning(f"{entity} {source_id} was rejected by a check, which looks at it again at every sync.")
+            terminal.warning(f"{entity} {source_id} was rejected by a check, which is run again on every sync.")

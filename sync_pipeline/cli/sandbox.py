@@ -1,25 +1,34 @@
-"""`sandbox`: both APIs on this machine, until Ctrl-C."""
+"""`sandbox`: both APIs on this machine, and what makes them fail on purpose."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.options import ServingGroup, json_option
+from sync_pipeline.cli.questions import confirm
+from sync_pipeline.sandbox.embedded import control
 from sync_pipeline.sandbox.server import list_lines, serve
 from sync_pipeline.sandbox.world import Options
-from sync_pipeline.settings import load_settings
+from sync_pipeline.settings import load_given
 
 PORT, COUNT, DAYS = click.IntRange(0, 65535), click.IntRange(0), click.IntRange(1, 3650)
 
 
-@click.command()
+@click.group(cls=ServingGroup)
+def sandbox() -> None:
+    """Serve both APIs locally, with sample data. Without a command: `serve`."""
+
+
+@sandbox.command("serve")
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback unless you say otherwise."
 )
@@ -40,11 +49,108 @@ PORT, COUNT, DAYS = click.IntRange(0, 65535), click.IntRange(0), click.IntRange(
 )
 @click.option("--plan", type=click.Choice(["free", "paid"]), default="paid", show_default=True, help="Clockify plan.")
 @json_option
-def sandbox(host: str, port: int, database: Path | None, as_json: bool, **options: Any) -> None:
-    """Serve both APIs on this machine, with realistic sample data."""
-    file = database or load_settings(environ={}).sandbox_file
+def sandbox_serve(host: str, port: int, database: Path | None, as_json: bool, **options: Any) -> None:
+    """Serve both APIs until Ctrl-C."""
+    file = database or load_given(environ={}).sandbox_file
     with suppress(KeyboardInterrupt):  # it has stopped in good order by then
         serve(host, port, file, Options(**options), announce=_sandbox_json if as_json else list_lines)
+
+
+def port_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--port`` of a sandbox that runs."""
+    return click.option("--port", type=PORT, help="Its port. [default: SYNC_SANDBOX_PORT]")(command)
+
+
+@sandbox.command("status")
+@port_option
+@json_option
+def sandbox_status(port: int | None, as_json: bool) -> None:
+    """Show what the running sandbox is doing. Its data, clock, requests and faults."""
+    ask = partial(control, _port(port))
+    faults, stats = ask("faults")["faults"], ask("stats")
+    found = {"port": _port(port), **ask("database"), **ask("clock"), **stats, "faults": faults}
+    if as_json:
+        terminal.as_json(found)
+        return
+    row = {
+        "port": found["port"],
+        "clock": datetime.fromisoformat(found["now"]),
+        "requests": sum(stats["requests"].values()),
+        "writes": sum(stats["writes"].values()),
+        "database": found["database"],
+    }
+    terminal.table("Sandbox", [row])
+    _show_faults(faults)
+
+
+@sandbox.command("reset")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@port_option
+@json_option
+def sandbox_reset(yes: bool, port: int | None, as_json: bool) -> None:
+    """Start again with fresh data. No faults, real time."""
+    confirm("Replace all data of the sandbox by fresh sample data?", yes=yes, as_json=as_json)
+    found = control(_port(port), "reset", {})
+    terminal.emit(as_json, found, f"The sandbox has fresh sample data (seed {found['seed']}).")
+
+
+@sandbox.command("fault")
+@click.argument("kind", required=False)
+@click.option("--route", default="*", show_default=True, help='Which requests: "GET /clockify/*/projects".')
+@click.option("--count", type=click.IntRange(1), help="How often. [default: until it is cleared]")
+@click.option("--rate", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="For what share of them.")
+@click.option("--status", type=click.IntRange(400, 599), help="The status to answer, for the kind `status`.")
+@click.option("--seconds", type=click.FloatRange(0, 600), help="How long, for the kind `stall`.")
+@click.option("--clear", is_flag=True, help="Remove all faults, or those of --route.")
+@port_option
+@json_option
+def sandbox_fault(kind: str | None, port: int | None, clear: bool, as_json: bool, **rule: Any) -> None:
+    """Make requests fail on purpose, or list the faults.
+
+    KIND is status, stall, hold_before, hold_after, cut_before, cut_after, duplicate_page, shifted_page, truncated_json or html.
+    """
+    if kind and clear:
+        raise click.UsageError("Name a KIND to add a fault, or --clear to remove faults.")
+    ask = partial(control, _port(port), "faults")
+    if kind:
+        found = ask({"kind": kind, **{name: value for name, value in rule.items() if value is not None}})
+    elif clear:
+        found = ask({} if rule["route"] == "*" else {"route": rule["route"]}, "DELETE")
+    else:
+        found = ask()
+    if as_json:
+        terminal.as_json(found)
+    else:
+        _show_faults(found["faults"])
+
+
+@sandbox.command("clock")
+@click.option("--advance", metavar="SECONDS", type=float, help="Move it forward by so many seconds.")
+@click.option("--now", metavar="INSTANT", help="Set it to an instant such as 2026-07-01T09:00:00Z.")
+@click.option("--real", is_flag=True, help="Let it show the real time again.")
+@port_option
+@json_option
+def sandbox_clock(advance: float | None, now: str | None, real: bool, port: int | None, as_json: bool) -> None:
+    """Show or move the sandbox's clock."""
+    if sum(map(bool, (advance is not None, now, real))) > 1:
+        raise click.UsageError("Give one of --advance, --now and --real.")
+    ask = partial(control, _port(port), "clock")
+    sent = {"advance": advance} if advance is not None else {"now": now} if now else {} if real else None
+    found = ask(sent, "DELETE" if real else "")
+    terminal.emit(as_json, found, f"The sandbox's clock shows {terminal.moment(datetime.fromisoformat(found['now']))}.")
+
+
+def _port(port: int | None) -> int:
+    return load_given().sandbox_port if port is None else port
+
+
+def _show_faults(faults: list[dict[str, Any]]) -> None:
+    rows = [
+        {name: fault.get(name) for name in ("kind", "route", "status", "rate", "count", "struck")} for fault in faults
+    ]
+    terminal.table("Faults", rows)
+    if not rows:
+        terminal.hint("No fault is set: every request is answered as usual.")
 
 
 def _sandbox_json(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +13,7 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.mapping.text import value_text
+from sync_pipeline.setup.drafts import Version, go_back, versions
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused
 from sync_pipeline.setup.transfer import Difference, diff_setup, export_setup, import_setup
@@ -19,7 +21,7 @@ from sync_pipeline.setup.transfer import Difference, diff_setup, export_setup, i
 
 @click.group()
 def setup() -> None:
-    """Keep the set-up in a file: write it, read it, compare it. Secrets are not in it."""
+    """Keep the set-up in a file, for git and scripts. Secrets are not in it."""
 
 
 @setup.command("export")
@@ -53,14 +55,14 @@ def setup_import(file: Path | None, as_json: bool) -> None:
     _show(found)
     terminal.say(f"{file} is the set-up now, version {number}.")
     if paused:
-        terminal.warning("Live syncing is paused until the change has passed `sync-pipeline trial`; then: live on.")
+        terminal.warning("Live syncing is paused until the change has passed `sync-pipeline preview`; then: live on.")
 
 
 @setup.command("diff")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
 @json_option
 def setup_diff(file: Path | None, as_json: bool) -> None:
-    """Compare the set-up with FILE; exits 5 when they differ. Default: the file that SYNC_SETUP_FILE names."""
+    """Compare the set-up with FILE. Exits 5 when they differ. Default: the file that SYNC_SETUP_FILE names."""
     service = SetupService(actor("terminal"))
     file = file or service.given().setup_file
     found = diff_setup(service, file)
@@ -70,6 +72,39 @@ def setup_diff(file: Path | None, as_json: bool) -> None:
         _show(found)
         terminal.say(f"{len(found)} values differ in {file}." if found else f"The set-up is as in {file}.")
     sys.exit(ExitCode.DRIFT if found else ExitCode.DONE)
+
+
+@setup.command("versions")
+@json_option
+def setup_versions(as_json: bool) -> None:
+    """List the versions, newest first. Each names who made it, when, and what it changed."""
+    found = versions(SetupService(actor("terminal")))
+    if as_json:
+        terminal.as_json({"versions": [_version(one) for one in found]})
+        return
+    rows = [{**_version(one), "changes": len(one.changes)} for one in found]
+    terminal.table("Versions of the set-up", rows)
+
+
+@setup.command("back")
+@click.argument("version", type=click.IntRange(1, 2**31))
+@json_option
+def setup_back(version: int, as_json: bool) -> None:
+    """Make a draft of what VERSION said. Accounts stay; `mapping publish` publishes it."""
+    draft = go_back(SetupService(actor("terminal")), version, since=None)
+    if as_json:
+        terminal.as_json(
+            {"draft": draft and draft.id, "differences": [asdict(one) for one in draft.changes] if draft else []}
+        )
+        return
+    _show(list(draft.changes) if draft else [])
+    terminal.say("It is a draft: `sync-pipeline mapping publish` publishes it." if draft else "Nothing differs.")
+
+
+def _version(one: Version) -> dict[str, Any]:
+    found = one.version
+    shown = {"version": found.id, "state": found.state, "at": found.at, "by": found.by, "note": found.note}
+    return {**shown, "changes": [asdict(each) for each in one.changes]}
 
 
 def _show(found: list[Difference]) -> None:

@@ -11,12 +11,12 @@ import click
 from sync_pipeline import terminal
 from sync_pipeline.cli.compare import codes_of, counts_row, held_table, show_preview, verdict_rows
 from sync_pipeline.cli.exit_codes import ExitCode, worst
-from sync_pipeline.cli.opening import chosen, chosen_days, prepared, typed
+from sync_pipeline.cli.opening import chosen, chosen_days, prepared, typed, warn_of_days
 from sync_pipeline.cli.options import (
     OPTIONAL_COLUMNS,
     Permissions,
     days_options,
-    entity_option,
+    entities_argument,
     json_option,
     permission_options,
 )
@@ -36,14 +36,14 @@ ROOM_FOR_ZEROS = 90
 
 
 @click.command()
-@entity_option
+@entities_argument
 @days_options
 @click.option("--dry-run", is_flag=True, help="Read, map and check as a Dagster run, but write nothing.")
 @click.option("--verify", "verify_after", is_flag=True, help="Read both sides afterwards and prove that they agree.")
 @permission_options
 @json_option
 def sync(
-    entity: str | None,
+    entities: list[str],
     first: date | None,
     last: date | None,
     dry_run: bool,
@@ -51,14 +51,15 @@ def sync(
     permissions: Permissions,
     as_json: bool,
 ) -> None:
-    """Run the main job: everything, one entity, or some days."""
+    """Sync everything, some entities or some days."""
     from sync_pipeline.definitions import build  # late: Dagster takes over a second to import
     from sync_pipeline.hosting.main_job import run_main_job
 
     options = Options(dry_run, **permissions._asdict())
     with prepared() as settings:
         with open_session(settings) as session:
-            entities, days = chosen(session, entity), chosen_days(settings, first, last)
+            entities, days = chosen(session, entities), chosen_days(settings, first, last)
+            warn_of_days(session.specs, entities, first, last)
             if only_shown := _why_only_shown(session, entities, dry_run=dry_run, yes=permissions.first_contact):
                 codes = show_preview(session, entities, days, options, as_json)
                 terminal.warning(only_shown)
@@ -113,7 +114,7 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
     optional = () if dry_run else [name for name in OPTIONAL_COLUMNS if name not in told]
     terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=optional)
     if dry_run and any(counts["waiting"] for counts in report.entities.values()):
-        terminal.say("Those that wait refer to records which are not at the target yet; a sync delivers these first.")
+        terminal.hint("Those that wait refer to records which are not at the target yet; a sync delivers these first.")
     held_table(report.held)
     terminal.table("Both sides", verdict_rows(report.verdicts), optional=OPTIONAL_COLUMNS)
     for line in report.warnings:
@@ -124,29 +125,29 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
 
 def _next_steps(settings: Settings, report: SyncReport, dry_run: bool) -> None:
     if dry_run:
-        terminal.say("Nothing was written: `sync-pipeline preview` shows what a sync would write.")
+        terminal.hint("Nothing was written: `sync-pipeline preview` shows what a sync would write.")
         return
     if report.rejects:
-        terminal.say("Some records were rejected: `sync-pipeline rejects list` shows why.")
+        terminal.hint("Some records were rejected: `sync-pipeline rejects list` shows why.")
     if report.is_held:
-        terminal.say("Look at what is held and allow it: `sync-pipeline approvals list`; the rest was loaded.")
+        terminal.hint("Look at what is held and allow it: `sync-pipeline approvals list`; the rest was loaded.")
     elif report.errors:
-        terminal.say("What was delivered stays delivered; fix the cause and run the same command again.")
+        terminal.hint("What was delivered stays delivered; fix the cause and run the same command again.")
     elif not report.success:
-        terminal.say("All was delivered, and yet the sides differ: the target was changed by somebody else.")
-        terminal.say("`sync-pipeline verify` lists the differences, `sync-pipeline verify --repair` delivers them.")
+        terminal.hint("All was delivered, and yet the sides differ: the target was changed by someone else.")
+        terminal.hint("`sync-pipeline verify` lists the differences, `sync-pipeline verify --repair` delivers them.")
     elif settings.sandbox:
-        terminal.say(f"Next: {typed('dev')} shows the assets, checks and runs; {typed('sync')} again changes nothing.")
-        terminal.say("To sync real accounts, run `sync-pipeline init`: it asks what it needs to know.")
+        terminal.hint(f"Next: {typed('dev')} shows the assets, checks and runs; {typed('sync')} again changes nothing.")
+        terminal.hint("To sync real accounts, run `sync-pipeline init`: it asks what it needs to know.")
     else:
-        terminal.say(f"Next: {typed('dev')} shows the assets, checks and runs.")
+        terminal.hint(f"Next: {typed('dev')} shows the assets, checks and runs.")
 
 
 @click.command()
 @days_options
 @json_option
 def backfill(first: date | None, last: date | None, as_json: bool) -> None:
-    """Sync years of time entries in bounded runs of the Dagster daemon; asked again, it goes on where it stopped."""
+    """Sync years of time entries in bounded runs. The Dagster daemon runs them; run again, it continues where it stopped."""
     from sync_pipeline.definitions import build  # late: Dagster takes over a second to import
     from sync_pipeline.hosting.backfill import run_backfill
 
@@ -165,10 +166,10 @@ def backfill(first: date | None, last: date | None, as_json: bool) -> None:
 def _backfill_advice(report: Any) -> None:
     if not report.has_ended:
         terminal.warning(
-            "No Dagster daemon is running, so nothing happens yet. The backfill is kept: it starts as soon as a daemon "
-            f"does ({typed('dev')}); this command, typed again, shows how it goes."
+            "No Dagster daemon is running, so nothing happens yet. The backfill is kept and starts as soon as a daemon "
+            f"does ({typed('dev')}); run this command again to see its progress."
         )
     elif report.is_held:
-        terminal.say("What is left is held: `sync-pipeline approvals list`, then type this command again.")
+        terminal.hint("What is left is held: `sync-pipeline approvals list`, then run this command again.")
     elif not report.success:
-        terminal.say("Look at the failed runs in the Dagster UI; this command, typed again, tries only what is left.")
+        terminal.hint("Look at the failed runs in the Dagster UI; run this command again to try only what is left.")

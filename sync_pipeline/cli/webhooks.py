@@ -25,7 +25,7 @@ from sync_pipeline.webhooks.server import serve
 
 @click.group()
 def webhooks() -> None:
-    """Hear of changes in Clockify within seconds: subscribe, and receive."""
+    """Receive changes in Clockify within seconds."""
 
 
 @webhooks.command("serve")
@@ -35,7 +35,7 @@ def webhooks() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=8760, show_default=True, help="Port to listen on.")
 @json_option
 def webhooks_serve(host: str, port: int, as_json: bool) -> None:
-    """Receive Clockify's webhooks until Ctrl-C; /healthz and /metrics show its state."""
+    """Receive Clockify's webhooks until Ctrl-C. /healthz and /metrics show its state."""
 
     def ready(url: str) -> None:
         terminal.emit(as_json, {"url": url}, f"Receiving webhooks at {url} (Ctrl-C ends it)")
@@ -55,7 +55,7 @@ def webhooks_serve(host: str, port: int, as_json: bool) -> None:
 @click.option("--addon", is_flag=True, help="Show the secret address for an add-on's manifest; subscribe nothing.")
 @json_option
 def webhooks_register(url: str, enable: bool, rotate: bool, limit: int | None, addon: bool, as_json: bool) -> None:
-    """Subscribe the events that matter, as many as the plan allows; run it again at any time."""
+    """Subscribe the events that matter. As many as the plan allows; it can be run again at any time."""
     with prepared() as settings, open_session(settings) as session:
         registrar = Registrar.of(session, _hooks(session), url)
         if addon:
@@ -78,15 +78,15 @@ def _webhook_advice(report: Any) -> None:
     if any(row.problem for row in report.hooks):
         terminal.warning("Some webhooks do not deliver; --enable switches on what the plan allows.")
     if report.without_room:
-        terminal.say(f"No room for {', '.join(report.without_room)}: polling and re-scans find those changes.")
+        terminal.hint(f"No room for {', '.join(report.without_room)}: polling and re-scans find those changes.")
     if report.failures:
-        terminal.say("Register again when this is fixed: what is registered stays, and is not registered twice.")
+        terminal.hint("Register again when this is fixed: what is registered stays, and is not registered twice.")
 
 
 @webhooks.command("list")
 @json_option
 def webhooks_list(as_json: bool) -> None:
-    """List the workspace's webhooks and whether they deliver; exits 1 when one of ours does not."""
+    """List the workspace's webhooks. Exits 1 when one of ours does not deliver."""
     with prepared() as settings, open_session(settings) as session:
         rows = list_hooks(session, _hooks(session))
     shown = [{"event": r.event, "id": r.id, "ours": r.ours, "problem": r.problem} for r in rows]
@@ -95,7 +95,7 @@ def webhooks_list(as_json: bool) -> None:
     else:
         terminal.table("Webhooks", shown)
         if not rows:
-            terminal.say("There are none: `sync-pipeline webhooks register` subscribes them.")
+            terminal.hint("There are none: `sync-pipeline webhooks register` subscribes them.")
     sys.exit(ExitCode.FAILED if any(row.ours and row.problem for row in rows) else ExitCode.DONE)
 
 
@@ -103,7 +103,7 @@ def webhooks_list(as_json: bool) -> None:
 @click.argument("ids", nargs=-1)
 @json_option
 def webhooks_remove(ids: tuple[str, ...], as_json: bool) -> None:
-    """Delete our webhooks in Clockify, or those with these IDS, and forget their secrets."""
+    """Delete our webhooks in Clockify, or those named. Their secrets are deleted, too."""
     with prepared() as settings, open_session(settings) as session:
         rows = remove_hooks(session, _hooks(session), ids)
         _note(session, "webhooks removed", rows)

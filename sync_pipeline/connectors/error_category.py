@@ -27,7 +27,7 @@ class ErrorCategory(StrEnum):
 
 
 OAUTH_MEANINGS: Mapping[str, str] = {
-    "invalid_grant": "The consent was revoked, or its refresh token was used up: no token is given until somebody"
+    "invalid_grant": "The consent was revoked, or its refresh token was used up: no token is given until someone"
     " authorizes again.",
     "invalid_client": "This client id is not known with this secret.",
     "invalid_scope": "The client may not have all the scopes that are asked for.",
@@ -77,6 +77,11 @@ def categorize(error: SyncError) -> ErrorCategory:
     if status is None or status < 400 or status in (404, 405) or cause == Body.HTML:
         return ErrorCategory.OTHER_API
     return {401: ErrorCategory.NOT_ACCEPTED, 403: ErrorCategory.FORBIDDEN}.get(status, ErrorCategory.REFUSED)
+
+
+def category_of(error: SyncError) -> str:
+    """The category of an API error, for the row of the sync that it ended; empty for any other error."""
+    return categorize(error).value if isinstance(error, ApiError) else ""
 
 
 def meaning(error: SyncError) -> str:

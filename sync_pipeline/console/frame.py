@@ -9,13 +9,14 @@ from typing import Literal
 
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.connections import WELL, connections
+from sync_pipeline.setup.drafts import Draft, read_draft
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import LiveStatus, Pause, pause_of, read_live_status
 from sync_pipeline.store.trials import last_trial
 
 StepState = Literal["done", "current", "later"]
 BandKind = Literal["sandbox", "preview", "paused", ""]
-STEPS = {"clockify": "Clockify", "snapshots": "Snapshots", "fields": "Fields", "try": "Try it", "live": "Go live"}
+STEPS = {"clockify": "Clockify", "snapshots": "Snapshots", "mapping": "Mapping", "try": "Try it", "live": "Go live"}
 """The set-up steps in their order; the name is the path, too."""
 
 
@@ -38,6 +39,9 @@ class Frame:
     """Where *Continue* leads from this page; None when this page is that step."""
     band: BandKind = ""
     pause: Pause | None = None
+    draft: Draft | None = None
+    """Changes that wait to be published."""
+    draft_revision: str = ""
 
 
 def frame_of(setup: SetupService, page: str) -> Frame:
@@ -47,10 +51,12 @@ def frame_of(setup: SetupService, page: str) -> Frame:
         pause = None if live.is_live else pause_of(setup)
         band = _band(live, pause, is_sandbox=settings.sandbox)
         has_started = pause is not None or live.switch is not None or not (settings.stored or settings.sandbox)
+        draft = read_draft(setup)
+        revision = setup.on_draft().revision() if draft is not None else ""
         steps = () if has_started or settings.mode else steps_of(_done(setup, live))
     except SyncError:
         return Frame()
-    return Frame(steps, following(steps, page), band, pause)
+    return Frame(steps, following(steps, page), band, pause, draft, revision)
 
 
 def steps_of(done: Mapping[str, bool]) -> tuple[Step, ...]:
@@ -65,7 +71,7 @@ def steps_of(done: Mapping[str, bool]) -> tuple[Step, ...]:
 def following(steps: tuple[Step, ...], page: str) -> Step | None:
     """The step after this page: the current one, or the next where nothing but a look is asked for."""
     current = next((step for step in steps if step.state == "current"), None)
-    if current is not None and page == current.name == "fields":
+    if current is not None and page == current.name == "mapping":
         return next(step for step in steps if step.name == "try")
     return None if current is None or current.name == page else current
 
@@ -76,7 +82,7 @@ def _done(setup: SetupService, live: LiveStatus) -> dict[str, bool]:
     return {
         "clockify": clockify,
         "snapshots": snapshots,
-        "fields": is_connected and (live.has_passed or _was_tried(setup, live)),
+        "mapping": is_connected and (live.has_passed or _was_tried(setup, live)),
         "try": is_connected and live.has_passed,
         "live": False,
     }

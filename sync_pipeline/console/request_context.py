@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -22,17 +22,21 @@ from sync_pipeline.console.frame import Frame, ago, frame_of
 from sync_pipeline.console.sessions import BrowserSession
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.work import Work
-from sync_pipeline.errors import ApiError, ChangedMeanwhile, SyncError
+from sync_pipeline.errors import ApiError, ChangedMeanwhile, ConfigError, SyncError
 from sync_pipeline.mapping.load import records_of
 from sync_pipeline.sandbox.embedded import embedded
+from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused, would_pause
+from sync_pipeline.store.activity import Run
+from sync_pipeline.store.syncs import Sync
 
 PLACES = (
     ("/", "Overview", ("/approvals",)),
-    ("/rejects", "Records", ("/rejects/",)),
-    ("/fields", "Mapping", ("/fields/",)),
+    ("/activity", "Activity", ("/activity/",)),
+    ("/records", "Records", ("/records/",)),
+    ("/mapping", "Mapping", ("/mapping/", "/draft", "/versions")),
     ("/connections", "Connections", ("/clockify", "/snapshots")),
 )
 """Address and name of each page that is always one step away, and how the addresses of the pages below it begin."""
@@ -53,6 +57,14 @@ def when(context: Context, at: datetime | None) -> str | Markup:
     clock = f"{at:%H:%M} UTC" if at.date() == now.date() else instant(at)
     form = Markup('<time datetime="{}" title="{}">{}, <span>{}</span></time>')
     return form.format(f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M:%S} UTC", ago(at, now), clock)
+
+
+def marked(text: str) -> Markup:
+    """A sentence with what is between backticks as code."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
 
 
 def moment(iso: str) -> str:
@@ -79,6 +91,29 @@ def shown(value: object) -> str:
     return value if isinstance(value, str) else as_text(value, indent=None)
 
 
+def took(run: Run) -> str:
+    """How long a run took."""
+    if run.finished_at is None:
+        return "-"
+    seconds = (run.finished_at - run.begun_at).total_seconds()
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
+
+
+def steps_of(sync: Sync) -> list[tuple[str, float]]:
+    """The seconds of each part of a sync that are known: read and checked, then sent."""
+    marks = [("read and checked", sync.begun_at, sync.loaded_at), ("sent", sync.loaded_at, sync.finished_at)]
+    return [(name, (end - begin).total_seconds()) for name, begin, end in marks if begin and end]
+
+
+def title_of_run(run: Run) -> str:
+    """What a run did, in a few words."""
+    what = ", ".join(map(words, run.entities))
+    begins = {"running": "Syncing", "dry_run": "Previewed", "targeted": "Synced single records of"}
+    if run.outcome in ("failed", "blocked"):
+        return f"Sync of {what} {run.outcome}"
+    return f"{begins.get(run.outcome, 'Synced')} {what}"
+
+
 def as_text(value: object, indent: int | None = 2) -> str:
     """A record as JSON."""
     return json.dumps(value, indent=indent, ensure_ascii=False, default=str)
@@ -92,7 +127,18 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 TEMPLATES.filters.update(
-    instant=instant, when=when, moment=moment, words=words, shown=shown, system=system, tojson_text=as_text
+    numbered=lambda rows: list(enumerate(rows)),
+    instant=instant,
+    marked=marked,
+    when=when,
+    took=took,
+    steps_of=steps_of,
+    title_of_run=title_of_run,
+    moment=moment,
+    words=words,
+    shown=shown,
+    system=system,
+    tojson_text=as_text,
 )
 TEMPLATES.globals.update(places=PLACES)
 
@@ -194,12 +240,24 @@ class RequestContext:
             self.console.keep_sandbox(settings)
         return settings
 
+    @contextmanager
+    def reading(self) -> Iterator[Session | None]:
+        """A session that only reads what is stored; None while the set-up is not finished."""
+        with ExitStack() as stack:
+            try:
+                session = stack.enter_context(self.setup.reading())
+            except ConfigError:
+                session = None
+            yield session
+
     def given(self, *variables: str) -> dict[str, str]:
         """Each of the variables, by its name, when the environment decides it; otherwise ""."""
         return {name: name if self.setup.is_given(name) else "" for name in variables}
 
-    def page(self, template: str, title: str, *, status: int = 0, **context: Any) -> Response:
-        """A page; with problems it says so by its status, too."""
+    def page(
+        self, template: str, title: str, *, status: int = 0, revision: str | None = None, **context: Any
+    ) -> Response:
+        """A page; with problems it says so by its status, too. ``revision`` is the state of the draft that its forms show."""
         notices, self.browser.notices = self.browser.notices, []
         return render(
             template,
@@ -207,7 +265,7 @@ class RequestContext:
             title=title,
             browser=self.browser,
             csrf=self.browser.csrf,
-            revision=self.setup.revision(),
+            revision=self.setup.revision() if revision is None else revision,
             notices=notices,
             problems=self.problems,
             here=self.request.url.path,

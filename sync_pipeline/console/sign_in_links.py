@@ -90,6 +90,14 @@ def announced(home: Path, url: str, key: str, name: str = CONSOLE) -> Iterator[N
         lock.release()
 
 
+def running_url(home: Path) -> str:
+    """The address of the console that runs on this home; "" without one."""
+    try:
+        return "" if _is_free(home, CONSOLE) else str(json.loads(_file(home, CONSOLE).read_text("utf-8"))["url"])
+    except (OSError, ValueError, KeyError):  # it is just starting or ending
+        return ""
+
+
 def fresh_link(home: Path, clock: Callable[[], float], names: Sequence[str] = (CONSOLE, DAGSTER)) -> str:
     """A link to the console that runs on this home, else to a Dagster UI that signs in itself; ConfigError without one."""
     name = next((name for name in names if not _is_free(home, name)), None)

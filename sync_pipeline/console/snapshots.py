@@ -70,7 +70,7 @@ def connect(context: RequestContext) -> Response:
     context.changed()
     if entered.auth == "authorization_code":
         return _begin(context, entered)
-    return context.go("/fields", "The Snapshots API is connected.")
+    return context.go("/mapping", "The Snapshots API is connected.")
 
 
 def authorize(context: RequestContext) -> Response:
@@ -108,7 +108,7 @@ def authorized(context: RequestContext) -> Response:
         context.went_wrong(error, "auth")
         return _page(context, _as_it_is(context))
     context.changed()
-    return context.go("/fields", "The Snapshots API is connected: access was allowed.")
+    return context.go("/mapping", "The Snapshots API is connected: access was allowed.")
 
 
 def leave(context: RequestContext) -> Response:

@@ -4,9 +4,9 @@ A check that fails as an error fails the check op, and ``load`` never starts. ``
 yields it only when everything was delivered: a dry run leaves no materialization, nor does a day with held records.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date
 from typing import Any
 
 import dagster as dg
@@ -16,9 +16,11 @@ from sync_pipeline.defs.metadata import (
     asset_tags,
     check_metadata,
     column_schema,
+    console_link,
     counts_metadata,
     definition_metadata,
     of_each_day,
+    run_summary,
     source_key,
     source_schema,
     target_key,
@@ -26,6 +28,7 @@ from sync_pipeline.defs.metadata import (
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import Incomplete
 from sync_pipeline.hosting.failures import as_failure, blocked
+from sync_pipeline.hosting.materialized import days_shown, materialize_only
 from sync_pipeline.hosting.run_reports import LOADED_BY, VALIDATED
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.systems import SYSTEMS
@@ -41,6 +44,7 @@ from sync_pipeline.store.deliveries import recent
 from sync_pipeline.store.loads import WHOLE
 
 SHOWN_DELIVERIES = 20
+AHEAD = "Days ahead that hold no records are loaded, but not marked as materialized."
 NO_DATA_VERSION = (
     "It has no data version of its own: a run covers many days, and Dagster keeps one version for all of them. "
     "What is downstream of it should follow its materializations."
@@ -62,29 +66,31 @@ CONFIG = {
 }
 
 
-def external_assets(spec: EntitySpec) -> list[dg.AssetSpec]:
-    """Where the entity comes from and where it is delivered, so that lineage reads left to right."""
-    source, target = SYSTEMS[spec.source.system].label, SYSTEMS[spec.target.system].label
-    return [
-        dg.AssetSpec(
-            source_key(spec),
-            description=f"The {spec.entity} in {source}, read by `{spec.entity}`.",
-            group_name=spec.group,
-            kinds={spec.source.system},
-            metadata={"dagster/column_schema": source_schema(spec)},
-        ),
-        dg.AssetSpec(
-            target_key(spec),
-            deps=[dg.AssetKey(spec.entity)],
-            description=f"What `{spec.entity}` delivered to {target}. Materialized by its load, judged by `in_sync`.",
-            group_name=spec.group,
-            kinds={spec.target.system},
-            metadata={"dagster/column_schema": column_schema(spec)},
-        ),
-    ]
+def source_asset(spec: EntitySpec, console: str) -> dg.AssetSpec:
+    """Where the entity comes from; the groups are the lanes of the lineage, from left to right."""
+    return dg.AssetSpec(
+        source_key(spec),
+        description=f"The {spec.entity} in {SYSTEMS[spec.source.system].label}, read by `{spec.entity}`.",
+        group_name=f"from_{spec.source.system}",
+        kinds={spec.source.system},
+        metadata={"dagster/column_schema": source_schema(spec), **console_link(console)},
+    )
 
 
-def entity_asset(spec: EntitySpec, partitions: dg.PartitionsDefinition[str], days_per_run: int) -> dg.AssetsDefinition:
+def target_asset(spec: EntitySpec, console: str) -> dg.AssetSpec:
+    """Where the entity is delivered."""
+    return dg.AssetSpec(
+        target_key(spec),
+        deps=[dg.AssetKey(spec.entity)],
+        description=f"What `{spec.entity}` delivered to {SYSTEMS[spec.target.system].label}. Materialized by its load, "
+        "checked by `in_sync`.",
+        group_name=f"to_{spec.target.system}",
+        kinds={spec.target.system},
+        metadata={"dagster/column_schema": column_schema(spec), **console_link(console)},
+    )
+
+
+def entity_asset(spec: EntitySpec, settings: Settings) -> dg.AssetsDefinition:
     """The asset of one entity."""
     extract_op, check_op, load_op = _extract_op(spec), _check_op(spec), _load_op(spec)
     upstream = {
@@ -100,10 +106,10 @@ def entity_asset(spec: EntitySpec, partitions: dg.PartitionsDefinition[str], day
         kinds=set(spec.kinds),
         tags=asset_tags(spec),
         code_version=spec.fingerprint,
-        metadata=definition_metadata(spec),
+        metadata=definition_metadata(spec) | console_link(settings.console_url),
         ins=upstream,
-        partitions_def=partitions if spec.partitioned else None,
-        backfill_policy=dg.BackfillPolicy.multi_run(days_per_run) if spec.partitioned else None,
+        partitions_def=daily(settings) if spec.partitioned else None,
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run) if spec.partitioned else None,
         check_specs=[
             dg.AssetCheckSpec(name, asset=spec.entity, description=text, blocking=name in ROW_CHECKS)
             for name, text in CHECKS.items()
@@ -205,27 +211,45 @@ def _load_op(spec: EntitySpec) -> dg.OpDefinition:
             return
         with as_failure():
             loaded = load(sync.session, spec, batch, days, options, run_id=context.run.run_id)
+        sync.note_writes(loaded.counts.writes)
         metadata = _delivered(sync.session, spec, loaded.counts, days, context.run.run_id)
         metadata |= _covered(loaded) if days is None else {}
         if loaded.done or loaded.counts.writes:
             context.log_event(dg.AssetMaterialization(target_key(spec), metadata=metadata))
         each = of_each_day(metadata) if days and days.first != days.last else metadata
+        by_day = _by_day(sync.session, spec, loaded, context.run)
         if loaded.held:
             context.log.warning(printable(loaded.why_held))
-        if loaded.not_done or loaded.held_days:
-            for day, figures in _by_day(sync.session, spec, loaded).items():
-                context.log_event(dg.AssetMaterialization(spec.entity, partition=day, metadata={**each, **figures}))
-            if loaded.not_done:
-                with as_failure():
-                    raise Incomplete(loaded.problem, fix="Run it again.")
-            batches.discard(context.run.run_id, batch, spec.entity)
-            return
-        for day, figures in _by_day(sync.session, spec, loaded).items():
-            context.add_asset_metadata(figures, partition_key=day)
+        is_whole = not loaded.not_done and not loaded.held_days
+        if not is_whole:
+            _log_days(context, spec, loaded, {day: {**each, **figures} for day, figures in by_day.items()})
         batches.discard(context.run.run_id, batch, spec.entity)
-        yield dg.Output(None, metadata=each, data_version=_data_version(sync.session, spec))
+        if is_whole and _choose_days(context, loaded, by_day):
+            yield dg.Output(None, metadata=each, data_version=_data_version(sync.session, spec))
 
     return load_op
+
+
+def _log_days(
+    context: dg.AssetExecutionContext, spec: EntitySpec, loaded: Loaded, by_day: Mapping[str, dict[str, Any]]
+) -> None:
+    """Materialize the days that are done; raises dg.Failure where others are not."""
+    for day, metadata in by_day.items():
+        context.log_event(dg.AssetMaterialization(spec.entity, partition=day, metadata=metadata))
+    if loaded.not_done:
+        with as_failure():
+            raise Incomplete(loaded.problem, fix="Run it again.")
+
+
+def _choose_days(context: dg.AssetExecutionContext, loaded: Loaded, by_day: Mapping[str, dict[str, Any]]) -> bool:
+    """Let the output materialize these days; returns whether there is anything to materialize."""
+    for day, figures in by_day.items():
+        context.add_asset_metadata(figures, partition_key=day)
+    if len(by_day) < len([day for day in loaded.done if day]):
+        context.log.info(AHEAD)
+        materialize_only(context, by_day)
+        return bool(by_day)
+    return True
 
 
 def _data_version(session: Session, spec: EntitySpec) -> dg.DataVersion | None:
@@ -235,8 +259,8 @@ def _data_version(session: Session, spec: EntitySpec) -> dg.DataVersion | None:
     return dg.DataVersion(session.ledger(spec).delivered_digest())
 
 
-def _by_day(session: Session, spec: EntitySpec, loaded: Loaded) -> dict[str, dict[str, Any]]:
-    """What the materialization of each day that is done shows of that day; nothing for an entity without days."""
+def _by_day(session: Session, spec: EntitySpec, loaded: Loaded, run: dg.DagsterRun) -> dict[str, dict[str, Any]]:
+    """What the materialization of each day that is marked shows of that day; nothing for an entity without days."""
     days = [day for day in loaded.done if day]
     if not days:
         return {}
@@ -246,7 +270,7 @@ def _by_day(session: Session, spec: EntitySpec, loaded: Loaded) -> dict[str, dic
             "dagster/partition_row_count": counts.get(day, 0),
             **({LOADED_BY: loaded.covered[day].run_id or "unknown"} if day in loaded.covered else {}),
         }
-        for day in days
+        for day in days_shown(days, counts, session.now().astimezone(UTC).date(), run)
     }
 
 
@@ -258,7 +282,8 @@ def _covered(loaded: Loaded) -> dict[str, Any]:
 
 def _delivered(session: Session, spec: EntitySpec, counts: Counts, days: Days | None, run_id: str) -> dict[str, Any]:
     shown = recent(session.store, session.pair, run_id=run_id, entity=spec.entity, limit=SHOWN_DELIVERIES)
-    return counts_metadata(spec, counts, days, shown, run_id)
+    about = f"{days}: {counts.sentence}" if days else counts.sentence
+    return run_summary(about, run_id, session.settings.console_url) | counts_metadata(spec, counts, days, shown, run_id)
 
 
 def daily(settings: Settings) -> dg.DailyPartitionsDefinition:

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from sync_pipeline.defs.metadata import counts_metadata, job_owners, job_tags, target_key
+from sync_pipeline.defs.metadata import counts_metadata, job_owners, job_tags, run_summary, target_key
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import Incomplete, SyncError
 from sync_pipeline.hosting.failures import as_failure
@@ -42,6 +42,7 @@ def changes_job(spec: EntitySpec) -> dg.JobDefinition:
         answered, events = answer(sync.session, spec, config.ids, context.run_id)
         for reason in sorted(set(answered.left.values())):
             context.log.warning("left for another try: %s", printable(reason))
+        sync.note_writes(answered.counts.writes)
         metadata = changes_metadata(sync.session, spec, answered.counts, events, config.ids, context.run_id)
         # An observation: the partition is not complete because one of its records was read.
         yield dg.AssetObservation(spec.entity, metadata=metadata)
@@ -106,6 +107,7 @@ def changes_metadata(
     """Which events asked for the run, which records it read, and what it wrote."""
     shown = recent(session.store, session.pair, run_id=run_id, entity=spec.entity, limit=SHOWN_DELIVERIES)
     return {
+        **run_summary(counts.sentence, run_id, session.settings.console_url),
         **counts_metadata(spec, counts, None, shown, run_id, whole=False),
         "records": ", ".join(ids),
         "events": ", ".join(map(str, events)) or "none was open",

@@ -14,6 +14,7 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, spans_of, sync_job_name
 from sync_pipeline.hosting.liveness import close_orphans
 from sync_pipeline.hosting.queue import EVENTS_TAG, attempts, pause, under_way
+from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
@@ -48,7 +49,8 @@ def first_sync_sensor(
         jobs=jobs,
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"When live syncing is turned on: syncs once what was never synced of {names}, one run at a time.",
+        description=f"Watches for what was never synced of {names}, or not to the end, and starts its first sync when live "
+        "syncing is on: one run at a time.",
     )
 
 
@@ -93,7 +95,9 @@ def _request(instance: DagsterInstance, session: Session, entity: str, span: Day
     again = pause(instance, digest, PAUSE_SECONDS)
     if again is not None and not again.is_over(session.now()):
         return None
-    tags = {EVENTS_TAG: digest} | ({RANGE_START: span.keys[0], RANGE_END: span.keys[1]} if span else {})
+    tags = {EVENTS_TAG: digest, **requested("first sync")} | (
+        {RANGE_START: span.keys[0], RANGE_END: span.keys[1]} if span else {}
+    )
     return dg.RunRequest(
         run_key=f"{NAME}:{digest}:{attempts(instance, digest)}", job_name=sync_job_name(entity), tags=tags
     )

@@ -73,6 +73,7 @@ def ages(settings: Settings) -> Ages:
         trials=timedelta(days=settings.keep_previews_days),
         approvals=timedelta(days=settings.keep_approvals_days),
         events=timedelta(days=settings.keep_events_days),
+        alerts=timedelta(days=settings.keep_alerts_days),
         tombstones=timedelta(days=settings.keep_tombstones_days),
     )
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from sync_pipeline.defs.metadata import source_key
+from sync_pipeline.defs.metadata import run_summary, source_key
 from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.hosting.run_reports import NOTED, ROWS
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.stages.batch import Batch
+from sync_pipeline.stages.batch import Batch, Counts
 from sync_pipeline.stages.batch_files import discard_entity, read_batch, read_checked, write_batch, write_checked
 
 READ, CHECKED = "parquet", "json"
@@ -30,6 +30,8 @@ class BatchIOManager(dg.IOManager):
 
     base: Path
     specs: dict[str, EntitySpec]
+    console: str = ""
+    """Where the console is; empty where that is not known."""
 
     def handle_output(self, context: dg.OutputContext, obj: Batch) -> None:
         """Write the batch to disk, or its notes; an error of the read is the step's failure, in plain words."""
@@ -41,7 +43,9 @@ class BatchIOManager(dg.IOManager):
         context.add_output_metadata({ROWS: rows, **counted})
         if is_read:
             shown = {name: obj.notes[name] for name in SHOWN_OF_SOURCE if name in obj.notes}
-            context.log_event(dg.AssetObservation(source_key(spec), metadata={ROWS: rows, **shown}))
+            counts = Counts(extracted=rows, requests=int(shown.get("requests", 0)))
+            metadata = {**run_summary(counts.read, context.run_id, self.console), ROWS: rows, **shown}
+            context.log_event(dg.AssetObservation(source_key(spec), metadata=metadata))
 
     def load_input(self, context: dg.InputContext) -> Batch:
         """The batch of the upstream op - of the parent run, when a run is re-executed from its failure."""

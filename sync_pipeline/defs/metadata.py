@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from sync_pipeline.hosting.run_tags import ENTITY_TAG
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.settings import SETUP
@@ -17,9 +18,10 @@ from sync_pipeline.stages.check import CheckResult
 
 ARROW_LIKE = {"id": "string", "text": "string", "email": "string", "instant": "timestamp", "list": "array<string>"}
 
-KIND_TAG, ENTITY_TAG = "sync_pipeline/kind", "sync_pipeline/entity"
+KIND_TAG = "sync_pipeline/kind"
 FIRST_DELIVERIES = "first_deliveries"
-OF_EACH_DAY = ("days", "deliveries")
+SUMMARY, CONSOLE = "summary", "console"
+OF_EACH_DAY = (SUMMARY, CONSOLE, "days", "deliveries")
 
 
 def source_key(spec: EntitySpec) -> dg.AssetKey:
@@ -95,14 +97,25 @@ def source_schema(spec: EntitySpec) -> dg.TableSchema:
     return dg.TableSchema(columns=[dg.TableColumn(path, "string") for path in spec.source_columns])
 
 
+def run_summary(text: str, run_id: str, console: str) -> dict[str, Any]:
+    """What a run did, in one sentence that comes before all figures; with a link to the console's page of the run."""
+    link = {CONSOLE: dg.MetadataValue.url(f"{console}/activity/run/{run_id}")} if console else {}
+    return {SUMMARY: text, **link}
+
+
+def console_link(console: str) -> dict[str, Any]:
+    """A link to the console on the page of an asset, where its address is known."""
+    return {CONSOLE: dg.MetadataValue.url(f"{console}/")} if console else {}
+
+
 def counts_metadata(
     spec: EntitySpec, counts: Counts, days: Days | None, deliveries: Sequence[Any], run_id: str, *, whole: bool = True
 ) -> dict[str, Any]:
-    """What a materialization shows: the counts, the days, and the first deliveries of this run."""
+    """What a materialization shows: the counts that are not zero, the days, and the first deliveries of this run."""
     rows = counts.extracted - counts.rejected - counts.excluded - counts.waiting - counts.held
     command = f"sync-pipeline deliveries --entity {spec.entity} --run {run_id}"
     return {
-        **asdict(counts),
+        **{name: count for name, count in asdict(counts).items() if count},
         **({"days": str(days)} if days else {"dagster/row_count": rows} if whole else {}),
         "deliveries": dg.MetadataValue.md(f"`{command}` lists them all" if deliveries else "nothing had to be sent"),
         **({FIRST_DELIVERIES: _table(deliveries)} if deliveries else {}),

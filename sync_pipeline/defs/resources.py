@@ -7,10 +7,12 @@ from functools import cache
 from pathlib import Path
 
 import dagster as dg
+from dagster import DagsterInstance
 from pydantic import PrivateAttr
 
 from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.hosting.liveness import name_process
+from sync_pipeline.hosting.run_tags import CHANGED_TAG
 from sync_pipeline.mapping.load import records_of
 from sync_pipeline.printable import printable
 from sync_pipeline.sandbox.embedded import Records, embedded
@@ -18,7 +20,9 @@ from sync_pipeline.session.progress import Progress, Report, reporting, silent
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.stages.batch_files import discard_older
+from sync_pipeline.store.engine import Store
 from sync_pipeline.store.liveness import alive
+from sync_pipeline.store.syncs import by_run
 
 NOTED_STAGES = ("plan", "wait")
 """What the notes of these stages say is never personal."""
@@ -31,6 +35,7 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
     """
 
     _session: Session = PrivateAttr()
+    _has_written: bool = PrivateAttr(default=False)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["SyncResource"]:
@@ -45,16 +50,27 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
             with living:
                 self._session = session
                 yield self
+            if self._has_written and context.instance is not None and context.run is not None:
+                note_changed(context.instance, session.store, context.run.run_id)
 
     @property
     def session(self) -> Session:
         """The run's session."""
         return self._session
 
+    def note_writes(self, count: int) -> None:
+        """Note how many records a step of this run has changed at the target."""
+        self._has_written = self._has_written or count > 0
+
     @staticmethod
     def settings() -> Settings:
         """The settings of this process."""
         return load_settings()
+
+
+def note_changed(instance: DagsterInstance, store: Store, run_id: str) -> None:
+    """Tag a run with the number of records that its syncs have written, as far as they are in the journal."""
+    instance.add_run_tags(run_id, {CHANGED_TAG: str(sum(done.writes for done in by_run(store, [run_id])))})
 
 
 @contextmanager

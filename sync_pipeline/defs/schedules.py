@@ -17,12 +17,13 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, spans_of, sync_job_name, verify_job_name
 from sync_pipeline.hosting.liveness import close_orphans
 from sync_pipeline.hosting.queue import BULK, under_way
+from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import open_session
 from sync_pipeline.settings import Settings
+from sync_pipeline.setup.turns import turns
 from sync_pipeline.stages.batch import DAYS_AHEAD, Days
 
-RESCAN = {"paid": "17 * * * *", "free": "17 */6 * * *"}
 RESCAN_EVERY = {"paid": timedelta(hours=1), "free": timedelta(hours=6)}
 COSTS = {
     "rescan": "2 to 4 requests to Clockify: a report page for each 200 entries, and the running timers",
@@ -31,14 +32,16 @@ COSTS = {
     "one for each 31 days; and 1 request for each difference",
 }
 Evaluation = Callable[[dg.ScheduleEvaluationContext], Iterator[dg.RunRequest | dg.SkipReason]]
+REQUESTED = requested("schedule")
+FOR_BULK = BULK | REQUESTED
 BUDGET = "On the Free plan it shares the 30 requests an hour with everything else and waits for its turn."
 
 
 def schedules(specs: list[EntitySpec], settings: Settings) -> list[dg.ScheduleDefinition]:
     """All schedules of these entities."""
-    small = [spec for spec in specs if not spec.partitioned]
-    found = [_rescan(spec, settings) for spec in specs if spec.partitioned]
-    found += [_nightly(spec, settings, 2 + 10 * number) for number, spec in enumerate(small)]
+    crons = turns(specs, settings)
+    found = [_rescan(spec, settings, crons[spec.entity]) for spec in specs if spec.partitioned]
+    found += [_nightly(spec, settings, crons[spec.entity]) for spec in specs if not spec.partitioned]
     found += [_weekly(spec, settings, number) for number, spec in enumerate(specs)]
     return [*found, _forgetting(settings)]
 
@@ -55,7 +58,7 @@ def fresh(asset: dg.AssetsDefinition, policy: dg.FreshnessPolicy) -> dg.AssetsDe
     return asset.map_asset_specs(lambda spec: dg.apply_freshness_policy(spec, policy))
 
 
-def _rescan(spec: EntitySpec, settings: Settings) -> dg.ScheduleDefinition:
+def _rescan(spec: EntitySpec, settings: Settings, cron: str) -> dg.ScheduleDefinition:
     job, days = sync_job_name(spec.entity), settings.rescan_days
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -66,12 +69,12 @@ def _rescan(spec: EntitySpec, settings: Settings) -> dg.ScheduleDefinition:
         at = context.scheduled_execution_time.astimezone(UTC)
         for span in spans_of(recent_days(settings, at.date()), settings.days_per_run):
             first, last = span.keys
-            yield dg.RunRequest(run_key=f"{_key(at)}:{first}", tags={**BULK, RANGE_START: first, RANGE_END: last})
+            yield dg.RunRequest(run_key=f"{_key(at)}:{first}", tags={**FOR_BULK, RANGE_START: first, RANGE_END: last})
 
     return _schedule(
         f"rescan_{spec.entity}",
         job,
-        RESCAN[settings.clockify_plan],
+        cron,
         evaluate,
         settings,
         f"Reads the last {days} days of {spec.entity} again, and the days ahead. Cost: {COSTS['rescan']}.",
@@ -84,14 +87,14 @@ def recent_days(settings: Settings, today: date) -> Days:
     return Days(first, max(first, today + timedelta(days=DAYS_AHEAD)))
 
 
-def _nightly(spec: EntitySpec, settings: Settings, minute: int) -> dg.ScheduleDefinition:
+def _nightly(spec: EntitySpec, settings: Settings, cron: str) -> dg.ScheduleDefinition:
     job = sync_job_name(spec.entity)
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        yield _busy(context, job) or dg.RunRequest(run_key=_key(context.scheduled_execution_time), tags=BULK)
+        yield _busy(context, job) or dg.RunRequest(run_key=_key(context.scheduled_execution_time), tags=FOR_BULK)
 
     text = f"Reads all {spec.entity}. Cost: {COSTS['nightly']}."
-    return _schedule(f"nightly_{spec.entity}", job, f"{minute % 60} {2 + minute // 60} * * *", evaluate, settings, text)
+    return _schedule(f"nightly_{spec.entity}", job, cron, evaluate, settings, text)
 
 
 def _weekly(spec: EntitySpec, settings: Settings, number: int) -> dg.ScheduleDefinition:
@@ -101,7 +104,7 @@ def _weekly(spec: EntitySpec, settings: Settings, number: int) -> dg.ScheduleDef
         at = context.scheduled_execution_time.astimezone(UTC)
         wanted = VerifyConfig(repair=True, last_day=recent_days(settings, at.date()).keys[1])
         config = dg.RunConfig(ops={check_op(spec): wanted})
-        yield _busy(context, job) or dg.RunRequest(run_key=_key(at), run_config=config)
+        yield _busy(context, job) or dg.RunRequest(run_key=_key(at), run_config=config, tags=REQUESTED)
 
     text = f"Reads {spec.entity} on both sides in full and delivers every difference. Cost: {COSTS['verify']}."
     return _schedule(f"weekly_verify_{spec.entity}", job, f"37 {3 + number % 20} * * 0", evaluate, settings, text)
@@ -109,7 +112,9 @@ def _weekly(spec: EntitySpec, settings: Settings, number: int) -> dg.ScheduleDef
 
 def _forgetting(settings: Settings) -> dg.ScheduleDefinition:
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        yield _busy(context, FORGET_EVENTS) or dg.RunRequest(run_key=_key(context.scheduled_execution_time))
+        yield _busy(context, FORGET_EVENTS) or dg.RunRequest(
+            run_key=_key(context.scheduled_execution_time), tags=REQUESTED
+        )
 
     text = "Deletes what is older than the SYNC_KEEP_... settings: events, history, runs, batches. Cost: no request."
     return _schedule(f"nightly_{FORGET_EVENTS}", FORGET_EVENTS, "47 1 * * *", evaluate, settings, text)

@@ -16,7 +16,9 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, sync_job_name
 from sync_pipeline.hosting.liveness import close_orphans
 from sync_pipeline.hosting.queue import EVENTS_TAG, URGENT, attempts, in_the_way, pause
+from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.session.health import beat
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
@@ -47,9 +49,10 @@ def entity_sensor(spec: EntitySpec, settings: Settings, jobs: Sequence[dg.Execut
         # It always looks, and acts when live syncing is on: the switch needs no restart.
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            f"Looks into the webhook inbox and asks Clockify for changes of {spec.entity} within the plan's request "
-            "budget; a list at another source is read every SYNC_SNAPSHOTS_POLL_SECONDS. Few changes are read by id, many as their days or as the whole list. Its cursor is the time of the "
-            "last poll."
+            f"Watches {SYSTEMS[spec.source.system].label} for changed {spec.entity} and starts the runs that sync them. It "
+            "reads the webhook inbox and asks Clockify for changes within the plan's request budget; a list at another "
+            "source is read every SYNC_SNAPSHOTS_POLL_SECONDS. Few changes are read by id, many as their days or as the "
+            "whole list. Its cursor is the time of the last poll."
         ),
     )
 
@@ -150,7 +153,7 @@ def run_request(instance: DagsterInstance, spec: EntitySpec, dirty: Dirty) -> dg
     """The run that answers these events. Its key is the same at a repeated tick and another one after a failed run."""
     asked = [*map(str, sorted(dirty.events)), str(dirty.days or "")]
     digest = hashlib.blake2b(" ".join([spec.entity, *asked]).encode(), digest_size=10).hexdigest()
-    tags = {**URGENT, EVENTS_TAG: digest, "sync_pipeline/event_ids": _shown(dirty.events)}
+    tags = {**URGENT, **requested("change"), EVENTS_TAG: digest, "sync_pipeline/event_ids": _shown(dirty.events)}
     if dirty.days is not None:
         tags |= {RANGE_START: dirty.days.keys[0], RANGE_END: dirty.days.keys[1]}
     config = {"ops": {f"{spec.entity}_changed": {"config": {"ids": list(dirty.ids)}}}} if dirty.ids else None

@@ -43,6 +43,7 @@ def in_sync_check(spec: EntitySpec) -> dg.AssetChecksDefinition:
                 chosen_days(config, sync.settings().start_date, sync.session.now().date()) if spec.partitioned else None
             )
             verdict = verify(sync.session, spec, days, repair=config.repair, run_id=context.run.run_id)
+            sync.note_writes(verdict.repaired)
             if verdict.held_back:
                 raise CheckFailed(verdict.held_back)
         rows = [shown(spec, difference) for difference in verdict.differences[:SHOWN]]

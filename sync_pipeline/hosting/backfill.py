@@ -27,11 +27,13 @@ from dagster._core.utils import make_new_backfill_id
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, open_instance, partitioned
 from sync_pipeline.hosting.liveness import close_orphans
 from sync_pipeline.hosting.main_job import dagster_files
+from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.session.progress import Progress, reporting, silent
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.guards import waits_for_rewrite
+from sync_pipeline.store.audit import system_user
 from sync_pipeline.store.loads import days_in
 from sync_pipeline.store.scope import draw
 
@@ -118,7 +120,7 @@ def ask(
         backfill_id=make_new_backfill_id(),
         asset_graph_subset=AssetGraphSubset(filled, set()),  # type: ignore[call-arg]  # mypy does not see its fields
         backfill_timestamp=now.timestamp(),
-        tags={RANGE_TAG: _label(entity, days), NUMBER_TAG: str(number)},
+        tags={RANGE_TAG: _label(entity, days), NUMBER_TAG: str(number), **requested("backfill", system_user())},
         dynamic_partitions_store=instance,
         title=f"{entity} {days}",
         description="Asked for by `sync-pipeline backfill`.",

@@ -6,6 +6,7 @@ the webhooks are subscribed as well and live syncing is on: an edit there arrive
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from queue import Queue
 from tempfile import TemporaryDirectory
@@ -34,6 +37,8 @@ from sync_pipeline.webhooks.registration import Registrar, Wishes
 from sync_pipeline.webhooks.server import HOST, running
 
 STOP_SECONDS = 20.0
+LOG_BYTES = 5_000_000
+LONGEST_LINE = 65_536
 DAEMON, UI = "Dagster's daemon", "The Dagster UI"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AT_ONCE = {"SYNC_SENSOR_SECONDS": "1"}
@@ -62,6 +67,8 @@ class Dagster:
     ui: Sequence[str]
     url: str
     """Where the UI will be."""
+    console: str = ""
+    """Where the console is, to which the UI leads back; empty without one."""
 
 
 def refuse_taken(places: Places) -> None:
@@ -109,6 +116,36 @@ def run_dev(
         _run_dagster(settings, dagster, output)
 
 
+class _PrivateLog(RotatingFileHandler):
+    """A log of bounded size that only this user can read, and the one before it."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return os.fdopen(descriptor, "a", encoding="utf-8")
+
+
+@contextmanager
+def logged_to(file: Path) -> Iterator[IO[str]]:
+    """What programs can write to; it is kept in this file, which is renamed when it is full, over the one before it."""
+    private_directory(file.parent)
+    log = _PrivateLog(file, maxBytes=LOG_BYTES, backupCount=1)
+    reading, writing = os.pipe()
+
+    def copy() -> None:
+        with os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
+            for line in iter(lambda: lines.readline(LONGEST_LINE), ""):
+                log.emit(logging.makeLogRecord({"msg": line.rstrip("\n")}))
+
+    copying = Thread(target=copy, name="log", daemon=True)
+    copying.start()
+    try:
+        with os.fdopen(writing, "w", encoding="utf-8") as stream:
+            yield stream
+    finally:
+        copying.join(STOP_SECONDS)
+        log.close()
+
+
 @contextmanager
 def only_one(home: Path) -> Iterator[None]:
     """Hold the home for one `dev`; raises ConfigError when another one has it. The lock ends with its process."""
@@ -146,9 +183,10 @@ def receiving(settings: Settings, port: int, warn: Callable[[str], None]) -> Ite
             yield receiver.url
 
 
-def dagster_environ(settings: Settings) -> dict[str, str]:
+def dagster_environ(settings: Settings, console: str) -> dict[str, str]:
     """The environment of Dagster's processes: the whole configuration, wherever they start."""
     usual = CALLS_AT_ONCE | LIKE_DAGSTER_DEV | (AT_ONCE if settings.sandbox else {})
+    usual |= {"SYNC_CONSOLE_URL": console} if console else {}
     return {**usual, **environment(), "SYNC_HOME": str(settings.home)}
 
 
@@ -168,6 +206,8 @@ class _Programs:
 
     def __init__(self, home: Path, environ: Mapping[str, str], output: IO[str] | None) -> None:
         self._home, self._environ, self._output = home, environ, output
+        # Without an output of their own, errors are where ours are.
+        self._errors = output if output is not None and output is not sys.stderr else None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._ended: Queue[tuple[str, int]] = Queue()
 
@@ -183,6 +223,7 @@ class _Programs:
                 env=self._environ,
                 stdin=subprocess.PIPE,
                 stdout=self._output,
+                stderr=self._errors,
                 start_new_session=True,
             )
             self._running[name] = process
@@ -197,7 +238,7 @@ class _Programs:
         """Wait until one of them ends; raises SyncError, since none does unless it is asked to."""
         name, code = self._ended.get()
         raise SyncError(
-            f"{name} ended by itself, so nothing is synced any more (exit code {code}).",
+            f"{name} ended unexpectedly, so nothing is synced any more (exit code {code}).",
             fix="What it printed last says why. Start `sync-pipeline dev` again.",
         )
 
@@ -219,7 +260,7 @@ class _Programs:
 
 
 def _run_dagster(settings: Settings, dagster: Dagster, output: IO[str] | None) -> None:
-    programs = _Programs(dagster.home, dagster_environ(settings), output)
+    programs = _Programs(dagster.home, dagster_environ(settings, dagster.console), output)
     with TemporaryDirectory(prefix="sync-") as place:  # the shorter, the better: a socket's path has 108 bytes
         try:
             file = str(start_code_servers(dagster.workspace, Path(place), programs.start))

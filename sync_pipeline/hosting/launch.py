@@ -22,11 +22,13 @@ from sync_pipeline.errors import ConfigError, StoreError
 from sync_pipeline.hosting.liveness import own_process, process_tags
 from sync_pipeline.hosting.run_reports import Problem, RunReport, report_of
 from sync_pipeline.hosting.run_storage import HOME_VARIABLE, home_of, write_events_in_batches
+from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.private_files import naming, require_trusted
 from sync_pipeline.session.progress import WARNING, Progress, reporting, silent
 from sync_pipeline.settings import Settings, environment, project_root
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
+from sync_pipeline.store.audit import system_user
 from sync_pipeline.store.errors import explained
 
 EVERYTHING, VERIFY = "sync_everything", "verify_everything"
@@ -167,7 +169,7 @@ def run_sync(
     spans: Sequence[Days],
     options: Options,
 ) -> Iterator[RunReport]:
-    """The main job - or one entity's - over the days, in bounded runs, one after the other.
+    """The main job - or its part for these entities, or one entity's - over the days, in bounded runs, one after the other.
 
     Every entity runs once, time entries once per span; later runs only hold the partitioned entities. In a dry run
     each entity has runs of its own: nothing is materialized, and a job would not start what depends on that.
@@ -242,13 +244,14 @@ def _run(
     entities: Sequence[str],
     options: Options,
 ) -> RunReport:
-    tags = process_tags(own_process())
+    tags = process_tags(own_process()) | requested("terminal", system_user())
     if span:
         tags |= {RANGE_START: span.keys[0], RANGE_END: span.keys[1]}
     result = defs.resolve_job_def(job).execute_in_process(
         instance=instance,
         raise_on_error=False,
         tags=tags,
+        asset_selection=[dg.AssetKey(entity) for entity in entities] if job == EVERYTHING else None,
         run_config={
             "ops": {entity: {"config": asdict(options)} for entity in entities},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},

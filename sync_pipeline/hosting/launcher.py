@@ -19,7 +19,7 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Lau
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
 
-from sync_pipeline.hosting.liveness import GONE, PROCESS_TAG, is_gone, name_of, process_of, process_tags
+from sync_pipeline.hosting.liveness import GONE, is_gone, name_of, note_start, process_of_run
 
 LIBRARIES = (
     "dagster", "dagster._cli.api", "dagster._daemon.controller", "pandas", "pyarrow.parquet", "sqlalchemy.dialects.sqlite",
@@ -42,7 +42,7 @@ class WarmRunLauncher(DefaultRunLauncher):
         asked = ExecuteRunArgs(job_origin=origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
         process = start(serialize_value(asked))
         if process.pid is not None and (name := name_of(process.pid)) is not None:
-            self._instance.add_run_tags(run.run_id, process_tags(name))
+            note_start(self._instance, run, name)
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -58,7 +58,7 @@ class WarmRunLauncher(DefaultRunLauncher):
     def terminate(self, run_id: str) -> bool:
         """Ask the process of a run to stop; False when there is none any more."""
         run = self._instance.get_run_by_id(run_id)
-        process = process_of(run.tags.get(PROCESS_TAG, "")) if run and not run.is_finished else None
+        process = process_of_run(run) if run and not run.is_finished else None
         if run is None or process is None:
             return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
         self._instance.report_run_canceling(run)

@@ -8,15 +8,20 @@ from contextlib import closing
 import dagster as dg
 import psutil
 from dagster import DagsterInstance
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
 
 from sync_pipeline.errors import SyncError
-from sync_pipeline.settings import load_settings
+from sync_pipeline.hosting.run_tags import at_start
+from sync_pipeline.settings import load_given
 from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.liveness import is_dead, is_locked
 
-PROCESS_TAG = "sync_pipeline/process"
-LOCK_TAG = "sync_pipeline/run_lock"
+PROCESS_TAG = f"{HIDDEN_TAG_PREFIX}sync_pipeline_process"
+"""Which process executes the run; the UI shows no tag that begins with this prefix."""
+LOCK_TAG = f"{HIDDEN_TAG_PREFIX}sync_pipeline_run_lock"
 """Says that the run takes a lock for its own liveness; an earlier version, which had none, does not set it."""
+EARLIER_NAMES = {PROCESS_TAG: "sync_pipeline/process", LOCK_TAG: "sync_pipeline/run_lock"}
+"""The names of the same tags on runs that an earlier version has started."""
 GONE = "The process of this run ended without saying so; the next sync goes on from there."
 
 
@@ -41,17 +46,17 @@ def is_gone(run: dg.DagsterRun) -> bool:
 
     On this machine the lock counts, too, since another one may have the same name. False for runs that are not ours.
     """
-    process = run.tags.get(PROCESS_TAG)
+    process = _tag(run, PROCESS_TAG)
     if process is None or process_of(process) is not None:
         return False
     try:
-        settings = load_settings()
+        settings = load_given()
         with closing(open_store(settings.store_url, timeout=settings.lock_seconds)) as store:
             is_here = process.endswith(f"@{platform.node()}")
             return (
                 not is_locked(store, run.run_id)
                 if is_here
-                else is_dead(store, run.run_id, takes_lock=LOCK_TAG in run.tags)
+                else is_dead(store, run.run_id, takes_lock=_tag(run, LOCK_TAG) is not None)
             )
     except SyncError:
         return False  # unknown, and without the store no run can work
@@ -60,7 +65,21 @@ def is_gone(run: dg.DagsterRun) -> bool:
 def name_process(instance: DagsterInstance, run: dg.DagsterRun) -> None:
     """Note which process executes a run; one that was started by us has said so already."""
     if run.tags.get(PROCESS_TAG) != own_process():
-        instance.add_run_tags(run.run_id, process_tags(own_process()))
+        note_start(instance, run, own_process())
+
+
+def note_start(instance: DagsterInstance, run: dg.DagsterRun, process: str) -> None:
+    """Tag a run that starts in the process of that name."""
+    instance.add_run_tags(run.run_id, process_tags(process) | at_start(run))
+
+
+def process_of_run(run: dg.DagsterRun) -> psutil.Process | None:
+    """The process that executes a run; None when it has ended, is on another machine, or is unknown."""
+    return process_of(_tag(run, PROCESS_TAG) or "")
+
+
+def _tag(run: dg.DagsterRun, name: str) -> str | None:
+    return run.tags.get(name, run.tags.get(EARLIER_NAMES[name]))
 
 
 def process_tags(name: str) -> dict[str, str]:

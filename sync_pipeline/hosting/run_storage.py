@@ -37,7 +37,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from sync_pipeline.private_files import private_directory
-from sync_pipeline.settings import Settings, environment, load_settings
+from sync_pipeline.settings import Settings, environment, load_given
 
 KEPT = 4
 """Run histories kept open: the index, the run at work, and a few that a person looks at."""
@@ -266,7 +266,7 @@ def _base_dir(config: Mapping[str, Any]) -> str:
     """Where dagster.yaml says, else the Dagster home."""
     if "base_dir" in config:
         return str(config["base_dir"])
-    home = home_of(load_settings())
+    home = home_of(load_given())
     private_directory(home)
     return str(home)
 

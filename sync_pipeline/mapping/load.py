@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ def load_specs(overrides: Path | None = None, setup: str = "", place: str = SETU
     ``overrides`` is the user's directory of mapping files, ``setup`` the set-up, whose ``mappings`` come last;
     ``place`` is what errors call that.
     """
+    if overrides is None:
+        return dict(_without_files(setup, place))
     chosen = _chosen(setup, place)
-    if overrides and overrides.is_dir():
+    if overrides.is_dir():
         require_trusted(overrides)
-    return _loaded(overrides, chosen) if overrides or chosen else dict(_shipped())
+    return _loaded(overrides, chosen)
 
 
 def fields_in(setup: str, entity: str) -> dict[str, Any]:
@@ -68,10 +70,10 @@ def records_of(settings: Settings) -> tuple[tuple[str, str, str], ...]:
     return tuple((side.system, spec.entity, side.id) for spec in specs for side in (spec.source, spec.target))
 
 
-@cache
-def _shipped() -> dict[str, EntitySpec]:
-    """The shipped files do not change while a process lives; every session asks for them."""
-    return _loaded(None, {})
+@lru_cache(maxsize=16)
+def _without_files(setup: str, place: str) -> dict[str, EntitySpec]:
+    """The shipped files do not change while a process lives; every session asks for them, and each page with this set-up."""
+    return _loaded(None, _chosen(setup, place))
 
 
 def _chosen(setup: str, place: str) -> Mapping[str, Node]:
@@ -143,13 +145,13 @@ def _check_links(spec: EntitySpec, nodes: Mapping[str, Node], specs: Mapping[str
     for entity in spec.depends_on:
         if entity not in specs:
             at = node.value["depends_on"]
-            raise refuse(at, "depends_on", f"names {entity!r}, which is no entity.", closest(entity, specs))
+            raise refuse(at, "depends_on", f"names {entity!r}, but there is no such entity.", closest(entity, specs))
     _check_parent(spec, node, specs)
     for field, entity in spec.references.items():
         if entity not in specs:
             at = node.value["fields"].value[field].value["references"]
             where = f"fields.{field}.references"
-            raise refuse(at, where, f"names {entity!r}, which is no entity.", closest(entity, specs))
+            raise refuse(at, where, f"names {entity!r}, but there is no such entity.", closest(entity, specs))
         if not specs[entity].is_known_by_source_id:
             place, known_by = nodes[entity].value["fields"], specs[entity].target.id
             message = f"must be {specs[entity].source.id} as the source has it: {spec.entity}.{field} points at {entity} by it."
@@ -172,7 +174,7 @@ def _check_parent(spec: EntitySpec, node: Node, specs: Mapping[str, EntitySpec])
         return
     at, parent = node.value["source"].value["parent"], specs.get(name)
     if parent is None:
-        raise refuse(at, "source.parent", f"names {name!r}, which is no entity.", closest(name, specs))
+        raise refuse(at, "source.parent", f"names {name!r}, but there is no such entity.", closest(name, specs))
     if parent.source.system != spec.source.system or not parent.source.list or parent.source.parent:
         message = f"names {name}, which is not a plain list of the same system."
         raise refuse(at, "source.parent", message, "Name the entity whose records each have a list of these.")

@@ -106,7 +106,7 @@ def _step(node: Node, where: str) -> Step:
         raise refuse(node, where, f"found {shown(node.value)}, expected a transform's name or {{name: argument}}.")
     transform = TRANSFORMS.get(name)
     if transform is None:
-        raise refuse(node, where, f"found {name!r}, which is no transform.", closest(name, TRANSFORMS))
+        raise refuse(node, where, f"there is no transform {name!r}.", closest(name, TRANSFORMS))
     _check_argument(node, f"{where}.{name}", transform, argument)
     return Step(name, argument, transform.build(argument))
 

@@ -55,11 +55,11 @@ def embedded(port: int, database: Path, records: Sequence[Records] = ()) -> Iter
         finally:
             if started is not None and _is_last(users):
                 fcntl.flock(users, fcntl.LOCK_UN)
-                started.join(STOP_SECONDS)  # longer only when somebody came at this moment, and keeps it
+                started.join(STOP_SECONDS)  # longer only when another user came at this moment, and keeps it
 
 
 def main() -> None:
-    """Serve until nobody uses the sandbox any more; the port and the database are the arguments."""
+    """Serve until no one uses the sandbox any more; the port and the database are the arguments."""
     from sync_pipeline.sandbox.server import serve
 
     port, database = int(sys.argv[1]), Path(sys.argv[2])
@@ -154,6 +154,27 @@ def _entities(port: int, new: Mapping[str, str] | None = None) -> dict[str, Any]
         return found
 
 
+def control(port: int, path: str, sent: Mapping[str, Any] | None = None, method: str = "") -> dict[str, Any]:
+    """What a control of the sandbox on this port answers; ConfigError when it refuses or none runs there."""
+    body = None if sent is None else json.dumps(sent).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/_control/{path}", body, method=method or ("GET" if sent is None else "POST")
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        with suppress(ValueError, KeyError, TypeError):
+            raise ConfigError(f"The sandbox refused it: {json.load(error)['error']}.") from None
+        raise _in_use(port, "another program") from None
+    except (OSError, ValueError, HTTPException):
+        raise ConfigError(
+            f"No sandbox is running on port {port}.",
+            fix="Start it with `sync-pipeline dev` or `sync-pipeline sandbox serve`.",
+        ) from None
+
+
 def workspace_in(database: Path) -> str:
     """The id of the sandbox's Clockify workspace, read from its file: nothing is started for it."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as db:
@@ -198,7 +219,7 @@ def _wait(process: subprocess.Popen[bytes], port: int, database: Path, log: Path
         if time.monotonic() > deadline or (process.poll() is not None and not answers(port, database)):
             if _is_taken(port):  # by a program that says nothing
                 raise _in_use(port, "another program")
-            raise ConfigError(f"The sandbox did not start: {_last_words(log)}", fix=f"The whole story is in {log}.")
+            raise ConfigError(f"The sandbox did not start: {_last_words(log)}", fix=f"The complete log is in {log}.")
         time.sleep(PAUSE_SECONDS)
 
 

@@ -24,6 +24,8 @@ SILENT = timedelta(seconds=120)
 SCRIPTED = timedelta(days=7)
 """Where within this time everything was synced ``OFTEN`` times and no daemon ran, a script does the syncing."""
 OFTEN = 2
+VERIFY, WEBHOOKS = "verify:", "webhooks"
+"""What findings are about; the entity that was verified follows."""
 
 CODES = {
     ErrorCategory.NOT_ACCEPTED: "key refused",
@@ -63,6 +65,17 @@ class Answers:
 def beat(session: Session) -> None:
     """Note that Dagster's daemon is running: its sensors call this at every tick."""
     note_ok(session.store, session.pair, DAEMON, every=BEAT)
+
+
+def note_finding(session: Session, about: str, problem: str, *, keep_ok: bool = False) -> None:
+    """Note what a comparison or a check found, "" for nothing: the finding stays until it finds nothing.
+
+    That nothing was found is only noted after a finding, or with ``keep_ok`` each time.
+    """
+    if problem:
+        note_failure(session.store, session.pair, about, problem, problem)  # another finding has its own beginning
+    elif keep_ok or about in read_health(session.store, session.pair):
+        note_ok(session.store, session.pair, about)
 
 
 def nothing_syncs(session: Session) -> str:

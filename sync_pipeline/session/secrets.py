@@ -158,7 +158,7 @@ def unlock(settings: Settings, vault: Vault) -> Unlocked:
     Raises ConfigError when one is missing that the way of signing in needs.
     """
     unlocked = Unlocked(settings)
-    for slot in _needed(settings):
+    for slot in needed_slots(settings):
         given = getattr(settings, slot.setting)
         if given:
             unlocked.marks[slot.setting] = hashlib.sha256(given.encode()).hexdigest()[:16]
@@ -182,7 +182,7 @@ def forget_rejected(unlocked: Unlocked, vault: Vault, at: datetime) -> None:
                 note(vault.store, PROGRAM, "secret retired", detail, at)
 
 
-def _needed(settings: Settings) -> Iterator[Slot]:
+def needed_slots(settings: Settings) -> Iterator[Slot]:
     """The secrets that the settings' way of signing in uses, the first of several that are there."""
     yield CLOCKIFY_TOKEN if settings.clockify_addon_token else CLOCKIFY_KEY
     if not (settings.clockify_addon_token or settings.clockify_api_key):

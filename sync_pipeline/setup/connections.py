@@ -70,7 +70,7 @@ def connections(setup: SetupService) -> tuple[Connection, Connection]:
 def switch_entities(setup: SetupService, names: Sequence[str], *, since: str | None) -> None:
     """Sync these entities; ConfigError when one of them needs another that is not chosen."""
     if setup.is_given("SYNC_ENTITIES"):
-        raise ConfigError("SYNC_ENTITIES is set in the environment, which decides.", fix="Unset it there.")
+        raise ConfigError("SYNC_ENTITIES is set in the environment, which takes precedence.", fix="Unset it there.")
     known = list(specs_of(setup.settings()))
     if not names:
         raise ConfigError("At least one entity is synced.", fix=f"Choose among {', '.join(known)}.")
@@ -150,10 +150,10 @@ def _one(
 def _consented(settings: Settings, vault: Vault, where: str) -> Connection:
     consent, tokens = vault.get(CONSENT), vault.tokens.read()
     if consent is None and tokens is None:
-        return Connection("snapshots", "not set up", where, _client(settings), detail="nobody has consented yet")
+        return Connection("snapshots", "not set up", where, _client(settings), detail="no one has consented yet")
     since = consent.entered_at if consent else ""
     if not isinstance(tokens, Tokens):
-        reason = "nobody has consented yet" if tokens is None else tokens.reason
+        reason = "no one has consented yet" if tokens is None else tokens.reason
         return Connection("snapshots", "authorize again", where, _client(settings), since=since, detail=reason)
     lacking = [scope for scope in needed_scopes(settings) if tokens.scope and scope not in tokens.scope.split()]
     if lacking and not settings.snapshots_scopes:

@@ -56,7 +56,7 @@ def finish_authorization(setup: SetupService, consent: Consent, redirect_uri: st
     facts = _facts(settings)
     page = facts.authorize_url(settings.snapshots_base_url) or ""
     if form.auth != "authorization_code" or not consent.url.startswith(page) or redirect_uri != consent.redirect_uri:
-        raise ChangedMeanwhile("The set-up was changed while somebody consented.", fix="Authorize again.")
+        raise ChangedMeanwhile("The set-up was changed during the consent.", fix="Authorize again.")
     client = Credentials(client_id=settings.snapshots_client_id, client_secret=settings.snapshots_client_secret)
     guard = looking(settings, on_sandbox=draft.on_sandbox)
     endpoint = client.endpoint(facts, settings.snapshots_base_url, limits=guard.limits)

@@ -49,7 +49,7 @@ def refuse_given(setup: SetupService, values: Mapping[str, object]) -> None:
             continue
         if getattr(now, spec.name) != values[spec.name]:
             raise ConfigError(
-                f"{spec.metadata['env']} is set in the environment, which decides, and says otherwise.",
+                f"{spec.metadata['env']} is set in the environment, which takes precedence, to another value.",
                 fix="Unset it there, or choose what it says.",
             )
 
@@ -72,7 +72,7 @@ def secret_for(setup: SetupService, draft: Settings, slot: Slot, typed: str, wha
 def _given(setup: SetupService, draft: Settings, slot: Slot, typed: str, what: str, *, is_known: bool) -> str:
     if typed:
         raise ConfigError(
-            f"{slot.variable} is set in the environment, which decides, so another one cannot be entered here.",
+            f"{slot.variable} is set in the environment, which takes precedence, so another one cannot be entered here.",
             fix=f"Unset {slot.variable}, or leave {what} empty.",
         )
     now = setup.settings()

@@ -176,7 +176,7 @@ def change_field(setup: SetupService, entity: str, form: FieldForm, *, since: st
 
 
 def drop_field(setup: SetupService, entity: str, name: str, *, since: str | None) -> str:
-    """Deliver a field no more; what is at the target stays as it is. Returns the new revision."""
+    """Deliver a field no more; what is at the target is not changed. Returns the new revision."""
     return _store(setup, entity, name, _dropped(mapping_of(setup, entity), name), "dropped", since)
 
 

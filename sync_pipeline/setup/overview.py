@@ -1,27 +1,25 @@
-"""The state of everything, at a glance: each entity's last success and what is left to do, and what ran last."""
+"""The state of every entity, at a glance: its last success, what is left to do, and what happened today."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 
 from sync_pipeline.session.session import Session
-from sync_pipeline.setup.service import SetupService
+from sync_pipeline.setup.turns import next_turn, turns
 from sync_pipeline.stages.guards import to_delete
 from sync_pipeline.store.claims import held_records
+from sync_pipeline.store.health import read_health
 from sync_pipeline.store.liveness import is_locked
 from sync_pipeline.store.records import RecordCounts, counts
 from sync_pipeline.store.references import WAITS
 from sync_pipeline.store.rejects import count_rejects
-from sync_pipeline.store.syncs import Sync, recent, status
+from sync_pipeline.store.syncs import status, written_since
 
-RUNS = 8
-SYNCS = 60
 NOTHING = RecordCounts(0, 0, 0, 0, 0, 0, 0, 0)
-WORST = ("failed", "blocked", "incomplete", "stale", "running", "dry_run", "targeted", "success")
-"""A run ended as the worst of its syncs did."""
+VERIFY = "verify:"
+"""How the facts about the comparison of an entity's both sides are called; its name follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +58,29 @@ class EntityRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRow:
-    """One run: what it synced, and how that ended."""
+class EntityCard:
+    """One entity as the overview shows it."""
 
-    run_id: str
-    begun_at: datetime
-    entities: tuple[str, ...]
-    outcome: str
-    written: int
-    reasons: tuple[str, ...]
-    """Why each of its syncs that did not succeed did not, with the fix."""
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """Both of it."""
-
-    entities: tuple[EntityRow, ...]
-    runs: tuple[RunRow, ...]
+    row: EntityRow
+    changed_today: int
+    """Records that were created, adopted, updated or deleted since midnight, UTC."""
+    proven_at: datetime | None
+    """When both sides were last read in full and held the same."""
+    next_turn: datetime | None
+    """When it is read again in any case; None while nothing happens automatically."""
 
 
-def overview(setup: SetupService) -> Overview:
-    """The state now; SyncError while the set-up is not finished."""
-    with setup.reading() as session:
-        return Overview(tuple(entity_rows(session)), tuple(_runs(session)))
+def entity_cards(session: Session) -> list[EntityCard]:
+    """The state of every entity, with what happened today and what comes next."""
+    now = session.now()
+    changed = written_since(session.store, session.pair, now.replace(hour=0, minute=0, second=0, microsecond=0))
+    health, crons = read_health(session.store, session.pair), turns(session.specs.values(), session.settings)
+    cards = []
+    for row in entity_rows(session):
+        proof = health.get(f"{VERIFY}{row.entity}")
+        turn = next_turn(crons[row.entity], now) if session.mode.automatic else None
+        cards.append(EntityCard(row, changed.get(row.entity, 0), proof.ok_at if proof else None, turn))
+    return cards
 
 
 def entity_rows(session: Session) -> list[EntityRow]:
@@ -123,23 +120,3 @@ def _writing(session: Session) -> dict[str, dict[str, int]]:
     found = held_records(session.store, session.pair)
     ended = {run for runs in found.values() for run in runs if not is_locked(session.store, run)}
     return {entity: {run: runs[run] for run in runs if run not in ended} for entity, runs in found.items()}
-
-
-def _runs(session: Session) -> list[RunRow]:
-    named = [sync for sync in recent(session.store, session.pair, SYNCS) if sync.run_id]
-    return [_run(str(run_id), list(of_run)) for run_id, of_run in groupby(named, lambda sync: sync.run_id)][:RUNS]
-
-
-def _run(run_id: str, of_run: list[Sync]) -> RunRow:
-    outcomes = {sync.outcome or "running" for sync in of_run}
-    written = sum(
-        int(sync.counts.get(kind, 0)) for sync in of_run for kind in ("created", "adopted", "updated", "deleted")
-    )
-    return RunRow(
-        run_id,
-        min(sync.begun_at for sync in of_run),
-        tuple(dict.fromkeys(sync.entity for sync in reversed(of_run))),
-        min(outcomes, key=lambda outcome: WORST.index(outcome) if outcome in WORST else 0),
-        written,
-        tuple(dict.fromkeys(f"{sync.entity}: {sync.reason}" for sync in reversed(of_run) if sync.reason)),
-    )

@@ -56,7 +56,7 @@ def rotate(setup: SetupService, slot: Slot, secret: str) -> None:
     secret = clean_secret(secret, f"The new {slot.system} {slot.name.replace('_', ' ')}")
     settings = setup.settings()
     if setup.is_given(slot.variable):
-        raise ConfigError(f"{slot.variable} is set in the environment, which decides.", fix="Change it there.")
+        raise ConfigError(f"{slot.variable} is set in the environment, which takes precedence.", fix="Change it there.")
     with setup.vault(settings) as vault:
         if not vault.has(slot):
             raise ConfigError(f"There is no {slot.system}.{slot.name} to rotate.", fix="Run `sync-pipeline init`.")

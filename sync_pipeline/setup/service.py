@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,10 +19,19 @@ from sync_pipeline.session.progress import Report
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings, environment, load_given, load_settings
-from sync_pipeline.setup.document import edited
+from sync_pipeline.setup.document import differences, edited, with_changes
 from sync_pipeline.store.audit import note, system_user
 from sync_pipeline.store.engine import Store, open_store
-from sync_pipeline.store.setup import CHANGED, LOOK_AGAIN, Change, put_current
+from sync_pipeline.store.setup import (
+    CHANGED,
+    LOOK_AGAIN,
+    Change,
+    put_current,
+    put_draft,
+    remove_draft,
+    version_in,
+    version_of,
+)
 from sync_pipeline.store.setup_file import validated
 
 Surface = Literal["terminal", "console"]
@@ -45,11 +54,31 @@ class SetupService:
     root: Path | None = None
     environ: Mapping[str, str] | None = field(default=None, repr=False)
     """In place of the environment of this process."""
+    drafting: bool = False
+    """Whether the draft is read and changed, if there is one: what it says is not current before it is published."""
     now: Callable[[], datetime] = utc_now
 
     def settings(self, **variables: str) -> Settings:
         """The settings as they are now, with some variables of the environment as they are given here."""
-        return load_settings({**self._environ, **variables}, root=self.root)
+        environ = {**self._environ, **variables}
+        now = load_settings(environ, root=self.root)
+        number, document = self._draft(now) if self.drafting else (0, "")
+        if not number:
+            return now
+        drafted = load_settings(environ, root=self.root, document=document)
+        return replace(drafted, setup_version=now.setup_version, setup_draft=number)
+
+    def _draft(self, now: Settings) -> tuple[int, str]:
+        """Number and text of the draft, with what became current since it was begun; (0, "") when there is none."""
+        with self.store() as store:
+            draft = version_in(store, now.setup_name, "draft")
+            base = version_of(store, now.setup_name, draft.base_id or 0) if draft is not None else None
+        if draft is None:
+            return 0, ""
+        if (draft.base_id or 0) == now.setup_version:
+            return draft.id, draft.document
+        changes = differences(base.document if base is not None else "", draft.document)
+        return draft.id, with_changes(now.setup_document, changes)
 
     def given(self) -> Settings:
         """The settings of the environment alone, whatever the stored set-up says."""
@@ -66,12 +95,9 @@ class SetupService:
     @contextmanager
     def store(self) -> Iterator[Store]:
         """Our database."""
-        settings = self.settings()
-        store = open_store(settings.store_url, timeout=settings.lock_seconds)
-        try:
+        given = self.given()
+        with closing(open_store(given.store_url, timeout=given.lock_seconds)) as store:
             yield store
-        finally:
-            store.close()
 
     @contextmanager
     def vault(self, settings: Settings | None = None) -> Iterator[Vault]:
@@ -112,6 +138,7 @@ class SetupService:
     ) -> str:
         """Set dotted keys of the set-up (None takes one out), do ``then``, note who did it; returns the new revision.
 
+        In a draft they are set there, and nothing else changes.
         Raises ChangedMeanwhile when ``since`` is not the present revision, ConfigError when the new set-up is not valid;
         nothing is changed then.
         """
@@ -121,7 +148,7 @@ class SetupService:
         except BaseException:
             self.note(f"{what}, incomplete", "the set-up was changed, but not everything else")
             raise
-        self.note(what, detail)
+        self.note(f"draft: {what}" if self.drafting else what, detail)
         return self.revision()
 
     def _store(self, values: Mapping[str, Any], note: str, since: str | None) -> None:
@@ -134,15 +161,24 @@ class SetupService:
             if document == settings.setup_document:
                 return
             validated(settings, document)
-            change = Change(self.by, self.now(), note)
-            with self.store() as store:
-                try:
-                    put_current(store, settings.setup_name, document, change, expected=settings.setup_version)
-                except ChangedMeanwhile:
-                    if since is not None:
-                        raise
-                    continue
+            try:
+                self._put(settings, document, Change(self.by, self.now(), note))
+            except ChangedMeanwhile:
+                if since is not None:
+                    raise
+                continue
+            return
+
+    def _put(self, made_from: Settings, document: str, change: Change) -> None:
+        name, version = made_from.setup_name, made_from.setup_version
+        with self.store() as store:
+            if not self.drafting:
+                put_current(store, name, document, change, expected=version)
                 return
+            now, draft = version_in(store, name, "current"), made_from.setup_draft or None
+            put_draft(store, name, document, change, base_id=version or None, expected=draft)
+            if not differences(now.document if now is not None else "", document):
+                remove_draft(store, name)  # nothing is left to publish
 
     def validate_change(self, values: Mapping[str, Any]) -> dict[str, EntitySpec]:
         """Every entity's mapping as it would be with these dotted keys set; nothing is changed. Raises as ``change``."""
@@ -154,6 +190,10 @@ class SetupService:
         with self.store() as store:
             note(store, self.by, what, detail, self.now())
 
+    def on_draft(self) -> SetupService:
+        """The same for the draft."""
+        return replace(self, drafting=True)
+
     def acting_as(self, by: str) -> SetupService:
         """The same for another actor."""
         return replace(self, by=by)
@@ -161,4 +201,5 @@ class SetupService:
 
 def revision_of(settings: Settings) -> str:
     """The state of the set-up that these settings were made from."""
-    return str(settings.setup_version or "")
+    draft = f"-{settings.setup_draft}" if settings.setup_draft else ""
+    return f"{settings.setup_version or ''}{draft}"

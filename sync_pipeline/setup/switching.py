@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sync_pipeline.errors import NotAllowed, SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
@@ -35,6 +36,8 @@ class LiveStatus:
     """Why nothing is syncing although live syncing is on; "" when it is off, or something does."""
     has_passed: bool = False
     """Whether that trial passed, with what was approved of what it held."""
+    needs_preview: bool = False
+    """Whether a preview of this configuration is all that is missing."""
 
     @property
     def is_live(self) -> bool:
@@ -78,7 +81,17 @@ def pause_of(setup: SetupService) -> Pause | None:
     return Pause(change.at, change.by, change.what, is_off=False)
 
 
-NOT_OF_THE_SETUP = ("live", "start date", "approval", "retry", "secret", "webhook", "reject")
+NOT_OF_THE_SETUP = (
+    "live",
+    "start date",
+    "approval",
+    "retry",
+    "secret",
+    "webhook",
+    "reject",
+    "draft",
+    "mapping published",
+)
 """How entries of the audit begin that change nothing of what live syncing was turned on for."""
 
 
@@ -140,7 +153,13 @@ def _live_status(session: Session) -> LiveStatus:
     trial = last_trial(*kept, kind_for(session.settings)) or last_trial(*kept)  # one in the sandbox takes nothing back
     switch = read_switch(session.store, session.pair)
     passed, problem = _has_passed(session, trial), nothing_syncs(session)
-    return LiveStatus(session.mode, trial, switch, _obstacle(session, trial), problem, passed)
+    is_ready = session.settings.stored and not session.settings.mode
+    lacks = is_ready and (trial is None or trial.kind != kind_for(session.settings) or trial.outcome in LEADS_NOWHERE)
+    return LiveStatus(session.mode, trial, switch, _obstacle(session, trial), problem, passed, lacks)
+
+
+LEADS_NOWHERE = ("failed", "throttled")
+"""Outcomes after which only another preview lets a configuration go live."""
 
 
 def _has_passed(session: Session, trial: Trial | None) -> bool:
@@ -149,6 +168,11 @@ def _has_passed(session: Session, trial: Trial | None) -> bool:
         return trial is not None and trial.outcome == "passed"
     held = held_by(trial.report)
     return bool(held) and all(_is_decided(session, one["approval"]) for one in held)
+
+
+def undecided(session: Session, trial: Trial) -> list[dict[str, Any]]:
+    """What a trial holds that no one has decided about."""
+    return [held for held in held_by(trial.report) if not _is_decided(session, held["approval"])]
 
 
 def _is_decided(session: Session, approval_id: int) -> bool:
@@ -168,23 +192,19 @@ def _obstacle(session: Session, trial: Trial | None) -> str:
             else "nothing is set up yet. Connect Clockify and the Snapshots API first, on the sandbox or for real."
         )
     if settings.mode:
-        return f"SYNC_MODE={settings.mode} is set in the environment and decides. Unset it."
+        return f"SYNC_MODE={settings.mode} is set in the environment and takes precedence. Unset it."
     return _obstacle_of_trial(session, trial)
 
 
 def _obstacle_of_trial(session: Session, trial: Trial | None) -> str:
     if trial is None:
-        return (
-            "this configuration has not been tried yet. Try it first: step 4 of the console, or `sync-pipeline trial`."
-        )
+        return "this configuration has not been previewed yet. Preview it first: step 4 of the console, or `sync-pipeline preview`."
     if trial.kind != kind_for(session.settings):
-        return "it was only tried in the sandbox. Try it as a dry run on the real accounts, too: `sync-pipeline trial`."
+        return "it was only previewed in the sandbox. Preview it on the real accounts, too: `sync-pipeline preview`."
     if trial.outcome is None:
-        return "its trial has not ended yet."
+        return "its preview has not ended yet."
     if _has_passed(session, trial):
         return ""
     if trial.outcome == "held":
-        return (
-            "what its trial holds has to be approved: on the page of the trial, or with `sync-pipeline approvals list`."
-        )
-    return "its trial did not pass. Fix what it found and try again: step 4 of the console, or `sync-pipeline trial`."
+        return "what its preview holds has to be approved: on the page of the preview, or with `sync-pipeline approvals list`."
+    return "its preview did not pass. Fix what it found and preview it again: step 4 of the console, or `sync-pipeline preview`."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sync_pipeline.connectors.error_category import ErrorCategory, categorize
 from sync_pipeline.diagnose.connection_test import diagnose, without_retries
-from sync_pipeline.errors import ChangedMeanwhile, SyncError
+from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.session.progress import Progress, reporting, silent
-from sync_pipeline.session.session import Session, open_session
+from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.store.engine import Store
 from sync_pipeline.store.trials import (
     THROTTLED,
     Trial,
@@ -53,7 +52,7 @@ def begin(setup: SetupService, kind: TrialKind) -> int:
     with setup.reading() as session:
         trial = begin_trial(session.store, session.pair, session.fingerprint, kind, setup.by, setup.now())
     setup.note(
-        "trial begun", f"in the sandbox ({trial})" if kind == "sandbox" else f"dry run on the accounts ({trial})"
+        "trial started", f"in the sandbox ({trial})" if kind == "sandbox" else f"dry run on the accounts ({trial})"
     )
     return trial
 
@@ -70,21 +69,17 @@ def run(
 
     What the guards would hold is a request for an approval; what ``options`` allow is one that was allowed.
     """
-    report: dict[str, Any] = {
-        "kind": kind,
-        "doing": "connecting",
-        "checks": [],
-        "entities": {},
-        "error": "",
-        "exit_codes": [],
-    }
+    report = _report_of(kind)
     with setup.store() as store:
         outcome: TrialOutcome = "failed"
         keep = partial(note_progress, store, trial_id, report)
         settings = _settings_of(setup, kind)
         try:
-            _refuse_another(setup, store, trial_id, settings)
-            outcome = _check(setup, settings, report, keep) or _preview(setup, settings, report, keep, options, stop)
+            begun = trial_of(store, trial_id)
+            of = begun.fingerprint if begun is not None and kind == kind_for(setup.settings()) else ""
+            outcome = _check(setup, settings, report, keep) or _preview(
+                setup, settings, report, keep, options, stop, of
+            )
         except SyncError as error:
             report["error"], report["exit_codes"] = str(error), [error.exit_code]
             if categorize(error) is ErrorCategory.BUSY:
@@ -100,25 +95,44 @@ def run(
     return found
 
 
+def conclude(setup: SetupService, trial_id: int, kind: TrialKind, previews: Sequence[Preview], days: Days) -> Trial:
+    """Store a preview of everything as the trial, after a connection test; returns the ended trial."""
+    report = _report_of(kind) | {"days": str(days), "entities": {each.entity: _told(each) for each in previews}}
+    with setup.store() as store:
+        outcome: TrialOutcome = "failed"
+        try:
+            settings = _settings_of(setup, kind)
+            outcome = _check(setup, settings, report, lambda: None) or _outcome(report, previews)
+        finally:
+            report["doing"] = ""
+            end_trial(store, trial_id, report, setup.now(), outcome)
+        found = trial_of(store, trial_id)
+    assert found is not None  # noqa: S101  # we have just written it
+    return found
+
+
+def abandon(setup: SetupService, trial_id: int, kind: TrialKind, error: str = INTERRUPTED) -> None:
+    """Note that a trial ended early."""
+    with setup.store() as store:
+        end_trial(store, trial_id, _report_of(kind) | {"doing": "", "error": error}, setup.now(), "failed")
+
+
+def _report_of(kind: TrialKind) -> dict[str, Any]:
+    return {"kind": kind, "doing": "connecting", "checks": [], "entities": {}, "error": "", "exit_codes": []}
+
+
+def _outcome(report: dict[str, Any], previews: Iterable[Preview]) -> TrialOutcome:
+    """It passes when no check would block it and nothing would be held."""
+    report["exit_codes"] += [check.exit_code for each in previews for check in each.blocked]
+    return "failed" if report["exit_codes"] else "held" if held_by(report) else "passed"
+
+
 def _settings_of(setup: SetupService, kind: TrialKind) -> Settings:
     """The settings to try with: nothing can be written, whatever a stage may want."""
     settings = setup.settings()
     if kind == "sandbox" and not settings.sandbox:
         settings = setup.settings(SYNC_MODE="sandbox")
     return replace(settings, mode="dry_run")
-
-
-def _refuse_another(setup: SetupService, store: Store, trial_id: int, settings: Settings) -> None:
-    """Raise ChangedMeanwhile where these settings are another configuration than the one that the trial was begun for."""
-    begun = trial_of(store, trial_id)
-    if begun is None or begun.kind != kind_for(setup.settings()):
-        return  # one in the sandbox for real accounts lets nothing go live
-    with open_session(settings) as session:  # nothing is requested, so no sandbox is started for it
-        if session.fingerprint != begun.fingerprint:
-            raise ChangedMeanwhile(
-                "The set-up was changed since this trial was begun, so it was not carried out.",
-                fix="Begin another one.",
-            )
 
 
 def _check(
@@ -146,7 +160,7 @@ def _throttled(setup: SetupService, settings: Settings, report: dict[str, Any]) 
     # Refused although some are left by our own count: another program used them, at most an hour ago.
     at = budget.free_at(min(TAKEN, budget.limit)) if budget else now.timestamp()
     again = max(at, (now + ANOTHER_TRY).timestamp())
-    report["again_at"] = datetime.fromtimestamp(again, UTC).isoformat(timespec="seconds")
+    report["again_at"] = datetime.fromtimestamp(again, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return THROTTLED
 
 
@@ -162,12 +176,18 @@ def _preview(
     keep: Callable[[], None],
     options: Options | None,
     stop: Callable[[], bool],
+    of: str,
 ) -> TrialOutcome:
-    """What a sync would do, entity by entity; it passes when no check would block it and nothing would be held."""
+    """What a sync would do, entity by entity; it passes when no check would block it and nothing would be held.
+
+    ``of`` is the configuration that the trial was begun for, "" where another one is tried in its place.
+    """
     from sync_pipeline.stages.preview import preview
 
-    codes: list[int] = report["exit_codes"]
+    previews = []
     with setup.session(settings, report=_noting(report, keep)) as session:
+        if of and session.fingerprint != of:
+            raise ConfigError("The set-up was changed since this preview was begun.", fix="Begin another one.")
         days = _days(session)
         report["days"] = str(days)
         for name, spec in session.specs.items():
@@ -178,9 +198,9 @@ def _preview(
             keep()
             found = preview(session, spec, days if spec.partitioned else None, options, keep=SHOWN)
             report["entities"][name] = _told(found)
-            codes += [check.exit_code for check in found.blocked]
+            previews.append(found)
             keep()
-    return "failed" if codes else "held" if held_by(report) else "passed"
+    return _outcome(report, previews)
 
 
 def _days(session: Session) -> Days:

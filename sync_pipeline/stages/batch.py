@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 DAYS_AHEAD = 7
 """Clockify accepts entries in the future: planned shifts, holidays."""
 
+IN_WORDS = {
+    "created": "created",
+    "adopted": "adopted",
+    "updated": "updated",
+    "deleted": "deleted",
+    "rejected": "rejected",
+    "excluded": "excluded",
+    "waiting": "waiting",
+    "held": "held",
+    "held_deletes": "deletes held",
+    "unconfirmed": "missing and not confirmed deleted",
+}
+"""What a sync did with records, in the order in which it is said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Days:
@@ -50,7 +64,8 @@ class Batch:
     ``observed_at`` (ISO instant at which the read began), ``read_no`` (its number in the order of reads), ``requests``, ``reader``, ``days``,
     ``source_keys``, ``duplicates``, ``conflicts``,
     ``events`` (ids of the inbox events the read answers), ``fresh_events`` (those of them that a lagging list may not show); and of a checked batch
-    how many ``rows`` it has, how many of them are ``rejected``, ``excluded`` or ``waiting`` for a reference, and ``decided_by``.
+    how many ``rows`` it has, how many of them are ``rejected``, ``excluded`` or ``waiting`` for a reference, ``decided_by``,
+    and ``schema_changed`` where the source has other fields than are known.
     """
 
     parts: Iterable[pd.DataFrame]
@@ -97,3 +112,14 @@ class Counts:
     def writes(self) -> int:
         """Records that were changed at the target."""
         return self.created + self.adopted + self.updated + self.deleted
+
+    @property
+    def sentence(self) -> str:
+        """What was done, as in "2 created, 1 rejected of 120 read; took 3 requests"."""
+        done = [f"{number:,} {words}" for name, words in IN_WORDS.items() if (number := getattr(self, name))]
+        return f"{', '.join(done)} of {self.read}" if done else f"Nothing changed; {self.read}"
+
+    @property
+    def read(self) -> str:
+        """What was read, for a sentence."""
+        return f"{self.extracted:,} read; took {self.requests:,} request{'' if self.requests == 1 else 's'}."

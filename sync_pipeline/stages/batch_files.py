@@ -135,7 +135,7 @@ def _opened(file: Path) -> pq.ParquetFile:
 
 def _missing(file: Path) -> StoreError:
     return StoreError(
-        f"The staged batch {file.name} is gone or incomplete (batches of failed runs are kept for a few days only, and not "
+        f"The staged batch {file.name} is missing or incomplete (batches of failed runs are kept for a few days only, and not "
         "beyond an update of this program).",
         fix="Run it again from the start instead of re-executing from the failure.",
     )

@@ -34,6 +34,7 @@ from sync_pipeline.store.approvals import GuardName
 from sync_pipeline.store.references import WAITS
 from sync_pipeline.store.rejects import NO_ID, Reject
 from sync_pipeline.store.staging import Staging
+from sync_pipeline.store.syncs import SCHEMA_CHANGED
 
 CHECKS = {
     "required_fields": "Every required field has a value.",
@@ -124,7 +125,7 @@ class Checking:
     def results(self) -> list[CheckResult]:
         """The outcome of every check of ``CHECKS``, in its order."""
         rows = [self._references() if name == "references" else self._row_check(name) for name in ROW_CHECKS]
-        return [*rows, self._volume(), self._schema_drift()]
+        return [*rows, self._volume(), self._drift]
 
     @property
     def counts(self) -> Counts:
@@ -146,6 +147,9 @@ class Checking:
         self.holding = hold(session, spec, self.staging, self.options, remember=not self.options.dry_run)
         self.notes |= {"rows": self.statuses.total(), "decided_by": decided_by(session, spec)}
         self.notes |= {status: self.statuses[status] for status in SET_APART}
+        self._drift = self._schema_drift()
+        if self._drift.rows:
+            self.notes[SCHEMA_CHANGED] = "; ".join(f"{row['field']} is {row['found']}" for row in self._drift.rows)
 
     def _stage(self, parts: Iterable[pd.DataFrame]) -> None:
         session, spec = self.session, self.spec

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from sync_pipeline.connectors.error_category import category_of
 from sync_pipeline.connectors.ports import Expected
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import StoreError, SyncError
@@ -186,6 +187,6 @@ def _remembering(
         yield from batch.parts
     except SyncError as error:
         with suppress(StoreError):  # the store may be what failed; the first error is the one to report
-            ended = Ended("failed", {}, session.requests - before, str(error))
+            ended = Ended("failed", {}, session.requests - before, str(error), category_of(error))
             note_sync(session, spec, batch, days, ended, run_id=run_id)
         raise

@@ -557,9 +557,9 @@ def _way_on(session: Session, guard: GuardName, approval: Approval | None) -> st
     """What lets a person go on from what is held."""
     option, config = FLAGS.get(guard, ("", ""))
     if approval is None and not option:
-        return "`sync-pipeline trial` asks for an approval; `sync-pipeline approvals list` shows it."
+        return "`sync-pipeline preview` asks for an approval; `sync-pipeline approvals list` shows it."
     if approval is None:
-        command = "sync" if session.mode.writes else "trial"
+        command = "sync" if session.mode.writes else "preview"
         return f"To allow it, run `sync-pipeline {command} {option}`."
     allow = f"`sync-pipeline approvals allow {approval.id}`"
     if approval.decision == "declined":

@@ -31,6 +31,8 @@ class Ended(NamedTuple):
     counts: Mapping[str, Any]
     requests: int
     reason: str
+    category: str = ""
+    """The category of the API error, if one ended it."""
 
 
 def note_sync(
@@ -39,5 +41,6 @@ def note_sync(
     """Write down a sync that ended before anything was loaded; events that its batch answers stay open."""
     syncs, at = session.ledger(spec).syncs, session.now()
     sync_id = begin_sync(session, spec, batch, days, run_id=run_id)
-    syncs.finish(sync_id, ended.outcome, ended.counts, ended.requests, at=at, reason=ended.reason)
+    outcome, counts, requests, reason, category = ended
+    syncs.finish(sync_id, outcome, counts, requests, at=at, reason=reason, category=category)
     leave_open(session, batch, ended.reason)

@@ -18,6 +18,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from sync_pipeline.connectors.error_category import category_of
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
@@ -45,7 +46,7 @@ from sync_pipeline.store.references import NOT_DELIVERED
 from sync_pipeline.store.rejects import Reject
 from sync_pipeline.store.staged import StagedRow
 from sync_pipeline.store.staging import Staging
-from sync_pipeline.store.syncs import SyncOutcome
+from sync_pipeline.store.syncs import SCHEMA_CHANGED, SyncOutcome
 
 SHOWN_DAYS = 5
 MAY_HAVE_MOVED = "a record of it may have moved since, and could not be read again"
@@ -106,7 +107,7 @@ def load(
     before = session.requests
     ledger = session.ledger(spec)
     with staged(session, spec, batch, days, options, run_id=run_id) as staging:
-        counts, reason = Counts(), ""
+        counts, reason, category = Counts(), "", ""
         sync_id = begin_sync(session, spec, batch, days, run_id=run_id)
         outcome: SyncOutcome = "failed"
         try:
@@ -115,13 +116,15 @@ def load(
             outcome, reason = loaded.outcome, loaded.problem or loaded.why_held
         except SyncError as error:
             leave_open(session, batch, reason := str(error))
+            category = category_of(error)
             raise
         except BaseException as error:
             reason = "" if isinstance(error, Exception) else INTERRUPTED
             raise
         finally:
             counts.requests = batch.notes.get("requests", 0) + session.requests - before
-            ledger.syncs.finish(sync_id, outcome, asdict(counts), counts.requests, at=session.now(), reason=reason)
+            figures, at = asdict(counts) | _schema(batch), session.now()
+            ledger.syncs.finish(sync_id, outcome, figures, counts.requests, at=at, reason=reason, category=category)
     close_covered(session, spec, days, loaded.done, batch, run_id, besides=loaded.undecided)
     if reason:
         leave_open(session, batch, reason)
@@ -130,6 +133,11 @@ def load(
     if counts.updated or counts.deleted:
         _release(session, spec, run_id)
     return loaded
+
+
+def _schema(batch: Batch) -> dict[str, str]:
+    """That the source has other fields than are known, for the row of the sync."""
+    return {SCHEMA_CHANGED: batch.notes[SCHEMA_CHANGED]} if SCHEMA_CHANGED in batch.notes else {}
 
 
 def _release(session: Session, spec: EntitySpec, run_id: str) -> None:

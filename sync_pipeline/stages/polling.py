@@ -215,7 +215,7 @@ def _by_feed(session: Session, spec: EntitySpec, cursor: Cursor, feed: Feed, now
         return (
             f"Clockify's feed of changes does not end for the seconds from {since:%Y-%m-%d %H:%M:%S}: "
             f"{f'the {DAYS_INSTEAD} days before are' if spec.partitioned else 'everything is'} read once instead, and "
-            f"polling goes on behind them. `sync-pipeline verify --entity {spec.entity} --repair` brings what is older"
+            f"polling goes on behind them. `sync-pipeline verify {spec.entity} --repair` brings what is older"
         )
     if changes is None:
         cursor.since, cursor.width = since, (until - since).total_seconds() / 2

@@ -15,6 +15,7 @@ from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.mapping.canonical import canonical_target, canonical_targets, differences
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.health import VERIFY, note_finding
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.absence import People, people, reported
@@ -120,7 +121,17 @@ def verify(
             verdict.repaired = counts.writes
             verdict.held = checking.holding.held
     verdict.requests = session.requests - before
+    _note(session, spec, days, verdict)
     return verdict
+
+
+def _note(session: Session, spec: EntitySpec, days: Days | None, verdict: VerifyResult) -> None:
+    """Note drift; only a comparison of everything proves that there is none."""
+    kinds = ("missing", "extra", "different", "waiting")
+    found = ", ".join(f"{count:,} {kind}" for kind in kinds if (count := getattr(verdict, kind)))
+    whole = days is None or (days.first <= session.settings.start_date and days.last >= session.now().date())
+    if found or whole:
+        note_finding(session, f"{VERIFY}{spec.entity}", found, keep_ok=True)
 
 
 def _why_held_back(spec: EntitySpec, results: list[CheckResult]) -> str:

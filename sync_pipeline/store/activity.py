@@ -13,14 +13,13 @@ from sqlalchemy import ColumnElement, select
 from sync_pipeline.store.audit import Change
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import audit, syncs
-from sync_pipeline.store.syncs import OUTSIDE, Sync, by_run, outside_dagster, sync_of
+from sync_pipeline.store.syncs import OUTSIDE, WRITTEN, Sync, by_run, outside_dagster, sync_of
 
 PAGE = 50
 AT_ONCE = 200
 """So many syncs are read together."""
 MOST = 5_000
 """So many syncs are looked at for one page: a filter that fits few of them is continued on the next one."""
-WRITTEN = ("created", "adopted", "updated", "deleted")
 WORST = ("failed", "blocked", "incomplete", "held", "stale", "running", "dry_run", "targeted", "success")
 """A run ended as the worst of its syncs did."""
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import not_, select
+from sqlalchemy import Connection, not_, select
 
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import audit
@@ -30,7 +30,12 @@ _LINES = select(audit.c.at, audit.c.by, audit.c.what, audit.c.detail)
 def note(store: Store, by: str, what: str, detail: str, at: datetime) -> None:
     """Add a line."""
     with store.writing() as tx:
-        tx.execute(audit.insert().values(at=at, by=by, what=what, detail=detail))
+        note_in(tx, by, what, detail, at)
+
+
+def note_in(tx: Connection, by: str, what: str, detail: str, at: datetime) -> None:
+    """Add a line within the caller's transaction."""
+    tx.execute(audit.insert().values(at=at, by=by, what=what, detail=detail))
 
 
 def changes(store: Store, limit: int = 200) -> list[Change]:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.records import KNOWN_COLUMNS, TOMBSTONE, Known, known, pending_delete, pending_upsert
 from sync_pipeline.store.references import WAITS
-from sync_pipeline.store.rejects import NO_ID
+from sync_pipeline.store.rejects import NO_ID, is_in_state
 from sync_pipeline.store.schema import UNSETTLED, deliveries, person_facts, project_facts, records, rejects, syncs
 from sync_pipeline.store.syncs import outside_dagster
 
@@ -144,6 +144,8 @@ def _named(store: Store, pair: str, query: RecordQuery) -> Iterator[Select[Any]]
         for entity, fields in query.emails.items():
             if entity in query.entities:
                 yield _exact(_select(pair, entity, or_(*_holds(store, fields, query.q)), *state))
+    if not query.state:
+        yield _only_rejected(pair, query)
     for entity in query.entities:
         for words in _spellings(query.q):
             # What is unsettled has an index of its own, and is few.
@@ -205,7 +207,7 @@ def _in_state(store: Store, state: str) -> list[ColumnElement[bool]]:
 def _of_rejects(pair: str, query: RecordQuery) -> Select[Any]:
     named = func.coalesce(rejects.c.source_id, NO_ID)
     statement = select(rejects.c.entity, named).distinct().where(rejects.c.connection == pair)
-    statement = statement.where(rejects.c.entity.in_(query.entities), *_of_reject_state(query.state))
+    statement = statement.where(rejects.c.entity.in_(query.entities), *is_in_state(query.state))
     if query.reason:
         statement = statement.where(rejects.c.reason == query.reason)
     if query.q:
@@ -218,11 +220,21 @@ def _of_rejects(pair: str, query: RecordQuery) -> Select[Any]:
     return statement.order_by(rejects.c.entity, named)
 
 
-def _of_reject_state(state: str) -> list[ColumnElement[bool]]:
-    if state == "ignored":
-        return [rejects.c.ignored_at.isnot(None)]
-    waits = rejects.c.rule.in_(WAITS)
-    return [rejects.c.ignored_at.is_(None), waits if state == "waiting" else ~waits]
+def _only_rejected(pair: str, query: RecordQuery) -> Select[Any]:
+    """Records that were rejected before anything of them was stored: by id, by the wrong value, or by the name in the facts."""
+
+    def beside(table: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+        same = [table.c.entity == rejects.c.entity, table.c.source_id == rejects.c.source_id]
+        return select(table.c.source_id).where(table.c.connection == pair, *same, *conditions).exists()
+
+    names = [
+        beside(table, or_(*(and_(*_begins(table.c.name, words)) for words in _spellings(query.q))))
+        for table in (person_facts, project_facts)
+    ]
+    is_it = or_(rejects.c.source_id == query.q, rejects.c.value == query.q, *names)
+    key = (rejects.c.entity, rejects.c.source_id)
+    mine = (rejects.c.connection == pair, rejects.c.entity.in_(query.entities), rejects.c.source_id.isnot(None))
+    return select(*key).distinct().where(*mine, ~beside(records), is_it).order_by(*key)
 
 
 def _of_run(pair: str, query: RecordQuery) -> Select[Any]:

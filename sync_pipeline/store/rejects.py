@@ -34,7 +34,7 @@ from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.engine import Store, insert_into, plain
 from sync_pipeline.store.loads import Loads
 from sync_pipeline.store.locks import take_turn
-from sync_pipeline.store.references import DELETED, NOT_DELIVERED, NOT_THERE
+from sync_pipeline.store.references import DELETED, NOT_DELIVERED, NOT_THERE, WAITS
 from sync_pipeline.store.schema import KEY, REMOVAL, Instant, events, records, rejects
 from sync_pipeline.store.scope import EntityRows, Scope, lock_in_order, within
 
@@ -78,6 +78,15 @@ class StoredReject:
     ignored_at: datetime | None = None
     ignored_by: str | None = None
     ignored_note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRecords:
+    """How many records of an entity are rejected, since when, and when one was last found."""
+
+    count: int
+    first_at: datetime
+    newest_at: datetime
 
 
 _found = Table(
@@ -319,14 +328,21 @@ class RejectGroup(NamedTuple):
     """When the first of them was rejected."""
 
 
+def is_in_state(state: str) -> list[ColumnElement[bool]]:
+    """Rejects that are ``ignored``, those ``waiting`` for the record they refer to, or else all that are neither."""
+    if state == "ignored":
+        return [rejects.c.ignored_at.isnot(None)]
+    waits = rejects.c.rule.in_(WAITS)
+    return [rejects.c.ignored_at.is_(None), waits if state == "waiting" else ~waits]
+
+
 def group_rejects(
-    store: Store, pair: str, *, entities: Sequence[str], ignored: bool = False, limit: int = 100
+    store: Store, pair: str, *, entities: Sequence[str], state: str = "rejected", limit: int = 100
 ) -> list[RejectGroup]:
-    """The rejects of these entities by reason, the most frequent first; what is ignored on request, and then nothing else."""
+    """The rejects of these entities in one of the states of ``is_in_state`` by reason, the most frequent first."""
     key = (rejects.c.entity, rejects.c.origin, rejects.c.rule, rejects.c.field, rejects.c.reason)
     figures = (func.count(), func.min(rejects.c.at, type_=Instant()))
-    is_wanted = rejects.c.ignored_at.isnot(None) if ignored else rejects.c.ignored_at.is_(None)
-    mine = (rejects.c.connection == pair, rejects.c.entity.in_(entities), is_wanted)
+    mine = (rejects.c.connection == pair, rejects.c.entity.in_(entities), *is_in_state(state))
     statement = select(*key, *figures).where(*mine).group_by(*key).order_by(figures[0].desc(), *key).limit(limit)
     with store.reading() as tx:
         return [RejectGroup(*row) for row in tx.execute(statement)]
@@ -340,6 +356,17 @@ def count_rejects(store: Store, pair: str, rules: Sequence[str] | None = None) -
     statement = select(rejects.c.entity, ids + nameless).where(*mine)
     with store.reading() as tx:
         return {row[0]: row[1] for row in tx.execute(statement.group_by(rejects.c.entity))}
+
+
+def rejected_records(store: Store, pair: str, *, without: Sequence[str]) -> dict[str, RejectedRecords]:
+    """The rejected records of each entity, but for those ignored, or rejected only under the rules ``without``."""
+    ids = func.count(rejects.c.source_id.distinct())
+    nameless = func.count().filter(rejects.c.source_id.is_(None))
+    mine = [rejects.c.connection == pair, rejects.c.rule.not_in(without), rejects.c.ignored_at.is_(None)]
+    columns = (rejects.c.entity, ids + nameless, func.min(rejects.c.at), func.max(rejects.c.at))
+    with store.reading() as tx:
+        rows = tx.execute(select(*columns).where(*mine).group_by(rejects.c.entity))
+        return {row[0]: RejectedRecords(*row[1:]) for row in rows}
 
 
 def digest(*parts: object) -> str:

@@ -1,6 +1,6 @@
 """How long the store keeps what: rows are deleted by age, except those that are current.
 
-Never pruned: open intents and the newest delivery of each record, loads, requests for approval that are open or may still
+Never pruned: open alerts, open intents and the newest delivery of each record, loads, requests for approval that are open or may still
 be used, the newest passed trial, the last syncs that `status` shows, open events, and the hashes of forgotten ids. The rows
 to delete are looked up without a lock and deleted in short transactions; a night deletes at most ``A_NIGHT`` of each kind, and
 what is left, or was interrupted, is for the next one.
@@ -19,6 +19,8 @@ from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.records import TOMBSTONE
 from sync_pipeline.store.schema import (
+    alert_notices,
+    alerts,
     approval_lines,
     approvals,
     audit,
@@ -45,6 +47,7 @@ class Ages:
     trials: timedelta
     approvals: timedelta
     events: timedelta
+    alerts: timedelta
     tombstones: timedelta
 
 
@@ -62,6 +65,7 @@ def prune(store: Store, ages: Ages, now: datetime) -> dict[str, int]:
         "trials": _prune(store, trials, _old_trials(now - ages.trials)),
         "approvals": _prune_approvals(store, now - ages.approvals, now),
         "events": prune_events(store, now - ages.events),
+        "alerts": _prune_alerts(store, now - ages.alerts),
         "tombstones": _prune_tombstones(store, now - ages.tombstones),
     }
 
@@ -134,6 +138,22 @@ def _prune_approvals(store: Store, before: datetime, now: datetime) -> int:
         with store.writing() as tx:
             tx.execute(delete(approval_lines).where(approval_lines.c.approval_id.in_(some)))
             tx.execute(delete(approvals).where(approvals.c.id.in_(some)))
+    return len(ids)
+
+
+def _prune_alerts(store: Store, before: datetime) -> int:
+    """Those that were resolved, with what was said about them; not while a message is still to be sent."""
+    waiting = select(alert_notices.c.id).where(
+        alert_notices.c.alert_id == alerts.c.id, alert_notices.c.sent_at.is_(None)
+    )
+    with store.reading() as tx:
+        ids = list(
+            tx.scalars(select(alerts.c.id).where(alerts.c.resolved_at < before, ~waiting.exists()).limit(A_NIGHT))
+        )
+    for some in chunks(ids):
+        with store.writing() as tx:
+            tx.execute(delete(alert_notices).where(alert_notices.c.alert_id.in_(some)))
+            tx.execute(delete(alerts).where(alerts.c.id.in_(some)))
     return len(ids)
 
 

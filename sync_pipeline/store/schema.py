@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -272,6 +272,7 @@ syncs = Table(
         doc="why it failed or was held, in one sentence with the fix; null when it was not",
         info=PERSONAL,
     ),
+    _key("category", doc="of the API error that ended it, see ``ErrorCategory``; null = it was none"),
     Index("ix_syncs_scope", "connection", "entity", "loaded_at"),
     Index("ix_syncs_run", "run_id"),
     info={"doc": "one row per entity and run: the only table a sync of unchanged data writes to"},
@@ -558,12 +559,68 @@ health = Table(
     "health",
     metadata,
     _key("connection", primary_key=True),
-    _key("system", primary_key=True, doc="clockify | snapshots | daemon"),
-    Column("ok_at", Instant, doc="last good answer, or last tick of the daemon's sensors"),
+    _key("system", primary_key=True, doc="a system | daemon | webhooks | verify:ENTITY"),
+    Column("ok_at", Instant, doc="last good answer or finding, or last tick of the daemon's sensors"),
     Column("failed_at", Instant, doc="first failure since ok_at; null = none"),
-    _key("code", doc="key refused | not reachable | wrong address; null = none"),
+    _key("code", doc="key refused | not reachable | wrong address, or what was found; null = none"),
     Column("reason", Text, doc="one sentence for people, with the fix; never a secret", info=PERSONAL),
-    info={"doc": "how each connected system answered last, and when the daemon last reported"},
+    info={"doc": "how each connected system answered last, what was found last, and when the daemon last reported"},
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    _key("connection", nullable=False),
+    _key("kind", nullable=False, doc="one of ``alerts/kinds.py``"),
+    _key("entity", nullable=False, doc="empty = of none"),
+    _key("system", nullable=False, doc="a system or a destination; empty = of none"),
+    Column("first_seen_at", Instant, nullable=False, doc="since when the fact is known that opened it"),
+    Column("last_seen_at", Instant, nullable=False, doc="when it was last found open, to within a minute"),
+    Column(
+        "news_at", Instant, nullable=False, doc="when it last got worse: an acknowledgement from before does not count"
+    ),
+    Column("count", Integer, nullable=False, doc="how many runs, records or requests it is about"),
+    Column("detail", Text, nullable=False, doc="the cause in one sentence, with the fix", info=PERSONAL),
+    _key("acknowledged_by", info=PERSONAL),
+    Column("acknowledged_at", Instant, doc="null = nobody has"),
+    Column("silenced_until", Instant, doc="no message is sent before then; null = not silenced"),
+    Column("resolved_at", Instant, doc="when the fact was no longer found; null = open"),
+    Index(
+        "ux_alerts_open",
+        "connection",
+        "kind",
+        "entity",
+        "system",
+        unique=True,
+        sqlite_where=text("resolved_at IS NULL"),
+        postgresql_where=text("resolved_at IS NULL"),
+    ),
+    Index("ix_alerts_resolved", "connection", "resolved_at"),
+    info={"doc": "conditions of the pipeline itself that need attention; opened and resolved by facts"},
+    sqlite_autoincrement=True,  # a number that was shown or sent is never another alert's
+)
+
+alert_notices = Table(
+    "alert_notices",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    Column("alert_id", SERIAL, ForeignKey("alerts.id"), nullable=False),
+    _key("destination", nullable=False, doc="its name; its address is an encrypted secret"),
+    _key("event", nullable=False, doc="opened | repeated | resolved"),
+    Column("at", Instant, nullable=False, doc="since when it is to be sent"),
+    Column("attempts", Integer, nullable=False, server_default="0", doc="how often sending failed"),
+    Column("next_at", Instant, nullable=False, doc="when it is sent, or tried again"),
+    _key("problem", doc="why sending failed last, without the address"),
+    Column("sent_at", Instant, doc="null = still to be sent"),
+    Index("ix_alert_notices_alert", "alert_id", "destination"),
+    Index(
+        "ix_alert_notices_due",
+        "next_at",
+        sqlite_where=text("sent_at IS NULL"),
+        postgresql_where=text("sent_at IS NULL"),
+    ),
+    info={"doc": "outbox of the alerts: what each destination is told, written before it is sent"},
 )
 
 forgotten = Table(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
+from weakref import WeakSet
 
-from sqlalchemy import ColumnElement, Connection, delete, inspect, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sync_pipeline.errors import ChangedMeanwhile
@@ -46,10 +47,17 @@ class Change:
 _COLUMNS = [setup_versions.c[name] for name in SetupVersion.__slots__]
 
 
+_WITH_VERSIONS: WeakSet[Engine] = WeakSet()
+
+
 def has_versions(store: Store) -> bool:
     """Whether the database has the table; one of an earlier version has not."""
-    with store.reading() as tx:
-        return inspect(tx).has_table(setup_versions.name)
+    if store.engine not in _WITH_VERSIONS:
+        with store.reading() as tx:
+            if not inspect(tx).has_table(setup_versions.name):
+                return False
+        _WITH_VERSIONS.add(store.engine)  # from then on it has
+    return True
 
 
 def version_in(store: Store, name: str, state: State) -> SetupVersion | None:
@@ -117,6 +125,12 @@ def put_draft(
             raise ChangedMeanwhile(CHANGED, fix=LOOK_AGAIN)
         tx.execute(delete(setup_versions).where(*draft))
         return _insert(tx, name, "draft", document, change, base_id)
+
+
+def remove_draft(store: Store, name: str) -> None:
+    """Delete the draft, if there is one."""
+    with store.writing() as tx:
+        tx.execute(delete(setup_versions).where(setup_versions.c.name == name, setup_versions.c.state == "draft"))
 
 
 def remove_draft_in(tx: Connection, name: str, expected: int) -> bool:

@@ -20,9 +20,8 @@ from sync_pipeline.mapping.load import load_specs, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.private_files import require_trusted
 from sync_pipeline.settings import SETUP, Settings, notice, read_setup, retired, setup_text
-from sync_pipeline.store.audit import system_user
+from sync_pipeline.store.audit import note_in, system_user
 from sync_pipeline.store.engine import Store, existing_store, open_store
-from sync_pipeline.store.schema import audit
 from sync_pipeline.store.setup import (
     Change,
     SetupVersion,
@@ -105,7 +104,7 @@ def _imported(settings: Settings) -> tuple[int, str]:
         by, at = f"{system_user()} (terminal)", utc_now()
         change = Change(by, at, f"imported from {file.name}", checksum(document))
         put_current_in(tx, settings.setup_name, document, change, expected=0)
-        tx.execute(audit.insert().values(at=at, by=by, what="set-up imported", detail=file.name))
+        note_in(tx, by, "set-up imported", file.name, at)
         is_imported = True
 
     open_store(settings.store_url, timeout=settings.lock_seconds, import_setup=import_setup).close()
@@ -119,8 +118,10 @@ def _name_file(store: Store, settings: Settings, current: SetupVersion | None) -
     file = settings.setup_file
     try:
         document = setup_text(file)
-    except ConfigError:  # of no use, and not used
-        document = ""
+    except ConfigError:
+        if not file.exists():
+            return  # another process has renamed it
+        document = ""  # of no use, and not used
     command = f"`sync-pipeline setup import {file}`"
     if (imported := imported_version(store, settings.setup_name, checksum(document))) is not None:
         if retire(file):

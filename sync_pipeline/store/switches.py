@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Connection, Select, select, update
 
 from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import switches, trials
@@ -60,6 +60,12 @@ def turn(store: Store, pair: str, fingerprint: str, *, on: bool, by: str, at: da
     statement = insert_into(store, switches).values(connection=pair, **row)
     with store.writing() as tx:
         tx.execute(statement.on_conflict_do_update(index_elements=["connection"], set_=row))
+
+
+def move_in(tx: Connection, pair: str, former: str, fingerprint: str, *, by: str, at: datetime) -> bool:
+    """Keep it on for another configuration, within the caller's transaction; False when it was not on for the former one."""
+    on = switches.c.connection == pair, switches.c.is_on, switches.c.fingerprint == former
+    return bool(tx.execute(update(switches).where(*on).values(fingerprint=fingerprint, by=by, at=at)).rowcount)
 
 
 def turn_all_off(store: Store, *, besides: Collection[str] = (), by: str, at: datetime) -> int:

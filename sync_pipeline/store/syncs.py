@@ -17,8 +17,13 @@ from sync_pipeline.store.scope import EntityRows, Scope
 
 SyncOutcome = Literal["success", "failed", "blocked", "incomplete", "held", "dry_run", "targeted"]
 """``incomplete``: some of its days were not loaded, or not to the end. ``held``: a guard holds creates or updates. Rows of earlier versions may say ``stale``."""
+ENDED_WELL, FAILED = ("success", "held"), ("failed", "blocked", "incomplete")
+SCHEMA_CHANGED = "schema_changed"
+"""Beside the figures of a sync, in words: the source had other fields than are known."""
 TARGETED: SyncOutcome = "targeted"
 """A sync of a few records by id: it says nothing about a scope, so it is never ``loaded``."""
+WRITTEN = ("created", "adopted", "updated", "deleted")
+"""The figures of a sync that count records which were written to the target."""
 OUTSIDE = "sync-"
 """How the id of a run begins that is one sync outside of Dagster; its number follows."""
 
@@ -44,6 +49,13 @@ class Sync:
     requests: int | None
     reason: str | None
     """Why it failed, was held or is incomplete, with the fix; ``None`` when it was not."""
+    category: str | None = None
+    """The category of the API error that ended it."""
+
+    @property
+    def writes(self) -> int:
+        """Records that were changed at the target."""
+        return sum(int(self.counts.get(name, 0)) for name in ("created", "adopted", "updated", "deleted"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,15 @@ class EntityStatus:
 
     last: Sync
     last_success: Sync | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """The whole syncs of an entity that failed since one last ended well."""
+
+    count: int
+    since: datetime
+    last: Sync
 
 
 class Syncs(EntityRows):
@@ -98,6 +119,7 @@ class Syncs(EntityRows):
         requests: int,
         at: datetime,
         reason: str = "",
+        category: str = "",
     ) -> None:
         """Close a sync with its figures - and, when it did not do all it was to do, with the reason."""
         loaded = func.coalesce(syncs.c.loaded_at, at) if outcome == "success" else syncs.c.loaded_at
@@ -112,6 +134,7 @@ class Syncs(EntityRows):
                     finished_at=at,
                     loaded_at=loaded,
                     reason=reason or None,
+                    category=category or None,
                 )
             )
 
@@ -141,12 +164,37 @@ def begun_since(store: Store, pair: str, since: datetime) -> dict[str, int]:
         return {row[0]: row[1] for row in tx.execute(statement)}
 
 
+def written_since(store: Store, pair: str, since: datetime) -> dict[str, int]:
+    """How many records of each entity the syncs that began since then wrote to the target."""
+    mine = select(syncs.c.entity, syncs.c.counts).where(syncs.c.connection == pair, syncs.c.begun_at >= since)
+    found: dict[str, int] = {}
+    with store.reading() as tx:
+        for entity, counts in tx.execute(mine.where(syncs.c.counts.isnot(None))):
+            figures = json.loads(counts)
+            found[entity] = found.get(entity, 0) + sum(int(figures.get(kind, 0)) for kind in WRITTEN)
+    return found
+
+
 def status(store: Store, pair: str) -> dict[str, EntityStatus]:
     """The state of every entity."""
     real = [syncs.c.connection == pair, _is_whole()]
     lasts = _newest(store, *real)
     successes = _newest(store, *real, syncs.c.outcome == "success")
     return {entity: EntityStatus(last, successes.get(entity)) for entity, last in lasts.items()}
+
+
+def failing(store: Store, pair: str) -> dict[str, Failing]:
+    """The entities whose newest finished whole sync failed, with how often and since when."""
+    well = syncs.alias()
+    ended_well = select(func.coalesce(func.max(well.c.id), 0)).where(
+        well.c.connection == pair, well.c.entity == syncs.c.entity, well.c.outcome.in_(ENDED_WELL)
+    )
+    failed = [syncs.c.connection == pair, syncs.c.outcome.in_(FAILED), syncs.c.id > ended_well.scalar_subquery()]
+    counted = select(syncs.c.entity, func.count(), func.min(syncs.c.begun_at)).where(*failed).group_by(syncs.c.entity)
+    with store.reading() as tx:
+        streaks = {row[0]: (row[1], row[2]) for row in tx.execute(counted)}
+    lasts = _newest(store, *failed) if streaks else {}
+    return {entity: Failing(*streaks[entity], last) for entity, last in lasts.items() if entity in streaks}
 
 
 def _is_whole() -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import trials
@@ -61,6 +61,11 @@ def end_trial(store: Store, trial_id: int, report: dict[str, Any], at: datetime,
         if outcome != THROTTLED:
             others = trials.c.connection == connection, trials.c.id < trial_id
             tx.execute(update(trials).where(*others).values(report=None))
+
+
+def pass_in(tx: Connection, trial_id: int) -> None:
+    """Note that everything a trial held was allowed, within the caller's transaction."""
+    tx.execute(update(trials).where(trials.c.id == trial_id, trials.c.outcome == "held").values(outcome="passed"))
 
 
 def last_trial(

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from sync_pipeline.connectors.clockify.webhooks import Webhook, WebhookApi, hook_path
 from sync_pipeline.errors import AmbiguousWrite, ConfigError, RejectedRecord, SyncError
+from sync_pipeline.session.health import WEBHOOKS, note_finding
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.credentials import encrypt_again
 from sync_pipeline.webhooks.events import WebhookEvents
@@ -125,6 +126,7 @@ class Registrar:
                         raise
                     stopped = error
                     report.failed(event, hook_id, error, str(error))
+        _note(self.session, report.hooks, {row.event for row in report.hooks})
         return report
 
     def addon_url(self) -> str:
@@ -284,10 +286,20 @@ def list_hooks(session: Session, hooks: HookStore) -> list[Row]:
     """Every webhook of the workspace and whether it delivers. No secret is read, so it works when the key is lost."""
     workspace, names = session.clockify.account.workspace, set(hooks.names())
     found = session.call(session.clockify.webhooks.list)
-    return [
+    rows = [
         Row(one.event, one.id, "listed", one.event in names and _has_our_form(one, workspace), one.problem)
         for one in sorted(found, key=lambda one: (one.event, one.id))
     ]
+    _note(session, [row for row in rows if row.ours], names - {ADDON})
+    return rows
+
+
+def _note(session: Session, ours: Sequence[Row], names: set[str]) -> None:
+    """Note which of our webhooks do not deliver, for an alert."""
+    missing = sorted(names - {row.event for row in ours})
+    found = [f"Clockify does not have {', '.join(missing)}"] if missing else []
+    found += [f"{row.event}: {row.problem.rstrip('.')}" for row in ours if row.problem]
+    note_finding(session, WEBHOOKS, "; ".join(found), keep_ok=bool(names))
 
 
 def remove_hooks(session: Session, hooks: HookStore, ids: Sequence[str] = ()) -> list[Row]:
@@ -310,6 +322,7 @@ def remove_hooks(session: Session, hooks: HookStore, ids: Sequence[str] = ()) ->
     if not ids:
         for name in hooks.names():
             hooks.remove(name)
+        note_finding(session, WEBHOOKS, "")
     return [Row(one.event, one.id, "removed", ours=not ids) for one in gone]
 
 

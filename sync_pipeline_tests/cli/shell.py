@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, replace
@@ -26,9 +28,13 @@ def _command(name: str) -> click.Command:
 
 COMMANDS = {name: _command(name) for name in cli.list_commands(click.Context(cli))}
 """Every command of the command line, imported."""
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+"""With this environment's programs: hints name ours without its directory."""
 ROOT = Path(__file__).parents[2]
 SECRETS = (CLOCKIFY_KEY, SNAPSHOTS_KEY, "sandbox-secret", "s3cret")
-MARKS = ("Error: ", "Warning: ", "Settings are read from ")
+MARKS = ("Error: ", "Warning: ", "Settings are read from ", "Fix: ")
+PERSON = {"TTY_COMPATIBLE": "1"}
+"""What makes the program print for people, whatever its output is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +52,9 @@ class Ended:
 
     @property
     def errors(self) -> list[str]:
-        """The errors it told, one a line."""
-        return [line.removeprefix(MARKS[0]) for line in self.err.splitlines() if line.startswith(MARKS[0])]
+        """The errors it told, each with the line that says what fixes it."""
+        text = self.err.replace(f"\n{MARKS[3]}", " ")
+        return [line.removeprefix(MARKS[0]) for line in text.splitlines() if line.startswith(MARKS[0])]
 
     @property
     def warnings(self) -> list[str]:
@@ -84,7 +91,15 @@ class Shell:
     def environ(self) -> dict[str, str | None]:
         """Every variable of ours: set, or None when it must not be there."""
         ours: dict[str, str | None] = {spec.metadata["env"]: None for spec in SETTINGS}
-        return {**ours, **self.team.environ, "DAGSTER_HOME": None, "SYNC_HOME": str(self.home), **self.changes}
+        return {
+            **ours,
+            **self.team.environ,
+            "DAGSTER_HOME": None,
+            "SYNC_HOME": str(self.home),
+            **PERSON,
+            "PATH": PATH,
+            **self.changes,
+        }
 
     def settings(self) -> Settings:
         """The settings that a command would have."""
@@ -92,8 +107,15 @@ class Shell:
 
     def __call__(self, *words: str, code: int | None = None) -> Ended:
         """Type a command; ``code`` is how it must end."""
+        return self._run(words, self.environ, code)
+
+    def piped(self, *words: str, code: int | None = None) -> Ended:
+        """Type a command whose output another program reads."""
+        return self._run(words, {**self.environ, **dict.fromkeys(PERSON)}, code)
+
+    def _run(self, words: tuple[str, ...], environ: dict[str, str | None], code: int | None) -> Ended:
         with chdir(self.root):
-            result = CliRunner().invoke(cli, words, env=self.environ, prog_name="sync-pipeline")
+            result = CliRunner().invoke(cli, words, env=environ, prog_name="sync-pipeline")
         ended = Ended(result.exit_code, result.stdout, result.stderr)
         unexpected = result.exception is not None and not isinstance(result.exception, SystemExit)
         if unexpected:
@@ -106,6 +128,16 @@ class Shell:
         """``sync --json``: its document."""
         document: dict[str, Any] = self("sync", "--json", *words, code=code).document
         return document
+
+
+def parsed(words: list[str]) -> click.Context:
+    """The command that these words mean, with its arguments; raises click's UsageError where they mean none."""
+    ctx = cli.make_context("sync-pipeline", list(words))
+    while isinstance(ctx.command, click.Group):
+        name, command, rest = ctx.command.resolve_command(ctx, [*ctx._protected_args, *ctx.args])
+        assert command is not None
+        ctx = command.make_context(name or "", rest, parent=ctx)
+    return ctx
 
 
 def judge(ended: Ended) -> None:

@@ -65,7 +65,7 @@ def test_init_is_left_and_taken_up_again(us: Team, tmp_path: Path) -> None:
     kept = [(question, "") for question, _ in where]
     then = [
         *kept,
-        ("that is there): ", ""),
+        ("the stored one): ", ""),
         ("Workspace [", ""),
         ("What to sync [locations users]", ""),
         ("(custom)", "custom"),

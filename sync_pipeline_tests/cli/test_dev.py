@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import resource
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,13 +14,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sync_pipeline.cli.dev import SyncNews
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.server import Options, running
 from sync_pipeline.console.sign_in_links import fresh_link
 from sync_pipeline.defs.reload import reload_definitions
+from sync_pipeline.hosting import dev
 from sync_pipeline.hosting.dev import dagster_environ, only_one, receiving
 from sync_pipeline.settings import load_settings
 from sync_pipeline.setup.service import SetupService
+from sync_pipeline_tests.cli.shell import shell_for
 from sync_pipeline_tests.harness import SNAPSHOTS_KEY, Team, clean_environ, team
 from sync_pipeline_tests.scenarios.developing import (
     STOP_SECONDS,
@@ -84,7 +88,7 @@ def ticks(us: Developing) -> list[str]:
 
 def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path) -> None:
     """On the sandbox everything runs, webhooks and sensors are on, an edit arrives; then all of it ends."""
-    with developing(tmp_path) as us:
+    with developing(tmp_path, "--no-open", TTY_COMPATIBLE="1") as us:
         hooks = us.clockify("GET", "/webhooks")["webhooks"]
         assert {hook["url"].split("/hooks/")[0] for hook in hooks} == {us.receiver}
         assert sensors(us) == {"RUNNING"}
@@ -97,8 +101,45 @@ def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path) -> None:
         at_target = f"{us.sandbox}/snapshots/time_entries/{made['id']}"
         key = {"X-Api-Key": SNAPSHOTS_KEY}
         wait_for(lambda: us.client.get(at_target, headers=key).is_success, ARRIVES_SECONDS)
+        wait_for(lambda: "time_entries: 1 created" in (tmp_path / "dev.log").read_text(), ARRIVES_SECONDS)
 
         end(us, signal.SIGINT)
+        shown, log = (tmp_path / "dev.log").read_text(), us.home / "logs" / "dev.log"
+        assert shown.endswith("Stopped.\n")
+        assert "SensorDaemon" not in shown
+        assert "SensorDaemon" in log.read_text()
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_news_of_syncs(tmp_path: Path) -> None:
+    """A line for each that wrote something or failed, each once; none for one that changed nothing, or from before."""
+    with (
+        team(tmp_path) as us,
+        shell_for(us, tmp_path / "shell", SYNC_HOME=str(us.home)) as shell,
+    ):
+        shell.sync("users")
+        news = SyncNews(us.session)
+        assert news.lines() == []
+        shell.sync("users", "projects")
+        ((line, is_problem),) = news.lines()
+        assert (line.partition(" ")[2], is_problem) == ("projects: 5 created", False)
+        us.fault("status", "GET /clockify/*/users*", status=500)
+        shell("sync", "users", code=1)
+        ((line, is_problem),) = news.lines()
+        assert ("users: failed - " in line, is_problem) == (True, True)
+        assert news.lines() == []
+
+
+def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two files of the greatest size, whatever programs write, long lines included."""
+    monkeypatch.setattr(dev, "LOG_BYTES", 10_000)
+    monkeypatch.setattr(dev, "LONGEST_LINE", 1_000)
+    with dev.logged_to(tmp_path / "logs" / "dev.log") as output:
+        subprocess.run([sys.executable, "-c", "print('x' * 100_000); print('end')"], stdout=output, check=True)
+    files = sorted((tmp_path / "logs").iterdir())
+    assert [file.name for file in files] == ["dev.log", "dev.log.1"]
+    assert all(file.stat().st_size <= 11_000 for file in files)
+    assert files[0].read_text().endswith("end\n")
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="another process's limit can be set on Linux only")
@@ -255,7 +296,7 @@ def test_what_the_environment_says_stands(us: Team, monkeypatch: pytest.MonkeyPa
     """On the sandbox sensors look all the time, unless told otherwise; with credentials as often as usual."""
     sandbox = load_settings({}, root=us.home)
     monkeypatch.delenv("SYNC_SENSOR_SECONDS", raising=False)
-    assert dagster_environ(sandbox)["SYNC_SENSOR_SECONDS"] == "1"
-    assert "SYNC_SENSOR_SECONDS" not in dagster_environ(us.settings())
+    assert dagster_environ(sandbox, "")["SYNC_SENSOR_SECONDS"] == "1"
+    assert "SYNC_SENSOR_SECONDS" not in dagster_environ(us.settings(), "")
     monkeypatch.setenv("SYNC_SENSOR_SECONDS", "20")
-    assert dagster_environ(sandbox)["SYNC_SENSOR_SECONDS"] == "20"
+    assert dagster_environ(sandbox, "")["SYNC_SENSOR_SECONDS"] == "20"

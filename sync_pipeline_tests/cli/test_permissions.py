@@ -117,14 +117,14 @@ def test_what_could_not_be_confirmed_is_told(emptied: Shell) -> None:
     """More vanished than one run may look up: the rest stays and is named, though it was allowed, until it is proven."""
     words = ("sync", "--entity", "time_entries")
     few = emptied.with_(SYNC_MAX_CONFIRMATIONS="3", SYNC_MAX_DELETE_SHARE="0.9")
-    told = "time_entries: {} records vanished at the source and are not confirmed gone: nothing was deleted for them; "
+    told = "time_entries: {} records vanished at the source and are not confirmed as deleted: nothing was deleted for them; "
     (warning,) = few(*words, "--json", code=0).document["warnings"]
     assert warning.startswith(f"{told.format(GONE - 3)}the next sync looks again. Missing: ")
     missing = [key for key in emptied.team.at_snapshots("time_entries") if key in warning]
     assert len(missing) == GONE - 3
-    assert "not confirmed gone" not in emptied("sync", "--entity", "users", code=0).err
+    assert "not confirmed as deleted" not in emptied("sync", "--entity", "users", code=0).err
     left = GONE - 3
     while left := max(0, left - 3):
         assert told.format(left) in " ".join(few(*words, "--allow-deletes", code=0).err.split())
-    assert "not confirmed gone" not in few(*words, "--allow-deletes", code=0).err
+    assert "not confirmed as deleted" not in few(*words, "--allow-deletes", code=0).err
     assert emptied.team.writes() == {"time_entries": GONE}

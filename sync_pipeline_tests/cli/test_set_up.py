@@ -59,7 +59,7 @@ def test_from_nothing_to_live_and_back(typed: Shell) -> None:
     assert {side["state"] for side in document["connections"].values()} == {"connected"}
     before = typed("status", "--json", code=0).document
     assert (before["automatic"], "live syncing is off" in before["why"]) == (False, True)
-    assert "has not been tried yet" in typed("live", "on", code=1).message
+    assert "has not been previewed yet" in typed("live", "on", code=1).message
     assert typed("trial", "--json", code=0).document["passed"] is True
     turned_on = typed("live", "on", "--json", code=0).document
     assert turned_on["live"] is True
@@ -73,9 +73,7 @@ def test_from_nothing_to_live_and_back(typed: Shell) -> None:
     typed("credentials", "remove", "clockify.api_key", code=0)
     typed(*ON_THE_SANDBOX, code=0)
     after = typed("live", "status", "--json", code=0).document
-    not_tried = (
-        "this configuration has not been tried yet. Try it first: step 4 of the console, or `sync-pipeline trial`."
-    )
+    not_tried = "this configuration has not been previewed yet. Preview it first: step 4 of the console, or `sync-pipeline preview`."
     assert (after["live"], after["obstacle"]) == (False, not_tried)
     assert "live syncing is paused: the set-up was changed" in typed("status", "--json", code=0).document["why"]
     typed("trial", code=0)
@@ -100,6 +98,42 @@ def test_real_accounts_are_only_looked_at_until_they_are_live(us: Team, typed: S
     typed.sync()
     assert typed("status", "--json", code=0).document["problem"] == ""  # syncs come from a script
     assert us.writes()["users"] > 0
+
+
+def test_a_preview_of_everything_lets_it_go_live(us: Team, typed: Shell, tmp_path: Path) -> None:
+    """One of some entities or days does not; a second preview is only a preview."""
+    typed(*by_address(us, tmp_path), code=0)
+    typed("preview", "users", code=0)
+    assert "has not been previewed yet" in typed("live", "on", code=1).message
+    shown = typed("preview", code=0)
+    assert "It passed: `sync-pipeline live on` turns live syncing on." in shown.out
+    assert us.writes() == {}
+    assert "It passed" not in typed("preview", code=0).out
+    assert typed("live", "on", "--json", code=0).document["trial"]["outcome"] == "passed"
+
+
+def test_live_on_previews_what_was_not_previewed(us: Team, typed: Shell, tmp_path: Path) -> None:
+    """With --yes, or on a terminal after a question; what it shows is what would be written."""
+    typed(*by_address(us, tmp_path), code=0)
+    shown = typed("live", "on", "--yes", code=0)
+    assert "A sync would" in shown.out
+    assert "live syncing also sends all others since the start date" in shown.out
+    assert "Live syncing is ON." in shown.out
+    assert us.writes() == {}
+    typed("live", "off", code=0)
+    assert "A sync would" not in typed("live", "on", "--yes", code=0).out
+
+
+def test_a_preview_that_fails_is_no_way_to_live(us: Team, typed: Shell, tmp_path: Path) -> None:
+    """The connection test is part of it: a key that may not write is found before anything is sent."""
+    words = by_address(us, tmp_path)
+    typed(*words, code=0)
+    (tmp_path / "sk").write_text("sandbox-snapshots-read-only-key")
+    assert typed(*words).code == 4
+    us.fault("status", "GET /snapshots/users*", status=500)
+    assert typed("preview").code == 1
+    assert "its preview did not pass" in typed("live", "on", code=1).message
+    assert typed("live", "on", "--yes").code == 1
 
 
 def test_half_a_set_up_is_refused(typed: Shell) -> None:
@@ -133,7 +167,7 @@ def test_the_questions(typed: Shell) -> None:
     before = typed.settings()
     again = answer(*[""] * 10)
     assert "[sandbox]" in again
-    assert "Enter keeps the one that is there" in again
+    assert "Enter keeps the stored one" in again
     assert typed.settings() == before
 
 
@@ -152,7 +186,7 @@ def test_the_questions(typed: Shell) -> None:
 )
 def test_what_is_missing_is_named(typed: Shell, words: tuple[str, ...], told: str) -> None:
     """Without anybody to ask: exit 2 and the option that answers."""
-    assert told in typed("init", *words, code=2).err
+    assert told in typed("init", *words, code=2).err.replace("\nFix: ", " ")
 
 
 def test_the_next_step_is_one_that_works(typed: Shell) -> None:
@@ -164,7 +198,8 @@ def test_the_next_step_is_one_that_works(typed: Shell) -> None:
     half = typed("init", "--no-input", "--clockify-region", "sandbox", code=0).out
     assert "Not connected yet: snapshots." in half
     assert (
-        "`sync-pipeline trial`" in typed(*(word.replace("--json", "--no-input") for word in ON_THE_SANDBOX), code=0).out
+        "`sync-pipeline preview`"
+        in typed(*(word.replace("--json", "--no-input") for word in ON_THE_SANDBOX), code=0).out
     )
     assert "`sync-pipeline live on`" in typed("trial", code=0).out
 
@@ -248,11 +283,11 @@ def test_credentials(typed: Shell, tmp_path: Path) -> None:
     typed("credentials", "rotate", "clockify.api_key", "--file", str(tmp_path / "new"), code=0)
     rows = {row["name"]: row for row in typed("credentials", "list", "--json", code=0).document["credentials"]}
     assert rows["clockify.api_key"]["fallback"] is True
-    assert typed("credentials", "retire", "clockify.api_key", "--json", code=0).document == {
-        "retired": "clockify.api_key"
-    }
+    assert (
+        typed("credentials", "retire", "clockify.api_key", "--json", code=0).document["retired"] == "clockify.api_key"
+    )
     assert "has no fallback" in typed("credentials", "retire", "clockify.api_key", code=0).out
-    assert typed("credentials", "encrypt-again", "--json", code=0).document == {"encrypted_again": 0}
+    assert typed("credentials", "encrypt-again", "--json", code=0).document["encrypted_again"] == 0
     assert "secret" in typed("credentials", "list", code=0).out
 
 
@@ -260,7 +295,7 @@ def test_disconnecting(typed: Shell) -> None:
     """It asks first (a script says --yes); then the set-up is half a one."""
     typed(*ON_THE_SANDBOX, code=0)
     assert "add --yes" in typed("disconnect", "snapshots", "--json", code=2).err
-    assert typed("disconnect", "snapshots", "--yes", "--json", code=0).document == {"disconnected": "snapshots"}
+    assert typed("disconnect", "snapshots", "--yes", "--json", code=0).document["disconnected"] == "snapshots"
     assert "is missing" in typed("sync", code=2).message
 
 

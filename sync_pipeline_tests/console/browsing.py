@@ -23,17 +23,24 @@ PAGES = (
     "/",
     "/clockify",
     "/snapshots",
-    "/fields",
-    "/fields/users",
-    "/fields/time_entries",
-    "/fields/users/new",
-    "/fields/users/new?source=name",
-    "/fields/users/edit/email",
+    "/mapping",
+    "/mapping/users",
+    "/mapping/users?record=1",
+    "/mapping/time_entries",
+    "/mapping/new/users",
+    "/mapping/new/users?source=name",
+    "/mapping/users/email",
+    "/draft",
+    "/versions",
     "/try",
     "/live",
     "/connections",
-    "/rejects",
-    "/rejects/users",
+    "/activity",
+    "/activity?changes=1&entity=users",
+    "/records",
+    "/records?state=rejected",
+    "/records?q=a@b.c",
+    "/records?state=rejected&entity=users",
     "/approvals",
     "/settings/secrets",
     "/settings/audit",
@@ -121,11 +128,11 @@ class Browser:
         """A page, read."""
         return Page(self.get(path).text)
 
-    def post(self, path: str, fields: Any = None, *, of: str = "/fields", **headers: str) -> httpx.Response:
+    def post(self, path: str, fields: Any = None, *, of: str = "/mapping", **headers: str) -> httpx.Response:
         """Send a form with the hidden fields of a page of ours, as a browser would; given fields win."""
         return self.send(path, self.hidden(of), fields, **headers)
 
-    def hidden(self, of: str = "/fields") -> dict[str, str]:
+    def hidden(self, of: str = "/mapping") -> dict[str, str]:
         """The hidden fields of the forms on a page of ours."""
         page = self.page(of)
         return {"csrf": page.value("csrf"), "since": page.value("since")}

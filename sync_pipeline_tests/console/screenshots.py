@@ -78,11 +78,16 @@ def _walk(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
     subprocess.run(
         [sys.executable, "-m", "sync_pipeline.cli", "sync"], env=environ, cwd=environ["SYNC_HOME"], check=True
     )
-    ana.to("/check")
+    ana.to("/connections")
     ana.press("Test connection")
     ana.sees("Everything that was looked at")
     camera.keep(ana.page, "check")
-    for path, name in (("/", "home"), ("/rejects", "rejects"), ("/trail", "trail")):
+    for path, name in (
+        ("/", "home"),
+        ("/activity", "activity"),
+        ("/records?state=rejected", "rejects"),
+        ("/settings/audit", "trail"),
+    ):
         ana.to(path)
         camera.keep(ana.page, name)
 
@@ -106,13 +111,13 @@ def _connect(ana: Walker, camera: Camera) -> None:
 
 
 def _map(ana: Walker, camera: Camera) -> None:
-    ana.to("/fields/projects")
+    ana.to("/mapping/projects")
     camera.keep(ana.page, "fields")
-    ana.to("/fields/projects/edit/project_name")
+    ana.to("/mapping/projects/project_name")
     ana.page.get_by_label("Transforms", exact=True).fill("trim | prefix: P-")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Valid.")
     camera.keep(ana.page, "field")
-    camera.keep(ana.page, "preview", ana.page.get_by_role("heading", name="Five records, before and after"))
+    camera.keep(ana.page, "preview", ana.page.get_by_role("heading", name="Preview"))
     ana.page.get_by_label("Transforms", exact=True).fill("trim | prefx: P-")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Not valid yet.")
     camera.keep(ana.page, "field-mistake")

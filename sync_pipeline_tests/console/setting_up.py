@@ -64,4 +64,4 @@ def connect(browser: Browser, us: Team) -> None:
     """Both steps."""
     assert look(browser, us).status_code == 200
     assert choose(browser, us).url.path == "/snapshots"
-    assert snapshots(browser, us).url.path == "/fields"
+    assert snapshots(browser, us).url.path == "/mapping"

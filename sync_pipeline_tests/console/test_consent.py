@@ -27,7 +27,7 @@ def test_somebody_allows_the_access(browser: Browser, office: Team) -> None:
     assert "saas/location.read" in told
 
     answer = browser.get(decide(link, "approve"))
-    assert answer.url.path == "/fields"
+    assert answer.url.path == "/mapping"
     assert "access was allowed" in answer.text
     assert "connected" in browser.page("/snapshots").text
     assert all(CLIENT_SECRET not in seen.replace(f"with the secret {CLIENT_SECRET}", "") for seen in browser.seen)
@@ -70,8 +70,8 @@ def test_a_tampered_state_is_refused(browser: Browser, office: Team, change: str
     url = f"{browser.console.url}/snapshots/callback"
 
     assert browser.client.get(url, params={**query, "state": change}).status_code == 400
-    assert "nobody has consented yet" in browser.page("/snapshots").text
-    assert browser.get(back).url.path == "/fields"
+    assert "no one has consented yet" in browser.page("/snapshots").text
+    assert browser.get(back).url.path == "/mapping"
 
 
 def test_an_answer_for_another_session_is_refused(browser: Browser, office: Team) -> None:
@@ -82,7 +82,7 @@ def test_an_answer_for_another_session_is_refused(browser: Browser, office: Team
         other.sign_in()
         assert other.get(back).status_code == 400
 
-    assert browser.get(back).url.path == "/fields"
+    assert browser.get(back).url.path == "/mapping"
 
 
 def test_the_return_address_stays_what_was_registered(browser: Browser, office: Team) -> None:
@@ -100,7 +100,7 @@ def test_the_return_address_stays_what_was_registered(browser: Browser, office: 
     assert on.status_code == 303
     assert on.headers["location"].startswith(f"{browser.console.url}/snapshots/authorized?state=")
     assert "code=" not in on.headers["location"]
-    assert browser.get(on.headers["location"]).url.path == "/fields"
+    assert browser.get(on.headers["location"]).url.path == "/mapping"
 
 
 def test_looking_at_the_way_back_uses_nothing_up(browser: Browser, office: Team) -> None:
@@ -108,7 +108,7 @@ def test_looking_at_the_way_back_uses_nothing_up(browser: Browser, office: Team)
     back = decide(authorize(browser, office), "approve")
     assert browser.client.head(back).status_code == 405
     assert browser.client.post(back).status_code in {405, 421}
-    assert browser.get(back).url.path == "/fields"
+    assert browser.get(back).url.path == "/mapping"
 
 
 def test_the_first_answer_counts(browser: Browser, office: Team) -> None:
@@ -116,7 +116,7 @@ def test_the_first_answer_counts(browser: Browser, office: Team) -> None:
     back = decide(authorize(browser, office), "approve")
     browser.client.get(back, follow_redirects=False)
     forged = back.replace(parse_qs(urlsplit(back).query)["code"][0], "forged")
-    assert browser.get(forged).url.path == "/fields"
+    assert browser.get(forged).url.path == "/mapping"
 
 
 @pytest.mark.parametrize("state", ["", "unknown", "é"])

@@ -41,7 +41,7 @@ def test_the_first_step_that_is_not_done_is_the_current_one(count: int) -> None:
     assert [step.state for step in steps] == ["done"] * count + ["current"] + ["later"] * (4 - count)
     assert following(steps, "") == steps[count]
     here = following(steps, steps[count].name)
-    assert here == (steps[3] if steps[count].name == "fields" else None), "the fields may be left as they are"
+    assert here == (steps[3] if steps[count].name == "mapping" else None), "the fields may be left as they are"
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_the_steps_and_the_band_until_live(fresh: Browser, office: Team, setup: 
     page = fresh.page("/")
     assert "Preview. Nothing is written" in page.text
     assert {"Clockify (done)", "Snapshots (done)", "5 Go live (later)"} <= steps_on(page)
-    assert "Continue: Fields" in page.text
-    assert "Continue: Try it" in fresh.page("/fields").text
+    assert "Continue: Mapping" in page.text
+    assert "Continue: Try it" in fresh.page("/mapping").text
     trial.run(setup, trial.begin(setup, "dry_run"), "dry_run")
     assert "Continue: Go live" in fresh.page("/").text
     turn_on(setup)
@@ -104,6 +104,10 @@ def test_what_paused_live_syncing_is_named(fresh: Browser, office: Team, setup: 
     ("old", "new"),
     [
         ("/check", "/connections"),
+        ("/fields", "/mapping"),
+        ("/fields/users", "/mapping/users"),
+        ("/fields/users/new?source=name", "/mapping/new/users?source=name"),
+        ("/fields/users/edit/email", "/mapping/users/email"),
         ("/secrets", "/settings/secrets"),
         ("/settings", "/settings/secrets"),
         ("/trail?x=1", "/settings/audit?x=1"),

@@ -14,9 +14,9 @@ from sync_pipeline_tests.console.browsing import PAGES, Browser, Page
 FORMS = (
     "/clockify",
     "/snapshots",
-    "/fields",
-    "/fields/users",
-    "/fields/users/drop",
+    "/mapping",
+    "/mapping/users",
+    "/mapping/drop/users",
     "/try",
     "/live",
     "/check",
@@ -92,7 +92,7 @@ def test_a_form_without_the_sessions_token_is_refused(browser: Browser, form: st
 
 def test_a_token_of_another_session_is_refused(browser: Browser) -> None:
     """Two signed-in browsers cannot send each other's forms."""
-    theirs = browser.page("/fields").value("csrf")
+    theirs = browser.page("/mapping").value("csrf")
     browser.sign_in()
 
     assert browser.post("/live", {"csrf": theirs}).status_code == 403

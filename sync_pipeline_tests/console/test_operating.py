@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -44,7 +45,7 @@ def ana(office: Team, setup: SetupService, tmp_path: Path) -> Iterator[Browser]:
 def test_nothing_is_running(ana: Browser, setup: SetupService) -> None:
     """Home and step 5 say so with how to start it, until the daemon reports."""
     for path in ("/", "/live"):
-        assert "nothing is syncing: no Dagster daemon has reported yet. Start it with `sync-pipeline dev`" in text(
+        assert "nothing is syncing: no Dagster daemon has reported yet. Start it with sync-pipeline dev" in text(
             ana, path
         )
     with setup.reading() as session:
@@ -57,8 +58,8 @@ def test_a_refused_key_is_green_nowhere(office: Team, ana: Browser, setup: Setup
     office.control("POST", "snapshots", {"keys": {SNAPSHOTS_KEY: "revoked"}})
     with setup.session() as session, suppress(SyncError):
         session.call(session.snapshots.probe, "locations")
-    for path in ("/", "/snapshots"):
-        assert "key refused" in text(ana, path)
+    for path in ("/", "/connections", "/snapshots"):
+        assert "refuses its key" in text(ana, path) if path == "/" else "key refused" in text(ana, path)
         assert "this key was revoked. Replace it on the console's page Secrets" in text(ana, path)
     assert "missing The Snapshots API is connected" in text(ana, "/live")
     assert "refused" in text(ana, "/secrets")
@@ -66,15 +67,18 @@ def test_a_refused_key_is_green_nowhere(office: Team, ana: Browser, setup: Setup
 
 
 def test_why_a_run_failed(ana: Browser, setup: SetupService) -> None:
-    """Cause, meaning and fix stand with the run, once for all of its entities that met it."""
+    """Its cause needs attention, once; cause, meaning and what to do are on the page of the run."""
     with setup.reading() as session:
         at = session.now()
         sync = session.ledger("users").syncs.begin(observed_at=at, at=at, run_id="run-1")
         session.ledger("users").syncs.finish(sync, "failed", {}, 1, at, reason="The API is away. Try again later.")
     home = text(ana, "/")
-    assert "failed users: The API is away. Try again later. What was delivered stays delivered" in home
-    assert "last sync failed" in home
+    assert re.search("Syncing users fails since .* The API is away. Try again later. See what ran", home)
     assert home.count("The API is away.") == 1
+    run = text(ana, "/activity/run/run-1")
+    assert (
+        "What happened users: The API is away. Try again later. What it means What was delivered stays delivered" in run
+    )
 
 
 def test_why_a_repair_was_held(ana: Browser, setup: SetupService) -> None:

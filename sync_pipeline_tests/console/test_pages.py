@@ -52,7 +52,7 @@ def test_every_page_has_a_title_of_its_own(browser: Browser) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nope", "/fields/nope/new", "/fields/nope", "/rejects/nope", "/fields/users/edit/nope", f"/fields/{SCRIPT}"],
+    ["/nope", "/mapping/new/nope", "/mapping/nope", "/rejects/nope", "/mapping/users/nope", f"/mapping/{SCRIPT}"],
 )
 def test_what_is_not_there_is_told_on_a_page(browser: Browser, path: str) -> None:
     """With a sentence, never a traceback."""
@@ -67,7 +67,7 @@ def test_what_is_not_there_is_told_on_a_page(browser: Browser, path: str) -> Non
 def test_scripts_in_fields_are_shown_as_text(browser: Browser) -> None:
     """Typed values come back escaped, in values and in sentences."""
     fields = {"is_new": "1", "name": SCRIPT, "source": f'">{SCRIPT}', "transform": SCRIPT, "description": SCRIPT}
-    answer = browser.post("/fields/users", fields)
+    answer = browser.post("/mapping/users", fields)
 
     assert answer.status_code == 422
     assert SCRIPT not in answer.text
@@ -77,10 +77,10 @@ def test_scripts_in_fields_are_shown_as_text(browser: Browser) -> None:
 def test_an_instant_check_says_what_is_wrong_and_shows_what_it_does(browser: Browser) -> None:
     """The answer names the input; the preview is escaped HTML of five records."""
     wrong = browser.post(
-        "/fields/users/check", {"is_new": "1", "name": "nick", "source": "name", "transform": "nonsense"}
+        "/mapping/check/users", {"is_new": "1", "name": "nick", "source": "name", "transform": "nonsense"}
     ).json()
     right = browser.post(
-        "/fields/users/check", {"is_new": "1", "name": "nick", "source": "name", "transform": "upper"}
+        "/mapping/check/users", {"is_new": "1", "name": "nick", "source": "name", "transform": "upper"}
     ).json()
 
     assert wrong["place"] == "transform"
@@ -93,7 +93,7 @@ def test_an_instant_check_says_what_is_wrong_and_shows_what_it_does(browser: Bro
 def test_a_problem_is_linked_to_its_field(browser: Browser) -> None:
     """The summary on top leads to the input, which says that it is wrong and why."""
     page = Page(
-        browser.post("/fields/users", {"is_new": "1", "name": "nick", "source": "name", "transform": "nonsense"}).text
+        browser.post("/mapping/users", {"is_new": "1", "name": "nick", "source": "name", "transform": "nonsense"}).text
     )
     (marked,) = [found for found in page.all("input") if found.get("aria-invalid") == "true"]
 
@@ -104,7 +104,7 @@ def test_a_problem_is_linked_to_its_field(browser: Browser) -> None:
 
 def test_a_new_field_takes_no_others_place(browser: Browser) -> None:
     """A name that is there is refused for a new field."""
-    answer = browser.post("/fields/users", {"is_new": "1", "name": "email", "source": "name"})
+    answer = browser.post("/mapping/users", {"is_new": "1", "name": "email", "source": "name"})
 
     assert answer.status_code == 422
     assert "is there already" in answer.text

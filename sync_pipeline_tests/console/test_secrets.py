@@ -89,4 +89,4 @@ def test_what_the_environment_decides_is_replaced_there(tmp_path: Path, office: 
         browser.sign_in()
         assert "Set by CLOCKIFY_API_KEY in the environment" in browser.page("/secrets").text
         answer = browser.post("/secrets/rotate", {"name": "clockify.api_key", "secret": NEW})
-        assert "CLOCKIFY_API_KEY is set in the environment, which decides" in Page(answer.text).text
+        assert "CLOCKIFY_API_KEY is set in the environment, which takes precedence" in Page(answer.text).text

@@ -24,7 +24,7 @@ def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
     browser = desk_browser
     connect(browser, office)
     field = {"is_new": "1", "name": "nick", "source": "name", "transform": "upper"}
-    assert "The field nick is saved." in browser.post("/fields/users", field, of="/fields/users/new").text
+    assert "The field nick is saved." in browser.post("/mapping/users", field, of="/mapping/new/users").text
     assert "cannot be turned on" in browser.post("/live", {"on": "1"}).text
 
     assert browser.post("/try", {"kind": "dry_run"}).url.path == "/try"
@@ -51,7 +51,7 @@ def test_a_changed_mapping_asks_for_another_trial(desk_browser: Browser, office:
     browser.post("/try", {"kind": "dry_run"})
     browser.wait("/try/progress")
     browser.post("/live", {"on": "1"})
-    browser.post("/fields/users/drop", {"name": "time_zone"}, of="/fields/users")
+    browser.console.console.setup.change({"mappings.users.fields.time_zone": "drop"}, "mapping changed", "by a script")
 
     assert "Mode: dry run" in browser.page("/").text
     assert "try it again" in browser.page("/try").text
@@ -73,7 +73,7 @@ def test_a_wrong_key_is_told_beside_the_key(desk_browser: Browser, office: Team)
 def test_a_secret_is_freed_of_what_copying_adds(desk_browser: Browser, office: Team, around: str) -> None:
     """Blanks, quotes and line ends around it are no part of a key."""
     assert look(desk_browser, office, secret=around.format(CLOCKIFY_KEY)).status_code == 200
-    assert snapshots(desk_browser, office, api_key=around.format(SNAPSHOTS_KEY)).url.path == "/fields"
+    assert snapshots(desk_browser, office, api_key=around.format(SNAPSHOTS_KEY)).url.path == "/mapping"
 
 
 def test_a_wrong_address_is_told_beside_the_address(desk_browser: Browser, office: Team) -> None:
@@ -101,7 +101,7 @@ def test_an_empty_secret_keeps_the_stored_one(desk_browser: Browser, office: Tea
     assert "Stored on 20" in desk_browser.page("/clockify").text
     assert look(desk_browser, office, secret="").status_code == 200
     assert choose(desk_browser, office).url.path == "/snapshots"
-    assert snapshots(desk_browser, office, api_key="").url.path == "/fields"
+    assert snapshots(desk_browser, office, api_key="").url.path == "/mapping"
 
 
 def test_secrets_never_come_back(desk_browser: Browser, office: Team) -> None:
@@ -135,18 +135,18 @@ def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) ->
     """In a second tab: what was typed stays on the page, and the set-up is as the other left it."""
     browser = desk_browser
     connect(browser, office)
-    stale = browser.page("/fields/users/new").value("since")
-    browser.post("/fields/users", {"is_new": "1", "name": "nick", "source": "name"}, of="/fields/users/new")
+    stale = browser.page("/mapping/new/users").value("since")
+    browser.post("/mapping/users", {"is_new": "1", "name": "nick", "source": "name"}, of="/mapping/new/users")
     before = browser.console.console.setup.settings().setup_document
 
-    late = browser.post("/fields/users", {"is_new": "1", "name": "other", "source": "email", "since": stale})
+    late = browser.post("/mapping/users", {"is_new": "1", "name": "other", "source": "email", "since": stale})
     page = Page(late.text)
     assert late.status_code == 422
     assert "changed meanwhile" in page.text
     assert (page.value("name"), page.value("source")) == ("other", "email")
     assert page.value("since") not in ("", stale)
     assert "changed meanwhile" in snapshots(browser, office, since=stale).text
-    assert "changed meanwhile" in browser.post("/fields", {"entities": ["users"], "since": stale}).text
+    assert "changed meanwhile" in browser.post("/mapping", {"entities": ["users"], "since": stale}).text
     assert "changed meanwhile" in browser.post("/clockify/disconnect", {"since": stale}).text
     assert browser.console.console.setup.settings().setup_document == before
 
@@ -155,16 +155,16 @@ def test_entities_are_switched_with_what_they_need(desk_browser: Browser, office
     """A missing dependency is told; a good choice is kept."""
     connect(desk_browser, office)
 
-    refused = desk_browser.post("/fields", {"entities": ["time_entries"], "start_date": "2026-02-01"})
+    refused = desk_browser.post("/mapping", {"entities": ["time_entries"], "start_date": "2026-02-01"})
     assert refused.status_code == 422
     assert "time_entries needs" in refused.text
     assert (
-        "Saved." in desk_browser.post("/fields", {"entities": ["users", "projects"], "start_date": "2026-02-01"}).text
+        "Saved." in desk_browser.post("/mapping", {"entities": ["users", "projects"], "start_date": "2026-02-01"}).text
     )
-    page = desk_browser.page("/fields")
+    page = desk_browser.page("/mapping")
     assert [found["value"] for found in page.all("input") if "checked" in found] == ["projects", "users"]
     assert page.value("start_date") == "2026-02-01"
-    assert desk_browser.post("/fields", {"entities": ["users"], "start_date": "soon"}).status_code == 422
+    assert desk_browser.post("/mapping", {"entities": ["users"], "start_date": "soon"}).status_code == 422
 
 
 def test_a_field_is_dropped_and_restored(desk_browser: Browser, office: Team) -> None:
@@ -173,14 +173,15 @@ def test_a_field_is_dropped_and_restored(desk_browser: Browser, office: Team) ->
 
     assert (
         "is not delivered any more"
-        in desk_browser.post("/fields/users/drop", {"name": "email"}, of="/fields/users").text
+        in desk_browser.post("/mapping/drop/users", {"name": "email"}, of="/mapping/users").text
     )
-    assert "not delivered" in desk_browser.page("/fields/users").text
+    assert "not delivered" in desk_browser.page("/mapping/users").text
     assert (
-        "is as shipped again" in desk_browser.post("/fields/users/restore", {"name": "email"}, of="/fields/users").text
+        "is as shipped again"
+        in desk_browser.post("/mapping/restore/users", {"name": "email"}, of="/mapping/users").text
     )
-    assert desk_browser.post("/fields/users/drop", {"name": "user_id"}, of="/fields/users").status_code == 422
-    assert desk_browser.post("/fields/users/drop", {"name": "nope"}, of="/fields/users").status_code == 422
+    assert desk_browser.post("/mapping/drop/users", {"name": "user_id"}, of="/mapping/users").status_code == 422
+    assert desk_browser.post("/mapping/drop/users", {"name": "nope"}, of="/mapping/users").status_code == 422
 
 
 def test_what_the_environment_gives_is_shown_and_cannot_be_changed(tmp_path: Path, office: Team) -> None:
@@ -213,7 +214,7 @@ def test_a_set_up_that_is_broken_is_told_on_every_page(desk_browser: Browser) ->
         assert "set-up:2: nonsense" in answer.text
         assert Page(answer.text).faults == []
     write_document(given, "start_date: 2026-02-01\n")
-    assert desk_browser.page("/fields").value("start_date") == "2026-02-01"
+    assert desk_browser.page("/mapping").value("start_date") == "2026-02-01"
 
 
 def test_one_sided_credentials_start_no_console(tmp_path: Path) -> None:
@@ -231,11 +232,12 @@ def test_disconnecting_forgets(desk_browser: Browser, office: Team) -> None:
 
     assert "forgotten" in desk_browser.post("/snapshots/disconnect", of="/snapshots").text
     assert snapshots(desk_browser, office, api_key="").status_code == 422
-    assert "not set up" in desk_browser.page("/").text
+    assert "not set up" in desk_browser.page("/connections").text
+    assert "Not connected yet." in desk_browser.page("/").text
 
 
 def test_rejects_are_listed_with_reasons_and_offered_again(desk_browser: Browser, office: Team) -> None:
-    """Counted at home and listed; what the target refused is offered again, what a check set aside is judged anew."""
+    """Counted on the overview and listed; what the target refused is offered again, what a check rejected is checked again."""
     browser = desk_browser
     connect(browser, office)
     us = replace(office, home=browser.console.console.setup.settings().home, changes={"SYNC_MODE": "live"})
@@ -246,7 +248,7 @@ def test_rejects_are_listed_with_reasons_and_offered_again(desk_browser: Browser
         own.execute(text("UPDATE records SET delivered_hash = NULL, refused_hash = fields_hash WHERE entity = 'users'"))
     us.sync("users")
 
-    assert "/rejects/locations" in {found["href"] for found in browser.page("/").all("a")}
+    assert "/records?state=rejected&entity=locations" in {found["href"] for found in browser.page("/").all("a")}
     twins = browser.get("/rejects/locations")
     assert "another record has the same name" in twins.text
     assert SCRIPT not in twins.text
@@ -265,7 +267,7 @@ def test_scripts_in_records_are_shown_as_text(desk_browser: Browser, office: Tea
     desk_browser.post("/try", {"kind": "dry_run"})
     desk_browser.wait("/try/progress")
 
-    for path in ("/try", "/fields/locations", "/fields/locations/new"):
+    for path in ("/try", "/mapping/locations", "/mapping/new/locations"):
         answer = desk_browser.get(path)
         assert SCRIPT not in answer.text
         assert "<img" not in answer.text
@@ -276,11 +278,11 @@ def test_scripts_in_records_are_shown_as_text(desk_browser: Browser, office: Tea
 def test_the_start_date_of_a_stale_form_is_not_taken(desk_browser: Browser) -> None:
     """Also when the entities are as they were."""
     everything = {"entities": ["locations", "users", "projects", "time_entries"]}
-    assert "Saved." in desk_browser.post("/fields", {**everything, "start_date": "2026-02-01"}).text
+    assert "Saved." in desk_browser.post("/mapping", {**everything, "start_date": "2026-02-01"}).text
 
-    late = desk_browser.post("/fields", {**everything, "start_date": "2026-03-01", "since": ""})
+    late = desk_browser.post("/mapping", {**everything, "start_date": "2026-03-01", "since": ""})
     assert "changed meanwhile" in late.text
-    assert desk_browser.page("/fields").value("start_date") == "2026-02-01"
+    assert desk_browser.page("/mapping").value("start_date") == "2026-02-01"
 
 
 @pytest.mark.parametrize("kind", ["sandbox", "dry_run", "nonsense"])

@@ -37,8 +37,8 @@ def test_from_an_empty_database_to_live(
 ) -> None:
     """Every step with its mistakes first and a reload after each; then Dagster syncs, both sides agree, and off is off."""
     with consoling(tmp_path / "home") as console, walking(chrome, console.link(), office) as ana:
-        expect(ana.heading).to_have_text("Home")
-        ana.follow("Connect clockify")
+        expect(ana.heading).to_have_text("Overview")
+        ana.follow("Connect accounts")
         step_1(ana)
         step_2(ana)
         step_3(ana)
@@ -99,7 +99,7 @@ def step_2(ana: Walker) -> None:
     ana.follow("Go to the consent page")
     ana.press("Allow")
     ana.is_told("access was allowed")
-    ana.is_at("/fields")
+    ana.is_at("/mapping")
     ana.to("/snapshots")
     ana.sees("The access that was allowed is good.")
 
@@ -107,7 +107,7 @@ def step_2(ana: Walker) -> None:
 def step_3(ana: Walker) -> None:
     """A mistake is told while it is typed; a field is added from a source field, changed, removed, and restored."""
     assert ana.us is not None
-    ana.to("/fields")
+    ana.to("/mapping")
     ana.page.get_by_label("Time entries from").fill(ana.us.days.first.isoformat())
     ana.press("Save")
     ana.is_told("Saved.")
@@ -123,9 +123,13 @@ def step_3(ana: Walker) -> None:
     expect(ana.page.locator("[data-verdict]")).to_have_text("Not valid yet.")
     transforms.fill("upper")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Valid.")
-    records = ana.page.locator("#preview article")
-    expect(records).to_have_count(4)  # all the users there are
-    expect(records.first.locator("ins")).to_contain_text(re.compile("[0-9A-F]{24}"))
+    choice, shown = ana.page.get_by_label("Preview with"), ana.page.locator("#preview article")
+    expect(choice.get_by_role("option")).to_have_count(4)  # all the users there are
+    expect(shown.locator("ins")).to_contain_text(re.compile("[0-9A-F]{24}"))
+    first = shown.get_by_role("heading", level=3).inner_text()
+    choice.select_option("2")
+    expect(shown.get_by_role("heading", level=3)).not_to_have_text(first)
+    expect(shown.locator("ins")).to_contain_text(re.compile("[0-9A-F]{24}"))
     ana.press("Save the field")
     ana.is_told("The field active_workspace is saved.")
     ana.reload()
@@ -140,9 +144,9 @@ def step_3(ana: Walker) -> None:
     ana.is_told("is as shipped again")
     ana.reload()
 
-    ana.to("/fields/time_entries/edit/description")
+    ana.to("/mapping/time_entries/description")
     ana.page.get_by_label("Transforms", exact=True).fill("upper")
-    expect(ana.page.locator("#preview article")).to_have_count(5)
+    expect(ana.page.get_by_label("Preview with").get_by_role("option").nth(4)).to_be_attached()
     expect(ana.page.locator("#preview del").first).to_be_visible()
 
 
@@ -170,7 +174,7 @@ def step_5(ana: Walker) -> None:
     ana.go_live()
     ana.reload()
     expect(ana.page.get_by_role("switch")).to_be_checked()
-    ana.follow("Home")
+    ana.follow("Overview")
     ana.sees("Mode: live")
     ana.reload()
 
@@ -213,10 +217,10 @@ def nothing_happens_by_itself(daemon: Live) -> None:
 def the_home_page_shows_it(ana: Walker) -> None:
     """Each entity's success and the runs."""
     ana.to("/")
-    rows = ana.page.get_by_role("table", name="Status of each entity").get_by_role("row")
-    expect(rows).to_have_count(5)
-    expect(rows.filter(has_text="never")).to_have_count(0)
-    expect(ana.page.get_by_role("table", name="The last runs").get_by_text("success").first).to_be_visible()
+    cards = ana.page.locator(".flows section")
+    expect(cards).to_have_count(4)
+    expect(cards.filter(has_text="never")).to_have_count(0)
+    expect(ana.page.get_by_role("table", name="What happened").get_by_text("success").first).to_be_visible()
 
 
 def the_trail_tells_it(ana: Walker) -> None:
@@ -243,7 +247,7 @@ def test_a_session_that_ended_is_taken_up_again(chrome: Browser, tmp_path: Path,
         ana.audit()
 
         ana.page.goto(console.link())
-        expect(ana.heading).to_have_text("Home")
+        expect(ana.heading).to_have_text("Overview")
         ana.to("/clockify")
         ana.sees("connected")
         ana.connect_snapshots()
@@ -263,7 +267,7 @@ def test_from_make_dev_to_records_at_the_target(chrome: Browser, tmp_path: Path)
             ana.ask_for_consent()
             ana.press("Allow")
             ana.is_told("access was allowed")
-            ana.follow("Home")
+            ana.follow("Overview")
             ana.sees("Live syncing is off for this configuration.")
 
             name = "Somebody made this project"
@@ -272,11 +276,13 @@ def test_from_make_dev_to_records_at_the_target(chrome: Browser, tmp_path: Path)
             expect(ana.page.get_by_text(name)).to_have_count(1)
             assert not stands(us, project)
             ana.go_live()
-            ana.follow("Home")
+            ana.follow("Overview")
             expect(ana.page.get_by_role("switch")).to_be_checked()
             wait_for(lambda: stands(us, project), ARRIVES_SECONDS)
 
             wait_for(lambda: last_success_everywhere(ana), ARRIVES_SECONDS)
+            ana.to("/activity?changes=1&kind=run")
+            ana.page.get_by_role("link", name=re.compile("^Synced")).first.click()
             to_a_run = ana.page.get_by_role("link", name=re.compile("Open in Dagster")).first
             expect(to_a_run).to_have_attribute("href", re.compile(f"{us.ui}/runs/[0-9a-f-]{{36}}"))
 
@@ -290,7 +296,7 @@ def stands(us: Developing, project: str) -> bool:
 def last_success_everywhere(ana: Walker) -> bool:
     """The home page says of no entity that it was never synced."""
     ana.page.reload()
-    return ana.page.get_by_role("cell", name="never").count() == 0
+    return ana.page.locator(".flows").get_by_text("never").count() == 0
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def test_mistakes_at_forms(ana: Walker) -> None:
     ana.try_snapshots_key("nobody-ever-made-this-key-" + "x" * 200)
     ana.is_refused_at("api_key", "401")
     ana.audit()
-    ana.to("/fields/users/new?source=name")
+    ana.to("/mapping/new/users?source=name")
     ana.page.get_by_label("Name at the target").fill("nick")
     ana.page.get_by_label("Transforms", exact=True).fill("nonsense")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Not valid yet.")

@@ -9,6 +9,7 @@ import pytest
 
 import sync_pipeline.entities
 from sync_pipeline.definitions import build
+from sync_pipeline.defs.assets import CONFIG
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.stages.check import CHECKS
@@ -79,6 +80,22 @@ def test_assets_and_their_lineage(defs: dg.Definitions) -> None:
     assert ASSETS.split("\n")[1:-1] == lines
 
 
+def test_the_lineage_has_three_lanes(defs: dg.Definitions) -> None:
+    """Where records come from, what syncs them, where they arrive: groups that the UI shows by their names."""
+    graph = defs.resolve_asset_graph()
+    lanes: dict[str, set[str]] = {}
+    for key in graph.get_all_asset_keys():
+        lanes.setdefault(str(graph.get(key).group_name), set()).add(key.to_user_string())
+
+    assert lanes == {
+        "from_clockify": {"clockify/projects", "clockify/time_entries", "clockify/users"},
+        "from_snapshots": {"snapshots/locations"},
+        "sync": set(ENTITIES),
+        "to_clockify": {"clockify/clients"},
+        "to_snapshots": {"snapshots/projects", "snapshots/time_entries", "snapshots/users"},
+    }
+
+
 def test_every_entity_has_every_check_and_every_target_is_verified(defs: dg.Definitions) -> None:
     """No entity can forget a check; ``in_sync`` stands on the targets only."""
     graph = defs.resolve_asset_graph()
@@ -104,11 +121,43 @@ def test_schedules(defs: dg.Definitions) -> None:
 
 
 def test_sensors(defs: dg.Definitions) -> None:
-    """One an entity, named for it, asking for targeted runs and for whole syncs."""
-    sensors = {sensor.name: {job.name for job in sensor.jobs} for sensor in defs.get_repository_def().sensor_defs}
+    """One an entity, named for it, asking for targeted runs and for whole syncs; that of the alerts asks for none."""
+    sensors = {
+        sensor.name: {target.job_name for target in sensor.targets} for sensor in defs.get_repository_def().sensor_defs
+    }
 
-    first = {"first_sync": {f"sync_{entity}" for entity in ENTITIES}}
+    first = {"first_sync": {f"sync_{entity}" for entity in ENTITIES}, "alerts": set()}
     assert sensors == {entity: {f"changes_{entity}", f"sync_{entity}"} for entity in ENTITIES} | first
+
+
+def test_sensors_say_first_what_they_watch(defs: dg.Definitions) -> None:
+    """Their names are those of the assets, so the first words of the description say what each is."""
+    said = {sensor.name: str(sensor.description) for sensor in defs.get_repository_def().sensor_defs}
+
+    assert said["users"].startswith("Watches Clockify for changed users and starts the runs that sync them.")
+    assert said["locations"].startswith("Watches the Snapshots API for changed locations and starts the runs")
+    assert said["first_sync"].startswith("Watches for what was never synced")
+
+
+def test_jobs_say_when_to_set_which_option(defs: dg.Definitions) -> None:
+    """Each option of the launchpad, and where it is written there."""
+    jobs = {job.name: str(job.description) for job in defs.resolve_all_job_defs()}
+
+    for name in (*ENTITIES, "everything"):
+        assert all(f"- `{option}: true` " in jobs[f"sync_{name}"] for option in CONFIG)
+    assert "`ops: users: config:`" in jobs["sync_users"]
+    for name, target in zip(ENTITIES, TARGETS, strict=True):
+        assert f"`ops: {target.replace('/', '__')}_in_sync: config:`" in jobs[f"verify_{name}"]
+        assert "`repair: true`" in jobs[f"verify_{name}"]
+
+
+def test_assets_lead_to_the_console(tmp_path: Path) -> None:
+    """Each of them, where the console's address is known; elsewhere there is no link."""
+    known = load_settings({"SYNC_CONSOLE_URL": "http://sync-1.localhost:8770/"}, root=tmp_path)
+    for settings, links in ((known, {"http://sync-1.localhost:8770/"}), (load_settings({}, root=tmp_path), {None})):
+        graph = build(settings).resolve_asset_graph()
+        found = [graph.get(key).metadata.get("console") for key in graph.get_all_asset_keys()]
+        assert {link and str(link.value) for link in found} == links
 
 
 def test_the_switch_needs_no_restart(defs: dg.Definitions) -> None:
@@ -247,3 +296,4 @@ def test_what_one_entity_delivers_another_may_be_read_from(tmp_path: Path) -> No
     shared = dg.AssetKey(["clockify", "projects"])
     assert graph.get(shared).parent_keys == {dg.AssetKey("locations")}
     assert graph.get(shared).child_keys == {dg.AssetKey("projects")}
+    assert graph.get(shared).group_name == "from_clockify"

@@ -78,7 +78,9 @@ def test_the_source_asset_shows_each_read(us: Team, monkeypatch: pytest.MonkeyPa
 
         projects = observed(instance, "projects")
         entries = observed(instance, "time_entries")
-    assert projects == {"rows": len(us.projects()), "requests": projects["requests"], "reader": "list"}
+    requests, rows = projects["requests"], len(us.projects())
+    said = f"{rows} read; took {requests} request{'s' if requests > 1 else ''}."
+    assert projects == {"summary": said, "rows": rows, "requests": requests, "reader": "list"}
     assert entries["rows"] == len(us.entries())
     assert entries["requests"] >= 1
     assert (entries["reader"], entries["days"]) == (reader, str(us.days))

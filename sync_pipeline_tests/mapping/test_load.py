@@ -206,7 +206,7 @@ BROKEN = [
     ("source: {lst: x}\n", 1, "source.lst", "is not a key of source", "Did you mean 'list'?"),
     ("target: {delete: remove}\n", 1, "target.delete", "'remove', expected one of delete, archive, keep", ""),
     ("target: {delete: archived}\n", 1, "target.delete", "'archived'", "Did you mean 'archive'?"),
-    ("depends_on: [project]\n", 1, "depends_on", "'project', which is no entity", "Did you mean 'projects'?"),
+    ("depends_on: [project]\n", 1, "depends_on", "'project', but there is no such entity", "Did you mean 'projects'?"),
     ("depends_on: [time_entries]\n", 1, "depends_on", "circle: ", ""),
     ("depends_on: [7]\n", 1, "depends_on", "a whole number 7, expected text", ""),
     ("webhooks: [USER_UPDATED]\n", 1, "webhooks", "a list, expected a mapping", ""),

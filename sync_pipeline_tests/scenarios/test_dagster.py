@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-from sync_pipeline.hosting.launch import verify_job_name
+from sync_pipeline.clock import utc_now
+from sync_pipeline.definitions import build
+from sync_pipeline.defs.assets import daily
+from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, sync_job_name, verify_job_name
 from sync_pipeline.hosting.run_reports import report_of
+from sync_pipeline.settings import load_settings
+from sync_pipeline.stages.batch import DAYS_AHEAD
 from sync_pipeline.store.syncs import status
 from sync_pipeline_tests.harness import morning, tables, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
@@ -172,9 +179,12 @@ def test_the_first_contact_with_real_accounts_needs_a_word_in_dagster_too(
 
 
 def test_runs_materialize_their_days_and_delete_their_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every day of the range is materialized, the target asset too, and no personal data stays in the batches."""
+    """Every day up to today is materialized, days ahead only with records, the target asset too; no batch is left."""
     with team(tmp_path) as us:
         enter(us, monkeypatch)
+        planned = us.add_entry(us.users()[0]["id"], morning(-3))["timeInterval"]["start"][:10]
+        today = utc_now().astimezone(UTC).date().isoformat()
+        ahead = {day for day in us.days if day > today} - {planned}
         with instance_of(us) as instance:
             for entity in ("locations", "users", "projects", "time_entries"):
                 result = sync(us, instance, entity)
@@ -182,11 +192,50 @@ def test_runs_materialize_their_days_and_delete_their_batches(tmp_path: Path, mo
                 checks = {evaluation.check_name for evaluation in result.get_asset_check_evaluations()}
                 assert len(checks) == 6
             days = instance.get_materialized_partitions(dg.AssetKey("time_entries"))
-            assert len(days) == (us.days.last - us.days.first).days + 1
+            assert len(ahead) == DAYS_AHEAD - 1
+            assert days == set(us.days) - ahead
             assert instance.get_latest_materialization_event(dg.AssetKey(["snapshots", "time_entries"]))
         assert not list((us.home / "batches").rglob("*.parquet"))
         converged(us)
         changes_nothing(us)
+
+
+def test_what_is_downstream_runs_after_days_ahead_without_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run of the asset goes on, with the same partitions, whatever days it does not mark itself."""
+    with team(tmp_path) as us:
+        enter(us, monkeypatch)
+
+        @dg.asset(
+            deps=["time_entries"], partitions_def=daily(us.settings()), backfill_policy=dg.BackfillPolicy.single_run()
+        )
+        def hours() -> None: ...
+
+        chosen = dg.define_asset_job("both", selection=["time_entries", "hours"])
+        defs = dg.Definitions.merge(build(load_settings()), dg.Definitions(assets=[hours], jobs=[chosen]))
+        first, last = us.days.keys
+        with instance_of(us) as instance:
+            result = defs.resolve_job_def("both").execute_in_process(
+                instance=instance, raise_on_error=False, tags={RANGE_START: first, RANGE_END: last}
+            )
+            assert result.success
+            assert instance.get_materialized_partitions(dg.AssetKey("hours")) == set(us.days)
+            assert last not in instance.get_materialized_partitions(dg.AssetKey("time_entries"))
+
+
+def test_a_backfill_of_days_ahead_gets_every_day_it_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster would call the days it does not find materialized failed."""
+    with team(tmp_path) as us:
+        enter(us, monkeypatch)
+        with instance_of(us) as instance:
+            first, last = us.days.keys
+            tags = {RANGE_START: first, RANGE_END: last, BACKFILL_ID_TAG: "asked"}
+            result = job(sync_job_name("time_entries")).execute_in_process(
+                instance=instance, raise_on_error=False, tags=tags
+            )
+            assert result.success
+            assert instance.get_materialized_partitions(dg.AssetKey("time_entries")) == set(us.days)
 
 
 def test_a_run_says_how_it_reads_time_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

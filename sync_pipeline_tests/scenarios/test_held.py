@@ -173,7 +173,7 @@ def in_dagster(office: Office, guard: str, request: ApprovalRequest, patch: pyte
         assert not volume.passed
         told = volume.description or ""
         if not office.writes:  # a dry run: the way on is a trial's
-            assert f"sync-pipeline trial --{FLAGS[guard].replace('_', '-')}" in told
+            assert f"sync-pipeline preview --{FLAGS[guard].replace('_', '-')}" in told
             in_the_terminal(office, guard, request, patch)
             return
         assert f"approvals allow {request.approval.id}" in told
@@ -252,54 +252,75 @@ def test_first_contact_is_held_until_it_is_allowed(
 
 
 WARNING = "Live syncing is on. Saving a change here pauses it"
+GATHERS = "What you change here gathers in a draft"
 BAND = "Live syncing is paused. The set-up was changed since it was turned on"
+BAR = "1 unpublished change. See them Preview effect Publish Discard"
 
 
-def test_the_console_says_that_a_change_pauses_live_syncing(tmp_path: Path) -> None:
-    """Before it is saved, after it was, and on every page until it is live again - or the change is taken back."""
+def test_the_console_says_what_a_change_does_to_live_syncing(tmp_path: Path) -> None:
+    """Before it is saved and after: one of a mapping waits in the draft, any other pauses until it is taken back."""
     with team(tmp_path, entries=0) as us:
         (us.home / "mappings").mkdir(parents=True)
         office = Office(us, live_on(us), us.home.parent)
         with office.browser() as browser:
-            for page in ("/fields", "/fields/projects", "/fields/projects/edit/color", "/clockify", "/snapshots"):
+            for page in ("/mapping", "/clockify", "/snapshots"):
                 text = browser.page(page).text
-                assert (WARNING in text, BAND in text) == (True, False), page
-            answer = browser.post("/fields/projects/drop", {"name": "color"})
+                assert (WARNING in text, GATHERS in text, BAND in text) == (True, False, False), page
+            for page in ("/mapping/projects", "/mapping/projects/color"):
+                text = browser.page(page).text
+                assert (WARNING in text, GATHERS in text, BAND in text) == (False, True, False), page
+            answer = browser.post("/mapping/drop/projects", {"name": "color"}, of="/mapping/projects")
             assert "The field color is not delivered any more" in answer.text
-            assert "Live syncing is paused until the change has passed a trial" in answer.text
-            for page in ("/", "/fields/users", "/try", "/live", "/rejects", "/approvals", "/trail", "/approvals/999"):
+            assert "in the draft: it takes effect when you publish it" in answer.text
+            for page in ("/", "/mapping/users", "/try", "/live", "/records", "/approvals", "/settings/audit"):
+                text = browser.page(page).text
+                assert (BAR in text, BAND in text) == (True, False), page
+            assert read_live_status(office.setup).is_live
+            browser.post("/mapping/restore/projects", {"name": "color"}, of="/mapping/projects")
+            assert BAR not in browser.page("/").text
+
+            office.setup.change({"mappings.projects.fields.color": "drop"}, "mapping changed", "by a script")
+            for page in ("/", "/mapping/users", "/try", "/live", "/records", "/approvals", "/approvals/999"):
                 text = browser.page(page).text
                 assert (WARNING in text, BAND in text) == (False, True), page
-            browser.post("/fields/projects/restore", {"name": "color"})
+            office.setup.change({"mappings.projects.fields.color": None}, "mapping changed", "by a script")
             assert BAND not in browser.page("/").text
             assert read_live_status(office.setup).is_live
-            browser.post("/fields/projects/drop", {"name": "color"})
+            office.setup.change({"mappings.projects.fields.color": "drop"}, "mapping changed", "by a script")
             assert BAND in browser.page("/").text
             browser.post("/live", {"on": ""})  # turned off by somebody, it is off and not paused
             assert BAND not in browser.page("/").text
 
 
-def test_the_terminal_says_that_a_change_pauses_live_syncing(tmp_path: Path) -> None:
-    """Before and after, with the way back to live; where live syncing is off, or goes on, it says nothing."""
+def test_the_terminal_changes_a_draft_while_live_syncing_is_on(tmp_path: Path) -> None:
+    """It goes on as before; the draft is shown, previewed and published; where live syncing is off, there is none."""
     with team(tmp_path, entries=0) as us:
         (us.home / "mappings").mkdir(parents=True)
         office = Office(us, live_on(us), us.home.parent)
         code, out = office.type("mapping", "drop", "projects", "color")
-        told = " ".join(out.split())
         assert code == 0
-        before, _, after = told.partition("projects.color is not delivered any more")
-        assert "Live syncing is on: saving this pauses it" in told
-        assert "Live syncing is paused: nothing is synced by itself" in told
-        assert before or after
-        code, out = office.type("status")
-        told = " ".join(out.split())
-        assert "live syncing is paused: the set-up was changed" in told
-        assert "`sync-pipeline trial`; then turn it on again" in told
-        code, out = office.type("mapping", "set", "projects", "note", "--source", "note", "--json")
-        assert (code, '"live_paused": true' in out) == (0, True)
-        assert "pauses" not in out
-        code, out = office.type("mapping", "restore", "projects", "note")
-        assert "is paused" in out
-        code, out = office.type("mapping", "restore", "projects", "color")
-        assert (code, "paused" in out) == (0, False), out
+        assert "projects.color is not delivered any more" in " ".join(out.split())
+        assert "sync-pipeline mapping publish` publishes it" in " ".join(out.split())
         assert read_live_status(office.setup).is_live
+        code, out = office.type("mapping", "draft", "--json")
+        assert (code, "mappings.projects.fields.color" in out) == (0, True)
+        code, out = office.type("mapping", "set", "projects", "shade", "--source", "color", "--json")
+        assert (code, '"live_paused": false' in out, '"draft": true' in out) == (0, True, True)
+        assert office.type("mapping", "discard")[0] == 0
+        assert "Nothing waits" in office.type("mapping", "draft")[1]
+
+        office.type("mapping", "drop", "projects", "color")
+        code, out = office.type("mapping", "publish")  # nothing was delivered yet, so nothing is rewritten
+        assert (code, "Published as version" in out) == (0, True), out
+        assert read_live_status(office.setup).is_live
+        assert "mappings.projects.fields.color" in office.type("setup", "versions", "--json")[1]
+        office.type("mapping", "restore", "projects", "color")
+        assert office.type("trial")[0] == 0  # as a script did before there were drafts
+        assert office.type("live", "on")[0] == 0
+        assert "color: drop" not in office.setup.settings().setup_document
+        assert read_live_status(office.setup).is_live
+
+        office.type("live", "off")
+        code, out = office.type("mapping", "drop", "projects", "color", "--json")
+        assert (code, '"draft": false' in out) == (0, True)
+        assert "color: drop" in office.setup.settings().setup_document

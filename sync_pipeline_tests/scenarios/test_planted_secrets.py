@@ -240,7 +240,7 @@ def test_the_path_in_the_console_shows_no_secret(
             *PAGES,
             "/nothing",
             "/rejects/nothing",
-            "/fields/nothing",
+            "/mapping/nothing",
             "/static/../app.py",
             "/sign-in?token=x",
         ):
@@ -286,7 +286,7 @@ def _enter_wrong_and_right(us: Team, browser: Browser) -> None:
         assert snapshots(browser, us, api_key=wrong).status_code == 422
     assert look(browser, us, secret=f" '{planting.OLD_KEY}' ").status_code == 200
     assert choose(browser, us).url.path == "/snapshots"
-    assert snapshots(browser, us, api_key=planting.SNAPSHOTS_OLD).url.path == "/fields"
+    assert snapshots(browser, us, api_key=planting.SNAPSHOTS_OLD).url.path == "/mapping"
 
 
 def _consent(us: Team, browser: Browser, hunt: Hunt) -> None:
@@ -297,7 +297,7 @@ def _consent(us: Team, browser: Browser, hunt: Hunt) -> None:
     assert browser.get(f"/snapshots/callback?code={planting.WRONG}&state={state}").status_code == 422
     back = decide(authorize(browser, us, **client), "approve")
     hunt.learn(query_of(back, "code"))
-    assert browser.get(back).url.path == "/fields"
+    assert browser.get(back).url.path == "/mapping"
     # The requests of the browser itself, which carries codes, are in no answer.
     assert browser.get(back).status_code == 400, "used before"
 

@@ -134,7 +134,7 @@ def test_a_key_of_the_environment_goes_to_no_typed_address(us: Team, elsewhere: 
     form = ClockifyForm(region="custom", base_url=elsewhere.url, reports_url=elsewhere.url)
     with pytest.raises(ConfigError, match="would be sent to an address that was only entered here"):
         look_at_clockify(setup, form)
-    with pytest.raises(ConfigError, match="CLOCKIFY_API_KEY is set in the environment, which decides"):
+    with pytest.raises(ConfigError, match="CLOCKIFY_API_KEY is set in the environment, which takes precedence"):
         look_at_clockify(setup, ClockifyForm(region="eu", secret="another"))
     assert elsewhere.asked == []
 
@@ -150,7 +150,7 @@ def test_an_address_of_the_environment_decides(us: Team) -> None:
             SNAPSHOTS_API_KEY="sandbox-snapshots-key",
         ),
     )  # fmt: skip
-    with pytest.raises(ConfigError, match="CLOCKIFY_BASE_URL is set in the environment, which decides"):
+    with pytest.raises(ConfigError, match="CLOCKIFY_BASE_URL is set in the environment, which takes precedence"):
         look_at_clockify(setup, ClockifyForm(region="eu"))
     connect_clockify(setup, real(us), there.workspace, "", since=None)
     assert connections(setup)[0].state == "from the environment"

@@ -108,7 +108,7 @@ def test_what_is_not_there_cannot_be_rotated(us: Team, setup: SetupService) -> N
     with pytest.raises(ConfigError, match=r"There is no clockify\.addon_token to rotate"):
         rotate(setup, NAMES["clockify.addon_token"], "some-token")
     given = desk_of(us, environ_of(us, CLOCKIFY_API_KEY=OWNER))
-    with pytest.raises(ConfigError, match="CLOCKIFY_API_KEY is set in the environment, which decides"):
+    with pytest.raises(ConfigError, match="CLOCKIFY_API_KEY is set in the environment, which takes precedence"):
         rotate(given, CLOCKIFY_KEY, "another-key")
 
 

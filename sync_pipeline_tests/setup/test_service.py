@@ -73,7 +73,7 @@ def test_of_two_windows_one_is_told(setup: SetupService) -> None:
         ({"entities": ["time_entries"]}, "time_entries needs users and projects, which are switched off."),
         (
             {"mappings.users.fields.name.transform": ["nope"]},
-            "fields.name.transform: found 'nope', which is no transform",
+            "fields.name.transform: there is no transform 'nope'",
         ),
         ({"mappings.ghosts.fields.name.source": "x"}, "ghosts"),
         ({"snapshots.base_url": "ftp://x"}, "snapshots.base_url: is not a URL"),

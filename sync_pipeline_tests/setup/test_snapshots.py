@@ -191,7 +191,7 @@ def test_a_consent_given_to_another_client_does_not_count(us: Team, setup: Setup
     )
     with pytest.raises(FatalApiError, match="consent was refused"):
         read_callback(asked, press(asked, "deny"))
-    assert connections(setup)[1].detail == "nobody has consented yet"
+    assert connections(setup)[1].detail == "no one has consented yet"
 
 
 def standing_print(setup: SetupService) -> str:

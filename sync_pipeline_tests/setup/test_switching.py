@@ -31,7 +31,7 @@ def tried(setup: SetupService) -> SetupService:
 def test_on_and_off(us: Team, setup: SetupService, set_up: Callable[[SetupService, Team], SetupService]) -> None:
     """Untried it stays off; tried it goes on; off again at any time, and both are noted."""
     set_up(setup, us)
-    with pytest.raises(ConfigError, match=r"Live syncing cannot be turned on: .*has not been tried yet"):
+    with pytest.raises(ConfigError, match=r"Live syncing cannot be turned on: .*has not been previewed yet"):
         turn_on(setup)
     assert not read_live_status(setup).is_live
     assert turn_on(tried(setup)).is_live
@@ -118,7 +118,7 @@ def test_what_is_changed_back_is_the_same_configuration(us: Team, setup: SetupSe
     """The trial of it still counts."""
     turn_on(tried(on_accounts(setup, us)))
     setup.change({"clockify.plan": "free"}, "plan", "")
-    assert "has not been tried yet" in read_live_status(setup).obstacle
+    assert "has not been previewed yet" in read_live_status(setup).obstacle
     setup.change({"clockify.plan": "paid"}, "plan", "")
     assert read_live_status(setup).is_live
 

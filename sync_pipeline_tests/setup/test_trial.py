@@ -71,7 +71,7 @@ def test_real_accounts_are_tried_for_real(us: Team, setup: SetupService) -> None
     """In the sandbox alone is not enough; and one in the sandbox afterwards takes nothing back."""
     on_accounts(setup, us)
     assert trial.run(setup, trial.begin(setup, "sandbox"), "sandbox").outcome == "passed"
-    assert "only tried in the sandbox" in read_live_status(setup).obstacle
+    assert "only previewed in the sandbox" in read_live_status(setup).obstacle
     trial.run(setup, trial.begin(setup, "dry_run"), "dry_run")
     assert read_live_status(setup).obstacle == ""
     trial.run(setup, trial.begin(setup, "sandbox"), "sandbox")
@@ -235,4 +235,4 @@ def test_a_429_in_a_trial(us: Team, setup: SetupService) -> None:
     us.fault("status", "GET /clockify/*/projects", status=429, headers={"Retry-After": "3000"})
     found = trial.run(setup, trial.begin(setup, "dry_run"), "dry_run")
     assert found.outcome == "throttled"
-    assert "has not been tried yet" in read_live_status(setup).obstacle
+    assert "has not been previewed yet" in read_live_status(setup).obstacle

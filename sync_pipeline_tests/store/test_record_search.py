@@ -153,7 +153,7 @@ def test_rejects_by_reason(store: Store, people: Ledger) -> None:
     assert people.rejects.ids_of("is no address", "target") == []
     people.rejects.ignore(["c0"], "Ana", "old", at(2))
     assert [group.records for group in group_rejects(store, HERE, entities=EVERYTHING)] == [2, 1]
-    assert [group.records for group in group_rejects(store, HERE, entities=EVERYTHING, ignored=True)] == [1]
+    assert [group.records for group in group_rejects(store, HERE, entities=EVERYTHING, state="ignored")] == [1]
     assert group_rejects(store, THERE, entities=EVERYTHING) == []
 
 

@@ -31,6 +31,7 @@ AGES = Ages(
     trials=timedelta(days=30),
     approvals=timedelta(days=30),
     events=timedelta(days=30),
+    alerts=timedelta(days=30),
     tombstones=timedelta(days=7),
 )
 TABLES = (deliveries, syncs, audit, trials, approvals, approval_lines, events, records)

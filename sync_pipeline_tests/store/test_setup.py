@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -145,9 +146,7 @@ def test_old_versions_are_pruned(store: Store) -> None:
         current = put_current(store, "", f"a: {number}\n", MINE, expected=current)
     kept = [found.id for found in list_versions(store, "")][-1]
     put_draft(store, "", "a: x\n", MINE, base_id=kept + 1, expected=None)
-    ages = dict.fromkeys(
-        ("deliveries", "syncs", "audit", "trials", "approvals", "events", "tombstones"), timedelta(days=9)
-    )
+    ages = dict.fromkeys((age.name for age in fields(Ages)), timedelta(days=9))
     assert prune(store, Ages(**ages), AT + timedelta(days=8))["setup_versions"] == 0
     assert prune(store, Ages(**ages), AT + timedelta(days=10))["setup_versions"] == 8
     assert {kept, kept + 1, current} <= {found.id for found in list_versions(store, "")}
@@ -186,7 +185,7 @@ def test_processes_that_start_together_import_it_once(home: Path) -> None:
 def test_a_file_with_a_mistake_is_not_imported(home: Path) -> None:
     """It is named with its line, as before; nothing is made, and it is imported when it is correct."""
     (home / "setup.yaml").write_text(REAL + "mappings:\n  users:\n    fields:\n      name: {transform: nope}\n")
-    with pytest.raises(ConfigError, match=r"setup\.yaml:6: fields\.name\.transform: found 'nope'"):
+    with pytest.raises(ConfigError, match=r"setup\.yaml:6: fields\.name\.transform: there is no transform 'nope'"):
         load(home)
     assert [file.name for file in home.iterdir()] == ["setup.yaml"]
     (home / "setup.yaml").write_text(REAL)

@@ -49,7 +49,11 @@ showInMyZone(document);
 
 // Progress: the part of a page that changes by itself, until it is done; then the whole page is loaded.
 async function follow(part) {
-  const said = document.querySelector("[data-said]");
+  const said = document.querySelector("[data-said]"), pause = Number(part.dataset.every ?? 1000);
+  if (document.hidden) {
+    document.addEventListener("visibilitychange", () => follow(part), { once: true });
+    return;
+  }
   try {
     const answer = await fetch(part.dataset.poll, { headers: { Accept: "text/html" } });
     if (!answer.ok || answer.headers.get("X-Under-Way") !== "yes") {
@@ -57,7 +61,7 @@ async function follow(part) {
       return;
     }
     const text = await answer.text();
-    if (text !== part.dataset.shown) {
+    if (text !== part.dataset.shown && !(part.dataset.every && part.contains(document.activeElement))) {
       part.dataset.shown = text;
       part.innerHTML = text;
       showInMyZone(part);
@@ -67,9 +71,9 @@ async function follow(part) {
   } catch {
     if (said) said.textContent = "The console does not answer. It is asked again.";
   }
-  setTimeout(() => follow(part), 1000);
+  setTimeout(() => follow(part), pause);
 }
-for (const part of $$("[data-poll]")) setTimeout(() => follow(part), 500);
+for (const part of $$("[data-poll]")) setTimeout(() => follow(part), Number(part.dataset.every ?? 500));
 
 // A field's form: what is wrong is said while somebody types, and five records show what it would do.
 function watch(form) {

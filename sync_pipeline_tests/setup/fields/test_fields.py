@@ -186,12 +186,12 @@ def test_nothing_is_changed_by_looking(setup: SetupService, entity: str) -> None
 @pytest.mark.parametrize(
     ("entity", "form", "told"),
     [
-        ("users", FieldForm("x", source="a", transform="trin"), "transform: found 'trin', which is no transform. Did you mean 'trim'?"),
+        ("users", FieldForm("x", source="a", transform="trin"), "transform: there is no transform 'trin'. Did you mean 'trim'?"),
         ("users", FieldForm("x", source="a", transform="prefix: 5"), "transform.prefix: found a whole number 5, expected text."),
         ("users", FieldForm("x", source="a", transform="trim | "), "transform: step 2 is empty."),
         ("users", FieldForm("x", source="a", type="txt"), "type: found 'txt', expected one of"),
         ("users", FieldForm("x", source="a", max_length="ten"), "max_length: found text 'ten', expected a whole number"),
-        ("users", FieldForm("x", source="a", references="projcts"), "references: names 'projcts', which is no entity. Did you mean 'projects'?"),
+        ("users", FieldForm("x", source="a", references="projcts"), "references: names 'projcts', but there is no such entity. Did you mean 'projects'?"),
         ("users", FieldForm("x", source="a", references="time_entries"), "goes round in a circle"),
         ("users", FieldForm("x"), "source: is missing"),
         ("users", FieldForm("x", source="a", constant="b"), "is given beside"),

@@ -1,4 +1,4 @@
-"""Step 3: which source field becomes which target field, per entity; what is synced at all, and from when on."""
+"""The mapping: which source field becomes which target field, per entity; what is synced at all, and from when on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import FIELD_TYPES
 from sync_pipeline.setup.connections import switch_entities
+from sync_pipeline.setup.drafts import mapping_setup
+from sync_pipeline.setup.examples import LIMIT
 from sync_pipeline.setup.field_preview import BeforeAfter, preview_records
 from sync_pipeline.setup.fields import (
     FieldForm,
@@ -26,19 +28,19 @@ from sync_pipeline.setup.fields import (
     restore_field,
     target_fields,
 )
-
-SHOWN_RECORDS = 5
+from sync_pipeline.setup.mapping_table import chosen_of, file_of, mapping_table, name_of, patch_of, titles
+from sync_pipeline.setup.service import SetupService
 
 
 def overview(context: RequestContext) -> Response:
-    """GET /fields: which entities are synced, and from when on."""
+    """GET /mapping: which entities are synced, and from when on."""
     settings = context.settings()
     chosen = list(switched_on(specs_of(settings), settings.entities))
     return _overview(context, chosen, settings.start_date.isoformat())
 
 
 def choose(context: RequestContext) -> Response:
-    """POST /fields."""
+    """POST /mapping."""
     chosen, start = context.form.all("entities"), context.form.text("start_date")
     since = context.since
     try:
@@ -52,7 +54,7 @@ def choose(context: RequestContext) -> Response:
         context.went_wrong(error, "start_date")
     if context.problems:
         return _overview(context, list(chosen), start)
-    return context.saved("/fields", "Saved.")
+    return context.saved("/mapping", "Saved.")
 
 
 def _switch(context: RequestContext, chosen: tuple[str, ...]) -> str:
@@ -72,106 +74,123 @@ def _begin_at(context: RequestContext, start: str, since: str) -> None:
 
 
 def show(context: RequestContext) -> Response:
-    """GET /fields/{entity}."""
+    """GET /mapping/{entity}."""
     entity = _entity(context)
+    setup = mapping_setup(context.setup, entity)
     return context.page(
-        "fields_of.html",
-        f"Step 3: Fields of {entity.replace('_', ' ')}",
-        step="fields",
-        found=entity_fields(context.setup, entity),
+        "mapping_of.html",
+        f"Mapping of {entity.replace('_', ' ')}",
+        step="mapping",
+        table_of=mapping_table(setup, entity, _number(context.query("record"))),
+        record=_number(context.query("record")),
         tabs=_tabs(context),
-        previews=_previews(context, entity, None),
-        would_pause=context.would_pause(entity),
+        gathers=setup.drafting,
+        revision=setup.revision(),
     )
 
 
 def new(context: RequestContext) -> Response:
-    """GET /fields/{entity}/new."""
+    """GET /mapping/new/{entity}."""
     source = context.query("source")
-    return _edit(context, FieldForm(name=_name_of(source), source=source), is_new=True)
+    return _edit(context, FieldForm(name=name_of(source), source=source), is_new=True)
 
 
 def edit(context: RequestContext) -> Response:
-    """GET /fields/{entity}/edit/{name}."""
+    """GET /mapping/{entity}/{name}."""
     entity, name = _entity(context), context.param("name")
-    if name not in {field.name for field in target_fields(context.setup, entity)}:
-        return context.go(f"/fields/{entity}", f"There is no field {name} any more.")
-    return _edit(context, field_form(context.setup, entity, name), is_new=False)
+    setup = mapping_setup(context.setup, entity)
+    if name not in {field.name for field in target_fields(setup, entity)}:
+        return context.go(f"/mapping/{entity}", f"There is no field {name} any more.")
+    return _edit(context, field_form(setup, entity, name), is_new=False)
 
 
 def save(context: RequestContext) -> Response:
-    """POST /fields/{entity}: store a field, or only look what it would do."""
+    """POST /mapping/{entity}: store a field, or only look what it would do."""
     entity, entered, is_new = _entity(context), _entered(context.form), context.form.flag("is_new")
-    if problem := _problem(context, entity, entered, is_new=is_new):
+    setup = mapping_setup(context.setup, entity)
+    if problem := _problem(setup, entity, entered, is_new=is_new):
         context.problems.add(_place(problem), _bare(problem))
-    elif context.form.text("action") != "look":
+    elif context.form.text("action") != "look" and file_of(setup, entity) is None:
         try:
-            change_field(context.setup, entity, entered, since=context.since)
+            change_field(setup, entity, entered, since=context.since)
         except SyncError as error:
             context.went_wrong(error, _place(str(error)))
         else:
-            return context.saved(f"/fields/{entity}", f"The field {entered.name} is saved.")
+            return _saved(context, setup, f"The field {entered.name} is saved")
     return _edit(context, entered, is_new=is_new)
 
 
 def check(context: RequestContext) -> Response:
-    """POST /fields/{entity}/check: is it valid, and what would it do; for the page, while a person types."""
+    """POST /mapping/check/{entity}: is it valid, and what would it do; for the page, while a person types."""
     entity, entered = _entity(context), _entered(context.form)
-    problem = _problem(context, entity, entered, is_new=context.form.flag("is_new"))
-    previews = [] if problem else _previews(context, entity, entered)
-    shown = TEMPLATES.get_template("_preview.html").render(previews=previews)
+    setup = mapping_setup(context.setup, entity)
+    problem = _problem(setup, entity, entered, is_new=context.form.flag("is_new"))
+    seen = [] if problem else _previews(setup, entity, entered)
+    preview = chosen_of(seen, _number(context.form.text("record")))
+    shown = TEMPLATES.get_template("_preview.html").render(preview=preview)
     return JSONResponse({"problem": _bare(problem), "place": _place(problem) if problem else "", "preview": shown})
 
 
 def drop(context: RequestContext) -> Response:
-    """POST /fields/{entity}/drop."""
+    """POST /mapping/drop/{entity}."""
     return _do(context, drop_field, "is not delivered any more; it stays as it is at the target")
 
 
 def restore(context: RequestContext) -> Response:
-    """POST /fields/{entity}/restore."""
+    """POST /mapping/restore/{entity}."""
     return _do(context, restore_field, "is as shipped again")
 
 
-def _problem(context: RequestContext, entity: str, entered: FieldForm, *, is_new: bool) -> str:
+def _problem(setup: SetupService, entity: str, entered: FieldForm, *, is_new: bool) -> str:
     """What is wrong with a field; a new one must not take the place of another."""
-    if is_new and any(
-        field.name == entered.name and not field.dropped for field in target_fields(context.setup, entity)
-    ):
+    if is_new and any(field.name == entered.name and not field.dropped for field in target_fields(setup, entity)):
         return f"name: {entered.name} is there already; change that one, or choose another name."
-    return check_field(context.setup, entity, entered)
+    return check_field(setup, entity, entered)
 
 
 def _do(context: RequestContext, act: Callable[..., object], done: str) -> Response:
     entity, name = _entity(context), context.form.text("name")
+    setup = mapping_setup(context.setup, entity)
     try:
-        act(context.setup, entity, name, since=context.since)
+        act(setup, entity, name, since=context.since)
     except SyncError as error:
         context.went_wrong(error)
         return show(context)
-    return context.saved(f"/fields/{entity}", f"The field {name} {done}.")
+    return _saved(context, setup, f"The field {name} {done}")
+
+
+def _saved(context: RequestContext, setup: SetupService, done: str) -> Response:
+    address = f"/mapping/{_entity(context)}"
+    if setup.drafting:
+        return context.go(address, f"{done}, in the draft: it takes effect when you publish it.")
+    return context.saved(address, f"{done}.")
 
 
 def _edit(context: RequestContext, entered: FieldForm, *, is_new: bool) -> Response:
     entity = _entity(context)
-    found, tabs = entity_fields(context.setup, entity), _tabs(context)
-    title = (
-        f"Add a field to {entity.replace('_', ' ')}"
-        if is_new
-        else f"Field {entered.name} of {entity.replace('_', ' ')}"
-    )
+    setup = mapping_setup(context.setup, entity)
+    title = f"Add a field to {entity.replace('_', ' ')}" if is_new else f"{entered.name} of {entity.replace('_', ' ')}"
+    seen = [] if context.problems else _previews(setup, entity, entered if entered.name else None)
+    record = _number(context.form.text("record") or context.query("record"))
+    file, tabs = file_of(setup, entity), _tabs(context)
+    wants_patch = file is not None and not context.problems and context.form.text("action") not in ("", "look")
     return context.page(
         "field.html",
         title,
-        step="fields",
+        step="mapping",
         entered=asdict(entered),
         is_new=is_new,
-        found=found,
+        found=entity_fields(setup, entity),
         type_options=[(name, name) for name in FIELD_TYPES],
         reference_options=[(name, name.replace("_", " ")) for name, _, _ in tabs if name != entity],
         tabs=tabs,
-        previews=[] if context.problems else _previews(context, entity, entered if entered.name else None),
-        would_pause=context.would_pause(entity),
+        record_options=list(enumerate(titles(setup, entity, seen))),
+        record=record,
+        preview=chosen_of(seen, record),
+        file=file,
+        patch=patch_of(entity, entered, file) if wants_patch and file is not None else None,
+        gathers=setup.drafting,
+        revision=setup.revision(),
     )
 
 
@@ -192,9 +211,9 @@ def _tabs(context: RequestContext) -> list[tuple[str, str, bool]]:
 def _overview(context: RequestContext, chosen: list[str], start_date: str) -> Response:
     settings = context.settings()
     return context.page(
-        "fields.html",
-        "Step 3: Fields",
-        step="fields",
+        "mapping.html",
+        "Mapping",
+        step="mapping",
         specs=specs_of(settings),
         tabs=_tabs(context),
         chosen=chosen,
@@ -204,12 +223,16 @@ def _overview(context: RequestContext, chosen: list[str], start_date: str) -> Re
     )
 
 
-def _previews(context: RequestContext, entity: str, entered: FieldForm | None) -> list[BeforeAfter]:
+def _previews(setup: SetupService, entity: str, entered: FieldForm | None) -> list[BeforeAfter]:
     """Real records before and after; none while the field is not valid."""
     try:
-        return preview_records(context.setup, entity, entered, limit=SHOWN_RECORDS)
+        return preview_records(setup, entity, entered, limit=LIMIT)
     except SyncError:
         return []
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 5 else 0
 
 
 def _entered(form: Form) -> FieldForm:
@@ -218,12 +241,6 @@ def _entered(form: Form) -> FieldForm:
         name: form.flag(name) if kind == "bool" else form.text(name) for name, kind in kinds.items()
     }
     return FieldForm(**{**values, "type": values["type"] or "text", "owner": values["owner"] or "source"})
-
-
-def _name_of(source: str) -> str:
-    """A name for what a source field is delivered as: customFields.0.value becomes value."""
-    last = source.rpartition(".")[2]
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in last).strip("_")
 
 
 PLACES = tuple(field.name for field in fields(FieldForm))

@@ -1,0 +1,120 @@
+"""The alerts that are open now, worst first: what the console, `status` and messages all read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sync_pipeline.alerts.derive import Found, derive
+from sync_pipeline.alerts.facts import facts_of
+from sync_pipeline.alerts.kinds import KINDS, Severity, path_of, title_of
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.session.session import Session
+from sync_pipeline.store import alerts as store
+from sync_pipeline.store.alerts import AlertKey, AlertRow, AlertState
+from sync_pipeline.store.audit import note
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One open alert, for people."""
+
+    key: AlertKey
+    severity: Severity
+    title: str
+    detail: str
+    """The cause in one sentence, with the fix."""
+    path: str
+    """The page of the console that helps."""
+    since: datetime
+    count: int
+    """How many runs, records or requests it is about."""
+    subject: str = ""
+    """The run or the request it is about, by its id."""
+    number: int | None = None
+    """Its number, once it is stored."""
+    acknowledged_by: str | None = None
+    acknowledged_at: datetime | None = None
+    silenced_until: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """What commands call it: ``run_failed:users``."""
+        return str(self.key)
+
+
+def open_alerts(session: Session) -> list[Alert]:
+    """The open alerts, worst first, those that someone has acknowledged last; nothing is written."""
+    rows = store.open_rows(session.store, session.pair)
+    found = [_alert(each, rows.get(each.key)) for each in _found(session) if not each.is_inhibited]
+    return sorted(found, key=lambda alert: alert.acknowledged_at is not None)
+
+
+def refresh_alerts(session: Session) -> None:
+    """Open and resolve alerts in the store by the facts; where nothing changed nothing is written."""
+    found = _found(session)
+    states = {
+        each.key: AlertState(each.since, each.news, each.count, each.detail) for each in found if not each.is_inhibited
+    }
+    inhibited = {each.key for each in found if each.is_inhibited}
+    store.store_alerts(session.store, session.pair, states, inhibited, session.now())
+
+
+def alert_named(session: Session, name: str) -> Alert:
+    """The open alert of that name or number, stored; ConfigError when there is none."""
+    refresh_alerts(session)
+    alerts = open_alerts(session)
+    found = next((alert for alert in alerts if name in (alert.name, str(alert.number))), None)
+    if found is None:
+        names = ", ".join(alert.name for alert in alerts)
+        there = f"Open are: {names}." if names else "None is open."
+        raise ConfigError(f"There is no open alert {name!r}.", fix=there)
+    return found
+
+
+def acknowledge(session: Session, name: str, by: str) -> Alert:
+    """Note that someone deals with an alert: it is not repeated until it gets worse."""
+    alert = alert_named(session, name)
+    at = session.now()
+    store.acknowledge(session.store, session.pair, _number(alert), by, at)
+    note(session.store, by, "alert acknowledged", alert.title, at)
+    return alert_named(session, name)
+
+
+def silence(session: Session, name: str, by: str, until: datetime | None) -> Alert:
+    """Send no message about an alert until then; None ends that."""
+    alert = alert_named(session, name)
+    store.silence(session.store, session.pair, _number(alert), until)
+    what = "alert silenced" if until is not None else "alert no longer silenced"
+    detail = f"{alert.title}, until {until:%Y-%m-%d %H:%M} UTC" if until is not None else alert.title
+    note(session.store, by, what, detail, session.now())
+    return alert_named(session, name)
+
+
+def _found(session: Session) -> list[Found]:
+    return derive(facts_of(session))
+
+
+def _number(alert: Alert) -> int:
+    if alert.number is None:  # it was stored by the one who asks
+        raise AssertionError(alert.name)
+    return alert.number
+
+
+def _alert(found: Found, row: AlertRow | None) -> Alert:
+    key = found.key
+    seen = row is not None and row.is_acknowledged
+    return Alert(
+        key=key,
+        severity=KINDS[key.kind].severity,
+        title=title_of(key),
+        detail=found.detail,
+        path=path_of(key),
+        since=row.first_seen_at if row is not None else found.since,
+        count=found.count,
+        subject=found.subject,
+        number=row.id if row is not None else None,
+        acknowledged_by=row.acknowledged_by if row is not None and seen else None,
+        acknowledged_at=row.acknowledged_at if row is not None and seen else None,
+        silenced_until=row.silenced_until if row is not None else None,
+    )

@@ -1,0 +1,190 @@
+"""`alerts`: what needs attention about the pipeline itself, and who is told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sync_pipeline import terminal
+from sync_pipeline.alerts import destinations
+from sync_pipeline.alerts.current import Alert, acknowledge, alert_named, open_alerts, refresh_alerts, silence
+from sync_pipeline.alerts.kinds import title_of
+from sync_pipeline.alerts.sending import send_alerts
+from sync_pipeline.cli.exit_codes import ExitCode
+from sync_pipeline.cli.global_options import may_ask
+from sync_pipeline.cli.opening import reading
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.secret import Source, secret_options
+from sync_pipeline.session.session import Session, open_session
+from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.store.alerts import AlertRow, recent_rows
+
+COLUMNS = ("alert", "severity", "what", "since", "count", "state")
+alert_argument = click.argument("name", metavar="ALERT")
+destination_argument = click.argument("name", metavar="NAME")
+
+
+@click.group()
+def alerts() -> None:
+    """Show what needs attention, and who is told."""
+
+
+@alerts.command("list")
+@click.option("--all", "every", is_flag=True, help="Also those that were resolved, newest first.")
+@json_option
+def alerts_list(every: bool, as_json: bool) -> None:
+    """List the open alerts, worst first."""
+    with _opened() as session:
+        refresh_alerts(session)
+        found = [] if every else [alert_document(alert) for alert in open_alerts(session)]
+        found = found or [_row(row) for row in (recent_rows(session.store, session.pair) if every else ())]
+    if as_json:
+        terminal.as_json({"alerts": found})
+        return
+    terminal.table("Alerts", [{**row, "what": row["title"]} for row in found], COLUMNS)
+    for row in found if not every else ():
+        terminal.hint(f"{row['alert']}: {row['detail']}")
+    if not found:
+        terminal.hint("Nothing needs attention.")
+
+
+@alerts.command("show")
+@alert_argument
+@json_option
+def alerts_show(name: str, as_json: bool) -> None:
+    """Show one open alert. ALERT is its name or its number."""
+    with _opened() as session:
+        _show(alert_named(session, name), as_json)
+
+
+@alerts.command("ack")
+@alert_argument
+@json_option
+def alerts_ack(name: str, as_json: bool) -> None:
+    """Say that you deal with an alert. It is not repeated until it gets worse."""
+    with _opened() as session:
+        _show(acknowledge(session, name, actor("terminal")), as_json)
+
+
+@alerts.command("silence")
+@alert_argument
+@click.option("--hours", type=click.IntRange(1, 8760), default=24, show_default=True, help="For how long.")
+@click.option("--undo", is_flag=True, help="Send messages about it again.")
+@json_option
+def alerts_silence(name: str, hours: int, undo: bool, as_json: bool) -> None:
+    """Send no messages about an alert for some hours."""
+    with _opened() as session:
+        until = None if undo else session.now() + timedelta(hours=hours)
+        _show(silence(session, name, actor("terminal"), until), as_json)
+
+
+@alerts.command("send")
+@json_option
+def alerts_send(as_json: bool) -> None:
+    """Send what is to be sent, as the daemon does. For cron, to hear also of a daemon that is not running."""
+    with _opened() as session:
+        sent = send_alerts(session)
+    terminal.emit(as_json, asdict(sent), f"{str(sent).capitalize()}.")
+    if sent.problems:
+        sys.exit(ExitCode.FAILED)
+
+
+@alerts.command("destinations")
+@json_option
+def alerts_destinations(as_json: bool) -> None:
+    """List where alerts are sent. Addresses are not shown."""
+    with SetupService(actor("terminal")).vault() as vault:
+        rows = [asdict(row) for row in destinations.destinations(vault)]
+    if as_json:
+        terminal.as_json({"destinations": rows})
+        return
+    terminal.table("Destinations", rows)
+    if not rows:
+        terminal.hint("Alerts are sent nowhere: `sync-pipeline alerts add NAME` adds a destination.")
+
+
+@alerts.command("add")
+@destination_argument
+@secret_options("", "the address")
+@json_option
+def alerts_add(name: str, stdin: bool, file: Path | None, env: str, as_json: bool) -> None:
+    """Add a destination, or replace its address. The address is one of Apprise, and is asked for: it is a secret."""
+    source = Source(stdin, file, env)
+    if not source.is_named and (as_json or not may_ask()):
+        option = "--json" if as_json else "--no-input"
+        raise click.UsageError(f"{option} asks nothing: say where the address is (--stdin, --file or --env).")
+    address = source.read() or click.prompt(f"Address of {name}", hide_input=True)
+    setup = SetupService(actor("terminal"))
+    with setup.vault() as vault:
+        added = destinations.add(vault, name, address, setup.by, setup.now())
+    try_it = f"Try it: `sync-pipeline alerts test {name}`."
+    terminal.emit(as_json, {"destination": asdict(added)}, f"Alerts are sent to {name} ({added.service}). {try_it}")
+
+
+@alerts.command("remove")
+@destination_argument
+@json_option
+def alerts_remove(name: str, as_json: bool) -> None:
+    """Remove a destination. What was still to be sent to it is dropped."""
+    setup = SetupService(actor("terminal"))
+    with setup.vault() as vault:
+        destinations.remove(vault, name, setup.by, setup.now())
+    terminal.emit(as_json, {"removed": name}, f"Nothing is sent to {name} any more.")
+
+
+@alerts.command("test")
+@destination_argument
+@json_option
+def alerts_test(name: str, as_json: bool) -> None:
+    """Send a test message to a destination. Exits 1 when it does not arrive."""
+    setup = SetupService(actor("terminal"))
+    with setup.vault() as vault:
+        answer = destinations.send_test(vault, name, setup.by, setup.now())
+    said = f"{name} was not reached: {answer.problem}." if answer.problem else f"{name} took the test message."
+    terminal.emit(as_json, {"sent": not answer.problem, "problem": answer.problem or None}, said)
+    if answer.problem:
+        sys.exit(ExitCode.FAILED)
+
+
+@contextmanager
+def _opened() -> Iterator[Session]:
+    with reading() as settings, open_session(settings) as session:
+        yield session
+
+
+def _show(alert: Alert, as_json: bool) -> None:
+    if as_json:
+        terminal.as_json(alert_document(alert))
+        return
+    terminal.table(f"Alert {alert.name}", [{**alert_document(alert), "what": alert.title}], COLUMNS)
+    terminal.say(alert.detail)
+
+
+def alert_document(alert: Alert) -> dict[str, Any]:
+    """An alert for ``--json``."""
+    facts = asdict(alert)
+    kind, entity, system = facts.pop("key")
+    return {"alert": alert.name, "kind": kind, "entity": entity or None, "system": system or None, **facts} | {
+        "state": "acknowledged" if alert.acknowledged_at else "open"
+    }
+
+
+def _row(row: AlertRow) -> dict[str, Any]:
+    state = "resolved" if row.resolved_at else "acknowledged" if row.is_acknowledged else "open"
+    facts = asdict(row)
+    number, since = facts.pop("id"), facts.pop("first_seen_at")
+    return {
+        "alert": str(row.key),
+        "number": number,
+        "title": title_of(row.key),
+        "since": since,
+        **facts,
+        "state": state,
+    }

@@ -1,0 +1,51 @@
+"""`settings`: each setting as it is in force, and where it comes from."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import click
+
+from sync_pipeline import terminal
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.settings import InForce, settings_in_force
+
+
+@click.group()
+def settings() -> None:
+    """Show the settings, and where each comes from."""
+
+
+@settings.command("list")
+@click.option("--changed", is_flag=True, help="Only those that are not the default.")
+@json_option
+def settings_list(changed: bool, as_json: bool) -> None:
+    """List the settings in force. Of secrets only whether they are set."""
+    found = [one for one in settings_in_force() if not changed or one.source != "default"]
+    if as_json:
+        terminal.as_json({"settings": [one._asdict() for one in found]})
+        return
+    terminal.table("Settings", [_row(one) for one in found])
+    if not found:
+        terminal.hint("Every setting has its default.")
+
+
+@settings.command("get")
+@click.argument("name")
+@json_option
+def settings_get(name: str, as_json: bool) -> None:
+    """Show one setting. NAME is its variable."""
+    known = {one.name: one for one in settings_in_force()}
+    one = known.get(name.upper())
+    if one is None:
+        nearest = get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
+        raise ConfigError(f"There is no setting {name}.", fix=f"Run `sync-pipeline settings get {nearest}`.")
+    if as_json:
+        terminal.as_json(one._asdict())
+    else:
+        terminal.table("", [_row(one)])
+
+
+def _row(one: InForce) -> dict[str, str]:
+    return {"name": one.name, "value": one.value, "source": one.source}

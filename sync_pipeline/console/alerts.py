@@ -1,0 +1,63 @@
+"""Settings: where alerts are sent - destinations are added, tried and removed; an address is never shown."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from sync_pipeline.alerts import destinations
+from sync_pipeline.console.request_context import RequestContext
+from sync_pipeline.errors import SyncError
+
+HERE = "/settings/alerts"
+
+
+def show(context: RequestContext) -> Response:
+    """GET /settings/alerts."""
+    return _page(context)
+
+
+def add(context: RequestContext) -> Response:
+    """POST /settings/alerts: an address is kept under a name."""
+    name, setup = context.form.text("name").strip(), context.setup
+    with setup.vault() as vault:
+        try:
+            added = destinations.add(vault, name, context.form.text("address"), setup.by, setup.now())
+        except SyncError as error:
+            context.went_wrong(error, "address" if destinations.NAME.fullmatch(name) else "name")
+            return _page(context, name)
+    return context.go(
+        HERE, f"Alerts are sent to {name} ({added.service}). Send a test message to see that they arrive."
+    )
+
+
+def test(context: RequestContext) -> Response:
+    """POST /settings/alerts/test: a message is sent."""
+    name, setup = context.form.text("name"), context.setup
+    try:
+        with setup.vault() as vault:
+            answer = destinations.send_test(vault, name, setup.by, setup.now())
+    except SyncError as error:
+        context.went_wrong(error)
+        return _page(context)
+    if answer.problem:
+        context.problems.add("", f"{name} was not reached: {answer.problem}.")
+        return _page(context)
+    return context.go(HERE, f"{name} took the test message.")
+
+
+def remove(context: RequestContext) -> Response:
+    """POST /settings/alerts/remove: nothing is sent there any more."""
+    name, setup = context.form.text("name"), context.setup
+    try:
+        with setup.vault() as vault:
+            destinations.remove(vault, name, setup.by, setup.now())
+    except SyncError as error:
+        context.went_wrong(error)
+        return _page(context)
+    return context.go(HERE, f"Nothing is sent to {name} any more.")
+
+
+def _page(context: RequestContext, name: str = "") -> Response:
+    with context.setup.vault() as vault:
+        rows = destinations.destinations(vault)
+    return context.page("alerts.html", "Alerts", rows=rows, name=name)

@@ -1,0 +1,98 @@
+"""Overview: where everything is in one sentence with one action, what needs attention, each entity, and the last activity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from sync_pipeline.alerts import kinds
+from sync_pipeline.alerts.current import Alert, open_alerts
+from sync_pipeline.console.approvals import undecided
+from sync_pipeline.console.request_context import RequestContext, render
+from sync_pipeline.session.health import REFUSED
+from sync_pipeline.setup.connections import WELL, Connection, connections
+from sync_pipeline.setup.overview import EntityCard, entity_cards
+from sync_pipeline.setup.situation import Facts, Situation, situation_of
+from sync_pipeline.setup.switching import LiveStatus, pause_of, read_live_status
+from sync_pipeline.store.activity import Entry, Wanted, activity
+
+LINES = 5
+"""So much of the last activity is shown."""
+
+
+ACTIONS = {
+    kinds.KEY_REFUSED: "Replace the key",
+    kinds.CREDENTIALS_AGE: "Replace the key",
+    kinds.NO_HEARTBEAT: "How to start",
+    kinds.RUN_FAILED: "See what ran",
+    kinds.NO_SUCCESS: "See what ran",
+    kinds.HELD: "See the records",
+    kinds.REJECTS: "See why",
+    kinds.SCHEMA_CHANGED: "Open the mapping",
+    kinds.DRIFT: "See what ran",
+}
+"""What the button of each kind of alert says; *Open* where none is named."""
+
+
+def show(context: RequestContext) -> Response:
+    """GET /."""
+    return context.page("overview.html", "Overview", **_facts(context))
+
+
+def progress(context: RequestContext) -> Response:
+    """GET /overview/progress: the part of the page that changes by itself."""
+    answer = render("_overview.html", csrf=context.browser.csrf, now=context.setup.now(), **_facts(context))
+    answer.headers["X-Under-Way"] = "yes"
+    return answer
+
+
+def _facts(context: RequestContext) -> dict[str, Any]:
+    context.settings()
+    both, live, requests = connections(context.setup), read_live_status(context.setup), undecided(context)
+    cards, lines, alerts = _stored(context)
+    return {
+        "standing": live,
+        "situation": _situation(context, both, live, cards, alerts),
+        "attention": alerts,
+        "actions": ACTIONS,
+        "undecided": requests,
+        "cards": cards,
+        "lines": lines,
+        "has_switch": context.setup.settings().stored or not context.setup.settings().sandbox,
+    }
+
+
+def _stored(context: RequestContext) -> tuple[list[EntityCard], list[Entry], list[Alert]]:
+    with context.reading() as session:
+        if session is None:
+            return [], [], []
+        lines = activity(session.store, session.pair, Wanted(), limit=LINES).entries
+        return entity_cards(session), lines, open_alerts(session)
+
+
+def _situation(
+    context: RequestContext,
+    both: tuple[Connection, Connection],
+    live: LiveStatus,
+    cards: list[EntityCard],
+    alerts: list[Alert],
+) -> Situation:
+    settings = context.setup.settings()
+    is_sample = settings.sandbox and not settings.stored
+    by_hand = live.mode is not None and not live.is_live and (bool(settings.mode) or not settings.stored)
+    return situation_of(
+        Facts(
+            is_connected=live.mode is not None and (not settings.stored or all(side.state in WELL for side in both)),
+            is_sample=is_sample and live.is_live,
+            why=f"{live.mode.why[:1].upper()}{live.mode.why[1:]}." if by_hand and live.mode is not None else "",
+            refused=next((side.system for side in both if side.state == REFUSED), ""),
+            pause=pause_of(context.setup),
+            has_passed=live.has_passed,
+            is_live=live.is_live,
+            silent=live.problem,
+            problems=len([alert for alert in alerts if alert.acknowledged_at is None and alert.severity != "info"]),
+            left=sum(card.row.pending for card in cards),
+            records=sum(card.row.records for card in cards),
+        )
+    )

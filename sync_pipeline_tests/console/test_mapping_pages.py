@@ -1,0 +1,156 @@
+"""The mapping's pages: one table, a field beside its preview, a draft that is published, versions, and a patch for a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.setup.drafts import read_draft
+from sync_pipeline.setup.switching import read_live_status
+from sync_pipeline_tests.console.browsing import Browser, Page, browsing, consoling
+from sync_pipeline_tests.console.setting_up import connect
+from sync_pipeline_tests.harness import Team
+
+OURS = "# ours\nentity: projects\n\nfields:\n  note: drop # not needed\n"
+
+
+@pytest.fixture
+def live(desk_browser: Browser, office: Team) -> Browser:
+    """A browser at a console that is live."""
+    connect(desk_browser, office)
+    desk_browser.post("/try", {"kind": "dry_run"})
+    desk_browser.wait("/try/progress")
+    desk_browser.post("/live", {"on": "1"})
+    return desk_browser
+
+
+def test_one_table_from_source_to_result(desk_browser: Browser, office: Team) -> None:
+    """Of a record that can be chosen: what it has, the steps, and what the target gets."""
+    browser = desk_browser
+    connect(browser, office)
+    emails = [str(user["email"]) for user in office.users()]
+    pages = [browser.page(f"/mapping/users?record={number}") for number in range(len(emails))]
+    assert all("Source Example Steps Target Result" in page.text for page in pages)
+    for page in pages:
+        (shown,) = [
+            email
+            for email in emails
+            if f"{email} " in page.text.partition("Not mapped")[0].partition("Source Example")[2]
+        ]
+        emails.remove(shown)
+        assert page.faults == []
+    assert "Add as a field : activeWorkspace" in pages[0].text
+    assert "active_workspace" in pages[0].text
+
+
+def test_a_field_is_previewed_with_the_chosen_record(desk_browser: Browser, office: Team) -> None:
+    """Without a script, by the button; what was chosen stays chosen."""
+    browser = desk_browser
+    connect(browser, office)
+    form = {"is_new": "1", "name": "nick", "source": "name", "transform": "upper", "action": "look"}
+    seen = [
+        Page(browser.post("/mapping/users", {**form, "record": str(number)}, of="/mapping/new/users").text)
+        for number in range(2)
+    ]
+    names = {str(user["name"]).upper() for user in office.users()}
+    found = [{name for name in names if name in page.text} for page in seen]
+    assert [len(each) for each in found] == [1, 1]
+    assert found[0] != found[1]
+    chosen = [next(found["value"] for found in page.all("option") if "selected" in found) for page in seen]
+    assert chosen == ["0", "1"]
+
+
+def test_changes_gather_until_they_are_published(live: Browser) -> None:
+    """The bar is on every page, live syncing goes on; published, it goes on with the changes."""
+    setup = live.console.console.setup
+    saved = live.post("/mapping/drop/users", {"name": "time_zone"}, of="/mapping/users")
+    assert "in the draft: it takes effect when you publish it" in saved.text
+    live.post("/mapping/users", {"is_new": "1", "name": "nick", "source": "name"}, of="/mapping/new/users")
+    for path in ("/", "/help", "/mapping/users"):
+        assert "2 unpublished changes. See them Preview effect Publish Discard" in live.page(path).text
+    assert "time_zone" not in setup.settings().setup_document
+    assert read_live_status(setup).is_live
+
+    early = live.post("/draft/publish", of="/draft")
+    assert early.status_code == 422
+    assert "they have not been previewed yet" in early.text
+    assert live.post("/draft/preview", of="/draft").url.path == "/draft"
+    live.wait("/try/progress")
+    ready = live.page("/draft")
+    assert "mappings.users.fields.nick" in ready.text
+    assert "passed Dry run on the accounts" in ready.text
+    assert ready.faults == []
+
+    assert "The changes are published" in live.post("/draft/publish", of="/draft").text
+    assert "unpublished" not in live.page("/").text
+    assert "time_zone: drop" in setup.settings().setup_document
+    assert read_live_status(setup).is_live
+    assert "mapping published" in live.page("/settings/audit").text
+
+
+def test_back_to_a_version(live: Browser) -> None:
+    """The list says who changed what; going back is a draft that can be discarded."""
+    setup = live.console.console.setup
+    before = setup.settings().setup_version
+    setup.change({"mappings.users.fields.time_zone": "drop"}, "mapping changed", "by a script")
+    page = live.page("/versions")
+    assert f"Version {before + 1} in force mapping changed: by a script" in page.text
+    assert "mappings.users.fields.time_zone" in page.text
+    back = live.post(f"/versions/{before}", of="/versions")
+    assert back.url.path == "/draft"
+    assert f"This is what going back to version {before} changes" in back.text
+    assert "There is no version 999" in live.post("/versions/999", of="/versions").text
+    assert "The changes were discarded" in live.post("/draft/discard", of="/draft").text
+    assert read_draft(setup) is None
+
+
+def test_of_two_windows_one_is_refused(live: Browser) -> None:
+    """Publishing and discarding count for the draft that was looked at; a stale field form keeps what was typed."""
+    stale = live.page("/mapping/new/users").value("since")
+    live.post("/mapping/drop/users", {"name": "time_zone"}, of="/mapping/users")
+    seen = live.page("/draft").value("since")
+    late = live.post("/mapping/users", {"is_new": "1", "name": "nick", "source": "name", "since": stale})
+    assert late.status_code == 422
+    assert "changed meanwhile" in late.text
+    assert Page(late.text).value("name") == "nick"
+    live.post("/mapping/drop/users", {"name": "status"}, of="/mapping/users")
+    for path in ("/draft/publish", "/draft/discard"):
+        answer = live.post(path, {"since": seen})
+        assert answer.status_code == 422
+        assert "changed meanwhile" in answer.text
+    draft = read_draft(live.console.console.setup)
+    assert draft is not None
+    assert len(draft.changes) == 2
+
+
+@pytest.fixture
+def files(tmp_path: Path, office: Team) -> Iterator[tuple[Browser, Path]]:
+    """A console whose user has a file of projects."""
+    directory = tmp_path / "mappings"
+    directory.mkdir(mode=0o755)
+    (directory / "projects.yaml").write_text(OURS)
+    with consoling(tmp_path / "home", SYNC_MAPPINGS_DIR=str(directory)) as console, browsing(console) as browser:
+        browser.sign_in()
+        connect(browser, office)
+        yield browser, directory / "projects.yaml"
+
+
+def test_a_file_is_not_changed_and_gets_a_patch(files: tuple[Browser, Path]) -> None:
+    """The file decides: nothing is stored, the page shows the lines to change, and comments stay in it."""
+    browser, file = files
+    page = browser.page("/mapping/projects")
+    assert "decides about this entity" in page.text
+    assert not [found for found in page.all("form") if "/mapping/drop/" in str(found.get("action"))]
+    before = browser.console.console.setup.settings().setup_version
+    form = {"name": "project_name", "source": "name", "transform": "upper", "required": "1", "max_length": "255"}
+    answer = Page(
+        browser.post("/mapping/projects", {**form, "action": "save"}, of="/mapping/projects/project_name").text
+    )
+    for line in ("--- a/projects.yaml", "+++ b/projects.yaml", "+ project_name:", "note: drop # not needed"):
+        assert line in answer.text
+    assert answer.faults == []
+    assert file.read_text() == OURS
+    assert browser.console.console.setup.settings().setup_version == before
+    assert "decides about this entity" not in browser.page("/mapping/users").text
