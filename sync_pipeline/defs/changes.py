@@ -13,7 +13,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.printable import printable
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.inbox import waiting_about
+from sync_pipeline.stages.inbox import UNANSWERED, fresh_events, waiting_about
 from sync_pipeline.stages.targeted import Answer, sync_ids
 from sync_pipeline.store.deliveries import recent
 from sync_pipeline.store.events import close, mark_attempt, mark_failed
@@ -76,17 +76,29 @@ def answer(session: Session, spec: EntitySpec, ids: Sequence[str], run_id: str) 
     mark_attempt(
         session.store, events, session.now()
     )  # from here on a repeat is news: it may be about what is read too early
+    fresh = set() if session.can_fetch(spec) else set(fresh_events(session, about))
+    before = _stored(session, spec, ids)
     with as_failure():
         try:
             answered = sync_ids(session, spec, ids, run_id=run_id)
         except SyncError as error:
             mark_failed(session.store, events, str(error))
             raise
-    closed = [event.id for event in about if event.source_id not in answered.left]
+    after = _stored(session, spec, ids)
+    unchanged = {key for key in ids if before.get(key) == after.get(key)}
+    unanswered = [event for event in about if event.id in fresh and event.source_id in unchanged - answered.left.keys()]
+    mark_failed(session.store, [event.id for event in unanswered], UNANSWERED)
+    closed = [event.id for event in about if event.source_id not in answered.left and event not in unanswered]
     close(session.store, closed, run_id, session.now())
     for source_id, reason in answered.left.items():
         mark_failed(session.store, [event.id for event in about if event.source_id == source_id], reason)
     return answered, closed
+
+
+def _stored(session: Session, spec: EntitySpec, ids: Sequence[str]) -> dict[str, tuple[object, ...]]:
+    """What tells whether a read has shown something new of these records."""
+    known = session.ledger(spec).lookup(ids)
+    return {key: (one.fields_hash, one.deleted_at is None, one.excluded_rule) for key, one in known.items()}
 
 
 def changes_metadata(

@@ -56,11 +56,11 @@ def claim_events(session: Session, spec: EntitySpec, days: Days | None, batch: B
     if taken:
         mark_attempt(session.store, taken, session.now())
     batch.notes[EVENTS] = taken
-    batch.notes[FRESH] = _fresh(session, met)
+    batch.notes[FRESH] = fresh_events(session, met)
     return batch
 
 
-def _fresh(session: Session, events: list[Event]) -> list[int]:
+def fresh_events(session: Session, events: list[Event]) -> list[int]:
     """Those that a list read from now on may not show: lists lag by ``LAG`` at most, which the clock of the store measures.
 
     What an event reports had happened before it came in. The read begins after this, so that it shows whatever came in

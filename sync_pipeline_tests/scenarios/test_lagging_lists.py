@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from sync_pipeline.defs.changes import answer
 from sync_pipeline.stages.batch import Counts, Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.inbox import UNANSWERED
@@ -141,6 +142,21 @@ def test_of_an_entity_without_days_too(us: Team, entity: str) -> None:
     us.control("DELETE", "lag")
     us.sync(entity)
     assert (_open(us, entity), "Renamed" in _names(us, entity)) == ({}, True)
+
+
+def test_a_run_for_a_few_records_does_not_answer_by_a_lagging_list_either(us: Team) -> None:
+    """Users cannot be read by id: the event stays open until the list shows the change."""
+    record = us.users()[1]
+    _freeze(us)
+    us.control("POST", "users", {"id": record["id"], "name": "Renamed"})
+    _receive(us, "USER_UPDATED", "users", {"id": record["id"]})
+    for is_lagging in (True, False):
+        if not is_lagging:
+            us.control("DELETE", "lag")
+        with us.session() as session:
+            answer(session, session.specs["users"], [record["id"]], "run")
+        assert _open(us, "users") == ({record["id"]: UNANSWERED} if is_lagging else {})
+        assert ("Renamed" in _names(us, "users")) is not is_lagging
 
 
 def test_an_older_event_is_answered_by_a_list(us: Team) -> None:
