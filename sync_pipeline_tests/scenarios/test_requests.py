@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.sign_in_links import fresh_link
+from sync_pipeline.hosting.liveness import PROCESS_TAG, process_of
 from sync_pipeline_tests.console.browsing import Page
 from sync_pipeline_tests.scenarios.developing import Developing, developing, local_client, wait_for
 
@@ -118,11 +120,12 @@ def _statuses(us: Developing) -> list[str]:
 
 def _runs(us: Developing) -> list[psutil.Process]:
     """The processes that execute runs which compare, and have started."""
-    found = us.graphql("{runsOrError(filter:{statuses:[STARTED]}){... on Runs{results{jobName tags{key value}}}}}")
-    runs = [run for run in found["runsOrError"]["results"] if run["jobName"].startswith("verify_")]
-    named = [tag["value"] for run in runs for tag in run["tags"] if tag["key"] == "sync_pipeline/process"]
-    pids = {int(name.partition("@")[0]) for name in named}
-    return [process for process in us.tree() if process.pid in pids]
+    query = (
+        "SELECT value FROM run_tags JOIN runs USING (run_id) WHERE status = 'STARTED' AND pipeline_name LIKE 'verify_%'"
+    )
+    with closing(sqlite3.connect(next(us.home.rglob("runs.db")))) as history:
+        names = [str(row[0]) for row in history.execute(f"{query} AND key = ?", (PROCESS_TAG,))]
+    return [process for name in names if (process := process_of(name)) is not None]
 
 
 def _as(us: Developing, role: Any) -> tuple[str, int, int]:
