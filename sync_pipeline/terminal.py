@@ -248,7 +248,7 @@ def two_lines(text: str, fix: str) -> tuple[str, str]:
     commands = [found[1] or found[2] for found in COMMAND.finditer(fix)]
     if not commands or any(map(PLACEHOLDER.search, commands)):
         return text, runnable(fix)
-    pasted = [re.sub(rf"^{PROGRAM}(?= |$)", _program(), command) for command in commands]
+    pasted = [re.sub(rf"^{PROGRAM}(?= |$)", lambda _: _program(), command) for command in commands]
     if ONLY_COMMANDS.fullmatch(fix):
         return text, " && ".join(pasted)
     return f"{text} {fix}".strip(), pasted[0]
@@ -256,7 +256,7 @@ def two_lines(text: str, fix: str) -> tuple[str, str]:
 
 def runnable(text: str) -> str:
     """The text with our commands as they can be typed here."""
-    return OURS.sub(f"`{_program()}", text)
+    return OURS.sub(lambda _: f"`{_program()}", text)
 
 
 def _program() -> str:
@@ -266,8 +266,11 @@ def _program() -> str:
         return PROGRAM
     if not here.exists():
         return f"{quote(sys.executable)} -m sync_pipeline.cli"
-    here = here.absolute()
-    near = f"./{here.relative_to(Path.cwd())}" if here.is_relative_to(Path.cwd()) else str(here)
+    try:
+        here, below = here.absolute(), Path.cwd()
+    except OSError:  # the current directory was removed
+        return quote(str(here))
+    near = f"./{here.relative_to(below)}" if here.is_relative_to(below) else str(here)
     return quote(near.replace("./.", ".", 1))
 
 

@@ -99,7 +99,7 @@ def alerts_send(as_json: bool) -> None:
 @alerts.command("destinations")
 @json_option
 def alerts_destinations(as_json: bool) -> None:
-    """List where alerts are sent; addresses are not shown."""
+    """List where alerts are sent. Addresses are not shown."""
     with SetupService(actor("terminal")).vault() as vault:
         rows = [asdict(row) for row in destinations.destinations(vault)]
     if as_json:
@@ -132,7 +132,7 @@ def alerts_add(name: str, stdin: bool, file: Path | None, env: str, as_json: boo
 @destination_argument
 @json_option
 def alerts_remove(name: str, as_json: bool) -> None:
-    """Remove a destination, and what was still to be sent to it."""
+    """Remove a destination. What was still to be sent to it is dropped."""
     setup = SetupService(actor("terminal"))
     with setup.vault() as vault:
         destinations.remove(vault, name, setup.by, setup.now())

@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -57,7 +58,9 @@ class Guarded(click.Group):
         if cmd_name not in self.lazy:
             return None
         module = import_module(f"sync_pipeline.cli.{self.lazy[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        command: click.Command = copy(
+            getattr(module, cmd_name.replace("-", "_"))
+        )  # an older name may be of a newer one
         command.hidden = cmd_name in self.sections.get("", {})
         return completed(command, cmd_name)
 

@@ -84,7 +84,10 @@ def status(as_json: bool) -> None:
         if problem:
             terminal.problem(problem)
         shown = [{name: value for name, value in _status_json(row).items() if name != "reason"} for row in rows]
-        shown = [{"entity": row.entity, **figures} for row, figures in zip(rows, shown, strict=True)]
+        shown = [
+            {"entity": row.entity, **figures, "last_success": row.last_success}
+            for row, figures in zip(rows, shown, strict=True)
+        ]
         terminal.table("Status", shown, optional=OPTIONAL_COLUMNS)
         _warn_of(alerts)
         for row in rows:

@@ -99,7 +99,7 @@ def source_schema(spec: EntitySpec) -> dg.TableSchema:
 
 def run_summary(text: str, run_id: str, console: str) -> dict[str, Any]:
     """What a run did, in one sentence that comes before all figures; with a link to the console's page of the run."""
-    link = {CONSOLE: dg.MetadataValue.url(f"{console}/activity/runs/{run_id}")} if console else {}
+    link = {CONSOLE: dg.MetadataValue.url(f"{console}/activity/run/{run_id}")} if console else {}
     return {SUMMARY: text, **link}
 
 

@@ -148,7 +148,7 @@ class SetupService:
         except BaseException:
             self.note(f"{what}, incomplete", "the set-up was changed, but not everything else")
             raise
-        self.note(what, detail)
+        self.note(f"draft: {what}" if self.drafting else what, detail)
         return self.revision()
 
     def _store(self, values: Mapping[str, Any], note: str, since: str | None) -> None:

@@ -83,7 +83,7 @@ def situation_of(facts: Facts) -> Situation:  # noqa: PLR0911 - one line a state
 
 def _live(facts: Facts) -> Situation:
     if facts.silent:
-        return Situation("not running", facts.silent, "How to start", "/help")
+        return Situation("not running", "Live, but nothing is running.", "How to start", "/help")
     if facts.problems:
         some = "one problem needs" if facts.problems == 1 else f"{facts.problems} problems need"
         return Situation("needs you", f"Live, but {some} you.", "See problems", "#attention")

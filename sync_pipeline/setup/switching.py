@@ -81,7 +81,17 @@ def pause_of(setup: SetupService) -> Pause | None:
     return Pause(change.at, change.by, change.what, is_off=False)
 
 
-NOT_OF_THE_SETUP = ("live", "start date", "approval", "retry", "secret", "webhook", "reject")
+NOT_OF_THE_SETUP = (
+    "live",
+    "start date",
+    "approval",
+    "retry",
+    "secret",
+    "webhook",
+    "reject",
+    "draft",
+    "mapping published",
+)
 """How entries of the audit begin that change nothing of what live syncing was turned on for."""
 
 

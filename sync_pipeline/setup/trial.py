@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sync_pipeline.connectors.error_category import ErrorCategory, categorize
 from sync_pipeline.diagnose.connection_test import diagnose, without_retries
-from sync_pipeline.errors import SyncError
+from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.session.progress import Progress, reporting, silent
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
@@ -75,7 +75,11 @@ def run(
         keep = partial(note_progress, store, trial_id, report)
         settings = _settings_of(setup, kind)
         try:
-            outcome = _check(setup, settings, report, keep) or _preview(setup, settings, report, keep, options, stop)
+            begun = trial_of(store, trial_id)
+            of = begun.fingerprint if begun is not None and kind == kind_for(setup.settings()) else ""
+            outcome = _check(setup, settings, report, keep) or _preview(
+                setup, settings, report, keep, options, stop, of
+            )
         except SyncError as error:
             report["error"], report["exit_codes"] = str(error), [error.exit_code]
             if categorize(error) is ErrorCategory.BUSY:
@@ -172,12 +176,18 @@ def _preview(
     keep: Callable[[], None],
     options: Options | None,
     stop: Callable[[], bool],
+    of: str,
 ) -> TrialOutcome:
-    """What a sync would do, entity by entity; it passes when no check would block it and nothing would be held."""
+    """What a sync would do, entity by entity; it passes when no check would block it and nothing would be held.
+
+    ``of`` is the configuration that the trial was begun for, "" where another one is tried in its place.
+    """
     from sync_pipeline.stages.preview import preview
 
     previews = []
     with setup.session(settings, report=_noting(report, keep)) as session:
+        if of and session.fingerprint != of:
+            raise ConfigError("The set-up was changed since this preview was begun.", fix="Begin another one.")
         days = _days(session)
         report["days"] = str(days)
         for name, spec in session.specs.items():

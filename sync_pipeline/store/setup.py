@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
-from weakref import WeakSet
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, inspect, select, update
+from sqlalchemy import ColumnElement, Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sync_pipeline.errors import ChangedMeanwhile
@@ -47,17 +46,10 @@ class Change:
 _COLUMNS = [setup_versions.c[name] for name in SetupVersion.__slots__]
 
 
-_WITH_VERSIONS: WeakSet[Engine] = WeakSet()
-
-
 def has_versions(store: Store) -> bool:
-    """Whether the database has the table; one of an earlier version has not."""
-    if store.engine not in _WITH_VERSIONS:
-        with store.reading() as tx:
-            if not inspect(tx).has_table(setup_versions.name):
-                return False
-        _WITH_VERSIONS.add(store.engine)  # from then on it has
-    return True
+    """Whether the database has the table; one of an earlier version has not, nor has one that was restored from it."""
+    with store.reading() as tx:
+        return tx.dialect.has_table(tx, setup_versions.name)
 
 
 def version_in(store: Store, name: str, state: State) -> SetupVersion | None:
@@ -80,6 +72,11 @@ def current_documents(store: Store, *, besides: str) -> list[str]:
 def imported_version(store: Store, name: str, file_hash: str) -> SetupVersion | None:
     """The newest version that was imported from a file of this content."""
     return _one(store, setup_versions.c.name == name, setup_versions.c.file_hash == file_hash)
+
+
+def last_import(store: Store, name: str) -> SetupVersion | None:
+    """The newest version that was imported from any file."""
+    return _one(store, setup_versions.c.name == name, setup_versions.c.file_hash.is_not(None))
 
 
 def list_versions(store: Store, name: str, limit: int = 100) -> list[SetupVersion]:

@@ -27,6 +27,7 @@ from sync_pipeline.store.setup import (
     SetupVersion,
     has_versions,
     imported_version,
+    last_import,
     put_current_in,
     version_in,
 )
@@ -117,14 +118,18 @@ def _name_file(store: Store, settings: Settings, current: SetupVersion | None) -
     file = settings.setup_file
     try:
         document = setup_text(file)
-    except ConfigError:  # of no use, and not used
-        document = ""
+    except ConfigError:
+        if not file.exists():
+            return  # another process has renamed it
+        document = ""  # of no use, and not used
     command = f"`sync-pipeline setup import {file}`"
-    if imported_version(store, settings.setup_name, checksum(document)) is not None:
+    if (imported := imported_version(store, settings.setup_name, checksum(document))) is not None:
         if retire(file):
             notice(logging.WARNING, f"{file} was imported before and is not read again; it is renamed.")
-        return
-    if current is not None and not retired(file).exists():
+            return
+        if imported == last_import(store, settings.setup_name):
+            return
+    if imported is None and current is not None and not retired(file).exists():
         _refuse_other_accounts(settings, document, current)
     notice(logging.WARNING, f"{file} is not read: the set-up is in the database. To use the file, run {command}.")
 

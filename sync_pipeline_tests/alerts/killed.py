@@ -12,6 +12,7 @@ import sys
 import urllib.request
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from itertools import count
 
 from sqlalchemy import Engine, delete, event
@@ -33,12 +34,10 @@ HOUR = timedelta(hours=1)
 def main() -> None:
     """Rounds, each of which is killed one step later; prints how many there were."""
     for number in count(1):
-        in_process(lambda session, n=number: begin(session, n), 0)  # type: ignore[misc]
-        opening = in_process(lambda session: ticks(session, 0), number)
-        in_process(lambda session: ticks(session, 0), 0)
-        in_process(lambda session: note_ok(session.store, session.pair, "clockify"), 0)
-        resolving = in_process(lambda session: ticks(session, 3), number)
-        in_process(lambda session: ticks(session, 3), 0)
+        opening = in_process(partial(begin, number=number), 0, kill_at=number)
+        in_process(nothing, 0)
+        resolving = in_process(accept, 3, kill_at=number)
+        in_process(nothing, 3)
         if not (opening or resolving):
             sys.stdout.write(str(number))
             return
@@ -81,18 +80,28 @@ def step() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def in_process(work: Callable[[Session], None], steps: int) -> bool:
-    """Do it in a process of its own, killed at that step (0: not at all); returns whether it was killed."""
+def nothing(_session: Session) -> None:
+    """It goes on after it was killed."""
+
+
+def accept(session: Session) -> None:
+    """The key is accepted again."""
+    note_ok(session.store, session.pair, "clockify")
+
+
+def in_process(first: Callable[[Session], None], hour: int, kill_at: int = 0) -> bool:
+    """Do that, then two ticks, in a process of its own that is killed at that step of them; returns whether it was."""
     global _left  # noqa: PLW0603
     child = os.fork()
     if child == 0:
-        _left = steps
         event.listen(Engine, "commit", lambda _connection: step())
         with open_session(load_settings()) as session:
-            work(session)
+            first(session)
+            _left = kill_at
+            ticks(session, hour)
         os._exit(0)
     _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) == bool(steps) or status == 0
+    assert os.WIFSIGNALED(status) or status == 0
     return os.WIFSIGNALED(status)
 
 

@@ -126,8 +126,8 @@ def test_a_home_of_somebody_else(left: str | None) -> None:
         )
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr == (
-        f"Error: The sandbox cannot keep its data in {home}: Permission denied. "
-        "Point SYNC_HOME at a directory you can write.\n"
+        f"Error: The sandbox cannot keep its data in {home}: Permission denied.\n"
+        "Fix: Point SYNC_HOME at a directory you can write.\n"
     )
 
 

@@ -61,6 +61,7 @@ def test_the_help_has_sections(shell: Shell) -> None:
     }
     assert {"sync", "preview", "audit", "completion"} <= listed
     assert not listed & {"trial", "trail", "deliveries", "disconnect"}
+    assert "list" in shell("audit", "--help", code=0).out.partition("Commands:")[2]
     assert "..." not in told.partition("Start:")[2]
 
 

@@ -243,7 +243,7 @@ def test_a_directory_that_was_removed(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (
         2,
-        "Error: The current directory was removed. Change to a directory that exists.\n",
+        "Error: The current directory was removed.\nFix: Change to a directory that exists.\n",
     )
 
 

@@ -69,7 +69,7 @@ def test_a_run_that_answers_a_change(us: Team, on: Live) -> None:
     shown = metadata_of(run, "time_entries")
     assert list(shown)[:2] == ["summary", "console"]
     assert shown["summary"] == "1 updated of 1 read; took 2 requests."
-    assert shown["console"] == f"{CONSOLE}/activity/runs/{run.run_id}"
+    assert shown["console"] == f"{CONSOLE}/activity/run/{run.run_id}"
     assert 0 not in shown.values()
 
 
@@ -84,7 +84,7 @@ def test_a_materialization_begins_with_what_was_done(on: Live) -> None:
     assert list(made["snapshots/users"]) == list(shown)
     assert list(shown)[:2] == ["summary", "console"]
     assert str(shown["summary"].value).startswith("Nothing changed; ")
-    assert shown["console"].value == f"{CONSOLE}/activity/runs/{result.run_id}"
+    assert shown["console"].value == f"{CONSOLE}/activity/run/{result.run_id}"
     assert 0 not in [value.value for value in shown.values()]
     assert ours(on.instance.get_run_by_id(result.run_id)) == {"entity": "users", "trigger": "by hand"}
 

@@ -112,6 +112,17 @@ def test_a_preview_that_does_not_pass_is_not_published(live: SetupService) -> No
     assert "not been previewed" in read_publication(live).obstacle
 
 
+def test_a_preview_counts_for_what_it_was_begun_for(live: SetupService) -> None:
+    """The draft was changed before its preview read anything: it says so, and lets nothing be published."""
+    upper(live)
+    kind = trial.kind_for(live.settings())
+    begun = trial.begin(live.on_draft(), kind)
+    drop_field(mapping_setup(live, "users"), "users", "status", since=None)
+    found = trial.run(live.on_draft(), begun, kind)
+    assert (found.outcome, "was changed since" in found.report["error"]) == ("failed", True)
+    assert "not been previewed" in read_publication(live).obstacle
+
+
 def test_of_two_people_one_is_refused(us: Team, live: SetupService) -> None:
     """A form or a page made from an older draft changes, publishes and discards nothing."""
     seen = mapping_setup(live, "users").revision()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -39,6 +40,21 @@ def test_a_dry_run_on_the_accounts(us: Team, setup: SetupService) -> None:
     assert standing_now.obstacle == ""
     assert standing_now.trial is not None
     assert standing_now.trial.id == found.id
+
+
+@pytest.mark.parametrize("set_up", [on_the_sandbox, on_accounts])
+def test_a_trial_of_a_set_up_that_was_changed_meanwhile_does_not_pass(
+    us: Team, setup: SetupService, set_up: Callable[[SetupService, Team], SetupService]
+) -> None:
+    """What it looked at is not the configuration that it was begun for."""
+    kind = trial.kind_for(set_up(setup, us).settings())
+    begun = trial.begin(setup, kind)
+    setup.change({"entities": ["users"]}, "entities", "users")
+    found = trial.run(setup, begun, kind)
+    assert found.outcome == "failed"
+    assert "was changed" in found.report["error"]
+    setup.change({"entities": None}, "entities", "all")
+    assert "did not pass" in read_live_status(setup).obstacle
 
 
 def test_a_trial_in_the_sandbox_of_a_set_up_there(us: Team, setup: SetupService) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -16,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from alembic import command
+from sqlalchemy import create_engine, text
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, StoreError
+from sync_pipeline.private_files import private_file
 from sync_pipeline.settings import Settings, load_settings, notice
 from sync_pipeline.store import setup_file
 from sync_pipeline.store.audit import changes
 from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.migrations.runner import config
 from sync_pipeline.store.retention import Ages, prune
 from sync_pipeline.store.setup import (
     Change,
@@ -65,12 +67,9 @@ def load(home: Path, **environ: str) -> Settings:
 
 def database_of_schema_7(home: Path) -> None:
     """A database of the last version that had its set-up in a file."""
-    open_store(f"sqlite:///{home / 'sync.db'}").close()
-    with closing(sqlite3.connect(home / "sync.db")) as old:
-        old.executescript("DROP TABLE setup_versions; DROP INDEX ix_records_unsettled")
-        old.executescript("UPDATE sync_pipeline_version SET version_num = '0007'")
-        for column in ("ignored_at", "ignored_by", "ignored_note"):
-            old.execute(f"ALTER TABLE rejects DROP COLUMN {column}")
+    private_file(home / "sync.db")
+    with create_engine(f"sqlite:///{home / 'sync.db'}").begin() as connection:
+        command.upgrade(config(connection), "0007")
 
 
 def names(home: Path) -> set[str]:
@@ -185,7 +184,7 @@ def test_processes_that_start_together_import_it_once(home: Path) -> None:
 def test_a_file_with_a_mistake_is_not_imported(home: Path) -> None:
     """It is named with its line, as before; nothing is made, and it is imported when it is correct."""
     (home / "setup.yaml").write_text(REAL + "mappings:\n  users:\n    fields:\n      name: {transform: nope}\n")
-    with pytest.raises(ConfigError, match=r"setup\.yaml:6: fields\.name\.transform: found 'nope'"):
+    with pytest.raises(ConfigError, match=r"setup\.yaml:6: fields\.name\.transform: there is no transform 'nope'"):
         load(home)
     assert [file.name for file in home.iterdir()] == ["setup.yaml"]
     (home / "setup.yaml").write_text(REAL)
@@ -203,6 +202,20 @@ def test_a_file_that_cannot_be_renamed_is_remembered(home: Path, caplog: pytest.
     assert load(home).clockify_plan == "paid"
     assert "setup.yaml is not read: the set-up is in the database." in caplog.text
     assert "sync-pipeline setup import" in caplog.text
+
+
+def test_a_file_that_goes_back_to_what_was_imported_before_is_named(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cannot be renamed, and says something else than the set-up that was imported since."""
+    (home / "setup.imported.yaml").write_text("# of an earlier import\n")
+    first = load(home)
+    free = REAL.replace("paid", "free")
+    change = Change("ann (test)", AT, "imported", checksum(free))
+    with closing(open_store(first.store_url)) as store:
+        put_current(store, "", free, change, expected=first.setup_version)
+    assert load(home).clockify_plan == "free"
+    assert "setup.yaml is not read: the set-up is in the database." in caplog.text
 
 
 def test_a_file_that_appears_later_is_named_and_not_read(home: Path, caplog: pytest.LogCaptureFixture) -> None:
