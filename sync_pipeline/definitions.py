@@ -15,6 +15,7 @@ from sync_pipeline.defs.housekeeping import housekeeping_job
 from sync_pipeline.defs.io import BatchIOManager
 from sync_pipeline.defs.jobs import sync_jobs, verify_jobs
 from sync_pipeline.defs.metadata import job_owners
+from sync_pipeline.defs.requests import requests_sensor
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.defs.schedules import fresh, freshness, schedules
 from sync_pipeline.defs.sensors import entity_sensor
@@ -38,6 +39,7 @@ def build(settings: Settings) -> dg.Definitions:
     specs = switched_on(specs_of(settings), settings.entities)
     syncs = {job.name: job for job in sync_jobs(specs.values())}
     changes = {job.name: job for job in map(changes_job, specs.values())}
+    verifies = verify_jobs(specs.values())
     synced = [fresh(entity_asset(spec, settings), freshness(spec, settings)) for spec in specs.values()]
     in_sync = [in_sync_check(spec) for spec in specs.values()]
     checks = [check.key for definition in (*synced, *in_sync) for check in definition.check_specs]
@@ -47,7 +49,7 @@ def build(settings: Settings) -> dg.Definitions:
         jobs=[
             *syncs.values(),
             *changes.values(),
-            *verify_jobs(specs.values()),
+            *verifies,
             housekeeping_job(checks, job_owners(specs.values())),
         ],
         schedules=schedules(list(specs.values()), settings),
@@ -58,6 +60,7 @@ def build(settings: Settings) -> dg.Definitions:
         + [
             first_sync_sensor(specs.values(), settings, [syncs[sync_job_name(name)] for name in specs]),
             alerts_sensor(settings),
+            requests_sensor([*syncs.values(), *changes.values(), *verifies]),
         ],
         resources={"sync": SyncResource(), "batches": BatchIOManager(settings.batches, specs, settings.console_url)},
     )

@@ -13,6 +13,7 @@ SyncError
 ├── Unanswered             try again later: no answer came while it could be waited for
 ├── RejectedRecord         set one record aside, go on with the others
 ├── CheckFailed            block one entity's load; its dependants wait with it
+├── Cancelled              stop: a person cancelled the work; what was delivered stays delivered
 ├── Incomplete             some days of a batch were not loaded, or not to the end: their owner tries again
 └── StoreError             stop: our own database is locked, full, unreachable or from a newer version
     └── LockLost           ... send nothing more, and try again later: another process may be doing the same work
@@ -151,6 +152,10 @@ class CheckFailed(SyncError):
 
 class Incomplete(SyncError):
     """Some days of a batch were not loaded, or not to the end; what was loaded stays loaded."""
+
+
+class Cancelled(SyncError):
+    """A person cancelled the work; what was delivered stays delivered."""
 
 
 class StoreError(SyncError):

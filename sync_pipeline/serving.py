@@ -48,6 +48,8 @@ WAITING = 1024
 """Connections that may wait to be accepted: a burst is not turned away."""
 SWEEP_SECONDS = 0.25
 WARN_SECONDS = 60.0
+READ_ONLY = "sync_pipeline.read_only"
+"""The key of a request's scope by which an application knows that the person may only read."""
 READING = ("GET", "HEAD")
 WRONG_HOST = "This server answers at localhost or an IP address, not under another name."
 FOREIGN = "A page of another site sent this; nothing was done."

@@ -14,6 +14,7 @@ from sync_pipeline.cli.opening import prepared
 from sync_pipeline.cli.options import ServingGroup, json_option
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.gate import host_of
+from sync_pipeline.console.roles import ROLES, Role
 from sync_pipeline.console.server import Options, RunningConsole, running, serve
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.sign_in_links import CONSOLE, DAGSTER, announced, fresh_link, link
@@ -60,10 +61,17 @@ def console_open(as_json: bool) -> None:
 
 
 @console.command("link")
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    default="admin",
+    show_default=True,
+    help="What the browser may do: look, work, all.",
+)
 @json_option
-def console_link(as_json: bool) -> None:
+def console_link(role: Role, as_json: bool) -> None:
     """Print a fresh one-time link. The console must be running."""
-    found = fresh_link(load_given().home, unix_time)
+    found = fresh_link(load_given().home, unix_time, role=role)
     terminal.emit(as_json, {"link": found}, found)
 
 

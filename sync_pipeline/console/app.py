@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, compile_path
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -29,6 +30,7 @@ from sync_pipeline.console import (
     mapping,
     overview,
     records,
+    requests,
     secrets,
     snapshots,
     trying,
@@ -37,6 +39,7 @@ from sync_pipeline.console.forms import BadForm, Form, read_form
 from sync_pipeline.console.frame import Frame
 from sync_pipeline.console.gate import MAX_BODY, SecurityMiddleware
 from sync_pipeline.console.request_context import Console, RequestContext, render
+from sync_pipeline.console.roles import ROLES, Role, may, refusal, without_forms
 from sync_pipeline.console.sessions import BrowserSession
 from sync_pipeline.console.sign_in_links import SIGN_IN
 from sync_pipeline.console.signing_in import not_by_head, refused, signed_out, take_link
@@ -71,6 +74,9 @@ PAGES: Mapping[str, Handler] = {
     "/live": live.show,
     "/connections": connections.show,
     "/connections/progress": connections.progress,
+    "/requests": requests.overview,
+    "/requests/{number}": requests.show,
+    "/requests/{number}/progress": requests.progress,
     "/approvals": approvals.overview,
     "/approvals/{number}": approvals.show,
     "/settings/alerts": alerts.show,
@@ -98,6 +104,8 @@ FORMS: Mapping[str, Handler] = {
     "/connections": connections.begin,
     "/records/{entity}/retry": records.retry,
     "/records/{entity}/ignore": records.ignore,
+    "/requests": requests.begin,
+    "/requests/{number}/cancel": requests.cancel,
     "/approvals/{number}": approvals.decide_one,
     "/settings/alerts": alerts.add,
     "/settings/alerts/test": alerts.test,
@@ -123,8 +131,46 @@ MOVED = {
     "/trail": "/settings/audit",
 }
 """Addresses of earlier versions, and where their pages and forms are now."""
-SELF_REFRESHING = frozenset({"/overview/progress", "/try/progress", "/connections/progress"})
-"""Pages look for news here by themselves: that keeps no session alive."""
+LEAST_ROLES: Mapping[str, Role] = {
+    "/clockify": "admin",
+    "/clockify/disconnect": "admin",
+    "/snapshots": "admin",
+    "/snapshots/authorize": "admin",
+    "/snapshots/disconnect": "admin",
+    "/mapping": "admin",
+    "/mapping/{entity}": "admin",
+    "/mapping/check/{entity}": "admin",
+    "/mapping/drop/{entity}": "admin",
+    "/mapping/restore/{entity}": "admin",
+    "/draft/preview": "admin",
+    "/draft/publish": "admin",
+    "/draft/discard": "admin",
+    "/versions/{number}": "admin",
+    "/try": "operator",
+    "/live": "admin",
+    "/connections": "operator",
+    "/records/{entity}/retry": "operator",
+    "/records/{entity}/ignore": "operator",
+    "/requests": "operator",
+    "/requests/{number}/cancel": "operator",
+    "/approvals/{number}": "operator",
+    "/settings/alerts": "admin",
+    "/settings/alerts/test": "admin",
+    "/settings/alerts/remove": "admin",
+    "/settings/secrets/rotate": "admin",
+    "/settings/secrets/retire": "admin",
+    "/settings/secrets/encrypt-again": "admin",
+    "/sign-out": "viewer",
+}
+"""Who may send each form. A form that is not named here does not start."""
+PAGE_ROLES: Mapping[str, Role] = {
+    "/settings/secrets": "admin",
+    "/snapshots/authorize": "admin",
+    snapshots.AUTHORIZED: "admin",
+}
+"""Who may see a page that not everyone may see."""
+PROGRESS = "/progress"
+"""Pages look for news at addresses that end so, by themselves: that keeps no session alive."""
 STATIC = Path(__file__).parent / "static"
 BACK = "Back to the step"
 BROKEN = "The console made a mistake here; its log says where. Nothing else is affected."
@@ -139,8 +185,8 @@ def build_app(console: Console) -> ASGIApp:
         await run_sync(console.close)
 
     door = _Router(console)
-    paths = [Route(path, door.page(handler), methods=["GET"]) for path, handler in PAGES.items()]
-    forms = [Route(path, door.form(handler), methods=["POST"]) for path, handler in FORMS.items()]
+    paths = [Route(path, door.page(handler, path), methods=["GET"]) for path, handler in PAGES.items()]
+    forms = [Route(path, door.form(handler, path), methods=["POST"]) for path, handler in FORMS.items()]
     routes: list[BaseRoute] = [
         Mount("/static", StaticFiles(directory=STATIC)),
         Route(SIGN_IN, door.sign_in, methods=["GET"]),
@@ -177,19 +223,21 @@ class _Router:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def page(self, handler: Handler) -> Callable[[Request], object]:
+    def page(self, handler: Handler, path: str) -> Callable[[Request], object]:
         """An endpoint that shows something."""
+        least = PAGE_ROLES.get(path, "viewer")
 
         async def endpoint(request: Request) -> Response:
             browser = self._member(request)
             if browser is None:
                 return signed_out(request)
-            return await run_sync(_answered, handler, RequestContext(self._console, request, browser))
+            return await run_sync(_allowed, handler, RequestContext(self._console, request, browser), path, least)
 
         return endpoint
 
-    def form(self, handler: Handler) -> Callable[[Request], object]:
+    def form(self, handler: Handler, path: str) -> Callable[[Request], object]:
         """An endpoint that does something."""
+        least = LEAST_ROLES[path]
 
         async def endpoint(request: Request) -> Response:
             browser = self._member(request)
@@ -198,7 +246,8 @@ class _Router:
             form = await self._form(request, browser)
             if isinstance(form, Response):
                 return form
-            return await run_sync(_answered, handler, RequestContext(self._console, request, browser, form))
+            context = RequestContext(self._console, request, browser, form)
+            return await run_sync(_allowed, handler, context, path, least)
 
         return endpoint
 
@@ -233,7 +282,7 @@ class _Router:
         return answer
 
     def _member(self, request: Request) -> BrowserSession | None:
-        by_hand = request.url.path not in SELF_REFRESHING
+        by_hand = not request.url.path.endswith(PROGRESS)
         return self._console.sign_in.browser(request.cookies, counts_as_use=by_hand)
 
     async def _form(self, request: Request, browser: BrowserSession) -> Form | Response:
@@ -245,6 +294,46 @@ class _Router:
             why = "This form is not from your present session. Nothing was changed: go back, load the page again, and repeat."
             return refused(request, 403, "Refused", why)
         return form
+
+
+def _allowed(handler: Handler, context: RequestContext, path: str, least: Role) -> Response:
+    """What a handler answers to a role that may ask for it, without the forms that it may not send; else a refusal."""
+    role = context.browser.role
+    if not may(role, least):
+        return _not_allowed(context, path, least)
+    answer = _answered(handler, context)
+    if role == "admin" or not isinstance(answer, HTMLResponse):
+        return answer
+    page = without_forms(bytes(answer.body).decode(), role, _least_of)
+    shown = HTMLResponse(page, answer.status_code)
+    kept = ((name, value) for name, value in answer.headers.items() if name != "content-length")
+    shown.headers.update(dict(kept))
+    return shown
+
+
+def _least_of(address: str) -> Role:
+    """The role that a form needs, by its address; that of an unknown one is the highest."""
+    path = urlsplit(address).path
+    return (
+        LEAST_ROLES[path]
+        if path in LEAST_ROLES
+        else next((r for regex, r in _PATTERNS if regex.match(path)), ROLES[-1])
+    )
+
+
+_PATTERNS: list[tuple[re.Pattern[str], Role]] = [(compile_path(path)[0], role) for path, role in LEAST_ROLES.items()]
+
+
+def _not_allowed(context: RequestContext, path: str, least: Role) -> Response:
+    """The refusal, which is noted in the audit trail once a session and address."""
+    browser, method = context.browser, context.request.method
+    if f"{method} {path}" not in browser.refused:
+        browser.refused.add(f"{method} {path}")
+        try:
+            context.setup.note("refused", f"{method} {path} needs the role {least}")
+        except SyncError as error:
+            log.error("A refusal could not be noted: %s", error)
+    return _problem(context, 403, "Not allowed", refusal(browser.role, least))
 
 
 def _answered(handler: Handler, context: RequestContext) -> Response:

@@ -17,11 +17,13 @@ from sync_pipeline.console.gate import HEADERS, PROTECTED, SecurityMiddleware
 from sync_pipeline.console.sharing import SharedSignIn
 from sync_pipeline.console.sign_in_links import SIGN_IN
 from sync_pipeline.console.signing_in import refused, signed_out, take_link
+from sync_pipeline.serving import READ_ONLY, READING
 
 STATIC = Path(__file__).parent / "static"
 GRAPHQL = "/graphql"
 MAX_BODY = 16 * 1024 * 1024
 MAX_TOKENS = 10_000
+ONLY_ADMINS = "In the Dagster UI only admins may change something; other roles read. Nothing was changed."
 NO_MUTATION = "A GET may only read. Nothing was changed."
 
 
@@ -49,15 +51,23 @@ class _SignedIn:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or one WebSocket."""
-        if not await run_sync(self._sign_in.is_member, HTTPConnection(scope).cookies):
+        role = await run_sync(self._sign_in.role, HTTPConnection(scope).cookies)
+        if role is None:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             else:
                 await _ours(signed_out(Request(scope)))(scope, receive, send)
         elif scope["type"] == "http" and _changes_by_get(Request(scope)):
             await _refused(Request(scope), 405, "Not possible here", NO_MUTATION)(scope, receive, send)
+        elif role != "admin" and scope["type"] == "http" and not _only_reads(Request(scope)):
+            await _refused(Request(scope), 403, "Not allowed", ONLY_ADMINS)(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self._app({**scope, READ_ONLY: role != "admin"}, receive, send)
+
+
+def _only_reads(request: Request) -> bool:
+    """Whether a request is of a kind that the UI's own permissions guard, or reads; reports of assets are not guarded."""
+    return request.method in READING or request.url.path.rstrip("/").endswith(GRAPHQL)
 
 
 def _changes_by_get(request: Request) -> bool:

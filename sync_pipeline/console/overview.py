@@ -10,6 +10,7 @@ from sync_pipeline.alerts import kinds
 from sync_pipeline.alerts.current import Alert, open_alerts
 from sync_pipeline.console.approvals import undecided
 from sync_pipeline.console.request_context import RequestContext, render
+from sync_pipeline.console.requests import panel
 from sync_pipeline.session.health import REFUSED
 from sync_pipeline.setup.connections import WELL, Connection, connections
 from sync_pipeline.setup.overview import EntityCard, entity_cards
@@ -37,12 +38,13 @@ ACTIONS = {
 
 def show(context: RequestContext) -> Response:
     """GET /."""
-    return context.page("overview.html", "Overview", **_facts(context))
+    return context.page("overview.html", "Overview", work=panel(context), **_facts(context))
 
 
 def progress(context: RequestContext) -> Response:
     """GET /overview/progress: the part of the page that changes by itself."""
-    answer = render("_overview.html", csrf=context.browser.csrf, now=context.setup.now(), **_facts(context))
+    usual: dict[str, Any] = {"csrf": context.browser.csrf, "now": context.setup.now(), "work": panel(context)}
+    answer = render("_overview.html", 200, **usual, **_facts(context))
     answer.headers["X-Under-Way"] = "yes"
     return answer
 

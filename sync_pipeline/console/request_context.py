@@ -202,7 +202,8 @@ class RequestContext:
     @property
     def setup(self) -> SetupService:
         """The service of the set-up, acting as the signed-in session."""
-        return self.console.setup.acting_as(actor("console", self.browser.id))
+        role = "" if self.browser.role == "admin" else f", {self.browser.role}"
+        return self.console.setup.acting_as(actor("console", f"{self.browser.id}{role}"))
 
     @property
     def since(self) -> str:

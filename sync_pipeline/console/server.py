@@ -13,6 +13,7 @@ from sync_pipeline.clock import unix_time
 from sync_pipeline.console.app import build_app
 from sync_pipeline.console.gate import host_of
 from sync_pipeline.console.request_context import Console
+from sync_pipeline.console.roles import Role
 from sync_pipeline.console.sessions import IDLE_SECONDS
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.sign_in_links import announced, link
@@ -45,9 +46,9 @@ class RunningConsole:
     url: str
     console: Console
 
-    def link(self) -> str:
+    def link(self, role: Role = "admin") -> str:
         """A fresh one-time link."""
-        return link(self.url, self.console.sign_in.links.issue())
+        return link(self.url, self.console.sign_in.links.issue(role))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
+from sync_pipeline.console.roles import Role
 from sync_pipeline.setup.clockify import ClockifyAccount, ClockifyForm
 from sync_pipeline.setup.consent import Consent
 
@@ -31,6 +32,9 @@ class BrowserSession:
     id: str = field(default_factory=lambda: secrets.token_hex(4))
     """Its name in the audit trail; no one can sign in with it."""
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    role: Role = "admin"
+    refused: set[str] = field(default_factory=set)
+    """The addresses it was refused, each noted once in the audit trail."""
     seen_at: float = 0.0
     notices: list[str] = field(default_factory=list)
     looked_at: LookedAt | None = None
@@ -63,12 +67,12 @@ class Sessions:
         self._members: dict[str, BrowserSession] = {}
         self._lock = Lock()
 
-    def open(self) -> str:
-        """Sign a browser in; returns its cookie."""
+    def open(self, role: Role = "admin") -> str:
+        """Sign a browser in with a role; returns its cookie."""
         cookie = secrets.token_urlsafe(32)
         with self._lock:
             self._forget_idle()
-            self._members[cookie] = BrowserSession(seen_at=self._clock())
+            self._members[cookie] = BrowserSession(role=role, seen_at=self._clock())
         return cookie
 
     def find(self, cookie: str, *, counts_as_use: bool = True) -> BrowserSession | None:

@@ -17,6 +17,7 @@ from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
 from typing import Any
 
 from sync_pipeline.clock import unix_time
+from sync_pipeline.console.roles import Role, role_named
 from sync_pipeline.console.sessions import IDLE_SECONDS, BrowserSession, Sessions
 from sync_pipeline.console.sign_in_links import SignInLinks
 
@@ -45,13 +46,15 @@ class SignIn:
 
     def redeem(self, token: str) -> tuple[str, str] | None:
         """Name and value of the cookie of a new session, for a link that is good."""
-        return (self.cookie, self.sessions.open()) if self.links.redeem(token) else None
+        role = self.links.redeem(token)
+        return (self.cookie, self.sessions.open(role)) if role else None
 
     def answer(self, asked: Mapping[str, Any]) -> Any:
         """The answer to a question of ``SharedSignIn``."""
         if "token" in asked:
             return self.redeem(str(asked["token"]))
-        return self.browser(dict(asked["cookies"])) is not None
+        browser = self.browser(dict(asked["cookies"]))
+        return browser.role if browser is not None else None
 
 
 @contextmanager
@@ -90,7 +93,11 @@ class SharedSignIn:
 
     def is_member(self, cookies: Mapping[str, str]) -> bool:
         """Whether these cookies are a signed-in browser's."""
-        return bool(cookies) and bool(self._ask({"cookies": dict(cookies)}))
+        return self.role(cookies) is not None
+
+    def role(self, cookies: Mapping[str, str]) -> Role | None:
+        """The role of the signed-in browser that sends these cookies; None for any other."""
+        return role_named(str(self._ask({"cookies": dict(cookies)}))) if cookies else None
 
     def redeem(self, token: str) -> tuple[str, str] | None:
         """Name and value of the cookie for a link; None when it is not good."""

@@ -18,6 +18,7 @@ from threading import Lock
 
 from filelock import FileLock, Timeout
 
+from sync_pipeline.console.roles import Role, role_named
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.private_files import naming, private_directory
 
@@ -39,24 +40,25 @@ class SignInLinks:
     _spent: dict[str, float] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
-    def issue(self) -> str:
-        """A fresh token."""
-        body = f"{secrets.token_urlsafe(18)}.{int(self.clock()) + LINK_SECONDS}"
+    def issue(self, role: Role = "admin") -> str:
+        """A fresh token for a role."""
+        body = f"{secrets.token_urlsafe(18)}.{role}.{int(self.clock()) + LINK_SECONDS}"
         return f"{body}.{self._sign(body)}"
 
-    def redeem(self, token: str) -> bool:
-        """Whether the token is one of ours, fresh, and comes for the first time."""
+    def redeem(self, token: str) -> Role | None:
+        """The role of a token that is one of ours, fresh, and comes for the first time; None for any other."""
         body, _, signature = token.rpartition(".")
         if not hmac.compare_digest(self._sign(body).encode(), signature.encode("utf-8", "replace")):
-            return False
-        until = int(body.rpartition(".")[2])
+            return None
+        _, role, until_text = body.rsplit(".", 2)
+        until = int(until_text)
         now = self.clock()
         with self._lock:
             self._spent = {spent: end for spent, end in self._spent.items() if end > now}
             if until <= now or token in self._spent:
-                return False
+                return None
             self._spent[token] = until
-        return True
+        return role_named(role)
 
     def _sign(self, body: str) -> str:
         return hmac.new(self.key.encode(), body.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
@@ -98,7 +100,9 @@ def running_url(home: Path) -> str:
         return ""
 
 
-def fresh_link(home: Path, clock: Callable[[], float], names: Sequence[str] = (CONSOLE, DAGSTER)) -> str:
+def fresh_link(
+    home: Path, clock: Callable[[], float], names: Sequence[str] = (CONSOLE, DAGSTER), role: Role = "admin"
+) -> str:
     """A link to the console that runs on this home, else to a Dagster UI that signs in itself; ConfigError without one."""
     name = next((name for name in names if not _is_free(home, name)), None)
     if name is None:
@@ -110,7 +114,7 @@ def fresh_link(home: Path, clock: Callable[[], float], names: Sequence[str] = (C
         found = json.loads(_file(home, name).read_text("utf-8"))
     except (OSError, ValueError):
         raise ConfigError(f"The console on SYNC_HOME {home} is just starting or ending.", fix="Try again.") from None
-    return link(found["url"], SignInLinks(found["key"], clock).issue())
+    return link(found["url"], SignInLinks(found["key"], clock).issue(role))
 
 
 def _is_free(home: Path, name: str) -> bool:

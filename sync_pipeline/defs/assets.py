@@ -5,7 +5,7 @@ yields it only when everything was delivered: a dry run leaves no materializatio
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date
 from typing import Any
 
@@ -211,6 +211,7 @@ def _load_op(spec: EntitySpec) -> dg.OpDefinition:
             return
         with as_failure():
             loaded = load(sync.session, spec, batch, days, options, run_id=context.run.run_id)
+        sync.note(spec.entity, asdict(loaded.counts))
         sync.note_writes(loaded.counts.writes)
         metadata = _delivered(sync.session, spec, loaded.counts, days, context.run.run_id)
         metadata |= _covered(loaded) if days is None else {}

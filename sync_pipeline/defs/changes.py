@@ -1,6 +1,7 @@
 """Targeted runs: what a sensor asks for when few records changed - each is read by id and delivered."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -42,6 +43,7 @@ def changes_job(spec: EntitySpec) -> dg.JobDefinition:
         answered, events = answer(sync.session, spec, config.ids, context.run_id)
         for reason in sorted(set(answered.left.values())):
             context.log.warning("left for another try: %s", printable(reason))
+        sync.note(spec.entity, asdict(answered.counts) | {"held": len(answered.held)})
         sync.note_writes(answered.counts.writes)
         metadata = changes_metadata(sync.session, spec, answered.counts, events, config.ids, context.run_id)
         # An observation: the partition is not complete because one of its records was read.

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterInstance
@@ -12,10 +13,12 @@ from pydantic import PrivateAttr
 
 from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.hosting.liveness import name_process
+from sync_pipeline.hosting.queue import REQUEST_TAG
 from sync_pipeline.hosting.run_tags import CHANGED_TAG
 from sync_pipeline.mapping.load import records_of
 from sync_pipeline.printable import printable
 from sync_pipeline.sandbox.embedded import Records, embedded
+from sync_pipeline.session.following import Follower
 from sync_pipeline.session.progress import Progress, Report, reporting, silent
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings, load_settings
@@ -35,6 +38,7 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
     """
 
     _session: Session = PrivateAttr()
+    _follower: Follower = PrivateAttr()
     _has_written: bool = PrivateAttr(default=False)
 
     @contextmanager
@@ -44,19 +48,29 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
             name_process(context.instance, context.run)
         settings = self.settings()
         discard_older(settings.batches, settings.keep_batches_days)
-        report = noting(context.log, reporting.get(silent)) if context.log else None
-        with as_failure(), sandbox_for(settings), open_session(settings, report=report) as session:
-            living = alive(session.store, context.run.run_id) if context.run is not None else nullcontext()
-            with living:
-                self._session = session
-                yield self
-            if self._has_written and context.instance is not None and context.run is not None:
-                note_changed(context.instance, session.store, context.run.run_id)
+        report = noting(context.log, reporting.get(silent)) if context.log else silent
+        tag, run_id = (context.run.tags.get(REQUEST_TAG, ""), context.run.run_id) if context.run else ("", "")
+        follower = self._follower = Follower(tag, run_id, report, lambda: _report_canceling(context))
+        with (
+            as_failure(),
+            sandbox_for(settings),
+            open_session(settings, report=follower.report, sleep=follower.sleep) as session,
+            alive(session.store, run_id) if run_id else nullcontext(),
+            follower.following(session.store),
+        ):
+            self._session = session
+            yield self
+            if self._has_written and context.instance is not None and run_id:
+                note_changed(context.instance, session.store, run_id)
 
     @property
     def session(self) -> Session:
         """The run's session."""
         return self._session
+
+    def note(self, entity: str, figures: dict[str, Any]) -> None:
+        """Tell the request that asked for the run, if one did, what was done for an entity."""
+        self._follower.note(entity, figures)
 
     def note_writes(self, count: int) -> None:
         """Note how many records a step of this run has changed at the target."""
@@ -66,6 +80,14 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
     def settings() -> Settings:
         """The settings of this process."""
         return load_settings()
+
+
+def _report_canceling(context: dg.InitResourceContext) -> None:
+    """Have Dagster show the run as canceled, not as failed, when it ends."""
+    instance, run = context.instance, context.run
+    now = instance.get_run_by_id(run.run_id) if instance is not None and run is not None else None
+    if instance is not None and now is not None and not now.is_finished and now.status != dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceling(now)
 
 
 def note_changed(instance: DagsterInstance, store: Store, run_id: str) -> None:

@@ -16,6 +16,7 @@ from sync_pipeline.stages.verify import Difference, verify
 
 CHECK = "in_sync"
 SHOWN = 50
+SHOWN_LENGTH = 200
 
 
 class VerifyConfig(dg.Config):
@@ -47,6 +48,9 @@ def in_sync_check(spec: EntitySpec) -> dg.AssetChecksDefinition:
             if verdict.held_back:
                 raise CheckFailed(verdict.held_back)
         rows = [shown(spec, difference) for difference in verdict.differences[:SHOWN]]
+        held = sum(lines.count for lines in verdict.held)
+        told = [{name: str(value)[:SHOWN_LENGTH] for name, value in row.data.items()} for row in rows]
+        sync.note(spec.entity, {**verdict.figures, "held": held, "differences": told})
         return dg.AssetCheckResult(
             passed=verdict.in_sync,
             severity=dg.AssetCheckSeverity.WARN,

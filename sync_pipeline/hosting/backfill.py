@@ -93,14 +93,22 @@ def run_backfill(
 ) -> BackfillReport:
     """Ask for a backfill of the days - or go on with the one that was asked for - and follow it to its end."""
     entity = partitioned(defs)[0]
+    partitions = defs.resolve_asset_graph().get(dg.AssetKey(entity)).partitions_def
+    if partitions is None:
+        raise ValueError(f"{entity} has no days to fill")
     with dagster_files(settings), open_instance(settings) as instance, open_session(settings) as session:
         close_orphans(instance)
-        chain = ask(instance, session, defs, entity, days, now())
+        chain = ask(instance, session, partitions, entity, days, now())
         return follow(instance, session, chain, entity, days, now)
 
 
 def ask(
-    instance: DagsterInstance, session: Session, defs: dg.Definitions, entity: str, days: Days, now: datetime
+    instance: DagsterInstance,
+    session: Session,
+    partitions: dg.PartitionsDefinition[str],
+    entity: str,
+    days: Days,
+    now: datetime,
 ) -> list[str]:
     """Make sure a backfill of these days is under way; returns its id and those of the ones it continues, newest first."""
     chain = _chain(instance, session, entity, days)
@@ -112,9 +120,6 @@ def ask(
     wanted = [day for day in days if day not in done]
     if chain and not wanted:
         return earlier
-    partitions = defs.resolve_asset_graph().get(dg.AssetKey(entity)).partitions_def
-    if partitions is None:
-        raise ValueError(f"{entity} has no days to fill")
     filled = {dg.AssetKey(entity): partitions.subset_with_partition_keys(wanted)}
     backfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id=make_new_backfill_id(),
@@ -123,7 +128,7 @@ def ask(
         tags={RANGE_TAG: _label(entity, days), NUMBER_TAG: str(number), **requested("backfill", system_user())},
         dynamic_partitions_store=instance,
         title=f"{entity} {days}",
-        description="Asked for by `sync-pipeline backfill`.",
+        description="Asked for by `sync-pipeline backfill` or in the console.",
         run_config=None,
     )
     instance.add_backfill(backfill)
@@ -155,6 +160,16 @@ def look(
         daemon=_daemon_lives(instance, now),
         runs=[run.run_id for run in runs],
     )
+
+
+def cancel(instance: DagsterInstance, backfill_id: str) -> bool:
+    """Have the daemon end a backfill and its runs; returns whether it has ended."""
+    backfill = instance.get_backfill(backfill_id)
+    if backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES:
+        return True
+    if backfill.status != BulkActionStatus.CANCELING:
+        instance.update_backfill(backfill._replace(status=BulkActionStatus.CANCELING))
+    return False
 
 
 def follow(

@@ -14,6 +14,8 @@ from sync_pipeline.clock import has_passed
 
 EVENTS_TAG = "sync_pipeline/events"
 """A digest of the events a run answers; with it, how often that was tried."""
+REQUEST_TAG, PART_TAG = "sync_pipeline/request", "sync_pipeline/request_part"
+"""The request of a person that a run works on, and which part of it."""
 BULK = {"sync_pipeline/bulk": "true"}
 """The tag of runs that read much and that nobody waits for; dagster.yaml lets one of them run at once."""
 URGENT = {"dagster/priority": "10"}

@@ -24,6 +24,7 @@ SILENT = timedelta(seconds=120)
 SCRIPTED = timedelta(days=7)
 """Where within this time everything was synced ``OFTEN`` times and no daemon ran, a script does the syncing."""
 OFTEN = 2
+START_DAEMON = "Start it with `sync-pipeline dev`, or on a server with `dagster-daemon run`."
 VERIFY, WEBHOOKS = "verify:", "webhooks"
 """What findings are about; the entity that was verified follows."""
 
@@ -67,6 +68,20 @@ def beat(session: Session) -> None:
     note_ok(session.store, session.pair, DAEMON, every=BEAT)
 
 
+def silence_of_daemon(session: Session) -> str:
+    """Since when no Dagster daemon has reported, and how to start one; "" when one is running."""
+    with session.store.reading() as tx:
+        now = session.store.now(tx)
+    daemon = read_health(session.store, session.pair).get(DAEMON)
+    if _is_recent(daemon, now, SILENT + 2 * timedelta(seconds=session.settings.sensor_seconds)):
+        return ""
+    since = f"since {daemon.ok_at:%Y-%m-%d %H:%M} UTC" if daemon and daemon.ok_at else "yet"
+    return (
+        f"No Dagster daemon has reported {since}, so nothing that is asked for here starts before one does. "
+        f"{START_DAEMON}"
+    )
+
+
 def note_finding(session: Session, about: str, problem: str, *, keep_ok: bool = False) -> None:
     """Note what a comparison or a check found, "" for nothing: the finding stays until it finds nothing.
 
@@ -90,10 +105,7 @@ def nothing_syncs(session: Session) -> str:
     if _is_recent(daemon, now, silence) or (not _is_recent(daemon, now, SCRIPTED) and _is_scripted(session, now)):
         return ""
     since = f"since {daemon.ok_at:%Y-%m-%d %H:%M} UTC" if daemon and daemon.ok_at else "yet"
-    return (
-        f"Live syncing is on, but nothing is syncing: no Dagster daemon has reported {since}. "
-        "Start it with `sync-pipeline dev`, or on a server with `dagster-daemon run`."
-    )
+    return f"Live syncing is on, but nothing is syncing: no Dagster daemon has reported {since}. {START_DAEMON}"
 
 
 def _is_recent(daemon: Health | None, now: datetime, silence: timedelta) -> bool:

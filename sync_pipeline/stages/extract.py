@@ -18,7 +18,7 @@ import pandas as pd
 from sync_pipeline.connectors.error_category import category_of
 from sync_pipeline.connectors.ports import Expected
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.errors import StoreError, SyncError
+from sync_pipeline.errors import Cancelled, StoreError, SyncError
 from sync_pipeline.gc_pause import gc_paused
 from sync_pipeline.mapping.frames import RawRow, frame_of_rows, raw_rows
 from sync_pipeline.mapping.spec import EntitySpec
@@ -31,6 +31,7 @@ from sync_pipeline.store.schema import FACTS
 from sync_pipeline.store.scope import draw
 from sync_pipeline.store.staged import FactsIn
 from sync_pipeline.store.staging import Staging
+from sync_pipeline.store.syncs import SyncOutcome
 
 PART_ROWS = 2_000
 """Rows of one part: some 20 MB of entries as read, so memory stays flat however long the window is."""
@@ -187,6 +188,7 @@ def _remembering(
         yield from batch.parts
     except SyncError as error:
         with suppress(StoreError):  # the store may be what failed; the first error is the one to report
-            ended = Ended("failed", {}, session.requests - before, str(error), category_of(error))
+            outcome: SyncOutcome = "cancelled" if isinstance(error, Cancelled) else "failed"
+            ended = Ended(outcome, {}, session.requests - before, str(error), category_of(error))
             note_sync(session, spec, batch, days, ended, run_id=run_id)
         raise

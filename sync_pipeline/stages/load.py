@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from sync_pipeline.connectors.error_category import category_of
 from sync_pipeline.connectors.paging import Record
-from sync_pipeline.errors import SyncError
+from sync_pipeline.errors import Cancelled, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session, is_first_contact
@@ -115,6 +115,7 @@ def load(
             ledger.loads.mark_done(loaded.days, sync_id, session.now())
             outcome, reason = loaded.outcome, loaded.problem or loaded.why_held
         except SyncError as error:
+            outcome = "cancelled" if isinstance(error, Cancelled) else "failed"
             leave_open(session, batch, reason := str(error))
             category = category_of(error)
             raise

@@ -20,7 +20,7 @@ AT_ONCE = 200
 """So many syncs are read together."""
 MOST = 5_000
 """So many syncs are looked at for one page: a filter that fits few of them is continued on the next one."""
-WORST = ("failed", "blocked", "incomplete", "held", "stale", "running", "dry_run", "targeted", "success")
+WORST = ("failed", "blocked", "incomplete", "cancelled", "held", "stale", "running", "dry_run", "targeted", "success")
 """A run ended as the worst of its syncs did."""
 
 

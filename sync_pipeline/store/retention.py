@@ -27,6 +27,7 @@ from sync_pipeline.store.schema import (
     deliveries,
     events,
     records,
+    requests,
     setup_versions,
     syncs,
     trials,
@@ -66,6 +67,7 @@ def prune(store: Store, ages: Ages, now: datetime) -> dict[str, int]:
         "approvals": _prune_approvals(store, now - ages.approvals, now),
         "events": prune_events(store, now - ages.events),
         "alerts": _prune_alerts(store, now - ages.alerts),
+        "requests": _prune(store, requests, select(requests.c.id).where(requests.c.finished_at < now - ages.syncs)),
         "tombstones": _prune_tombstones(store, now - ages.tombstones),
     }
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -641,4 +641,36 @@ run_locks = Table(
     Column("free_at", Instant, doc="since when its lock has not been seen held; null = held"),
     Column("dead_at", Instant, doc="when it was declared dead: it may not go on"),
     info={"doc": "runs that hold a lock while they live, and what those who look for dead ones have seen"},
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    _key("connection", nullable=False),
+    _key("kind", nullable=False, doc="sync | verify | repair | retry | backfill | sync_record"),
+    Column("scope", Text, nullable=False, doc="JSON: entity, first and last day, ids of records"),
+    _key("scope_hash", nullable=False, doc="of the scope: the same is asked for once at a time"),
+    _key("by", nullable=False, doc="who asked", info=PERSONAL),
+    Column("asked_at", Instant, nullable=False),
+    Column("taken_at", Instant, doc="when the daemon started on it; null = it waits"),
+    Column("runs", Text, nullable=False, doc="JSON list: Dagster's ids of its runs, or of the backfill"),
+    Column("progress", Text, doc="JSON: what its run does now"),
+    Column("result", Text, doc="JSON: the figures of each run, and the first differences found", info=PERSONAL),
+    Column("cancel_asked_at", Instant),
+    _key("cancel_by", doc="who cancelled it", info=PERSONAL),
+    Column("finished_at", Instant, doc="null = open"),
+    _key("outcome", doc="done | differs | held | failed | cancelled; null = open"),
+    Column("reason", Text, doc="why it is not done, in one sentence", info=PERSONAL),
+    Index(
+        "ux_requests_open",
+        "connection",
+        "kind",
+        "scope_hash",
+        unique=True,
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    info={"doc": "what people ask for in the console; the daemon starts it as runs"},
+    sqlite_autoincrement=True,  # runs name their request: an id never means two
 )

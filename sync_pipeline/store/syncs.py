@@ -15,7 +15,7 @@ from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import syncs
 from sync_pipeline.store.scope import EntityRows, Scope
 
-SyncOutcome = Literal["success", "failed", "blocked", "incomplete", "held", "dry_run", "targeted"]
+SyncOutcome = Literal["success", "failed", "blocked", "incomplete", "held", "dry_run", "targeted", "cancelled"]
 """``incomplete``: some of its days were not loaded, or not to the end. ``held``: a guard holds creates or updates. Rows of earlier versions may say ``stale``."""
 ENDED_WELL, FAILED = ("success", "held"), ("failed", "blocked", "incomplete")
 SCHEMA_CHANGED = "schema_changed"

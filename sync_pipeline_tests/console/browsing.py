@@ -41,6 +41,7 @@ PAGES = (
     "/records?state=rejected",
     "/records?q=a@b.c",
     "/records?state=rejected&entity=users",
+    "/requests",
     "/approvals",
     "/settings/secrets",
     "/settings/audit",

@@ -127,7 +127,9 @@ def test_sensors(defs: dg.Definitions) -> None:
     }
 
     first = {"first_sync": {f"sync_{entity}" for entity in ENTITIES}, "alerts": set()}
-    assert sensors == {entity: {f"changes_{entity}", f"sync_{entity}"} for entity in ENTITIES} | first
+    asked = {"console_requests": {f"{kind}_{entity}" for kind in ("changes", "sync", "verify") for entity in ENTITIES}}
+    asked["console_requests"] |= {"sync_everything", "verify_everything"}
+    assert sensors == {entity: {f"changes_{entity}", f"sync_{entity}"} for entity in ENTITIES} | first | asked
 
 
 def test_sensors_say_first_what_they_watch(defs: dg.Definitions) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from sync_pipeline.defs.assets import daily
 from sync_pipeline.hosting.backfill import BackfillReport, ask, look
 from sync_pipeline.hosting.launch import RANGE_START
 from sync_pipeline.session.session import Session
@@ -74,7 +75,7 @@ class Asking:
 
     def ask(self, days: Days, at: datetime) -> list[str]:
         """Ask for the days; the backfill and those it continues."""
-        return ask(self.on.instance, self.session, self.on.defs, "time_entries", days, at)
+        return ask(self.on.instance, self.session, daily(self.session.settings), "time_entries", days, at)
 
     def look(self, chain: list[str], days: Days, at: datetime) -> BackfillReport:
         """How it is going."""

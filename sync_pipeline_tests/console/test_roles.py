@@ -1,0 +1,129 @@
+"""Roles: what a viewer, an operator and an admin may ask for, over every route; and what pages show to each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from sync_pipeline.clock import unix_time
+from sync_pipeline.console.app import FORMS, LEAST_ROLES, PAGE_ROLES, PAGES
+from sync_pipeline.console.roles import ROLES, Role, may, without_forms
+from sync_pipeline.console.server import RunningConsole
+from sync_pipeline.console.sign_in_links import SignInLinks, fresh_link
+from sync_pipeline_tests.console.browsing import PAGES as SHOWN
+from sync_pipeline_tests.console.browsing import Browser, Page, browsing
+from sync_pipeline_tests.console.setting_up import connect
+from sync_pipeline_tests.harness import Team
+
+FILLED = {"entity": "users", "number": "999", "name": "email", "source_id": "x", "run": "x"}
+
+
+def filled(path: str) -> str:
+    """The address of a route."""
+    return path.replace(":path", "").format(**FILLED)
+
+
+@contextmanager
+def signed_in(console: RunningConsole, role: Role) -> Iterator[Browser]:
+    """A browser that has signed in with a link of this role."""
+    with browsing(console) as browser:
+        assert browser.get(console.link(role)).status_code == 200
+        yield browser
+
+
+def test_every_form_names_its_least_role() -> None:
+    """One that does not keeps the console from starting; no page is named that does not exist."""
+    assert set(FORMS) | {"/sign-out"} == set(LEAST_ROLES)
+    assert set(PAGE_ROLES) <= set(PAGES)
+    assert [path for path, role in LEAST_ROLES.items() if role == "viewer"] == ["/sign-out"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_route_refuses_who_may_not(console: RunningConsole, role: Role) -> None:
+    """403, a page with a sentence that names the role that is needed; whoever may is not refused for the role."""
+    with signed_in(console, role) as browser:
+        csrf = {"csrf": browser.page("/requests").value("csrf")}
+        for path, least in LEAST_ROLES.items():
+            if path == "/sign-out":
+                continue
+            answer = browser.send(filled(path), csrf)
+            refused = f"needs the role {least}" in answer.text
+            assert (answer.status_code == 403 and refused) is not may(role, least), (path, answer.status_code)
+        for path in PAGES:
+            refused = "This needs the role" in browser.get(filled(path)).text
+            assert refused is not may(role, PAGE_ROLES.get(path, "viewer")), path
+
+
+def test_a_refusal_is_audited_once_a_session(console: RunningConsole) -> None:
+    """Who, what, and with which role; a script that goes on does not fill the audit trail."""
+    with signed_in(console, "viewer") as browser:
+        csrf = {"csrf": browser.page("/requests").value("csrf")}
+        before = browser.page("/settings/audit").text.count("POST /live needs the role admin")
+        for _ in range(3):
+            assert browser.send("/live", csrf, {"on": "1"}).status_code == 403
+        trail = browser.page("/settings/audit").text
+    assert trail.count("POST /live needs the role admin") == before + 1
+    assert ", viewer@" in trail
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_pages_show_the_forms_that_a_role_may_send(desk_browser: Browser, office: Team, role: Role) -> None:
+    """No others; what is left is correct HTML, and everyone can sign out."""
+    connect(desk_browser, office)
+    with signed_in(desk_browser.console, role) as browser:
+        for path in SHOWN:
+            page = browser.page(path)
+            assert page.faults == [], path
+            assert page.text, path
+            actions = {form["action"] for form in page.all("form") if form["method"] == "post"}
+            least = {action: _least(action) for action in actions}
+            assert all(may(role, needed) for needed in least.values()), (path, least)
+            assert "/sign-out" in actions
+        home = {form["action"] for form in browser.page("/").all("form")}
+    assert ("/requests" in home) is (role != "viewer")
+    assert ("/live" in home) is (role == "admin")
+
+
+def _least(action: str) -> Role:
+    parts = action.partition("?")[0].split("/")
+    for path, role in sorted(LEAST_ROLES.items(), key=lambda item: item[0].count("{")):
+        pattern = path.split("/")
+        if len(pattern) == len(parts) and all(a == b or a.startswith("{") for a, b in zip(pattern, parts, strict=True)):
+            return role
+    raise AssertionError(f"no route for {action}")
+
+
+def test_an_operator_may_not_send_what_a_page_of_an_admin_holds(console: RunningConsole) -> None:
+    """The page is there to read; the secrets page is not."""
+    with signed_in(console, "operator") as browser:
+        assert browser.get("/clockify").status_code == 200
+        assert "/clockify" not in {form["action"] for form in browser.page("/clockify").all("form")}
+        answer = browser.get("/settings/secrets")
+        assert answer.status_code == 403
+        assert "console link --role admin" in Page(answer.text).text
+        assert "/settings/secrets" not in {link["href"] for link in browser.page("/settings/audit").all("a")}
+
+
+def test_a_link_keeps_its_role(console: RunningConsole) -> None:
+    """Signed with it: another role cannot be written into a token; each link counts once."""
+    home = console.console.setup.settings().home
+    with browsing(console) as browser:
+        link = fresh_link(home, unix_time, role="viewer")
+        assert browser.get(link.replace(".viewer.", ".admin.")).status_code == 403
+        assert browser.get(link).status_code == 200
+        assert "Viewer" in browser.page("/").text
+    links = SignInLinks("key", unix_time)
+    token = links.issue("operator")
+    assert links.redeem(token) == "operator"
+    assert links.redeem(token) is None
+
+
+def test_a_form_of_an_unknown_address_is_for_admins() -> None:
+    """What no table names is not shown to others."""
+    page = '<p>a</p><form class="x" method="post" action="/x"><button>b</button></form><p>c</p>'
+    assert without_forms(page, "operator", lambda _: "admin") == "<p>a</p><p>c</p>"
+    assert without_forms(page, "admin", lambda _: "admin") == page
+    search = '<form method="get" action="/x"><button>b</button></form>'
+    assert without_forms(search, "viewer", lambda _: "admin") == search
