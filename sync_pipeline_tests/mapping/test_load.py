@@ -184,7 +184,7 @@ BROKEN = [
     ("source: {params: [1]}\n", 1, "source.params", "a list, expected a mapping", ""),
     ("source: {params: {a: [1]}}\n", 1, "source.params.a", "a list, expected text or a number", ""),
     ("source: {id: ''}\n", 1, "source.id", "is empty", ""),
-    ('source: {parent: project, list: "/{parent}/x"}', 1, "source.parent", "is no entity", "Did you mean 'projects'?"),
+    ('source: {parent: project, list: "/{parent}/x"}', 1, "source.parent", "there is no such entity", "Did you mean 'projects'?"),
     ('source: {parent: locations, list: "/{parent}/x"}', 1, "source.parent", "not a plain list of the same", ""),
     (
         'source: {parent: projects, list: "/{parent}/x", item: "/{parent}/x/{id}"}',
