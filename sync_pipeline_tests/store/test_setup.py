@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
+import platform
 import stat
 import subprocess
 import sys
@@ -15,14 +15,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
-from sqlalchemy import text
+from alembic import command
+from sqlalchemy import create_engine, text
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, StoreError
+from sync_pipeline.hosting.liveness import PROCESS_TAG, is_gone
 from sync_pipeline.settings import Settings, load_settings, notice
 from sync_pipeline.store import setup_file
 from sync_pipeline.store.audit import changes
 from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.migrations.runner import config
 from sync_pipeline.store.retention import Ages, prune
 from sync_pipeline.store.setup import (
     Change,
@@ -65,12 +69,10 @@ def load(home: Path, **environ: str) -> Settings:
 
 def database_of_schema_7(home: Path) -> None:
     """A database of the last version that had its set-up in a file."""
-    open_store(f"sqlite:///{home / 'sync.db'}").close()
-    with closing(sqlite3.connect(home / "sync.db")) as old:
-        old.executescript("DROP TABLE setup_versions; DROP INDEX ix_records_unsettled")
-        old.executescript("UPDATE sync_pipeline_version SET version_num = '0007'")
-        for column in ("ignored_at", "ignored_by", "ignored_note"):
-            old.execute(f"ALTER TABLE rejects DROP COLUMN {column}")
+    engine = create_engine(f"sqlite:///{home / 'sync.db'}")
+    with engine.begin() as connection:
+        command.upgrade(config(connection), "0007")
+    engine.dispose()
 
 
 def names(home: Path) -> set[str]:
@@ -331,4 +333,14 @@ def test_a_database_from_before_the_import_does_not_become_a_sandbox(home: Path,
     with pytest.raises(ConfigError, match=r"no set-up, but .*setup\.imported\.yaml was imported before"):
         load(home)
     (home / "setup.imported.yaml").rename(home / "setup.yaml")
+    assert load(home).setup_document == REAL
+
+
+def test_a_look_for_ended_runs_leaves_the_import_to_who_reads_the_set_up(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process after an upgrade may be the daemon, which looks at a run that was killed before it."""
+    database_of_schema_7(home)
+    monkeypatch.setenv("SYNC_HOME", str(home))
+    assert is_gone(dg.DagsterRun(job_name="killed", tags={PROCESS_TAG: f"1@0@{platform.node()}"}))
     assert load(home).setup_document == REAL
