@@ -13,7 +13,7 @@ from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
 from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.run_tags import at_start
 from sync_pipeline.settings import load_given
-from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.engine import existing_store
 from sync_pipeline.store.liveness import is_dead, is_locked
 
 PROCESS_TAG = f"{HIDDEN_TAG_PREFIX}sync_pipeline_process"
@@ -51,7 +51,11 @@ def is_gone(run: dg.DagsterRun) -> bool:
         return False
     try:
         settings = load_given()
-        with closing(open_store(settings.store_url, timeout=settings.lock_seconds)) as store:
+        # Not migrated: whoever reads the set-up does that, and imports the file of an earlier version with it.
+        store = existing_store(settings.store_url, timeout=settings.lock_seconds)
+        if store is None:
+            return False
+        with closing(store):
             is_here = process.endswith(f"@{platform.node()}")
             return (
                 not is_locked(store, run.run_id)

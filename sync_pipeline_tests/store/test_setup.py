@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import stat
 import subprocess
 import sys
@@ -14,11 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from alembic import command
 from sqlalchemy import create_engine, text
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, StoreError
+from sync_pipeline.hosting.liveness import PROCESS_TAG, is_gone
 from sync_pipeline.private_files import private_file
 from sync_pipeline.settings import Settings, load_settings, notice
 from sync_pipeline.store import setup_file
@@ -68,8 +71,10 @@ def load(home: Path, **environ: str) -> Settings:
 def database_of_schema_7(home: Path) -> None:
     """A database of the last version that had its set-up in a file."""
     private_file(home / "sync.db")
-    with create_engine(f"sqlite:///{home / 'sync.db'}").begin() as connection:
+    engine = create_engine(f"sqlite:///{home / 'sync.db'}")
+    with engine.begin() as connection:
         command.upgrade(config(connection), "0007")
+    engine.dispose()
 
 
 def names(home: Path) -> set[str]:
@@ -330,4 +335,14 @@ def test_a_database_from_before_the_import_does_not_become_a_sandbox(home: Path,
     with pytest.raises(ConfigError, match=r"no set-up, but .*setup\.imported\.yaml was imported before"):
         load(home)
     (home / "setup.imported.yaml").rename(home / "setup.yaml")
+    assert load(home).setup_document == REAL
+
+
+def test_a_look_for_ended_runs_leaves_the_import_to_who_reads_the_set_up(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process after an upgrade may be the daemon, which looks at a run that was killed before it."""
+    database_of_schema_7(home)
+    monkeypatch.setenv("SYNC_HOME", str(home))
+    assert is_gone(dg.DagsterRun(job_name="killed", tags={PROCESS_TAG: f"1@0@{platform.node()}"}))
     assert load(home).setup_document == REAL
