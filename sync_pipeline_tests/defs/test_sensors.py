@@ -155,7 +155,7 @@ def test_a_moved_entry_keeps_its_row(us: Team, on: Live) -> None:
     on.event("TIME_ENTRY_UPDATED", "time_entries", moved)
     (run,) = on.tick("time_entries").runs
     told = metadata_of(run, "time_entries")
-    assert (told["updated"], told["created"], told["deleted"]) == (1, 0, 0)
+    assert (told["updated"], told.get("created"), told.get("deleted")) == (1, None, None)
     with us.session() as session:
         known = session.ledger("time_entries").lookup([entry["id"]])
         assert known[entry["id"]].partition == start.date().isoformat()
