@@ -200,6 +200,9 @@ def test_runs_materialize_their_days_and_delete_their_batches(tmp_path: Path, mo
         changes_nothing(us)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:Parameter `backfill_policy` of:dagster.BetaWarning"
+)  # of an asset of the user's own
 def test_what_is_downstream_runs_after_days_ahead_without_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,9 +210,9 @@ def test_what_is_downstream_runs_after_days_ahead_without_records(
     with team(tmp_path) as us:
         enter(us, monkeypatch)
 
-        @dg.asset(
-            deps=["time_entries"], partitions_def=daily(us.settings()), backfill_policy=dg.BackfillPolicy.single_run()
-        )
+        policy = dg.BackfillPolicy.multi_run(us.settings().days_per_run)  # in one job all have the same
+
+        @dg.asset(deps=["time_entries"], partitions_def=daily(us.settings()), backfill_policy=policy)
         def hours() -> None: ...
 
         chosen = dg.define_asset_job("both", selection=["time_entries", "hours"])
