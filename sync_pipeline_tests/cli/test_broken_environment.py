@@ -120,6 +120,25 @@ def full_disk(shell: Shell) -> Iterator[Machine]:
 
 
 @contextmanager
+def only_home_read_only(shell: Shell) -> Iterator[Machine]:
+    """The database is elsewhere and can be written."""
+    shell.home.mkdir()
+    with read_only_home(_database_elsewhere(shell)) as machine:
+        yield machine
+
+
+@contextmanager
+def only_home_full(shell: Shell) -> Iterator[Machine]:
+    """The database is on another disk."""
+    with full_disk(_database_elsewhere(shell)) as machine:
+        yield machine
+
+
+def _database_elsewhere(shell: Shell) -> Shell:
+    return shell.with_(SYNC_DATABASE_URL=f"sqlite:///{shell.root / 'elsewhere.db'}")
+
+
+@contextmanager
 def file_size_limit(shell: Shell) -> Iterator[Machine]:
     """As administrators and containers set it."""
     shell("status", code=0)
@@ -183,8 +202,12 @@ WORKS = ""
 Situation = Callable[[Shell], AbstractContextManager[Machine]]
 SITUATIONS: Mapping[Situation, Mapping[str, str]] = {
     read_only_home: dict.fromkeys(COMMANDS, READ_ONLY),
-    full_disk: {
-        **dict.fromkeys(("status", "sync", "preview", "webhooks serve"), FULL),
+    full_disk: dict.fromkeys(("status", "sync", "preview", "webhooks serve", "dev", "console"), FULL),
+    only_home_read_only: {
+        "dev": "SYNC_HOME {home} cannot be used: ",
+        "console": "The host name of console and Dagster UI cannot be kept in {home}/host: ",
+    },
+    only_home_full: {
         "dev": "{home}/dagster/dagster.yaml cannot be written: No space left on device.",
         "console": "{home}/host cannot be written: No space left on device.",
     },
@@ -226,7 +249,7 @@ def test_one_message_that_names_the_place_and_the_remedy(
 @pytest.mark.parametrize(
     ("situation", "told"),
     [
-        (full_disk, "The sandbox did not start: there is no space left for its data in {home}."),
+        (only_home_full, "The sandbox did not start: there is no space left for its data in {home}."),
         (
             no_time_zones,
             "The sandbox did not start: This machine has no time zone data. Install it: `pip install tzdata`.",
@@ -280,15 +303,17 @@ def test_status_in_a_home_of_somebody_else(shell: Shell) -> None:
 def test_output_that_cannot_be_written(shell: Shell, words: tuple[str, ...]) -> None:
     """A full disk behind standard output: said on standard error, and not with 0."""
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "sync_pipeline.cli", *words],
             cwd=shell.root, env=_environ(shell), stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
-    assert ended.returncode == 1
-    assert ended.stderr == (
-        "Error: The output cannot be written: No space left on device. Free some disk space and run it again; "
-        "everything that was saved before is still there.\n"
-    )
+    ended = Ended(process.returncode, "", process.stderr)
+    judge(ended)
+    assert ended.code == 1
+    assert ended.errors == [
+        "The output cannot be written: No space left on device. Free some disk space and run it again; "
+        "everything that was saved before is still there."
+    ]
 
 
 def test_names_that_the_locale_does_not_have(shell: Shell) -> None:

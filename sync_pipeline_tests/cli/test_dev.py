@@ -183,7 +183,7 @@ def test_a_mapping_changed_in_the_console_is_loaded_at_once(tmp_path: Path) -> N
         form = {name: re.search(rf'name="{name}" value="([^"]*)"', page.text) for name in ("csrf",)}
         fields = {name: found[1] for name, found in form.items() if found}
         fields |= {"is_new": "1", "name": "nick", "source": "name", "since": ""}
-        assert us.client.post(f"{us.console}/fields/users", data=fields).headers["location"] == "/fields/users"
+        assert us.client.post(f"{us.console}/mapping/users", data=fields).headers["location"] == "/mapping/users"
         wait_for(lambda: us.graphql(entries) != before, ARRIVES_SECONDS)
 
 
