@@ -36,8 +36,9 @@ _DELIVERED = """
     FROM sent
     WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id AND {own} AND {linked}
 """
-# A column that is set costs its index a write for each row, also where the value is the same.
-_LINKED = {"{link}": "", "{linked}": "records.target_id = sent.target_id"}
+# A column that is set costs its index a write for each row, also where the value is the same. As an expression it is no
+# reason for SQLite to look the records up by it.
+_LINKED = {"{link}": "", "{linked}": "records.target_id || '' = sent.target_id"}
 _NEWLY_LINKED = {
     "{link}": "target_id = sent.target_id, ",
     "{linked}": "(records.target_id IS NULL OR records.target_id <> sent.target_id)",

@@ -118,9 +118,9 @@ def test_the_command_prints_it_of_an_entity_that_is_switched_off(tmp_path: Path)
     with team(tmp_path, entries=0) as us:
         us.sync("projects")
         project = us.projects()[0]["id"]
-        out, _ = run(us, "records", "history", "projects", project, SYNC_ENTITIES="users")
+        out, err = run(us, "records", "history", "projects", project, SYNC_ENTITIES="users")
         assert "create" in out
-        assert "The entity projects is switched off" in out
+        assert "The entity projects is switched off" in err
         document = run_json(us, "records", "history", "projects", project, SYNC_ENTITIES="users")
         assert (document["record"]["source_id"], document["is_switched_on"]) == (project, False)
         _, err = run(us, "records", "history", "projects", "nobody", code=2, SYNC_ENTITIES="users")
@@ -135,9 +135,9 @@ def test_the_command_prints_it(tmp_path: Path) -> None:
     with team(tmp_path, entries=0) as us:
         us.sync("users")
         user = us.users()[0]
-        out, _ = run(us, "records", "history", "users", user["id"])
+        out, err = run(us, "records", "history", "users", user["id"])
         assert "create" in out
-        assert "at the target and up to date" in out
+        assert "at the target and up to date" in err
         document = run_json(us, "records", "history", "users", user["id"])
         assert (document["record"]["source_id"], document["is_switched_on"]) == (user["id"], True)
         assert user["email"] not in str(document)
