@@ -34,19 +34,16 @@ _DELIVERED = """
     SET {link}delivered_hash = sent.fields_hash, delivered_at = ?, delivered_no = ?,
         refused_hash = NULL, moved_from = NULL, claimed_by = NULL, delivered_fields = NULL
     FROM sent
-    WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id AND {own} AND {linked}
+    WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id AND {own}
 """
-# A column that is set costs its index a write for each row, also where the value is the same. As an expression it is no
-# reason for SQLite to look the records up by it.
-_LINKED = {"{link}": "", "{linked}": "records.target_id || '' = sent.target_id"}
-_NEWLY_LINKED = {
-    "{link}": "target_id = sent.target_id, ",
-    "{linked}": "(records.target_id IS NULL OR records.target_id <> sent.target_id)",
-}
+# A column that is set costs its index a write for each row, also where the value is the same.
+_LINKED = {"{link}": "", "{linked}": "THEN 1 ELSE 0"}
+_NEWLY_LINKED = {"{link}": "target_id = sent.target_id, ", "{linked}": "THEN 0 ELSE 1"}
+_OURS = "COALESCE(claimed_by, '') = ?", "CASE WHEN records.target_id = sent.target_id {linked} END = 1"
 _OWN = {
-    # Or SQLite would, for this one more condition, walk all records of the entity.
-    "sqlite": "likelihood(COALESCE(claimed_by, '') = ?, 1.0)",
-    "postgresql": "COALESCE(claimed_by, '') = ?",
+    # Or SQLite would, for each condition more, walk all records of the entity.
+    "sqlite": " AND ".join(f"likelihood({condition}, 1.0)" for condition in _OURS),
+    "postgresql": " AND ".join(_OURS),
 }
 _APPEND = """
     WITH answered (source_id, kind, target_id, fields_hash, reason, changes) AS ({rows})

@@ -89,7 +89,10 @@ def test_rejects_come_go_and_are_retried(shell: Shell) -> None:
     (listed,) = shell("rejects", "list", "--json", code=0).document["rejects"]
     assert (listed["source_id"], listed["field"]) == ("long", "name")
     assert shell("rejects", "show", "locations", "long", "--json", code=0).document["rejects"] == [listed]
-    assert shell("rejects", "retry", "--entity", "locations", "--json", code=0).document == {"schema": "rejects-retry/1", "retried": 0}
+    assert shell("rejects", "retry", "--entity", "locations", "--json", code=0).document == {
+        "schema": "rejects-retry/1",
+        "retried": 0,
+    }
 
     shell.team.put_location("long", location_name="Short enough")
     shell.team.snapshots("DELETE", "/locations/short-lived")
