@@ -38,7 +38,8 @@ ACTIONS = {
 
 def show(context: RequestContext) -> Response:
     """GET /."""
-    return context.page("overview.html", "Overview", work=panel(context), **_facts(context))
+    facts = _facts(context)
+    return context.page("overview.html", "Overview", work=panel(context), dagster=context.console.dagster, **facts)
 
 
 def progress(context: RequestContext) -> Response:
