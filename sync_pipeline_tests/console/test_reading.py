@@ -137,12 +137,13 @@ def test_the_activity_as_a_file(live: Live) -> None:
 
 
 def test_a_run(live: Live, office: Team) -> None:
-    """Figures that lead to its records, what it rejected and why, its requests, and a text for support."""
+    """Figures that lead to its records, what it rejected, its requests, buttons that repeat it, and a text for support."""
     path = run_of(live, "projects")
     page = live.browser.page(path)
     run_id = path.rpartition("/")[2]
     assert f"/records?run={run_id}&action=created&entity=projects" in {found["href"] for found in page.all("a")}
     assert f"run {run_id}: success" in page.text
+    assert "Sync projects again" in page.text
     created = live.text(f"/records?run={run_id}&action=created&entity=projects")
     assert all(project["name"] in created for project in office.projects())
     with live.setup.reading() as session:
@@ -160,6 +161,7 @@ def test_a_run(live: Live, office: Team) -> None:
     assert "jana@example.com" not in support
     assert "*** is ***. Try again later." in support
     assert live.browser.get("/activity/run/nope").status_code == 409
+    assert "Retry rejected users" in live.text(run_of(live, "users"))
 
 
 @pytest.mark.parametrize("words", ["id", "email", "name", "target"])
