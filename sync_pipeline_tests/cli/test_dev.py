@@ -262,7 +262,7 @@ def test_whatever_is_killed_nothing_works_on_without_it(tmp_path: Path, killed: 
         victim.kill()
         us.process.wait(STOP_SECONDS)
         assert us.process.returncode == 1
-        assert "ended by itself" in (tmp_path / "dev.log").read_text()
+        assert "ended unexpectedly" in (tmp_path / "dev.log").read_text()
         _, left = psutil.wait_procs(started, timeout=STOP_SECONDS)
         assert left == []
 
