@@ -1,1 +1,1 @@
-"""Alerts about the pipeline itself: which there are, what opens and resolves them, and who is told."""
+"""Alerts about the pipeline itself: which kinds exist, what opens and resolves them, and who is notified."""

@@ -63,7 +63,7 @@ def add(vault: Vault, name: str, address: str, by: str, at: datetime) -> Destina
 
 
 def remove(vault: Vault, name: str, by: str, at: datetime) -> None:
-    """Forget a destination, and what it was to be told."""
+    """Remove a destination, and the notices that wait for it."""
     require(vault, name)
     credentials.remove(vault.store, PLACE, name)
     drop_notices(vault.store, name)

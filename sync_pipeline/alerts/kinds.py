@@ -21,7 +21,7 @@ class Kind:
     path: str
     """The page of the console that helps."""
     lasting: timedelta = timedelta()
-    """How long it has to be open before anyone is told."""
+    """How long it has to be open before a message is sent."""
 
 
 KEY_REFUSED, NOT_REACHABLE, NO_HEARTBEAT = "key_refused", "not_reachable", "no_heartbeat"

@@ -47,7 +47,7 @@ class Sent:
 
 
 def send_alerts(session: Session, *, within: float = LONGEST, send: Send = destinations.send_to) -> Sent:
-    """Open and resolve alerts by the facts, write down what the destinations are to be told, and tell them.
+    """Open and resolve alerts by the facts, store the notices that are due, and send them.
 
     One process at a time; another one that is sending leaves nothing to do. No message is begun that may not end ``within`` seconds
     but the first: what is left is for the next call.

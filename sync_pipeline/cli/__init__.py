@@ -32,7 +32,7 @@ COMMANDS = {
     },
     "Watch": {
         "status": ("state", "Show what is wrong, and each entity's state."),
-        "alerts": ("alerts", "Show what needs attention, and who is told."),
+        "alerts": ("alerts", "Show open alerts, and who is notified."),
         "check": ("state", "Test the connections and permissions."),
         "runs": ("runs", "Look at runs, and run one again."),
         "records": ("records", "Search, look at and sync single records."),

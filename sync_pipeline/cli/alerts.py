@@ -1,4 +1,4 @@
-"""`alerts`: what needs attention about the pipeline itself, and who is told."""
+"""`alerts`: the alerts about the pipeline itself, and who is notified."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ destination_argument = click.argument("name", metavar="NAME")
 
 @click.group()
 def alerts() -> None:
-    """Show what needs attention, and who is told."""
+    """Show open alerts, and who is notified."""
 
 
 @alerts.command("list")

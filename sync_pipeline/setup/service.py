@@ -48,7 +48,7 @@ def actor(surface: Surface, session: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class SetupService:
-    """Everything is read anew each time: another window or process may have changed it."""
+    """Everything is read again each time: another window or process may have changed it."""
 
     by: str
     root: Path | None = None

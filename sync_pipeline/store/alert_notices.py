@@ -28,13 +28,13 @@ AT_ONCE = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """When who is told what."""
+    """When a destination is sent what."""
 
     window: timedelta
     """How long notices are gathered before they are sent as one message."""
     repeat: timedelta
     lasting: Mapping[str, timedelta] = field(default_factory=dict)
-    """How long alerts of a kind have to be open before anyone is told."""
+    """How long alerts of a kind have to be open before a message is sent."""
     about_a_destination: str = ""
     """The kind of alert about a destination: it is not told that itself."""
 
@@ -70,7 +70,7 @@ class _Told(NamedTuple):
 
 
 def write_notices(store: Store, pair: str, destinations: Sequence[str], rules: Rules, now: datetime) -> int:
-    """Write down what the destinations are to be told and were not yet; returns how many notices that is."""
+    """Store a notice for each thing that a destination was not sent yet; returns how many."""
     if not list(_due(store, pair, destinations, rules, now)):
         return 0
     with store.writing(durable=True) as tx:

@@ -583,7 +583,7 @@ alerts = Table(
     Column("count", Integer, nullable=False, doc="how many runs, records or requests it is about"),
     Column("detail", Text, nullable=False, doc="the cause in one sentence, with the fix", info=PERSONAL),
     _key("acknowledged_by", info=PERSONAL),
-    Column("acknowledged_at", Instant, doc="null = nobody has"),
+    Column("acknowledged_at", Instant, doc="null = no one has"),
     Column("silenced_until", Instant, doc="no message is sent before then; null = not silenced"),
     Column("resolved_at", Instant, doc="when the fact was no longer found; null = open"),
     Index(

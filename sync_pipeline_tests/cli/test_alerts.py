@@ -1,4 +1,4 @@
-"""`alerts`: what needs attention, and who is told, in the terminal."""
+"""`alerts`: open alerts, and who is notified, in the terminal."""
 
 from __future__ import annotations
 

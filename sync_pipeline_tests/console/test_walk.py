@@ -93,7 +93,7 @@ def step_2(ana: Walker) -> None:
     ana.is_refused_at("auth", "Consent was refused")
     ana.to("/snapshots")
     ana.reload()
-    ana.sees("A person has to allow the access at the other side.")
+    ana.sees("A person has to allow the access at the Snapshots API.")
     ana.press("Authorize")
     ana.reload()
     ana.follow("Go to the consent page")
