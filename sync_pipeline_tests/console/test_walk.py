@@ -88,7 +88,7 @@ def step_2(ana: Walker) -> None:
     ana.reload()
 
     ana.ask_for_consent()
-    ana.page.reload()
+    ana.again()
     ana.press("Refuse")
     ana.is_refused_at("auth", "Consent was refused")
     ana.to("/snapshots")
@@ -156,8 +156,8 @@ def step_4(ana: Walker) -> None:
     expect(ana.page.get_by_text("missing")).to_have_count(2)
     ana.to("/try")
     ana.press("Try it")
-    ana.page.reload()
-    ana.page.reload()
+    ana.again()
+    ana.again()
     ana.sees("passed")
     ana.reload()
     expect(ana.page.get_by_role("row", name=re.compile("^users 4 4 0"))).to_be_visible()
@@ -295,7 +295,7 @@ def stands(us: Developing, project: str) -> bool:
 
 def last_success_everywhere(ana: Walker) -> bool:
     """The home page says of no entity that it was never synced."""
-    ana.page.reload()
+    ana.again()
     return ana.page.locator(".flows").get_by_text("never").count() == 0
 
 

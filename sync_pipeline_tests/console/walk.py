@@ -109,9 +109,14 @@ class Walker:
     def reload(self) -> None:
         """The page is the same after a reload: its heading stays, nothing is lost."""
         heading, path = self.heading.inner_text(), urlsplit(self.page.url).path
-        self.page.reload()
+        self.again()
         expect(self.heading).to_have_text(heading)
         self.is_at(path)
+
+    def again(self) -> None:
+        """Load the page once more; a page that is still on its way to the browser cannot be reloaded."""
+        self.page.wait_for_load_state()
+        self.page.reload()
 
     def press(self, name: str) -> None:
         """Press a button by what it says."""
