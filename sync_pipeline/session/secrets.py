@@ -67,6 +67,18 @@ TOKENS = "tokens"
 
 
 def place(settings: Settings, system: str) -> str:
+    """Where a system's secrets are kept: under their address; those of a set-up with a name also under that."""
+    mark = f" [{settings.setup_name}]" if settings.setup_name else ""
+    return address(settings, system) + mark
+
+
+def is_of_another(where: str, settings: Settings) -> bool:
+    """Whether a place is that of a set-up with another name."""
+    mark = where.rpartition(" ")[2]
+    return mark.startswith("[") and mark != f"[{settings.setup_name}]"
+
+
+def address(settings: Settings, system: str) -> str:
     """The address a system's secrets are for: everything that has a say in where they are sent."""
     addresses = {
         "clockify": (settings.clockify_base_url, settings.clockify_reports_url),
@@ -94,17 +106,21 @@ class Vault:
     @property
     def tokens(self) -> StoredVault:
         """The tokens of a person's consent for this address."""
-        return StoredVault(self.store, self.keyring, place(self.settings, "snapshots"), TOKENS)
+        return self._tokens(self.where(CONSENT.system, TOKENS))
+
+    @property
+    def new_tokens(self) -> StoredVault:
+        """Where those of a new consent are kept."""
+        return self._tokens(place(self.settings, CONSENT.system))
 
     def get(self, slot: Slot) -> Secret | None:
         """The secret of a slot; None when there is none for this address."""
-        found = credentials.get(self.store, self.keyring, place(self.settings, slot.system), slot.name)
+        found = credentials.get(self.store, self.keyring, self.where(slot.system, slot.name), slot.name)
         return None if found is None else Secret(**found)
 
     def has(self, slot: Slot) -> bool:
         """Whether there is one; needs no key."""
-        where = place(self.settings, slot.system)
-        return slot.name in credentials.names(self.store, where, slot.name)
+        return self._is_at(self.where(slot.system, slot.name), slot.name)
 
     def enter(self, slot: Slot, value: str, at: datetime) -> None:
         """Keep a secret that was entered, in place of any other."""
@@ -128,7 +144,18 @@ class Vault:
 
     def remove(self, slot: Slot) -> None:
         """Forget a secret."""
-        credentials.remove(self.store, place(self.settings, slot.system), slot.name)
+        credentials.remove(self.store, self.where(slot.system, slot.name), slot.name)
+
+    def where(self, system: str, name: str) -> str:
+        """Where a secret is: with a name and without a secret of its own, a set-up uses the one that belongs to no name."""
+        own, shared = place(self.settings, system), address(self.settings, system)
+        return shared if own != shared and not self._is_at(own, name) and self._is_at(shared, name) else own
+
+    def _is_at(self, where: str, name: str) -> bool:
+        return name in credentials.names(self.store, where, name)
+
+    def _tokens(self, where: str) -> StoredVault:
+        return StoredVault(self.store, self.keyring, where, TOKENS)
 
     def _put(self, slot: Slot, secret: Secret, at: datetime) -> None:
         value = {name: getattr(secret, name) for name in ("value", "mark", "entered_at", "previous")}

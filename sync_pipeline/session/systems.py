@@ -125,9 +125,9 @@ def pair_of(settings: Settings, profile: Profile, workspace: str, others: Mappin
 def other_setups(store: Store, settings: Settings) -> list[Settings]:
     """The settings of the other set-ups that share the database, as far as these are valid."""
     found = []
-    for document in current_documents(store, besides=settings.setup_name):
+    for name, document in current_documents(store, besides=settings.setup_name).items():
         with suppress(SyncError):
-            found.append(load_settings({}, root=settings.home, document=document))
+            found.append(load_settings({"SYNC_SETUP_NAME": name}, root=settings.home, document=document))
     return found
 
 

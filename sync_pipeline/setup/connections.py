@@ -18,6 +18,8 @@ from sync_pipeline.session.secrets import (
     SNAPSHOTS_KEY,
     Slot,
     Vault,
+    address,
+    is_of_another,
     place,
 )
 from sync_pipeline.session.systems import other_setups, pair_of, pairs_of_others
@@ -93,9 +95,9 @@ def disconnect(setup: SetupService, system: str, *, since: str | None) -> None:
         with setup.store() as store:
             turn_all_off(store, besides=pairs_of_others(store, before), by=setup.by, at=setup.now())
             others = [other for other in other_setups(store, before) if _names(other, system)]
-            theirs = {place(other, system) for other in others}
+            theirs = {where for other in others for where in (place(other, system), address(other, system))}
             for where in credentials.places(store):
-                if where.startswith(f"{system} ") and where not in theirs:
+                if where.startswith(f"{system} ") and where not in theirs and not is_of_another(where, before):
                     for name in credentials.names(store, where):
                         credentials.remove(store, where, name)
 

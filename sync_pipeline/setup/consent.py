@@ -67,7 +67,7 @@ def finish_authorization(setup: SetupService, consent: Consent, redirect_uri: st
     with sandbox_if(draft.on_sandbox, settings):
         tokens = ask(redeem)
     with setup.vault(settings) as vault:
-        vault.tokens.keep(tokens)
+        vault.new_tokens.keep(tokens)
         vault.enter(CONSENT, "", setup.now())
     setup.note(
         "snapshots authorized", f"{settings.snapshots_client_id} at {settings.snapshots_base_url}: {tokens.scope}"

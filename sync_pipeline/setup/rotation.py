@@ -37,7 +37,7 @@ def held(setup: SetupService) -> list[StoredSecret]:
     """Every stored secret, those for other addresses and of webhooks included."""
     settings = setup.settings()
     with setup.vault(settings) as vault:
-        ours = {(place(settings, slot.system), slot.name): slot for slot in SLOTS}
+        ours = {(vault.where(slot.system, slot.name), slot.name): slot for slot in SLOTS}
         rows = []
         for row in credentials.listed(vault.store):
             slot = ours.get((row.connection, row.name))

@@ -62,11 +62,12 @@ def version_of(store: Store, name: str, number: int) -> SetupVersion | None:
     return _one(store, setup_versions.c.name == name, setup_versions.c.id == number)
 
 
-def current_documents(store: Store, *, besides: str) -> list[str]:
-    """The current set-ups of other names."""
+def current_documents(store: Store, *, besides: str) -> dict[str, str]:
+    """The current set-ups of other names, by name."""
     others = setup_versions.c.state == "current", setup_versions.c.name != besides
     with store.reading() as tx:
-        return list(tx.scalars(select(setup_versions.c.document).where(*others).order_by(setup_versions.c.id)))
+        rows = tx.execute(select(setup_versions.c.name, setup_versions.c.document).where(*others).order_by(setup_versions.c.id))
+        return {row.name: row.document for row in rows}
 
 
 def imported_version(store: Store, name: str, file_hash: str) -> SetupVersion | None:

@@ -23,6 +23,7 @@ from sync_pipeline.session.secrets import (
 )
 from sync_pipeline.settings import Settings
 from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.tokens import Tokens
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -83,6 +84,28 @@ def test_another_address_has_no_secret(vault: Vault, slot: Slot, change: dict[st
     assert elsewhere.has(slot) is not concerned
     assert (elsewhere.get(slot) is None) is concerned
     assert vault.has(slot)
+
+
+def test_set_ups_with_names_do_not_overwrite_each_other(vault: Vault, settings: Settings) -> None:
+    """Two set-ups of one database on the same address: each keeps its own key; one without its own has the shared one."""
+    vault.enter(CLOCKIFY_KEY, "the key of both before", NOW)
+    north, south = (Vault(vault.store, replace(settings, setup_name=name)) for name in ("north", "south"))
+    assert value_of(north) == value_of(south) == "the key of both before"
+    for one, key in ((north, "north's"), (south, "south's")):
+        one.enter(CLOCKIFY_KEY, key, NOW)
+    south.rotate(CLOCKIFY_KEY, "south's next", NOW)
+    assert [value_of(one) for one in (north, south, vault)] == ["north's", "south's next", "the key of both before"]
+    north.new_tokens.keep(Tokens("a"))
+    assert south.tokens.read() is None
+    south.remove(CLOCKIFY_KEY)
+    assert [value_of(one) for one in (north, south)] == ["north's", "the key of both before"]
+
+
+def value_of(vault: Vault) -> str:
+    """The Clockify key of a set-up."""
+    found = vault.get(CLOCKIFY_KEY)
+    assert found is not None
+    return found.value
 
 
 def test_the_environment_comes_first(vault: Vault, settings: Settings) -> None:
