@@ -66,7 +66,9 @@ def current_documents(store: Store, *, besides: str) -> dict[str, str]:
     """The current set-ups of other names, by name."""
     others = setup_versions.c.state == "current", setup_versions.c.name != besides
     with store.reading() as tx:
-        rows = tx.execute(select(setup_versions.c.name, setup_versions.c.document).where(*others).order_by(setup_versions.c.id))
+        rows = tx.execute(
+            select(setup_versions.c.name, setup_versions.c.document).where(*others).order_by(setup_versions.c.id)
+        )
         return {row.name: row.document for row in rows}
 
 
