@@ -105,6 +105,22 @@ def steps_of(sync: Sync) -> list[tuple[str, float]]:
     return [(name, (end - begin).total_seconds()) for name, begin, end in marks if begin and end]
 
 
+TRIGGERS = {
+    "change": "Change at the source",
+    "schedule": "Schedule",
+    "first sync": "First sync",
+    "backfill": "Backfill",
+    "console": "Console",
+    "terminal": "Terminal",
+    "by hand": "Dagster UI",
+}
+
+
+def trigger_of(run: Run) -> str:
+    """What started a run."""
+    return TRIGGERS.get(run.trigger, run.trigger)
+
+
 def title_of_run(run: Run) -> str:
     """What a run did, in a few words."""
     what = ", ".join(map(words, run.entities))
@@ -134,6 +150,7 @@ TEMPLATES.filters.update(
     took=took,
     steps_of=steps_of,
     title_of_run=title_of_run,
+    trigger_of=trigger_of,
     moment=moment,
     words=words,
     shown=shown,
