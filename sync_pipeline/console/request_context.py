@@ -38,7 +38,7 @@ PLACES = (
     ("/connections", "Connections", ("/connections/", "/clockify", "/snapshots")),
 )
 """Address and name of each page that is always one step away, and how the addresses of the pages below it begin."""
-PAUSED = "Live syncing is paused until the change has passed a trial (step 4) and you turn it on again (step 5)."
+PAUSED = "Live syncing is paused until a preview of the change has passed (step 4) and you turn it on again (step 5)."
 
 
 def words(name: str) -> str:
@@ -74,6 +74,22 @@ def steps_of(sync: Sync) -> list[tuple[str, float]]:
     return [(name, (end - begin).total_seconds()) for name, begin, end in marks if begin and end]
 
 
+TRIGGERS = {
+    "change": "Change at the source",
+    "schedule": "Schedule",
+    "first sync": "First sync",
+    "backfill": "Backfill",
+    "console": "Console",
+    "terminal": "Terminal",
+    "by hand": "Dagster UI",
+}
+
+
+def trigger_of(run: Run) -> str:
+    """What started a run."""
+    return TRIGGERS.get(run.trigger, run.trigger)
+
+
 def title_of_run(run: Run) -> str:
     """What a run did, in a few words."""
     what = ", ".join(map(words, run.entities))
@@ -103,6 +119,7 @@ TEMPLATES.filters.update(
     took=took,
     steps_of=steps_of,
     title_of_run=title_of_run,
+    trigger_of=trigger_of,
     moment=moment,
     words=words,
     shown=shown,

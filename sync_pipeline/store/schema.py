@@ -273,6 +273,8 @@ syncs = Table(
         info=PERSONAL,
     ),
     _key("category", doc="of the API error that ended it, see ``ErrorCategory``; null = it was none"),
+    _key("trigger", doc="what started it, see ``Trigger``; null = not known"),
+    _key("requested_by", doc="who asked for it, where a person did", info=PERSONAL),
     Index("ix_syncs_scope", "connection", "entity", "loaded_at"),
     Index("ix_syncs_run", "run_id"),
     info={"doc": "one row per entity and run: the only table a sync of unchanged data writes to"},
