@@ -64,7 +64,7 @@ def situation_of(facts: Facts) -> Situation:  # noqa: PLR0911 - one line a state
         return Situation("sandbox", "The sandbox syncs sample data on this machine.", "Connect accounts", "/clockify")
     if facts.refused:
         name = {"clockify": "Clockify", "snapshots": "The Snapshots API"}.get(facts.refused, facts.refused)
-        return Situation("stopped", f"Stopped: {name} refuses its key.", "Replace key", "/settings/secrets")
+        return Situation("stopped", f"Stopped: {name} refuses its key.", "Replace key", f"/connections/{facts.refused}")
     if not facts.is_connected:
         return Situation("not connected", "Not connected yet.", "Connect accounts", "/clockify")
     if facts.is_live:

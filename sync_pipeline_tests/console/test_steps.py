@@ -54,7 +54,7 @@ def test_a_changed_mapping_asks_for_another_trial(desk_browser: Browser, office:
     browser.console.console.setup.change({"mappings.users.fields.time_zone": "drop"}, "mapping changed", "by a script")
 
     assert "Mode: dry run" in browser.page("/").text
-    assert "try it again" in browser.page("/try").text
+    assert "preview it again" in browser.page("/try").text
     assert browser.post("/live", {"on": "1"}).status_code == 422
 
 

@@ -21,7 +21,7 @@ CASES: list[tuple[str, Facts, str, str]] = [
         "stopped",
         replace(LIVE, refused="snapshots", problems=2),
         "The Snapshots API refuses its key",
-        "/settings/secrets",
+        "/connections/snapshots",
     ),
     ("ready to preview", Facts(is_connected=True), "nothing has been written yet", "/try"),
     ("ready to go live", Facts(is_connected=True, has_passed=True), "the preview has passed", "/live"),
