@@ -16,7 +16,7 @@ from sync_pipeline.store.trials import last_trial
 
 StepState = Literal["done", "current", "later"]
 BandKind = Literal["sandbox", "preview", "paused", ""]
-STEPS = {"clockify": "Clockify", "snapshots": "Snapshots", "mapping": "Mapping", "try": "Try it", "live": "Go live"}
+STEPS = {"clockify": "Clockify", "snapshots": "Snapshots", "mapping": "Mapping", "try": "Preview", "live": "Go live"}
 """The set-up steps in their order; the name is the path, too."""
 
 

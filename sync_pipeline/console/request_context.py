@@ -40,7 +40,7 @@ PLACES = (
     ("/connections", "Connections", ("/clockify", "/snapshots")),
 )
 """Address and name of each page that is always one step away, and how the addresses of the pages below it begin."""
-PAUSED = "Live syncing is paused until the change has passed a trial (step 4) and you turn it on again (step 5)."
+PAUSED = "Live syncing is paused until a preview of the change has passed (step 4) and you turn it on again (step 5)."
 
 
 def instant(at: datetime | None) -> str:

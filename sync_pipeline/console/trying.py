@@ -31,7 +31,7 @@ def show(context: RequestContext) -> Response:
     now = read_live_status(context.setup)
     return context.page(
         "try.html",
-        "Step 4: Try it",
+        "Step 4: Preview",
         step="try",
         standing=now,
         kind=kind_for(settings),

@@ -11,15 +11,16 @@ was started without DAGSTER_HOME: `dagster dev` in a fresh checkout shows the hi
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 import sqlite3
+import sys
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, BinaryIO, ClassVar, Self, TextIO, cast
 
 from dagster import Field, StringSource
 from dagster._config.config_schema import UserConfigSchema
@@ -42,6 +43,8 @@ from sync_pipeline.settings import Settings, environment, load_given
 KEPT = 4
 """Run histories kept open: the index, the run at work, and a few that a person looks at."""
 BUSY_SECONDS = 30
+SHOWN_SECONDS = 0.1
+"""How late what a step prints may be on the screen."""
 RUN_PAGE_BYTES = 512
 """Page size of a run's own file: Dagster makes 26 tables and indexes in it, each a page even when it holds nothing."""
 BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
@@ -272,10 +275,10 @@ def _base_dir(config: Mapping[str, Any]) -> str:
 
 
 class StepOutput(LocalComputeLogManager):
-    """What the steps print, stored where Dagster's default stores it; Ctrl-C in a terminal does not reach its helpers.
+    """What the steps print, stored where Dagster's default stores it, and shown by this process.
 
-    Dagster starts two small programs for each stream of a step, in the terminal's own process group: an interrupt would
-    reach them, too, and one of them would print a stack trace.
+    Dagster starts two small programs for each stream, which cost more than most runs do and would have to be kept from
+    Ctrl-C, and it ends them before they have shown the last lines.
     """
 
     @classmethod
@@ -291,15 +294,43 @@ class StepOutput(LocalComputeLogManager):
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
         """Capture what is printed in this block."""
+        complete = Path(self.complete_artifact_path(log_key))
+        complete.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            # The helpers inherit the blocked signal; for this process it is only delayed for a moment.
-            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                context = stack.enter_context(super().capture_logs(log_key))
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-            yield context
-        for kind in ComputeIOType:
-            path = Path(self.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind]))
-            if path.is_file() and not path.stat().st_size:
-                path.unlink()  # a step that printed nothing is shown in the same way without the file
+            for kind, stream in ((ComputeIOType.STDOUT, sys.stdout), (ComputeIOType.STDERR, sys.stderr)):
+                path = Path(self.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind]))
+                stack.enter_context(_captured(stream, path))
+            yield CapturedLogContext(log_key)
+        complete.touch()
+
+
+@contextmanager
+def _captured(stream: TextIO, path: Path) -> Iterator[None]:
+    """Write what is printed to a stream, also by other programs, to a file, and show it meanwhile where it would go."""
+    try:
+        number = stream.fileno()
+    except (OSError, AttributeError):  # not a file, or closed: nothing to capture
+        yield
+        return
+    stream.flush()
+    with path.open("ab") as file, os.fdopen(os.dup(number), "wb", buffering=0) as place:
+        os.dup2(file.fileno(), number)
+        ended = threading.Event()
+        showing = threading.Thread(target=_show, args=(path, place, ended), name="step output", daemon=True)
+        showing.start()
+        try:
+            yield
+        finally:
+            stream.flush()
+            os.dup2(place.fileno(), number)
+            ended.set()
+            showing.join()
+    if path.is_file() and not path.stat().st_size:
+        path.unlink()  # a step that printed nothing is shown in the same way without the file
+
+
+def _show(path: Path, place: BinaryIO, ended: threading.Event) -> None:
+    with path.open("rb") as printed, suppress(OSError):  # nobody reads any more
+        while not ended.wait(SHOWN_SECONDS):
+            shutil.copyfileobj(printed, place)
+        shutil.copyfileobj(printed, place)

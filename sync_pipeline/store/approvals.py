@@ -277,7 +277,8 @@ def decide(store: Store, pair: str, approval_id: int, decision: Decision, by: st
             raise NotAllowed("That records keep their earlier form was chosen when the mapping was published.", fix=fix)
         if (state := found.state(at)) in ("used", "expired"):
             raise NotAllowed(
-                f"Request {approval_id} is {state}.", fix="What is still held is asked again by the next sync or trial."
+                f"Request {approval_id} is {state}.",
+                fix="What is still held is asked again by the next sync or preview.",
             )
         values: dict[str, Any] = {"decision": decision, "by": by, "decided_at": at, "expires_at": at + LASTS}
         tx.execute(update(approvals).where(approvals.c.id == approval_id).values(values))

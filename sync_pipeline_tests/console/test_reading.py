@@ -215,7 +215,7 @@ def test_one_record(live: Live) -> None:
     user = live.user
     text = live.text(f"/records/users/{user['id']}")
     assert text.startswith(user["name"])
-    assert "The target has it as it is wanted." in text
+    assert "The target is up to date." in text
     assert f"email email {user['email']} {user['email']}" in text
     assert "Delivery: create" in text
     text = live.text(f"/records/users/{live.rejected}")

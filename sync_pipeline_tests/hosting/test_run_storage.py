@@ -102,10 +102,13 @@ def test_the_tables_of_a_run_are_made_once(instance: dg.DagsterInstance, tmp_pat
     assert list((tmp_path / "history/runs").glob(".*")) == []
 
 
-def test_a_step_that_printed_nothing_leaves_no_empty_files(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    """What another one printed is kept, and both are known to be complete."""
+def test_a_step_that_printed_nothing_leaves_no_empty_files(
+    instance: dg.DagsterInstance, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What another one printed is kept and shown, to its last line, and both are known to be complete."""
     result = steps.execute_in_process(instance=instance)
     assert result.success
+    assert "something\n" in capfd.readouterr().out.splitlines(keepends=True)
     files = [path for path in (tmp_path / "storage").rglob("*") if path.is_file()]
     assert [path.read_text() for path in files if path.suffix == ".out"] == ["something\n"]
     assert [path for path in files if path.suffix in {".out", ".err"} and not path.stat().st_size] == []
