@@ -78,7 +78,9 @@ def runs_show(run_id: str, as_json: bool) -> None:
     if run.outcome not in ("success", "running", UNCHANGED, "dry_run"):
         terminal.hint(f"`sync-pipeline runs retry {run.id}` runs again what did not succeed.")
     if run.written:
-        terminal.hint(f"`sync-pipeline deliveries --run {run.id}` lists what it wrote.")
+        terminal.hint(
+            f"`sync-pipeline records list --run {run.id}` lists what it wrote, `sync-pipeline records history` what happened to a record."
+        )
 
 
 @runs.command("retry")

@@ -520,7 +520,11 @@ approvals = Table(
     _key("connection", nullable=False),
     _key("entity", nullable=False),
     _key("kind", nullable=False, doc="records (bound to its lines) | configuration (bound to the fingerprint)"),
-    _key("guard", nullable=False, doc="what holds: deletes | rewrite | creates | first_contact"),
+    _key(
+        "guard",
+        nullable=False,
+        doc="what holds: deletes | rewrite | creates | first_contact; former: unchanged records keep their earlier form",
+    ),
     _key("fingerprint", doc="of the configuration the request was made under"),
     Column("shown", Integer, nullable=False, doc="how many records the request showed"),
     Column("used", Integer, nullable=False, server_default="0", doc="how many have been written on its strength"),

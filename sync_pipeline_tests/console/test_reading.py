@@ -24,7 +24,7 @@ from sync_pipeline.store.health import note_ok
 from sync_pipeline.store.record_search import rows_of
 from sync_pipeline.store.rejects import Reject
 from sync_pipeline.store.syncs import Cause
-from sync_pipeline_tests.console.browsing import Browser, browsing, consoling
+from sync_pipeline_tests.console.browsing import Browser, Page, browsing, consoling
 from sync_pipeline_tests.console.setting_up import connect
 from sync_pipeline_tests.console.walk import walking
 from sync_pipeline_tests.harness import Team
@@ -76,6 +76,28 @@ def run_of(us: Live, entity: str) -> str:
     """The address of the first run that wrote records of an entity."""
     lines = us.browser.page(f"/activity?entity={entity}&changes=1").all("a")
     return [found["href"] for found in lines if found["href"].startswith("/activity/run/")][-1]
+
+
+def test_a_record_is_compared_now(live: Live, office: Team) -> None:
+    """Both sides are read: what differs, and every field as it is there, folded; nothing of it is stored."""
+    project = office.projects()[0]
+    path = f"/records/projects/{project['id']}"
+    shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)
+    assert "Both sides are the same." in shown.text
+    assert "All fields of the source" in shown.text
+    assert f'"workspaceId": "{project["workspaceId"]}"' in shown.text
+    assert shown.faults == []
+    office.snapshots("PUT", f"/projects/{project['id']}", {"project_name": "Something else"})
+    shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)
+    assert "1 field differs between both sides." in shown.text
+    assert "Something else" in shown.text
+    office.snapshots("PUT", f"/projects/{project['id']}", {"project_name": project["name"]})
+    assert "Read now on both sides" not in live.text(path)
+    office.fault("status", "GET */projects/*", status=401)
+    refused = live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users")
+    office.no_faults()
+    assert refused.status_code == 422
+    assert "Source and target" in refused.text
 
 
 def test_the_overview(live: Live, office: Team) -> None:
