@@ -100,7 +100,7 @@ def test_an_empty_secret_keeps_the_stored_one(desk_browser: Browser, office: Tea
 
     assert "Stored on 20" in desk_browser.page("/clockify").text
     assert look(desk_browser, office, secret="").status_code == 200
-    assert choose(desk_browser, office).url.path == "/snapshots"
+    assert choose(desk_browser, office).url.path == "/setup/snapshots"
     assert snapshots(desk_browser, office, api_key="").url.path == "/mapping"
 
 
