@@ -14,6 +14,9 @@ import dagster._time
 import pytest
 from dagster._core.log_manager import DagsterLogManager
 from hypothesis import settings
+from sqlalchemy import Engine
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.util import LRUCache
 
 from sync_pipeline.clock import clock_from, unix_time, utc_now
 from sync_pipeline.connectors.guard import RequestGuard
@@ -85,6 +88,17 @@ def _dagster_follows() -> Iterator[None]:
         patch.setattr(DagsterLogManager, "makeRecord", made_now)
         patch.setattr(dagster._time, "_mockable_get_current_datetime", utc_now)
         patch.setattr(dagster._time, "_mockable_get_current_timestamp", unix_time)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_compiled_once() -> Iterator[None]:
+    """Share compiled statements between all databases of a kind: each test has its own, and would compile all of them again."""
+    statements: LRUCache[Any, Any] = LRUCache(10_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DefaultDialect, "__eq__", lambda one, other: type(one) is type(other))
+        patch.setattr(DefaultDialect, "__hash__", lambda dialect: hash(type(dialect)))
+        patch.setattr(Engine, "_compiled_cache", property(lambda _: statements, lambda *_: None), raising=False)
         yield
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0011"
+HEAD = "0013"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -570,7 +570,20 @@ health = Table(
     Column("failed_at", Instant, doc="first failure since ok_at; null = none"),
     _key("code", doc="key refused | not reachable | wrong address, or what was found; null = none"),
     Column("reason", Text, doc="one sentence for people, with the fix; never a secret", info=PERSONAL),
+    Column("last_failed_at", Instant, doc="when its last failure began; kept when that is over"),
+    Column("last_reason", Text, doc="the sentence of that failure", info=PERSONAL),
     info={"doc": "how each connected system answered last, what was found last, and when the daemon last reported"},
+)
+
+system_facts = Table(
+    "system_facts",
+    metadata,
+    _key("place", primary_key=True, doc="the system's address, and the workspace there"),
+    Column("account", Text, doc="whose key it is; null = not known", info=PERSONAL),
+    Column("workspace", Text, doc="the name of the workspace; null = not known"),
+    Column("tested_at", Instant, doc="when the connection was last tested; null = never"),
+    Column("findings", Text, doc="JSON list of what that test found", info=PERSONAL),
+    info={"doc": "what each connected system was last seen to be, so that pages need not ask it"},
 )
 
 alerts = Table(

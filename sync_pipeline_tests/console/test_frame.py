@@ -109,7 +109,7 @@ def test_what_paused_live_syncing_is_named(fresh: Browser, office: Team, setup: 
         ("/fields/users/new?source=name", "/mapping/new/users?source=name"),
         ("/fields/users/edit/email", "/mapping/users/email"),
         ("/secrets", "/settings/secrets"),
-        ("/settings", "/settings/secrets"),
+        ("/settings", "/settings/general"),
         ("/trail?x=1", "/settings/audit?x=1"),
     ],
 )
