@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 N ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sync test test-clock laws lint types layers dev console bench bench-profile bench-path bench-counted docs clean
+.PHONY: help setup sync test test-clock laws lint types layers dev console bench bench-profile bench-path bench-counted docs docs-pictures clean
 
 help:  ## List these verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -59,6 +59,10 @@ bench-counted: $(READY)  ## Count the work of a sync for 1,000 rows (LOWER=1: lo
 
 docs: $(READY)  ## Write .env.example and the generated parts of the docs
 	$(BIN)/python -m sync_pipeline_tests.generate
+
+docs-pictures: $(READY)  ## Make the pictures of the docs anew, with Chromium
+	$(BIN)/python -m sync_pipeline_tests.console.screenshots
+	$(BIN)/python -m sync_pipeline_tests.console.lineage
 
 clean:  ## Remove the environment and all local state
 	rm -rf $(VENV) .sync

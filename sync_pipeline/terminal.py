@@ -285,6 +285,11 @@ def notice(text: str) -> None:
         err.print(runnable(text))
 
 
+def clear() -> None:
+    """Empty the screen: what follows is shown in its place."""
+    out.clear()
+
+
 def say(text: str) -> None:
     """The result of a command in one line."""
     out.print(runnable(text), soft_wrap=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from sync_pipeline.session.session import open_session
+from sync_pipeline.store.requests import WorkScope, ask
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.generate import ROOT
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, ENTITIES, Team, team
@@ -55,6 +57,8 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
     us.snapshots("PUT", f"/users/{user}", {"name": "Somebody Else"})
     yield printed("verify")
     yield printed("records", "sync", "users", user)
+    with open_session(shell.settings()) as session:
+        ask(session.store, session.pair, "verify", WorkScope("users"), "Ana")
     run = first["run_ids"][0]
     for words in (
         "rejects list", "rejects show locations twin-0", "rejects ignore locations twin-0 --note test", "rejects retry users",
@@ -62,12 +66,19 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
         f"runs retry {run}", "deliveries", "audit list", "status", "check", "settings list", "settings get SYNC_MODE",
         "connections list", "connections show clockify", "mapping show", "mapping validate", "mapping test",
         "mapping fields users", "credentials list", "completion bash", "support-bundle", "live status", "webhooks list",
-        "alerts list --all", "alerts destinations",
+        "alerts list --all", "alerts destinations", "alerts rules",
         "webhooks remove",
     ):  # fmt: skip
         yield printed(*words.split())
     port = str(urlsplit(us.sandbox.url).port)
-    for words in ("fault status --count 1", "status", "fault --clear", "clock", "reset --yes"):
+    for words in (
+        "fault status --count 1",
+        "fault stall --lasts 60",
+        "status",
+        "fault --clear",
+        "clock",
+        "reset --yes",
+    ):
         yield printed("sandbox", *words.split(), "--port", port)
 
 

@@ -20,6 +20,10 @@ class Kind:
     title: str
     path: str
     """The page of the console that helps."""
+    opened_by: str
+    """The fact that opens it, in words."""
+    resolved_by: str
+    """What resolves it, in words."""
     lasting: timedelta = timedelta()
     """How long it has to be open before a message is sent."""
 
@@ -30,20 +34,106 @@ DRIFT, REJECTS, WEBHOOK_OFF, SCHEMA_CHANGED = "drift", "rejects", "webhook_off",
 CREDENTIALS_AGE, BUDGET_USED, DESTINATION_FAILING = "credentials_age", "budget_used", "destination_failing"
 
 KINDS: Mapping[str, Kind] = {
-    KEY_REFUSED: Kind("critical", "{system} refuses its key", "/settings/secrets"),
-    NO_HEARTBEAT: Kind("critical", "Live, but nothing is running", "/help"),
-    PERMISSION_MISSING: Kind("critical", "A permission is missing for {entity}", "/connections"),
-    NOT_REACHABLE: Kind("critical", "{system} does not answer", "/connections", timedelta(minutes=10)),
-    RUN_FAILED: Kind("critical", "Syncing {entity} fails", "/activity?entity={entity}"),
-    HELD: Kind("warning", "{entity} wait for an approval", "/approvals"),
-    NO_SUCCESS: Kind("warning", "{entity} were not synced for long", "/activity?entity={entity}"),
-    DRIFT: Kind("warning", "{entity} differ between both sides", "/activity?entity={entity}"),
-    REJECTS: Kind("warning", "Some {entity} are rejected", "/records?state=rejected&entity={entity}"),
-    WEBHOOK_OFF: Kind("warning", "Webhooks do not deliver", "/connections"),
-    DESTINATION_FAILING: Kind("warning", "Alerts do not reach {system}", "/settings/alerts"),
-    CREDENTIALS_AGE: Kind("warning", "The {system} credentials need to be replaced", "/settings/secrets"),
-    SCHEMA_CHANGED: Kind("info", "The source of {entity} has other fields", "/mapping/{entity}"),
-    BUDGET_USED: Kind("info", "The {system} request budget is used up", "/connections", timedelta(hours=1)),
+    KEY_REFUSED: Kind(
+        "critical",
+        "{system} refuses its key",
+        "/settings/secrets",
+        "A system refused its key",
+        "its next good answer, or a new key",
+    ),
+    NO_HEARTBEAT: Kind(
+        "critical",
+        "Live, but nothing is running",
+        "/help",
+        "Live syncing is on, and no daemon has reported",
+        "a daemon that reports",
+    ),
+    PERMISSION_MISSING: Kind(
+        "critical",
+        "A permission is missing for {entity}",
+        "/connections",
+        "The last sync of an entity ended with 403",
+        "its next success",
+    ),
+    NOT_REACHABLE: Kind(
+        "critical",
+        "{system} does not answer",
+        "/connections",
+        "A system does not answer, or something else answers there",
+        "its next good answer",
+        timedelta(minutes=10),
+    ),
+    RUN_FAILED: Kind(
+        "critical",
+        "Syncing {entity} fails",
+        "/activity?entity={entity}",
+        "The last syncs of an entity failed, or were blocked",
+        "its next success",
+    ),
+    HELD: Kind(
+        "warning",
+        "{entity} wait for an approval",
+        "/approvals",
+        "Records wait for an approval",
+        "a decision",
+    ),
+    NO_SUCCESS: Kind(
+        "warning",
+        "{entity} were not synced for long",
+        "/activity?entity={entity}",
+        "No sync of an entity has succeeded for two days while live syncing is on",
+        "its next success",
+    ),
+    DRIFT: Kind(
+        "warning",
+        "{entity} differ between both sides",
+        "/activity?entity={entity}",
+        "`verify` found differences",
+        "a `verify` of everything that finds none",
+    ),
+    REJECTS: Kind(
+        "warning",
+        "Some {entity} are rejected",
+        "/records?state=rejected&entity={entity}",
+        "Records are rejected, and not ignored",
+        "the correction of the last one",
+    ),
+    WEBHOOK_OFF: Kind(
+        "warning",
+        "Webhooks do not deliver",
+        "/connections",
+        "Clockify has one of our webhooks switched off or deleted; it is asked every six hours",
+        "webhooks that deliver",
+    ),
+    DESTINATION_FAILING: Kind(
+        "warning",
+        "Alerts do not reach {system}",
+        "/settings/alerts",
+        "Messages do not reach a destination",
+        "a message that does",
+    ),
+    CREDENTIALS_AGE: Kind(
+        "warning",
+        "The {system} credentials need to be replaced",
+        "/settings/secrets",
+        "A key is older than `SYNC_KEY_MAX_AGE_DAYS`, or a token expires within 14 days",
+        "a new key",
+    ),
+    SCHEMA_CHANGED: Kind(
+        "info",
+        "The source of {entity} has other fields",
+        "/mapping/{entity}",
+        "The last sync met fields at the source that are new, or missed some that are mapped",
+        "the next sync that does not",
+    ),
+    BUDGET_USED: Kind(
+        "info",
+        "The {system} request budget is used up",
+        "/connections",
+        "No request of this hour is left",
+        "the next hour",
+        timedelta(hours=1),
+    ),
 }
 """Worst first: alerts are listed in this order."""
 ORDER = {kind: number for number, kind in enumerate(KINDS)}

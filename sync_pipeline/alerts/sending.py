@@ -10,7 +10,7 @@ from time import monotonic
 
 from sync_pipeline.alerts import destinations
 from sync_pipeline.alerts.current import refresh_alerts
-from sync_pipeline.alerts.kinds import DESTINATION_FAILING, KINDS, ORDER, title_of
+from sync_pipeline.alerts.kinds import DESTINATION_FAILING, KINDS, ORDER, path_of, title_of
 from sync_pipeline.alerts.messenger import SECONDS, Answer, Message
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session
@@ -46,14 +46,17 @@ class Sent:
         return "; ".join([*told, *failed]) or "nothing to send"
 
 
-def send_alerts(session: Session, *, within: float = LONGEST, send: Send = destinations.send_to) -> Sent:
-    """Open and resolve alerts by the facts, store the notices that are due, and send them.
+def send_alerts(
+    session: Session, *, console: str = "", within: float = LONGEST, send: Send = destinations.send_to
+) -> Sent:
+    """Open and resolve alerts by the facts, store the notices that are due, and send them; ``console`` is its address.
 
     One process at a time; another one that is sending leaves nothing to do. No message is begun that may not end ``within`` seconds
     but the first: what is left is for the next call.
     """
     refresh_alerts(session)
     vault, sent = Vault(session.store, session.settings), Sent()
+    console = session.settings.console_url or console
     turn = lock_of(session.store, f"alerts\n{session.pair}", "alerts")
     if not (names := destinations.names(vault)) or not turn.take():
         return sent
@@ -62,16 +65,18 @@ def send_alerts(session: Session, *, within: float = LONGEST, send: Send = desti
         until = monotonic() + within - SECONDS
         for name, notices in waiting_notices(session.store, session.pair, session.now()).items():
             if (not sent.notices and not sent.problems) or monotonic() < until:
-                _tell(session, vault, name, notices, sent, send)
+                _tell(session, vault, name, notices, sent, send, console)
     finally:
         turn.release()
     return sent
 
 
-def _tell(session: Session, vault: Vault, name: str, notices: Sequence[Notice], sent: Sent, send: Send) -> None:
+def _tell(
+    session: Session, vault: Vault, name: str, notices: Sequence[Notice], sent: Sent, send: Send, console: str
+) -> None:
     rows = {each.alert_id: alert_row(session.store, session.pair, each.alert_id) for each in notices}
     told = [(each, row) for each in notices if (row := rows[each.alert_id]) is not None]
-    answer = send(vault, name, message_of(told))
+    answer = send(vault, name, message_of(told, console))
     if answer.problem:
         note_not_sent(session.store, notices, answer.problem, session.now())
         sent.problems[name] = answer.problem
@@ -80,23 +85,24 @@ def _tell(session: Session, vault: Vault, name: str, notices: Sequence[Notice], 
         sent.notices[name] = len(notices)
 
 
-def message_of(told: Sequence[tuple[Notice, AlertRow]]) -> Message:
-    """One message about these notices, the worst first and what is resolved last."""
+def message_of(told: Sequence[tuple[Notice, AlertRow]], console: str = "") -> Message:
+    """One message about these notices, the worst first and what is resolved last; with links where the console's address is known."""
     ordered = sorted(told, key=lambda each: (each[0].event == "resolved", ORDER[each[1].kind], each[0].id))
     first, row = ordered[0]
     more = f" (and {len(ordered) - 1} more)" if len(ordered) > 1 else ""
     title = f"sync_pipeline: {'resolved: ' if first.event == 'resolved' else ''}{title_of(row.key)}{more}"
-    lines = [line for notice, alert in ordered for line in _lines(notice, alert)]
+    lines = [line for notice, alert in ordered for line in _lines(notice, alert, console)]
     level = "success" if first.event == "resolved" else LEVELS[KINDS[row.kind].severity]
     end = f"From {platform.node()}. `sync-pipeline alerts list` and the console's overview show what is open."
     return Message(title, "\n".join([*lines, end]), level)
 
 
-def _lines(notice: Notice, row: AlertRow) -> list[str]:
+def _lines(notice: Notice, row: AlertRow, console: str) -> list[str]:
     head = f"{HEADS[notice.event]}: {title_of(row.key)} (since {row.first_seen_at:%Y-%m-%d %H:%M} UTC)"
     if notice.event == "resolved":
         return [f"{head}, resolved {row.resolved_at:%Y-%m-%d %H:%M} UTC", ""]
-    return [head, row.detail, ""]
+    link = [f"{console.rstrip('/')}{path_of(row.key)}"] if console else []
+    return [head, row.detail, *link, ""]
 
 
 def _rules(session: Session) -> Rules:

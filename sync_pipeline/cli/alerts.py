@@ -15,13 +15,14 @@ import click
 from sync_pipeline import terminal
 from sync_pipeline.alerts import destinations
 from sync_pipeline.alerts.current import Alert, acknowledge, alert_named, open_alerts, refresh_alerts, silence
-from sync_pipeline.alerts.kinds import title_of
+from sync_pipeline.alerts.kinds import KINDS, title_of
 from sync_pipeline.alerts.sending import send_alerts
 from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.opening import reading
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.cli.secret import Source, secret_options
+from sync_pipeline.console.sign_in_links import running_url
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.alerts import AlertRow, recent_rows
@@ -85,12 +86,32 @@ def alerts_silence(name: str, hours: int, undo: bool, as_json: bool) -> None:
         _show(silence(session, name, actor("terminal"), until), as_json)
 
 
+@alerts.command("rules")
+@json_option
+def alerts_rules(as_json: bool) -> None:
+    """List every kind of alert. With what opens and what resolves it, the worst first."""
+    rows = [
+        {
+            "kind": name,
+            "severity": kind.severity,
+            "opened_by": kind.opened_by,
+            "resolved_by": kind.resolved_by,
+            "sent_after_minutes": int(kind.lasting.total_seconds()) // 60,
+        }
+        for name, kind in KINDS.items()
+    ]
+    if as_json:
+        terminal.as_json({"rules": rows})
+        return
+    terminal.table("Kinds of alerts", rows, optional=("sent_after_minutes",))
+
+
 @alerts.command("send")
 @json_option
 def alerts_send(as_json: bool) -> None:
     """Send what is to be sent, as the daemon does. For cron, to hear also of a daemon that is not running."""
     with _opened() as session:
-        sent = send_alerts(session)
+        sent = send_alerts(session, console=running_url(session.settings.home))
     terminal.emit(as_json, asdict(sent), f"{str(sent).capitalize()}.")
     if sent.problems:
         sys.exit(ExitCode.FAILED)

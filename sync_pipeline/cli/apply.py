@@ -19,6 +19,8 @@ from sync_pipeline.session.session import open_session
 from sync_pipeline.stages.apply import Applied, Cost, cost_of
 from sync_pipeline.stages.apply import apply as carry_out
 from sync_pipeline.stages.plan_file import read_plan
+from sync_pipeline.store.audit import system_user
+from sync_pipeline.store.syncs import Cause
 
 SHOWN = 50
 """Records in a table that people read; `--json` has all."""
@@ -38,6 +40,7 @@ def apply(file: Path, skip_changed: bool, read_target: bool, as_json: bool) -> N
     that is already as the file says counts as done, so an apply that was interrupted can be repeated.
     """
     with prepared() as settings, open_session(settings) as session:
+        session.cause = Cause("terminal", system_user())
         plan = read_plan(file, session)
         cost = cost_of(session, plan, read_target=read_target)
         terminal.notice(f"About {cost.requests:,} requests, done at {terminal.clock_time(cost.done_at)}.")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -15,9 +18,12 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.console import console_beside
+from sync_pipeline.cli.keys import are_read, reading_keys
 from sync_pipeline.cli.opening import prepared
 from sync_pipeline.cli.options import json_option
+from sync_pipeline.clock import unix_time
 from sync_pipeline.console.sharing import shared
+from sync_pipeline.console.sign_in_links import fresh_link
 from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.dev import (
     Dagster,
@@ -38,6 +44,9 @@ from sync_pipeline.store.syncs import WRITTEN, Sync, recent
 LOOK_SECONDS = 2.0
 """How often it is looked what ended."""
 NEWEST = 100
+TAIL = 20
+"""Lines of the log that a key shows."""
+KEYS = "Keys: o opens the console, l shows the end of the log, q or Ctrl-C stops everything."
 NAMES = {
     "sandbox": "Sandbox",
     "webhooks": "Webhooks",
@@ -82,6 +91,7 @@ def dev(
 ) -> None:
     """Run everything on this machine until Ctrl-C. Console, webhooks, Dagster and, without credentials, the sandbox."""
     asked, is_watched = load_settings(), terminal.out.is_terminal and not as_json
+    has_keys = is_watched and are_read()
     receives = asked.sandbox if webhooks is None else webhooks
     places = Places(port, webhook_port if receives else None, console_port if console else None)
     with only_one(asked.home):
@@ -97,7 +107,7 @@ def dev(
                 sandbox = settings.sandbox_url if settings.sandbox else None
 
                 def ready(addresses: Mapping[str, str | None]) -> None:
-                    _announce({"sandbox": sandbox, **addresses, **pages}, as_json=as_json)
+                    _announce({"sandbox": sandbox, **addresses, **pages}, as_json=as_json, keys=has_keys)
                     if is_watched:
                         terminal.say(f"{'Logs:':<12}{log}")
                         if opens and pages["sign_in"]:
@@ -106,9 +116,25 @@ def dev(
                 dagster = Dagster(home, workspace, ui, url, pages["console"] or "")
                 log = settings.home / "logs" / "dev.log"
                 watched = _watched(log) if is_watched else nullcontext(sys.stderr if as_json else None)
-                with watched as output:
+                with watched as output, reading_keys(_keys(log)) if has_keys else nullcontext():
                     run_dev(settings, places, dagster, ready, warn=terminal.warning, output=output)
     terminal.notice("Stopped.")
+
+
+def _keys(log: Path) -> dict[str, Callable[[], object]]:
+    """What single keys do while everything runs."""
+
+    def show_log() -> None:
+        terminal.say(f"{'Logs:':<12}{log}")
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            for line in deque(lines, maxlen=TAIL):
+                terminal.say(line.rstrip("\n"))
+
+    def open_console() -> None:
+        place = fresh_link(load_settings().home, unix_time)
+        terminal.say("Opened in the browser." if click.launch(place) == 0 else f"{'Sign in:':<12}{place}")
+
+    return {"o": open_console, "l": show_log, "q": lambda: os.kill(os.getpid(), signal.SIGINT)}
 
 
 @contextmanager
@@ -171,12 +197,12 @@ def _asked(sign_in: Any) -> Iterator[Path]:
         yield place
 
 
-def _announce(addresses: Mapping[str, str | None], *, as_json: bool) -> None:
+def _announce(addresses: Mapping[str, str | None], *, as_json: bool, keys: bool) -> None:
     if as_json:
         terminal.as_json(dict(addresses))
     else:
         for what, url in addresses.items():
             if url:
                 terminal.say(f"{NAMES[what] + ':':<12}{url}")
-        terminal.say("Ctrl-C stops everything.")
+        terminal.say(KEYS if keys else "Ctrl-C stops everything.")
     sys.stdout.flush()

@@ -19,8 +19,10 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import open_session
 from sync_pipeline.setup.records import find_records, record_details
+from sync_pipeline.store.audit import system_user
 from sync_pipeline.store.record_search import COUNTED, OF_REJECTS, PAGE, STATES
 from sync_pipeline.store.records import Known
+from sync_pipeline.store.syncs import Cause
 
 COLUMNS = ("at", "kind", "what", "outcome", "by", "detail", "run_id")
 NARROW_COLUMNS = ("at", "kind", "what", "outcome", "detail")
@@ -121,6 +123,7 @@ def records_sync(entity: str, source_ids: tuple[str, ...], as_json: bool) -> Non
         if not session.mode.writes:
             terminal.warning(f"Nothing was sent: {session.mode.why}.")
             sys.exit(ExitCode.HELD)
+        session.cause = Cause("terminal", system_user())
         found = sync_ids(session, session.specs[entity], source_ids, run_id=f"records-{uuid4()}")
     counts = asdict(found.counts)
     if as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -14,8 +14,9 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.store.activity import WORST, Entry, Run, Wanted, activity, run_of
-from sync_pipeline.store.syncs import Sync
+from sync_pipeline.store.syncs import Sync, Trigger
 
+COLUMNS = ("at", "run", "what", "trigger", "outcome", "written", "took")
 FIGURES = ("extracted", "created", "adopted", "updated", "unchanged", "deleted", "rejected", "waiting", "held")
 UNCHANGED = "targeted"
 """The outcome of a sync of single records: they are what is run again."""
@@ -29,23 +30,31 @@ def runs() -> None:
 @runs.command("list")
 @entity_argument
 @click.option("--outcome", type=click.Choice(WORST), help="Only runs that ended so.")
+@click.option("--trigger", type=click.Choice(get_args(Trigger)), help="Only runs that this started.")
 @click.option("--since", type=Day(), help="Only runs since this UTC day.")
 @click.option("--changes", is_flag=True, help="Leave out runs that changed nothing.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=30, show_default=True, help="How many to show.")
 @json_option
 def runs_list(
-    entity: str | None, outcome: str | None, since: date | None, changes: bool, limit: int, as_json: bool
+    *,
+    entity: str | None,
+    outcome: str | None,
+    trigger: str | None,
+    since: date | None,
+    changes: bool,
+    limit: int,
+    as_json: bool,
 ) -> None:
     """List runs, the newest first. Runs in a row that changed nothing are one line."""
     begins = datetime.combine(since, time(), UTC) if since else None
-    wanted = Wanted(entity or "", outcome or "", "run", begins, with_changes=changes)
+    wanted = Wanted(entity or "", outcome or "", "run", begins, trigger=trigger or "", with_changes=changes)
     with reading() as settings, open_session(settings) as session:
         must_exist(specs_of(settings), [entity] if entity else [])
         found = activity(session.store, session.pair, wanted, limit=limit)
     if as_json:
         terminal.as_json({"runs": [_entry(one) for one in found.entries], "is_cut": bool(found.before)})
         return
-    terminal.table("Runs", [_row(one) for one in found.entries], ("at", "run", "what", "outcome", "written", "took"))
+    terminal.table("Runs", [_row(one) for one in found.entries], COLUMNS)
     if not found.entries:
         terminal.hint("No run is stored.")
     elif found.before:
@@ -69,7 +78,9 @@ def runs_show(run_id: str, as_json: bool) -> None:
     if run.outcome not in ("success", "running", UNCHANGED, "dry_run"):
         terminal.hint(f"`sync-pipeline runs retry {run.id}` runs again what did not succeed.")
     if run.written:
-        terminal.hint(f"`sync-pipeline deliveries --run {run.id}` lists what it wrote.")
+        terminal.hint(
+            f"`sync-pipeline records list --run {run.id}` lists what it wrote, `sync-pipeline records history` what happened to a record."
+        )
 
 
 @runs.command("retry")
@@ -113,6 +124,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "at": entry.at,
         "run": run.id,
         "what": f"{what} ({entry.times} runs, nothing changed)" if several else what,
+        "trigger": "" if several else " ".join(filter(None, [run.trigger, run.requested_by])),
         "outcome": run.outcome,
         "written": run.written,
         "took": _took(run),
@@ -134,6 +146,8 @@ def _document(run: Run) -> dict[str, Any]:
         "begun_at": run.begun_at,
         "finished_at": run.finished_at,
         "outcome": run.outcome,
+        "trigger": run.trigger or None,
+        "requested_by": run.requested_by or None,
         "written": run.written,
         "requests": run.requests,
         "reasons": list(run.reasons),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Mapping, Sequence
+from time import sleep
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
@@ -21,15 +23,20 @@ from sync_pipeline.cli.alerts import alert_document
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import prepared, reading
 from sync_pipeline.cli.options import OPTIONAL_COLUMNS, json_option
+from sync_pipeline.clock import utc_now
 from sync_pipeline.diagnose.connection_test import SYSTEMS, diagnose, without_retries
+from sync_pipeline.errors import SyncError
 from sync_pipeline.session.health import REFUSED, nothing_syncs
+from sync_pipeline.session.mode import Mode
 from sync_pipeline.session.session import open_session
 from sync_pipeline.setup.connections import connections
-from sync_pipeline.setup.overview import entity_rows
+from sync_pipeline.setup.overview import EntityRow, entity_rows
+from sync_pipeline.setup.requests import ShownRequest, open_work
 from sync_pipeline.setup.service import SetupService, actor
 
 SHOWN_ELSEWHERE = (KEY_REFUSED, NOT_REACHABLE, NO_HEARTBEAT, RUN_FAILED, PERMISSION_MISSING, REJECTS)
 """Alerts about what `status` shows in its own words."""
+WATCH_SECONDS = 3.0
 STATUS_FIGURES = ("records", "delivered", "pending", "rejects", "waiting", "kept", "unconfirmed", "excluded")
 
 
@@ -52,63 +59,131 @@ def check(system: str | None, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--watch", is_flag=True, help="Show it again every few seconds until Ctrl-C; on a terminal only.")
 @json_option
-def status(as_json: bool) -> None:
-    """Show what is wrong, and each entity's state. Includes the mode, each connection's health and the backlog.
+def status(watch: bool, as_json: bool) -> None:
+    """Show what is wrong, and each entity's state. Includes the mode, each connection's health, the backlog and open requests.
 
     Exits 1 when live syncing is on and nothing is syncing, 4 when a system refuses its key.
     """
+    if watch and (as_json or not terminal.out.is_terminal):
+        raise click.UsageError(
+            "--watch redraws a terminal: leave it out with --json, and where the output is a pipe or a file."
+        )
+    if watch:
+        _watch()
+    found = _look()
+    if as_json:
+        terminal.as_json(_document(found))
+    else:
+        _show(found)
+    refused = [ExitCode.NOT_AUTHORIZED for side in found.sides.values() if side["state"] == REFUSED]
+    sys.exit(worst([*refused, *([ExitCode.FAILED] if found.problem else [])]))
+
+
+class _Found(NamedTuple):
+    """What `status` shows."""
+
+    rows: Sequence[EntityRow]
+    mode: Mode
+    problem: str
+    alerts: Sequence[Alert]
+    requests: Sequence[ShownRequest]
+    sides: Mapping[str, Mapping[str, str]]
+
+
+def _look() -> _Found:
     with reading() as settings, open_session(settings) as session:
-        rows, mode, problem = entity_rows(session), session.mode, nothing_syncs(session)
+        rows, problem, requests = entity_rows(session), nothing_syncs(session), open_work(session)
         alerts = [alert for alert in open_alerts(session) if alert.acknowledged_at is None]
     sides = {
         side.system: {"state": side.state, "detail": side.detail}
         for side in connections(SetupService(actor("terminal")))
     }
-    if as_json:
-        entities = {row.entity: {**_status_json(row), "claimed": row.claimed} for row in rows}
-        document = {"mode": mode.name, "automatic": mode.automatic, "why": mode.why, "problem": problem}
-        terminal.as_json(
+    return _Found(rows, session.mode, problem, alerts, requests, sides)
+
+
+def _watch() -> NoReturn:
+    """Show it until Ctrl-C. While the database is busy, or the set-up is being changed, say so and look again."""
+    while True:
+        try:
+            found: _Found | SyncError = _look()
+        except SyncError as error:
+            found = error
+        terminal.clear()
+        terminal.hint(f"{terminal.clock_time(utc_now())}, again every {WATCH_SECONDS:.0f} seconds; Ctrl-C ends it.")
+        if isinstance(found, SyncError):
+            terminal.problem(found.message, found.fix or "")
+        else:
+            _show(found)
+        sleep(WATCH_SECONDS)
+
+
+def _document(found: _Found) -> dict[str, Any]:
+    mode = found.mode
+    return {
+        "mode": mode.name,
+        "automatic": mode.automatic,
+        "why": mode.why,
+        "problem": found.problem,
+        "connections": found.sides,
+        "entities": {row.entity: {**_status_json(row), "claimed": row.claimed} for row in found.rows},
+        "alerts": [alert_document(alert) for alert in found.alerts],
+        "open_requests": [
             {
-                **document,
-                "connections": sides,
-                "entities": entities,
-                "alerts": [alert_document(alert) for alert in alerts],
+                "number": shown.request.id,
+                "kind": shown.request.kind,
+                "what": shown.title,
+                "entity": shown.request.scope.entity or None,
+                "by": shown.request.by,
+                "asked_at": shown.request.asked_at,
+                "state": shown.state,
+                "note": shown.note or None,
             }
+            for shown in found.requests
+        ],
+    }
+
+
+def _show(found: _Found) -> None:
+    terminal.hint(f"Mode: {found.mode.title} - {found.mode.why}.")
+    for system, side in found.sides.items():
+        if side["detail"]:
+            terminal.problem(f"{system}: {side['state']} {side['detail']}")
+    if found.problem:
+        terminal.problem(found.problem)
+    shown = []
+    for row in found.rows:
+        figures = {name: value for name, value in _status_json(row).items() if name != "reason"}
+        shown.append({"entity": row.entity, **figures, "last_success": row.last_success})
+    terminal.table("Status", shown, optional=OPTIONAL_COLUMNS)
+    _warn_of(found.alerts)
+    for each in found.requests:
+        asked = (
+            f"{each.title} ({each.state}), asked for by {each.request.by} at {terminal.moment(each.request.asked_at)}"
         )
-    else:
-        terminal.hint(f"Mode: {mode.title} - {mode.why}.")
-        for system, side in sides.items():
-            if side["detail"]:
-                terminal.problem(f"{system}: {side['state']} {side['detail']}")
-        if problem:
-            terminal.problem(problem)
-        shown = [{name: value for name, value in _status_json(row).items() if name != "reason"} for row in rows]
-        shown = [
-            {"entity": row.entity, **figures, "last_success": row.last_success}
-            for row, figures in zip(rows, shown, strict=True)
-        ]
-        terminal.table("Status", shown, optional=OPTIONAL_COLUMNS)
-        _warn_of(alerts)
-        for row in rows:
-            if row.waiting:
-                more = f"`sync-pipeline rejects list {row.entity}` shows for what"
-                terminal.hint(f"{row.waiting} {row.entity} wait for a record that cannot be delivered; {more}.")
-            for run_id, count in row.written_by.items():
-                terminal.hint(f"{count} {row.entity} are being written by run {run_id}; other runs wait for it.")
-            if row.reason:
-                terminal.warning(f"{row.entity}, last sync {row.ended}: {row.reason}")
-    refused = [ExitCode.NOT_AUTHORIZED for side in sides.values() if side["state"] == REFUSED]
-    sys.exit(worst([*refused, *([ExitCode.FAILED] if problem else [])]))
+        terminal.hint(f"Request {each.request.id}: {asked}.{f' {each.note}' if each.note else ''}")
+    for row in found.rows:
+        _hints_of(row)
 
 
-def _warn_of(alerts: list[Alert]) -> None:
+def _hints_of(row: EntityRow) -> None:
+    if row.waiting:
+        more = f"`sync-pipeline rejects list {row.entity}` shows for what"
+        terminal.hint(f"{row.waiting} {row.entity} wait for a record that cannot be delivered; {more}.")
+    for run_id, count in row.written_by.items():
+        terminal.hint(f"{count} {row.entity} are being written by run {run_id}; other runs wait for it.")
+    if row.reason:
+        terminal.warning(f"{row.entity}, last sync {row.ended}: {row.reason}")
+
+
+def _warn_of(alerts: Sequence[Alert]) -> None:
     for alert in alerts:
         if alert.key.kind not in SHOWN_ELSEWHERE:
             terminal.warning(f"{alert.title}: {alert.detail}")
 
 
-def _status_json(row: Any) -> dict[str, Any]:
+def _status_json(row: EntityRow) -> dict[str, Any]:
     at, never_ended = row.last_success, row.last_outcome == "running"
     return {
         "last_success": f"{at:%Y-%m-%dT%H:%M:%SZ}" if at else None,

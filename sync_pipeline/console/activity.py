@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from sync_pipeline.console.csv_file import csv_file
-from sync_pipeline.console.request_context import RequestContext, title_of_run, took
+from sync_pipeline.console.request_context import TRIGGERS, RequestContext, title_of_run, took
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.activity import Activity, Entry, Run, Wanted, activity, run_of
@@ -18,7 +18,7 @@ from sync_pipeline.store.rejects import list_rejects
 
 OUTCOMES = ("success", "failed", "blocked", "incomplete", "held", "running", "dry_run", "targeted")
 KINDS = {"run": "Runs", "change": "Changes of the set-up"}
-FILTERS = ("entity", "outcome", "kind", "from", "to", "changes")
+FILTERS = ("entity", "outcome", "trigger", "kind", "from", "to", "changes")
 SHOWN_REJECTS = 1_000
 EXPORTED = 5_000
 """Lines of a CSV file."""
@@ -35,6 +35,8 @@ COLUMNS = (
     "rejected",
     "seconds",
     "by",
+    "trigger",
+    "requested_by",
 )
 MEANINGS = {
     "failed": (
@@ -77,6 +79,7 @@ def show(context: RequestContext) -> Response:
         options={
             "entity": [("", "All"), *((name, name.replace("_", " ")) for name in entities)],
             "outcome": [("", "All"), *((name, name.replace("_", " ")) for name in OUTCOMES)],
+            "trigger": [("", "All"), *TRIGGERS.items()],
             "kind": [("", "All"), *KINDS.items()],
         },
     )
@@ -137,6 +140,7 @@ def _wanted(values: dict[str, str]) -> Wanted:
     return Wanted(
         entity=values["entity"],
         outcome=values["outcome"],
+        trigger=values["trigger"] if values["trigger"] in TRIGGERS else "",
         kind=values["kind"] if values["kind"] in KINDS else "",
         since=_day(values["from"]),
         until=until + timedelta(days=1) if until is not None else None,
@@ -156,7 +160,7 @@ def _exported(line: Entry) -> list[Any]:
     if line.run is None:
         change = line.change
         what = f"{change.what}: {change.detail}" if change is not None else ""
-        return [at, "change", what, "", "", "", "", "", "", "", "", change.by if change is not None else ""]
+        return [at, "change", what, "", "", "", "", "", "", "", "", change.by if change is not None else "", "", ""]
     counts, end = line.run.counts, line.run.finished_at
     seconds = round((end - line.run.begun_at).total_seconds(), 1) if end is not None else ""
     figures = [
@@ -167,4 +171,15 @@ def _exported(line: Entry) -> list[Any]:
         counts["rejected"],
     ]
     what = title_of_run(line.run) if line.times == 1 else f"Checked {line.times} times, nothing changed"
-    return [at, "run", what, " ".join(line.entities), line.run.outcome, *figures, seconds, line.run.id]
+    return [
+        at,
+        "run",
+        what,
+        " ".join(line.entities),
+        line.run.outcome,
+        *figures,
+        seconds,
+        line.run.id,
+        line.run.trigger,
+        line.run.requested_by,
+    ]

@@ -55,7 +55,9 @@ def preview(context: RequestContext) -> Response:
 def put_in_force(context: RequestContext) -> Response:
     """POST /draft/publish."""
     try:
-        publish(context.setup, since=context.since, accept_rewrite=context.form.flag("rewrite"))
+        only_changed = context.form.flag("only_changed")
+        accept = context.form.flag("rewrite") and not only_changed
+        publish(context.setup, since=context.since, accept_rewrite=accept, only_changed=only_changed)
     except SyncError as error:
         context.went_wrong(error)
         return show(context)

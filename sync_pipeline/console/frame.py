@@ -16,7 +16,7 @@ from sync_pipeline.store.trials import last_trial
 
 StepState = Literal["done", "current", "later"]
 BandKind = Literal["sandbox", "preview", "paused", ""]
-STEPS = {"clockify": "Clockify", "snapshots": "Snapshots", "mapping": "Mapping", "try": "Try it", "live": "Go live"}
+STEPS = {"clockify": "Clockify", "snapshots": "Snapshots", "mapping": "Mapping", "try": "Preview", "live": "Go live"}
 """The set-up steps in their order; the name is the path, too."""
 
 
@@ -42,6 +42,8 @@ class Frame:
     draft: Draft | None = None
     """Changes that wait to be published."""
     draft_revision: str = ""
+    is_sandbox: bool = False
+    """Whether both systems are the embedded sandbox's."""
 
 
 def frame_of(setup: SetupService, page: str) -> Frame:
@@ -56,7 +58,7 @@ def frame_of(setup: SetupService, page: str) -> Frame:
         steps = () if has_started or settings.mode else steps_of(_done(setup, live))
     except SyncError:
         return Frame()
-    return Frame(steps, following(steps, page), band, pause, draft, revision)
+    return Frame(steps, following(steps, page), band, pause, draft, revision, settings.sandbox)
 
 
 def steps_of(done: Mapping[str, bool]) -> tuple[Step, ...]:

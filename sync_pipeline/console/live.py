@@ -48,9 +48,9 @@ def _conditions(
     rows: list[dict[str, object]] = [
         {"what": "Clockify is connected", "is_met": clockify.state in WELL, "where": "/clockify"},
         {"what": "The Snapshots API is connected", "is_met": snapshots.state in WELL, "where": "/snapshots"},
-        {"what": "This configuration has passed a trial", "is_met": tried, "where": "/try"},
+        {"what": "A preview of this configuration has passed", "is_met": tried, "where": "/try"},
     ]
     if now.mode is not None and kind_for(context.setup.settings()) == "dry_run":
         on_accounts = trial is not None and trial.kind == "dry_run"
-        rows.append({"what": "The trial was on the real accounts", "is_met": on_accounts, "where": "/try"})
+        rows.append({"what": "The preview was on the real accounts", "is_met": on_accounts, "where": "/try"})
     return rows

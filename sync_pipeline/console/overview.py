@@ -9,7 +9,7 @@ from starlette.responses import Response
 from sync_pipeline.alerts import kinds
 from sync_pipeline.alerts.current import Alert, open_alerts
 from sync_pipeline.console.approvals import undecided
-from sync_pipeline.console.request_context import RequestContext, render
+from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.console.requests import panel
 from sync_pipeline.session.health import REFUSED
 from sync_pipeline.setup.connections import WELL, Connection, connections
@@ -44,10 +44,7 @@ def show(context: RequestContext) -> Response:
 
 def progress(context: RequestContext) -> Response:
     """GET /overview/progress: the part of the page that changes by itself."""
-    usual: dict[str, Any] = {"csrf": context.browser.csrf, "now": context.setup.now(), "work": panel(context)}
-    answer = render("_overview.html", 200, **usual, **_facts(context))
-    answer.headers["X-Under-Way"] = "yes"
-    return answer
+    return context.part("_overview.html", is_under_way=True, work=panel(context), **_facts(context))
 
 
 def _facts(context: RequestContext) -> dict[str, Any]:

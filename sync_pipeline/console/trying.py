@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from sync_pipeline.console.approvals import by_id
-from sync_pipeline.console.request_context import RequestContext, render
+from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.clockify import requests_left
 from sync_pipeline.setup.service import SetupService
@@ -31,7 +31,7 @@ def show(context: RequestContext) -> Response:
     now = read_live_status(context.setup)
     return context.page(
         "try.html",
-        "Step 4: Try it",
+        "Step 4: Preview",
         step="try",
         standing=now,
         kind=kind_for(settings),
@@ -62,9 +62,7 @@ def begin(context: RequestContext) -> Response:
 def progress(context: RequestContext) -> Response:
     """GET /try/progress: the part of the page that changes by itself."""
     found = _progress(context)
-    answer = render("_trying.html", kinds=KINDS, actions=ACTIONS, csrf=context.browser.csrf, **found)
-    answer.headers["X-Under-Way"] = "yes" if found["under_way"] else "no"
-    return answer
+    return context.part("_trying.html", is_under_way=found["under_way"], kinds=KINDS, actions=ACTIONS, **found)
 
 
 def _progress(context: RequestContext) -> dict[str, Any]:

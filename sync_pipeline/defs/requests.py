@@ -24,6 +24,7 @@ from sync_pipeline.hosting import backfill
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, spans_of, sync_job_name, verify_job_name
 from sync_pipeline.hosting.liveness import close_orphans
 from sync_pipeline.hosting.queue import PART_TAG, REQUEST_TAG, URGENT, WAITING
+from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.health import beat
 from sync_pipeline.session.session import Session, open_session
@@ -102,7 +103,7 @@ class Part:
 
     def run_request(self, request: WorkRequest) -> dg.RunRequest:
         """The run; asked for again after an interruption, it is the same one."""
-        tags = {**URGENT, REQUEST_TAG: request.tag, PART_TAG: self.key}
+        tags = {**URGENT, REQUEST_TAG: request.tag, PART_TAG: self.key, **requested("console", request.by)}
         if self.days is not None:
             tags |= {RANGE_START: self.days.keys[0], RANGE_END: self.days.keys[1]}
         config = {"ops": dict(self.config)} if self.config else None
@@ -257,7 +258,7 @@ class _Backfill:
         if not chain:
             if not take(session.store, request.id):
                 return []
-            chain = backfill.ask(instance, session, daily(session.settings), entity, days, now)
+            chain = backfill.ask(instance, session, daily(session.settings), entity, days, now, request.by)
             note_runs(session.store, request.id, tuple(chain))
         found = backfill.look(instance, session, chain, entity, days, now)
         if found.has_ended:

@@ -14,7 +14,7 @@ from pydantic import PrivateAttr
 from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.hosting.liveness import name_process
 from sync_pipeline.hosting.queue import REQUEST_TAG
-from sync_pipeline.hosting.run_tags import CHANGED_TAG
+from sync_pipeline.hosting.run_tags import CHANGED_TAG, cause_of
 from sync_pipeline.mapping.load import records_of
 from sync_pipeline.printable import printable
 from sync_pipeline.sandbox.embedded import Records, embedded
@@ -58,6 +58,8 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
             alive(session.store, run_id) if run_id else nullcontext(),
             follower.following(session.store),
         ):
+            if context.run is not None:
+                session.cause = cause_of(context.run)
             self._session = session
             yield self
             if self._has_written and context.instance is not None and run_id:

@@ -98,7 +98,7 @@ def run_backfill(
         raise ValueError(f"{entity} has no days to fill")
     with dagster_files(settings), open_instance(settings) as instance, open_session(settings) as session:
         close_orphans(instance)
-        chain = ask(instance, session, partitions, entity, days, now())
+        chain = ask(instance, session, partitions, entity, days, now(), system_user())
         return follow(instance, session, chain, entity, days, now)
 
 
@@ -109,6 +109,7 @@ def ask(
     entity: str,
     days: Days,
     now: datetime,
+    by: str,
 ) -> list[str]:
     """Make sure a backfill of these days is under way; returns its id and those of the ones it continues, newest first."""
     chain = _chain(instance, session, entity, days)
@@ -125,7 +126,7 @@ def ask(
         backfill_id=make_new_backfill_id(),
         asset_graph_subset=AssetGraphSubset(filled, set()),  # type: ignore[call-arg]  # mypy does not see its fields
         backfill_timestamp=now.timestamp(),
-        tags={RANGE_TAG: _label(entity, days), NUMBER_TAG: str(number), **requested("backfill", system_user())},
+        tags={RANGE_TAG: _label(entity, days), NUMBER_TAG: str(number), **requested("backfill", by)},
         dynamic_partitions_store=instance,
         title=f"{entity} {days}",
         description="Asked for by `sync-pipeline backfill` or in the console.",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import dagster as dg
 from dagster._core.storage.tags import BACKFILL_ID_TAG, PARENT_RUN_ID_TAG, RETRY_NUMBER_TAG
+
+from sync_pipeline.store.syncs import Cause, Trigger
 
 ENTITY_TAG = "sync_pipeline/entity"
 TRIGGER_TAG = "sync_pipeline/trigger"
@@ -15,9 +15,6 @@ CHANGED_TAG = "sync_pipeline/changed"
 LAUNCHED_BY = "user"
 """Dagster's UI shows it in the column *Launched by*, where it would say "Manually launched"."""
 UNKNOWN = "unknown"
-
-Trigger = Literal["change", "schedule", "first sync", "backfill", "terminal", "by hand"]
-"""``by hand``: launched in the Dagster UI, or by a program that uses Dagster itself."""
 
 
 def requested(trigger: Trigger, by: str = "") -> dict[str, str]:
@@ -39,3 +36,10 @@ def at_start(run: dg.DagsterRun) -> dict[str, str]:
     if ENTITY_TAG not in run.tags and len(assets) == 1:
         tags[ENTITY_TAG] = next(iter(assets)).path[-1]
     return tags
+
+
+def cause_of(run: dg.DagsterRun) -> Cause:
+    """What started a run, and who asked for it."""
+    tags = {**run.tags, **at_start(run)}
+    by = tags.get(REQUESTED_BY_TAG, "")
+    return Cause(tags.get(TRIGGER_TAG, ""), "" if by == UNKNOWN else by)

@@ -23,7 +23,7 @@ from sync_pipeline.settings import Settings
 ModeName = Literal["sandbox", "dry_run", "live"]
 TURN_ON = "Turn it on in the console, or with `sync-pipeline live on`"
 PAUSED = (
-    "live syncing is paused: the set-up was changed since it was turned on. Try the change in the console (step 4), or with "
+    "live syncing is paused: the set-up was changed since it was turned on. Preview the change in the console (step 4), or with "
     "`sync-pipeline preview`; then turn it on again"
 )
 

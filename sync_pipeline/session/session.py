@@ -61,6 +61,7 @@ from sync_pipeline.store.rate import Budget
 from sync_pipeline.store.scope import draw, noted_pair
 from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.switches import any_on, carry_over, read_switch
+from sync_pipeline.store.syncs import Cause
 
 T = TypeVar("T")
 NOT_THERE = ("is missing", "are missing")
@@ -110,6 +111,8 @@ class Session:
     until: float | None = None
     """Beyond this moment of the monotonic clock no answer is waited for: for a look, which has to end in time."""
 
+    cause: Cause = Cause()
+    """What started the run, noted with each sync."""
     ledgers: dict[str, Ledger] = field(default_factory=dict)
 
     def spec(self, entity: str) -> EntitySpec:
@@ -124,7 +127,7 @@ class Session:
         """What is stored of an entity and was done about it."""
         entity = of if isinstance(of, str) else of.entity
         if entity not in self.ledgers:
-            self.ledgers[entity] = Ledger(self.store, self.pair, entity)
+            self.ledgers[entity] = Ledger(self.store, self.pair, entity, self.cause)
         return self.ledgers[entity]
 
     def read(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, NotAllowed
+from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import MAPPINGS, Settings
 from sync_pipeline.setup.document import differences, with_changes
@@ -98,8 +99,10 @@ def read_publication(setup: SetupService) -> Publication:
     return Publication(is_live, trial, rewrites, _obstacle(trial, others) if is_live else "")
 
 
-def publish(setup: SetupService, *, since: str | None, accept_rewrite: bool = False) -> int:
+def publish(setup: SetupService, *, since: str | None, accept_rewrite: bool = False, only_changed: bool = False) -> int:
     """Make the draft current, in one transaction with the switch of live syncing; returns the version's number.
+
+    With ``only_changed`` a record gets the new mapping when it changes at the source; the others are not rewritten.
 
     NotAllowed says what is in the way; ChangedMeanwhile when the set-up is not the one that was looked at.
     """
@@ -110,12 +113,18 @@ def publish(setup: SetupService, *, since: str | None, accept_rewrite: bool = Fa
         raise ChangedMeanwhile(CHANGED, fix=LOOK_AGAIN)
     if way.obstacle:
         raise NotAllowed(f"The changes cannot be published: {way.obstacle}")
-    if way.rewrites and not accept_rewrite:
+    if way.rewrites and not (accept_rewrite or only_changed):
         some = ", ".join(f"{count:,} {entity}" for entity, count in way.rewrites.items())
-        raise NotAllowed(f"Publishing rewrites {some}.", fix="Publish with a yes to that, or discard the changes.")
+        raise NotAllowed(
+            f"Publishing rewrites {some}.",
+            fix="Publish with a yes to that, only for new and changed records, or discard the changes.",
+        )
     former = _fingerprint(setup) if way.is_live else ""
     with drafted.reading() as session:
-        _allow_rewrites(session, setup, way.rewrites)
+        if only_changed:
+            _keep_former(session, setup)
+        else:
+            _allow_rewrites(session, setup, way.rewrites)
         return _publish(session, setup, now, former, way.trial)
 
 
@@ -183,6 +192,15 @@ def _allow_rewrites(session: Session, setup: SetupService, rewrites: dict[str, i
         asked = session.ledger(entity).approvals.request_configuration("rewrite", fingerprint, count, (), at)
         if asked is not None:
             approvals.decide(session.store, session.pair, asked.id, "allowed", setup.by, at)
+
+
+def _keep_former(session: Session, setup: SetupService) -> None:
+    """Of each entity whose mapping changes, what is at the target stays until its source changes."""
+    now = specs_of(setup.settings())
+    for entity, spec in session.specs.items():
+        if entity in now and now[entity].fingerprint != spec.fingerprint:
+            count = _rewritten(session, entity)
+            session.ledger(entity).approvals.keep_former(spec.fingerprint, count, setup.by, setup.now())
 
 
 def _fingerprint(setup: SetupService) -> str:

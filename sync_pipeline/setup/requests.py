@@ -135,11 +135,16 @@ class WorkPanel:
     """The first and the last day that can be asked for."""
 
 
+def open_work(session: Session) -> list[ShownRequest]:
+    """What waits or is being worked on, the oldest first."""
+    silence = silence_of_daemon(session)
+    return [_shown(session, each, silence) for each in open_requests(session.store, session.pair)]
+
+
 def work_panel(setup: SetupService) -> WorkPanel:
     """What is being worked on, and whether a daemon would take more."""
     with setup.reading() as session:
-        silence = silence_of_daemon(session)
-        found = [_shown(session, each, silence) for each in open_requests(session.store, session.pair)]
+        silence, found = silence_of_daemon(session), open_work(session)
         dated = next((name for name, spec in session.specs.items() if spec.partitioned), "")
         days = whole_range(session.settings, session.now().astimezone(UTC).date())
         return WorkPanel(found, silence, dated, days.keys[0], days.keys[1])

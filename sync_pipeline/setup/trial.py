@@ -39,7 +39,7 @@ TAKEN = 16
 """Requests to Clockify that a trial of a small workspace takes."""
 ANOTHER_TRY = timedelta(minutes=5)
 """When to try again if the budget does not say when."""
-INTERRUPTED = "The trial was cut off. Begin another one."
+INTERRUPTED = "The preview was cut off. Start another one."
 
 
 def kind_for(settings: Settings) -> TrialKind:
@@ -52,7 +52,7 @@ def begin(setup: SetupService, kind: TrialKind) -> int:
     with setup.reading() as session:
         trial = begin_trial(session.store, session.pair, session.fingerprint, kind, setup.by, setup.now())
     setup.note(
-        "trial started", f"in the sandbox ({trial})" if kind == "sandbox" else f"dry run on the accounts ({trial})"
+        "preview started", f"in the sandbox ({trial})" if kind == "sandbox" else f"dry run on the accounts ({trial})"
     )
     return trial
 

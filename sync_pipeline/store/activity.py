@@ -56,6 +56,16 @@ class Run:
         return min(found, key=lambda outcome: WORST.index(outcome) if outcome in WORST else 0)
 
     @property
+    def trigger(self) -> str:
+        """What started it; "" when that is not known."""
+        return self.syncs[0].trigger or ""
+
+    @property
+    def requested_by(self) -> str:
+        """Who asked for it, where a person did."""
+        return self.syncs[0].requested_by or ""
+
+    @property
     def counts(self) -> Counter[str]:
         """The figures of all its syncs together."""
         total: Counter[str] = Counter()
@@ -113,13 +123,14 @@ class Wanted:
     """``run`` or ``change``."""
     since: datetime | None = None
     until: datetime | None = None
+    trigger: str = ""
     with_changes: bool = False
     """Only runs that wrote something, rejected something or did not end well."""
 
     @property
     def has_changes_of_setup(self) -> bool:
-        """Whether changes of the set-up are wanted, too: they have no entity and no outcome."""
-        return self.kind != "run" and not (self.entity or self.outcome)
+        """Whether changes of the set-up are wanted, too: they have no entity, no outcome and no trigger."""
+        return self.kind != "run" and not (self.entity or self.outcome or self.trigger)
 
     def takes(self, run: Run) -> bool:
         """Whether a run is wanted."""
@@ -200,6 +211,8 @@ class _Runs:
         self._conditions: list[ColumnElement[bool]] = [syncs.c.connection == pair]
         if wanted.entity:
             self._conditions.append(syncs.c.entity == wanted.entity)
+        if wanted.trigger:
+            self._conditions.append(syncs.c.trigger == wanted.trigger)
         if wanted.until is not None:
             self._conditions.append(syncs.c.begun_at < wanted.until)
         self._pair = pair

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +34,7 @@ from sync_pipeline.store.schema import (
 )
 from sync_pipeline.store.scope import LAST, Scope, draw_in, lock_in_order
 from sync_pipeline.store.staging import Staging
-from sync_pipeline.store.syncs import Syncs
+from sync_pipeline.store.syncs import Cause, Syncs
 
 _OBSERVED = """
     WITH seen (source_id, found) AS ({rows})
@@ -43,8 +44,12 @@ _OBSERVED = """
 """Reads no column of ``records`` but its key: SQLite would walk all records of the entity for it."""
 
 
+@dataclass(frozen=True)
 class Ledger(Records, Deliveries):
     """What is known of one entity of a pair, and what was done about it."""
+
+    cause: Cause = Cause()
+    """What started the syncs that begin."""
 
     @property
     def loads(self) -> Loads:
@@ -64,7 +69,7 @@ class Ledger(Records, Deliveries):
     @property
     def syncs(self) -> Syncs:
         """The attempts to sync the entity."""
-        return Syncs(self.store, self.pair, self.entity)
+        return Syncs(self.store, self.pair, self.entity, self.cause)
 
     @contextmanager
     def lock(self, on_wait: OnWait | None = None) -> Iterator[None]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, func, insert, select, true, update
 
@@ -26,6 +26,17 @@ WRITTEN = ("created", "adopted", "updated", "deleted")
 """The figures of a sync that count records which were written to the target."""
 OUTSIDE = "sync-"
 """How the id of a run begins that is one sync outside of Dagster; its number follows."""
+
+
+Trigger = Literal["change", "schedule", "first sync", "backfill", "console", "terminal", "by hand"]
+"""``by hand``: launched in the Dagster UI, or by a program that uses Dagster itself."""
+
+
+class Cause(NamedTuple):
+    """What started a run, and who asked for it; empty where it is not known."""
+
+    trigger: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,8 @@ class Sync:
     """Why it failed, was held or is incomplete, with the fix; ``None`` when it was not."""
     category: str | None = None
     """The category of the API error that ended it."""
+    trigger: str | None = None
+    requested_by: str | None = None
 
     @property
     def writes(self) -> int:
@@ -75,8 +88,12 @@ class Failing:
     last: Sync
 
 
+@dataclass(frozen=True)
 class Syncs(EntityRows):
     """The syncs of one entity of a pair."""
+
+    cause: Cause = Cause()
+    """Of those that begin."""
 
     def begin(
         self,
@@ -102,6 +119,8 @@ class Syncs(EntityRows):
             "observed_at": observed_at,
             "begun_at": at,
             "outcome": TARGETED if targeted else None,
+            "trigger": self.cause.trigger or None,
+            "requested_by": self.cause.by or None,
         }
         with self.store.writing() as tx:
             return int(tx.execute(insert(syncs).returning(syncs.c.id), row).scalar_one())

@@ -91,6 +91,19 @@ def test_one_message_when_it_opens_and_one_when_it_is_resolved(session: Session,
     assert tick(session, 99 * HOUR) == "nothing to send"
 
 
+@pytest.mark.parametrize("stored", ["", "https://sync.example.com/"])
+def test_a_message_leads_to_the_page_that_helps(us: Team, sink: Sink, stored: str) -> None:
+    """Below SYNC_CONSOLE_URL, else below the console that runs here; nothing of a sign-in is in it."""
+    with us.session(SYNC_ALERT_GROUP_SECONDS="60", SYNC_CONSOLE_URL=stored) as session:
+        add_to(session, sink)
+        refuse(session)
+        send_alerts(session, console="http://sync-1.localhost:8770")
+        with later(HOUR):
+            send_alerts(session, console="http://sync-1.localhost:8770")
+    lines = sink.messages[0][1].splitlines()
+    assert f"{stored.rstrip('/') or 'http://sync-1.localhost:8770'}/settings/secrets" in lines
+
+
 def test_alerts_of_one_window_are_one_message_for_each_destination(session: Session, sink: Sink) -> None:
     """The worst is its title; what was resolved before it was sent is told as well. Mail arrives through a real SMTP server."""
     with smtp_sink() as mail:

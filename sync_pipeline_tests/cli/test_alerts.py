@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from sync_pipeline.alerts.kinds import KINDS
 from sync_pipeline.session.session import open_session
 from sync_pipeline.store.health import note_failure
+from sync_pipeline.store.requests import WorkScope, ask, finish
 from sync_pipeline_tests.alerts.sinks import TOKEN, http_sink
 from sync_pipeline_tests.cli.shell import Shell
+from sync_pipeline_tests.cli.terminal import CTRL_C, on_a_terminal
 
 NAME = "drift:users"
 
@@ -40,6 +43,46 @@ def test_an_alert_is_listed_shown_acknowledged_and_silenced(drifted: Shell) -> N
     (row,) = drifted("alerts", "list", "--all", "--json", code=0).document["alerts"]
     assert (row["alert"], row["state"], row["resolved_at"]) == (NAME, "acknowledged", None)
     assert "Open are: drift:users." in drifted("alerts", "ack", "nonsense", code=2).message
+
+
+def test_the_rules_list_every_kind(shell: Shell) -> None:
+    """The worst first, with what opens and what resolves each."""
+    rules = shell("alerts", "rules", "--json", code=0).document["rules"]
+    assert [rule["kind"] for rule in rules] == list(KINDS)
+    assert "`verify` found differences" in shell("alerts", "rules", code=0).out
+
+
+def test_status_lists_what_was_asked_for_in_the_console(shell: Shell) -> None:
+    """While it is open: what, by whom, and why nothing happens."""
+    assert shell("status", "--json").document["open_requests"] == []
+    with open_session(shell.settings()) as session:
+        request, _ = ask(session.store, session.pair, "verify", WorkScope("users"), "Ana")
+        (shown,) = shell("status", "--json").document["open_requests"]
+        assert (shown["number"], shown["what"], shown["by"], shown["state"]) == (
+            request.id, "Verify users", "Ana", "waiting",
+        )  # fmt: skip
+        assert f"Request {request.id}: Verify users (waiting), asked for by Ana" in shell("status").out
+        finish(session.store, request.id, "done")
+    assert shell("status", "--json").document["open_requests"] == []
+
+
+def test_only_a_terminal_is_redrawn(shell: Shell) -> None:
+    """A pipe and a document are refused, with what to do."""
+    for ended in (shell.piped("status", "--watch", code=2), shell("status", "--watch", "--json", code=2)):
+        assert "--watch redraws a terminal" in ended.err
+
+
+def test_status_is_shown_again_until_ctrl_c(shell: Shell) -> None:
+    """What changed meanwhile is on the screen without a key; then one line, and exit 130."""
+    environ = {name: value for name, value in shell.environ.items() if value is not None}
+    with on_a_terminal(shell.root, environ, "status", "--watch") as seen:
+        seen.wait_for(lambda text: "Ctrl-C ends it." in text and "users" in text)
+        with open_session(shell.settings()) as session:
+            ask(session.store, session.pair, "verify", WorkScope("users"), "Ana")
+        seen.wait_for(lambda text: "Verify users (waiting), asked for by Ana" in text)
+        seen.press(CTRL_C)
+        assert seen.ended() == 130, seen.text
+    assert "Traceback" not in seen.text
 
 
 def test_destinations(drifted: Shell) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import signal
 import stat
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from sync_pipeline.hosting.dev import dagster_environ, only_one, receiving
 from sync_pipeline.settings import load_settings
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.cli.shell import shell_for
+from sync_pipeline_tests.cli.terminal import on_a_terminal
 from sync_pipeline_tests.harness import ENTITIES, SNAPSHOTS_KEY, Team, clean_environ, team
 from sync_pipeline_tests.scenarios.developing import (
     STOP_SECONDS,
@@ -32,6 +35,7 @@ from sync_pipeline_tests.scenarios.developing import (
     environment,
     free_port,
     local_client,
+    place,
     wait_for,
 )
 from sync_pipeline_tests.strangers import crowd
@@ -51,6 +55,31 @@ def sensors(us: Developing) -> set[str]:
     (repository,) = us.graphql(SENSOR_STATES)["repositoriesOrError"]["nodes"]
     assert {sensor["name"] for sensor in repository["sensors"]} == {*SYNC_SENSORS, "alerts", "console_requests"}
     return {sensor["sensorState"]["status"] for sensor in repository["sensors"]}
+
+
+def test_keys_on_a_terminal(tmp_path: Path) -> None:
+    """``o`` opens the console with a fresh link, ``l`` shows the log, ``q`` stops; the terminal is then as it was before."""
+    place(tmp_path)
+    opened, browser = tmp_path / "opened", tmp_path / "bin" / "xdg-open"
+    browser.parent.mkdir()
+    browser.write_text(f'#!/bin/sh\necho "$1" >> {opened}\n')
+    browser.chmod(0o755)
+    path = f"{browser.parent}{os.pathsep}{os.environ['PATH']}"
+    ports = ("--port", str(free_port()), "--console-port", str(free_port()))
+    environ = environment(tmp_path, SYNC_SANDBOX_PORT=str(free_port()), PATH=path)
+    with on_a_terminal(tmp_path, environ, "dev", "--no-open", "--no-webhooks", *ports) as seen:
+        before = termios.tcgetattr(seen.screen)
+        seen.wait_for(lambda text: "Keys: o opens the console" in text)
+        assert termios.tcgetattr(seen.screen) != before
+        seen.press(b"o")
+        seen.wait_for(lambda text: "Opened in the browser." in text)
+        seen.press(b"l")
+        seen.wait_for(lambda text: text.count(str(tmp_path / "home" / "logs" / "dev.log")) > 1)
+        seen.press(b"q")
+        assert seen.ended() == 0, seen.text
+        assert termios.tcgetattr(seen.screen) == before
+    assert opened.read_text().startswith("http://sync-")
+    assert "Stopped." in seen.text
 
 
 def module(process: psutil.Process) -> list[str]:

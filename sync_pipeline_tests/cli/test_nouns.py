@@ -161,7 +161,7 @@ def test_runs(shell: Shell) -> None:
     assert shell("runs", "list", "--since", "2999-01-01", "--json", code=0).document["runs"] == []
     one = shell("runs", "show", written["id"], "--json", code=0).document
     assert {(each["entity"], each["counts"]["created"]) for each in one["syncs"]} == {("users", 4), ("projects", 5)}
-    assert "deliveries --run" in shell("runs", "show", written["id"], code=0).out
+    assert "records list --run" in shell("runs", "show", written["id"], code=0).out
     again = shell("runs", "retry", first, "--json", code=0).document
     assert list(again["entities"]) == ["users"]
     assert again["run_ids"][0] not in (first, second, written["id"])

@@ -35,6 +35,9 @@ PAGES = (
     "/try",
     "/live",
     "/connections",
+    "/connections/clockify",
+    "/connections/snapshots",
+    "/connections/clockify/disconnect",
     "/activity",
     "/activity?changes=1&entity=users",
     "/records",
@@ -43,8 +46,12 @@ PAGES = (
     "/records?state=rejected&entity=users",
     "/requests",
     "/approvals",
+    "/settings/general",
+    "/settings/alerts",
     "/settings/secrets",
     "/settings/audit",
+    "/settings/sandbox",
+    "/settings/about",
     "/help",
 )
 """Every page that can be asked for at any time."""

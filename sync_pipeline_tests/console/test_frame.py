@@ -72,7 +72,7 @@ def test_the_steps_and_the_band_until_live(fresh: Browser, office: Team, setup: 
     assert "Preview. Nothing is written" in page.text
     assert {"Clockify (done)", "Snapshots (done)", "5 Go live (later)"} <= steps_on(page)
     assert "Continue: Mapping" in page.text
-    assert "Continue: Try it" in fresh.page("/mapping").text
+    assert "Continue: Preview" in fresh.page("/mapping").text
     trial.run(setup, trial.begin(setup, "dry_run"), "dry_run")
     assert "Continue: Go live" in fresh.page("/").text
     turn_on(setup)
@@ -109,7 +109,7 @@ def test_what_paused_live_syncing_is_named(fresh: Browser, office: Team, setup: 
         ("/fields/users/new?source=name", "/mapping/new/users?source=name"),
         ("/fields/users/edit/email", "/mapping/users/email"),
         ("/secrets", "/settings/secrets"),
-        ("/settings", "/settings/secrets"),
+        ("/settings", "/settings/general"),
         ("/trail?x=1", "/settings/audit?x=1"),
     ],
 )

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.setup.drafts import read_draft
+from sync_pipeline.setup.fields import check_drop
 from sync_pipeline.setup.switching import read_live_status
 from sync_pipeline_tests.console.browsing import Browser, Page, browsing, consoling
 from sync_pipeline_tests.console.setting_up import connect
@@ -43,6 +45,21 @@ def test_one_table_from_source_to_result(desk_browser: Browser, office: Team) ->
         assert page.faults == []
     assert "Add as a field : activeWorkspace" in pages[0].text
     assert "active_workspace" in pages[0].text
+
+
+def test_what_something_else_needs_has_no_button_to_remove_it(desk_browser: Browser, office: Team) -> None:
+    """A lock with the reason in its place; each button that is there works."""
+    connect(desk_browser, office)
+    reasons = {"users": "the target knows a record by it", "time_entries": "a rule compares it with another field"}
+    for entity, spec in specs_of(desk_browser.console.console.setup.settings()).items():
+        page = desk_browser.page(f"/mapping/{entity}")
+        locked = {field.name for field in spec.fields if f"Remove {field.name}" not in page.text}
+        refused = {
+            field.name for field in spec.fields if check_drop(desk_browser.console.console.setup, entity, field.name)
+        }
+        assert locked == refused
+        assert f"Locked: {reasons.get(entity, '')}" in page.text
+        assert page.faults == []
 
 
 def test_a_field_is_previewed_with_the_chosen_record(desk_browser: Browser, office: Team) -> None:

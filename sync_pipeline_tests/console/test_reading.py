@@ -23,7 +23,8 @@ from sync_pipeline.store.deliveries import Refused
 from sync_pipeline.store.health import note_ok
 from sync_pipeline.store.record_search import rows_of
 from sync_pipeline.store.rejects import Reject
-from sync_pipeline_tests.console.browsing import Browser, browsing, consoling
+from sync_pipeline.store.syncs import Cause
+from sync_pipeline_tests.console.browsing import Browser, Page, browsing, consoling
 from sync_pipeline_tests.console.setting_up import connect
 from sync_pipeline_tests.console.walk import walking
 from sync_pipeline_tests.harness import Team
@@ -65,6 +66,7 @@ def live(office: Team, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
         rejected, user = office.users()[:2]
         office.sandbox.world.db.execute("UPDATE users SET email = 'no address' WHERE id = ?", (rejected["id"],))
         with setup.session() as session:
+            session.cause = Cause("console", "Ana")
             for entity in (*session.specs, *session.specs):
                 office.sync_one(session, entity)
         yield Live(browser, setup, str(rejected["id"]), user)
@@ -74,6 +76,28 @@ def run_of(us: Live, entity: str) -> str:
     """The address of the first run that wrote records of an entity."""
     lines = us.browser.page(f"/activity?entity={entity}&changes=1").all("a")
     return [found["href"] for found in lines if found["href"].startswith("/activity/run/")][-1]
+
+
+def test_a_record_is_compared_now(live: Live, office: Team) -> None:
+    """Both sides are read: what differs, and every field as it is there, folded; nothing of it is stored."""
+    project = office.projects()[0]
+    path = f"/records/projects/{project['id']}"
+    shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)
+    assert "Both sides are the same." in shown.text
+    assert "All fields of the source" in shown.text
+    assert f'"workspaceId": "{project["workspaceId"]}"' in shown.text
+    assert shown.faults == []
+    office.snapshots("PUT", f"/projects/{project['id']}", {"project_name": "Something else"})
+    shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)
+    assert "1 field differs between both sides." in shown.text
+    assert "Something else" in shown.text
+    office.snapshots("PUT", f"/projects/{project['id']}", {"project_name": project["name"]})
+    assert "Read now on both sides" not in live.text(path)
+    office.fault("status", "GET */projects/*", status=401)
+    refused = live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users")
+    office.no_faults()
+    assert refused.status_code == 422
+    assert "Source and target" in refused.text
 
 
 def test_the_overview(live: Live, office: Team) -> None:
@@ -122,6 +146,10 @@ def test_the_activity(live: Live) -> None:
     assert "nothing changed" not in text
     assert "Nothing fits these filters." in live.text("/activity?outcome=failed")
     assert "Synced" not in live.text("/activity?kind=change")
+    text = live.text("/activity?trigger=console")
+    assert "Synced projects Console Ana" in text
+    assert "Live on:" not in text
+    assert "Nothing fits these filters." in live.text("/activity?trigger=schedule")
     assert "Nothing fits" in live.text("/activity?to=2001-01-01")
     assert "Synced projects" in live.text("/activity?from=nonsense&before=nonsense&kind=nonsense")
     assert live.browser.get("/activity?entity=nope").status_code == 200
@@ -133,6 +161,7 @@ def test_the_activity_as_a_file(live: Live) -> None:
     assert answer.headers["content-type"].startswith("text/csv")
     (row,) = csv.DictReader(io.StringIO(answer.text))
     assert (row["what"], row["outcome"], row["created"]) == ("Synced projects", "success", "5")
+    assert (row["trigger"], row["requested_by"]) == ("console", "Ana")
     assert datetime.strptime(row["when"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
@@ -186,7 +215,7 @@ def test_one_record(live: Live) -> None:
     user = live.user
     text = live.text(f"/records/users/{user['id']}")
     assert text.startswith(user["name"])
-    assert "The target has it as it is wanted." in text
+    assert "The target is up to date." in text
     assert f"email email {user['email']} {user['email']}" in text
     assert "Delivery: create" in text
     text = live.text(f"/records/users/{live.rejected}")

@@ -17,7 +17,7 @@ from sync_pipeline_tests.console.browsing import Browser, Page, browsing
 from sync_pipeline_tests.console.setting_up import connect
 from sync_pipeline_tests.harness import Team
 
-FILLED = {"entity": "users", "number": "999", "name": "email", "source_id": "x", "run": "x"}
+FILLED = {"entity": "users", "number": "999", "name": "email", "source_id": "x", "run": "x", "system": "clockify"}
 
 
 def filled(path: str) -> str:

@@ -147,7 +147,10 @@ def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) ->
     assert page.value("since") not in ("", stale)
     assert "changed meanwhile" in snapshots(browser, office, since=stale).text
     assert "changed meanwhile" in browser.post("/mapping", {"entities": ["users"], "since": stale}).text
-    assert "changed meanwhile" in browser.post("/clockify/disconnect", {"since": stale}).text
+    assert (
+        "changed meanwhile"
+        in browser.post("/connections/clockify/disconnect", {"name": "Clockify", "since": stale}).text
+    )
     assert browser.console.console.setup.settings().setup_document == before
 
 
@@ -230,7 +233,8 @@ def test_disconnecting_forgets(desk_browser: Browser, office: Team) -> None:
     """The system is not set up any more, and its key is gone."""
     connect(desk_browser, office)
 
-    assert "forgotten" in desk_browser.post("/snapshots/disconnect", of="/snapshots").text
+    page = "/connections/snapshots/disconnect"
+    assert "forgotten" in desk_browser.post("/snapshots/disconnect", {"name": "Snapshots API"}, of=page).text
     assert snapshots(desk_browser, office, api_key="").status_code == 422
     assert "not set up" in desk_browser.page("/connections").text
     assert "Not connected yet." in desk_browser.page("/").text

@@ -155,7 +155,7 @@ def step_4(ana: Walker) -> None:
     ana.to("/live")
     expect(ana.page.get_by_text("missing")).to_have_count(2)
     ana.to("/try")
-    ana.press("Try it")
+    ana.press("Preview")
     ana.again()
     ana.again()
     ana.sees("passed")

@@ -226,7 +226,7 @@ class Walker:
     def try_it(self) -> None:
         """Step 4, to its end."""
         self.to("/try")
-        self.press("Try it")
+        self.press("Preview")
         self.sees(re.compile("passed|did not pass"))
 
     def go_live(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from sync_pipeline.defs import resources
 from sync_pipeline.defs.requests import NAME
+from sync_pipeline.hosting.run_tags import REQUESTED_BY_TAG, TRIGGER_TAG
 from sync_pipeline.session.following import Follower
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.store.requests import WorkRequest, WorkScope, ask, ask_cancel, request_of
@@ -65,6 +66,11 @@ def test_sync_now_syncs_everything_in_dependency_order(us: Team, on: Live) -> No
     found = asked.now
     assert (found.outcome, found.reason, len(found.runs)) == ("done", "", len(jobs))
     assert sum(figures["created"] for figures in found.result.values()) == 2
+    runs = [on.instance.get_run_by_id(run_id) for run_id in found.runs]
+    tags = [(run.tags[TRIGGER_TAG], run.tags[REQUESTED_BY_TAG]) for run in runs if run is not None]
+    with us.session() as session:
+        stored = [(sync.trigger, sync.requested_by) for sync in by_run(session.store, found.runs)]
+    assert set(tags) == set(stored) == {("console", "Ana")}
     converged(us)
     assert work_off(on) == []
 

@@ -18,6 +18,7 @@ from sync_pipeline.settings import load_settings
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.check import Options
 from sync_pipeline.store.audit import system_user
+from sync_pipeline.store.syncs import by_run
 from sync_pipeline_tests.defs.live import Live, live, metadata_of
 from sync_pipeline_tests.harness import Team
 from sync_pipeline_tests.scenarios.dagster_runs import enter, instance_of, sync
@@ -66,6 +67,8 @@ def test_a_run_that_answers_a_change(us: Team, on: Live) -> None:
         "trigger": "change",
         "changed": "1",
     }
+    with us.session() as session:
+        assert {(sync.trigger, sync.requested_by) for sync in by_run(session.store, [run.run_id])} == {("change", None)}
     shown = metadata_of(run, "time_entries")
     assert list(shown)[:2] == ["summary", "console"]
     assert shown["summary"] == "1 updated of 1 read; took 2 requests."

@@ -75,7 +75,7 @@ class Asking:
 
     def ask(self, days: Days, at: datetime) -> list[str]:
         """Ask for the days; the backfill and those it continues."""
-        return ask(self.on.instance, self.session, daily(self.session.settings), "time_entries", days, at)
+        return ask(self.on.instance, self.session, daily(self.session.settings), "time_entries", days, at, "Ana")
 
     def look(self, chain: list[str], days: Days, at: datetime) -> BackfillReport:
         """How it is going."""

@@ -153,7 +153,7 @@ def in_the_console(office: Office, guard: str, request: ApprovalRequest, _patch:
         assert browser.page(path).text
         if not office.writes:  # what is held is not rejected, and where it was tried does not depend on how it ended
             assert "Rejected:" not in browser.page("/try").text
-            assert "missing The trial was on the real accounts" not in browser.page("/live").text
+            assert "missing The preview was on the real accounts" not in browser.page("/live").text
         answer = browser.post(path, {"decision": "allowed", "back": where})
         assert "is allowed" in answer.text
 

@@ -250,7 +250,7 @@ def test_the_path_in_the_console_shows_no_secret(
         assert browser.send("/try", hidden, {"kind": "dry_run"}).status_code == 500
         clock.is_broken = False
         _typed(hunt, shell, "sync")
-        browser.post("/clockify/disconnect", of="/clockify")
+        browser.post("/clockify/disconnect", {"name": "Clockify"}, of="/connections/clockify/disconnect")
         hunt.look("reprs", repr(console))
     hunt.look("the console's answers", "\n".join(browser.seen))
     _settle(hunt, shell, caplog, capfd)

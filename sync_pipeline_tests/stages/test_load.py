@@ -312,7 +312,7 @@ def test_a_backfill_hit_by_a_sync_of_one_day_is_done_and_says_by_whom(us: Team, 
     span = _span(5, 0)
     defs = build(load_settings())
     with instance_of(us) as instance, us.session() as session, ThreadPoolExecutor(1) as pool:
-        chain = ask(instance, session, daily(us.settings()), "time_entries", span, now)
+        chain = ask(instance, session, daily(us.settings()), "time_entries", span, now, "Ana")
         tags = {"dagster/backfill": chain[0], RANGE_START: span.keys[0], RANGE_END: span.keys[1]}
         job = defs.resolve_job_def(sync_job_name("time_entries"))
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
