@@ -367,7 +367,8 @@ def _not_allowed(context: RequestContext, path: str, least: Role) -> Response:
 def _answered(handler: Handler, context: RequestContext) -> Response:
     """What a handler answers; an error it did not expect at this place is a page with a sentence."""
     try:
-        return handler(context)
+        with context.setup.connected():
+            return handler(context)
     except SyncError as error:
         status = 503 if isinstance(error, StoreError | RetryableApiError) else 409
         return _problem(context, status, "It did not work", str(error))
