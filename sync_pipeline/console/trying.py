@@ -56,7 +56,7 @@ def begin(context: RequestContext) -> Response:
     except SyncError as error:
         context.went_wrong(error, "kind")
         return show(context)
-    return context.go("/try")
+    return context.go("/setup/preview")
 
 
 def progress(context: RequestContext) -> Response:
