@@ -5,16 +5,18 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster._time
 import pytest
+from alembic import command
+from alembic.config import Config
 from dagster._core.log_manager import DagsterLogManager
 from hypothesis import settings
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.util import LRUCache
 
@@ -100,6 +102,28 @@ def statements_compiled_once() -> Iterator[None]:
         patch.setattr(DefaultDialect, "__hash__", lambda dialect: hash(type(dialect)))
         patch.setattr(Engine, "_compiled_cache", property(lambda _: statements, lambda *_: None), raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrated_once() -> Iterator[Callable[[Config, str], None]]:
+    """Make a new SQLite file as all migrations made the first one of this process; their own tests run them each time."""
+    upgrade = command.upgrade
+    made: list[str] = []
+
+    def remembered(config: Config, revision: str) -> None:
+        connection = config.attributes["connection"]
+        if revision != "head" or connection.dialect.name != "sqlite" or inspect(connection).get_table_names():
+            upgrade(config, revision)
+        elif made:
+            for statement in made:
+                connection.exec_driver_sql(statement)
+        else:
+            upgrade(config, revision)
+            made.extend([*connection.connection.driver_connection.iterdump()][1:-1])  # without BEGIN and COMMIT
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "upgrade", remembered)
+        yield upgrade
 
 
 @pytest.fixture

@@ -25,8 +25,6 @@ import orjson
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = "sync_pipeline.cli"
-FORKS = sys.platform == "linux"
-"""Elsewhere the system's own libraries do not survive a fork."""
 LIBRARIES = (
     "sync_pipeline.definitions", "sync_pipeline.store.migrations.runner", "alembic.command", "pandas", "pyarrow.parquet",
     "dagster._core.execution.execute_in_process", "dagster._core.storage.local_compute_log_manager", "psycopg",
@@ -37,17 +35,18 @@ _ASKING = threading.Lock()
 
 
 class Forked(subprocess.Popen[str]):
-    """A process of ``python -m sync_pipeline.cli``; to its user it is as if it had been started, with the same arguments."""
+    """``python -m MODULE`` or ``python -c PROGRAM``: to its user as if it had been started, with the same arguments."""
 
     def _execute_child(self, args: Any, *rest: Any) -> None:
         """Called once the pipes are made; the arguments are the same in all versions of the standard library."""
         cwd, env = rest[4:6]
         pipes = rest[9:15]
-        _, _, _, out, _, err = pipes
+        streams = [pipe if pipe >= 0 else number for number, pipe in enumerate((pipes[0], pipes[3], pipes[5]))]
         self._ended, told = os.pipe()
-        asked = orjson.dumps({"words": args[3:], "directory": str(cwd), "environ": env})
+        place = {"directory": str(cwd or Path.cwd()), "environ": dict(os.environ if env is None else env)}
+        asked = orjson.dumps({"command": args[1:], **place})
         with _ASKING:
-            socket.send_fds(_server(), [asked], [out, err, told])
+            socket.send_fds(_server(), [asked], [*streams, told])
             self.pid = int.from_bytes(_server().recv(4), "big")
         os.close(told)
         self._child_created = True
@@ -74,6 +73,10 @@ class Forked(subprocess.Popen[str]):
         return self.returncode
 
 
+Started = Forked if sys.platform == "linux" else subprocess.Popen
+"""Elsewhere the system's own libraries do not survive a fork."""
+
+
 @cache
 def _server() -> socket.socket:
     """A connection to the server, which is started once for each test process and ends with it."""
@@ -97,7 +100,7 @@ def _serve(connection: socket.socket) -> None:
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        asked, streams, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 3)
+        asked, streams, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 4)
         if not asked:
             return
         if os.fork() == 0:
@@ -107,37 +110,43 @@ def _serve(connection: socket.socket) -> None:
             os.close(stream)
 
 
-def _keep(connection: socket.socket, asked: dict[str, Any], out: int, err: int, told: int) -> None:
+def _keep(connection: socket.socket, asked: dict[str, Any], *streams: int) -> None:
     """Fork the process, say which it is, and how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    *pipes, told = streams
     pid = os.fork()
     if pid == 0:
         os.close(told)
         connection.close()
-        _run(asked, out, err)
+        _run(asked, pipes)
     connection.send(pid.to_bytes(4, "big"))
     connection.close()
-    os.close(out)
-    os.close(err)
+    for pipe in pipes:
+        os.close(pipe)
     _, status = os.waitpid(pid, 0)
     os.write(told, status.to_bytes(4, "big"))
     os._exit(0)
 
 
-def _run(asked: dict[str, Any], out: int, err: int) -> None:
-    """What the program would do in a new interpreter; ends as that does."""
-    for name, pipe, number in (("stdout", out, 1), ("stderr", err, 2)):
+def _run(asked: dict[str, Any], pipes: list[int]) -> None:
+    """What a new interpreter would do; ends as that does."""
+    for number, (name, pipe) in enumerate(zip(("stdin", "stdout", "stderr"), pipes, strict=True)):
         os.dup2(pipe, number)
         os.close(pipe)
-        stream = getattr(sys, name)
-        setattr(sys, name, open(number, "w", encoding=stream.encoding, errors=stream.errors, closefd=False))  # noqa: SIM115
+        before = getattr(sys, name)
+        stream = open(number, before.mode, encoding=before.encoding, errors=before.errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
     os.chdir(asked["directory"])
     os.environ.clear()
     os.environ.update(asked["environ"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path[0] = asked["directory"]
-    sys.argv[1:] = asked["words"]
-    runpy.run_module(PROGRAM, run_name="__main__", alter_sys=True)
+    kind, what, *words = asked["command"]
+    sys.argv[:] = [kind, *words]
+    if kind == "-c":
+        exec(what, {"__name__": "__main__"})
+    else:
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
     sys.exit()
 
 

@@ -60,9 +60,10 @@ PAGES: Mapping[str, Handler] = {
     "/records": records.show,
     "/records/csv": records.export,
     "/records/{entity}/{source_id:path}": records.record,
-    "/clockify": clockify.show,
-    "/snapshots": snapshots.show,
-    "/snapshots/authorize": snapshots.consent,
+    "/setup": overview.begin_setup,
+    "/setup/clockify": clockify.show,
+    "/setup/snapshots": snapshots.show,
+    "/setup/snapshots/authorize": snapshots.consent,
     snapshots.AUTHORIZED: snapshots.authorized,
     "/mapping": mapping.overview,
     "/mapping/{entity}": mapping.show,
@@ -70,9 +71,9 @@ PAGES: Mapping[str, Handler] = {
     "/mapping/{entity}/{name}": mapping.edit,
     "/draft": drafts.show,
     "/versions": drafts.history,
-    "/try": trying.show,
-    "/try/progress": trying.progress,
-    "/live": live.show,
+    "/setup/preview": trying.show,
+    "/setup/preview/progress": trying.progress,
+    "/setup/live": live.show,
     "/connections": connections.show,
     "/connections/progress": connections.progress,
     "/connections/{system}": connections.one,
@@ -93,9 +94,9 @@ PAGES: Mapping[str, Handler] = {
     "/help": helping.show,
 }
 FORMS: Mapping[str, Handler] = {
-    "/clockify": clockify.connect,
-    "/snapshots": snapshots.connect,
-    "/snapshots/authorize": snapshots.authorize,
+    "/setup/clockify": clockify.connect,
+    "/setup/snapshots": snapshots.connect,
+    "/setup/snapshots/authorize": snapshots.authorize,
     "/mapping": mapping.choose,
     "/mapping/{entity}": mapping.save,
     "/mapping/check/{entity}": mapping.check,
@@ -105,8 +106,8 @@ FORMS: Mapping[str, Handler] = {
     "/draft/publish": drafts.put_in_force,
     "/draft/discard": drafts.forget,
     "/versions/{number}": drafts.restore,
-    "/try": trying.begin,
-    "/live": live.turn,
+    "/setup/preview": trying.begin,
+    "/setup/live": live.turn,
     "/connections": connections.begin,
     "/connections/{system}/disconnect": connections.disconnect,
     "/connections/{system}/key": connections.replace_key,
@@ -128,6 +129,7 @@ FORMS: Mapping[str, Handler] = {
 MOVED = {
     "/check": "/connections",
     "/check/progress": "/connections/progress",
+    "/clockify": "/setup/clockify",
     "/clockify/disconnect": "/connections/clockify/disconnect",
     "/fields": "/mapping",
     "/fields/{entity}": "/mapping/{entity}",
@@ -137,17 +139,23 @@ MOVED = {
     "/fields/{entity}/restore": "/mapping/restore/{entity}",
     "/fields/{entity}/edit/{name}": "/mapping/{entity}/{name}",
     "/rejects": "/records?state=rejected",
+    "/live": "/setup/live",
+    "/snapshots": "/setup/snapshots",
+    "/snapshots/authorize": "/setup/snapshots/authorize",
     "/snapshots/disconnect": "/connections/snapshots/disconnect",
     "/secrets": "/settings/secrets",
     "/secrets/{form}": "/settings/secrets/{form}",
     "/settings": "/settings/general",
+    "/setup/mapping": "/mapping",
     "/trail": "/settings/audit",
+    "/try": "/setup/preview",
+    "/try/progress": "/setup/preview/progress",
 }
 """Addresses of earlier versions, and where their pages and forms are now."""
 LEAST_ROLES: Mapping[str, Role] = {
-    "/clockify": "admin",
-    "/snapshots": "admin",
-    "/snapshots/authorize": "admin",
+    "/setup/clockify": "admin",
+    "/setup/snapshots": "admin",
+    "/setup/snapshots/authorize": "admin",
     "/mapping": "admin",
     "/mapping/{entity}": "admin",
     "/mapping/check/{entity}": "admin",
@@ -157,8 +165,8 @@ LEAST_ROLES: Mapping[str, Role] = {
     "/draft/publish": "admin",
     "/draft/discard": "admin",
     "/versions/{number}": "admin",
-    "/try": "operator",
-    "/live": "admin",
+    "/setup/preview": "operator",
+    "/setup/live": "admin",
     "/connections": "operator",
     "/connections/{system}/disconnect": "admin",
     "/connections/{system}/key": "admin",
@@ -185,7 +193,7 @@ PAGE_ROLES: Mapping[str, Role] = {
     "/settings/about/support-bundle": "admin",
     "/settings/sandbox": "admin",
     "/settings/secrets": "admin",
-    "/snapshots/authorize": "admin",
+    "/setup/snapshots/authorize": "admin",
     snapshots.AUTHORIZED: "admin",
 }
 """Who may see a page that not everyone may see."""
@@ -284,7 +292,7 @@ class _Router:
             return not_by_head()
         answer = {name: request.query_params.get(name, "") for name in snapshots.ANSWER}
         if len(str(request.query_params)) > MAX_BODY or not self._console.sign_in.sessions.keep_answer(answer):
-            home = request.url.replace(hostname=self._console.host, path="/snapshots", query="")
+            home = request.url.replace(hostname=self._console.host, path="/setup/snapshots", query="")
             return refused(request, 400, "Not authorized", snapshots.FOREIGN, link=str(home), words=BACK)
         there = request.url.replace(hostname=self._console.host, path=snapshots.AUTHORIZED, query="")
         return RedirectResponse(there.include_query_params(state=answer["state"]), 303)
@@ -359,7 +367,8 @@ def _not_allowed(context: RequestContext, path: str, least: Role) -> Response:
 def _answered(handler: Handler, context: RequestContext) -> Response:
     """What a handler answers; an error it did not expect at this place is a page with a sentence."""
     try:
-        return handler(context)
+        with context.setup.connected():
+            return handler(context)
     except SyncError as error:
         status = 503 if isinstance(error, StoreError | RetryableApiError) else 409
         return _problem(context, status, "It did not work", str(error))

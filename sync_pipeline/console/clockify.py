@@ -60,7 +60,7 @@ def connect(context: RequestContext) -> Response:
         return _page(context, _typed(form, entered))
     context.browser.looked_at = None
     context.changed()
-    return context.go("/snapshots", "Clockify is connected.")
+    return context.go("/setup/snapshots", "Clockify is connected.")
 
 
 def _look(context: RequestContext, entered: ClockifyForm) -> Response:
@@ -72,7 +72,7 @@ def _look(context: RequestContext, entered: ClockifyForm) -> Response:
     except SyncError as error:
         context.went_wrong(error, _place(error, entered, "region"))
         return _page(context, _typed(context.form, entered))
-    return context.go("/clockify")
+    return context.go("/setup/clockify")
 
 
 def _entered(context: RequestContext) -> ClockifyForm:

@@ -17,7 +17,9 @@ from sync_pipeline.store.trials import last_trial
 StepState = Literal["done", "current", "later"]
 BandKind = Literal["sandbox", "preview", "paused", ""]
 STEPS = {"clockify": "Clockify", "snapshots": "Snapshots", "mapping": "Mapping", "try": "Preview", "live": "Go live"}
-"""The set-up steps in their order; the name is the path, too."""
+"""The set-up steps in their order."""
+PATHS = {"mapping": "/mapping", "try": "/setup/preview"}
+"""Where steps are that are not at ``/setup/`` and their name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class Step:
     name: str
     label: str
     state: StepState
+
+    @property
+    def path(self) -> str:
+        """The address of its page."""
+        return PATHS.get(self.name, f"/setup/{self.name}")
 
 
 @dataclass(frozen=True, slots=True)

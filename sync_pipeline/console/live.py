@@ -45,7 +45,7 @@ def turn(context: RequestContext) -> Response:
         if on
         else "Live syncing is off: nothing is synced automatically."
     )
-    return context.go("/" if context.form.text("back") == "home" else "/live", notice)
+    return context.go("/" if context.form.text("back") == "home" else "/setup/live", notice)
 
 
 def _effects(settings: Settings, now: LiveStatus) -> list[dict[str, object]]:
@@ -69,11 +69,11 @@ def _conditions(
     trial = now.trial
     tried = now.has_passed
     rows: list[dict[str, object]] = [
-        {"what": "Clockify is connected", "is_met": clockify.state in WELL, "where": "/clockify"},
-        {"what": "The Snapshots API is connected", "is_met": snapshots.state in WELL, "where": "/snapshots"},
-        {"what": "A preview of this configuration has passed", "is_met": tried, "where": "/try"},
+        {"what": "Clockify is connected", "is_met": clockify.state in WELL, "where": "/setup/clockify"},
+        {"what": "The Snapshots API is connected", "is_met": snapshots.state in WELL, "where": "/setup/snapshots"},
+        {"what": "A preview of this configuration has passed", "is_met": tried, "where": "/setup/preview"},
     ]
     if now.mode is not None and kind_for(context.setup.settings()) == "dry_run":
         on_accounts = trial is not None and trial.kind == "dry_run"
-        rows.append({"what": "The preview was on the real accounts", "is_met": on_accounts, "where": "/try"})
+        rows.append({"what": "The preview was on the real accounts", "is_met": on_accounts, "where": "/setup/preview"})
     return rows

@@ -42,6 +42,12 @@ def show(context: RequestContext) -> Response:
     return context.page("overview.html", "Overview", work=panel(context), dagster=context.console.dagster, **facts)
 
 
+def begin_setup(context: RequestContext) -> Response:
+    """GET /setup: the step that comes next; none is left once live syncing was turned on."""
+    step = context.frame().following
+    return context.go(step.path if step is not None else "/")
+
+
 def progress(context: RequestContext) -> Response:
     """GET /overview/progress: the part of the page that changes by itself."""
     return context.part("_overview.html", is_under_way=True, work=panel(context), **_facts(context))

@@ -35,7 +35,7 @@ PLACES = (
     ("/activity", "Activity", ("/activity/",)),
     ("/records", "Records", ("/records/",)),
     ("/mapping", "Mapping", ("/mapping/", "/draft", "/versions")),
-    ("/connections", "Connections", ("/connections/", "/clockify", "/snapshots")),
+    ("/connections", "Connections", ("/connections/", "/setup/clockify", "/setup/snapshots")),
 )
 """Address and name of each page that is always one step away, and how the addresses of the pages below it begin."""
 PAUSED = "Live syncing is paused until a preview of the change has passed (step 4) and you turn it on again (step 5)."

@@ -83,7 +83,7 @@ def consent(context: RequestContext) -> Response:
     """GET /snapshots/authorize: what will be asked, and the link that leads there."""
     asked = next(reversed(context.browser.asked.values()), None)
     if asked is None:
-        return context.go("/snapshots", "No authorization is under way: begin it here.")
+        return context.go("/setup/snapshots", "No authorization is under way: begin it here.")
     parts = urlsplit(asked.url)
     return context.page(
         "consent.html",
@@ -100,7 +100,7 @@ def authorized(context: RequestContext) -> Response:
     """GET /snapshots/authorized: a person is back from the consent page; what the browser brought is redeemed once."""
     found = context.browser.answered(context.query("state"))
     if found is None:
-        return context.page("problem.html", "Not authorized", status=400, sentence=FOREIGN, back="/snapshots")
+        return context.page("problem.html", "Not authorized", status=400, sentence=FOREIGN, back="/setup/snapshots")
     asked, answer = found
     try:
         code = read_callback(asked, answer)
@@ -120,7 +120,7 @@ def _begin(context: RequestContext, entered: SnapshotsForm) -> Response:
         context.went_wrong(error, "auth")
         return _page(context, _typed(entered))
     context.browser.ask(found)
-    return context.go("/snapshots/authorize")
+    return context.go("/setup/snapshots/authorize")
 
 
 def _redirect_uri(context: RequestContext) -> str:

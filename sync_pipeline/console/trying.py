@@ -12,7 +12,7 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.clockify import requests_left
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import read_live_status
-from sync_pipeline.setup.trial import held_by, kind_for
+from sync_pipeline.setup.trial import DAYS, held_by, kind_for
 from sync_pipeline.store.trials import Trial, last_trial
 
 KINDS = {"sandbox": "In the sandbox", "dry_run": "Dry run on the accounts"}
@@ -37,6 +37,7 @@ def show(context: RequestContext) -> Response:
         kind=kind_for(settings),
         kinds=KINDS,
         actions=ACTIONS,
+        days=DAYS,
         settings=settings,
         budget=requests_left(context.setup),
         **_progress(context),
@@ -56,7 +57,7 @@ def begin(context: RequestContext) -> Response:
     except SyncError as error:
         context.went_wrong(error, "kind")
         return show(context)
-    return context.go("/try")
+    return context.go("/setup/preview")
 
 
 def progress(context: RequestContext) -> Response:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from sync_pipeline.diagnose.clockify import ClockifyProbes
 from sync_pipeline.diagnose.finding import Finding, Status, run
 from sync_pipeline.diagnose.snapshots import SnapshotsProbes
+from sync_pipeline.errors import StoreError
 from sync_pipeline.session.session import Session
 from sync_pipeline.session.systems import facts_place
 from sync_pipeline.settings import Settings
@@ -32,7 +34,8 @@ def diagnose(session: Session, systems: Collection[str] = SYSTEMS) -> Iterator[F
     if "clockify" in systems:
         clockify = ClockifyProbes(session)
         yield from _kept(session, "clockify", run(clockify.probes()))
-        note_names(session.store, facts_place(session.settings, "clockify"), clockify.account, clockify.workspace)
+        with suppress(StoreError):  # what was found is told all the same
+            note_names(session.store, facts_place(session.settings, "clockify"), clockify.account, clockify.workspace)
     if "snapshots" in systems:
         yield from _kept(session, "snapshots", run(SnapshotsProbes(session).probes()))
 
@@ -45,7 +48,8 @@ def _kept(session: Session, system: str, findings: Iterator[Finding]) -> Iterato
         yield finding
     if not any(finding.busy for finding in found):
         documents = [finding.stored() for finding in found]
-        note_test(session.store, facts_place(session.settings, system), documents, session.now())
+        with suppress(StoreError):
+            note_test(session.store, facts_place(session.settings, system), documents, session.now())
 
 
 def _in_clear(session: Session, systems: Collection[str]) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from sync_pipeline.store.approvals import (
     GuardName,
     Line,
     decide,
+    kept_former,
     withdraw,
 )
 from sync_pipeline.store.audit import system_user
@@ -159,12 +160,14 @@ def leave_former(
 
     A run that accepts rewrites writes them, and ends that where ``remember`` says so.
     """
-    approvals = session.ledger(spec).approvals
-    if not approvals.keeps_former(spec.fingerprint):
+    if session.former is None:
+        session.former = kept_former(session.store, session.pair)
+    if (spec.entity, spec.fingerprint) not in session.former:
         return False
     if options is not None and options.accept_rewrite:
         if remember:
-            approvals.end_former()
+            session.ledger(spec).approvals.end_former()
+            session.former -= {(spec.entity, spec.fingerprint)}
         return False
     staging.leave_former()
     return True

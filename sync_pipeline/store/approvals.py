@@ -163,12 +163,6 @@ class Approvals(EntityRows):
             _drop(tx, list(tx.scalars(before)))
             tx.execute(insert(approvals), [{**row, **decided, "fingerprint": fingerprint, "shown": shown, "used": 0}])
 
-    def keeps_former(self, fingerprint: str) -> bool:
-        """Whether that is so for this mapping."""
-        mine = [*self.of(approvals), approvals.c.guard == "former", approvals.c.fingerprint == fingerprint]
-        with self.store.reading() as tx:
-            return tx.scalar(select(approvals.c.id).where(*mine).limit(1)) is not None
-
     def end_former(self) -> None:
         """From now on all records get the mapping in force."""
         with self.store.writing() as tx:
@@ -251,6 +245,15 @@ class Approvals(EntityRows):
         mine = [*self.of(approvals), approvals.c.guard == guard]
         row = tx.execute(select(approvals).where(*mine, approvals.c.decision.is_(None))).one_or_none()
         return None if row is None else _approval(row)
+
+
+def kept_former(store: Store, pair: str) -> frozenset[tuple[str, str]]:
+    """Entity and fingerprint of the mappings that do not rewrite what is unchanged at the source."""
+    mine = [approvals.c.connection == pair, approvals.c.guard == "former"]
+    with store.reading() as tx:
+        return frozenset(
+            (row[0], row[1]) for row in tx.execute(select(approvals.c.entity, approvals.c.fingerprint).where(*mine))
+        )
 
 
 def withdraw(store: Store, approval_id: int) -> None:

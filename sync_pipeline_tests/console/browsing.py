@@ -21,8 +21,8 @@ VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "met
 PATIENCE_SECONDS = 60.0
 PAGES = (
     "/",
-    "/clockify",
-    "/snapshots",
+    "/setup/clockify",
+    "/setup/snapshots",
     "/mapping",
     "/mapping/users",
     "/mapping/users?record=1",
@@ -32,8 +32,8 @@ PAGES = (
     "/mapping/users/email",
     "/draft",
     "/versions",
-    "/try",
-    "/live",
+    "/setup/preview",
+    "/setup/live",
     "/connections",
     "/connections/clockify",
     "/connections/snapshots",

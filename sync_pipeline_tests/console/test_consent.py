@@ -165,4 +165,4 @@ def test_a_client_that_is_not_known_is_told(browser: Browser, office: Team) -> N
     answer = snapshots(browser, office, auth="authorization_code", client_id="nobody", client_secret="some-secret")
 
     assert answer.status_code == 422
-    assert answer.url.path == "/snapshots"
+    assert answer.url.path == "/setup/snapshots"

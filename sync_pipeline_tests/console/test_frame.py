@@ -104,6 +104,11 @@ def test_what_paused_live_syncing_is_named(fresh: Browser, office: Team, setup: 
     ("old", "new"),
     [
         ("/check", "/connections"),
+        ("/clockify?again=1", "/setup/clockify?again=1"),
+        ("/snapshots", "/setup/snapshots"),
+        ("/try", "/setup/preview"),
+        ("/live", "/setup/live"),
+        ("/setup/mapping", "/mapping"),
         ("/fields", "/mapping"),
         ("/fields/users", "/mapping/users"),
         ("/fields/users/new?source=name", "/mapping/new/users?source=name"),

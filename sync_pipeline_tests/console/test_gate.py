@@ -12,13 +12,13 @@ from sync_pipeline.console.server import RunningConsole
 from sync_pipeline_tests.console.browsing import PAGES, Browser, Page
 
 FORMS = (
-    "/clockify",
-    "/snapshots",
+    "/setup/clockify",
+    "/setup/snapshots",
     "/mapping",
     "/mapping/users",
     "/mapping/drop/users",
-    "/try",
-    "/live",
+    "/setup/preview",
+    "/setup/live",
     "/check",
     "/rejects/users",
     "/secrets/rotate",

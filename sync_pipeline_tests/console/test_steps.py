@@ -57,7 +57,7 @@ def test_a_changed_mapping_asks_for_another_trial(desk_browser: Browser, office:
     browser.console.console.setup.change({"mappings.users.fields.time_zone": "drop"}, "mapping changed", "by a script")
 
     assert "Mode: dry run" in browser.page("/").text
-    assert "try it again" in browser.page("/try").text
+    assert "preview it again" in browser.page("/try").text
     assert browser.post("/live", {"on": "1"}).status_code == 422
 
 
@@ -103,7 +103,7 @@ def test_an_empty_secret_keeps_the_stored_one(desk_browser: Browser, office: Tea
 
     assert "Stored on 20" in desk_browser.page("/clockify").text
     assert look(desk_browser, office, secret="").status_code == 200
-    assert choose(desk_browser, office).url.path == "/snapshots"
+    assert choose(desk_browser, office).url.path == "/setup/snapshots"
     assert snapshots(desk_browser, office, api_key="").url.path == "/mapping"
 
 

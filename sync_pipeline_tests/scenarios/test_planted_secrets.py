@@ -285,7 +285,7 @@ def _enter_wrong_and_right(us: Team, browser: Browser) -> None:
         assert look(browser, us, secret=wrong).status_code == 422
         assert snapshots(browser, us, api_key=wrong).status_code == 422
     assert look(browser, us, secret=f" '{planting.OLD_KEY}' ").status_code == 200
-    assert choose(browser, us).url.path == "/snapshots"
+    assert choose(browser, us).url.path == "/setup/snapshots"
     assert snapshots(browser, us, api_key=planting.SNAPSHOTS_OLD).url.path == "/mapping"
 
 
