@@ -9,6 +9,7 @@ from datetime import date
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 PROFILES = tuple(sorted(file.stem for file in Path(__file__).parent.glob("connectors/profiles/*.yaml")))
 """The built-in ones."""
@@ -177,11 +178,10 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 def time_zone(value: str) -> str:
     """A time zone by its name."""
-    from zoneinfo import available_timezones
-
-    if value not in available_timezones():
-        raise ValueError("a time zone such as Europe/Berlin or UTC")
-    return value
+    try:
+        return ZoneInfo(value).key
+    except (KeyError, ValueError, OSError):
+        raise ValueError("a time zone such as Europe/Berlin or UTC") from None
 
 
 def currency(value: str) -> str:

@@ -353,7 +353,10 @@ class Settings:
         "SYNC_KEEP_ALERTS_DAYS", "How long alerts are kept after they were resolved.", kind.days, 90
     )
     report_time_zone: str = setting(
-        "SYNC_REPORT_TIME_ZONE", "The time zone in which days, weeks and months of reports begin.", kind.time_zone, "UTC"
+        "SYNC_REPORT_TIME_ZONE",
+        "The time zone in which days, weeks and months of reports begin.",
+        kind.time_zone,
+        "UTC",
     )
     report_week_start: str = setting(
         "SYNC_REPORT_WEEK_START",

@@ -1,0 +1,100 @@
+"""`report`: hours, money and budgets out of the time entries that were read."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sync_pipeline import terminal
+from sync_pipeline.cli.opening import reading
+from sync_pipeline.cli.options import Day, describe_document, json_option
+from sync_pipeline.reporting.export import lines_of, write_csv, write_xlsx
+from sync_pipeline.reporting.reports import KINDS, Report, make_report
+from sync_pipeline.session.session import open_session
+
+FORMATS = ("table", "csv", "xlsx", "json")
+
+
+@click.group()
+def report() -> None:
+    """Report hours, money and budgets, as the time entries have them."""
+
+
+def _command(name: str, sentence: str) -> click.Command:
+    kind = KINDS[name]
+
+    @click.option("--from", "first", type=Day(), help="First day, in SYNC_REPORT_TIME_ZONE.")
+    @click.option("--to", "last", type=Day(), help="Last day, included.")
+    @click.option("--by", type=click.Choice(kind.choices), default=kind.by, show_default=True, help="A line for each.")
+    @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How.")
+    @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a file instead of printing.")
+    @json_option
+    def make(first: date | None, last: date | None, by: str, form: str, out: Path | None, as_json: bool) -> None:
+        if first and last and first > last:
+            raise click.UsageError(f"--from {first} lies after --to {last}.")
+        if form == "xlsx" and out is None and sys.stdout.isatty():
+            raise click.UsageError("An XLSX file is not for a terminal: name it with --out.")
+        with reading() as settings, open_session(settings) as session:
+            made = make_report(session, name, by, first, last)
+        form = "json" if as_json else form
+        if out is not None and form != "table":
+            _write(made, form, by, out)
+        elif form == "table":
+            _print(made)
+        else:
+            sys.stdout.flush()
+            click.get_binary_stream("stdout").write(_content(made, form, by))
+
+    return click.command(name, help=sentence)(make)
+
+
+for _name, _sentence in {
+    "performance": "Projects with hours, billed amount, cost and budget. Whole months, those of --from and --to included.",
+    "hours": "Hours and their billable share, by whatever you like.",
+    "people": "People with their hours, utilisation (the billable share) and amounts; another --by divides each line.",
+    "clients": "Clients with hours, billed amount and cost; another --by divides each line.",
+}.items():
+    report.add_command(_command(_name, _sentence))
+
+
+def _print(made: Report) -> None:
+    rows = [{name: line.get(name) for name in made.columns} for line in lines_of(made)]
+    terminal.table(f"Report: {made.name}", rows, [name for name in made.columns if not name.endswith("_id")])
+    if not made.rows:
+        terminal.hint("There are no finished time entries in this period.")
+
+
+def _write(made: Report, form: str, by: str, out: Path) -> None:
+    content = _content(made, form, by)
+    with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    terminal.say(str(out))
+
+
+def _content(made: Report, form: str, by: str) -> bytes:
+    if form == "xlsx":
+        sheet = io.BytesIO()
+        write_xlsx(made, sheet)
+        return sheet.getvalue()
+    if form == "csv":
+        text = io.StringIO()
+        write_csv(made, text)
+        return text.getvalue().encode()
+    describe_document(click.get_current_context())
+    return terminal.json_document(_document(made, by)).encode(errors="replace")
+
+
+def _document(made: Report, by: str) -> dict[str, Any]:
+    return {
+        "by": by,
+        "time_zone": made.settings.time_zone,
+        "columns": list(made.columns),
+        "rows": made.rows,
+        "totals": made.totals,
+    }
