@@ -38,18 +38,23 @@ def _command(name: str, sentence: str) -> click.Command:
     def make(first: date | None, last: date | None, by: str, form: str, out: Path | None, as_json: bool) -> None:
         if first and last and first > last:
             raise click.UsageError(f"--from {first} lies after --to {last}.")
+        if form == "table" and out and not as_json:
+            raise click.UsageError("A table is for the terminal: choose another --format for a file.")
         if form == "xlsx" and out is None and sys.stdout.isatty():
             raise click.UsageError("An XLSX file is not for a terminal: name it with --out.")
         with reading() as settings, open_session(settings) as session:
             made = make_report(session, name, by, first, last)
         form = "json" if as_json else form
-        if out is not None and form != "table":
-            _write(made, form, by, out)
-        elif form == "table":
+        if form == "table":
             _print(made)
+            return
+        content = _content(made, form, by)
+        if out is not None:
+            _write(content, out)
+        elif isinstance(content, str):
+            sys.stdout.write(content)
         else:
-            sys.stdout.flush()
-            click.get_binary_stream("stdout").write(_content(made, form, by))
+            sys.stdout.buffer.write(content)
 
     return click.command(name, help=sentence)(make)
 
@@ -70,14 +75,13 @@ def _print(made: Report) -> None:
         terminal.hint("There are no finished time entries in this period.")
 
 
-def _write(made: Report, form: str, by: str, out: Path) -> None:
-    content = _content(made, form, by)
+def _write(content: str | bytes, out: Path) -> None:
     with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    terminal.say(str(out))
+        file.write(content if isinstance(content, bytes) else content.encode(errors="replace"))
+    terminal.notice(str(out))
 
 
-def _content(made: Report, form: str, by: str) -> bytes:
+def _content(made: Report, form: str, by: str) -> str | bytes:
     if form == "xlsx":
         sheet = io.BytesIO()
         write_xlsx(made, sheet)
@@ -85,9 +89,9 @@ def _content(made: Report, form: str, by: str) -> bytes:
     if form == "csv":
         text = io.StringIO()
         write_csv(made, text)
-        return text.getvalue().encode()
+        return text.getvalue()
     describe_document(click.get_current_context())
-    return terminal.json_document(_document(made, by)).encode(errors="replace")
+    return terminal.json_document(_document(made, by))
 
 
 def _document(made: Report, by: str) -> dict[str, Any]:

@@ -22,8 +22,9 @@ WIDEST = 60
 
 
 def lines_of(report: Report) -> list[dict[str, Any]]:
-    """The rows and the totals, which say so in the first column."""
-    return [*report.rows, *({report.columns[0]: TOTAL, **each} for each in report.totals)]
+    """The rows and the totals, which say so in the first column with names."""
+    first = next(name for name in report.columns if not name.endswith("_id"))
+    return [*report.rows, *({first: TOTAL, **each} for each in report.totals)]
 
 
 def write_csv(report: Report, to: TextIO) -> None:
