@@ -23,7 +23,7 @@ FORMATS = ("table", "csv", "xlsx", "json")
 
 @click.group()
 def report() -> None:
-    """Report hours, money and budgets, as the time entries have them."""
+    """Report hours, money and budgets. They come from the time entries that were read; no request is sent."""
 
 
 def _command(name: str, sentence: str) -> click.Command:
@@ -60,10 +60,10 @@ def _command(name: str, sentence: str) -> click.Command:
 
 
 for _name, _sentence in {
-    "performance": "Projects with hours, billed amount, cost and budget. Whole months, those of --from and --to included.",
-    "hours": "Hours and their billable share, by whatever you like.",
-    "people": "People with their hours, utilisation (the billable share) and amounts; another --by divides each line.",
-    "clients": "Clients with hours, billed amount and cost; another --by divides each line.",
+    "performance": "Report projects with hours, money and budget. Whole months, those of --from and --to included.",
+    "hours": "Report hours and their billable share. By project, client, person, month, week or tag.",
+    "people": "Report people with hours and utilisation. That is their billable share; another --by divides each line.",
+    "clients": "Report clients with hours and money. Another --by divides each line.",
 }.items():
     report.add_command(_command(_name, _sentence))
 
