@@ -54,6 +54,22 @@ def up_to_date(session: Session) -> Recomputed:
     return recompute(session.store, session.pair, ReportSettings.of(session.settings))
 
 
+def month_figures(session: Session, month: str) -> dict[str, Any]:
+    """Hours of a month in all projects, and money in each currency."""
+    lines = sums_of_months(session.store, session.pair, None, month, month)
+    seconds, billable = sum(line.seconds for line in lines), sum(line.billable_seconds for line in lines)
+    found = {
+        "entries": sum(line.entries for line in lines),
+        "hours": _hours(seconds),
+        "billable_share": _share(billable, seconds),
+    }
+    for line in lines:
+        found |= {
+            f"{name}_{line.currency}": _money(value) for name, value in (("amount", line.amount), ("cost", line.cost))
+        }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def make_report(session: Session, name: str, by: str, first: date | None, last: date | None) -> Report:
     """Compute what has changed, and the report; ``first`` and ``last`` are days in the time zone of reports."""
     up_to_date(session)

@@ -89,12 +89,60 @@ _COMPUTE = text("""
 """)
 
 
+# One statement, so that it sees one state; what is noted as changed is not computed yet.
+_DIFFERENCES = text("""
+    SELECT c.month, CAST(SUM(c.entries) AS BIGINT), CAST(SUM(c.seconds) AS BIGINT), MAX(c.is_stored)
+    FROM (
+        SELECT e.month, COUNT(*) AS entries, SUM(e.rounded_seconds) AS seconds, 0 AS is_stored
+        FROM mart_time_entries e WHERE e.connection = :pair AND e.seconds IS NOT NULL AND e.start_time IS NOT NULL
+        GROUP BY e.month
+        UNION ALL
+        SELECT m.month, -m.entries, -m.seconds, 1 FROM project_months m WHERE m.connection = :pair
+    ) c
+    WHERE c.month IS NULL OR c.month NOT IN (SELECT d.month FROM report_dirty d WHERE d.connection = :pair)
+    GROUP BY c.month HAVING SUM(c.entries) <> 0 OR SUM(c.seconds) <> 0 ORDER BY c.month
+""")
+_MIXED = text("""
+    SELECT project_id, month FROM project_months WHERE connection = :pair AND currency <> ''
+    GROUP BY project_id, month HAVING COUNT(*) > 1 ORDER BY month, project_id
+""")
+
+
+class Difference(NamedTuple):
+    """A month whose figures are not those of its entries."""
+
+    month: str | None
+    entries: int
+    """How many more there are."""
+    seconds: int
+    is_stored: int
+    """0 where there is no figure at all."""
+
+
+def differences(store: Store, pair: str) -> list[Difference]:
+    """The months whose figures are not those of their entries: none, or something is wrong."""
+    with store.reading() as tx:
+        return [Difference(*row) for row in tx.execute(_DIFFERENCES, {"pair": pair})]
+
+
+def mixed_currencies(store: Store, pair: str) -> list[tuple[str, str]]:
+    """Project and month of entries in several currencies."""
+    with store.reading() as tx:
+        return [(row[0], row[1]) for row in tx.execute(_MIXED, {"pair": pair})]
+
+
+def is_stale(store: Store, pair: str, wanted: ReportSettings) -> bool:
+    """Whether something has changed since it was computed."""
+    with store.reading() as tx:
+        dirty = select(report_dirty.c.id).where(report_dirty.c.connection == pair).limit(1)
+        return _settings_of(tx, pair) != wanted or tx.execute(dirty).first() is not None
+
+
 def recompute(store: Store, pair: str, wanted: ReportSettings) -> Recomputed:
     """Compute again what has changed since the last time, in one transaction; writes nothing where nothing has."""
     dirty = select(report_dirty.c.project_id, report_dirty.c.month).where(report_dirty.c.connection == pair).distinct()
-    with store.reading() as tx:
-        if _settings_of(tx, pair) == wanted and tx.execute(dirty.limit(1)).first() is None:
-            return Recomputed([], 0, False)
+    if not is_stale(store, pair, wanted):
+        return Recomputed([], 0, False)
     with store.writing() as tx:
         if store.dialect == "postgresql":
             # Waits for those that change entries now: they see these settings, or we see their changes.
