@@ -216,7 +216,9 @@ def mapping_publish(accept_rewrite: bool, only_changed: bool, as_json: bool) -> 
     setup = SetupService(actor("terminal"))
     draft, since = read_draft(setup), setup.on_draft().revision()
     if draft is None:
-        raise ConfigError("Nothing waits to be published.", fix="`sync-pipeline mapping set` makes a change.")
+        raise ConfigError(
+            "Nothing waits to be published.", fix="`sync-pipeline mapping set --help` shows how to make a change."
+        )
     way = read_publication(setup)
     if way.is_live and (way.trial is None or way.trial.outcome not in ("passed", "held")):
         found = previewed(setup.on_draft())

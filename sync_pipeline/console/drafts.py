@@ -13,6 +13,7 @@ from sync_pipeline.setup.drafts import discard, go_back, publish, read_draft, re
 from sync_pipeline.setup.trial import held_by, kind_for
 
 DONE = "The changes are published, and live syncing goes on with them."
+REWRITING = f"{DONE} Records that were delivered before are rewritten now."
 
 
 def show(context: RequestContext) -> Response:
@@ -62,7 +63,9 @@ def put_in_force(context: RequestContext) -> Response:
         context.went_wrong(error)
         return show(context)
     context.changed()
-    return context.go("/mapping", DONE if not context.is_paused else "The changes are published.")
+    return context.go(
+        "/mapping", "The changes are published." if context.is_paused else DONE if only_changed else REWRITING
+    )
 
 
 def forget(context: RequestContext) -> Response:

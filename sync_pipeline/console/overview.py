@@ -12,7 +12,7 @@ from sync_pipeline.console.approvals import undecided
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.console.requests import panel
 from sync_pipeline.session.health import REFUSED
-from sync_pipeline.setup.connections import WELL, Connection, connections
+from sync_pipeline.setup.connections import TO_CONNECT, Connection, connections
 from sync_pipeline.setup.overview import EntityCard, entity_cards
 from sync_pipeline.setup.situation import Facts, Situation, situation_of
 from sync_pipeline.setup.switching import LiveStatus, pause_of, read_live_status
@@ -89,7 +89,8 @@ def _situation(
     by_hand = live.mode is not None and not live.is_live and (bool(settings.mode) or not settings.stored)
     return situation_of(
         Facts(
-            is_connected=live.mode is not None and (not settings.stored or all(side.state in WELL for side in both)),
+            is_connected=live.mode is not None
+            and not (settings.stored and any(side.state in TO_CONNECT for side in both)),
             is_sample=is_sample and live.is_live,
             why=f"{live.mode.why[:1].upper()}{live.mode.why[1:]}." if by_hand and live.mode is not None else "",
             refused=next((side.system for side in both if side.state == REFUSED), ""),

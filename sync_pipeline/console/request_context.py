@@ -64,7 +64,7 @@ def took(run: Run) -> str:
     """How long a run took."""
     if run.finished_at is None:
         return "-"
-    seconds = (run.finished_at - run.begun_at).total_seconds()
+    seconds = max(0.0, (run.finished_at - run.begun_at).total_seconds())  # two clocks may differ by a little
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
 
 

@@ -236,7 +236,7 @@ class Region:
     reports_url: str
 
 
-SANDBOX = Region("sandbox", "The sandbox on this machine, with made-up data", SANDBOX_URL, SANDBOX_URL)
+SANDBOX = Region("sandbox", "The sandbox on this machine, with sample data", SANDBOX_URL, SANDBOX_URL)
 CUSTOM = "custom"
 
 

@@ -44,6 +44,8 @@ State = Literal[
 ]
 WELL: tuple[State, ...] = ("connected", "from the environment")
 """Set up, and not known to fail."""
+TO_CONNECT: tuple[State, ...] = ("not set up", "authorize again")
+"""Not set up, or not to the end."""
 
 
 @dataclass(frozen=True, slots=True)

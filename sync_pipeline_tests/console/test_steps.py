@@ -33,6 +33,9 @@ def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
     assert "passed Dry run on the accounts" in tried.text
     assert tried.faults == []
 
+    before = browser.page("/live").text
+    assert "What going live writes" in before
+    assert "how many is not known yet" in before
     assert "Live syncing is on" in browser.post("/live", {"on": "1"}).text
     assert "Mode: live" in browser.page("/").text
     assert "Live syncing is off" in browser.post("/live", {"on": ""}).text

@@ -21,6 +21,7 @@ from sync_pipeline.stages.preview import preview
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.stages.verify import verify
 from sync_pipeline.store.audit import changes
+from sync_pipeline.store.requests import open_requests
 from sync_pipeline.store.trials import Trial
 from sync_pipeline_tests.harness import Team, at_once
 from sync_pipeline_tests.setup.desks import desk_of, document_of, on_accounts
@@ -101,8 +102,10 @@ def test_a_draft_is_previewed_then_published(us: Team, live: SetupService) -> No
     assert live.settings().setup_version == number
     sync(us, live)
     assert names(us) == {name.upper() for name in before}
-    with live.store() as store:
-        assert [change.what for change in changes(store, 1)] == ["mapping published"]
+    with session_of(live) as session:
+        store, pair = session.store, session.pair
+        assert [change.what for change in changes(store, 2)] == ["request", "mapping published"]
+        assert [(one.kind, one.scope.entity) for one in open_requests(store, pair)] == [("sync", "projects")]
 
 
 def test_published_for_new_and_changed_records_only(us: Team, live: SetupService) -> None:
