@@ -27,7 +27,7 @@ def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
     assert "The field nick is saved." in browser.post("/mapping/users", field, of="/mapping/new/users").text
     assert "cannot be turned on" in browser.post("/live", {"on": "1"}).text
 
-    assert browser.post("/try", {"kind": "dry_run"}).url.path == "/try"
+    assert browser.post("/try", {"kind": "dry_run"}).url.path == "/setup/preview"
     browser.wait("/try/progress")
     tried = browser.page("/try")
     assert "passed Dry run on the accounts" in tried.text
