@@ -6,10 +6,11 @@ import base64
 import re
 from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
+from zoneinfo import available_timezones
 
 PROFILES = tuple(sorted(file.stem for file in Path(__file__).parent.glob("connectors/profiles/*.yaml")))
 """The built-in ones."""
@@ -84,6 +85,18 @@ def day(value: str) -> date:
     if not EARLIEST <= found <= LATEST:
         raise ValueError(f"a date from {EARLIEST} to {LATEST}")
     return found
+
+
+def zone(value: str) -> str:
+    """A time zone."""
+    if value not in _zones():
+        raise ValueError("the name of a time zone, such as Europe/Berlin")
+    return value
+
+
+@lru_cache(maxsize=1)
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
 
 
 def count(value: str) -> int:
@@ -174,14 +187,6 @@ def one_of(*choices: str) -> Callable[[str], str]:
         return value
 
     return parse
-
-
-def time_zone(value: str) -> str:
-    """A time zone by its name."""
-    try:
-        return ZoneInfo(value).key
-    except (KeyError, ValueError, OSError):
-        raise ValueError("a time zone such as Europe/Berlin or UTC") from None
 
 
 def currency(value: str) -> str:

@@ -215,6 +215,7 @@ class Settings:
         "How many days back the rolling re-scan of time entries reaches, today included.",
         kind.days,
         7,
+        at="rescan_days",
     )
     max_reject_share: float = setting(
         "SYNC_MAX_REJECT_SHARE",
@@ -355,7 +356,7 @@ class Settings:
     report_time_zone: str = setting(
         "SYNC_REPORT_TIME_ZONE",
         "The time zone in which days, weeks and months of reports begin.",
-        kind.time_zone,
+        kind.zone,
         "UTC",
     )
     report_week_start: str = setting(
@@ -392,6 +393,19 @@ class Settings:
         "SYNC_CONSOLE_URL",
         "Where people find the console: runs and assets in the Dagster UI lead there. `dev` sets it.",
         kind.page,
+    )
+    time_zone: str = setting(
+        "SYNC_TIME_ZONE",
+        "The time zone in which the console shows times, such as `Europe/Berlin`. Default: the browser's.",
+        kind.zone,
+        at="time_zone",
+    )
+    date_form: str = setting(
+        "SYNC_DATE_FORM",
+        "How the console writes days: `iso` (2026-01-31), `eu` (31.01.2026) or `us` (01/31/2026).",
+        kind.one_of("iso", "eu", "us"),
+        "iso",
+        at="date_form",
     )
     sandbox_port: int = setting("SYNC_SANDBOX_PORT", "The port of the embedded sandbox.", kind.port, 8750)
     sandbox: bool = False
@@ -641,19 +655,19 @@ class InForce(NamedTuple):
     secret: bool
 
 
-def settings_in_force(environ: Mapping[str, str] | None = None) -> list[InForce]:
+def settings_in_force(environ: Mapping[str, str] | None = None, root: Path | None = None) -> list[InForce]:
     """Every setting with its value and where that comes from: a variable, `.env`, what was set up, or the default."""
-    root = project_root()
+    root = root or project_root()
     now, given, in_file = (
         load_settings(environ, root=root),
         environment(root) if environ is None else environ,
         dotenv(root),
     )
-    found = []
+    found, stored = [], read_setup(now.setup_document)
     for spec in SETTINGS:
         name, value = spec.metadata["env"], getattr(now, spec.name)
         is_default = value == spec.default
-        is_stored = bool(spec.metadata["at"]) and now.stored and not is_default
+        is_stored = spec.name in stored and not is_default
         source: Source = "store" if is_stored else "default"
         if given.get(name, "").strip():
             source = "file" if in_file.get(name) and name not in os.environ else "environment"

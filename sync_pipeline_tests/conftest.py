@@ -5,15 +5,21 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster._time
 import pytest
+from alembic import command
+from alembic.config import Config
 from dagster._core.log_manager import DagsterLogManager
 from hypothesis import settings
+from sqlalchemy import Engine, inspect
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.util import LRUCache
 
 from sync_pipeline.clock import clock_from, unix_time, utc_now
 from sync_pipeline.connectors.guard import RequestGuard
@@ -27,6 +33,15 @@ SYSTEM = "system"
 SPENT = pytest.StashKey[list[float]]()
 """Exchanges checked against Clockify's document and the seconds that took, over all workers."""
 ALLOWED = 20
+LONGEST = {
+    Path(__file__).parent / name
+    for name in (
+        "alerts/test_killed.py", "cli/test_dev.py", "console/test_walk.py", "console/test_walk_access.py",
+        "defs/test_stock_tools.py", "hosting/test_backfill.py", "properties/test_live.py",
+        "properties/test_success_means_done.py", "scenarios/test_requests.py", "test_docs.py", "test_laws.py",
+    )
+}  # fmt: skip
+"""Modules with tests of half a minute or more."""
 
 settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("random", deadline=None, print_blob=True)
@@ -42,6 +57,11 @@ def pytest_configure() -> None:
     """A script that starts the tests in the background has them ignore Ctrl-C, and so would the programs that they interrupt."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules of the longest tests: at the end no worker is left alone with one of them."""
+    items.sort(key=lambda item: item.path not in LONGEST)
 
 
 def pytest_collection_finish() -> None:
@@ -86,6 +106,39 @@ def _dagster_follows() -> Iterator[None]:
         patch.setattr(dagster._time, "_mockable_get_current_datetime", utc_now)
         patch.setattr(dagster._time, "_mockable_get_current_timestamp", unix_time)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_compiled_once() -> Iterator[None]:
+    """Share compiled statements between all databases of a kind: each test has its own, and would compile all of them again."""
+    statements: LRUCache[Any, Any] = LRUCache(10_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DefaultDialect, "__eq__", lambda one, other: type(one) is type(other))
+        patch.setattr(DefaultDialect, "__hash__", lambda dialect: hash(type(dialect)))
+        patch.setattr(Engine, "_compiled_cache", property(lambda _: statements, lambda *_: None), raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrated_once() -> Iterator[Callable[[Config, str], None]]:
+    """Make a new SQLite file as all migrations made the first one of this process; their own tests run them each time."""
+    upgrade = command.upgrade
+    made: list[str] = []
+
+    def remembered(config: Config, revision: str) -> None:
+        connection = config.attributes["connection"]
+        if revision != "head" or connection.dialect.name != "sqlite" or inspect(connection).get_table_names():
+            upgrade(config, revision)
+        elif made:
+            for statement in made:
+                connection.exec_driver_sql(statement)
+        else:
+            upgrade(config, revision)
+            made.extend([*connection.connection.driver_connection.iterdump()][1:-1])  # without BEGIN and COMMIT
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "upgrade", remembered)
+        yield upgrade
 
 
 @pytest.fixture

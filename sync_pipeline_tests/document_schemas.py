@@ -71,7 +71,14 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
     ):  # fmt: skip
         yield printed(*words.split())
     port = str(urlsplit(us.sandbox.url).port)
-    for words in ("fault status --count 1", "status", "fault --clear", "clock", "reset --yes"):
+    for words in (
+        "fault status --count 1",
+        "fault stall --lasts 60",
+        "status",
+        "fault --clear",
+        "clock",
+        "reset --yes",
+    ):
         yield printed("sandbox", *words.split(), "--port", port)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sync_pipeline.alerts import kinds
 from sync_pipeline.connectors.error_category import ErrorCategory
@@ -214,8 +214,8 @@ def _budgets(facts: Facts) -> Iterator[Found]:
     for system, budget in facts.budgets.items():
         if not budget.left:
             detail = (
-                f"{budget.used} of {budget.limit} requests of this hour are used; runs wait. All of them are free again at "
-                f"{budget.full_at:%H:%M} UTC."
+                f"{budget.used} of {budget.limit} requests of this hour are used; runs wait. The next request is possible at "
+                f"{datetime.fromtimestamp(budget.free_at(1), UTC):%H:%M} UTC, and all of them are free again at {budget.full_at:%H:%M} UTC."
             )
             yield Found(AlertKey(kinds.BUDGET_USED, system=system), facts.now, detail)
 

@@ -37,7 +37,7 @@ KINDS: Mapping[str, Kind] = {
     KEY_REFUSED: Kind(
         "critical",
         "{system} refuses its key",
-        "/settings/secrets",
+        "/connections/{system}",
         "A system refused its key",
         "its next good answer, or a new key",
     ),
@@ -58,7 +58,7 @@ KINDS: Mapping[str, Kind] = {
     NOT_REACHABLE: Kind(
         "critical",
         "{system} does not answer",
-        "/connections",
+        "/connections/{system}",
         "A system does not answer, or something else answers there",
         "its next good answer",
         timedelta(minutes=10),
@@ -101,7 +101,7 @@ KINDS: Mapping[str, Kind] = {
     WEBHOOK_OFF: Kind(
         "warning",
         "Webhooks do not deliver",
-        "/connections",
+        "/connections/clockify",
         "Clockify has one of our webhooks switched off or deleted; it is asked every six hours",
         "webhooks that deliver",
     ),
@@ -115,7 +115,7 @@ KINDS: Mapping[str, Kind] = {
     CREDENTIALS_AGE: Kind(
         "warning",
         "The {system} credentials need to be replaced",
-        "/settings/secrets",
+        "/connections/{system}",
         "A key is older than `SYNC_KEY_MAX_AGE_DAYS`, or a token expires within 14 days",
         "a new key",
     ),
@@ -129,7 +129,7 @@ KINDS: Mapping[str, Kind] = {
     BUDGET_USED: Kind(
         "info",
         "The {system} request budget is used up",
-        "/connections",
+        "/connections/{system}",
         "No request of this hour is left",
         "the next hour",
         timedelta(hours=1),

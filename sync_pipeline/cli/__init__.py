@@ -83,7 +83,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader closed the pipe
         _end(ExitCode.FAILED)
     except OSError as error:
-        sys.stderr.write(f"Error: {describe_unwritable(error)}\n")
+        problem, fix = describe_unwritable(error)
+        sys.stderr.write(f"Error: {problem}\nFix: {fix}\n")
         _end(ExitCode.FAILED)
 
 

@@ -27,7 +27,7 @@ from sync_pipeline.cli.options import (
     json_option,
     permission_options,
 )
-from sync_pipeline.errors import SyncError
+from sync_pipeline.errors import FatalApiError, NotGranted, SyncError
 from sync_pipeline.private_files import naming
 from sync_pipeline.session.session import open_session
 from sync_pipeline.setup import trial as trials
@@ -130,23 +130,31 @@ def _codes(previews: Sequence[Any]) -> list[int]:
 def _previews(
     session: Any, entities: list[str], days: Any, options: Any, as_json: bool, out: PlanWriter | None = None
 ) -> list[Any]:
-    """Plan each entity, and print that."""
+    """Plan each entity, and print that; of those that a system refuses, the error is raised in the end."""
     home = session.settings.home
     with naming(home), TemporaryFile("w+", encoding="utf-8", dir=home) as changes:
         told = _Changes(changes, terminal.compact) if as_json else None
-        previews = []
+        previews, refused = [], dict[str, SyncError]()
         with terminal.progress():
-            for spec in map(session.specs.get, entities):
+            for spec in map(session.specs.__getitem__, entities):
                 span = days if spec.partitioned else None
                 listed = told.of(spec.entity) if told else None
                 planned = partial(out.line, spec) if out is not None else None
-                previews.append(look(session, spec, span, options, keep=SHOWN_CHANGES, told=listed, planned=planned))
+                try:
+                    previews.append(
+                        look(session, spec, span, options, keep=SHOWN_CHANGES, told=listed, planned=planned)
+                    )
+                except (FatalApiError, NotGranted) as error:
+                    refused[spec.entity] = error
         blocked, held = [check for p in previews for check in p.blocked], [held for p in previews for held in p.held]
         if told is not None:
             told.end()
-            _preview_json(previews, blocked, held, changes)
+            _preview_json(previews, blocked, held, changes, refused)
         else:
             _preview_tables(previews, blocked, held)
+    if refused:
+        terminal.warning(f"Not previewed: {', '.join(refused)}.")
+        raise max(refused.values(), key=lambda error: error.exit_code == ExitCode.NOT_AUTHORIZED)
     return previews
 
 
@@ -172,7 +180,13 @@ class _Changes:
         self._file.seek(0)
 
 
-def _preview_json(previews: Sequence[Any], blocked: Sequence[Any], held: Sequence[Any], changes: TextIO) -> None:
+def _preview_json(
+    previews: Sequence[Any],
+    blocked: Sequence[Any],
+    held: Sequence[Any],
+    changes: TextIO,
+    refused: Mapping[str, SyncError],
+) -> None:
     counts = {p.entity: asdict(p.counts) for p in previews}
     with naming("The output"):
         sys.stdout.write(
@@ -180,6 +194,8 @@ def _preview_json(previews: Sequence[Any], blocked: Sequence[Any], held: Sequenc
         )
         copyfileobj(changes, sys.stdout)
         sys.stdout.write(f',\n  "held": {terminal.compact([asdict(one) for one in held])}')
+        failures = {entity: str(error) for entity, error in refused.items()}
+        sys.stdout.write(f',\n  "failures": {terminal.compact(failures)}')
         sys.stdout.write(f',\n  "blocked": {terminal.compact([asdict(check) for check in blocked])}}}\n')
 
 
@@ -261,6 +277,7 @@ def _verdicts_json(verdicts: Sequence[Any]) -> None:
     entities = {
         v.entity: {
             **v.figures,
+            "explanation": v.explanation,
             "held_back": v.held_back,
             "held": [asdict(one) for one in v.held],
             "differences": [asdict(d) for d in v.differences],
@@ -271,7 +288,7 @@ def _verdicts_json(verdicts: Sequence[Any]) -> None:
 
 
 def _verdicts_tables(verdicts: Sequence[Any], *, repair: bool) -> None:
-    terminal.table("Both sides", verdict_rows(verdicts), optional=OPTIONAL_COLUMNS)
+    show_verdicts(verdicts)
     rows = [{"entity": v.entity, **asdict(d)} for v in verdicts for d in v.differences]
     some = f" (the first {SHOWN} of {len(rows)}; --json lists all)" if len(rows) > SHOWN else ""
     terminal.table(f"Differences{some}", rows[:SHOWN])
@@ -290,6 +307,10 @@ def codes_of(verdicts: Sequence[Any]) -> list[int]:
     return [*drift, *held, *(verdict.exit_code for verdict in verdicts if verdict.held_back)]
 
 
-def verdict_rows(verdicts: Sequence[Any]) -> list[dict[str, Any]]:
-    """The verdicts as rows of a table."""
-    return [{"entity": v.entity, "in_sync": "yes" if v.in_sync else "NO", **v.figures} for v in verdicts]
+def show_verdicts(verdicts: Sequence[Any]) -> None:
+    """Print the verdicts as a table, and why counts that differ are in sync."""
+    rows = [{"entity": v.entity, "in_sync": "yes" if v.in_sync else "NO", **v.figures} for v in verdicts]
+    terminal.table("Both sides", rows, optional=OPTIONAL_COLUMNS)
+    for verdict in verdicts:
+        if verdict.explanation:
+            terminal.hint(verdict.explanation)

@@ -71,7 +71,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "mapping validate": ("mapping validate", "mapping validate ."),
     "mapping test": ("mapping test", "mapping test users"),
     "mapping draft": ("mapping draft", "mapping draft --json"),
-    "mapping publish": ("mapping publish", "mapping publish --accept-rewrite"),
+    "mapping publish": ("mapping publish", "mapping publish --only-changed"),
     "mapping discard": ("mapping discard", "mapping discard --json"),
     "mapping fields": ("mapping fields users", "mapping fields time_entries --json"),
     "mapping set": (

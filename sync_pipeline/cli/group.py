@@ -159,14 +159,14 @@ def _how_it_stopped(abort: click.Abort) -> tuple[str, int]:
     return REFUSED, ExitCode.FAILED
 
 
-def describe_unwritable(error: OSError) -> str:
-    """What a file that cannot be written means for a user; raises any other error of the system again."""
+def describe_unwritable(error: OSError) -> tuple[str, str]:
+    """What a file that cannot be written means for a user, and what to do; raises any other error of the system again."""
     if isinstance(error, PermissionError) and error.filename is not None:
-        return f"{error.filename} cannot be used: {error.strerror}. {NO_ACCESS}"
+        return f"{error.filename} cannot be used: {error.strerror}.", NO_ACCESS
     fix = UNWRITABLE.get(error.errno or 0)
     if fix is None:
         raise error
-    return f"{error.filename or 'The output'} cannot be written: {error.strerror}. {fix}"
+    return f"{error.filename or 'The output'} cannot be written: {error.strerror}.", fix
 
 
 def _end(ctx: click.Context, problem: str, exit_code: int, fix: str = "") -> NoReturn:

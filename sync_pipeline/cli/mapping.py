@@ -205,24 +205,34 @@ def mapping_draft(as_json: bool) -> None:
 
 @mapping.command("publish")
 @click.option("--accept-rewrite", is_flag=True, help="Rewrite delivered records that the changes affect.")
+@click.option(
+    "--only-changed", is_flag=True, help="Leave delivered records as they are until they change at the source."
+)
 @json_option
-def mapping_publish(accept_rewrite: bool, as_json: bool) -> None:
+def mapping_publish(accept_rewrite: bool, only_changed: bool, as_json: bool) -> None:
     """Publish the changes, all together. Where live syncing is on, it previews them first."""
+    if accept_rewrite and only_changed:
+        raise click.UsageError("--accept-rewrite writes what --only-changed leaves: give one of them.")
     setup = SetupService(actor("terminal"))
     draft, since = read_draft(setup), setup.on_draft().revision()
     if draft is None:
-        raise ConfigError("Nothing waits to be published.", fix="`sync-pipeline mapping set` makes a change.")
+        raise ConfigError(
+            "Nothing waits to be published.", fix="`sync-pipeline mapping set --help` shows how to make a change."
+        )
     way = read_publication(setup)
     if way.is_live and (way.trial is None or way.trial.outcome not in ("passed", "held")):
         found = previewed(setup.on_draft())
         if not as_json:
             tables(found.report)
         way = read_publication(setup)
-    if way.rewrites and not way.obstacle and not accept_rewrite:
+    if way.rewrites and not way.obstacle and not (accept_rewrite or only_changed):
         some = " and ".join(f"{count:,} {name}" for name, count in way.rewrites.items())
-        terminal.problem(f"Publishing rewrites {some}.", "Add --accept-rewrite, or run: sync-pipeline mapping discard")
+        terminal.problem(
+            f"Publishing rewrites {some}.",
+            "Add --accept-rewrite or --only-changed, or run: sync-pipeline mapping discard",
+        )
         sys.exit(ExitCode.HELD)
-    number = publish(setup, since=since, accept_rewrite=accept_rewrite)
+    number = publish(setup, since=since, accept_rewrite=accept_rewrite, only_changed=only_changed)
     done = {"version": number, "changes": [asdict(one) for one in draft.changes]}
     terminal.emit(as_json, done, f"Published as version {number}; `sync-pipeline setup versions` lists them.")
 

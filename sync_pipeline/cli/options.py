@@ -17,6 +17,7 @@ OPTIONAL_COLUMNS = (
     "excluded",
     "waiting",
     "kept",
+    "former",
     "held",
     "held_deletes",
     "unconfirmed",

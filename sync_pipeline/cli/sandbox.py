@@ -101,6 +101,7 @@ def sandbox_reset(yes: bool, port: int | None, as_json: bool) -> None:
 @click.option("--rate", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="For what share of them.")
 @click.option("--status", type=click.IntRange(400, 599), help="The status to answer, for the kind `status`.")
 @click.option("--seconds", type=click.FloatRange(0, 600), help="How long, for the kind `stall`.")
+@click.option("--lasts", type=click.FloatRange(1, 86_400), help="For how many seconds. [default: until it is cleared]")
 @click.option("--clear", is_flag=True, help="Remove all faults, or those of --route.")
 @port_option
 @json_option
@@ -146,7 +147,8 @@ def _port(port: int | None) -> int:
 
 def _show_faults(faults: list[dict[str, Any]]) -> None:
     rows = [
-        {name: fault.get(name) for name in ("kind", "route", "status", "rate", "count", "struck")} for fault in faults
+        {name: fault.get(name) for name in ("kind", "route", "status", "rate", "count", "lasts", "struck")}
+        for fault in faults
     ]
     terminal.table("Faults", rows)
     if not rows:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.compare import codes_of, counts_row, held_table, show_preview, verdict_rows
+from sync_pipeline.cli.compare import codes_of, counts_row, held_table, show_preview, show_verdicts
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import chosen, chosen_days, prepared, typed, warn_of_days
 from sync_pipeline.cli.options import (
@@ -116,7 +116,7 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
     if dry_run and any(counts["waiting"] for counts in report.entities.values()):
         terminal.hint("Those that wait refer to records which are not at the target yet; a sync delivers these first.")
     held_table(report.held)
-    terminal.table("Both sides", verdict_rows(report.verdicts), optional=OPTIONAL_COLUMNS)
+    show_verdicts(report.verdicts)
     for line in report.warnings:
         terminal.warning(line)
     for line in report.errors:

@@ -29,6 +29,7 @@ from sync_pipeline.console import (
     live,
     mapping,
     overview,
+    preferences,
     records,
     requests,
     secrets,
@@ -59,9 +60,10 @@ PAGES: Mapping[str, Handler] = {
     "/records": records.show,
     "/records/csv": records.export,
     "/records/{entity}/{source_id:path}": records.record,
-    "/clockify": clockify.show,
-    "/snapshots": snapshots.show,
-    "/snapshots/authorize": snapshots.consent,
+    "/setup": overview.begin_setup,
+    "/setup/clockify": clockify.show,
+    "/setup/snapshots": snapshots.show,
+    "/setup/snapshots/authorize": snapshots.consent,
     snapshots.AUTHORIZED: snapshots.authorized,
     "/mapping": mapping.overview,
     "/mapping/{entity}": mapping.show,
@@ -69,27 +71,32 @@ PAGES: Mapping[str, Handler] = {
     "/mapping/{entity}/{name}": mapping.edit,
     "/draft": drafts.show,
     "/versions": drafts.history,
-    "/try": trying.show,
-    "/try/progress": trying.progress,
-    "/live": live.show,
+    "/setup/preview": trying.show,
+    "/setup/preview/progress": trying.progress,
+    "/setup/live": live.show,
     "/connections": connections.show,
     "/connections/progress": connections.progress,
+    "/connections/{system}": connections.one,
+    "/connections/{system}/disconnect": connections.ask_to_disconnect,
     "/requests": requests.overview,
     "/requests/{number}": requests.show,
     "/requests/{number}/progress": requests.progress,
     "/approvals": approvals.overview,
     "/approvals/{number}": approvals.show,
+    "/settings/general": preferences.general,
+    "/settings/sandbox": preferences.lab,
+    "/settings/about": preferences.about,
+    "/settings/about/support-bundle": preferences.bundle,
+    "/settings/about/setup": preferences.setup_file,
     "/settings/alerts": alerts.show,
     "/settings/secrets": secrets.show,
     "/settings/audit": secrets.audit,
     "/help": helping.show,
 }
 FORMS: Mapping[str, Handler] = {
-    "/clockify": clockify.connect,
-    "/clockify/disconnect": clockify.leave,
-    "/snapshots": snapshots.connect,
-    "/snapshots/authorize": snapshots.authorize,
-    "/snapshots/disconnect": snapshots.leave,
+    "/setup/clockify": clockify.connect,
+    "/setup/snapshots": snapshots.connect,
+    "/setup/snapshots/authorize": snapshots.authorize,
     "/mapping": mapping.choose,
     "/mapping/{entity}": mapping.save,
     "/mapping/check/{entity}": mapping.check,
@@ -99,14 +106,19 @@ FORMS: Mapping[str, Handler] = {
     "/draft/publish": drafts.put_in_force,
     "/draft/discard": drafts.forget,
     "/versions/{number}": drafts.restore,
-    "/try": trying.begin,
-    "/live": live.turn,
+    "/setup/preview": trying.begin,
+    "/setup/live": live.turn,
     "/connections": connections.begin,
+    "/connections/{system}/disconnect": connections.disconnect,
+    "/connections/{system}/key": connections.replace_key,
     "/records/{entity}/retry": records.retry,
     "/records/{entity}/ignore": records.ignore,
+    "/records/{entity}/compare": records.compare,
     "/requests": requests.begin,
     "/requests/{number}/cancel": requests.cancel,
     "/approvals/{number}": approvals.decide_one,
+    "/settings/general": preferences.save,
+    "/settings/sandbox": preferences.experiment,
     "/settings/alerts": alerts.add,
     "/settings/alerts/test": alerts.test,
     "/settings/alerts/remove": alerts.remove,
@@ -117,6 +129,8 @@ FORMS: Mapping[str, Handler] = {
 MOVED = {
     "/check": "/connections",
     "/check/progress": "/connections/progress",
+    "/clockify": "/setup/clockify",
+    "/clockify/disconnect": "/connections/clockify/disconnect",
     "/fields": "/mapping",
     "/fields/{entity}": "/mapping/{entity}",
     "/fields/{entity}/new": "/mapping/new/{entity}",
@@ -125,18 +139,23 @@ MOVED = {
     "/fields/{entity}/restore": "/mapping/restore/{entity}",
     "/fields/{entity}/edit/{name}": "/mapping/{entity}/{name}",
     "/rejects": "/records?state=rejected",
+    "/live": "/setup/live",
+    "/snapshots": "/setup/snapshots",
+    "/snapshots/authorize": "/setup/snapshots/authorize",
+    "/snapshots/disconnect": "/connections/snapshots/disconnect",
     "/secrets": "/settings/secrets",
     "/secrets/{form}": "/settings/secrets/{form}",
-    "/settings": "/settings/secrets",
+    "/settings": "/settings/general",
+    "/setup/mapping": "/mapping",
     "/trail": "/settings/audit",
+    "/try": "/setup/preview",
+    "/try/progress": "/setup/preview/progress",
 }
 """Addresses of earlier versions, and where their pages and forms are now."""
 LEAST_ROLES: Mapping[str, Role] = {
-    "/clockify": "admin",
-    "/clockify/disconnect": "admin",
-    "/snapshots": "admin",
-    "/snapshots/authorize": "admin",
-    "/snapshots/disconnect": "admin",
+    "/setup/clockify": "admin",
+    "/setup/snapshots": "admin",
+    "/setup/snapshots/authorize": "admin",
     "/mapping": "admin",
     "/mapping/{entity}": "admin",
     "/mapping/check/{entity}": "admin",
@@ -146,14 +165,19 @@ LEAST_ROLES: Mapping[str, Role] = {
     "/draft/publish": "admin",
     "/draft/discard": "admin",
     "/versions/{number}": "admin",
-    "/try": "operator",
-    "/live": "admin",
+    "/setup/preview": "operator",
+    "/setup/live": "admin",
     "/connections": "operator",
+    "/connections/{system}/disconnect": "admin",
+    "/connections/{system}/key": "admin",
     "/records/{entity}/retry": "operator",
     "/records/{entity}/ignore": "operator",
+    "/records/{entity}/compare": "operator",
     "/requests": "operator",
     "/requests/{number}/cancel": "operator",
     "/approvals/{number}": "operator",
+    "/settings/general": "admin",
+    "/settings/sandbox": "admin",
     "/settings/alerts": "admin",
     "/settings/alerts/test": "admin",
     "/settings/alerts/remove": "admin",
@@ -164,8 +188,12 @@ LEAST_ROLES: Mapping[str, Role] = {
 }
 """Who may send each form. A form that is not named here does not start."""
 PAGE_ROLES: Mapping[str, Role] = {
+    "/connections/{system}/disconnect": "admin",
+    "/settings/about/setup": "admin",
+    "/settings/about/support-bundle": "admin",
+    "/settings/sandbox": "admin",
     "/settings/secrets": "admin",
-    "/snapshots/authorize": "admin",
+    "/setup/snapshots/authorize": "admin",
     snapshots.AUTHORIZED: "admin",
 }
 """Who may see a page that not everyone may see."""
@@ -264,7 +292,7 @@ class _Router:
             return not_by_head()
         answer = {name: request.query_params.get(name, "") for name in snapshots.ANSWER}
         if len(str(request.query_params)) > MAX_BODY or not self._console.sign_in.sessions.keep_answer(answer):
-            home = request.url.replace(hostname=self._console.host, path="/snapshots", query="")
+            home = request.url.replace(hostname=self._console.host, path="/setup/snapshots", query="")
             return refused(request, 400, "Not authorized", snapshots.FOREIGN, link=str(home), words=BACK)
         there = request.url.replace(hostname=self._console.host, path=snapshots.AUTHORIZED, query="")
         return RedirectResponse(there.include_query_params(state=answer["state"]), 303)
@@ -339,7 +367,8 @@ def _not_allowed(context: RequestContext, path: str, least: Role) -> Response:
 def _answered(handler: Handler, context: RequestContext) -> Response:
     """What a handler answers; an error it did not expect at this place is a page with a sentence."""
     try:
-        return handler(context)
+        with context.setup.connected():
+            return handler(context)
     except SyncError as error:
         status = 503 if isinstance(error, StoreError | RetryableApiError) else 409
         return _problem(context, status, "It did not work", str(error))
@@ -362,6 +391,7 @@ def _problem(context: RequestContext, status: int, title: str, sentence: str) ->
         browser=context.browser,
         csrf=context.browser.csrf,
         frame=frame,
+        reader=context.reader,
     )
 
 

@@ -10,7 +10,7 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.setup.approvals import SHOWN, ApprovalRequest, decide, request_of, requests
 
-BACK = frozenset({"/", "/try", "/approvals"})
+BACK = frozenset({"/", "/setup/preview", "/try", "/approvals"})
 """The pages with these buttons."""
 
 

@@ -21,7 +21,7 @@ from sync_pipeline.setup.clockify import (
     region_of,
     requests_left,
 )
-from sync_pipeline.setup.connections import Connection, connections, disconnect
+from sync_pipeline.setup.connections import Connection, connections
 
 FREE, PAID = PLANS = ("free", "paid")
 NAMED = {
@@ -60,19 +60,7 @@ def connect(context: RequestContext) -> Response:
         return _page(context, _typed(form, entered))
     context.browser.looked_at = None
     context.changed()
-    return context.go("/snapshots", "Clockify is connected.")
-
-
-def leave(context: RequestContext) -> Response:
-    """POST /clockify/disconnect."""
-    context.browser.looked_at = None
-    try:
-        disconnect(context.setup, "clockify", since=context.since)
-    except SyncError as error:
-        context.went_wrong(error)
-        return _page(context, _as_it_is(context))
-    context.changed()
-    return context.go("/clockify", "Clockify is disconnected; its key is forgotten.")
+    return context.go("/setup/snapshots", "Clockify is connected.")
 
 
 def _look(context: RequestContext, entered: ClockifyForm) -> Response:
@@ -84,7 +72,7 @@ def _look(context: RequestContext, entered: ClockifyForm) -> Response:
     except SyncError as error:
         context.went_wrong(error, _place(error, entered, "region"))
         return _page(context, _typed(context.form, entered))
-    return context.go("/clockify")
+    return context.go("/setup/clockify")
 
 
 def _entered(context: RequestContext) -> ClockifyForm:

@@ -1,36 +1,126 @@
-"""Connections: both systems as they answer, and a test that says what was found, what it means and what to do."""
+"""Connections: both systems as they answered last, each with a page of its own, a test, and cutting one off."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.responses import Response
 
-from sync_pipeline.console.request_context import RequestContext, render
-from sync_pipeline.setup.connections import connections
+from sync_pipeline.console.request_context import RequestContext
+from sync_pipeline.console.secrets import LABELS
+from sync_pipeline.console.work import Test
+from sync_pipeline.diagnose.finding import stored_finding
+from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.settings import SYSTEMS
+from sync_pipeline.setup import rotation
+from sync_pipeline.setup.connections import WELL, connections
+from sync_pipeline.setup.connections import disconnect as forget
+from sync_pipeline.setup.system_details import TITLES, SystemDetails, last_tests, system_details
+from sync_pipeline.store.system_facts import SystemFacts
+
+HERE = "/connections"
 
 
 def show(context: RequestContext) -> Response:
     """GET /connections."""
-    test = context.console.work.test
+    tests = last_tests(context.setup)
     return context.page(
         "connections.html",
         "Connections",
         connections=connections(context.setup),
-        test=test,
-        under_way=test is not None and not test.is_done,
+        titles=TITLES,
+        tests=tests,
+        **_test(context, *tests.values()),
     )
 
 
 def begin(context: RequestContext) -> Response:
-    """POST /connections: test both."""
+    """POST /connections: test both, or one."""
     context.settings()
-    context.console.work.begin_test()
-    return context.go("/connections")
+    system = context.form.text("system")
+    chosen = (system,) if system in SYSTEMS else SYSTEMS
+    context.console.work.begin_test(chosen)
+    return context.go(f"{HERE}/{system}" if system in SYSTEMS else HERE)
 
 
 def progress(context: RequestContext) -> Response:
     """GET /connections/progress: the part of the page that changes by itself."""
+    found = _test(context, *last_tests(context.setup).values())
+    return context.part("_checking.html", is_under_way=found["under_way"], **found)
+
+
+def one(context: RequestContext) -> Response:
+    """GET /connections/{system}."""
+    return _page(context, _system(context))
+
+
+def replace_key(context: RequestContext) -> Response:
+    """POST /connections/{system}/key: the new one is tried first; the old one stays as a fallback."""
+    system = _system(context)
+    context.settings()
+    slot = system_details(context.setup, system).slot
+    if slot is None:
+        raise ConfigError(f"No key of {TITLES[system]} is stored here.", fix=f"Connect it at /{system}.")
+    try:
+        rotation.rotate(context.setup, slot, context.form.text("secret"))
+    except SyncError as error:
+        context.went_wrong(error, "secret")
+        return _page(context, system)
+    return context.go(f"{HERE}/{system}", f"{LABELS[f'{slot.system}.{slot.name}']}: the new one is in use.")
+
+
+def ask_to_disconnect(context: RequestContext) -> Response:
+    """GET /connections/{system}/disconnect: what is forgotten, what stays, and a name to type."""
+    return _disconnect_page(context, system_details(context.setup, _system(context)))
+
+
+def disconnect(context: RequestContext) -> Response:
+    """POST /connections/{system}/disconnect."""
+    found = system_details(context.setup, _system(context))
+    system = found.connection.system
+    if context.form.text("name").casefold() not in {found.name.casefold(), found.title.casefold()}:
+        context.problems.add("name", f"Type {found.name} to disconnect it. Nothing was changed.")
+        return _disconnect_page(context, found)
+    context.browser.looked_at = None
+    try:
+        forget(context.setup, system, since=context.since)
+    except SyncError as error:
+        context.went_wrong(error)
+        return _disconnect_page(context, found)
+    context.changed()
+    return context.go(HERE, f"{found.title} is disconnected; its secrets are forgotten.")
+
+
+def _page(context: RequestContext, system: str) -> Response:
+    found = system_details(context.setup, system)
+    secret = f"{found.slot.system}.{found.slot.name}" if found.slot is not None else ""
+    return context.page(
+        "connection.html",
+        found.title,
+        found=found,
+        is_well=found.connection.state in WELL,
+        secret_label=LABELS.get(secret, ""),
+        **_test(context, found.facts),
+    )
+
+
+def _disconnect_page(context: RequestContext, found: SystemDetails) -> Response:
+    return context.page("disconnect.html", f"Disconnect {found.title}", found=found)
+
+
+def _test(context: RequestContext, *stored: SystemFacts) -> dict[str, Any]:
+    """The test that is under way, or else what the last tests found."""
     test = context.console.work.test
     under_way = test is not None and not test.is_done
-    answer = render("_checking.html", test=test, under_way=under_way, now=context.setup.now())
-    answer.headers["X-Under-Way"] = "yes" if under_way else "no"
-    return answer
+    tested = [facts for facts in stored if facts.tested_at is not None]
+    if not under_way and tested and not (test is not None and test.problem):
+        findings = [stored_finding(found) for facts in tested for found in facts.findings]
+        test = Test(min(facts.tested_at for facts in tested if facts.tested_at), findings, is_done=True)
+    return {"test": test, "under_way": under_way}
+
+
+def _system(context: RequestContext) -> str:
+    system = context.param("system")
+    if system not in SYSTEMS:
+        raise ConfigError(f"There is no system {system[:40]!r}.", fix=f"There are {' and '.join(SYSTEMS)}.")
+    return system

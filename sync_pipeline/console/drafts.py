@@ -13,6 +13,7 @@ from sync_pipeline.setup.drafts import discard, go_back, publish, read_draft, re
 from sync_pipeline.setup.trial import held_by, kind_for
 
 DONE = "The changes are published, and live syncing goes on with them."
+REWRITING = f"{DONE} Records that were delivered before are rewritten now."
 
 
 def show(context: RequestContext) -> Response:
@@ -55,12 +56,16 @@ def preview(context: RequestContext) -> Response:
 def put_in_force(context: RequestContext) -> Response:
     """POST /draft/publish."""
     try:
-        publish(context.setup, since=context.since, accept_rewrite=context.form.flag("rewrite"))
+        only_changed = context.form.flag("only_changed")
+        accept = context.form.flag("rewrite") and not only_changed
+        publish(context.setup, since=context.since, accept_rewrite=accept, only_changed=only_changed)
     except SyncError as error:
         context.went_wrong(error)
         return show(context)
     context.changed()
-    return context.go("/mapping", DONE if not context.is_paused else "The changes are published.")
+    return context.go(
+        "/mapping", "The changes are published." if context.is_paused else DONE if only_changed else REWRITING
+    )
 
 
 def forget(context: RequestContext) -> Response:

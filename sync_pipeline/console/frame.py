@@ -17,7 +17,9 @@ from sync_pipeline.store.trials import last_trial
 StepState = Literal["done", "current", "later"]
 BandKind = Literal["sandbox", "preview", "paused", ""]
 STEPS = {"clockify": "Clockify", "snapshots": "Snapshots", "mapping": "Mapping", "try": "Preview", "live": "Go live"}
-"""The set-up steps in their order; the name is the path, too."""
+"""The set-up steps in their order."""
+PATHS = {"mapping": "/mapping", "try": "/setup/preview"}
+"""Where steps are that are not at ``/setup/`` and their name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class Step:
     name: str
     label: str
     state: StepState
+
+    @property
+    def path(self) -> str:
+        """The address of its page."""
+        return PATHS.get(self.name, f"/setup/{self.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class Frame:
     draft: Draft | None = None
     """Changes that wait to be published."""
     draft_revision: str = ""
+    is_sandbox: bool = False
+    """Whether both systems are the embedded sandbox's."""
 
 
 def frame_of(setup: SetupService, page: str) -> Frame:
@@ -56,7 +65,7 @@ def frame_of(setup: SetupService, page: str) -> Frame:
         steps = () if has_started or settings.mode else steps_of(_done(setup, live))
     except SyncError:
         return Frame()
-    return Frame(steps, following(steps, page), band, pause, draft, revision)
+    return Frame(steps, following(steps, page), band, pause, draft, revision, settings.sandbox)
 
 
 def steps_of(done: Mapping[str, bool]) -> tuple[Step, ...]:

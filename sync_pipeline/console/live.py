@@ -6,6 +6,8 @@ from starlette.responses import Response
 
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
+from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.settings import Settings
 from sync_pipeline.setup.connections import WELL, Connection, connections
 from sync_pipeline.setup.switching import LiveStatus, read_live_status, turn_off, turn_on
 from sync_pipeline.setup.trial import kind_for
@@ -13,10 +15,18 @@ from sync_pipeline.setup.trial import kind_for
 
 def show(context: RequestContext) -> Response:
     """GET /live."""
-    context.settings()
+    settings = context.settings()
     now, both = read_live_status(context.setup), connections(context.setup)
     return context.page(
-        "live.html", "Step 5: Go live", step="live", standing=now, conditions=_conditions(context, now, both)
+        "live.html",
+        "Step 5: Go live",
+        step="live",
+        standing=now,
+        conditions=_conditions(context, now, both),
+        has_switch=settings.stored or not settings.sandbox,
+        both=both,
+        effects=_effects(settings, now),
+        since=settings.start_date,
     )
 
 
@@ -35,7 +45,20 @@ def turn(context: RequestContext) -> Response:
         if on
         else "Live syncing is off: nothing is synced automatically."
     )
-    return context.go("/" if context.form.text("back") == "home" else "/live", notice)
+    return context.go("/" if context.form.text("back") == "home" else "/setup/live", notice)
+
+
+def _effects(settings: Settings, now: LiveStatus) -> list[dict[str, object]]:
+    """What the first sync writes, by the preview: each entity with its target and how many records; empty once live."""
+    if now.is_live or not now.has_passed or now.trial is None:
+        return []
+    found, specs = now.trial.report.get("entities", {}), specs_of(settings)
+    return [
+        {"entity": name, "target": specs[name].target.system, "is_dated": specs[name].partitioned}
+        | {"writes": sum(told["counts"][kind] for kind in ("created", "adopted", "updated", "deleted"))}
+        for name, told in found.items()
+        if name in specs
+    ]
 
 
 def _conditions(
@@ -46,11 +69,11 @@ def _conditions(
     trial = now.trial
     tried = now.has_passed
     rows: list[dict[str, object]] = [
-        {"what": "Clockify is connected", "is_met": clockify.state in WELL, "where": "/clockify"},
-        {"what": "The Snapshots API is connected", "is_met": snapshots.state in WELL, "where": "/snapshots"},
-        {"what": "A preview of this configuration has passed", "is_met": tried, "where": "/try"},
+        {"what": "Clockify is connected", "is_met": clockify.state in WELL, "where": "/setup/clockify"},
+        {"what": "The Snapshots API is connected", "is_met": snapshots.state in WELL, "where": "/setup/snapshots"},
+        {"what": "A preview of this configuration has passed", "is_met": tried, "where": "/setup/preview"},
     ]
     if now.mode is not None and kind_for(context.setup.settings()) == "dry_run":
         on_accounts = trial is not None and trial.kind == "dry_run"
-        rows.append({"what": "The preview was on the real accounts", "is_met": on_accounts, "where": "/try"})
+        rows.append({"what": "The preview was on the real accounts", "is_met": on_accounts, "where": "/setup/preview"})
     return rows

@@ -9,10 +9,10 @@ from starlette.responses import Response
 from sync_pipeline.alerts import kinds
 from sync_pipeline.alerts.current import Alert, open_alerts
 from sync_pipeline.console.approvals import undecided
-from sync_pipeline.console.request_context import RequestContext, render
+from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.console.requests import panel
 from sync_pipeline.session.health import REFUSED
-from sync_pipeline.setup.connections import WELL, Connection, connections
+from sync_pipeline.setup.connections import TO_CONNECT, Connection, connections
 from sync_pipeline.setup.overview import EntityCard, entity_cards
 from sync_pipeline.setup.situation import Facts, Situation, situation_of
 from sync_pipeline.setup.switching import LiveStatus, pause_of, read_live_status
@@ -42,12 +42,15 @@ def show(context: RequestContext) -> Response:
     return context.page("overview.html", "Overview", work=panel(context), dagster=context.console.dagster, **facts)
 
 
+def begin_setup(context: RequestContext) -> Response:
+    """GET /setup: the step that comes next; none is left once live syncing was turned on."""
+    step = context.frame().following
+    return context.go(step.path if step is not None else "/")
+
+
 def progress(context: RequestContext) -> Response:
     """GET /overview/progress: the part of the page that changes by itself."""
-    usual: dict[str, Any] = {"csrf": context.browser.csrf, "now": context.setup.now(), "work": panel(context)}
-    answer = render("_overview.html", 200, **usual, **_facts(context))
-    answer.headers["X-Under-Way"] = "yes"
-    return answer
+    return context.part("_overview.html", is_under_way=True, work=panel(context), **_facts(context))
 
 
 def _facts(context: RequestContext) -> dict[str, Any]:
@@ -86,7 +89,8 @@ def _situation(
     by_hand = live.mode is not None and not live.is_live and (bool(settings.mode) or not settings.stored)
     return situation_of(
         Facts(
-            is_connected=live.mode is not None and (not settings.stored or all(side.state in WELL for side in both)),
+            is_connected=live.mode is not None
+            and not (settings.stored and any(side.state in TO_CONNECT for side in both)),
             is_sample=is_sample and live.is_live,
             why=f"{live.mode.why[:1].upper()}{live.mode.why[1:]}." if by_hand and live.mode is not None else "",
             refused=next((side.system for side in both if side.state == REFUSED), ""),

@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from sync_pipeline.console.csv_file import csv_file
 from sync_pipeline.console.request_context import RequestContext
-from sync_pipeline.errors import ConfigError
+from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.session.session import Session
-from sync_pipeline.setup.records import find_records, pages_of, record_details
+from sync_pipeline.setup.records import RecordNow, compare_now, find_records, pages_of, record_details
 from sync_pipeline.setup.rejects import ignore as ignore_rejects
 from sync_pipeline.setup.rejects import offer_again, stop_ignoring
 from sync_pipeline.store.record_search import ACTIONS, COUNTED, LONGEST, PAGE, STATES, RecordRow, RecordsFound
@@ -69,7 +69,10 @@ def export(context: RequestContext) -> Response:
 def record(context: RequestContext) -> Response:
     """GET /records/{entity}/{id}."""
     context.settings()
-    entity, source_id = context.param("entity"), context.param("source_id")
+    return _record(context, context.param("entity"), context.param("source_id"))
+
+
+def _record(context: RequestContext, entity: str, source_id: str, now: RecordNow | None = None) -> Response:
     with context.setup.reading() as session:
         session.spec(entity)
         found = record_details(session, entity, source_id)
@@ -80,7 +83,17 @@ def record(context: RequestContext) -> Response:
         )
     lines = [(line, _changed(line.changes)) for line in reversed(found.history.happenings)]
     title = found.row.label or f"{entity.replace('_', ' ').capitalize()} {source_id}"
-    return context.page("record.html", title, found=found, lines=lines, entity=entity, source_id=source_id)
+    return context.page("record.html", title, found=found, lines=lines, entity=entity, source_id=source_id, live=now)
+
+
+def compare(context: RequestContext) -> Response:
+    """POST /records/{entity}/compare: the record as both systems have it now."""
+    entity, source_id = context.param("entity"), context.form.text("source_id")
+    try:
+        return _record(context, entity, source_id, compare_now(context.setup, entity, source_id))
+    except SyncError as error:
+        context.went_wrong(error)
+        return _record(context, entity, source_id)
 
 
 def retry(context: RequestContext) -> Response:

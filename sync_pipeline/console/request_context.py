@@ -6,21 +6,19 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
-from jinja2.runtime import Context
-from markupsafe import Markup, escape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from sync_pipeline.clock import utc_now
+from sync_pipeline.console.badges import Badges
 from sync_pipeline.console.forms import WHOLE, Form, Problems
-from sync_pipeline.console.frame import Frame, ago, frame_of
+from sync_pipeline.console.frame import Frame, frame_of
 from sync_pipeline.console.sessions import BrowserSession
 from sync_pipeline.console.sharing import SignIn
+from sync_pipeline.console.times import Reader, instant, marked, moment, when
 from sync_pipeline.console.work import Work
 from sync_pipeline.errors import ApiError, ChangedMeanwhile, ConfigError, SyncError
 from sync_pipeline.mapping.load import records_of
@@ -37,39 +35,10 @@ PLACES = (
     ("/activity", "Activity", ("/activity/",)),
     ("/records", "Records", ("/records/",)),
     ("/mapping", "Mapping", ("/mapping/", "/draft", "/versions")),
-    ("/connections", "Connections", ("/clockify", "/snapshots")),
+    ("/connections", "Connections", ("/connections/", "/setup/clockify", "/setup/snapshots")),
 )
 """Address and name of each page that is always one step away, and how the addresses of the pages below it begin."""
 PAUSED = "Live syncing is paused until a preview of the change has passed (step 4) and you turn it on again (step 5)."
-
-
-def instant(at: datetime | None) -> str:
-    """A moment as people read it."""
-    return f"{at:%Y-%m-%d %H:%M} UTC" if at is not None else "-"
-
-
-@pass_context
-def when(context: Context, at: datetime | None) -> str | Markup:
-    """How long ago it was and at what time, with the exact time in UTC beside it; the script writes the reader's zone."""
-    if at is None:
-        return "-"
-    now = context.get("now") or utc_now()
-    clock = f"{at:%H:%M} UTC" if at.date() == now.date() else instant(at)
-    form = Markup('<time datetime="{}" title="{}">{}, <span>{}</span></time>')
-    return form.format(f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M:%S} UTC", ago(at, now), clock)
-
-
-def marked(text: str) -> Markup:
-    """A sentence with what is between backticks as code."""
-    parts = [
-        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(text.split("`"))
-    ]
-    return Markup("").join(parts)
-
-
-def moment(iso: str) -> str:
-    """A moment that is stored as text."""
-    return instant(datetime.fromisoformat(iso))
 
 
 def words(name: str) -> str:
@@ -95,7 +64,7 @@ def took(run: Run) -> str:
     """How long a run took."""
     if run.finished_at is None:
         return "-"
-    seconds = (run.finished_at - run.begun_at).total_seconds()
+    seconds = max(0.0, (run.finished_at - run.begun_at).total_seconds())  # two clocks may differ by a little
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
 
 
@@ -170,6 +139,8 @@ def render(template: str, status: int = 200, **context: Any) -> Response:
         "here": "",
         "now": None,
         "frame": Frame(),
+        "reader": Reader(),
+        "badges": {},
     }
     return HTMLResponse(TEMPLATES.get_template(template).render({**usual, **context}), status)
 
@@ -187,6 +158,7 @@ class Console:
     """Where the Dagster UI is; "" when unknown."""
     on_change: Callable[[], None] = lambda: None
     """Called after a change that alters what Dagster shows."""
+    badges: Badges = field(default_factory=Badges)
     _held: ExitStack = field(default_factory=ExitStack)
     _lock: Lock = field(default_factory=Lock)
     _keeps: bool = False
@@ -230,6 +202,15 @@ class RequestContext:
     def frame(self, step: str = "") -> Frame:
         """What is around a page, which may be that of a step of the set-up."""
         return frame_of(self.setup, step)
+
+    @property
+    def reader(self) -> Reader:
+        """How moments are shown."""
+        try:
+            settings = self.setup.settings()
+        except SyncError:  # our own database: the page reports that, or cannot be shown
+            return Reader()
+        return Reader(settings.time_zone, settings.date_form)
 
     @property
     def is_paused(self) -> bool:
@@ -289,11 +270,26 @@ class RequestContext:
             here=self.request.url.path,
             now=self.setup.now(),
             frame=self.frame(str(context.get("step", ""))),
+            reader=self.reader,
+            badges=self.console.badges.read(self.setup),
             **context,
         )
 
+    def part(self, template: str, *, is_under_way: bool, **context: Any) -> Response:
+        """The part of a page that changes by itself; it is asked for again while something is under way."""
+        usual: dict[str, Any] = {
+            "browser": self.browser,
+            "csrf": self.browser.csrf,
+            "now": self.setup.now(),
+            "reader": self.reader,
+        }
+        answer = render(template, **usual, **context)
+        answer.headers["X-Under-Way"] = "yes" if is_under_way else "no"
+        return answer
+
     def go(self, path: str, notice: str = "") -> Response:
         """On to another page of ours, which says what was done."""
+        self.console.badges.forget()
         if notice:
             self.browser.notices.append(notice)
         return RedirectResponse(path, 303)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.responses import Response
 
-from sync_pipeline.console.request_context import RequestContext, render
+from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.setup.requests import (
     ShownRequest,
@@ -48,10 +46,8 @@ def show(context: RequestContext) -> Response:
 def progress(context: RequestContext) -> Response:
     """GET /requests/{number}/progress: the part of the page that changes by itself."""
     found = _found(context)
-    usual: dict[str, Any] = {"browser": context.browser, "csrf": context.browser.csrf, "now": context.setup.now()}
-    answer = render("_working.html", 200, shown=found, dagster=context.console.dagster, **usual)
-    answer.headers["X-Under-Way"] = "yes" if found.request.is_open else "no"
-    return answer
+    is_open = found.request.is_open
+    return context.part("_working.html", is_under_way=is_open, shown=found, dagster=context.console.dagster)
 
 
 def begin(context: RequestContext) -> Response:

@@ -13,9 +13,10 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import ApiError, NotGranted, SyncError
 from sync_pipeline.sandbox.snapshots.clients import DEFAULT_ID, DEFAULT_SECRET
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
-from sync_pipeline.setup.connections import connections, disconnect
+from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.consent import begin_authorization, finish_authorization, read_callback, stored_form
 from sync_pipeline.setup.snapshots import SnapshotsForm, connect_snapshots, needed_scopes
+from sync_pipeline.setup.system_details import can_authorize
 
 AUTHS = {
     "api_key": "API key or access token",
@@ -82,7 +83,7 @@ def consent(context: RequestContext) -> Response:
     """GET /snapshots/authorize: what will be asked, and the link that leads there."""
     asked = next(reversed(context.browser.asked.values()), None)
     if asked is None:
-        return context.go("/snapshots", "No authorization is under way: begin it here.")
+        return context.go("/setup/snapshots", "No authorization is under way: begin it here.")
     parts = urlsplit(asked.url)
     return context.page(
         "consent.html",
@@ -99,7 +100,7 @@ def authorized(context: RequestContext) -> Response:
     """GET /snapshots/authorized: a person is back from the consent page; what the browser brought is redeemed once."""
     found = context.browser.answered(context.query("state"))
     if found is None:
-        return context.page("problem.html", "Not authorized", status=400, sentence=FOREIGN, back="/snapshots")
+        return context.page("problem.html", "Not authorized", status=400, sentence=FOREIGN, back="/setup/snapshots")
     asked, answer = found
     try:
         code = read_callback(asked, answer)
@@ -111,17 +112,6 @@ def authorized(context: RequestContext) -> Response:
     return context.go("/mapping", "The Snapshots API is connected: access was allowed.")
 
 
-def leave(context: RequestContext) -> Response:
-    """POST /snapshots/disconnect."""
-    try:
-        disconnect(context.setup, "snapshots", since=context.since)
-    except SyncError as error:
-        context.went_wrong(error)
-        return _page(context, _as_it_is(context))
-    context.changed()
-    return context.go("/snapshots", "The Snapshots API is disconnected; its secrets are forgotten.")
-
-
 def _begin(context: RequestContext, entered: SnapshotsForm) -> Response:
     redirect_uri = _redirect_uri(context)
     try:
@@ -130,7 +120,7 @@ def _begin(context: RequestContext, entered: SnapshotsForm) -> Response:
         context.went_wrong(error, "auth")
         return _page(context, _typed(entered))
     context.browser.ask(found)
-    return context.go("/snapshots/authorize")
+    return context.go("/setup/snapshots/authorize")
 
 
 def _redirect_uri(context: RequestContext) -> str:
@@ -207,7 +197,7 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
         needed=needed_scopes(settings),
         connection=connection,
         stored=stored_on(connection),
-        can_authorize=settings.stored and settings.auth == "authorization_code" and bool(settings.snapshots_client_id),
+        can_authorize=can_authorize(settings),
         redirect_uri=_redirect_uri(context),
         given=context.given(*GIVEN),
         sandbox_key=SANDBOX_SNAPSHOTS_KEY,

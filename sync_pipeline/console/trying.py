@@ -7,12 +7,12 @@ from typing import Any
 from starlette.responses import Response
 
 from sync_pipeline.console.approvals import by_id
-from sync_pipeline.console.request_context import RequestContext, render
+from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.clockify import requests_left
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import read_live_status
-from sync_pipeline.setup.trial import held_by, kind_for
+from sync_pipeline.setup.trial import DAYS, held_by, kind_for
 from sync_pipeline.store.trials import Trial, last_trial
 
 KINDS = {"sandbox": "In the sandbox", "dry_run": "Dry run on the accounts"}
@@ -37,6 +37,7 @@ def show(context: RequestContext) -> Response:
         kind=kind_for(settings),
         kinds=KINDS,
         actions=ACTIONS,
+        days=DAYS,
         settings=settings,
         budget=requests_left(context.setup),
         **_progress(context),
@@ -56,15 +57,13 @@ def begin(context: RequestContext) -> Response:
     except SyncError as error:
         context.went_wrong(error, "kind")
         return show(context)
-    return context.go("/try")
+    return context.go("/setup/preview")
 
 
 def progress(context: RequestContext) -> Response:
     """GET /try/progress: the part of the page that changes by itself."""
     found = _progress(context)
-    answer = render("_trying.html", kinds=KINDS, actions=ACTIONS, csrf=context.browser.csrf, **found)
-    answer.headers["X-Under-Way"] = "yes" if found["under_way"] else "no"
-    return answer
+    return context.part("_trying.html", is_under_way=found["under_way"], kinds=KINDS, actions=ACTIONS, **found)
 
 
 def _progress(context: RequestContext) -> dict[str, Any]:

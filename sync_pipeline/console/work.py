@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sync_pipeline.diagnose.connection_test import diagnose, without_retries
+from sync_pipeline.diagnose.connection_test import SYSTEMS, diagnose, without_retries
 from sync_pipeline.diagnose.finding import Finding
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup import trial
@@ -28,6 +28,7 @@ class Test:
 
     begun_at: datetime
     findings: list[Finding] = field(default_factory=list)
+    systems: tuple[str, ...] = SYSTEMS
     problem: str = ""
     is_done: bool = False
 
@@ -64,11 +65,11 @@ class Work:
         running = self._trial
         return running is not None and running[0] == number and running[1].is_alive()
 
-    def begin_test(self) -> None:
+    def begin_test(self, systems: tuple[str, ...] = SYSTEMS) -> None:
         """Test the connections, unless that is under way."""
         with self._lock:
             if self._testing is None or not self._testing.is_alive():
-                test = self.test = Test(self._desk.now())
+                test = self.test = Test(self._desk.now(), systems=systems)
                 self._testing = self._start("test", lambda: self._run_test(test))
 
     def stop(self) -> None:
@@ -81,7 +82,7 @@ class Work:
     def _run_test(self, test: Test) -> None:
         try:
             with self._desk.session(without_retries(self._desk.settings())) as session:
-                for finding in diagnose(session):
+                for finding in diagnose(session, test.systems):
                     test.findings.append(finding)
                     if self._stopping.is_set():
                         return

@@ -113,11 +113,11 @@ def counts_metadata(
 ) -> dict[str, Any]:
     """What a materialization shows: the counts that are not zero, the days, and the first deliveries of this run."""
     rows = counts.extracted - counts.rejected - counts.excluded - counts.waiting - counts.held
-    command = f"sync-pipeline deliveries --entity {spec.entity} --run {run_id}"
+    command = f"sync-pipeline records list {spec.entity} --run {run_id}"
     return {
         **{name: count for name, count in asdict(counts).items() if count},
         **({"days": str(days)} if days else {"dagster/row_count": rows} if whole else {}),
-        "deliveries": dg.MetadataValue.md(f"`{command}` lists them all" if deliveries else "nothing had to be sent"),
+        "deliveries": dg.MetadataValue.md(f"`{command}` lists them" if deliveries else "nothing had to be sent"),
         **({FIRST_DELIVERIES: _table(deliveries)} if deliveries else {}),
     }
 

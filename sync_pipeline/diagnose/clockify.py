@@ -81,6 +81,18 @@ class ClockifyProbes:
         ]
 
     @property
+    def account(self) -> str:
+        """Whose key it is; "" when that was not found out."""
+        me = self._contact.answer if isinstance(self._contact.answer, dict) else {}
+        name, email = me.get("name"), me.get("email")
+        return f"{name} ({email})" if name and email else str(name or email or "")
+
+    @property
+    def workspace(self) -> str:
+        """The workspace's name; "" when that was not found out."""
+        return str(self._workspace.get("name") or "")
+
+    @property
     def cost(self) -> int:
         """The most requests these probes send: user, workspace, role, each list, the webhooks."""
         lists = [spec for spec in self._session.specs.values() if spec.source.system == "clockify" and not _users(spec)]

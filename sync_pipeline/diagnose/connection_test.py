@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from sync_pipeline.diagnose.clockify import ClockifyProbes
 from sync_pipeline.diagnose.finding import Finding, Status, run
 from sync_pipeline.diagnose.snapshots import SnapshotsProbes
+from sync_pipeline.errors import StoreError
 from sync_pipeline.session.session import Session
+from sync_pipeline.session.systems import facts_place
 from sync_pipeline.settings import Settings
+from sync_pipeline.store.system_facts import note_names, note_test
 
 SYSTEMS = ("clockify", "snapshots")
 
@@ -22,14 +26,30 @@ def without_retries(settings: Settings) -> Settings:
 def diagnose(session: Session, systems: Collection[str] = SYSTEMS) -> Iterator[Finding]:
     """Everything a sync needs of these systems, finding by finding. Open the session with settings ``without_retries``.
 
-    Nothing is written, and Clockify is asked for less than ten answers.
+    Nothing is written at the systems, and Clockify is asked for less than ten answers. What was found is kept, as a fact
+    about each system.
     """
     yield Finding(Status.OK, f"ready ({session.store.dialect})", what="Database")
     yield from _in_clear(session, systems)
     if "clockify" in systems:
-        yield from run(ClockifyProbes(session).probes())
+        clockify = ClockifyProbes(session)
+        yield from _kept(session, "clockify", run(clockify.probes()))
+        with suppress(StoreError):  # what was found is told all the same
+            note_names(session.store, facts_place(session.settings, "clockify"), clockify.account, clockify.workspace)
     if "snapshots" in systems:
-        yield from run(SnapshotsProbes(session).probes())
+        yield from _kept(session, "snapshots", run(SnapshotsProbes(session).probes()))
+
+
+def _kept(session: Session, system: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings, which are kept at the end; not where the request budget was used up: such a test says nothing."""
+    found = []
+    for finding in findings:
+        found.append(finding)
+        yield finding
+    if not any(finding.busy for finding in found):
+        documents = [finding.stored() for finding in found]
+        with suppress(StoreError):
+            note_test(session.store, facts_place(session.settings, system), documents, session.now())
 
 
 def _in_clear(session: Session, systems: Collection[str]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -60,6 +60,16 @@ class Finding:
             "means": self.means,
             "fix": self.fix,
         }
+
+    def stored(self) -> dict[str, Any]:
+        """The finding as it is kept until the next test."""
+        return {**self.as_json(), "exit_code": self.exit_code}
+
+
+def stored_finding(found: Mapping[str, Any]) -> Finding:
+    """A finding that was kept."""
+    detail, means, fix, what = (str(found.get(name, "")) for name in ("detail", "means", "fix", "what"))
+    return Finding(Status(found["verdict"]), detail, means, fix, int(found.get("exit_code", 0)), what=what)
 
 
 def fine(detail: str, means: str = "") -> Finding:

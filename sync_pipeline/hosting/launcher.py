@@ -23,7 +23,9 @@ from sync_pipeline.hosting.liveness import GONE, is_gone, name_of, note_start, p
 
 LIBRARIES = (
     "dagster", "dagster._cli.api", "dagster._daemon.controller", "pandas", "pyarrow.parquet", "sqlalchemy.dialects.sqlite",
-    "alembic.command", "httpx", "orjson", "pydantic", "upath", "cryptography.fernet",
+    "alembic.command", "httpx", "orjson", "pydantic", "upath.core", "cryptography.fernet", "authlib.oauth2", "anyio.from_thread",
+    "dagster._core.instance.factory", "dagster._core.storage.local_compute_log_manager", "dagster._core.storage.sqlite_storage",
+    "psutil", "ruamel.yaml", "starlette.requests", "tenacity.asyncio",
 )  # fmt: skip
 """What is in memory before a run asks for it, `upath` for Dagster; what is missing here costs its import in every run."""
 FORKS = sys.platform == "linux"

@@ -17,8 +17,9 @@ import sys
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Self, TextIO, cast
 
@@ -32,6 +33,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_
 from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
+from dagster._core.storage.sqlite import create_db_conn_string
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -80,13 +82,16 @@ def _prepare(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA foreign_keys=ON").close()  # the tags of a run are deleted with it
 
 
-class KeptRunStorage(SqliteRunStorage):
-    """Dagster's run storage on one engine."""
+class _OneEngine:
+    """Connections to the one file of a storage."""
 
-    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._engine = open_engine(conn_string)
-        weakref.finalize(self, self._engine.dispose)  # Dagster drops a storage it could not set up
-        super().__init__(conn_string, inst_data)
+    _conn_string: str
+
+    @cached_property
+    def _engine(self) -> Engine:
+        engine = open_engine(self._conn_string)
+        weakref.finalize(self, engine.dispose)  # Dagster drops a storage it could not set up
+        return engine
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -97,6 +102,58 @@ class KeptRunStorage(SqliteRunStorage):
     def dispose(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+
+class KeptRunStorage(_OneEngine, SqliteRunStorage):
+    """Dagster's run storage on one engine."""
+
+    @classmethod
+    def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> Self:
+        """The storage in a directory."""
+        if _is_complete(Path(base_dir) / "runs.db", "instance_info"):
+            return cls(create_db_conn_string(base_dir, "runs"), inst_data)
+        return super().from_local(base_dir, inst_data)
+
+
+class KeptScheduleStorage(_OneEngine, SqliteScheduleStorage):
+    """Dagster's schedule storage on one engine: each look of a sensor asks it a dozen times."""
+
+    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._has: set[str] = set()
+        super().__init__(conn_string, inst_data)
+
+    @classmethod
+    def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> Self:
+        """The storage in a directory."""
+        if _is_complete(Path(base_dir) / "schedules.db", "instigators"):
+            return cls(create_db_conn_string(base_dir, "schedules"), inst_data)
+        return cast("Self", super().from_local(base_dir, inst_data))
+
+    def has_instigators_table(self) -> bool:
+        """Asked again at each use; a table that is there stays."""
+        return self._stays("", super().has_instigators_table)
+
+    def has_built_index(self, migration_name: str) -> bool:
+        """The same of an index."""
+        return self._stays(migration_name, lambda: super(KeptScheduleStorage, self).has_built_index(migration_name))
+
+    def _stays(self, name: str, is_there: Callable[[], bool]) -> bool:
+        if name not in self._has and is_there():
+            self._has.add(name)
+        return name in self._has
+
+
+def _is_complete(file: Path, table: str) -> bool:
+    """Whether Dagster has made its tables there, so that it need not load all its migrations to find that out."""
+    if not file.exists():
+        return False
+    with (
+        closing(sqlite3.connect(file)) as opened,
+        suppress(sqlite3.Error),
+    ):  # no such table; all else Dagster meets again
+        opened.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()  # noqa: S608 - a name of ours
+        return opened.execute("SELECT version_num FROM alembic_version").fetchone() is not None
+    return False
 
 
 class KeptEventLogStorage(SqliteEventLogStorage):
@@ -252,7 +309,7 @@ class History(DagsterSqliteStorage):
         base = Path(base_dir)
         self._run_storage = KeptRunStorage.from_local(str(base / "history"))
         self._event_log_storage = KeptEventLogStorage(str(base / "history" / "runs"))
-        self._schedule_storage = SqliteScheduleStorage.from_local(str(base / "schedules"))
+        self._schedule_storage = KeptScheduleStorage.from_local(str(base / "schedules"))
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -294,7 +351,7 @@ class StepOutput(LocalComputeLogManager):
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
         """Capture what is printed in this block."""
-        complete = Path(self.complete_artifact_path(log_key))
+        complete = Path(self.complete_artifact_path(log_key))  # type: ignore[no-untyped-call]
         complete.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             for kind, stream in ((ComputeIOType.STDOUT, sys.stdout), (ComputeIOType.STDERR, sys.stderr)):

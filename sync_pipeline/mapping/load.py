@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,18 @@ def records_of(settings: Settings) -> tuple[tuple[str, str, str], ...]:
 @lru_cache(maxsize=16)
 def _without_files(setup: str, place: str) -> dict[str, EntitySpec]:
     """The shipped files do not change while a process lives; every session asks for them, and each page with this set-up."""
-    return _loaded(None, _chosen(setup, place))
+    chosen = _chosen(setup, place)
+    return _loaded(None, chosen) if chosen else _as_shipped()
+
+
+@cache
+def _as_shipped() -> dict[str, EntitySpec]:
+    return _loaded(None, {})
+
+
+@cache
+def _shipped() -> Mapping[str, Node]:
+    return {name: read_yaml(path) for name, path in _files(SHIPPED).items()}
 
 
 def _chosen(setup: str, place: str) -> Mapping[str, Node]:
@@ -96,7 +107,7 @@ def _mapping_of(node: Node, where: str) -> dict[str, Node]:
 
 
 def _loaded(overrides: Path | None, chosen: Mapping[str, Node]) -> dict[str, EntitySpec]:
-    nodes = {name: read_yaml(path) for name, path in _files(SHIPPED).items()}
+    nodes = dict(_shipped())
     tx = {name: _own_yaml(path) for name, path in _files(overrides).items()} if overrides else {}
     places = {name: [(node.file, node.line)] for name, node in nodes.items()}
     for layer in (tx, chosen):

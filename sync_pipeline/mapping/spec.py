@@ -234,6 +234,18 @@ class EntitySpec:
         return tuple(dict.fromkeys(paths))
 
     @property
+    def needed_fields(self) -> dict[str, str]:
+        """Target fields that something else needs, each with why: none of them can be removed."""
+        kind = SYSTEMS[self.target.system].kind(self.target.kind)
+        compared = [name for rule in self.rules for name in (rule.earlier, rule.later)]
+        return {
+            **({self.partition_by: "it says to which day a record belongs"} if self.partition_by else {}),
+            **{one.field: f"records that are {one.rule.replace('_', ' ')} are excluded by it" for one in self.exclude},
+            **dict.fromkeys(compared, "a rule compares it with another field"),
+            **(kind.needed if kind else {self.target.id: "the target knows a record by it"}),
+        }
+
+    @property
     def references(self) -> dict[str, str]:
         """Target field -> the entity its value is an id of."""
         return {f.name: f.references for f in self.fields if f.references}

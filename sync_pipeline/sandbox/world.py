@@ -30,6 +30,10 @@ class Clock:
         """Seconds since 1970."""
         return self._frozen if self._frozen is not None else self._real() + self._offset
 
+    def real_epoch(self) -> float:
+        """The same in real time, however the clock was moved."""
+        return self._real()
+
     def now(self) -> datetime:
         """The current instant, in UTC."""
         return datetime.fromtimestamp(self.epoch(), UTC)
@@ -138,6 +142,7 @@ class World:
     def __post_init__(self) -> None:
         self.courier = Courier(self.db, self.clock.epoch, self.options.webhooks_anywhere)
         self.lag = Lag(self.db)
+        self.faults.clock = self.clock.real_epoch
 
     @property
     def workspace(self) -> str:

@@ -111,6 +111,8 @@ class Session:
     until: float | None = None
     """Beyond this moment of the monotonic clock no answer is waited for: for a look, which has to end in time."""
 
+    former: frozenset[tuple[str, str]] | None = None
+    """Entity and fingerprint of the mappings that leave what is unchanged at the source; None until that is asked for."""
     cause: Cause = Cause()
     """What started the run, noted with each sync."""
     ledgers: dict[str, Ledger] = field(default_factory=dict)

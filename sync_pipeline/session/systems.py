@@ -32,6 +32,7 @@ from sync_pipeline.session.secrets import (
     Slot,
     Unlocked,
     Vault,
+    place,
 )
 from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.store.engine import Store
@@ -79,7 +80,7 @@ class Opening:
         """The account of the Snapshots API."""
         settings, profile = self.unlocked.settings, self.profile
         credentials = snapshots_credentials(self.unlocked, self.specs, profile, self.store)
-        bucket, label = f"snapshots:{snapshots_account(settings)}", "The Snapshots API's rate limit"
+        bucket, label = snapshots_bucket(settings), "The Snapshots API's rate limit"
         options = self._options("Snapshots", bucket, profile.windows, label, on_result)
         options = replace(options, on_rejected=self._on_rejected(SNAPSHOTS_KEY))
         return Snapshots(profile, settings.snapshots_base_url, credentials, options)
@@ -159,6 +160,17 @@ def other_accounts(settings: Settings, specs: Mapping[str, EntitySpec]) -> dict[
 def snapshots_account(settings: Settings) -> str:
     """What distinguishes one account from another: the base URL, and the account's name where several share one."""
     return " ".join(filter(None, (settings.snapshots_base_url, settings.snapshots_account)))
+
+
+def snapshots_bucket(settings: Settings) -> str:
+    """The name of the Snapshots account's request budget."""
+    return f"snapshots:{snapshots_account(settings)}"
+
+
+def facts_place(settings: Settings, system: str) -> str:
+    """Under what facts about a system are kept: its address, and for Clockify the workspace."""
+    workspace = settings.clockify_workspace_id if system == "clockify" else ""
+    return f"{place(settings, system)} {workspace}".strip()
 
 
 def hourly_budget(store: Store, account: Account, now: datetime) -> Budget | None:

@@ -76,6 +76,7 @@ def title_of(session: Session, approval: Approval) -> str:
         "rewrite": "rewriting",
         "creates": "creating",
         "first_contact": "the first sync of",
+        "former": "keeping the earlier form of",
     }[approval.guard]
     some = f"{approval.shown:,}" if approval.shown != 1 else "1 of the"
     return f"{doing} {some} {approval.entity.replace('_', ' ')}"

@@ -13,7 +13,7 @@ from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, Slot, Vault
-from sync_pipeline.session.systems import clockify_account, hourly_budget
+from sync_pipeline.session.systems import clockify_account, facts_place, hourly_budget
 from sync_pipeline.settings import SANDBOX_CLOCKIFY_KEY, SANDBOX_URL, Settings, read_setup
 from sync_pipeline.setup.draft import (
     ONE_ATTEMPT,
@@ -27,6 +27,7 @@ from sync_pipeline.setup.draft import (
 )
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.rate import Budget, note_sent
+from sync_pipeline.store.system_facts import note_names
 
 Kind = Literal["api_key", "addon_token"]
 SLOT_OF: dict[str, Slot] = {"api_key": CLOCKIFY_KEY, "addon_token": CLOCKIFY_TOKEN}
@@ -51,6 +52,11 @@ class ClockifyAccount:
     name: str
     email: str
     workspaces: tuple[Workspace, ...]
+
+    @property
+    def label(self) -> str:
+        """The person, in words."""
+        return f"{self.name} ({self.email})" if self.name and self.email else self.name or self.email
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +111,8 @@ def connect_clockify(
         def keep() -> None:
             if not setup.is_given(SLOT_OF[form.kind].variable):
                 _keep(vault, form.kind, secret, setup)
+            here = replace(draft, clockify_workspace_id=workspace.id)
+            note_names(vault.store, facts_place(here, "clockify"), account.label, workspace.name)
 
         setup.change(values, "clockify connected", told, since=since, then=keep)
 
@@ -228,7 +236,7 @@ class Region:
     reports_url: str
 
 
-SANDBOX = Region("sandbox", "The sandbox on this machine, with made-up data", SANDBOX_URL, SANDBOX_URL)
+SANDBOX = Region("sandbox", "The sandbox on this machine, with sample data", SANDBOX_URL, SANDBOX_URL)
 CUSTOM = "custom"
 
 

@@ -22,7 +22,7 @@ from sync_pipeline.session.secrets import (
     is_of_another,
     place,
 )
-from sync_pipeline.session.systems import other_setups, pair_of, pairs_of_others
+from sync_pipeline.session.systems import facts_place, other_setups, pair_of, pairs_of_others
 from sync_pipeline.settings import SYSTEMS, Settings, read_setup
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import needed_scopes
@@ -30,6 +30,7 @@ from sync_pipeline.store import credentials
 from sync_pipeline.store.health import Health, read_health
 from sync_pipeline.store.scope import pair_key
 from sync_pipeline.store.switches import turn_all_off
+from sync_pipeline.store.system_facts import forget_facts
 from sync_pipeline.store.tokens import Tokens
 
 State = Literal[
@@ -43,6 +44,8 @@ State = Literal[
 ]
 WELL: tuple[State, ...] = ("connected", "from the environment")
 """Set up, and not known to fail."""
+TO_CONNECT: tuple[State, ...] = ("not set up", "authorize again")
+"""Not set up, or not to the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ def disconnect(setup: SetupService, system: str, *, since: str | None) -> None:
     def remove_secrets() -> None:
         with setup.store() as store:
             turn_all_off(store, besides=pairs_of_others(store, before), by=setup.by, at=setup.now())
+            forget_facts(store, facts_place(before, system))
             others = [other for other in other_setups(store, before) if _names(other, system)]
             theirs = {where for other in others for where in (place(other, system), address(other, system))}
             for where in credentials.places(store):

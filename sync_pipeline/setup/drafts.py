@@ -7,18 +7,23 @@ Otherwise there is nothing to protect, and a change takes effect immediately.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, NotAllowed
+from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import MAPPINGS, Settings
 from sync_pipeline.setup.document import differences, with_changes
+from sync_pipeline.setup.requests import ask_for
 from sync_pipeline.setup.service import SetupService, revision_of
 from sync_pipeline.setup.switching import undecided, would_pause
 from sync_pipeline.setup.transfer import Difference, compared
 from sync_pipeline.setup.trial import kind_for
+from sync_pipeline.stages.batch import whole_range
 from sync_pipeline.store import approvals
 from sync_pipeline.store.audit import note_in
+from sync_pipeline.store.requests import WorkScope
 from sync_pipeline.store.setup import (
     CHANGED,
     LOOK_AGAIN,
@@ -98,8 +103,11 @@ def read_publication(setup: SetupService) -> Publication:
     return Publication(is_live, trial, rewrites, _obstacle(trial, others) if is_live else "")
 
 
-def publish(setup: SetupService, *, since: str | None, accept_rewrite: bool = False) -> int:
+def publish(setup: SetupService, *, since: str | None, accept_rewrite: bool = False, only_changed: bool = False) -> int:
     """Make the draft current, in one transaction with the switch of live syncing; returns the version's number.
+
+    With ``only_changed`` a record gets the new mapping when it changes at the source. Otherwise, while live syncing is on,
+    the daemon is asked to rewrite the others.
 
     NotAllowed says what is in the way; ChangedMeanwhile when the set-up is not the one that was looked at.
     """
@@ -110,13 +118,23 @@ def publish(setup: SetupService, *, since: str | None, accept_rewrite: bool = Fa
         raise ChangedMeanwhile(CHANGED, fix=LOOK_AGAIN)
     if way.obstacle:
         raise NotAllowed(f"The changes cannot be published: {way.obstacle}")
-    if way.rewrites and not accept_rewrite:
+    if way.rewrites and not (accept_rewrite or only_changed):
         some = ", ".join(f"{count:,} {entity}" for entity, count in way.rewrites.items())
-        raise NotAllowed(f"Publishing rewrites {some}.", fix="Publish with a yes to that, or discard the changes.")
+        raise NotAllowed(
+            f"Publishing rewrites {some}.",
+            fix="Publish with a yes to that, only for new and changed records, or discard the changes.",
+        )
     former = _fingerprint(setup) if way.is_live else ""
     with drafted.reading() as session:
-        _allow_rewrites(session, setup, way.rewrites)
-        return _publish(session, setup, now, former, way.trial)
+        changed = _changed(session, setup)
+        if only_changed:
+            _keep_former(session, setup, changed)
+        else:
+            _allow_rewrites(session, setup, way.rewrites)
+        number = _publish(session, setup, now, former, way.trial)
+        if way.is_live and not only_changed:
+            _ask_for_rewrites(session, setup, changed)
+    return number
 
 
 def discard(setup: SetupService, *, since: str | None) -> None:
@@ -183,6 +201,29 @@ def _allow_rewrites(session: Session, setup: SetupService, rewrites: dict[str, i
         asked = session.ledger(entity).approvals.request_configuration("rewrite", fingerprint, count, (), at)
         if asked is not None:
             approvals.decide(session.store, session.pair, asked.id, "allowed", setup.by, at)
+
+
+def _changed(session: Session, setup: SetupService) -> list[EntitySpec]:
+    """The entities that were synced before and whose mapping changes."""
+    now = specs_of(setup.settings())
+    return [spec for name, spec in session.specs.items() if name in now and now[name].fingerprint != spec.fingerprint]
+
+
+def _keep_former(session: Session, setup: SetupService, changed: list[EntitySpec]) -> None:
+    """Of each entity whose mapping changes, what is at the target stays until its source changes."""
+    for spec in changed:
+        count = _rewritten(session, spec.entity)
+        session.ledger(spec).approvals.keep_former(spec.fingerprint, count, setup.by, setup.now())
+
+
+def _ask_for_rewrites(session: Session, setup: SetupService, changed: list[EntitySpec]) -> None:
+    """Have the daemon read the entities again, with all of their days."""
+    days = whole_range(session.settings, session.now().astimezone(UTC).date(), 0).keys
+    for spec in changed:
+        if spec.partitioned:
+            ask_for(setup, "backfill", WorkScope(spec.entity, days[0], days[-1]))
+        else:
+            ask_for(setup, "sync", WorkScope(spec.entity))
 
 
 def _fingerprint(setup: SetupService) -> str:

@@ -31,6 +31,8 @@ class Row:
     result: Any
     has_result: bool
     """Whether the record has the field at the target; a field that is not delivered has no result."""
+    kept: str
+    """Why it cannot be removed; "" when it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,15 @@ def mapping_table(setup: SetupService, entity: str, record: int) -> MappingTable
     chosen = chosen_of(seen, record)
     examples = source_fields((chosen.source,) if chosen else (), layers.spec.fields)
     values = {each.path: each.example for each in examples}
-    after = chosen.after if chosen else {}
+    after, needed = chosen.after if chosen else {}, layers.spec.needed_fields
     rows = tuple(
-        Row(field, values.get(field.source, field.constant), after.get(field.name), field.name in after)
+        Row(
+            field,
+            values.get(field.source, field.constant),
+            after.get(field.name),
+            field.name in after,
+            needed.get(field.name, ""),
+        )
         for field in found.target_fields
     )
     return MappingTable(found, rows, titles(setup, entity, seen), chosen, _suggestions(found), file_of(setup, entity))

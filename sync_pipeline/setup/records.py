@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from sync_pipeline.connectors.paging import Record
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.serving import is_local
 from sync_pipeline.session.session import Session
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.history import RecordHistory
 from sync_pipeline.store.record_search import PAGE, RecordQuery, RecordRow, RecordsFound, rows_of, search_records
 from sync_pipeline.store.records import TOMBSTONE
 from sync_pipeline.store.rejects import StoredReject
 
 HISTORY = 200
+WAIT_SECONDS = 20.0
+"""How long a comparison waits for both systems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,57 @@ class RecordDetails:
     history: RecordHistory
     pages: Mapping[str, str]
     """System to the record's page there, as far as there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordNow:
+    """One record as both systems have it at this moment; nothing of it is stored."""
+
+    source: Record | None
+    """As it was read; None when it does not exist there, or cannot be read by its id."""
+    target: Record | None
+    fields: tuple[FieldPair, ...]
+    """What the source wants beside what the target has; empty when the record is not to be delivered."""
+    note: str
+    """What the two say in one sentence."""
+
+
+def compare_now(setup: SetupService, entity: str, source_id: str) -> RecordNow:
+    """Read one record on both sides, for one request each; SyncError when no answer comes soon."""
+    from sync_pipeline.mapping.canonical import canonical_targets, differences
+    from sync_pipeline.stages.process import is_wanted, processed_rows  # late: pandas takes half a second to import
+
+    with setup.session(replace(setup.settings(), max_attempts=1)) as session:
+        session.until = monotonic() + WAIT_SECONDS
+        spec, known = session.spec(entity), session.ledger(entity).lookup([source_id]).get(source_id)
+        raw = session.fetch(spec, source_id) if session.can_fetch(spec) else None
+        rows = processed_rows(session, spec, [raw]) if raw is not None else []
+        wanted = next((json.loads(row.fields) for row in rows if is_wanted(row)), None)
+        target_id = known.target_id if known is not None else None
+        there = session.call(session.target(spec).get, target_id or source_id) if target_id or raw is not None else None
+        observed = json.loads(canonical_targets(spec, [there])[0][0]) if there is not None else {}
+        pairs = _pairs(spec, wanted, observed) if wanted is not None else ()
+        differing = {name for name, _, _ in differences(spec, wanted or {}, observed)}
+        fields = tuple(
+            replace(pair, differs=pair.name in differing)
+            for pair in pairs
+            if pair.source or pair.name in (wanted or {})
+        )
+        return RecordNow(raw, there, fields, _said(session.can_fetch(spec), raw, there, wanted, differing))
+
+
+def _said(can_fetch: bool, raw: Record | None, there: Record | None, wanted: object, differing: Collection[str]) -> str:
+    if not can_fetch:
+        return "The source does not offer to read one record by its id; this is the target's."
+    if raw is None:
+        return f"It does not exist at the source{', but at the target' if there is not None else ' and not at the target'}."
+    if wanted is None:
+        return "It is not to be delivered as it is now: a check rejects it, a rule excludes it, or it waits for another record."
+    if there is None:
+        return "It does not exist at the target; the next sync delivers it."
+    if not differing:
+        return "Both sides are the same."
+    return f"{len(differing)} {'field differs' if len(differing) == 1 else 'fields differ'} between both sides."
 
 
 def find_records(

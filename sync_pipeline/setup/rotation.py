@@ -39,7 +39,7 @@ def held(setup: SetupService) -> list[StoredSecret]:
     with setup.vault(settings) as vault:
         ours = {(vault.where(slot.system, slot.name), slot.name): slot for slot in SLOTS}
         rows = []
-        for row in credentials.listed(vault.store):
+        for row in sorted(credentials.listed(vault.store), key=lambda row: (row.connection, row.name) not in ours):
             slot = ours.get((row.connection, row.name))
             secret = vault.get(slot) if slot else None
             name = f"{row.connection.split(' ', 1)[0]}.{row.name}" if slot else row.name

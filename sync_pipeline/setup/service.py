@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline.errors import ChangedMeanwhile
+from sync_pipeline.errors import ChangedMeanwhile, SyncError
 from sync_pipeline.mapping.load import records_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.sandbox.embedded import embedded
@@ -21,7 +21,7 @@ from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings, environment, load_given, load_settings
 from sync_pipeline.setup.document import differences, edited, with_changes
 from sync_pipeline.store.audit import note, system_user
-from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.engine import Store, existing_store, open_store
 from sync_pipeline.store.setup import (
     CHANGED,
     LOOK_AGAIN,
@@ -98,6 +98,16 @@ class SetupService:
         given = self.given()
         with closing(open_store(given.store_url, timeout=given.lock_seconds)) as store:
             yield store
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """While this lasts the database stays open, if there is one: opening it again costs next to nothing."""
+        store = None
+        with suppress(SyncError):  # whoever asks the database reports what is wrong with it
+            given = self.given()
+            store = existing_store(given.store_url, timeout=given.lock_seconds)
+        with nullcontext() if store is None else closing(store):
+            yield
 
     @contextmanager
     def vault(self, settings: Settings | None = None) -> Iterator[Vault]:

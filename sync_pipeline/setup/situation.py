@@ -61,24 +61,26 @@ class Situation:
 def situation_of(facts: Facts) -> Situation:  # noqa: PLR0911 - one line a state
     """The first state, worst first, whose facts are there."""
     if facts.is_sample and not facts.refused:
-        return Situation("sandbox", "The sandbox syncs sample data on this machine.", "Connect accounts", "/clockify")
+        return Situation(
+            "sandbox", "The sandbox syncs sample data on this machine.", "Connect accounts", "/setup/clockify"
+        )
     if facts.refused:
         name = {"clockify": "Clockify", "snapshots": "The Snapshots API"}.get(facts.refused, facts.refused)
-        return Situation("stopped", f"Stopped: {name} refuses its key.", "Replace key", "/settings/secrets")
+        return Situation("stopped", f"Stopped: {name} refuses its key.", "Replace key", f"/connections/{facts.refused}")
     if not facts.is_connected:
-        return Situation("not connected", "Not connected yet.", "Connect accounts", "/clockify")
+        return Situation("not connected", "Not connected yet.", "Connect accounts", "/setup/clockify")
     if facts.is_live:
         return _live(facts)
     if facts.why:
         return Situation("by hand", facts.why, "See what ran", "/activity")
     if facts.pause is not None and not facts.pause.is_off:
-        action = ("Go live", "/live") if facts.has_passed else ("Preview the change", "/try")
+        action = ("Go live", "/setup/live") if facts.has_passed else ("Preview the change", "/setup/preview")
         return Situation("paused", "Live syncing is paused: the set-up was changed.", *action)
     if facts.pause is not None:
-        return Situation("off", "Live syncing is off.", "Go live", "/live")
+        return Situation("off", "Live syncing is off.", "Go live", "/setup/live")
     if facts.has_passed:
-        return Situation("ready to go live", "Ready to go live: the preview has passed.", "Go live", "/live")
-    return Situation("ready to preview", "Ready to preview: nothing has been written yet.", "Preview", "/try")
+        return Situation("ready to go live", "Ready to go live: the preview has passed.", "Go live", "/setup/live")
+    return Situation("ready to preview", "Ready to preview: nothing has been written yet.", "Preview", "/setup/preview")
 
 
 def _live(facts: Facts) -> Situation:

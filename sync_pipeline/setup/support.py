@@ -39,9 +39,9 @@ def support_bundle(setup: SetupService) -> dict[str, Any]:
     settings = setup.settings()
     found: dict[str, Any] = {
         "made_at": setup.now(),
-        "versions": _versions(),
+        "versions": versions(),
         "system": {"python": platform.python_version(), "platform": platform.platform()},
-        "settings": [one._asdict() for one in settings_in_force()],
+        "settings": [one._asdict() for one in settings_in_force(setup.environ, setup.root)],
         "connections": [asdict(one) for one in connections(setup)],
     }
     with setup.store() as store:
@@ -63,7 +63,8 @@ def redacted(document: str, secrets: set[str]) -> str:
     return QUERY.sub(r"\1", EMAIL.sub("***", IN_ADDRESS.sub(r"\1***@", document)))
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of this program and of those that it is made of."""
     found = {}
     for name in PROGRAMS:
         try:

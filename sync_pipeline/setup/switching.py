@@ -82,7 +82,13 @@ def pause_of(setup: SetupService) -> Pause | None:
 
 
 NOT_OF_THE_SETUP = (
+    "alert",
+    "cancel",
     "live",
+    "preview",
+    "refused",
+    "request",
+    "sandbox lab",
     "start date",
     "approval",
     "retry",

@@ -20,6 +20,7 @@ from sync_pipeline.store.approvals import (
     GuardName,
     Line,
     decide,
+    kept_former,
     withdraw,
 )
 from sync_pipeline.store.audit import system_user
@@ -112,6 +113,8 @@ class Holding:
     """The days of which rows that would be rewritten are held."""
     creates: bool = False
     """Whether the rows that would be created are held."""
+    former: bool = False
+    """Whether rows that only a changed mapping would rewrite keep the form they have."""
     uses: tuple[Use, ...] = ()
     """The approvals that are used by loading this batch."""
 
@@ -121,11 +124,12 @@ def hold(session: Session, spec: EntitySpec, staging: Staging, options: Options,
 
     With ``remember``, what is held is a request for an approval, and what ``options`` allow is one that was allowed.
     """
+    former = leave_former(session, spec, staging, options, remember=remember)
     asking = _Asking(session, spec, staging, options, _measure(session, spec, staging), remember=remember)
     # Where nothing may be written, the first contact is approved by turning live syncing on.
     if session.mode.writes and is_first_contact(session, spec.entity):
         return asking.first_contact()
-    return asking.creates(asking.rewrite(asking.deletes()))
+    return replace(asking.creates(asking.rewrite(asking.deletes())), former=former)
 
 
 def hold_named(
@@ -147,6 +151,26 @@ def hold_named(
         reasons |= dict.fromkeys(staging.held_among(ids) - reasons.keys(), held.reason)
     use_approvals(staging, holding.uses)
     return {key: why for key, why in reasons.items() if why}
+
+
+def leave_former(
+    session: Session, spec: EntitySpec, staging: Staging, options: Options | None = None, *, remember: bool = False
+) -> bool:
+    """Leave as they are the rows that only the mapping changes, where that was chosen when it was published.
+
+    A run that accepts rewrites writes them, and ends that where ``remember`` says so.
+    """
+    if session.former is None:
+        session.former = kept_former(session.store, session.pair)
+    if (spec.entity, spec.fingerprint) not in session.former:
+        return False
+    if options is not None and options.accept_rewrite:
+        if remember:
+            session.ledger(spec).approvals.end_former()
+            session.former -= {(spec.entity, spec.fingerprint)}
+        return False
+    staging.leave_former()
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -507,6 +531,8 @@ def waits_for_rewrite(session: Session, spec: EntitySpec) -> bool:
 
 def hold_rows(staging: Staging, holding: Holding) -> None:
     """Mark the rows that are held."""
+    if holding.former:
+        staging.leave_former()
     staging.hold(holding.rewritten)
     if holding.creates:
         staging.hold_creates()

@@ -25,6 +25,7 @@ from sync_pipeline.stages.guards import (
     hold_creates,
     hold_deletes,
     hold_rewrites,
+    leave_former,
     refuse_first_contact,
 )
 from sync_pipeline.stages.plan import deletes, pages
@@ -356,6 +357,7 @@ class Targeted:
 
     def _hold(self, staging: Staging, ids: Collection[str]) -> set[str]:
         """Mark those of these rows that a guard holds, and return them."""
+        leave_former(self._session, self._spec, staging)
         held = hold_rewrites(self._session, self._spec, staging, ids)
         held |= hold_creates(self._session, self._spec, staging, ids)
         self._left |= held

@@ -70,6 +70,8 @@ class VerifyResult:
     kept: int = 0
     """Deleted at the source and still at the target, as the delete policy wants it."""
     foreign: int = 0
+    former: int = 0
+    """At the target as an earlier mapping made them, which was chosen when the one in force was published."""
     repaired: int = 0
     requests: int = 0
     held_back: str = ""
@@ -86,10 +88,34 @@ class VerifyResult:
         return not (self.missing or self.extra or self.different or self.waiting)
 
     @property
+    def explanation(self) -> str:
+        """Why both sides are in sync although their counts differ; "" when they do not."""
+        if self.former:
+            return self._former
+        if not self.in_sync or self.source == self.target:
+            return ""
+        left = " and ".join(f"{count:,} {name}" for name in ("rejected", "excluded") if (count := getattr(self, name)))
+        why = (
+            f" The first count is without {left}; of these the target keeps what was delivered before." if left else ""
+        )
+        foreign = f" {self.foreign:,} foreign are counted on neither side." if self.foreign else ""
+        return (
+            f"{self.entity}: {self.source:,} at the source, {self.target:,} at the target, and in sync.{why}{foreign}"
+        )
+
+    @property
+    def _former(self) -> str:
+        some = f"{self.former:,} {self.entity} are" if self.former > 1 else f"1 of the {self.entity} is"
+        return (
+            f"{some} at the target in the form of an earlier mapping, as was chosen when the mapping was published. The mapping in force "
+            f"reaches a record when it changes at the source, and all with `sync-pipeline sync {self.entity} --accept-rewrite`."
+        )
+
+    @property
     def figures(self) -> dict[str, int]:
         """The counts, for a table or JSON."""
         differs = ("missing", "extra", "different", "waiting")
-        names = ("source", "target", *differs, "rejected", "excluded", "kept", "foreign", "repaired")
+        names = ("source", "target", *differs, "rejected", "excluded", "kept", "foreign", "former", "repaired")
         return {name: getattr(self, name) for name in names}
 
 
@@ -150,6 +176,7 @@ def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days 
     with session.ledger(spec).comparison() as comparison:
         statuses = _want(session, spec, checking.staging, comparison)
         verdict.rejected, verdict.excluded, verdict.waiting = (statuses[s] for s in ("rejected", "excluded", WAITS))
+        verdict.former = checking.staging.counts().get("former", 0)
         seen, archived, number, target = 0, set[str](), draw(session.store), session.target(spec)
         for page in _target_pages(session, spec, days):
             rows = canonical_targets(spec, page)
@@ -224,6 +251,8 @@ def _wanted(row: StagedRow, known: Known | None, *, assigns_ids: bool) -> Wanted
     target_id = known.target_id if known is not None else None
     if target_id is None and not assigns_ids:
         target_id = key
+    if known is not None and status == "former":
+        return WantedRow(key, target_id, known.fields, known.fields_hash, "accepted")
     if known is not None and known.refused_hash == digest and known.delivered_hash != digest:
         status = "rejected"  # by the target, and in exactly this state
     elif not is_wanted(row):

@@ -19,11 +19,13 @@ from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import UNKNOWN, approval_lines, approvals
 from sync_pipeline.store.scope import EntityRows, Scope, within
 
-GuardName = Literal["deletes", "rewrite", "creates", "first_contact"]
+GuardName = Literal["deletes", "rewrite", "creates", "first_contact", "former"]
+"""``former`` holds nothing: it says that unchanged records keep the form that an earlier mapping gave them."""
 Decision = Literal["allowed", "declined"]
 State = Literal["open", "allowed", "declined", "used", "expired"]
 
 LASTS = timedelta(days=7)
+FOR_GOOD = timedelta(days=365_000)
 """A decision counts for so long; after it the guard asks again."""
 EXAMPLES = 1000
 """Records named by a request of the kind *configuration*, which is not bound to them."""
@@ -147,6 +149,26 @@ class Approvals(EntityRows):
             row = {"kind": "configuration", "fingerprint": fingerprint, "shown": shown}
             return self._insert(tx, guard, row, list(examples), at)
 
+    def keep_former(self, fingerprint: str, shown: int, by: str, at: datetime) -> None:
+        """Note that records which do not change at the source keep the form of the mapping before this one.
+
+        A request for an approval to rewrite them is no question any more. It lasts until it is ended, or another mapping is in force.
+        """
+        row = {"connection": self.pair, "entity": self.entity, "guard": "former", "kind": "configuration"}
+        decided = {"decision": "allowed", "by": by, "requested_at": at, "decided_at": at, "expires_at": at + FOR_GOOD}
+        with self.store.writing() as tx:
+            asked = [approvals.c.guard == "rewrite", approvals.c.decision.is_(None)]
+            asked.append(approvals.c.fingerprint == fingerprint)
+            before = select(approvals.c.id).where(*self.of(approvals), or_(approvals.c.guard == "former", and_(*asked)))
+            _drop(tx, list(tx.scalars(before)))
+            tx.execute(insert(approvals), [{**row, **decided, "fingerprint": fingerprint, "shown": shown, "used": 0}])
+
+    def end_former(self) -> None:
+        """From now on all records get the mapping in force."""
+        with self.store.writing() as tx:
+            mine = [*self.of(approvals), approvals.c.guard == "former"]
+            _drop(tx, list(tx.scalars(select(approvals.c.id).where(*mine))))
+
     def is_waiting(self, guard: GuardName, fingerprint: str, now: datetime) -> bool:
         """Whether the newest request for this configuration is open, or was declined."""
         found = self.newest(guard, fingerprint)
@@ -225,6 +247,15 @@ class Approvals(EntityRows):
         return None if row is None else _approval(row)
 
 
+def kept_former(store: Store, pair: str) -> frozenset[tuple[str, str]]:
+    """Entity and fingerprint of the mappings that do not rewrite what is unchanged at the source."""
+    mine = [approvals.c.connection == pair, approvals.c.guard == "former"]
+    with store.reading() as tx:
+        return frozenset(
+            (row[0], row[1]) for row in tx.execute(select(approvals.c.entity, approvals.c.fingerprint).where(*mine))
+        )
+
+
 def withdraw(store: Store, approval_id: int) -> None:
     """What was asked is no question any more."""
     with store.writing() as tx:
@@ -244,6 +275,9 @@ def decide(store: Store, pair: str, approval_id: int, decision: Decision, by: st
                 fix="`sync-pipeline approvals list` shows what waits.",
             )
         found = _approval(row)
+        if found.guard == "former":
+            fix = f"`sync-pipeline sync {found.entity} --accept-rewrite` writes the mapping in force to all records."
+            raise NotAllowed("That records keep their earlier form was chosen when the mapping was published.", fix=fix)
         if (state := found.state(at)) in ("used", "expired"):
             raise NotAllowed(
                 f"Request {approval_id} is {state}.",
@@ -267,7 +301,7 @@ def approval_of(store: Store, pair: str, approval_id: int) -> Approval | None:
 
 def list_approvals(store: Store, pair: str, now: datetime, *, limit: int, every: bool = False) -> list[Approval]:
     """What waits for a decision, and the decisions that count; with ``every`` also the used and expired ones."""
-    mine = approvals.c.connection == pair
+    mine = and_(approvals.c.connection == pair, approvals.c.guard != "former")
     if not every:
         unused = or_(approvals.c.decision == "declined", approvals.c.used < approvals.c.shown, approvals.c.shown == 0)
         mine = and_(mine, or_(approvals.c.decision.is_(None), and_(approvals.c.expires_at > now, unused)))

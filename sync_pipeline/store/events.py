@@ -207,6 +207,13 @@ def open_counts(store: Store, pair: str) -> dict[str, int]:
         return {row[0]: row[1] for row in tx.execute(statement)}
 
 
+def last_received(store: Store, pair: str, hook: str) -> datetime | None:
+    """When a webhook last brought an event that is still kept."""
+    newest = select(events.c.received_at).where(events.c.connection == pair, events.c.hook == hook)
+    with store.reading() as tx:
+        return tx.scalar(newest.order_by(events.c.id.desc()).limit(1))
+
+
 def kept_bytes(store: Store, pair: str) -> dict[str, int]:
     """How much there is in the inbox by webhook, closed events included."""
     size = func.sum(_size(store))

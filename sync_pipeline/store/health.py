@@ -27,6 +27,9 @@ class Health:
     code: str | None
     reason: str | None
     """One sentence for people, with the fix."""
+    last_failed_at: datetime | None = None
+    """When its last failure began, which may be over."""
+    last_reason: str | None = None
 
 
 def note_ok(store: Store, pair: str, system: str, *, every: timedelta = OK_EVERY) -> None:
@@ -42,7 +45,8 @@ def note_failure(store: Store, pair: str, system: str, code: str, reason: str) -
     with store.reading() as tx:
         last, now = _row(tx, pair, system), store.now(tx)
     if last is None or last.failed_at is None or last.code != code:
-        _write(store, pair, system, {"failed_at": now, "code": code, "reason": reason})
+        last_failure = {"last_failed_at": now, "last_reason": reason}
+        _write(store, pair, system, {"failed_at": now, "code": code, "reason": reason, **last_failure})
 
 
 def read_health(store: Store, pair: str) -> dict[str, Health]:
@@ -52,7 +56,7 @@ def read_health(store: Store, pair: str) -> dict[str, Health]:
         return {row.system: Health(*row) for row in rows}
 
 
-_COLUMNS = select(health.c.system, health.c.ok_at, health.c.failed_at, health.c.code, health.c.reason)
+_COLUMNS = select(*(health.c[name] for name in Health.__slots__))
 
 
 def _row(tx: Connection, pair: str, system: str) -> Health | None:

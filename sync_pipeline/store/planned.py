@@ -175,6 +175,7 @@ class PlannedRows(MergedRows):
         """The action for a row; null where this batch does not decide it."""
         return case(
             (staged.c.status.in_(["excluded", "kept"]), None),
+            (staged.c.status == "former", UNCHANGED),
             (staged.c.status == "rejected", "reject"),
             (and_(staged.c.status == "waiting", staged.c.rule.isnot(None)), "wait"),
             else_=self._outcome(self._is_own(), archives=archives),

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0013"
+HEAD = "0014"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -583,7 +583,11 @@ approvals = Table(
     _key("connection", nullable=False),
     _key("entity", nullable=False),
     _key("kind", nullable=False, doc="records (bound to its lines) | configuration (bound to the fingerprint)"),
-    _key("guard", nullable=False, doc="what holds: deletes | rewrite | creates | first_contact"),
+    _key(
+        "guard",
+        nullable=False,
+        doc="what holds: deletes | rewrite | creates | first_contact; former: unchanged records keep their earlier form",
+    ),
     _key("fingerprint", doc="of the configuration the request was made under"),
     Column("shown", Integer, nullable=False, doc="how many records the request showed"),
     Column("used", Integer, nullable=False, server_default="0", doc="how many have been written on its strength"),
@@ -629,7 +633,20 @@ health = Table(
     Column("failed_at", Instant, doc="first failure since ok_at; null = none"),
     _key("code", doc="key refused | not reachable | wrong address, or what was found; null = none"),
     Column("reason", Text, doc="one sentence for people, with the fix; never a secret", info=PERSONAL),
+    Column("last_failed_at", Instant, doc="when its last failure began; kept when that is over"),
+    Column("last_reason", Text, doc="the sentence of that failure", info=PERSONAL),
     info={"doc": "how each connected system answered last, what was found last, and when the daemon last reported"},
+)
+
+system_facts = Table(
+    "system_facts",
+    metadata,
+    _key("place", primary_key=True, doc="the system's address, and the workspace there"),
+    Column("account", Text, doc="whose key it is; null = not known", info=PERSONAL),
+    Column("workspace", Text, doc="the name of the workspace; null = not known"),
+    Column("tested_at", Instant, doc="when the connection was last tested; null = never"),
+    Column("findings", Text, doc="JSON list of what that test found", info=PERSONAL),
+    info={"doc": "what each connected system was last seen to be, so that pages need not ask it"},
 )
 
 alerts = Table(

@@ -31,6 +31,7 @@ from sqlalchemy import (
     select,
     text,
     true,
+    update,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -42,8 +43,8 @@ from sync_pipeline.store.rejects import Rejects
 from sync_pipeline.store.schema import KEY, SERIAL, UNKNOWN, records
 from sync_pipeline.store.scope import Scope, within
 
-Status = Literal["accepted", "rejected", "excluded", "waiting", "held", "kept"]
-"""``held``: a guard holds the row; ``kept``: this batch does not decide about the record, what is stored of it is kept."""
+Status = Literal["accepted", "rejected", "excluded", "waiting", "held", "kept", "former"]
+"""``held``: a guard holds the row; ``former``: it keeps the form that an earlier mapping gave it; ``kept``: this batch does not decide about the record, what is stored of it is kept."""
 
 
 class StagedRow(NamedTuple):
@@ -246,8 +247,25 @@ class StagedRows:
         """Whether a row would change its record."""
         excluded = and_(staged.c.status == "excluded", records.c.excluded_rule == staged.c.rule)
         return and_(
-            self._not_newer(), or_(and_(desired(), differs()), and_(~desired(), ~func.coalesce(excluded, false())))
+            self._not_newer(),
+            staged.c.status != "former",
+            or_(and_(desired(), differs()), and_(~desired(), ~func.coalesce(excluded, false()))),
         )
+
+    def leave_former(self) -> None:
+        """Leave as they are the rows that another mapping made of the same record at the source, and that are at the target so."""
+        same_source = select(records.c.source_id).where(
+            self._match(),
+            records.c.source_hash == staged.c.source_hash,
+            records.c.decided_by.is_distinct_from(self.decided_by),
+            records.c.fields_hash == records.c.delivered_hash,
+            records.c.fields_hash != staged.c.fields_hash,
+            ~is_elsewhere(),
+        )
+        with self._looking() as tx:
+            tx.execute(
+                update(staged).where(staged.c.status == "accepted", same_source.exists()).values(status="former")
+            )
 
     def _loaded_later(self, partition: ColumnElement[Any]) -> ColumnElement[bool]:
         return self._loads.loaded_later(partition, self._read_no)

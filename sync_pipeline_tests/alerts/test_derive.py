@@ -123,7 +123,8 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "no budget": (
         {"budgets": {"clockify": Budget(2, 3600, (int(NOW.timestamp() * 1e6),) * 2, 0, int(NOW.timestamp() * 1e6))}},
         "budget_used:clockify",
-        "2 of 2 requests of this hour are used; runs wait. All of them are free again at 16:07 UTC.",
+        "2 of 2 requests of this hour are used; runs wait. The next request is possible at 16:07 UTC, and all of them are free "
+        "again at 16:07 UTC.",
     ),
     "a destination": (
         {"destinations": {"ops": FailingDestination(NOW - HOUR, 2, "it answered 404")}},

@@ -101,7 +101,7 @@ def test_a_message_leads_to_the_page_that_helps(us: Team, sink: Sink, stored: st
         with later(HOUR):
             send_alerts(session, console="http://sync-1.localhost:8770")
     lines = sink.messages[0][1].splitlines()
-    assert f"{stored.rstrip('/') or 'http://sync-1.localhost:8770'}/settings/secrets" in lines
+    assert f"{stored.rstrip('/') or 'http://sync-1.localhost:8770'}/connections/clockify" in lines
 
 
 def test_alerts_of_one_window_are_one_message_for_each_destination(session: Session, sink: Sink) -> None:

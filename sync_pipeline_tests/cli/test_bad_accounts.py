@@ -56,6 +56,20 @@ def test_bad_key(shell: Shell, changes: dict[str, str], delivered: tuple[str, ..
     completes(shell)
 
 
+def test_a_preview_shows_what_needs_no_refused_key(shell: Shell) -> None:
+    """The error with its fix, the other entities with their changes, and exit code 4; piped and as a document."""
+    bad = shell.with_(SNAPSHOTS_API_KEY="s3cret")
+    document = bad("preview", "--json", code=4).document
+    assert list(document["failures"]) == ["locations"]
+    assert "Check SNAPSHOTS_API_KEY" in document["failures"]["locations"]
+    assert set(document["entities"]) == set(ENTITIES) - {"locations"}
+    assert all(document["changes"][entity] for entity in document["entities"])
+    shown = bad("preview", code=4)
+    assert "projects" in shown.out
+    assert "Check SNAPSHOTS_API_KEY" in shown.message
+    assert shown.warnings == ["Not previewed: locations."]
+
+
 def test_a_missing_scope(shell: Shell) -> None:
     """Each scope that is missing is named once, with the key to grant it to; what needs none is done."""
     bad = shell.with_(SNAPSHOTS_API_KEY=READ_ONLY)

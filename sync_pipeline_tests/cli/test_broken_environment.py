@@ -314,6 +314,7 @@ def test_output_that_cannot_be_written(shell: Shell, words: tuple[str, ...]) -> 
         "The output cannot be written: No space left on device. Free some disk space and run it again; "
         "everything that was saved before is still there."
     ]
+    assert "\nFix: Free some disk space" in ended.err
 
 
 def test_names_that_the_locale_does_not_have(shell: Shell) -> None:

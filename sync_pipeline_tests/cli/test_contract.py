@@ -222,6 +222,18 @@ def test_check_warns_of_keys_in_clear(synced: Shell) -> None:
     assert "warn SNAPSHOTS_BASE_URL: plain http to another machine" in elsewhere("check", code=0).out
 
 
+def test_verify_says_why_other_counts_are_in_sync(synced: Shell) -> None:
+    """A record that is rejected by now stays at the target as it was delivered before."""
+    user = synced.team.users()[0]
+    synced.team.control("POST", "users", {"id": user["id"], "email": "no address"})
+    verdict = synced("verify", "users", "--json", code=0).document["entities"]["users"]
+    assert (verdict["target"] - verdict["source"], verdict["rejected"]) == (1, 1)
+    assert "The first count is without 1 rejected; of these the target keeps" in verdict["explanation"]
+    assert verdict["explanation"] in synced("verify", "users", code=0).out
+    synced.team.control("POST", "users", {"id": user["id"], "email": user["email"]})
+    assert synced("verify", "users", "--json", code=0).document["entities"]["users"]["explanation"] == ""
+
+
 def test_status(synced: Shell) -> None:
     """Each entity's last success, what is pending and what was set aside."""
     document = synced("status", "--json", code=0).document

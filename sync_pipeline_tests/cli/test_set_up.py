@@ -52,6 +52,25 @@ def by_address(us: Team, tmp_path: Path) -> list[str]:
     ]
 
 
+def test_a_mapping_published_for_changed_records_only(typed: Shell) -> None:
+    """Held until one of the ways is chosen; then the mapping alone writes nothing, and `verify` says what stays as it was."""
+    typed(*ON_THE_SANDBOX, code=0)
+    typed("trial", code=0)
+    typed("live", "on", code=0)
+    count = typed.sync("projects")["entities"]["projects"]["created"]
+    typed("mapping", "set", "projects", "project_name", "--transform", "upper", code=0)
+    assert "--accept-rewrite or --only-changed" in typed("mapping", "publish", code=3).err
+    typed("mapping", "publish", "--only-changed", "--accept-rewrite", code=2)
+    typed("mapping", "publish", "--only-changed", code=0)
+    counts = typed.sync("projects")["entities"]["projects"]
+    assert (counts["updated"], counts["unchanged"], counts["held"]) == (0, count, 0)
+    verdict = typed("verify", "projects", "--json", code=0).document["entities"]["projects"]
+    assert (verdict["former"], verdict["different"]) == (count, 0)
+    assert f"{count} projects are at the target in the form of an earlier mapping" in typed("verify", "projects").out
+    assert typed.sync("projects", "--accept-rewrite")["entities"]["projects"]["updated"] == count
+    assert typed("verify", "projects", "--json", code=0).document["entities"]["projects"]["former"] == 0
+
+
 def test_from_nothing_to_live_and_back(typed: Shell) -> None:
     """init, trial, live on; then another key is entered: not live any more, and `status` says why."""
     assert typed("status", "--json", code=0).document["mode"] == "sandbox"

@@ -21,8 +21,8 @@ VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "met
 PATIENCE_SECONDS = 60.0
 PAGES = (
     "/",
-    "/clockify",
-    "/snapshots",
+    "/setup/clockify",
+    "/setup/snapshots",
     "/mapping",
     "/mapping/users",
     "/mapping/users?record=1",
@@ -32,9 +32,12 @@ PAGES = (
     "/mapping/users/email",
     "/draft",
     "/versions",
-    "/try",
-    "/live",
+    "/setup/preview",
+    "/setup/live",
     "/connections",
+    "/connections/clockify",
+    "/connections/snapshots",
+    "/connections/clockify/disconnect",
     "/activity",
     "/activity?changes=1&entity=users",
     "/records",
@@ -43,8 +46,12 @@ PAGES = (
     "/records?state=rejected&entity=users",
     "/requests",
     "/approvals",
+    "/settings/general",
+    "/settings/alerts",
     "/settings/secrets",
     "/settings/audit",
+    "/settings/sandbox",
+    "/settings/about",
     "/help",
 )
 """Every page that can be asked for at any time."""

@@ -87,6 +87,9 @@ def _walk(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
         ("/activity", "activity"),
         ("/records?state=rejected", "rejects"),
         ("/settings/audit", "trail"),
+        ("/connections/clockify", "connection"),
+        ("/settings/general", "general"),
+        ("/settings/sandbox", "lab"),
     ):
         ana.to(path)
         camera.keep(ana.page, name)

@@ -45,7 +45,7 @@ def authorize(browser: Browser, us: Team, **changes: str) -> str:
     """Step 2 by consent, as far as our own page about it; returns where its link leads."""
     fields = {"auth": "authorization_code", "api_key": "", "client_id": CLIENT, "client_secret": CLIENT_SECRET}
     answer = snapshots(browser, us, **(fields | changes))
-    assert answer.url.path == "/snapshots/authorize", Page(answer.text).text
+    assert answer.url.path == "/setup/snapshots/authorize", Page(answer.text).text
     (link,) = [found["href"] for found in Page(answer.text).all("a") if "authorize?" in found["href"]]
     return link
 
@@ -63,5 +63,5 @@ def decide(link: str, decision: str) -> str:
 def connect(browser: Browser, us: Team) -> None:
     """Both steps."""
     assert look(browser, us).status_code == 200
-    assert choose(browser, us).url.path == "/snapshots"
+    assert choose(browser, us).url.path == "/setup/snapshots"
     assert snapshots(browser, us).url.path == "/mapping"

@@ -104,12 +104,17 @@ def test_what_paused_live_syncing_is_named(fresh: Browser, office: Team, setup: 
     ("old", "new"),
     [
         ("/check", "/connections"),
+        ("/clockify?again=1", "/setup/clockify?again=1"),
+        ("/snapshots", "/setup/snapshots"),
+        ("/try", "/setup/preview"),
+        ("/live", "/setup/live"),
+        ("/setup/mapping", "/mapping"),
         ("/fields", "/mapping"),
         ("/fields/users", "/mapping/users"),
         ("/fields/users/new?source=name", "/mapping/new/users?source=name"),
         ("/fields/users/edit/email", "/mapping/users/email"),
         ("/secrets", "/settings/secrets"),
-        ("/settings", "/settings/secrets"),
+        ("/settings", "/settings/general"),
         ("/trail?x=1", "/settings/audit?x=1"),
     ],
 )

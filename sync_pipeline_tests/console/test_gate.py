@@ -12,13 +12,13 @@ from sync_pipeline.console.server import RunningConsole
 from sync_pipeline_tests.console.browsing import PAGES, Browser, Page
 
 FORMS = (
-    "/clockify",
-    "/snapshots",
+    "/setup/clockify",
+    "/setup/snapshots",
     "/mapping",
     "/mapping/users",
     "/mapping/drop/users",
-    "/try",
-    "/live",
+    "/setup/preview",
+    "/setup/live",
     "/check",
     "/rejects/users",
     "/secrets/rotate",
@@ -101,7 +101,7 @@ def test_a_token_of_another_session_is_refused(browser: Browser) -> None:
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_other_methods_are_refused(browser: Browser, method: str) -> None:
     """The console reads and takes forms."""
-    assert browser.client.request(method, browser.console.url + "/live").status_code == 405
+    assert browser.client.request(method, browser.console.url + "/setup/live").status_code == 405
 
 
 @pytest.mark.parametrize("form", ["/", "/trail", "/nope"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sync_pipeline.setup.drafts import read_draft
+from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.setup.drafts import mapping_setup, read_draft
+from sync_pipeline.setup.fields import change_field, check_drop, field_form
 from sync_pipeline.setup.switching import read_live_status
 from sync_pipeline_tests.console.browsing import Browser, Page, browsing, consoling
 from sync_pipeline_tests.console.setting_up import connect
@@ -45,6 +48,21 @@ def test_one_table_from_source_to_result(desk_browser: Browser, office: Team) ->
     assert "active_workspace" in pages[0].text
 
 
+def test_what_something_else_needs_has_no_button_to_remove_it(desk_browser: Browser, office: Team) -> None:
+    """A lock with the reason in its place; each button that is there works."""
+    connect(desk_browser, office)
+    reasons = {"users": "the target knows a record by it", "time_entries": "a rule compares it with another field"}
+    for entity, spec in specs_of(desk_browser.console.console.setup.settings()).items():
+        page = desk_browser.page(f"/mapping/{entity}")
+        locked = {field.name for field in spec.fields if f"Remove {field.name}" not in page.text}
+        refused = {
+            field.name for field in spec.fields if check_drop(desk_browser.console.console.setup, entity, field.name)
+        }
+        assert locked == refused
+        assert f"Locked: {reasons.get(entity, '')}" in page.text
+        assert page.faults == []
+
+
 def test_a_field_is_previewed_with_the_chosen_record(desk_browser: Browser, office: Team) -> None:
     """Without a script, by the button; what was chosen stays chosen."""
     browser = desk_browser
@@ -60,6 +78,32 @@ def test_a_field_is_previewed_with_the_chosen_record(desk_browser: Browser, offi
     assert found[0] != found[1]
     chosen = [next(found["value"] for found in page.all("option") if "selected" in found) for page in seen]
     assert chosen == ["0", "1"]
+
+
+def test_three_ways_on_from_a_draft_that_rewrites_much(live: Browser, office: Team) -> None:
+    """Rewrite, only new and changed ones, or cancel, which changes nothing; the second writes nothing for the mapping alone."""
+    setup = live.console.console.setup
+    with setup.session() as session:
+        for entity in session.specs:
+            office.sync_one(session, entity)
+    form = field_form(mapping_setup(setup, "projects"), "projects", "project_name")
+    change_field(mapping_setup(setup, "projects"), "projects", replace(form, transform="upper"), since=None)
+    live.post("/draft/preview", of="/draft")
+    live.wait("/try/progress")
+    ways = "Publish and rewrite 5 projects Publish, only new and changed records get it"
+    page = live.page("/draft")
+    assert ways in page.text
+    assert "Cancel" in page.text
+    assert page.faults == []
+    live.page("/mapping")
+    assert ways in live.page("/draft").text
+    done = live.post("/draft/publish", {"rewrite": "1", "only_changed": "1"}, of="/draft")
+    assert "The changes are published" in done.text
+    office.forget_stats()
+    with setup.session() as session:
+        office.sync_one(session, "projects")
+    assert office.writes() == {}
+    assert read_live_status(setup).is_live
 
 
 def test_changes_gather_until_they_are_published(live: Browser) -> None:

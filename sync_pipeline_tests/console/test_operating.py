@@ -66,6 +66,17 @@ def test_a_refused_key_is_green_nowhere(office: Team, ana: Browser, setup: Setup
     assert "Replace the key" in text(ana, "/")
 
 
+def test_an_outage_is_not_a_missing_connection(office: Team, ana: Browser, setup: SetupService) -> None:
+    """The overview names what does not answer as a problem, and does not ask for accounts."""
+    office.fault(kind="status", status=503)
+    with setup.session() as session, suppress(SyncError):
+        session.call(session.snapshots.probe, "locations")
+        beat(session)
+    found = text(ana, "/")
+    assert "Snapshots does not answer" in found
+    assert "Not connected yet" not in found
+
+
 def test_why_a_run_failed(ana: Browser, setup: SetupService) -> None:
     """Its cause needs attention, once; cause, meaning and what to do are on the page of the run."""
     with setup.reading() as session:

@@ -24,7 +24,7 @@ from sync_pipeline.store.health import note_ok
 from sync_pipeline.store.record_search import rows_of
 from sync_pipeline.store.rejects import Reject
 from sync_pipeline.store.syncs import Cause
-from sync_pipeline_tests.console.browsing import Browser, browsing, consoling
+from sync_pipeline_tests.console.browsing import Browser, Page, browsing, consoling
 from sync_pipeline_tests.console.setting_up import connect
 from sync_pipeline_tests.console.walk import walking
 from sync_pipeline_tests.harness import Team
@@ -283,3 +283,25 @@ def test_the_pages_in_a_browser(live: Live, chrome: playwright.sync_api.Browser)
         ana.tabs_to(ana.page.get_by_role("link", name="Activity", exact=True))
         ana.page.keyboard.press("Enter")
         expect(ana.heading).to_have_text("Activity")
+
+
+def test_a_record_is_compared_now(live: Live, office: Team) -> None:
+    """Both sides are read: what differs, and every field as it is there, folded; nothing of it is stored."""
+    project = office.projects()[0]
+    path = f"/records/projects/{project['id']}"
+    shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)
+    assert "Both sides are the same." in shown.text
+    assert "All fields of the source" in shown.text
+    assert f'"workspaceId": "{project["workspaceId"]}"' in shown.text
+    assert shown.faults == []
+    office.snapshots("PUT", f"/projects/{project['id']}", {"project_name": "Something else"})
+    shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)
+    assert "1 field differs between both sides." in shown.text
+    assert "Something else" in shown.text
+    office.snapshots("PUT", f"/projects/{project['id']}", {"project_name": project["name"]})
+    assert "Read now on both sides" not in live.text(path)
+    office.fault("status", "GET */projects/*", status=401)
+    refused = live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users")
+    office.no_faults()
+    assert refused.status_code == 422
+    assert "Source and target" in refused.text

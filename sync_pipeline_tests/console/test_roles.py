@@ -17,7 +17,7 @@ from sync_pipeline_tests.console.browsing import Browser, Page, browsing
 from sync_pipeline_tests.console.setting_up import connect
 from sync_pipeline_tests.harness import Team
 
-FILLED = {"entity": "users", "number": "999", "name": "email", "source_id": "x", "run": "x"}
+FILLED = {"entity": "users", "number": "999", "name": "email", "source_id": "x", "run": "x", "system": "clockify"}
 
 
 def filled(path: str) -> str:
@@ -60,11 +60,11 @@ def test_a_refusal_is_audited_once_a_session(console: RunningConsole) -> None:
     """Who, what, and with which role; a script that goes on does not fill the audit trail."""
     with signed_in(console, "viewer") as browser:
         csrf = {"csrf": browser.page("/requests").value("csrf")}
-        before = browser.page("/settings/audit").text.count("POST /live needs the role admin")
+        before = browser.page("/settings/audit").text.count("POST /setup/live needs the role admin")
         for _ in range(3):
             assert browser.send("/live", csrf, {"on": "1"}).status_code == 403
         trail = browser.page("/settings/audit").text
-    assert trail.count("POST /live needs the role admin") == before + 1
+    assert trail.count("POST /setup/live needs the role admin") == before + 1
     assert ", viewer@" in trail
 
 
@@ -83,7 +83,7 @@ def test_pages_show_the_forms_that_a_role_may_send(desk_browser: Browser, office
             assert "/sign-out" in actions
         home = {form["action"] for form in browser.page("/").all("form")}
     assert ("/requests" in home) is (role != "viewer")
-    assert ("/live" in home) is (role == "admin")
+    assert ("/setup/live" in home) is (role == "admin")
 
 
 def _least(action: str) -> Role:

@@ -27,12 +27,15 @@ def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
     assert "The field nick is saved." in browser.post("/mapping/users", field, of="/mapping/new/users").text
     assert "cannot be turned on" in browser.post("/live", {"on": "1"}).text
 
-    assert browser.post("/try", {"kind": "dry_run"}).url.path == "/try"
+    assert browser.post("/try", {"kind": "dry_run"}).url.path == "/setup/preview"
     browser.wait("/try/progress")
     tried = browser.page("/try")
     assert "passed Dry run on the accounts" in tried.text
     assert tried.faults == []
 
+    before = browser.page("/live").text
+    assert "What going live writes" in before
+    assert "how many is not known yet" in before
     assert "Live syncing is on" in browser.post("/live", {"on": "1"}).text
     assert "Mode: live" in browser.page("/").text
     assert "Live syncing is off" in browser.post("/live", {"on": ""}).text
@@ -54,7 +57,7 @@ def test_a_changed_mapping_asks_for_another_trial(desk_browser: Browser, office:
     browser.console.console.setup.change({"mappings.users.fields.time_zone": "drop"}, "mapping changed", "by a script")
 
     assert "Mode: dry run" in browser.page("/").text
-    assert "try it again" in browser.page("/try").text
+    assert "preview it again" in browser.page("/try").text
     assert browser.post("/live", {"on": "1"}).status_code == 422
 
 
@@ -100,7 +103,7 @@ def test_an_empty_secret_keeps_the_stored_one(desk_browser: Browser, office: Tea
 
     assert "Stored on 20" in desk_browser.page("/clockify").text
     assert look(desk_browser, office, secret="").status_code == 200
-    assert choose(desk_browser, office).url.path == "/snapshots"
+    assert choose(desk_browser, office).url.path == "/setup/snapshots"
     assert snapshots(desk_browser, office, api_key="").url.path == "/mapping"
 
 
@@ -147,7 +150,10 @@ def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) ->
     assert page.value("since") not in ("", stale)
     assert "changed meanwhile" in snapshots(browser, office, since=stale).text
     assert "changed meanwhile" in browser.post("/mapping", {"entities": ["users"], "since": stale}).text
-    assert "changed meanwhile" in browser.post("/clockify/disconnect", {"since": stale}).text
+    assert (
+        "changed meanwhile"
+        in browser.post("/connections/clockify/disconnect", {"name": "Clockify", "since": stale}).text
+    )
     assert browser.console.console.setup.settings().setup_document == before
 
 
@@ -230,7 +236,8 @@ def test_disconnecting_forgets(desk_browser: Browser, office: Team) -> None:
     """The system is not set up any more, and its key is gone."""
     connect(desk_browser, office)
 
-    assert "forgotten" in desk_browser.post("/snapshots/disconnect", of="/snapshots").text
+    page = "/connections/snapshots/disconnect"
+    assert "forgotten" in desk_browser.post("/snapshots/disconnect", {"name": "Snapshots API"}, of=page).text
     assert snapshots(desk_browser, office, api_key="").status_code == 422
     assert "not set up" in desk_browser.page("/connections").text
     assert "Not connected yet." in desk_browser.page("/").text

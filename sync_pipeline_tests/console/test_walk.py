@@ -72,7 +72,7 @@ def step_1(ana: Walker) -> None:
     ana.page.get_by_label("Polaris Field Services - paid - admin").check()
     ana.press("Connect this workspace")
     ana.is_told("Clockify is connected.")
-    ana.is_at("/snapshots")
+    ana.is_at("/setup/snapshots")
     ana.reload()
 
 
@@ -170,7 +170,7 @@ def step_4(ana: Walker) -> None:
 
 def step_5(ana: Walker) -> None:
     """Everything is fulfilled; the switch turns it on, and the home page says so."""
-    ana.is_at("/live")
+    ana.is_at("/setup/live")
     ana.go_live()
     ana.reload()
     expect(ana.page.get_by_role("switch")).to_be_checked()

@@ -70,7 +70,7 @@ def test_a_whole_step_by_keyboard(ana: Walker) -> None:
     ana.tabs_to(page.get_by_role("button", name="Connect this workspace"))
     page.keyboard.press("Enter")
     ana.is_told("Clockify is connected.")
-    ana.is_at("/snapshots")
+    ana.is_at("/setup/snapshots")
 
 
 def test_scripts_are_text(ana: Walker) -> None:
@@ -166,7 +166,7 @@ def test_nothing_leads_elsewhere(ana: Walker, console: RunningConsole, elsewhere
     ana.to("/live")
     ana.page.locator("input[name=back]").evaluate("(one, value) => one.value = value", elsewhere)
     ana.page.get_by_role("switch").click()
-    ana.is_at("/live")
+    ana.is_at("/setup/live")
     ana.page.goto(f"{ana.url}/{elsewhere}")
     assert urlsplit(ana.page.url).netloc == urlsplit(ana.url).netloc
 
@@ -207,7 +207,7 @@ def test_another_site_cannot_act_here(ana: Walker) -> None:
     other = ana.page.context.new_page()
     other.goto("about:blank")
     other.set_content(
-        f'<form method="post" action="{ana.url}/live"><input name="on" value="1"><button>Win</button></form>'
+        f'<form method="post" action="{ana.url}/setup/live"><input name="on" value="1"><button>Win</button></form>'
     )
     other.get_by_role("button", name="Win").click()
     expect(other.get_by_role("heading", level=1)).to_have_text("Refused")

@@ -215,7 +215,7 @@ class Walker:
         self.page.get_by_label("Client id").fill(CLIENT)
         self.page.get_by_label("Client secret").fill(CLIENT_SECRET)
         self.press("Connect")
-        self.is_at("/snapshots/authorize")
+        self.is_at("/setup/snapshots/authorize")
 
     def ask_for_consent(self) -> None:
         """Step 2 by consent, as far as the other side's page."""

@@ -43,17 +43,21 @@ class Ledger:
     """Source id to target id."""
     named: set[str] = field(default_factory=set)
     """Rejected, excluded by a rule, or missing without a proof."""
+    days: dict[str, str] = field(default_factory=dict)
+    """Source id to the day under which the record is stored."""
 
 
 def read_ledgers(store: Store, connection: str) -> dict[str, Ledger]:
     """All of it, by entity."""
     found = {entity: Ledger() for entity in SOURCES}
     named = or_(records.c.excluded_rule.isnot(None), records.c.unconfirmed_at.isnot(None)).label("named")
-    known = select(records.c.entity, records.c.source_id, records.c.target_id, named)
+    known = select(records.c.entity, records.c.source_id, records.c.target_id, records.c.partition, named)
     with store.reading() as tx:
-        for entity, source_id, target_id, is_named in tx.execute(known.where(records.c.connection == connection)):
+        for entity, source_id, target_id, day, is_named in tx.execute(known.where(records.c.connection == connection)):
             if target_id is not None:
                 found[entity].links[source_id] = target_id
+            if day is not None:
+                found[entity].days[source_id] = day
             if is_named:
                 found[entity].named.add(source_id)
         rejected = select(rejects.c.entity, rejects.c.source_id).where(rejects.c.connection == connection)
@@ -103,13 +107,13 @@ class Court:
             return ""
         states = self.past.states(SOURCES[entity], source_id, claim.since, now)
         target = self._at_target(entity, source_id, now)
-        if any(self._fits(claim, state, target) for state in states):
+        if any(self._fits(claim, source_id, state, target) for state in states):
             return ""
         if claim.waiting and any(self._waits(entity, state.body, now) for state in states):
             return ""
         return f"the target holds {_shown(target)}, the source since then: {'; '.join(self._told(entity, states))}"
 
-    def _fits(self, claim: Claim, state: State, target: Json | None) -> bool:
+    def _fits(self, claim: Claim, source_id: str, state: State, target: Json | None) -> bool:
         """Whether the target may look so after this version was read."""
         entity, day = claim.entity, versions.day_at_source(claim.entity, state.body)
         if claim.days is not None and day is not None and day not in claim.days and target is None:
@@ -119,8 +123,17 @@ class Court:
             return target is not None and versions.found(entity, target) == versions.wanted(entity, state.body)
         if kind == "absent":
             # Only entries are deleted whatever refers to them; a client is archived.
-            return target is None or entity != "time_entries"
+            return target is None or entity != "time_entries" or self._is_elsewhere(claim, source_id, target)
         return kind == "out of scope" and target is None  # what is there of it is excluded, and named so
+
+    def _is_elsewhere(self, claim: Claim, source_id: str, target: Json) -> bool:
+        """Whether the store and the target have the record on a day that the claim is not about.
+
+        It came to the claimed days and was deleted before the read met it: the read of the other day finds that it is gone.
+        """
+        day = self.ledgers[claim.entity].days.get(source_id)
+        is_read = claim.days is None or {day, versions.day_at_target(claim.entity, target)} & claim.days
+        return day is not None and not is_read
 
     def _waits(self, entity: str, body: Json | None, now: int) -> bool:
         if entity != "time_entries" or body is None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from sync_pipeline.stages.verify import verify
 from sync_pipeline.stages.watch import Dirty, watch
 from sync_pipeline.store.events import Received, content_id, counts, receive_many
 from sync_pipeline.store.records import LAG
-from sync_pipeline.store.schema import events
+from sync_pipeline.store.schema import events, run_locks
 from sync_pipeline_tests.harness import ENTITIES, Blocked, Team, team
 from sync_pipeline_tests.properties.drawing import drawn
 from sync_pipeline_tests.properties.judge import agreed, still
@@ -200,6 +201,7 @@ class Office:
 
     def reconcile(self) -> None:
         """What the schedules do in the end: read everything again, compare both sides, and mend."""
+        self._recognise_the_dead()
         with self.us.session() as session:
             for entity in ENTITIES:
                 self._sync(session, session.specs[entity], None)
@@ -207,6 +209,12 @@ class Office:
                 days = self.us.days if session.specs[entity].partitioned else None
                 verdict = verify(session, session.specs[entity], days, repair=True)
                 assert verdict.in_sync, f"verify of {entity}: {verdict.figures} {verdict.differences[:5]}"
+
+    def _recognise_the_dead(self) -> None:
+        """The schedules come later than half a minute after a kill, when the run is known to be dead."""
+        with self.us.session() as session, session.store.writing() as tx:
+            before = session.now() - timedelta(hours=1)
+            tx.execute(update(run_locks).values(started_at=before, free_at=before))
 
     def clear_the_inbox(self) -> None:
         """What is still open then is answered as well, however often it was tried, once lists lag no more; it writes nothing."""

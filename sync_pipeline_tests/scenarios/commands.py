@@ -12,6 +12,7 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
+from sync_pipeline_tests.forking import PROGRAM, Started
 from sync_pipeline_tests.harness import Team, clean_environ
 
 ROOT = Path(__file__).parents[2]
@@ -23,8 +24,8 @@ def start(team: Team, *words: str, **more: str) -> subprocess.Popen[str]:
     root = team.home.parent
     for name in ("workspace.yaml", "dagster.yaml"):
         shutil.copy(ROOT / name, root / name)
-    return subprocess.Popen(
-        [sys.executable, "-m", "sync_pipeline.cli", *words],
+    return Started(
+        [sys.executable, "-m", PROGRAM, *words],
         cwd=root,
         env=clean_environ(**{**team.environ, "PYTHONPATH": str(ROOT), **more}),
         stdout=subprocess.PIPE,

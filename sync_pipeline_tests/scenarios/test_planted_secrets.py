@@ -231,9 +231,9 @@ def test_the_path_in_the_console_shows_no_secret(
         _enter_wrong_and_right(us, browser)
         _consent(us, browser, hunt)
         _refresh(setup, hunt)
-        assert browser.post("/try", {"kind": "dry_run"}).url.path == "/try"
+        assert browser.post("/try", {"kind": "dry_run"}).url.path == "/setup/preview"
         browser.wait("/try/progress")
-        assert browser.post("/live", {"on": "1"}).url.path == "/live"
+        assert browser.post("/live", {"on": "1"}).url.path == "/setup/live"
         browser.post("/check")
         browser.wait("/check/progress")
         for path in (
@@ -250,7 +250,7 @@ def test_the_path_in_the_console_shows_no_secret(
         assert browser.send("/try", hidden, {"kind": "dry_run"}).status_code == 500
         clock.is_broken = False
         _typed(hunt, shell, "sync")
-        browser.post("/clockify/disconnect", of="/clockify")
+        browser.post("/clockify/disconnect", {"name": "Clockify"}, of="/connections/clockify/disconnect")
         hunt.look("reprs", repr(console))
     hunt.look("the console's answers", "\n".join(browser.seen))
     _settle(hunt, shell, caplog, capfd)
@@ -285,7 +285,7 @@ def _enter_wrong_and_right(us: Team, browser: Browser) -> None:
         assert look(browser, us, secret=wrong).status_code == 422
         assert snapshots(browser, us, api_key=wrong).status_code == 422
     assert look(browser, us, secret=f" '{planting.OLD_KEY}' ").status_code == 200
-    assert choose(browser, us).url.path == "/snapshots"
+    assert choose(browser, us).url.path == "/setup/snapshots"
     assert snapshots(browser, us, api_key=planting.SNAPSHOTS_OLD).url.path == "/mapping"
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.sandbox.control.rules import FaultRule, read_rule
+from sync_pipeline_tests.forking import Started
 from sync_pipeline_tests.harness import Json, Team, clean_environ, day, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.scenarios.commands import PATIENCE, ROOT, wait_until
@@ -61,7 +62,7 @@ def _start(us: Team, ahead: timedelta) -> subprocess.Popen[str]:
     for name in ("workspace.yaml", "dagster.yaml"):
         shutil.copy(ROOT / name, us.home.parent / name)
     words = ("sync", "--entity", "time_entries", "--from", f"{day(2)}", "--to", f"{day(0)}", "--json")
-    return subprocess.Popen(
+    return Started(
         [sys.executable, "-c", _PROGRAM, str(ahead.total_seconds()), *words],
         cwd=us.home.parent,
         env=clean_environ(**{**us.environ, "PYTHONPATH": str(ROOT)}),

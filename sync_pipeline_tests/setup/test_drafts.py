@@ -16,7 +16,12 @@ from sync_pipeline.setup.drafts import discard, go_back, mapping_setup, publish,
 from sync_pipeline.setup.fields import change_field, drop_field, field_form, restore_field
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import read_live_status, turn_off, turn_on
+from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.preview import preview
+from sync_pipeline.stages.targeted import sync_ids
+from sync_pipeline.stages.verify import verify
 from sync_pipeline.store.audit import changes
+from sync_pipeline.store.requests import open_requests
 from sync_pipeline.store.trials import Trial
 from sync_pipeline_tests.harness import Team, at_once
 from sync_pipeline_tests.setup.desks import desk_of, document_of, on_accounts
@@ -97,8 +102,43 @@ def test_a_draft_is_previewed_then_published(us: Team, live: SetupService) -> No
     assert live.settings().setup_version == number
     sync(us, live)
     assert names(us) == {name.upper() for name in before}
-    with live.store() as store:
-        assert [change.what for change in changes(store, 1)] == ["mapping published"]
+    with session_of(live) as session:
+        store, pair = session.store, session.pair
+        assert [change.what for change in changes(store, 2)] == ["request", "mapping published"]
+        assert [(one.kind, one.scope.entity) for one in open_requests(store, pair)] == [("sync", "projects")]
+
+
+def test_published_for_new_and_changed_records_only(us: Team, live: SetupService) -> None:
+    """The mapping alone rewrites nothing, whoever reads; `verify` counts what stays; a run that accepts it rewrites the rest."""
+    before = names(us)
+    upper(live)
+    previewed(live.on_draft())
+    publish(live, since=None, only_changed=True)
+    assert read_live_status(live).is_live
+    us.forget_stats()
+    changed, untouched, *_ = us.projects()
+    with session_of(live) as session:
+        spec = session.spec("projects")
+        assert (seen := preview(session, spec, None)).changes == []
+        assert seen.counts.unchanged == len(before)
+    sync(us, live)
+    with session_of(live) as session:
+        sync_ids(session, spec, [untouched["id"]], run_id="by hand")
+        verdict = verify(session, spec, None)
+        assert (verdict.in_sync, verdict.former, verdict.source) == (True, len(before), len(before))
+        assert "in the form of an earlier mapping" in verdict.explanation
+    assert us.writes() == {}
+
+    us.clockify("PUT", f"/projects/{changed['id']}", {"name": "Changed now"})
+    us.clockify("POST", "/projects", {"name": "Brand new"})
+    sync(us, live)
+    assert names(us) == before - {changed["name"]} | {"CHANGED NOW", "BRAND NEW"}
+    with session_of(live) as session:
+        assert verify(session, spec, None).former == len(before) - 1
+        us.sync_one(session, "projects", options=Options(accept_rewrite=True))
+        verdict = verify(session, spec, None)
+        assert (verdict.in_sync, verdict.former) == (True, 0)
+    assert names(us) == {name.upper() for name in names(us)}
 
 
 def test_a_preview_that_does_not_pass_is_not_published(live: SetupService) -> None:

@@ -15,23 +15,23 @@ from sync_pipeline.setup.turns import next_turn
 AT = datetime(2026, 11, 26, 13, 0, tzinfo=UTC)
 LIVE = Facts(is_connected=True, is_live=True, has_passed=True, records=1_998)
 CASES: list[tuple[str, Facts, str, str]] = [
-    ("sandbox", Facts(is_connected=True, is_sample=True, is_live=True), "sample data", "/clockify"),
-    ("not connected", Facts(is_connected=False), "Not connected", "/clockify"),
+    ("sandbox", Facts(is_connected=True, is_sample=True, is_live=True), "sample data", "/setup/clockify"),
+    ("not connected", Facts(is_connected=False), "Not connected", "/setup/clockify"),
     (
         "stopped",
         replace(LIVE, refused="snapshots", problems=2),
         "The Snapshots API refuses its key",
-        "/settings/secrets",
+        "/connections/snapshots",
     ),
-    ("ready to preview", Facts(is_connected=True), "nothing has been written yet", "/try"),
-    ("ready to go live", Facts(is_connected=True, has_passed=True), "the preview has passed", "/live"),
+    ("ready to preview", Facts(is_connected=True), "nothing has been written yet", "/setup/preview"),
+    ("ready to go live", Facts(is_connected=True, has_passed=True), "the preview has passed", "/setup/live"),
     (
         "paused",
         Facts(is_connected=True, pause=Pause(AT, "Ana", "mapping changed", is_off=False)),
         "was changed",
-        "/try",
+        "/setup/preview",
     ),
-    ("off", Facts(is_connected=True, pause=Pause(AT, "Ana", "")), "is off", "/live"),
+    ("off", Facts(is_connected=True, pause=Pause(AT, "Ana", "")), "is off", "/setup/live"),
     ("by hand", Facts(is_connected=True, why="SYNC_MODE is dry_run: nothing is written."), "SYNC_MODE", "/activity"),
     ("not running", replace(LIVE, silent="No daemon has reported yet."), "nothing is running", "/help"),
     ("needs you", replace(LIVE, problems=1), "Live, but one problem needs you", "#attention"),
@@ -71,7 +71,7 @@ def test_the_worst_comes_first(worse: dict[str, Any], than: dict[str, Any]) -> N
 def test_a_pause_that_has_passed_its_preview_leads_to_the_switch() -> None:
     """What is left to do is to turn it on."""
     pause = Pause(AT, "Ana", "mapping changed", is_off=False)
-    assert situation_of(Facts(is_connected=True, has_passed=True, pause=pause)).path == "/live"
+    assert situation_of(Facts(is_connected=True, has_passed=True, pause=pause)).path == "/setup/live"
 
 
 @pytest.mark.parametrize(

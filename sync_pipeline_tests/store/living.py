@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.liveness import is_dead, is_locked
 from sync_pipeline.store.schema import run_locks
+from sync_pipeline_tests.forking import Started
 from sync_pipeline_tests.scenarios.commands import wait_until
 
 HOLDER = """
@@ -29,7 +30,7 @@ with alive(open_store(sys.argv[1]), sys.argv[2]):
 def living(url: str, run_id: str) -> Iterator[subprocess.Popen[str]]:
     """A process that is this run, until it is killed or this ends."""
     command = [sys.executable, "-c", HOLDER, url, run_id]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with Started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "alive\n"
         try:

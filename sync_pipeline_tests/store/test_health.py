@@ -26,6 +26,8 @@ def test_a_failure_keeps_its_beginning_until_a_good_answer(store: Store) -> None
     note_ok(store, HERE, "clockify")
     ended = read_health(store, HERE)["clockify"]
     assert (ended.failed_at, ended.code, ended.reason) == (None, None, None)
+    assert ended.last_reason == "Try again later.", "what failed last stays known"
+    assert ended.last_failed_at is not None
     note_failure(store, THERE, "snapshots", "key refused", "Replace it.")
     assert set(read_health(store, HERE)) == {"clockify"}
     assert read_health(store, THERE)["snapshots"].ok_at is None

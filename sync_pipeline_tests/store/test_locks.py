@@ -17,6 +17,7 @@ import pytest
 from sync_pipeline.errors import LockLost, StoreError
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.ledger import Ledger
+from sync_pipeline_tests.forking import Started
 from sync_pipeline_tests.scenarios.commands import wait_until
 from sync_pipeline_tests.store.batch import HERE, THERE
 from sync_pipeline_tests.store.conftest import Server, end_locks
@@ -35,7 +36,7 @@ with Ledger(open_store(sys.argv[1]), sys.argv[2], "users").lock():
 def _holder(url: str) -> Iterator[subprocess.Popen[str]]:
     """Another process that has the lock and keeps it."""
     command = [sys.executable, "-c", HOLDER, url, HERE]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with Started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         try:

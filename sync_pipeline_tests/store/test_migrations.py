@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import column, table, update
 
@@ -16,6 +19,12 @@ from sync_pipeline.errors import StoreError
 from sync_pipeline.store.engine import Store, open_store, stored_version
 from sync_pipeline.store.migrations.runner import known_revisions
 from sync_pipeline.store.schema import HEAD, VERSION_TABLE, metadata
+
+
+@pytest.fixture(autouse=True)
+def each_one_runs(migrated_once: Callable[[Config, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests are about the migrations themselves."""
+    monkeypatch.setattr(command, "upgrade", migrated_once)
 
 
 # SQLAlchemy reads no index on an expression from SQLite; PostgreSQL's are compared.

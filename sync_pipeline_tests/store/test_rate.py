@@ -15,6 +15,7 @@ from sqlalchemy import update
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.rate import MICRO, RateWindow, budget, microseconds, next_free, note_sent, penalise, reserve
 from sync_pipeline.store.schema import rate_windows
+from sync_pipeline_tests.forking import Started
 
 pytestmark = pytest.mark.clock
 
@@ -44,7 +45,7 @@ def test_processes_share_one_budget(url: str) -> None:
     windows: list[RateWindow] = [(5, 1.0), (30, 3600.0)]
     clocks = [[NOON + nr * 0.05 + skew for nr in range(25)] for skew in (0.0, 0.013, -0.4)]
     processes = [
-        subprocess.Popen(
+        Started(
             [sys.executable, "-c", WORKER, url, json.dumps(windows), json.dumps(times)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

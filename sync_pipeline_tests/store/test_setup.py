@@ -40,6 +40,7 @@ from sync_pipeline.store.setup import (
     version_of,
 )
 from sync_pipeline.store.setup_file import checksum
+from sync_pipeline_tests.forking import Started
 
 REAL = "clockify: {workspace_id: w1, plan: paid}\nsnapshots: {base_url: 'https://snapshots.example/v1'}\n"
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -178,8 +179,7 @@ def test_a_file_is_imported_once(home: Path, caplog: pytest.LogCaptureFixture) -
 def test_processes_that_start_together_import_it_once(home: Path) -> None:
     """Of four, one imports; all have the same set-up."""
     started = [
-        subprocess.Popen([sys.executable, "-c", STARTED, str(home.parent)], stdout=subprocess.PIPE, text=True)
-        for _ in range(4)
+        Started([sys.executable, "-c", STARTED, str(home.parent)], stdout=subprocess.PIPE, text=True) for _ in range(4)
     ]
     assert {process.communicate()[0].strip() for process in started} == {"1"}
     with closing(open_store(load(home).store_url)) as store:

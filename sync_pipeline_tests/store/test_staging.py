@@ -316,6 +316,38 @@ def test_only_what_is_delivered_as_it_was_read_is_unchanged(store: Store) -> Non
     assert there(store).unchanged(rows, "mapping 1") == frozenset()
 
 
+def test_what_only_the_mapping_changes_can_keep_its_form(store: Store) -> None:
+    """Not what changed at the source, is new, moved, pending or drifted: these get the mapping in force."""
+    ids = ("former", "changed", "pending", "drifted", "moved", "same")
+    load(store, [made(key) for key in ids], 1)
+    there_now = {"pending": None, "drifted": "other"}
+    ledger = here(store)
+    ledger.mark_delivered(
+        [Delivered(key, f"t-{key}", there_now.get(key) or "v1", "create") for key in ids if key != "pending"],
+        None,
+        at(1),
+    )
+    with ledger.staging(read_no=2) as staging:
+        staging.decided_by = "mapping 2"
+        rows = [
+            made(key, "v2", "s2" if key == "changed" else "s1")
+            for key in ("former", "changed", "pending", "drifted", "new")
+        ]
+        staging.add([*rows, made("same"), made("moved", "v2")._replace(partition="2024-03-02")])
+        staging.leave_former()
+        assert staging.counts() == {"accepted": 6, "former": 1}
+        assert "former" not in {one.source_id for page in staging.planned() for one in page}
+        assert (staging.unchanged(), staging.absent()) == (2, [])
+        staging.merge(at(2))
+    known = ledger.lookup(["former", "changed"])
+    assert (known["former"].fields_hash, known["changed"].fields_hash) == ("v1", "v2")
+    with ledger.staging(read_no=3) as staging:
+        staging.decided_by = "mapping 2"
+        staging.add([made("former", "v2")])
+        staging.leave_former()
+        assert staging.counts() == {"former": 1}
+
+
 def test_a_row_taken_in_by_its_id_is_the_stored_one(store: Store) -> None:
     """It is met, has the stored fields, and is not written; what is stored otherwise by now is named."""
     ids = ("same", "other", "newer", "removed")

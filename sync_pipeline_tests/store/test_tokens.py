@@ -21,6 +21,7 @@ from sync_pipeline.store.engine import Store
 from sync_pipeline.store.tokens import Lost, StoredVault, Tokens
 from sync_pipeline_tests.connectors.clients import run
 from sync_pipeline_tests.connectors.consenting import ENCRYPTION_KEY, PLACE, authorized, ended, token_requests
+from sync_pipeline_tests.forking import Started
 from sync_pipeline_tests.sandbox.running import running_sandbox
 from sync_pipeline_tests.store.batch import at
 
@@ -85,7 +86,7 @@ class Users:
         command = [sys.executable, "-c", USER_OF_THE_PAIR, *self._arguments, end]
         with ExitStack() as stack:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            started = [stack.enter_context(subprocess.Popen(command, **pipes)) for _ in range(count)]  # type: ignore[call-overload]
+            started = [stack.enter_context(Started(command, **pipes)) for _ in range(count)]  # type: ignore[call-overload]
             for process in started:
                 assert process.stdout.readline() == "ready\n"
             for process in started:

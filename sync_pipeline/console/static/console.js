@@ -33,15 +33,24 @@ for (const form of $$("form")) {
 }
 window.addEventListener("pageshow", (event) => { if (event.persisted) window.location.reload(); });
 
+// "/" leads to the search, as on many pages; not while somebody types.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+  const search = document.querySelector("input[type=search]");
+  if (search) { event.preventDefault(); search.focus(); }
+});
+
 // Problems are read out and reached first.
 document.querySelector("[data-focus]")?.focus();
 
-// Times: beside how long ago it was, the time in the reader's zone; the exact one in UTC is its title.
+// Times: beside how long ago it was, the time in the browser's zone, unless one was chosen; the exact one in UTC is its title.
 const DAY = { year: "numeric", month: "2-digit", day: "2-digit" }, CLOCK = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const { zone, days } = document.documentElement.dataset;
 function showInMyZone(root) {
+  if (zone) return;
   for (const time of $$("time > span", root)) {
     const at = new Date(time.parentElement.dateTime);
-    const day = at.toLocaleDateString("sv-SE", DAY), today = new Date().toLocaleDateString("sv-SE", DAY);
+    const day = at.toLocaleDateString(days, DAY), today = new Date().toLocaleDateString(days, DAY);
     time.textContent = `${day === today ? "" : `${day} `}${at.toLocaleTimeString("sv-SE", CLOCK)}`;
   }
 }

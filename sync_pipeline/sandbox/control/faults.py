@@ -49,6 +49,7 @@ class FaultMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the fault it was chosen for."""
+        self.faults.drop_ended()
         if not self.faults.rules or scope["type"] != "http" or scope["path"].startswith("/_control"):
             await self.app(scope, receive, send)
             return

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from sync_pipeline.sandbox.clockify.documents import dump
-from sync_pipeline.sandbox.clockify.entry_rows import INSERT, stored
+from sync_pipeline.sandbox.clockify.entry_rows import INSERT, UPDATE, entry_body, stored
 from sync_pipeline.sandbox.clockify.entry_writes import set_approval, track
 from sync_pipeline.sandbox.clockify.http import Happened, Json
 from sync_pipeline.sandbox.clockify.times import parse_instant
@@ -17,14 +17,20 @@ from sync_pipeline.sandbox.database import transaction
 from sync_pipeline.sandbox.webhooks.publish import publish
 from sync_pipeline.sandbox.world import World
 
+NEWEST = "newest"
+
 
 def change_user(world: World, sent: Any) -> Json:
-    """``{"id", "name"?, "email"?}`` changes a profile, ``{"id", "remove": true}`` removes a user for good."""
+    """``{"id", "name"?, "email"?}`` changes a profile, ``{"id", "remove": true}`` removes a user for good.
+
+    The id ``newest`` is that of the newest user.
+    """
     if unknown := sent.keys() - {"id", "name", "email", "remove"}:
         raise ValueError(f"a user has no {', '.join(sorted(unknown))} here; there are id, name, email and remove")
-    row = world.db.execute("SELECT * FROM users WHERE id = ?", (sent["id"],)).fetchone()
+    user = _newest(world, "users ORDER BY id DESC") if sent["id"] == NEWEST else sent["id"]
+    row = world.db.execute("SELECT * FROM users WHERE id = ?", (user,)).fetchone()
     if row is None:
-        raise ValueError(f"there is no user {sent['id']}")
+        raise ValueError(f"there is no user {user}")
     told = stored_user(row)
     return _remove(world, told) if sent.get("remove") else _change(world, told, sent)
 
@@ -82,6 +88,26 @@ def restore_entries(world: World, sent: Any) -> Json:
         bodies = [_restore(world, str(entry_id)) for entry_id in sent["ids"]]
     publish(world, [Happened("TIME_ENTRY_RESTORED", "time_entries", body) for body in bodies])
     return {"restored": len(bodies)}
+
+
+def edit_entry(world: World, sent: Any) -> Json:
+    """``{"id", "description"}``: somebody edits a time entry; the id ``newest`` is that of the last one that has ended."""
+    ended = "time_entries WHERE ended IS NOT NULL ORDER BY started DESC, id DESC"
+    entry_id = _newest(world, ended) if sent["id"] == NEWEST else sent["id"]
+    row = world.db.execute("SELECT * FROM time_entries WHERE id = ?", (entry_id,)).fetchone()
+    if row is None:
+        raise ValueError(f"there is no time entry {entry_id}")
+    body: Json = entry_body(row, world.workspace) | {"description": str(sent["description"])}
+    searched = (body["projectId"], body["taskId"], row["started"], row["ended"], body["billable"])
+    with transaction(world.db):
+        world.db.execute(UPDATE, (*searched, int(world.clock.epoch()), *stored(body), row["seq"]))
+    publish(world, [Happened("TIME_ENTRY_UPDATED", "time_entries", body)])
+    return {"id": body["id"], "description": body["description"]}
+
+
+def _newest(world: World, rows: str) -> Any:
+    row = world.db.execute(f"SELECT id FROM {rows} LIMIT 1").fetchone()
+    return None if row is None else row["id"]
 
 
 def _restore(world: World, entry_id: str) -> Json:

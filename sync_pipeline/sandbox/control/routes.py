@@ -15,7 +15,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from sync_pipeline.sandbox.clockify.workspaces import settings as workspace_settings
-from sync_pipeline.sandbox.control.people import approve_entries, change_user, change_workspace, restore_entries
+from sync_pipeline.sandbox.control.people import (
+    approve_entries,
+    change_user,
+    change_workspace,
+    edit_entry,
+    restore_entries,
+)
 from sync_pipeline.sandbox.control.records import read_record
 from sync_pipeline.sandbox.control.rules import read_rule
 from sync_pipeline.sandbox.database import transaction
@@ -62,6 +68,7 @@ def routes(world: World) -> list[BaseRoute]:
         "/workspace": {"GET": workspace_settings, "POST": change_workspace},
         "/time_entries/approval": {"POST": approve_entries},
         "/time_entries/restore": {"POST": restore_entries},
+        "/time_entries/edit": {"POST": edit_entry},
         "/keys": {"GET": lambda world: {"keys": all_keys(world.db), "snapshots_scopes": key_scopes(world.db)}},
         "/entities": {"GET": _entities, "POST": _add_entity},
         "/clients": {"POST": _add_client},
@@ -148,6 +155,7 @@ def _time(world: World) -> Any:
 
 
 def _faults(world: World) -> Any:
+    world.faults.drop_ended()
     return {"faults": [rule.as_json() for rule in world.faults.rules]}
 
 

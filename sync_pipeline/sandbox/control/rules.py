@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Any, Literal, get_args
@@ -22,7 +23,7 @@ class FaultRule:
 
     Without a ``status`` a status fault is a 500 and a web page a 200.
     A hold keeps a request, before or after it is carried out, until the rule is taken out of force.
-    ``skip`` spares that many covered requests first. ``drop`` makes a shifted page one that slid up: its first row moved to a page that was read already.
+    ``skip`` spares that many covered requests first; after ``lasts`` seconds it is taken out of force. ``drop`` makes a shifted page one that slid up: its first row moved to a page that was read already.
     """
 
     kind: FaultKind
@@ -36,6 +37,9 @@ class FaultRule:
     count: int | None = None
     seed: int = 0
     skip: int = 0
+    lasts: float | None = None
+    ends: float | None = None
+    """When it is taken out of force, in real time."""
     struck: int = 0
     holding: int = 0
     """Requests it keeps waiting at this moment."""
@@ -69,7 +73,20 @@ class FaultRule:
 
     def as_json(self) -> dict[str, Any]:
         """The rule as ``GET /_control/faults`` shows it."""
-        shown = ("kind", "route", "status", "body", "headers", "seconds", "drop", "rate", "count", "seed", "skip")
+        shown = (
+            "kind",
+            "route",
+            "status",
+            "body",
+            "headers",
+            "seconds",
+            "drop",
+            "rate",
+            "count",
+            "seed",
+            "skip",
+            "lasts",
+        )
         counted = ("struck", "holding")
         return {name: getattr(self, name) for name in (*shown, *counted)}
 
@@ -79,15 +96,23 @@ class Faults:
     """The rules in force, in the order they were added; the first that strikes decides."""
 
     rules: list[FaultRule] = field(default_factory=list)
+    clock: Callable[[], float] = time.time
 
     def add(self, rule: FaultRule) -> FaultRule:
         """Put a rule in force."""
+        rule.ends = None if rule.lasts is None else self.clock() + rule.lasts
         self.rules.append(rule)
         return rule
 
     def has(self, rule: FaultRule) -> bool:
         """Whether this very rule is still in force."""
         return any(one is rule for one in self.rules)
+
+    def drop_ended(self) -> None:
+        """Take the rules out of force that have lasted as long as they were to."""
+        if any(rule.ends is not None for rule in self.rules):
+            now = self.clock()
+            self.rules[:] = [rule for rule in self.rules if rule.ends is None or rule.ends > now]
 
     def remove(self, rule: FaultRule) -> None:
         """Remove this very rule, not an equal one."""
@@ -108,13 +133,17 @@ def read_rule(sent: Any) -> FaultRule:
         if name in sent and (not isinstance(sent[name], types) or (type(sent[name]) is bool) != (types == (bool,))):
             raise ValueError(f"{name}={sent[name]!r} is not of the right type")
     rule = FaultRule(**sent)
-    if not 0 <= rule.rate <= 1 or rule.seconds < 0 or rule.skip < 0 or not 200 <= (rule.status or 200) <= 599:
-        raise ValueError("rate is from 0 to 1, seconds and skip are not negative, status is from 200 to 599")
+    if (
+        not 0 <= rule.rate <= 1
+        or min(rule.seconds, rule.skip, rule.lasts or 0) < 0
+        or not 200 <= (rule.status or 200) <= 599
+    ):
+        raise ValueError("rate is from 0 to 1, seconds, skip and lasts are not negative, status is from 200 to 599")
     return rule
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "kind": (str,), "route": (str,), "status": (int,), "body": (str, dict, list, type(None)), "headers": (dict,),
     "seconds": (int, float), "drop": (bool,), "rate": (int, float), "count": (int, type(None)), "seed": (int,),
-    "skip": (int,),
+    "skip": (int,), "lasts": (int, float, type(None)),
 }  # fmt: skip

@@ -160,6 +160,17 @@ def test_approved_entries_cannot_be_changed_by_anybody(api: Api) -> None:
     api.send("DELETE", f"time-entries/{entry}", expect=204)
 
 
+def test_a_person_edits_an_entry_in_the_application(api: Api) -> None:
+    """By a control: the last one that has ended, or another by its id; nothing else of it is changed."""
+    entry = make(api)["id"]
+    before = api.get(f"time-entries/{entry}")
+    edited = api.control("time_entries/edit", {"id": entry, "description": "edited"})
+    assert edited == {"id": entry, "description": "edited"}
+    assert api.get(f"time-entries/{entry}") == before | {"description": "edited"}
+    last = api.control("time_entries/edit", {"id": "newest", "description": "edited last"})["id"]
+    assert api.get(f"time-entries/{last}")["description"] == "edited last"
+
+
 def test_stopwatch_only_depends_on_route_and_role(api: Api) -> None:
     """403/4030 for everybody on the plain route; on the per-user route admins pass."""
     api.control("workspace", {"timeTrackingMode": "STOPWATCH_ONLY"})

@@ -541,6 +541,8 @@ def test_other_records_flood_too(api: Api, receiver: Receiver, event: str) -> No
         ("users", {"id": "nobody", "name": "x"}),
         ("users", {"name": "x"}),
         ("time_entries/restore", {"ids": ["nothing"]}),
+        ("time_entries/edit", {"id": "nothing", "description": "x"}),
+        ("time_entries/edit", {"id": "newest"}),
     ],
 )
 def test_unusable_controls_are_refused(shared: Api, path: str, body: Any) -> None:

@@ -53,6 +53,20 @@ def test_a_held_request_goes_on_when_its_rule_is_taken_back(sandbox: Sandbox, ki
     assert sandbox.control.get("faults").json()["faults"] == []
 
 
+def test_a_rule_ends_after_some_time(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In real time, also when the sandbox's clock is moved; then it is not listed any more."""
+    now = 1_000.0
+    monkeypatch.setattr(sandbox.world.faults, "clock", lambda: now)
+    _fault(sandbox, "status", status=503, lasts=60)
+    sandbox.control.post("clock", json={"advance": 3600})
+    assert sandbox.api.get("users").status_code == 503
+    now += 59
+    assert [rule["lasts"] for rule in sandbox.control.get("faults").json()["faults"]] == [60]
+    now += 1
+    assert sandbox.api.get("users").status_code == 200
+    assert sandbox.control.get("faults").json()["faults"] == []
+
+
 def test_a_rule_spares_the_first_requests(sandbox: Sandbox) -> None:
     """``skip`` counts covered requests only."""
     _fault(sandbox, "status", "GET /snapshots/users", status=503, skip=2, count=1)

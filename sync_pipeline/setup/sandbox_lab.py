@@ -1,0 +1,142 @@
+"""The sandbox lab: what people can break on purpose in the embedded sandbox, and repair again, by its own controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.sandbox.embedded import control
+from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, Settings
+from sync_pipeline.setup.service import SetupService
+
+MINUTE, DAY = 60, 86_400
+NO_KEY = {"message": "Api key does not exist", "code": 4003}
+"""As Clockify refuses a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One button of the lab: the control it uses, and what to expect."""
+
+    label: str
+    help: str
+    path: str
+    sent: Mapping[str, Any]
+    method: str = "POST"
+
+
+EXPERIMENTS: Mapping[str, Experiment] = {
+    "refuse_snapshots": Experiment(
+        "Refuse the Snapshots key",
+        "The Snapshots API answers that its key was revoked.",
+        "snapshots",
+        {"keys": {SANDBOX_SNAPSHOTS_KEY: "revoked"}},
+    ),
+    "refuse_clockify": Experiment(
+        "Refuse the Clockify key",
+        "Clockify answers that the key does not exist.",
+        "faults",
+        {"kind": "status", "route": "* /clockify/*", "status": 401, "body": NO_KEY},
+    ),
+    "outage": Experiment(
+        "Outage for 1 minute",
+        "Both systems answer 503 for a minute; then they work again.",
+        "faults",
+        {"kind": "status", "route": "*", "status": 503, "lasts": MINUTE},
+    ),
+    "slow": Experiment(
+        "Slow for 1 minute",
+        "Each answer takes two seconds more, for a minute.",
+        "faults",
+        {"kind": "stall", "route": "*", "seconds": 2, "lasts": MINUTE},
+    ),
+    "reject": Experiment(
+        "Make a record that is rejected",
+        "The newest user gets an e-mail address that is none; the next sync rejects the record.",
+        "users",
+        {"id": "newest", "email": "not-an-address"},
+    ),
+    "correct": Experiment(
+        "Correct that record",
+        "The newest user gets a valid e-mail address; the next sync delivers the record.",
+        "users",
+        {"id": "newest", "email": "corrected@example.com"},
+    ),
+    "edit": Experiment(
+        "Edit a time entry",
+        "The newest time entry gets another description; it travels with the next sync.",
+        "time_entries/edit",
+        {"id": "newest"},
+    ),
+    "clock": Experiment(
+        "Move the clock by a day",
+        "For the sandbox it is a day later: tokens run out, and today is another day.",
+        "clock",
+        {"advance": DAY},
+    ),
+    "reset": Experiment("Reset", "Fresh sample data, no faults, real time.", "reset", {}),
+}
+REPAIRS: tuple[tuple[str, Mapping[str, Any], str], ...] = (
+    ("faults", {}, "DELETE"),
+    ("snapshots", {"keys": {SANDBOX_SNAPSHOTS_KEY: "valid"}}, "POST"),
+    ("clock", {}, "DELETE"),
+)
+"""The controls that end everything but what was written."""
+REPAIR = "repair"
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """The state of the sandbox."""
+
+    now: datetime
+    """By its clock."""
+    broken: tuple[str, ...]
+    """What is broken on purpose, in words."""
+    requests: int
+    writes: int
+
+
+def read_lab(settings: Settings) -> Lab:
+    """The state of the sandbox that runs; ConfigError when both systems are not its."""
+    port = _port(settings)
+    stats, faults = control(port, "stats"), control(port, "faults")["faults"]
+    keys = control(port, "snapshots")["keys"]
+    broken = [f"{key} is {state}" for key, state in keys.items() if state != "valid"]
+    broken += [_in_words(fault) for fault in faults]
+    now = datetime.fromisoformat(control(port, "clock")["now"])
+    return Lab(now, tuple(broken), sum(stats["requests"].values()), sum(stats["writes"].values()))
+
+
+def experiment(setup: SetupService, name: str) -> str:
+    """Break something, or repair everything; returns what was done, in words."""
+    port = _port(setup.settings())
+    if name == REPAIR:
+        for path, sent, method in REPAIRS:
+            control(port, path, sent, method)
+        told = "Everything works again. What was written in the sandbox stays."
+    elif name in EXPERIMENTS:
+        chosen = EXPERIMENTS[name]
+        described = {"description": f"Edited in the sandbox lab, {setup.now():%H:%M:%S}"} if name == "edit" else {}
+        control(port, chosen.path, {**chosen.sent, **described}, chosen.method)
+        told = chosen.help
+    else:
+        raise ConfigError(f"The lab has no button {name[:40]!r}.")
+    setup.note("sandbox lab", told)
+    return told
+
+
+def _port(settings: Settings) -> int:
+    if not settings.sandbox:
+        raise ConfigError("The sandbox lab is there while both systems are the sandbox's.")
+    return settings.sandbox_port
+
+
+def _in_words(fault: Mapping[str, Any]) -> str:
+    what = {"status": f"answers {fault['status']}", "stall": f"takes {fault['seconds']:g} s longer"}
+    lasts = f", for {fault['lasts']:g} s" if fault.get("lasts") else ""
+    route = "Every request" if fault["route"] == "*" else fault["route"]
+    return f"{route} {what.get(fault['kind'], fault['kind'])}{lasts}"
