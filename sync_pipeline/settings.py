@@ -774,7 +774,7 @@ def _as_set_up(settings: Settings) -> Settings:
     missing = [] if settings.clockify_workspace_id else ["the Clockify workspace"]
     missing += [] if settings.snapshots_base_url else ["the base URL of the Snapshots API"]
     if not missing and len(on_sandbox) == 2:
-        missing.append("the same kind on both sides (both must be real, or both the sandbox)")
+        missing.append("one kind of account for both sides (both real, or both the sandbox)")
     found = replace(settings, stored=True, sandbox=on_sandbox == {True}, missing=tuple(missing))
     if settings.clockify_base_url == SANDBOX_URL:
         found = replace(found, clockify_base_url=clockify, clockify_reports_url=reports)

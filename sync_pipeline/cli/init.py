@@ -73,6 +73,8 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
     terminal.hint(
         f"Not connected yet: {' and '.join(missing)}. Run `sync-pipeline init` again, or give the options in its --help."
         if missing
+        else f"Not finished: {' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing. Run `sync-pipeline init` again."
+        if (lacking := setup.settings().missing)
         else "Next: `sync-pipeline preview` shows what a sync would do; then `sync-pipeline live on`."
     )
 

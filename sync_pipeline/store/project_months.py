@@ -67,7 +67,8 @@ _DROP = text("""
         AND d.project_id = project_months.project_id AND d.month = project_months.month
     )
 """)
-# SQLite takes CROSS JOIN as the order in which to look: the few keys first.
+# SQLite takes CROSS JOIN as the order in which to look: the few keys first. Two expressions are compared, since its index on one
+# does not serve a comparison with a column.
 _COMPUTE = text("""
     INSERT INTO project_months (
         connection, project_id, month, currency, entries, seconds, billable_seconds, people, amount, cost
@@ -82,7 +83,7 @@ _COMPUTE = text("""
         FROM (SELECT DISTINCT project_id, month FROM report_dirty WHERE connection = :pair) k
         CROSS JOIN report_periods p CROSS JOIN report_settings s CROSS JOIN entry_facts e
         WHERE p.connection = :pair AND p.kind = 'month' AND p.name = k.month AND s.connection = :pair
-            AND e.connection = :pair AND COALESCE(e.project_id, '') = k.project_id
+            AND e.connection = :pair AND COALESCE(e.project_id, '') = COALESCE(k.project_id, '')
             AND e.start_time >= p.starts_at AND e.start_time < p.ends_at AND e.seconds IS NOT NULL
     ) f
     GROUP BY f.project_id, f.month, f.currency

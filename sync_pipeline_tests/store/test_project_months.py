@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, text
 
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.project_months import Recomputed, ReportSettings, recompute
+from sync_pipeline.store.project_months import _COMPUTE, Recomputed, ReportSettings, recompute
 from sync_pipeline.store.schema import entry_facts, metadata, project_months, report_dirty
 from sync_pipeline.store.staged import FactsIn
 from sync_pipeline_tests.store.batch import HERE, THERE, at, commits, content, here, row, there
@@ -221,3 +221,14 @@ def test_pairs_have_their_own_figures_and_settings(store: Store) -> None:
     recompute(store, THERE, ReportSettings("Europe/Berlin"))
 
     assert {key[:3] for key in content(store, project_months)} == {(HERE, "p1", "2026-01"), (THERE, "p1", "2026-02")}
+
+
+def test_only_the_entries_of_the_projects_and_months_are_looked_at(sqlite_store: Store) -> None:
+    """By the index on project and start: a look at all entries for each of them would take minutes."""
+    with sqlite_store.reading() as tx:
+        plan = [str(step[3]) for step in tx.execute(text(f"EXPLAIN QUERY PLAN {_COMPUTE.text}"), {"pair": HERE})]
+    assert [
+        step
+        for step in plan
+        if step.startswith("SEARCH e USING INDEX ix_entry_facts_project (connection=? AND <expr>=?")
+    ]
