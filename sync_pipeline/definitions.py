@@ -15,6 +15,7 @@ from sync_pipeline.defs.housekeeping import housekeeping_job
 from sync_pipeline.defs.io import BatchIOManager
 from sync_pipeline.defs.jobs import sync_jobs, verify_jobs
 from sync_pipeline.defs.metadata import job_owners
+from sync_pipeline.defs.reports import performance_asset, performance_checks, reports_job, reports_sensor
 from sync_pipeline.defs.requests import requests_sensor
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.defs.schedules import fresh, freshness, schedules
@@ -41,15 +42,17 @@ def build(settings: Settings) -> dg.Definitions:
     changes = {job.name: job for job in map(changes_job, specs.values())}
     verifies = verify_jobs(specs.values())
     synced = [fresh(entity_asset(spec, settings), freshness(spec, settings)) for spec in specs.values()]
-    in_sync = [in_sync_check(spec) for spec in specs.values()]
-    checks = [check.key for definition in (*synced, *in_sync) for check in definition.check_specs]
+    checking = [*(in_sync_check(spec) for spec in specs.values()), performance_checks(settings)]
+    checks = [check.key for definition in (*synced, *checking) for check in definition.check_specs]
+    reports = reports_job(specs.values())
     return dg.Definitions(
-        assets=[*synced, *_external(specs.values(), settings.console_url)],
-        asset_checks=in_sync,
+        assets=[*synced, *_external(specs.values(), settings.console_url), performance_asset(specs.values(), settings)],
+        asset_checks=checking,
         jobs=[
             *syncs.values(),
             *changes.values(),
             *verifies,
+            reports,
             housekeeping_job(checks, job_owners(specs.values())),
         ],
         schedules=schedules(list(specs.values()), settings),
@@ -60,6 +63,7 @@ def build(settings: Settings) -> dg.Definitions:
         + [
             first_sync_sensor(specs.values(), settings, [syncs[sync_job_name(name)] for name in specs]),
             alerts_sensor(settings),
+            reports_sensor(reports),
             requests_sensor([*syncs.values(), *changes.values(), *verifies]),
         ],
         resources={"sync": SyncResource(), "batches": BatchIOManager(settings.batches, specs, settings.console_url)},

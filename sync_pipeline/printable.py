@@ -22,6 +22,15 @@ def printable(text: str) -> str:
     return COMMANDS.sub(_escape, text)
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A text that begins so is a formula to a spreadsheet."""
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """A value for a spreadsheet: a text of others is no formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """The value as JSON that is printable as well, and reads back unchanged."""
     text = json.dumps(value, default=_as_text, ensure_ascii=False, indent=indent)

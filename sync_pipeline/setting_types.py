@@ -187,3 +187,20 @@ def one_of(*choices: str) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def currency(value: str) -> str:
+    """A currency's code."""
+    if not re.fullmatch(r"[A-Z]{3}", value):
+        raise ValueError("the code of a currency in capitals, such as EUR")
+    return value
+
+
+def rounding(value: str) -> tuple[str, int] | None:
+    """How hours are rounded: a direction and minutes."""
+    if value == "none":
+        return None
+    direction, _, minutes = value.partition(" ")
+    if direction not in {"up", "down", "nearest"} or not minutes.isdecimal() or not 1 <= int(minutes[:5]) <= 1_440:
+        raise ValueError("none, or `up`, `down` or `nearest` and minutes, such as `nearest 15`")
+    return direction, int(minutes)

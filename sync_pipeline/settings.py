@@ -353,6 +353,30 @@ class Settings:
     keep_alerts_days: int = setting(
         "SYNC_KEEP_ALERTS_DAYS", "How long alerts are kept after they were resolved.", kind.days, 90
     )
+    report_time_zone: str = setting(
+        "SYNC_REPORT_TIME_ZONE",
+        "The time zone in which days, weeks and months of reports begin.",
+        kind.zone,
+        "UTC",
+    )
+    report_week_start: str = setting(
+        "SYNC_REPORT_WEEK_START",
+        "The day on which weeks of reports begin.",
+        kind.one_of("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+        "monday",
+    )
+    report_currency: str = setting(
+        "SYNC_REPORT_CURRENCY",
+        "The currency in reports of entries for which Clockify names none. Default: unknown.",
+        kind.currency,
+    )
+    report_rounding: tuple[str, int] | None = setting(
+        "SYNC_REPORT_ROUNDING",
+        "How the hours of each entry are rounded in reports, such as `nearest 15` or `up 6` minutes; amounts stay exact. Default: "
+        "not at all.",
+        kind.rounding,
+        None,
+    )
     keep_copies_days: int = setting(
         "SYNC_KEEP_COPIES_DAYS",
         "How long the copy of an SQLite database from before an upgrade is kept.",

@@ -129,8 +129,13 @@ def describes(schema: str) -> None:
 
 def as_json(value: Any) -> None:
     """One JSON document on standard output, with the name of its schema."""
+    sys.stdout.write(json_document(value))
+
+
+def json_document(value: Any) -> str:
+    """The text of one JSON document, with the name of its schema."""
     _style.began = None
-    sys.stdout.write(json_text(with_schema(value), indent=2) + "\n")
+    return json_text(with_schema(value), indent=2) + "\n"
 
 
 def schema() -> str:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster._time
@@ -32,6 +33,15 @@ SYSTEM = "system"
 SPENT = pytest.StashKey[list[float]]()
 """Exchanges checked against Clockify's document and the seconds that took, over all workers."""
 ALLOWED = 20
+LONGEST = {
+    Path(__file__).parent / name
+    for name in (
+        "alerts/test_killed.py", "cli/test_dev.py", "console/test_walk.py", "console/test_walk_access.py",
+        "defs/test_stock_tools.py", "hosting/test_backfill.py", "properties/test_live.py",
+        "properties/test_success_means_done.py", "scenarios/test_requests.py", "test_docs.py", "test_laws.py",
+    )
+}  # fmt: skip
+"""Modules with tests of half a minute or more."""
 
 settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("random", deadline=None, print_blob=True)
@@ -47,6 +57,11 @@ def pytest_configure() -> None:
     """A script that starts the tests in the background has them ignore Ctrl-C, and so would the programs that they interrupt."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules of the longest tests: at the end no worker is left alone with one of them."""
+    items.sort(key=lambda item: item.path not in LONGEST)
 
 
 def pytest_collection_finish() -> None:

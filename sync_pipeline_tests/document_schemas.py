@@ -66,7 +66,7 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
         f"runs retry {run}", "deliveries", "audit list", "status", "check", "settings list", "settings get SYNC_MODE",
         "connections list", "connections show clockify", "mapping show", "mapping validate", "mapping test",
         "mapping fields users", "credentials list", "completion bash", "support-bundle", "live status", "webhooks list",
-        "alerts list --all", "alerts destinations", "alerts rules",
+        "report performance", "report hours", "report people", "report clients", "alerts list --all", "alerts destinations", "alerts rules",
         "webhooks remove",
     ):  # fmt: skip
         yield printed(*words.split())

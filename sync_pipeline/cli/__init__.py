@@ -34,6 +34,7 @@ COMMANDS = {
         "status": ("state", "Show what is wrong, and each entity's state."),
         "alerts": ("alerts", "Show open alerts, and who is notified."),
         "check": ("state", "Test the connections and permissions."),
+        "report": ("report", "Report hours, money and budgets."),
         "runs": ("runs", "Look at runs, and run one again."),
         "records": ("records", "Search, look at and sync single records."),
         "rejects": ("rejects", "Look at rejected records, and retry them."),

@@ -48,13 +48,18 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     def given(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
         asked = bool(value or ctx.meta.get(JSON))
         if asked:
-            from sync_pipeline import terminal
-
-            terminal.describes(schema_of(ctx))
-            ctx.find_root().call_on_close(terminal.restore)
+            describe_document(ctx)
         return asked
 
     return click.option("--json", "as_json", is_flag=True, callback=given, help="Print one JSON document.")(command)
+
+
+def describe_document(ctx: click.Context) -> None:
+    """The JSON document of this command has the name of its schema."""
+    from sync_pipeline import terminal
+
+    terminal.describes(schema_of(ctx))
+    ctx.find_root().call_on_close(terminal.restore)
 
 
 def days_options(command: Callable[..., Any]) -> Callable[..., Any]:

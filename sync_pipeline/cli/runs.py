@@ -73,6 +73,8 @@ def runs_show(run_id: str, as_json: bool) -> None:
         return
     rows = [_figures(one) for one in run.syncs]
     terminal.table(f"Run {run.id}", rows, optional=("adopted", "deleted", "rejected", "waiting", "held", "days"))
+    if run.trigger:
+        terminal.hint(f"Trigger: {run.trigger}{f', asked for by {run.requested_by}' if run.requested_by else ''}.")
     for reason in run.reasons:
         terminal.warning(reason)
     if run.outcome not in ("success", "running", UNCHANGED, "dry_run"):
@@ -124,7 +126,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "at": entry.at,
         "run": run.id,
         "what": f"{what} ({entry.times} runs, nothing changed)" if several else what,
-        "trigger": "" if several else " ".join(filter(None, [run.trigger, run.requested_by])),
+        "trigger": "" if several else run.trigger,
         "outcome": run.outcome,
         "written": run.written,
         "took": _took(run),

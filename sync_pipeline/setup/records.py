@@ -10,12 +10,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from sync_pipeline.connectors.paging import Record
-from sync_pipeline.mapping.canonical import canonical_targets, differences
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.serving import is_local
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
-from sync_pipeline.stages.process import is_wanted, processed_rows
 from sync_pipeline.store.history import RecordHistory
 from sync_pipeline.store.record_search import PAGE, RecordQuery, RecordRow, RecordsFound, rows_of, search_records
 from sync_pipeline.store.records import TOMBSTONE
@@ -67,6 +65,9 @@ class RecordNow:
 
 def compare_now(setup: SetupService, entity: str, source_id: str) -> RecordNow:
     """Read one record on both sides, for one request each; SyncError when no answer comes soon."""
+    from sync_pipeline.mapping.canonical import canonical_targets, differences
+    from sync_pipeline.stages.process import is_wanted, processed_rows  # late: pandas takes half a second to import
+
     with setup.session(replace(setup.settings(), max_attempts=1)) as session:
         session.until = monotonic() + WAIT_SECONDS
         spec, known = session.spec(entity), session.ledger(entity).lookup([source_id]).get(source_id)

@@ -19,12 +19,14 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0013"
+HEAD = "0014"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -230,6 +232,12 @@ entry_facts = _facts(
     Column("currency", Text),
     Column("tags", Text, doc="JSON list of names", info=PERSONAL),
 )
+Index(
+    "ix_entry_facts_project",
+    entry_facts.c.connection,
+    func.coalesce(entry_facts.c.project_id, literal_column("''")),
+    entry_facts.c.start_time,
+)
 
 project_facts = _facts(
     "project_facts",
@@ -247,6 +255,61 @@ person_facts = _facts(
 
 FACTS = {table.name: table for table in (entry_facts, project_facts, person_facts)}
 """The tables of facts by name."""
+
+report_settings = Table(
+    "report_settings",
+    metadata,
+    _key("connection", primary_key=True),
+    _key("time_zone", nullable=False),
+    _key("week_start", nullable=False),
+    _key("currency", nullable=False, doc="of amounts of which the source names none; empty = unknown"),
+    Column(
+        "rounding_seconds", BigInteger, nullable=False, doc="hours are rounded to a multiple of it; 0 = they are not"
+    ),
+    Column("rounding_add", BigInteger, nullable=False, doc="added before the division: 0 rounds down"),
+    info={"doc": "the settings that the figures of reports were computed with, one row a pair"},
+)
+
+report_periods = Table(
+    "report_periods",
+    metadata,
+    _key("connection", primary_key=True),
+    _key("kind", primary_key=True, doc="month | week"),
+    Column("starts_at", Instant, primary_key=True, doc="the first period has no beginning, the last one no end"),
+    Column("ends_at", Instant, nullable=False),
+    _key("name", nullable=False, doc="month YYYY-MM, or the first day of the week"),
+    Index("ux_report_periods_name", "connection", "kind", "name", unique=True),
+    sqlite_with_rowid=False,
+    info={"doc": "where months and weeks begin in the time zone of the reports"},
+)
+
+report_dirty = Table(
+    "report_dirty",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    _key("connection", nullable=False),
+    _key("project_id", nullable=False, doc="empty = entries without a project"),
+    _key("month", nullable=False),
+    Index("ix_report_dirty", "connection", "project_id", "month"),
+    info={"doc": "projects and months whose figures have to be computed again; written by triggers of entry_facts"},
+)
+
+project_months = Table(
+    "project_months",
+    metadata,
+    _key("connection", primary_key=True),
+    _key("project_id", primary_key=True, doc="empty = entries without a project"),
+    _key("month", primary_key=True, doc="of the start of the entries"),
+    _key("currency", primary_key=True, doc="empty = unknown; figures of several currencies are never added"),
+    Column("entries", BigInteger, nullable=False, doc="without running ones"),
+    Column("seconds", BigInteger, nullable=False, doc="rounded as the settings say"),
+    Column("billable_seconds", BigInteger, nullable=False),
+    Column("people", BigInteger, nullable=False, doc="different people"),
+    Column("amount", BigInteger, doc="in hundredths of the currency; null = of no entry visible"),
+    Column("cost", BigInteger, doc="in hundredths of the currency; null = of no entry visible"),
+    sqlite_with_rowid=False,
+    info={"doc": "figures of each project and month, computed from entry_facts"},
+)
 
 syncs = Table(
     "syncs",

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from sync_pipeline.settings import SECRETS, SETTINGS
+from sync_pipeline.store.audit import system_user
 from sync_pipeline.store.schema import syncs
 from sync_pipeline_tests.cli.shell import Shell
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY
@@ -161,6 +162,10 @@ def test_runs(shell: Shell) -> None:
     assert shell("runs", "list", "--since", "2999-01-01", "--json", code=0).document["runs"] == []
     one = shell("runs", "show", written["id"], "--json", code=0).document
     assert {(each["entity"], each["counts"]["created"]) for each in one["syncs"]} == {("users", 4), ("projects", 5)}
+    assert (one["trigger"], one["requested_by"]) == ("terminal", system_user())
+    assert f"Trigger: terminal, asked for by {system_user()}." in shell("runs", "show", written["id"], code=0).out
+    by_change = shell("runs", "list", "--trigger", "change", "--json", code=0).document["runs"]
+    assert by_change == []
     assert "records list --run" in shell("runs", "show", written["id"], code=0).out
     again = shell("runs", "retry", first, "--json", code=0).document
     assert list(again["entities"]) == ["users"]

@@ -39,7 +39,7 @@ def test_somebody_refuses(browser: Browser, office: Team) -> None:
 
     assert answer.status_code == 422
     assert "refused" in Page(answer.text).text
-    assert browser.post("/snapshots/authorize", of="/snapshots").url.path == "/snapshots/authorize"
+    assert browser.post("/setup/snapshots/authorize", of="/setup/snapshots").url.path == "/setup/snapshots/authorize"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_state_nobody_asked_with_is_refused(browser: Browser, state: str) -> N
     url = f"http://127.0.0.1:{urlsplit(browser.console.url).port}/snapshots/callback"
     answer = browser.client.get(url, params={"state": state, "code": "x"})
     assert answer.status_code == 400
-    assert f'href="{browser.console.url}/snapshots"' in answer.text
+    assert f'href="{browser.console.url}/setup/snapshots"' in answer.text
 
 
 def test_an_answer_is_taken_once(browser: Browser, office: Team) -> None:
@@ -150,13 +150,13 @@ def test_a_wrong_code_is_told(browser: Browser, office: Team, code: str) -> None
 @pytest.mark.parametrize("name", ["next", "url", "redirect_uri", "return_to", "back"])
 def test_nothing_leads_elsewhere(browser: Browser, name: str) -> None:
     """No parameter makes the console redirect to another host."""
-    for path in ("/", "/sign-in", "/snapshots/callback", "/snapshots/authorize", "/clockify"):
+    for path in ("/", "/sign-in", "/snapshots/callback", "/setup/snapshots/authorize", "/setup/clockify"):
         answer = browser.client.get(
             browser.console.url + path, params={name: "https://evil.example"}, follow_redirects=False
         )
         assert "evil.example" not in answer.headers.get("location", "")
     assert "evil.example" not in str(
-        browser.post("/live", {"on": "", name: "//evil.example", "back": "//evil.example"}).url
+        browser.post("/setup/live", {"on": "", name: "//evil.example", "back": "//evil.example"}).url
     )
 
 

@@ -101,7 +101,7 @@ def test_a_token_of_another_session_is_refused(browser: Browser) -> None:
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_other_methods_are_refused(browser: Browser, method: str) -> None:
     """The console reads and takes forms."""
-    assert browser.client.request(method, browser.console.url + "/live").status_code == 405
+    assert browser.client.request(method, browser.console.url + "/setup/live").status_code == 405
 
 
 @pytest.mark.parametrize("form", ["/", "/trail", "/nope"])
@@ -115,14 +115,14 @@ def test_forms_go_only_where_there_is_one(browser: Browser, form: str) -> None:
 
 def test_huge_forms_are_refused(browser: Browser) -> None:
     """Announced or not, what no set-up needs is not read to its end."""
-    assert browser.post("/clockify", {"secret": "x" * MAX_BODY}).status_code == 413
-    assert browser.post("/clockify", {f"f{n}": "" for n in range(1000)}).status_code == 400
+    assert browser.post("/setup/clockify", {"secret": "x" * MAX_BODY}).status_code == 413
+    assert browser.post("/setup/clockify", {f"f{n}": "" for n in range(1000)}).status_code == 400
 
     def chunks() -> object:
         yield from (b"secret=" + b"x" * 9000 for _ in range(10))
 
     kind = {"content-type": "application/x-www-form-urlencoded", "origin": browser.console.url}
-    sent = browser.client.post(browser.console.url + "/clockify", content=chunks(), headers=kind)  # type: ignore[arg-type]  # a generator of bytes
+    sent = browser.client.post(browser.console.url + "/setup/clockify", content=chunks(), headers=kind)  # type: ignore[arg-type]  # a generator of bytes
     assert sent.status_code == 413
 
 

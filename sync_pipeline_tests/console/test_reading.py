@@ -78,28 +78,6 @@ def run_of(us: Live, entity: str) -> str:
     return [found["href"] for found in lines if found["href"].startswith("/activity/run/")][-1]
 
 
-def test_a_record_is_compared_now(live: Live, office: Team) -> None:
-    """Both sides are read: what differs, and every field as it is there, folded; nothing of it is stored."""
-    project = office.projects()[0]
-    path = f"/records/projects/{project['id']}"
-    shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)
-    assert "Both sides are the same." in shown.text
-    assert "All fields of the source" in shown.text
-    assert f'"workspaceId": "{project["workspaceId"]}"' in shown.text
-    assert shown.faults == []
-    office.snapshots("PUT", f"/projects/{project['id']}", {"project_name": "Something else"})
-    shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)
-    assert "1 field differs between both sides." in shown.text
-    assert "Something else" in shown.text
-    office.snapshots("PUT", f"/projects/{project['id']}", {"project_name": project["name"]})
-    assert "Read now on both sides" not in live.text(path)
-    office.fault("status", "GET */projects/*", status=401)
-    refused = live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users")
-    office.no_faults()
-    assert refused.status_code == 422
-    assert "Source and target" in refused.text
-
-
 def test_the_overview(live: Live, office: Team) -> None:
     """One sentence, what needs attention with a button each, a card an entity with links to its records, the last runs."""
     page = live.browser.page("/")
@@ -305,3 +283,25 @@ def test_the_pages_in_a_browser(live: Live, chrome: playwright.sync_api.Browser)
         ana.tabs_to(ana.page.get_by_role("link", name="Activity", exact=True))
         ana.page.keyboard.press("Enter")
         expect(ana.heading).to_have_text("Activity")
+
+
+def test_a_record_is_compared_now(live: Live, office: Team) -> None:
+    """Both sides are read: what differs, and every field as it is there, folded; nothing of it is stored."""
+    project = office.projects()[0]
+    path = f"/records/projects/{project['id']}"
+    shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)
+    assert "Both sides are the same." in shown.text
+    assert "All fields of the source" in shown.text
+    assert f'"workspaceId": "{project["workspaceId"]}"' in shown.text
+    assert shown.faults == []
+    office.snapshots("PUT", f"/projects/{project['id']}", {"project_name": "Something else"})
+    shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)
+    assert "1 field differs between both sides." in shown.text
+    assert "Something else" in shown.text
+    office.snapshots("PUT", f"/projects/{project['id']}", {"project_name": project["name"]})
+    assert "Read now on both sides" not in live.text(path)
+    office.fault("status", "GET */projects/*", status=401)
+    refused = live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users")
+    office.no_faults()
+    assert refused.status_code == 422
+    assert "Source and target" in refused.text

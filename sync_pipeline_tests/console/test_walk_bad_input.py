@@ -207,7 +207,7 @@ def test_another_site_cannot_act_here(ana: Walker) -> None:
     other = ana.page.context.new_page()
     other.goto("about:blank")
     other.set_content(
-        f'<form method="post" action="{ana.url}/live"><input name="on" value="1"><button>Win</button></form>'
+        f'<form method="post" action="{ana.url}/setup/live"><input name="on" value="1"><button>Win</button></form>'
     )
     other.get_by_role("button", name="Win").click()
     expect(other.get_by_role("heading", level=1)).to_have_text("Refused")

@@ -10,6 +10,7 @@ import pytest
 import sync_pipeline.entities
 from sync_pipeline.definitions import build
 from sync_pipeline.defs.assets import CONFIG
+from sync_pipeline.defs.reports import CHECKS as REPORT_CHECKS
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.stages.check import CHECKS
@@ -22,6 +23,7 @@ clockify/projects
 clockify/time_entries
 clockify/users
 locations <- snapshots/locations
+project_performance <- locations, projects, time_entries, users
 projects <- clockify/projects
 snapshots/locations
 snapshots/projects <- projects
@@ -38,6 +40,7 @@ changes_projects
 changes_time_entries
 changes_users
 forget_events
+reports
 sync_everything
 sync_locations
 sync_projects
@@ -90,6 +93,7 @@ def test_the_lineage_has_three_lanes(defs: dg.Definitions) -> None:
     assert lanes == {
         "from_clockify": {"clockify/projects", "clockify/time_entries", "clockify/users"},
         "from_snapshots": {"snapshots/locations"},
+        "reports": {"project_performance"},
         "sync": set(ENTITIES),
         "to_clockify": {"clockify/clients"},
         "to_snapshots": {"snapshots/projects", "snapshots/time_entries", "snapshots/users"},
@@ -101,7 +105,8 @@ def test_every_entity_has_every_check_and_every_target_is_verified(defs: dg.Defi
     graph = defs.resolve_asset_graph()
     found = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
 
-    assert {(e, c) for e in ENTITIES for c in CHECKS} | {(t, "in_sync") for t in TARGETS} == found
+    reports = {("project_performance", name) for name in REPORT_CHECKS}
+    assert {(e, c) for e in ENTITIES for c in CHECKS} | {(t, "in_sync") for t in TARGETS} | reports == found
 
 
 def test_jobs(defs: dg.Definitions) -> None:
@@ -126,7 +131,7 @@ def test_sensors(defs: dg.Definitions) -> None:
         sensor.name: {target.job_name for target in sensor.targets} for sensor in defs.get_repository_def().sensor_defs
     }
 
-    first = {"first_sync": {f"sync_{entity}" for entity in ENTITIES}, "alerts": set()}
+    first = {"first_sync": {f"sync_{entity}" for entity in ENTITIES}, "alerts": set(), "reports": {"reports"}}
     asked = {"console_requests": {f"{kind}_{entity}" for kind in ("changes", "sync", "verify") for entity in ENTITIES}}
     asked["console_requests"] |= {"sync_everything", "verify_everything"}
     assert sensors == {entity: {f"changes_{entity}", f"sync_{entity}"} for entity in ENTITIES} | first | asked

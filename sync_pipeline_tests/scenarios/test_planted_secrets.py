@@ -231,9 +231,9 @@ def test_the_path_in_the_console_shows_no_secret(
         _enter_wrong_and_right(us, browser)
         _consent(us, browser, hunt)
         _refresh(setup, hunt)
-        assert browser.post("/try", {"kind": "dry_run"}).url.path == "/try"
+        assert browser.post("/try", {"kind": "dry_run"}).url.path == "/setup/preview"
         browser.wait("/try/progress")
-        assert browser.post("/live", {"on": "1"}).url.path == "/live"
+        assert browser.post("/live", {"on": "1"}).url.path == "/setup/live"
         browser.post("/check")
         browser.wait("/check/progress")
         for path in (

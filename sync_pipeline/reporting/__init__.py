@@ -1,0 +1,1 @@
+"""Reports on both systems, for people and spreadsheets."""

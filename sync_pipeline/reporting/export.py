@@ -1,0 +1,68 @@
+"""A report as a file for spreadsheets: names typed by people never become formulas there."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from typing import IO, Any, TextIO
+
+from sync_pipeline.printable import spreadsheet_cell
+from sync_pipeline.reporting.reports import Report
+
+FORMATS = {"hours": "#,##0.00", "share": "0.0%", "used": "0.0%", "money": "#,##0.00", "count": "#,##0"}
+KINDS = {
+    **dict.fromkeys(("hours", "billable_hours", "estimate_hours"), "hours"),
+    **dict.fromkeys(("billable_share", "budget_used", "estimate_used"), "share"),
+    **dict.fromkeys(("amount", "cost", "margin", "budget"), "money"),
+    **dict.fromkeys(("entries", "people", "projects"), "count"),
+}
+"""What each column with numbers holds; the others hold texts."""
+TOTAL = "Total"
+WIDEST = 60
+
+
+def lines_of(report: Report) -> list[dict[str, Any]]:
+    """The rows and the totals, which say so in the first column with names."""
+    first = next(name for name in report.columns if not name.endswith("_id"))
+    return [*report.rows, *({first: TOTAL, **each} for each in report.totals)]
+
+
+def write_csv(report: Report, to: TextIO) -> None:
+    """Comma-separated values, with a header."""
+    out = csv.writer(to, lineterminator="\n")
+    out.writerow(report.columns)
+    out.writerows([spreadsheet_cell(line.get(name)) for name in report.columns] for line in lines_of(report))
+
+
+def write_xlsx(report: Report, to: IO[bytes]) -> None:
+    """One sheet with numbers as numbers, a header that stays in view, and the totals in bold."""
+    from xlsxwriter import Workbook  # only here: a tenth of a second
+
+    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    with Workbook(to, options) as book:
+        sheet = book.add_worksheet(report.name)
+        styles = {
+            (kind, bold): book.add_format({"bold": bold, **({"num_format": shown} if shown else {})})
+            for kind, shown in {**FORMATS, "": ""}.items()
+            for bold in (False, True)
+        }
+        lines = lines_of(report)
+        for place, name in enumerate(report.columns):
+            sheet.write_string(0, place, name.replace("_", " "), styles["", True])
+            sheet.set_column(place, place, _width(name, lines))
+            for nr, line in enumerate(lines, 1):
+                style = styles[KINDS.get(name, ""), nr > len(report.rows)]
+                _write(sheet, (nr, place), line.get(name), style)
+        sheet.freeze_panes(1, 0)
+        sheet.autofilter(0, 0, len(report.rows), len(report.columns) - 1)
+
+
+def _write(sheet: Any, place: tuple[int, int], value: Any, style: Any) -> None:
+    if isinstance(value, str):
+        sheet.write_string(*place, value, style)
+    elif value is not None:
+        sheet.write_number(*place, value, style)
+
+
+def _width(name: str, lines: Sequence[dict[str, Any]]) -> int:
+    return min(WIDEST, 2 + max(map(len, [name, *(str(line.get(name) or "") for line in lines)])))

@@ -1,0 +1,164 @@
+"""The reports there are: which figures each shows, by what, and with which totals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sync_pipeline.session.session import Session
+from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
+from sync_pipeline.store.project_months import Recomputed, ReportSettings, midnight, recompute
+
+HOURS = ("entries", "hours", "billable_hours", "billable_share")
+MONEY = ("currency", "amount", "cost", "margin")
+USED = ("budget", "budget_used", "estimate_hours", "estimate_used")
+"""Of a project, until the end of the report."""
+
+
+class Kind(NamedTuple):
+    """One report."""
+
+    by: str
+    """What it is made by where nothing else is said."""
+    columns: tuple[str, ...]
+    always: bool = False
+    """Whether another ``by`` divides its lines, instead of replacing them."""
+    choices: tuple[str, ...] = tuple(GROUPS)
+
+
+KINDS: Mapping[str, Kind] = {
+    "performance": Kind("project", (*HOURS, *MONEY, *USED), choices=("project", "client", "month")),
+    "hours": Kind("project", (*HOURS, "people")),
+    "people": Kind("person", (*HOURS, "projects", *MONEY), always=True),
+    "clients": Kind("client", (*HOURS, "people", "projects", *MONEY), always=True),
+}
+
+Row = dict[str, Any]
+
+
+class Report(NamedTuple):
+    """A report as it is shown."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: list[Row]
+    totals: list[Row]
+    """One for each currency; people and projects that occur in several lines count once."""
+    settings: ReportSettings
+
+
+def up_to_date(session: Session) -> Recomputed:
+    """Compute again what has changed since the last time."""
+    return recompute(session.store, session.pair, ReportSettings.of(session.settings))
+
+
+def month_figures(session: Session, month: str) -> dict[str, Any]:
+    """Hours of a month in all projects, and money in each currency."""
+    lines = sums_of_months(session.store, session.pair, None, month, month)
+    seconds, billable = sum(line.seconds for line in lines), sum(line.billable_seconds for line in lines)
+    found = {
+        "entries": sum(line.entries for line in lines),
+        "hours": _hours(seconds),
+        "billable_share": _share(billable, seconds),
+    }
+    for line in lines:
+        found |= {
+            f"{name}_{line.currency}": _money(value) for name, value in (("amount", line.amount), ("cost", line.cost))
+        }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def make_report(session: Session, name: str, by: str, first: date | None, last: date | None) -> Report:
+    """Compute what has changed, and the report; ``first`` and ``last`` are days in the time zone of reports."""
+    up_to_date(session)
+    kind, settings = KINDS[name], ReportSettings.of(session.settings)
+    groups = [kind.by, by] if kind.always and by != kind.by else [by]
+    if name == "performance":
+        lines, totals, used = _of_months(session, by, first, last)
+    else:
+        lines, totals = _of_entries(session, kind, groups, Period(*_instants(settings, first, last)))
+        used = {}
+    columns = tuple(dict.fromkeys(each for group in groups for each in GROUPS[group]))
+    figures = tuple(each for each in kind.columns if by == "project" or each not in USED)
+    rows = [_row(line, figures, used.get((line.group.get("project_id"), line.currency))) for line in _sorted(lines, by)]
+    last_lines = [_row(line, [each for each in figures if each not in USED]) for line in _sorted(totals, "")]
+    return Report(name, (*columns, *figures), rows, last_lines, settings)
+
+
+def _of_months(
+    session: Session, by: str, first: date | None, last: date | None
+) -> tuple[list[Figures], list[Figures], Mapping[tuple[str | None, str | None], Budget]]:
+    """Whole months, those of the first and the last day included."""
+    months = (f"{first:%Y-%m}" if first else "0000", f"{last:%Y-%m}" if last else "9999")
+    sums: Callable[[str | None], list[Figures]] = lambda by: sums_of_months(session.store, session.pair, by, *months)  # noqa: E731  # short
+    used = budgets(session.store, session.pair, months[1]) if by == "project" else {}
+    return sums(by), sums(None), used
+
+
+def _of_entries(
+    session: Session, kind: Kind, groups: Sequence[str], period: Period
+) -> tuple[list[Figures], list[Figures]]:
+    has_money = "currency" in kind.columns
+    lines, totals = (
+        sums_of_entries(session.store, session.pair, each, period, by_currency=has_money) for each in (groups, ())
+    )
+    return lines, totals
+
+
+def _instants(
+    settings: ReportSettings, first: date | None, last: date | None
+) -> tuple[datetime | None, datetime | None]:
+    zone = ZoneInfo(settings.time_zone)
+    return (
+        midnight(first, zone) if first else None,
+        midnight(last + timedelta(days=1), zone) if last else None,
+    )
+
+
+def _sorted(lines: list[Figures], by: str) -> list[Figures]:
+    """Months and weeks in their order, others with the most hours first."""
+    if by in ("month", "week"):
+        return sorted(lines, key=lambda line: (line.group[by] or "", -line.seconds, _names(line)))
+    return sorted(lines, key=lambda line: (-line.seconds, _names(line)))
+
+
+def _names(line: Figures) -> list[str]:
+    return [each or "" for each in (*line.group.values(), line.currency)]
+
+
+def _row(line: Figures, columns: Sequence[str], used: Budget | None = None) -> Row:
+    margin = None if line.amount is None or line.cost is None else line.amount - line.cost
+    found: Row = {
+        "entries": line.entries,
+        "hours": _hours(line.seconds),
+        "billable_hours": _hours(line.billable_seconds),
+        "billable_share": _share(line.billable_seconds, line.seconds),
+        "people": line.people,
+        "projects": line.projects,
+        "currency": line.currency,
+        "amount": _money(line.amount),
+        "cost": _money(line.cost),
+        "margin": _money(margin),
+    }
+    if used is not None:
+        found |= {
+            "budget": _money(used.budget),
+            "budget_used": _share(used.amount, used.budget),
+            "estimate_hours": _hours(used.estimate_seconds),
+            "estimate_used": _share(used.seconds, used.estimate_seconds),
+        }
+    return {**line.group, **{name: found.get(name) for name in columns}}
+
+
+def _hours(seconds: int | None) -> float | None:
+    return None if seconds is None else round(seconds / 3_600, 4)
+
+
+def _money(hundredths: int | None) -> float | None:
+    return None if hundredths is None else hundredths / 100
+
+
+def _share(part: int | None, whole: int | None) -> float | None:
+    return None if part is None or not whole else round(part / whole, 4)

@@ -1,0 +1,187 @@
+"""`report`: what the time entries at Clockify add up to, in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from xml.etree import ElementTree as ET
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from sync_pipeline_tests.cli.shell import Shell, shell_for
+from sync_pipeline_tests.harness import Json, Team, morning, team
+
+ZONE = "America/New_York"
+EVIL = '=HYPERLINK("http://evil.example","x")'
+SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A directory in which everything has been synced, with a running timer and a project that a spreadsheet could obey."""
+    with team(tmp_path_factory.mktemp("office")) as us:
+        user = us.users()[0]["id"]
+        project = us.clockify("POST", "/projects", {"name": EVIL})["id"]
+        us.add_entry(user, morning(2), 1.5, projectId=project, billable=True)
+        us.add_entry(user, morning(3, 1), 2, billable=False)
+        us.clockify("POST", f"/user/{user}/time-entries", {"start": f"{morning(1):%Y-%m-%dT%H:%M:%SZ}"})
+        with shell_for(us, tmp_path_factory.mktemp("synced")) as typed:
+            typed.sync()
+            yield typed.with_(SYNC_REPORT_TIME_ZONE=ZONE)
+
+
+def begun(entry: Json) -> datetime:
+    """When an entry began."""
+    return datetime.fromisoformat(entry["timeInterval"]["start"])
+
+
+def figures(us: Team, key: Callable[[Json], Any], first: datetime | None = None) -> dict[Any, dict[str, Any]]:
+    """What Clockify's entries add up to, by plain means."""
+    groups: dict[Any, list[Json]] = defaultdict(list)
+    for entry in us.entries():
+        if entry["timeInterval"]["end"] and (first is None or begun(entry) >= first):
+            groups[key(entry)].append(entry)
+    return {key: sums(entries) for key, entries in groups.items()}
+
+
+def sums(entries: list[Json]) -> dict[str, Any]:
+    """Entries, hours, billable hours, different people, and money in hundredths, each entry's rounded half up."""
+    lengths = [(datetime.fromisoformat(each["timeInterval"]["end"]) - begun(each)).total_seconds() for each in entries]
+    both = list(zip(entries, lengths, strict=True))
+    return {
+        "entries": len(entries),
+        "hours": round(sum(lengths) / 3600, 4),
+        "billable_hours": round(sum(length for each, length in both if each["billable"]) / 3600, 4),
+        "people": len({each["userId"] for each in entries}),
+        "amount": earned([(each["hourlyRate"], length) for each, length in both if each["billable"]]),
+        "cost": earned([(each["costRate"], length) for each, length in both]),
+    }
+
+
+def earned(rates: list[tuple[Json | None, float]]) -> float | None:
+    """None where no rate is set."""
+    amounts = [int(rate["amount"] * length / 3600 + 0.5) for rate, length in rates if rate and rate["amount"]]
+    return sum(amounts) / 100 if amounts else None
+
+
+def local(entry: Json) -> datetime:
+    """When an entry began, where the reports are read."""
+    return begun(entry).astimezone(ZoneInfo(ZONE))
+
+
+def monday(entry: Json) -> str:
+    """The first day of its week there."""
+    return str((local(entry) - timedelta(days=local(entry).weekday())).date())
+
+
+@pytest.mark.parametrize(
+    ("words", "column", "key"),
+    [
+        ("performance", "project_id", lambda entry: entry["projectId"] or None),
+        ("performance --by month", "month", lambda entry: f"{local(entry):%Y-%m}"),
+        ("performance --by client", "client_id", lambda entry: (entry["project"] or {}).get("clientId") or None),
+        ("hours", "project_id", lambda entry: entry["projectId"] or None),
+        ("hours --by week", "week", monday),
+        ("people", "user_id", lambda entry: entry["userId"]),
+        ("people --by month", ("user_id", "month"), lambda entry: (entry["userId"], f"{local(entry):%Y-%m}")),
+        ("clients", "client_id", lambda entry: (entry["project"] or {}).get("clientId") or None),
+    ],
+)
+def test_each_report_says_what_the_entries_at_clockify_add_up_to(
+    shell: Shell, words: str, column: str | tuple[str, ...], key: Callable[[Json], Any]
+) -> None:
+    """Line by line, also the totals: a running timer is not counted, and what no rate is known of has no amount."""
+    found = shell("report", *words.split(), "--json", code=0).document
+    expected = figures(shell.team, key)
+    columns = (column,) if isinstance(column, str) else column
+
+    lines = {tuple(row[name] for name in columns): row for row in with_currencies_added(found["rows"], columns)}
+
+    assert lines.keys() == {key if isinstance(key, tuple) else (key,) for key in expected}
+    for wanted, row in ((expected[key if len(key) > 1 else key[0]], row) for key, row in lines.items()):
+        assert {name: row[name] for name in wanted if name in row} == pytest.approx(
+            {name: value for name, value in wanted.items() if name in row}
+        )
+    assert sum(row["hours"] for row in found["totals"]) == pytest.approx(
+        sum(row["hours"] for row in found["rows"]), abs=0.01
+    )
+
+
+def with_currencies_added(rows: list[Json], columns: tuple[str, ...]) -> list[Json]:
+    """Entries without any rate have no currency, and a line of their own: here they are put together."""
+    found: dict[Any, Json] = {}
+    for row in rows:
+        key = tuple(row[name] for name in columns)
+        if key not in found:
+            found[key] = {**row}
+            continue
+        for name in ("entries", "hours", "billable_hours"):
+            found[key][name] = round(found[key][name] + row[name], 4)
+        for name in ("amount", "cost"):
+            known = [value for value in (found[key].get(name), row.get(name)) if value is not None]
+            found[key][name] = sum(known) if known else None
+        found[key].pop("people", None)
+    return list(found.values())
+
+
+def test_a_period_is_days_in_the_zone_of_the_reports(shell: Shell) -> None:
+    """An entry of one o'clock in UTC belongs to the day before in New York."""
+    day = (morning(3, 1).astimezone(ZoneInfo(ZONE))).date()
+    found = shell("report", "hours", "--from", str(day), "--json", code=0).document
+    first = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(ZONE)).astimezone(UTC)
+    expected = figures(shell.team, lambda _: "", first)
+    assert found["totals"][0]["entries"] == expected[""]["entries"]
+    assert shell("report", "hours", "--from", "2026-02-02", "--to", "2026-02-01", code=2).errors
+
+
+def test_what_has_changed_is_in_the_next_report(shell: Shell) -> None:
+    """The command computes what has changed before it prints."""
+    user = shell.team.users()[1]["id"]
+    before = shell("report", "performance", "--json", code=0).document
+    shell.team.add_entry(user, morning(4), 3)
+    shell.sync()
+    after = shell("report", "performance", "--json", code=0).document
+    hours = [sum(row["hours"] for row in found["totals"]) for found in (before, after)]
+    assert hours[1] == pytest.approx(hours[0] + 3)
+
+
+def test_a_name_is_no_formula_in_a_csv_file(shell: Shell) -> None:
+    """And nothing else differs from the document."""
+    text = shell.piped("report", "performance", "--format", "csv", code=0).out
+    rows = list(csv.DictReader(io.StringIO(text)))
+    document = shell("report", "performance", "--json", code=0).document
+    assert [row["project"] for row in rows if "HYPERLINK" in row["project"]] == [f"'{EVIL}"]
+    assert len(rows) == len(document["rows"]) + len(document["totals"])
+    assert [float(row["hours"]) for row in rows[: len(document["rows"])]] == [row["hours"] for row in document["rows"]]
+
+
+def test_an_excel_file_has_numbers_a_frozen_header_and_totals(shell: Shell) -> None:
+    """And no formula."""
+    shell("report", "performance", "--format", "xlsx", "--out", "report.xlsx", code=0)
+    document = shell("report", "performance", "--json", code=0).document
+    with zipfile.ZipFile(shell.root / "report.xlsx") as book:
+        sheet = ET.fromstring(book.read("xl/worksheets/sheet1.xml"))
+        texts = ["".join(each.itertext()) for each in ET.fromstring(book.read("xl/sharedStrings.xml"))]
+    pane = sheet.find(f".//{SHEET}pane")
+    assert pane is not None
+    assert pane.get("state") == "frozen"
+    assert sheet.findall(f".//{SHEET}f") == []
+    assert EVIL in texts
+    rows = sheet.findall(f".//{SHEET}row")
+    assert len(rows) == 1 + len(document["rows"]) + len(document["totals"])
+    cells = [each for each in rows[1] if each.get("r", "").startswith(place(document["columns"], "hours"))]
+    assert [(each.get("t", "n"), float(each.findtext(f"{SHEET}v") or "")) for each in cells] == [
+        ("n", document["rows"][0]["hours"])
+    ]
+    assert (shell.root / "report.xlsx").stat().st_mode & 0o077 == 0
+
+
+def place(columns: list[str], name: str) -> str:
+    """The letter of a column."""
+    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[columns.index(name)]

@@ -1,0 +1,65 @@
+"""The figures of projects and months in Dagster: computed when entries have changed, checked, and shown month by month."""
+
+from __future__ import annotations
+
+import dagster as dg
+from sqlalchemy import delete, update
+
+from sync_pipeline.defs.reports import CHECKS, KEY, NAME
+from sync_pipeline.store.schema import project_months
+from sync_pipeline_tests.defs.live import Live
+from sync_pipeline_tests.harness import Team, morning
+
+
+def materialized(on: Live, run: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
+    """The months that a run has materialized, with their figures."""
+    events = on.instance.fetch_materializations(KEY, limit=100).records
+    return {
+        str(record.partition_key): {name: value.value for name, value in record.asset_materialization.metadata.items()}
+        for record in events
+        if record.run_id == run.run_id and record.asset_materialization is not None
+    }
+
+
+def compute(on: Live) -> dg.ExecuteInProcessResult:
+    """A run of the job, as the sensor asks for it."""
+    return on.execute(dg.RunRequest(job_name=NAME))
+
+
+def outcomes(run: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """What its checks found."""
+    return {each.check_name: each.passed for each in run.get_asset_check_evaluations()}
+
+
+def test_a_changed_entry_materializes_its_month_once(us: Team, on: Live) -> None:
+    """The first run computes everything; later ones what has changed; nothing runs where nothing has."""
+    assert len(on.look(NAME).requests) == 1
+    first = compute(on)
+    assert outcomes(first) == dict.fromkeys(CHECKS, True)
+    assert sum(figures["entries"] for figures in materialized(on, first).values()) > 0  # type: ignore[misc]  # a number
+    assert on.look(NAME).requests == []
+
+    added = morning(2)
+    us.add_entry(us.users()[0]["id"], added, 2)
+    us.sync("time_entries")
+    assert len(on.look(NAME).requests) == 1
+    second = compute(on)
+
+    assert outcomes(second) == dict.fromkeys(CHECKS, True)
+    assert list(materialized(on, second)) == [f"{added:%Y-%m}"]
+    assert on.look(NAME).requests == []
+
+
+def test_the_checks_find_what_is_wrong(us: Team, on: Live) -> None:
+    """Figures that are not those of the entries, and a month without any; what has just changed is not wrong."""
+    compute(on)
+    with us.session() as session, session.store.writing() as tx:
+        tx.execute(update(project_months).values(seconds=project_months.c.seconds + 1))
+    assert outcomes(compute(on)) == {**dict.fromkeys(CHECKS, True), "sums_equal_entries": False}
+    with us.session() as session, session.store.writing() as tx:
+        tx.execute(delete(project_months))
+    assert outcomes(compute(on)) == {
+        "sums_equal_entries": False,
+        "no_month_lost": False,
+        "currencies_consistent": True,
+    }
