@@ -15,12 +15,10 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import MAPPINGS, Settings
 from sync_pipeline.setup.document import differences, with_changes
-from sync_pipeline.setup.requests import ask_for
 from sync_pipeline.setup.service import SetupService, revision_of
 from sync_pipeline.setup.switching import undecided, would_pause
 from sync_pipeline.setup.transfer import Difference, compared
 from sync_pipeline.setup.trial import kind_for
-from sync_pipeline.stages.batch import whole_range
 from sync_pipeline.store import approvals
 from sync_pipeline.store.audit import note_in
 from sync_pipeline.store.requests import WorkScope
@@ -218,6 +216,10 @@ def _keep_former(session: Session, setup: SetupService, changed: list[EntitySpec
 
 def _ask_for_rewrites(session: Session, setup: SetupService, changed: list[EntitySpec]) -> None:
     """Have the daemon read the entities again, with all of their days."""
+    # Here, not above: they load pandas, which commands that look at a draft do without.
+    from sync_pipeline.setup.requests import ask_for
+    from sync_pipeline.stages.batch import whole_range
+
     days = whole_range(session.settings, session.now().astimezone(UTC).date(), 0).keys
     for spec in changed:
         if spec.partitioned:
