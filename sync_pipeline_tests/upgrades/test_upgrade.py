@@ -88,7 +88,11 @@ def test_history_partitions_and_sensor_states_are_kept(us: Install, monkeypatch:
         assert len(instance.get_runs()) >= 5
         days = instance.get_materialized_partitions(dg.AssetKey("time_entries"))
         assert days == set(us.days)
-        sensors = {sensor.name for sensor in defs.sensors or []} - {"alerts", "console_requests", "reports"}  # which are new
+        sensors = {sensor.name for sensor in defs.sensors or []} - {
+            "alerts",
+            "console_requests",
+            "reports",
+        }  # which are new
         schedules = instance.schedule_storage
         assert schedules is not None
         states = {name: schedules.get_instigator_state(name, selector(name)) for name in sensors}
