@@ -147,7 +147,7 @@ def test_the_sandbox_and_a_real_system_do_not_mix(tmp_path: Path, text: str) -> 
     """Made-up data never meets real accounts: such a set-up is not finished."""
     found = load(tmp_path, text)
     assert not found.sandbox
-    assert "both must be real, or both the sandbox" in found.missing[0]
+    assert "both real, or both the sandbox" in found.missing[0]
 
 
 def test_a_variable_cannot_mix_them_either(tmp_path: Path) -> None:
