@@ -25,8 +25,8 @@ Decision = Literal["allowed", "declined"]
 State = Literal["open", "allowed", "declined", "used", "expired"]
 
 LASTS = timedelta(days=7)
-FOR_GOOD = timedelta(days=365_000)
 """A decision counts for so long; after it the guard asks again."""
+FOR_GOOD = timedelta(days=365_000)
 EXAMPLES = 1000
 """Records named by a request of the kind *configuration*, which is not bound to them."""
 
