@@ -17,7 +17,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.reporting.reports import month_figures, up_to_date
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
-from sync_pipeline.store.project_months import ReportSettings, differences, is_stale, mixed_currencies
+from sync_pipeline.store.project_months import ReportSettings, differences, is_empty, is_stale, mixed_currencies
 
 NAME = "reports"
 """Of the job and of its sensor."""
@@ -120,8 +120,11 @@ def reports_sensor(job: "dg.UnresolvedAssetJobDefinition") -> dg.SensorDefinitio
         close_orphans(context.instance)
         try:
             with open_session(SyncResource.settings()) as session:
-                if not is_stale(session.store, session.pair, ReportSettings.of(session.settings)):
+                store, pair = session.store, session.pair
+                if not is_stale(store, pair, ReportSettings.of(session.settings)):
                     return dg.SkipReason("no time entry has changed")
+                if is_empty(store, pair):
+                    return dg.SkipReason("there is no time entry yet")
         except SyncError as error:
             return dg.SkipReason(str(error))
         run = under_way(context.instance, [NAME])

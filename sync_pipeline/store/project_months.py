@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, insert, select, text
 
 from sync_pipeline.settings import Settings
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.schema import project_months, report_dirty, report_periods, report_settings
+from sync_pipeline.store.schema import entry_facts, project_months, report_dirty, report_periods, report_settings
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 FIRST, LAST = date(2010, 1, 1), date(2060, 1, 1)
@@ -137,6 +137,13 @@ def is_stale(store: Store, pair: str, wanted: ReportSettings) -> bool:
     with store.reading() as tx:
         dirty = select(report_dirty.c.id).where(report_dirty.c.connection == pair).limit(1)
         return _settings_of(tx, pair) != wanted or tx.execute(dirty).first() is not None
+
+
+def is_empty(store: Store, pair: str) -> bool:
+    """Whether no report was ever made, and there is no entry to make one of."""
+    with store.reading() as tx:
+        rows = select(entry_facts.c.connection).where(entry_facts.c.connection == pair).limit(1)
+        return _settings_of(tx, pair) is None and tx.execute(rows).first() is None
 
 
 def recompute(store: Store, pair: str, wanted: ReportSettings) -> Recomputed:
