@@ -96,7 +96,7 @@ class Faults:
     """The rules in force, in the order they were added; the first that strikes decides."""
 
     rules: list[FaultRule] = field(default_factory=list)
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
 
     def add(self, rule: FaultRule) -> FaultRule:
         """Put a rule in force."""
