@@ -53,7 +53,12 @@ SENSOR_STATES = "{repositoriesOrError{... on RepositoryConnection{nodes{sensors{
 def sensors(us: Developing) -> set[str]:
     """Whether the sensors run, as the UI shows it."""
     (repository,) = us.graphql(SENSOR_STATES)["repositoriesOrError"]["nodes"]
-    assert {sensor["name"] for sensor in repository["sensors"]} == {*SYNC_SENSORS, "alerts", "console_requests", "reports"}
+    assert {sensor["name"] for sensor in repository["sensors"]} == {
+        *SYNC_SENSORS,
+        "alerts",
+        "console_requests",
+        "reports",
+    }
     return {sensor["sensorState"]["status"] for sensor in repository["sensors"]}
 
 

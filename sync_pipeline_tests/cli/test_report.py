@@ -17,6 +17,8 @@ import pytest
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import Json, Team, morning, team
 
+pytestmark = pytest.mark.clock
+
 ZONE = "America/New_York"
 EVIL = '=HYPERLINK("http://evil.example","x")'
 SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"

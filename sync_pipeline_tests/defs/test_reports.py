@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dagster as dg
+import pytest
 from sqlalchemy import delete, update
 
 from sync_pipeline.defs.reports import CHECKS, KEY, NAME
 from sync_pipeline.store.schema import project_months
 from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Team, morning
+
+pytestmark = pytest.mark.clock
 
 
 def materialized(on: Live, run: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select, text
@@ -19,6 +20,8 @@ from sync_pipeline.store.project_months import _COMPUTE, Recomputed, ReportSetti
 from sync_pipeline.store.schema import entry_facts, metadata, project_months, report_dirty
 from sync_pipeline.store.staged import FactsIn
 from sync_pipeline_tests.store.batch import HERE, THERE, at, commits, content, here, row, there
+
+pytestmark = pytest.mark.clock
 
 NAMES = ("user_id", "project_id", "start_time", "end_time", "seconds", "billable", "amount", "cost", "currency", "tags")
 IN = FactsIn(entry_facts, NAMES)
