@@ -169,8 +169,8 @@ def snapshots_bucket(settings: Settings) -> str:
 
 def facts_place(settings: Settings, system: str) -> str:
     """Under what facts about a system are kept: its address, and for Clockify the workspace."""
-    workspace = settings.clockify_workspace_id if system == "clockify" else ""
-    return f"{place(settings, system)} {workspace}".strip()
+    accounts = {"clockify": settings.clockify_workspace_id}
+    return f"{place(settings, system)} {accounts.get(system, '')}".strip()
 
 
 def hourly_budget(store: Store, account: Account, now: datetime) -> Budget | None:
