@@ -142,7 +142,9 @@ def _tables() -> None:
 def _mark_by_row() -> None:
     for event, rows in SQLITE.items():
         marks = "; ".join(MARK.format(row=row, month=PERIOD.format(row=row, kind="month"), source="") for row in rows)
-        op.execute(f"CREATE TRIGGER report_dirty_{event} AFTER {event} ON entry_facts BEGIN {marks}; END")
+        # A first sync has no report yet, and would look for the period of each of its rows.
+        made = f"EXISTS (SELECT 1 FROM report_settings s WHERE s.connection = {rows[0]}.connection)"  # noqa: S608  # OLD or NEW
+        op.execute(f"CREATE TRIGGER report_dirty_{event} AFTER {event} ON entry_facts WHEN {made} BEGIN {marks}; END")
 
 
 def _mark_by_statement() -> None:
