@@ -41,9 +41,9 @@ class Sent:
     problems: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        told = [f"{count} alert{'s' * (count != 1)} sent to {name}" for name, count in self.notices.items()]
+        sent = [f"{count} alert{'s' * (count != 1)} sent to {name}" for name, count in self.notices.items()]
         failed = [f"{name} was not reached: {problem}" for name, problem in self.problems.items()]
-        return "; ".join([*told, *failed]) or "nothing to send"
+        return "; ".join([*sent, *failed]) or "nothing to send"
 
 
 def send_alerts(
@@ -75,8 +75,8 @@ def _tell(
     session: Session, vault: Vault, name: str, notices: Sequence[Notice], sent: Sent, send: Send, console: str
 ) -> None:
     rows = {each.alert_id: alert_row(session.store, session.pair, each.alert_id) for each in notices}
-    told = [(each, row) for each in notices if (row := rows[each.alert_id]) is not None]
-    answer = send(vault, name, message_of(told, console))
+    due = [(each, row) for each in notices if (row := rows[each.alert_id]) is not None]
+    answer = send(vault, name, message_of(due, console))
     if answer.problem:
         note_not_sent(session.store, notices, answer.problem, session.now())
         sent.problems[name] = answer.problem
@@ -85,9 +85,9 @@ def _tell(
         sent.notices[name] = len(notices)
 
 
-def message_of(told: Sequence[tuple[Notice, AlertRow]], console: str = "") -> Message:
+def message_of(due: Sequence[tuple[Notice, AlertRow]], console: str = "") -> Message:
     """One message about these notices, the worst first and what is resolved last; with links where the console's address is known."""
-    ordered = sorted(told, key=lambda each: (each[0].event == "resolved", ORDER[each[1].kind], each[0].id))
+    ordered = sorted(due, key=lambda each: (each[0].event == "resolved", ORDER[each[1].kind], each[0].id))
     first, row = ordered[0]
     more = f" (and {len(ordered) - 1} more)" if len(ordered) > 1 else ""
     title = f"sync_pipeline: {'resolved: ' if first.event == 'resolved' else ''}{title_of(row.key)}{more}"

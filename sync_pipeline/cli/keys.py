@@ -16,10 +16,8 @@ from sync_pipeline.errors import SyncError
 def are_read() -> bool:
     """Whether a person can press keys: standard input is the terminal of this process, and it is not in the background."""
     try:
-        import termios  # noqa: F401  # Windows has none
-
         return os.isatty(sys.stdin.fileno()) and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (ImportError, OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError):  # the last one on Windows, which has no such terminals
         return False
 
 

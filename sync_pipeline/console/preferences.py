@@ -47,9 +47,9 @@ def save(context: RequestContext) -> Response:
         return _general(context, now | changed)
     try:
         values = {SPECS[name].metadata["at"]: text or None for name, text in changed.items()}
-        told = ", ".join(f"{EDITED[name]} {text or 'as by default'}" for name, text in changed.items())
+        detail = ", ".join(f"{EDITED[name]} {text or 'as by default'}" for name, text in changed.items())
         if values:
-            context.setup.change(values, "settings", told, since=context.since)
+            context.setup.change(values, "settings", detail, since=context.since)
     except SyncError as error:
         context.went_wrong(error)
         return _general(context, now | changed)

@@ -56,8 +56,8 @@ def when(context: Context, at: datetime | None) -> str | Markup:
     if at is None:
         return "-"
     now = context.get("now") or utc_now()
-    told = "" if abs(now - at) > LONG else f"{ago(at, now)}, "
-    return _time(at, told, Markup("<span>{}</span>").format(_reader(context).clock(at, now)))
+    relative = "" if abs(now - at) > LONG else f"{ago(at, now)}, "
+    return _time(at, relative, Markup("<span>{}</span>").format(_reader(context).clock(at, now)))
 
 
 @pass_context

@@ -34,7 +34,7 @@ def diagnose(session: Session, systems: Collection[str] = SYSTEMS) -> Iterator[F
     if "clockify" in systems:
         clockify = ClockifyProbes(session)
         yield from _kept(session, "clockify", run(clockify.probes()))
-        with suppress(StoreError):  # what was found is told all the same
+        with suppress(StoreError):  # the findings are reported even if they cannot be stored
             note_names(session.store, facts_place(session.settings, "clockify"), clockify.account, clockify.workspace)
     if "snapshots" in systems:
         yield from _kept(session, "snapshots", run(SnapshotsProbes(session).probes()))

@@ -387,7 +387,7 @@ def _captured(stream: TextIO, path: Path) -> Iterator[None]:
 
 
 def _show(path: Path, place: BinaryIO, ended: threading.Event) -> None:
-    with path.open("rb") as printed, suppress(OSError):  # nobody reads any more
+    with path.open("rb") as printed, suppress(OSError):  # the reader has closed the pipe
         while not ended.wait(SHOWN_SECONDS):
             shutil.copyfileobj(printed, place)
         shutil.copyfileobj(printed, place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -92,9 +92,9 @@ def _of_months(
 ) -> tuple[list[Figures], list[Figures], Mapping[tuple[str | None, str | None], Budget]]:
     """Whole months, those of the first and the last day included."""
     months = (f"{first:%Y-%m}" if first else "0000", f"{last:%Y-%m}" if last else "9999")
-    sums: Callable[[str | None], list[Figures]] = lambda by: sums_of_months(session.store, session.pair, by, *months)  # noqa: E731  # short
     used = budgets(session.store, session.pair, months[1]) if by == "project" else {}
-    return sums(by), sums(None), used
+    lines, totals = (sums_of_months(session.store, session.pair, each, *months) for each in (by, None))
+    return lines, totals, used
 
 
 def _of_entries(

@@ -55,7 +55,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     ),
     "reject": Experiment(
         "Make a record that is rejected",
-        "The newest user gets an e-mail address that is none; the next sync rejects the record.",
+        "The newest user gets an invalid e-mail address; the next sync rejects the record.",
         "users",
         {"id": "newest", "email": "not-an-address"},
     ),
@@ -101,7 +101,7 @@ class Lab:
 
 
 def read_lab(settings: Settings) -> Lab:
-    """The state of the sandbox that runs; ConfigError when both systems are not its."""
+    """The state of the running sandbox. Raises ConfigError unless both systems are the sandbox."""
     port = _port(settings)
     stats, faults = control(port, "stats"), control(port, "faults")["faults"]
     keys = control(port, "snapshots")["keys"]
@@ -117,21 +117,21 @@ def experiment(setup: SetupService, name: str) -> str:
     if name == REPAIR:
         for path, sent, method in REPAIRS:
             control(port, path, sent, method)
-        told = "Everything works again. What was written in the sandbox stays."
+        done = "Everything works again. What was written in the sandbox stays."
     elif name in EXPERIMENTS:
         chosen = EXPERIMENTS[name]
         described = {"description": f"Edited in the sandbox lab, {setup.now():%H:%M:%S}"} if name == "edit" else {}
         control(port, chosen.path, {**chosen.sent, **described}, chosen.method)
-        told = chosen.help
+        done = chosen.help
     else:
         raise ConfigError(f"The lab has no button {name[:40]!r}.")
-    setup.note("sandbox lab", told)
-    return told
+    setup.note("sandbox lab", done)
+    return done
 
 
 def _port(settings: Settings) -> int:
     if not settings.sandbox:
-        raise ConfigError("The sandbox lab is there while both systems are the sandbox's.")
+        raise ConfigError("The sandbox lab works only while both systems are the sandbox.")
     return settings.sandbox_port
 
 
