@@ -63,8 +63,12 @@ def await_others(
 ) -> dict[str, str]:
     """Those of ``late`` that are left when the runs that are to deliver them have ended, or after a minute."""
     found, waits = late(), waiting(session, spec)
-    while found and _is_loading(session, spec, scope) and next(waits, False):
+    while found:
+        # Asked before what is late: between the two questions a run may deliver that, and end.
+        is_loading = _is_loading(session, spec, scope)
         found = late()
+        if not is_loading or not next(waits, False):
+            break
     return found
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.claims import LOOKS, NAMED, still_held, take_turns, waiting
+from sync_pipeline.stages.claims import LOOKS, NAMED, await_others, still_held, take_turns, waiting
 from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.liveness import alive
 from sync_pipeline.store.schema import records
@@ -69,6 +69,27 @@ def test_the_claims_of_a_run_that_has_ended_are_free_at_once(us: Team) -> None:
         session.come_alive()
         assert next(waiting(session, spec))
         assert session.ledger(spec).claims.take([key]) == {key}
+
+
+@pytest.mark.parametrize("delivers", [True, False])
+def test_what_is_late_is_asked_once_more_after_its_run_has_ended(us: Team, delivers: bool) -> None:
+    """A run may deliver and end at any moment, also while it is asked what is late; one that ends without it left it."""
+    with us.session() as session, ExitStack() as other:
+        spec = session.specs["projects"]
+        key, store = a_project(us), other.enter_context(closing(open_store(us.settings().store_url)))
+        other.enter_context(alive(store, OTHER))
+        ledger = session.ledger(spec)
+        type(ledger)(store, ledger.pair, ledger.entity).claims.take([key])
+        undelivered = {"": "not delivered"}
+
+        def late() -> dict[str, str]:
+            found = dict(undelivered)
+            if delivers:
+                undelivered.clear()
+            other.close()
+            return found
+
+        assert await_others(session, spec, None, late) == ({} if delivers else {"": "not delivered"})
 
 
 def test_what_is_left_is_delivered_again_until_nothing_is(us: Team) -> None:
