@@ -85,6 +85,7 @@ class Loads(EntityRows):
             "run_id": loading.run_id,
             "loaded_at": loading.at,
             "done_at": None,
+            "has_facts": True,
         }
         insert = insert_into(self.store, loads)
         for held in (False, True):
