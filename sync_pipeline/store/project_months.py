@@ -7,12 +7,13 @@ transaction that changes it. What is noted is computed again from the entries, a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import chain
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from sync_pipeline.settings import Settings
 from sync_pipeline.store.engine import Store
@@ -72,9 +73,9 @@ _ALL = text("""
 """)
 _DROP = """
     DELETE FROM {table} WHERE connection = :pair AND EXISTS (
-        SELECT 1 FROM report_dirty d WHERE d.connection = :pair
-        AND d.project_id = {table}.project_id AND d.month = {table}.month
-    )
+        SELECT 1 FROM report_dirty d WHERE d.connection = :pair AND d.month = :month
+        AND d.project_id = {table}.project_id
+    ) AND month = :month
 """
 # SQLite takes CROSS JOIN as the order in which to look: the few keys first. Two expressions are compared, since its index on one
 # does not serve a comparison with a column.
@@ -86,7 +87,7 @@ _COMPUTE = """
         SELECT k.project_id, k.month, COALESCE(e.currency, s.currency) AS currency, e.billable, e.amount, e.cost, {parts},
             CASE WHEN s.rounding_seconds > 0 THEN (e.seconds + s.rounding_add) / s.rounding_seconds * s.rounding_seconds
                 ELSE e.seconds END AS seconds
-        FROM (SELECT DISTINCT project_id, month FROM report_dirty WHERE connection = :pair) k
+        FROM (SELECT DISTINCT project_id, month FROM report_dirty WHERE connection = :pair AND month = :month) k
         CROSS JOIN report_periods p CROSS JOIN report_settings s CROSS JOIN entry_facts e
         WHERE p.connection = :pair AND p.kind = 'month' AND p.name = k.month AND s.connection = :pair
             AND e.connection = :pair AND COALESCE(e.project_id, '') = COALESCE(k.project_id, '')
@@ -178,25 +179,41 @@ def is_empty(store: Store, pair: str) -> bool:
 
 
 def recompute(store: Store, pair: str, wanted: ReportSettings) -> Recomputed:
-    """Compute again what has changed since the last time, in one transaction; writes nothing where nothing has."""
-    dirty = select(report_dirty.c.project_id, report_dirty.c.month).where(report_dirty.c.connection == pair).distinct()
+    """Compute again what has changed since the last time, a month in a transaction; writes nothing where nothing has."""
     if not is_stale(store, pair, wanted):
         return Recomputed([], 0, False)
+    with store.reading() as tx:
+        all_new = _settings_of(tx, pair) != wanted
+    if all_new:
+        with _alone(store) as tx:
+            _start_anew(tx, pair, wanted)
+    with store.reading() as tx:
+        months = select(report_dirty.c.month).where(report_dirty.c.connection == pair).distinct()
+        dirty = list(tx.scalars(months.order_by(report_dirty.c.month.desc())))
+    keys = {month: _recompute_month(store, pair, month) for month in dirty}
+    return Recomputed(sorted(month for month, count in keys.items() if count), sum(keys.values()), all_new)
+
+
+def _recompute_month(store: Store, pair: str, month: str) -> int:
+    """How many projects of it were computed again; syncs go on between two months."""
+    mine = [report_dirty.c.connection == pair, report_dirty.c.month == month]
+    with _alone(store) as tx:
+        keys = tx.scalar(select(func.count(report_dirty.c.project_id.distinct())).where(*mine)) or 0
+        for statement in chain.from_iterable(_STATEMENTS.values()):
+            tx.execute(statement, {"pair": pair, "month": month})
+        tx.execute(delete(report_dirty).where(*mine))
+        of_pair = update(report_settings).where(report_settings.c.connection == pair)
+        tx.execute(of_pair.values(computed_at=store.now(tx)))
+    return keys
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[Connection]:
+    """A transaction that waits for those that change entries now: they see its settings, or it sees their changes."""
     with store.writing() as tx:
         if store.dialect == "postgresql":
-            # Waits for those that change entries now: they see these settings, or we see their changes.
             tx.execute(text("LOCK TABLE report_dirty IN SHARE ROW EXCLUSIVE MODE"))
-        all_new = _settings_of(tx, pair) != wanted
-        if all_new:
-            _start_anew(tx, pair, wanted)
-        keys = tx.execute(dirty).all()
-        for statement in chain.from_iterable(_STATEMENTS.values()):
-            tx.execute(statement, {"pair": pair})
-        tx.execute(delete(report_dirty).where(report_dirty.c.connection == pair))
-        tx.execute(
-            update(report_settings).where(report_settings.c.connection == pair).values(computed_at=store.now(tx))
-        )
-    return Recomputed(sorted({key.month for key in keys}), len(keys), all_new)
+        yield tx
 
 
 def _settings_of(tx: Connection, pair: str) -> ReportSettings | None:

@@ -256,6 +256,10 @@ person_facts = _facts(
     "person_facts", "people as they are at the source, for reports", Column("name", Text, info=PERSONAL)
 )
 
+# Joins know no entity, which comes before the id in the primary keys.
+Index("ix_project_facts_source", project_facts.c.connection, project_facts.c.source_id)
+Index("ix_person_facts_source", person_facts.c.connection, person_facts.c.source_id)
+
 FACTS = {table.name: table for table in (entry_facts, project_facts, person_facts)}
 """The tables of facts by name."""
 

@@ -264,7 +264,10 @@ def test_only_the_entries_of_the_projects_and_months_are_looked_at(sqlite_store:
     """By the index on project and start: a look at all entries for each of them would take minutes."""
     compute = _STATEMENTS[table][1]
     with sqlite_store.reading() as tx:
-        plan = [str(step[3]) for step in tx.execute(text(f"EXPLAIN QUERY PLAN {compute.text}"), {"pair": HERE})]
+        plan = [
+            str(step[3])
+            for step in tx.execute(text(f"EXPLAIN QUERY PLAN {compute.text}"), {"pair": HERE, "month": "2026-03"})
+        ]
     assert [
         step
         for step in plan

@@ -6,6 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import TEXT
 
+from sync_pipeline.store.migrations.versions.r0014_reports import VIEWS
+
 revision = "0015"
 down_revision = "0014"
 
@@ -67,9 +69,22 @@ def upgrade() -> None:
     op.execute(UNREAD)
     op.create_index("ix_entry_facts_start", "entry_facts", ["connection", "start_time"])
     op.create_index("ix_entry_facts_user", "entry_facts", ["connection", "user_id", "start_time"])
+    for table in ("project_facts", "person_facts"):
+        op.create_index(f"ix_{table}_source", table, ["connection", "source_id"])
     op.execute("DELETE FROM report_settings")
-    op.execute("DROP VIEW mart_project_months")
-    op.execute(f"CREATE VIEW mart_project_months AS {MONTHS}")
+    _views()
+
+
+def _views() -> None:
+    """Again, with revenue, and on SQLite with the index of the names: without it each entry looks at all projects."""
+    views = {**VIEWS, "mart_project_months": MONTHS}
+    for name in reversed(views):
+        op.execute(f"DROP VIEW {name}")
+    by = " INDEXED BY ix_{}_source" if op.get_bind().dialect.name == "sqlite" else ""
+    for name, query in views.items():
+        projects = query.replace("JOIN project_facts p ON", f"JOIN project_facts p{by.format('project_facts')} ON")
+        people = projects.replace("JOIN person_facts u ON", f"JOIN person_facts u{by.format('person_facts')} ON")
+        op.execute(f"CREATE VIEW {name} AS {people}")
 
 
 def _figures() -> None:
