@@ -396,6 +396,11 @@ class Settings:
         "Where people find the console: runs and assets in the Dagster UI lead there. `dev` sets it.",
         kind.page,
     )
+    metrics_token: str = setting(
+        "SYNC_METRICS_TOKEN",
+        "The bearer token with which Prometheus reads the console's `/metrics`. Default: no one may read them.",
+        secret=True,
+    )
     time_zone: str = setting(
         "SYNC_TIME_ZONE",
         "The time zone in which the console shows times, such as `Europe/Berlin`. Default: the browser's.",

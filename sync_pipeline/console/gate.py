@@ -64,6 +64,8 @@ class SecurityMiddleware:
     refusing: Refusing
     way_back: str = ""
     """The path that a GET may ask for at any name of loopback: the address that is registered for consent."""
+    for_programs: tuple[str, ...] = ()
+    """Paths that a program on this machine may ask for at any name of loopback: they look at no cookie."""
     headers: Mapping[str, str] | None = None
     """What each answer carries; the console's headers unless others are named."""
     max_body: int = MAX_BODY
@@ -83,7 +85,8 @@ class SecurityMiddleware:
             is_page = scope["method"] in READING and scope["path"].startswith("/")
             if name_of(headers.get("host", "")) not in LOOPBACK or not is_page:
                 return self.refusing(Request(scope), 421, "Wrong address", WRONG_ADDRESS)
-            if scope["path"] != self.way_back and not scope["path"].startswith(STATIC):
+            is_open = scope["path"] in (self.way_back, *self.for_programs) or scope["path"].startswith(STATIC)
+            if not is_open:
                 there = str(URL(scope=scope).replace(scheme="http", hostname=self.host))
                 return self.refusing(Request(scope), 421, "This page is at another address", ELSEWHERE, link=there)
         why = refusal(scope["method"], headers, self.max_body)

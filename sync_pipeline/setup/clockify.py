@@ -71,6 +71,11 @@ class ClockifyForm:
     secret: str = field(default="", repr=False)
 
 
+def may_connect(workspace: Workspace, kind: Kind) -> bool:
+    """Whether a key of this kind sees all of a workspace and may write to it; an add-on always has an admin's rights."""
+    return workspace.role == ADMIN or kind == "addon_token"
+
+
 def look_at_clockify(setup: SetupService, form: ClockifyForm) -> ClockifyAccount:
     """Ask Clockify whose key it is and what it can see. Nothing is stored; SyncError says what is wrong."""
     draft, _ = _draft(setup, form)
@@ -220,7 +225,7 @@ def _chosen(account: ClockifyAccount, workspace_id: str, form: ClockifyForm) -> 
     if found is None:
         there = ", ".join(f"{each.name} ({each.id})" for each in account.workspaces) or "none"
         raise ConfigError(f"This key sees no workspace {workspace_id[:40]!r}.", fix=f"It sees: {there}.")
-    if found.role != ADMIN and form.kind == "api_key":
+    if not may_connect(found, form.kind):
         raise ConfigError(
             f"This key belongs to a plain member of {found.name}, who does not see everything that is there.",
             fix="Use the key of an admin or the owner.",
