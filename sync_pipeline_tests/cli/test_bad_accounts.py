@@ -173,7 +173,7 @@ def test_one_entity_is_in_trouble(shell: Shell) -> None:
     assert len(document["run_ids"]) == 1  # later days would meet the same trouble
     assert len(document["warnings"]) == 1
     assert document["entities"]["projects"]["requests"] == 1
-    states = shell("status", "--json", code=0).document["entities"]
+    states = shell("status", "--json", code=1).document["entities"]
     assert (states["projects"]["last_outcome"], states["users"]["last_outcome"]) == ("failed", "success")
     shell.team.no_faults()
     completes(shell)
