@@ -135,7 +135,7 @@ def publish(setup: SetupService, *, since: str | None, accept_rewrite: bool = Fa
         some = ", ".join(f"{count:,} {entity}" for entity, count in way.rewrites.items())
         raise NotAllowed(
             f"Publishing rewrites {some}.",
-            fix="Publish with a yes to that, only for new and changed records, or discard the changes.",
+            fix="Publish and accept that, publish for new and changed records only, or discard the changes.",
         )
     former = _fingerprint(setup) if way.is_live else ""
     with drafted.reading() as session:
