@@ -46,7 +46,7 @@ ELSEWHERE = (
 )
 FOREIGN_FORM = "This form was sent by another site. Nothing was changed."
 FOREIGN_READ = "Another site asked for this. Open it in a window of its own."
-TOO_LARGE = f"This form holds more than {MAX_BODY // 1024} KB, which no set-up needs. Nothing was changed."
+TOO_LARGE = f"This form has more than {MAX_BODY // 1024} KB, which no set-up needs. Nothing was changed."
 
 STATIC = "/static/"
 """What pages look like: the same for all, and needed by those that are shown under another name of loopback."""
@@ -64,6 +64,8 @@ class SecurityMiddleware:
     refusing: Refusing
     way_back: str = ""
     """The path that a GET may ask for at any name of loopback: the address that is registered for consent."""
+    for_programs: tuple[str, ...] = ()
+    """Paths that a program on this machine may ask for at any name of loopback: they look at no cookie."""
     headers: Mapping[str, str] | None = None
     """What each answer carries; the console's headers unless others are named."""
     max_body: int = MAX_BODY
@@ -83,7 +85,8 @@ class SecurityMiddleware:
             is_page = scope["method"] in READING and scope["path"].startswith("/")
             if name_of(headers.get("host", "")) not in LOOPBACK or not is_page:
                 return self.refusing(Request(scope), 421, "Wrong address", WRONG_ADDRESS)
-            if scope["path"] != self.way_back and not scope["path"].startswith(STATIC):
+            is_open = scope["path"] in (self.way_back, *self.for_programs) or scope["path"].startswith(STATIC)
+            if not is_open:
                 there = str(URL(scope=scope).replace(scheme="http", hostname=self.host))
                 return self.refusing(Request(scope), 421, "This page is at another address", ELSEWHERE, link=there)
         why = refusal(scope["method"], headers, self.max_body)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
+from sync_pipeline.stages.guards import with_decision
 from sync_pipeline.store import approvals as store
 from sync_pipeline.store.approvals import Approval, Decision, Line, State
+from sync_pipeline.store.record_search import labels_of
 
 SHOWN = 100
 """Requests that are listed, and records on a page of one."""
@@ -23,11 +26,17 @@ class ApprovalRequest:
     """What would be allowed: `deleting 12 users`."""
     lines: tuple[Line, ...] = ()
     """The records it names, by source id; a page of them."""
+    labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Entity and id of these records to what people call them, as far as it is known."""
 
     @property
     def heading(self) -> str:
         """The title with a capital letter, to begin a sentence."""
         return f"{self.title[:1].upper()}{self.title[1:]}"
+
+    def now(self, reason: str) -> str:
+        """Why it was held, with the decision in place of the advice to make one."""
+        return with_decision(reason, self.approval)
 
     @property
     def is_undecided(self) -> bool:
@@ -64,7 +73,8 @@ def decide(setup: SetupService, approval_id: int, decision: Decision) -> Approva
 def _request(
     session: Session, setup: SetupService, approval: Approval, lines: tuple[Line, ...] = ()
 ) -> ApprovalRequest:
-    return ApprovalRequest(approval, approval.state(setup.now()), title_of(session, approval), lines)
+    labels = labels_of(session.store, session.pair, [(approval.entity, line.source_id) for line in lines])
+    return ApprovalRequest(approval, approval.state(setup.now()), title_of(session, approval), lines, labels)
 
 
 def title_of(session: Session, approval: Approval) -> str:

@@ -35,6 +35,7 @@ def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
 
     before = browser.page("/live").text
     assert "What going live writes" in before
+    assert "locations to Clockify, Polaris Field Services" in before
     assert "how many is not known yet" in before
     assert "Live syncing is on" in browser.post("/live", {"on": "1"}).text
     assert "Mode: live" in browser.page("/").text
@@ -93,8 +94,35 @@ def test_the_first_half_of_step_1_survives_a_reload(desk_browser: Browser, offic
     look(desk_browser, office)
 
     assert "Polaris" in desk_browser.page("/clockify").text
-    assert "Look up workspaces" in desk_browser.page("/clockify?again=1").text
-    assert "Look up workspaces" in desk_browser.page("/clockify").text
+    for path in ("/clockify?again=1", "/clockify"):  # the key is forgotten, region and addresses are not
+        page = desk_browser.page(path)
+        assert "Look up workspaces" in page.text
+        assert [found["value"] for found in page.all("option") if "selected" in found] == ["custom"]
+        assert page.value("base_url") == office.sandbox.clockify
+        assert page.value("secret") == ""
+
+
+def test_a_plain_members_key_is_told_before_it_is_connected(desk_browser: Browser, office: Team) -> None:
+    """Its workspace cannot be chosen, and why is beside it; sent all the same, it is refused."""
+    page = Page(look(desk_browser, office, secret="sandbox-clockify-member-key").text)
+
+    assert [found for found in page.all("input") if found.get("name") == "workspace" and "disabled" not in found] == []
+    assert "member: needs an admin's key" in page.text
+    assert "Connect this workspace" not in page.text
+    assert "belongs to a plain member" in Page(choose(desk_browser, office).text).text
+
+
+def test_the_profile_is_chosen_and_the_return_address_copied(desk_browser: Browser) -> None:
+    """Of the known profiles, each with what it is; another one is refused, beside it."""
+    page = desk_browser.page("/snapshots")
+
+    assert "Generic: A REST API with one resource per entity" in page.text
+    (address,) = [found for found in page.all("input") if found.get("id") == "redirect_uri"]
+    assert address["value"].startswith("http://127.0.0.1:")
+    assert "readonly" in address
+    assert "name" not in address
+    wrong = Page(desk_browser.post("/snapshots", {"region": "custom", "profile": "nope"}, of="/snapshots").text)
+    assert [found["id"] for found in wrong.all("select") if found.get("aria-invalid")] == ["profile"]
 
 
 def test_an_empty_secret_keeps_the_stored_one(desk_browser: Browser, office: Team) -> None:
@@ -145,13 +173,13 @@ def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) ->
     late = browser.post("/mapping/users", {"is_new": "1", "name": "other", "source": "email", "since": stale})
     page = Page(late.text)
     assert late.status_code == 422
-    assert "changed meanwhile" in page.text
+    assert "changed in the meantime" in page.text
     assert (page.value("name"), page.value("source")) == ("other", "email")
     assert page.value("since") not in ("", stale)
-    assert "changed meanwhile" in snapshots(browser, office, since=stale).text
-    assert "changed meanwhile" in browser.post("/mapping", {"entities": ["users"], "since": stale}).text
+    assert "changed in the meantime" in snapshots(browser, office, since=stale).text
+    assert "changed in the meantime" in browser.post("/mapping", {"entities": ["users"], "since": stale}).text
     assert (
-        "changed meanwhile"
+        "changed in the meantime"
         in browser.post("/connections/clockify/disconnect", {"name": "Clockify", "since": stale}).text
     )
     assert browser.console.console.setup.settings().setup_document == before
@@ -178,12 +206,12 @@ def test_a_field_is_dropped_and_restored(desk_browser: Browser, office: Team) ->
     connect(desk_browser, office)
 
     assert (
-        "is not delivered any more"
+        "is no longer delivered"
         in desk_browser.post("/mapping/drop/users", {"name": "email"}, of="/mapping/users").text
     )
     assert "not delivered" in desk_browser.page("/mapping/users").text
     assert (
-        "is as shipped again"
+        "has its default again"
         in desk_browser.post("/mapping/restore/users", {"name": "email"}, of="/mapping/users").text
     )
     assert desk_browser.post("/mapping/drop/users", {"name": "user_id"}, of="/mapping/users").status_code == 422
@@ -260,7 +288,7 @@ def test_rejects_are_listed_with_reasons_and_offered_again(desk_browser: Browser
     assert "another record has the same name" in twins.text
     assert SCRIPT not in twins.text
     assert Page(twins.text).faults == []
-    assert "Nothing to send again" in browser.post("/rejects/locations").text
+    assert "nothing to send again" in browser.post("/rejects/locations").text
     assert "users" in browser.page("/rejects/users").text
     refused = len(us.users())
     assert f"{refused} records are offered again" in browser.post("/rejects/users").text
@@ -288,7 +316,7 @@ def test_the_start_date_of_a_stale_form_is_not_taken(desk_browser: Browser) -> N
     assert "Saved." in desk_browser.post("/mapping", {**everything, "start_date": "2026-02-01"}).text
 
     late = desk_browser.post("/mapping", {**everything, "start_date": "2026-03-01", "since": ""})
-    assert "changed meanwhile" in late.text
+    assert "changed in the meantime" in late.text
     assert desk_browser.page("/mapping").value("start_date") == "2026-02-01"
 
 
