@@ -22,13 +22,17 @@ def printable(text: str) -> str:
     return COMMANDS.sub(_escape, text)
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A text that begins so is a formula to a spreadsheet."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""A text that begins so is a formula to a spreadsheet; the last four are the wide forms of the first four."""
+LINE_ENDS = re.compile("\r\n?")
 
 
 def spreadsheet_cell(value: Any) -> Any:
-    """A value for a spreadsheet: a text of others is no formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    """A value for a spreadsheet: a text of others is no formula, nor a second row."""
+    if not isinstance(value, str):
+        return value
+    text = LINE_ENDS.sub("\n", value)  # Python before 3.13 does not put a text with a lone CR in quotes
+    return f"'{text}" if value.startswith(FORMULA) else text
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:

@@ -31,6 +31,8 @@ SANDBOX_CLOCKIFY_KEY = "sandbox-clockify-key"
 SANDBOX_SNAPSHOTS_KEY = "sandbox-snapshots-key"
 SANDBOX_URL = "sandbox"
 """In place of a base URL in the set-up: the embedded sandbox's."""
+ONE_KIND = "one kind of account for both sides (both real, or both the sandbox)"
+"""What is missing when one side is the sandbox and the other is not."""
 AUTH_KINDS = ("api_key", "client_credentials", "authorization_code")
 MAPPINGS = "mappings"
 """The section of the set-up that is laid over the entities' mappings."""
@@ -793,7 +795,7 @@ def _as_set_up(settings: Settings) -> Settings:
     missing = [] if settings.clockify_workspace_id else ["the Clockify workspace"]
     missing += [] if settings.snapshots_base_url else ["the base URL of the Snapshots API"]
     if not missing and len(on_sandbox) == 2:
-        missing.append("one kind of account for both sides (both real, or both the sandbox)")
+        missing.append(ONE_KIND)
     found = replace(settings, stored=True, sandbox=on_sandbox == {True}, missing=tuple(missing))
     if settings.clockify_base_url == SANDBOX_URL:
         found = replace(found, clockify_base_url=clockify, clockify_reports_url=reports)

@@ -333,9 +333,9 @@ def marked(verdict: str, text: str) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[None]:
-    """Show what the stages report meanwhile: a line per entity and stage that counts up. Only long commands need it."""
-    _style.began = monotonic()
+def progress(*, is_timed: bool = True) -> Iterator[None]:
+    """Show what is reported meanwhile: a line per entity and stage that counts up. Only long commands need it, and are timed."""
+    _style.began = monotonic() if is_timed else _style.began
     with Bar(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),

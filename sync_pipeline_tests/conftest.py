@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,6 +52,11 @@ settings.load_profile("fixed")  # the same examples everywhere; `--hypothesis-pr
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the instant at which the tests marked `clock` run."""
     parser.addoption("--clock", default=USUAL, help=f"UTC instant at which tests marked `clock` run, or `{SYSTEM}`")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers for two cores: for a third of its time one waits for a process, the disk or a browser."""
+    return max((os.cpu_count() or 1) * 3 // 2, 1)
 
 
 def pytest_configure() -> None:

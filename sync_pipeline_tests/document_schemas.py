@@ -17,12 +17,24 @@ from sync_pipeline.session.session import open_session
 from sync_pipeline.store.requests import WorkScope, ask
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.generate import ROOT
-from sync_pipeline_tests.harness import CLOCKIFY_KEY, ENTITIES, Team, team
+from sync_pipeline_tests.harness import CLOCKIFY_KEY, ENTITIES, Team, morning, team
 
 FILE = ROOT / "docs" / "json-schemas.json"
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
-BY_NAME = {"changes", "left", "counts", "requests", "writes", "pages", "config", "samples", "versions", "failures"}
+BY_NAME = {
+    "changes",
+    "labels",
+    "left",
+    "counts",
+    "requests",
+    "writes",
+    "pages",
+    "config",
+    "samples",
+    "versions",
+    "failures",
+}
 """Objects whose keys are data - ids, routes, fields, figures - wherever they are."""
 ON_THE_SANDBOX = ("--clockify-region", "sandbox", "--snapshots-region", "sandbox")
 
@@ -30,6 +42,7 @@ ON_THE_SANDBOX = ("--clockify-region", "sandbox", "--snapshots-region", "sandbox
 def documents(root: Path) -> Iterator[dict[str, Any]]:
     """What the commands print, on accounts of the environment and on those that were set up."""
     with team(root / "office") as us:
+        us.add_entry(us.users()[0]["id"], morning(1), description="")  # its label is null
         for words in (_on_accounts, _set_up):
             with shell_for(us, root / words.__name__) as shell:
                 yield from words(us, shell)

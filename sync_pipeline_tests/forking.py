@@ -31,6 +31,8 @@ LIBRARIES = (
     "sqlalchemy.dialects.postgresql.psycopg", "upath.core", "rich.progress", "rich.table",
 )  # fmt: skip
 MESSAGE_BYTES = 1 << 17
+ALONE = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Keeps libraries from starting threads in the server: what a thread holds at the moment of a fork stays locked in the new process."""
 _ASKING = threading.Lock()
 
 
@@ -48,6 +50,7 @@ class Forked(subprocess.Popen[str]):
         with _ASKING:
             socket.send_fds(_server(), [asked], [*streams, told])
             self.pid = int.from_bytes(_server().recv(4), "big")
+            assert self.pid, "the server has ended"
         os.close(told)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
@@ -59,6 +62,7 @@ class Forked(subprocess.Popen[str]):
         if not ended.poll(0 if wait_flags else None):
             return 0, 0
         status = os.read(self._ended, 4)
+        assert status, "the process that waits for it was killed"
         os.close(self._ended)
         return self.pid, int.from_bytes(status, "big")
 
@@ -82,7 +86,8 @@ def _server() -> socket.socket:
     """A connection to the server, which is started once for each test process and ends with it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, "-m", "sync_pipeline_tests.forking", str(theirs.fileno())]
-    server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+    environ = {**os.environ, **ALONE}
+    server = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
     theirs.close()
     atexit.register(server.wait)
     atexit.register(ours.close)  # the last one is called first
@@ -96,6 +101,7 @@ def _serve(connection: socket.socket) -> None:
     commands = {f"{PROGRAM}.{module}" for section in cli.COMMANDS.values() for module, _ in section.values()}
     for name in (*LIBRARIES, *sorted(commands)):
         import_module(name)
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a library has started a thread"
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import sys
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from sync_pipeline import terminal
 from sync_pipeline.errors import ApiError, Request, SyncError
-from sync_pipeline.printable import json_text, printable
+from sync_pipeline.printable import json_text, printable, spreadsheet_cell
 
 VISIBLE = {0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD} | set(
     range(0x13430, 0x13440)  # how hieroglyphs are arranged
@@ -127,3 +128,14 @@ def test_the_title_of_a_narrow_table_stays_in_one_piece(monkeypatch: pytest.Monk
     with terminal.out.capture() as capture:
         terminal.table("6b074ef3912265b1f50da33d", [{"field": "site", "after": "-"}])
     assert capture.get().splitlines()[0] == "6b074ef3912265b1f50da33d"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", ["=1", "\t=1", "\r=1", "\n=1", "a\r=1", "a\r\n=1", "a\n=1", "\uff1d1", "@x", "-1"])
+def test_no_cell_of_a_spreadsheet_is_a_formula_or_a_second_row(name: str, end: str) -> None:
+    """A spreadsheet ends a row at a CR that is not in quotes, and what follows would be a formula."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=end).writerow([spreadsheet_cell("id"), spreadsheet_cell(name)])
+    ((first, second),) = csv.reader(text.getvalue().splitlines(keepends=True))
+    assert (first, second.replace("\n", "").removeprefix("'")) == ("id", name.replace("\r", "").replace("\n", ""))
+    assert not second.startswith(("=", "\t", "\r", "\n", "\uff1d", "@", "-"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -60,6 +61,9 @@ def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_j
     if not source.is_named and (as_json or not may_ask()):
         option = "--json" if as_json else "--no-input"
         raise click.UsageError(f"{option} asks nothing: say where the new secret is (--stdin, --file or --env).")
+    if not source.is_named and not sys.stdin.isatty():
+        terminal.notice(f"The new {name} is read from standard input.")
+        source = Source(stdin=True)
     secret = source.read() or click.prompt(f"New {name}", hide_input=True)
     rotate(SetupService(actor("terminal")), NAMES[name], secret)
     _tell(

@@ -43,7 +43,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "alerts add": ("alerts add ops", "alerts add ops --env OPS_ADDRESS"),
     "alerts remove": ("alerts remove ops", "alerts remove ops --json"),
     "alerts test": ("alerts test ops", "alerts test ops --json"),
-    "check": ("check", "check --system clockify"),
+    "check": ("check", "check clockify"),
     "runs": ("runs list --changes", "runs show 64a687e2"),
     "runs list": ("runs list --changes", "runs list users --outcome failed"),
     "runs show": ("runs show 64a687e2", "runs show 64a687e2 --json"),

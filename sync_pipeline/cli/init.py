@@ -12,9 +12,18 @@ from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.cli.questions import Asker
 from sync_pipeline.cli.secret import Source, secret_options
+from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY
-from sync_pipeline.setup.clockify import ClockifyAccount, ClockifyForm, connect_clockify, look_at_clockify, region_of
+from sync_pipeline.settings import ONE_KIND, SYSTEMS
+from sync_pipeline.setup.clockify import (
+    ClockifyAccount,
+    ClockifyForm,
+    connect_clockify,
+    is_named_sandbox,
+    look_at_clockify,
+    region_of,
+)
 from sync_pipeline.setup.connections import connections, switch_entities
 from sync_pipeline.setup.consent import begin_authorization, finish_authorization, stored_form
 from sync_pipeline.setup.draft import sandbox_if
@@ -61,14 +70,17 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
     _clockify(setup, asker, options)
     _entities(setup, asker, entities)
     _snapshots(setup, asker, options, callback_port)
+    _of_one_kind(setup, asker, options, callback_port)
     sides = connections(setup)
     if as_json:
         now = setup.settings()
         stored = {"file": str(now.setup_file), "version": now.setup_version}
         terminal.as_json({**stored, "connections": {s.system: _told(s) for s in sides}})
+        _refuse_mixed(setup)
         return
     terminal.table("Connections", [{"system": side.system, **_told(side)} for side in sides], optional=("detail",))
     terminal.hint(f"Stored in the database as version {setup.revision() or 'none'}; secrets are kept encrypted.")
+    _refuse_mixed(setup)
     missing = [side.system for side in sides if side.state == "not set up"]
     terminal.hint(
         f"Not connected yet: {' and '.join(missing)}. Run `sync-pipeline init` again, or give the options in its --help."
@@ -77,6 +89,31 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
         if (lacking := setup.settings().missing)
         else "Next: `sync-pipeline preview` shows what a sync would do; then `sync-pipeline live on`."
     )
+
+
+def _of_one_kind(setup: SetupService, asker: Asker, options: dict[str, Any], port: int | None) -> None:
+    """One side is the sandbox and the other is not: a person may connect one of them again."""
+    while asker.asks and ONE_KIND in setup.settings().missing:
+        terminal.warning(f"{_mixed(setup)} Choose the same for both.")
+        system = asker.choice("Connect which one again", "", None, (*SYSTEMS, "none"), "none")
+        if system == "none":
+            return
+        unanswered = {name: None if name.startswith(f"{system}_") else value for name, value in options.items()}
+        if system == "clockify":
+            _clockify(setup, asker, unanswered)
+        else:
+            _snapshots(setup, asker, unanswered, port)
+
+
+def _refuse_mixed(setup: SetupService) -> None:
+    if ONE_KIND in setup.settings().missing:
+        raise ConfigError(_mixed(setup), fix="Run `sync-pipeline init` again, and choose the same for both.")
+
+
+def _mixed(setup: SetupService) -> str:
+    named = is_named_sandbox(setup.settings(), "clockify_base_url")
+    one, other = ("Clockify", "the Snapshots API") if named else ("The Snapshots API", "Clockify")
+    return f"{one} is the sandbox and {other} is a real account, so nothing can be synced between them."
 
 
 def _told(side: Any) -> dict[str, str]:
@@ -91,9 +128,9 @@ def _clockify(setup: SetupService, asker: Asker, options: dict[str, Any]) -> Non
         return
     since = setup.revision()
     form, account = asker.again(lambda: _clockify_form(setup, asker, options))
-    connect_clockify(
-        setup, form, _workspace(setup, asker, options, account), options["clockify_plan"] or "", since=since
-    )
+    workspace = _workspace(setup, asker, options, account)
+    with terminal.progress(is_timed=False):
+        connect_clockify(setup, form, workspace, options["clockify_plan"] or "", since=since)
 
 
 def _clockify_form(setup: SetupService, asker: Asker, options: dict[str, Any]) -> tuple[ClockifyForm, ClockifyAccount]:
@@ -126,7 +163,8 @@ def _clockify_form(setup: SetupService, asker: Asker, options: dict[str, Any]) -
         source = _source(options, "clockify_key_")
         secret = asker.secret("Clockify key", source, is_there=is_there or region == "sandbox")
     form = ClockifyForm(region=region, base_url=base, reports_url=reports, kind=kind, secret=secret)  # type: ignore[arg-type]
-    return form, look_at_clockify(setup, form)
+    with terminal.progress(is_timed=False):
+        return form, look_at_clockify(setup, form)
 
 
 def _workspace(setup: SetupService, asker: Asker, options: dict[str, Any], account: ClockifyAccount) -> str:
@@ -152,7 +190,8 @@ def _snapshots(setup: SetupService, asker: Asker, options: dict[str, Any], port:
         if form.auth == "authorization_code":
             _authorize(setup, form, port, since)
         else:
-            connect_snapshots(setup, form, since=since)
+            with terminal.progress(is_timed=False):
+                connect_snapshots(setup, form, since=since)
 
     asker.again(connect)
 

@@ -13,11 +13,12 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.options import Permissions, json_option, permission_options
-from sync_pipeline.cli.questions import confirm
+from sync_pipeline.settings import SYSTEMS
 from sync_pipeline.setup import trial as trials
 from sync_pipeline.setup.drafts import publish, read_draft
 from sync_pipeline.setup.service import SetupService, actor
-from sync_pipeline.setup.switching import read_live_status, turn_off, turn_on
+from sync_pipeline.setup.switching import LiveStatus, effects, read_live_status, turn_off, turn_on
+from sync_pipeline.setup.system_details import system_details
 from sync_pipeline.store.trials import TrialKind
 
 
@@ -27,28 +28,46 @@ def live() -> None:
 
 
 @live.command("on")
-@click.option("--yes", is_flag=True, help="Do not ask after the preview.")
+@click.option("--yes", is_flag=True, help="Preview it if needed, and do not ask.")
 @json_option
 def live_on(yes: bool, as_json: bool) -> None:
     """Turn it on; previews the configuration if needed. A preview of exactly this configuration must have passed.
 
-    Where none has, it runs one, shows what would be written, and asks. While it is on, it publishes a previewed draft.
+    It names both accounts and about how many records go where, and asks on a terminal. While it is on, it publishes a
+    previewed draft.
     """
     setup = SetupService(actor("terminal"))
-    if read_draft(setup) is not None and read_live_status(setup).is_live:
+    now = read_live_status(setup)
+    if now.is_live and read_draft(setup) is not None:
         publish(setup, since=None, accept_rewrite=False)
-    asks = may_ask() and not as_json and sys.stdin.isatty()
-    if (yes or asks) and read_live_status(setup).needs_preview:
+    asks = may_ask() and not (yes or as_json) and sys.stdin.isatty()
+    if (yes or asks) and now.needs_preview:
         found = previewed(setup)
         if found.outcome != "passed":
             _show(setup, found, as_json)
         if not as_json:
             tables(found.report)
-            terminal.say(
-                f"Looked at time entries of {found.report['days']}; live syncing also sends all others since the start date."
-            )
-        confirm("Start syncing?", yes=yes, as_json=as_json)
+        now = read_live_status(setup)
+    if not (as_json or now.is_live or now.obstacle):
+        _say_what_it_writes(setup, now)
+        if asks:
+            click.confirm("Start syncing?", abort=True, err=True)
     _turned(turn_on, as_json)
+
+
+def _say_what_it_writes(setup: SetupService, now: LiveStatus) -> None:
+    """Both accounts, and about how many records of each entity go to which."""
+    names = {}
+    for system in SYSTEMS:
+        found = system_details(setup, system)
+        names[system] = found.title
+        account = " ".join(filter(None, (found.facts.workspace, found.connection.workspace)))
+        terminal.hint(f"{found.title}: {f'{account} at ' if account else ''}{found.connection.where}")
+    for effect in effects(setup, now):
+        name = effect.entity.replace("_", " ")
+        terminal.hint(f"{'About ' if effect.is_dated else ''}{effect.writes:,} {name} go to {names[effect.target]}.")
+    if now.trial is not None and (days := now.trial.report.get("days")):
+        terminal.hint(f"Looked at time entries of {days}; live syncing also sends all others since the start date.")
 
 
 @live.command("off")

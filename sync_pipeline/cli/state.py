@@ -41,10 +41,15 @@ STATUS_FIGURES = ("records", "delivered", "pending", "rejects", "waiting", "kept
 
 
 @click.command()
-@click.option("--system", type=click.Choice(["clockify", "snapshots"]), help="Only this side.")
+@click.argument("named", type=click.Choice(SYSTEMS), metavar="[SYSTEM]", required=False)
+@click.option("--system", type=click.Choice(SYSTEMS), hidden=True, help="Only this system.")
 @json_option
-def check(system: str | None, as_json: bool) -> None:
-    """Test the connections and permissions. One finding each, with what it means and what to do."""
+def check(named: str | None, system: str | None, as_json: bool) -> None:
+    """Test the connections and permissions. One finding each, with what it means and what to do.
+
+    SYSTEM is clockify or snapshots: only that one is tested, and the other is sent no request.
+    """
+    system = named or system
     with prepared() as settings, open_session(without_retries(settings)) as session:
         findings = []
         for finding in diagnose(session, [system] if system else SYSTEMS):

@@ -37,10 +37,10 @@ from sync_pipeline.connectors.limiter import (
     clock_time,
     silent,
 )
-from sync_pipeline.connectors.oauth import Renewable
+from sync_pipeline.connectors.oauth import Credential, Renewable
 from sync_pipeline.connectors.policy import Action, AttemptResult, Body, Origin, RetryTable, Rule, SecretPlace, decide
 from sync_pipeline.connectors.redact import redact
-from sync_pipeline.connectors.transport import HttpAuth, HttpClient, HttpRequest, HttpResponse, NoAnswer
+from sync_pipeline.connectors.transport import HttpClient, HttpRequest, HttpResponse, NoAnswer
 from sync_pipeline.errors import (
     AmbiguousWrite,
     ApiError,
@@ -76,7 +76,6 @@ class Endpoint:
     base_setting: str
     key_setting: str
     workspace_setting: str = ""
-    secrets: tuple[str, ...] = field(default=(), repr=False)
     key_origin: Origin = Origin.ENVIRONMENT
     key_name: str = ""
     """What `credentials rotate` calls the key."""
@@ -169,7 +168,7 @@ class ApiClient:
     def __init__(
         self,
         endpoint: Endpoint,
-        auth: HttpAuth | None,
+        auth: Credential | None,
         retry: RetryTable,
         options: ClientOptions,
         *,
@@ -371,8 +370,7 @@ class ApiClient:
         return redact(text, self._secrets())
 
     def _secrets(self) -> tuple[str, ...]:
-        held = self._auth.secrets() if isinstance(self._auth, Renewable) else ()
-        return (*self.endpoint.secrets, *held)
+        return self._auth.secrets() if self._auth else ()
 
     def _fill(self, method: str, template: str, ids: Mapping[str, str]) -> str:
         def segment(match: re.Match[str]) -> str:

@@ -40,7 +40,15 @@ class TokenVault(Protocol):
         """Be the only one who replaces the pair; it is freed when its process dies."""
 
 
-class HeaderKey(HttpAuth):
+class Credential(HttpAuth):
+    """What signs requests, and knows what must not appear anywhere because of it."""
+
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that an answer, a log line or an error may not repeat."""
+        raise NotImplementedError
+
+
+class HeaderKey(Credential):
     """A key in a header of its own, or behind a word such as ``Bearer``.
 
     While a key is being replaced, ``fallback`` is the one before it: it takes over, for good, when the new one is
@@ -60,11 +68,17 @@ class HeaderKey(HttpAuth):
         on_rejected: Callable[[], None] | None = None,
     ) -> None:
         self._header = header
-        self._value = prefix + header_value(key, setting)
-        spare = prefix + header_value(fallback, f"The fallback of {setting}") if fallback else ""
-        self._spare = "" if spare == self._value else spare
+        value = header_value(key, setting)
+        spare = header_value(fallback, f"The fallback of {setting}") if fallback else ""
+        self._secrets = tuple(filter(None, (value, spare)))
+        self._value = prefix + value
+        self._spare = prefix + spare if spare not in ("", value) else ""
         self._on_fallback = on_fallback
         self._on_rejected = on_rejected
+
+    def secrets(self) -> tuple[str, ...]:
+        """Both keys, also when one of them is in use no more."""
+        return self._secrets
 
     async def async_auth_flow(self, request: HttpRequest) -> AsyncGenerator[HttpRequest, HttpResponse]:
         """Add the header; after a 401 once more with the other key."""
@@ -93,7 +107,7 @@ class HeaderKey(HttpAuth):
             self._on_rejected()
 
 
-class Renewable(HttpAuth):
+class Renewable(Credential):
     """Credentials that can be asked for anew."""
 
     on_request: OnRequest
@@ -101,10 +115,6 @@ class Renewable(HttpAuth):
 
     def forget(self, rejected: HttpRequest) -> None:
         """Drop the token this request was sent with: the next request gets a new one."""
-        raise NotImplementedError
-
-    def secrets(self) -> tuple[str, ...]:
-        """What must not appear anywhere."""
         raise NotImplementedError
 
     @property

@@ -198,6 +198,12 @@ class Profile(_Facts):
         return (scopes.write if write else scopes.read).format(entity=entity)
 
 
+def built_in_profiles() -> dict[str, str]:
+    """The name of each built-in profile, with what it says of itself."""
+    names = sorted(file.name for file in resources.files(BUILT_IN).iterdir() if file.name.endswith(".yaml"))
+    return {name: load_profile(name).description for name in (name.removesuffix(".yaml") for name in names)}
+
+
 def load_profile(name: str = "generic") -> Profile:
     """The built-in profile of that name, or the YAML file at that path.
 

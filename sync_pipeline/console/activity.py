@@ -13,7 +13,9 @@ from sync_pipeline.console.csv_file import csv_file
 from sync_pipeline.console.request_context import TRIGGERS, RequestContext, title_of_run, took
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.session import Session
+from sync_pipeline.stages.guards import as_decided
 from sync_pipeline.store.activity import Activity, Entry, Run, Wanted, activity, run_of
+from sync_pipeline.store.record_search import labels_of
 from sync_pipeline.store.rejects import list_rejects
 
 OUTCOMES = ("success", "failed", "blocked", "incomplete", "held", "running", "dry_run", "targeted")
@@ -106,12 +108,15 @@ def run(context: RequestContext) -> Response:
         rows = list_rejects(session.store, session.pair, run_id=found.id, limit=SHOWN_REJECTS)
         for row in rows:
             rejected.setdefault((row.entity, row.field, row.reason), []).append(row.source_id)
+        reasons = [as_decided(session, reason) for reason in found.reasons]
         return context.page(
             "run.html",
             title_of_run(found),
             run=found,
-            meaning=MEANINGS.get(found.outcome),
+            reasons=reasons,
+            meaning=MEANINGS.get(found.outcome) if reasons == list(found.reasons) else None,
             rejected=rejected,
+            labels=labels_of(session.store, session.pair, [(row.entity, row.source_id or "") for row in rows]),
             is_cut=len(rows) == SHOWN_REJECTS,
             support=for_support(session, found),
             dagster=context.console.dagster if not found.id.startswith("sync-") else "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
@@ -16,8 +18,10 @@ from sync_pipeline.setup.clockify import (
     REGIONS,
     ClockifyAccount,
     ClockifyForm,
+    Workspace,
     connect_clockify,
     look_at_clockify,
+    may_connect,
     region_of,
     requests_left,
 )
@@ -42,8 +46,8 @@ GIVEN = (
 
 def show(context: RequestContext) -> Response:
     """GET /clockify."""
-    if context.query("again"):
-        context.browser.looked_at = None
+    if context.query("again") and (before := context.browser.looked_at) is not None:
+        context.browser.looked_at = LookedAt(replace(before.form, secret=""), None)
     return _page(context, _as_it_is(context))
 
 
@@ -78,7 +82,7 @@ def _look(context: RequestContext, entered: ClockifyForm) -> Response:
 def _entered(context: RequestContext) -> ClockifyForm:
     """What the form says; in the second half, with the key of the first half, which stays on this side."""
     form, looked_at = context.form, context.browser.looked_at
-    if form.text("action") == "connect" and looked_at is not None:
+    if form.text("action") == "connect" and looked_at is not None and looked_at.account is not None:
         return looked_at.form
     region, kind = form.text("region"), form.text("kind")
     custom = region == CUSTOM
@@ -105,7 +109,7 @@ def _place(error: SyncError, entered: ClockifyForm, otherwise: str) -> str:
 def _as_it_is(context: RequestContext) -> dict[str, Any]:
     looked_at, settings = context.browser.looked_at, context.settings()
     if looked_at is not None:
-        return _shown(looked_at.form) | _suggested(looked_at.account, settings)
+        return _shown(looked_at.form) | _suggested(looked_at, settings)
     return {
         "region": region_of(settings),
         "base_url": settings.clockify_base_url if settings.stored else "",
@@ -116,10 +120,10 @@ def _as_it_is(context: RequestContext) -> dict[str, Any]:
     }
 
 
-def _suggested(account: ClockifyAccount, settings: Settings) -> dict[str, str]:
-    """The workspace that is connected, or the first one; and the plan it names."""
-    found = {one.id: one for one in account.workspaces}
-    chosen = found.get(settings.clockify_workspace_id) or next(iter(account.workspaces), None)
+def _suggested(looked_at: LookedAt, settings: Settings) -> dict[str, str]:
+    """The workspace that is connected, or the first one that can be; and the plan it names."""
+    found = {one.id: one for one in _connectable(looked_at)}
+    chosen = found.get(settings.clockify_workspace_id) or next(iter(found.values()), None)
     if chosen is None:
         return {"workspace": "", "plan": FREE}
     return {"workspace": chosen.id, "plan": chosen.plan if chosen.plan in PLANS else PAID}
@@ -136,7 +140,8 @@ def _shown(form: ClockifyForm) -> dict[str, Any]:
 
 def _page(context: RequestContext, values: dict[str, Any]) -> Response:
     connection = connections(context.setup)[0]
-    account = context.browser.looked_at.account if context.browser.looked_at else None
+    looked_at = context.browser.looked_at
+    account, may = (looked_at.account, _connectable(looked_at)) if looked_at is not None else (None, [])
     return context.page(
         "clockify.html",
         "Step 1: Clockify",
@@ -147,7 +152,8 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
         kinds=KINDS,
         plans={FREE: "Free (30 requests an hour)", PAID: "Paid (50 requests a second)"},
         account=account,
-        workspace_options=_workspaces(account),
+        workspace_options=_workspaces(account, may),
+        closed=[one.id for one in account.workspaces if one not in may] if account is not None else [],
         connection=connection,
         budget=requests_left(context.setup),
         given=context.given(*GIVEN),
@@ -161,6 +167,12 @@ def stored_on(connection: Connection) -> str:
     return connection.since[:10] if connection.state != "from the environment" else ""
 
 
-def _workspaces(account: ClockifyAccount | None) -> list[tuple[str, str]]:
+def _connectable(looked_at: LookedAt) -> list[Workspace]:
+    account = looked_at.account
+    return [one for one in account.workspaces if may_connect(one, looked_at.form.kind)] if account is not None else []
+
+
+def _workspaces(account: ClockifyAccount | None, may: Collection[Workspace]) -> list[tuple[str, str]]:
     found = account.workspaces if account else ()
-    return [(one.id, " - ".join(filter(None, (one.name, one.plan, one.role)))) for one in found]
+    role = {one.id: one.role if one in may else f"{one.role}: needs an admin's key" for one in found}
+    return [(one.id, " - ".join(filter(None, (one.name, one.plan, role[one.id])))) for one in found]

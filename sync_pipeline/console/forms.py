@@ -73,7 +73,7 @@ def shown_again(url: str) -> str:
 
 def place_named(error: SyncError, named: Mapping[str, str]) -> str:
     """The field that an error's sentence begins with, by its name there; "" when it is about none of them."""
-    return next((place for name, place in named.items() if error.message.startswith(f"{name} ")), "")
+    return next((place for name, place in named.items() if error.message.startswith((f"{name} ", f"{name}:"))), "")
 
 
 async def read_form(request: Request) -> Form:

@@ -6,10 +6,8 @@ from starlette.responses import Response
 
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
-from sync_pipeline.mapping.load import specs_of
-from sync_pipeline.settings import Settings
 from sync_pipeline.setup.connections import WELL, Connection, connections
-from sync_pipeline.setup.switching import LiveStatus, read_live_status, turn_off, turn_on
+from sync_pipeline.setup.switching import LiveStatus, effects, read_live_status, turn_off, turn_on
 from sync_pipeline.setup.trial import kind_for
 
 
@@ -25,7 +23,7 @@ def show(context: RequestContext) -> Response:
         conditions=_conditions(context, now, both),
         has_switch=settings.stored or not settings.sandbox,
         both=both,
-        effects=_effects(settings, now),
+        effects=effects(context.setup, now),
         since=settings.start_date,
     )
 
@@ -46,19 +44,6 @@ def turn(context: RequestContext) -> Response:
         else "Live syncing is off: nothing is synced automatically."
     )
     return context.go("/" if context.form.text("back") == "home" else "/setup/live", notice)
-
-
-def _effects(settings: Settings, now: LiveStatus) -> list[dict[str, object]]:
-    """What the first sync writes, by the preview: each entity with its target and how many records; empty once live."""
-    if now.is_live or not now.has_passed or now.trial is None:
-        return []
-    found, specs = now.trial.report.get("entities", {}), specs_of(settings)
-    return [
-        {"entity": name, "target": specs[name].target.system, "is_dated": specs[name].partitioned}
-        | {"writes": sum(told["counts"][kind] for kind in ("created", "adopted", "updated", "deleted"))}
-        for name, told in found.items()
-        if name in specs
-    ]
 
 
 def _conditions(

@@ -22,7 +22,8 @@ class LookedAt:
     """A Clockify account that was looked at, and what it was found with: it is not connected before a workspace is chosen."""
 
     form: ClockifyForm = field(repr=False)
-    account: ClockifyAccount
+    account: ClockifyAccount | None
+    """None where another one is wanted: of the form its secret is forgotten then."""
 
 
 @dataclass(slots=True)

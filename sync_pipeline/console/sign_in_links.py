@@ -24,6 +24,8 @@ from sync_pipeline.private_files import naming, private_directory
 
 LINK_SECONDS = 3600
 """How long a link is good for."""
+LOOK_SECONDS = 2.0
+"""Who looks whether a console runs holds its lock for a moment: one that starts waits for that."""
 SIGN_IN = "/sign-in"
 TOKEN = "token"  # noqa: S105 - the name of a parameter
 CONSOLE, DAGSTER = "console", "dagster"
@@ -78,7 +80,7 @@ def announced(home: Path, url: str, key: str, name: str = CONSOLE) -> Iterator[N
     private_directory(home)
     lock = _lock(home, name)
     try:
-        lock.acquire()
+        lock.acquire(timeout=LOOK_SECONDS)
     except Timeout:
         raise ConfigError(
             f"A console is running on SYNC_HOME {home} already.",

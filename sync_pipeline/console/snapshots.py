@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.responses import Response
 
+from sync_pipeline.connectors.profile import built_in_profiles
 from sync_pipeline.console.clockify import stored_on
 from sync_pipeline.console.forms import Form, place_named, shown_again
 from sync_pipeline.console.request_context import RequestContext
@@ -43,6 +44,7 @@ NAMED = {
     "The account's name": "account",
     "A profile": "profile",
     "The profile": "profile",
+    "SNAPSHOTS_PROFILE": "profile",
 }
 CALLBACK, AUTHORIZED = "/snapshots/callback", "/snapshots/authorized"
 """Where the browser comes back to, as it is registered at the API; and where the session that asked redeems the answer."""
@@ -184,6 +186,12 @@ def _typed(form: SnapshotsForm) -> dict[str, Any]:
     }
 
 
+def _profiles(present: str) -> list[tuple[str, str]]:
+    """Those that can be chosen, and the present one, which may be a file."""
+    found = {name: f"{name.capitalize()}: {text}" for name, text in built_in_profiles().items()}
+    return list(({present: present} | found).items())
+
+
 def _page(context: RequestContext, values: dict[str, Any]) -> Response:
     settings, connection = context.settings(), connections(context.setup)[1]
     return context.page(
@@ -193,6 +201,7 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
         would_pause=context.would_pause(),
         values=values,
         regions=REGIONS,
+        profiles=_profiles(values["profile"]),
         auths=AUTHS,
         needed=needed_scopes(settings),
         connection=connection,

@@ -15,7 +15,7 @@ from sync_pipeline.defs.resources import SyncResource, keep_sandbox
 from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, sync_job_name
 from sync_pipeline.hosting.liveness import close_orphans
-from sync_pipeline.hosting.queue import EVENTS_TAG, URGENT, attempts, in_the_way, pause
+from sync_pipeline.hosting.queue import EVENTS_TAG, FAILED, URGENT, attempts, in_the_way, pause
 from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.systems import SYSTEMS
@@ -51,7 +51,7 @@ def entity_sensor(spec: EntitySpec, settings: Settings, jobs: Sequence[dg.Execut
         description=(
             f"Watches {SYSTEMS[spec.source.system].label} for changed {spec.entity} and starts the runs that sync them. It "
             "reads the webhook inbox and asks Clockify for changes within the plan's request budget; a list at another "
-            "source is read every SYNC_SNAPSHOTS_POLL_SECONDS. Few changes are read by id, many as their days or as the "
+            "source is read every SYNC_SNAPSHOTS_POLL_SECONDS. A full read that failed in an outage is repeated. Few changes are read by id, many as their days or as the "
             "whole list. Its cursor is the time of the last poll."
         ),
     )
@@ -150,15 +150,22 @@ def _listen(look: _Look) -> dg.SensorResult:
 
 
 def run_request(instance: DagsterInstance, spec: EntitySpec, dirty: Dirty) -> dg.RunRequest:
-    """The run that answers these events. Its key is the same at a repeated tick and another one after a failed run."""
-    asked = [*map(str, sorted(dirty.events)), str(dirty.days or "")]
+    """The run that answers these events. Its key is the same at a repeated tick and another one after a failed run.
+
+    One that repeats a failed sync has the same key also after it was cancelled: it is not asked for again.
+    """
+    repeats = [] if dirty.repeats is None else [f"repeats {dirty.repeats}"]
+    asked = [*map(str, sorted(dirty.events)), str(dirty.days or ""), *repeats]
     digest = hashlib.blake2b(" ".join([spec.entity, *asked]).encode(), digest_size=10).hexdigest()
-    tags = {**URGENT, **requested("change"), EVENTS_TAG: digest, "sync_pipeline/event_ids": _shown(dirty.events)}
+    cause = requested("schedule" if repeats else "change")
+    number = attempts(instance, digest, FAILED) if repeats else attempts(instance, digest)
+    shown = "none: repeats a failed sync" if repeats else _shown(dirty.events)
+    tags = {**URGENT, **cause, EVENTS_TAG: digest, "sync_pipeline/event_ids": shown}
     if dirty.days is not None:
         tags |= {RANGE_START: dirty.days.keys[0], RANGE_END: dirty.days.keys[1]}
     config = {"ops": {f"{spec.entity}_changed": {"config": {"ids": list(dirty.ids)}}}} if dirty.ids else None
     return dg.RunRequest(
-        run_key=f"{spec.entity}:{digest}:{attempts(instance, digest)}",
+        run_key=f"{spec.entity}:{digest}:{number}",
         job_name=changes_job_name(spec.entity) if dirty.ids else sync_job_name(spec.entity),
         run_config=config,
         tags=tags,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,6 +21,7 @@ BULK = {"sync_pipeline/bulk": "true"}
 URGENT = {"dagster/priority": "10"}
 """The tag of runs that answer changes: they are started before whatever else is queued."""
 LOOKED_AT = 12
+FINISHED, FAILED = tuple(FINISHED_STATUSES), (dg.DagsterRunStatus.FAILURE,)
 WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
 LONGEST_PAUSE = timedelta(hours=1)
 
@@ -76,7 +77,7 @@ def pause(instance: DagsterInstance, digest: str, seconds: float) -> Pause | Non
     return Pause(failures, datetime.fromtimestamp(ended, recent[0].create_timestamp.tzinfo), wait)
 
 
-def attempts(instance: DagsterInstance, digest: str) -> int:
-    """How many runs have tried to answer the same events, and ended without closing them."""
-    tried = dg.RunsFilter(tags={EVENTS_TAG: digest}, statuses=list(FINISHED_STATUSES))
+def attempts(instance: DagsterInstance, digest: str, ended: Sequence[dg.DagsterRunStatus] = FINISHED) -> int:
+    """How many runs have tried to answer the same events, and ended in one of these ways without closing them."""
+    tried = dg.RunsFilter(tags={EVENTS_TAG: digest}, statuses=list(ended))
     return instance.get_runs_count(tried)

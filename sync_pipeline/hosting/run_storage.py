@@ -11,7 +11,7 @@ was started without DAGSTER_HOME: `dagster dev` in a fresh checkout shows the hi
 from __future__ import annotations
 
 import os
-import shutil
+import select
 import sqlite3
 import sys
 import threading
@@ -20,6 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Self, TextIO, cast
 
@@ -47,6 +48,7 @@ KEPT = 4
 BUSY_SECONDS = 30
 SHOWN_SECONDS = 0.1
 """How late what a step prints may be on the screen."""
+CHUNK_BYTES = 1 << 16
 RUN_PAGE_BYTES = 512
 """Page size of a run's own file: Dagster makes 26 tables and indexes in it, each a page even when it holds nothing."""
 BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
@@ -366,19 +368,19 @@ def _captured(stream: TextIO, path: Path) -> Iterator[None]:
     """Write what is printed to a stream, also by other programs, to a file, and show it meanwhile where it would go."""
     try:
         number = stream.fileno()
-    except (OSError, AttributeError):  # not a file, or closed: nothing to capture
+    except (OSError, AttributeError, ValueError):  # not a file, or closed: nothing to capture
         yield
         return
-    stream.flush()
+    _flush(stream)
     with path.open("ab") as file, os.fdopen(os.dup(number), "wb", buffering=0) as place:
-        os.dup2(file.fileno(), number)
         ended = threading.Event()
         showing = threading.Thread(target=_show, args=(path, place, ended), name="step output", daemon=True)
         showing.start()
+        os.dup2(file.fileno(), number)
         try:
             yield
         finally:
-            stream.flush()
+            _flush(stream)
             os.dup2(place.fileno(), number)
             ended.set()
             showing.join()
@@ -386,8 +388,24 @@ def _captured(stream: TextIO, path: Path) -> Iterator[None]:
         path.unlink()  # a step that printed nothing is shown in the same way without the file
 
 
-def _show(path: Path, place: BinaryIO, ended: threading.Event) -> None:
-    with path.open("rb") as printed, suppress(OSError):  # the reader has closed the pipe
+def _flush(stream: TextIO) -> None:
+    """Where it fails - the disk is full, the reader has closed the pipe, the stream is closed - what is left is written later or lost."""
+    with suppress(OSError, ValueError):
+        stream.flush()
+
+
+def _show(path: Path, place: RawIOBase, ended: threading.Event) -> None:
+    # The reader has closed the pipe; or a second Ctrl-C has ended the wait for this thread.
+    with suppress(OSError, ValueError), path.open("rb") as printed:
         while not ended.wait(SHOWN_SECONDS):
-            shutil.copyfileobj(printed, place)
-        shutil.copyfileobj(printed, place)
+            _pass_on(printed, place)
+        _pass_on(printed, place)
+
+
+def _pass_on(printed: BinaryIO, place: RawIOBase) -> None:
+    """Copy to the end, also to a pipe that another program has made non-blocking: it takes only what fits in."""
+    while left := printed.read(CHUNK_BYTES):
+        while left:
+            if not (written := place.write(left)):
+                select.select([], [place], [])
+            left = left[written or 0 :]

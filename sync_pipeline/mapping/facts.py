@@ -48,7 +48,8 @@ LONGEST = 1_000
 LABEL_LENGTH = 250
 """PostgreSQL refuses to index much longer texts."""
 _IN_UTC: Callable[[Any], object] = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?!24)[0-9]{2}:[0-9]{2}:[0-9]{2}Z").fullmatch
-_WHOLE = range(-(2**63), 2**63)
+_WHOLE = range(-(2**53), 2**53)
+"""What is larger is a mistake at the source, and would make the sums of reports fail; amounts are exact up to here as floats, too."""
 _HOUR = 3_600
 
 

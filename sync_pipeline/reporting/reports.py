@@ -91,7 +91,7 @@ def _of_months(
     session: Session, by: str, first: date | None, last: date | None
 ) -> tuple[list[Figures], list[Figures], Mapping[tuple[str | None, str | None], Budget]]:
     """Whole months, those of the first and the last day included."""
-    months = (f"{first:%Y-%m}" if first else "0000", f"{last:%Y-%m}" if last else "9999")
+    months = (str(first)[:7] if first else "0000", str(last)[:7] if last else "9999")
     used = budgets(session.store, session.pair, months[1]) if by == "project" else {}
     lines, totals = (sums_of_months(session.store, session.pair, each, *months) for each in (by, None))
     return lines, totals, used
@@ -112,8 +112,8 @@ def _instants(
 ) -> tuple[datetime | None, datetime | None]:
     zone = ZoneInfo(settings.time_zone)
     return (
-        midnight(first, zone) if first else None,
-        midnight(last + timedelta(days=1), zone) if last else None,
+        midnight(first, zone) if first and first > date.min else None,  # before and after these days there is no time
+        midnight(last + timedelta(days=1), zone) if last and last < date.max else None,
     )
 
 

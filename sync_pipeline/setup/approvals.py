@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store import approvals as store
 from sync_pipeline.store.approvals import Approval, Decision, Line, State
+from sync_pipeline.store.record_search import labels_of
 
 SHOWN = 100
 """Requests that are listed, and records on a page of one."""
@@ -23,6 +25,8 @@ class ApprovalRequest:
     """What would be allowed: `deleting 12 users`."""
     lines: tuple[Line, ...] = ()
     """The records it names, by source id; a page of them."""
+    labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Entity and id of these records to what people call them, as far as it is known."""
 
     @property
     def heading(self) -> str:
@@ -64,7 +68,8 @@ def decide(setup: SetupService, approval_id: int, decision: Decision) -> Approva
 def _request(
     session: Session, setup: SetupService, approval: Approval, lines: tuple[Line, ...] = ()
 ) -> ApprovalRequest:
-    return ApprovalRequest(approval, approval.state(setup.now()), title_of(session, approval), lines)
+    labels = labels_of(session.store, session.pair, [(approval.entity, line.source_id) for line in lines])
+    return ApprovalRequest(approval, approval.state(setup.now()), title_of(session, approval), lines, labels)
 
 
 def title_of(session: Session, approval: Approval) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sync_pipeline.connectors.clockify.account import PLANS
 from sync_pipeline.connectors.clockify.api import Clockify
-from sync_pipeline.connectors.http import ClientOptions
+from sync_pipeline.connectors.http import ClientOptions, OnResult
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.policy import Origin
@@ -19,6 +19,7 @@ from sync_pipeline.setup.draft import (
     ONE_ATTEMPT,
     ask,
     base_url,
+    counting,
     looking,
     origin_of,
     refuse_given,
@@ -68,6 +69,11 @@ class ClockifyForm:
     reports_url: str = ""
     kind: Kind = "api_key"
     secret: str = field(default="", repr=False)
+
+
+def may_connect(workspace: Workspace, kind: Kind) -> bool:
+    """Whether a key of this kind sees all of a workspace and may write to it; an add-on always has an admin's rights."""
+    return workspace.role == ADMIN or kind == "addon_token"
 
 
 def look_at_clockify(setup: SetupService, form: ClockifyForm) -> ClockifyAccount:
@@ -166,11 +172,11 @@ def _addresses(now: Settings, form: ClockifyForm) -> tuple[str, str]:
 
 def _look(setup: SetupService, draft: Settings, form: ClockifyForm) -> ClockifyAccount:
     on_sandbox, sent = form.region == SANDBOX.name, 0
-    origin = origin_of(setup, SLOT_OF[form.kind], form.secret)
+    origin, on_result = origin_of(setup, SLOT_OF[form.kind], form.secret), counting("Clockify")
 
     async def look() -> ClockifyAccount:
         nonlocal sent
-        async with _clockify(draft, "", origin, on_sandbox) as clockify:
+        async with _clockify(draft, "", origin, on_sandbox, on_result) as clockify:
             me = await clockify.me()
             if form.kind == "api_key":
                 administered = {str(row.get("id")) for row in await clockify.workspaces(administered=True)}
@@ -178,7 +184,7 @@ def _look(setup: SetupService, draft: Settings, form: ClockifyForm) -> ClockifyA
                 sent = clockify.requests.total()
                 return _account(me, listed)
         # An add-on may list no workspaces: its token is for the one in which it is installed, with an admin's rights.
-        async with _clockify(draft, str(me.get("activeWorkspace")), origin, on_sandbox) as clockify:
+        async with _clockify(draft, str(me.get("activeWorkspace")), origin, on_sandbox, on_result) as clockify:
             row = await clockify.workspace()
             sent = 1 + clockify.requests.total()
             return _account(me, [_workspace(row, {str(row.get("id"))})])
@@ -197,9 +203,10 @@ def _count(setup: SetupService, draft: Settings, account: ClockifyAccount, sent:
             note_sent(store, bucket, PLANS["free"].windows, setup.now().timestamp(), sent)
 
 
-def _clockify(draft: Settings, workspace: str, origin: Origin, on_sandbox: bool) -> Clockify:
+def _clockify(draft: Settings, workspace: str, origin: Origin, on_sandbox: bool, on_result: OnResult) -> Clockify:
     account, guard = clockify_account(draft, workspace, origin=origin), looking(draft, on_sandbox=on_sandbox)
-    return Clockify(account, ClientOptions(limiter=memory_limiter(), guard=guard, retry_policy=ONE_ATTEMPT))
+    options = ClientOptions(limiter=memory_limiter(), guard=guard, retry_policy=ONE_ATTEMPT, on_result=on_result)
+    return Clockify(account, options)
 
 
 def _account(me: Record, workspaces: list[Workspace]) -> ClockifyAccount:
@@ -218,7 +225,7 @@ def _chosen(account: ClockifyAccount, workspace_id: str, form: ClockifyForm) -> 
     if found is None:
         there = ", ".join(f"{each.name} ({each.id})" for each in account.workspaces) or "none"
         raise ConfigError(f"This key sees no workspace {workspace_id[:40]!r}.", fix=f"It sees: {there}.")
-    if found.role != ADMIN and form.kind == "api_key":
+    if not may_connect(found, form.kind):
         raise ConfigError(
             f"This key belongs to a plain member of {found.name}, who does not see everything that is there.",
             fix="Use the key of an admin or the owner.",

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from itertools import count
 from typing import Any, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
 from sync_pipeline import setting_types as kind
 from sync_pipeline.connectors.guard import RequestGuard
-from sync_pipeline.connectors.http import RetryPolicy
+from sync_pipeline.connectors.http import OnResult, RetryPolicy
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.transport import Limits
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.sandbox.embedded import embedded
+from sync_pipeline.session.progress import Progress, reporting, silent
 from sync_pipeline.session.secrets import Slot, place
 from sync_pipeline.settings import SETTINGS, Settings
 from sync_pipeline.setup.service import SetupService
@@ -102,6 +104,12 @@ def looking(settings: Settings, *, on_sandbox: bool) -> RequestGuard:
     """Looking at an account never writes, and at the sandbox's never leaves this machine."""
     limits = Limits.of(settings)
     return RequestGuard(only_loopback=on_sandbox, writes=False, why="it is only looked at", limits=limits)
+
+
+def counting(system: str) -> OnResult:
+    """Reports how many requests were answered, for a person who waits for all of them."""
+    report, answers = reporting.get(silent), count(1)
+    return lambda _: report(Progress(system, "answers", next(answers)))
 
 
 def ask(work: Callable[..., Awaitable[T]], *args: Any) -> T:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.turns import next_turn, turns
-from sync_pipeline.stages.guards import to_delete
+from sync_pipeline.stages.guards import as_decided, to_delete
 from sync_pipeline.store.claims import held_records
 from sync_pipeline.store.health import read_health
 from sync_pipeline.store.liveness import is_locked
@@ -32,7 +32,7 @@ class EntityRow:
     last_success: datetime | None
     last_outcome: str
     reason: str
-    """Why the last sync failed, was held or is incomplete; "" when it did not."""
+    """Why the last sync failed, was held or is incomplete, and what was decided since; "" when it did not."""
     records: int
     delivered: int
     pending: int
@@ -100,7 +100,7 @@ def entity_rows(session: Session) -> list[EntityRow]:
                 target=spec.target.system,
                 last_success=success.finished_at if success else None,
                 last_outcome=(last.last.outcome or "running") if last else "never synced",
-                reason=(last.last.reason or "") if last else "",
+                reason=as_decided(session, last.last.reason or "") if last else "",
                 records=state.records,
                 delivered=state.delivered,
                 pending=state.pending + to_delete(spec, state),

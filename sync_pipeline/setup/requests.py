@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date
 from typing import Any
 
@@ -14,6 +14,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.batch import whole_range
 from sync_pipeline.store.liveness import is_locked
+from sync_pipeline.store.record_search import labels_of
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.requests import (
     MOST_IDS,
@@ -49,6 +50,8 @@ class ShownRequest:
     """waiting, running, cancelling or interrupted while it is open; then its outcome."""
     note: str = ""
     """Why nothing happens, and what to do; "" when something does, or it has ended."""
+    labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Entity and id of the records that differ to what people call them, as far as it is known."""
 
     @property
     def title(self) -> str:
@@ -111,7 +114,11 @@ def shown_request(setup: SetupService, number: int) -> ShownRequest | None:
     """One request."""
     with setup.reading() as session:
         found = request_of(session.store, number, session.pair)
-        return None if found is None else _shown(session, found, silence_of_daemon(session))
+        if found is None:
+            return None
+        shown = _shown(session, found, silence_of_daemon(session))
+        keys = [(entity, str(row.get("record"))) for entity, row in shown.differences]
+        return replace(shown, labels=labels_of(session.store, session.pair, keys))
 
 
 def shown_requests(setup: SetupService, before: int | None = None) -> tuple[list[ShownRequest], bool]:

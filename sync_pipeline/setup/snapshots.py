@@ -215,10 +215,12 @@ def _probe(setup: SetupService, draft: Draft) -> Iterator[Finding]:
     profile = load_profile(settings.snapshots_profile)
     work = [("probe", name, f"Read {name}") for name in specs]
     work += [("may_write", name, f"Write {name}") for name, spec in specs.items() if spec.target.system == "snapshots"]
+    on_result = drafts.counting("Snapshots")
 
     async def look() -> list[Finding]:
         guard = drafts.looking(settings, on_sandbox=draft.on_sandbox)
-        options = ClientOptions(limiter=limiter, guard=guard, retry_policy=drafts.ONE_ATTEMPT)
+        patience = drafts.ONE_ATTEMPT
+        options = ClientOptions(limiter=limiter, guard=guard, retry_policy=patience, on_result=on_result)
         async with Snapshots(profile, settings.snapshots_base_url, credentials, options) as there:
             found = []
             for method, entity, what in work:

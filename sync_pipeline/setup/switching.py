@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sync_pipeline.errors import NotAllowed, SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
@@ -18,6 +18,7 @@ from sync_pipeline.store.approvals import approval_of
 from sync_pipeline.store.audit import first_change
 from sync_pipeline.store.scope import accounts_of
 from sync_pipeline.store.switches import Switch, any_on, newest_switch, read_switch, turn, turn_all_off
+from sync_pipeline.store.syncs import WRITTEN
 from sync_pipeline.store.trials import Trial, last_trial
 
 
@@ -121,6 +122,28 @@ def _is_on(setup: SetupService) -> bool:
         return False
     with setup.store() as store:
         return any_on(store, besides=pairs_of_others(store, settings))
+
+
+class Effect(NamedTuple):
+    """What the first sync writes of an entity, by the preview."""
+
+    entity: str
+    target: str
+    writes: int
+    is_dated: bool
+    """Whether the preview looked at some of its days only."""
+
+
+def effects(setup: SetupService, now: LiveStatus) -> list[Effect]:
+    """What going live writes; empty once it is live, and without a preview that passed."""
+    if now.is_live or not now.has_passed or now.trial is None:
+        return []
+    specs = specs_of(setup.settings())
+    return [
+        Effect(name, specs[name].target.system, sum(found["counts"][kind] for kind in WRITTEN), specs[name].partitioned)
+        for name, found in now.trial.report.get("entities", {}).items()
+        if name in specs
+    ]
 
 
 def turn_on(setup: SetupService) -> LiveStatus:

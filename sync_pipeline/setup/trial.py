@@ -219,6 +219,7 @@ def _told(found: Preview) -> dict[str, Any]:
         "checks": [asdict(check) for check in found.checks],
         "blocked": [check.summary for check in found.blocked],
         "held": [asdict(held) for held in found.held],
+        "labels": dict(found.labels),
     }
 
 

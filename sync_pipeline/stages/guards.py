@@ -5,6 +5,7 @@ What is held waits for an approval, a person's yes; everything else of the batch
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -19,6 +20,7 @@ from sync_pipeline.store.approvals import (
     Approval,
     GuardName,
     Line,
+    approval_of,
     decide,
     kept_former,
     withdraw,
@@ -42,6 +44,8 @@ FLAGS: dict[GuardName, tuple[str, str]] = {
     "first_contact": ("--yes", "first_contact"),
 }
 """What allows it in one step: the option of the command line, and the one of a Dagster run. Creates have none."""
+_ADVICE = re.compile(r"Look at `sync-pipeline approvals show (\d+)`, then allow it with [^.]*\.")
+"""How a message about what is held ends while no one has decided: see ``_way_on``."""
 
 
 class Use(NamedTuple):
@@ -449,8 +453,7 @@ def hold_rewrites(session: Session, spec: EntitySpec, staging: Staging, ids: Col
     if newest is None or not newest.waits(now):
         return {}
     staging.hold(_loaded_otherwise(session, spec, ids))
-    request = approvals.open_request("rewrite")
-    why = f"The mapping of {spec.entity} changed: rewriting it is held. {_way_on(session, 'rewrite', request)}"
+    why = f"The mapping of {spec.entity} changed: rewriting it is held. {_way_on(session, 'rewrite', newest)}"
     return dict.fromkeys(staging.held_among(ids), why)
 
 
@@ -475,8 +478,7 @@ def hold_creates(session: Session, spec: EntitySpec, staging: Staging, ids: Coll
         return {}
     before = staging.held_among(ids)
     staging.hold_creates()
-    request = approvals.open_request("creates")
-    why = f"Too many {spec.entity} would be created: these are held. {_way_on(session, 'creates', request)}"
+    why = f"Too many {spec.entity} would be created: these are held. {_way_on(session, 'creates', newest)}"
     return dict.fromkeys(staging.held_among(ids) - before, why)
 
 
@@ -589,8 +591,29 @@ def _way_on(session: Session, guard: GuardName, approval: Approval | None) -> st
         return f"To allow it, run `sync-pipeline {command} {option}`."
     allow = f"`sync-pipeline approvals allow {approval.id}`"
     if approval.decision == "declined":
-        return f"{approval.by} declined it; {allow} allows it after all."
+        return _decided(approval)
     look = f"`sync-pipeline approvals show {approval.id}`"
     if not option:
         return f"Look at {look}, then allow it with {allow} or in the console."
     return f"Look at {look}, then allow it with {allow}, in the console, or by {option} (in Dagster `{config}: true`)."
+
+
+def as_decided(session: Session, reason: str) -> str:
+    """The reason of a sync that held something, with what was decided since in place of the advice to decide."""
+
+    def now(advice: re.Match[str]) -> str:
+        approval = approval_of(session.store, session.pair, int(advice[1]))
+        return advice[0] if approval is None or approval.decision is None else _decided(approval)
+
+    return _ADVICE.sub(now, reason)
+
+
+def _decided(approval: Approval) -> str:
+    """Who decided when, and what happens next."""
+    at, until = (f"{each:%Y-%m-%d %H:%M} UTC" for each in (approval.decided_at, approval.expires_at) if each)
+    if approval.decision == "allowed":
+        return f"{approval.by} allowed it at {at}: the next sync carries it out."
+    return (
+        f"{approval.by} declined it at {at}: what is held stays unchanged at the target until {until}, then a sync asks "
+        f"again. `sync-pipeline approvals allow {approval.id}` allows it after all."
+    )

@@ -48,6 +48,8 @@ class Change:
     held: bool = False
     kind: Action = "update"
     """The plan's own word, which tells a rename and a restore from another update, and archiving from deleting."""
+    label: str | None = None
+    """What people call the record."""
 
 
 @dataclass(slots=True)
@@ -62,6 +64,8 @@ class Preview:
     total: int = 0
     held: tuple[HeldLines, ...] = ()
     """What the guards hold of it."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What people call the records that the checks name."""
 
     @property
     def blocked(self) -> list[CheckResult]:
@@ -94,6 +98,8 @@ def preview(
         counts.held_deletes = len(holding.deletes)
         counts.unconfirmed = len(absence.unconfirmed) - len(holding.deletes)
         result = Preview(spec.entity, counts, checking.results, held=holding.held)
+        named = {str(row["record"]) for check in result.checks for row in check.rows if "record" in row}
+        result.labels = staging.labels(named)
         is_blocked = bool(result.blocked)
         for line in lines(session, spec, staging, Missing(absence.gone, absence.unconfirmed, holding.deletes)):
             _count(counts, line)
@@ -153,8 +159,8 @@ def _count(counts: Counts, line: PlanLine) -> None:
 def _change(line: PlanLine) -> Change | None:
     """The line as a change, unless it waits or is rejected."""
     if line.action == "wait" and not line.is_checked:
-        return Change("unconfirmed", line.source_id, {}, kind="wait")
+        return Change("unconfirmed", line.source_id, {}, kind="wait", label=line.label)
     if not line.writes:
         return None
     shown = {"restore": "update", "rename": "update", "archive": "delete"}.get(line.action, line.action)
-    return Change(cast("Shown", shown), line.source_id, line.fields, line.is_held, line.action)
+    return Change(cast("Shown", shown), line.source_id, line.fields, line.is_held, line.action, line.label)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, timedelta
 
+from sync_pipeline.clock import has_passed
+from sync_pipeline.connectors.error_category import ErrorCategory
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
@@ -26,6 +28,7 @@ from sync_pipeline.stages.polling import (
 )
 from sync_pipeline.stages.target_changes import compare_with_delivered
 from sync_pipeline.store.events import Event, close
+from sync_pipeline.store.syncs import failing
 
 EVENTS_A_TICK = 2000
 """So many events of one entity are looked at in one tick; the others wait for the next."""
@@ -34,6 +37,10 @@ FEW = {"paid": 20, "free": 3}
 """Up to this many dirty records are read one by one; above it their days, or the list, are the cheaper read."""
 GAP = 7
 """Days without a change that are read along rather than starting another run."""
+TRANSIENT = (ErrorCategory.AWAY, ErrorCategory.BUSY)
+"""A full read that failed for one of these is repeated without a person; any other failure needs one."""
+FIRST_REPEAT, LAST_REPEAT = timedelta(minutes=5), timedelta(hours=1)
+"""How long after it: twice as long after each further failure, up to the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,13 @@ class Dirty:
     ids: tuple[str, ...] = ()
     days: Days | None = None
     """Without ids and days: the whole entity."""
+    repeats: int | None = None
+    """The failed sync that is repeated, if one is."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything is read again."""
+        return not self.ids and self.days is None
 
 
 @dataclass(slots=True)
@@ -82,7 +96,28 @@ def watch(session: Session, spec: EntitySpec, cursor: str | None, *, days_ahead:
         watched.cursor = watched.cursor if watched.trouble else str(state)
     watched.runs += [Dirty((), days=span) for span in _spans(instead, session.settings.days_per_run)]
     watched.runs += [Dirty((), days=span) for span in in_full]
+    if not watched.trouble and not any(run.is_whole for run in watched.runs):
+        repeated, later = _repeated(session, spec)
+        watched.runs += repeated
+        watched.note = ". ".join(filter(None, (watched.note, later)))
     return watched
+
+
+def _repeated(session: Session, spec: EntitySpec) -> tuple[list[Dirty], str]:
+    """The run that repeats a full read which an outage or a used-up budget ended, when it is time; else what to say of it.
+
+    What is read by days comes again within hours; a list would be read again in the next night.
+    """
+    failed = None if spec.partitioned else failing(session.store, session.pair).get(spec.entity)
+    if failed is None or failed.last.category not in TRANSIENT:
+        return [], ""
+    ended = failed.last.finished_at or failed.last.begun_at
+    wait = min(FIRST_REPEAT * 2 ** min(failed.count - 1, 9), LAST_REPEAT)
+    if not has_passed(ended, wait, session.now()):
+        return [], f"the last full read failed: it is repeated at {ended + wait:%H:%M:%S} UTC"
+    if not has_room(session, 1):
+        return [], "the last full read failed, and the hour's request budget is nearly used up: it is repeated later"
+    return [Dirty((), repeats=failed.last.id)], ""
 
 
 def _due(session: Session, spec: EntitySpec, events: Sequence[Event]) -> tuple[list[Event], str]:

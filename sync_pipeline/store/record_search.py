@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -105,6 +105,12 @@ def rows_of(store: Store, pair: str, keys: Sequence[_Key]) -> list[RecordRow]:
         ids = [source_id for name, source_id in keys if name == entity]
         found |= {(entity, row.source_id): row for row in _rows(store, pair, entity, ids)}
     return [found[key] for key in keys if key in found]
+
+
+def labels_of(store: Store, pair: str, keys: Iterable[_Key]) -> dict[_Key, str]:
+    """What people call these records, as far as it is known."""
+    found = rows_of(store, pair, list(dict.fromkeys(keys)))
+    return {(row.entity, row.source_id): row.label for row in found if row.label}
 
 
 def state_of(record: Known | None, why: Sequence[Any]) -> State:

@@ -286,6 +286,17 @@ class Staging(PlannedRows):
                 found.update(tx.scalars(select(staged.c.source_id).where(*held)))
         return found
 
+    def labels(self, source_ids: Collection[str]) -> dict[str, str]:
+        """What people call these records, where it is known."""
+        found: dict[str, str] = {}
+        with self._looking() as tx:
+            for some in chunks(source_ids):
+                named = [staged.c.label.isnot(None), staged.c.source_id.in_(some)]
+                found |= {
+                    row[0]: row[1] for row in tx.execute(select(staged.c.source_id, staged.c.label).where(*named))
+                }
+        return found
+
     def held_days(self) -> frozenset[str]:
         """The days of the rows that are held: as they are in the batch, and as they are at the target."""
         new = select(staged.c.partition).where(staged.c.status == "held").distinct()

@@ -73,7 +73,17 @@ def test_init_is_left_and_taken_up_again(us: Team, tmp_path: Path) -> None:
     rest = [("Its base URL", there.snapshots), ("profile", ""), ("Account name", ""), ("How you sign in", "")]
     code, more = _talk(tmp_path, ["init"], [*then, *rest, ("API key: ", SNAPSHOTS_KEY)])
     assert (code, more.count("connected")) == (0, 2), more
+    assert "Snapshots      answers" in more  # it counts while it asks
     assert not [key for key in (CLOCKIFY_KEY, SNAPSHOTS_KEY, "a-wrong-key") if key in shown + more]
+
+    code, shown = _talk(tmp_path, ["live", "on"], [("Start syncing?", "n")])
+    said = " ".join(shown.split())
+    assert (code, REFUSED in said) == (1, True), shown
+    assert f"{there.workspace} at {there.clockify}" in said
+    assert f"Snapshots API: {there.snapshots}" in said
+    assert "2 users go to Snapshots API." in said
+    code, shown = _talk(tmp_path, ["live", "on"], [("Start syncing?", "y")])
+    assert (code, "Live syncing is ON." in shown, "A sync would" in shown) == (0, True, False), shown
 
     assert _talk(tmp_path, ["disconnect", "clockify"], [("Forget clockify", "n")])[0] == 1
     code, shown = _talk(tmp_path, ["credentials", "rotate", "clockify.api_key"], [("api_key: ", INTERRUPT)])

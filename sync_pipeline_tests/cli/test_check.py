@@ -76,8 +76,10 @@ def test_all_is_well(shell: Shell) -> None:
 
 @pytest.mark.parametrize(("system", "silent"), [("clockify", "snapshots"), ("snapshots", "clockify")])
 def test_one_side(shell: Shell, system: str, silent: str) -> None:
-    """--system leaves the other one alone: not a request, not a line."""
-    document = shell("check", "--json", "--system", system, code=0).document
+    """The name of a system leaves the other one alone: not a request, not a line. So does --system, which is older."""
+    document = shell("check", system, "--json", code=0).document
+    older = shell("check", "--json", "--system", system, code=0).document
+    assert [f["what"] for f in older["checks"]] == [f["what"] for f in document["checks"]]
     assert document["requests"][silent] == 0
     assert not [f["what"] for f in document["checks"] if silent in f["what"].lower()]
     assert document["requests"][system] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,11 +59,10 @@ def test_what_is_held_is_allowed_or_declined_by_its_number(emptied: Shell) -> No
     assert all((line["action"], line["hash_after"]) == ("delete", None) for line in shown["records"])
     assert "Records" in emptied("approvals", "show", number, code=0).out
     assert "is declined" in emptied("approvals", "decline", number, code=0).out
+    assert_declined(emptied, number)
     (declined,) = emptied.sync(*words, code=3)["held"]
     assert (declined["approval"], declined["declined"]) == (held["approval"], True)
-    told = " ".join(emptied("status", code=0).warnings)
-    assert "time_entries, last sync held deletes: " in told
-    assert f"declined it; `sync-pipeline approvals allow {number}` allows it after all." in told
+    assert_declined(emptied, number)
     assert "is allowed, until" in emptied("approvals", "allow", number, code=0).out
     document = emptied.sync(*words)
     assert (document["entities"]["time_entries"]["deleted"], document["held"]) == (GONE, [])
@@ -77,6 +77,17 @@ def test_what_is_held_is_allowed_or_declined_by_its_number(emptied: Shell) -> No
             message = emptied("approvals", command, word, code=2).message
             assert f"There is no request {word}" in message
             assert "`sync-pipeline approvals list" in message
+
+
+def assert_declined(shell: Shell, number: str) -> None:
+    """`status` says who declined it when and what happens next, before and after the next sync, and advises nothing."""
+    (told,) = [line for line in shell("status", code=0).warnings if "time_entries, last sync held deletes: " in line]
+    moment = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
+    (approval,) = shell("approvals", "list", "--json", code=0).document["approvals"]
+    then = f"what is held stays unchanged at the target until {moment}, then a sync asks again."
+    again = f"`sync-pipeline approvals allow {number}` allows it after all."
+    assert re.search(f"{re.escape(approval['by'])} declined it at {moment}: {then} {again}", told)
+    assert "then allow it with" not in told
 
 
 def test_a_repair_leaves_what_is_held_and_tells_what_differs(emptied: Shell) -> None:

@@ -20,6 +20,7 @@ from sync_pipeline_tests.harness import Json, Team, morning, team
 pytestmark = pytest.mark.clock
 
 ZONE = "America/New_York"
+EARLY, LATE = "--from 0001-01-01", "--to 9999-12-31"
 EVIL = '=HYPERLINK("http://evil.example","x")'
 SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
@@ -140,6 +141,16 @@ def test_a_period_is_days_in_the_zone_of_the_reports(shell: Shell) -> None:
     expected = figures(shell.team, lambda _: "", first)
     assert found["totals"][0]["entries"] == expected[""]["entries"]
     assert shell("report", "hours", "--from", "2026-02-02", "--to", "2026-02-01", code=2).errors
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York"])
+@pytest.mark.parametrize("days", [EARLY, LATE, f"{EARLY} {LATE}", "--from 0500-01-01 --to 9999-12-30"])
+def test_the_first_and_the_last_day_there_are_include_everything(shell: Shell, zone: str, days: str) -> None:
+    """Whatever day it is in UTC by then, or no day at all."""
+    there = shell.with_(SYNC_REPORT_TIME_ZONE=zone)
+    for kind in ("hours", "performance"):
+        everything = there("report", kind, "--json", code=0).document
+        assert there("report", kind, *days.split(), "--json", code=0).document == everything
 
 
 def test_what_has_changed_is_in_the_next_report(shell: Shell) -> None:

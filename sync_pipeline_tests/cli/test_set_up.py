@@ -7,12 +7,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from sync_pipeline.cli import cli
 from sync_pipeline.setup.clockify import requests_left
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.cli.shell import Shell, shell_for
@@ -141,6 +144,12 @@ def test_live_on_previews_what_was_not_previewed(us: Team, typed: Shell, tmp_pat
     assert us.writes() == {}
     typed("live", "off", code=0)
     assert "A sync would" not in typed("live", "on", "--yes", code=0).out
+    typed("live", "off", code=0)
+    piped = typed.piped("live", "on", code=0)  # it asks nothing, and what it writes where is no result
+    assert piped.out.splitlines()[0] == "Live syncing is ON."
+    assert f"Snapshots API: {us.sandbox.snapshots}\n" in piped.err
+    assert "4 users go to Snapshots API.\n" in piped.err
+    assert "time entries go to Snapshots API.\n" in piped.err
 
 
 def test_a_preview_that_fails_is_no_way_to_live(us: Team, typed: Shell, tmp_path: Path) -> None:
@@ -165,29 +174,47 @@ def test_half_a_set_up_is_refused(typed: Shell) -> None:
     assert {side["state"] for side in document["connections"].values()} == {"connected"}
 
 
+def answer(typed: Shell, *lines: str, code: int = 0) -> str:
+    """`init` with these answers: all it printed."""
+    with chdir(typed.root):
+        ended = CliRunner().invoke(cli, ["init"], env=typed.environ, input="\n".join([*lines, ""]))
+    assert ended.exit_code == code, ended.output
+    return str(ended.output)
+
+
 def test_the_questions(typed: Shell) -> None:
     """Asked one after the other; Enter keeps what is there; a wrong key is told and asked for again, hidden."""
-    from contextlib import chdir
-
-    from click.testing import CliRunner
-
-    from sync_pipeline.cli import cli
-
-    def answer(*lines: str) -> str:
-        with chdir(typed.root):
-            ended = CliRunner().invoke(cli, ["init"], env=typed.environ, input="\n".join([*lines, ""]))
-        assert ended.exit_code == 0, ended.output
-        return str(ended.output)
-
-    first = answer("sandbox", "api_key", "wrong-key", "sandbox", "api_key", "", "", "", "sandbox", "api_key", "")
+    first = answer(typed, "sandbox", "api_key", "wrong-key", "sandbox", "api_key", "", "", "", "sandbox", "api_key", "")
     assert "this API key does not exist" in first
     assert "wrong-key" not in first
     assert "connected" in first
     before = typed.settings()
-    again = answer(*[""] * 10)
+    again = answer(typed, *[""] * 10)
     assert "[sandbox]" in again
     assert "Enter keeps the stored one" in again
     assert typed.settings() == before
+
+
+def test_one_side_the_sandbox_and_the_other_real(us: Team, typed: Shell, tmp_path: Path) -> None:
+    """It is stored, and wrong: exit 2 with the sentence; a person is asked which one to connect again."""
+    typed("init", "--json", "--clockify-region", "sandbox", code=0)
+    (tmp_path / "sk").write_text(SNAPSHOTS_KEY)
+    words = (
+        "init",
+        "--json",
+        "--snapshots-base-url",
+        us.sandbox.snapshots,
+        "--snapshots-key-file",
+        str(tmp_path / "sk"),
+    )
+    ended = typed(*words, code=2)
+    assert {side["state"] for side in ended.document["connections"].values()} == {"connected"}
+    assert ended.message.startswith("Clockify is the sandbox and the Snapshots API is a real account")
+    assert "one kind of account for both sides" in typed("status", code=2).message
+    kept = [""] * 11
+    assert "Choose the same for both." in answer(typed, *kept, "none", code=2)
+    assert "connected" in answer(typed, *kept, "snapshots", "sandbox", "api_key", "")
+    assert typed.settings().sandbox
 
 
 @pytest.mark.parametrize(
@@ -300,6 +327,9 @@ def test_credentials(typed: Shell, tmp_path: Path) -> None:
     )
     (tmp_path / "new").write_text("second-s3cret\n")
     typed("credentials", "rotate", "clockify.api_key", "--file", str(tmp_path / "new"), code=0)
+    piped = typed("credentials", "rotate", "clockify.api_key", code=2)  # standard input is no terminal, and empty
+    assert "The new clockify.api_key is read from standard input.\n" in piped.err
+    assert piped.errors == ["Standard input held no line for it. Put the secret there."]
     rows = {row["name"]: row for row in typed("credentials", "list", "--json", code=0).document["credentials"]}
     assert rows["clockify.api_key"]["fallback"] is True
     assert (

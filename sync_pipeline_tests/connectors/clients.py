@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import httpx
-
 from sync_pipeline.connectors.clockify.account import Account
 from sync_pipeline.connectors.clockify.api import Clockify
 from sync_pipeline.connectors.guard import ANYTHING, RequestGuard
 from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RetryPolicy
 from sync_pipeline.connectors.limiter import MemoryLimiter, memory_limiter
+from sync_pipeline.connectors.oauth import Credential, HeaderKey
 from sync_pipeline.connectors.policy import CLOCKIFY, RetryTable
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
@@ -55,14 +54,18 @@ def api(
     limiter: MemoryLimiter | None = None,
     retry: RetryTable = CLOCKIFY,
     retry_policy: RetryPolicy | None = None,
-    auth: httpx.Auth | None = None,
+    auth: Credential | None = None,
     guard: RequestGuard = ANYTHING,
 ) -> ApiClient:
     """A bare client."""
     time = time or Time()
-    endpoint = Endpoint("Clockify", url, "CLOCKIFY_BASE_URL", "CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", (KEY,))
+    endpoint = Endpoint("Clockify", url, "CLOCKIFY_BASE_URL", "CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID")
+    key = HeaderKey(KEY, header="X-Api-Key", setting="CLOCKIFY_API_KEY")
     return ApiClient(
-        endpoint, auth, retry, options(time, limiter=limiter or unlimited(), retry_policy=retry_policy, guard=guard)
+        endpoint,
+        auth or key,
+        retry,
+        options(time, limiter=limiter or unlimited(), retry_policy=retry_policy, guard=guard),
     )
 
 

@@ -13,6 +13,7 @@ from sync_pipeline.connectors.clockify.account import PLANS
 from sync_pipeline.errors import SyncError
 from sync_pipeline.session.health import beat
 from sync_pipeline.setup import trial
+from sync_pipeline.setup.approvals import requests
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import turn_on
 from sync_pipeline.store.rate import note_sent
@@ -101,6 +102,27 @@ def test_why_a_repair_was_held(ana: Browser, setup: SetupService) -> None:
     assert "last sync held 20 users would be rewritten. Allow it." in text(ana, "/")
 
 
+def test_what_was_declined_is_not_advised_any_more(office: Team, ana: Browser, setup: SetupService) -> None:
+    """The card of the entity and the page of the run say who declined it when and what happens next; allowed, that."""
+    made = [office.clockify("POST", "/projects", {"name": f"Short-lived {number}"})["id"] for number in range(8)]
+    with setup.session() as session:
+        office.sync_one(session, "projects")
+        for project in made:
+            office.delete_project(project)
+        assert office.sync_one(session, "projects").held_deletes == len(made)
+    (run,) = [path for path in links(ana, "/activity?outcome=success") if path.startswith("/activity/run/")][:1]
+    (asked,) = requests(setup)
+    for project in made:  # people see names, the ids beside them
+        assert re.search(f"Short-lived \\d {project} deleted", text(ana, f"/approvals/{asked.approval.id}"))
+    for path in ("/", run):
+        assert f"then allow it with sync-pipeline approvals allow {asked.approval.id}" in text(ana, path)
+    for decision, then in (("declined", "what is held stays unchanged at the target until"), ("allowed", "the next")):
+        ana.post(f"/approvals/{asked.approval.id}", {"decision": decision, "back": "/"})
+        for path in ("/", run):
+            assert re.search(rf"\(console\) {decision} it at [-0-9: ]+ UTC: {then}", text(ana, path)), path
+            assert "then allow it with" not in text(ana, path).partition("Copy for support")[0]
+
+
 def test_what_is_left_of_the_hour(ana: Browser, setup: SetupService) -> None:
     """On the Free plan steps 1 and 4 say what is used, what is left and when all of it is free again."""
     assert "Requests to Clockify" not in text(ana, "/clockify")
@@ -133,6 +155,11 @@ def test_what_a_key_may_not_do_is_one_sentence(office: Team, desk_browser: Brows
     choose(desk_browser, office)
     told = Page(snapshots(desk_browser, office, api_key="sandbox-snapshots-read-only-key").text).text
     assert "This key or token may not write projects, users and time entries." in told
+
+
+def links(browser: Browser, path: str) -> list[str]:
+    """Where the links of a page lead."""
+    return [found["href"] for found in browser.page(path).all("a")]
 
 
 def text(browser: Browser, path: str) -> str:

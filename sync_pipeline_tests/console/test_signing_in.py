@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,7 +14,7 @@ from sync_pipeline.clock import unix_time
 from sync_pipeline.console.gate import host_of
 from sync_pipeline.console.server import RunningConsole
 from sync_pipeline.console.sessions import IDLE_SECONDS
-from sync_pipeline.console.sign_in_links import LINK_SECONDS, SignInLinks, fresh_link
+from sync_pipeline.console.sign_in_links import LINK_SECONDS, SignInLinks, announced, fresh_link, running_url
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.settings import load_settings
 from sync_pipeline_tests.console.browsing import PAGES, Browser, Time, browsing, consoling
@@ -189,3 +191,24 @@ def test_a_link_lives_an_hour_and_no_longer() -> None:
     time.at += 2
     assert not invitations.redeem(unused)
     assert not invitations.redeem(used)
+
+
+def test_a_look_for_a_console_does_not_keep_one_from_starting(tmp_path: Path) -> None:
+    """`status`, `console link` and alerts look at any time, also while one starts; a second one is refused as before."""
+    done = Event()
+
+    def look() -> None:
+        while not done.is_set():
+            running_url(tmp_path)
+
+    with ThreadPoolExecutor() as others:
+        looks = others.submit(look)
+        try:
+            for number in range(20):
+                with announced(tmp_path, f"http://localhost:{number}", "key"):
+                    assert running_url(tmp_path) == f"http://localhost:{number}"
+        finally:
+            done.set()
+        looks.result()
+    with announced(tmp_path, "http://localhost", "key"), pytest.raises(ConfigError), announced(tmp_path, "", "other"):
+        pass

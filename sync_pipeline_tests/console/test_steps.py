@@ -93,8 +93,35 @@ def test_the_first_half_of_step_1_survives_a_reload(desk_browser: Browser, offic
     look(desk_browser, office)
 
     assert "Polaris" in desk_browser.page("/clockify").text
-    assert "Look up workspaces" in desk_browser.page("/clockify?again=1").text
-    assert "Look up workspaces" in desk_browser.page("/clockify").text
+    for path in ("/clockify?again=1", "/clockify"):  # the key is forgotten, region and addresses are not
+        page = desk_browser.page(path)
+        assert "Look up workspaces" in page.text
+        assert [found["value"] for found in page.all("option") if "selected" in found] == ["custom"]
+        assert page.value("base_url") == office.sandbox.clockify
+        assert page.value("secret") == ""
+
+
+def test_a_plain_members_key_is_told_before_it_is_connected(desk_browser: Browser, office: Team) -> None:
+    """Its workspace cannot be chosen, and why is beside it; sent all the same, it is refused."""
+    page = Page(look(desk_browser, office, secret="sandbox-clockify-member-key").text)
+
+    assert [found for found in page.all("input") if found.get("name") == "workspace" and "disabled" not in found] == []
+    assert "member: needs an admin's key" in page.text
+    assert "Connect this workspace" not in page.text
+    assert "belongs to a plain member" in Page(choose(desk_browser, office).text).text
+
+
+def test_the_profile_is_chosen_and_the_return_address_copied(desk_browser: Browser) -> None:
+    """Of the known profiles, each with what it is; another one is refused, beside it."""
+    page = desk_browser.page("/snapshots")
+
+    assert "Generic: A REST API with one resource per entity" in page.text
+    (address,) = [found for found in page.all("input") if found.get("id") == "redirect_uri"]
+    assert address["value"].startswith("http://127.0.0.1:")
+    assert "readonly" in address
+    assert "name" not in address
+    wrong = Page(desk_browser.post("/snapshots", {"region": "custom", "profile": "nope"}, of="/snapshots").text)
+    assert [found["id"] for found in wrong.all("select") if found.get("aria-invalid")] == ["profile"]
 
 
 def test_an_empty_secret_keeps_the_stored_one(desk_browser: Browser, office: Team) -> None:

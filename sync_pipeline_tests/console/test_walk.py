@@ -64,8 +64,11 @@ def step_1(ana: Walker) -> None:
 
     ana.look_up(MEMBER_KEY)
     ana.sees("Xiomara Kim")
-    ana.press("Connect this workspace")
-    ana.is_refused_at("workspace", "plain member")
+    ana.sees("This key belongs to a plain member")
+    expect(ana.page.get_by_label("Polaris Field Services - paid - member: needs an admin's key")).to_be_disabled()
+    expect(ana.page.get_by_role("button", name="Connect this workspace")).to_have_count(0)
+    ana.follow("Use another key")
+    expect(ana.page.get_by_label("Region")).to_have_value("custom")
 
     ana.look_up()
     ana.reload()

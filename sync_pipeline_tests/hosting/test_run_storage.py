@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
+
+from sync_pipeline.hosting.run_storage import _captured
+from sync_pipeline_tests.forking import Started
 
 DAYS = dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-02-01", timezone="UTC")
 RANGE = {"dagster/asset_partition_range_start": "2026-01-01", "dagster/asset_partition_range_end": "2026-01-31"}
@@ -113,3 +119,39 @@ def test_a_step_that_printed_nothing_leaves_no_empty_files(
     assert [path.read_text() for path in files if path.suffix == ".out"] == ["something\n"]
     assert [path for path in files if path.suffix in {".out", ".err"} and not path.stat().st_size] == []
     assert any(path.suffix == ".complete" for path in files)
+
+
+def test_a_full_pipe_of_another_program_loses_nothing(tmp_path: Path) -> None:
+    """One that does not block takes only what fits in: the rest is written when there is room again."""
+    lines = "".join(f"line {number:06}\n" for number in range(80_000))
+    end, start = os.pipe()
+    os.set_blocking(start, False)
+    with os.fdopen(end, encoding="utf-8") as shown, ThreadPoolExecutor() as reader:
+        with os.fdopen(start, "w", encoding="utf-8") as stream, _captured(stream, tmp_path / "step.out"):
+            stream.write(lines)
+            read = reader.submit(shown.read)
+        assert read.result() == lines
+    assert (tmp_path / "step.out").read_text() == lines
+
+
+SPOILED = """
+import os, resource, sys
+from pathlib import Path
+from sync_pipeline.hosting.run_storage import _captured
+with _captured(sys.stdout, Path(sys.argv[1])):
+    SPOIL
+os.write(1, b"the answer")
+with _captured(sys.stdout, Path(sys.argv[1])):
+    pass
+"""
+FULL = "resource.setrlimit(resource.RLIMIT_FSIZE, (0, -1)); sys.stdout.write('lost. ')"
+
+
+@pytest.mark.parametrize("spoil", [FULL, "sys.stdout.close()"], ids=["full", "closed"])
+def test_what_is_printed_after_a_step_is_shown_whatever_the_step_did(tmp_path: Path, spoil: str) -> None:
+    """A step fills the disk, or closes its output: what follows is no longer written to its file."""
+    program = SPOILED.replace("SPOIL", spoil)
+    command = [sys.executable, "-c", program, str(tmp_path / "step.out")]
+    with Started(command, stdout=subprocess.PIPE, text=True) as process:
+        assert "the answer" in process.communicate()[0]
+    assert process.returncode == 0

@@ -72,6 +72,15 @@ def test_an_entry_without_a_length_earns_nothing() -> None:
     assert (found["seconds"], found["amount"], found["cost"]) == (0, 0, None)
 
 
+def test_a_length_or_an_amount_beyond_all_reason_is_missing() -> None:
+    """Two of them would be too much for the sums of reports, and every report would fail."""
+    same = {"start": "2024-05-01T09:30:00Z", "end": "2024-05-01T09:30:00Z"}
+    found = facts(timeInterval={**same, "duration": 2**62}, rate=5_000, costRate=5_000)
+    assert (found["seconds"], found["amount"], found["cost"]) == (None, None, None)
+    found = facts(timeInterval={**same, "duration": 2**40}, rate=2**40, costRate=0)
+    assert (found["seconds"], found["amount"], found["cost"]) == (2**40, None, None)
+
+
 def test_instants_of_any_zone_are_in_utc() -> None:
     """Both databases read them as they are written here."""
     found = facts(timeInterval={"start": "2024-05-01T01:30:00.25+02:00", "end": "0001-01-01T00:00:00+05:00"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,11 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from sync_pipeline.errors import SyncError
 from sync_pipeline.stages.preview import preview
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.stages.watch import watch
 from sync_pipeline.store.rejects import list_rejects
-from sync_pipeline_tests.harness import Blocked, Json
+from sync_pipeline_tests.harness import Blocked, Json, Team
 from sync_pipeline_tests.properties.killing import Killed, killing
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 from sync_pipeline_tests.properties.third import (
@@ -28,7 +31,7 @@ from sync_pipeline_tests.properties.third import (
     tags,
     three,
 )
-from sync_pipeline_tests.properties.tiny import Tiny
+from sync_pipeline_tests.properties.tiny import KEY, PAGE_SIZE, Tiny
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 
@@ -173,3 +176,89 @@ def test_a_change_is_noticed_and_one_note_is_enough_to_answer_it(tmp_path: Path)
         us.sync("notes")
         converged(us, tiny)
         changes_nothing(us, tiny)
+
+
+@pytest.mark.parametrize("status", [401, 422, 500])
+def test_the_key_stays_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int) -> None:
+    """Law 8: an answer that repeats it leaves it in no error, reject, log line, table or file."""
+    caplog.set_level(logging.DEBUG)
+    with three(tmp_path) as (us, tiny), pytest.MonkeyPatch.context() as patch:
+        us.changes["SYNC_MAX_ATTEMPTS"] = "1"
+        patch.setattr(Tiny, "answer", lambda *_: (status, {"message": f"not with {KEY}"}))
+        patch.setattr(Tiny, "_list", lambda *_: [])
+        told = ""
+        try:
+            us.sync("tags")
+        except SyncError as error:
+            told = f"{error!r} {error} {vars(error)} {error.__cause__!r}"
+        with us.session() as session:
+            told += repr([list_rejects(session.store, session.pair), session.systems])
+        kept = b"".join(path.read_bytes() for path in us.home.rglob("*") if path.is_file())
+        assert told
+        assert KEY not in told
+        assert KEY not in caplog.text
+        assert KEY.encode() not in kept
+        assert tiny.writes == []
+
+
+def test_what_says_that_it_is_done_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 9: a run beside a newer one that is killed at every third moment says "done" only of what is there."""
+    with three(tmp_path) as (us, tiny):
+        us.sync()
+        said = set()
+        for step in count(1, 3):
+            names: dict[str, set[str]] = {tag["id"]: set() for tag in tags(us)[:2]}
+            with us.session() as older:
+                _rename(us, names, f"old {step}")
+                batch = us.validated(older, "tags", options=ALLOWED)
+                _rename(us, names, f"new {step}")
+                died = False
+                with monkeypatch.context() as patch, killing(patch) as killer, us.session() as newer:
+                    killer.arm(step)
+                    try:
+                        us.sync_one(newer, "tags", options=ALLOWED)
+                    except Killed:
+                        died = True
+                    killer.arm(None)
+                loaded = us.load(older, "tags", batch, options=ALLOWED)
+            things = {thing["ref"]: thing["name"] for thing in tiny.records["things"].values()}
+            said.add((died, *loaded.days, *loaded.covered, *loaded.not_done.values()))
+            if not loaded.not_done:
+                assert [things[key] for key in names if things[key] not in names[key]] == []
+            us.sync(options=ALLOWED)
+            tiny.settle()
+            converged(us, tiny)
+            if not died:
+                break
+        assert (step > 10, len(said) > 1) == (True, True), said
+
+
+def _rename(us: Team, names: dict[str, set[str]], name: str) -> None:
+    for number, key in enumerate(names):
+        us.clockify("PUT", f"/tags/{key}", {"name": f"{name} {number}"})
+        names[key].add(f"{name} {number}")
+
+
+def _rows(number: int, first: int = 0) -> list[Json]:
+    return [{"id": f"n{one}", "text": "note"} for one in range(first, first + number)]
+
+
+ENDLESS: dict[str, Callable[[int], Any]] = {
+    "a text without end": lambda _: [{"id": "n1", "text": "x" * 2_000_000}],
+    "rows without end": lambda _: _rows(20_000),
+    "pages without end": lambda page: _rows(PAGE_SIZE, page * PAGE_SIZE),
+    "the same pages again and again": lambda page: _rows(PAGE_SIZE, page % 5 * PAGE_SIZE),
+}
+
+
+@pytest.mark.parametrize("answer", ENDLESS)
+def test_what_has_no_end_ends_the_run_and_writes_nothing(tmp_path: Path, answer: str) -> None:
+    """Law 10: by the limits of the engine; the vendor's own code names none."""
+    with three(tmp_path) as (us, _), pytest.MonkeyPatch.context() as patch:
+        us.changes |= {"SYNC_MAX_ATTEMPTS": "1", "SYNC_MAX_ANSWER_MB": "1"}
+        patch.setattr("sync_pipeline.connectors.paging.MOST_PAGES", 50)
+        patch.setattr(Tiny, "answer", lambda _tiny, *asked: (200, ENDLESS[answer](int(asked[2]["page"]))))
+        with pytest.raises(SyncError, match="Tiny") as refused:
+            us.sync("notes")
+        assert len(str(refused.value)) < 1_000
+        assert us.writes() == {}

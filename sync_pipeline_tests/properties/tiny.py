@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from sync_pipeline.connectors.answers import record_of
 from sync_pipeline.connectors.http import MAY_BE_GONE, ApiClient, ClientOptions, Endpoint, RequestOptions
 from sync_pipeline.connectors.limiter import OnTurn
+from sync_pipeline.connectors.oauth import HeaderKey
 from sync_pipeline.connectors.paging import Page, Record, by_number, rows_of, unshifted
 from sync_pipeline.connectors.policy import FIRST_ROWS, LAST_ROWS, Action, Rule
 from sync_pipeline.connectors.ports import Expected
@@ -27,6 +28,7 @@ from sync_pipeline.settings import Settings
 from sync_pipeline_tests.harness import Json
 
 PAGE_SIZE = 3
+KEY = "the-key-of-tiny"
 LONGEST_NAME = 60
 THINGS, THING = "/{kind}", "/{kind}/{id}"
 FIX = "Check the address of Tiny."
@@ -110,7 +112,8 @@ def serving() -> Iterator[Tiny]:
             query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
             with lock:
-                status, found = tiny.answer(self.command, parts.path, query, body)
+                known = self.headers.get("X-Tiny-Key") == KEY
+                status, found = tiny.answer(self.command, parts.path, query, body) if known else (401, {})
                 content = json.dumps(found).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -150,7 +153,8 @@ class TinyAccount:
         del settings
         self.requests: Counter[str] = Counter()
         endpoint = Endpoint("Tiny", url, "the address of Tiny", "the key of Tiny")
-        self.client = ApiClient(endpoint, None, RULES, options, requests=self.requests)
+        auth = HeaderKey(KEY, header="X-Tiny-Key", setting="the key of Tiny")
+        self.client = ApiClient(endpoint, auth, RULES, options, requests=self.requests)
 
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> TinySource:
         """The account as the source of an entity."""

@@ -32,6 +32,7 @@ def test_a_dry_run_on_the_accounts(us: Team, setup: SetupService) -> None:
     assert us.writes() == {}
     assert set(found.report["entities"]) == set(ENTITIES)
     users = found.report["entities"]["users"]
+    assert {change["label"] for change in users["changes"]} == {user["name"] for user in us.users()}
     assert users["counts"]["created"] == users["total"] == len(us.users()) == len(users["changes"])
     assert all(check["ok"] for check in found.report["checks"])
     with setup.session() as session:
@@ -98,6 +99,13 @@ def test_a_blocked_entity_fails_it(us: Team, setup: SetupService) -> None:
     assert found.outcome == "failed"
     assert "more than 10%" in found.report["entities"]["time_entries"]["blocked"][0]
     assert found.report["entities"]["users"]["blocked"] == []
+    refused = found.report["entities"]["time_entries"]
+    named = {row["record"] for check in refused["checks"] if check["name"] == "valid_values" for row in check["rows"]}
+    words = {entry["id"]: entry["description"] for entry in us.entries()}
+    assert named
+    assert {record: refused["labels"].get(record, "") for record in named} == {
+        record: words[record] for record in named
+    }
     assert set(found.report["entities"]) == set(ENTITIES)
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from sync_pipeline.clock import utc_now
+from sync_pipeline.clock import clock_from, utc_now
+from sync_pipeline.connectors.error_category import ErrorCategory
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.watch import EVENTS_A_TICK, FEW, SPANS_A_TICK, Watched, watch
+from sync_pipeline.stages.watch import EVENTS_A_TICK, FEW, SPANS_A_TICK, Dirty, Watched, watch
 from sync_pipeline.store.events import Received, content_id, mark_attempt, mark_failed, receive_many
+from sync_pipeline.store.syncs import SyncOutcome
 from sync_pipeline_tests.harness import Team, team
 
 pytestmark = pytest.mark.clock
@@ -136,3 +138,40 @@ def test_an_event_of_entries_that_names_no_record_is_closed(session: Session) ->
     tell(session, "time_entries", (None, None))
     assert look(session, "time_entries").runs == []
     assert ids_of(session, "time_entries") == {}
+
+
+def ended(session: Session, entity: str, outcome: SyncOutcome, category: str, *, minutes_ago: float = 60) -> int:
+    """A full read that ended so."""
+    syncs, at = session.ledger(entity).syncs, session.now() - timedelta(minutes=minutes_ago)
+    number = syncs.begin(observed_at=at, at=at)
+    syncs.finish(number, outcome, {}, 1, at, "Why.", category)
+    return number
+
+
+def test_only_what_time_repairs_is_read_again(session: Session) -> None:
+    """The newest full read failed because a system was away or busy: not a refused key, a blocked check or a held batch."""
+    for category in ErrorCategory:
+        number = ended(session, "users", "failed", category)
+        repeated = [Dirty((), repeats=number)] if category in ("away", "busy") else []
+        assert look(session, "users").runs == repeated, category
+    cases: tuple[tuple[SyncOutcome, str], ...] = (("blocked", ""), ("held", ""), ("failed", ""), ("success", ""))
+    for outcome, none in cases:
+        ended(session, "users", "failed", "away")
+        ended(session, "users", outcome, none)
+        assert look(session, "users").runs == [], outcome
+    ended(session, "time_entries", "failed", "away")
+    assert look(session, "time_entries").runs == []  # the re-scan reads its days again
+
+
+def test_the_pause_before_a_full_read_is_repeated_grows(session: Session) -> None:
+    """5 minutes after the first failure, 10, 20, 40, then an hour; events that ask for everything do so instead."""
+    pauses = (5, 10, 20, 40, 60, 60)
+    for pause in pauses:
+        number = ended(session, "users", "failed", "busy", minutes_ago=pause - 0.5)
+        found = look(session, "users")
+        assert (found.runs, "it is repeated at" in found.note) == ([], True)
+        with clock_from(utc_now() + timedelta(minutes=1)):
+            assert look(session, "users").runs == [Dirty((), repeats=number)]
+    with clock_from(utc_now() + timedelta(minutes=1)):
+        tell(session, "users", *((f"u{number}", None) for number in range(MANY)))
+        assert [run.repeats for run in look(session, "users").runs] == [None]

@@ -87,7 +87,9 @@ def test_history_partitions_and_sensor_states_are_kept(us: Install, monkeypatch:
     with instance_of(us) as instance:
         assert len(instance.get_runs()) >= 5
         days = instance.get_materialized_partitions(dg.AssetKey("time_entries"))
-        assert days == set(us.days)
+        # Until schema 0011 the days ahead were green as soon as they had been read.
+        last = us.days.last if us.version < "schema-0011" else us.written_at.date()
+        assert days == {day for day in us.days if day <= last.isoformat()}
         sensors = {sensor.name for sensor in defs.sensors or []} - {
             "alerts",
             "console_requests",
@@ -107,7 +109,7 @@ def test_a_copy_of_the_sqlite_database_is_kept(us: Install) -> None:
     """It is as the version before left it, and only its owner may read it."""
     if us.database_url:
         pytest.skip("PostgreSQL has tools of its own; docs/upgrade.md names them")
-    database = us.home / "sync.db"
+    database, has_file = us.home / "sync.db", (us.home / "setup.yaml").exists()
     old = database.read_bytes()
     us.session().__enter__().store.close()
     if us.version == f"schema-{HEAD}":
@@ -117,9 +119,9 @@ def test_a_copy_of_the_sqlite_database_is_kept(us: Install) -> None:
     assert copy.name == f"sync.db.{us.version}"
     assert copy.stat().st_mode & 0o077 == 0
     old_rows, new_rows = contents(us, f"sqlite:///{copy}"), contents(us)
-    *others, imported = new_rows.pop("audit")
-    assert old_rows.pop("audit") == others
-    assert imported[3] == "set-up imported"
+    before, after = old_rows.pop("audit"), new_rows.pop("audit")
+    assert after[: len(before)] == before
+    assert [row[3] for row in after[len(before) :]] == (["set-up imported"] if has_file else [])
     assert old_rows == new_rows
     assert len(copy.read_bytes()) == len(old)
 

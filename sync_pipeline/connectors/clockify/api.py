@@ -67,7 +67,6 @@ class Clockify:
             on_rejected=options.on_rejected,
         )
         options = replace(options, retry_policy=options.retry_policy or PLANS[account.plan].retry_policy)
-        secrets = tuple(filter(None, (secret, account.fallback.strip())))
 
         def client(url: str, base_setting: str, retry: RetryTable) -> ApiClient:
             endpoint = Endpoint(
@@ -76,7 +75,6 @@ class Clockify:
                 base_setting,
                 account.setting,
                 f"CLOCKIFY_WORKSPACE_ID ({account.workspace})",
-                secrets,
                 account.origin,
                 "clockify.addon_token" if account.addon_token else "clockify.api_key",
             )

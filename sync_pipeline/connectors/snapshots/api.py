@@ -12,7 +12,7 @@ from sync_pipeline.clock import unix_time
 from sync_pipeline.connectors.answers import CODE, Answer, as_text, excerpt, record_of
 from sync_pipeline.connectors.http import ONLY_READS, ApiClient, ClientOptions, Endpoint, RequestOptions
 from sync_pipeline.connectors.limiter import Clock, OnTurn
-from sync_pipeline.connectors.oauth import ClientCredentials, HeaderKey, Renewable, StoredTokens, TokenVault
+from sync_pipeline.connectors.oauth import ClientCredentials, Credential, HeaderKey, Renewable, StoredTokens, TokenVault
 from sync_pipeline.connectors.paging import Record, ahead, as_record, by_cursor, rows_of
 from sync_pipeline.connectors.policy import Origin, SecretPlace
 from sync_pipeline.connectors.ports import Outcome
@@ -20,7 +20,7 @@ from sync_pipeline.connectors.profile import OAuthFacts, Profile
 from sync_pipeline.connectors.snapshots.source import SnapshotsSource
 from sync_pipeline.connectors.snapshots.target import SnapshotsTarget
 from sync_pipeline.connectors.token_endpoint import TokenEndpoint
-from sync_pipeline.connectors.transport import USUAL, HttpAuth, Limits
+from sync_pipeline.connectors.transport import USUAL, Limits
 from sync_pipeline.connectors.window import Window, instant_text
 from sync_pipeline.errors import ConfigError, FatalApiError, RejectedRecord, Request
 from sync_pipeline.mapping.spec import EntitySpec
@@ -62,7 +62,7 @@ class Credentials:
             return "" if self.vault else "snapshots.client_secret"
         return "snapshots.api_key"
 
-    def auth(self, profile: Profile, base_url: str, options: ClientOptions) -> HttpAuth:
+    def auth(self, profile: Profile, base_url: str, options: ClientOptions) -> Credential:
         """How requests are signed, as the profile has it."""
         if self.client_id and profile.auth.oauth:
             endpoint = self.endpoint(profile.auth.oauth, base_url, limits=options.guard.limits, now=options.now)
@@ -97,11 +97,6 @@ class Credentials:
             now=now,
         )
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not appear anywhere."""
-        return tuple(filter(None, (self.api_key.strip(), self.fallback.strip(), self.client_secret)))
-
 
 class Snapshots:
     """One account of the Snapshots API. Use as ``async with``."""
@@ -126,7 +121,6 @@ class Snapshots:
             credentials.setting,
             key_origin=credentials.origin,
             key_name=credentials.name,
-            secrets=credentials.secrets,
         )
         self._client = ApiClient(
             endpoint,

@@ -40,6 +40,9 @@ document.addEventListener("keydown", (event) => {
   if (search) { event.preventDefault(); search.focus(); }
 });
 
+// What is to be copied is selected whole.
+for (const input of $$("[data-copied]")) input.addEventListener("focus", () => input.select());
+
 // Problems are read out and reached first.
 document.querySelector("[data-focus]")?.focus();
 
