@@ -1,8 +1,9 @@
-"""Evaluating the rules on figures: alerts are opened and resolved by what is stored; nothing is computed again for it."""
+"""Evaluating the rules on figures: alerts are opened and resolved by what is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,7 +16,7 @@ from sync_pipeline.session.health import FIGURE_RULES, note_finding
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.alerts import FIGURE, AlertKey, open_rows, store_alerts
 from sync_pipeline.store.health import read_health
-from sync_pipeline.store.project_months import ReportSettings
+from sync_pipeline.store.project_months import ReportSettings, recompute
 
 EVERY = timedelta(minutes=2)
 
@@ -44,6 +45,13 @@ def refresh_figures(session: Session, *, every: timedelta = EVERY) -> None:
         note_finding(session, FIGURE_RULES, problem, keep_ok=True)
     else:
         note_finding(session, FIGURE_RULES, "")
+
+
+def compute_figures(session: Session) -> None:
+    """Compute again what has changed, where there are rules on it; the daemon has a job for that."""
+    with suppress(ConfigError):  # a mistake in the file is reported by the evaluation
+        if configured(session.settings).rules:
+            recompute(session.store, session.pair, ReportSettings.of(session.settings))
 
 
 @dataclass(frozen=True, slots=True)

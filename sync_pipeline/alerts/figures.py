@@ -182,7 +182,7 @@ def superseded(keys: Iterable[AlertKey]) -> set[AlertKey]:
     found: dict[tuple[str, str, str], list[tuple[float, AlertKey]]] = defaultdict(list)
     for key in keys:
         of, _, last = key.system.rpartition("/")
-        comparison, _, threshold = last.partition(" ")
+        comparison, _, threshold = last.partition("=")
         farther = -float(threshold) if comparison == "below" else float(threshold)
         found[key.entity, of, comparison].append((farther, key))
     return {key for some in found.values() for _, key in sorted(some)[:-1]}
@@ -195,7 +195,7 @@ def _thresholds(reader: Reader, rule: Rule, reading: Reading) -> Iterator[Passed
             return
         value = 100 * (reading.value - reading.before) / abs(reading.before)
     span = "" if rule.comparison == "missing_since" or rule.figure == "running_hours" else reader.span(rule).name
-    of = "/".join(filter(None, (reading.id, reading.currency, span)))
+    of = "/".join(filter(None, (reading.id, reading.currency, span.replace("week of ", "week-"))))
     for threshold in rule.thresholds:
         excess = {"below": threshold - value, "changed_by": abs(value) - threshold}.get(
             rule.comparison, value - threshold
@@ -203,7 +203,7 @@ def _thresholds(reader: Reader, rule: Rule, reading: Reading) -> Iterator[Passed
         if excess > 0 or (excess == 0 and rule.comparison != "below"):
             title, detail = _words(rule, reading, value, threshold, span)
             state = AlertState(reader.now, None, 1, detail, title, rule.severity)
-            yield Passed(AlertKey(FIGURE, rule.name, f"{of}/{rule.comparison} {threshold:g}"), state, excess)
+            yield Passed(AlertKey(FIGURE, rule.name, f"{of}/{rule.comparison}={threshold:g}"), state, excess)
 
 
 def _words(rule: Rule, reading: Reading, value: float, threshold: float, span: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from sync_pipeline import terminal
 from sync_pipeline.alerts import destinations
 from sync_pipeline.alerts.configuration import configured
 from sync_pipeline.alerts.current import Alert, acknowledge, alert_named, open_alerts, refresh_alerts, silence
+from sync_pipeline.alerts.evaluation import compute_figures
 from sync_pipeline.alerts.kinds import KINDS, severity_of, title_of_row
 from sync_pipeline.alerts.rules import Rule, ready_made
 from sync_pipeline.alerts.sending import send_alerts
@@ -29,7 +30,6 @@ from sync_pipeline.console.sign_in_links import running_url
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertRow, recent_rows
-from sync_pipeline.store.project_months import ReportSettings, recompute
 
 SUBSCRIPTION_COLUMNS = ("subscription", "sends", "every", "to")
 RULE_COLUMNS = ("rule", "severity", "fires")
@@ -128,7 +128,7 @@ def alerts_rules(as_json: bool) -> None:
 def alerts_send(as_json: bool) -> None:
     """Send what is to be sent, as the daemon does. For cron, to hear also of a daemon that is not running."""
     with _opened() as session:
-        recompute(session.store, session.pair, ReportSettings.of(session.settings))
+        compute_figures(session)
         sent = send_alerts(session, console=running_url(session.settings.home))
     terminal.emit(as_json, asdict(sent), f"{str(sent).capitalize()}.")
     if sent.problems:

@@ -75,7 +75,7 @@ def test_rules_on_figures_are_listed_and_their_alerts_too(shell: Shell, tmp_path
         tx.execute(insert(entry_facts).values(**key, user_id="u1", start_time=session.now(), seconds=7_200))
     shell("alerts", "send", code=0)
     (alert,) = shell("alerts", "list", "--json", code=0).document["alerts"]
-    assert (alert["alert"], alert["rule"], alert["entity"]) == ("figure:busy:u1/total/above 1", "busy", None)
+    assert (alert["alert"], alert["rule"], alert["entity"]) == ("figure:busy:u1/total/above=1", "busy", None)
     assert shell("alerts", "ack", alert["alert"], "--json", code=0).document["state"] == "acknowledged"
     (row,) = shell("alerts", "list", "--all", "--json", code=0).document["alerts"]
     assert (row["title"], row["state"]) == ("u1: hours above 1 h", "acknowledged")
