@@ -12,6 +12,7 @@ from sync_pipeline.session.secrets import Vault
 from sync_pipeline.store import credentials
 from sync_pipeline.store.alert_notices import drop_notices
 from sync_pipeline.store.audit import note
+from sync_pipeline.store.digests import drop_digests
 
 PLACE = "alerts"
 """Where the addresses are kept among the secrets: they are for all pairs of this store."""
@@ -70,6 +71,7 @@ def remove(vault: Vault, name: str, by: str, at: datetime) -> None:
     require(vault, name)
     credentials.remove(vault.store, PLACE, name)
     drop_notices(vault.store, name)
+    drop_digests(vault.store, name)
     note(vault.store, by, "alert destination removed", name, at)
 
 

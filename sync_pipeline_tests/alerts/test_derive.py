@@ -109,6 +109,11 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "webhook_off",
         "TAG is off. Switch them on again: `sync-pipeline webhooks register --enable --url ...`.",
     ),
+    "a mistake in the rules": (
+        {"health": health("alert rules", "rules.yaml:3: rules.a: has no comparison. Give one.")},
+        "rules_invalid:alert rules",
+        "rules.yaml:3: rules.a: has no comparison. Give one.",
+    ),
     "an old key": (
         {"credentials": [CredentialFact("clockify", NOW - 91 * DAY, None)], "max_age": 90 * DAY},
         "credentials_age:clockify",
