@@ -12,16 +12,9 @@ from starlette.responses import Response
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.reporting.charts import diverging, gauges, stacked_bars
-from sync_pipeline.reporting.dashboard import (
-    BadPeriod,
-    Dashboard,
-    entries_report,
-    make_dashboard,
-    month_before,
-    period_of,
-    today_of,
-)
+from sync_pipeline.reporting.dashboard import Dashboard, entries_report, make_dashboard, today_of
 from sync_pipeline.reporting.export import write_csv, write_xlsx
+from sync_pipeline.reporting.periods import BadPeriod, month_before, period_of
 from sync_pipeline.reporting.reports import Report, up_to_date
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.period_figures import NONE, PeriodFigures, Selection

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from sync_pipeline.reporting.periods import month_before
 from sync_pipeline.reporting.reports import Report, Row, in_hours, row_of
+from sync_pipeline.reporting.revenue import COLUMNS, USED, add_revenue
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.figures import Figures, budgets
 from sync_pipeline.store.period_figures import EntryRow, Freshness, PeriodFigures, Selection
 from sync_pipeline.store.project_months import WEEKDAYS, ReportSettings, is_stale
 
-MONTHS = 3
-"""Shown where no period is named, the current month included."""
-MOST_MONTHS = 24
-_MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")
 HOURS = ("entries", "hours", "billable_hours", "billable_share")
 MONEY = ("currency", "amount", "cost", "margin")
-USED = ("budget", "budget_used", "estimate_hours", "estimate_used")
 ENTRIES = ("start", "person", "project", "client", "hours", "billable", "currency", "amount", "entry_id")
-
-
-class BadPeriod(ValueError):
-    """A period that cannot be shown; its text says why."""
 
 
 class Dashboard(NamedTuple):
@@ -44,26 +36,6 @@ class Dashboard(NamedTuple):
     """Whether something has changed since the figures were computed."""
 
 
-def period_of(first: str, last: str, today: date) -> tuple[str, str]:
-    """The months that are asked for; BadPeriod where they are none, out of order, or too many."""
-    latest = last or max(first, f"{today:%Y-%m}")
-    earliest = first or month_before(latest, MONTHS - 1)
-    for named in (earliest, latest):
-        if not _MONTH.fullmatch(named):
-            raise BadPeriod(f"{named[:20]} is no month. Write it like 2026-03.")
-    if earliest > latest:
-        raise BadPeriod(f"The period begins in {earliest}, after its end in {latest}.")
-    if earliest < month_before(latest, MOST_MONTHS - 1):
-        raise BadPeriod(f"A period is at most {MOST_MONTHS} months long.")
-    return earliest, latest
-
-
-def month_before(month: str, count: int) -> str:
-    """The month so many before another."""
-    number = int(month[:4]) * 12 + int(month[5:]) - 1 - count
-    return f"{number // 12}-{number % 12 + 1:02d}"
-
-
 def today_of(session: Session) -> date:
     """The day it is in the time zone of reports."""
     return session.now().astimezone(ZoneInfo(session.settings.report_time_zone)).date()
@@ -76,12 +48,15 @@ def make_dashboard(session: Session, wanted: Selection) -> Dashboard:
     weeks, of_projects, columns = figures.by_week(wanted), figures.by_project(wanted), (*HOURS, *MONEY, *USED)
     projects = [row_of(each, columns, used.get((each.group["project_id"], each.currency))) for each in of_projects]
     clients = _by_client(of_projects)
+    of_clients = [row_of(each, (*HOURS, *MONEY)) for each in clients]
+    for by, rows in (("project", projects), ("client", of_clients)):
+        add_revenue(session, rows, by, wanted)
     tables = {
         "weeks": (("week", *HOURS), _all_weeks(weeks, wanted, settings, today_of(session))),
-        "projects": (("project_id", "project", "client", *columns), sorted(projects, key=_worst_first)),
+        "projects": (("project_id", "project", "client", *columns, *COLUMNS), sorted(projects, key=_worst_first)),
         "clients": (
-            ("client_id", "client", *HOURS, *MONEY),
-            sorted((row_of(each, (*HOURS, *MONEY)) for each in clients), key=_least_margin),
+            ("client_id", "client", *HOURS, *MONEY, *COLUMNS),
+            sorted(of_clients, key=_least_margin),
         ),
         "people": (("user_id", "person", *HOURS, "projects"), _people(figures.by_person(wanted))),
     }

@@ -7,14 +7,14 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from sync_pipeline.reporting.revenue import COLUMNS, USED, add_revenue, revenue_totals
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
+from sync_pipeline.store.period_figures import Selection
 from sync_pipeline.store.project_months import Recomputed, ReportSettings, midnight, recompute
 
 HOURS = ("entries", "hours", "billable_hours", "billable_share")
 MONEY = ("currency", "amount", "cost", "margin")
-USED = ("budget", "budget_used", "estimate_hours", "estimate_used")
-"""Of a project, until the end of the report."""
 
 
 class Kind(NamedTuple):
@@ -29,7 +29,7 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[str, Kind] = {
-    "performance": Kind("project", (*HOURS, *MONEY, *USED), choices=("project", "client", "month")),
+    "performance": Kind("project", (*HOURS, *MONEY, *USED, *COLUMNS), choices=("project", "client", "month")),
     "hours": Kind("project", (*HOURS, "people")),
     "people": Kind("person", (*HOURS, "projects", *MONEY), always=True),
     "clients": Kind("client", (*HOURS, "people", "projects", *MONEY), always=True),
@@ -86,6 +86,9 @@ def make_report(session: Session, name: str, by: str, first: date | None, last: 
         row_of(line, figures, used.get((line.group.get("project_id"), line.currency))) for line in _sorted(lines, by)
     ]
     last_lines = [row_of(line, [each for each in figures if each not in USED]) for line in _sorted(totals, "")]
+    if name == "performance":
+        add_revenue(session, rows, by, Selection(*_months(first, last)))
+        revenue_totals(rows, last_lines)
     return Report(name, (*columns, *figures), rows, last_lines, settings)
 
 
@@ -97,6 +100,10 @@ def _of_months(
     used = budgets(session.store, session.pair, months[1]) if by == "project" else {}
     lines, totals = (sums_of_months(session.store, session.pair, each, *months) for each in (by, None))
     return lines, totals, used
+
+
+def _months(first: date | None, last: date | None) -> tuple[str, str]:
+    return f"{first:%Y-%m}" if first else "0000", f"{last:%Y-%m}" if last else "9999"
 
 
 def _of_entries(

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import insert, update
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline.reporting.dashboard import month_before
+from sync_pipeline.reporting.periods import month_before
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.store.schema import loads, person_facts, project_facts
@@ -222,4 +222,4 @@ def test_it_says_how_current_it_is(us: Us) -> None:
     us.browser.post("/dashboard/compute")
     text = us.text()
     assert "up to date" in text
-    assert "not read yet" not in text
+    assert "of this period is not read" not in text
