@@ -165,6 +165,13 @@ class Loads(EntityRows):
             finished = set(tx.scalars(done))
         return _spans(sorted(set(days_in(scope)) - finished), scope)
 
+    def without_facts(self, scope: Scope, *, unless_not_of: str | None = None) -> list[Scope]:
+        """The parts of ``scope`` that were loaded before facts for reports were kept; ``unless_not_of`` as above."""
+        same = loads.c.fingerprint == unless_not_of if unless_not_of is not None else true()
+        days = select(loads.c.day).where(*self.of(loads), _in(scope), ~loads.c.has_facts, same)
+        with self.store.reading() as tx:
+            return _spans(sorted(tx.scalars(days)), scope)
+
     def done_since(self, scope: Scope, read_no: int) -> set[str]:
         """The days of the scope whose newest load is done and has a newer read than ``read_no``."""
         done = [*self.of(loads), _in(scope), loads.c.read_no > read_no, loads.c.done_at.isnot(None)]
