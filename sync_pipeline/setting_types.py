@@ -32,6 +32,13 @@ def label(value: str) -> str:
     return value
 
 
+def token(value: str) -> str:
+    """A secret that a program sends."""
+    if not re.fullmatch(r"[!-~]{16,200}", value):
+        raise ValueError("a token of 16 to 200 characters without spaces")
+    return value
+
+
 def url(value: str) -> str:
     """A base URL."""
     if not re.match(r"https?://[^/?#]", value):
@@ -39,6 +46,13 @@ def url(value: str) -> str:
     if "@" in urlsplit(value).netloc or "?" in value or "#" in value:
         raise ValueError("a plain base URL, without user:password@, `?` and `#` (it is shown in tables and logs)")
     return value.rstrip("/")
+
+
+def heartbeat(value: str) -> str:
+    """An address that is asked for as it is: it may hold a token anywhere."""
+    if not re.fullmatch(r"https?://[^\s/?#][^\s#]{0,2000}", value):
+        raise ValueError("a URL that starts with http:// or https:// and names a host")
+    return value
 
 
 def page(value: str) -> str:

@@ -352,6 +352,19 @@ class Settings:
         kind.count,
         24,
     )
+    alert_rules_file: Path | None = setting(
+        "SYNC_ALERT_RULES_FILE",
+        "A YAML file with rules on figures, such as a budget that is used up, that open alerts of their own.",
+        kind.file,
+        None,
+    )
+    heartbeat_url: str = setting(
+        "SYNC_HEARTBEAT_URL",
+        "An address of yours that the daemon asks for after each good evaluation of the alerts, such as a check of healthchecks.io: "
+        "when it no longer does, that service notifies you. Default: none.",
+        kind.heartbeat,
+        secret=True,
+    )
     keep_alerts_days: int = setting(
         "SYNC_KEEP_ALERTS_DAYS", "How long alerts are kept after they were resolved.", kind.days, 90
     )
@@ -399,6 +412,7 @@ class Settings:
     metrics_token: str = setting(
         "SYNC_METRICS_TOKEN",
         "The bearer token with which Prometheus reads the console's `/metrics`. Default: no one may read them.",
+        kind.token,
         secret=True,
     )
     time_zone: str = setting(

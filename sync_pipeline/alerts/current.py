@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sync_pipeline.alerts.derive import Found, derive
+from sync_pipeline.alerts.evaluation import refresh_figures
 from sync_pipeline.alerts.facts import facts_of
-from sync_pipeline.alerts.kinds import KINDS, Severity, path_of, title_of
+from sync_pipeline.alerts.figures import superseded
+from sync_pipeline.alerts.kinds import KINDS, ORDER, Severity, order_of, path_of, severity_of, title_of, title_of_row
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.session import Session
 from sync_pipeline.store import alerts as store
-from sync_pipeline.store.alerts import AlertKey, AlertRow, AlertState
+from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertRow, AlertState
 from sync_pipeline.store.audit import note
 
 
@@ -46,12 +48,17 @@ class Alert:
 def open_alerts(session: Session) -> list[Alert]:
     """The open alerts, worst first, those that someone has acknowledged last; nothing is written."""
     rows = store.open_rows(session.store, session.pair)
-    found = [_alert(each, rows.get(each.key)) for each in _found(session) if not each.is_inhibited]
-    return sorted(found, key=lambda alert: alert.acknowledged_at is not None)
+    found: list[tuple[float, Alert]] = [
+        (ORDER[each.key.kind], _alert(each, rows.get(each.key))) for each in _found(session) if not each.is_inhibited
+    ]
+    figures = {key: row for key, row in rows.items() if key.kind == FIGURE}
+    found += [(order_of(row), _of_figure(row)) for key, row in figures.items() if key not in superseded(figures)]
+    return [alert for _, alert in sorted(found, key=lambda each: (each[1].acknowledged_at is not None, each[0]))]
 
 
 def refresh_alerts(session: Session) -> None:
-    """Open and resolve alerts in the store by the facts; where nothing changed nothing is written."""
+    """Open and resolve alerts in the store by the facts and the figures; where nothing changed nothing is written."""
+    refresh_figures(session)
     found = _found(session)
     states = {
         each.key: AlertState(each.since, each.news, each.count, each.detail) for each in found if not each.is_inhibited
@@ -117,4 +124,20 @@ def _alert(found: Found, row: AlertRow | None) -> Alert:
         acknowledged_by=row.acknowledged_by if row is not None and seen else None,
         acknowledged_at=row.acknowledged_at if row is not None and seen else None,
         silenced_until=row.silenced_until if row is not None else None,
+    )
+
+
+def _of_figure(row: AlertRow) -> Alert:
+    return Alert(
+        key=row.key,
+        severity=severity_of(row),
+        title=title_of_row(row),
+        detail=row.detail,
+        path=path_of(row.key),
+        since=row.first_seen_at,
+        count=row.count,
+        number=row.id,
+        acknowledged_by=row.acknowledged_by if row.is_acknowledged else None,
+        acknowledged_at=row.acknowledged_at if row.is_acknowledged else None,
+        silenced_until=row.silenced_until,
     )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from sync_pipeline.alerts import kinds
 from sync_pipeline.connectors.error_category import ErrorCategory
-from sync_pipeline.session.health import CODES, REFUSED, VERIFY, WEBHOOKS
+from sync_pipeline.session.health import CODES, FIGURE_RULES, REFUSED, SUBSCRIPTIONS, VERIFY, WEBHOOKS
 from sync_pipeline.store.alert_notices import FailingDestination
 from sync_pipeline.store.alerts import AlertKey
 from sync_pipeline.store.approvals import Approval
@@ -182,15 +182,17 @@ def _findings(facts: Facts) -> Iterator[Found]:
         if about == WEBHOOKS:
             detail = f"{reason}. Switch them on again: `sync-pipeline webhooks register --enable --url ...`."
             yield Found(AlertKey(kinds.WEBHOOK_OFF), at, detail, news=at)
+        elif about in (FIGURE_RULES, SUBSCRIPTIONS):
+            yield Found(AlertKey(kinds.RULES_INVALID, system=about), at, f"{reason}.", news=at)
         elif entity in facts.entities and about != entity:
-            detail = f"`verify` found {reason}. Sync again, then prove it with `sync-pipeline verify`."
+            detail = f"`verify` found {reason}. Sync again, then check with `sync-pipeline verify`."
             yield Found(AlertKey(kinds.DRIFT, entity), at, detail, news=at)
 
 
 def _schemas(facts: Facts) -> Iterator[Found]:
     for entity, sync in facts.last_success.items():
         if entity in facts.entities and (found := sync.counts.get(SCHEMA_CHANGED)):
-            detail = f"{found}. Map what is new or take out what is missing: `sync-pipeline mapping fields`."
+            detail = f"{found}. Map what is new or remove what is missing: `sync-pipeline mapping fields`."
             yield Found(AlertKey(kinds.SCHEMA_CHANGED, entity), sync.begun_at, detail)
 
 

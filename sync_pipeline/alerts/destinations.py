@@ -12,6 +12,7 @@ from sync_pipeline.session.secrets import Vault
 from sync_pipeline.store import credentials
 from sync_pipeline.store.alert_notices import drop_notices
 from sync_pipeline.store.audit import note
+from sync_pipeline.store.digests import drop_digests
 
 PLACE = "alerts"
 """Where the addresses are kept among the secrets: they are for all pairs of this store."""
@@ -45,12 +46,15 @@ def add(vault: Vault, name: str, address: str, by: str, at: datetime) -> Destina
     """Keep a destination, over one of that name. ConfigError when the name or the address is none."""
     if not NAME.fullmatch(name):
         raise ConfigError(
-            "A destination needs a short name.", fix="Use up to 32 small letters, digits, - and _, such as `ops-mail`."
+            "A destination needs a short name.",
+            fix="Use up to 32 lowercase letters, digits, - and _, such as `ops-mail`.",
         )
     known = names(vault)
     if name not in known and len(known) >= MOST:
         raise ConfigError(f"There are {MOST} destinations already.", fix="Remove one first.")
-    answer = send(address.strip(), None) if 0 < len(address.strip()) <= LONGEST else Answer(problem="it is no address")
+    answer = (
+        send(address.strip(), None) if 0 < len(address.strip()) <= LONGEST else Answer(problem="it is not an address")
+    )
     if answer.problem:
         raise ConfigError(
             f"The address of {name} cannot be used: {answer.problem}.",
@@ -67,6 +71,7 @@ def remove(vault: Vault, name: str, by: str, at: datetime) -> None:
     require(vault, name)
     credentials.remove(vault.store, PLACE, name)
     drop_notices(vault.store, name)
+    drop_digests(vault.store, name)
     note(vault.store, by, "alert destination removed", name, at)
 
 

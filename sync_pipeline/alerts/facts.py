@@ -17,6 +17,7 @@ from sync_pipeline.session.secrets import Secret, Slot, Vault, needed_slots
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.alert_notices import failing_destinations
 from sync_pipeline.store.approvals import Approval, list_approvals
+from sync_pipeline.store.digests import failing_digests
 from sync_pipeline.store.health import read_health
 from sync_pipeline.store.rate import Budget
 from sync_pipeline.store.references import WAITS
@@ -47,7 +48,7 @@ def facts_of(session: Session) -> Facts:
         budgets=_budgets(session),
         credentials=tuple(_credentials(session)),
         max_age=timedelta(days=max_age) if max_age else None,
-        destinations=failing_destinations(store, pair),
+        destinations={**failing_digests(store, pair), **failing_destinations(store, pair)},
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, cast
 
-from sync_pipeline.store.alerts import AlertKey
+from sync_pipeline.store.alerts import AlertKey, AlertRow
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -32,6 +32,7 @@ KEY_REFUSED, NOT_REACHABLE, NO_HEARTBEAT = "key_refused", "not_reachable", "no_h
 PERMISSION_MISSING, RUN_FAILED, NO_SUCCESS, HELD = "permission_missing", "run_failed", "no_success", "held"
 DRIFT, REJECTS, WEBHOOK_OFF, SCHEMA_CHANGED = "drift", "rejects", "webhook_off", "schema_changed"
 CREDENTIALS_AGE, BUDGET_USED, DESTINATION_FAILING = "credentials_age", "budget_used", "destination_failing"
+RULES_INVALID = "rules_invalid"
 
 KINDS: Mapping[str, Kind] = {
     KEY_REFUSED: Kind(
@@ -79,14 +80,14 @@ KINDS: Mapping[str, Kind] = {
     ),
     NO_SUCCESS: Kind(
         "warning",
-        "{entity} were not synced for long",
+        "{entity} have not been synced for a long time",
         "/activity?entity={entity}",
         "No sync of an entity has succeeded for two days while live syncing is on",
         "its next success",
     ),
     DRIFT: Kind(
         "warning",
-        "{entity} differ between both sides",
+        "{entity} differ between the two sides",
         "/activity?entity={entity}",
         "`verify` found differences",
         "a `verify` of everything that finds none",
@@ -111,6 +112,13 @@ KINDS: Mapping[str, Kind] = {
         "/settings/alerts",
         "Messages do not reach a destination",
         "a message that does",
+    ),
+    RULES_INVALID: Kind(
+        "warning",
+        "The file with {system} has a mistake",
+        "/settings/alerts",
+        "A rule or a subscription of `SYNC_ALERT_RULES_FILE` is not understood, or names what does not exist",
+        "the next evaluation without a mistake",
     ),
     CREDENTIALS_AGE: Kind(
         "warning",
@@ -139,8 +147,28 @@ KINDS: Mapping[str, Kind] = {
 ORDER = {kind: number for number, kind in enumerate(KINDS)}
 
 
+FIGURES_PATH = "/settings/alerts"
+
+
+def title_of_row(row: AlertRow) -> str:
+    """A stored alert in a few words."""
+    return row.title or title_of(row.key)
+
+
+def severity_of(row: AlertRow) -> Severity:
+    """How severe a stored alert is."""
+    return KINDS[row.kind].severity if row.kind in KINDS else cast("Severity", row.severity)
+
+
+def order_of(row: AlertRow) -> float:
+    """Its place in a list, worst first: alerts on figures come after those of their severity about the pipeline."""
+    if row.kind in ORDER:
+        return ORDER[row.kind]
+    return max(ORDER[name] for name, kind in KINDS.items() if kind.severity == row.severity) + 0.5
+
+
 def title_of(key: AlertKey) -> str:
-    """The alert in a few words."""
+    """An alert about the pipeline in a few words."""
     entity = key.entity.replace("_", " ")
     title = KINDS[key.kind].title.format(entity=entity, system=_name(key))
     return f"{title[:1].upper()}{title[1:]}"
@@ -148,9 +176,9 @@ def title_of(key: AlertKey) -> str:
 
 def path_of(key: AlertKey) -> str:
     """The page of the console that helps."""
-    return KINDS[key.kind].path.format(entity=key.entity, system=key.system)
+    return KINDS[key.kind].path.format(entity=key.entity, system=key.system) if key.kind in KINDS else FIGURES_PATH
 
 
 def _name(key: AlertKey) -> str:
     """A system as people write it; a destination as it was named."""
-    return key.system if key.kind == DESTINATION_FAILING else key.system.capitalize()
+    return key.system if key.kind in (DESTINATION_FAILING, RULES_INVALID) else key.system.capitalize()

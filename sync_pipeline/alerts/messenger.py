@@ -20,6 +20,8 @@ SECONDS = 30.0
 """How long one message may take."""
 MEMORY = 2 << 30
 """Bytes of address space: an endless answer ends the process, not the machine."""
+WEBHOOKS = ("json", "jsons", "form", "forms", "xml", "xmls")
+"""How addresses of webhooks begin that take any header."""
 UNKNOWN = "Apprise does not know this address"
 SIGNS = (
     ("refused", "nothing answers there: the connection was refused"),
@@ -42,6 +44,8 @@ class Message:
     body: str
     kind: str = "info"
     """info | success | warning | failure, as Apprise names them."""
+    key: str = ""
+    """The same each time this message is sent: a webhook of yours is told it in the header Idempotency-Key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,10 @@ class Answer:
 
 def send(address: str, message: Message | None) -> Answer:
     """Send a message; without one, look only whether the address is one. It may take ``SECONDS``."""
-    asked = {"address": address, "message": None if message is None else [message.title, message.body, message.kind]}
+    asked = {
+        "address": _with_key(address, message),
+        "message": None if message is None else [message.title, message.body, message.kind],
+    }
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIXES)}
     try:
         ended = subprocess.run(  # noqa: S603  # our own program
@@ -71,6 +78,12 @@ def send(address: str, message: Message | None) -> Answer:
         return Answer(problem="no answer came in time")
     except (OSError, ValueError, TypeError):
         return Answer(problem="the program that sends messages did not work")
+
+
+def _with_key(address: str, message: Message | None) -> str:
+    if message is None or not message.key or address.partition("://")[0].lower() not in WEBHOOKS:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}+Idempotency-Key={message.key}"
 
 
 def main() -> None:
@@ -103,7 +116,7 @@ def _answer(address: str, message: list[str] | None, heard: _Heard) -> Answer:
 class _Heard(logging.Handler):
     """What was logged while a message was sent, kept as one of a few sentences."""
 
-    problem = "it did not take the message"
+    problem = "it did not accept the message"
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take one line; a status says more than anything else."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from hashlib import sha256
 from time import monotonic
 
 from sync_pipeline.alerts import destinations
 from sync_pipeline.alerts.current import refresh_alerts
-from sync_pipeline.alerts.kinds import DESTINATION_FAILING, KINDS, ORDER, path_of, title_of
+from sync_pipeline.alerts.digests import gather_digests
+from sync_pipeline.alerts.figures import superseded
+from sync_pipeline.alerts.kinds import DESTINATION_FAILING, KINDS, order_of, path_of, severity_of, title_of_row
 from sync_pipeline.alerts.messenger import SECONDS, Answer, Message
+from sync_pipeline.session.health import note_evaluated
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.alert_notices import (
@@ -23,6 +27,7 @@ from sync_pipeline.store.alert_notices import (
     write_notices,
 )
 from sync_pipeline.store.alerts import AlertRow, alert_row
+from sync_pipeline.store.digests import Digest, note_digest_not_sent, note_digest_sent, waiting_digests
 from sync_pipeline.store.locks import lock_of
 
 LASTING = {name: kind.lasting for name, kind in KINDS.items() if kind.lasting}
@@ -39,9 +44,14 @@ class Sent:
 
     notices: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        sent = [f"{count} alert{'s' * (count != 1)} sent to {name}" for name, count in self.notices.items()]
+        sent = [
+            f"{count} {what}{'s' * (count != 1)} sent to {name}"
+            for what, some in (("alert", self.notices), ("digest", self.digests))
+            for name, count in some.items()
+        ]
         failed = [f"{name} was not reached: {problem}" for name, problem in self.problems.items()]
         return "; ".join([*sent, *failed]) or "nothing to send"
 
@@ -49,56 +59,93 @@ class Sent:
 def send_alerts(
     session: Session, *, console: str = "", within: float = LONGEST, send: Send = destinations.send_to
 ) -> Sent:
-    """Open and resolve alerts by the facts, store the notices that are due, and send them; ``console`` is its address.
+    """Open and resolve alerts by the facts, store what is due - notices and digests - and send it; ``console`` is its address.
 
     One process at a time; another one that is sending leaves nothing to do. No message is begun that may not end ``within`` seconds
     but the first: what is left is for the next call.
     """
     refresh_alerts(session)
-    vault, sent = Vault(session.store, session.settings), Sent()
+    note_evaluated(session)
     console = session.settings.console_url or console
+    round_ = _Round(session, Vault(session.store, session.settings), send, console, monotonic() + within - SECONDS)
     turn = lock_of(session.store, f"alerts\n{session.pair}", "alerts")
-    if not (names := destinations.names(vault)) or not turn.take():
-        return sent
+    if not (names := destinations.names(round_.vault)) or not turn.take():
+        return round_.sent
     try:
         write_notices(session.store, session.pair, names, _rules(session), session.now())
-        until = monotonic() + within - SECONDS
+        gather_digests(session, names, console)
         for name, notices in waiting_notices(session.store, session.pair, session.now()).items():
-            if (not sent.notices and not sent.problems) or monotonic() < until:
-                _tell(session, vault, name, notices, sent, send, console)
+            round_.tell(name, notices)
+        for digest in waiting_digests(session.store, session.pair, session.now()):
+            round_.deliver(digest)
     finally:
         turn.release()
-    return sent
+    return round_.sent
 
 
-def _tell(
-    session: Session, vault: Vault, name: str, notices: Sequence[Notice], sent: Sent, send: Send, console: str
-) -> None:
-    rows = {each.alert_id: alert_row(session.store, session.pair, each.alert_id) for each in notices}
-    due = [(each, row) for each in notices if (row := rows[each.alert_id]) is not None]
-    answer = send(vault, name, message_of(due, console))
-    if answer.problem:
-        note_not_sent(session.store, notices, answer.problem, session.now())
-        sent.problems[name] = answer.problem
-    else:
-        note_sent(session.store, notices, session.now())
-        sent.notices[name] = len(notices)
+@dataclass(slots=True)
+class _Round:
+    """One round of sending."""
+
+    session: Session
+    vault: Vault
+    send: Send
+    console: str
+    until: float
+    sent: Sent = field(default_factory=Sent)
+
+    def tell(self, name: str, notices: Sequence[Notice]) -> None:
+        """Send what a destination is to be told about alerts."""
+        if not self._may_begin(name):
+            return
+        session = self.session
+        rows = {each.alert_id: alert_row(session.store, session.pair, each.alert_id) for each in notices}
+        due = [(each, row) for each in notices if (row := rows[each.alert_id]) is not None]
+        key = f"alerts-{name}-{notices[0].id}-{notices[-1].id}"
+        answer = self.send(self.vault, name, replace(message_of(due, self.console), key=self._key(key)))
+        if answer.problem:
+            note_not_sent(session.store, notices, answer.problem, session.now())
+            self.sent.problems[name] = answer.problem
+        else:
+            note_sent(session.store, notices, session.now())
+            self.sent.notices[name] = len(notices)
+
+    def deliver(self, digest: Digest) -> None:
+        """Send a digest."""
+        name, session = digest.destination, self.session
+        if not self._may_begin(name):
+            return
+        answer = self.send(self.vault, name, Message(digest.title, digest.body, key=self._key(f"digest-{digest.id}")))
+        if answer.problem:
+            note_digest_not_sent(session.store, digest, answer.problem, session.now())
+            self.sent.problems[name] = answer.problem
+        else:
+            note_digest_sent(session.store, digest)
+            self.sent.digests[name] = self.sent.digests.get(name, 0) + 1
+
+    def _may_begin(self, name: str) -> bool:
+        is_first = not (self.sent.notices or self.sent.digests or self.sent.problems)
+        return name not in self.sent.problems and (is_first or monotonic() < self.until)
+
+    def _key(self, name: str) -> str:
+        """What names a message of this pair, the same each time it is sent."""
+        return sha256(f"{self.session.pair}\n{name}".encode()).hexdigest()[:32]
 
 
 def message_of(due: Sequence[tuple[Notice, AlertRow]], console: str = "") -> Message:
     """One message about these notices, the worst first and what is resolved last; with links where the console's address is known."""
-    ordered = sorted(due, key=lambda each: (each[0].event == "resolved", ORDER[each[1].kind], each[0].id))
+    ordered = sorted(due, key=lambda each: (each[0].event == "resolved", order_of(each[1]), each[0].id))
     first, row = ordered[0]
     more = f" (and {len(ordered) - 1} more)" if len(ordered) > 1 else ""
-    title = f"sync_pipeline: {'resolved: ' if first.event == 'resolved' else ''}{title_of(row.key)}{more}"
+    title = f"sync_pipeline: {'resolved: ' if first.event == 'resolved' else ''}{title_of_row(row)}{more}"
     lines = [line for notice, alert in ordered for line in _lines(notice, alert, console)]
-    level = "success" if first.event == "resolved" else LEVELS[KINDS[row.kind].severity]
+    level = "success" if first.event == "resolved" else LEVELS[severity_of(row)]
     end = f"From {platform.node()}. `sync-pipeline alerts list` and the console's overview show what is open."
     return Message(title, "\n".join([*lines, end]), level)
 
 
 def _lines(notice: Notice, row: AlertRow, console: str) -> list[str]:
-    head = f"{HEADS[notice.event]}: {title_of(row.key)} (since {row.first_seen_at:%Y-%m-%d %H:%M} UTC)"
+    head = f"{HEADS[notice.event]}: {title_of_row(row)} (since {row.first_seen_at:%Y-%m-%d %H:%M} UTC)"
     if notice.event == "resolved":
         return [f"{head}, resolved {row.resolved_at:%Y-%m-%d %H:%M} UTC", ""]
     link = [f"{console.rstrip('/')}{path_of(row.key)}"] if console else []
@@ -112,4 +159,5 @@ def _rules(session: Session) -> Rules:
         repeat=timedelta(hours=settings.alert_repeat_hours),
         lasting=LASTING,
         about_a_destination=DESTINATION_FAILING,
+        superseded=superseded,
     )

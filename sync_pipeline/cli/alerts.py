@@ -14,9 +14,13 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.alerts import destinations
+from sync_pipeline.alerts.configuration import configured
 from sync_pipeline.alerts.current import Alert, acknowledge, alert_named, open_alerts, refresh_alerts, silence
-from sync_pipeline.alerts.kinds import KINDS, title_of
+from sync_pipeline.alerts.evaluation import compute_figures
+from sync_pipeline.alerts.kinds import KINDS, severity_of, title_of_row
+from sync_pipeline.alerts.rules import Rule, ready_made
 from sync_pipeline.alerts.sending import send_alerts
+from sync_pipeline.alerts.subscriptions import Subscription
 from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.opening import reading
@@ -25,8 +29,10 @@ from sync_pipeline.cli.secret import Source, secret_options
 from sync_pipeline.console.sign_in_links import running_url
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.setup.service import SetupService, actor
-from sync_pipeline.store.alerts import AlertRow, recent_rows
+from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertRow, recent_rows
 
+SUBSCRIPTION_COLUMNS = ("subscription", "sends", "every", "to")
+RULE_COLUMNS = ("rule", "severity", "fires")
 COLUMNS = ("alert", "severity", "what", "since", "count", "state")
 alert_argument = click.argument("name", metavar="ALERT")
 destination_argument = click.argument("name", metavar="NAME")
@@ -89,7 +95,7 @@ def alerts_silence(name: str, hours: int, undo: bool, as_json: bool) -> None:
 @alerts.command("rules")
 @json_option
 def alerts_rules(as_json: bool) -> None:
-    """List every kind of alert. With what opens and what resolves it, the worst first."""
+    """List every kind of alert, and your rules and subscriptions. What is yours is in SYNC_ALERT_RULES_FILE."""
     rows = [
         {
             "kind": name,
@@ -100,10 +106,21 @@ def alerts_rules(as_json: bool) -> None:
         }
         for name, kind in KINDS.items()
     ]
+    with reading() as settings:
+        found = configured(settings)
+    figures = [_rule_document(rule) for rule in found.rules]
+    offered = [_rule_document(rule) for rule in ready_made().values()]
+    subscribed = [_subscription_document(each) for each in found.subscriptions]
     if as_json:
-        terminal.as_json({"rules": rows})
+        terminal.as_json({"rules": rows, "figures": figures, "ready_made": offered, "subscriptions": subscribed})
         return
     terminal.table("Kinds of alerts", rows, optional=("sent_after_minutes",))
+    if figures:
+        terminal.table("Your rules on figures", figures, RULE_COLUMNS)
+    else:
+        terminal.hint(
+            f"There are no rules on figures. Ready-made are {', '.join(ready_made())} (docs/figure-alerts.md)."
+        )
 
 
 @alerts.command("send")
@@ -111,6 +128,7 @@ def alerts_rules(as_json: bool) -> None:
 def alerts_send(as_json: bool) -> None:
     """Send what is to be sent, as the daemon does. For cron, to hear also of a daemon that is not running."""
     with _opened() as session:
+        compute_figures(session)
         sent = send_alerts(session, console=running_url(session.settings.home))
     terminal.emit(as_json, asdict(sent), f"{str(sent).capitalize()}.")
     if sent.problems:
@@ -191,9 +209,42 @@ def _show(alert: Alert, as_json: bool) -> None:
 def alert_document(alert: Alert) -> dict[str, Any]:
     """An alert for ``--json``."""
     facts = asdict(alert)
-    kind, entity, system = facts.pop("key")
-    return {"alert": alert.name, "kind": kind, "entity": entity or None, "system": system or None, **facts} | {
-        "state": "acknowledged" if alert.acknowledged_at else "open"
+    key = AlertKey(*facts.pop("key"))
+    state = "acknowledged" if alert.acknowledged_at else "open"
+    return {"alert": alert.name, **_about(key), **facts, "state": state}
+
+
+def _about(key: AlertKey) -> dict[str, str | None]:
+    """What an alert is about; one on a figure has its rule, and neither an entity nor a system."""
+    if key.kind == FIGURE:
+        return {"kind": key.kind, "entity": None, "system": None, "rule": key.entity}
+    return {"kind": key.kind, "entity": key.entity or None, "system": key.system or None, "rule": None}
+
+
+def _rule_document(rule: Rule) -> dict[str, Any]:
+    return {
+        "rule": rule.name,
+        "severity": rule.severity,
+        "figure": rule.figure,
+        "scope": rule.scope,
+        "period": rule.period,
+        "comparison": rule.comparison,
+        "thresholds": list(rule.thresholds),
+        "only": [each.text for each in rule.only],
+        "except": [each.text for each in rule.ignored],
+        "fires": rule.said,
+    }
+
+
+def _subscription_document(each: Subscription) -> dict[str, Any]:
+    return {
+        "subscription": each.name,
+        "about": list(each.topics),
+        "every": each.every,
+        "to": [one.text for one in each.to],
+        "client": [one.text for one in each.clients],
+        "project": [one.text for one in each.projects],
+        "sends": each.said,
     }
 
 
@@ -204,8 +255,10 @@ def _row(row: AlertRow) -> dict[str, Any]:
     return {
         "alert": str(row.key),
         "number": number,
-        "title": title_of(row.key),
         "since": since,
         **facts,
+        **(_about(row.key) if row.kind == FIGURE else {"rule": None}),
+        "title": title_of_row(row),
+        "severity": severity_of(row),
         "state": state,
     }

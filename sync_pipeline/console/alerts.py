@@ -1,12 +1,16 @@
-"""Settings: where alerts are sent - destinations are added, tried and removed; an address is never shown."""
+"""Settings: where alerts are sent - destinations are added, tried and removed; an address is never shown - and your rules."""
 
 from __future__ import annotations
 
 from starlette.responses import Response
 
 from sync_pipeline.alerts import destinations
+from sync_pipeline.alerts.configuration import Configuration, configured
+from sync_pipeline.alerts.rules import ready_made
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
+from sync_pipeline.settings import Settings
+from sync_pipeline.store.digests import looked_at
 
 HERE = "/settings/alerts"
 
@@ -60,4 +64,24 @@ def remove(context: RequestContext) -> Response:
 def _page(context: RequestContext, name: str = "") -> Response:
     with context.setup.vault() as vault:
         rows = destinations.destinations(vault)
-    return context.page("alerts.html", "Alerts", rows=rows, name=name)
+        found, problem = _configured(vault.settings)
+    with context.reading() as session:
+        looked = {} if session is None else looked_at(session.store, session.pair)
+    return context.page(
+        "alerts.html",
+        "Alerts",
+        rows=rows,
+        name=name,
+        configured=found,
+        problem=problem,
+        looked=looked,
+        ready_made=ready_made(),
+    )
+
+
+def _configured(settings: Settings) -> tuple[Configuration, str]:
+    """Your rules and subscriptions, and the mistake in their file."""
+    try:
+        return configured(settings), ""
+    except SyncError as error:
+        return Configuration(), str(error)

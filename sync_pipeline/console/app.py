@@ -39,7 +39,7 @@ from sync_pipeline.console import (
 from sync_pipeline.console.forms import BadForm, Form, read_form
 from sync_pipeline.console.frame import Frame
 from sync_pipeline.console.gate import MAX_BODY, SecurityMiddleware
-from sync_pipeline.console.programs import FOR_PROGRAMS, METRICS, scrape
+from sync_pipeline.console.programs import FOR_PROGRAMS, HEALTH, METRICS, health, scrape
 from sync_pipeline.console.request_context import Console, RequestContext, render
 from sync_pipeline.console.roles import ROLES, Role, may, refusal, without_forms
 from sync_pipeline.console.sessions import BrowserSession
@@ -220,6 +220,7 @@ def build_app(console: Console) -> ASGIApp:
         Mount("/static", StaticFiles(directory=STATIC)),
         Route(SIGN_IN, door.sign_in, methods=["GET"]),
         Route(snapshots.CALLBACK, door.way_back, methods=["GET"]),
+        Route(HEALTH, health(console.setup), methods=["GET"]),
         Route(METRICS, scrape(console.setup), methods=["GET"]),
         Route("/sign-out", door.sign_out, methods=["POST"]),
         Route("/rejects/{entity}", _moved("/records?state=rejected&entity={entity}"), methods=["GET"]),

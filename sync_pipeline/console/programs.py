@@ -1,4 +1,4 @@
-"""What other programs ask the console for, without a session: figures for Prometheus."""
+"""What other programs ask the console for, without a session: whether all is well, and figures for Prometheus."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from hmac import compare_digest
 from anyio.to_thread import run_sync
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from sync_pipeline.errors import SyncError
+from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.session.health import old_evaluation
 from sync_pipeline.setup.metrics import Metrics
 from sync_pipeline.setup.service import SetupService
 
-METRICS = "/metrics"
-FOR_PROGRAMS = (METRICS,)
+HEALTH, METRICS = "/healthz", "/metrics"
+FOR_PROGRAMS = (HEALTH, METRICS)
 LOCKED = "Set SYNC_METRICS_TOKEN, restart the console, and give Prometheus the same token as its credentials.\n"
 WRONG = "Send `Authorization: Bearer ...` with the token of SYNC_METRICS_TOKEN.\n"
 
@@ -37,3 +38,23 @@ def scrape(setup: SetupService) -> Callable[[Request], object]:
         return Response(await run_sync(metrics.text), media_type=CONTENT_TYPE_LATEST)
 
     return endpoint
+
+
+def health(setup: SetupService) -> Callable[[Request], object]:
+    """GET /healthz: 503 while the database does not answer, or live syncing is on and its alerts are not evaluated."""
+
+    async def endpoint(_: Request) -> Response:
+        problem = await run_sync(_problem, setup)
+        return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
+
+    return endpoint
+
+
+def _problem(setup: SetupService) -> str:
+    try:
+        with setup.connected(), setup.reading() as session:
+            return old_evaluation(session)
+    except ConfigError:
+        return ""  # the set-up is not finished: nothing is live
+    except SyncError:
+        return "the database does not answer"

@@ -8,6 +8,7 @@ import dagster as dg
 
 from sync_pipeline.alerts.sending import send_alerts
 from sync_pipeline.clock import has_passed
+from sync_pipeline.connectors.heartbeat import send_heartbeat
 from sync_pipeline.defs.resources import SyncResource, keep_sandbox
 from sync_pipeline.errors import SyncError
 from sync_pipeline.session.health import WEBHOOKS, beat
@@ -34,7 +35,8 @@ def alerts_sensor(settings: Settings) -> dg.SensorDefinition:
             with open_session(settings) as session:
                 beat(session)
                 _look_at_hooks(context, session)
-                return dg.SkipReason(str(send_alerts(session, within=TICK_SECONDS)))
+                sent = str(send_alerts(session, within=TICK_SECONDS))
+                return dg.SkipReason(f"{sent}{_heartbeat(session.settings)}")
         except SyncError as error:
             return dg.SkipReason(str(error))
 
@@ -46,6 +48,14 @@ def alerts_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Opens and resolves alerts about the pipeline itself, and sends messages about them to the destinations of "
         "`sync-pipeline alerts`. It asks for no runs, and works whether live syncing is on or not.",
     )
+
+
+def _heartbeat(settings: Settings) -> str:
+    """A sign of life, after the evaluation; in words when it was not taken."""
+    if not settings.heartbeat_url:
+        return ""
+    problem = send_heartbeat(settings.heartbeat_url, settings.allow_http)
+    return f"; the heartbeat was not taken: {problem}" if problem else ""
 
 
 def _look_at_hooks(context: dg.SensorEvaluationContext, session: Session) -> None:

@@ -17,15 +17,17 @@ from sync_pipeline.store.syncs import begun_since
 if TYPE_CHECKING:
     from sync_pipeline.session.session import Session
 
-DAEMON = "daemon"
+DAEMON, EVALUATED = "daemon", "alerts evaluated"
 BEAT = timedelta(seconds=30)
 SILENT = timedelta(seconds=120)
 """A daemon that has not reported for so long, plus two intervals of its sensors, is not running."""
+EVALUATED_EVERY = timedelta(minutes=10)
+"""An evaluation of the alerts that is older, plus two intervals of the sensors, is old."""
 SCRIPTED = timedelta(days=7)
 """Where within this time everything was synced ``OFTEN`` times and no daemon ran, a script does the syncing."""
 OFTEN = 2
 START_DAEMON = "Start it with `sync-pipeline dev`, or on a server with `dagster-daemon run`."
-VERIFY, WEBHOOKS = "verify:", "webhooks"
+VERIFY, WEBHOOKS, FIGURE_RULES, SUBSCRIPTIONS = "verify:", "webhooks", "alert rules", "subscriptions"
 """What findings are about; the entity that was verified follows."""
 
 CODES = {
@@ -82,6 +84,24 @@ def silence_of_daemon(session: Session) -> str:
     )
 
 
+def note_evaluated(session: Session) -> None:
+    """Note that the alerts were evaluated."""
+    note_ok(session.store, session.pair, EVALUATED, every=BEAT)
+
+
+def old_evaluation(session: Session) -> str:
+    """Since when the alerts were not evaluated although live syncing is on; "" when it is off or they were."""
+    if not _is_live(session):
+        return ""
+    with session.store.reading() as tx:
+        now = session.store.now(tx)
+    last = read_health(session.store, session.pair).get(EVALUATED)
+    if _is_recent(last, now, EVALUATED_EVERY + 2 * timedelta(seconds=session.settings.sensor_seconds)):
+        return ""
+    since = f"since {last.ok_at:%Y-%m-%d %H:%M} UTC" if last is not None and last.ok_at else "yet"
+    return f"Live syncing is on, but the alerts were not evaluated {since}. {START_DAEMON}"
+
+
 def note_finding(session: Session, about: str, problem: str, *, keep_ok: bool = False) -> None:
     """Note what a comparison or a check found, "" for nothing: the finding stays until it finds nothing.
 
@@ -96,7 +116,7 @@ def note_finding(session: Session, about: str, problem: str, *, keep_ok: bool = 
 def nothing_syncs(session: Session) -> str:
     """Why nothing is syncing although live syncing is on, and how to start it; "" when it is off or something does."""
     settings = session.settings
-    if not session.mode.automatic or not (settings.stored or settings.mode == "live"):
+    if not _is_live(session):
         return ""
     with session.store.reading() as tx:
         now = session.store.now(tx)
@@ -106,6 +126,10 @@ def nothing_syncs(session: Session) -> str:
         return ""
     since = f"since {daemon.ok_at:%Y-%m-%d %H:%M} UTC" if daemon and daemon.ok_at else "yet"
     return f"Live syncing is on, but nothing is syncing: no Dagster daemon has reported {since}. {START_DAEMON}"
+
+
+def _is_live(session: Session) -> bool:
+    return session.mode.automatic and (session.settings.stored or session.settings.mode == "live")
 
 
 def _is_recent(daemon: Health | None, now: datetime, silence: timedelta) -> bool:

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from sync_pipeline.alerts.current import open_alerts
 from sync_pipeline.alerts.kinds import Severity
 from sync_pipeline.errors import SyncError
-from sync_pipeline.session.health import DAEMON, VERIFY
+from sync_pipeline.session.health import DAEMON, EVALUATED, VERIFY
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.overview import EntityRow, entity_rows
 from sync_pipeline.setup.service import SetupService
@@ -33,6 +33,11 @@ BY_ENTITY = {
     "pending": "Records that are not yet at the target as they are wanted.",
     "waiting": "Records that wait for one they refer to.",
     "rejects": "Records that are rejected and not ignored.",
+}
+
+SEEN = {
+    DAEMON: ("daemon_seen_timestamp_seconds", "When Dagster's daemon last reported."),
+    EVALUATED: ("alerts_evaluated_timestamp_seconds", "When the alerts were last evaluated."),
 }
 
 

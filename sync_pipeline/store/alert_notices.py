@@ -5,14 +5,14 @@ A row is only marked as sent after it was: who is killed in between sends it onc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import delete, func, insert, select, update
 
-from sync_pipeline.store.alerts import AlertRow, open_rows, resolved_rows
+from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertRow, open_rows, resolved_rows
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.locks import take_turn
 from sync_pipeline.store.schema import alert_notices, alerts
@@ -37,6 +37,8 @@ class Rules:
     """How long alerts of a kind have to be open before a message is sent."""
     about_a_destination: str = ""
     """The kind of alert about a destination: it is not told that itself."""
+    superseded: Callable[[Iterable[AlertKey]], Collection[AlertKey]] = lambda _: ()
+    """Which alerts on figures others say more than: they are neither told nor repeated while those are open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,9 @@ def _mark(store: Store, notices: Iterable[Notice], values: dict[str, Any]) -> No
 
 def _due(store: Store, pair: str, destinations: Sequence[str], rules: Rules, now: datetime) -> Iterator[dict[str, Any]]:
     """The rows to write."""
-    opened = [row for row in open_rows(store, pair).values() if not row.is_silenced(now)]
+    rows = open_rows(store, pair)
+    quiet = rules.superseded(key for key in rows if key.kind == FIGURE)
+    opened = [row for key, row in rows.items() if key not in quiet and not row.is_silenced(now)]
     resolved = [row for row in _resolved_untold(store, pair) if not row.is_silenced(row.resolved_at or now)]
     told = _told(store, [row.id for row in (*opened, *resolved)])
     for row in (*opened, *resolved):

@@ -14,6 +14,8 @@ from sync_pipeline.store.engine import Store
 from sync_pipeline.store.locks import take_turn
 from sync_pipeline.store.schema import alerts
 
+FIGURE = "figure"
+"""The kind of the alerts on figures, which are evaluated apart from those about the pipeline."""
 SEEN_EVERY = timedelta(seconds=60)
 """That an alert is still open is stored at most this often."""
 SHOWN = 200
@@ -39,6 +41,9 @@ class AlertState:
     """When it last got worse; None: it has not since it opened."""
     count: int
     detail: str
+    title: str | None = None
+    """What people call it; None: as its kind is called."""
+    severity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class AlertRow:
     news_at: datetime
     count: int
     detail: str
+    title: str | None
+    severity: str | None
     acknowledged_by: str | None
     acknowledged_at: datetime | None
     silenced_until: datetime | None
@@ -99,17 +106,32 @@ def resolved_rows(tx: Connection, pair: str, numbers: Select[int]) -> list[Alert
 
 
 def store_alerts(
-    store: Store, pair: str, found: Mapping[AlertKey, AlertState], kept: Collection[AlertKey], now: datetime
+    store: Store,
+    pair: str,
+    found: Mapping[AlertKey, AlertState],
+    kept: Collection[AlertKey],
+    now: datetime,
+    *,
+    figures: bool = False,
 ) -> None:
     """Open what is new, note what is still open, and resolve the rest but for what is ``kept``.
 
-    Where nothing changed nothing is written.
+    It is about alerts on figures, or about those on the pipeline: the others are left as they are. Where nothing changed
+    nothing is written.
     """
-    if not _changes(open_rows(store, pair), found, kept, now):
+    is_figure = alerts.c.kind == FIGURE
+    mine = (
+        alerts.c.connection == pair,
+        alerts.c.resolved_at.is_(None),
+        is_figure if figures else ~is_figure,
+    )
+    with store.reading() as tx:
+        rows = {row.key: row for row in _rows(tx, *mine)}
+    if not _changes(rows, found, kept, now):
         return
     with store.writing() as tx:
         take_turn(store, tx, f"alerts\n{pair}")
-        rows = {row.key: row for row in _rows(tx, alerts.c.connection == pair, alerts.c.resolved_at.is_(None))}
+        rows = {row.key: row for row in _rows(tx, *mine)}
         for key, values in _changes(rows, found, kept, now).items():
             if key in rows:
                 tx.execute(update(alerts).where(alerts.c.id == rows[key].id).values(values))
@@ -140,7 +162,8 @@ def _changes(
     for key, state in found.items():
         row = rows.get(key)
         news_at = state.news_at or (row.first_seen_at if row is not None else state.since)
-        values: dict[str, Any] = {"count": state.count, "detail": state.detail, "news_at": news_at}
+        said = {"title": state.title, "severity": state.severity}
+        values: dict[str, Any] = {"count": state.count, "detail": state.detail, "news_at": news_at, **said}
         if row is None:
             changes[key] = {**values, "first_seen_at": state.since, "last_seen_at": now}
         elif abs(now - row.last_seen_at) >= SEEN_EVERY or any(getattr(row, name) != values[name] for name in values):

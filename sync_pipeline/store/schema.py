@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0014"
+HEAD = "0016"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -237,6 +237,14 @@ Index(
     entry_facts.c.connection,
     func.coalesce(entry_facts.c.project_id, literal_column("''")),
     entry_facts.c.start_time,
+)
+
+Index(
+    "ix_entry_facts_running",
+    entry_facts.c.connection,
+    entry_facts.c.start_time,
+    sqlite_where=text("seconds IS NULL"),
+    postgresql_where=text("seconds IS NULL"),
 )
 
 project_facts = _facts(
@@ -654,9 +662,13 @@ alerts = Table(
     metadata,
     Column("id", SERIAL, primary_key=True),
     _key("connection", nullable=False),
-    _key("kind", nullable=False, doc="one of ``alerts/kinds.py``"),
-    _key("entity", nullable=False, doc="empty = of none"),
-    _key("system", nullable=False, doc="a system or a destination; empty = of none"),
+    _key("kind", nullable=False, doc="one of ``alerts/kinds.py``, or `figure`"),
+    _key("entity", nullable=False, doc="empty = of none; of a figure the name of the rule"),
+    _key(
+        "system",
+        nullable=False,
+        doc="a system or a destination; empty = of none; of a figure what it is of, when, and the threshold",
+    ),
     Column("first_seen_at", Instant, nullable=False, doc="since when the fact is known that opened it"),
     Column("last_seen_at", Instant, nullable=False, doc="when it was last found open, to within a minute"),
     Column(
@@ -664,6 +676,8 @@ alerts = Table(
     ),
     Column("count", Integer, nullable=False, doc="how many runs, records or requests it is about"),
     Column("detail", Text, nullable=False, doc="the cause in one sentence, with the fix", info=PERSONAL),
+    Column("title", Text, doc="what people call it; null = as its kind is called", info=PERSONAL),
+    _key("severity", doc="critical | warning | info; null = that of its kind"),
     _key("acknowledged_by", info=PERSONAL),
     Column("acknowledged_at", Instant, doc="null = no one has"),
     Column("silenced_until", Instant, doc="no message is sent before then; null = not silenced"),
@@ -679,7 +693,7 @@ alerts = Table(
         postgresql_where=text("resolved_at IS NULL"),
     ),
     Index("ix_alerts_resolved", "connection", "resolved_at"),
-    info={"doc": "conditions of the pipeline itself that need attention; opened and resolved by facts"},
+    info={"doc": "conditions of the pipeline and of figures that need attention; opened and resolved by facts"},
     sqlite_autoincrement=True,  # a number that was shown or sent is never another alert's
 )
 
@@ -703,6 +717,34 @@ alert_notices = Table(
         postgresql_where=text("sent_at IS NULL"),
     ),
     info={"doc": "outbox of the alerts: what each destination is told, written before it is sent"},
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    _key("connection", primary_key=True),
+    _key("name", primary_key=True),
+    Column("delivery", SERIAL, nullable=False, doc="the newest delivery that a digest was made of, or passed over"),
+    Column("looked_at", Instant, nullable=False, doc="when that was; digests are made of what came later"),
+    info={"doc": "how far each subscription has read the deliveries; moved on with the digest, in one transaction"},
+)
+
+digests = Table(
+    "digests",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    _key("connection", nullable=False),
+    _key("subscription", nullable=False),
+    _key("destination", nullable=False, doc="its name; its address is an encrypted secret"),
+    Column("title", Text, nullable=False, info=PERSONAL),
+    Column("body", Text, nullable=False, doc="at most some dozens of records, by name", info=PERSONAL),
+    Column("at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0", doc="how often sending failed"),
+    Column("next_at", Instant, nullable=False, doc="when it is sent, or tried again"),
+    _key("problem", doc="why sending failed last, without the address"),
+    Index("ix_digests_waiting", "connection", "destination", "next_at"),
+    info={"doc": "outbox of the subscriptions; a digest that was sent is deleted"},
+    sqlite_autoincrement=True,  # its number lets a destination recognise one that comes twice
 )
 
 forgotten = Table(

@@ -29,6 +29,8 @@ class Sink:
     messages: list[tuple[str, str]] = field(default_factory=list)
     status: int = 200
     """What the HTTP server answers."""
+    keys: list[str] = field(default_factory=list)
+    """The Idempotency-Key of each message, where one was sent."""
 
     @property
     def titles(self) -> list[str]:
@@ -45,6 +47,7 @@ def http_sink() -> Iterator[Sink]:
             body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if sink.status == 200:
                 sink.messages.append((body["title"], body["message"]))
+                sink.keys.append(self.headers.get("Idempotency-Key", ""))
             self.send_response(sink.status)
             self.end_headers()
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from sqlalchemy import insert
 
 from sync_pipeline.alerts.kinds import KINDS
+from sync_pipeline.alerts.rules import ready_made
 from sync_pipeline.session.session import open_session
 from sync_pipeline.store.health import note_failure
 from sync_pipeline.store.requests import WorkScope, ask, finish
+from sync_pipeline.store.schema import entry_facts
 from sync_pipeline_tests.alerts.sinks import TOKEN, http_sink
 from sync_pipeline_tests.cli.shell import Shell
 from sync_pipeline_tests.cli.terminal import CTRL_C, on_a_terminal
@@ -65,6 +70,32 @@ def test_the_rules_list_every_kind(shell: Shell) -> None:
     rules = shell("alerts", "rules", "--json", code=0).document["rules"]
     assert [rule["kind"] for rule in rules] == list(KINDS)
     assert "`verify` found differences" in shell("alerts", "rules", code=0).out
+
+
+def test_rules_on_figures_are_listed_and_their_alerts_too(shell: Shell, tmp_path: Path) -> None:
+    """Yours and those that are ready-made; a mistake is a message with its line."""
+    assert "Ready-made are budget, estimate" in shell("alerts", "rules", code=0).out
+    file = tmp_path / "rules.yaml"
+    topics = "subscriptions: {acme: {about: [new_entries, new_projects], client: Acme}}"
+    file.write_text(f"rules:\n  busy: {{figure: hours, scope: person, period: total, above: 1}}\n{topics}\n")
+    shell = shell.with_(SYNC_ALERT_RULES_FILE=str(file))
+    found = shell("alerts", "rules", "--json", code=0).document
+    assert [rule["fires"] for rule in found["figures"]] == ["hours of a person (total): above 1 h"]
+    assert [rule["rule"] for rule in found["ready_made"]] == list(ready_made())
+    assert [each["sends"] for each in found["subscriptions"]] == ["new time entries, new projects of Acme"]
+    assert "new time entries, new projects of Acme" in shell("alerts", "rules", code=0).out
+    assert "hours of a person (total): above 1 h" in shell("alerts", "rules", code=0).out
+    with open_session(shell.settings()) as session, session.store.writing() as tx:
+        key = {"connection": session.pair, "source_id": "e1", "entity": "time_entries", "read_no": 1}
+        tx.execute(insert(entry_facts).values(**key, user_id="u1", start_time=session.now(), seconds=7_200))
+    shell("alerts", "send", code=0)
+    (alert,) = shell("alerts", "list", "--json", code=0).document["alerts"]
+    assert (alert["alert"], alert["rule"], alert["entity"]) == ("figure:busy:u1/total/above=1", "busy", None)
+    assert shell("alerts", "ack", alert["alert"], "--json", code=0).document["state"] == "acknowledged"
+    (row,) = shell("alerts", "list", "--all", "--json", code=0).document["alerts"]
+    assert (row["title"], row["state"]) == ("u1: hours above 1 h", "acknowledged")
+    file.write_text("rules:\n  busy: {figure: hours, above: 1}\n")
+    assert f"{file}:2: rules.busy.scope: is missing." in shell("alerts", "rules", code=2).message
 
 
 def test_status_lists_what_was_asked_for_in_the_console(shell: Shell) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sync_pipeline.alerts.kinds import KINDS, path_of
 from sync_pipeline.store.alerts import AlertKey
 from sync_pipeline_tests.alerts.sinks import TOKEN, http_sink
-from sync_pipeline_tests.console.browsing import Browser
+from sync_pipeline_tests.console.browsing import Browser, browsing, consoling
 
 
 def test_a_destination_is_added_tried_and_removed(desk_browser: Browser) -> None:
@@ -26,6 +28,23 @@ def test_a_destination_is_added_tried_and_removed(desk_browser: Browser) -> None
     assert "There is no destination" in desk_browser.post("/settings/alerts/remove", {"name": "ops"}).text
     assert sink.titles == ["Test of sync_pipeline"]
     assert [seen for seen in desk_browser.seen if TOKEN in seen] == []
+
+
+def test_the_rules_on_figures_are_shown(tmp_path: Path) -> None:
+    """Yours, those that are ready-made, and a mistake with its line; nothing of a file is run as HTML."""
+    file = tmp_path / "rules.yaml"
+    rule, subscription = "{above: 80, only: <b>Website</b>}", "{about: new_locations, every: at_once}"
+    file.write_text(f"rules: {{budget: {rule}}}\nsubscriptions: {{places: {subscription}}}")
+    with consoling(tmp_path / "home", SYNC_ALERT_RULES_FILE=str(file)) as console, browsing(console) as browser:
+        browser.sign_in()
+        page = browser.page("/settings/alerts")
+        assert "use of the budget of a project (total): above 80 %" in page.text
+        assert "<b>Website</b>" in page.text  # as text: the page has no such element
+        assert "no time entry of a person for 2 working days" in page.text
+        assert "new locations at once all destinations not yet" in page.text
+        assert page.faults == []
+        file.write_text("rules:\n  budget: {above: many}\n")
+        assert "rules.yaml:2: rules.budget.above: found text 'many'" in browser.page("/settings/alerts").text
 
 
 @pytest.mark.parametrize("kind", KINDS)

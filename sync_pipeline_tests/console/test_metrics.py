@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,8 +15,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.console.server import RunningConsole
-from sync_pipeline.session.health import beat
+from sync_pipeline.session.health import beat, note_evaluated
 from sync_pipeline.setup.metrics import Metrics
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.health import note_failure
@@ -90,6 +92,7 @@ def test_the_state_is_scraped_without_names(console: RunningConsole, us: Team) -
         note_failure(session.store, session.pair, "verify:users", "1 missing", "1 missing")
         note_failure(session.store, session.pair, "clockify", "key refused", "Replace it.")
         beat(session)
+        note_evaluated(session)
     text = scrape(console).text
     found = scraped(text)
     assert found["sync_pipeline_mode_live",] == 0
@@ -117,6 +120,19 @@ def test_the_state_is_scraped_without_names(console: RunningConsole, us: Team) -
         wanted = set(re.findall(r"\bsync_pipeline_[a-z_]+", asked))
         assert len(wanted) > 5
         assert wanted - names == set()
+
+
+def test_health_is_red_while_live_syncing_is_on_and_nothing_is_evaluated(us: Team) -> None:
+    """Without a token, for programs on this machine; it is well where nothing is live, or was evaluated lately."""
+    with us.session() as session, consoling(us.home, None, **us.environ, SYNC_MODE="live") as live:
+        note_evaluated(session)
+        well = scrape(live, "/healthz", authorization="")
+        with clock_from(utc_now() + timedelta(minutes=15)):
+            red = scrape(live, "/healthz", authorization="")
+            assert (red.status_code, "the alerts were not evaluated since" in red.text) == (503, True)
+    assert (well.status_code, well.json()) == (200, {"status": "ok"})
+    with clock_from(utc_now() + timedelta(minutes=15)), consoling(us.home, None, **us.environ) as off:
+        assert scrape(off, "/healthz", authorization="").status_code == 200
 
 
 def test_without_a_database_that_answers_only_that_is_scraped(tmp_path: Path) -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
 
 from sync_pipeline.alerts.current import open_alerts
 from sync_pipeline.alerts.destinations import add
@@ -10,7 +17,7 @@ from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.store.health import note_failure
 from sync_pipeline.webhooks.hooks import new_hook, open_hooks
-from sync_pipeline_tests.alerts.sinks import http_sink
+from sync_pipeline_tests.alerts.sinks import TOKEN, http_sink
 from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Team
 
@@ -33,3 +40,43 @@ def test_the_daemon_sends_alerts(us: Team, on: Live) -> None:
         (message,) = sink.messages
     assert "Users differ between both sides" in message[1]
     assert "Webhooks do not deliver" in message[1]
+
+
+def test_the_daemon_sends_a_heartbeat(on: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each evaluation; what goes wrong with it is told without its address, and alerts are sent all the same."""
+    with heartbeats() as (url, asked):
+        monkeypatch.setenv("SYNC_HEARTBEAT_URL", url)
+        assert on.look("alerts").said == "nothing to send"
+        assert asked == [f"/{TOKEN}?status=up"]
+        monkeypatch.setenv("SYNC_HEARTBEAT_URL", f"{url}&answer=404")
+        assert on.look("alerts").said == "nothing to send; the heartbeat was not taken: it answered 404"
+    assert on.look("alerts").said == "nothing to send; the heartbeat was not taken: nothing answers there"
+    monkeypatch.setenv("SYNC_HEARTBEAT_URL", f"http://monitor.example.com/{TOKEN}")
+    refused = on.look("alerts").said
+    assert "SYNC_HEARTBEAT_URL is http://monitor.example.com, plain http to another machine" in refused
+    assert TOKEN not in refused
+
+
+@contextmanager
+def heartbeats() -> Iterator[tuple[str, list[str]]]:
+    """An address that takes them, and what was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(404 if "404" in self.path else 200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name it has there
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/{TOKEN}?status=up", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,38 @@
+"""A sign of life to an address of the user's, whose silence is noticed there."""
+
+from __future__ import annotations
+
+import anyio
+
+from sync_pipeline.connectors.policy import Failure
+from sync_pipeline.connectors.transport import HttpClient, Limits, NoAnswer
+
+SETTING = "SYNC_HEARTBEAT_URL"
+SECONDS = 5.0
+SIZE = 100_000
+
+
+def send_heartbeat(url: str, plain_http: tuple[str, ...]) -> str:
+    """Ask for the address once; returns why it was not taken, without the address, which is a secret: "" when it was."""
+    return anyio.run(_asked, url, Limits(SIZE, SECONDS, plain_http))
+
+
+async def _asked(url: str, limits: Limits) -> str:
+    client = HttpClient(url, SETTING, limits)
+    try:
+        with anyio.fail_after(SECONDS):
+            answer = await client.exchange("GET", url, writes=False)
+    except TimeoutError:
+        return "no answer came in time"
+    except NoAnswer as error:
+        return PROBLEMS.get(error.failure, "no answer came that can be used")
+    finally:
+        await client.aclose()
+    return "" if answer.is_success else f"it answered {answer.status_code}"
+
+
+PROBLEMS = {
+    Failure.REFUSED: "nothing answers there",
+    Failure.TOO_LARGE: "its answer is too large",
+    Failure.BAD_URL: "it is no address",
+}
