@@ -40,7 +40,7 @@ lint: $(READY)  ## Style (docstrings included), types, layers
 	$(BIN)/lint-imports
 
 dev: $(READY)  ## Sandbox, console, webhooks, Dagster daemon and UI, until Ctrl-C
-	@$(BIN)/sync-pipeline dev
+	@$(BIN)/sync-pipeline dev || test $$? -eq 130  # Ctrl-C is no error of this target
 
 console: $(READY)  ## A fresh link that signs in to the console that is running
 	@$(BIN)/sync-pipeline console link

@@ -94,7 +94,9 @@ class Request:
     def __str__(self) -> str:
         where = f"{self.system} {self.method} {self.path}"
         if self.status is not None:
-            where += f" answered {self.status}" + (f"/{self.code}" if self.code else "")
+            where += f" answered {self.status}" + (
+                f"/{self.code}" if self.code and str(self.code) != str(self.status) else ""
+            )
         if self.request_id:
             where += f" (request {self.request_id})"
         return printable(where)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import signal
 import socket
 import threading
 import time
@@ -25,7 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import h11
@@ -110,6 +111,23 @@ class _Phase(Enum):
 
 
 WITHOUT_REQUEST = frozenset({_Phase.HEAD, _Phase.REST, _Phase.IDLE})
+
+
+class AskedToEnd(KeyboardInterrupt):
+    """``kill``, or the terminal was closed: the process ends in the same order as with Ctrl-C."""
+
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def end_when_asked() -> None:
+    """Let Ctrl-C, ``kill`` and a closed terminal end this process in order, which ends what it started."""
+    for number in ENDING:
+        signal.signal(number, _end)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt if number == signal.SIGINT else AskedToEnd
 
 
 def bounded_server(

@@ -185,14 +185,14 @@ def _findings(facts: Facts) -> Iterator[Found]:
         elif about in (FIGURE_RULES, SUBSCRIPTIONS):
             yield Found(AlertKey(kinds.RULES_INVALID, system=about), at, f"{reason}.", news=at)
         elif entity in facts.entities and about != entity:
-            detail = f"`verify` found {reason}. Sync again, then prove it with `sync-pipeline verify`."
+            detail = f"`verify` found {reason}. Sync again, then check with `sync-pipeline verify`."
             yield Found(AlertKey(kinds.DRIFT, entity), at, detail, news=at)
 
 
 def _schemas(facts: Facts) -> Iterator[Found]:
     for entity, sync in facts.last_success.items():
         if entity in facts.entities and (found := sync.counts.get(SCHEMA_CHANGED)):
-            detail = f"{found}. Map what is new or take out what is missing: `sync-pipeline mapping fields`."
+            detail = f"{found}. Map what is new or remove what is missing: `sync-pipeline mapping fields`."
             yield Found(AlertKey(kinds.SCHEMA_CHANGED, entity), sync.begun_at, detail)
 
 

@@ -46,12 +46,15 @@ def add(vault: Vault, name: str, address: str, by: str, at: datetime) -> Destina
     """Keep a destination, over one of that name. ConfigError when the name or the address is none."""
     if not NAME.fullmatch(name):
         raise ConfigError(
-            "A destination needs a short name.", fix="Use up to 32 small letters, digits, - and _, such as `ops-mail`."
+            "A destination needs a short name.",
+            fix="Use up to 32 lowercase letters, digits, - and _, such as `ops-mail`.",
         )
     known = names(vault)
     if name not in known and len(known) >= MOST:
         raise ConfigError(f"There are {MOST} destinations already.", fix="Remove one first.")
-    answer = send(address.strip(), None) if 0 < len(address.strip()) <= LONGEST else Answer(problem="it is no address")
+    answer = (
+        send(address.strip(), None) if 0 < len(address.strip()) <= LONGEST else Answer(problem="it is not an address")
+    )
     if answer.problem:
         raise ConfigError(
             f"The address of {name} cannot be used: {answer.problem}.",

@@ -80,14 +80,14 @@ KINDS: Mapping[str, Kind] = {
     ),
     NO_SUCCESS: Kind(
         "warning",
-        "{entity} were not synced for long",
+        "{entity} have not been synced for a long time",
         "/activity?entity={entity}",
         "No sync of an entity has succeeded for two days while live syncing is on",
         "its next success",
     ),
     DRIFT: Kind(
         "warning",
-        "{entity} differ between both sides",
+        "{entity} differ between the two sides",
         "/activity?entity={entity}",
         "`verify` found differences",
         "a `verify` of everything that finds none",

@@ -116,7 +116,7 @@ def _answer(address: str, message: list[str] | None, heard: _Heard) -> Answer:
 class _Heard(logging.Handler):
     """What was logged while a message was sent, kept as one of a few sentences."""
 
-    problem = "it did not take the message"
+    problem = "it did not accept the message"
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take one line; a status says more than anything else."""

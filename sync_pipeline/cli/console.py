@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.opening import prepared
+from sync_pipeline.cli.opening import prepared, until_asked
 from sync_pipeline.cli.options import ServingGroup, json_option
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.gate import host_of
@@ -47,7 +47,7 @@ def console_serve(port: int, dagster_port: int | None, as_json: bool) -> None:
             terminal.say("Ctrl-C ends it.")
         sys.stdout.flush()
 
-    with prepared(), suppress(KeyboardInterrupt):
+    with until_asked(), prepared():
         serve(*_console(port, dagster_port), ready)
 
 

@@ -19,7 +19,7 @@ import click
 from sync_pipeline import terminal
 from sync_pipeline.cli.console import console_beside
 from sync_pipeline.cli.keys import are_read, reading_keys
-from sync_pipeline.cli.opening import prepared
+from sync_pipeline.cli.opening import prepared, until_asked
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.sharing import shared
@@ -28,7 +28,6 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.dev import (
     Dagster,
     Places,
-    end_when_asked,
     logged_to,
     only_one,
     refuse_taken,
@@ -90,13 +89,12 @@ def dev(
     as_json: bool,
 ) -> None:
     """Run everything on this machine until Ctrl-C. Console, webhooks, Dagster and, without credentials, the sandbox."""
-    asked, is_watched = load_settings(), terminal.out.is_terminal and not as_json
-    has_keys = is_watched and are_read()
+    asked, is_on_terminal = load_settings(), terminal.out.is_terminal and not as_json
+    has_keys = is_on_terminal and are_read()
     receives = asked.sandbox if webhooks is None else webhooks
     places = Places(port, webhook_port if receives else None, console_port if console else None)
-    with only_one(asked.home):
+    with only_one(asked.home), until_asked():
         refuse_taken(places)
-        end_when_asked()
         workspace = workspace_file()
         with prepared() as settings:
             home = prepare_home(settings)
@@ -108,14 +106,14 @@ def dev(
 
                 def ready(addresses: Mapping[str, str | None]) -> None:
                     _announce({"sandbox": sandbox, **addresses, **pages}, as_json=as_json, keys=has_keys)
-                    if is_watched:
+                    if not as_json:
                         terminal.say(f"{'Logs:':<12}{log}")
-                        if opens and pages["sign_in"]:
-                            click.launch(pages["sign_in"])
+                    if is_on_terminal and opens and pages["sign_in"]:
+                        click.launch(pages["sign_in"])
 
                 dagster = Dagster(home, workspace, ui, url, pages["console"] or "")
                 log = settings.home / "logs" / "dev.log"
-                watched = _watched(log) if is_watched else nullcontext(sys.stderr if as_json else None)
+                watched = nullcontext(sys.stderr) if as_json else _watched(log)
                 with watched as output, reading_keys(_keys(log)) if has_keys else nullcontext():
                     run_dev(settings, places, dagster, ready, warn=terminal.warning, output=output)
     terminal.notice("Stopped.")
@@ -134,7 +132,7 @@ def _keys(log: Path) -> dict[str, Callable[[], object]]:
         place = fresh_link(load_settings().home, unix_time)
         terminal.say("Opened in the browser." if click.launch(place) == 0 else f"{'Sign in:':<12}{place}")
 
-    return {"o": open_console, "l": show_log, "q": lambda: os.kill(os.getpid(), signal.SIGINT)}
+    return {"o": open_console, "l": show_log, "q": lambda: os.kill(os.getpid(), signal.SIGTERM)}
 
 
 @contextmanager

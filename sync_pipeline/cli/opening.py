@@ -10,12 +10,14 @@ from pathlib import Path
 import click
 
 from sync_pipeline import terminal
+from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.clock import utc_now
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import records_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.private_files import private_directory
 from sync_pipeline.sandbox.embedded import embedded
+from sync_pipeline.serving import AskedToEnd, end_when_asked
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.stages.batch import DAYS_AHEAD, Days, whole_range
@@ -42,6 +44,19 @@ def reading() -> Iterator[Settings]:
             f"SYNC_HOME {home} cannot be used: {error.strerror}.", fix="Name a directory you can write."
         ) from None
     yield settings
+
+
+@contextmanager
+def until_asked() -> Iterator[None]:
+    """A server runs until it is asked to end, and has stopped in good order then: 0 after ``kill``, 130 after Ctrl-C."""
+    end_when_asked()
+    try:
+        yield
+    except AskedToEnd:
+        pass
+    except KeyboardInterrupt:
+        terminal.notice("Stopped.")
+        raise SystemExit(ExitCode.INTERRUPTED) from None
 
 
 def typed(verb: str) -> str:

@@ -13,7 +13,7 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.opening import reading
-from sync_pipeline.cli.options import Day, describe_document, json_option
+from sync_pipeline.cli.options import Day, OutFile, describe_document, json_option
 from sync_pipeline.reporting.export import lines_of, write_csv, write_xlsx
 from sync_pipeline.reporting.reports import KINDS, Report, make_report
 from sync_pipeline.session.session import open_session
@@ -33,7 +33,7 @@ def _command(name: str, sentence: str) -> click.Command:
     @click.option("--to", "last", type=Day(), help="Last day, included.")
     @click.option("--by", type=click.Choice(kind.choices), default=kind.by, show_default=True, help="A line for each.")
     @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How.")
-    @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a file instead of printing.")
+    @click.option("--out", type=OutFile(), help="Write a file instead of printing.")
     @json_option
     def make(first: date | None, last: date | None, by: str, form: str, out: Path | None, as_json: bool) -> None:
         if first and last and first > last:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from sync_pipeline import terminal
+from sync_pipeline.cli.opening import until_asked
 from sync_pipeline.cli.options import ServingGroup, json_option
 from sync_pipeline.cli.questions import confirm
 from sync_pipeline.sandbox.embedded import control
@@ -52,7 +52,7 @@ def sandbox() -> None:
 def sandbox_serve(host: str, port: int, database: Path | None, as_json: bool, **options: Any) -> None:
     """Serve both APIs until Ctrl-C."""
     file = database or load_given(environ={}).sandbox_file
-    with suppress(KeyboardInterrupt):  # it has stopped in good order by then
+    with until_asked():
         serve(host, port, file, Options(**options), announce=_sandbox_json if as_json else list_lines)
 
 

@@ -11,7 +11,7 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.options import OutFile, json_option
 from sync_pipeline.mapping.text import value_text
 from sync_pipeline.setup.drafts import Version, go_back, versions
 from sync_pipeline.setup.service import SetupService, actor
@@ -25,7 +25,7 @@ def setup() -> None:
 
 
 @setup.command("export")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.argument("file", type=OutFile(), required=False)
 @json_option
 def setup_export(file: Path | None, as_json: bool) -> None:
     """Write the set-up to FILE, or print it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import sleep
 from typing import Any, NamedTuple, NoReturn
 
@@ -24,6 +24,7 @@ from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import prepared, reading
 from sync_pipeline.cli.options import OPTIONAL_COLUMNS, json_option
 from sync_pipeline.clock import utc_now
+from sync_pipeline.connectors.error_category import ErrorCategory
 from sync_pipeline.diagnose.connection_test import SYSTEMS, diagnose, without_retries
 from sync_pipeline.errors import SyncError
 from sync_pipeline.session.health import REFUSED, nothing_syncs
@@ -33,6 +34,7 @@ from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.overview import EntityRow, entity_rows
 from sync_pipeline.setup.requests import ShownRequest, open_work
 from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.store.syncs import Sync, failing
 
 SHOWN_ELSEWHERE = (KEY_REFUSED, NOT_REACHABLE, NO_HEARTBEAT, RUN_FAILED, PERMISSION_MISSING, REJECTS)
 """Alerts about what `status` shows in its own words."""
@@ -69,7 +71,8 @@ def check(named: str | None, system: str | None, as_json: bool) -> None:
 def status(watch: bool, as_json: bool) -> None:
     """Show what is wrong, and each entity's state. Includes the mode, each connection's health, the backlog and open requests.
 
-    Exits 1 when live syncing is on and nothing is syncing, 4 when a system refuses its key.
+    Exits 1 when live syncing is on and nothing is syncing, or the last run of an entity failed and none has succeeded
+    since; 4 when a system refuses its key, or a permission is missing.
     """
     if watch and (as_json or not terminal.out.is_terminal):
         raise click.UsageError(
@@ -82,8 +85,17 @@ def status(watch: bool, as_json: bool) -> None:
         terminal.as_json(_document(found))
     else:
         _show(found)
-    refused = [ExitCode.NOT_AUTHORIZED for side in found.sides.values() if side["state"] == REFUSED]
-    sys.exit(worst([*refused, *([ExitCode.FAILED] if found.problem else [])]))
+    sys.exit(worst(_codes(found)))
+
+
+def _codes(found: _Found) -> Iterator[ExitCode]:
+    if found.problem:
+        yield ExitCode.FAILED
+    for side in found.sides.values():
+        if side["state"] == REFUSED:
+            yield ExitCode.NOT_AUTHORIZED
+    for failed in found.failing:
+        yield ExitCode.NOT_AUTHORIZED if failed.category == ErrorCategory.FORBIDDEN else ExitCode.FAILED
 
 
 class _Found(NamedTuple):
@@ -95,17 +107,20 @@ class _Found(NamedTuple):
     alerts: Sequence[Alert]
     requests: Sequence[ShownRequest]
     sides: Mapping[str, Mapping[str, str]]
+    failing: Sequence[Sync]
+    """The newest run of each entity that failed, and after which none has ended well."""
 
 
 def _look() -> _Found:
     with reading() as settings, open_session(settings) as session:
         rows, problem, requests = entity_rows(session), nothing_syncs(session), open_work(session)
         alerts = [alert for alert in open_alerts(session) if alert.acknowledged_at is None]
+        failed = [one.last for name, one in failing(session.store, session.pair).items() if name in session.specs]
     sides = {
         side.system: {"state": side.state, "detail": side.detail}
         for side in connections(SetupService(actor("terminal")))
     }
-    return _Found(rows, session.mode, problem, alerts, requests, sides)
+    return _Found(rows, session.mode, problem, alerts, requests, sides, failed)
 
 
 def _watch() -> NoReturn:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.options import OutFile, json_option
 from sync_pipeline.clock import utc_now
 from sync_pipeline.printable import json_text
 from sync_pipeline.setup.service import SetupService, actor
@@ -17,9 +17,7 @@ from sync_pipeline.setup.support import support_bundle as bundle_of
 
 
 @click.command("support-bundle")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The file. [default: support-bundle-TIME.json here]"
-)
+@click.option("--out", type=OutFile(), help="The file. [default: support-bundle-TIME.json here]")
 @json_option
 def support_bundle(out: Path | None, as_json: bool) -> None:
     """Write a redacted file for those who help. Versions, settings, problems and runs; no secrets, no e-mail addresses."""

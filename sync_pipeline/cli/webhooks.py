@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode
-from sync_pipeline.cli.opening import prepared
+from sync_pipeline.cli.opening import prepared, until_asked
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.session.session import open_session
 from sync_pipeline.setup.service import actor
@@ -41,7 +40,7 @@ def webhooks_serve(host: str, port: int, as_json: bool) -> None:
         terminal.emit(as_json, {"url": url}, f"Receiving webhooks at {url} (Ctrl-C ends it)")
         sys.stdout.flush()
 
-    with prepared() as settings, open_session(settings) as session, suppress(KeyboardInterrupt):
+    with until_asked(), prepared() as settings, open_session(settings) as session:
         key = load_addon_key(settings.clockify_addon_public_key)
         options = ReceiverOptions(workspace=session.clockify.account.workspace, addon_key=key)
         serve(_hooks(session), options, host=host, port=port, on_ready=ready)

@@ -127,5 +127,5 @@ CALLBACK_ERRORS = {
         "Allow it where the client is registered, or use another client.",
     ),
     "temporarily_unavailable": ("the consent page is busy ({said}).", "Try again later."),
-    "server_error": ("the consent page is in trouble ({said}).", "Try again later."),
+    "server_error": ("the consent page reports a server error ({said}).", "Try again later."),
 }

@@ -187,7 +187,7 @@ FAILURES: RetryTable = (
 FIRST_ROWS: RetryTable = (
     *FAILURES,
     Rule(Action.WAIT, "too many requests", "Try again later.", status=429),
-    Rule(Action.RETRY, "the API is in trouble", "Try again later.", status=500, until=599),
+    Rule(Action.RETRY, "the API reports a server error", "Try again later.", status=500, until=599),
     Rule(Action.RETRY, "the API did not wait for the request", "Try again later.", status=408),
     Rule(Action.RETRY, "the API asks for another try", "Try again later.", status=425),
     Rule(

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from sync_pipeline.console.csv_file import csv_file
-from sync_pipeline.console.request_context import TRIGGERS, RequestContext, title_of_run, took
+from sync_pipeline.console.request_context import OUTCOMES, TRIGGERS, RequestContext, title_of_run, took
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.guards import as_decided
@@ -18,7 +18,6 @@ from sync_pipeline.store.activity import Activity, Entry, Run, Wanted, activity,
 from sync_pipeline.store.record_search import labels_of
 from sync_pipeline.store.rejects import list_rejects
 
-OUTCOMES = ("success", "failed", "blocked", "incomplete", "held", "running", "dry_run", "targeted")
 KINDS = {"run": "Runs", "change": "Changes of the set-up"}
 FILTERS = ("entity", "outcome", "trigger", "kind", "from", "to", "changes")
 SHOWN_REJECTS = 1_000
@@ -80,7 +79,7 @@ def show(context: RequestContext) -> Response:
         is_filtered=bool(asked),
         options={
             "entity": [("", "All"), *((name, name.replace("_", " ")) for name in entities)],
-            "outcome": [("", "All"), *((name, name.replace("_", " ")) for name in OUTCOMES)],
+            "outcome": [("", "All"), *(OUTCOMES | {"targeted": "success, single records"}).items()],
             "trigger": [("", "All"), *TRIGGERS.items()],
             "kind": [("", "All"), *KINDS.items()],
         },
@@ -109,12 +108,14 @@ def run(context: RequestContext) -> Response:
         for row in rows:
             rejected.setdefault((row.entity, row.field, row.reason), []).append(row.source_id)
         reasons = [as_decided(session, reason) for reason in found.reasons]
+        what = "held" if found.outcome == "success" and reasons else found.outcome
         return context.page(
             "run.html",
             title_of_run(found),
             run=found,
             reasons=reasons,
-            meaning=MEANINGS.get(found.outcome) if reasons == list(found.reasons) else None,
+            meaning=MEANINGS.get(what) if reasons == list(found.reasons) else None,
+            is_held=what == "held",
             rejected=rejected,
             labels=labels_of(session.store, session.pair, [(row.entity, row.source_id or "") for row in rows]),
             is_cut=len(rows) == SHOWN_REJECTS,

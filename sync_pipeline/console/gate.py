@@ -46,7 +46,7 @@ ELSEWHERE = (
 )
 FOREIGN_FORM = "This form was sent by another site. Nothing was changed."
 FOREIGN_READ = "Another site asked for this. Open it in a window of its own."
-TOO_LARGE = f"This form holds more than {MAX_BODY // 1024} KB, which no set-up needs. Nothing was changed."
+TOO_LARGE = f"This form has more than {MAX_BODY // 1024} KB, which no set-up needs. Nothing was changed."
 
 STATIC = "/static/"
 """What pages look like: the same for all, and needed by those that are shown under another name of loopback."""

@@ -8,6 +8,7 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.connections import WELL, Connection, connections
 from sync_pipeline.setup.switching import LiveStatus, effects, read_live_status, turn_off, turn_on
+from sync_pipeline.setup.system_details import last_tests
 from sync_pipeline.setup.trial import kind_for
 
 
@@ -23,6 +24,7 @@ def show(context: RequestContext) -> Response:
         conditions=_conditions(context, now, both),
         has_switch=settings.stored or not settings.sandbox,
         both=both,
+        names={name: facts.workspace for name, facts in last_tests(context.setup).items()},
         effects=effects(context.setup, now),
         since=settings.start_date,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -17,6 +17,7 @@ from sync_pipeline.setup.connections import switch_entities
 from sync_pipeline.setup.drafts import mapping_setup
 from sync_pipeline.setup.examples import LIMIT
 from sync_pipeline.setup.field_preview import BeforeAfter, preview_records
+from sync_pipeline.setup.field_steps import StepRow, rearranged, rows_of, text_of
 from sync_pipeline.setup.fields import (
     FieldForm,
     change_field,
@@ -108,9 +109,13 @@ def save(context: RequestContext) -> Response:
     """POST /mapping/{entity}: store a field, or only look what it would do."""
     entity, entered, is_new = _entity(context), _entered(context.form), context.form.flag("is_new")
     setup = mapping_setup(context.setup, entity)
+    if (action := context.form.text("action")).startswith("pick:"):
+        entered = replace(entered, source=action.removeprefix("pick:"))
+    if action.startswith(FORM_ONLY):
+        return _edit(context, entered, is_new=is_new)
     if problem := _problem(setup, entity, entered, is_new=is_new):
         context.problems.add(_place(problem), _bare(problem))
-    elif context.form.text("action") != "look" and file_of(setup, entity) is None:
+    elif action != "look" and file_of(setup, entity) is None:
         try:
             change_field(setup, entity, entered, since=context.since)
         except SyncError as error:
@@ -127,24 +132,24 @@ def check(context: RequestContext) -> Response:
     problem = _problem(setup, entity, entered, is_new=context.form.flag("is_new"))
     seen = [] if problem else _previews(setup, entity, entered)
     preview = chosen_of(seen, _number(context.form.text("record")))
-    shown = TEMPLATES.get_template("_preview.html").render(preview=preview)
+    shown = TEMPLATES.get_template("_preview.html").render(preview=preview, name=entered.name)
     return JSONResponse({"problem": _bare(problem), "place": _place(problem) if problem else "", "preview": shown})
 
 
 def drop(context: RequestContext) -> Response:
     """POST /mapping/drop/{entity}."""
-    return _do(context, drop_field, "is not delivered any more; it stays as it is at the target")
+    return _do(context, drop_field, "is no longer delivered; its value at the target stays unchanged")
 
 
 def restore(context: RequestContext) -> Response:
     """POST /mapping/restore/{entity}."""
-    return _do(context, restore_field, "is as shipped again")
+    return _do(context, restore_field, "has its default again")
 
 
 def _problem(setup: SetupService, entity: str, entered: FieldForm, *, is_new: bool) -> str:
     """What is wrong with a field; a new one must not take the place of another."""
     if is_new and any(field.name == entered.name and not field.dropped for field in target_fields(setup, entity)):
-        return f"name: {entered.name} is there already; change that one, or choose another name."
+        return f"name: {entered.name} already exists; change that field, or choose another name."
     return check_field(setup, entity, entered)
 
 
@@ -173,13 +178,20 @@ def _edit(context: RequestContext, entered: FieldForm, *, is_new: bool) -> Respo
     seen = [] if context.problems else _previews(setup, entity, entered if entered.name else None)
     record = _number(context.form.text("record") or context.query("record"))
     file, tabs = file_of(setup, entity), _tabs(context)
-    wants_patch = file is not None and not context.problems and context.form.text("action") not in ("", "look")
+    action = context.form.text("action")
+    wants_patch = file is not None and not context.problems and action == "save"
+    steps, current = _steps(context, entered, action)
     return context.page(
         "field.html",
         title,
         step="mapping",
         entered=asdict(entered),
         is_new=is_new,
+        name=entered.name,
+        steps=steps,
+        current=current,
+        find=context.form.text("find"),
+        is_finding=action == "find",
         found=entity_fields(setup, entity),
         type_options=[(name, name) for name in FIELD_TYPES],
         reference_options=[(name, name.replace("_", " ")) for name, _, _ in tabs if name != entity],
@@ -235,14 +247,33 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 5 else 0
 
 
+def _rows(form: Form) -> list[StepRow]:
+    """The transforms as they were filled in, row by row."""
+    arguments = [*form.all("argument"), *("" for _ in form.all("step"))]
+    return [StepRow(name, argument) for name, argument in zip(form.all("step"), arguments, strict=False)]
+
+
+def _steps(context: RequestContext, entered: FieldForm, action: str) -> tuple[list[StepRow] | None, int]:
+    """The rows to show, an empty one last, and the one that a button was about, else -1; no rows for what cannot be read."""
+    rows = _rows(context.form) if "step" in context.form.values else rows_of(entered.transform)
+    if rows is None:
+        return None, -1
+    kept, current = rearranged(rows, action) or ([row for row in rows if row != StepRow()], -1)
+    return [*kept, StepRow()], current
+
+
 def _entered(form: Form) -> FieldForm:
     kinds = {field.name: field.type for field in fields(FieldForm)}
     values: dict[str, Any] = {
         name: form.flag(name) if kind == "bool" else form.text(name) for name, kind in kinds.items()
     }
+    if "step" in form.values:
+        values["transform"] = text_of(_rows(form))
     return FieldForm(**{**values, "type": values["type"] or "text", "owner": values["owner"] or "source"})
 
 
+FORM_ONLY = ("add", "up:", "down:", "remove:", "find", "pick:")
+"""What buttons of the form begin with that only change the form."""
 PLACES = tuple(field.name for field in fields(FieldForm))
 
 

@@ -22,9 +22,9 @@ from sync_pipeline.store.size import size_of
 GENERAL, SANDBOX, ABOUT = "/settings/general", "/settings/sandbox", "/settings/about"
 EDITED = {
     "time_zone": "time zone",
-    "date_form": "form of days",
+    "date_form": "date format",
     "start_date": "start day",
-    "rescan_days": "days re-read",
+    "rescan_days": "days read again",
 }
 """The settings of this page, and what the audit trail calls them."""
 SPECS: dict[str, Any] = {spec.name: spec for spec in SETTINGS if spec.name in EDITED}
@@ -47,7 +47,7 @@ def save(context: RequestContext) -> Response:
         return _general(context, now | changed)
     try:
         values = {SPECS[name].metadata["at"]: text or None for name, text in changed.items()}
-        detail = ", ".join(f"{EDITED[name]} {text or 'as by default'}" for name, text in changed.items())
+        detail = ", ".join(f"{EDITED[name]} {text or 'default'}" for name, text in changed.items())
         if values:
             context.setup.change(values, "settings", detail, since=context.since)
     except SyncError as error:

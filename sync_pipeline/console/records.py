@@ -78,7 +78,7 @@ def _record(context: RequestContext, entity: str, source_id: str, now: RecordNow
         found = record_details(session, entity, source_id)
     if found is None:
         raise ConfigError(
-            f"Nothing is known of {entity} {source_id}.",
+            f"Nothing is known about {entity} {source_id}.",
             fix="The id is that of the record at its source; search for its name.",
         )
     lines = [(line, _changed(line.changes)) for line in reversed(found.history.happenings)]
@@ -101,7 +101,7 @@ def retry(context: RequestContext) -> Response:
     entity = context.param("entity")
     count = offer_again(context.setup, entity, _chosen(context, entity))
     if not count:
-        notice = "Nothing to send again: what a check rejects is checked again at every sync."
+        notice = "There is nothing to send again: what a check rejects is checked again on every sync."
     else:
         notice = f"{count:,} {'record is' if count == 1 else 'records are'} offered again by the next sync."
     return context.go(_back(context, entity), notice)

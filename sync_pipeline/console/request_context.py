@@ -74,6 +74,17 @@ def steps_of(sync: Sync) -> list[tuple[str, float]]:
     return [(name, (end - begin).total_seconds()) for name, begin, end in marks if begin and end]
 
 
+OUTCOMES = {
+    "success": "success",
+    "failed": "failed",
+    "blocked": "stopped by checks",
+    "incomplete": "incomplete",
+    "held": "held",
+    "running": "running",
+    "dry_run": "preview",
+    "targeted": "success",
+}
+"""How pages call what became of a sync."""
 TRIGGERS = {
     "change": "Change at the source",
     "schedule": "Schedule",
@@ -90,12 +101,17 @@ def trigger_of(run: Run) -> str:
     return TRIGGERS.get(run.trigger, run.trigger)
 
 
+def outcome(name: str) -> str:
+    """What became of a sync, for people."""
+    return OUTCOMES.get(name, words(name))
+
+
 def title_of_run(run: Run) -> str:
     """What a run did, in a few words."""
     what = ", ".join(map(words, run.entities))
     begins = {"running": "Syncing", "dry_run": "Previewed", "targeted": "Synced single records of"}
     if run.outcome in ("failed", "blocked"):
-        return f"Sync of {what} {run.outcome}"
+        return f"Sync of {what} {outcome(run.outcome)}"
     return f"{begins.get(run.outcome, 'Synced')} {what}"
 
 
@@ -121,6 +137,7 @@ TEMPLATES.filters.update(
     title_of_run=title_of_run,
     trigger_of=trigger_of,
     moment=moment,
+    outcome=outcome,
     words=words,
     shown=shown,
     system=system,
@@ -299,7 +316,7 @@ class RequestContext:
         if isinstance(error, ChangedMeanwhile):
             self.problems.add(
                 WHOLE,
-                "The set-up was changed meanwhile, in another window or by hand: nothing was overwritten. What you typed is "
+                "The set-up was changed in the meantime, in another window or by hand: nothing was overwritten. What you typed is "
                 "still here (secrets are not); compare it with the set-up as it is now, and save again.",
             )
         else:

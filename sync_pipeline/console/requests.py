@@ -18,8 +18,8 @@ from sync_pipeline.setup.requests import cancel as ask_cancel
 from sync_pipeline.store.requests import WorkScope
 
 LONGEST_NUMBER = 15
-SAME = "The same is being worked on already."
-LATE = "It had ended already."
+SAME = "The same request is already in progress."
+LATE = "It had already ended."
 
 
 def panel(context: RequestContext) -> WorkPanel | None:

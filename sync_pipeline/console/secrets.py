@@ -45,16 +45,14 @@ def retire(context: RequestContext) -> Response:
     name = context.form.text("name")
     had = name in NAMES and rotation.retire(context.setup, NAMES[name])
     return context.go(
-        "/settings/secrets", f"{LABELS[name]}: the old one is forgotten." if had else "There was no old one."
+        "/settings/secrets", f"{LABELS[name]}: the old one is removed." if had else "There was no old one."
     )
 
 
 def encrypt_again(context: RequestContext) -> Response:
     """POST /settings/secrets/encrypt-again."""
     count = rotation.encrypt_again(context.setup)
-    return context.go(
-        "/settings/secrets", f"Encrypted again with the newest key: {count}. Older keys can be taken out."
-    )
+    return context.go("/settings/secrets", f"Encrypted again with the newest key: {count}. Older keys can be removed.")
 
 
 def audit(context: RequestContext) -> Response:

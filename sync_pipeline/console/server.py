@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -18,13 +17,12 @@ from sync_pipeline.console.sessions import IDLE_SECONDS
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.sign_in_links import announced, link
 from sync_pipeline.console.work import Work
-from sync_pipeline.serving import Server, ServerLimits, bounded_server, in_thread, listen
+from sync_pipeline.serving import Server, ServerLimits, bounded_server, end_when_asked, in_thread, listen
 from sync_pipeline.setup.service import SetupService
 
 HOST = "127.0.0.1"
 PORT = 8770
 LIMITS = ServerLimits(connections=64, body_bytes=1024 * 1024)
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +68,7 @@ def running(setup: SetupService, options: Options) -> Iterator[RunningConsole]:
 
 def serve(setup: SetupService, options: Options, on_ready: Callable[[RunningConsole], None]) -> None:
     """Run until interrupted: by Ctrl-C, ``kill`` or a terminal that is closed."""
-    for number in ENDING:
-        signal.signal(number, signal.default_int_handler)
+    end_when_asked()
     with running(setup, options) as found:
         on_ready(found)
         threading.Event().wait()

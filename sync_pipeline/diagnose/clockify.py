@@ -107,9 +107,9 @@ class ClockifyProbes:
             f"{budget.left} of {budget.limit} requests are left this hour, by our own count; a check takes {self.cost}"
         )
         if budget.left >= self.cost:
-            return fine(detail, "The workspace's budget is shared by everybody who uses the API, so it may be less.")
+            return fine(detail, "The workspace's budget is shared by everyone who uses the API, so it may be less.")
         again = f"Try again at {clock_time(budget.free_at(self.cost))}."
-        return fail(detail, "Nothing was asked of Clockify: the answers would take up to an hour.", again, busy=True)
+        return fail(detail, "Clockify was not asked: the answers could take up to an hour.", again, busy=True)
 
     def _look_at_key(self) -> Finding:
         found = self._contact.look_at_key()
@@ -130,7 +130,7 @@ class ClockifyProbes:
         try:
             found = self._session.call(self._session.clockify.workspaces)
         except SyncError:
-            return "Which workspaces this key can see, it may not ask."
+            return "This key may not list the workspaces that it can see."
         if not found:
             return "This key sees no workspace at all."
         names = [f"{one.get('name')} ({one.get('id')})" for one in found[:SHOWN_WORKSPACES]]
@@ -142,7 +142,7 @@ class ClockifyProbes:
             self._session.call(self._session.clockify.prove_admin)
         except FatalApiError as error:
             return refused(error, MEMBER_MEANS if categorize(error) is ErrorCategory.FORBIDDEN else "")
-        return fine("an admin or the owner: everything is shown to this key")
+        return fine("an admin or the owner: this key sees everything")
 
     def _look_at_plan(self) -> Finding:
         """Whether CLOCKIFY_PLAN is what the workspace says of itself: too generous meets 429s, too modest is slow."""

@@ -57,5 +57,5 @@ def _in_clear(session: Session, systems: Collection[str]) -> Iterator[Finding]:
     for name in session.settings.in_clear:
         if name.partition("_")[0].lower() in systems:
             fix = "Use https:// unless every network in between is yours."
-            detail = "plain http to another machine, so your keys travel in clear."
+            detail = "plain http to another machine: your keys are sent unencrypted."
             yield Finding(Status.WARNING, detail, "Anyone in between can read them.", fix, what=name)

@@ -61,7 +61,9 @@ class Contact:
             return refused(error, meaning(error) or WRONG_ADDRESS, hint=self._where(error))
         if isinstance(error, ApiError) and not self.is_theirs(error):
             return fail(
-                error.message, "It does not refuse as this API does: another product answers there.", self._where()
+                error.message,
+                "It does not refuse requests as this API does: another product answers there.",
+                self._where(),
             )
         return fine("it is this API")
 

@@ -119,7 +119,7 @@ def run(probes: Sequence[Probe]) -> Iterator[Finding]:
     for probe in probes:
         cause = busy or next((causes[name] for name in probe.needs if name in causes), "")
         try:
-            found = skip(f"not looked at, because of: {cause}") if cause else probe.look()
+            found = skip(f"skipped, because of: {cause}") if cause else probe.look()
         except SyncError as error:
             found = refused(error)
             busy = probe.what if categorize(error) is ErrorCategory.BUSY else ""
@@ -135,7 +135,7 @@ FIX_CLOCK = "Set the clock of this machine (`timedatectl set-ntp true`); if it i
 def look_at_clock(offset: float | None, breaks: str) -> Finding:
     """How far an API's clock is from ours, by the Date of its answers; ``breaks`` is what a wrong clock does."""
     if offset is None:
-        return skip("its answers carry no Date")
+        return skip("its answers have no Date header")
     apart = abs(offset)
     if apart < WARN_SECONDS:
         return fine(f"less than {WARN_SECONDS:.0f} s apart from ours")

@@ -24,7 +24,7 @@ FIXES = {
     "invalid_grant": AUTHORIZE,
     "access_denied": AUTHORIZE,
     "invalid_client": "Copy id and secret again.",
-    "token_expired": "Get a new one; with an OAuth client tokens are renewed by themselves.",
+    "token_expired": "Get a new one; with an OAuth client tokens are renewed automatically.",
 }
 
 

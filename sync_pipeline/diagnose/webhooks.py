@@ -84,7 +84,7 @@ def _finding_of(ours: Sequence[Webhook], missing: Sequence[str]) -> Finding:
     told = "; ".join(f"{hook.event}: {hook.problem.rstrip('.')}" for hook in broken)
     if any(hook.in_plan for hook in broken):
         return fail(told, POLLED, REGISTER)
-    return warn(told, POLLED, "Remove the ones that are worth least, or change the plan.")
+    return warn(told, POLLED, "Remove the least useful ones, or change the plan.")
 
 
 async def ask_health(base_url: str, guard: RequestGuard) -> None:

@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.hosting.code_servers import start_code_servers
 from sync_pipeline.private_files import private_directory
+from sync_pipeline.serving import ENDING, AskedToEnd, end_when_asked
 from sync_pipeline.session.session import open_session
 from sync_pipeline.settings import PROJECT_FILE, Settings, environment, project_root
 from sync_pipeline.webhooks.addon import load_addon_key
@@ -40,7 +41,6 @@ STOP_SECONDS = 20.0
 LOG_BYTES = 5_000_000
 LONGEST_LINE = 65_536
 DAEMON, UI = "Dagster's daemon", "The Dagster UI"
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AT_ONCE = {"SYNC_SENSOR_SECONDS": "1"}
 """On the sandbox changes travel immediately, unless the environment says otherwise."""
 CALLS_AT_ONCE = {"DAGSTER_GRPC_MAX_WORKERS": "16"}
@@ -91,12 +91,6 @@ def _listening(what: str, port: int, option: str) -> socket.socket:
         ) from error
 
 
-def end_when_asked() -> None:
-    """Let Ctrl-C, ``kill`` and a closed terminal end this process in order, which ends what it started."""
-    for number in ENDING:
-        signal.signal(number, signal.default_int_handler)
-
-
 def run_dev(
     settings: Settings,
     places: Places,
@@ -104,12 +98,11 @@ def run_dev(
     ready: Callable[[Mapping[str, str | None]], None],
     *,
     warn: Callable[[str], None],
-    output: IO[str] | None = None,
+    output: IO[str],
 ) -> None:
     """Run everything until it is interrupted; SyncError when one of Dagster's programs ends before.
 
-    ``ready`` gets the addresses, ``warn`` what does not work. Dagster's output is written to ``output``, or to
-    standard output.
+    ``ready`` gets the addresses, ``warn`` what does not work. Dagster's output is written to ``output``.
     """
     with nullcontext() if places.webhooks is None else receiving(settings, places.webhooks, warn) as receiver:
         ready({"webhooks": receiver and f"{receiver}/healthz", "dagster": dagster.url})
@@ -204,10 +197,8 @@ def workspace_file() -> Path:
 class _Programs:
     """Programs that end together: each in a session of its own, with a watchdog, started in the Dagster home."""
 
-    def __init__(self, home: Path, environ: Mapping[str, str], output: IO[str] | None) -> None:
+    def __init__(self, home: Path, environ: Mapping[str, str], output: IO[str]) -> None:
         self._home, self._environ, self._output = home, environ, output
-        # Without an output of their own, errors are where ours are.
-        self._errors = output if output is not None and output is not sys.stderr else None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._ended: Queue[tuple[str, int]] = Queue()
 
@@ -223,13 +214,13 @@ class _Programs:
                 env=self._environ,
                 stdin=subprocess.PIPE,
                 stdout=self._output,
-                stderr=self._errors,
+                stderr=self._output,
                 start_new_session=True,
             )
             self._running[name] = process
         end_when_asked()
         if asked:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if signal.SIGINT in asked else AskedToEnd
         watch = Thread(target=lambda: self._ended.put((name, process.wait())), name=name, daemon=True)
         watch.start()
         return process
@@ -259,7 +250,7 @@ class _Programs:
             process.wait()
 
 
-def _run_dagster(settings: Settings, dagster: Dagster, output: IO[str] | None) -> None:
+def _run_dagster(settings: Settings, dagster: Dagster, output: IO[str]) -> None:
     programs = _Programs(dagster.home, dagster_environ(settings, dagster.console), output)
     with TemporaryDirectory(prefix="sync-") as place:  # the shorter, the better: a socket's path has 108 bytes
         try:
@@ -268,8 +259,6 @@ def _run_dagster(settings: Settings, dagster: Dagster, output: IO[str] | None) -
             programs.start(DAEMON, daemon)
             programs.start(UI, [*dagster.ui, file])
             programs.wait()
-        except KeyboardInterrupt:
-            pass
         finally:
             programs.stop()
             programs.close()

@@ -7,7 +7,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,13 +88,13 @@ def serve(
     listener = _listen(host, port)
     try:
         world = open_world(database, options)
-        url = url_of(host, listener)
-        (announce or list_lines)(addresses(url, world), all_keys(world.db))
-        server = _server(world)
-        if until:
-            threading.Thread(target=_stop_after, args=(until, server), name="until", daemon=True).start()
-        server.run(sockets=[listener])
-        world.db.close()
+        with closing(world.db):
+            url = url_of(host, listener)
+            (announce or list_lines)(addresses(url, world), all_keys(world.db))
+            server = _server(world)
+            if until:
+                threading.Thread(target=_stop_after, args=(until, server), name="until", daemon=True).start()
+            server.run(sockets=[listener])
     finally:
         listener.close()
 

@@ -9,7 +9,7 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Any
 
-from sync_pipeline.errors import Cancelled, StoreError
+from sync_pipeline.errors import Cancelled
 from sync_pipeline.session.progress import WAIT, Progress, Report
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.requests import is_cancelled, note_progress, note_result, request_of
@@ -80,7 +80,8 @@ class Follower:
 
     def _watch(self, store: Store) -> None:
         while not self._has_ended.wait(LOOK_SECONDS):
-            with suppress(StoreError):  # the run meets it, too, and reports it
+            # The run meets a failure of our store, too, and reports it; one of Dagster's is over by another look.
+            with suppress(Exception):
                 self._look(store)
 
     def _look(self, store: Store) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
+from sync_pipeline.stages.guards import with_decision
 from sync_pipeline.store import approvals as store
 from sync_pipeline.store.approvals import Approval, Decision, Line, State
 from sync_pipeline.store.record_search import labels_of
@@ -32,6 +33,10 @@ class ApprovalRequest:
     def heading(self) -> str:
         """The title with a capital letter, to begin a sentence."""
         return f"{self.title[:1].upper()}{self.title[1:]}"
+
+    def now(self, reason: str) -> str:
+        """Why it was held, with the decision in place of the advice to make one."""
+        return with_decision(reason, self.approval)
 
     @property
     def is_undecided(self) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqlalchemy import Connection
+
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, NotAllowed
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.spec import EntitySpec
@@ -66,6 +68,19 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
+class _Published:
+    """What is published."""
+
+    former: str
+    """The configuration that is live; "" when none is."""
+    trial: Trial | None
+    changed: list[EntitySpec]
+    """The entities whose mapping changes."""
+    kept: dict[str, int] | None
+    """How many of their records keep the form they have until they change at the source; None: all are rewritten."""
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """A version that is or was current, and what it changed."""
 
@@ -120,16 +135,15 @@ def publish(setup: SetupService, *, since: str | None, accept_rewrite: bool = Fa
         some = ", ".join(f"{count:,} {entity}" for entity, count in way.rewrites.items())
         raise NotAllowed(
             f"Publishing rewrites {some}.",
-            fix="Publish with a yes to that, only for new and changed records, or discard the changes.",
+            fix="Publish and accept that, publish for new and changed records only, or discard the changes.",
         )
     former = _fingerprint(setup) if way.is_live else ""
     with drafted.reading() as session:
         changed = _changed(session, setup)
-        if only_changed:
-            _keep_former(session, setup, changed)
-        else:
+        if not only_changed:
             _allow_rewrites(session, setup, way.rewrites)
-        number = _publish(session, setup, now, former, way.trial)
+        kept = {spec.entity: _rewritten(session, spec.entity) for spec in changed} if only_changed else None
+        number = _publish(session, setup, now, _Published(former, way.trial, changed, kept))
         if way.is_live and not only_changed:
             _ask_for_rewrites(session, setup, changed)
     return number
@@ -207,11 +221,14 @@ def _changed(session: Session, setup: SetupService) -> list[EntitySpec]:
     return [spec for name, spec in session.specs.items() if name in now and now[name].fingerprint != spec.fingerprint]
 
 
-def _keep_former(session: Session, setup: SetupService, changed: list[EntitySpec]) -> None:
-    """Of each entity whose mapping changes, what is at the target stays until its source changes."""
-    for spec in changed:
-        count = _rewritten(session, spec.entity)
-        session.ledger(spec).approvals.keep_former(spec.fingerprint, count, setup.by, setup.now())
+def _choose_former(tx: Connection, session: Session, what: _Published, by: str, at: datetime) -> None:
+    """Of each entity whose mapping changes, what is at the target stays until its source changes; or nothing does any more."""
+    for spec in what.changed:
+        asked = session.ledger(spec).approvals
+        if what.kept is None:
+            asked.end_former_in(tx)
+        else:
+            asked.keep_former_in(tx, spec.fingerprint, what.kept[spec.entity], by, at)
 
 
 def _ask_for_rewrites(session: Session, setup: SetupService, changed: list[EntitySpec]) -> None:
@@ -233,8 +250,9 @@ def _fingerprint(setup: SetupService) -> str:
         return session.fingerprint
 
 
-def _publish(session: Session, setup: SetupService, now: Settings, former: str, trial: Trial | None) -> int:
-    """Store the version and keep the switch on for it; ``former`` is the configuration that is live, "" when none is."""
+def _publish(session: Session, setup: SetupService, now: Settings, what: _Published) -> int:
+    """Store the version and keep the switch on for it, with what was chosen for the records at the target."""
+    former, trial = what.former, what.trial
     drafted, at = session.settings, setup.now()
     detail = "; ".join(one.key for one in compared(now.setup_document, drafted.setup_document))[:300]
     with session.store.writing() as tx:
@@ -243,6 +261,7 @@ def _publish(session: Session, setup: SetupService, now: Settings, former: str, 
             raise ChangedMeanwhile(CHANGED, fix=LOOK_AGAIN)
         if former and trial is not None:
             pass_in(tx, trial.id)
+        _choose_former(tx, session, what, setup.by, at)
         change = Change(setup.by, at, f"published: {detail}")
         number = put_current_in(tx, drafted.setup_name, drafted.setup_document, change, expected=now.setup_version)
         note_in(tx, setup.by, "mapping published", f"version {number}: {detail}", at)

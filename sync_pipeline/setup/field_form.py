@@ -156,4 +156,6 @@ def _check_text(key: str, text: str) -> None:
     if len(text) > LONGEST:
         raise ConfigError(f"{key}: it has more than {LONGEST:,} characters.", fix="Write a shorter one.")
     if any(0xD800 <= ord(sign) <= 0xDFFF or (ord(sign) < 32 and sign not in "\n\t\r") for sign in text):
-        raise ConfigError(f"{key}: it holds a sign that cannot be stored.", fix="Type it again instead of pasting it.")
+        raise ConfigError(
+            f"{key}: it contains a character that cannot be stored.", fix="Type it again instead of pasting it."
+        )

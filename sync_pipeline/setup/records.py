@@ -89,7 +89,7 @@ def compare_now(setup: SetupService, entity: str, source_id: str) -> RecordNow:
 
 def _said(can_fetch: bool, raw: Record | None, there: Record | None, wanted: object, differing: Collection[str]) -> str:
     if not can_fetch:
-        return "The source does not offer to read one record by its id; this is the target's."
+        return "The source cannot read a single record by its id; this is what the target has."
     if raw is None:
         return f"It does not exist at the source{', but at the target' if there is not None else ' and not at the target'}."
     if wanted is None:

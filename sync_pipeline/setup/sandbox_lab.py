@@ -49,7 +49,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     ),
     "slow": Experiment(
         "Slow for 1 minute",
-        "Each answer takes two seconds more, for a minute.",
+        "Each answer takes two seconds longer, for a minute.",
         "faults",
         {"kind": "stall", "route": "*", "seconds": 2, "lasts": MINUTE},
     ),
@@ -67,13 +67,13 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     ),
     "edit": Experiment(
         "Edit a time entry",
-        "The newest time entry gets another description; it travels with the next sync.",
+        "The newest time entry gets another description; the next sync delivers it.",
         "time_entries/edit",
         {"id": "newest"},
     ),
     "clock": Experiment(
         "Move the clock by a day",
-        "For the sandbox it is a day later: tokens run out, and today is another day.",
+        "For the sandbox it is a day later: tokens expire, and today is another day.",
         "clock",
         {"advance": DAY},
     ),

@@ -88,7 +88,7 @@ def _live(facts: Facts) -> Situation:
         return Situation("not running", "Live, but nothing is running.", "How to start", "/help")
     if facts.problems:
         some = "one problem needs" if facts.problems == 1 else f"{facts.problems} problems need"
-        return Situation("needs you", f"Live, but {some} you.", "See problems", "#attention")
+        return Situation("needs you", f"Live, but {some} attention.", "See problems", "#attention")
     if facts.left:
         done = f"{facts.records - facts.left:,} of {facts.records:,}"
         return Situation(

@@ -600,10 +600,17 @@ def _way_on(session: Session, guard: GuardName, approval: Approval | None) -> st
 
 def as_decided(session: Session, reason: str) -> str:
     """The reason of a sync that held something, with what was decided since in place of the advice to decide."""
+    asked = [approval_of(session.store, session.pair, int(number)) for number in _ADVICE.findall(reason)]
+    for approval in asked:
+        reason = with_decision(reason, approval) if approval is not None else reason
+    return reason
+
+
+def with_decision(reason: str, approval: Approval) -> str:
+    """A reason with this decision in place of the advice to make it."""
 
     def now(advice: re.Match[str]) -> str:
-        approval = approval_of(session.store, session.pair, int(advice[1]))
-        return advice[0] if approval is None or approval.decision is None else _decided(approval)
+        return _decided(approval) if approval.decision is not None and int(advice[1]) == approval.id else advice[0]
 
     return _ADVICE.sub(now, reason)
 

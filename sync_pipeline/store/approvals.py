@@ -149,25 +149,28 @@ class Approvals(EntityRows):
             row = {"kind": "configuration", "fingerprint": fingerprint, "shown": shown}
             return self._insert(tx, guard, row, list(examples), at)
 
-    def keep_former(self, fingerprint: str, shown: int, by: str, at: datetime) -> None:
-        """Note that records which do not change at the source keep the form of the mapping before this one.
+    def keep_former_in(self, tx: Connection, fingerprint: str, shown: int, by: str, at: datetime) -> None:
+        """Note, within the caller's transaction, that records which do not change at the source keep the form of the mapping before this one.
 
         A request for an approval to rewrite them is no question any more. It lasts until it is ended, or another mapping is in force.
         """
         row = {"connection": self.pair, "entity": self.entity, "guard": "former", "kind": "configuration"}
         decided = {"decision": "allowed", "by": by, "requested_at": at, "decided_at": at, "expires_at": at + FOR_GOOD}
-        with self.store.writing() as tx:
-            asked = [approvals.c.guard == "rewrite", approvals.c.decision.is_(None)]
-            asked.append(approvals.c.fingerprint == fingerprint)
-            before = select(approvals.c.id).where(*self.of(approvals), or_(approvals.c.guard == "former", and_(*asked)))
-            _drop(tx, list(tx.scalars(before)))
-            tx.execute(insert(approvals), [{**row, **decided, "fingerprint": fingerprint, "shown": shown, "used": 0}])
+        asked = [approvals.c.guard == "rewrite", approvals.c.decision.is_(None), approvals.c.fingerprint == fingerprint]
+        before = select(approvals.c.id).where(*self.of(approvals), and_(*asked))
+        _drop(tx, list(tx.scalars(before)))
+        self.end_former_in(tx)
+        tx.execute(insert(approvals), [{**row, **decided, "fingerprint": fingerprint, "shown": shown, "used": 0}])
 
     def end_former(self) -> None:
         """From now on all records get the mapping in force."""
         with self.store.writing() as tx:
-            mine = [*self.of(approvals), approvals.c.guard == "former"]
-            _drop(tx, list(tx.scalars(select(approvals.c.id).where(*mine))))
+            self.end_former_in(tx)
+
+    def end_former_in(self, tx: Connection) -> None:
+        """The same within the caller's transaction."""
+        mine = [*self.of(approvals), approvals.c.guard == "former"]
+        _drop(tx, list(tx.scalars(select(approvals.c.id).where(*mine))))
 
     def is_waiting(self, guard: GuardName, fingerprint: str, now: datetime) -> bool:
         """Whether the newest request for this configuration is open, or was declined."""

@@ -303,10 +303,12 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-# Connections with locks and temporary tables are idle while an API is asked: the server must not end them for that.
+# Connections with locks and temporary tables are idle while an API is asked: the server must not end them for that. Each statement
+# sees what was committed before it, whatever the server's default: who has waited for a lock must not look at what was before it.
 _PREPARED = """
     SELECT set_config(name, value, false)
-    FROM (VALUES ('lock_timeout', %(timeout)s), ('idle_session_timeout', '0')) AS wanted (name, value)
+    FROM (VALUES ('lock_timeout', %(timeout)s), ('idle_session_timeout', '0'),
+        ('default_transaction_isolation', 'read committed')) AS wanted (name, value)
     WHERE current_setting(name, true) IS NOT NULL
 """
 _BACKEND = text("SELECT pg_backend_pid()")

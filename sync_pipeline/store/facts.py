@@ -33,7 +33,7 @@ from sync_pipeline.store.schema import FACTS, KEY, Instant, records
 from sync_pipeline.store.scope import EntityRows, within
 from sync_pipeline.store.staged import FactsIn, Span, StagedRows, staged
 
-KEPT = ("accepted", "waiting", "rejected", "held")
+KEPT = ("accepted", "waiting", "rejected", "held", "former")
 """The statuses of rows whose facts are kept: all that this batch decides about, and that are in scope."""
 _KEY = ("connection", "entity", "source_id")
 

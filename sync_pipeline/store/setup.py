@@ -14,7 +14,7 @@ from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import setup_versions
 
 State = Literal["current", "draft", "past"]
-CHANGED = "The set-up was changed meanwhile, in another window or by a command: nothing was overwritten."
+CHANGED = "The set-up was changed in the meantime, in another window or by a command: nothing was overwritten."
 LOOK_AGAIN = "Look at it as it is now, and make your change again."
 
 

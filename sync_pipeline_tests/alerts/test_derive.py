@@ -97,12 +97,12 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "drift": (
         {"health": health("verify:users", "3 missing") | {"verify:gone": Health("verify:gone", None, NOW, "x", "x")}},
         "drift:users",
-        "`verify` found 3 missing. Sync again, then prove it with `sync-pipeline verify`.",
+        "`verify` found 3 missing. Sync again, then check with `sync-pipeline verify`.",
     ),
     "other fields at the source": (
         {"last_success": {"users": synced(NOW - HOUR, schema_changed="x is new")}},
         "schema_changed:users",
-        "x is new. Map what is new or take out what is missing: `sync-pipeline mapping fields`.",
+        "x is new. Map what is new or remove what is missing: `sync-pipeline mapping fields`.",
     ),
     "webhooks": (
         {"health": health("webhooks", "TAG is off")},

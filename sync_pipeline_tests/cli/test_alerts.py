@@ -50,6 +50,21 @@ def test_an_alert_is_listed_shown_acknowledged_and_silenced(drifted: Shell) -> N
     assert "Open are: drift:users." in drifted("alerts", "ack", "nonsense", code=2).message
 
 
+def test_status_ends_with_1_until_a_failed_run_is_repaired(shell: Shell) -> None:
+    """As the newest run of each entity ended: 1 failed, 4 a missing permission, 0 after one that ended well; a preview is no run."""
+    shell("sync", "users", code=0)
+    for status, code in ((418, 1), (403, 4)):
+        shell.team.fault("status", "GET /clockify/*/projects", status=status)
+        assert shell("sync", "projects").code in (1, 4)
+        shell.team.no_faults()
+        assert shell("status", "--json", code=code).document["entities"]["projects"]["last_outcome"] == "failed"
+        shell("preview", "projects", code=0)
+        shell("sync", "users", code=0)
+        shell("status", code=code)
+    shell("sync", "projects", code=0)
+    shell("status", code=0)
+
+
 def test_the_rules_list_every_kind(shell: Shell) -> None:
     """The worst first, with what opens and what resolves each."""
     rules = shell("alerts", "rules", "--json", code=0).document["rules"]

@@ -167,13 +167,13 @@ def test_one_entity_is_in_trouble(shell: Shell) -> None:
     document = shell.with_(SYNC_DAYS_PER_RUN="14").sync(code=1)
     (error,) = document["errors"]
     assert error.startswith("projects: Clockify GET ")
-    assert "answered 500/500: the API is in trouble. Try again later." in error
+    assert "answered 500: the API reports a server error. Try again later." in error
     assert document["entities"]["users"]["created"] == 4
     assert document["entities"]["locations"]["waiting"] == 0
     assert len(document["run_ids"]) == 1  # later days would meet the same trouble
     assert len(document["warnings"]) == 1
     assert document["entities"]["projects"]["requests"] == 1
-    states = shell("status", "--json", code=0).document["entities"]
+    states = shell("status", "--json", code=1).document["entities"]
     assert (states["projects"]["last_outcome"], states["users"]["last_outcome"]) == ("failed", "success")
     shell.team.no_faults()
     completes(shell)

@@ -55,6 +55,14 @@ def test_a_setting_is_wrong(shell: Shell, changes: dict[str, str | None], told: 
     assert not (shell.home / "dagster").exists()
 
 
+@pytest.mark.parametrize("words", ["report hours --format csv --out", "support-bundle --out", "setup export"])
+@pytest.mark.parametrize("place", ["none/file", "dagster.yaml/file"])
+def test_a_directory_that_does_not_exist(shell: Shell, words: str, place: str) -> None:
+    """It is named before any work is done."""
+    ended = shell(*words.split(), place, code=2)
+    assert f"'{Path(place).parent}' is not a directory" in ended.err
+
+
 def test_a_setting_that_nobody_knows(shell: Shell) -> None:
     """It is named beside what a command prints, with the nearest name, and changes nothing."""
     for words in (("status", "--json"), ("check", "--json"), ("sync", "--entity", "users", "--json")):

@@ -112,12 +112,12 @@ def test_too_many_bad_records_block(spoilt: Shell) -> None:
     for words in ((), ("--dry-run",)):
         counts = spoilt.sync("--entity", "time_entries", *words, code=1)["entities"]["time_entries"]
         assert counts["extracted"] == counts["rejected"] + counts["excluded"] > 30
-    status = spoilt("status", "--json", code=0).document["entities"]["time_entries"]
+    status = spoilt("status", "--json", code=1).document["entities"]["time_entries"]
     assert status["last_outcome"] == "blocked"
     assert status["rejects"] > 30
     assert message.startswith(f"time_entries: {status['reason']}")
     assert "Correct them at the source, or accept more with SYNC_MAX_REJECT_SHARE" in status["reason"]
-    assert spoilt("status", code=0).warnings == [f"time_entries, last sync blocked: {status['reason']}"]
+    assert spoilt("status", code=1).warnings == [f"time_entries, last sync blocked: {status['reason']}"]
 
 
 def test_how_many_bad_records_block_is_a_setting(spoilt: Shell) -> None:

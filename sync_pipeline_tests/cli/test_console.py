@@ -17,7 +17,10 @@ COMMAND = [sys.executable, "-m", "sync_pipeline.cli", "console"]
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_runs_until_it_is_asked_to_end(tmp_path: Path, number: signal.Signals) -> None:
-    """The link signs in, `console link` makes another one from another process, and nothing is left at the end."""
+    """The link signs in, `console link` makes another one from another process, and nothing is left at the end.
+
+    Ctrl-C ends it with one line and 130; `kill` and a closed terminal with 0.
+    """
     place(tmp_path)
     told = environment(tmp_path, SYNC_SANDBOX_PORT=str(free_port()))
     command = [*COMMAND, "--port", str(free_port()), "--json"]
@@ -35,7 +38,7 @@ def test_it_runs_until_it_is_asked_to_end(tmp_path: Path, number: signal.Signals
                 assert browser.get(link).url == f"{document['url']}/"
         process.send_signal(number)
         out, err = process.communicate(timeout=STOP_SECONDS)
-    assert (process.returncode, out, err) == (0, "", "")
+    assert (process.returncode, out, err) == ((130, "", "Stopped.\n") if number == signal.SIGINT else (0, "", ""))
     assert not (tmp_path / "home" / "console.json").exists()
 
     gone = subprocess.run([*COMMAND, "link"], cwd=tmp_path, env=told, capture_output=True, text=True, check=False)

@@ -80,7 +80,7 @@ def _walk(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
     )
     ana.to("/connections")
     ana.press("Test connection")
-    ana.sees("Everything that was looked at")
+    ana.sees("Everything that was checked")
     camera.keep(ana.page, "check")
     for path, name in (
         ("/", "home"),
@@ -117,11 +117,14 @@ def _map(ana: Walker, camera: Camera) -> None:
     ana.to("/mapping/projects")
     camera.keep(ana.page, "fields")
     ana.to("/mapping/projects/project_name")
-    ana.page.get_by_label("Transforms", exact=True).fill("trim | prefix: P-")
+    ana.page.get_by_label("New transform", exact=True).select_option("trim")
+    ana.press("Add")
+    ana.page.get_by_label("New transform", exact=True).select_option("prefix")
+    ana.page.get_by_label("Argument of the new transform").fill("P-")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Valid.")
     camera.keep(ana.page, "field")
     camera.keep(ana.page, "preview", ana.page.get_by_role("heading", name="Preview"))
-    ana.page.get_by_label("Transforms", exact=True).fill("trim | prefx: P-")
+    ana.page.get_by_label("New transform", exact=True).select_option("truncate")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Not valid yet.")
     camera.keep(ana.page, "field-mistake")
 

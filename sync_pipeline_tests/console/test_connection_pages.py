@@ -78,13 +78,13 @@ def test_permissions_are_those_of_the_last_test(here: Connected) -> None:
     assert "locations May read not needed May write ok" in _rows(page.text)
     assert "Not tested yet." in here.text("/connections/snapshots")
     here.browser.console.console.work.test = None  # as after a start
-    assert "Everything that was looked at is as it must be." in here.text()
+    assert "Everything that was checked is as it should be." in here.text()
     assert here.text().count("not known") == 0
 
 
 def _rows(text: str) -> str:
     """The permissions with the heads of their columns, as a narrow page shows them."""
-    table = text.partition("Entity May read May write ")[2].partition(" By the test")[0]
+    table = text.partition("Entity May read May write ")[2].partition(" As of the test")[0]
     words = table.replace("time entries", "time_entries").replace("not needed", "not_needed").split()
     rows = [words[at : at + 3] for at in range(0, len(words), 3)]
     return "\n".join(f"{name} May read {read} May write {write}" for name, read, write in rows).replace("_", " ")
@@ -98,7 +98,7 @@ def test_a_missing_permission_is_named_with_what_to_do(tmp_path: Path, office: T
         browser.post("/connections", {"system": "snapshots"})
         browser.wait("/connections/progress")
         text = browser.page("/connections/snapshots").text
-        assert text.partition("Permissions")[2].partition("By the test")[0].count("ok missing") == 3
+        assert text.partition("Permissions")[2].partition("As of the test")[0].count("ok missing") == 3
         assert "users.write" in text
         assert "Account and key are set in the environment; change them there." in text
         assert "Replace the key" not in text
@@ -114,7 +114,7 @@ def test_the_last_failure_stays_known(here: Connected) -> None:
         note_ok(session.store, session.pair, "clockify")
     text = here.text()
     assert "Health connected" in text
-    assert "over The key was revoked. Replace it." in text
+    assert "resolved The key was revoked. Replace it." in text
 
 
 def test_webhooks_with_their_last_events(here: Connected) -> None:
@@ -145,7 +145,7 @@ def test_a_key_is_replaced_in_place(here: Connected) -> None:
 def test_disconnecting_asks_for_the_name(here: Connected) -> None:
     """A page says what is forgotten and what stays; another name changes nothing; a form of an older page leads here."""
     workspace, page = here.us.clockify("GET", "")["name"], f"{HERE}/disconnect"
-    assert "What stays" in here.text(page)
+    assert "What is kept" in here.text(page)
     before = here.setup.revision()
     for typed in ("", "something else"):
         refused = here.browser.post("/clockify/disconnect", {"name": typed}, of=page)
@@ -170,7 +170,7 @@ def test_the_pages_in_a_browser(desk_browser: Browser, office: Team, chrome: pla
     with walking(chrome, desk_browser.console.link()) as ana:
         ana.to(HERE)
         ana.press("Test this connection")
-        ana.sees("Everything that was looked at is as it must be.")
+        ana.sees("Everything that was checked is as it should be.")
         for path in (HERE, "/connections/snapshots", f"{HERE}/disconnect", "/connections"):
             ana.to(path)
             ana.audit()

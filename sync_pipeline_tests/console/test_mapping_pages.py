@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,46 @@ def test_a_field_is_previewed_with_the_chosen_record(desk_browser: Browser, offi
     assert chosen == ["0", "1"]
 
 
+def test_transforms_are_rows_that_work_without_a_script(desk_browser: Browser, office: Team) -> None:
+    """Added, moved and removed by buttons that store nothing; the source field is found by a filter and picked; then it is saved."""
+    browser = desk_browser
+    connect(browser, office)
+    form: dict[str, Any] = {"is_new": "1", "name": "nick", "source": "name", "type": "text"}
+
+    def sent(action: str, *rows: tuple[str, str], **more: str) -> Page:
+        steps = {"step": [name for name, _ in rows], "argument": [argument for _, argument in rows]}
+        return Page(
+            browser.post("/mapping/users", {**form, **steps, **more, "action": action}, of="/mapping/new/users").text
+        )
+
+    def rows_of(page: Page) -> list[tuple[str, str]]:
+        arguments = [found["value"] for found in page.all("input") if found.get("name") == "argument"]
+        chosen = [found["value"] for found in page.all("option") if "selected" in found]
+        steps = [value for value in chosen if value in ("trim", "upper", "prefix")]
+        return list(zip(steps, arguments, strict=False))
+
+    trim, prefix, none = ("trim", ""), ("prefix", "'id: '"), ("", "")
+    before = browser.console.console.setup.settings().setup_version
+    assert rows_of(sent("add", trim, prefix)) == [trim, prefix]
+    assert rows_of(sent("up:1", trim, prefix, none)) == [prefix, trim]
+    assert rows_of(sent("down:0", trim, prefix, none)) == [prefix, trim]
+    assert rows_of(sent("remove:0", trim, prefix, none)) == [prefix]
+    assert rows_of(sent("remove:99", trim, none)) == [trim]
+    found = sent("find", trim, find="ZONE")
+    offered = [each["value"] for each in found.all("button") if each.get("value", "").startswith("pick:")]
+    assert offered
+    assert all("zone" in each.lower() for each in offered)
+    assert sent(offered[0], trim).value("source") == offered[0].removeprefix("pick:")
+    assert "There is no transform" in sent("look", ("trin", ""), none).text
+    looked = sent("look", trim, prefix, none)
+    assert f"id: {office.users()[0]['name']}" in looked.text
+    assert looked.faults == []
+    assert browser.console.console.setup.settings().setup_version == before
+    assert "The field nick is saved" in sent("save", trim, prefix, none).text
+    assert field_form(browser.console.console.setup, "users", "nick").transform == "trim | prefix: 'id: '"
+    assert rows_of(browser.page("/mapping/users/nick")) == [trim, prefix]
+
+
 def test_three_ways_on_from_a_draft_that_rewrites_much(live: Browser, office: Team) -> None:
     """Rewrite, only new and changed ones, or cancel, which changes nothing; the second writes nothing for the mapping alone."""
     setup = live.console.console.setup
@@ -90,7 +131,7 @@ def test_three_ways_on_from_a_draft_that_rewrites_much(live: Browser, office: Te
     change_field(mapping_setup(setup, "projects"), "projects", replace(form, transform="upper"), since=None)
     live.post("/draft/preview", of="/draft")
     live.wait("/try/progress")
-    ways = "Publish and rewrite 5 projects Publish, only new and changed records get it"
+    ways = "Publish and rewrite 5 projects Publish for new and changed records only"
     page = live.page("/draft")
     assert ways in page.text
     assert "Cancel" in page.text
@@ -157,13 +198,13 @@ def test_of_two_windows_one_is_refused(live: Browser) -> None:
     seen = live.page("/draft").value("since")
     late = live.post("/mapping/users", {"is_new": "1", "name": "nick", "source": "name", "since": stale})
     assert late.status_code == 422
-    assert "changed meanwhile" in late.text
+    assert "changed in the meantime" in late.text
     assert Page(late.text).value("name") == "nick"
     live.post("/mapping/drop/users", {"name": "status"}, of="/mapping/users")
     for path in ("/draft/publish", "/draft/discard"):
         answer = live.post(path, {"since": seen})
         assert answer.status_code == 422
-        assert "changed meanwhile" in answer.text
+        assert "changed in the meantime" in answer.text
     draft = read_draft(live.console.console.setup)
     assert draft is not None
     assert len(draft.changes) == 2

@@ -95,7 +95,7 @@ def test_a_problem_is_linked_to_its_field(browser: Browser) -> None:
     page = Page(
         browser.post("/mapping/users", {"is_new": "1", "name": "nick", "source": "name", "transform": "nonsense"}).text
     )
-    (marked,) = [found for found in page.all("input") if found.get("aria-invalid") == "true"]
+    (marked,) = [found for found in page.all("input", "fieldset") if found.get("aria-invalid") == "true"]
 
     assert marked["id"] == "transform"
     assert "transform-problem" in marked["aria-describedby"]
@@ -107,7 +107,7 @@ def test_a_new_field_takes_no_others_place(browser: Browser) -> None:
     answer = browser.post("/mapping/users", {"is_new": "1", "name": "email", "source": "name"})
 
     assert answer.status_code == 422
-    assert "is there already" in answer.text
+    assert "already exists" in answer.text
 
 
 def test_a_mistake_of_ours_is_told_without_a_traceback(

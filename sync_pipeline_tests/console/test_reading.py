@@ -85,7 +85,7 @@ def test_the_overview(live: Live, office: Team) -> None:
         note_ok(session.store, session.pair, "daemon")
         note_ok(session.store, session.pair, "verify:projects")
     page = live.browser.page("/")
-    assert "Live, but one problem needs you." in page.text
+    assert "Live, but one problem needs attention." in page.text
     assert "Some users are rejected" in page.text
     assert "1 of the users is not delivered" in page.text
     links = {found["href"] for found in page.all("a")}
@@ -122,13 +122,13 @@ def test_the_activity(live: Live) -> None:
     assert "Synced projects" in text
     assert "Live on:" not in text
     assert "nothing changed" not in text
-    assert "Nothing fits these filters." in live.text("/activity?outcome=failed")
+    assert "Nothing matches these filters." in live.text("/activity?outcome=failed")
     assert "Synced" not in live.text("/activity?kind=change")
     text = live.text("/activity?trigger=console")
     assert "Synced projects Console Ana" in text
     assert "Live on:" not in text
-    assert "Nothing fits these filters." in live.text("/activity?trigger=schedule")
-    assert "Nothing fits" in live.text("/activity?to=2001-01-01")
+    assert "Nothing matches these filters." in live.text("/activity?trigger=schedule")
+    assert "Nothing matches" in live.text("/activity?to=2001-01-01")
     assert "Synced projects" in live.text("/activity?from=nonsense&before=nonsense&kind=nonsense")
     assert live.browser.get("/activity?entity=nope").status_code == 200
 
@@ -228,7 +228,7 @@ def test_rejects_by_reason(live: Live, office: Team) -> None:
     text = live.text("/records?state=rejected&entity=projects")
     assert "no such <b>client</b> projects, rejected by the target 2" in text
     answer = live.browser.post("/records/projects/retry", {"reason": "no such reason"})
-    assert "Nothing to send again" in answer.text
+    assert "nothing to send again" in answer.text
     answer = live.browser.post("/records/projects/retry", {"reason": "no such <b>client</b>"})
     assert "2 records are offered again by the next sync." in answer.text
     path, chosen = "/records/users/ignore", {"source_id": live.rejected, "record": live.rejected}

@@ -59,7 +59,7 @@ def test_pressing_twice_is_one_request(browser: Browser) -> None:
     """Both lead to its page; the second says so. Who asked is in the audit trail, once."""
     first, second = press(browser, **ASKED), press(browser, **ASKED)
     assert first.url.path == second.url.path == "/requests/1"
-    assert "The same is being worked on already." in Page(second.text).text
+    assert "The same request is already in progress." in Page(second.text).text
     assert "Sync users" in Page(first.text).text
     assert browser.page("/settings/audit").text.count("Sync users (number 1)") == 1
     assert "/requests/1" in {link["href"] for link in browser.page("/").all("a")}
@@ -102,7 +102,7 @@ def test_what_cannot_be_done_is_refused_with_a_sentence(browser: Browser, fields
     answer = press(browser, **fields)
     assert answer.status_code == 409
     assert why in Page(answer.text).text
-    assert "Nothing was asked for yet." in browser.page("/requests").text
+    assert "Nothing has been requested yet." in browser.page("/requests").text
 
 
 def test_days_are_backfilled_from_a_form(browser: Browser) -> None:
@@ -135,7 +135,7 @@ def test_without_a_daemon_the_page_says_so(tmp_path: Path) -> None:
         assert "cancelled" in Page(cancelled.text).text
         assert newest(browser).outcome == "cancelled"
         late = send(browser, "/requests/1/cancel")
-        assert "It had ended already." in Page(late.text).text
+        assert "It had already ended." in Page(late.text).text
         # One that a daemon took and left behind when it was killed, together with its run.
         press(browser, **ASKED)
         with console.console.setup.reading() as session:

@@ -32,9 +32,9 @@ def test_a_key_is_replaced_while_live_syncing_goes_on(desk_browser: Browser, off
 
     answer = desk_browser.post("/secrets/rotate", {"name": "clockify.api_key", "secret": f" '{second_key}'\n"})
     assert "the new one is in use" in answer.text
-    assert "an old one as fallback" in answer.text
+    assert "old one kept as fallback" in answer.text
     assert "live syncing is turned on" in desk_browser.page("/").text.lower()
-    assert "the old one is forgotten" in desk_browser.post("/secrets/retire", {"name": "clockify.api_key"}).text
+    assert "the old one is removed" in desk_browser.post("/secrets/retire", {"name": "clockify.api_key"}).text
     assert "There was no old one" in desk_browser.post("/secrets/retire", {"name": "clockify.api_key"}).text
     trail = desk_browser.page("/trail").text
     assert [what in trail for what in ("secret rotated", "secret retired", f"@{platform.node()} (console)")] == [
@@ -63,7 +63,7 @@ def test_what_does_not_work_is_not_taken(
     assert answer.status_code == 422
     assert told.lower() in Page(answer.text).text.lower()
     assert not secret or f'value="{secret}"' not in answer.text
-    assert "an old one as fallback" not in answer.text
+    assert "old one kept as fallback" not in answer.text
 
 
 def test_everything_is_encrypted_with_the_newest_key(tmp_path: Path, office: Team) -> None:

@@ -94,7 +94,7 @@ def test_what_is_chosen_is_a_version_of_the_set_up(desk_browser: Browser) -> Non
     desk_browser.post(GENERAL, CHOSEN | {"time_zone": "", "rescan_days": ""}, of=GENERAL)
     assert desk_browser.page(GENERAL).text.count("stored here") == 2
     refused = desk_browser.send(GENERAL, stale, CHOSEN)
-    assert (refused.status_code, "changed meanwhile" in refused.text) == (422, True)
+    assert (refused.status_code, "changed in the meantime" in refused.text) == (422, True)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_the_search_leads_to_the_records(browser: Browser) -> None:
 
 
 def test_the_pages_in_a_browser(desk_browser: Browser, chrome: playwright.sync_api.Browser) -> None:
-    """Wide and narrow, light and dark; a chosen zone stays under a script; a key leads to the search."""
+    """Wide and narrow, light and dark; a chosen zone stays under a script; keys lead to search and help."""
     with walking(chrome, desk_browser.console.link()) as ana:
         for path in (GENERAL, LAB, ABOUT):
             ana.to(path)
@@ -216,3 +216,9 @@ def test_the_pages_in_a_browser(desk_browser: Browser, chrome: playwright.sync_a
         ana.page.keyboard.press("Enter")
         ana.is_at("/records")
         expect(ana.page.get_by_label("Id, e-mail address")).to_have_value("Jana")
+        ana.page.keyboard.press("/")
+        ana.page.keyboard.press("?")  # here it is a letter of the search
+        ana.is_at("/records")
+        ana.page.evaluate("() => document.activeElement.blur()")
+        ana.page.keyboard.press("?")
+        ana.is_at("/help")

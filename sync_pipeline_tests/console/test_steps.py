@@ -35,6 +35,7 @@ def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
 
     before = browser.page("/live").text
     assert "What going live writes" in before
+    assert "locations to Clockify, Polaris Field Services" in before
     assert "how many is not known yet" in before
     assert "Live syncing is on" in browser.post("/live", {"on": "1"}).text
     assert "Mode: live" in browser.page("/").text
@@ -172,13 +173,13 @@ def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) ->
     late = browser.post("/mapping/users", {"is_new": "1", "name": "other", "source": "email", "since": stale})
     page = Page(late.text)
     assert late.status_code == 422
-    assert "changed meanwhile" in page.text
+    assert "changed in the meantime" in page.text
     assert (page.value("name"), page.value("source")) == ("other", "email")
     assert page.value("since") not in ("", stale)
-    assert "changed meanwhile" in snapshots(browser, office, since=stale).text
-    assert "changed meanwhile" in browser.post("/mapping", {"entities": ["users"], "since": stale}).text
+    assert "changed in the meantime" in snapshots(browser, office, since=stale).text
+    assert "changed in the meantime" in browser.post("/mapping", {"entities": ["users"], "since": stale}).text
     assert (
-        "changed meanwhile"
+        "changed in the meantime"
         in browser.post("/connections/clockify/disconnect", {"name": "Clockify", "since": stale}).text
     )
     assert browser.console.console.setup.settings().setup_document == before
@@ -205,12 +206,12 @@ def test_a_field_is_dropped_and_restored(desk_browser: Browser, office: Team) ->
     connect(desk_browser, office)
 
     assert (
-        "is not delivered any more"
+        "is no longer delivered"
         in desk_browser.post("/mapping/drop/users", {"name": "email"}, of="/mapping/users").text
     )
     assert "not delivered" in desk_browser.page("/mapping/users").text
     assert (
-        "is as shipped again"
+        "has its default again"
         in desk_browser.post("/mapping/restore/users", {"name": "email"}, of="/mapping/users").text
     )
     assert desk_browser.post("/mapping/drop/users", {"name": "user_id"}, of="/mapping/users").status_code == 422
@@ -287,7 +288,7 @@ def test_rejects_are_listed_with_reasons_and_offered_again(desk_browser: Browser
     assert "another record has the same name" in twins.text
     assert SCRIPT not in twins.text
     assert Page(twins.text).faults == []
-    assert "Nothing to send again" in browser.post("/rejects/locations").text
+    assert "nothing to send again" in browser.post("/rejects/locations").text
     assert "users" in browser.page("/rejects/users").text
     refused = len(us.users())
     assert f"{refused} records are offered again" in browser.post("/rejects/users").text
@@ -315,7 +316,7 @@ def test_the_start_date_of_a_stale_form_is_not_taken(desk_browser: Browser) -> N
     assert "Saved." in desk_browser.post("/mapping", {**everything, "start_date": "2026-02-01"}).text
 
     late = desk_browser.post("/mapping", {**everything, "start_date": "2026-03-01", "since": ""})
-    assert "changed meanwhile" in late.text
+    assert "changed in the meantime" in late.text
     assert desk_browser.page("/mapping").value("start_date") == "2026-02-01"
 
 

@@ -96,7 +96,7 @@ def step_2(ana: Walker) -> None:
     ana.is_refused_at("auth", "Consent was refused")
     ana.to("/snapshots")
     ana.reload()
-    ana.sees("A person has to allow the access at the Snapshots API.")
+    ana.sees("A person has to grant access at the Snapshots API.")
     ana.press("Authorize")
     ana.reload()
     ana.follow("Go to the consent page")
@@ -104,7 +104,7 @@ def step_2(ana: Walker) -> None:
     ana.is_told("access was allowed")
     ana.is_at("/mapping")
     ana.to("/snapshots")
-    ana.sees("The access that was allowed is good.")
+    ana.sees("Access is granted.")
 
 
 def step_3(ana: Walker) -> None:
@@ -119,12 +119,14 @@ def step_3(ana: Walker) -> None:
 
     ana.page.get_by_role("link", name="users", exact=True).click()
     ana.page.get_by_role("link", name=re.compile("Add as a field ?: activeWorkspace")).click()
-    name, transforms = ana.page.get_by_label("Name at the target"), ana.page.get_by_label("Transforms", exact=True)
-    expect(name).to_have_value("active_workspace")
-    transforms.fill("uper")
-    expect(ana.page.locator("#transform-problem")).to_contain_text("uper")
+    expect(ana.page.get_by_label("Name at the target")).to_have_value("active_workspace")
+    transform = ana.page.get_by_label("New transform", exact=True)
+    transform.select_option("truncate")
+    ana.page.get_by_label("Argument of the new transform").fill("many")
+    expect(ana.page.locator("#transform-problem")).to_contain_text("many")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Not valid yet.")
-    transforms.fill("upper")
+    ana.page.get_by_label("Argument of the new transform").fill("")
+    transform.select_option("upper")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Valid.")
     choice, shown = ana.page.get_by_label("Preview with"), ana.page.locator("#preview article")
     expect(choice.get_by_role("option")).to_have_count(4)  # all the users there are
@@ -138,17 +140,19 @@ def step_3(ana: Walker) -> None:
     ana.reload()
 
     ana.page.get_by_role("link", name="Change active_workspace").click()
-    ana.page.get_by_label("Transforms", exact=True).fill("lower")
+    ana.page.get_by_label("Transform 1", exact=True).select_option("lower")
     ana.press("Save the field")
     ana.is_told("The field active_workspace is saved.")
     ana.page.get_by_role("button", name="Remove time_zone").click()
-    ana.is_told("is not delivered any more")
+    ana.is_told("is no longer delivered")
     ana.page.get_by_role("button", name="Restore time_zone").click()
-    ana.is_told("is as shipped again")
+    ana.is_told("has its default again")
     ana.reload()
 
     ana.to("/mapping/time_entries/description")
-    ana.page.get_by_label("Transforms", exact=True).fill("upper")
+    ana.page.get_by_label("New transform", exact=True).select_option("upper")
+    ana.press("Add")
+    expect(ana.page.get_by_label("Transform 1", exact=True)).to_have_value("upper")
     expect(ana.page.get_by_label("Preview with").get_by_role("option").nth(4)).to_be_attached()
     expect(ana.page.locator("#preview del").first).to_be_visible()
 
@@ -168,7 +172,7 @@ def step_4(ana: Walker) -> None:
     users = ana.page.get_by_role("table", name="Changes of users")
     expect(users.get_by_role("row")).to_have_count(5)
     expect(users).to_contain_text("active_workspace")
-    ana.follow("Go on to step 5")
+    ana.follow("Continue to step 5")
 
 
 def step_5(ana: Walker) -> None:

@@ -51,7 +51,7 @@ def test_a_whole_step_by_keyboard(ana: Walker) -> None:
     """Step 1 with Tab, arrows and Enter alone; wherever the focus is, it can be seen."""
     page = ana.page
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="To the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     ana.tabs_to(page.get_by_role("link", name=re.compile("^(1 )?Clockify")))
     page.keyboard.press("Enter")
     expect(ana.heading).to_have_text("Step 1: Clockify")
@@ -80,7 +80,7 @@ def test_scripts_are_text(ana: Walker) -> None:
     ana.connect_clockify()
     ana.connect_snapshots()
     ana.to("/mapping/new/projects")
-    for label in ("Name at the target", "Source field", "Transforms"):
+    for label in ("Name at the target", "Source field", "Argument of the new transform"):
         ana.page.get_by_label(label, exact=True).fill(SCRIPT)
     expect(ana.page.locator("[data-verdict]")).to_have_text("Not valid yet.")
     ana.press("Save the field")
@@ -90,7 +90,8 @@ def test_scripts_are_text(ana: Walker) -> None:
     ana.page.get_by_label("Name at the target").fill("title")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Valid.")
     ana.to("/mapping/projects/project_name")
-    ana.page.get_by_label("Transforms", exact=True).fill("prefix: <b>")
+    ana.page.get_by_label("New transform", exact=True).select_option("prefix")
+    ana.page.get_by_label("Argument of the new transform").fill("<b>")
     expect(ana.page.locator("[data-verdict]")).to_have_text("Valid.")
     expect(ana.page.locator("#preview ins").filter(has_text="<b>").first).to_be_visible()
 
@@ -118,7 +119,7 @@ def test_two_tabs_at_once(ana: Walker) -> None:
     expect(first.get_by_role("status")).to_contain_text("of_the_first is saved")
 
     second.get_by_role("button", name="Save the field").click()
-    expect(second.locator(".errors")).to_contain_text("changed meanwhile")
+    expect(second.locator(".errors")).to_contain_text("changed in the meantime")
     expect(second.get_by_label("Name at the target")).to_have_value("of_the_second")
     first.reload()
     expect(first.get_by_role("rowheader", name="of_the_second")).to_have_count(0)
@@ -152,7 +153,7 @@ def test_consent_is_answered_to_who_asked_once(ana: Walker, chrome: Browser, con
     ana.page.goto(back)
     expect(ana.heading).to_have_text("Not authorized")
     ana.follow("Back to the step")
-    ana.sees("The access that was allowed is good.")
+    ana.sees("Access is granted.")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ def test_huge_and_empty_forms(ana: Walker) -> None:
     ana.is_refused_at("secret", re.compile("long"))
     ana.look_up("x" * MAX_BODY)
     expect(ana.heading).to_have_text("Too large")
-    ana.follow("To the home page")
+    ana.follow("To the overview")
     ana.is_at("/")
 
 

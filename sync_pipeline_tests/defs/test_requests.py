@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ import pytest
 
 from sync_pipeline.defs import resources
 from sync_pipeline.defs.requests import NAME
+from sync_pipeline.errors import Cancelled
 from sync_pipeline.hosting.run_tags import REQUESTED_BY_TAG, TRIGGER_TAG
+from sync_pipeline.session import following
 from sync_pipeline.session.following import Follower
-from sync_pipeline.session.progress import Progress
+from sync_pipeline.session.progress import Progress, silent
 from sync_pipeline.store.requests import WorkRequest, WorkScope, ask, ask_cancel, request_of
 from sync_pipeline.store.syncs import by_run
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, morning
 from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.scenarios.commands import wait_until
 
 pytestmark = pytest.mark.clock
 
@@ -183,6 +187,25 @@ def test_a_run_that_starts_after_a_cancel_sends_nothing(us: Team, on: Live) -> N
     assert run.status == dg.DagsterRunStatus.CANCELED
     on.look(NAME)
     assert asked.now.outcome == "cancelled"
+
+
+def test_a_cancel_is_noticed_by_another_look(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster's storage is busy in the moment in which the run is to be shown as canceled."""
+    asked = Asked(us, "sync", entity="users")
+    noticed: list[str] = []
+
+    def show() -> None:
+        noticed.append("canceling")
+        if len(noticed) == 1:
+            raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.01)
+    follower = Follower(asked.now.tag, "run", silent, show)
+    with us.session() as session, follower.following(session.store):
+        asked.cancel()
+        wait_until(lambda: len(noticed) == 2)
+    with pytest.raises(Cancelled):
+        follower.check(ask=False)
 
 
 def test_a_cancel_between_requests_ends_the_run(us: Team, on: Live, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -334,7 +334,7 @@ def test_a_sensor_that_cannot_reach_clockify_says_why_and_recovers_alone(us: Tea
     before = on.cursors["users"] = orjson.dumps({"polled": "2026-01-01T00:00:00+00:00"}).decode()
     us.fault("status", "GET *", status=503)
     tick = on.tick("users")
-    assert "the API is in trouble" in tick.said
+    assert "the API reports a server error" in tick.said
     assert on.cursors["users"] == before
     us.no_faults()
     assert "0 changed" in on.tick("users").said

@@ -56,7 +56,7 @@ def test_what_depends_on_a_failure_is_skipped() -> None:
     probes = [Probe("a", breaks), Probe("b", breaks, ("a",)), Probe("c", breaks, ("b",)), Probe("d", lambda: fine("x"))]
     found = list(run(probes))
     assert [finding.verdict for finding in found] == [Status.FAILED, Status.SKIPPED, Status.SKIPPED, Status.OK]
-    assert {finding.detail for finding in found[1:3]} == {"not looked at, because of: a"}
+    assert {finding.detail for finding in found[1:3]} == {"skipped, because of: a"}
 
 
 def test_after_too_many_requests_nothing_is_asked() -> None:

@@ -166,8 +166,13 @@ def test_two_syncs_at_once_share_it(place: Place) -> None:
     wait_until(lambda: not place.serves() and place.sandboxes() == [])
 
 
-def test_the_sandbox_as_a_document(place: Place) -> None:
-    """`sandbox --json` prints where everything is and which keys work as soon as it is ready, and serves."""
+@pytest.mark.parametrize(
+    ("asked", "ended"),
+    [(signal.SIGINT, (130, "", "Stopped.\n")), (signal.SIGTERM, (0, "", ""))],
+    ids=["Ctrl-C", "kill"],
+)
+def test_the_sandbox_as_a_document(place: Place, asked: signal.Signals, ended: tuple[int, str, str]) -> None:
+    """`sandbox --json` prints where everything is and which keys work as soon as it is ready, and serves until it is asked to end."""
     place.home.mkdir()
     words = ("sandbox", "--json", "--port", str(place.port), "--entries", "10", "--database", str(place.database))
     with place.process("-m", "sync_pipeline.cli", *words) as process:
@@ -175,9 +180,9 @@ def test_the_sandbox_as_a_document(place: Place) -> None:
         assert f":{place.port}/snapshots" in document["addresses"]["Snapshots"]
         assert "sandbox-clockify-key" in document["keys"].values()
         assert place.answers()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(asked)
         out, err = process.communicate(timeout=PATIENCE)
-    assert (out, err) == ("", "")
+    assert (process.returncode, out, err) == ended
 
 
 def test_dev_as_a_document(place: Place) -> None:

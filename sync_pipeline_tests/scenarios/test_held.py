@@ -252,7 +252,7 @@ def test_first_contact_is_held_until_it_is_allowed(
 
 
 WARNING = "Live syncing is on. Saving a change here pauses it"
-GATHERS = "What you change here gathers in a draft"
+GATHERS = "Changes made here are collected in a draft"
 BAND = "Live syncing is paused. The set-up was changed since it was turned on"
 BAR = "1 unpublished change. See them Preview effect Publish Discard"
 
@@ -307,7 +307,7 @@ def test_the_terminal_changes_a_draft_while_live_syncing_is_on(tmp_path: Path) -
         code, out = office.type("mapping", "set", "projects", "shade", "--source", "color", "--json")
         assert (code, '"live_paused": false' in out, '"draft": true' in out) == (0, True, True)
         assert office.type("mapping", "discard")[0] == 0
-        assert "Nothing waits" in office.type("mapping", "draft")[1]
+        assert "There are no unpublished changes" in office.type("mapping", "draft")[1]
 
         office.type("mapping", "drop", "projects", "color")
         code, out = office.type("mapping", "publish")  # nothing was delivered yet, so nothing is rewritten

@@ -15,9 +15,13 @@ from sync_pipeline.clock import unix_time
 from sync_pipeline.console.sign_in_links import fresh_link
 from sync_pipeline.hosting.liveness import PROCESS_TAG, process_of
 from sync_pipeline_tests.console.browsing import Page
+from sync_pipeline_tests.harness import day
 from sync_pipeline_tests.scenarios.developing import Developing, developing, local_client, wait_for
 
 WORK_SECONDS = 300.0
+COMPARED, BACKFILLED = "verify_", "__ASSET_JOB"
+"""How the names of jobs begin."""
+BACKFILLS = "{partitionBackfillsOrError{... on PartitionBackfills{results{status}}}}"
 LAUNCH = """mutation{launchRun(executionParams:{selector:{repositoryName:"__repository__",
  repositoryLocationName:"sync_pipeline.definitions",jobName:"forget_events"},runConfigData:{}}){__typename}}"""
 
@@ -92,6 +96,25 @@ def test_a_run_that_is_killed_ends_its_request(us: Developing) -> None:
     assert "done Asked for" in page(us, again).text
 
 
+def test_a_backfill_is_cancelled_while_it_runs(us: Developing) -> None:
+    """The daemon ends it and its run, and the console says so; asked for again, the days are filled."""
+    days = {"first": day(3).isoformat(), "last": day(1).isoformat()}
+    with held(us):
+        path = ask(us, kind="backfill", entity="time_entries", **days)
+        wait_for(lambda: _runs(us, BACKFILLED), WORK_SECONDS)
+        press(us, f"{path}/cancel")
+        wait_for(lambda: "CANCELING" in _statuses(us, BACKFILLED), WORK_SECONDS)
+    wait_for(lambda: has_ended(us, path), WORK_SECONDS)
+    shown = page(us, path).text
+    assert "cancelled Asked for" in shown, shown
+    assert _statuses(us, BACKFILLED) == ["CANCELED"]
+    assert us.graphql(BACKFILLS)["partitionBackfillsOrError"]["results"] == [{"status": "CANCELED"}]
+    again = ask(us, kind="backfill", entity="time_entries", **days)
+    wait_for(lambda: has_ended(us, again), WORK_SECONDS)
+    assert "done Asked for" in page(us, again).text
+    assert _statuses(us, BACKFILLED) == ["SUCCESS", "CANCELED"]
+
+
 def test_the_dagster_ui_is_read_only_but_for_admins(us: Developing) -> None:
     """Dagster's own permissions refuse a mutation; other ways to write are refused at the gate."""
     found = {role: _as(us, role) for role in ("viewer", "operator", "admin")}
@@ -113,19 +136,19 @@ def held(us: Developing) -> Iterator[None]:
         us.client.delete(rules).raise_for_status()
 
 
-def _statuses(us: Developing) -> list[str]:
-    """The states of the runs that compare."""
+def _statuses(us: Developing, job: str = COMPARED) -> list[str]:
+    """The states of the runs of some jobs, by how their names begin; the newest first."""
     found = us.graphql("{runsOrError{... on Runs{results{jobName status}}}}")["runsOrError"]["results"]
-    return [run["status"] for run in found if run["jobName"].startswith("verify_")]
+    return [run["status"] for run in found if run["jobName"].startswith(job)]
 
 
-def _runs(us: Developing) -> list[psutil.Process]:
-    """The processes that execute runs which compare, and have started."""
+def _runs(us: Developing, job: str = COMPARED) -> list[psutil.Process]:
+    """The processes that execute runs of these jobs, and have started."""
     query = (
-        "SELECT value FROM run_tags JOIN runs USING (run_id) WHERE status = 'STARTED' AND pipeline_name LIKE 'verify_%'"
+        "SELECT value FROM run_tags JOIN runs USING (run_id) WHERE status = 'STARTED' AND instr(pipeline_name, ?) = 1"
     )
     with closing(sqlite3.connect(next(us.home.rglob("runs.db")))) as history:
-        names = [str(row[0]) for row in history.execute(f"{query} AND key = ?", (PROCESS_TAG,))]
+        names = [str(row[0]) for row in history.execute(f"{query} AND key = ?", (job, PROCESS_TAG))]
     return [process for name in names if (process := process_of(name)) is not None]
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, NotAllowed
+from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.setup import drafts, trial
 from sync_pipeline.setup.drafts import discard, go_back, mapping_setup, publish, read_draft, read_publication, versions
@@ -139,6 +140,49 @@ def test_published_for_new_and_changed_records_only(us: Team, live: SetupService
         verdict = verify(session, spec, None)
         assert (verdict.in_sync, verdict.former) == (True, 0)
     assert names(us) == {name.upper() for name in names(us)}
+
+
+def test_a_mapping_published_again_for_all_records_rewrites_them(us: Team, live: SetupService) -> None:
+    """That it was once published for changed records only does not count any more, when another one was in force since."""
+    before = names(us)
+    upper(live)
+    previewed(live.on_draft())
+    first = live.settings().setup_version
+    second = publish(live, since=None, only_changed=True)
+    sync(us, live)
+    for number, rewritten in ((first, {}), (second, {"projects": len(before)})):
+        go_back(live, number, since=None)
+        previewed(live.on_draft())
+        assert read_publication(live).rewrites == rewritten
+        publish(live, since=None, accept_rewrite=True)
+        sync(us, live)
+    assert names(us) == {name.upper() for name in before}
+
+
+def test_what_could_not_be_published_chooses_nothing(
+    us: Team, live: SetupService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another person discards the draft in that moment: what was chosen for the mapping in force before still counts."""
+    before = names(us)
+    upper(live)
+    previewed(live.on_draft())
+    publish(live, since=None, only_changed=True)
+    form = field_form(mapping_setup(live, "projects"), "projects", "project_name")
+    change_field(mapping_setup(live, "projects"), "projects", replace(form, transform="lower"), since=None)
+    previewed(live.on_draft())
+    look = drafts._changed
+
+    def discarded_meanwhile(session: Session, setup: SetupService) -> list[EntitySpec]:
+        found = look(session, setup)
+        discard(desk_of(us, by="bob (test)"), since=None)
+        return found
+
+    monkeypatch.setattr(drafts, "_changed", discarded_meanwhile)
+    with pytest.raises(ChangedMeanwhile):
+        publish(live, since=None, only_changed=True)
+    sync(us, live)
+    with session_of(live) as session:
+        assert verify(session, session.spec("projects"), None).former == len(before)
 
 
 def test_a_preview_that_does_not_pass_is_not_published(live: SetupService) -> None:

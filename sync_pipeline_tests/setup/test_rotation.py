@@ -113,7 +113,7 @@ def test_what_is_not_there_cannot_be_rotated(us: Team, setup: SetupService) -> N
 
 
 def test_every_secret_is_encrypted_again(us: Team) -> None:
-    """Those of both systems, of other addresses and of webhooks; then the old key can be taken out."""
+    """Those of both systems, of other addresses and of webhooks; then the old key can be removed."""
     first, second = (Fernet.generate_key().decode() for _ in range(2))
     old = desk_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=first))
     on_accounts(old, us)

@@ -34,7 +34,7 @@ CASES: list[tuple[str, Facts, str, str]] = [
     ("off", Facts(is_connected=True, pause=Pause(AT, "Ana", "")), "is off", "/setup/live"),
     ("by hand", Facts(is_connected=True, why="SYNC_MODE is dry_run: nothing is written."), "SYNC_MODE", "/activity"),
     ("not running", replace(LIVE, silent="No daemon has reported yet."), "nothing is running", "/help"),
-    ("needs you", replace(LIVE, problems=1), "Live, but one problem needs you", "#attention"),
+    ("needs you", replace(LIVE, problems=1), "Live, but one problem needs attention", "#attention"),
     ("catching up", replace(LIVE, left=1_758), "240 of 1,998 are at the target", "/records?state=pending"),
     ("live", LIVE, "Everything is up to date", "/activity?changes=1"),
 ]

@@ -209,7 +209,7 @@ def test_postgresql_undoes_one_of_two_steps_that_wait_for_each_other(postgres: S
 
 
 def test_postgresql_undoes_a_step_that_read_what_was_changed_since(postgres: Server) -> None:
-    """Where the server's default is a stricter isolation than ours."""
+    """By a stricter isolation than ours."""
     url = postgres.emptied()
     with closing(open_store(url)) as store, closing(open_store(url)) as other:
         merge(store, [row("a")], 1)

@@ -77,7 +77,7 @@ def test_every_type_comes_back_as_it_was(store: Store) -> None:
 
 def test_whatever_becomes_of_a_record_its_facts_are_kept_unless_it_is_excluded(store: Store) -> None:
     """Also those of records that are rejected, wait or are held, of which perhaps nothing else is stored."""
-    statuses: tuple[Status, ...] = ("accepted", "waiting", "rejected", "held", "excluded")
+    statuses: tuple[Status, ...] = ("accepted", "waiting", "rejected", "held", "former", "excluded")
     load(store, [made(status, status=status) for status in statuses], 1)
     assert seconds(store).keys() == {*statuses} - {"excluded"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -13,13 +14,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, select, text, update
 
-from sync_pipeline.store.engine import Store
+from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.project_months import _COMPUTE, Recomputed, ReportSettings, recompute
 from sync_pipeline.store.schema import entry_facts, metadata, project_months, report_dirty
 from sync_pipeline.store.staged import FactsIn
 from sync_pipeline_tests.store.batch import HERE, THERE, at, commits, content, here, row, there
+from sync_pipeline_tests.store.conftest import Server
 
 pytestmark = pytest.mark.clock
 
@@ -235,3 +237,23 @@ def test_only_the_entries_of_the_projects_and_months_are_looked_at(sqlite_store:
         for step in plan
         if step.startswith("SEARCH e USING INDEX ix_entry_facts_project (connection=? AND <expr>=?")
     ]
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+def test_a_change_of_what_was_noted_before_is_not_lost(postgres: Server, isolation: str) -> None:
+    """Whatever the server's default: a transaction that began before the figures were computed does not take them as noted still."""
+    url = postgres.emptied()
+    strict = (
+        f"{url}{'&' if '?' in url else '?'}options=-cdefault_transaction_isolation={isolation.replace(' ', '%5C%20')}"
+    )
+    with closing(open_store(strict)) as store, closing(open_store(strict)) as other:
+        world = World(store)
+        world.load(a=Entry(datetime(2026, 3, 2, tzinfo=UTC)))
+        world.compute()
+        world.load(a=Entry(datetime(2026, 3, 2, tzinfo=UTC), 60))
+        with other.writing() as tx:
+            assert len(tx.execute(select(report_dirty.c.month)).all()) == 1
+            world.compute()
+            tx.execute(update(entry_facts).values(seconds=120))
+        world.compute()
+        assert content(store, project_months)[0][5] == 120

@@ -33,15 +33,23 @@ for (const form of $$("form")) {
 }
 window.addEventListener("pageshow", (event) => { if (event.persisted) window.location.reload(); });
 
-// "/" leads to the search, as on many pages; not while somebody types.
+// "/" leads to the search and "?" to the help, as on many pages; not while somebody types.
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+  if (!"/?".includes(event.key) || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+  if (event.key === "?") { if (document.querySelector("a[href='/help']")) window.location.assign("/help"); return; }
   const search = document.querySelector("input[type=search]");
   if (search) { event.preventDefault(); search.focus(); }
 });
 
 // What is to be copied is selected whole.
 for (const input of $$("[data-copied]")) input.addEventListener("focus", () => input.select());
+
+// A long list of fields shows what fits what is typed.
+for (const input of $$("[data-filter]")) {
+  input.addEventListener("input", () => {
+    for (const row of $$(`#${input.dataset.filter} li`)) row.hidden = !row.textContent.toLowerCase().includes(input.value.toLowerCase());
+  });
+}
 
 // Problems are read out and reached first.
 document.querySelector("[data-focus]")?.focus();
