@@ -121,6 +121,9 @@ def alerts_rules(as_json: bool) -> None:
         terminal.hint(
             f"There are no rules on figures. Ready-made are {', '.join(ready_made())} (docs/figure-alerts.md)."
         )
+    if subscribed:
+        shown = [{**row, "to": ", ".join(row["to"]) or "all destinations"} for row in subscribed]
+        terminal.table("Your subscriptions", shown, SUBSCRIPTION_COLUMNS)
 
 
 @alerts.command("send")
