@@ -95,7 +95,7 @@ def alerts_silence(name: str, hours: int, undo: bool, as_json: bool) -> None:
 @alerts.command("rules")
 @json_option
 def alerts_rules(as_json: bool) -> None:
-    """List every kind of alert, and your rules and subscriptions. What is yours is in SYNC_ALERT_RULES_FILE."""
+    """List kinds of alert, your rules and subscriptions. What is yours is in SYNC_ALERT_RULES_FILE."""
     rows = [
         {
             "kind": name,
@@ -121,6 +121,9 @@ def alerts_rules(as_json: bool) -> None:
         terminal.hint(
             f"There are no rules on figures. Ready-made are {', '.join(ready_made())} (docs/figure-alerts.md)."
         )
+    if subscribed:
+        shown = [{**row, "to": ", ".join(row["to"]) or "all destinations"} for row in subscribed]
+        terminal.table("Your subscriptions", shown, SUBSCRIPTION_COLUMNS)
 
 
 @alerts.command("send")

@@ -1,11 +1,14 @@
 """Figures of each project and month as an asset behind the entities, computed again when entries have changed."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 
+from sync_pipeline.alerts.current import open_alerts
+from sync_pipeline.alerts.evaluation import refresh_figures
 from sync_pipeline.defs.metadata import console_link, job_owners, job_tags, run_summary
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import SyncError
@@ -18,6 +21,7 @@ from sync_pipeline.reporting.reports import month_figures, up_to_date
 from sync_pipeline.reporting.revenue import refresh_revenue
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
+from sync_pipeline.store.alerts import FIGURE
 from sync_pipeline.store.project_months import ReportSettings, differences, is_empty, is_stale, mixed_currencies
 
 NAME = "reports"
@@ -29,6 +33,7 @@ CHECKS = {
     "sums_equal_entries": "Hours and entries of each month are those of its time entries.",
     "no_month_lost": "Each month with finished time entries has figures.",
     "currencies_consistent": "No project has entries in several currencies in one month.",
+    "within_rules": "No figure has passed a threshold of your rules (docs/figure-alerts.md); the alerts say which.",
 }
 
 
@@ -101,6 +106,23 @@ def _results(session: Session) -> Iterator[dg.AssetCheckResult]:
             severity=dg.AssetCheckSeverity.WARN if name == "currencies_consistent" else dg.AssetCheckSeverity.ERROR,
             metadata={"found": len(lines), **({"first": "; ".join(lines[:SHOWN])} if lines else {})},
         )
+    yield _within_rules(session)
+
+
+def _within_rules(session: Session) -> dg.AssetCheckResult:
+    """An evaluation of the rules; it names them, and no project or person."""
+    refresh_figures(session, every=timedelta())
+    alerts = [alert for alert in open_alerts(session) if alert.key.kind == FIGURE]
+    is_critical = any(alert.severity == "critical" for alert in alerts)
+    counts = Counter(alert.key.entity for alert in alerts)
+    shown = {"rules": ", ".join(f"{rule}: {count}" for rule, count in sorted(counts.items()))} if alerts else {}
+    return dg.AssetCheckResult(
+        asset_key=KEY,
+        check_name="within_rules",
+        passed=not alerts,
+        severity=dg.AssetCheckSeverity.ERROR if is_critical else dg.AssetCheckSeverity.WARN,
+        metadata={"found": len(alerts), **shown},
+    )
 
 
 def reports_job(specs: Iterable[EntitySpec]) -> "dg.UnresolvedAssetJobDefinition":

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, update
 
 from sync_pipeline.store import credentials
+from sync_pipeline.store.alerts import FIGURE
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.credentials import Keyring
 from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.records import TOMBSTONE
 from sync_pipeline.store.schema import (
+    alert_notices,
+    alerts,
     events,
     forgotten,
     metadata,
@@ -141,6 +144,7 @@ def remove_quotes(store: Store, pair: str, ids: Collection[str], values: Collect
             mine = or_(*(column.contains(text, autoescape=True) for text in some))
             with store.writing() as tx:
                 tx.execute(update(table).where(table.c.connection == pair, mine).values({column: empty}))
+    _remove_alerts(store, pair, ids)
     for table in metadata.sorted_tables:
         for column in table.c:
             if column.info.get("personal") and column not in (records.c.fields, events.c.payload, trials.c.report):
@@ -148,6 +152,16 @@ def remove_quotes(store: Store, pair: str, ids: Collection[str], values: Collect
                     quoting = update(table).where(column.contains(text, autoescape=True))
                     with store.writing() as tx:
                         tx.execute(quoting.values({column: func.replace(column, text, REPLACED)}))
+
+
+def _remove_alerts(store: Store, pair: str, ids: Collection[str]) -> None:
+    """Remove the alerts on figures of a person, which carry the id."""
+    for some in chunks(ids, 50):
+        are_theirs = or_(*(alerts.c.system.startswith(f"{id_}/", autoescape=True) for id_ in some))
+        mine = select(alerts.c.id).where(alerts.c.connection == pair, alerts.c.kind == FIGURE, are_theirs)
+        with store.writing() as tx:
+            tx.execute(delete(alert_notices).where(alert_notices.c.alert_id.in_(mine)))
+            tx.execute(delete(alerts).where(alerts.c.id.in_(mine)))
 
 
 def variants(value: str) -> list[str]:

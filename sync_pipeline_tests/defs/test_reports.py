@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 from sqlalchemy import delete, update
@@ -65,4 +67,21 @@ def test_the_checks_find_what_is_wrong(us: Team, on: Live) -> None:
         "sums_equal_entries": False,
         "no_month_lost": False,
         "currencies_consistent": True,
+        "within_rules": True,
     }
+
+
+def test_the_rules_on_figures_are_a_check(on: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run evaluates them; the severity is that of the worst rule, and no project or person is named."""
+    file = tmp_path / "rules.yaml"
+    monkeypatch.setenv("SYNC_ALERT_RULES_FILE", str(file))
+    file.write_text("rules: {busy: {figure: entries, scope: person, period: total, above: 0}}")
+    (found,) = [each for each in compute(on).get_asset_check_evaluations() if not each.passed]
+    assert (found.check_name, found.severity) == ("within_rules", dg.AssetCheckSeverity.WARN)
+    shown = {name: value.value for name, value in found.metadata.items()}
+    assert shown["rules"] == f"busy: {shown['found']}"
+    file.write_text("rules: {busy: {figure: entries, scope: person, period: total, above: 0, severity: critical}}")
+    (found,) = [each for each in compute(on).get_asset_check_evaluations() if not each.passed]
+    assert found.severity == dg.AssetCheckSeverity.ERROR
+    file.write_text("rules: {}")
+    assert outcomes(compute(on)) == dict.fromkeys(CHECKS, True)

@@ -7,19 +7,22 @@ from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from sync_pipeline.alerts.figures import Reader, passed, superseded
 from sync_pipeline.alerts.rules import Calendar, ready_made
+from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertState, open_rows, store_alerts
 from sync_pipeline.store.digests import Found, Gathering, Wanted, gather, waiting_digests
 from sync_pipeline.store.engine import Store
+from sync_pipeline.store.forgotten import remove_quotes
 from sync_pipeline.store.project_months import ReportSettings, recompute
 from sync_pipeline.store.readings import last_logged, names_of, running_since
-from sync_pipeline.store.schema import deliveries, entry_facts, person_facts, project_facts
+from sync_pipeline.store.schema import alert_notices, deliveries, digests, entry_facts, person_facts, project_facts
 from sync_pipeline_tests.store.batch import HERE
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+ALERTS = [AlertKey(FIGURE, "timers", f"{id_}/above=12") for id_ in ("u1", "u10")]
 
 
 def facts(table: Any, entity: str, id_: str, **values: Any) -> Any:
@@ -95,3 +98,23 @@ def test_figures_are_read_on_both_databases(store: Store) -> None:
         "Website: hours that are not billable in 2026-11 above 20 h",
         "Website: use of the budget above 90 %",
     ]
+
+
+def test_alerts_and_digests_about_who_is_forgotten_are_removed(store: Store) -> None:
+    """The alert with its messages; in a digest that waits the name is replaced. Others stay."""
+    states = {key: AlertState(NOW, None, 1, "x", "Ann: x", "info") for key in ALERTS}
+    store_alerts(store, HERE, states, (), NOW, figures=True)
+    rows = open_rows(store, HERE)
+    told = {"destination": "ops", "event": "opened", "at": NOW, "next_at": NOW}
+    waiting = {"subscription": "mine", "destination": "ops", "at": NOW, "next_at": NOW}
+    do(
+        store,
+        insert(alert_notices).values([{**told, "alert_id": row.id} for row in rows.values()]),
+        insert(digests).values(connection=HERE, title="1 new", body="new time entry: Ann Smith", **waiting),
+    )
+    remove_quotes(store, HERE, ["u1"], ["Ann Smith"])
+    assert list(open_rows(store, HERE)) == [ALERTS[1]]
+    with store.reading() as tx:
+        assert list(tx.scalars(select(alert_notices.c.alert_id))) == [rows[ALERTS[1]].id]
+    (digest,) = waiting_digests(store, HERE, NOW)
+    assert "Ann" not in digest.body
