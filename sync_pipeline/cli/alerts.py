@@ -95,7 +95,7 @@ def alerts_silence(name: str, hours: int, undo: bool, as_json: bool) -> None:
 @alerts.command("rules")
 @json_option
 def alerts_rules(as_json: bool) -> None:
-    """List every kind of alert, and your rules and subscriptions. What is yours is in SYNC_ALERT_RULES_FILE."""
+    """List kinds of alert, your rules and subscriptions. What is yours is in SYNC_ALERT_RULES_FILE."""
     rows = [
         {
             "kind": name,

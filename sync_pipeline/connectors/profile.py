@@ -146,6 +146,30 @@ class EntityFacts(_Facts):
     window: WindowFacts | None = None
 
 
+class AnalyticsFacts(_Facts):
+    """Where figures of projects are read, a row for each project, month and currency, and what they are called there."""
+
+    path: Annotated[str, Field(pattern=r"^/[^{}]*$")]
+    from_: Annotated[str, Field(alias="from")]
+    to: str
+    """The parameters with the first and the last month, such as 2026-03."""
+    scope: str = ""
+    project: str
+    month: str
+    currency: str
+    revenue: str
+    budget: str
+    margin: str
+
+    def names(self) -> dict[str, str]:
+        """The fields that say what a row is about."""
+        return {"project": self.project, "month": self.month, "currency": self.currency}
+
+    def numbers(self) -> dict[str, str]:
+        """The fields with its figures."""
+        return {"revenue": self.revenue, "budget": self.budget, "margin": self.margin}
+
+
 class Profile(_Facts):
     """All facts of one flavour."""
 
@@ -159,6 +183,8 @@ class Profile(_Facts):
     list: ListFacts
     item: ItemFacts
     batch: BatchFacts
+    analytics: AnalyticsFacts | None = None
+    """None: the API has no figures of projects."""
     errors: ErrorFacts = ErrorFacts()
     answers: tuple[AnswerFacts, ...] = ()
     checks_references: bool = False

@@ -24,6 +24,7 @@ from sync_pipeline.console import (
     approvals,
     clockify,
     connections,
+    dashboard,
     drafts,
     helping,
     live,
@@ -55,6 +56,9 @@ Handler = Callable[[RequestContext], Response]
 PAGES: Mapping[str, Handler] = {
     "/": overview.show,
     "/overview/progress": overview.progress,
+    "/dashboard": dashboard.show,
+    "/dashboard/entries": dashboard.entries,
+    "/dashboard/export/{name}": dashboard.export,
     "/activity": activity.show,
     "/activity/csv": activity.export,
     "/activity/run/{run}": activity.run,
@@ -95,6 +99,7 @@ PAGES: Mapping[str, Handler] = {
     "/help": helping.show,
 }
 FORMS: Mapping[str, Handler] = {
+    "/dashboard/compute": dashboard.compute,
     "/setup/clockify": clockify.connect,
     "/setup/snapshots": snapshots.connect,
     "/setup/snapshots/authorize": snapshots.authorize,
@@ -154,6 +159,7 @@ MOVED = {
 }
 """Addresses of earlier versions, and where their pages and forms are now."""
 LEAST_ROLES: Mapping[str, Role] = {
+    "/dashboard/compute": "operator",
     "/setup/clockify": "admin",
     "/setup/snapshots": "admin",
     "/setup/snapshots/authorize": "admin",

@@ -32,6 +32,7 @@ from sync_pipeline.store.syncs import Sync
 
 PLACES = (
     ("/", "Overview", ("/approvals",)),
+    ("/dashboard", "Dashboard", ("/dashboard/",)),
     ("/activity", "Activity", ("/activity/",)),
     ("/records", "Records", ("/records/",)),
     ("/mapping", "Mapping", ("/mapping/", "/draft", "/versions")),

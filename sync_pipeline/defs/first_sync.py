@@ -20,6 +20,7 @@ from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.batch import Days, whole_range
 from sync_pipeline.stages.guards import waits_for_creates, waits_for_rewrite
+from sync_pipeline.store.scope import Scope
 
 NAME = "first_sync"
 PAUSE_SECONDS = 30
@@ -82,9 +83,17 @@ def _lacking(session: Session, spec: EntitySpec) -> Sequence[Days | None]:
     if not spec.partitioned:
         return [None] if session.ledger(spec).loads.not_done(unless_not_of=unless) else []
     whole = whole_range(session.settings, session.now().astimezone(UTC).date(), 0)
-    gaps = session.ledger(spec).loads.not_done(whole.keys, unless_not_of=unless)
+    loads = session.ledger(spec).loads
+    gaps = _newest_first(session, loads.not_done(whole.keys, unless_not_of=unless))
+    if spec.facts is None:
+        return gaps
+    # Read once more for reports; nothing of them is written unless it has changed.
+    return [*gaps, *_newest_first(session, loads.without_facts(whole.keys, unless_not_of=unless))]
+
+
+def _newest_first(session: Session, gaps: Sequence[Scope]) -> list[Days]:
+    """In runs of a bounded number of days; the newest are what people look at."""
     spans = [Days(date.fromisoformat(gap[0]), date.fromisoformat(gap[1])) for gap in gaps if gap]
-    # The newest days first: they are what people look at.
     return [part for span in spans for part in spans_of(span, session.settings.days_per_run)][::-1]
 
 

@@ -18,6 +18,7 @@ from sync_pipeline.hosting.queue import under_way
 from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.reporting.reports import month_figures, up_to_date
+from sync_pipeline.reporting.revenue import refresh_revenue
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
 from sync_pipeline.store.alerts import FIGURE
@@ -67,7 +68,9 @@ def performance_checks(settings: Settings) -> dg.AssetChecksDefinition:
     )
     def compute(context: dg.AssetCheckExecutionContext, sync: SyncResource) -> Iterator[dg.AssetCheckResult]:
         with as_failure():
-            session, found = sync.session, up_to_date(sync.session)
+            session = sync.session
+            context.log.info("%s", refresh_revenue(session))
+            found = up_to_date(session)
             context.log.info("Computed: %d projects and months, in %d months.", found.keys, len(found.months))
             for month in found.months:
                 if months.has_partition_key(month):
@@ -128,7 +131,7 @@ def reports_job(specs: Iterable[EntitySpec]) -> "dg.UnresolvedAssetJobDefinition
         NAME,
         selection=dg.AssetSelection.checks(*(dg.AssetCheckKey(KEY, name) for name in CHECKS)),
         description="Compute the figures of projects and months again whose time entries have changed; everything when settings of reports "
-        "have. No request is sent.",
+        "have. The revenue of projects is read from the Snapshots API at most every six hours, where it has analytics.",
         tags=job_tags(NAME),
         owners=job_owners(specs),
         executor_def=dg.in_process_executor,

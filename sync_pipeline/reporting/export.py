@@ -13,7 +13,7 @@ FORMATS = {"hours": "#,##0.00", "share": "0.0%", "used": "0.0%", "money": "#,##0
 KINDS = {
     **dict.fromkeys(("hours", "billable_hours", "estimate_hours"), "hours"),
     **dict.fromkeys(("billable_share", "budget_used", "estimate_used"), "share"),
-    **dict.fromkeys(("amount", "cost", "margin", "budget"), "money"),
+    **dict.fromkeys(("amount", "cost", "margin", "budget", "revenue", "revenue_budget", "revenue_margin"), "money"),
     **dict.fromkeys(("entries", "people", "projects"), "count"),
 }
 """What each column with numbers holds; the others hold texts."""

@@ -7,14 +7,14 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from sync_pipeline.reporting.revenue import COLUMNS, USED, add_revenue, revenue_totals
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
+from sync_pipeline.store.period_figures import Selection
 from sync_pipeline.store.project_months import Recomputed, ReportSettings, midnight, recompute
 
 HOURS = ("entries", "hours", "billable_hours", "billable_share")
 MONEY = ("currency", "amount", "cost", "margin")
-USED = ("budget", "budget_used", "estimate_hours", "estimate_used")
-"""Of a project, until the end of the report."""
 
 
 class Kind(NamedTuple):
@@ -29,7 +29,7 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[str, Kind] = {
-    "performance": Kind("project", (*HOURS, *MONEY, *USED), choices=("project", "client", "month")),
+    "performance": Kind("project", (*HOURS, *MONEY, *USED, *COLUMNS), choices=("project", "client", "month")),
     "hours": Kind("project", (*HOURS, "people")),
     "people": Kind("person", (*HOURS, "projects", *MONEY), always=True),
     "clients": Kind("client", (*HOURS, "people", "projects", *MONEY), always=True),
@@ -60,7 +60,7 @@ def month_figures(session: Session, month: str) -> dict[str, Any]:
     seconds, billable = sum(line.seconds for line in lines), sum(line.billable_seconds for line in lines)
     found = {
         "entries": sum(line.entries for line in lines),
-        "hours": _hours(seconds),
+        "hours": in_hours(seconds),
         "billable_share": _share(billable, seconds),
     }
     for line in lines:
@@ -82,8 +82,13 @@ def make_report(session: Session, name: str, by: str, first: date | None, last: 
         used = {}
     columns = tuple(dict.fromkeys(each for group in groups for each in GROUPS[group]))
     figures = tuple(each for each in kind.columns if by == "project" or each not in USED)
-    rows = [_row(line, figures, used.get((line.group.get("project_id"), line.currency))) for line in _sorted(lines, by)]
-    last_lines = [_row(line, [each for each in figures if each not in USED]) for line in _sorted(totals, "")]
+    rows = [
+        row_of(line, figures, used.get((line.group.get("project_id"), line.currency))) for line in _sorted(lines, by)
+    ]
+    last_lines = [row_of(line, [each for each in figures if each not in USED]) for line in _sorted(totals, "")]
+    if name == "performance":
+        add_revenue(session, rows, by, Selection(*_months(first, last)))
+        revenue_totals(rows, last_lines)
     return Report(name, (*columns, *figures), rows, last_lines, settings)
 
 
@@ -95,6 +100,10 @@ def _of_months(
     used = budgets(session.store, session.pair, months[1]) if by == "project" else {}
     lines, totals = (sums_of_months(session.store, session.pair, each, *months) for each in (by, None))
     return lines, totals, used
+
+
+def _months(first: date | None, last: date | None) -> tuple[str, str]:
+    return f"{first:%Y-%m}" if first else "0000", f"{last:%Y-%m}" if last else "9999"
 
 
 def _of_entries(
@@ -128,12 +137,13 @@ def _names(line: Figures) -> list[str]:
     return [each or "" for each in (*line.group.values(), line.currency)]
 
 
-def _row(line: Figures, columns: Sequence[str], used: Budget | None = None) -> Row:
+def row_of(line: Figures, columns: Sequence[str], used: Budget | None = None) -> Row:
+    """A line as a report shows it: what its group is, and these columns."""
     margin = None if line.amount is None or line.cost is None else line.amount - line.cost
     found: Row = {
         "entries": line.entries,
-        "hours": _hours(line.seconds),
-        "billable_hours": _hours(line.billable_seconds),
+        "hours": in_hours(line.seconds),
+        "billable_hours": in_hours(line.billable_seconds),
         "billable_share": _share(line.billable_seconds, line.seconds),
         "people": line.people,
         "projects": line.projects,
@@ -146,13 +156,14 @@ def _row(line: Figures, columns: Sequence[str], used: Budget | None = None) -> R
         found |= {
             "budget": _money(used.budget),
             "budget_used": _share(used.amount, used.budget),
-            "estimate_hours": _hours(used.estimate_seconds),
+            "estimate_hours": in_hours(used.estimate_seconds),
             "estimate_used": _share(used.seconds, used.estimate_seconds),
         }
     return {**line.group, **{name: found.get(name) for name in columns}}
 
 
-def _hours(seconds: int | None) -> float | None:
+def in_hours(seconds: int | None) -> float | None:
+    """Seconds as hours."""
     return None if seconds is None else round(seconds / 3_600, 4)
 
 

@@ -103,7 +103,7 @@ def sums_of_entries(
     )
     statement = statement.select_from(source).where(*wanted).group_by(*by)
     with store.reading() as tx:
-        found = [_line(list(named), row) for row in tx.execute(statement)]
+        found = [line_of(list(named), row) for row in tx.execute(statement)]
     return [line for line in found if line.entries]
 
 
@@ -123,26 +123,28 @@ def sums_of_months(store: Store, pair: str, group: str | None, first: str, last:
         project_months.c.connection == pair, project_months.c.month >= first, project_months.c.month <= last
     )
     with store.reading() as tx:
-        return [_line(list(named), row) for row in tx.execute(statement.group_by(*named.values(), currency))]
+        return [line_of(list(named), row) for row in tx.execute(statement.group_by(*named.values(), currency))]
 
 
 def budgets(store: Store, pair: str, last: str) -> dict[tuple[str | None, str | None], Budget]:
     """By project and currency, what of budget and estimate was used until the end of a month."""
-    amount = _total(project_months.c.amount)
-    of_project = func.sum(func.sum(project_months.c.seconds)).over(partition_by=project_months.c.project_id)
-    key = (func.nullif(project_months.c.project_id, ""), func.nullif(project_months.c.currency, ""))
-    set_at_source = (project_facts.c.budget, project_facts.c.estimate_seconds)
-    statement = (
-        select(*key, *set_at_source, amount, cast(of_project, BigInteger))
-        .select_from(_months_of_projects())
-        .where(project_months.c.connection == pair, project_months.c.month <= last)
-        .group_by(project_months.c.project_id, project_months.c.currency, *set_at_source)
-    )
+    m, p = project_months.c, project_facts.c
+    of_project = func.sum(func.sum(m.seconds)).over(partition_by=m.project_id)
+    sums = select(m.project_id, m.currency, _total(m.amount), cast(of_project, BigInteger))
+    sums = sums.where(m.connection == pair, m.month <= last).group_by(m.project_id, m.currency)
     with store.reading() as tx:
-        return {(row[0], row[1]): Budget(*row[2:]) for row in tx.execute(statement)}
+        limits = {
+            row[0]: row[1:]
+            for row in tx.execute(select(p.source_id, p.budget, p.estimate_seconds).where(p.connection == pair))
+        }
+        return {
+            (row[0] or None, row[1] or None): Budget(*limits.get(row[0], (None, None)), *row[2:])
+            for row in tx.execute(sums)
+        }
 
 
-def _line(names: list[str], row: Any) -> Figures:
+def line_of(names: list[str], row: Any) -> Figures:
+    """A row whose first values are those of a group."""
     values = list(row)
     return Figures(dict(zip(names, values[: len(names)], strict=True)), *values[len(names) :])
 

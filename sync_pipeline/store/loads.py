@@ -85,6 +85,7 @@ class Loads(EntityRows):
             "run_id": loading.run_id,
             "loaded_at": loading.at,
             "done_at": None,
+            "has_facts": True,
         }
         insert = insert_into(self.store, loads)
         for held in (False, True):
@@ -163,6 +164,13 @@ class Loads(EntityRows):
         with self.store.reading() as tx:
             finished = set(tx.scalars(done))
         return _spans(sorted(set(days_in(scope)) - finished), scope)
+
+    def without_facts(self, scope: Scope, *, unless_not_of: str | None = None) -> list[Scope]:
+        """The parts of ``scope`` that were loaded before facts for reports were kept; ``unless_not_of`` as above."""
+        same = loads.c.fingerprint == unless_not_of if unless_not_of is not None else true()
+        days = select(loads.c.day).where(*self.of(loads), _in(scope), ~loads.c.has_facts, same)
+        with self.store.reading() as tx:
+            return _spans(sorted(tx.scalars(days)), scope)
 
     def done_since(self, scope: Scope, read_no: int) -> set[str]:
         """The days of the scope whose newest load is done and has a newer read than ``read_no``."""

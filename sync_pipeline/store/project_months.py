@@ -7,15 +7,25 @@ transaction that changes it. What is noted is computed again from the entries, a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from itertools import chain
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, delete, insert, select, text
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from sync_pipeline.settings import Settings
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.schema import entry_facts, project_months, report_dirty, report_periods, report_settings
+from sync_pipeline.store.schema import (
+    entry_facts,
+    project_months,
+    project_people,
+    project_weeks,
+    report_dirty,
+    report_periods,
+    report_settings,
+)
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 FIRST, LAST = date(2010, 1, 1), date(2060, 1, 1)
@@ -61,33 +71,55 @@ _ALL = text("""
     )
     FROM entry_facts e WHERE e.connection = :pair AND e.start_time IS NOT NULL
 """)
-_DROP = text("""
-    DELETE FROM project_months WHERE connection = :pair AND EXISTS (
-        SELECT 1 FROM report_dirty d WHERE d.connection = :pair
-        AND d.project_id = project_months.project_id AND d.month = project_months.month
-    )
-""")
+_DROP = """
+    DELETE FROM {table} WHERE connection = :pair AND EXISTS (
+        SELECT 1 FROM report_dirty d WHERE d.connection = :pair AND d.month = :month
+        AND d.project_id = {table}.project_id
+    ) AND month = :month
+"""
 # SQLite takes CROSS JOIN as the order in which to look: the few keys first. Two expressions are compared, since its index on one
 # does not serve a comparison with a column.
-_COMPUTE = text("""
-    INSERT INTO project_months (
-        connection, project_id, month, currency, entries, seconds, billable_seconds, people, amount, cost
-    )
-    SELECT :pair, f.project_id, f.month, f.currency, COUNT(*), CAST(SUM(f.seconds) AS BIGINT),
-        CAST(SUM(CASE WHEN f.billable THEN f.seconds ELSE 0 END) AS BIGINT), COUNT(DISTINCT f.user_id),
-        CAST(SUM(f.amount) AS BIGINT), CAST(SUM(f.cost) AS BIGINT)
+_COMPUTE = """
+    INSERT INTO {table} (connection, project_id, month, currency, {keys} entries, seconds, billable_seconds, {columns})
+    SELECT :pair, f.project_id, f.month, f.currency, {keys} COUNT(*), CAST(SUM(f.seconds) AS BIGINT),
+        CAST(SUM(CASE WHEN f.billable THEN f.seconds ELSE 0 END) AS BIGINT), {sums}
     FROM (
-        SELECT k.project_id, k.month, COALESCE(e.currency, s.currency) AS currency, e.user_id, e.billable, e.amount, e.cost,
+        SELECT k.project_id, k.month, COALESCE(e.currency, s.currency) AS currency, e.billable, e.amount, e.cost, {parts},
             CASE WHEN s.rounding_seconds > 0 THEN (e.seconds + s.rounding_add) / s.rounding_seconds * s.rounding_seconds
                 ELSE e.seconds END AS seconds
-        FROM (SELECT DISTINCT project_id, month FROM report_dirty WHERE connection = :pair) k
+        FROM (SELECT DISTINCT project_id, month FROM report_dirty WHERE connection = :pair AND month = :month) k
         CROSS JOIN report_periods p CROSS JOIN report_settings s CROSS JOIN entry_facts e
         WHERE p.connection = :pair AND p.kind = 'month' AND p.name = k.month AND s.connection = :pair
             AND e.connection = :pair AND COALESCE(e.project_id, '') = COALESCE(k.project_id, '')
             AND e.start_time >= p.starts_at AND e.start_time < p.ends_at AND e.seconds IS NOT NULL
     ) f
-    GROUP BY f.project_id, f.month, f.currency
-""")
+    GROUP BY {keys} f.project_id, f.month, f.currency
+"""
+_MONEY = "CAST(SUM(f.amount) AS BIGINT), CAST(SUM(f.cost) AS BIGINT)"
+_BILLABLE = "CAST(SUM(CASE WHEN f.billable THEN 1 ELSE 0 END) AS BIGINT)"
+_WEEK = """(
+    SELECT w.name FROM report_periods w WHERE w.connection = :pair AND w.kind = 'week' AND w.starts_at <= e.start_time
+    ORDER BY w.starts_at DESC LIMIT 1) AS week"""
+_TABLES = {
+    "project_months": {
+        "keys": "",
+        "parts": "e.user_id",
+        "columns": "people, amount, cost",
+        "sums": f"COUNT(DISTINCT f.user_id), {_MONEY}",
+    },
+    "project_weeks": {"keys": "week,", "parts": _WEEK, "columns": "billable_entries", "sums": _BILLABLE},
+    "project_people": {
+        "keys": "user_id,",
+        "parts": "COALESCE(e.user_id, '') AS user_id",
+        "columns": "billable_entries, amount, cost",
+        "sums": f"{_BILLABLE}, {_MONEY}",
+    },
+}
+_STATEMENTS = {
+    table: (text(_DROP.format(table=table)), text(_COMPUTE.format(table=table, **parts)))
+    for table, parts in _TABLES.items()
+}
+"""For each table of figures: delete what is noted as changed, and compute it."""
 
 
 # One statement, so that it sees one state; what is noted as changed is not computed yet.
@@ -147,31 +179,51 @@ def is_empty(store: Store, pair: str) -> bool:
 
 
 def recompute(store: Store, pair: str, wanted: ReportSettings) -> Recomputed:
-    """Compute again what has changed since the last time, in one transaction; writes nothing where nothing has."""
-    dirty = select(report_dirty.c.project_id, report_dirty.c.month).where(report_dirty.c.connection == pair).distinct()
+    """Compute again what has changed since the last time, a month in a transaction; writes nothing where nothing has."""
     if not is_stale(store, pair, wanted):
         return Recomputed([], 0, False)
+    with store.reading() as tx:
+        all_new = _settings_of(tx, pair) != wanted
+    if all_new:
+        with _alone(store) as tx:
+            _start_anew(tx, pair, wanted)
+    with store.reading() as tx:
+        months = select(report_dirty.c.month).where(report_dirty.c.connection == pair).distinct()
+        dirty = list(tx.scalars(months.order_by(report_dirty.c.month.desc())))
+    keys = {month: _recompute_month(store, pair, month) for month in dirty}
+    return Recomputed(sorted(month for month, count in keys.items() if count), sum(keys.values()), all_new)
+
+
+def _recompute_month(store: Store, pair: str, month: str) -> int:
+    """How many projects of it were computed again; syncs go on between two months."""
+    mine = [report_dirty.c.connection == pair, report_dirty.c.month == month]
+    with _alone(store) as tx:
+        keys = tx.scalar(select(func.count(report_dirty.c.project_id.distinct())).where(*mine)) or 0
+        for statement in chain.from_iterable(_STATEMENTS.values()):
+            tx.execute(statement, {"pair": pair, "month": month})
+        tx.execute(delete(report_dirty).where(*mine))
+        of_pair = update(report_settings).where(report_settings.c.connection == pair)
+        tx.execute(of_pair.values(computed_at=store.now(tx)))
+    return keys
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[Connection]:
+    """A transaction that waits for those that change entries now: they see its settings, or it sees their changes."""
     with store.writing() as tx:
         if store.dialect == "postgresql":
-            # Waits for those that change entries now: they see these settings, or we see their changes.
             tx.execute(text("LOCK TABLE report_dirty IN SHARE ROW EXCLUSIVE MODE"))
-        all_new = _settings_of(tx, pair) != wanted
-        if all_new:
-            _start_anew(tx, pair, wanted)
-        keys = tx.execute(dirty).all()
-        tx.execute(_DROP, {"pair": pair})
-        tx.execute(_COMPUTE, {"pair": pair})
-        tx.execute(delete(report_dirty).where(report_dirty.c.connection == pair))
-    return Recomputed(sorted({key.month for key in keys}), len(keys), all_new)
+        yield tx
 
 
 def _settings_of(tx: Connection, pair: str) -> ReportSettings | None:
-    found = tx.execute(select(report_settings).where(report_settings.c.connection == pair)).first()
-    return None if found is None else ReportSettings(*found[1:])
+    columns = [report_settings.c[name] for name in ReportSettings._fields]
+    found = tx.execute(select(*columns).where(report_settings.c.connection == pair)).first()
+    return None if found is None else ReportSettings(*found)
 
 
 def _start_anew(tx: Connection, pair: str, wanted: ReportSettings) -> None:
-    for table in (report_settings, report_periods, report_dirty, project_months):
+    for table in (report_settings, report_periods, report_dirty, project_months, project_weeks, project_people):
         tx.execute(delete(table).where(table.c.connection == pair))
     tx.execute(insert(report_settings).values(connection=pair, **wanted._asdict()))
     rows = [

@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     literal_column,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
@@ -238,6 +239,8 @@ Index(
     func.coalesce(entry_facts.c.project_id, literal_column("''")),
     entry_facts.c.start_time,
 )
+Index("ix_entry_facts_start", entry_facts.c.connection, entry_facts.c.start_time)
+Index("ix_entry_facts_user", entry_facts.c.connection, entry_facts.c.user_id, entry_facts.c.start_time)
 
 Index(
     "ix_entry_facts_running",
@@ -261,6 +264,10 @@ person_facts = _facts(
     "person_facts", "people as they are at the source, for reports", Column("name", Text, info=PERSONAL)
 )
 
+# Joins know no entity, which comes before the id in the primary keys.
+Index("ix_project_facts_source", project_facts.c.connection, project_facts.c.source_id)
+Index("ix_person_facts_source", person_facts.c.connection, person_facts.c.source_id)
+
 FACTS = {table.name: table for table in (entry_facts, project_facts, person_facts)}
 """The tables of facts by name."""
 
@@ -275,6 +282,7 @@ report_settings = Table(
         "rounding_seconds", BigInteger, nullable=False, doc="hours are rounded to a multiple of it; 0 = they are not"
     ),
     Column("rounding_add", BigInteger, nullable=False, doc="added before the division: 0 rounds down"),
+    Column("computed_at", Instant, doc="when figures were last computed"),
     info={"doc": "the settings that the figures of reports were computed with, one row a pair"},
 )
 
@@ -317,6 +325,51 @@ project_months = Table(
     Column("cost", BigInteger, doc="in hundredths of the currency; null = of no entry visible"),
     sqlite_with_rowid=False,
     info={"doc": "figures of each project and month, computed from entry_facts"},
+)
+
+
+def _finer(name: str, part: str, doc: str, *money: str) -> Table:
+    """Figures of each project and month by one thing more, computed with those of the month."""
+    counts = ("entries", "billable_entries", "seconds", "billable_seconds")
+    return Table(
+        name,
+        metadata,
+        *(_key(each, primary_key=True) for each in ("connection", "month", "project_id", part, "currency")),
+        *(Column(each, BigInteger, nullable=False) for each in counts),
+        *(Column(each, BigInteger) for each in money),
+        sqlite_with_rowid=False,
+        info={"doc": doc},
+    )
+
+
+project_weeks = _finer("project_weeks", "week", "figures of each project by month and week, for the dashboard")
+project_people = _finer(
+    "project_people", "user_id", "figures of each project by month and person, for the dashboard", "amount", "cost"
+)
+Index("ix_project_people_user", project_people.c.connection, project_people.c.user_id, project_people.c.month)
+
+project_revenue = Table(
+    "project_revenue",
+    metadata,
+    _key("connection", primary_key=True),
+    _key("project_id", primary_key=True),
+    _key("month", primary_key=True),
+    _key("currency", primary_key=True, doc="empty = unknown"),
+    *(
+        Column(name, BigInteger, doc="in hundredths of the currency; null = not known")
+        for name in ("revenue", "budget", "margin")
+    ),
+    sqlite_with_rowid=False,
+    info={"doc": "what the target says each project earns in a month"},
+)
+
+revenue_reads = Table(
+    "revenue_reads",
+    metadata,
+    _key("connection", primary_key=True),
+    Column("read_at", Instant, nullable=False, doc="when it was last asked for"),
+    Column("missing", Text, doc="why there is none; null = it was read"),
+    info={"doc": "when the revenue of projects was last read, one row a pair"},
 )
 
 syncs = Table(
@@ -373,6 +426,13 @@ loads = Table(
     _key("run_id", doc="the run that loaded it"),
     Column("loaded_at", Instant, nullable=False, doc="when it was merged into records"),
     Column("done_at", Instant, doc="when everything of it was delivered; null = something is left to do"),
+    Column(
+        "has_facts",
+        Boolean,
+        nullable=False,
+        server_default=true(),
+        doc="false = loaded before facts for reports were kept",
+    ),
     info={"doc": "one row a day: which read is loaded; written with the merge, never pruned"},
 )
 

@@ -82,6 +82,10 @@ def _walk(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
     ana.press("Test connection")
     ana.sees("Everything that was checked")
     camera.keep(ana.page, "check")
+    ana.to("/dashboard")
+    ana.press("Compute now")
+    ana.is_told("Computed:")
+    camera.keep(ana.page, "dashboard")
     for path, name in (
         ("/", "home"),
         ("/activity", "activity"),

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, func, select, update
 
 from sync_pipeline.defs.first_sync import NAME
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START
 from sync_pipeline.store.approvals import decide, list_approvals
+from sync_pipeline.store.schema import entry_facts, loads, records
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.properties.judge import converged
@@ -83,6 +85,28 @@ def test_what_was_synced_by_hand_is_not_synced_again(us: Team, on: Live) -> None
     """Only what is lacking is asked for."""
     us.sync()
     assert on.look(NAME).requests == []
+
+
+def test_days_that_were_loaded_before_reports_are_read_once_more(us: Team, on: Live) -> None:
+    """The newest first, as the version before left them; nothing is written, and then they have their facts."""
+    us.sync()
+    with us.session() as session, session.store.writing() as tx:
+        days = tx.scalar(select(func.count()).where(loads.c.day != "")) or 0
+        tx.execute(update(loads).where(loads.c.day != "").values(has_facts=False))
+        tx.execute(update(records).values(decided_by="the version before"))
+        kept = tx.scalar(select(func.count()).select_from(entry_facts))
+        tx.execute(delete(entry_facts))
+    us.forget_stats()
+    spans = []
+    while requests := on.tick(NAME).requests:
+        spans += [(request.job_name, request.tags[RANGE_START]) for request in requests]
+        assert len(spans) <= days
+    assert spans == sorted(set(spans), reverse=True)
+    assert {job for job, _ in spans} == {"sync_time_entries"}
+    assert [route for route in us.requests() if "/batch" in route] == []
+    with us.session() as session, session.store.reading() as tx:
+        assert tx.scalar(select(func.count()).select_from(entry_facts)) == kept
+        assert kept
 
 
 def test_nothing_happens_while_it_is_off(us: Team, on: Live) -> None:

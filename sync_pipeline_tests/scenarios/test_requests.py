@@ -97,14 +97,13 @@ def test_a_run_that_is_killed_ends_its_request(us: Developing) -> None:
 
 
 def test_a_backfill_is_cancelled_while_it_runs(us: Developing) -> None:
-    """The daemon ends it and its run, and the console says so; asked for again, the days are filled."""
+    """The daemon ends it and its run, although no system answers; asked for again, the days are filled."""
     days = {"first": day(3).isoformat(), "last": day(1).isoformat()}
     with held(us):
         path = ask(us, kind="backfill", entity="time_entries", **days)
         wait_for(lambda: _runs(us, BACKFILLED), WORK_SECONDS)
         press(us, f"{path}/cancel")
-        wait_for(lambda: "CANCELING" in _statuses(us, BACKFILLED), WORK_SECONDS)
-    wait_for(lambda: has_ended(us, path), WORK_SECONDS)
+        wait_for(lambda: has_ended(us, path), WORK_SECONDS)
     shown = page(us, path).text
     assert "cancelled Asked for" in shown, shown
     assert _statuses(us, BACKFILLED) == ["CANCELED"]
@@ -112,7 +111,6 @@ def test_a_backfill_is_cancelled_while_it_runs(us: Developing) -> None:
     again = ask(us, kind="backfill", entity="time_entries", **days)
     wait_for(lambda: has_ended(us, again), WORK_SECONDS)
     assert "done Asked for" in page(us, again).text
-    assert _statuses(us, BACKFILLED) == ["SUCCESS", "CANCELED"]
 
 
 def test_the_dagster_ui_is_read_only_but_for_admins(us: Developing) -> None:

@@ -17,8 +17,15 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select, text, update
 
 from sync_pipeline.store.engine import Store, open_store
-from sync_pipeline.store.project_months import _COMPUTE, Recomputed, ReportSettings, recompute
-from sync_pipeline.store.schema import entry_facts, metadata, project_months, report_dirty
+from sync_pipeline.store.project_months import _STATEMENTS, WEEKDAYS, Recomputed, ReportSettings, recompute
+from sync_pipeline.store.schema import (
+    entry_facts,
+    metadata,
+    project_months,
+    project_people,
+    project_weeks,
+    report_dirty,
+)
 from sync_pipeline.store.staged import FactsIn
 from sync_pipeline_tests.store.batch import HERE, THERE, at, commits, content, here, row, there
 from sync_pipeline_tests.store.conftest import Server
@@ -103,6 +110,25 @@ def figures(world: World) -> set[tuple[Any, ...]]:
     }  # fmt: skip
 
 
+def finer(world: World, part: str) -> set[tuple[Any, ...]]:
+    """The same by week or by person, too."""
+    found: dict[tuple[str, str, str, str], list[Entry]] = defaultdict(list)
+    for entry in world.entries.values():
+        if entry.seconds is not None:
+            local = entry.start.astimezone(ZoneInfo(world.wanted.time_zone))
+            first = local.date() - timedelta(days=(local.weekday() - WEEKDAYS.index(world.wanted.week_start)) % 7)
+            currency = entry.currency if entry.currency is not None else world.wanted.currency
+            named = first.isoformat() if part == "week" else entry.user
+            found[f"{local:%Y-%m}", entry.project or "", named, currency].append(entry)
+    lines = set()
+    for key, some in found.items():
+        billable = [each for each in some if each.billable]
+        worth = [money([each.rate for each in some]), money([each.cost for each in some])]
+        sums = (len(some), len(billable), hours(world, some), hours(world, billable))
+        lines.add((HERE, *key, *sums, *(worth if part == "person" else [])))
+    return lines
+
+
 def hours(world: World, entries: list[Entry]) -> int:
     """Seconds, each entry's rounded."""
     unit, total = world.wanted.rounding_seconds, 0
@@ -123,11 +149,16 @@ def money(amounts: list[int | None]) -> int | None:
 
 
 def rebuilt(world: World) -> list[tuple[object, ...]]:
-    """The table as it is when everything is computed anew."""
+    """The tables as they are when everything is computed anew."""
     with world.store.writing() as tx:
         tx.execute(delete(metadata.tables["report_settings"]))
     assert world.compute().all_new
-    return content(world.store, project_months)
+    return all_figures(world)
+
+
+def all_figures(world: World) -> list[tuple[object, ...]]:
+    """The content of the three tables."""
+    return [row for table in (project_months, project_weeks, project_people) for row in content(world.store, table)]
 
 
 edges = st.sampled_from([datetime(2026, month, 1, tzinfo=UTC) for month in (1, 3, 4, 11)])
@@ -178,8 +209,10 @@ def test_after_any_history_the_table_is_what_the_entries_say(store: Store, histo
             world.compute()
             assert set(content(store, project_months)) == figures(world)
     world.compute()
-    stored = content(store, project_months)
-    assert set(stored) == figures(world)
+    stored = all_figures(world)
+    assert set(content(store, project_months)) == figures(world)
+    assert set(content(store, project_weeks)) == finer(world, "week")
+    assert set(content(store, project_people)) == finer(world, "person")
     assert rebuilt(world) == stored
 
 
@@ -228,10 +261,15 @@ def test_pairs_have_their_own_figures_and_settings(store: Store) -> None:
     assert {key[:3] for key in content(store, project_months)} == {(HERE, "p1", "2026-01"), (THERE, "p1", "2026-02")}
 
 
-def test_only_the_entries_of_the_projects_and_months_are_looked_at(sqlite_store: Store) -> None:
+@pytest.mark.parametrize("table", _STATEMENTS)
+def test_only_the_entries_of_the_projects_and_months_are_looked_at(sqlite_store: Store, table: str) -> None:
     """By the index on project and start: a look at all entries for each of them would take minutes."""
+    compute = _STATEMENTS[table][1]
     with sqlite_store.reading() as tx:
-        plan = [str(step[3]) for step in tx.execute(text(f"EXPLAIN QUERY PLAN {_COMPUTE.text}"), {"pair": HERE})]
+        plan = [
+            str(step[3])
+            for step in tx.execute(text(f"EXPLAIN QUERY PLAN {compute.text}"), {"pair": HERE, "month": "2026-03"})
+        ]
     assert [
         step
         for step in plan

@@ -17,6 +17,7 @@ from sync_pipeline.connectors.paging import Record, ahead, as_record, by_cursor,
 from sync_pipeline.connectors.policy import Origin, SecretPlace
 from sync_pipeline.connectors.ports import Outcome
 from sync_pipeline.connectors.profile import OAuthFacts, Profile
+from sync_pipeline.connectors.snapshots.analytics import project_figures
 from sync_pipeline.connectors.snapshots.source import SnapshotsSource
 from sync_pipeline.connectors.snapshots.target import SnapshotsTarget
 from sync_pipeline.connectors.token_endpoint import TokenEndpoint
@@ -168,6 +169,18 @@ class Snapshots:
         async with aclosing(self._pages(entity, None, 1)) as pages:
             async for _ in pages:
                 return
+
+    async def project_figures(self, months: tuple[str, str], most: int) -> list[Record] | None:
+        """Revenue, budget and margin of projects in these months, ``most`` rows of them; None where the API has none."""
+        if self.profile.analytics is None:
+            return None
+        found: list[Record] = []
+        async with aclosing(project_figures(self._client, self.profile, months, self._page_size)) as pages:
+            async for page in pages:
+                found += page[: most - len(found)]
+                if len(found) >= most:
+                    break
+        return found
 
     async def may_write(self, entity: str) -> None:
         """Offer an empty batch, to see whether writing ``entity`` is allowed; FatalApiError when it is not."""

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import TEXT
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 
 KEY = sa.Text().with_variant(TEXT(collation="C"), "postgresql")
 

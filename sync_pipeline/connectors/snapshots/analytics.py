@@ -1,0 +1,55 @@
+"""The figures of projects that the API has and Clockify has not, where the profile says at which address."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from sync_pipeline.connectors.answers import as_text
+from sync_pipeline.connectors.http import ApiClient, RequestOptions
+from sync_pipeline.connectors.paging import Record, as_record, by_cursor, rows_of
+from sync_pipeline.connectors.profile import AnalyticsFacts, Profile
+from sync_pipeline.errors import Request
+
+KEY = "\0key"
+"""Of a row, which has no id: a project, a month and a currency."""
+MOST = Decimal(10) ** 15
+
+
+async def project_figures(
+    client: ApiClient, profile: Profile, months: tuple[str, str], page_size: int
+) -> AsyncGenerator[list[Record], None]:
+    """Pages of figures of these months, each with ``project``, ``month``, ``currency`` and numbers in hundredths."""
+    facts, lists = profile.analytics, profile.list
+    if facts is None:
+        return
+    about = Request("Snapshots", "GET", facts.path)
+    params = {lists.size_parameter: page_size, facts.from_: months[0], facts.to: months[1]}
+
+    async def get(cursor: str | None) -> tuple[list[Any], str | None]:
+        here = params if cursor is None else {**params, lists.cursor_parameter: cursor}
+        answer = await client.request("GET", facts.path, params=here, options=RequestOptions(scope=facts.scope))
+        rows = [_figure(as_record(row), facts) for row in rows_of(answer, about, lists.items, asked=page_size)]
+        following = answer.data.get(lists.next_cursor) if isinstance(answer.data, dict) else None
+        return rows, None if following is None else as_text(following)
+
+    async for rows in by_cursor(get, about=about, key=KEY):
+        yield [{name: value for name, value in row.items() if name != KEY} for row in rows]
+
+
+def _figure(row: Mapping[str, Any], facts: AnalyticsFacts) -> dict[str, Any]:
+    names = {name: as_text(row.get(at) or "") for name, at in facts.names().items()}
+    numbers = {name: _hundredths(row.get(at)) for name, at in facts.numbers().items()}
+    return {KEY: "\0".join(names.values()), **names, **numbers}
+
+
+def _hundredths(value: Any) -> int | None:
+    """Money in hundredths; None for what is no number, or none that can be."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return int((number * 100).to_integral_value()) if number.is_finite() and abs(number) < MOST else None

@@ -1,0 +1,141 @@
+"""Revenue of projects out of the Snapshots API's analytics: read now and then, stored, and put beside the hours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sync_pipeline.clock import has_passed
+from sync_pipeline.errors import FatalApiError, SyncError
+from sync_pipeline.reporting.periods import month_before
+from sync_pipeline.session.session import Session
+from sync_pipeline.store.period_figures import NONE, PeriodFigures, Project, Selection
+from sync_pipeline.store.revenue import (
+    NOT_READ,
+    ProjectRevenue,
+    Revenue,
+    keep_revenue,
+    last_read,
+    note_missing,
+    sums_of_revenue,
+)
+
+EVERY = timedelta(hours=6)
+MONTHS_BACK = 24
+"""Read again each time: what was invoiced late changes months that are over."""
+MOST = 200_000
+"""Rows of one read."""
+NO_ANALYTICS = "this Snapshots API has no analytics"
+NONE_FOR_IT = "the Snapshots API has no revenue for it"
+BY_PERSON = "revenue is not known by person"
+Row = dict[str, Any]
+COLUMNS = ("revenue", "revenue_budget", "revenue_margin", "revenue_missing")
+EMPTY: Row = {
+    "entries": 0,
+    "hours": 0.0,
+    "billable_hours": 0.0,
+    "billable_share": None,
+    **dict.fromkeys(("currency", "amount", "cost", "margin")),
+}
+"""The figures of what has revenue and no hours."""
+USED = ("budget", "budget_used", "estimate_hours", "estimate_used")
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+
+
+def refresh_revenue(session: Session) -> str:
+    """Read the revenue of the last months, where it was not read for a while; returns what was done, or why nothing was."""
+    store, pair, now = session.store, session.pair, session.now()
+    before = last_read(store, pair)
+    if before is not None and not has_passed(before.read_at, EVERY, now):
+        return "Revenue was read a short while ago."
+    last = f"{now + timedelta(days=1):%Y-%m}"  # it is tomorrow somewhere
+    months = (month_before(last, MONTHS_BACK), last)
+    try:
+        rows = session.call(session.snapshots.project_figures, months, MOST)
+    except FatalApiError as error:
+        note_missing(store, pair, error.sentence, now)
+        return f"Revenue is not known: {error.sentence}"
+    except SyncError as error:
+        return f"Revenue was not read: {error}"
+    if rows is None:
+        note_missing(store, pair, NO_ANALYTICS, now)
+        return f"Revenue is not known: {NO_ANALYTICS}."
+    figures = _figures(rows, months)
+    keep_revenue(store, pair, figures, months, now)
+    return f"Revenue: {len(figures):,} figures of projects and months were read."
+
+
+def why_none(session: Session) -> str:
+    """Why no revenue is known of a project."""
+    found = last_read(session.store, session.pair)
+    return NOT_READ if found is None else found.missing or NONE_FOR_IT
+
+
+def add_revenue(session: Session, rows: list[Row], by: str, wanted: Selection) -> None:
+    """Put it beside the hours of each project, client or month; what earns without hours gets a row of its own."""
+    figures = PeriodFigures(session.store, session.pair)
+    found = _sums(session, by, wanted, figures.projects())
+    missing = BY_PERSON if wanted.person is not None else why_none(session)
+    key = "month" if by == "month" else f"{by}_id"
+    for row in rows:
+        revenue, _ = found.pop((row[key] or NONE, row["currency"] or NONE), (None, {}))
+        row.update(_shown(revenue, missing))
+    empty = {**EMPTY, **(dict.fromkeys(USED) if by == "project" else {})}
+    for (_, currency), (revenue, group) in sorted(found.items()):
+        rows.append({**group, **empty, "currency": currency or None, **_shown(revenue, missing)})
+
+
+def revenue_totals(rows: Sequence[Row], totals: list[Row]) -> None:
+    """Sums of each currency over the rows, beside its totals."""
+    for total in totals:
+        same = [row for row in rows if row["currency"] == total["currency"]]
+        for name in COLUMNS[:3]:
+            known = [row[name] for row in same if row[name] is not None]
+            total[name] = round(sum(known), 2) if known else None
+
+
+def _sums(
+    session: Session, by: str, wanted: Selection, projects: Mapping[str, Project]
+) -> dict[tuple[str, str], tuple[Revenue, Row]]:
+    """By key and currency, with what its row is called."""
+    if wanted.person is not None:
+        return {}
+    months = (wanted.first, wanted.last)
+    if by == "month":
+        found = sums_of_revenue(session.store, session.pair, months, "month")
+        return {key: (revenue, {"month": key[0]}) for key, revenue in found.items()}
+    lines: dict[tuple[str, str], tuple[Revenue, Row]] = {}
+    for (project_id, currency), revenue in sums_of_revenue(session.store, session.pair, months, "project_id").items():
+        group = projects.get(project_id, Project(project_id)).named(project_id)
+        asked = ((wanted.client, group["client_id"]), (wanted.project, project_id), (wanted.currency, currency))
+        if all(a is None or a == (b or NONE) for a, b in asked):
+            named = group if by == "project" else {name: group[name] for name in ("client_id", "client")}
+            key = (project_id if by == "project" else group["client_id"] or NONE, currency)
+            before = lines[key][0] if key in lines else Revenue(None, None, None)
+            lines[key] = (Revenue(*map(_added, before, revenue)), dict(named))
+    return lines
+
+
+def _added(one: int | None, other: int | None) -> int | None:
+    return None if one is None and other is None else (one or 0) + (other or 0)
+
+
+def _shown(found: Revenue | None, missing: str) -> Row:
+    """As the columns of a report; what is not known is None, with the reason."""
+    values = found or Revenue(None, None, None)
+    shown: Row = dict(zip(COLUMNS, (None if each is None else each / 100 for each in values), strict=False))
+    return {**shown, "revenue_missing": missing if values.revenue is None else None}
+
+
+def _figures(rows: Sequence[Mapping[str, Any]], months: tuple[str, str]) -> list[ProjectRevenue]:
+    """One for each project, month and currency that the months hold; a row that names none of them is left out."""
+    found = {}
+    for row in rows:
+        project, month, currency = (str(row[name]) for name in ("project", "month", "currency"))
+        if project and _MONTH.fullmatch(month) and months[0] <= month <= months[1]:
+            found[project, month, currency] = ProjectRevenue(
+                project, month, currency, row["revenue"], row["budget"], row["margin"]
+            )
+    return list(found.values())

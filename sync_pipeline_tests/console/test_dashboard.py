@@ -1,0 +1,225 @@
+"""The dashboard as people use it: from nothing to figures, filters in the address, the entries behind each number, files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import playwright.sync_api
+import pytest
+from sqlalchemy import insert, update
+
+from sync_pipeline.clock import utc_now
+from sync_pipeline.reporting.periods import month_before
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.ledger import Ledger
+from sync_pipeline.store.schema import loads, person_facts, project_facts
+from sync_pipeline.store.staged import StagedRow
+from sync_pipeline_tests.console.browsing import Browser, Page, browsing, consoling
+from sync_pipeline_tests.console.walk import walking
+from sync_pipeline_tests.scenarios.developing import free_port
+from sync_pipeline_tests.store.test_project_months import IN, Entry
+
+NOW = utc_now().replace(day=1, hour=12, minute=0, second=0, microsecond=0)
+"""In the current month, whatever day it is."""
+MONTH = f"{NOW:%Y-%m}"
+ENTRIES = {
+    "e1": Entry(NOW, 36_000, "p1", "u1", rate=100_000, cost=40_000, currency="EUR"),
+    "e2": Entry(NOW, 18_000, "p2", "u2", billable=False, cost=20_000, currency="EUR"),
+    "e3": Entry(NOW, 7_200, "p1", "u2", rate=9_900, cost=None, currency="USD"),
+    "e4": Entry(NOW, 3_600, None, "u1", billable=False),
+    "e5": Entry(NOW - timedelta(days=70), 3_600, "p1", "u1", rate=5_000, cost=1_000, currency="EUR"),
+}
+PROJECTS: dict[str, dict[str, Any]] = {
+    "p1": {"name": "=Alpha", "client_id": "c1", "client_name": "Acme <&>", "budget": 80_000, "estimate_seconds": None},
+    "p2": {"name": "Beta", "client_id": "c2", "client_name": "Bolt", "budget": None, "estimate_seconds": 72_000},
+}
+
+
+@dataclass
+class Us:
+    """A console on the sandbox, and what is stored."""
+
+    browser: Browser
+    setup: SetupService
+
+    def load(self, entries: dict[str, Entry], number: int = 1) -> None:
+        """A read brought these."""
+        with self.setup.reading() as session:
+            ledger = Ledger(session.store, session.pair, "time_entries")
+            with ledger.staging(None, read_no=number) as staging:
+                staging.decided_by, staging.facts = "mapping", IN
+                staging.add(
+                    [
+                        StagedRow(key, f"{entry.start:%Y-%m-%d}", "{}", repr(entry), "accepted", facts=entry.facts())
+                        for key, entry in entries.items()
+                    ]
+                )
+                staging.merge(NOW)
+
+    def text(self, path: str = "/dashboard") -> str:
+        """The words of a page."""
+        return self.browser.page(path).text
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Us]:
+    """A console where nothing was synced."""
+    with at_home(tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def at_home(root: Path) -> Iterator[Us]:
+    """A console of its own on the sandbox."""
+    port = str(free_port())
+    environ = {"SYNC_HOME": str(root / "home"), "SYNC_SANDBOX_PORT": port}
+    with consoling(root / "home", SYNC_SANDBOX_PORT=port) as console, browsing(console) as browser:
+        browser.sign_in()
+        yield Us(browser, SetupService("Ana (test)", root=root, environ=environ))
+
+
+@pytest.fixture(scope="module")
+def us(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Us]:
+    """With entries of two people in two projects, and one of neither; computed."""
+    with at_home(tmp_path_factory.mktemp("dashboard")) as found:
+        found.browser.get("/dashboard")
+        with found.setup.reading() as session:
+            key = {"connection": session.pair, "read_no": 1}
+            with session.store.writing() as tx:
+                rows = [{**key, "entity": "projects", "source_id": name, **facts} for name, facts in PROJECTS.items()]
+                tx.execute(insert(project_facts), rows)
+                names = {"u1": "Ana", "u2": "Bo"}
+                people = [{**key, "entity": "users", "source_id": nr, "name": name} for nr, name in names.items()]
+                tx.execute(insert(person_facts), people)
+        found.load(ENTRIES)
+        found.browser.post("/dashboard/compute")
+        yield found
+
+
+def links(page: Page) -> set[str]:
+    """Where its links lead."""
+    return {found["href"] for found in page.all("a")}
+
+
+def test_it_says_why_there_are_no_figures(empty: Us) -> None:
+    """Before the first entry; and then until they are computed, with the button that does it."""
+    text = empty.text()
+    assert "The figures were not computed yet; that is done each minute while the daemon runs." in text
+    assert f"There are no finished time entries from {month_before(MONTH, 2)} to {MONTH}." in text
+    empty.load(ENTRIES)
+    answer = empty.browser.post("/dashboard/compute", {"back": f"from={MONTH}"})
+    assert answer.url.path == "/dashboard"
+    assert "Computed: 4 projects and months." in Page(answer.text).text
+    assert "up to date" in Page(answer.text).text
+
+
+def test_what_it_shows(us: Us) -> None:
+    """Hours, money by currency and never added, the budget that is used most first, losses, and who is how utilised."""
+    page = us.browser.page("/dashboard")
+    assert page.faults == []
+    text = page.text
+    assert "Hours 18.0" in text.replace(" of this period: entries", "")
+    assert "Billed, EUR 1,000" in text
+    assert "Cost, USD -" in text
+    assert text.index("=Alpha Acme <&>") < text.index("Beta Bolt") < text.index("Margin by client")
+    assert "131 % of 800 EUR over budget" in text
+    assert "25 % of 20.0 h" in text
+    assert "Bolt EUR no rate" in text
+    assert "Acme <&> USD no cost" in text
+    titles = " ".join(page.words)
+    assert "Ana: 91 % billable" in titles
+    assert f"Week of {(NOW - timedelta(days=NOW.weekday())):%Y-%m-%d}: 12.0 billable hours" in titles
+
+
+def test_filters_are_in_the_address(us: Us) -> None:
+    """Client, project, person and period; each number leads to its entries with them, and each entry to its history."""
+    page = us.browser.page(f"/dashboard?from={MONTH}&to={MONTH}&person=u1")
+    assert "Hours 11.0" in page.text.replace(" of this period: entries", "")
+    assert "Beta" not in page.text.split("Projects against budget")[-1]
+    behind = f"/dashboard/entries?from={MONTH}&to={MONTH}&person=u1&project=p1&currency=EUR"
+    assert behind in links(page)
+    listed = us.browser.page(behind)
+    assert listed.faults == []
+    assert "1 entry" in listed.text
+    assert "person Ana, currency EUR" in listed.text or "project =Alpha" in listed.text
+    assert "/records/time_entries/e1" in links(listed)
+    assert us.browser.get("/records/time_entries/e1").status_code == 200
+    assert "1 entry" in us.text(f"/dashboard/entries?from={MONTH}&to={MONTH}&project=-")
+    assert "2 entries" in us.text(f"/dashboard/entries?from={MONTH}&to={MONTH}&billable=1")
+    nothing = us.text(f"/dashboard?from={MONTH}&to={MONTH}&client=unknown")
+    assert f"There are no finished time entries with these filters from {MONTH} to {MONTH}." in nothing
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("from=soon", "soon is no month. Write it like 2026-03."),
+        ("from=2026-03&to=2026-01", "The period begins in 2026-03, after its end in 2026-01."),
+        ("from=2020-01&to=2026-01", "A period is at most 24 months long."),
+    ],
+)
+def test_a_period_that_is_none(us: Us, query: str, why: str) -> None:
+    """Is named beside its field, and the usual one is shown."""
+    answer = us.browser.get(f"/dashboard?{query}")
+    assert (answer.status_code, why in Page(answer.text).text) == (422, True)
+
+
+def test_files_hold_what_is_shown(us: Us) -> None:
+    """As CSV and XLSX, with the filters of the page; a name that looks like a formula is a text."""
+    page = us.browser.page(f"/dashboard?from={MONTH}&to={MONTH}&client=c1")
+    (address,) = [link for link in links(page) if "/export/projects.csv" in link]
+    answer = us.browser.get(address)
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(row["project"], row["currency"], row["hours"]) for row in rows] == [
+        ("'=Alpha", "EUR", "10.0"),
+        ("'=Alpha", "USD", "2.0"),
+    ]
+    assert answer.headers["content-disposition"] == 'attachment; filename="projects.csv"'
+    sheet = us.browser.get(address.replace(".csv", ".xlsx"))
+    assert "=Alpha" in ZipFile(io.BytesIO(sheet.content)).read("xl/sharedStrings.xml").decode()
+    lines = us.browser.get(f"/dashboard/export/entries.csv?from={MONTH}&to={MONTH}").text.splitlines()
+    assert [len(lines), lines[0].split(",")[:2]] == [5, ["start", "person"]]
+    assert us.browser.get("/dashboard/export/secrets.csv").status_code == 409
+    assert us.browser.get("/dashboard/export/projects.exe").status_code == 409
+
+
+def test_in_a_browser(us: Us, chrome: playwright.sync_api.Browser) -> None:
+    """Wide and narrow, light and dark: nothing serious for axe, no wider than a phone; filters by keyboard."""
+    with walking(chrome, us.browser.console.link()) as ana:
+        for path in ("/dashboard", "/dashboard/entries"):
+            ana.to(path)
+            ana.audit()
+        ana.to("/dashboard")
+        ana.page.get_by_label("Client", exact=True).select_option("Bolt")
+        ana.tabs_to(ana.page.get_by_role("button", name="Show"))
+        ana.page.keyboard.press("Enter")
+        playwright.sync_api.expect(ana.page.locator("#projects tbody tr")).to_have_count(1)
+        bar = ana.page.locator("#weeks svg rect title").first
+        assert "billable hours" in (bar.text_content() or "")
+
+
+def test_it_says_how_current_it_is(us: Us) -> None:
+    """Changes since the figures were computed, and days that were read before there were reports."""
+    us.browser.post("/dashboard/compute")
+    us.load({"e9": Entry(NOW, 3_600, "p2")}, 2)
+    with us.setup.reading() as session, session.store.writing() as tx:
+        day = {"connection": session.pair, "entity": "time_entries", "read_no": 1, "loaded_at": NOW}
+        tx.execute(insert(loads).values(**day, day=f"{MONTH}-01", has_facts=False))
+        tx.execute(insert(loads).values(**day, day=f"{MONTH}-02"))
+    text = us.text()
+    assert "1 project and month has changed since; they are computed each minute while the daemon runs." in text
+    assert "1 day of this period is not read yet" in text
+    with us.setup.reading() as session, session.store.writing() as tx:
+        tx.execute(update(loads).values(has_facts=True))
+    us.browser.post("/dashboard/compute")
+    text = us.text()
+    assert "up to date" in text
+    assert "of this period is not read" not in text
