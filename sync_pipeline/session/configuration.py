@@ -42,15 +42,15 @@ _FIRST_WORDS = {
     "Grant {scope} to {key}.": "Grant {scope} to the key or token in {key_setting}.",
 }
 """Texts of the built-in profile in version 1, by what they are now; version 1 hashed them."""
-_WORDING: Any = {"description": True, "answers": {"__all__": {"message", "fix"}}}
-"""The texts of a profile: they do not change what it does."""
+_NO_MATTER: Any = {"description": True, "analytics": True, "answers": {"__all__": {"message", "fix"}}}
+"""The texts of a profile, and what is only read for reports: they do not change what is written."""
 
 
 def configuration_fingerprint(
     pair: str, settings: Settings, profile: Profile, specs: Mapping[str, EntitySpec], marks: Mapping[str, str]
 ) -> str:
     """A hash of accounts, credentials, mappings and entities; a rotated key or token is the same credential."""
-    meaning = profile.model_dump(mode="json", exclude_defaults=True, exclude=_WORDING)
+    meaning = profile.model_dump(mode="json", exclude_defaults=True, exclude=_NO_MATTER)
     entities = {name: [spec.fingerprint, spec.target.delete, spec.target.kind] for name, spec in specs.items()}
     return f"{VERSION}-{_hash(_accounts(pair, settings, marks) | {'profile': meaning, 'entities': entities})}"
 

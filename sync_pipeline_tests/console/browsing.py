@@ -39,7 +39,6 @@ PAGES = (
     "/connections/snapshots",
     "/connections/clockify/disconnect",
     "/dashboard",
-    "/dashboard?from=soon",
     "/dashboard/entries",
     "/activity",
     "/activity?changes=1&entity=users",

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, text
 
 from sync_pipeline.definitions import build
 from sync_pipeline.defs.first_sync import first_requests
+from sync_pipeline.hosting.launch import RANGE_END
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.retention import copies
 from sync_pipeline.store.schema import HEAD
@@ -102,7 +103,12 @@ def test_history_partitions_and_sensor_states_are_kept(us: Install, monkeypatch:
         assert states["time_entries"].instigator_data.cursor  # type: ignore[union-attr]
         with us.session() as session:
             session.now = lambda: us.written_at
-            assert list(first_requests(instance, session)) == []
+            # Versions before facts kept none: those days are read once more, the newest first, and nothing else is.
+            whole = (us.days.first.isoformat(), us.days.last.isoformat())
+            lacking = session.ledger("time_entries").loads.without_facts(whole)
+            asked = [(found.job_name, found.tags[RANGE_END]) for found in first_requests(instance, session)]
+            assert asked == [("sync_time_entries", span[1]) for span in lacking[-1:] if span]
+            assert bool(lacking) is (us.version < "schema-0006")
 
 
 def test_a_copy_of_the_sqlite_database_is_kept(us: Install) -> None:
