@@ -113,7 +113,7 @@ def test_it_says_why_there_are_no_figures(empty: Us) -> None:
     """Before the first entry; and then until they are computed, with the button that does it."""
     text = empty.text()
     assert "The figures were not computed yet; that is done each minute while the daemon runs." in text
-    assert f"There are no finished time entries from {month_before(MONTH, 2)} to {MONTH}." in text
+    assert "There are no finished time entries" not in text
     empty.load(ENTRIES)
     answer = empty.browser.post("/dashboard/compute", {"back": f"from={MONTH}"})
     assert answer.url.path == "/dashboard"
