@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import ConfigError, SyncError
-from sync_pipeline.setup.approvals import SHOWN, ApprovalRequest, decide, request_of, requests
+from sync_pipeline.setup.approvals import NAMED, SHOWN, ApprovalRequest, decide, request_of, requests
 
 BACK = frozenset({"/", "/setup/preview", "/try", "/approvals"})
 """The pages with these buttons."""
@@ -51,14 +51,15 @@ def decide_one(visit: RequestContext) -> Response:
 def undecided(visit: RequestContext) -> list[ApprovalRequest]:
     """What waits for a decision; nothing while the set-up is not finished."""
     try:
-        return [request for request in requests(visit.setup) if request.state == "open"]
+        ids = [request.approval.id for request in requests(visit.setup) if request.state == "open"]
+        return list(by_id(visit, ids).values())
     except SyncError:
         return []
 
 
 def by_id(visit: RequestContext, ids: Iterable[int | None]) -> dict[int, ApprovalRequest]:
     """The requests with these ids, as far as they exist."""
-    found = {number: request_of(visit.setup, number, limit=0) for number in ids if number is not None}
+    found = {number: request_of(visit.setup, number, limit=NAMED) for number in ids if number is not None}
     return {number: request for number, request in found.items() if request is not None}
 
 

@@ -186,8 +186,8 @@ def _plain(column: Column) -> Callable[[object], Column]:
 
 _ALL = (
     Transform("trim", "without white space around it", "none", _plain(_on_text(str.strip)), (None, " Ana ", "Ana")),
-    Transform("lower", "in small letters", "none", _plain(_on_text(str.lower)), (None, "A@B.C", "a@b.c")),
-    Transform("upper", "in capital letters", "none", _plain(_on_text(str.upper)), (None, "eur", "EUR")),
+    Transform("lower", "in lower case", "none", _plain(_on_text(str.lower)), (None, "A@B.C", "a@b.c")),
+    Transform("upper", "in upper case", "none", _plain(_on_text(str.upper)), (None, "eur", "EUR")),
     Transform("prefix", "with text put before it", "text", _prefix, ("id: ", "L1", "id: L1")),
     Transform("without_prefix", "with text taken off its start", "text", _without_prefix, ("id: ", "id: L1", "L1")),
     Transform("truncate", "cut to so many characters", "int", _truncate, (3, "abcdef", "abc")),

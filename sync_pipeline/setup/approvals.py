@@ -14,6 +14,8 @@ from sync_pipeline.store.record_search import labels_of
 
 SHOWN = 100
 """Requests that are listed, and records on a page of one."""
+NAMED = 3
+"""Records that are named where there is little room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,13 @@ class ApprovalRequest:
     def heading(self) -> str:
         """The title with a capital letter, to begin a sentence."""
         return f"{self.title[:1].upper()}{self.title[1:]}"
+
+    @property
+    def some(self) -> str:
+        """The first of its records by name, and how many more there are; "" when none was looked up."""
+        first = [self.labels.get((self.approval.entity, line.source_id), line.source_id) for line in self.lines[:NAMED]]
+        more = self.approval.shown - len(first)
+        return f"{', '.join(first)}{f' and {more:,} more' if more > 0 else ''}" if first else ""
 
     def now(self, reason: str) -> str:
         """Why it was held, with the decision in place of the advice to make one."""

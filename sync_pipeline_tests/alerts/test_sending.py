@@ -24,7 +24,7 @@ from sync_pipeline_tests.alerts.sinks import TOKEN, Sink, http_sink, smtp_sink
 from sync_pipeline_tests.harness import Team
 
 HOUR = timedelta(hours=1)
-REFUSED, DRIFT = "sync_pipeline: Clockify refuses its key", "sync_pipeline: Users differ between both sides"
+REFUSED, DRIFT = "sync_pipeline: Clockify refuses its key", "sync_pipeline: Users differ between the two sides"
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_alerts_of_one_window_are_one_message_for_each_destination(session: Sess
             assert heads == [
                 "NEW: Snapshots refuses its key",
                 "NEW: Clockify refuses its key",
-                "NEW: Users differ between both sides",
+                "NEW: Users differ between the two sides",
                 "RESOLVED: Snapshots refuses its key",
             ]
 

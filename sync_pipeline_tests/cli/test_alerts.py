@@ -34,7 +34,7 @@ def test_an_alert_is_listed_shown_acknowledged_and_silenced(drifted: Shell) -> N
     (alert,) = drifted("alerts", "list", "--json", code=0).document["alerts"]
     assert (alert["alert"], alert["kind"], alert["entity"], alert["system"]) == (NAME, "drift", "users", None)
     assert (alert["severity"], alert["state"], alert["title"]) == (
-        "warning", "open", "Users differ between both sides",
+        "warning", "open", "Users differ between the two sides",
     )  # fmt: skip
     assert "`verify` found 1 missing." in drifted("alerts", "list", code=0).out
     assert any("`verify` found 1 missing." in told for told in drifted("status").warnings)

@@ -97,7 +97,7 @@ def test_what_paused_live_syncing_is_named(fresh: Browser, office: Team, setup: 
     drop_field(ben, "time_entries", "tags", since=None)
     for path in ("/", "/help", "/connections"):
         assert "so nothing is synced automatically: mapping changed, just now" in fresh.page(path).text
-        assert "by Ben (test). Try the change" in fresh.page(path).text
+        assert "by Ben (test). Preview the change" in fresh.page(path).text
 
 
 @pytest.mark.parametrize(

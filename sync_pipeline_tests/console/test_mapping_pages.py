@@ -181,7 +181,7 @@ def test_back_to_a_version(live: Browser) -> None:
     before = setup.settings().setup_version
     setup.change({"mappings.users.fields.time_zone": "drop"}, "mapping changed", "by a script")
     page = live.page("/versions")
-    assert f"Version {before + 1} in force mapping changed: by a script" in page.text
+    assert f"Version {before + 1} current mapping changed: by a script" in page.text
     assert "mappings.users.fields.time_zone" in page.text
     back = live.post(f"/versions/{before}", of="/versions")
     assert back.url.path == "/draft"

@@ -114,6 +114,7 @@ def test_what_was_declined_is_not_advised_any_more(office: Team, ana: Browser, s
     (asked,) = requests(setup)
     for project in made:  # people see names, the ids beside them
         assert re.search(f"Short-lived \\d {project} deleted", text(ana, f"/approvals/{asked.approval.id}"))
+    assert re.search(r"Deleting 8 projects : Short-lived \d, Short-lived \d, Short-lived \d and 5 more", text(ana, "/"))
     assert "Allow or decline it under Approvals. Open approvals" in text(ana, run)
     for path in ("/", run):
         assert f"then allow it with sync-pipeline approvals allow {asked.approval.id}" in text(ana, path)

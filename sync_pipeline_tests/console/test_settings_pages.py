@@ -87,7 +87,7 @@ def test_what_is_chosen_is_a_version_of_the_set_up(desk_browser: Browser) -> Non
     with setup.store() as store:
         version = version_in(store, "", "current")
     assert version is not None
-    assert version.note == ("settings: time zone Asia/Kolkata, form of days eu, start day 2026-02-01, days re-read 9")
+    assert version.note == ("settings: time zone Asia/Kolkata, date format eu, start day 2026-02-01, days read again 9")
     assert desk_browser.page(GENERAL).text.count("stored here") == 4
     assert "Nothing was changed." in desk_browser.post(GENERAL, CHOSEN, of=GENERAL).text
     stale = desk_browser.hidden(GENERAL)

@@ -118,6 +118,7 @@ def step_3(ana: Walker) -> None:
     expect(ana.page.get_by_label("Time entries from")).to_have_value(ana.us.days.first.isoformat())
 
     ana.page.get_by_role("link", name="users", exact=True).click()
+    ana.page.get_by_text("source fields are not used").click()
     ana.page.get_by_role("link", name=re.compile("Add as a field ?: activeWorkspace")).click()
     expect(ana.page.get_by_label("Name at the target")).to_have_value("active_workspace")
     transform = ana.page.get_by_label("New transform", exact=True)
@@ -280,7 +281,7 @@ def test_from_make_dev_to_records_at_the_target(chrome: Browser, tmp_path: Path)
             name = "Somebody made this project"
             project = us.clockify("POST", "/projects", {"name": name})["id"]
             ana.try_it()
-            expect(ana.page.get_by_text(name)).to_have_count(1)
+            expect(ana.page.get_by_text(name)).to_have_count(2)  # the record by its name, and the field
             assert not stands(us, project)
             ana.go_live()
             ana.follow("Overview")

@@ -38,7 +38,7 @@ def test_the_daemon_sends_alerts(us: Team, on: Live) -> None:
             assert "sent to ops" in on.look("alerts").said
         assert us.requests() == asked
         (message,) = sink.messages
-    assert "Users differ between both sides" in message[1]
+    assert "Users differ between the two sides" in message[1]
     assert "Webhooks do not deliver" in message[1]
 
 

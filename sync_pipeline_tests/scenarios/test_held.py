@@ -270,7 +270,7 @@ def test_the_console_says_what_a_change_does_to_live_syncing(tmp_path: Path) -> 
                 text = browser.page(page).text
                 assert (WARNING in text, GATHERS in text, BAND in text) == (False, True, False), page
             answer = browser.post("/mapping/drop/projects", {"name": "color"}, of="/mapping/projects")
-            assert "The field color is not delivered any more" in answer.text
+            assert "The field color is no longer delivered" in answer.text
             assert "in the draft: it takes effect when you publish it" in answer.text
             for page in ("/", "/mapping/users", "/try", "/live", "/records", "/approvals", "/settings/audit"):
                 text = browser.page(page).text
@@ -307,7 +307,7 @@ def test_the_terminal_changes_a_draft_while_live_syncing_is_on(tmp_path: Path) -
         code, out = office.type("mapping", "set", "projects", "shade", "--source", "color", "--json")
         assert (code, '"live_paused": false' in out, '"draft": true' in out) == (0, True, True)
         assert office.type("mapping", "discard")[0] == 0
-        assert "There are no unpublished changes" in office.type("mapping", "draft")[1]
+        assert "Nothing waits" in office.type("mapping", "draft")[1]
 
         office.type("mapping", "drop", "projects", "color")
         code, out = office.type("mapping", "publish")  # nothing was delivered yet, so nothing is rewritten
