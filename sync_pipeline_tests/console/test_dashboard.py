@@ -17,7 +17,6 @@ import pytest
 from sqlalchemy import insert, update
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline.reporting.periods import month_before
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.store.schema import loads, person_facts, project_facts
