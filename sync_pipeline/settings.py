@@ -392,6 +392,12 @@ class Settings:
         kind.rounding,
         None,
     )
+    dashboard_people: bool = setting(
+        "SYNC_DASHBOARD_PEOPLE",
+        "Whether a link with the role `dashboard` shows whose time it is: names, hours and utilisation of people.",
+        kind.flag,
+        True,
+    )
     keep_copies_days: int = setting(
         "SYNC_KEEP_COPIES_DAYS",
         "How long the copy of an SQLite database from before an upgrade is kept.",

@@ -66,7 +66,7 @@ def console_open(as_json: bool) -> None:
     type=click.Choice(ROLES),
     default="admin",
     show_default=True,
-    help="What the browser may do: look, work, all.",
+    help="What the browser may do: see the dashboard, look, work, all.",
 )
 @json_option
 def console_link(role: Role, as_json: bool) -> None:

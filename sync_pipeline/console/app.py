@@ -191,10 +191,13 @@ LEAST_ROLES: Mapping[str, Role] = {
     "/settings/secrets/rotate": "admin",
     "/settings/secrets/retire": "admin",
     "/settings/secrets/encrypt-again": "admin",
-    "/sign-out": "viewer",
+    "/sign-out": "dashboard",
 }
 """Who may send each form. A form that is not named here does not start."""
 PAGE_ROLES: Mapping[str, Role] = {
+    "/dashboard": "dashboard",
+    "/dashboard/entries": "dashboard",
+    "/dashboard/export/{name}": "dashboard",
     "/connections/{system}/disconnect": "admin",
     "/settings/about/setup": "admin",
     "/settings/about/support-bundle": "admin",
@@ -203,7 +206,7 @@ PAGE_ROLES: Mapping[str, Role] = {
     "/setup/snapshots/authorize": "admin",
     snapshots.AUTHORIZED: "admin",
 }
-"""Who may see a page that not everyone may see."""
+"""Who may see a page; any other is for viewers."""
 PROGRESS = "/progress"
 """Pages look for news at addresses that end so, by themselves: that keeps no session alive."""
 STATIC = Path(__file__).parent / "static"
@@ -336,6 +339,8 @@ class _Router:
 def _allowed(handler: Handler, context: RequestContext, path: str, least: Role) -> Response:
     """What a handler answers to a role that may ask for it, without the forms that it may not send; else a refusal."""
     role = context.browser.role
+    if role == "dashboard" and path == "/":
+        return context.go(dashboard.HERE)
     if not may(role, least):
         return _not_allowed(context, path, least)
     answer = _answered(handler, context)

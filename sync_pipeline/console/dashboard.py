@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from starlette.responses import Response
 
 from sync_pipeline.console.request_context import RequestContext
+from sync_pipeline.console.roles import may
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.reporting.charts import diverging, gauges, stacked_bars
 from sync_pipeline.reporting.dashboard import Dashboard, entries_report, make_dashboard, today_of
@@ -30,6 +31,8 @@ LINES, MOST_LINES = 12, 1_000
 """Of a table, and of one that is shown in full."""
 WIDTH, HEIGHT = 640, 200
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+PEOPLE = ("user_id", "person")
+"""Columns that say whose an entry is."""
 LONGEST = 100
 """Characters of a filter."""
 
@@ -43,6 +46,8 @@ def show(context: RequestContext) -> Response:
         wanted = _selection(context, session)
         found = make_dashboard(session, wanted)
         names = PeriodFigures(session.store, session.pair).names()
+        if not _shows_people(context):
+            del names["person"], found.tables["people"]
         periods = _periods(context, session)
     return context.page("dashboard.html", "Dashboard", **_shown(context, found), names=names, periods=periods)
 
@@ -61,10 +66,12 @@ def export(context: RequestContext) -> Response:
     with context.setup.reading() as session:
         table, _, form = context.param("name").partition(".")
         wanted = _selection(context, session)
+        shows_people = _shows_people(context)
         if table == "entries":
             rows, _ = PeriodFigures(session.store, session.pair).entries(wanted, 0, EXPORTED)
-            return _file(entries_report(session, rows), form)
-        found = make_dashboard(session, wanted).tables.get(table)
+            listed = entries_report(session, rows)
+            return _file(listed if shows_people else _without_people(listed), form)
+        found = None if table == "people" and not shows_people else make_dashboard(session, wanted).tables.get(table)
     if found is None:
         raise ConfigError(f"The dashboard has no table {table[:LONGEST]}.")
     return _file(found, form)
@@ -98,7 +105,17 @@ def entries(context: RequestContext) -> Response:
         older=_address(f"{HERE}/entries", {**asked, "page": str(offset // PAGE + 2)}) if offset + PAGE < total else "",
         exports=_exports("entries", asked),
         exported=EXPORTED,
+        shows_people=_shows_people(context),
     )
+
+
+def _shows_people(context: RequestContext) -> bool:
+    """Whether this browser may see whose time it is."""
+    return may(context.browser.role, "viewer") or context.setup.settings().dashboard_people
+
+
+def _without_people(report: Report) -> Report:
+    return report._replace(columns=tuple(name for name in report.columns if name not in PEOPLE))
 
 
 def _selection(context: RequestContext, session: Session) -> Selection:
@@ -108,15 +125,21 @@ def _selection(context: RequestContext, session: Session) -> Selection:
     except BadPeriod as bad:
         context.problems.add("from", str(bad))
         first, last = period_of("", "", today_of(session))
-    chosen = {name: context.query(name)[:LONGEST] for name in (*FILTERS, "week", "currency")}
+    chosen = _chosen_in(context, (*FILTERS, "week", "currency"))
     keys = {name: NONE if value == NOTHING else value for name, value in chosen.items() if value}
     return Selection(first, last, **keys, is_billable=bool(context.query("billable")))
 
 
 def _asked(context: RequestContext, wanted: Selection) -> dict[str, str]:
     """The same as parameters of an address."""
-    chosen = {name: context.query(name)[:LONGEST] for name in BEHIND}
+    chosen = _chosen_in(context, BEHIND)
     return {"from": wanted.first, "to": wanted.last, **{name: value for name, value in chosen.items() if value}}
+
+
+def _chosen_in(context: RequestContext, names: tuple[str, ...]) -> dict[str, str]:
+    """What the address says of these; nobody chooses a person whom they may not see."""
+    seen = names if _shows_people(context) else tuple(name for name in names if name != "person")
+    return {name: context.query(name)[:LONGEST] for name in seen}
 
 
 def _shown(context: RequestContext, found: Dashboard) -> dict[str, Any]:
@@ -141,7 +164,7 @@ def _shown(context: RequestContext, found: Dashboard) -> dict[str, Any]:
         "left": {name: len(rows[name]) - len(some) for name, some in lines.items()},
         "full": {name: f"{_address(HERE, {**asked, 'show': name})}#{name}" for name in lines},
         "used": gauges([_used(row) for row in lines["projects"]]),
-        "shares": gauges([row["billable_share"] for row in lines["people"]]),
+        "shares": gauges([row["billable_share"] for row in lines.get("people", ())]),
         "margins": _margins(lines["clients"]),
         "exports": {name: _exports(name, asked) for name in rows},
     }

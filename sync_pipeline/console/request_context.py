@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from sync_pipeline.console.badges import Badges
 from sync_pipeline.console.forms import WHOLE, Form, Problems
 from sync_pipeline.console.frame import Frame, frame_of
+from sync_pipeline.console.roles import may
 from sync_pipeline.console.sessions import BrowserSession
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.times import Reader, instant, marked, moment, when
@@ -219,7 +220,8 @@ class RequestContext:
 
     def frame(self, step: str = "") -> Frame:
         """What is around a page, which may be that of a step of the set-up."""
-        return frame_of(self.setup, step)
+        found = frame_of(self.setup, step)
+        return found if may(self.browser.role, "viewer") else Frame(band="sandbox" if found.is_sandbox else "")
 
     @property
     def reader(self) -> Reader:

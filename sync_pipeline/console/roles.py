@@ -1,4 +1,4 @@
-"""What a signed-in browser may do: viewers look, operators work, admins also change the set-up."""
+"""What a signed-in browser may do: some see the dashboard only, viewers look, operators work, admins also change the set-up."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from typing import Literal, get_args
 
-Role = Literal["viewer", "operator", "admin"]
+Role = Literal["dashboard", "viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 """Each may what those before it may."""
 MAY = {
+    "dashboard": "This role sees the dashboard and nothing else",
     "viewer": "Viewers see pages and change nothing",
     "operator": "Operators start and cancel work, decide approvals, and retry; they do not change the set-up",
 }

@@ -17,7 +17,7 @@ from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
 from typing import Any
 
 from sync_pipeline.clock import unix_time
-from sync_pipeline.console.roles import Role, role_named
+from sync_pipeline.console.roles import Role, may, role_named
 from sync_pipeline.console.sessions import IDLE_SECONDS, BrowserSession, Sessions
 from sync_pipeline.console.sign_in_links import SignInLinks
 
@@ -54,7 +54,8 @@ class SignIn:
         if "token" in asked:
             return self.redeem(str(asked["token"]))
         browser = self.browser(dict(asked["cookies"]))
-        return browser.role if browser is not None else None
+        # The Dagster UI is for everyone but those who may see the dashboard only.
+        return browser.role if browser is not None and may(browser.role, "viewer") else None
 
 
 @contextmanager

@@ -76,11 +76,11 @@ def empty(tmp_path: Path) -> Iterator[Us]:
 
 
 @contextmanager
-def at_home(root: Path) -> Iterator[Us]:
+def at_home(root: Path, **more: str) -> Iterator[Us]:
     """A console of its own on the sandbox."""
-    port = str(free_port())
-    environ = {"SYNC_HOME": str(root / "home"), "SYNC_SANDBOX_PORT": port}
-    with consoling(root / "home", SYNC_SANDBOX_PORT=port) as console, browsing(console) as browser:
+    more |= {"SYNC_SANDBOX_PORT": str(free_port())}
+    environ = {"SYNC_HOME": str(root / "home"), **more}
+    with consoling(root / "home", None, **more) as console, browsing(console) as browser:
         browser.sign_in()
         yield Us(browser, SetupService("Ana (test)", root=root, environ=environ))
 
@@ -89,18 +89,23 @@ def at_home(root: Path) -> Iterator[Us]:
 def us(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Us]:
     """With entries of two people in two projects, and one of neither; computed."""
     with at_home(tmp_path_factory.mktemp("dashboard")) as found:
-        found.browser.get("/dashboard")
-        with found.setup.reading() as session:
-            key = {"connection": session.pair, "read_no": 1}
-            with session.store.writing() as tx:
-                rows = [{**key, "entity": "projects", "source_id": name, **facts} for name, facts in PROJECTS.items()]
-                tx.execute(insert(project_facts), rows)
-                names = {"u1": "Ana", "u2": "Bo"}
-                people = [{**key, "entity": "users", "source_id": nr, "name": name} for nr, name in names.items()]
-                tx.execute(insert(person_facts), people)
-        found.load(ENTRIES)
-        found.browser.post("/dashboard/compute")
+        fill(found)
         yield found
+
+
+def fill(found: Us) -> None:
+    """Store the entries and names, and compute."""
+    found.browser.get("/dashboard")
+    with found.setup.reading() as session:
+        key = {"connection": session.pair, "read_no": 1}
+        with session.store.writing() as tx:
+            rows = [{**key, "entity": "projects", "source_id": name, **facts} for name, facts in PROJECTS.items()]
+            tx.execute(insert(project_facts), rows)
+            names = {"u1": "Ana", "u2": "Bo"}
+            people = [{**key, "entity": "users", "source_id": nr, "name": name} for nr, name in names.items()]
+            tx.execute(insert(person_facts), people)
+    found.load(ENTRIES)
+    found.browser.post("/dashboard/compute")
 
 
 def links(page: Page) -> set[str]:
@@ -155,6 +160,32 @@ def test_filters_are_in_the_address(us: Us) -> None:
     assert "2 entries" in us.text(f"/dashboard/entries?from={MONTH}&to={MONTH}&billable=1")
     nothing = us.text(f"/dashboard?from={MONTH}&to={MONTH}&client=unknown")
     assert f"There are no finished time entries with these filters from {MONTH} to {MONTH}." in nothing
+
+
+@pytest.mark.parametrize("people", ["true", "false"])
+def test_a_link_to_the_dashboard_alone(tmp_path: Path, people: str) -> None:
+    """Leads there and nowhere else; it shows whose time it is only where the setting says so."""
+    with at_home(tmp_path, SYNC_DASHBOARD_PEOPLE=people) as us, browsing(us.browser.console) as browser:
+        fill(us)
+        answer = browser.get(us.browser.console.link("dashboard"))
+        assert answer.url.path == "/dashboard"
+        page = Page(answer.text)
+        assert page.faults == []
+        assert {link.partition("?")[0].partition("#")[0] for link in links(page)} <= {
+            "", "/", "/dashboard", "/dashboard/entries", *(link.partition("?")[0] for link in links(page) if "export" in link)
+        }  # fmt: skip
+        assert {form["action"] for form in page.all("form")} == {"/dashboard", "/sign-out"}
+        seen = [
+            answer.text,
+            browser.get("/dashboard/entries?person=u1").text,
+            browser.get("/dashboard/export/entries.csv").text,
+            browser.get("/dashboard/export/people.csv").text,
+        ]
+        assert [("Ana" in text, "u1" in text.replace("person=u1", "")) for text in seen] == (
+            [(True, True), (True, False), (True, False), (True, True)] if people == "true" else [(False, False)] * 4
+        )
+        assert "Alpha" in seen[0]
+        assert ("4 entries" in Page(seen[1]).text) is (people == "false")
 
 
 @pytest.mark.parametrize(

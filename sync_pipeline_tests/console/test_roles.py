@@ -37,14 +37,17 @@ def test_every_form_names_its_least_role() -> None:
     """One that does not keeps the console from starting; no page is named that does not exist."""
     assert set(FORMS) | {"/sign-out"} == set(LEAST_ROLES)
     assert set(PAGE_ROLES) <= set(PAGES)
-    assert [path for path, role in LEAST_ROLES.items() if role == "viewer"] == ["/sign-out"]
+    assert [path for path, role in LEAST_ROLES.items() if role in ("dashboard", "viewer")] == ["/sign-out"]
+    assert {path for path, role in PAGE_ROLES.items() if role == "dashboard"} == {
+        path for path in PAGES if path.startswith("/dashboard")
+    }
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_each_route_refuses_who_may_not(console: RunningConsole, role: Role) -> None:
     """403, a page with a sentence that names the role that is needed; whoever may is not refused for the role."""
     with signed_in(console, role) as browser:
-        csrf = {"csrf": browser.page("/requests").value("csrf")}
+        csrf = {"csrf": browser.page("/dashboard").value("csrf")}
         for path, least in LEAST_ROLES.items():
             if path == "/sign-out":
                 continue
@@ -52,8 +55,19 @@ def test_each_route_refuses_who_may_not(console: RunningConsole, role: Role) -> 
             refused = f"needs the role {least}" in answer.text
             assert (answer.status_code == 403 and refused) is not may(role, least), (path, answer.status_code)
         for path in PAGES:
+            if path == "/" and role == "dashboard":
+                assert browser.get(path).url.path == "/dashboard"
+                continue
             refused = "This needs the role" in browser.get(filled(path)).text
             assert refused is not may(role, PAGE_ROLES.get(path, "viewer")), path
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_dagster_ui_asks_who_may_look(console: RunningConsole, role: Role) -> None:
+    """It is told the role, and of those who may see the dashboard only that they are not signed in."""
+    with signed_in(console, role) as browser:
+        cookies = {cookie.name: cookie.value for cookie in browser.client.cookies.jar}
+        assert console.console.sign_in.answer({"cookies": cookies}) == (None if role == "dashboard" else role)
 
 
 def test_a_refusal_is_audited_once_a_session(console: RunningConsole) -> None:
@@ -68,7 +82,7 @@ def test_a_refusal_is_audited_once_a_session(console: RunningConsole) -> None:
     assert ", viewer@" in trail
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", ROLES[1:])
 def test_pages_show_the_forms_that_a_role_may_send(desk_browser: Browser, office: Team, role: Role) -> None:
     """No others; what is left is correct HTML, and everyone can sign out."""
     connect(desk_browser, office)
