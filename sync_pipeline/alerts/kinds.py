@@ -147,7 +147,8 @@ KINDS: Mapping[str, Kind] = {
 ORDER = {kind: number for number, kind in enumerate(KINDS)}
 
 
-FIGURES_PATH = "/settings/alerts"
+FIGURES_PATH = "/dashboard"
+"""Where the figures are that an alert is about."""
 
 
 def title_of_row(row: AlertRow) -> str:
