@@ -61,10 +61,14 @@ def approvals_show(approval_id: str, as_json: bool) -> None:
         terminal.as_json({**document(found), "records": [line._asdict() for line in _lines(setup, found)]})
         return
     terminal.table(f"Request {approval_id}", [_row(found)], COLUMNS)
-    rows = [{"record": line.source_id, "would be": f"{line.action}d", "day": line.partition} for line in found.lines]
+    names = {line.source_id: found.labels.get((found.approval.entity, line.source_id), "") for line in found.lines}
+    rows = [
+        {"record": line.source_id, "would be": f"{line.action}d", "day": line.partition, "name": names[line.source_id]}
+        for line in found.lines
+    ]
     total = found.approval.shown
     some = f" (the first {len(rows)} of {total}; --json names them all)" if len(rows) < total else ""
-    terminal.table(f"Records{some}", rows)
+    terminal.table(f"Records{some}", rows, optional=("name",))
     if found.approval.kind == "configuration":
         terminal.hint(f"It is about this configuration, and at most {total * 11 // 10:,} records.")
     if found.is_undecided:
