@@ -106,9 +106,10 @@ def _entities(session: Session, rows: list[EntityRow]) -> Iterator[Metric]:
     drifting = [each.system for each in health.values() if each.failed_at is not None]
     drift = [_Value((row.entity,), int(f"{VERIFY}{row.entity}" in drifting)) for row in rows]
     yield _labelled("drift", "1 when the last comparison of both sides found differences.", "entity", drift)
-    daemon = health.get(DAEMON)
-    if daemon is not None and daemon.ok_at is not None:
-        yield _gauge("daemon_seen_timestamp_seconds", "When Dagster's daemon last reported.", daemon.ok_at.timestamp())
+    for name, (metric, said) in SEEN.items():
+        seen = health.get(name)
+        if seen is not None and seen.ok_at is not None:
+            yield _gauge(metric, said, seen.ok_at.timestamp())
 
 
 def _requests(session: Session, totals: Totals) -> Iterator[Metric]:

@@ -41,7 +41,7 @@ JSON, EMPTY, HTML = Body.JSON, Body.EMPTY, Body.HTML
         (AttemptResult("PUT", 400, "3002", JSON), Action.REJECT, "refused"),
         (AttemptResult("POST", 413, None, EMPTY), Action.REJECT, "too large"),
         (AttemptResult("GET", 429, None, EMPTY), Action.WAIT, "too many"),
-        (AttemptResult("POST", 500, None, JSON), Action.RETRY, "trouble"),
+        (AttemptResult("POST", 500, None, JSON), Action.RETRY, "server error"),
         (AttemptResult("GET", 200, None, Body.BROKEN), Action.RETRY, "cut off"),
         (AttemptResult("GET", 200, None, HTML), Action.FATAL, "HTML page"),
         (AttemptResult("GET", 307, None, EMPTY), Action.FATAL, "redirect"),

@@ -46,7 +46,7 @@ def test_somebody_refuses(browser: Browser, office: Team) -> None:
     ("error", "told"),
     [
         ("invalid_scope", "scope"),
-        ("server_error", "trouble"),
+        ("server_error", "server error"),
         ("temporarily_unavailable", "later"),
         ("<script>x</script>", "consent"),
     ],
@@ -91,7 +91,8 @@ def test_the_return_address_stays_what_was_registered(browser: Browser, office: 
     link = authorize(browser, office)
     registered = f"http://127.0.0.1:{port}/snapshots/callback"
     assert parse_qs(urlsplit(link).query)["redirect_uri"] == [registered]
-    assert registered in browser.page("/snapshots").text
+    inputs = browser.page("/snapshots").all("input")
+    assert [one["value"] for one in inputs if one.get("id") == "redirect_uri"] == [registered]
 
     back = decide(link, "approve")
     assert back.startswith(f"{registered}?")

@@ -38,7 +38,7 @@ def us(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def console(us: Team) -> Iterator[RunningConsole]:
     """The console of that pair, which has a token for Prometheus."""
     with us.session(), consoling(us.home, None, **us.environ, SYNC_METRICS_TOKEN=TOKEN) as found:

@@ -62,7 +62,7 @@ def test_pressed_carried_out_and_shown(us: Developing) -> None:
         path = ask(us, kind=kind, entity="users")
         wait_for(lambda path=path: has_ended(us, path), WORK_SECONDS)
         shown = page(us, path).text
-        assert "done Asked for" in shown, shown
+        assert "done Requested" in shown, shown
         assert "What was done, by entity" in shown
 
 
@@ -76,7 +76,7 @@ def test_cancelled_while_it_runs(us: Developing) -> None:
         wait_for(lambda: {"CANCELING", "CANCELED"} & set(_statuses(us)), WORK_SECONDS)
     wait_for(lambda: has_ended(us, path), WORK_SECONDS)
     shown = page(us, path).text
-    assert "cancelled Asked for" in shown, shown
+    assert "cancelled Requested" in shown, shown
     assert "CANCELED" in _statuses(us)
 
 
@@ -89,11 +89,11 @@ def test_a_run_that_is_killed_ends_its_request(us: Developing) -> None:
             run.kill()
         wait_for(lambda: has_ended(us, path), WORK_SECONDS)
     shown = page(us, path).text
-    assert "failed Asked for" in shown, shown
+    assert "failed Requested" in shown, shown
     assert "ended without saying so" in shown
     again = ask(us, kind="verify", entity="users")
     wait_for(lambda: has_ended(us, again), WORK_SECONDS)
-    assert "done Asked for" in page(us, again).text
+    assert "done Requested" in page(us, again).text
 
 
 def test_a_backfill_is_cancelled_while_it_runs(us: Developing) -> None:
@@ -105,12 +105,12 @@ def test_a_backfill_is_cancelled_while_it_runs(us: Developing) -> None:
         press(us, f"{path}/cancel")
         wait_for(lambda: has_ended(us, path), WORK_SECONDS)
     shown = page(us, path).text
-    assert "cancelled Asked for" in shown, shown
+    assert "cancelled Requested" in shown, shown
     assert _statuses(us, BACKFILLED) == ["CANCELED"]
     assert us.graphql(BACKFILLS)["partitionBackfillsOrError"]["results"] == [{"status": "CANCELED"}]
     again = ask(us, kind="backfill", entity="time_entries", **days)
     wait_for(lambda: has_ended(us, again), WORK_SECONDS)
-    assert "done Asked for" in page(us, again).text
+    assert "done Requested" in page(us, again).text
 
 
 def test_the_dagster_ui_is_read_only_but_for_admins(us: Developing) -> None:
