@@ -565,6 +565,18 @@ def test_reset_forgets_deliveries(api: Api, receiver: Receiver) -> None:
     assert settled(api)["delivered"] == 0
 
 
+def test_a_flood_for_a_webhook_that_is_gone_holds_nobody_up(api: Api, receiver: Receiver) -> None:
+    """Nothing of it is sent any more; the sandbox answers meanwhile, and a reset ends it."""
+    hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
+    entry(api)
+    api.control("webhooks/flood", {"event": "NEW_TIME_ENTRY", "count": 1_000_000, "connections": 2})
+    receiver.wait(1)
+    api.send("DELETE", f"webhooks/{hook['id']}")
+    assert api.control("webhooks")["flood"]["running"]
+    api.control("reset", {})
+    assert api.control("webhooks")["flood"] == {}
+
+
 def test_logs_outlive_the_sandbox(tmp_path: Any, receiver: Receiver) -> None:
     """They are written down when it stops; what still waited is gone."""
     with running_sandbox(tmp_path) as sandbox:
