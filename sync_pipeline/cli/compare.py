@@ -40,6 +40,7 @@ from sync_pipeline.stages.verify import verify as compare
 
 SHOWN_CHANGES = 10
 """Changes of each entity in the table that people read."""
+CHANGE_COLUMNS = ("action", "name", "record", "fields")
 SHOWN = 50
 """Differences in the table that people read."""
 
@@ -203,8 +204,12 @@ def _preview_tables(previews: Sequence[Any], blocked: Sequence[Any], held: Seque
     counts = [counts_row(p.entity, asdict(p.counts)) for p in previews]
     terminal.table("A sync would", counts, optional=OPTIONAL_COLUMNS)
     for p in previews:
-        rows = [{"action": _action(c), "record": c.record, "fields": _shown(c.fields)} for c in p.changes]
-        terminal.table(f"{p.entity}: the first {len(rows)} of {p.total} changes", rows)
+        rows = [
+            {"action": _action(c), "record": c.record, "fields": _shown(c.fields), "name": c.label or ""}
+            for c in p.changes
+        ]
+        columns = CHANGE_COLUMNS if terminal.out.is_terminal else None  # what scripts read has the name last
+        terminal.table(f"{p.entity}: the first {len(rows)} of {p.total} changes", rows, columns, optional=("name",))
     for check in blocked:
         terminal.problem(f"{check.name} would block: {check.summary}")
     for one in held:
