@@ -49,7 +49,7 @@ def url(value: str) -> str:
 
 
 def heartbeat(value: str) -> str:
-    """An address that is asked for as it is: it may hold a token anywhere."""
+    """An address that is requested unchanged: any part of it may be a token."""
     if not re.fullmatch(r"https?://[^\s/?#][^\s#]{0,2000}", value):
         raise ValueError("a URL that starts with http:// or https:// and names a host")
     return value

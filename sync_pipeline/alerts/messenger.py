@@ -45,7 +45,7 @@ class Message:
     kind: str = "info"
     """info | success | warning | failure, as Apprise names them."""
     key: str = ""
-    """The same each time this message is sent: a webhook of yours is told it in the header Idempotency-Key."""
+    """The same each time this message is sent; webhooks get it in the header Idempotency-Key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ class _Round:
     sent: Sent = field(default_factory=Sent)
 
     def tell(self, name: str, notices: Sequence[Notice]) -> None:
-        """Send what a destination is to be told about alerts."""
+        """Send the messages about alerts that are due at a destination."""
         if not self._may_begin(name):
             return
         session = self.session

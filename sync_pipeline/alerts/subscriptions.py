@@ -61,7 +61,7 @@ class Subscription:
         return [TOPICS[each][:2] for each in self.topics]
 
     def due_since(self, now: datetime, settings: ReportSettings) -> datetime | None:
-        """When the present hour, day or week began: a digest is due that was not made since; None for those made at once."""
+        """When the current hour, day or week began: a digest is due unless one was made since. None for `at_once`."""
         if self.every == "at_once":
             return None
         if self.every == "hourly":

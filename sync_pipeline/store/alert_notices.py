@@ -38,7 +38,7 @@ class Rules:
     about_a_destination: str = ""
     """The kind of alert about a destination: it is not told that itself."""
     superseded: Callable[[Iterable[AlertKey]], Collection[AlertKey]] = lambda _: ()
-    """Which alerts on figures others say more than: they are neither told nor repeated while those are open."""
+    """Alerts on figures that a farther threshold supersedes: they are neither sent nor repeated while its alert is open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ async def _flood(world: World, deliveries: Iterator[Delivery], progress: dict[st
         kept: dict[Target, Connection] = {}
         try:
             for delivery in deliveries:
-                # Also where nothing is sent, because the hook is gone: others take their turn, and a cancel arrives.
+                # Where the webhook is gone nothing is sent, so nothing else would let other tasks run or a cancel arrive.
                 await asyncio.sleep(0)
                 target = Target.of(delivery.url)
                 await world.courier.attempt(delivery, kept.setdefault(target, Connection(target)))
