@@ -35,7 +35,7 @@ Records = tuple[str, str, str]
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
-NOT_ITS_OWN = ("CLOCKIFY_", "SNAPSHOTS_", "SYNC_")
+NOT_ITS_OWN = ("CLOCKIFY_", "SNAPSHOTS_", "HIGHLEVEL_", "SYNC_")
 """How the variables begin that are the pipeline's: real keys among them, and a sandbox needs none."""
 
 
