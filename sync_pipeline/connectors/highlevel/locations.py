@@ -39,7 +39,7 @@ class Locations:
         """Every location. The search says neither how many there are nor which page is the last: an empty one is."""
         del window, expected
         if not self.account.reads_agency:
-            yield [_record(await self._home())]
+            yield [_record(await self.account.own_location())]
             return
         seen, met = set[str](), 0
         for _ in range(MOST_PAGES):
@@ -66,20 +66,12 @@ class Locations:
 
     async def sample(self, limit: int) -> list[Record]:
         """The first locations."""
-        rows = await self._page(0, limit) if self.account.reads_agency else [await self._home()]
+        rows = await self._page(0, limit) if self.account.reads_agency else [await self.account.own_location()]
         return [_record(row) for row in rows[:limit]]
 
     async def prove_complete(self) -> frozenset[str] | None:
         """Nothing to prove: what is missing from the list is read by its id, and a token that may not see it is refused."""
         return None
-
-    async def _home(self) -> Record:
-        account = self.account
-        if (found := await account.one_location(account.location)) is not None:
-            return found
-        raise FatalApiError(
-            f"there is no location {account.location}.", self._about(), fix="Correct HIGHLEVEL_LOCATION_ID."
-        )
 
     async def _page(self, skip: int, limit: int) -> list[Record]:
         account, company = self.account, await self.account.company()
