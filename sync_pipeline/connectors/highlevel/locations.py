@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from sync_pipeline.connectors.highlevel.account import HighLevel
 
 SEARCH = "/locations/search"
+SAME = ("city", "state", "country", "postalCode", "email", "phone", "website", "timezone", "companyId")
+"""What keeps HighLevel's own name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Locations, under the names that the generic profile has and under HighLevel's own."""
+    """Locations, under the names that the generic profile has."""
 
     account: HighLevel
     can_fetch = True
@@ -91,4 +93,5 @@ def _record(row: Record) -> Record:
     place = " ".join(as_text(row[name]) for name in ("postalCode", "city") if row.get(name))
     parts = [row.get("address"), place, row.get("state"), row.get("country")]
     address = ", ".join(as_text(part) for part in parts if part)
-    return {**row, "location_id": row.get("id"), "location_name": row.get("name"), "address": address or None}
+    same = {name: row[name] for name in SAME if name in row}
+    return {"location_id": row.get("id"), "location_name": row.get("name"), "address": address or None, **same}
