@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from sync_pipeline.sandbox.database import transaction
+from sync_pipeline.sandbox.highlevel import grants
 from sync_pipeline.sandbox.highlevel.auth import Budget
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME, letters
 from sync_pipeline.sandbox.highlevel.index import shorten
@@ -21,6 +22,7 @@ from sync_pipeline.sandbox.highlevel.settings import read_settings, write_settin
 from sync_pipeline.sandbox.world import World
 
 BY_HAND = {"channel": "APP", "source": "WEB_USER", "sourceId": "sandbox"}
+ONCE = ("day_left", "prepare", "revoke_consents")
 
 
 def controls() -> dict[str, dict[str, Callable[..., Any]]]:
@@ -33,14 +35,16 @@ def controls() -> dict[str, dict[str, Callable[..., Any]]]:
 
 
 def _change(world: World, sent: Json) -> None:
-    """Switches to change; ``"day_left": n`` and ``"prepare": true`` do something once."""
-    changes = {name: value for name, value in sent.items() if name not in ("day_left", "prepare")}
+    """Switches to change; ``day_left``, ``prepare`` and ``revoke_consents`` do something once."""
+    changes = {name: value for name, value in sent.items() if name not in ONCE}
     with transaction(world.db):
         settings = read_settings(world.db).with_changes(changes)
         write_settings(world.db, settings)
         shorten(world, settings.index_lag)
         if "day_left" in sent:
             Budget(world).leave(settings, int(sent["day_left"]))
+    if sent.get("revoke_consents"):
+        grants.remove(world)
     if sent.get("prepare"):
         world.options.highlevel_prepared = True  # fresh data have them, too
         prepare_home(world)

@@ -43,6 +43,10 @@ class Settings:
     """Private Integration tokens that are ``revoked`` or ``expired``."""
     missing_scopes: dict[str, list[str]] = field(default_factory=dict)
     """Scopes that a token or an OAuth client lacks."""
+    uninstalled: list[str] = field(default_factory=list)
+    """Locations without the app."""
+    future_locations: bool = False
+    """Whether locations that are newer than the consent have the app."""
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Refusals by name that have another ``status`` or ``message``."""
 

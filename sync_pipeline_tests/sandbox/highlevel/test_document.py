@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME
-from sync_pipeline.sandbox.highlevel.keys import AGENCY_TOKEN
+from sync_pipeline.sandbox.highlevel.keys import AGENCY_TOKEN, APP_ID
 from sync_pipeline.sandbox.highlevel.routes import PATHS
 from sync_pipeline_tests.clockify_contract import Exchange
 from sync_pipeline_tests.highlevel_contract import (
@@ -22,6 +22,7 @@ from sync_pipeline_tests.highlevel_contract import (
     watching,
 )
 from sync_pipeline_tests.sandbox.highlevel.agency import LITTLE, Agency, Json
+from sync_pipeline_tests.sandbox.highlevel.test_oauth import BACK, CONSENT, consent, of_location, tokens
 from sync_pipeline_tests.sandbox.running import running_sandbox
 
 PETS = "custom_objects.pet"
@@ -43,6 +44,7 @@ def exchanges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Exchang
         read(agency)
         prepare(agency)
         write(agency)
+        authorize(agency)
         refuse(agency)
         agency.http.close()
         yield kept
@@ -90,6 +92,20 @@ def write(agency: Agency) -> None:
     agency.ask("DELETE", path)
 
 
+def authorize(agency: Agency) -> None:
+    """A consent of a browser, at both addresses of the page, and what its code is good for."""
+    agency.http.headers["User-Agent"] = "a browser"
+    code = consent(agency)["code"][0]
+    assert agency.http.get(f"{agency.sandbox.highlevel}/oauth/chooselocation", params=CONSENT).is_success
+    agency.http.headers["User-Agent"] = "sync_pipeline"
+    pair = tokens(agency, grant_type="authorization_code", code=code, redirect_uri=BACK)
+    tokens(agency, grant_type="refresh_token", refresh_token=pair["refresh_token"])
+    tokens(agency, grant_type="refresh_token", refresh_token="none")
+    of_location(agency, pair["access_token"], HOME)
+    query = {"companyId": COMPANY, "appId": APP_ID, "isInstalled": "true"}
+    agency.ask("GET", "/oauth/installedLocations", pair["access_token"], params=query)
+
+
 def refuse(agency: Agency) -> None:
     """What a document has no answer for, and a limit; these requests are not as they should be."""
     agency.http.headers["User-Agent"] = "a test"
@@ -129,7 +145,7 @@ def test_every_operation_is_as_documented(exchanges: list[Exchange]) -> None:
     contract = HighLevelContract(corrected(KNOWN))
     assert [problem for exchange in exchanges for problem in contract.check(exchange)] == []
     served = {contract.operation(Exchange(HOST, method, path)) for path, each in PATHS.items() for method in each}
-    assert served == contract.accepted
+    assert served | {"POST /oauth/token"} <= contract.accepted
 
 
 @pytest.mark.parametrize("number", range(len(KNOWN)))
