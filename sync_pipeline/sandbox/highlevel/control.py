@@ -14,6 +14,7 @@ from sync_pipeline.sandbox.highlevel.auth import Budget
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME, letters
 from sync_pipeline.sandbox.highlevel.index import shorten
 from sync_pipeline.sandbox.highlevel.objects import PLURAL, find_object, stamp
+from sync_pipeline.sandbox.highlevel.opportunities import new_opportunity, store_opportunity
 from sync_pipeline.sandbox.highlevel.records import add_record, merge_record, remove_record
 from sync_pipeline.sandbox.highlevel.refusals import Refusal
 from sync_pipeline.sandbox.highlevel.resource import Json
@@ -31,6 +32,7 @@ def controls() -> dict[str, dict[str, Callable[..., Any]]]:
         "/highlevel": {"GET": lambda world: asdict(read_settings(world.db)), "POST": _change},
         "/highlevel/records/{name}": {"GET": _records, "POST": _edit_record},
         "/highlevel/locations": {"GET": _locations, "POST": _edit_location},
+        "/highlevel/opportunities": {"GET": _opportunities, "POST": _add_opportunity},
     }
 
 
@@ -87,3 +89,16 @@ def _edit_location(world: World, sent: Json) -> Json:
     location = (orjson.loads(row[0]) if row else new) | sent
     store_location(world.db, location)
     return {"location": location}
+
+
+def _opportunities(world: World) -> Json:
+    rows = world.db.execute("SELECT body FROM highlevel_opportunities ORDER BY location_id, created_ms, id")
+    return {"opportunities": [orjson.loads(body) for (body,) in rows]}
+
+
+def _add_opportunity(world: World, sent: Json) -> Json:
+    """``{"locationId", "monetaryValue", "status", ...}``: a new one, or another state of the one with this ``id``."""
+    (number,) = world.db.execute("SELECT count(*) FROM highlevel_opportunities").fetchone()
+    opportunity = new_opportunity(world, sent.get("locationId", HOME), number + 1000, **sent)
+    store_opportunity(world.db, opportunity)
+    return {"opportunity": opportunity}

@@ -58,6 +58,7 @@ def read(agency: Agency) -> None:
     agency.ask("GET", f"/locations/{HOME}")
     agency.ask("GET", "/saas/locations", AGENCY_TOKEN, params=saas, headers=old)
     agency.refused("GET", "/saas/locations", params=saas, headers=old)
+    agency.ask("GET", "/opportunities/search", params={"location_id": HOME, "status": "won", "limit": "1"})
     agency.ask("GET", "/users/search", params={"companyId": COMPANY})
 
 
