@@ -20,6 +20,7 @@ from sync_pipeline.sandbox.highlevel.refusals import Refusal
 from sync_pipeline.sandbox.highlevel.resource import Json
 from sync_pipeline.sandbox.highlevel.seed import prepare_home, store_location
 from sync_pipeline.sandbox.highlevel.settings import read_settings, write_settings
+from sync_pipeline.sandbox.highlevel.webhooks import app_event, location_event, public_key
 from sync_pipeline.sandbox.world import World
 
 BY_HAND = {"channel": "APP", "source": "WEB_USER", "sourceId": "sandbox"}
@@ -29,23 +30,32 @@ ONCE = ("day_left", "prepare", "revoke_consents")
 def controls() -> dict[str, dict[str, Callable[..., Any]]]:
     """The controls below ``/_control``, by path and verb."""
     return {
-        "/highlevel": {"GET": lambda world: asdict(read_settings(world.db)), "POST": _change},
+        "/highlevel": {"GET": _settings, "POST": _change},
         "/highlevel/records/{name}": {"GET": _records, "POST": _edit_record},
         "/highlevel/locations": {"GET": _locations, "POST": _edit_location},
         "/highlevel/opportunities": {"GET": _opportunities, "POST": _add_opportunity},
     }
 
 
+def _settings(world: World) -> Json:
+    settings = read_settings(world.db)
+    return asdict(settings) | {"webhook_public_key": public_key(settings.webhook_key)}
+
+
 def _change(world: World, sent: Json) -> None:
     """Switches to change; ``day_left``, ``prepare`` and ``revoke_consents`` do something once."""
     changes = {name: value for name, value in sent.items() if name not in ONCE}
     with transaction(world.db):
-        settings = read_settings(world.db).with_changes(changes)
+        before = read_settings(world.db)
+        settings = before.with_changes(changes)
         write_settings(world.db, settings)
         shorten(world, settings.index_lag)
         if "day_left" in sent:
             Budget(world).leave(settings, int(sent["day_left"]))
+    for location in set(settings.uninstalled) - set(before.uninstalled):
+        app_event(world, settings, "UNINSTALL", location)
     if sent.get("revoke_consents"):
+        app_event(world, settings, "UNINSTALL")
         grants.remove(world)
     if sent.get("prepare"):
         world.options.highlevel_prepared = True  # fresh data have them, too
@@ -88,6 +98,7 @@ def _edit_location(world: World, sent: Json) -> Json:
     new: Json = {"id": letters("location", number), "companyId": COMPANY, "dateAdded": stamp(world)}
     location = (orjson.loads(row[0]) if row else new) | sent
     store_location(world.db, location)
+    location_event(world, read_settings(world.db), "LocationUpdate" if row else "LocationCreate", location)
     return {"location": location}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -25,11 +24,11 @@ from sync_pipeline.sandbox.highlevel.keys import (
 )
 from sync_pipeline.sandbox.highlevel.refusals import Refusal, unprocessable
 from sync_pipeline.sandbox.highlevel.resource import Call, Json
-from sync_pipeline.sandbox.highlevel.settings import read_settings
+from sync_pipeline.sandbox.highlevel.settings import VENDOR, read_settings
+from sync_pipeline.sandbox.highlevel.webhooks import app_event
 from sync_pipeline.sandbox.snapshots.consent import HEADERS, PAGE
 from sync_pipeline.sandbox.world import World
 
-VENDOR = re.compile("ghl|highlevel|leadconnector", re.IGNORECASE)
 REPEATABLE = 30.0
 """For so many seconds the same refresh token gets the same answer."""
 USER_TYPES = ("Company", "Location")
@@ -68,6 +67,7 @@ def _consent(world: World, sent: Mapping[str, str], *, decided: bool) -> Respons
         return _back(sent["redirect_uri"], {"error": "access_denied"} | state)
     locations = [one for (one,) in world.db.execute("SELECT id FROM highlevel_locations ORDER BY arrival")]
     detail = {"locations": locations, "redirect_uri": sent["redirect_uri"]}
+    app_event(world, read_settings(world.db), "INSTALL")
     code = grants.issue(world, Grant("code", COMPANY, sent["scope"], detail), CODE_SECONDS)
     return _back(sent["redirect_uri"], {"code": code} | state)
 
