@@ -39,7 +39,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "alerts silence": ("alerts silence drift:users --hours 48", "alerts silence drift:users --undo"),
     "alerts send": ("alerts send", "alerts send --json"),
     "alerts destinations": ("alerts destinations", "alerts destinations --json"),
-    "alerts rules": ("alerts rules", "alerts rules --json"),
+    "alerts rules": ("alerts rules", "alerts rules --yaml"),
     "alerts add": ("alerts add ops", "alerts add ops --env OPS_ADDRESS"),
     "alerts remove": ("alerts remove ops", "alerts remove ops --json"),
     "alerts test": ("alerts test ops", "alerts test ops --json"),
