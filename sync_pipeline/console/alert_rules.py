@@ -81,7 +81,7 @@ def save_rule(context: RequestContext) -> Response:
         if not action.startswith(MORE) and _tried(
             context, lambda: rules.save_rule(entered, is_new=is_new, since=context.since)
         ):
-            return context.go(HERE, f"The rule {name} is saved. It is evaluated within two minutes.")
+            return context.go(HERE, f"The rule {name} is saved. The daemon evaluates it within two minutes.")
     return _rule_page(context, entered, is_new=is_new)
 
 

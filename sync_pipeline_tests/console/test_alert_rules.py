@@ -105,9 +105,13 @@ def send(browser: Browser, path: str, fields: dict[str, Any], action: str = "sav
 
 
 def test_a_rule_is_added_changed_and_removed(desk: Browser) -> None:
-    """It is in force then, in the page and in the set-up, with a line of the audit trail for each change."""
+    """It is in force then, with a line of the audit trail for each change; live syncing goes on with the same configuration."""
+    with service(desk).reading() as session:
+        configuration = session.fingerprint
     assert "The rule acme-hours is saved." in send(desk, NEW_RULE, RULE).text
     assert "acme-hours hours of a client (total): above 5, 8.5 h critical Acme none Change" in desk.page(HERE).text
+    with service(desk).reading() as session:
+        assert session.fingerprint == configuration
     page = desk.page(f"{HERE}/rules/acme-hours")
     assert (page.faults, page.value("thresholds"), page.value("only")) == ([], "5, 8.5", "Acme")
     send(desk, f"{HERE}/rules/acme-hours", RULE | {"comparison": "below", "thresholds": "3", "only": [""]})
@@ -269,7 +273,7 @@ def test_what_a_form_made_is_a_file_and_a_file_is_in_force(tmp_path: Path, offic
         assert with_file("alerts", "rules", "--yaml", code=0).out == answer.text
         assert with_file("alerts", "rules", "--json", code=0).document["file"] == str(file)
         assert told in with_file("alerts", "rules", code=0).out
-        assert "two forms of the same" in at_home("alerts", "rules", "--yaml", "--json", code=2).message
+        assert "two forms of the same" in at_home("alerts", "rules", "--yaml", "--json", code=2).err
 
 
 def test_a_rule_by_keyboard_in_a_real_browser(chrome: playwright.sync_api.Browser, tmp_path: Path) -> None:
