@@ -223,7 +223,7 @@ class PeriodFigures:
             func.nullif(source.c.currency, NONE) if has_money else _NULL,
             *(_total(source.c[each]) for each in ("entries", "seconds", "billable_seconds")),
             _ZERO,
-            _ZERO if has_money else func.count(source.c.project_id.distinct()),
+            _ZERO if has_money else func.count(func.nullif(source.c.project_id, NONE).distinct()),
             *(_total(source.c[each]) if has_money else _NULL for each in ("amount", "cost")),
         )
         with self._store.reading() as tx:
