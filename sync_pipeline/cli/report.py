@@ -15,7 +15,7 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.opening import reading
 from sync_pipeline.cli.options import Day, OutFile, describe_document, json_option
 from sync_pipeline.reporting.export import lines_of, write_csv, write_xlsx
-from sync_pipeline.reporting.reports import KINDS, Report, make_report
+from sync_pipeline.reporting.reports import KINDS, Report, make_report, unread_days
 from sync_pipeline.session.session import open_session
 
 FORMATS = ("table", "csv", "xlsx", "json")
@@ -44,6 +44,8 @@ def _command(name: str, sentence: str) -> click.Command:
             raise click.UsageError("An XLSX file is not for a terminal: name it with --out.")
         with reading() as settings, open_session(settings) as session:
             made = make_report(session, name, by, first, last)
+        if made.unread:
+            terminal.warning(f"Days not read yet: {unread_days(made.unread)}. These figures are too low until then.")
         form = "json" if as_json else form
         if form == "table":
             _print(made)
@@ -101,4 +103,5 @@ def _document(made: Report, by: str) -> dict[str, Any]:
         "columns": list(made.columns),
         "rows": made.rows,
         "totals": made.totals,
+        "days_unread": dict(made.unread),
     }
