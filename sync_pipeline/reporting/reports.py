@@ -13,6 +13,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
 from sync_pipeline.store.period_figures import PeriodFigures, Selection
 from sync_pipeline.store.project_months import Recomputed, ReportSettings, midnight, recompute
+from sync_pipeline.store.revenue import RevenueRead, last_read
 
 HOURS = ("entries", "hours", "billable_hours", "billable_share")
 MONEY = ("currency", "amount", "cost", "margin")
@@ -53,6 +54,8 @@ class Report(NamedTuple):
     settings: ReportSettings
     unread: Mapping[str, int] = MappingProxyType({})
     """How many days of each month are not read yet: its figures are too low."""
+    revenue: RevenueRead | None = None
+    """When the revenue in it was read; None where it has none, or it was not read yet."""
 
 
 def fact_entities(session: Session) -> list[str]:
@@ -121,7 +124,8 @@ def _report(session: Session, name: str, by: str, first: date | None, last: date
     if name == "performance":
         add_revenue(session, rows, by, Selection(*_months(first, last)))
         revenue_totals(rows, last_lines)
-    return Report(name, (*columns, *figures), rows, last_lines, settings)
+    made = Report(name, (*columns, *figures), rows, last_lines, settings)
+    return made._replace(revenue=last_read(session.store, session.pair)) if name == "performance" else made
 
 
 def _of_months(

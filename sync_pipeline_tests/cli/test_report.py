@@ -190,6 +190,29 @@ def test_months_with_days_that_are_not_read_yet_say_so(shell: Shell) -> None:
     assert shell("report", "hours", "--json", code=0).document["days_unread"] == {}
 
 
+def test_revenue_is_read_without_a_daemon(shell: Shell) -> None:
+    """A report says when it was read last, and how to read it; reading it is a choice, and what fails is an error."""
+    first = shell("report", "performance", code=0)
+    hint = "Revenue has not been read yet. Read it now: sync-pipeline report performance --read-revenue"
+    assert hint in " ".join(first.out.split())
+    assert shell("report", "performance", "--json", code=0).document["revenue_read_at"] is None
+    shell.team.fault("status", "*analytics*", status=503)
+    assert "503" in shell("report", "performance", "--read-revenue", code=1).message
+    shell.team.no_faults()
+    read = shell("report", "performance", "--read-revenue", "--json", code=0)
+    assert "figures of projects and months were read" in read.err
+    served = shell.team.snapshots("GET", "/analytics/projects", limit=1000)["data"]
+    (total,) = [row["revenue"] for row in read.document["totals"] if row["currency"] == "EUR"]
+    assert total == pytest.approx(sum(each["revenue"] for each in served))
+    again = shell("report", "performance", code=0)
+    assert "Read it now" not in again.out
+    assert shell("report", "performance", "--json", code=0).document["revenue_read_at"]
+    with closing(sqlite3.connect(shell.home / "sync.db")) as store, store:
+        store.execute("UPDATE revenue_reads SET read_at = '2026-01-02 00:00:00.000000'")
+    assert "Revenue was read 2026-01-02 00:00Z." in shell("report", "performance", "--utc", code=0).out
+    assert shell("report", "hours", "--read-revenue", code=2).errors
+
+
 def test_a_name_is_no_formula_in_a_csv_file(shell: Shell) -> None:
     """And nothing else differs from the document."""
     text = shell.piped("report", "performance", "--format", "csv", code=0).out
