@@ -49,7 +49,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "runs show": ("runs show 64a687e2", "runs show 64a687e2 --json"),
     "runs retry": ("runs retry 64a687e2", "runs retry 64a687e2 --json"),
     "report": ("report performance", "report hours --by week --from 2026-03-01"),
-    "report performance": ("report performance", "report performance --from 2026-03-01 --format xlsx --out march.xlsx"),
+    "report performance": (
+        "report performance --read-revenue",
+        "report performance --from 2026-03-01 --format xlsx --out march.xlsx",
+    ),
     "report hours": ("report hours --by week", "report hours --by tag --format csv"),
     "report people": ("report people --from 2026-03-01 --to 2026-03-31", "report people --by month --json"),
     "report clients": ("report clients", "report clients --by project --format csv --out clients.csv"),
