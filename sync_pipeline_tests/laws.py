@@ -23,6 +23,9 @@ import pytest
 from sync_pipeline_tests.highlevel import HighLevelTeam
 from sync_pipeline_tests.properties.histories import Round, drawn_history, office
 from sync_pipeline_tests.properties.overlaps import History, history_of, stage
+from sync_pipeline_tests.properties.report_histories import drawn_history as drawn_reports
+from sync_pipeline_tests.properties.report_histories import fewer as fewer_parts
+from sync_pipeline_tests.properties.report_histories import report_office
 from sync_pipeline_tests.properties.saved import Database, database
 from sync_pipeline_tests.properties.third import Deeds, agrees, drawn_deeds
 
@@ -113,6 +116,13 @@ def _fewer_deeds(history: Deeds) -> Iterator[Deeds]:
             yield (fewer, history[1]) if part == 0 else (history[0], fewer)
 
 
+@contextmanager
+def _reports(root: Path, _patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """Reports, dashboard and views: what both systems add up to, whatever happened."""
+    with report_office(root, made) as here:
+        yield lambda history: _broken(lambda: here.holds(history))
+
+
 def _broken(holds: Callable[[], object]) -> list[str]:
     try:
         holds()
@@ -127,6 +137,7 @@ LAWS = {
     "overlaps_highlevel": Law(history_of, _overlaps_at_highlevel, _fewer_moves),
     "highlevel": Law(drawn_history, _highlevel, _fewer_rounds),
     "third": Law(drawn_deeds, _third, _fewer_deeds),
+    "reports": Law(drawn_reports, _reports, fewer_parts),
 }
 
 
