@@ -31,6 +31,8 @@ class _Terms:
     call: Call
     found: CustomObject
     values: list[Any] = field(default_factory=list)
+    few: bool = False
+    """Whether a filter leaves few records, so that SQLite should look at nothing else."""
 
     def all_of(self, filters: Any, joint: str = "AND", depth: int = 0) -> str:
         if not isinstance(filters, list) or depth > DEEPEST:
@@ -38,6 +40,7 @@ class _Terms:
         if joint == "OR" and (field := _only_field(filters)):
             column, _ = self.column(field)
             self._index(field, column)
+            self.few = True
             self.values += [one["value"] for one in filters]
             return f"{column} IN ({', '.join('?' * len(filters))})"
         return f" {joint} ".join(f"({self.term(one, depth)})" for one in filters) or "1"
@@ -55,13 +58,14 @@ class _Terms:
             raise Refusal("bad_filter", reason=f"{operator} does not apply to {kind}")
         if operator in EXIST:
             return f"coalesce({column}, '') {'<>' if operator == 'exists' else '='} ''"
+        if operator in ("range", "eq"):
+            self._index(one["field"], column)
+            self.few = self.few or operator == "eq"
         if operator == "range":
             return " AND ".join(self._bounds(column, value))
         if not isinstance(value, (str, int, float)):
             raise Refusal("bad_filter", reason="value must be a text or a number")
         self.values.append(value)
-        if operator == "eq":
-            self._index(one["field"], column)
         return {
             "eq": f"{column} = ?",
             "not_eq": f"{column} IS NOT ?",
@@ -86,7 +90,7 @@ class _Terms:
             yield f"{column} {BOUNDS[name]} ?"
 
     def _index(self, name: str, column: str) -> None:
-        """Have SQLite find values of this field without reading every record."""
+        """Let SQLite find values of this field without reading every record."""
         made = f"highlevel_index_{name.rpartition('.')[2]}"
         columns = f"(location_id, object_key, {column})"
         self.call.world.db.execute(f"CREATE INDEX IF NOT EXISTS {made} ON highlevel_index {columns}")
@@ -124,7 +128,7 @@ def search_records(call: Call) -> Json:
         skipped = (max(1, int(sent["page"])) - 1) * size
     rows = call.world.db.execute(
         f"SELECT body, {column} FROM highlevel_index WHERE {where}"
-        f" ORDER BY {column} {direction}, id {direction} LIMIT ? OFFSET ?",
+        f" ORDER BY {'+' if terms.few else ''}{column} {direction}, id {direction} LIMIT ? OFFSET ?",
         (*terms.values, *after, size, skipped),
     )
     records = [record | {"searchAfter": [at, record["id"]]} for record, at in ((orjson.loads(b), at) for b, at in rows)]
