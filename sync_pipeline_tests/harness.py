@@ -110,8 +110,14 @@ class Team:
         if settings.store_url == f"sqlite:///{self.home / 'sync.db'}" and not (self.home / "sync.db").exists():
             self.home.mkdir(parents=True, exist_ok=True)
             shutil.copy(empty_store(), self.home / "sync.db")
-        with open_session(settings, report=report, sleep=at_once) as session:
+        with open_session(settings, report=report, sleep=self.sleep) as session:
             yield session
+
+    def settle(self) -> None:
+        """Let the time pass after which lists show what there is: here they do at once."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Instead of sleeping."""
 
     def sync(
         self, *entities: str, days: Days | None = None, options: Options | None = None, **changes: Any
@@ -273,7 +279,11 @@ class Team:
 
 @contextmanager
 def team(root: Path, *, age_days: int = 0, **options: Any) -> Iterator[Team]:
-    """A small team with a sandbox of its own; ``options`` are those of the sandbox, which was filled so long ago."""
+    """A small team with a sandbox of its own; ``options`` are those of the sandbox, which was filled so long ago.
+
+    ``kind`` may be another class of team.
+    """
+    made: type[Team] = options.pop("kind", Team)
     root.mkdir(parents=True, exist_ok=True)
     clock = Clock(unix_time)
     clock.advance(timedelta(days=-age_days))
@@ -282,7 +292,7 @@ def team(root: Path, *, age_days: int = 0, **options: Any) -> Iterator[Team]:
         httpx.Client(trust_env=False, verify=False, timeout=30) as people,
     ):
         clock.reset()
-        yield Team(sandbox, root / "home", people)
+        yield made(sandbox, root / "home", people)
 
 
 async def at_once(_seconds: float) -> None:
