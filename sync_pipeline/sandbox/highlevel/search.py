@@ -21,7 +21,7 @@ OPERATORS = {
 }
 OF_TEXTS = EXIST | {"eq", "not_eq", "contains", "not_contains"}
 BOUNDS = {"gte": ">=", "gt": ">", "lte": "<=", "lt": "<"}
-LONGEST_QUERY, DEEPEST = 75, 4
+LONGEST_QUERY, DEEPEST, MOST_PAGES, LARGEST = 75, 4, 1_000_000, 2**63
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class _Terms:
             return self.all_of(one.get("filters"), one["group"], depth + 1)
         column, kind = self.column(one.get("field"))
         operator, value = one.get("operator"), one.get("value")
-        if operator not in OPERATORS.get(kind, OF_TEXTS):
+        if not isinstance(operator, str) or operator not in OPERATORS.get(kind, OF_TEXTS):
             raise Refusal("bad_filter", reason=f"{operator} does not apply to {kind}")
         if operator in EXIST:
             return f"coalesce({column}, '') {'<>' if operator == 'exists' else '='} ''"
@@ -63,7 +63,7 @@ class _Terms:
             self.few = self.few or operator == "eq"
         if operator == "range":
             return " AND ".join(self._bounds(column, value))
-        if not isinstance(value, (str, int, float)):
+        if not _plain(value):
             raise Refusal("bad_filter", reason="value must be a text or a number")
         self.values.append(value)
         return {
@@ -83,7 +83,12 @@ class _Terms:
         return f"json_extract(body, '$.properties.{key}')", self.found.types[key]
 
     def _bounds(self, column: str, value: Any) -> Iterator[str]:
-        if not isinstance(value, dict) or not value or value.keys() - BOUNDS.keys():
+        if (
+            not isinstance(value, dict)
+            or not value
+            or value.keys() - BOUNDS.keys()
+            or not all(map(_plain, value.values()))
+        ):
             raise Refusal("bad_filter", reason="a range has gte, gt, lte or lt")
         for name, bound in value.items():
             self.values.append(bound)
@@ -99,18 +104,26 @@ class _Terms:
 def _only_field(filters: list[Any]) -> str | None:
     """The field when every filter is ``eq`` of the same one."""
     fields = {
-        one.get("field") if isinstance(one, dict) and one.get("operator") == "eq" and "group" not in one else None
+        str(one.get("field"))
+        if isinstance(one, dict) and one.get("operator") == "eq" and "group" not in one and _plain(one.get("value"))
+        else None
         for one in filters
     }
     return fields.pop() if len(fields) == 1 else None
 
 
+def _plain(value: Any) -> bool:
+    """Whether SQLite can compare with it."""
+    return isinstance(value, str) or (isinstance(value, (int, float)) and abs(value) < LARGEST)
+
+
 def search_records(call: Call) -> Json:
     """One page of the records of an object, and how many match."""
-    sent = call.json(("locationId", "page", "pageLimit"), ("query", "searchAfter", "filters", "sort"))
+    optional = {"query": str, "searchAfter": list, "filters": list, "sort": list}
+    sent = call.json({"locationId": str, "page": int, "pageLimit": int}, optional)
     location = call.location(sent["locationId"])
     found, size = find_object(call.world.db, location, call.path["key"]), sent["pageLimit"]
-    if not isinstance(size, int) or not 1 <= size <= call.settings.page_limit:
+    if not 1 <= size <= call.settings.page_limit or sent["page"] > MOST_PAGES:
         raise unprocessable(f"pageLimit must not be greater than {call.settings.page_limit}")
     if call.frozen is None:
         settle(call.world)
@@ -121,11 +134,11 @@ def search_records(call: Call) -> Json:
     column, direction = _sort(terms, sent.get("sort") or [])
     after, skipped = sent.get("searchAfter") or [], 0
     if after:
-        if not isinstance(after, list) or len(after) != 2:
+        if len(after) != 2 or not all(_plain(one) for one in after):
             raise unprocessable("searchAfter must be the searchAfter of a row")
         where += f" AND ({column}, id) {'>' if direction == 'ASC' else '<'} (?, ?)"
     else:
-        skipped = (max(1, int(sent["page"])) - 1) * size
+        skipped = (max(1, sent["page"]) - 1) * size
     rows = call.world.db.execute(
         f"SELECT body, {column} FROM highlevel_index WHERE {where}"
         f" ORDER BY {'+' if terms.few else ''}{column} {direction}, id {direction} LIMIT ? OFFSET ?",
@@ -137,7 +150,7 @@ def search_records(call: Call) -> Json:
 
 def _words(terms: _Terms, sent: Json) -> str:
     words = sent.get("query") or ""
-    if not isinstance(words, str) or len(words) > LONGEST_QUERY:
+    if len(words) > LONGEST_QUERY:
         raise unprocessable(f"query must be shorter than or equal to {LONGEST_QUERY} characters")
     if not words:
         return ""
@@ -157,7 +170,7 @@ def _flicker(call: Call) -> str:
 
 def _sort(terms: _Terms, sort: Any) -> tuple[str, str]:
     """The column that decides, and the direction: the newest first unless asked otherwise."""
-    first = sort[0] if isinstance(sort, list) and sort else {"field": "createdAt", "direction": "desc"}
+    first = sort[0] if sort else {"field": "createdAt", "direction": "desc"}
     if not isinstance(first, dict) or first.get("direction") not in ("asc", "desc"):
         raise unprocessable("sort must be a list of field and direction")
     if first.get("field") == "createdAt":
