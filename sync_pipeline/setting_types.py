@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-PROFILES = tuple(sorted(file.stem for file in Path(__file__).parent.glob("connectors/profiles/*.yaml")))
+PROFILE_FILES = {file.stem: file for file in sorted(Path(__file__).parent.glob("connectors/profiles/*.yaml"))}
+PROFILES = tuple(PROFILE_FILES)
 """The built-in ones."""
 MOST = 1_000_000
 """The largest number of rows, megabytes, attempts or seconds: as milliseconds it fits into 32 bits."""
@@ -29,6 +30,13 @@ def label(value: str) -> str:
     """A short name."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
         raise ValueError("a name of letters, digits, dots, hyphens and underscores")
+    return value
+
+
+def vendor_id(value: str) -> str:
+    """An id that a vendor gave out."""
+    if not re.fullmatch(r"[A-Za-z0-9]{1,64}", value):
+        raise ValueError("an id of letters and digits")
     return value
 
 

@@ -53,6 +53,7 @@ SMALL: Json = {
     "days": 12,
     "requests_per_second": 0,
     "requests_per_hour": 0,
+    "highlevel_requests": 0,
 }
 
 

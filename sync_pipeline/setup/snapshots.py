@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+from sync_pipeline.connectors.connectors import open_snapshots
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.policy import Origin
-from sync_pipeline.connectors.profile import Profile, load_profile
+from sync_pipeline.connectors.profile import BaseProfile, load_profile
 from sync_pipeline.connectors.snapshots import api
-from sync_pipeline.connectors.snapshots.api import Snapshots
 from sync_pipeline.diagnose.finding import Finding, Status
 from sync_pipeline.errors import ConfigError, FatalApiError, NotGranted, SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
@@ -160,13 +161,13 @@ def _scopes(form: SnapshotsForm) -> tuple[str, ...]:
     return tuple(dict.fromkeys(drafts.plain(scope, "A scope") for scope in form.scopes))
 
 
-def _profile(name: str, now: Settings) -> Profile:
+def _profile(name: str, now: Settings) -> BaseProfile:
     if name.endswith((".yaml", ".yml")) and name != now.snapshots_profile:  # it says where secrets are sent
         raise ConfigError("A profile of your own is not chosen here.", fix="Set SNAPSHOTS_PROFILE in the environment.")
     return load_profile(name)
 
 
-def _refuse_unoffered(profile: Profile, auth: str) -> None:
+def _refuse_unoffered(profile: BaseProfile, auth: str) -> None:
     oauth = profile.auth.oauth
     offered = {
         "api_key": profile.auth.api_key is not None,
@@ -215,13 +216,9 @@ def _probe(setup: SetupService, draft: Draft) -> Iterator[Finding]:
     profile = load_profile(settings.snapshots_profile)
     work = [("probe", name, f"Read {name}") for name in specs]
     work += [("may_write", name, f"Write {name}") for name, spec in specs.items() if spec.target.system == "snapshots"]
-    on_result = drafts.counting("Snapshots")
 
     async def look() -> list[Finding]:
-        guard = drafts.looking(settings, on_sandbox=draft.on_sandbox)
-        patience = drafts.ONE_ATTEMPT
-        options = ClientOptions(limiter=limiter, guard=guard, retry_policy=patience, on_result=on_result)
-        async with Snapshots(profile, settings.snapshots_base_url, credentials, options) as there:
+        async with aclosing(open_snapshots(profile, settings.snapshots_base_url, credentials, options)) as there:
             found = []
             for method, entity, what in work:
                 try:
@@ -234,9 +231,14 @@ def _probe(setup: SetupService, draft: Draft) -> Iterator[Finding]:
         return found
 
     with setup.store() as store, drafts.sandbox_if(draft.on_sandbox, settings):
-        limiter = memory_limiter(profile.windows)
+        options = ClientOptions(
+            limiter=memory_limiter(profile.windows),
+            guard=drafts.looking(settings, on_sandbox=draft.on_sandbox),
+            retry_policy=drafts.ONE_ATTEMPT,
+            on_result=drafts.counting(profile.system),
+        )
         unlocked = Unlocked(settings, origins={draft.slot.setting: draft.origin})
-        credentials = snapshots_credentials(unlocked, specs, profile, store)
+        credentials = snapshots_credentials(unlocked, specs, profile, store, options)
         yield from drafts.ask(look)
 
 

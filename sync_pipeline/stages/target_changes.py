@@ -41,7 +41,7 @@ def compare_with_delivered(
     wanting = ids - ours.keys()  # linked to nothing yet: a record may be waiting for its name
     session.ledger(spec).claims.free_ended()  # what a run holds that has ended says nothing about the target
     began, number, target = session.now(), draw(session.store), session.target(spec)
-    for key, record in _read(session, spec, target, ours).items():
+    for key, record in _read(session, target, ours).items():
         found = target_hash(spec, target, ours[key], record)
         session.ledger(spec).observe_target([(ours[key].source_id, found)], number)
         if not _is_pending(spec, ours[key], found):
@@ -63,12 +63,10 @@ def _is_unchanged_since_delivery(known: list[str] | None, found: str | None, now
     )
 
 
-def _read(
-    session: Session, spec: EntitySpec, target: UpsertTarget | AssigningTarget, ours: dict[str, Known]
-) -> dict[str, Record | None]:
+def _read(session: Session, target: UpsertTarget | AssigningTarget, ours: dict[str, Known]) -> dict[str, Record | None]:
     if len(ours) <= ONE_BY_ONE[session.settings.clockify_plan]:
         return {key: session.call(target.get, key) for key in ours}
-    listed = {str(record[spec.target.id]): record for page in session.walk(target.read()) for record in page}
+    listed = {str(record[target.id_field]): record for page in session.walk(target.read()) for record in page}
     return {key: listed.get(key) for key in ours}
 
 

@@ -180,7 +180,7 @@ def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days 
         seen, archived, number, target = 0, set[str](), draw(session.store), session.target(spec)
         for page in _target_pages(session, spec, days):
             rows = canonical_targets(spec, page)
-            ids = [str(record.get(spec.target.id)) for record in page]
+            ids = [str(record.get(target.id_field)) for record in page]
             if spec.target.delete == "archive":
                 archived |= {key for key, record in zip(ids, page, strict=True) if target.is_archived(record)}
             comparison.observe(

@@ -32,7 +32,7 @@ from sync_pipeline.store.setup import (
     version_in,
 )
 
-ACCOUNTS = ("clockify_workspace_id", "snapshots_base_url", "snapshots_account")
+ACCOUNTS = ("clockify_workspace_id", "snapshots_base_url", "snapshots_account", "snapshots_location")
 
 
 def stored_setup(settings: Settings) -> tuple[int, str]:

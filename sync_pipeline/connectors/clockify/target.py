@@ -36,6 +36,7 @@ class ClockifyTarget:
     can_window = False
     takes_unknown_ids = False
     unique_names = True
+    find_lag = 0.0
     label = "Clockify"
     noun: ClassVar[str]
     key: ClassVar[tuple[str, ...]]
@@ -49,6 +50,11 @@ class ClockifyTarget:
     """Whether a record is known by the project that it belongs to and its own id together."""
     archived: ClassVar[Mapping[str, Any]] = {"archived": True}
     """What an archived record has."""
+
+    @property
+    def id_field(self) -> str:
+        """Where Clockify puts the id."""
+        return self.spec.id
 
     @property
     def feed(self) -> ChangeFeed | None:

@@ -24,7 +24,7 @@ async def project_figures(
     facts, lists = profile.analytics, profile.list
     if facts is None:
         return
-    about = Request("Snapshots", "GET", facts.path)
+    about = Request(profile.system, "GET", facts.path)
     params = {lists.size_parameter: page_size, facts.from_: months[0], facts.to: months[1]}
 
     async def get(cursor: str | None) -> tuple[list[Any], str | None]:
