@@ -212,6 +212,8 @@ class BaseProfile(Facts):
     required: dict[str, str] = {}
     """The settings it cannot be without beside address and key, each with what it is in words."""
     sandbox: SandboxFacts | None = None
+    mappings: dict[str, Any] = {}
+    """What is laid over the shipped mapping files with this profile; mapping/load.py reads it."""
     headers: dict[str, str] = {}
     auth: AuthFacts
     rate: tuple[RateFacts, ...] = ()
