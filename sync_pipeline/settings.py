@@ -476,6 +476,11 @@ class Settings:
         return self.mode == "live" or (self.sandbox and not self.stored)
 
     @property
+    def prepares_sandbox(self) -> bool:
+        """Whether the untouched sandbox gets the custom objects that a set-up would make there."""
+        return self.sandbox and not self.stored and bool(self.snapshots_location)
+
+    @property
     def auth(self) -> str:
         """How the Snapshots API is told who asks."""
         return self.snapshots_auth or ("client_credentials" if self.snapshots_client_id else "api_key")

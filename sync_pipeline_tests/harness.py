@@ -273,7 +273,11 @@ class Team:
 
 @contextmanager
 def team(root: Path, *, age_days: int = 0, **options: Any) -> Iterator[Team]:
-    """A small team with a sandbox of its own; ``options`` are those of the sandbox, which was filled so long ago."""
+    """A small team with a sandbox of its own; ``options`` are those of the sandbox, which was filled so long ago.
+
+    ``kind`` may be another class of team.
+    """
+    made: type[Team] = options.pop("kind", Team)
     root.mkdir(parents=True, exist_ok=True)
     clock = Clock(unix_time)
     clock.advance(timedelta(days=-age_days))
@@ -282,7 +286,7 @@ def team(root: Path, *, age_days: int = 0, **options: Any) -> Iterator[Team]:
         httpx.Client(trust_env=False, verify=False, timeout=30) as people,
     ):
         clock.reset()
-        yield Team(sandbox, root / "home", people)
+        yield made(sandbox, root / "home", people)
 
 
 async def at_once(_seconds: float) -> None:

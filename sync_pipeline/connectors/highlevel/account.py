@@ -95,9 +95,15 @@ class HighLevel:
     async def company(self) -> str:
         """The agency that the location belongs to."""
         if not self._company:
-            found = await self.one_location(self.location)
-            self._company = as_text((found or {}).get("companyId") or "")
+            self._company = as_text((await self.own_location()).get("companyId") or "")
         return self._company
+
+    async def own_location(self) -> Record:
+        """The location in which records are kept."""
+        if (found := await self.one_location(self.location)) is not None:
+            return found
+        about = Request(self.profile.system, "GET", LOCATION)
+        raise FatalApiError(f"there is no location {self.location}.", about, fix=f"Correct {LOCATION_SETTING}.")
 
     async def one_location(self, location_id: str, options: RequestOptions | None = None) -> Record | None:
         """One location; None when HighLevel says that there is none."""

@@ -70,6 +70,8 @@ class Properties:
             lines = [as_text(item) for item in value]
             is_plain = not lines[0].startswith("[") and all(item and "\n" not in item for item in lines)
             return "\n".join(lines) if is_plain else orjson.dumps(lines).decode()
+        if kind == "instant" and isinstance(value, str):
+            return value.replace(".000Z", "Z")
         if kind == "json":
             return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
         return value

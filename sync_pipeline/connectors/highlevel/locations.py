@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from sync_pipeline.connectors.highlevel.account import HighLevel
 
 SEARCH = "/locations/search"
+SAME = ("city", "state", "country", "postalCode", "email", "phone", "website", "timezone", "companyId")
+"""What keeps HighLevel's own name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Locations, under the names that the generic profile has and under HighLevel's own."""
+    """Locations, under the names that the generic profile has."""
 
     account: HighLevel
     can_fetch = True
@@ -39,7 +41,7 @@ class Locations:
         """Every location. The search says neither how many there are nor which page is the last: an empty one is."""
         del window, expected
         if not self.account.reads_agency:
-            yield [_record(await self._home())]
+            yield [_record(await self.account.own_location())]
             return
         seen, met = set[str](), 0
         for _ in range(MOST_PAGES):
@@ -66,20 +68,12 @@ class Locations:
 
     async def sample(self, limit: int) -> list[Record]:
         """The first locations."""
-        rows = await self._page(0, limit) if self.account.reads_agency else [await self._home()]
+        rows = await self._page(0, limit) if self.account.reads_agency else [await self.account.own_location()]
         return [_record(row) for row in rows[:limit]]
 
     async def prove_complete(self) -> frozenset[str] | None:
         """Nothing to prove: what is missing from the list is read by its id, and a token that may not see it is refused."""
         return None
-
-    async def _home(self) -> Record:
-        account = self.account
-        if (found := await account.one_location(account.location)) is not None:
-            return found
-        raise FatalApiError(
-            f"there is no location {account.location}.", self._about(), fix="Correct HIGHLEVEL_LOCATION_ID."
-        )
 
     async def _page(self, skip: int, limit: int) -> list[Record]:
         account, company = self.account, await self.account.company()
@@ -99,4 +93,5 @@ def _record(row: Record) -> Record:
     place = " ".join(as_text(row[name]) for name in ("postalCode", "city") if row.get(name))
     parts = [row.get("address"), place, row.get("state"), row.get("country")]
     address = ", ".join(as_text(part) for part in parts if part)
-    return {**row, "location_id": row.get("id"), "location_name": row.get("name"), "address": address or None}
+    same = {name: row[name] for name in SAME if name in row}
+    return {"location_id": row.get("id"), "location_name": row.get("name"), "address": address or None, **same}
