@@ -146,6 +146,10 @@ class Settings:
         (),
         at="snapshots.scopes",
     )
+    snapshots_webhook_key: str = setting(
+        "SNAPSHOTS_WEBHOOK_KEY",
+        "The public key with which the Snapshots API's vendor signs its webhooks, in base64. Default: the profile's.",
+    )
     snapshots_agency_key: str = setting(
         "HIGHLEVEL_AGENCY_KEY",
         "With the profile `highlevel`: the agency's Private Integration token, which reads all its locations. SNAPSHOTS_API_KEY is "
