@@ -183,15 +183,7 @@ class Receiver:
         return await self._keep(self._received(hook, kind, raw))
 
     async def _take_signed(self, request: Request) -> bool:
-        signed, secret, event = self.options.signed, request.path_params["secret"], request.path_params["event"]
-        if signed is None or len(secret) > MAX_SECRET:
-            raise Refused("path")
-        try:
-            _, is_fitting = await self._known_hooks.find(SIGNED, lambda hook: hook is not None and hook.is_at(secret))
-        except HooksUnreadable:
-            raise Refused("busy") from None
-        if not is_fitting:
-            raise Refused("path")
+        signed, event = await self._at_signed(request.path_params["secret"]), request.path_params["event"]
         if SIGNED_EVENT.fullmatch(event) is None:
             raise Refused("event")
         signature = request.headers.get(signed.facts.signature, "")
@@ -205,8 +197,22 @@ class Receiver:
             raise Refused("stale")
         if signed.company and body.get("companyId") not in (None, signed.company):
             raise Refused("other_workspace")
-        if signed.is_repeated(body):
-            return False
+        return not signed.is_repeated(body) and await self._keep_signed(signed, event, body, raw)
+
+    async def _at_signed(self, secret: str) -> Signed:
+        """How the delivery is recognized, when its address is the secret one."""
+        signed = self.options.signed
+        if signed is None or len(secret) > MAX_SECRET:
+            raise Refused("path")
+        try:
+            _, is_fitting = await self._known_hooks.find(SIGNED, lambda hook: hook is not None and hook.is_at(secret))
+        except HooksUnreadable:
+            raise Refused("busy") from None
+        if not is_fitting:
+            raise Refused("path")
+        return signed
+
+    async def _keep_signed(self, signed: Signed, event: str, body: dict[str, Any], raw: bytes) -> bool:
         kind, entity, record = signed.about(event, body)
         content = _content(kind, record, body)
         news = await self._keep(Received(content, kind, entity, record, raw.decode(), self._now(), SIGNED))
