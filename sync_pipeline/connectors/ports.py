@@ -241,5 +241,10 @@ class SnapshotsSystem(System, Protocol):
     async def may_write(self, entity: str) -> None:
         """See whether writing ``entity`` is allowed, without writing; FatalApiError when it is not."""
 
-    async def project_figures(self, months: tuple[str, str], most: int) -> list[Record] | None:
-        """Revenue, budget and margin of projects in these months, ``most`` rows of them; None where the API has none."""
+    async def project_figures(
+        self, months: tuple[str, str], most: int, locations: Sequence[str]
+    ) -> list[Record] | None:
+        """Revenue, budget and margin in these months, ``most`` rows of them; None where the API has none.
+
+        A row is about a ``project``, or about one of these ``location``s, and names ``month`` and ``currency`` ("": not known).
+        """
