@@ -84,6 +84,8 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
         "webhooks remove",
     ):  # fmt: skip
         yield printed(*words.split())
+    (rules := shell.root / "rules.yaml").write_text("{rules: {budget: }, subscriptions: {all: {about: new_entries}}}")
+    yield shell.with_(SYNC_ALERT_RULES_FILE=str(rules))("alerts", "rules", "--json").document
     port = str(urlsplit(us.sandbox.url).port)
     for words in (
         "fault status --count 1",
