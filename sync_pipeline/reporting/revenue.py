@@ -114,7 +114,9 @@ def add_revenue(session: Session, rows: list[Row], by: str, wanted: Selection) -
 def revenue_totals(rows: Sequence[Row], totals: list[Row]) -> None:
     """Sums of each currency over the rows, beside its totals; a currency without hours gets totals of its own."""
     earned = {row["currency"] for row in rows if row["revenue"] is not None}
-    totals += [{**EMPTY, "currency": each} for each in sorted(earned - {total["currency"] for total in totals}, key=str)]
+    totals += [
+        {**EMPTY, "currency": each} for each in sorted(earned - {total["currency"] for total in totals}, key=str)
+    ]
     for total in totals:
         same = [row for row in rows if row["currency"] == total["currency"]]
         for name in COLUMNS[:3]:
