@@ -145,6 +145,9 @@ class Target(Protocol):
     async def remove(self, target_id: str) -> None:
         """Delete or archive a record, as the mapping wants it; an absent one is no error, RejectedRecord is."""
 
+    def in_event(self, kind: str, body: Mapping[str, Any]) -> Record | None:
+        """The record as an event about it shows all of it; None where it does not."""
+
     def is_archived(self, record: Record) -> bool:
         """Whether the record is one that ``remove`` has archived."""
 

@@ -72,7 +72,9 @@ def test_what_is_changed_by_hand_is_put_right_within_a_tick(tmp_path: Path, monk
             arrived(receiver, 2)
             us.forget_stats()
             quiet(on, "time_entries")
-            assert us.writes() == {}
+            assert us.requests().keys() <= {"GET /_control/highlevel/records/{object}"}, (
+                "our own echo shows all of the record"
+            )
             project = us.stored("projects")[0]
             us.edit("projects", id=project["id"], remove=True)
             arrived(receiver, 3)
@@ -85,3 +87,40 @@ def test_what_is_changed_by_hand_is_put_right_within_a_tick(tmp_path: Path, monk
             assert us.client("Renamed there")
             quiet(on, "time_entries", "projects", "locations")
             assert all(verdict.in_sync for verdict in us.verify().values())
+
+
+def test_records_are_compared_some_at_a_time_and_no_fight_is_fought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is as we left it costs one read; an outage keeps the event; what an automation changes back is left to verify."""
+    with team(tmp_path / "team", **VENDORS["highlevel"] | {"entries": 30, "projects": 2}) as us:
+        assert isinstance(us, HighLevelTeam)
+        us.sync()
+        keys = sorted(us.at_snapshots("time_entries"))[:25]
+        with live(us, tmp_path / "live", monkeypatch) as on:
+
+            def told(*ids: str) -> None:
+                for number, key in enumerate(ids):
+                    on.event("target:RecordUpdate", "time_entries", {"number": number, "id": key})
+
+            def fight() -> None:
+                us.snapshots("PUT", f"/time_entries/{keys[0]}", {"description": "from an automation"})
+                told(keys[0])
+
+            told(*keys)
+            us.forget_stats()
+            assert on.tick("time_entries").requests == []
+            assert on.inbox("time_entries").open == 5
+            quiet(on, "time_entries")
+            assert us.requests()["GET /highlevel/objects/custom_objects.clockify_time_entries/records/{id}"] == 25
+            assert us.writes() == {}
+            fight()
+            us.fault("status", "GET */records/*", status=503, count=1)
+            assert on.tick("time_entries").requests == []
+            assert on.inbox("time_entries").open == 1
+            assert on.tick("time_entries").jobs == ["changes_time_entries"]
+            assert us.at_snapshots("time_entries")[keys[0]]["description"] != "from an automation"
+            fight()
+            quiet(on, "time_entries")
+            assert us.at_snapshots("time_entries")[keys[0]]["description"] == "from an automation"
+            assert us.verify("time_entries", repair=True)["time_entries"].repaired == 1
