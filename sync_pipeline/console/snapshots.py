@@ -47,7 +47,8 @@ GIVEN = (
     "SNAPSHOTS_CLIENT_ID",
     "SNAPSHOTS_CLIENT_SECRET",
     "SNAPSHOTS_SCOPES",
-    AGENCY_KEY.variable,
+    "HIGHLEVEL_AGENCY_KEY",
+    "HIGHLEVEL_LOCATION_ID",
 )
 NAMED = {
     "The Snapshots API key": "api_key",
@@ -71,8 +72,9 @@ FOREIGN = (
 
 def show(context: RequestContext) -> Response:
     """GET /snapshots."""
-    if context.query("again"):
+    if context.query("again") and (before := context.browser.accounts) is not None:
         context.browser.accounts = None
+        return _page(context, _typed(before.form))
     return _page(context, _as_it_is(context))
 
 
