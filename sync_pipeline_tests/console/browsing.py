@@ -23,7 +23,6 @@ PAGES = (
     "/",
     "/setup/clockify",
     "/setup/snapshots",
-    "/setup/prepare",
     "/mapping",
     "/mapping/users",
     "/mapping/users?record=1",
