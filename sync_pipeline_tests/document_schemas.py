@@ -86,6 +86,8 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
     ):  # fmt: skip
         yield printed(*words.split())
     yield shell.with_(**at_highlevel(us))("prepare", "--yes", "--json").document
+    (rules := shell.root / "rules.yaml").write_text("{rules: {budget: }, subscriptions: {all: {about: new_entries}}}")
+    yield shell.with_(SYNC_ALERT_RULES_FILE=str(rules))("alerts", "rules", "--json").document
     port = str(urlsplit(us.sandbox.url).port)
     for words in (
         "fault status --count 1",

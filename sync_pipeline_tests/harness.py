@@ -113,6 +113,9 @@ class Team:
         with open_session(settings, report=report, sleep=self.sleep) as session:
             yield session
 
+    def settle(self) -> None:
+        """Let the time pass after which lists show what there is: here they do at once."""
+
     async def sleep(self, seconds: float) -> None:
         """Instead of sleeping."""
 

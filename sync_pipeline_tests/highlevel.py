@@ -37,6 +37,10 @@ class HighLevelTeam(Team):
             **self.changes,
         }
 
+    def settle(self) -> None:
+        """Let the search show everything."""
+        self.sandbox.world.clock.advance(timedelta(minutes=1))
+
     async def sleep(self, seconds: float) -> None:
         """Time passes in the sandbox: its search shows what it did not show before."""
         self.sandbox.world.clock.advance(timedelta(seconds=seconds))

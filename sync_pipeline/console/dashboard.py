@@ -16,7 +16,7 @@ from sync_pipeline.reporting.charts import diverging, gauges, stacked_bars
 from sync_pipeline.reporting.dashboard import Dashboard, entries_report, make_dashboard, today_of
 from sync_pipeline.reporting.export import write_csv, write_xlsx
 from sync_pipeline.reporting.periods import BadPeriod, month_before, period_of
-from sync_pipeline.reporting.reports import Report, up_to_date
+from sync_pipeline.reporting.reports import Report, unread_days, up_to_date
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.period_figures import NONE, PeriodFigures, Selection
 
@@ -44,8 +44,8 @@ def show(context: RequestContext) -> Response:
         if session is None:
             return context.page("dashboard.html", "Dashboard", found=None)
         wanted = _selection(context, session)
-        found = make_dashboard(session, wanted)
-        names = PeriodFigures(session.store, session.pair).names()
+        with session.store.snapshot():
+            found, names = make_dashboard(session, wanted), PeriodFigures(session.store, session.pair).names()
         if not _shows_people(context):
             del names["person"], found.tables["people"]
         periods = _periods(context, session)
@@ -85,9 +85,10 @@ def entries(context: RequestContext) -> Response:
         number = context.query("page")
         offset = (min(int(number), 100_000) - 1) * PAGE if number.isdecimal() and 0 < len(number) < 7 else 0
         offset = max(0, offset)
-        rows, total = PeriodFigures(session.store, session.pair).entries(wanted, offset, PAGE)
-        zone = ZoneInfo(session.settings.report_time_zone)
-        names = PeriodFigures(session.store, session.pair).names()
+        figures, zone = PeriodFigures(session.store, session.pair), ZoneInfo(session.settings.report_time_zone)
+        with session.store.snapshot():
+            rows, total = figures.entries(wanted, offset, PAGE)
+            names = figures.names()
     asked = _asked(context, wanted)
     return context.page(
         "dashboard_entries.html",
@@ -167,6 +168,7 @@ def _shown(context: RequestContext, found: Dashboard) -> dict[str, Any]:
         "shares": gauges([row["billable_share"] for row in lines.get("people", ())]),
         "margins": _margins(lines["clients"]),
         "exports": {name: _exports(name, asked) for name in rows},
+        "unread": unread_days(found.freshness.unread),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sync_pipeline.clock import has_passed
@@ -16,6 +16,7 @@ from sync_pipeline.store.revenue import (
     NOT_READ,
     ProjectRevenue,
     Revenue,
+    RevenueRead,
     keep_revenue,
     last_read,
     note_missing,
@@ -46,10 +47,22 @@ _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 def refresh_revenue(session: Session) -> str:
     """Read the revenue of the last months, where it was not read for a while; returns what was done, or why nothing was."""
-    store, pair, now = session.store, session.pair, session.now()
-    before = last_read(store, pair)
-    if before is not None and not has_passed(before.read_at, EVERY, now):
+    if not is_old(last_read(session.store, session.pair), session.now()):
         return "Revenue was read a short while ago."
+    try:
+        return read_revenue(session)
+    except SyncError as error:
+        return f"Revenue was not read: {error}"
+
+
+def is_old(read: RevenueRead | None, now: datetime) -> bool:
+    """Whether it was not read for a while, or never."""
+    return read is None or has_passed(read.read_at, EVERY, now)
+
+
+def read_revenue(session: Session) -> str:
+    """Read the revenue of the last months; returns what was read, or why there is none. SyncError where that may pass."""
+    store, pair, now = session.store, session.pair, session.now()
     last = f"{now + timedelta(days=1):%Y-%m}"  # it is tomorrow somewhere
     months = (month_before(last, MONTHS_BACK), last)
     try:
@@ -57,8 +70,6 @@ def refresh_revenue(session: Session) -> str:
     except FatalApiError as error:
         note_missing(store, pair, error.sentence, now)
         return f"Revenue is not known: {error.sentence}"
-    except SyncError as error:
-        return f"Revenue was not read: {error}"
     if rows is None:
         note_missing(store, pair, NO_ANALYTICS, now)
         return f"Revenue is not known: {NO_ANALYTICS}."
@@ -88,7 +99,9 @@ def add_revenue(session: Session, rows: list[Row], by: str, wanted: Selection) -
 
 
 def revenue_totals(rows: Sequence[Row], totals: list[Row]) -> None:
-    """Sums of each currency over the rows, beside its totals."""
+    """Sums of each currency over the rows, beside its totals; a currency without hours gets totals of its own."""
+    earned = {row["currency"] for row in rows if row["revenue"] is not None}
+    totals += [{**EMPTY, "currency": each} for each in sorted(earned - {total["currency"] for total in totals})]
     for total in totals:
         same = [row for row in rows if row["currency"] == total["currency"]]
         for name in COLUMNS[:3]:

@@ -246,10 +246,10 @@ def test_it_says_how_current_it_is(us: Us) -> None:
         tx.execute(insert(loads).values(**day, day=f"{MONTH}-02"))
     text = us.text()
     assert "1 project and month has changed since; they are computed each minute while the daemon runs." in text
-    assert "1 day of this period is not read yet" in text
+    assert f"Days not read yet: 1 of {MONTH}. They were loaded before reports existed" in text
     with us.setup.reading() as session, session.store.writing() as tx:
         tx.execute(update(loads).values(has_facts=True))
     us.browser.post("/dashboard/compute")
     text = us.text()
     assert "up to date" in text
-    assert "of this period is not read" not in text
+    assert "Days not read yet" not in text
