@@ -75,6 +75,13 @@ def _live(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Pla
 
 
 @contextmanager
+def _overlaps_at_highlevel(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """The same with records of HighLevel."""
+    with stage(root, patch, made, "highlevel") as here:
+        yield here.play
+
+
+@contextmanager
 def _highlevel(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
     """The same with HighLevel, whose search lags less than is waited, and in every second history refuses a key that is taken."""
     with office(root, patch, made, "highlevel") as here:
@@ -127,6 +134,7 @@ def _broken(holds: Callable[[], object]) -> list[str]:
 LAWS = {
     "overlaps": Law(history_of, _overlaps, _fewer_moves),
     "live": Law(drawn_history, _live, _fewer_rounds),
+    "overlaps_highlevel": Law(history_of, _overlaps_at_highlevel, _fewer_moves),
     "highlevel": Law(drawn_history, _highlevel, _fewer_rounds),
     "third": Law(drawn_deeds, _third, _fewer_deeds),
     "reports": Law(drawn_reports, _reports, fewer_parts),

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.preparation import Preparation
 from sync_pipeline.connectors.profile import BaseProfile
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.mapping.spec import EntitySpec
@@ -145,6 +146,9 @@ class Target(Protocol):
     async def remove(self, target_id: str) -> None:
         """Delete or archive a record, as the mapping wants it; an absent one is no error, RejectedRecord is."""
 
+    def in_event(self, kind: str, body: Mapping[str, Any]) -> Record | None:
+        """The record as an event about it shows all of it; None where it does not."""
+
     def is_archived(self, record: Record) -> bool:
         """Whether the record is one that ``remove`` has archived."""
 
@@ -228,6 +232,10 @@ class SnapshotsSystem(System, Protocol):
         """The vendor's facts."""
 
     @property
+    def preparation(self) -> Preparation | None:
+        """What has to exist before records are written; None where nothing has to."""
+
+    @property
     def granted(self) -> frozenset[str] | None:
         """The scopes of the token in use; None with an API key, before the first request, or when it is unknown."""
 
@@ -241,5 +249,10 @@ class SnapshotsSystem(System, Protocol):
     async def may_write(self, entity: str) -> None:
         """See whether writing ``entity`` is allowed, without writing; FatalApiError when it is not."""
 
-    async def project_figures(self, months: tuple[str, str], most: int) -> list[Record] | None:
-        """Revenue, budget and margin of projects in these months, ``most`` rows of them; None where the API has none."""
+    async def project_figures(
+        self, months: tuple[str, str], most: int, locations: Sequence[str]
+    ) -> list[Record] | None:
+        """Revenue, budget and margin in these months, ``most`` rows of them; None where the API has none.
+
+        A row is about a ``project``, or about one of these ``location``s, and names ``month`` and ``currency`` ("": not known).
+        """

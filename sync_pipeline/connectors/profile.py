@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, overload
+from typing import Annotated, Any, Self, overload
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -198,6 +198,46 @@ class SandboxFacts(Facts):
     settings: dict[str, str] = {}
 
 
+class TokenFacts(Facts):
+    """The words for a vendor that is connected by two tokens: one for an account, one for the agency it is part of."""
+
+    key: str
+    agency_key: str
+    account: str
+    """What an account is called there."""
+    where: str = ""
+    """How a person gets tokens, click by click."""
+    hints: dict[str, str] = {}
+    """What each token is for: ``account`` and ``agency``."""
+
+
+class WebhookFacts(Facts):
+    """The webhooks of an app at the vendor, whose bodies it signs (Ed25519)."""
+
+    signature: str
+    """The header with the signature, in base64."""
+    unsigned: str = ""
+    """What that header may say instead."""
+    public_key: str
+    """In place of SNAPSHOTS_WEBHOOK_KEY where that is not set: base64 of its SPKI form."""
+    sent_at: str
+    """Where a body says when it was sent."""
+    valid_seconds: Positive
+    ids: tuple[str, ...]
+    """Where it may say which delivery it is."""
+    about: dict[str, str]
+    """Events about records of the source, and their entity."""
+    changed: tuple[str, ...]
+    """Events about records that we keep there."""
+    app: tuple[str, ...] = ()
+    """Events about the app itself, which are noted in the audit trail."""
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """Those that are worth an address."""
+        return (*self.about, *self.changed, *self.app)
+
+
 class BaseProfile(Facts):
     """What every profile has, whichever connector it is for."""
 
@@ -207,13 +247,22 @@ class BaseProfile(Facts):
     """The class that speaks to the vendor: connectors/connectors.py."""
     system: str = "Snapshots"
     """What messages call the vendor."""
+    title: str = "Snapshots API"
+    """What people call it."""
+    tokens: TokenFacts | None = None
+    """None: one key is all it takes."""
+    prepares: bool = False
+    """Whether something has to exist there before records are written."""
     base_url: str = ""
     """In place of SNAPSHOTS_BASE_URL where that is not set."""
     required: dict[str, str] = {}
     """The settings it cannot be without beside address and key, each with what it is in words."""
     sandbox: SandboxFacts | None = None
+    mappings: dict[str, Any] = {}
+    """What is laid over the shipped mapping files with this profile; mapping/load.py reads it."""
     headers: dict[str, str] = {}
     auth: AuthFacts
+    webhooks: WebhookFacts | None = None
     rate: tuple[RateFacts, ...] = ()
     rate_headers: RateHeaderFacts = RateHeaderFacts()
     errors: ErrorFacts = ErrorFacts()
@@ -222,6 +271,16 @@ class BaseProfile(Facts):
     def scope(self, entity: str, *, write: bool = False) -> str:
         """The scope a read or write of ``entity`` needs."""
         raise NotImplementedError
+
+    def as_measured(self, facts: Sequence[Mapping[str, Any]]) -> Self:
+        """The profile with what was measured in place of what was assumed."""
+        del facts
+        return self
+
+    @property
+    def token_scopes(self) -> dict[str, tuple[str, ...]]:
+        """The scopes that each of its tokens needs; empty where there are no two of them."""
+        return {}
 
     @property
     def windows(self) -> tuple[tuple[int, float], ...]:

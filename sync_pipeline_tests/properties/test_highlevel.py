@@ -268,7 +268,7 @@ def test_what_people_see_of_a_record(us: HighLevelTeam) -> None:
 
 def test_how_many_requests_it_takes(tmp_path: Path) -> None:
     """One a create and one for 50 that are looked for first; nothing for what is unchanged; one for 100 that are compared."""
-    with highlevel_team(tmp_path, entries=260, users=2, projects=1, clients=1, highlevel_locations=2) as us:
+    with highlevel_team(tmp_path, entries=130, users=2, projects=1, clients=1, highlevel_locations=2) as us:
         us.sync("projects", "users", "locations")
         us.forget_stats()
         created = us.sync("time_entries")["time_entries"].created

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from sync_pipeline.connectors.answers import Answer, as_text, excerpt
 from sync_pipeline.connectors.highlevel.locations import Locations
+from sync_pipeline.connectors.highlevel.opportunities import won
+from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.highlevel.records import Records
 from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RequestOptions
@@ -73,6 +76,11 @@ class HighLevel:
         return self.agency is not self.home
 
     @property
+    def preparation(self) -> LocationPreparation:
+        """What has to be at the location before its first record."""
+        return LocationPreparation(self)
+
+    @property
     def clock_offset(self) -> float | None:
         """By how many seconds HighLevel's clock is ahead of ours; None when it has not answered."""
         found = self.home.clock_offset
@@ -122,8 +130,9 @@ class HighLevel:
         return found
 
     async def probe(self, entity: str) -> None:
-        """Read one record at most, to see whether reading ``entity`` is allowed."""
-        await (Locations(self).sample(1) if entity == "locations" else self.search(entity, limit=1))
+        """Read one record at most, to see whether reading ``entity`` is allowed: of an object that is not there, it is."""
+        with suppress(RejectedRecord):
+            await (Locations(self).sample(1) if entity == "locations" else self.search(entity, limit=1))
 
     async def may_write(self, entity: str) -> None:
         """Offer a change to a record that does not exist, to see whether writing is allowed; FatalApiError when not."""
@@ -133,10 +142,11 @@ class HighLevel:
         except RejectedRecord:
             return  # refused for what it is: past the door, and nothing was written
 
-    async def project_figures(self, months: tuple[str, str], most: int) -> list[Record] | None:
-        """None: there are no figures of projects."""
-        del months, most
-        return None
+    async def project_figures(
+        self, months: tuple[str, str], most: int, locations: Sequence[str]
+    ) -> list[Record] | None:
+        """What these locations won in these months: of those that the token is for."""
+        return await won(self, months, most, locations)
 
     async def search(self, entity: str, *, limit: int, **more: Any) -> Answer:
         """One request to the search of an object."""

@@ -162,6 +162,10 @@ class Snapshots:
         await self._client.aclose()
 
     @property
+    def preparation(self) -> None:
+        """None: whatever is sent is kept as it is."""
+
+    @property
     def clock_offset(self) -> float | None:
         """By how many seconds the API's clock is ahead of ours; None when it has not answered."""
         return self._client.clock_offset
@@ -188,8 +192,11 @@ class Snapshots:
             async for _ in pages:
                 return
 
-    async def project_figures(self, months: tuple[str, str], most: int) -> list[Record] | None:
+    async def project_figures(
+        self, months: tuple[str, str], most: int, locations: Sequence[str]
+    ) -> list[Record] | None:
         """Revenue, budget and margin of projects in these months, ``most`` rows of them; None where the API has none."""
+        del locations
         if self.profile.analytics is None:
             return None
         found: list[Record] = []
