@@ -148,6 +148,16 @@ class Settings:
         (),
         at="snapshots.scopes",
     )
+    snapshots_webhook_key: str = setting(
+        "SNAPSHOTS_WEBHOOK_KEY",
+        "The public key with which the Snapshots API's vendor signs its webhooks, in base64. Default: the profile's.",
+        kind.public_key,
+    )
+    snapshots_currency: str = setting(
+        "SNAPSHOTS_CURRENCY",
+        "The currency of revenue where the Snapshots API does not name it, such as `EUR`. Default: unknown.",
+        kind.currency,
+    )
     snapshots_agency_key: str = setting(
         "HIGHLEVEL_AGENCY_KEY",
         "With the profile `highlevel`: the agency's Private Integration token, which reads all its locations. SNAPSHOTS_API_KEY is "

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sync_pipeline.alerts.rules import Calendar, Named, Rule
+from sync_pipeline.printable import one_line
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertState
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
@@ -293,7 +294,7 @@ def _unit(rule: Rule, reading: Reading) -> str:
 def _words(rule: Rule, reading: Reading, value: float, threshold: float, span: str) -> tuple[str, str]:
     """What the alert is called, and its cause in one sentence."""
     by = f" (rule `{rule.name}`)"
-    name = reading.name[:80]
+    name = one_line(reading.name, 80)
     if rule.comparison == "missing_since":
         days = f"{threshold:g} working day{'s' * (threshold != 1)}"
         return f"{name}: no time logged for {days}", f"{name} has no time entry of the last {days}{by}."

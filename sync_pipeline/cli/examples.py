@@ -117,6 +117,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "webhooks register --url https://hooks.example.com",
         "webhooks register --url https://hooks.example.com --rotate",
     ),
+    "webhooks addresses": (
+        "webhooks addresses --url https://hooks.example.com",
+        "webhooks addresses --url https://hooks.example.com --rotate",
+    ),
     "webhooks list": ("webhooks list", "webhooks list --json"),
     "webhooks remove": ("webhooks remove", "webhooks remove 64a687e2"),
     "audit": ("audit list", "audit list --limit 20"),

@@ -230,6 +230,7 @@ PAGE_ROLES: Mapping[str, Role] = {
     "/settings/secrets": "admin",
     "/setup/snapshots/authorize": "admin",
     snapshots.AUTHORIZED: "admin",
+    prepare.HERE: "admin",
 }
 """Who may see a page; any other is for viewers."""
 PROGRESS = "/progress"

@@ -27,8 +27,8 @@ BEHIND = (*FILTERS, "week", "currency", "billable")
 NOTHING = "-"
 """In an address: entries without any."""
 PAGE, EXPORTED = 100, 10_000
-LINES, MOST_LINES = 12, 1_000
-"""Of a table, and of one that is shown in full."""
+LINES, NARROW_LINES, MOST_LINES = 12, 4, 1_000
+"""Of a table, on a phone (as the style sheet says), and of one that is shown in full."""
 WIDTH, HEIGHT = 640, 200
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PEOPLE = ("user_id", "person")
@@ -163,6 +163,9 @@ def _shown(context: RequestContext, found: Dashboard) -> dict[str, Any]:
         "chart": stacked_bars(parts, WIDTH, HEIGHT),
         "lines": lines,
         "left": {name: len(rows[name]) - len(some) for name, some in lines.items()},
+        "left_narrow": {
+            name: len(rows[name]) - (len(some) if name == full else NARROW_LINES) for name, some in lines.items()
+        },
         "full": {name: f"{_address(HERE, {**asked, 'show': name})}#{name}" for name in lines},
         "used": gauges([_used(row) for row in lines["projects"]]),
         "shares": gauges([row["billable_share"] for row in lines.get("people", ())]),

@@ -30,7 +30,7 @@ from sync_pipeline.setup.snapshots import (
     needed_scopes,
     profile_tokens,
 )
-from sync_pipeline.setup.system_details import can_authorize
+from sync_pipeline.setup.system_details import begin_title, can_authorize
 
 AUTHS = {
     "api_key": "API key or access token",
@@ -47,7 +47,8 @@ GIVEN = (
     "SNAPSHOTS_CLIENT_ID",
     "SNAPSHOTS_CLIENT_SECRET",
     "SNAPSHOTS_SCOPES",
-    AGENCY_KEY.variable,
+    "HIGHLEVEL_AGENCY_KEY",
+    "HIGHLEVEL_LOCATION_ID",
 )
 NAMED = {
     "The Snapshots API key": "api_key",
@@ -71,8 +72,9 @@ FOREIGN = (
 
 def show(context: RequestContext) -> Response:
     """GET /snapshots."""
-    if context.query("again"):
+    if context.query("again") and (before := context.browser.accounts) is not None:
         context.browser.accounts = None
+        return _page(context, _typed(before.form))
     return _page(context, _as_it_is(context))
 
 
@@ -94,7 +96,7 @@ def connect(context: RequestContext) -> Response:
     if entered.auth == "authorization_code":
         return _begin(context, entered)
     settings = context.settings()
-    return context.go(PREPARE if is_needed(settings) else "/mapping", f"{_title(settings)} is connected.")
+    return context.go(PREPARE if is_needed(settings) else "/mapping", f"{begin_title(settings)} is connected.")
 
 
 def _look(context: RequestContext, entered: SnapshotsForm) -> Response:
@@ -107,12 +109,6 @@ def _look(context: RequestContext, entered: SnapshotsForm) -> Response:
 def _has_accounts(entered: SnapshotsForm) -> bool:
     """Whether several accounts are below one address, so that one has to be chosen."""
     return profile_tokens(entered.profile) is not None
-
-
-def _title(settings: Settings) -> str:
-    """What the system is called at the beginning of a sentence."""
-    title = load_profile(settings.snapshots_profile).title
-    return f"The {title}" if title.endswith(" API") else title
 
 
 def authorize(context: RequestContext) -> Response:
@@ -239,8 +235,13 @@ def _typed(form: SnapshotsForm) -> dict[str, Any]:
 
 def _profiles(present: str) -> list[tuple[str, str]]:
     """Those that can be chosen, and the present one, which may be a file."""
-    found = {name: f"{name.capitalize()}: {text}" for name, text in built_in_profiles().items()}
+    found = {name: f"{_called(name)}: {text}" for name, text in built_in_profiles().items()}
     return list(({present: present} | found).items())
+
+
+def _called(name: str) -> str:
+    """A vendor by its name, and a flavour of the Snapshots API by what it is called."""
+    return load_profile(name).title if profile_tokens(name) is not None else name.capitalize()
 
 
 def _token_profiles(profiles: Sequence[tuple[str, str]]) -> dict[str, BaseProfile]:
@@ -266,6 +267,7 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
         accounts=[(one.id, str(one)) for one in looked_at.accounts] if looked_at else [],
         location=settings.snapshots_location,
         prepares=is_needed(settings),
+        called=load_profile(settings.snapshots_profile).title,
         auths=AUTHS,
         needed=needed_scopes(settings),
         connection=connection,

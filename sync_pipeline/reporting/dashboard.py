@@ -143,7 +143,7 @@ def _worst_first(row: Row) -> tuple[Any, ...]:
 
 
 def _least_margin(row: Row) -> tuple[Any, ...]:
-    return (row["currency"] or "~", row["margin"] is None, row["margin"] or 0, -row["hours"], row["client"] or "")
+    return (row["margin"] is None, row["currency"] or "~", row["margin"] or 0, -row["hours"], row["client"] or "")
 
 
 def _totals(weeks: Sequence[Figures]) -> Row:

@@ -25,7 +25,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.store.project_months import ReportSettings, recompute
 from sync_pipeline.store.revenue import ProjectRevenue, keep_revenue
 from sync_pipeline.store.schema import entry_facts, person_facts, project_facts
-from sync_pipeline_tests.alerts.sinks import http_sink
+from sync_pipeline_tests.alerts.sinks import http_sink, smtp_sink
 from sync_pipeline_tests.harness import Team
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)  # a Wednesday
@@ -236,6 +236,23 @@ def test_revenue_and_its_margin_are_those_of_the_snapshots_api(office: Office) -
         "Website: revenue less cost, as a share of the revenue below 10 %",
         "gone: revenue less cost, as a share of the revenue below 10 %",
     ]
+
+
+def test_a_name_is_one_line_of_a_message(office: Office) -> None:
+    """Whatever people call a project, it begins no header of a mail and no line of its own, and hides nothing."""
+    office.name("p9", "Evil\r\nBcc: x@evil.example\n\nRESOLVED: all is well\x1b[31m\u202e" + "x" * 500, client_id="c9")
+    office.rules("rules: {hours: {figure: hours, scope: project, above: 1}}")
+    office.log("p9", "u1", NOW - DAY, 2)
+    with smtp_sink() as mail:
+        add(Vault(office.session.store, office.session.settings), "ops", mail.address, "ann (test)", NOW)
+        (title,) = office.evaluate()
+        assert title.startswith("Evil\\r\\nBcc: x@evil.example\\n\\nRESOLVED: all is well\\x1b[31m\\u202ex")
+        for wait in (5, 7, 9):
+            with clock_from(NOW + timedelta(minutes=wait)):
+                send_alerts(office.session)
+    ((subject, text),) = mail.messages
+    assert subject == f"sync_pipeline: {title}"
+    assert [line for line in text.splitlines() if line.startswith(("Bcc", "RESOLVED"))] == []
 
 
 def test_who_logs_nothing_on_working_days_is_reminded_of(office: Office) -> None:

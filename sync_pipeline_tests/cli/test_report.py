@@ -202,7 +202,7 @@ def test_revenue_is_read_without_a_daemon(shell: Shell) -> None:
     read = shell("report", "performance", "--read-revenue", "--json", code=0)
     assert "figures of projects and months were read" in read.err
     served = shell.team.snapshots("GET", "/analytics/projects", limit=1000)["data"]
-    (total,) = [row["revenue"] for row in read.document["totals"] if row["currency"] == "EUR"]
+    (total,) = [row["revenue"] for row in read.document["totals"] if row["currency"] == "USD"]
     assert total == pytest.approx(sum(each["revenue"] for each in served))
     again = shell("report", "performance", code=0)
     assert "Read it now" not in again.out

@@ -74,7 +74,7 @@ def test_it_is_what_the_api_says(office: Team, session: Session) -> None:
     names = {project["id"]: project["name"] for project in office.projects()}
     for row in made.rows:
         of_project = [each["revenue"] for (project, _), each in expected.items() if project == row["project_id"]]
-        assert (row["project"], row["currency"]) == (names[row["project_id"]], "EUR")
+        assert (row["project"], row["currency"]) == (names[row["project_id"]], "USD")
         assert row["revenue"] == pytest.approx(sum(of_project))
     (total,) = make_report(session, "performance", "month", None, None).totals or [{"revenue": None}]
     assert total["revenue"] is None or total["revenue"] > 0
