@@ -11,11 +11,14 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sync_pipeline.alerts.rules import Calendar, Named, Rule
+from sync_pipeline.printable import one_line
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertState
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
+from sync_pipeline.store.period_figures import PeriodFigures, Project
 from sync_pipeline.store.project_months import WEEKDAYS, ReportSettings, midnight
 from sync_pipeline.store.readings import last_logged, names_of, running_since
+from sync_pipeline.store.revenue import Revenue, sums_of_revenue
 from sync_pipeline.yaml_source import closest, refuse
 
 EXPECTED = timedelta(days=28)
@@ -111,6 +114,8 @@ class Reader:
         return found or [day]
 
     def _values(self, rule: Rule, back: int = 0) -> Mapping[tuple[str, str], Reading]:
+        if rule.figure.startswith("revenue"):
+            return self._earned(rule, self.span(rule, back))
         key, name = GROUPS[rule.scope][:2]
         by_key: dict[tuple[str, str], list[Figures]] = defaultdict(list)
         for line in self._lines(rule.scope, self.span(rule, back)):
@@ -123,6 +128,30 @@ class Reader:
                 found[id_, currency] = Reading(id_, lines[0].group[name] or id_, value, currency)
         return found
 
+    def _earned(self, rule: Rule, span: Span) -> Mapping[tuple[str, str], Reading]:
+        """What the Snapshots API says that each project or client earns; nothing where it says nothing."""
+        months = _months(span)
+        by_key: dict[tuple[str, str], list[Revenue]] = defaultdict(list)
+        names: dict[str, str | None] = {}
+        for (project_id, currency), revenue in sums_of_revenue(self.store, self.pair, months, "project_id").items():
+            group = self._projects.get(project_id, Project(project_id)).named(project_id)
+            key, name = GROUPS[rule.scope][:2]
+            if id_ := group[key]:
+                names[id_] = group[name]
+                by_key[id_, currency].append(revenue)
+        found = {}
+        for (id_, currency), lines in by_key.items():
+            earned, margin = (_known(getattr(line, name) for line in lines) for name in ("revenue", "margin"))
+            values = {"revenue": _money(earned), "revenue_margin": _money(margin)}
+            value = values[rule.figure] if rule.figure in values else _percent(margin, earned)
+            if value is not None:
+                found[id_, currency] = Reading(id_, names[id_] or id_, value, currency)
+        return found
+
+    @cached_property
+    def _projects(self) -> Mapping[str, Project]:
+        return PeriodFigures(self.store, self.pair).projects()
+
     def _lines(self, scope: str, span: Span) -> list[Figures]:
         if (scope, span.name) not in self._sums:
             self._sums[scope, span.name] = self._read(scope, span)
@@ -131,8 +160,7 @@ class Reader:
     def _read(self, scope: str, span: Span) -> list[Figures]:
         is_whole = span.first is None or (span.first.day == 1 and not span.name.startswith("week"))
         if scope != "person" and is_whole:
-            months = ("0000", "9999") if span.first is None else (span.name, span.name)
-            return sums_of_months(self.store, self.pair, scope, *months)
+            return sums_of_months(self.store, self.pair, scope, *_months(span))
         first, end = (None if each is None else midnight(each, self._zone) for each in span[1:])
         return sums_of_entries(self.store, self.pair, [scope], Period(first, end), by_currency=True)
 
@@ -266,7 +294,7 @@ def _unit(rule: Rule, reading: Reading) -> str:
 def _words(rule: Rule, reading: Reading, value: float, threshold: float, span: str) -> tuple[str, str]:
     """What the alert is called, and its cause in one sentence."""
     by = f" (rule `{rule.name}`)"
-    name = reading.name[:80]
+    name = one_line(reading.name, 80)
     if rule.comparison == "missing_since":
         days = f"{threshold:g} working day{'s' * (threshold != 1)}"
         return f"{name}: no time logged for {days}", f"{name} has no time entry of the last {days}{by}."
@@ -311,6 +339,11 @@ def ids_named(store: Store, pair: str, scope: str, wanted: Iterable[Named]) -> s
             raise refuse(each.node, each.where, f"names {each.text!r}, but there is no such {scope}.", fix)
         found |= ids or {each.text}
     return found
+
+
+def _months(span: Span) -> tuple[str, str]:
+    """The first and the last month of a period of whole ones."""
+    return ("0000", "9999") if span.first is None else (span.name, span.name)
 
 
 def _known(values: Iterable[int | None]) -> int | None:

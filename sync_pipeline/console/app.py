@@ -32,6 +32,7 @@ from sync_pipeline.console import (
     mapping,
     overview,
     preferences,
+    prepare,
     records,
     requests,
     secrets,
@@ -71,6 +72,8 @@ PAGES: Mapping[str, Handler] = {
     "/setup/snapshots": snapshots.show,
     "/setup/snapshots/authorize": snapshots.consent,
     snapshots.AUTHORIZED: snapshots.authorized,
+    prepare.HERE: prepare.show,
+    f"{prepare.HERE}/progress": prepare.progress,
     "/mapping": mapping.overview,
     "/mapping/{entity}": mapping.show,
     "/mapping/new/{entity}": mapping.new,
@@ -109,6 +112,7 @@ FORMS: Mapping[str, Handler] = {
     "/setup/clockify": clockify.connect,
     "/setup/snapshots": snapshots.connect,
     "/setup/snapshots/authorize": snapshots.authorize,
+    prepare.HERE: prepare.begin,
     "/mapping": mapping.choose,
     "/mapping/{entity}": mapping.save,
     "/mapping/check/{entity}": mapping.check,
@@ -174,6 +178,7 @@ LEAST_ROLES: Mapping[str, Role] = {
     "/setup/clockify": "admin",
     "/setup/snapshots": "admin",
     "/setup/snapshots/authorize": "admin",
+    prepare.HERE: "admin",
     "/mapping": "admin",
     "/mapping/{entity}": "admin",
     "/mapping/check/{entity}": "admin",
@@ -225,6 +230,7 @@ PAGE_ROLES: Mapping[str, Role] = {
     "/settings/secrets": "admin",
     "/setup/snapshots/authorize": "admin",
     snapshots.AUTHORIZED: "admin",
+    prepare.HERE: "admin",
 }
 """Who may see a page; any other is for viewers."""
 PROGRESS = "/progress"
