@@ -18,7 +18,6 @@ from sync_pipeline.reporting.export import write_csv, write_xlsx
 from sync_pipeline.reporting.periods import BadPeriod, month_before, period_of
 from sync_pipeline.reporting.reports import Report, unread_days, up_to_date
 from sync_pipeline.session.session import Session
-from sync_pipeline.store.engine import plain
 from sync_pipeline.store.period_figures import NONE, PeriodFigures, Selection
 
 HERE = "/dashboard"
@@ -141,7 +140,7 @@ def _asked(context: RequestContext, wanted: Selection) -> dict[str, str]:
 def _chosen_in(context: RequestContext, names: tuple[str, ...]) -> dict[str, str]:
     """What the address says of these; nobody chooses a person whom they may not see."""
     seen = names if _shows_people(context) else tuple(name for name in names if name != "person")
-    return {name: plain(context.query(name)[:LONGEST]) for name in seen}
+    return {name: context.query(name)[:LONGEST] for name in seen}
 
 
 def _shown(context: RequestContext, found: Dashboard) -> dict[str, Any]:

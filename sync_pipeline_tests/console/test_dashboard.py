@@ -213,6 +213,8 @@ def test_a_filter_that_no_database_can_hold_finds_nothing(tmp_path: Path, postgr
             for path in ("/dashboard", "/dashboard/entries", "/dashboard/export/projects.csv"):
                 assert us.browser.get(f"{path}?{name}=%00%ed%a0%80").status_code == 200, (name, path)
         assert "There are no finished time entries with these filters" in us.text("/dashboard?client=%00")
+        for path in ("/records?q=%00", "/records?entity=%00", "/activity?entity=%00", "/records/time_entries/%00"):
+            assert us.browser.get(path).status_code < 500, path
 
 
 def test_files_hold_what_is_shown(us: Us) -> None:
