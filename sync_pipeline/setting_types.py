@@ -12,11 +12,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-PROFILES = tuple(sorted(file.stem for file in Path(__file__).parent.glob("connectors/profiles/*.yaml")))
+PROFILE_FILES = {file.stem: file for file in sorted(Path(__file__).parent.glob("connectors/profiles/*.yaml"))}
+PROFILES = tuple(PROFILE_FILES)
 """The built-in ones."""
 MOST = 1_000_000
 """The largest number of rows, megabytes, attempts or seconds: as milliseconds it fits into 32 bits."""
 MOST_DAYS = 36_500
+SHORTEST_KEY = 32
+"""Bytes of a public key."""
 EARLIEST, LATEST = date(2000, 1, 1), date(2999, 12, 31)
 
 
@@ -29,6 +32,24 @@ def label(value: str) -> str:
     """A short name."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
         raise ValueError("a name of letters, digits, dots, hyphens and underscores")
+    return value
+
+
+def vendor_id(value: str) -> str:
+    """An id that a vendor gave out."""
+    if not re.fullmatch(r"[A-Za-z0-9]{1,64}", value):
+        raise ValueError("an id of letters and digits")
+    return value
+
+
+def public_key(value: str) -> str:
+    """A public key as vendors print it."""
+    try:
+        found = base64.b64decode(value, validate=True)
+    except ValueError:
+        found = b""
+    if len(found) < SHORTEST_KEY:
+        raise ValueError("a public key in base64")
     return value
 
 

@@ -20,6 +20,7 @@ from shlex import quote
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+import yaml
 from dotenv import dotenv_values
 
 from sync_pipeline import setting_types as kind
@@ -36,6 +37,8 @@ ONE_KIND = "one kind of account for both sides (both real, or both the sandbox)"
 AUTH_KINDS = ("api_key", "client_credentials", "authorization_code")
 MAPPINGS = "mappings"
 """The section of the set-up that is laid over the entities' mappings."""
+ALERTS = "alerts"
+"""The section of the set-up with rules on figures and subscriptions."""
 SETUP = "set-up"
 """What errors call the stored set-up; a file has its own name."""
 PROJECT_FILE = "workspace.yaml"  # the directory that holds it is the project's root
@@ -116,7 +119,10 @@ class Settings:
         at="snapshots.profile",
     )
     snapshots_base_url: str = setting(
-        "SNAPSHOTS_BASE_URL", "The base URL of your Snapshots API.", kind.url, at="snapshots.base_url"
+        "SNAPSHOTS_BASE_URL",
+        "The base URL of your Snapshots API. Default: the profile's, where it has one.",
+        kind.url,
+        at="snapshots.base_url",
     )
     snapshots_account: str = setting(
         "SNAPSHOTS_ACCOUNT",
@@ -141,6 +147,34 @@ class Settings:
         kind.words,
         (),
         at="snapshots.scopes",
+    )
+    snapshots_webhook_key: str = setting(
+        "SNAPSHOTS_WEBHOOK_KEY",
+        "The public key with which the Snapshots API's vendor signs its webhooks, in base64. Default: the profile's.",
+        kind.public_key,
+    )
+    snapshots_currency: str = setting(
+        "SNAPSHOTS_CURRENCY",
+        "The currency of revenue where the Snapshots API does not name it, such as `EUR`. Default: unknown.",
+        kind.currency,
+    )
+    snapshots_agency_key: str = setting(
+        "HIGHLEVEL_AGENCY_KEY",
+        "With the profile `highlevel`: the agency's Private Integration token, which reads all its locations. SNAPSHOTS_API_KEY is "
+        "that of one location (sub-account). Default: only that location is read.",
+        secret=True,
+    )
+    snapshots_location: str = setting(
+        "HIGHLEVEL_LOCATION_ID",
+        "With the profile `highlevel`: the location (sub-account) in which records are kept.",
+        kind.vendor_id,
+        at="snapshots.location",
+    )
+    snapshots_company: str = setting(
+        "HIGHLEVEL_COMPANY_ID",
+        "With the profile `highlevel`: the id of the agency. Default: HighLevel is asked.",
+        kind.vendor_id,
+        at="snapshots.company",
     )
     entities: tuple[str, ...] = setting(
         "SYNC_ENTITIES", "The entities to sync. Default: all there are.", kind.words, (), at="entities"
@@ -354,7 +388,7 @@ class Settings:
     )
     alert_rules_file: Path | None = setting(
         "SYNC_ALERT_RULES_FILE",
-        "A YAML file with rules on figures, such as a budget that is used up, that open alerts of their own.",
+        "A YAML file with rules on figures, such as a budget that is used up, and subscriptions. Default: those of the console.",
         kind.file,
         None,
     )
@@ -454,6 +488,11 @@ class Settings:
         return self.mode == "live" or (self.sandbox and not self.stored)
 
     @property
+    def prepares_sandbox(self) -> bool:
+        """Whether the untouched sandbox gets the custom objects that a set-up would make there."""
+        return self.sandbox and not self.stored and bool(self.snapshots_location)
+
+    @property
     def auth(self) -> str:
         """How the Snapshots API is told who asks."""
         return self.snapshots_auth or ("client_credentials" if self.snapshots_client_id else "api_key")
@@ -480,9 +519,12 @@ class Settings:
 
     @property
     def sandbox_urls(self) -> tuple[str, str, str]:
-        """The embedded sandbox's Clockify, reports and Snapshots API."""
-        base = self.sandbox_url
-        return f"{base}/clockify/api/v1", f"{base}/clockify/report/v1", f"{base}/snapshots"
+        """The embedded sandbox's Clockify, reports and Snapshots API, the last one as the profile's vendor speaks it."""
+        base, path = (
+            self.sandbox_url,
+            _profile_facts(self.snapshots_profile).get("sandbox", {}).get("path", "/snapshots"),
+        )
+        return f"{base}/clockify/api/v1", f"{base}/clockify/report/v1", base + path
 
     @property
     def dagster_home(self) -> Path:
@@ -510,7 +552,7 @@ class Settings:
 SETTINGS = tuple(f for f in fields(Settings) if f.metadata)
 _BY_ENV: Mapping[str, Any] = {f.metadata["env"]: f for f in SETTINGS}
 SECRETS = tuple(name for name, spec in _BY_ENV.items() if spec.metadata["secret"])
-PREFIXES = ("SYNC_", "CLOCKIFY_", "SNAPSHOTS_")
+PREFIXES = ("SYNC_", "CLOCKIFY_", "SNAPSHOTS_", "HIGHLEVEL_")
 """Variables that begin like this are ours."""
 SYSTEMS = ("clockify", "snapshots")
 _OAUTH_CLIENT = ("SNAPSHOTS_CLIENT_ID", "SNAPSHOTS_CLIENT_SECRET")
@@ -562,12 +604,24 @@ def load_settings(
     version, document = _stored(Settings(**values)) if document is None else (0, document)
     stored = read_setup(document)
     settings = Settings(**{**stored, **values, "setup_version": version, "setup_document": document})
+    facts = _profile_facts(settings.snapshots_profile)
+    if not settings.snapshots_base_url and (base_url := facts.get("base_url")):
+        settings = replace(settings, snapshots_base_url=base_url)
+        found = found | {"SNAPSHOTS_BASE_URL": base_url} if "SNAPSHOTS_API_KEY" in found else found
     return _with_accounts(settings, found, has_setup=any(name.startswith(SYSTEMS) for name in stored))
 
 
 def load_given(environ: Mapping[str, str] | None = None, *, root: Path | None = None) -> Settings:
     """The settings of the environment alone: what can be known where the stored set-up has a mistake."""
     return Settings(**_given(environ, root)[1])
+
+
+@lru_cache(maxsize=16)
+def _profile_facts(name: str) -> Mapping[str, Any]:
+    """What a built-in profile says about settings; {} of any other: its base URL, what it needs, its account in the sandbox."""
+    if name not in kind.PROFILES or name == _BY_ENV["SNAPSHOTS_PROFILE"].default:
+        return {}
+    return dict(yaml.safe_load(kind.PROFILE_FILES[name].read_text("utf-8")))
 
 
 def _given(environ: Mapping[str, str] | None, root: Path | None) -> tuple[dict[str, str], dict[str, Any]]:
@@ -620,10 +674,10 @@ def _read_setup(document: str, place: str) -> Mapping[str, Any]:
     rows = {f.metadata["at"]: f for f in SETTINGS if f.metadata["at"]}
     values: dict[str, Any] = {}
     for key, node in _leaves(read_text(document, place), {at.split(".")[0] for at in rows if "." in at}):
-        if key == MAPPINGS or node.value in (None, ""):
+        if key in (MAPPINGS, ALERTS) or node.value in (None, ""):
             continue
         if key not in rows:
-            raise refuse(node, key, "is not a key of the set-up.", _instead_of(key, [*rows, MAPPINGS]))
+            raise refuse(node, key, "is not a key of the set-up.", _instead_of(key, [*rows, MAPPINGS, ALERTS]))
         values[rows[key].name] = _stored_value(rows[key], key, node)
     return values
 
@@ -779,6 +833,10 @@ def _with_accounts(settings: Settings, found: Mapping[str, str], *, has_setup: b
             )
         return _on_sandbox(settings, found)
     _refuse_one_sided(found)
+    for name, what in _profile_facts(settings.snapshots_profile).get("required", {}).items():
+        if not getattr(settings, name):
+            variable = next(f.metadata["env"] for f in SETTINGS if f.name == name)
+            raise ConfigError(f"{variable} is missing: {what}.", fix="Set it in the environment or in .env.")
     return settings
 
 
@@ -800,6 +858,8 @@ def _as_set_up(settings: Settings) -> Settings:
     on_sandbox = {settings.clockify_base_url == SANDBOX_URL, settings.snapshots_base_url == SANDBOX_URL}
     missing = [] if settings.clockify_workspace_id else ["the Clockify workspace"]
     missing += [] if settings.snapshots_base_url else ["the base URL of the Snapshots API"]
+    facts = _profile_facts(settings.snapshots_profile)
+    missing += [what for name, what in facts.get("required", {}).items() if not getattr(settings, name)]
     if not missing and len(on_sandbox) == 2:
         missing.append(ONE_KIND)
     found = replace(settings, stored=True, sandbox=on_sandbox == {True}, missing=tuple(missing))
@@ -808,7 +868,19 @@ def _as_set_up(settings: Settings) -> Settings:
     return replace(found, snapshots_base_url=snapshots) if settings.snapshots_base_url == SANDBOX_URL else found
 
 
+_NO_ACCOUNT: Mapping[str, Any] = {
+    "snapshots_api_key": SANDBOX_SNAPSHOTS_KEY,
+    "snapshots_agency_key": "",
+    "snapshots_location": "",
+    "snapshots_company": "",
+}
+"""Of the Snapshots side in the sandbox, where the profile names none."""
+
+
 def _on_sandbox(settings: Settings, found: Mapping[str, str]) -> Settings:
+    profile = found.get("SNAPSHOTS_PROFILE", "")
+    speaks = _profile_facts(profile).get("sandbox", {})
+    settings = replace(settings, snapshots_profile=profile if speaks else _BY_ENV["SNAPSHOTS_PROFILE"].default)
     clockify, reports, snapshots = settings.sandbox_urls
     return replace(
         settings,
@@ -819,11 +891,10 @@ def _on_sandbox(settings: Settings, found: Mapping[str, str]) -> Settings:
         clockify_base_url=clockify,
         clockify_reports_url=reports,
         clockify_plan=found.get("CLOCKIFY_PLAN", "paid"),
-        snapshots_profile="generic",
         snapshots_base_url=snapshots,
         snapshots_account="",
         snapshots_auth="api_key",
-        snapshots_api_key=SANDBOX_SNAPSHOTS_KEY,
         snapshots_client_id="",
         snapshots_client_secret="",
+        **{**_NO_ACCOUNT, **speaks.get("settings", {})},
     )

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from sqlalchemy import text
@@ -53,6 +53,7 @@ SMALL: Json = {
     "days": 12,
     "requests_per_second": 0,
     "requests_per_hour": 0,
+    "highlevel_requests": 0,
 }
 
 
@@ -73,6 +74,8 @@ class Team:
     people: httpx.Client
     changes: dict[str, str] = field(default_factory=dict)
     runs: Iterator[int] = field(default_factory=count)
+    system: ClassVar[str] = "snapshots"
+    """What the sandbox calls the other system."""
 
     # -- the pipeline -------------------------------------------------------------------------------------------
 
@@ -109,8 +112,14 @@ class Team:
         if settings.store_url == f"sqlite:///{self.home / 'sync.db'}" and not (self.home / "sync.db").exists():
             self.home.mkdir(parents=True, exist_ok=True)
             shutil.copy(empty_store(), self.home / "sync.db")
-        with open_session(settings, report=report, sleep=at_once) as session:
+        with open_session(settings, report=report, sleep=self.sleep) as session:
             yield session
+
+    def settle(self) -> None:
+        """Let the time pass after which lists show what there is: here they do at once."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Instead of sleeping."""
 
     def sync(
         self, *entities: str, days: Days | None = None, options: Options | None = None, **changes: Any
@@ -245,6 +254,18 @@ class Team:
         assert page["next_cursor"] is None, "a test has no more than a page of records"
         return {row[id_field(entity)]: row for row in page["data"]}
 
+    def generic(self, version: Json) -> Json:
+        """A version of a record, as the journal has it, in the words of the generic API."""
+        return version
+
+    def route(self, generic: str) -> str:
+        """The requests of a route of the generic API, by whatever they are made here."""
+        return generic
+
+    def empty_target(self) -> None:
+        """Nothing was ever delivered to the Snapshots system."""
+        self.sandbox.world.db.execute("DELETE FROM snapshots_records WHERE entity <> 'locations'")
+
     # -- the sandbox's counters and faults ----------------------------------------------------------------------
 
     def writes(self) -> dict[str, int]:
@@ -272,7 +293,11 @@ class Team:
 
 @contextmanager
 def team(root: Path, *, age_days: int = 0, **options: Any) -> Iterator[Team]:
-    """A small team with a sandbox of its own; ``options`` are those of the sandbox, which was filled so long ago."""
+    """A small team with a sandbox of its own; ``options`` are those of the sandbox, which was filled so long ago.
+
+    ``kind`` may be another class of team.
+    """
+    made: type[Team] = options.pop("kind", Team)
     root.mkdir(parents=True, exist_ok=True)
     clock = Clock(unix_time)
     clock.advance(timedelta(days=-age_days))
@@ -281,7 +306,7 @@ def team(root: Path, *, age_days: int = 0, **options: Any) -> Iterator[Team]:
         httpx.Client(trust_env=False, verify=False, timeout=30) as people,
     ):
         clock.reset()
-        yield Team(sandbox, root / "home", people)
+        yield made(sandbox, root / "home", people)
 
 
 async def at_once(_seconds: float) -> None:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import click
 import pytest
 
+from sync_pipeline_tests.highlevel import HighLevelTeam
 from sync_pipeline_tests.properties.histories import Round, drawn_history, office
 from sync_pipeline_tests.properties.overlaps import History, history_of, stage
 from sync_pipeline_tests.properties.report_histories import drawn_history as drawn_reports
@@ -73,6 +74,24 @@ def _live(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Pla
         yield lambda history: _broken(lambda: here.holds(history))
 
 
+@contextmanager
+def _overlaps_at_highlevel(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """The same with records of HighLevel."""
+    with stage(root, patch, made, "highlevel") as here:
+        yield here.play
+
+
+@contextmanager
+def _highlevel(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """The same with HighLevel, whose search lags less than is waited, and in every second history refuses a key that is taken."""
+    with office(root, patch, made, "highlevel") as here:
+        us = here.us
+        assert isinstance(us, HighLevelTeam)
+        turns = numbers()
+        here.prepare = lambda: us.switch(index_lag=20, unique=bool(next(turns) % 2))
+        yield lambda history: _broken(lambda: here.holds(history))
+
+
 def _fewer_rounds(history: list[Round]) -> Iterator[list[Round]]:
     for number, one in enumerate(history):
         before, after = history[:number], history[number + 1 :]
@@ -115,6 +134,8 @@ def _broken(holds: Callable[[], object]) -> list[str]:
 LAWS = {
     "overlaps": Law(history_of, _overlaps, _fewer_moves),
     "live": Law(drawn_history, _live, _fewer_rounds),
+    "overlaps_highlevel": Law(history_of, _overlaps_at_highlevel, _fewer_moves),
+    "highlevel": Law(drawn_history, _highlevel, _fewer_rounds),
     "third": Law(drawn_deeds, _third, _fewer_deeds),
     "reports": Law(drawn_reports, _reports, fewer_parts),
 }

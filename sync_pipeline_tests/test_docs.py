@@ -158,7 +158,7 @@ def test_every_control_of_the_sandbox_is_explained(tmp_path: Path) -> None:
     finally:
         world.db.close()
     told = {
-        path for line in page.splitlines() if line.startswith("| `/") for path in re.findall(r"`(/[a-z_/]+)`", line)
+        path for line in page.splitlines() if line.startswith("| `/") for path in re.findall(r"`(/[a-z_/{}]+)`", line)
     }
 
     assert told == paths

@@ -94,7 +94,11 @@ def test_values(tmp_path: Path, env: str, text: str, name: str, value: object) -
         ("SYNC_MAX_DELETE_SHARE", "1.5", "a share from 0 to 1"),
         ("SYNC_MAX_DELETE_SHARE", "nan", "a share from 0 to 1"),
         ("SYNC_MAPPINGS_DIR", "/nowhere/at/all", "an existing directory"),
-        ("SNAPSHOTS_PROFILE", "/nowhere/at/all.yaml", "a built-in profile (generic) or an existing YAML file"),
+        (
+            "SNAPSHOTS_PROFILE",
+            "/nowhere/at/all.yaml",
+            "a built-in profile (generic, highlevel) or an existing YAML file",
+        ),
     ],
 )
 def test_refused_values(tmp_path: Path, env: str, text: str, expected: str) -> None:
@@ -110,6 +114,9 @@ FREE_TEXT = {
         "SNAPSHOTS_CLIENT_ID",
         "SNAPSHOTS_CLIENT_SECRET",
         "SNAPSHOTS_SCOPES",
+        "HIGHLEVEL_AGENCY_KEY",
+        "HIGHLEVEL_LOCATION_ID",
+        "HIGHLEVEL_COMPANY_ID",
         "SYNC_SETUP_FILE",
         "SYNC_SETUP_NAME",
         "SYNC_HOME",

@@ -25,6 +25,10 @@ EXPECTED = timedelta(days=28)
 """Who has logged nothing for so long before is not expected to."""
 MOST = 500
 """Alerts of one rule; the farthest beyond their threshold come first."""
+NEAREST = 5
+"""Values that a preview shows."""
+LONGEST_FIX = 200
+"""Characters: a list of all names helps no one."""
 
 
 class Reading(NamedTuple):
@@ -217,21 +221,74 @@ def superseded(keys: Iterable[AlertKey]) -> set[AlertKey]:
 
 
 def _thresholds(reader: Reader, rule: Rule, reading: Reading) -> Iterator[Passed]:
-    value = reading.value
-    if rule.comparison == "changed_by":
-        if not reading.before:
-            return
-        value = 100 * (reading.value - reading.before) / abs(reading.before)
+    value = _compared(rule, reading)
+    if value is None:
+        return
     span = "" if rule.comparison == "missing_since" or rule.figure == "running_hours" else reader.span(rule).name
     of = "/".join(filter(None, (reading.id, reading.currency, span.replace("week of ", "week-"))))
     for threshold in rule.thresholds:
-        excess = {"below": threshold - value, "changed_by": abs(value) - threshold}.get(
-            rule.comparison, value - threshold
-        )
+        excess = _excess(rule, value, threshold)
         if excess > 0 or (excess == 0 and rule.comparison != "below"):
             title, detail = _words(rule, reading, value, threshold, span)
             state = AlertState(reader.now, None, 1, detail, title, rule.severity)
             yield Passed(AlertKey(FIGURE, rule.name, f"{of}/{rule.comparison}={threshold:g}"), state, excess)
+
+
+def _compared(rule: Rule, reading: Reading) -> float | None:
+    """What is compared with the thresholds; None where there is nothing to compare with."""
+    if rule.comparison != "changed_by":
+        return reading.value
+    return 100 * (reading.value - reading.before) / abs(reading.before) if reading.before else None
+
+
+def _excess(rule: Rule, value: float, threshold: float) -> float:
+    """How far a value is beyond a threshold; below zero where it is not."""
+    if rule.comparison == "below":
+        return threshold - value
+    return (abs(value) if rule.comparison == "changed_by" else value) - threshold
+
+
+class Preview(NamedTuple):
+    """What a rule says now."""
+
+    found: list[AlertState]
+    nearest: list[tuple[str, str]]
+    """Names and values, the one that is nearest to its threshold or farthest beyond it first."""
+
+
+def preview_of(reader: Reader, rule: Rule) -> Preview:
+    """What a rule opens now, and what it looks at. MappingFileError where it names what is not there."""
+    found = passed(reader, rule)
+    weaker = superseded(each.key for each in found)
+    is_wanted = _filter(reader, rule)
+    values = [
+        (
+            max(_excess(rule, value, threshold) for threshold in rule.thresholds),
+            each.name,
+            _value_text(rule, each, value),
+        )
+        for each in reader.readings(rule)
+        if is_wanted(each.id) and (value := _compared(rule, each)) is not None
+    ]
+    nearest = [(name, text) for _, name, text in sorted(values, key=lambda each: (-each[0], each[1]))[:NEAREST]]
+    return Preview([each.state for each in found if each.key not in weaker], nearest)
+
+
+def check_names(reader: Reader, rule: Rule) -> None:
+    """MappingFileError where a rule names what is not there."""
+    _filter(reader, rule)
+
+
+def _value_text(rule: Rule, reading: Reading, value: float) -> str:
+    if rule.comparison == "missing_since":
+        return f"{value:g} working day{'s' * (value != 1)}"
+    if rule.comparison == "changed_by":
+        return f"{value:+,.0f} %"
+    return f"{value:,.1f}{_unit(rule, reading)}"
+
+
+def _unit(rule: Rule, reading: Reading) -> str:
+    return {"%": " %", "h": " h", "": f" {reading.currency}" if reading.currency else ""}[rule.kind.unit]
 
 
 def _words(rule: Rule, reading: Reading, value: float, threshold: float, span: str) -> tuple[str, str]:
@@ -244,7 +301,7 @@ def _words(rule: Rule, reading: Reading, value: float, threshold: float, span: s
     if rule.figure == "running_hours":
         title = f"{name}: a timer runs for more than {threshold:g} hours"
         return title, f"A timer of {name} has been running for {value:.1f} hours{by}."
-    unit = {"%": " %", "h": " h", "": f" {reading.currency}" if reading.currency else ""}[rule.kind.unit]
+    unit = _unit(rule, reading)
     during = "" if span == "total" else f" in {span}" if rule.period == "month" else f" in the {span}"
     if rule.comparison == "changed_by":
         title = f"{name}: {rule.kind.said}{during} changed by more than {threshold:g} %"
@@ -278,6 +335,7 @@ def ids_named(store: Store, pair: str, scope: str, wanted: Iterable[Named]) -> s
         ids = {id_ for id_, name in names.items() if each.text in (id_, name)}
         if names and not ids:
             fix = closest(each.text, {name for name in names.values() if name}) if len(names) <= 1_000 else ""
+            fix = fix if len(fix) <= LONGEST_FIX else ""
             raise refuse(each.node, each.where, f"names {each.text!r}, but there is no such {scope}.", fix)
         found |= ids or {each.text}
     return found

@@ -235,7 +235,9 @@ def parsed_calendar(section: Section) -> Calendar:
     days, node = section.texts("working_days"), section.get("working_days")
     for each in days:
         if node is not None and each not in WEEKDAYS:
-            raise refuse(node, "working_days", f"found {each!r}, expected a day.", closest(each, WEEKDAYS))
+            raise refuse(
+                node, section.path("working_days"), f"found {each!r}, expected a day.", closest(each, WEEKDAYS)
+            )
     holidays = set()
     for item in names_in(section, "holidays"):
         try:
@@ -244,5 +246,7 @@ def parsed_calendar(section: Section) -> Calendar:
             raise refuse(item.node, item.where, f"found {item.text!r}, expected a day such as 2026-12-25.") from None
     numbers = frozenset(map(WEEKDAYS.index, days)) if node is not None else Calendar().days
     if not numbers:
-        raise refuse(section.need("working_days"), "working_days", "names no day.", "Name one, or leave it out.")
+        raise refuse(
+            section.need("working_days"), section.path("working_days"), "names no day.", "Name one, or leave it out."
+        )
     return Calendar(numbers, frozenset(holidays))

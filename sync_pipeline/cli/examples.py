@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "init": ("init", "init --no-input --clockify-region sandbox --snapshots-region sandbox"),
+    "prepare": ("prepare --dry-run", "prepare --yes"),
     "dev": ("dev", "dev --no-open --port 3001"),
     "sandbox": ("sandbox serve", "sandbox status"),
     "sandbox status": ("sandbox status", "sandbox status --port 8751"),
@@ -39,11 +40,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "alerts silence": ("alerts silence drift:users --hours 48", "alerts silence drift:users --undo"),
     "alerts send": ("alerts send", "alerts send --json"),
     "alerts destinations": ("alerts destinations", "alerts destinations --json"),
-    "alerts rules": ("alerts rules", "alerts rules --json"),
+    "alerts rules": ("alerts rules", "alerts rules --yaml"),
     "alerts add": ("alerts add ops", "alerts add ops --env OPS_ADDRESS"),
     "alerts remove": ("alerts remove ops", "alerts remove ops --json"),
     "alerts test": ("alerts test ops", "alerts test ops --json"),
-    "check": ("check", "check clockify"),
+    "check": ("check", "check snapshots --report snapshots-report.json"),
     "runs": ("runs list --changes", "runs show 64a687e2"),
     "runs list": ("runs list --changes", "runs list users --outcome failed"),
     "runs show": ("runs show 64a687e2", "runs show 64a687e2 --json"),
@@ -115,6 +116,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "webhooks register": (
         "webhooks register --url https://hooks.example.com",
         "webhooks register --url https://hooks.example.com --rotate",
+    ),
+    "webhooks addresses": (
+        "webhooks addresses --url https://hooks.example.com",
+        "webhooks addresses --url https://hooks.example.com --rotate",
     ),
     "webhooks list": ("webhooks list", "webhooks list --json"),
     "webhooks remove": ("webhooks remove", "webhooks remove 64a687e2"),

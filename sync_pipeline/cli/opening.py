@@ -30,7 +30,9 @@ def prepared() -> Iterator[Settings]:
     """The settings, with the embedded sandbox running when they need it."""
     with reading() as settings, ExitStack() as held:
         if settings.sandbox:
-            held.enter_context(embedded(settings.sandbox_port, settings.sandbox_file, records_of(settings)))
+            prepares, records = settings.prepares_sandbox, records_of(settings)
+            place = settings.sandbox_port, settings.sandbox_file
+            held.enter_context(embedded(*place, records, highlevel_prepared=prepares))
         yield settings
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
+from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -16,21 +17,56 @@ from sync_pipeline.errors import FatalApiError, Request
 from sync_pipeline.printable import printable
 
 EXCERPT = 200
+MOST_MONEY = Decimal(10) ** 15
 CODE = 80
 """How much is kept of a code or a request id."""
+MESSAGES = 20
+"""How many messages of one answer are read."""
 LONGEST_WAIT = 86_400.0
 """A Retry-After further ahead than a day is taken for this: no vendor's budget is counted over more."""
 UNSAID = {Body.JSON: "no reason given", Body.EMPTY: "no reason given"}
 
 
 @dataclass(frozen=True, slots=True)
+class RateHeaders:
+    """The headers in which a system says how far its limits are used up; "" where it has none."""
+
+    interval_ms: str = ""
+    """How long the window is that a 429 is about."""
+    day_limit: str = ""
+    day_left: str = ""
+    keep_for_others: float = 0.0
+    """The share of the day's requests that is left to whoever else asks."""
+
+    def is_day_used_up(self, headers: Mapping[str, str]) -> bool:
+        """Whether no more requests may be sent today."""
+        left, limit = _number(headers.get(self.day_left)), _number(headers.get(self.day_limit))
+        return left is not None and left <= (limit or 0.0) * self.keep_for_others
+
+    def interval(self, headers: Mapping[str, str]) -> float | None:
+        """How many seconds a 429 asks to wait."""
+        said = _number(headers.get(self.interval_ms))
+        return None if said is None else min(said / 1000, LONGEST_WAIT)
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorFormat:
-    """Where a system puts what it has to say about an error."""
+    """Where a system puts what it has to say about an error, and about its limits."""
 
     code: str = "code"
     message: str = "message"
     scope: str = "required_scope"
     request_id: str = "x-request-id"
+    says: tuple[tuple[str, str], ...] = ()
+    """Pieces of messages, each with the code that it stands for where a system has none; the first that fits."""
+    rate: RateHeaders = RateHeaders()
+
+    def code_of(self, about: Mapping[str, Any]) -> str | None:
+        """What an error is called: by its message, or by what it says itself."""
+        message = said_in(about.get(self.message)).lower()
+        known = next((code for text, code in self.says if text.lower() in message), None)
+        code = about.get(self.code)
+        return known or (None if code is None or isinstance(code, dict) else excerpt(as_text(code), CODE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +94,14 @@ def read_answer(response: HttpResponse, method: str, form: ErrorFormat, hide: Ca
     """Take the body apart without trusting any of it; ``hide`` takes out what an answer may repeat of our secrets."""
     body, data = _body(response)
     about = data if isinstance(data, dict) and response.status_code >= 300 else {}
-    code, request_id = about.get(form.code), response.headers.get(form.request_id)
+    request_id = response.headers.get(form.request_id)
 
     def said(name: str) -> str:
         # Hidden first: of a secret that is cut in two the half that is left would not be recognised.
-        return excerpt(hide(as_text(about[name]))) if about.get(name) else ""
+        return excerpt(hide(said_in(about[name]))) if about.get(name) else ""
 
     return Reading(
-        seen=AttemptResult(method, response.status_code, None if code is None else excerpt(as_text(code), CODE), body),
+        seen=AttemptResult(method, response.status_code, form.code_of(about), body),
         data=data,
         detail=said(form.message) or said("detail") or UNSAID.get(body, body.value),
         scope=said(form.scope),
@@ -125,7 +161,27 @@ def as_text(value: object) -> str:
         return ""
 
 
+def said_in(message: object) -> str:
+    """A message as text; one that is a list of texts as one."""
+    return "; ".join(map(as_text, message[:MESSAGES])) if isinstance(message, list) else as_text(message)
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text and text.isascii() and text.isdigit() else None
+
+
 def excerpt(said: str, longest: int = EXCERPT) -> str:
     """What an API said, as one line of a message: printable, and no longer than it may be."""
     text = printable(" ".join(said[: 4 * longest].split()))
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def hundredths(value: Any) -> int | None:
+    """Money in hundredths; None for what is no number, or none that can be."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return int((number * 100).to_integral_value()) if number.is_finite() and abs(number) < MOST_MONEY else None

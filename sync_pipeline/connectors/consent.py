@@ -33,7 +33,7 @@ class Consent:
     state: str = field(repr=False)
     """Comes back with the answer: another one is not ours."""
     verifier: str = field(repr=False)
-    """Proves, when the code is traded, that it was us who asked (PKCE)."""
+    """Proves, when the code is traded, that it was us who asked (PKCE); "" where the system refuses that."""
     redirect_uri: str
     scope: str = ""
 
@@ -41,19 +41,19 @@ class Consent:
 def begin_consent(
     facts: OAuthFacts, base_url: str, client_id: str, scopes: Iterable[str], redirect_uri: str
 ) -> Consent:
-    """A new question: authorization code with PKCE (S256). ConfigError when the system has no page for that."""
+    """A new question: authorization code, with PKCE (S256) where the system takes it. ConfigError when the system has no page for that."""
     page = facts.authorize_url(base_url)
     if page is None:
         raise ConfigError(
             "This profile has no page on which a person gives consent (auth.oauth.authorize_path).",
             fix="Use an API key or client credentials.",
         )
-    verifier, scope = generate_token(VERIFIER_LENGTH), " ".join(scopes)
+    verifier, scope = generate_token(VERIFIER_LENGTH) if facts.pkce else "", " ".join(scopes)
     client = OAuth2Client(None, client_id, redirect_uri=redirect_uri, code_challenge_method="S256")
     url, state = client.create_authorization_url(
         page,
         state=secrets.token_urlsafe(32),
-        code_verifier=verifier,
+        code_verifier=verifier or None,
         scope=scope or None,
     )
     return Consent(url, state, verifier, redirect_uri, scope)
@@ -106,12 +106,9 @@ async def finish_consent(
     endpoint: TokenEndpoint, consent: Consent, code: str, *, on_request: OnRequest = unseen
 ) -> Tokens:
     """Trade the code for tokens, once; FatalApiError says what was wrong with code, client or return address."""
+    proof = {"code_verifier": consent.verifier} if consent.verifier else {}
     tokens = await endpoint.ask(
-        "authorization_code",
-        on_request=on_request,
-        code=code,
-        redirect_uri=consent.redirect_uri,
-        code_verifier=consent.verifier,
+        "authorization_code", on_request=on_request, code=code, redirect_uri=consent.redirect_uri, **proof
     )
     return tokens if tokens.scope else replace(tokens, scope=consent.scope)  # left out means: what was asked for
 

@@ -130,6 +130,8 @@ class RequestOptions:
     """Named in the error when it is missing."""
     on_turn: OnTurn | None = None
     """Awaited before each attempt, after the rate limiter has let it pass."""
+    headers: Mapping[str, str] | None = None
+    """Sent beside those of every request."""
 
 
 ORDINARY = RequestOptions()
@@ -194,6 +196,7 @@ class ApiClient:
         self._now = options.now
         self._jitter = options.jitter
         self._dated = ("", 0.0)
+        self._day_is_used_up = False
         self._client: HttpClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -254,10 +257,11 @@ class ApiClient:
         return call.answers.pop()
 
     async def _attempt(self, call: _Call, params: Mapping[str, Any] | None, content: bytes | None) -> None:
+        self._refuse_when_day_is_used_up(call)
         await self._limiter.acquire()
         if call.options.on_turn is not None:
             await call.options.on_turn()
-        headers = {"Content-Type": "application/json"} if content is not None else None
+        headers = {"Content-Type": "application/json"} if content is not None else {}
         try:
             response = await self._open().exchange(
                 call.method,
@@ -266,7 +270,7 @@ class ApiClient:
                 route=call.route,
                 params=params,
                 content=content,
-                headers=headers,
+                headers={**headers, **(call.options.headers or {})},
             )
         except NoAnswer as error:
             self._act_on_failure(call, error)
@@ -305,7 +309,10 @@ class ApiClient:
 
     async def _hold_back(self, rule: Rule, call: _Call, reading: Reading, response: HttpResponse) -> NoReturn:
         """A 429 was not carried out: no doubt about it, whatever the verb."""
+        self._refuse_when_day_is_used_up(call)
         not_before = retry_after(response.headers, self._now())
+        if not_before is None and (interval := self._errors.rate.interval(response.headers)) is not None:
+            not_before = self._now() + interval
         error = self._error(RetryableApiError, rule, call, reading)
         if not_before is None:
             raise _Again(error, first_wait=self._retry_policy.first_wait_after_429)
@@ -317,6 +324,15 @@ class ApiClient:
             )
         await self._limiter.penalise(not_before)
         raise _Again(error, first_wait=self._retry_policy.first_wait, not_before=not_before)
+
+    def _refuse_when_day_is_used_up(self, call: _Call) -> None:
+        """Raise before a request is sent, or after one that was not carried out."""
+        if self._day_is_used_up:
+            raise RetryableApiError(
+                "the requests of this day are used up, but for those that are left to others.",
+                Request(self.endpoint.system, call.method, call.path),
+                fix="Nothing is lost: it goes on by itself when the day is over.",
+            )
 
     def _again(self, rule: Rule, call: _Call, reading: Reading, *, ambiguous: bool) -> NoReturn:
         if ambiguous:
@@ -407,6 +423,7 @@ class ApiClient:
     async def _note_date(self, response: HttpResponse) -> None:
         """Called for every answer, refusals included."""
         self._dated = (response.headers.get("date", ""), self._now())
+        self._day_is_used_up = self._errors.rate.is_day_used_up(response.headers)
 
 
 def _refusal(reading: Reading) -> type[FatalApiError]:

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol
 
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.preparation import Preparation
+from sync_pipeline.connectors.profile import BaseProfile
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.mapping.spec import EntitySpec
 
@@ -124,6 +126,10 @@ class Target(Protocol):
         """Whether ``read`` can be limited to a window."""
 
     @property
+    def id_field(self) -> str:
+        """The field of a record, as it is read, that holds its id."""
+
+    @property
     def takes_unknown_ids(self) -> bool:
         """Whether it takes a record that refers to one it does not have."""
 
@@ -139,6 +145,9 @@ class Target(Protocol):
 
     async def remove(self, target_id: str) -> None:
         """Delete or archive a record, as the mapping wants it; an absent one is no error, RejectedRecord is."""
+
+    def in_event(self, kind: str, body: Mapping[str, Any]) -> Record | None:
+        """The record as an event about it shows all of it; None where it does not."""
 
     def is_archived(self, record: Record) -> bool:
         """Whether the record is one that ``remove`` has archived."""
@@ -182,8 +191,15 @@ class AssigningTarget(Target, Protocol):
     def longest_name(self) -> int:
         """How long a name may be."""
 
+    @property
+    def find_lag(self) -> float:
+        """For how many seconds after it was created ``find`` may miss a record."""
+
     async def find(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
-        """Every existing record that has the key of one of these rows, and perhaps others."""
+        """Every existing record that has the key of one of these rows, and perhaps others; of several, the oldest comes last."""
+
+    def is_own(self, record: Record) -> bool:
+        """Whether it says of a record that we have created it; only asked where names are not unique."""
 
     async def create(self, row: Mapping[str, Any]) -> Record:
         """Create a record, and return it. Never sent twice: AmbiguousWrite when it is unknown whether it arrived."""
@@ -206,3 +222,37 @@ class System(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections."""
+
+
+class SnapshotsSystem(System, Protocol):
+    """The account on the Snapshots side, whichever connector speaks to it: besides its records, what can be asked about it."""
+
+    @property
+    def profile(self) -> BaseProfile:
+        """The vendor's facts."""
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """What has to exist before records are written; None where nothing has to."""
+
+    @property
+    def granted(self) -> frozenset[str] | None:
+        """The scopes of the token in use; None with an API key, before the first request, or when it is unknown."""
+
+    @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds the API's clock is ahead of ours; None when it has not answered."""
+
+    async def probe(self, entity: str) -> None:
+        """Read one record at most, to see whether reading ``entity`` is allowed."""
+
+    async def may_write(self, entity: str) -> None:
+        """See whether writing ``entity`` is allowed, without writing; FatalApiError when it is not."""
+
+    async def project_figures(
+        self, months: tuple[str, str], most: int, locations: Sequence[str]
+    ) -> list[Record] | None:
+        """Revenue, budget and margin in these months, ``most`` rows of them; None where the API has none.
+
+        A row is about a ``project``, or about one of these ``location``s, and names ``month`` and ``currency`` ("": not known).
+        """

@@ -1,18 +1,18 @@
-"""The facts of one flavour of the Snapshots API: a YAML file, checked when it is loaded."""
+"""The facts of one vendor behind the Snapshots side: a YAML file, checked when it is loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, overload
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sync_pipeline.connectors.answers import ErrorFormat
+from sync_pipeline.connectors.answers import ErrorFormat, RateHeaders
 from sync_pipeline.connectors.policy import FIRST_ROWS, LAST_ROWS, Action, RetryTable, Rule
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.private_files import require_trusted
@@ -24,20 +24,20 @@ OAuthPath = Annotated[str, Field(pattern=r"^(/|https://)[^{}]*$")]
 Positive = Annotated[int, Field(ge=1)]
 
 
-class _Facts(BaseModel):
+class Facts(BaseModel):
     """Part of a profile; an unknown key is a mistake."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ApiKeyFacts(_Facts):
+class ApiKeyFacts(Facts):
     """Where an API key is sent: a header, perhaps behind a word such as ``Bearer``."""
 
     header: str
     prefix: str = ""
 
 
-class OAuthFacts(_Facts):
+class OAuthFacts(Facts):
     """Where a client gets its tokens and a person gives consent, relative to the base URL or as whole URLs.
 
     ``lost`` are the error codes by which the token address says that a code or refresh token is worth nothing.
@@ -46,6 +46,10 @@ class OAuthFacts(_Facts):
     token_path: OAuthPath
     authorize_path: OAuthPath | None = None
     lost: Annotated[tuple[str, ...], Field(min_length=1)] = ("invalid_grant",)
+    pkce: bool = True
+    """Whether the token address takes a proof that it was us who asked (RFC 7636); some refuse it."""
+    fields: dict[str, str] = {}
+    """Sent with every request for tokens."""
 
     def token_url(self, base_url: str) -> str:
         """Where tokens are asked for."""
@@ -56,28 +60,28 @@ class OAuthFacts(_Facts):
         return None if self.authorize_path is None else _whole(base_url, self.authorize_path)
 
 
-class AuthFacts(_Facts):
+class AuthFacts(Facts):
     """The kinds of credentials the system takes."""
 
     api_key: ApiKeyFacts | None = None
     oauth: OAuthFacts | None = None
 
 
-class RateFacts(_Facts):
+class RateFacts(Facts):
     """So many requests in so many seconds."""
 
     requests: Positive
     seconds: Annotated[float, Field(gt=0)]
 
 
-class ScopeFacts(_Facts):
+class ScopeFacts(Facts):
     """The scopes an entity's reads and writes need; only named in messages."""
 
     read: str = ""
     write: str = ""
 
 
-class ListFacts(_Facts):
+class ListFacts(Facts):
     """How a list is read: cursor paging."""
 
     path: EntityPath
@@ -88,13 +92,13 @@ class ListFacts(_Facts):
     next_cursor: str
 
 
-class ItemFacts(_Facts):
+class ItemFacts(Facts):
     """Where one record is read, written and deleted."""
 
     path: ItemPath
 
 
-class BatchFacts(_Facts):
+class BatchFacts(Facts):
     """How many records are written at once, and how the answer says what became of each."""
 
     path: EntityPath
@@ -111,16 +115,33 @@ class BatchFacts(_Facts):
     message: str
 
 
-class ErrorFacts(_Facts):
+class SaysFacts(Facts):
+    """A piece of a message, and the code that it stands for where the vendor has none."""
+
+    text: str
+    code: str
+
+
+class ErrorFacts(Facts):
     """Where an error says what it is."""
 
     code: str = "code"
     message: str = "message"
     scope: str = "scope"
     request_id: str = "x-request-id"
+    says: tuple[SaysFacts, ...] = ()
 
 
-class AnswerFacts(_Facts):
+class RateHeaderFacts(Facts):
+    """The headers in which the vendor says how far its limits are used up; what share of a day is left to others."""
+
+    interval_ms: str = ""
+    day_limit: str = ""
+    day_left: str = ""
+    keep_for_others: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class AnswerFacts(Facts):
     """One row of the retry table that is this vendor's own."""
 
     status: Annotated[int, Field(ge=100, le=599)]
@@ -131,14 +152,14 @@ class AnswerFacts(_Facts):
     fix: str = ""
 
 
-class WindowFacts(_Facts):
+class WindowFacts(Facts):
     """The parameters that limit a list to a span of time: ``from`` is included, ``before`` is not."""
 
     from_: Annotated[str, Field(alias="from")]
     before: str
 
 
-class EntityFacts(_Facts):
+class EntityFacts(Facts):
     """What is different about one entity."""
 
     id: str | None = None
@@ -146,7 +167,7 @@ class EntityFacts(_Facts):
     window: WindowFacts | None = None
 
 
-class AnalyticsFacts(_Facts):
+class AnalyticsFacts(Facts):
     """Where figures of projects are read, a row for each project, month and currency, and what they are called there."""
 
     path: Annotated[str, Field(pattern=r"^/[^{}]*$")]
@@ -170,26 +191,96 @@ class AnalyticsFacts(_Facts):
         return {"revenue": self.revenue, "budget": self.budget, "margin": self.margin}
 
 
-class Profile(_Facts):
-    """All facts of one flavour."""
+class SandboxFacts(Facts):
+    """Where the embedded sandbox speaks like this vendor, and the settings that name its account there."""
+
+    path: str
+    settings: dict[str, str] = {}
+
+
+class TokenFacts(Facts):
+    """The words for a vendor that is connected by two tokens: one for an account, one for the agency it is part of."""
+
+    key: str
+    agency_key: str
+    account: str
+    """What an account is called there."""
+    where: str = ""
+    """How a person gets tokens, click by click."""
+    hints: dict[str, str] = {}
+    """What each token is for: ``account`` and ``agency``."""
+
+
+class WebhookFacts(Facts):
+    """The webhooks of an app at the vendor, whose bodies it signs (Ed25519)."""
+
+    signature: str
+    """The header with the signature, in base64."""
+    unsigned: str = ""
+    """What that header may say instead."""
+    public_key: str
+    """In place of SNAPSHOTS_WEBHOOK_KEY where that is not set: base64 of its SPKI form."""
+    sent_at: str
+    """Where a body says when it was sent."""
+    valid_seconds: Positive
+    ids: tuple[str, ...]
+    """Where it may say which delivery it is."""
+    about: dict[str, str]
+    """Events about records of the source, and their entity."""
+    changed: tuple[str, ...]
+    """Events about records that we keep there."""
+    app: tuple[str, ...] = ()
+    """Events about the app itself, which are noted in the audit trail."""
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """Those that are worth an address."""
+        return (*self.about, *self.changed, *self.app)
+
+
+class BaseProfile(Facts):
+    """What every profile has, whichever connector it is for."""
 
     profile: str
     description: str = ""
+    connector: str = "rest"
+    """The class that speaks to the vendor: connectors/connectors.py."""
+    system: str = "Snapshots"
+    """What messages call the vendor."""
+    title: str = "Snapshots API"
+    """What people call it."""
+    tokens: TokenFacts | None = None
+    """None: one key is all it takes."""
+    prepares: bool = False
+    """Whether something has to exist there before records are written."""
+    base_url: str = ""
+    """In place of SNAPSHOTS_BASE_URL where that is not set."""
+    required: dict[str, str] = {}
+    """The settings it cannot be without beside address and key, each with what it is in words."""
+    sandbox: SandboxFacts | None = None
+    mappings: dict[str, Any] = {}
+    """What is laid over the shipped mapping files with this profile; mapping/load.py reads it."""
     headers: dict[str, str] = {}
     auth: AuthFacts
+    webhooks: WebhookFacts | None = None
     rate: tuple[RateFacts, ...] = ()
-    id: str
-    scopes: ScopeFacts = ScopeFacts()
-    list: ListFacts
-    item: ItemFacts
-    batch: BatchFacts
-    analytics: AnalyticsFacts | None = None
-    """None: the API has no figures of projects."""
+    rate_headers: RateHeaderFacts = RateHeaderFacts()
     errors: ErrorFacts = ErrorFacts()
     answers: tuple[AnswerFacts, ...] = ()
-    checks_references: bool = False
-    """Whether it refuses a record that refers to one it does not have."""
-    entities: dict[str, EntityFacts] = {}
+
+    def scope(self, entity: str, *, write: bool = False) -> str:
+        """The scope a read or write of ``entity`` needs."""
+        raise NotImplementedError
+
+    def as_measured(self, facts: Sequence[Mapping[str, Any]]) -> Self:
+        """The profile with what was measured in place of what was assumed."""
+        del facts
+        return self
+
+    @property
+    def token_scopes(self) -> dict[str, tuple[str, ...]]:
+        """The scopes that each of its tokens needs; empty where there are no two of them."""
+        return {}
 
     @property
     def windows(self) -> tuple[tuple[int, float], ...]:
@@ -207,8 +298,25 @@ class Profile(_Facts):
 
     @property
     def error_format(self) -> ErrorFormat:
-        """Where an error says what it is."""
-        return ErrorFormat(self.errors.code, self.errors.message, self.errors.scope, self.errors.request_id)
+        """Where answers say what is wrong, and how far the limits are used up."""
+        says = tuple((each.text, each.code) for each in self.errors.says)
+        errors, rate = self.errors, RateHeaders(**self.rate_headers.model_dump())
+        return ErrorFormat(errors.code, errors.message, errors.scope, errors.request_id, says, rate)
+
+
+class Profile(BaseProfile):
+    """All facts of one flavour of the REST API."""
+
+    id: str
+    scopes: ScopeFacts = ScopeFacts()
+    list: ListFacts
+    item: ItemFacts
+    batch: BatchFacts
+    analytics: AnalyticsFacts | None = None
+    """None: the API has no figures of projects."""
+    checks_references: bool = False
+    """Whether it refuses a record that refers to one it does not have."""
+    entities: dict[str, EntityFacts] = {}
 
     def of(self, entity: str) -> EntityFacts:
         """What is different about ``entity``; nothing, for one the file does not name."""
@@ -230,7 +338,23 @@ def built_in_profiles() -> dict[str, str]:
     return {name: load_profile(name).description for name in (name.removesuffix(".yaml") for name in names)}
 
 
-def load_profile(name: str = "generic") -> Profile:
+def rest_profile(name: str = "generic") -> Profile:
+    """A profile of the REST connector."""
+    profile = load_profile(name)
+    if not isinstance(profile, Profile):
+        raise ConfigError(f"The profile {name} is for another connector.", fix="Use one with `connector: rest`.")
+    return profile
+
+
+@overload
+def load_profile() -> Profile: ...
+
+
+@overload
+def load_profile(name: str) -> BaseProfile: ...
+
+
+def load_profile(name: str = "generic") -> BaseProfile:
     """The built-in profile of that name, or the YAML file at that path.
 
     Raises ConfigError with file and line when there is none or it is not understood.
@@ -251,28 +375,32 @@ def load_profile(name: str = "generic") -> Profile:
 
 
 @cache
-def parse_profile(text: str, file: str) -> Profile:
+def parse_profile(text: str, file: str) -> BaseProfile:
     """The profile in ``text``; ``file`` is named in errors."""
     try:
         tree, data = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{file}:{line}: not YAML: {error.problem}.", fix="Correct that line.") from None
+    from sync_pipeline.connectors.connectors import model_of  # which knows the models of all connectors
+
+    model = model_of(data, file)
     try:
-        return Profile.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         found = sorted(
             error.errors(include_url=False, include_context=False), key=lambda each: each["type"] == "missing"
         )
-        raise ConfigError(" ".join(_explain(file, tree, each["loc"], each) for each in found)) from None
+        raise ConfigError(" ".join(_explain(model, file, tree, each) for each in found)) from None
 
 
-def _explain(file: str, tree: yaml.Node | None, loc: Sequence[str | int], error: Any) -> str:
+def _explain(model: type[BaseProfile], file: str, tree: yaml.Node | None, error: Any) -> str:
+    loc = error["loc"]
     line, siblings = _locate(tree, loc)
     text = f"{file}:{line}: {'.'.join(map(str, loc)) or 'profile'}: {error['msg'].lower()}"
     if error["type"] == "extra_forbidden":
         text = f"{file}:{line}: {'.'.join(map(str, loc))}: this key is not known"
-        close = get_close_matches(str(loc[-1]), _known_keys(loc) - set(siblings), n=1)
+        close = get_close_matches(str(loc[-1]), _known_keys(model, loc) - set(siblings), n=1)
         text += f" - did you mean {close[0]}?" if close else "."
         return text
     return text + "." if error["type"] == "missing" else f"{text}, found {error['input']!r}."
@@ -296,9 +424,8 @@ def _locate(node: yaml.Node | None, loc: Sequence[str | int]) -> tuple[int, list
     return line, keys
 
 
-def _known_keys(loc: Sequence[str | int]) -> set[str]:
+def _known_keys(model: Any, loc: Sequence[str | int]) -> set[str]:
     """The keys the part that holds ``loc`` may have."""
-    model: Any = Profile
     for step in loc[:-1]:
         if isinstance(model, type) and issubclass(model, BaseModel) and step in model.model_fields:
             model = _model_in(model.model_fields[str(step)].annotation) or model

@@ -62,6 +62,8 @@ class TokenEndpoint:
     lost: tuple[str, ...] = LOST
     """The error codes that say that a code or refresh token is worth nothing."""
     system: str = "Snapshots"
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Sent with every request."""
     base_setting: str = "SNAPSHOTS_BASE_URL"
     limits: Limits = USUAL
     now: Clock = unix_time
@@ -84,7 +86,7 @@ class TokenEndpoint:
     async def _send(
         self, grant: str, fields: Mapping[str, str], on_request: OnRequest, secrets: tuple[str, ...]
     ) -> HttpResponse:
-        body = prepare_token_request(grant, **fields)
+        body = prepare_token_request(grant, **{**self.fields, **fields})
         method = "client_secret_post" if self.client_secret else "none"
         proof = ClientAuth(self.client_id, self.client_secret, method)
         # Its stubs leave this method untyped.

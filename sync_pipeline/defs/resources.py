@@ -100,21 +100,23 @@ def note_changed(instance: DagsterInstance, store: Store, run_id: str) -> None:
 @contextmanager
 def sandbox_for(settings: Settings) -> Iterator[None]:
     """The embedded sandbox, running during this block, when the settings need it."""
-    port, file = settings.sandbox_port, settings.sandbox_file
-    with embedded(port, file, records_of(settings)) if settings.sandbox else nullcontext():
+    port, file, prepares = settings.sandbox_port, settings.sandbox_file, settings.prepares_sandbox
+    records = records_of(settings)
+    with embedded(port, file, records, highlevel_prepared=prepares) if settings.sandbox else nullcontext():
         yield
 
 
 def keep_sandbox(settings: Settings) -> None:
     """The same until this process ends: a sensor looks too often to start it each time."""
     if settings.sandbox:
-        _kept(settings.sandbox_port, settings.sandbox_file, records_of(settings))
+        records = records_of(settings)
+        _kept(settings.sandbox_port, settings.sandbox_file, records, prepares=settings.prepares_sandbox)
 
 
 @cache
-def _kept(port: int, database: Path, records: tuple[Records, ...]) -> None:
+def _kept(port: int, database: Path, records: tuple[Records, ...], *, prepares: bool) -> None:
     stack = ExitStack()
-    stack.enter_context(embedded(port, database, records))
+    stack.enter_context(embedded(port, database, records, highlevel_prepared=prepares))
     atexit.register(stack.close)
 
 

@@ -1,1 +1,1 @@
-"""Both APIs as one real local HTTP server: to try the tool without accounts, and to test it."""
+"""The APIs as one real local HTTP server: to try the tool without accounts, and to test it."""

@@ -1,4 +1,4 @@
-"""The one ASGI application: both APIs, the controls, and a page that says where everything is."""
+"""The one ASGI application: the APIs, the controls, and a page that says where everything is."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sync_pipeline.sandbox.clockify.routes import core_and_reports
 from sync_pipeline.sandbox.control.faults import FaultMiddleware
 from sync_pipeline.sandbox.control.routes import routes as control_routes
+from sync_pipeline.sandbox.highlevel.ids import HOME
+from sync_pipeline.sandbox.highlevel.routes import routes as highlevel_routes
 from sync_pipeline.sandbox.keys import all_keys
 from sync_pipeline.sandbox.paths import route_template
 from sync_pipeline.sandbox.snapshots.routes import routes as snapshots_routes
@@ -32,6 +34,7 @@ def create_app(world: World) -> ASGIApp:
         Mount("/clockify/api/v1", app=core),
         Mount("/clockify/report/v1", app=reports),
         *snapshots_routes(world),
+        *highlevel_routes(world),
         Mount("/_control", routes=control_routes(world)),
     ]
 
@@ -87,11 +90,12 @@ class StatsMiddleware:
             stats.seconds += time.perf_counter() - began
 
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>sync_pipeline sandbox</title>
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><title>sync_pipeline sandbox</title>
 <style>body{{font:16px/1.5 system-ui;max-width:46rem;margin:3rem auto;padding:0 1rem}}
-td{{padding:.2rem 1.5rem .2rem 0;vertical-align:top}}code{{background:#8882;padding:.1rem .3rem}}</style>
+td{{padding:.2rem 1.5rem .2rem 0;vertical-align:top}}code{{background:#8882;padding:.1rem .3rem;overflow-wrap:anywhere}}</style>
 <h1>sync_pipeline sandbox</h1>
-<p>Clockify and the Snapshots API with invented data. Nothing here leaves this machine.</p>
+<p>Clockify, the Snapshots API and HighLevel with invented data. Nothing here leaves this machine.</p>
 <h2>Addresses</h2><table>{urls}</table><h2>Keys</h2><table>{keys}</table>"""
 
 
@@ -105,6 +109,8 @@ def addresses(base: str, world: World) -> dict[str, str]:
         "Snapshots OpenAPI": f"{base}/snapshots/openapi.json",
         "OAuth token": f"{base}/oauth/token",
         "Analytics": f"{base}/analytics/projects",
+        "HighLevel": f"{base}/highlevel",
+        "HighLevel home location": HOME,
         "Controls": f"{base}/_control/stats",
     }
 

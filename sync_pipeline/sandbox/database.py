@@ -12,11 +12,12 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.private_files import private_file
 from sync_pipeline.sandbox.clockify.schema import SCHEMA as CLOCKIFY_SCHEMA
 from sync_pipeline.sandbox.clockify.schema import WATCHED
+from sync_pipeline.sandbox.highlevel.schema import SCHEMA as HIGHLEVEL_SCHEMA
 from sync_pipeline.sandbox.snapshots.schema import SCHEMA as SNAPSHOTS_SCHEMA
 
 SCHEMA_VERSION = 1
 META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-SCHEMA = META + CLOCKIFY_SCHEMA + SNAPSHOTS_SCHEMA
+SCHEMA = META + CLOCKIFY_SCHEMA + SNAPSHOTS_SCHEMA + HIGHLEVEL_SCHEMA
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
 
 

@@ -35,21 +35,26 @@ Records = tuple[str, str, str]
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
-NOT_ITS_OWN = ("CLOCKIFY_", "SNAPSHOTS_", "SYNC_")
+NOT_ITS_OWN = ("CLOCKIFY_", "SNAPSHOTS_", "HIGHLEVEL_", "SYNC_")
 """How the variables begin that are the pipeline's: real keys among them, and a sandbox needs none."""
 
 
 @contextmanager
-def embedded(port: int, database: Path, records: Sequence[Records] = ()) -> Iterator[bool]:
+def embedded(
+    port: int, database: Path, records: Sequence[Records] = (), *, highlevel_prepared: bool = False
+) -> Iterator[bool]:
     """A sandbox on ``port`` with this database: the one that runs there already, or a new one.
 
-    It accepts the entities that ``records`` name. Yields whether it was started here. Raises ConfigError when the
-    port belongs to something else or the sandbox does not start.
+    It accepts the entities that ``records`` name, and its HighLevel has the custom objects of a sync when
+    ``highlevel_prepared``. Yields whether it was started here. Raises ConfigError when the port belongs to something
+    else or the sandbox does not start.
     """
     with _used(port, database) as users:
         with _writing_below(database.parent):
             started = _start_unless_it_runs(port, database)
         _register(port, {kind: id_field for system, kind, id_field in records if system == "snapshots"})
+        if highlevel_prepared:
+            control(port, "highlevel", {"prepare": True})
         try:
             yield started is not None
         finally:

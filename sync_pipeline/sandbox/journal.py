@@ -1,4 +1,4 @@
-"""The journal of both systems, for tests: every version of every record, each write received and each read answered.
+"""The journal of all systems, for tests: every version of every record, each write received and each read answered.
 
 Off by default. A step is one request that was served; its number rises by one, whatever the clock says. A version
 exists from the step that made it until the step that replaced or deleted it, and a read that was answered at step n saw
@@ -34,6 +34,8 @@ _CHANGES = {
     "projects": "VALUES ('clockify', 'projects', ROW.id)",
     "time_entries": "VALUES ('clockify', 'time_entries', ROW.id)",
     "snapshots_records": "VALUES ('snapshots', ROW.entity, ROW.id)",
+    "highlevel_records": "VALUES ('highlevel', ROW.object_key, ROW.id)",
+    "highlevel_locations": "VALUES ('highlevel', 'locations', ROW.id)",
 }
 # A project shows its client's name, an entry those of its tags.
 _SHOWN_IN = {
@@ -45,6 +47,8 @@ _EVERYTHING = """
     UNION ALL SELECT 'clockify', 'projects', id FROM projects
     UNION ALL SELECT 'clockify', 'time_entries', id FROM time_entries
     UNION ALL SELECT 'snapshots', entity, id FROM snapshots_records
+    UNION ALL SELECT 'highlevel', object_key, id FROM highlevel_records
+    UNION ALL SELECT 'highlevel', 'locations', id FROM highlevel_locations
 """
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from sync_pipeline.sandbox.database import copy_database
 
 PRESENT = "x-sandbox-present"
-SYSTEMS = ("clockify", "snapshots")
+SYSTEMS = ("clockify", "snapshots", "highlevel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Lag:
     def release(self, system: str) -> None:
         """Lists show the present again."""
         if system not in SYSTEMS:
-            raise ValueError(f"{system!r} is no system; there are {' and '.join(SYSTEMS)}")
+            raise ValueError(f"{system!r} is no system; there are {', '.join(SYSTEMS)}")
         if frozen := self._frozen.pop(system, None):
             frozen.db.close()
 

@@ -6,6 +6,7 @@ import random
 
 from sync_pipeline.sandbox.clockify.seed import seed_clockify
 from sync_pipeline.sandbox.database import empty_database, get_meta, set_meta, transaction
+from sync_pipeline.sandbox.highlevel.seed import seed_highlevel
 from sync_pipeline.sandbox.snapshots.seed import seed_analytics, seed_locations
 from sync_pipeline.sandbox.world import World
 
@@ -13,6 +14,7 @@ from sync_pipeline.sandbox.world import World
 def seed_if_empty(world: World) -> bool:
     """Seed a database that never was; one that holds data is left as it is. True when it seeded."""
     if get_meta(world.db, "seed") is not None:
+        seed_highlevel(world)  # a file of an earlier version has none
         return False
     seed_world(world)
     return True
@@ -27,3 +29,4 @@ def seed_world(world: World) -> None:
         seed_locations(world, random.Random(options.seed + 1), options.locations)
         seed_analytics(world, random.Random(options.seed + 2))
         set_meta(world.db, "seed", str(options.seed))
+        seed_highlevel(world)

@@ -47,6 +47,11 @@ class Running:
         return f"{self.url}/snapshots"
 
     @property
+    def highlevel(self) -> str:
+        """Base URL of HighLevel."""
+        return f"{self.url}/highlevel"
+
+    @property
     def control(self) -> str:
         """Base URL of the sandbox's own controls."""
         return f"{self.url}/_control"
@@ -84,7 +89,7 @@ def serve(
     announce: Announce | None = None,
     until: Callable[[], object] | None = None,
 ) -> None:
-    """Serve both APIs until interrupted, or until ``until`` returns; ``announce`` is told where they are."""
+    """Serve the APIs until interrupted, or until ``until`` returns; ``announce`` is told where they are."""
     listener = _listen(host, port)
     try:
         world = open_world(database, options)

@@ -98,6 +98,12 @@ class Options:
     rates_hidden: bool = False
     snapshots_page_cap: int = 1_000
 
+    # HighLevel: locations when seeded, requests in ten seconds (0: no limit), and whether the home location has the
+    # custom objects of a sync from the start
+    highlevel_locations: int = 12
+    highlevel_requests: int = 100
+    highlevel_prepared: bool = False
+
     def per_hour(self) -> int:
         """Requests an hour this workspace may make; 0 means no limit."""
         if self.requests_per_hour is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from sync_pipeline.connectors.profile import Profile
+from sync_pipeline.connectors.profile import BaseProfile
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.settings import Settings
 
@@ -42,12 +42,15 @@ _FIRST_WORDS = {
     "Grant {scope} to {key}.": "Grant {scope} to the key or token in {key_setting}.",
 }
 """Texts of the built-in profile in version 1, by what they are now; version 1 hashed them."""
-_NO_MATTER: Any = {"description": True, "analytics": True, "answers": {"__all__": {"message", "fix"}}}
+_NO_MATTER: Any = {
+    **dict.fromkeys(("description", "analytics", "title", "tokens", "prepares"), True),
+    "answers": {"__all__": {"message", "fix"}},
+}
 """The texts of a profile, and what is only read for reports: they do not change what is written."""
 
 
 def configuration_fingerprint(
-    pair: str, settings: Settings, profile: Profile, specs: Mapping[str, EntitySpec], marks: Mapping[str, str]
+    pair: str, settings: Settings, profile: BaseProfile, specs: Mapping[str, EntitySpec], marks: Mapping[str, str]
 ) -> str:
     """A hash of accounts, credentials, mappings and entities; a rotated key or token is the same credential."""
     meaning = profile.model_dump(mode="json", exclude_defaults=True, exclude=_NO_MATTER)
@@ -56,7 +59,7 @@ def configuration_fingerprint(
 
 
 def former_fingerprint(
-    pair: str, settings: Settings, profile: Profile, specs: Mapping[str, EntitySpec], marks: Mapping[str, str]
+    pair: str, settings: Settings, profile: BaseProfile, specs: Mapping[str, EntitySpec], marks: Mapping[str, str]
 ) -> str:
     """The fingerprint that the version before gave this configuration.
 
@@ -87,7 +90,7 @@ def _hash(facts: Mapping[str, Any]) -> str:
 def _first(value: Any) -> Any:
     """A profile as version 1 dumped it: every key it knew, defaults included."""
     if isinstance(value, BaseModel):
-        return {name: _first(getattr(value, name)) for name in _FIRST_PROFILE[type(value).__name__].split()}
+        return {name: _first(getattr(value, name)) for name in _FIRST_PROFILE.get(type(value).__name__, "").split()}
     if isinstance(value, dict):
         return {name: _first(each) for name, each in value.items()}
     if isinstance(value, tuple):

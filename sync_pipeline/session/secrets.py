@@ -57,7 +57,8 @@ CLOCKIFY_KEY = Slot("clockify_api_key", "clockify", "api_key")
 CLOCKIFY_TOKEN = Slot("clockify_addon_token", "clockify", "addon_token")
 SNAPSHOTS_KEY = Slot("snapshots_api_key", "snapshots", "api_key")
 SNAPSHOTS_CLIENT = Slot("snapshots_client_secret", "snapshots", "client_secret")
-SLOTS = (CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_KEY, SNAPSHOTS_CLIENT)
+AGENCY_KEY = Slot("snapshots_agency_key", "snapshots", "agency_key")
+SLOTS = (CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_KEY, SNAPSHOTS_CLIENT, AGENCY_KEY)
 CONSENT = Slot("snapshots_auth", "snapshots", "consent")
 """Says that a person consented, and marks one consent from another; holds no secret."""
 PROGRAM = "sync_pipeline"
@@ -215,6 +216,8 @@ def needed_slots(settings: Settings) -> Iterator[Slot]:
     if not (settings.clockify_addon_token or settings.clockify_api_key):
         yield CLOCKIFY_TOKEN
     yield SNAPSHOTS_KEY if settings.auth == "api_key" else SNAPSHOTS_CLIENT
+    if settings.auth == "api_key" and settings.snapshots_location:
+        yield AGENCY_KEY
 
 
 def _refuse_missing(settings: Settings) -> None:

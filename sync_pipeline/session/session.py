@@ -22,9 +22,8 @@ from sync_pipeline.clock import utc_now
 from sync_pipeline.connectors.clockify.api import Clockify
 from sync_pipeline.connectors.limiter import Sleep
 from sync_pipeline.connectors.paging import Record
-from sync_pipeline.connectors.ports import AssigningTarget, Expected, Source, System, UpsertTarget
-from sync_pipeline.connectors.profile import Profile, load_profile
-from sync_pipeline.connectors.snapshots.api import Snapshots
+from sync_pipeline.connectors.ports import AssigningTarget, Expected, SnapshotsSystem, Source, System, UpsertTarget
+from sync_pipeline.connectors.profile import BaseProfile, load_profile
 from sync_pipeline.connectors.transport import Limits
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import ConfigError, StoreError, Unanswered
@@ -89,7 +88,7 @@ class Session:
     store: Store
     pair: str
     clockify: Clockify
-    snapshots: Snapshots
+    snapshots: SnapshotsSystem
     systems: Mapping[str, System]
     """These two and any others, by the names that mappings give them."""
     portal: BlockingPortal
@@ -295,7 +294,7 @@ def open_session(
 def _opened(
     unlocked: Unlocked,
     specs: dict[str, EntitySpec],
-    profile: Profile,
+    profile: BaseProfile,
     store: Store,
     portal: BlockingPortal,
     report: Report,

@@ -12,19 +12,22 @@ from typing import cast
 from sync_pipeline.connectors.clockify.account import PLANS, Account
 from sync_pipeline.connectors.clockify.api import Clockify
 from sync_pipeline.connectors.clockify.entries import Choice, ReaderSetting
+from sync_pipeline.connectors.connectors import open_snapshots
 from sync_pipeline.connectors.guard import RequestGuard
 from sync_pipeline.connectors.http import ClientOptions, OnResult, RetryPolicy
 from sync_pipeline.connectors.limiter import RateWindow, Sleep, store_limiter
 from sync_pipeline.connectors.policy import Origin
-from sync_pipeline.connectors.ports import System
-from sync_pipeline.connectors.profile import Profile, load_profile
+from sync_pipeline.connectors.ports import SnapshotsSystem, System
+from sync_pipeline.connectors.profile import BaseProfile, load_profile
 from sync_pipeline.connectors.registry import VENDORS
-from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots, needed_scopes
+from sync_pipeline.connectors.snapshots.api import AgencyKey, Credentials, needed_scopes
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.measured import read_measured
 from sync_pipeline.session.progress import Progress, Report
 from sync_pipeline.session.secrets import (
+    AGENCY_KEY,
     CLOCKIFY_KEY,
     CLOCKIFY_TOKEN,
     SNAPSHOTS_CLIENT,
@@ -50,7 +53,7 @@ class Opening:
 
     unlocked: Unlocked
     specs: Mapping[str, EntitySpec]
-    profile: Profile
+    profile: BaseProfile
     store: Store
     guard: RequestGuard
     report: Report
@@ -76,14 +79,22 @@ class Opening:
             names=names,
         )
 
-    def snapshots(self, on_result: OnResult) -> Snapshots:
-        """The account of the Snapshots API."""
-        settings, profile = self.unlocked.settings, self.profile
-        credentials = snapshots_credentials(self.unlocked, self.specs, profile, self.store)
-        bucket, label = snapshots_bucket(settings), "The Snapshots API's rate limit"
-        options = self._options("Snapshots", bucket, profile.windows, label, on_result)
+    def snapshots(self, on_result: OnResult) -> SnapshotsSystem:
+        """The account on the Snapshots side."""
+        unlocked, settings = self.unlocked, self.unlocked.settings
+        profile = self.profile.as_measured([one.facts for one in read_measured(self.store, settings)])
+        label = f"The rate limit of {profile.system}"
+        options = self._options(profile.system, snapshots_bucket(settings), profile.windows, label, on_result)
+        agency = self._options(profile.system, agency_bucket(settings), profile.windows, label, on_result)
+        credentials = snapshots_credentials(
+            unlocked,
+            self.specs,
+            profile,
+            self.store,
+            replace(agency, on_rejected=self._on_rejected(AGENCY_KEY)),
+        )
         options = replace(options, on_rejected=self._on_rejected(SNAPSHOTS_KEY))
-        return Snapshots(profile, settings.snapshots_base_url, credentials, options)
+        return open_snapshots(profile, settings.snapshots_base_url, credentials, options)
 
     def others(self) -> dict[str, System]:
         """The registered systems that the entities name."""
@@ -117,7 +128,7 @@ class Opening:
         return lambda: self.unlocked.rejected.append(slot)
 
 
-def pair_of(settings: Settings, profile: Profile, workspace: str, others: Mapping[str, str] | None = None) -> str:
+def pair_of(settings: Settings, profile: BaseProfile, workspace: str, others: Mapping[str, str] | None = None) -> str:
     """The accounts that are synced, in words; everything about them is stored under the key that the store has for these."""
     more = "".join(f" {name}:{account}" for name, account in (others or {}).items())
     return f"clockify:{workspace} {profile.profile}:{snapshots_account(settings)}{more}"
@@ -159,7 +170,9 @@ def other_accounts(settings: Settings, specs: Mapping[str, EntitySpec]) -> dict[
 
 def snapshots_account(settings: Settings) -> str:
     """What distinguishes one account from another: the base URL, and the account's name where several share one."""
-    return " ".join(filter(None, (settings.snapshots_base_url, settings.snapshots_account)))
+    return " ".join(
+        filter(None, (settings.snapshots_base_url, settings.snapshots_account, settings.snapshots_location))
+    )
 
 
 def snapshots_bucket(settings: Settings) -> str:
@@ -167,9 +180,15 @@ def snapshots_bucket(settings: Settings) -> str:
     return f"snapshots:{snapshots_account(settings)}"
 
 
+def agency_bucket(settings: Settings) -> str:
+    """The name of the request budget of the agency that the account is part of."""
+    company = settings.snapshots_company or f"that of {settings.snapshots_location}"
+    return f"snapshots:{settings.snapshots_base_url} {company}"
+
+
 def facts_place(settings: Settings, system: str) -> str:
-    """Under what facts about a system are kept: its address, and for Clockify the workspace."""
-    accounts = {"clockify": settings.clockify_workspace_id}
+    """Under what facts about a system are kept: its address, and the account there."""
+    accounts = {"clockify": settings.clockify_workspace_id, "snapshots": settings.snapshots_location}
     return f"{place(settings, system)} {accounts.get(system, '')}".strip()
 
 
@@ -203,15 +222,22 @@ def clockify_account(
 
 
 def snapshots_credentials(
-    unlocked: Unlocked, specs: Mapping[str, EntitySpec], profile: Profile, store: Store
+    unlocked: Unlocked,
+    specs: Mapping[str, EntitySpec],
+    profile: BaseProfile,
+    store: Store,
+    agency: ClientOptions | None = None,
 ) -> Credentials:
-    """How these settings sign in; a person's consent is kept in the store."""
+    """How these settings sign in; a person's consent is kept in the store. ``agency`` is how a second key is used."""
     settings = unlocked.settings
     if settings.auth == "api_key":
         return Credentials(
             api_key=settings.snapshots_api_key,
             fallback=unlocked.previous.get(SNAPSHOTS_KEY.setting, ""),
             origin=unlocked.origin(SNAPSHOTS_KEY),
+            location=settings.snapshots_location,
+            company=settings.snapshots_company,
+            agency=_agency_key(unlocked, agency),
         )
     return Credentials(
         client_id=settings.snapshots_client_id,
@@ -220,6 +246,11 @@ def snapshots_credentials(
         vault=Vault(store, settings).tokens if settings.auth == "authorization_code" else None,
         origin=unlocked.origin(SNAPSHOTS_CLIENT),
     )
+
+
+def _agency_key(unlocked: Unlocked, options: ClientOptions | None) -> AgencyKey | None:
+    key, fallback = unlocked.settings.snapshots_agency_key, unlocked.previous.get(AGENCY_KEY.setting, "")
+    return AgencyKey(key, options, fallback, unlocked.origin(AGENCY_KEY)) if key and options else None
 
 
 def _chosen(choice: Choice) -> str:

@@ -319,7 +319,7 @@ def _targets_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
     from sync_pipeline.stages.target_changes import target_hash  # with pandas, which most polls do not need
 
     target = session.target(spec)
-    there = {str(record[spec.target.id]): record for page in session.walk(target.read()) for record in page}
+    there = {str(record[target.id_field]): record for page in session.walk(target.read()) for record in page}
     changed: dict[str, str] = {}
     for page in session.ledger(spec).scan():
         for record in page:

@@ -39,7 +39,7 @@ class Directory:
 
     def __init__(self, session: Session, spec: EntitySpec, target: AssigningTarget, gone: Collection[str] = ()) -> None:
         self._session, self._spec, self.target, self._gone = session, spec, target, gone
-        self.id_name = spec.target.id
+        self.id_name = target.id_field
         self.links = session.ledger(spec).linked()
         self.by_id: dict[str, Record] = {}
         self.by_key: dict[Key, Record] = {}

@@ -119,7 +119,7 @@ def test_a_bad_file_is_one_message_with_its_line(office: Office, text: str) -> N
         configured(office.session.settings)
     assert str(caught.value).startswith(f"{office.file}:")
     assert BAD[text] in str(caught.value)
-    assert office.evaluate() == ["The file with alert rules has a mistake"]
+    assert office.evaluate() == ["The alert rules have a mistake"]
     office.rules("rules: {}")
     assert office.evaluate() == []
 
@@ -270,7 +270,7 @@ def test_who_logs_nothing_on_working_days_is_reminded_of(office: Office) -> None
     office.rules("{rules: {not_logged: {except: [Ann]}}}")
     assert office.evaluate(friday + 5 * DAY) == []
     office.rules("{rules: {not_logged: {except: [Anne]}}}")
-    assert office.evaluate(friday + 5 * DAY) == ["The file with alert rules has a mistake"]
+    assert office.evaluate(friday + 5 * DAY) == ["The alert rules have a mistake"]
     (alert,) = open_alerts(office.session)
     assert "rules.not_logged.except: names 'Anne', but there is no such person. Did you mean 'Ann'?" in alert.detail
 

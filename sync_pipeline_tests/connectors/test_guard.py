@@ -20,7 +20,7 @@ from sync_pipeline.connectors.consent import begin_consent, finish_consent, prov
 from sync_pipeline.connectors.guard import RequestGuard
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import memory_limiter
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile import load_profile, rest_profile
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
 from sync_pipeline.connectors.transport import Limits
 from sync_pipeline.connectors.window import Window
@@ -136,7 +136,7 @@ def test_a_token_address_elsewhere_is_not_asked_either(us: Team, world: Proxy, t
     profile = tmp_path / "elsewhere.yaml"
     profile.write_text(shipped.replace("token_path: /oauth/token", f"token_path: https://{ELSEWHERE}/token"))
     client = Snapshots(
-        load_profile(str(profile)),
+        rest_profile(str(profile)),
         us.sandbox.snapshots,
         Credentials(client_id="sandbox-client", client_secret="sandbox-secret"),
         ClientOptions(limiter=memory_limiter(), guard=SANDBOXED),

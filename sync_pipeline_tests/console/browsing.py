@@ -50,6 +50,8 @@ PAGES = (
     "/approvals",
     "/settings/general",
     "/settings/alerts",
+    "/settings/alerts/new-rule",
+    "/settings/alerts/new-subscription",
     "/settings/secrets",
     "/settings/audit",
     "/settings/sandbox",

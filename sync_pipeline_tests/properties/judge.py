@@ -40,7 +40,9 @@ def agreed(team: Team, **changes: Any) -> None:
 
 def still(team: Team) -> Team:
     """The team as it is at this moment: each list is read once."""
-    return _Still(team.sandbox, team.home, team.people, team.changes, team.runs)
+    kind = type("StillTeam", (_Still, type(team)), {})
+    found: Team = kind(team.sandbox, team.home, team.people, team.changes, team.runs)
+    return found
 
 
 class _Still(Team):

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import insert, text
 
 from sync_pipeline.clock import utc_now
+from sync_pipeline.connectors.snapshots.api import Snapshots
 from sync_pipeline.reporting import reports
 from sync_pipeline.reporting.dashboard import make_dashboard
 from sync_pipeline.reporting.reports import make_report
@@ -99,7 +100,9 @@ def test_where_there_is_none_it_says_why(office: Team, session: Session) -> None
     assert "GET /analytics/projects answered 403" in why_none(session)
     office.no_faults()
     note_missing(session.store, session.pair, "old", utc_now() - timedelta(days=1))
-    session.snapshots.profile = session.snapshots.profile.model_copy(update={"analytics": None})
+    there = session.snapshots
+    assert isinstance(there, Snapshots)
+    there.profile = there.profile.model_copy(update={"analytics": None})
     assert refresh_revenue(session) == f"Revenue is not known: {NO_ANALYTICS}."
     found = last_read(session.store, session.pair)
     assert found is not None

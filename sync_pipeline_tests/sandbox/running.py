@@ -21,6 +21,7 @@ SMALL: dict[str, Any] = {
     "days": 30,
     "requests_per_second": 0,
     "requests_per_hour": 0,
+    "highlevel_requests": 0,
 }
 
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.sandbox.embedded import embedded
+from sync_pipeline.sandbox.embedded import control, embedded
 from sync_pipeline_tests.harness import clean_environ
 from sync_pipeline_tests.scenarios.commands import PATIENCE, ROOT, wait_until
 from sync_pipeline_tests.scenarios.developing import free_port
@@ -241,6 +241,17 @@ def test_it_takes_the_entities_that_its_users_name(place: Place) -> None:
             assert place.entities() == OF_THE_CONTRACT | {"tags": "label_id", "notes": "noteId"}
         with pytest.raises(ConfigError, match="not accept an entity of the mapping files: oauth exists already"):
             embedded(*here, [("snapshots", "oauth", "id")]).__enter__()
+
+
+def test_its_highlevel_has_the_objects_of_a_sync_when_they_are_asked_for(place: Place) -> None:
+    """Fresh sample data have them, too."""
+    with embedded(place.port, place.database, highlevel_prepared=True):
+        control(place.port, "reset", {})
+        assert control(place.port, "options")["highlevel_prepared"]
+        made = control(
+            place.port, "highlevel/records/clockify_users", {"properties": {"title": "Ada", "user_id": "u1"}}
+        )
+        assert made["objectKey"] == "custom_objects.clockify_users"
 
 
 OF_THE_CONTRACT = {

@@ -310,7 +310,7 @@ def _refresh(setup: SetupService, hunt: Hunt) -> None:
         hunt.learn(*tokens.secrets)
         vault.tokens.keep(replace(tokens, expires_at=0.0))
         with setup.session() as session:
-            session.call(session.snapshots.get, "users", "u1")
+            session.call(session.snapshots.probe, "users")
         fresh = vault.tokens.read()
         assert isinstance(fresh, Tokens)
         assert fresh.access_token != tokens.access_token

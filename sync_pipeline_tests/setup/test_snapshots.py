@@ -269,7 +269,7 @@ def test_disconnecting_forgets_everything_of_it(us: Team, setup: SetupService) -
         assert all(place.startswith("clockify ") for place in places(store))
     assert [side.state for side in connections(setup)] == ["connected", "not set up"]
     assert "the base URL of the Snapshots API is missing" in read_live_status(setup).obstacle
-    assert len(SLOTS) == 4
+    assert len(SLOTS) == 5
 
 
 def test_nothing_is_stored_when_secrets_cannot_be(us: Team, setup: SetupService) -> None:

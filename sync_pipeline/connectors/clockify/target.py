@@ -36,6 +36,7 @@ class ClockifyTarget:
     can_window = False
     takes_unknown_ids = False
     unique_names = True
+    find_lag = 0.0
     label = "Clockify"
     noun: ClassVar[str]
     key: ClassVar[tuple[str, ...]]
@@ -49,6 +50,11 @@ class ClockifyTarget:
     """Whether a record is known by the project that it belongs to and its own id together."""
     archived: ClassVar[Mapping[str, Any]] = {"archived": True}
     """What an archived record has."""
+
+    @property
+    def id_field(self) -> str:
+        """Where Clockify puts the id."""
+        return self.spec.id
 
     @property
     def feed(self) -> ChangeFeed | None:
@@ -104,6 +110,15 @@ class ClockifyTarget:
         except RejectedRecord:  # also the answer to a second try when the first one arrived
             if await self.get(target_id) is not None:
                 raise
+
+    def is_own(self, record: Record) -> bool:
+        """Clockify does not say who made a record."""
+        del record
+        return False
+
+    def in_event(self, kind: str, body: Mapping[str, Any]) -> None:
+        """None: no event shows all of a record."""
+        del kind, body
 
     def is_archived(self, record: Record) -> bool:
         """Whether the record is archived, or done."""

@@ -16,7 +16,7 @@ from sync_pipeline.connectors.oauth import ClientCredentials, Credential, Header
 from sync_pipeline.connectors.paging import Record, ahead, as_record, by_cursor, rows_of
 from sync_pipeline.connectors.policy import Origin, SecretPlace
 from sync_pipeline.connectors.ports import Outcome
-from sync_pipeline.connectors.profile import OAuthFacts, Profile
+from sync_pipeline.connectors.profile import BaseProfile, OAuthFacts, Profile
 from sync_pipeline.connectors.snapshots.analytics import project_figures
 from sync_pipeline.connectors.snapshots.source import SnapshotsSource
 from sync_pipeline.connectors.snapshots.target import SnapshotsTarget
@@ -34,6 +34,16 @@ REASON = 1000
 """How much is kept of why a record was refused."""
 
 
+@dataclass(frozen=True, slots=True)
+class AgencyKey:
+    """A second key, for what belongs to the agency that an account is part of; its requests have a limit of their own."""
+
+    key: str = field(repr=False)
+    options: ClientOptions
+    fallback: str = field(default="", repr=False)
+    origin: Origin = Origin.ENVIRONMENT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """An API key; or an OAuth client, with a vault when it acts for a person. Secrets are left out of ``repr``."""
@@ -48,6 +58,11 @@ class Credentials:
     origin: Origin = Origin.ENVIRONMENT
     """Where the key or the client's secret came from."""
     vault: TokenVault | None = field(default=None, repr=False)
+    location: str = ""
+    """The account below the address, for vendors that have several there."""
+    company: str = ""
+    """What the account is part of."""
+    agency: AgencyKey | None = None
 
     @property
     def setting(self) -> str:
@@ -63,8 +78,10 @@ class Credentials:
             return "" if self.vault else "snapshots.client_secret"
         return "snapshots.api_key"
 
-    def auth(self, profile: Profile, base_url: str, options: ClientOptions) -> Credential:
-        """How requests are signed, as the profile has it."""
+    def auth(
+        self, profile: BaseProfile, base_url: str, options: ClientOptions, setting: str = KEY_SETTING
+    ) -> Credential:
+        """How requests are signed, as the profile has it; ``setting`` is what holds the key."""
         if self.client_id and profile.auth.oauth:
             endpoint = self.endpoint(profile.auth.oauth, base_url, limits=options.guard.limits, now=options.now)
             return StoredTokens(self.vault, endpoint) if self.vault else ClientCredentials(endpoint, self.scopes)
@@ -78,7 +95,7 @@ class Credentials:
             self.api_key,
             header=facts.header,
             prefix=facts.prefix,
-            setting=KEY_SETTING,
+            setting=setting,
             fallback=self.fallback,
             on_fallback=options.on_fallback,
             on_rejected=options.on_rejected,
@@ -94,6 +111,7 @@ class Credentials:
             client_secret=self.client_secret,
             place=SecretPlace(CLIENT_SETTINGS, self.origin, "snapshots.client_secret"),
             lost=facts.lost,
+            fields=facts.fields,
             limits=limits,
             now=now,
         )
@@ -116,7 +134,7 @@ class Snapshots:
         self._page_size = min(page_size or profile.list.page_size, profile.list.page_size)
         self._auth = credentials.auth(profile, base_url, options)
         endpoint = Endpoint(
-            "Snapshots",
+            profile.system,
             base_url,
             "SNAPSHOTS_BASE_URL",
             credentials.setting,
@@ -142,6 +160,10 @@ class Snapshots:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    @property
+    def preparation(self) -> None:
+        """None: whatever is sent is kept as it is."""
 
     @property
     def clock_offset(self) -> float | None:
@@ -170,8 +192,11 @@ class Snapshots:
             async for _ in pages:
                 return
 
-    async def project_figures(self, months: tuple[str, str], most: int) -> list[Record] | None:
+    async def project_figures(
+        self, months: tuple[str, str], most: int, locations: Sequence[str]
+    ) -> list[Record] | None:
         """Revenue, budget and margin of projects in these months, ``most`` rows of them; None where the API has none."""
+        del locations
         if self.profile.analytics is None:
             return None
         found: list[Record] = []
@@ -229,7 +254,7 @@ class Snapshots:
 
     def target(self, spec: EntitySpec) -> SnapshotsTarget:
         """The account as the target of an entity."""
-        return SnapshotsTarget(self, spec.entity, spec.target.delete)
+        return SnapshotsTarget(self, spec.entity, spec.target)
 
     async def _batch(self, entity: str, rows: Sequence[Record]) -> list[Outcome]:
         """One request; when it is refused as a whole, halves of it, until the record at fault is alone."""
@@ -306,7 +331,7 @@ class Snapshots:
         return template.replace("{entity}", entity)
 
     def _about(self, method: str, path: str) -> Request:
-        return Request("Snapshots", method, path)
+        return Request(self.profile.system, method, path)
 
     def _unexpected(self, method: str, path: str, what: str) -> FatalApiError:
         return FatalApiError(
@@ -316,7 +341,7 @@ class Snapshots:
         )
 
 
-def needed_scopes(specs: Mapping[str, EntitySpec], profile: Profile) -> tuple[str, ...]:
+def needed_scopes(specs: Mapping[str, EntitySpec], profile: BaseProfile) -> tuple[str, ...]:
     """The scopes that syncing these entities takes: reading what comes from there, both for what goes there."""
     found = {profile.scope("locations"): None}
     for name, spec in specs.items():

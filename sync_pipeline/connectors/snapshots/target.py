@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import Outcome
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.mapping.spec import DeletePolicy
+from sync_pipeline.mapping.spec import TargetSpec
 
 if TYPE_CHECKING:
     from sync_pipeline.connectors.snapshots.api import Snapshots
@@ -21,7 +21,7 @@ class SnapshotsTarget:
 
     snapshots: Snapshots
     entity: str
-    delete: DeletePolicy
+    spec: TargetSpec
     assigns_ids: ClassVar[Literal[False]] = False
     feed = None
 
@@ -29,6 +29,11 @@ class SnapshotsTarget:
     def can_window(self) -> bool:
         """Whether the profile names a window for the entity's list."""
         return self.snapshots.profile.of(self.entity).window is not None
+
+    @property
+    def id_field(self) -> str:
+        """The key is ours."""
+        return self.spec.id
 
     @property
     def takes_unknown_ids(self) -> bool:
@@ -49,10 +54,14 @@ class SnapshotsTarget:
 
     async def remove(self, target_id: str) -> None:
         """Delete the record, or mark it as archived where the mapping wants that."""
-        if self.delete == "archive":
+        if self.spec.delete == "archive":
             await self.snapshots.archive(self.entity, target_id)
         else:
             await self.snapshots.delete(self.entity, target_id)
+
+    def in_event(self, kind: str, body: Mapping[str, Any]) -> None:
+        """None: no event shows all of a record."""
+        del kind, body
 
     def is_archived(self, record: Record) -> bool:
         """Whether the record is marked as archived."""

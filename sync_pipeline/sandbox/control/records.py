@@ -1,4 +1,4 @@
-"""One record of either system as it is now, as a read by id shows it: what the journal keeps versions of."""
+"""One record of any system as it is now, as a read by id shows it: what the journal keeps versions of."""
 
 from __future__ import annotations
 
@@ -22,9 +22,17 @@ def read_record(world: World, system: str, kind: str, record_id: str) -> bytes |
             "SELECT body FROM snapshots_records WHERE entity = ? AND id = ?", (kind, record_id)
         ).fetchone()
         return None if found is None else bytes(found["body"])
+    if system == "highlevel":
+        return _highlevel_body(world.db, kind, record_id)
     select = f"{SELECT_PROJECT} WHERE p.id = ?" if kind == "projects" else f"SELECT * FROM {kind} WHERE id = ?"
     row = world.db.execute(select, (record_id,)).fetchone()
     return None if row is None else orjson.dumps(_clockify_body(world, kind, row))
+
+
+def _highlevel_body(db: sqlite3.Connection, kind: str, record_id: str) -> bytes | None:
+    table = "highlevel_locations" if kind == "locations" else "highlevel_records"
+    found = db.execute(f"SELECT body FROM {table} WHERE id = ?", (record_id,)).fetchone()
+    return None if found is None else str(found["body"]).encode()
 
 
 def _clockify_body(world: World, kind: str, row: sqlite3.Row) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from sync_pipeline.sandbox.control.people import (
 from sync_pipeline.sandbox.control.records import read_record
 from sync_pipeline.sandbox.control.rules import read_rule
 from sync_pipeline.sandbox.database import transaction
+from sync_pipeline.sandbox.highlevel.control import controls as highlevel_controls
 from sync_pipeline.sandbox.journal import PAST_THE_API, Journal
 from sync_pipeline.sandbox.keys import all_keys
 from sync_pipeline.sandbox.seed import seed_world
@@ -73,6 +74,7 @@ def routes(world: World) -> list[BaseRoute]:
         "/entities": {"GET": _entities, "POST": _add_entity},
         "/clients": {"POST": _add_client},
         "/snapshots": {"GET": lambda world: asdict(read_settings(world.db)), "POST": _change_settings},
+        **highlevel_controls(),
     }
     return [Route(path, _endpoint(world, controls), methods=list(controls)) for path, controls in table.items()]
 
@@ -85,8 +87,9 @@ def _endpoint(world: World, controls: Controls) -> Callable[[Request], Awaitable
             body = await request.body()
             sent = orjson.loads(body) if body else {}
             changes = request.method not in ("GET", "HEAD")
-            answer = controls[request.method](world, sent) if changes else None
-            answer = controls["GET"](world) if answer is None else answer
+            named = request.path_params
+            answer = controls[request.method](world, sent, **named) if changes else None
+            answer = controls["GET"](world, **named) if answer is None else answer
             if world.journal is not None:
                 world.journal.collect(f"{request.method} {request.scope['path']}", body)
             return _json(answer)

@@ -43,7 +43,7 @@ def test_it_is_off_until_it_is_started_and_after_a_reset(sandbox: Sandbox) -> No
     assert {one["since"] for one in versions} == {0}
     assert {(one["system"], one["kind"]) for one in versions} == {
         ("clockify", "users"), ("clockify", "projects"), ("clockify", "clients"), ("clockify", "time_entries"),
-        ("snapshots", "locations"),
+        ("snapshots", "locations"), ("highlevel", "locations"),
     }  # fmt: skip
     sandbox.control.post("reset")
     assert sandbox.control.get("journal").json() == {"on": False}
@@ -141,15 +141,15 @@ def test_what_people_do_on_pages_and_past_the_api_is_numbered_too(sandbox: Sandb
 
 def test_it_is_bounded_and_says_from_where_it_is_complete(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest ended versions and steps are dropped, never what exists; a sandbox that is too large is refused."""
-    monkeypatch.setattr(journal, "MOST", 60)
+    monkeypatch.setattr(journal, "MOST", 80)
     us = clockify(sandbox)
     _start(sandbox)
     entry = us.add_entry("0")
     for number in range(1, 100):
         us.edit_entry(entry, str(number))
     found = _after(sandbox, -1)
-    assert found["complete_since"] == found["step"] - 60
-    assert len(found["steps"]) == 60
+    assert found["complete_since"] == found["step"] - 80
+    assert len(found["steps"]) == 80
     assert us.user in {one["id"] for one in found["versions"]}
     lives = [one for one in found["versions"] if one["id"] == entry["id"]]
     assert len(lives) < 100

@@ -63,4 +63,4 @@ def test_frozen_again_they_show_the_newer_state(sandbox: Sandbox) -> None:
 def test_an_unknown_system_is_refused(sandbox: Sandbox) -> None:
     """With the reason."""
     answer = sandbox.control.post("lag", json={"freeze": "clock"})
-    assert (answer.status_code, "clockify and snapshots" in answer.json()["error"]) == (400, True)
+    assert (answer.status_code, "clockify, snapshots, highlevel" in answer.json()["error"]) == (400, True)

@@ -1,0 +1,258 @@
+"""One location of HighLevel, and the agency it belongs to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from sync_pipeline.connectors.answers import Answer, as_text, excerpt
+from sync_pipeline.connectors.highlevel.locations import Locations
+from sync_pipeline.connectors.highlevel.opportunities import won
+from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
+from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
+from sync_pipeline.connectors.highlevel.records import Records
+from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RequestOptions
+from sync_pipeline.connectors.oauth import Credential, Renewable
+from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.ports import AssigningTarget, Source
+from sync_pipeline.connectors.snapshots.api import Credentials
+from sync_pipeline.errors import ConfigError, FatalApiError, NotAuthorized, RejectedRecord, Request
+from sync_pipeline.mapping.spec import EntitySpec
+
+LOCATION_SETTING = "HIGHLEVEL_LOCATION_ID"
+AGENCY_SETTING, AGENCY_NAME = "HIGHLEVEL_AGENCY_KEY", "snapshots.agency_key"
+LOCATION = "/locations/{id}"
+NOBODY = "0" * 24
+"""The id of a record that does not exist."""
+SHOWN = 40
+NO_SCOPE = "no_scope"
+
+
+class HighLevel:
+    """One account: records go to its location, and locations are read from the agency, or else only this one."""
+
+    def __init__(
+        self, profile: HighLevelProfile, base_url: str, credentials: Credentials, options: ClientOptions
+    ) -> None:
+        if not credentials.location:
+            raise ConfigError("The location in which records are kept is not set.", fix=f"Set {LOCATION_SETTING}.")
+        self.profile = profile
+        self.location = credentials.location
+        self.requests: Counter[str] = Counter()
+        self.whole: dict[str, dict[str, list[str]]] = {}
+        """Of objects whose filters are ignored: the records of each key, by their ids, as of the last full read."""
+        self.sleep = options.sleep
+        self._company = credentials.company
+        self._is_confirmed = False
+        self._auth = credentials.auth(profile, base_url, options)
+        endpoint = Endpoint(
+            profile.system,
+            base_url,
+            "SNAPSHOTS_BASE_URL",
+            credentials.setting,
+            LOCATION_SETTING,
+            credentials.origin,
+            credentials.name,
+        )
+        self.home = self.agency = self._client(self._auth, endpoint, options)
+        if (agency := credentials.agency) is not None:
+            own = Credentials(api_key=agency.key, fallback=agency.fallback).auth(
+                profile, base_url, agency.options, AGENCY_SETTING
+            )
+            place = replace(endpoint, key_setting=AGENCY_SETTING, key_origin=agency.origin, key_name=AGENCY_NAME)
+            self.agency = self._client(own, place, agency.options)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for client in dict.fromkeys((self.home, self.agency)):
+            await client.aclose()
+
+    @property
+    def reads_agency(self) -> bool:
+        """Whether there is a key that reads all locations."""
+        return self.agency is not self.home
+
+    @property
+    def preparation(self) -> LocationPreparation:
+        """What has to be at the location before its first record."""
+        return LocationPreparation(self)
+
+    @property
+    def clock_offset(self) -> float | None:
+        """By how many seconds HighLevel's clock is ahead of ours; None when it has not answered."""
+        found = self.home.clock_offset
+        return self.agency.clock_offset if found is None else found
+
+    @property
+    def granted(self) -> frozenset[str] | None:
+        """The scopes of the token in use; None with a Private Integration token: it does not say."""
+        return self._auth.granted if isinstance(self._auth, Renewable) else None
+
+    def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> Source:
+        """The account as the source of locations: there is nothing else to read here."""
+        del parent
+        if spec.entity != "locations":
+            raise ConfigError(f"HighLevel is no source of {spec.entity}.", fix="Only locations are read from there.")
+        return Locations(self)
+
+    def target(self, spec: EntitySpec) -> AssigningTarget:
+        """The account as the target of an entity."""
+        return Records(self, spec)
+
+    async def company(self) -> str:
+        """The agency that the location belongs to."""
+        if not self._company:
+            self._company = as_text((await self.own_location()).get("companyId") or "")
+        return self._company
+
+    async def own_location(self) -> Record:
+        """The location in which records are kept."""
+        if (found := await self.one_location(self.location)) is not None:
+            return found
+        about = Request(self.profile.system, "GET", LOCATION)
+        raise FatalApiError(f"there is no location {self.location}.", about, fix=f"Correct {LOCATION_SETTING}.")
+
+    async def one_location(
+        self, location_id: str, options: RequestOptions | None = None, client: ApiClient | None = None
+    ) -> Record | None:
+        """One location; None when HighLevel says that there is none."""
+        options = options or RequestOptions()
+        asked = replace(options, may_be_gone=True, scope=self.profile.scopes.locations)
+        answer = await self.send(client or self.agency, "GET", LOCATION, {"id": location_id}, options=asked)
+        if answer.gone:
+            return None
+        about = Request(self.profile.system, "GET", LOCATION)
+        found = _object_in(answer, "location", about)
+        self.refuse_other(found.get("id"), location_id, about)
+        return found
+
+    async def probe(self, entity: str) -> None:
+        """Read one record at most, to see whether reading ``entity`` is allowed: of an object that is not there, it is."""
+        with suppress(RejectedRecord):
+            await (Locations(self).sample(1) if entity == "locations" else self.search(entity, limit=1))
+
+    async def may_write(self, entity: str) -> None:
+        """Offer a change to a record that does not exist, to see whether writing is allowed; FatalApiError when not."""
+        options = RequestOptions(writes=False, may_be_gone=True, scope=self.profile.scope(entity, write=True))
+        try:
+            await self._one("PUT", entity, NOBODY, options, {"properties": {}})
+        except RejectedRecord:
+            return  # refused for what it is: past the door, and nothing was written
+
+    async def project_figures(
+        self, months: tuple[str, str], most: int, locations: Sequence[str]
+    ) -> list[Record] | None:
+        """What these locations won in these months: of those that the token is for."""
+        return await won(self, months, most, locations)
+
+    async def search(self, entity: str, *, limit: int, **more: Any) -> Answer:
+        """One request to the search of an object."""
+        await self._confirm()
+        body = {"locationId": self.location, "page": 1, "pageLimit": limit, "query": "", "searchAfter": [], **more}
+        options = RequestOptions(idempotent=True, writes=False, scope=self.profile.scope(entity))
+        return await self.send(self.home, "POST", self.path(entity, "/search"), body=body, options=options)
+
+    async def record(self, entity: str, record_id: str) -> Record | None:
+        """One record by its id; None when HighLevel says that there is none."""
+        options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity))
+        return await self._one("GET", entity, record_id, options)
+
+    async def create(self, entity: str, properties: Mapping[str, Any]) -> Record:
+        """Create a record; AmbiguousWrite when it is unknown whether it arrived."""
+        await self._confirm()
+        path, options = self.path(entity), RequestOptions(scope=self.profile.scope(entity, write=True))
+        body = {"locationId": self.location, "properties": properties}
+        answer = await self.send(self.home, "POST", path, body=body, options=options)
+        return self._record_in(answer, Request(self.profile.system, "POST", path))
+
+    async def change(self, entity: str, record_id: str, properties: Mapping[str, Any]) -> Record | None:
+        """Merge these properties into a record; None when HighLevel says that there is none."""
+        options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
+        return await self._one("PUT", entity, record_id, options, {"properties": properties})
+
+    async def delete(self, entity: str, record_id: str) -> None:
+        """Delete a record; an absent one is no error. The location is not named: that is refused here."""
+        options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
+        await self._confirm()
+        await self.send(self.home, "DELETE", self.path(entity, "/{id}"), {"id": record_id}, options=options)
+
+    def path(self, entity: str, rest: str = "") -> str:
+        """The records of an entity, or what is below them."""
+        return f"/objects/{self.profile.object_key(entity)}/records{rest}"
+
+    async def send(
+        self,
+        client: ApiClient,
+        method: str,
+        path: str,
+        ids: Mapping[str, str] | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        options: RequestOptions,
+    ) -> Answer:
+        """One request, with the version that its path takes."""
+        versions = self.profile.versions
+        headers = {"Version": versions.paths.get(path.split("/")[1], versions.default)}
+        options = replace(options, headers=headers)
+        return await client.request(method, path, ids=ids, params=query, json=body, options=options)
+
+    def refuse_other(self, found: object, asked: str, about: Request) -> None:
+        """FatalApiError for an answer about another location than the one asked for: some tokens answer for their own."""
+        if found is not None and as_text(found) != asked:
+            raise FatalApiError(
+                f"it answers about {excerpt(as_text(found), SHOWN)} instead of {asked}: the token is for that one.",
+                about,
+                fix=f"Use a token of {asked}, or correct {LOCATION_SETTING}.",
+            )
+
+    async def _one(
+        self, method: str, entity: str, record_id: str, options: RequestOptions, body: Any = None
+    ) -> Record | None:
+        await self._confirm()
+        path, query = self.path(entity, "/{id}"), {"locationId": self.location} if body else None
+        answer = await self.send(self.home, method, path, {"id": record_id}, query=query, body=body, options=options)
+        return None if answer.gone else self._record_in(answer, Request(self.profile.system, method, path))
+
+    async def _confirm(self) -> None:
+        """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.
+
+        One that may not say it is taken as it is; what it answers is still compared.
+        """
+        if self._is_confirmed:
+            return
+        try:
+            if await self.one_location(self.location, client=self.home) is None:
+                await self.own_location()
+        except NotAuthorized as error:
+            if error.request.code != NO_SCOPE:
+                raise
+        self._is_confirmed = True
+
+    def _record_in(self, answer: Answer, about: Request) -> Record:
+        found = _object_in(answer, "record", about)
+        self.refuse_other(found.get("locationId"), self.location, about)
+        return found
+
+    def _client(self, auth: Credential, endpoint: Endpoint, options: ClientOptions) -> ApiClient:
+        profile = self.profile
+        return ApiClient(
+            endpoint,
+            auth,
+            profile.retry,
+            options,
+            errors=profile.error_format,
+            headers=profile.headers,
+            requests=self.requests,
+        )
+
+
+def _object_in(answer: Answer, name: str, about: Request) -> Record:
+    """The one object of an answer; FatalApiError when it holds none."""
+    found = answer.data.get(name) if isinstance(answer.data, dict) else None
+    if isinstance(found, dict):
+        return found
+    raise FatalApiError(f"the answer holds no {name}.", about, fix="Check SNAPSHOTS_BASE_URL.")

@@ -1,0 +1,97 @@
+"""The locations of an agency as a source; with a location's token alone, that one location."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sync_pipeline.connectors.answers import as_text
+from sync_pipeline.connectors.http import RequestOptions
+from sync_pipeline.connectors.limiter import OnTurn
+from sync_pipeline.connectors.paging import MOST_PAGES, Record, as_record, rows_of
+from sync_pipeline.connectors.ports import Expected
+from sync_pipeline.connectors.window import Window
+from sync_pipeline.errors import FatalApiError, Request
+
+if TYPE_CHECKING:
+    from sync_pipeline.connectors.highlevel.account import HighLevel
+
+SEARCH = "/locations/search"
+SAME = ("city", "state", "country", "postalCode", "email", "phone", "website", "timezone", "companyId")
+"""What keeps HighLevel's own name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locations:
+    """Locations, under the names that the generic profile has."""
+
+    account: HighLevel
+    can_fetch = True
+    needs_window = False
+    notifies = False
+    is_budgeted = False
+    owner_list = ""
+    feed = None
+    reader = "list"
+
+    async def read(
+        self, window: Window | None = None, *, expected: Expected | None = None
+    ) -> AsyncGenerator[list[Record], None]:
+        """Every location. The search says neither how many there are nor which page is the last: an empty one is."""
+        del window, expected
+        if not self.account.reads_agency:
+            yield [_record(await self.account.own_location())]
+            return
+        seen, met = set[str](), 0
+        for _ in range(MOST_PAGES):
+            rows = await self._page(met, self.account.profile.location_page_size)
+            if not rows:
+                return
+            met += len(rows)
+            fresh = [row for row in rows if as_text(row.get("id")) not in seen]
+            seen.update(as_text(row.get("id")) for row in fresh)
+            if not fresh:  # it gives the same page again
+                return
+            yield [_record(row) for row in fresh]
+        raise FatalApiError("the list does not end.", self._about(), fix="Try again later; nothing was changed.")
+
+    def read_all(self, window: Window) -> AsyncIterator[list[Record]]:
+        """The same: there is one reader."""
+        return self.read(window)
+
+    async def fetch(self, record_id: str, parent: str | None = None, on_turn: OnTurn | None = None) -> Record | None:
+        """One location; None only when HighLevel says that there is none: a token that may not see it says another thing."""
+        del parent
+        found = await self.account.one_location(record_id, RequestOptions(on_turn=on_turn))
+        return None if found is None else _record(found)
+
+    async def sample(self, limit: int) -> list[Record]:
+        """The first locations."""
+        rows = await self._page(0, limit) if self.account.reads_agency else [await self.account.own_location()]
+        return [_record(row) for row in rows[:limit]]
+
+    async def prove_complete(self) -> frozenset[str] | None:
+        """Nothing to prove: what is missing from the list is read by its id, and a token that may not see it is refused."""
+        return None
+
+    async def _page(self, skip: int, limit: int) -> list[Record]:
+        account, company = self.account, await self.account.company()
+        query: dict[str, Any] = {"companyId": company, "skip": skip, "limit": limit, "order": "asc"}
+        options = RequestOptions(scope=account.profile.scopes.locations)
+        answer = await account.send(account.agency, "GET", SEARCH, query=query, options=options)
+        rows = [as_record(row) for row in rows_of(answer, self._about(), "locations", asked=limit)]
+        for row in rows:
+            account.refuse_other(row.get("companyId"), company, self._about())
+        return rows
+
+    def _about(self) -> Request:
+        return Request(self.account.profile.system, "GET", SEARCH)
+
+
+def _record(row: Record) -> Record:
+    place = " ".join(as_text(row[name]) for name in ("postalCode", "city") if row.get(name))
+    parts = [row.get("address"), place, row.get("state"), row.get("country")]
+    address = ", ".join(as_text(part) for part in parts if part)
+    same = {name: row[name] for name in SAME if name in row}
+    return {"location_id": row.get("id"), "location_name": row.get("name"), "address": address or None, **same}

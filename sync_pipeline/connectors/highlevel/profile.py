@@ -1,0 +1,114 @@
+"""The facts of HighLevel that a profile holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from sync_pipeline.connectors.profile import BaseProfile, Facts, Positive, ScopeFacts, singular
+
+NOT_SHOWN = 60.0
+"""How long a search was watched that did not show a record."""
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class VersionFacts(Facts):
+    """The Version header, by the first part of the path."""
+
+    default: str
+    paths: dict[str, str] = Field(default_factory=dict)
+
+
+class ObjectFacts(Facts):
+    """One entity as a custom object: its key, and what people see of its records."""
+
+    object: str
+    title: tuple[str, ...] = ()
+    """The fields of which the first one that is not empty is a record's title."""
+    empty: str = ""
+    """The title of a record where all of them are empty."""
+    day: dict[str, str] = Field(default_factory=dict)
+    """Days that are made of instants, so that a list can be limited to a window: field, and what it is made of."""
+    hours: dict[str, str] = Field(default_factory=dict)
+    """Hours that are made of seconds, for people."""
+
+
+class ObjectsFacts(Facts):
+    """How records of custom objects are named, found and read."""
+
+    prefix: str
+    field_prefix: str
+    page_size: Positive
+    keys_per_find: Positive
+    find_lag_seconds: Seconds
+    """How long after it was written a search may not show a record."""
+    patience: tuple[Seconds, ...]
+    """The waits between looking for a record that is said to exist and is not shown."""
+    largest: Positive
+    """How many records an object can hold."""
+    title: str
+    """The property that people see in lists."""
+    archived: str
+    """The property that says that a record was archived."""
+    entities: dict[str, ObjectFacts] = Field(default_factory=dict)
+
+
+class ScopesFacts(Facts):
+    """The scopes, by what they are for."""
+
+    locations: str
+    saas: str
+    users: str
+    opportunities: str
+    records: ScopeFacts
+    objects: ScopeFacts
+    fields: ScopeFacts
+
+
+class HighLevelProfile(BaseProfile):
+    """All facts."""
+
+    versions: VersionFacts
+    location_page_size: Positive
+    objects: ObjectsFacts
+    types: dict[str, str]
+    """The type of a field there, by ours; of text that may be longer than ``short_text``, by ``long_text``."""
+    short_text: Positive
+    booleans: dict[bool, str]
+    """How yes and no are written."""
+    scopes: ScopesFacts
+
+    def scope(self, entity: str, *, write: bool = False) -> str:
+        """The scope a read or write of ``entity`` needs: there is one for all records."""
+        if entity == "locations":
+            return self.scopes.locations
+        return self.scopes.records.write if write else self.scopes.records.read
+
+    def as_measured(self, facts: Sequence[Mapping[str, Any]]) -> Self:
+        """With a search that lags longer than assumed, it is waited twice as long as it was seen to take, and never less."""
+        lags = [NOT_SHOWN if one.get("index_lag") is None else float(one["index_lag"]) for one in facts]
+        longest = max((2 * lag for lag in lags), default=0.0)
+        if longest <= self.objects.find_lag_seconds:
+            return self
+        return self.model_copy(update={"objects": self.objects.model_copy(update={"find_lag_seconds": longest})})
+
+    @property
+    def token_scopes(self) -> dict[str, tuple[str, ...]]:
+        """The scopes to tick for each of the two tokens."""
+        own, both = self.scopes, (self.scopes.locations, self.scopes.users)
+        pairs = (own.objects, own.records, own.fields)
+        return {
+            "agency": (*both, own.saas),
+            "account": (*both, *(each for one in pairs for each in (one.read, one.write))),
+        }
+
+    def object_of(self, entity: str) -> ObjectFacts:
+        """The custom object of an entity; a plain one, for one the file does not name."""
+        plain = ObjectFacts(object=f"clockify_{entity}", empty=singular(entity).replace("_", " ").capitalize())
+        return self.objects.entities.get(entity, plain)
+
+    def object_key(self, entity: str) -> str:
+        """What the object of an entity is called in paths."""
+        return self.objects.prefix + self.object_of(entity).object

@@ -1,0 +1,118 @@
+"""The search over the records of an object: reading all of them, and finding some by their keys.
+
+The search lags, and nothing proves that it honours its filters: each row is compared with what was asked for, and a
+list that holds fewer rows than it says is never believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sync_pipeline.connectors.answers import as_text
+from sync_pipeline.connectors.paging import MOST_PAGES, Record, as_record, rows_of
+from sync_pipeline.connectors.window import Window
+from sync_pipeline.errors import FatalApiError, Request
+
+if TYPE_CHECKING:
+    from sync_pipeline.connectors.highlevel.account import HighLevel
+
+OLDEST_FIRST = [{"field": "createdAt", "direction": "asc"}]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The records of one entity's object, as the search shows them."""
+
+    account: HighLevel
+    entity: str
+    key: str
+
+    async def read(self, filters: list[Any]) -> AsyncGenerator[list[Record], None]:
+        """Every record that the filters let through, once; read again when there should be more, FatalApiError when it stays so."""
+        seen, total = set[int](), 0
+        for _ in range(2):
+            async with aclosing(self._pages(filters)) as pages:
+                async for rows, said in pages:
+                    total = said
+                    fresh = [row for row in rows if hash(as_text(row.get("id"))) not in seen]
+                    seen.update(hash(as_text(row.get("id"))) for row in fresh)
+                    if fresh:
+                        yield fresh
+            if len(seen) >= total:
+                return
+        raise FatalApiError(
+            f"the list is incomplete: it says {total:,} records and holds {len(seen):,}.",
+            self._about(),
+            fix="Nothing was changed. Try again later.",
+        )
+
+    async def by_keys(self, keys: Collection[str]) -> list[Record]:
+        """Every record with one of these keys."""
+        if (whole := self.account.whole.get(self.entity)) is None:
+            filters = [{"field": f"properties.{self.key}", "operator": "eq", "value": key} for key in keys]
+            found: list[Record] = []
+            async with aclosing(self.read([{"group": "OR", "filters": filters}])) as pages:
+                async for rows in pages:
+                    if any(self.key_of(row) not in keys for row in rows):
+                        break
+                    found += rows
+                else:
+                    return found
+            whole = await self._read_whole()
+        ids = [record_id for key in keys for record_id in whole.get(key, ())]
+        read = [await self.account.record(self.entity, record_id) for record_id in ids]
+        return [row for row in read if row is not None and self.key_of(row) in keys]
+
+    def key_of(self, row: Mapping[str, Any]) -> str:
+        """The key of a record, under its bare or its full name."""
+        found = properties_of(row)
+        return next((as_text(value) for name, value in found.items() if name.rpartition(".")[2] == self.key), "")
+
+    async def _read_whole(self) -> dict[str, list[str]]:
+        """The ids of all records by key: where filters are ignored, an empty answer proves nothing."""
+        whole: dict[str, list[str]] = {}
+        async with aclosing(self.read([])) as pages:
+            async for rows in pages:
+                for row in rows:
+                    whole.setdefault(self.key_of(row), []).append(as_text(row.get("id")))
+        self.account.whole[self.entity] = whole
+        return whole
+
+    async def _pages(self, filters: list[Any]) -> AsyncGenerator[tuple[list[Record], int], None]:
+        """Rows page by page with how many there are in all; ends with a page that has nothing new, or is the last."""
+        size, after, met = self.account.profile.objects.page_size, list[Any](), set[int]()
+        for number in range(1, MOST_PAGES):
+            more = {"filters": filters} if filters else {}
+            place = {"searchAfter": after} if after else {"page": number}
+            answer = await self.account.search(self.entity, limit=size, sort=OLDEST_FIRST, **more, **place)
+            rows = [as_record(row) for row in rows_of(answer, self._about(), "records", asked=size)]
+            for row in rows:
+                self.account.refuse_other(row.get("locationId"), self.account.location, self._about())
+            before = len(met)
+            met.update(hash(as_text(row.get("id"))) for row in rows)
+            said = answer.data.get("total") if isinstance(answer.data, dict) else None
+            total = said if isinstance(said, int) else None
+            yield rows, total or 0
+            if len(met) == before or (total is not None and len(met) >= total):
+                return
+            cursor = rows[-1].get("searchAfter") or rows[-1].get("sort")
+            after = cursor if isinstance(cursor, list) else []
+        raise FatalApiError("the list does not end.", self._about(), fix="Nothing was changed. Try again later.")
+
+    def _about(self) -> Request:
+        return Request(self.account.profile.system, "POST", self.account.path(self.entity, "/search"))
+
+
+def properties_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The properties of a record; none where it has no such object."""
+    found = row.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def days_of(window: Window, field: str) -> list[Any]:
+    """The filter for the days that a window touches; its instants are cut exactly afterwards."""
+    value = {"gte": window.start.date().isoformat(), "lte": window.end.date().isoformat()}
+    return [{"group": "AND", "filters": [{"field": f"properties.{field}", "operator": "range", "value": value}]}]

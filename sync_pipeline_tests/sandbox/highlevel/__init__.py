@@ -1,0 +1,1 @@
+"""Tests of the HighLevel side of the sandbox."""
