@@ -103,6 +103,7 @@ class Exchange:
     sent: bytes = b""
     status: int = 0
     got: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
     ours: bool = False
     """Whether a connector of ours sent it."""
 
@@ -218,12 +219,13 @@ def watching() -> Iterator[Contract]:
         yield contract
 
 
-def watched(app: ASGIApp, host: str, contract: Contract) -> ASGIApp:
-    """One host of the sandbox's Clockify; an exchange is checked before its answer leaves."""
+def watched(app: ASGIApp, host: str, contract: Contract, prefix: str = "/v1") -> ASGIApp:
+    """One host of the sandbox, whose paths begin like that; an exchange is checked before its answer leaves."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        exchange = Exchange(host, scope["method"], f"/v1{path}", scope["query_string"])
+        exchange = Exchange(host, scope["method"], f"{prefix}{path}", scope["query_string"])
+        exchange.headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         exchange.ours = (b"user-agent", OURS) in scope["headers"]
 
         async def receiving() -> Message:

@@ -26,7 +26,9 @@ from sync_pipeline.clock import clock_from, unix_time, utc_now
 from sync_pipeline.connectors.guard import RequestGuard
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.ledger import Ledger
+from sync_pipeline_tests import highlevel_contract
 from sync_pipeline_tests.clockify_contract import Contract, watching
+from sync_pipeline_tests.highlevel_contract import HighLevelContract
 
 USUAL = "2026-11-25T10:43:00"
 SYSTEM = "system"
@@ -201,13 +203,24 @@ def clockify_contract(request: pytest.FixtureRequest) -> Iterator[Contract]:
     assert not contract.take()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def documented_highlevel() -> Iterator[HighLevelContract]:
+    """Check what goes through the sandbox's HighLevel against the vendor's documents."""
+    with highlevel_contract.watching() as contract:
+        yield contract
+    assert not contract.take()
+
+
 @pytest.fixture(autouse=True)
-def as_documented(request: pytest.FixtureRequest, clockify_contract: Contract) -> Iterator[None]:
-    """Fail a test in which a request of ours or an answer of the sandbox is not as Clockify's document has it."""
+def as_documented(
+    request: pytest.FixtureRequest, clockify_contract: Contract, documented_highlevel: Contract
+) -> Iterator[None]:
+    """Fail a test in which a request of ours or an answer of the sandbox is not as the vendor's document has it."""
     yield
-    found = clockify_contract.take()
-    if found and request.node.get_closest_marker("undocumented") is None:
-        pytest.fail("Not as in Clockify's document:\n" + "\n".join(found[:20]), pytrace=False)
+    for vendor, contract in (("Clockify", clockify_contract), ("HighLevel", documented_highlevel)):
+        found = contract.take()
+        if found and request.node.get_closest_marker("undocumented") is None:
+            pytest.fail(f"Not as in {vendor}'s document:\n" + "\n".join(found[:20]), pytrace=False)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.opening import chosen, reading
+from sync_pipeline.cli.opening import chosen, reading, with_names
 from sync_pipeline.cli.options import entity_argument, json_option
 from sync_pipeline.session.session import open_session
 from sync_pipeline.setup.service import SetupService, actor
@@ -56,12 +56,14 @@ def deliveries(entity: str | None, run_id: str | None, source_id: str | None, li
         chosen(session, [entity] if entity else [])
         limit = limit or (None if run_id or source_id else SHOWN_DELIVERIES)
         found = recent(session.store, session.pair, entity=entity, source_id=source_id, run_id=run_id, limit=limit)
-        rows = [asdict(row) for row in found]
+        rows = with_names(session, [asdict(row) for row in found])
     if as_json:
         terminal.as_json({"deliveries": rows})
         return
     lines = [{**row, "outcome": row["outcome"] or row["phase"]} for row in rows]
     columns = NARROW_DELIVERIES if terminal.out.width < WIDE else (*NARROW_DELIVERIES, "target_id", "reason")
-    terminal.table("Deliveries", lines, columns)
+    if terminal.out.is_terminal and terminal.out.width >= WIDE:  # what scripts read stays as it was
+        columns = ("at", "name", *columns[1:])
+    terminal.table("Deliveries", lines, columns, optional=("name",))
     if not rows:
         terminal.hint("Nothing was sent.")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,6 +22,7 @@ from sync_pipeline.serving import AskedToEnd, end_when_asked
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.stages.batch import DAYS_AHEAD, Days, whole_range
+from sync_pipeline.store.record_search import labels_of
 
 
 @contextmanager
@@ -106,3 +108,9 @@ def chosen_days(settings: Settings, first: date | None, last: date | None) -> Da
             f"--to {days.last} lies more than {DAYS_AHEAD} days ahead; the last day is {whole.last}."
         )
     return days
+
+
+def with_names(session: Session, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, each with what people call its record; None where that is unknown."""
+    labels = labels_of(session.store, session.pair, [(row["entity"], row["source_id"] or "") for row in rows])
+    return [{**row, "name": labels.get((row["entity"], row["source_id"] or ""))} for row in rows]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.opening import chosen, must_exist, reading
+from sync_pipeline.cli.opening import chosen, must_exist, reading, with_names
 from sync_pipeline.cli.options import entity_argument, json_option
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
@@ -15,6 +15,8 @@ from sync_pipeline.session.session import open_session
 from sync_pipeline.setup.rejects import ignore, offer_again, stop_ignoring
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.rejects import list_rejects
+
+COLUMNS = ("entity", "source_id", "origin", "field", "rule", "reason")
 
 
 @click.group()
@@ -30,11 +32,13 @@ def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
     """List the open rejects with their reasons."""
     with reading() as settings, open_session(settings) as session:
         chosen(session, [entity] if entity else [])
-        rows = [asdict(row) for row in list_rejects(session.store, session.pair, entity=entity, limit=limit)]
+        found = list_rejects(session.store, session.pair, entity=entity, limit=limit)
+        rows = with_names(session, [asdict(row) for row in found])
     if as_json:
         terminal.as_json({"rejects": rows})
         return
-    terminal.table("Rejects", rows, ("entity", "source_id", "origin", "field", "rule", "reason"))
+    columns = ("name", *COLUMNS) if terminal.out.is_terminal else COLUMNS  # what scripts read stays as it was
+    terminal.table("Rejects", rows, columns, optional=("name",))
     if not rows:
         terminal.hint("No record is rejected.")
 

@@ -281,13 +281,30 @@ def test_only_what_the_target_refused_is_retried(shell: Shell) -> None:
     assert reasons == {"another record has the same name, 'One name'; give each its own"}
 
 
-def test_deliveries(synced: Shell) -> None:
-    """The audit names what was sent, of one entity or record."""
+def test_rejects_are_listed_with_names(shell: Shell) -> None:
+    """What people call a record is there once it was stored; scripts find it in the JSON."""
+    shell.team.put_location("known", location_name="Known place")
+    shell.sync("--entity", "locations")
+    for source_id in ("known", "new"):
+        shell.team.put_location(source_id, location_name="n" * 101)
+    shell.sync("--entity", "locations")
+    rows = shell("rejects", "list", "--json", code=0).document["rejects"]
+    names = {row["source_id"]: row["name"] for row in rows}
+    assert (names["known"], names["new"]) == ("Known place", None)
+    assert "Known place locations known" in " ".join(shell("rejects", "list", code=0).out.split())
+
+
+def test_deliveries(synced: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit names what was sent, of one entity or record, with what people call it where the terminal has room."""
     rows = synced("deliveries", "--entity", "projects", "--json", code=0).document["deliveries"]
     assert {row["entity"] for row in rows} == {"projects"}
     one = synced("deliveries", "--record", rows[0]["source_id"], "--json", code=0).document["deliveries"]
     assert {row["source_id"] for row in one} == {rows[0]["source_id"]}
-    assert rows[0]["source_id"] in synced("deliveries", "--entity", "projects", code=0).out
+    names = {project["id"]: project["name"] for project in synced.team.projects()}
+    assert [row["name"] for row in rows] == [names[row["source_id"]] for row in rows]
+    monkeypatch.setattr(terminal.out, "width", 200)
+    shown = " ".join(synced("deliveries", "--entity", "projects", code=0).out.split())
+    assert f"{rows[0]['name']} projects {rows[0]['source_id']}" in shown
 
 
 def test_deliveries_fit_a_terminal(synced: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from sync_pipeline.sandbox.highlevel import grants
 from sync_pipeline.sandbox.highlevel.ids import COMPANY
 from sync_pipeline.sandbox.highlevel.keys import AGENCY_SCOPES, LOCATION_SCOPES, SCHEMA_SCOPES, token_owner
 from sync_pipeline.sandbox.highlevel.refusals import Refusal
@@ -36,7 +37,14 @@ def authenticate(world: World, settings: Settings, request: Request) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Refusal("no_token")
-    return _private_integration(world, settings, token.strip())
+    if token.startswith("pit-"):
+        return _private_integration(world, settings, token.strip())
+    grant = grants.find(world, "access", token.strip())
+    if grant is None or (grant.owner != COMPANY and not grant.has_app(grant.owner, settings)):
+        raise Refusal("bad_token")
+    if grant.expires_at <= world.clock.epoch():
+        raise Refusal("expired_token")
+    return Caller(token.strip(), grant.owner, frozenset(grant.scope.split()))
 
 
 def _private_integration(world: World, settings: Settings, token: str) -> Caller:

@@ -9,38 +9,54 @@ from typing import Any
 import orjson
 
 from sync_pipeline.sandbox.database import transaction
+from sync_pipeline.sandbox.highlevel import grants
 from sync_pipeline.sandbox.highlevel.auth import Budget
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME, letters
 from sync_pipeline.sandbox.highlevel.index import shorten
 from sync_pipeline.sandbox.highlevel.objects import PLURAL, find_object, stamp
+from sync_pipeline.sandbox.highlevel.opportunities import new_opportunity, store_opportunity
 from sync_pipeline.sandbox.highlevel.records import add_record, merge_record, remove_record
 from sync_pipeline.sandbox.highlevel.refusals import Refusal
 from sync_pipeline.sandbox.highlevel.resource import Json
 from sync_pipeline.sandbox.highlevel.seed import prepare_home, store_location
 from sync_pipeline.sandbox.highlevel.settings import read_settings, write_settings
+from sync_pipeline.sandbox.highlevel.webhooks import app_event, location_event, public_key
 from sync_pipeline.sandbox.world import World
 
 BY_HAND = {"channel": "APP", "source": "WEB_USER", "sourceId": "sandbox"}
+ONCE = ("day_left", "prepare", "revoke_consents")
 
 
 def controls() -> dict[str, dict[str, Callable[..., Any]]]:
     """The controls below ``/_control``, by path and verb."""
     return {
-        "/highlevel": {"GET": lambda world: asdict(read_settings(world.db)), "POST": _change},
+        "/highlevel": {"GET": _settings, "POST": _change},
         "/highlevel/records/{name}": {"GET": _records, "POST": _edit_record},
         "/highlevel/locations": {"GET": _locations, "POST": _edit_location},
+        "/highlevel/opportunities": {"GET": _opportunities, "POST": _add_opportunity},
     }
 
 
+def _settings(world: World) -> Json:
+    settings = read_settings(world.db)
+    return asdict(settings) | {"webhook_public_key": public_key(settings.webhook_key)}
+
+
 def _change(world: World, sent: Json) -> None:
-    """Switches to change; ``"day_left": n`` and ``"prepare": true`` do something once."""
-    changes = {name: value for name, value in sent.items() if name not in ("day_left", "prepare")}
+    """Switches to change; ``day_left``, ``prepare`` and ``revoke_consents`` do something once."""
+    changes = {name: value for name, value in sent.items() if name not in ONCE}
     with transaction(world.db):
-        settings = read_settings(world.db).with_changes(changes)
+        before = read_settings(world.db)
+        settings = before.with_changes(changes)
         write_settings(world.db, settings)
         shorten(world, settings.index_lag)
         if "day_left" in sent:
             Budget(world).leave(settings, int(sent["day_left"]))
+    for location in set(settings.uninstalled) - set(before.uninstalled):
+        app_event(world, settings, "UNINSTALL", location)
+    if sent.get("revoke_consents"):
+        app_event(world, settings, "UNINSTALL")
+        grants.remove(world)
     if sent.get("prepare"):
         world.options.highlevel_prepared = True  # fresh data have them, too
         prepare_home(world)
@@ -82,4 +98,18 @@ def _edit_location(world: World, sent: Json) -> Json:
     new: Json = {"id": letters("location", number), "companyId": COMPANY, "dateAdded": stamp(world)}
     location = (orjson.loads(row[0]) if row else new) | sent
     store_location(world.db, location)
+    location_event(world, read_settings(world.db), "LocationUpdate" if row else "LocationCreate", location)
     return {"location": location}
+
+
+def _opportunities(world: World) -> Json:
+    rows = world.db.execute("SELECT body FROM highlevel_opportunities ORDER BY location_id, created_ms, id")
+    return {"opportunities": [orjson.loads(body) for (body,) in rows]}
+
+
+def _add_opportunity(world: World, sent: Json) -> Json:
+    """``{"locationId", "monetaryValue", "status", ...}``: a new one, or another state of the one with this ``id``."""
+    (number,) = world.db.execute("SELECT count(*) FROM highlevel_opportunities").fetchone()
+    opportunity = new_opportunity(world, sent.get("locationId", HOME), number + 1000, **sent)
+    store_opportunity(world.db, opportunity)
+    return {"opportunity": opportunity}

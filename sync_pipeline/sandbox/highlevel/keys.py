@@ -13,6 +13,10 @@ LOCATION_SCOPES: tuple[str, ...] = (
     "locations.readonly", "users.readonly", *SCHEMA_SCOPES, "objects/record.readonly", "objects/record.write",
     "locations/customFields.readonly", "locations/customFields.write", "opportunities.readonly",
 )  # fmt: skip
+APP_ID = "5a4db0c0de00000000000001"
+CLIENT_ID, CLIENT_SECRET = f"{APP_ID}-sandbox", "sandbox-app-secret"
+APP_SCOPES = tuple(dict.fromkeys((*AGENCY_SCOPES, *LOCATION_SCOPES, "oauth.readonly", "oauth.write")))
+"""What the sandbox's marketplace app may ask for."""
 
 
 def location_token(number: int) -> str:
@@ -34,4 +38,5 @@ def highlevel_keys(db: sqlite3.Connection) -> dict[str, str]:
     """Every token by what it is for, as the index page lists them."""
     numbers = [number for (number,) in db.execute("SELECT arrival FROM highlevel_locations ORDER BY arrival")]
     named = {f"HighLevel location {number}": location_token(number) for number in numbers if number != 1}
-    return {"HighLevel agency token": AGENCY_TOKEN, "HighLevel home token": HOME_TOKEN} | named
+    app = {"HighLevel app client id": CLIENT_ID, "HighLevel app secret": CLIENT_SECRET}
+    return {"HighLevel agency token": AGENCY_TOKEN, "HighLevel home token": HOME_TOKEN} | named | app

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -36,9 +37,14 @@ class CustomObject:
     """The type of each field."""
 
 
+def instant(at: datetime) -> str:
+    """An instant as HighLevel writes it."""
+    return f"{at:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+
+
 def stamp(world: World) -> str:
-    """Now, as HighLevel writes instants."""
-    return f"{world.clock.now():%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+    """Now, as HighLevel writes it."""
+    return instant(world.clock.now())
 
 
 def find_object(db: sqlite3.Connection, location: str, key: str) -> CustomObject:

@@ -12,10 +12,11 @@ import orjson
 from sync_pipeline.sandbox.clockify.ids import new_id
 from sync_pipeline.sandbox.highlevel.ids import RECORD_ID, letters
 from sync_pipeline.sandbox.highlevel.index import index_write
-from sync_pipeline.sandbox.highlevel.objects import CustomObject, find_object, stamp
+from sync_pipeline.sandbox.highlevel.objects import PLURAL, CustomObject, find_object, stamp
 from sync_pipeline.sandbox.highlevel.refusals import Refusal, unprocessable
 from sync_pipeline.sandbox.highlevel.resource import Answer, Call, Json
 from sync_pipeline.sandbox.highlevel.settings import Settings
+from sync_pipeline.sandbox.highlevel.webhooks import record_event
 from sync_pipeline.sandbox.world import World
 
 LISTS = frozenset({"CHECKBOX", "MULTIPLE_OPTIONS", "FILE_UPLOAD"})
@@ -94,7 +95,7 @@ def add_record(world: World, settings: Settings, found: CustomObject, sent: Json
         "INSERT INTO highlevel_records (id, location_id, object_key, created_ms, body) VALUES (?, ?, ?, ?, ?)",
         (record_id, found.location, found.name, round(world.clock.epoch() * 1000), orjson.dumps(record).decode()),
     )
-    _written(world, settings, found, record_id, record)
+    _written(world, settings, "RecordCreate", record)
     return record
 
 
@@ -116,7 +117,7 @@ def merge_record(
         "lastUpdatedBy": author | {"createdAt": now},
     }
     world.db.execute("UPDATE highlevel_records SET body = ? WHERE id = ?", (orjson.dumps(record).decode(), record_id))
-    _written(world, settings, found, record_id, record)
+    _written(world, settings, "RecordUpdate", record)
     return record
 
 
@@ -126,12 +127,13 @@ def remove_record(world: World, settings: Settings, found: CustomObject, record_
     values = (record_id, found.location, found.name, orjson.dumps(record).decode())
     world.db.execute("INSERT OR REPLACE INTO highlevel_deleted VALUES (?, ?, ?, ?)", values)
     world.db.execute("DELETE FROM highlevel_records WHERE id = ?", (record_id,))
-    _written(world, settings, found, record_id, None)
+    _written(world, settings, "RecordDelete", record)
 
 
-def _written(world: World, settings: Settings, found: CustomObject, record_id: str, record: Json | None) -> None:
-    world.wrote(found.name)
-    index_write(world, settings, record_id, record)
+def _written(world: World, settings: Settings, event: str, record: Json) -> None:
+    world.wrote(record["objectKey"].removeprefix(PLURAL))
+    index_write(world, settings, record["id"], None if event == "RecordDelete" else record)
+    record_event(world, settings, event, record)
 
 
 def _stored(db: sqlite3.Connection, found: CustomObject, record_id: str) -> Json:

@@ -20,6 +20,10 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "no_scope": (401, "The token is not authorized for this scope."),
     "other_location": (401, "This location is not accessible from this token."),
     "no_route": (401, "This route is not yet supported by the IAM Service. Please update the IAM config."),
+    "bad_client": (401, "Invalid client: client is invalid"),
+    "bad_code": (400, "Invalid grant: authorization code is invalid"),
+    "bad_refresh": (400, "This refresh token is invalid"),
+    "not_installed": (400, "The app is not installed in the location {id}"),
     "limited": (429, "Too Many Requests"),
     "unknown_path": (404, "Cannot {method} {path}"),
     "location_not_found": (400, "Location with id {id} not found"),
@@ -36,6 +40,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "too_many_records": (400, "The limit of {largest} records per object is reached"),
     "bad_filter": (400, "Invalid filter: {reason}"),
 }
+OAUTH_ERRORS = {"bad_client": "invalid_client", "bad_code": "invalid_grant", "bad_refresh": "invalid_grant"}
 
 
 class Refusal(Exception):
@@ -51,7 +56,8 @@ class Refusal(Exception):
             return _answer(422, self.facts["problems"])
         status, message = REFUSALS[self.name]
         other = settings.answers.get(self.name, {})
-        return _answer(other.get("status", status), other.get("message", message).format(**self.facts))
+        words = other.get("message", message).format(**self.facts)
+        return _answer(other.get("status", status), words, OAUTH_ERRORS.get(self.name))
 
 
 def unprocessable(*problems: str) -> Refusal:
@@ -59,7 +65,7 @@ def unprocessable(*problems: str) -> Refusal:
     return Refusal("unprocessable", problems=list(problems))
 
 
-def _answer(status: int, message: str | list[str]) -> Response:
-    phrase = HTTPStatus(status).phrase.replace("Content", "Entity")
+def _answer(status: int, message: str | list[str], error: str | None = None) -> Response:
+    phrase = error or HTTPStatus(status).phrase.replace("Content", "Entity")
     body = {"statusCode": status, "message": message, "error": phrase, "traceId": secrets.token_hex(16)}
     return Response(orjson.dumps(body), status, media_type="application/json")

@@ -48,7 +48,7 @@ class Call:
     def number(self, name: str, default: int) -> int:
         """A query parameter that is a whole number written as a text."""
         value = self.query(name, str(default))
-        if not value.isascii() or not value.isdigit() or len(value) > 9:
+        if not value.isascii() or not value.isdigit() or len(value) > 15:
             raise unprocessable(f"{name} must be a number string")
         return int(value)
 

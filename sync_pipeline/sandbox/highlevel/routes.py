@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute, Mount, Route
 
-from sync_pipeline.sandbox.highlevel import locations, objects, records
+from sync_pipeline.sandbox.highlevel import locations, oauth, objects, opportunities, records
 from sync_pipeline.sandbox.highlevel.auth import Budget
 from sync_pipeline.sandbox.highlevel.resource import Operation, Resource
 from sync_pipeline.sandbox.highlevel.search import search_records
@@ -36,6 +36,11 @@ PATHS: dict[str, dict[str, Operation]] = {
     "/custom-fields/object-key/{key}": {"GET": Operation(objects.list_fields, f"{FIELDS}.readonly")},
     "/custom-fields/folder": {"POST": Operation(objects.create_folder, f"{FIELDS}.write")},
     "/custom-fields/": {"POST": Operation(objects.create_field, f"{FIELDS}.write")},
+    "/opportunities/search": {
+        "GET": Operation(opportunities.search_opportunities, "opportunities.readonly", lags=True)
+    },
+    "/oauth/locationToken": {"POST": Operation(oauth.location_token, "oauth.write", ("agency",))},
+    "/oauth/installedLocations": {"GET": Operation(oauth.installed_locations, "oauth.readonly", ("agency",))},
     "/{rest:path}": {},
 }
 
@@ -43,6 +48,5 @@ PATHS: dict[str, dict[str, Operation]] = {
 def routes(world: World) -> list[BaseRoute]:
     """The HighLevel API under ``/highlevel``."""
     budget = Budget(world)
-    return [
-        Mount("/highlevel", routes=[Route(path, Resource(world, budget, each)) for path, each in PATHS.items()]),
-    ]
+    paths = [Route(path, Resource(world, budget, each)) for path, each in PATHS.items()]
+    return [Mount("/highlevel", routes=[*oauth.oauth_routes(world), *paths])]

@@ -63,6 +63,23 @@ CREATE TABLE IF NOT EXISTS highlevel_pending (
     body     TEXT
 );
 
+CREATE TABLE IF NOT EXISTS highlevel_opportunities (
+    id          TEXT PRIMARY KEY,
+    location_id TEXT NOT NULL,
+    created_ms  INTEGER NOT NULL,
+    body        TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS highlevel_opportunities_created ON highlevel_opportunities (location_id, created_ms, id);
+
+CREATE TABLE IF NOT EXISTS highlevel_grants (
+    hash       TEXT PRIMARY KEY,
+    kind       TEXT NOT NULL,
+    owner      TEXT NOT NULL,
+    scope      TEXT NOT NULL,
+    expires_at REAL NOT NULL,
+    detail     TEXT NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS highlevel_days (
     day      TEXT NOT NULL,
     resource TEXT NOT NULL,

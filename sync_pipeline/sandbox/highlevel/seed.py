@@ -11,6 +11,7 @@ import orjson
 from sync_pipeline.sandbox.database import get_meta, set_meta, transaction
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME, letters
 from sync_pipeline.sandbox.highlevel.objects import PLURAL, make_field, make_folder, make_object, stamp
+from sync_pipeline.sandbox.highlevel.opportunities import invented, store_opportunity
 from sync_pipeline.sandbox.highlevel.resource import Json
 from sync_pipeline.sandbox.snapshots.seed import NAMES, PLACES
 from sync_pipeline.sandbox.world import World
@@ -49,8 +50,10 @@ def seed_highlevel(world: World) -> None:
     if get_meta(world.db, "highlevel.seed") is None:
         rng = random.Random(world.options.seed + 3)
         with transaction(world.db):
-            for location in _locations(world, rng):
+            for location in list(_locations(world, rng)):
                 store_location(world.db, location)
+                for opportunity in invented(world, rng, location["id"]):
+                    store_opportunity(world.db, opportunity)
             for user in _users(world):
                 values = (user["id"], orjson.dumps(user).decode())
                 world.db.execute("INSERT INTO highlevel_users VALUES (?, ?)", values)

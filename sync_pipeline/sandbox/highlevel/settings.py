@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -11,6 +12,8 @@ import orjson
 from sync_pipeline.sandbox.database import get_meta, set_meta
 
 META_NAME = "highlevel.settings"
+VENDOR = re.compile("ghl|highlevel|leadconnector", re.IGNORECASE)
+"""What no address of an app may contain."""
 KEYS = ("clockify_projects.project_id", "clockify_users.user_id", "clockify_time_entries.time_entry_id")
 """What ``"unique": true`` stands for."""
 
@@ -43,6 +46,14 @@ class Settings:
     """Private Integration tokens that are ``revoked`` or ``expired``."""
     missing_scopes: dict[str, list[str]] = field(default_factory=dict)
     """Scopes that a token or an OAuth client lacks."""
+    uninstalled: list[str] = field(default_factory=list)
+    """Locations without the app."""
+    future_locations: bool = False
+    """Whether locations that are newer than the consent have the app."""
+    webhooks: dict[str, str] = field(default_factory=dict)
+    """Addresses by event; ``*`` is that of all others."""
+    webhook_key: str = "sandbox"
+    """What the key is made from that signs webhooks."""
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Refusals by name that have another ``status`` or ``message``."""
 
@@ -54,6 +65,8 @@ class Settings:
         for name, value in changes.items():
             if not hasattr(self, name) or not _fits(getattr(self, name), value):
                 raise ValueError(f"{name}={value!r} is not a setting of the HighLevel sandbox")
+        if any(VENDOR.search(url) for url in changes.get("webhooks", {}).values()):
+            raise ValueError("the address of a webhook contains a Highlevel reference")
         if changes.get("schema_by", "location") not in ("location", "agency"):
             raise ValueError("schema_by is location or agency")
         return replace(self, **changes)

@@ -11,7 +11,7 @@ import random
 import secrets
 import sqlite3
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from heapq import heappop, heappush
 from itertools import count
@@ -25,6 +25,7 @@ from sync_pipeline.sandbox.webhooks.journal import Journal
 from sync_pipeline.sandbox.webhooks.settings import Counters, DeliverySettings
 
 CONNECTIONS = 8  # at once to one receiver when the order is switched off
+JSON = {"content-type": "application/json"}
 FAR = "This sandbox delivers to this machine only; start it with webhooks_anywhere to let it reach others."
 
 
@@ -39,6 +40,8 @@ class Delivery:
     body: bytes
     tries: int = 0
     copy: bool = False
+    headers: dict[str, str] | None = None
+    """What is sent besides, of a delivery that is none of Clockify's; those have the headers of their webhook."""
 
 
 class Courier:
@@ -128,24 +131,16 @@ class Courier:
 
     async def attempt(self, delivery: Delivery, connection: Connection) -> None:
         """Send it once; what comes next follows from the answer."""
-        hook = self._hook(delivery.hook)
-        if hook is None or not hook["deliveryEnabled"]:
+        headers = delivery.headers or self._of_clockify(delivery)
+        if headers is None:
             # Deleted or disabled while this waited: nobody is to be told.
             self.counters.failed += not delivery.copy
             return
-        headers = {
-            "content-type": "application/json",
-            "user-agent": "Clockify sandbox",
-            # Read from the hook at every attempt: a rotated token is in force at once.
-            "clockify-signature": hook["authToken"],
-            "clockify-webhook-event-type": delivery.event,
-            "idempotency-key": secrets.token_hex(16),
-        }
         counters, limit = self.counters, self.settings.timeout
         status, answered = None, f"No answer within {limit} seconds."
         try:
             async with asyncio.timeout(limit):
-                status, answered = await connection.post(path_of(delivery.url), headers, delivery.body)
+                status, answered = await connection.post(path_of(delivery.url), JSON | headers, delivery.body)
         except TimeoutError:
             pass
         except OSError as error:
@@ -153,6 +148,18 @@ class Courier:
         if counters is self.counters:
             # Otherwise everything was cleared meanwhile, and this belongs to what is gone.
             self._settle(delivery, status, answered)
+
+    def _of_clockify(self, delivery: Delivery) -> dict[str, str] | None:
+        hook = self._hook(delivery.hook)
+        if hook is None or not hook["deliveryEnabled"]:
+            return None
+        return {
+            "user-agent": "Clockify sandbox",
+            # Read from the hook at every attempt: a rotated token is in force at once.
+            "clockify-signature": hook["authToken"],
+            "clockify-webhook-event-type": delivery.event,
+            "idempotency-key": secrets.token_hex(16),
+        }
 
     def _settle(self, delivery: Delivery, status: int | None, answered: str) -> None:
         self._note(delivery, status, answered)
@@ -176,7 +183,7 @@ class Courier:
             return
         self.counters.delivered += 1
         if self.settings.duplicates > 0 and self._dice.random() < self.settings.duplicates:
-            again = Delivery(delivery.id, delivery.hook, delivery.event, delivery.url, delivery.body, copy=True)
+            again = replace(delivery, tries=0, copy=True)
             delay = self._dice.random() * self.settings.spread if self.settings.shuffle else 0.0
             self._lane(Target.of(delivery.url)).push(again, delay)
 

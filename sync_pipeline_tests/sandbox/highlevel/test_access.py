@@ -29,7 +29,7 @@ def test_a_request_needs_a_token_and_a_version(agency: Agency, headers: dict[str
 
 
 def test_a_token_is_for_the_agency_or_for_one_location_and_has_scopes(agency: Agency) -> None:
-    """The words tell a wrong kind of token from a missing scope; a switch changes them."""
+    """The words tell a wrong kind of token from a missing scope."""
     no_route = (401, "This route is not yet supported by the IAM Service. Please update the IAM config.")
     assert agency.refused("GET", "/objects/", AGENCY_TOKEN, params={"locationId": HOME}) == no_route
     saas = {"companyId": COMPANY, "customerId": "cus_sandbox", "subscriptionId": "sub_sandbox"}
@@ -42,6 +42,11 @@ def test_a_token_is_for_the_agency_or_for_one_location_and_has_scopes(agency: Ag
     assert agency.search()["total"] == 0
     assert agency.refused("GET", f"/locations/{HOME}", location_token(2)) == (401, "Invalid JWT")
 
+
+@pytest.mark.undocumented
+def test_a_switch_changes_the_status_and_the_words_of_a_refusal(agency: Agency) -> None:
+    """Since many of them are not certain."""
+    agency.switch(missing_scopes={HOME_TOKEN: ["objects/schema.readonly"]})
     agency.switch(answers={"no_scope": {"status": 403, "message": "You do not have permission"}})
     assert agency.refused("GET", "/objects/", params={"locationId": HOME}) == (403, "You do not have permission")
 
