@@ -110,8 +110,11 @@ class Team:
         if settings.store_url == f"sqlite:///{self.home / 'sync.db'}" and not (self.home / "sync.db").exists():
             self.home.mkdir(parents=True, exist_ok=True)
             shutil.copy(empty_store(), self.home / "sync.db")
-        with open_session(settings, report=report, sleep=at_once) as session:
+        with open_session(settings, report=report, sleep=self.sleep) as session:
             yield session
+
+    async def sleep(self, seconds: float) -> None:
+        """Instead of sleeping."""
 
     def sync(
         self, *entities: str, days: Days | None = None, options: Options | None = None, **changes: Any

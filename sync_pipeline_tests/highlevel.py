@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ class HighLevelTeam(Team):
             "HIGHLEVEL_LOCATION_ID": HOME,
             **self.changes,
         }
+
+    async def sleep(self, seconds: float) -> None:
+        """Time passes in the sandbox: its search shows what it did not show before."""
+        self.sandbox.world.clock.advance(timedelta(seconds=seconds))
 
     def switch(self, **changes: Any) -> None:
         """Change what the vendor's documents leave open."""

@@ -192,7 +192,10 @@ class AssigningTarget(Target, Protocol):
         """For how many seconds after it was created ``find`` may miss a record."""
 
     async def find(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
-        """Every existing record that has the key of one of these rows, and perhaps others."""
+        """Every existing record that has the key of one of these rows, and perhaps others; of several, the oldest comes last."""
+
+    def is_own(self, record: Record) -> bool:
+        """Whether it says of a record that we have created it; only asked where names are not unique."""
 
     async def create(self, row: Mapping[str, Any]) -> Record:
         """Create a record, and return it. Never sent twice: AmbiguousWrite when it is unknown whether it arrived."""

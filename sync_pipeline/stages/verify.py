@@ -12,6 +12,7 @@ from typing import Any, Literal
 import orjson
 
 from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.ports import AssigningTarget
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.mapping.canonical import canonical_target, canonical_targets, differences
 from sync_pipeline.mapping.spec import EntitySpec
@@ -21,12 +22,13 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.stages.absence import People, people, reported
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Checking, CheckResult, Options, checked
+from sync_pipeline.stages.copies import copies_in, copying_target, remove_copies
 from sync_pipeline.stages.guards import HeldLines
 from sync_pipeline.stages.load import load
 from sync_pipeline.stages.plan import deletes
 from sync_pipeline.stages.process import is_wanted, processed_rows
 from sync_pipeline.stages.references import kept
-from sync_pipeline.store.comparison import Comparison, Found, ObservedRow, WantedRow
+from sync_pipeline.store.comparison import Comparison, Copy, Found, ObservedRow, WantedRow
 from sync_pipeline.store.records import Known
 from sync_pipeline.store.schema import REMOVAL
 from sync_pipeline.store.scope import draw
@@ -81,6 +83,8 @@ class VerifyResult:
     exit_code: int = 0
     """The exit code of a command whose repair was blocked."""
     differences: list[Difference] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)
+    """Records of ours that exist more than once at the target; counted as extra."""
 
     @property
     def in_sync(self) -> bool:
@@ -140,11 +144,12 @@ def verify(
         verdict.held_back = _why_held_back(spec, checking.results) if repair else ""
         verdict.exit_code = next((result.exit_code for result in checking.results if repair and result.blocks), 0)
         if repair and not verdict.held_back and not verdict.in_sync:
+            removed = remove_copies(session, spec, verdict.copies) if options.allow_deletes else 0
             loaded = load(session, spec, checking.batch, days, options, run_id=run_id)
             counts = loaded.counts
             verdict = _compare(session, spec, checking, days)
             verdict.held_back = loaded.problem
-            verdict.repaired = counts.writes
+            verdict.repaired = counts.writes + removed
             verdict.held = checking.holding.held
     verdict.requests = session.requests - before
     _note(session, spec, days, verdict)
@@ -178,13 +183,18 @@ def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days 
         verdict.rejected, verdict.excluded, verdict.waiting = (statuses[s] for s in ("rejected", "excluded", WAITS))
         verdict.former = checking.staging.counts().get("former", 0)
         seen, archived, number, target = 0, set[str](), draw(session.store), session.target(spec)
+        copying = copying_target(session, spec)
         for page in _target_pages(session, spec, days):
             rows = canonical_targets(spec, page)
             ids = [str(record.get(target.id_field)) for record in page]
             if spec.target.delete == "archive":
                 archived |= {key for key, record in zip(ids, page, strict=True) if target.is_archived(record)}
+            marks = [_mark(copying, record) for record in page]
             comparison.observe(
-                [ObservedRow(key, fields.decode(), digest) for key, (fields, digest) in zip(ids, rows, strict=True)]
+                [
+                    ObservedRow(key, fields.decode(), digest, *mark)
+                    for key, (fields, digest), mark in zip(ids, rows, marks, strict=True)
+                ]
             )
             seen += len(page)
             session.report(Progress(spec.entity, "verify", seen))
@@ -201,6 +211,7 @@ def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days 
         beliefs = _beliefs(spec, comparison, removed, suspects, found)
         session.ledger(spec).claims.free_ended()
         session.ledger(spec).observe_target(beliefs, number)
+        verdict.copies = copies_in(session, spec, comparison)
     if not deletes(spec):  # what is deleted at the source stays at the target, as it should
         verdict.kept = sum(item.kind == "extra" for item in found)
         verdict.target -= verdict.kept
@@ -208,11 +219,25 @@ def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days 
     for item in found:
         setattr(verdict, item.kind, getattr(verdict, item.kind) + 1)
         verdict.differences += _by_field(spec, item) if len(verdict.differences) < KEPT else []
+    verdict.foreign -= len(verdict.copies)
+    verdict.target += len(verdict.copies)
+    verdict.extra += len(verdict.copies)
+    verdict.differences += [
+        Difference("extra", copy.source_id, "*", "once", f"twice: {copy.linked_id} and {copy.target_id}")
+        for copy in verdict.copies
+    ]
     waits = islice(checking.waiting, max(0, KEPT - len(verdict.differences)))
     verdict.differences += [
         Difference("waiting", str(wait.source_id), str(wait.field), wait.value, wait.reason) for wait in waits
     ]
     return verdict
+
+
+def _mark(copying: AssigningTarget | None, record: Record) -> tuple[str | None, int]:
+    """What a record is recognized by, where others may have the same, and whether it is ours."""
+    if copying is None:
+        return None, 0
+    return orjson.dumps([record.get(name) for name in copying.key], default=str).decode(), int(copying.is_own(record))
 
 
 def _sort_out(found: Iterator[Found], archived: set[str]) -> tuple[set[str], list[Found]]:

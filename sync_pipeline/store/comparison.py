@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import (
     Column,
     ColumnElement,
+    Integer,
     MetaData,
     Select,
     Table,
@@ -45,6 +46,8 @@ observed = Table(
     Column("target_id", KEY, nullable=False),
     Column("fields", Text, nullable=False),
     Column("fields_hash", KEY, nullable=False),
+    Column("key", Text, doc="what it is recognized by, where several records may have the same; else null"),
+    Column("is_own", Integer, nullable=False, doc="1 when we have created it"),
     prefixes=["TEMPORARY"],
 )
 
@@ -67,6 +70,16 @@ class ObservedRow(NamedTuple):
     fields: str
     """As JSON."""
     fields_hash: str
+    key: str | None = None
+    is_own: int = 0
+
+
+class Copy(NamedTuple):
+    """A record of ours at the target that is linked to nothing, and has the key of one that is."""
+
+    source_id: str
+    linked_id: str
+    target_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +146,22 @@ class Comparison:
         )
         for statement in (missing, different, extra):
             yield from (Found(*row) for row in self._rows(statement))
+
+    def copies(self, most: int) -> list[Copy]:
+        """Records that we have created and that are linked to nothing, but have the key of one that is; ``most`` of them."""
+        self._index()
+        linked = observed.alias("linked")
+        links = and_(*self._ours(), records.c.target_id == linked.c.target_id)
+        known = self._is_known().correlate(observed)
+        statement = (
+            select(records.c.source_id, linked.c.target_id, observed.c.target_id)
+            .select_from(observed.join(linked, linked.c.key == observed.c.key).join(records, links))
+            .where(observed.c.is_own == 1, observed.c.target_id != linked.c.target_id, ~known.exists())
+            .limit(most)
+        )
+        with self._held.reading() as tx:
+            tx.execute(text("CREATE INDEX ix_observed_key ON observed (key)"))
+            return [Copy(*row) for row in tx.execute(statement)]
 
     def beliefs(self) -> Iterator[tuple[str, str | None]]:
         """(source_id, hash found at the target or None) of every record of both sides that has a row in ``records``.

@@ -16,7 +16,7 @@ from sync_pipeline.connectors.oauth import Credential, Renewable
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget, Source
 from sync_pipeline.connectors.snapshots.api import Credentials
-from sync_pipeline.errors import ConfigError, FatalApiError, RejectedRecord, Request
+from sync_pipeline.errors import ConfigError, FatalApiError, NotAuthorized, RejectedRecord, Request
 from sync_pipeline.mapping.spec import EntitySpec
 
 LOCATION_SETTING = "HIGHLEVEL_LOCATION_ID"
@@ -25,6 +25,7 @@ LOCATION = "/locations/{id}"
 NOBODY = "0" * 24
 """The id of a record that does not exist."""
 SHOWN = 40
+NO_SCOPE = "no_scope"
 
 
 class HighLevel:
@@ -42,6 +43,7 @@ class HighLevel:
         """Of objects whose filters are ignored: the records of each key, by their ids, as of the last full read."""
         self.sleep = options.sleep
         self._company = credentials.company
+        self._is_confirmed = False
         self._auth = credentials.auth(profile, base_url, options)
         endpoint = Endpoint(
             profile.system,
@@ -105,11 +107,13 @@ class HighLevel:
         about = Request(self.profile.system, "GET", LOCATION)
         raise FatalApiError(f"there is no location {self.location}.", about, fix=f"Correct {LOCATION_SETTING}.")
 
-    async def one_location(self, location_id: str, options: RequestOptions | None = None) -> Record | None:
+    async def one_location(
+        self, location_id: str, options: RequestOptions | None = None, client: ApiClient | None = None
+    ) -> Record | None:
         """One location; None when HighLevel says that there is none."""
         options = options or RequestOptions()
         asked = replace(options, may_be_gone=True, scope=self.profile.scopes.locations)
-        answer = await self.send(self.agency, "GET", LOCATION, {"id": location_id}, options=asked)
+        answer = await self.send(client or self.agency, "GET", LOCATION, {"id": location_id}, options=asked)
         if answer.gone:
             return None
         about = Request(self.profile.system, "GET", LOCATION)
@@ -136,6 +140,7 @@ class HighLevel:
 
     async def search(self, entity: str, *, limit: int, **more: Any) -> Answer:
         """One request to the search of an object."""
+        await self._confirm()
         body = {"locationId": self.location, "page": 1, "pageLimit": limit, "query": "", "searchAfter": [], **more}
         options = RequestOptions(idempotent=True, writes=False, scope=self.profile.scope(entity))
         return await self.send(self.home, "POST", self.path(entity, "/search"), body=body, options=options)
@@ -147,6 +152,7 @@ class HighLevel:
 
     async def create(self, entity: str, properties: Mapping[str, Any]) -> Record:
         """Create a record; AmbiguousWrite when it is unknown whether it arrived."""
+        await self._confirm()
         path, options = self.path(entity), RequestOptions(scope=self.profile.scope(entity, write=True))
         body = {"locationId": self.location, "properties": properties}
         answer = await self.send(self.home, "POST", path, body=body, options=options)
@@ -160,6 +166,7 @@ class HighLevel:
     async def delete(self, entity: str, record_id: str) -> None:
         """Delete a record; an absent one is no error. The location is not named: that is refused here."""
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
+        await self._confirm()
         await self.send(self.home, "DELETE", self.path(entity, "/{id}"), {"id": record_id}, options=options)
 
     def path(self, entity: str, rest: str = "") -> str:
@@ -195,9 +202,25 @@ class HighLevel:
     async def _one(
         self, method: str, entity: str, record_id: str, options: RequestOptions, body: Any = None
     ) -> Record | None:
+        await self._confirm()
         path, query = self.path(entity, "/{id}"), {"locationId": self.location} if body else None
         answer = await self.send(self.home, method, path, {"id": record_id}, query=query, body=body, options=options)
         return None if answer.gone else self._record_in(answer, Request(self.profile.system, method, path))
+
+    async def _confirm(self) -> None:
+        """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.
+
+        One that may not say it is taken as it is; what it answers is still compared.
+        """
+        if self._is_confirmed:
+            return
+        try:
+            if await self.one_location(self.location, client=self.home) is None:
+                await self.own_location()
+        except NotAuthorized as error:
+            if error.request.code != NO_SCOPE:
+                raise
+        self._is_confirmed = True
 
     def _record_in(self, answer: Answer, about: Request) -> Record:
         found = _object_in(answer, "record", about)

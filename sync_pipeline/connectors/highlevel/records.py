@@ -19,9 +19,10 @@ from sync_pipeline.mapping.spec import EntitySpec
 if TYPE_CHECKING:
     from sync_pipeline.connectors.highlevel.account import HighLevel
 
-ID, CREATED = "@id", "@created"
+ID, CREATED, SOURCE = "@id", "@created", "@source"
 """What a record is read with beside its properties: no field of a mapping can be called so."""
 KEY_TAKEN = "key_taken"
+BY_API = "PUBLIC_API"
 HIDDEN = "HighLevel says that it exists, but does not show it: it may be among the deleted records."
 
 
@@ -104,6 +105,10 @@ class Records:
         else:
             await self.account.delete(self.spec.entity, target_id)
 
+    def is_own(self, record: Record) -> bool:
+        """Whether it was created through the API, and not by a person or an import; a read by id does not say."""
+        return bool(record.get(SOURCE) == BY_API)
+
     def is_archived(self, record: Record) -> bool:
         """Whether the record is marked as archived."""
         profile = self.account.profile
@@ -137,8 +142,10 @@ class Records:
         return next((day for day, source in days.items() if source == self.spec.partition_by), None)
 
     def _record(self, row: Mapping[str, Any]) -> Record:
-        created = row.get("createdAt") or row.get("dateAdded") or ""
-        return {**self._properties.read(properties_of(row)), ID: as_text(row.get("id")), CREATED: as_text(created)}
+        created, author = row.get("createdAt") or row.get("dateAdded") or "", row.get("createdBy")
+        beside = {ID: as_text(row.get("id")), CREATED: as_text(created)}
+        source = {SOURCE: author.get("source")} if isinstance(author, dict) else {}
+        return {**self._properties.read(properties_of(row)), **beside, **source}
 
     def _is_in(self, window: Window, record: Record) -> bool:
         """Whether it starts in the window; one that says no instant may."""

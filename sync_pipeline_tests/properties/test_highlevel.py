@@ -1,0 +1,284 @@
+"""What is HighLevel's own: a search that lags or lies, creates that are never safe to repeat, days that are used up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.errors import FatalApiError, NotAuthorized, RetryableApiError, SyncError
+from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.verify import VerifyResult, verify
+from sync_pipeline.store.rejects import list_rejects
+from sync_pipeline_tests.harness import morning
+from sync_pipeline_tests.highlevel import HOME, HighLevelTeam, highlevel_team
+from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.killing import Killed, killing
+
+FEW = {"entries": 0, "users": 2, "projects": 1, "clients": 1, "highlevel_locations": 2}
+SEARCH, CREATE = "POST */clockify_time_entries/records/search", "POST */custom_objects.clockify_time_entries/records"
+WAIT, PATIENCE = 30, 30.5
+"""How long the pipeline waits for what a create has made, and for what a refused create says is there."""
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[HighLevelTeam]:
+    """A team with one time entry, whose users and projects are at HighLevel."""
+    with highlevel_team(tmp_path, **FEW) as us:
+        us.sync("projects", "users")
+        us.add_entry(us.users()[0]["id"], morning(2), description="Draft of the landing page", billable=True)
+        yield us
+
+
+def records(us: HighLevelTeam) -> int:
+    """How many records of time entries there are, twice or not."""
+    return len(us.stored("time_entries"))
+
+
+def repaired(us: HighLevelTeam) -> VerifyResult:
+    """A verify that may mend and delete."""
+    with us.session() as session:
+        options = Options(allow_deletes=True)
+        return verify(session, session.specs["time_entries"], us.days, repair=True, options=options)
+
+
+@pytest.mark.parametrize(("unique", "lag"), [(True, 10), (True, WAIT + 20), (False, 10)])
+def test_a_create_that_was_cut_off_makes_one_record(us: HighLevelTeam, unique: bool, lag: int) -> None:
+    """While the search shows it in time, or a second one is refused: it is found, and taken as it is."""
+    us.switch(unique=unique, index_lag=lag)
+    us.fault("cut_after", CREATE, count=1)
+    us.sync("time_entries")
+    assert records(us) == 1
+    us.sandbox.world.clock.advance(timedelta(seconds=lag))
+    us.sync("locations")
+    converged(us)
+    changes_nothing(us)
+
+
+def test_what_is_refused_as_there_and_never_shown_is_set_aside(us: HighLevelTeam) -> None:
+    """It exists once; it is told why, and a retry finds it when the search shows it."""
+    us.switch(unique=True, index_lag=10 * WAIT)
+    us.fault("cut_after", CREATE, count=1)
+    us.sync("time_entries")
+    with us.session() as session:
+        (reject,) = list_rejects(session.store, session.pair, entity="time_entries", limit=10)
+    assert "HighLevel says that it exists" in reject.reason
+    assert records(us) == 1
+
+
+def test_a_record_that_exists_twice_is_named_and_the_younger_one_removed(us: HighLevelTeam) -> None:
+    """Where no key is unique and the search lags longer than is waited: verify names both, and a repair keeps the older."""
+    us.switch(unique=False, index_lag=10 * WAIT)
+    us.fault("cut_after", CREATE, count=1)
+    us.sync("time_entries")
+    first, second = (row["id"] for row in us.stored("time_entries"))
+    us.sandbox.world.clock.advance(timedelta(seconds=20 * WAIT))
+    found = us.verify("time_entries")["time_entries"]
+    assert not found.in_sync
+    assert (found.extra, found.foreign) == (1, 0)
+    assert {first, second} == set(str(found.differences[0].target).removeprefix("twice: ").split(" and "))
+    us.verify("time_entries", repair=True)
+    assert records(us) == 2  # nothing is deleted unless that is allowed
+
+    us.switch(index_lag=0)
+    assert repaired(us).in_sync
+    assert [row["id"] for row in us.stored("time_entries")] == [first]
+    us.sync("locations")
+    converged(us)
+    changes_nothing(us)
+
+
+def test_killed_at_any_moment_it_goes_on_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and after each request and each commit of creates, changes and deletes, with a search that lags."""
+    with highlevel_team(tmp_path, **FEW) as us, killing(monkeypatch) as killer:
+        us.sync()
+        us.switch(index_lag=WAIT - 5)
+        kills, owner = 0, us.users()[0]["id"]
+        for moment in range(1, 200, 5):  # `make laws` kills at random moments of whole histories
+            made = us.add_entry(owner, morning(2), description=f"at {moment}")
+            killer.arm(moment)
+            try:
+                us.sync("time_entries", options=Options(allow_deletes=True))
+            except Killed:
+                kills += 1
+            else:
+                break
+            finally:
+                killer.arm(None)
+            us.at_snapshots("time_entries")  # none is there twice
+            us.sandbox.world.clock.advance(timedelta(seconds=3))
+            if moment % 3 == 0:
+                us.clockify("DELETE", f"/time-entries/{made['id']}")
+            if moment % 3 == 1:
+                us.change_entry(made, description="and changed")
+        assert kills > 10
+        us.sync(options=Options(allow_deletes=True))
+        us.sandbox.world.clock.advance(timedelta(seconds=WAIT))
+        converged(us)
+        changes_nothing(us)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_lost_ledger_finds_its_records_again(us: HighLevelTeam, ignored: bool) -> None:
+    """Also where the search ignores its filters: then everything is read, and an empty answer is not believed."""
+    us.add_entry(us.users()[1]["id"], morning(3), description="another")
+    us.sync()
+    before = {row["id"] for row in us.stored("time_entries")}
+    for file in us.home.glob("sync.db*"):
+        file.unlink()
+    us.switch(filters_ignored=ignored)
+    counts = us.sync()["time_entries"]
+    assert (counts.created, counts.adopted) == (0, 2)
+    assert {row["id"] for row in us.stored("time_entries")} == before
+    converged(us)
+    changes_nothing(us)
+
+
+def test_a_record_that_a_person_made_with_our_key_is_adopted(us: HighLevelTeam) -> None:
+    """What is there with the key of an entry becomes that entry; what we do not map stays."""
+    (entry,) = us.entries()
+    typed = {"title": "Typed by hand", "time_entry_id": entry["id"]}
+    made = us.edit("time_entries", properties=typed)
+    assert us.sync("time_entries")["time_entries"].adopted == 1
+    (stored,) = us.stored("time_entries")
+    assert stored["id"] == made["id"]
+    assert stored["properties"]["title"] == "Draft of the landing page"
+
+
+def test_a_key_that_was_changed_by_hand_is_put_right(us: HighLevelTeam) -> None:
+    """The record is known by its id: a repair writes its key again, and makes no second one."""
+    us.sync()
+    (stored,) = us.stored("time_entries")
+    us.edit("time_entries", id=stored["id"], properties={"time_entry_id": "mine now", "billable": "perhaps"})
+    found = us.verify("time_entries")["time_entries"]
+    assert {item.field for item in found.differences} == {"time_entry_id", "billable"}
+    assert repaired(us).in_sync
+    assert [row["id"] for row in us.stored("time_entries")] == [stored["id"]]
+    converged(us)
+
+
+def test_a_list_that_holds_less_than_it_says_is_not_believed(us: HighLevelTeam) -> None:
+    """It is read once more; then verify ends with that, and nothing counts as missing."""
+    us.sync()
+    us.switch(total_extra=1)
+    us.forget_stats()
+    with pytest.raises(FatalApiError, match="the list is incomplete: it says 2 records and holds 1"):
+        us.verify("time_entries")
+    us.switch(total_extra=0)
+    us.no_faults()
+    assert us.verify("time_entries")["time_entries"].in_sync
+
+
+def test_an_answer_about_another_location_ends_the_run(us: HighLevelTeam) -> None:
+    """A token that answers for its own location, whichever is named, writes nothing there."""
+    other = next(key for key in us.at_snapshots("locations") if key != HOME)
+    us.switch(own_location_only=True)
+    with pytest.raises(FatalApiError, match=f"answers about {HOME} instead of {other}"):
+        us.sync("time_entries", HIGHLEVEL_LOCATION_ID=other)
+    us.switch(own_location_only=False)
+    with pytest.raises(NotAuthorized, match="the token is for another location"):
+        us.sync("time_entries", HIGHLEVEL_LOCATION_ID=other)
+    assert records(us) == 0
+
+
+def test_a_location_that_may_not_be_seen_is_not_gone(us: HighLevelTeam) -> None:
+    """Without the agency's key only the own location is read; the client of another one is not archived for that."""
+    us.sync("locations")
+    clients = us.clients()
+    with pytest.raises(NotAuthorized, match="the token is for another location"):
+        us.sync("locations", options=Options(allow_deletes=True), HIGHLEVEL_AGENCY_KEY="")
+    assert us.clients() == clients
+
+
+def test_a_location_that_is_gone_is_archived(us: HighLevelTeam) -> None:
+    """Its id is asked for, and HighLevel says that there is none."""
+    us.sync("locations")
+    name = us.at_snapshots("locations").popitem()[1]["location_name"]
+    (gone,) = [key for key, row in us.at_snapshots("locations").items() if row["location_name"] == name]
+    us.snapshots("DELETE", f"/locations/{gone}")
+    us.sync("locations", options=Options(allow_deletes=True), SYNC_MAX_DELETE_SHARE="1")
+    assert us.client(name)["archived"]
+
+
+def test_with_the_key_of_one_location_that_one_is_read(us: HighLevelTeam) -> None:
+    """And its records are written as ever."""
+    counts = us.sync(HIGHLEVEL_AGENCY_KEY="")
+    assert (counts["locations"].created, counts["time_entries"].created) == (1, 1)
+
+
+def test_a_day_that_is_used_up_ends_the_run_and_the_next_goes_on(us: HighLevelTeam) -> None:
+    """A part of the day is left to others; what was delivered stays, the rest follows, and nothing is there twice."""
+    for number in range(30):
+        us.add_entry(us.users()[0]["id"], morning(2), description=f"number {number}")
+    us.switch(day_left=2_020)
+    with pytest.raises(RetryableApiError, match="the requests of this day are used up") as caught:
+        us.sync("time_entries")
+    assert "goes on by itself" in caught.value.fix
+    assert 10 < records(us) < 20
+    us.sandbox.world.clock.advance(timedelta(days=1))
+    us.sync()
+    assert len(us.at_snapshots("time_entries")) == 31
+    changes_nothing(us)
+
+
+def test_a_token_that_ends_in_the_middle_is_named(us: HighLevelTeam) -> None:
+    """Which setting holds it is said; with a new one the rest follows."""
+    us.fault(
+        "status", CREATE, status=401, body='{"statusCode": 401, "message": "Invalid JWT", "error": "Unauthorized"}'
+    )
+    with pytest.raises(NotAuthorized, match=r"the token was not accepted \(Invalid JWT\).*SNAPSHOTS_API_KEY"):
+        us.sync("time_entries")
+    us.no_faults()
+    us.sync()
+    converged(us)
+
+
+def test_a_scope_that_is_missing_is_named(us: HighLevelTeam) -> None:
+    """With where to tick it."""
+    us.switch(missing_scopes={"pit-sandbox-home": ["objects/record.write"]})
+    with pytest.raises(SyncError, match=r"the scope objects/record.write is missing. Tick objects/record.write"):
+        us.sync("time_entries")
+
+
+def test_what_people_see_of_a_record(us: HighLevelTeam) -> None:
+    """Title, day and hours are made of its fields, and follow when these change."""
+    us.sync("time_entries")
+    ((entry,), (stored,)) = us.entries(), us.stored("time_entries")
+    seen = {name: stored["properties"][name] for name in ("title", "start_day", "hours", "billable", "start_time")}
+    start = entry["timeInterval"]["start"]
+    assert seen == {
+        "title": "Draft of the landing page",
+        "start_day": start[:10],
+        "hours": 1,
+        "billable": "yes",
+        "start_time": start,
+    }
+    us.change_entry(entry, description="", end=entry["timeInterval"]["start"][:11] + "08:30:00Z", billable=False)
+    us.sync("time_entries")
+    (stored,) = us.stored("time_entries")
+    assert {name: stored["properties"].get(name) for name in ("title", "hours", "billable", "description")} == {
+        "title": "Time entry",
+        "hours": 0.5,
+        "billable": "no",
+        "description": None,
+    }
+
+
+def test_how_many_requests_it_takes(tmp_path: Path) -> None:
+    """One a create and one for 50 that are looked for first; nothing for what is unchanged; one for 100 that are compared."""
+    with highlevel_team(tmp_path, entries=260, users=2, projects=1, clients=1, highlevel_locations=2) as us:
+        us.sync("projects", "users", "locations")
+        us.forget_stats()
+        created = us.sync("time_entries")["time_entries"].created
+        assert _to_highlevel(us) <= created * 1.02 + 3
+        changes_nothing(us)
+        assert _to_highlevel(us) <= 5
+        us.forget_stats()
+        assert us.verify("time_entries")["time_entries"].in_sync
+        assert _to_highlevel(us) <= created / 100 + 2
+
+
+def _to_highlevel(us: HighLevelTeam) -> int:
+    return sum(times for route, times in us.requests().items() if " /highlevel/" in route)
