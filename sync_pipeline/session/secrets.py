@@ -110,6 +110,12 @@ class Vault:
         return self._tokens(self.where(CONSENT.system, TOKENS))
 
     @property
+    def account_tokens(self) -> StoredVault:
+        """Those that are made of a consent for the account in use, by vendors that do."""
+        name = f"{TOKENS}:{self.settings.snapshots_location}"
+        return StoredVault(self.store, self.keyring, self.where(CONSENT.system, TOKENS), name)
+
+    @property
     def new_tokens(self) -> StoredVault:
         """Where those of a new consent are kept."""
         return self._tokens(place(self.settings, CONSENT.system))

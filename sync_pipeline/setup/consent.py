@@ -59,7 +59,8 @@ def finish_authorization(setup: SetupService, consent: Consent, redirect_uri: st
         raise ChangedMeanwhile("The set-up was changed during the consent.", fix="Authorize again.")
     client = Credentials(client_id=settings.snapshots_client_id, client_secret=settings.snapshots_client_secret)
     guard = looking(settings, on_sandbox=draft.on_sandbox)
-    endpoint = client.endpoint(facts, settings.snapshots_base_url, limits=guard.limits)
+    system = load_profile(settings.snapshots_profile).system
+    endpoint = client.endpoint(facts, settings.snapshots_base_url, system=system, limits=guard.limits)
 
     async def redeem() -> Any:
         return await finish_consent(endpoint, consent, code, on_request=guard.see)
@@ -68,6 +69,7 @@ def finish_authorization(setup: SetupService, consent: Consent, redirect_uri: st
         tokens = ask(redeem)
     with setup.vault(settings) as vault:
         vault.new_tokens.keep(tokens)
+        vault.account_tokens.remove()  # it came of the consent before
         vault.enter(CONSENT, "", setup.now())
     setup.note(
         "snapshots authorized", f"{settings.snapshots_client_id} at {settings.snapshots_base_url}: {tokens.scope}"
