@@ -18,6 +18,7 @@ from sync_pipeline.store.requests import WorkScope, ask
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.generate import ROOT
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, ENTITIES, Team, morning, team
+from sync_pipeline_tests.setup.agency import at_highlevel
 
 FILE = ROOT / "docs" / "json-schemas.json"
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -34,6 +35,7 @@ BY_NAME = {
     "samples",
     "versions",
     "failures",
+    "words",
 }
 """Objects whose keys are data - ids, routes, fields, figures - wherever they are."""
 ON_THE_SANDBOX = ("--clockify-region", "sandbox", "--snapshots-region", "sandbox")
@@ -83,6 +85,7 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
         "webhooks remove",
     ):  # fmt: skip
         yield printed(*words.split())
+    yield shell.with_(**at_highlevel(us))("prepare", "--yes", "--json").document
     port = str(urlsplit(us.sandbox.url).port)
     for words in (
         "fault status --count 1",

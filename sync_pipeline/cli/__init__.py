@@ -17,6 +17,7 @@ __all__ = ["cli", "main"]
 COMMANDS = {
     "Start": {
         "init": ("init", "Connect Clockify and the Snapshots API."),
+        "prepare": ("prepare", "Make the objects and fields that mappings need."),
         "dev": ("dev", "Run everything on this machine until Ctrl-C."),
         "sandbox": ("sandbox", "Serve both APIs locally, with sample data."),
         "console": ("console", "Serve the console, the pages in a browser."),

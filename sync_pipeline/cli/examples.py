@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "init": ("init", "init --no-input --clockify-region sandbox --snapshots-region sandbox"),
+    "prepare": ("prepare --dry-run", "prepare --yes"),
     "dev": ("dev", "dev --no-open --port 3001"),
     "sandbox": ("sandbox serve", "sandbox status"),
     "sandbox status": ("sandbox status", "sandbox status --port 8751"),
@@ -43,7 +44,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "alerts add": ("alerts add ops", "alerts add ops --env OPS_ADDRESS"),
     "alerts remove": ("alerts remove ops", "alerts remove ops --json"),
     "alerts test": ("alerts test ops", "alerts test ops --json"),
-    "check": ("check", "check clockify"),
+    "check": ("check", "check snapshots --report snapshots-report.json"),
     "runs": ("runs list --changes", "runs show 64a687e2"),
     "runs list": ("runs list --changes", "runs list users --outcome failed"),
     "runs show": ("runs show 64a687e2", "runs show 64a687e2 --json"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,20 @@ import click
 from sync_pipeline import terminal
 from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.prepare import run as prepare
 from sync_pipeline.cli.questions import Asker
 from sync_pipeline.cli.secret import Source, secret_options
+from sync_pipeline.connectors.profile import TokenFacts, built_in_profiles, load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
-from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY
+from sync_pipeline.session.secrets import (
+    AGENCY_KEY,
+    CLOCKIFY_KEY,
+    CLOCKIFY_TOKEN,
+    SNAPSHOTS_CLIENT,
+    SNAPSHOTS_KEY,
+    Slot,
+)
 from sync_pipeline.settings import ONE_KIND, SYSTEMS
 from sync_pipeline.setup.clockify import (
     ClockifyAccount,
@@ -28,8 +38,15 @@ from sync_pipeline.setup.connections import connections, switch_entities
 from sync_pipeline.setup.consent import begin_authorization, finish_authorization, stored_form
 from sync_pipeline.setup.draft import sandbox_if
 from sync_pipeline.setup.loopback import listening
+from sync_pipeline.setup.prepare import is_needed
 from sync_pipeline.setup.service import SetupService, actor
-from sync_pipeline.setup.snapshots import SnapshotsForm, connect_snapshots
+from sync_pipeline.setup.snapshots import (
+    SnapshotsForm,
+    connect_snapshots,
+    draft_of,
+    look_at_accounts,
+    profile_tokens,
+)
 
 REGION_NAMES = ("sandbox", "global", "eu", "usa", "uk", "au", "custom")
 AUTH_NAMES = ("api_key", "client_credentials", "authorization_code")
@@ -48,13 +65,15 @@ AUTH_NAMES = ("api_key", "client_credentials", "authorization_code")
 @click.option(
     "--snapshots-region", type=click.Choice(["sandbox", "custom"]), help="The sandbox, or an address of yours."
 )
-@click.option("--snapshots-profile", metavar="NAME", help="The flavour of the Snapshots API.")
+@click.option("--snapshots-profile", metavar="NAME", help="What your locations are in: highlevel, generic, or a file.")
 @click.option("--snapshots-base-url", metavar="URL", help="The base URL of the Snapshots API.")
 @click.option("--snapshots-account", metavar="NAME", help="A name, when several accounts share one base URL.")
 @click.option("--snapshots-auth", type=click.Choice(AUTH_NAMES), help="How you sign in there.")
 @click.option("--snapshots-client-id", metavar="ID", help="The id of your OAuth client.")
 @click.option("--snapshots-scopes", metavar="SCOPES", help="The scopes to ask for. [default: those that are needed]")
-@secret_options("snapshots-key-", "the Snapshots API key or the OAuth client's secret")
+@click.option("--snapshots-location", metavar="ID", help="HighLevel: the sub-account. [default: the token's]")
+@secret_options("snapshots-key-", "the Snapshots API key, the OAuth client's secret or the sub-account token")
+@secret_options("snapshots-agency-key-", "HighLevel's agency token")
 @click.option("--entities", metavar="NAMES", help="What to sync. [default: everything]")
 @click.option("--callback-port", type=click.IntRange(1, 65535), help="Where the browser comes back to. [default: any]")
 @click.option("--no-input", is_flag=True, help="Ask nothing: what no option answers stays as it is.")
@@ -71,6 +90,10 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
     _entities(setup, asker, entities)
     _snapshots(setup, asker, options, callback_port)
     _of_one_kind(setup, asker, options, callback_port)
+    settings = setup.settings()
+    needs_preparation = is_needed(settings) and not settings.missing
+    if needs_preparation and asker.asks:
+        prepare(setup, dry_run=False, yes=False)
     sides = connections(setup)
     if as_json:
         now = setup.settings()
@@ -87,6 +110,8 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
         if missing
         else f"Not finished: {' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing. Run `sync-pipeline init` again."
         if (lacking := setup.settings().missing)
+        else "Next: `sync-pipeline prepare` makes what is needed there; then `sync-pipeline preview`."
+        if needs_preparation and not asker.asks
         else "Next: `sync-pipeline preview` shows what a sync would do; then `sync-pipeline live on`."
     )
 
@@ -204,16 +229,25 @@ def _snapshots_form(setup: SetupService, asker: Asker, options: dict[str, Any]) 
         option = f"--snapshots-{name.replace('_', '-')}"
         return asker.text(question, option, options[f"snapshots_{name}"], present, may_be_empty=may_be_empty)
 
+    profile = asker.choice(
+        "The system with your locations",
+        "--snapshots-profile",
+        options["snapshots_profile"],
+        tuple({now.profile: ""} | built_in_profiles()),
+        now.profile,
+    )
     region = asker.choice(
-        "The Snapshots API: sandbox, or an address of yours (custom)",
+        "The sandbox, or your own account (custom)",
         "--snapshots-region",
         options["snapshots_region"] or ("custom" if options["snapshots_base_url"] else None),
         ("sandbox", "custom"),
         now.region if is_set_up else "",
     )
     on_sandbox = region == "sandbox"
-    base = "" if on_sandbox else text("Its base URL", "base_url", now.base_url if now.region == "custom" else "")
-    profile = "generic" if on_sandbox else text("Its profile", "profile", now.profile or "generic")
+    if (tokens := profile_tokens(profile)) is not None:
+        return _by_tokens(setup, asker, options, SnapshotsForm(region=region, profile=profile), tokens)
+    of_other = now.region != "custom" or now.profile != profile
+    base = "" if on_sandbox else text("Its base URL", "base_url", "" if of_other else now.base_url)
     account = "" if on_sandbox else text("Account name (usually none)", "account", now.account, may_be_empty=True)
     auth = asker.choice("How you sign in", "--snapshots-auth", options["snapshots_auth"], AUTH_NAMES, now.auth)
     is_key = auth == "api_key"
@@ -238,6 +272,40 @@ def _snapshots_form(setup: SetupService, asker: Asker, options: dict[str, Any]) 
         client_secret="" if is_key else secret,
         scopes=tuple(scopes.replace(",", " ").split()),
     )
+
+
+def _by_tokens(
+    setup: SetupService, asker: Asker, options: dict[str, Any], form: SnapshotsForm, tokens: TokenFacts
+) -> SnapshotsForm:
+    """The two tokens, after the scopes that each needs; then the account, of those that the token is for."""
+    scopes = load_profile(form.profile).token_scopes
+    on_sandbox = form.region == "sandbox"
+
+    def token(label: str, which: str, slot: Slot, prefix: str) -> str:
+        if setup.is_given(slot.variable):
+            return ""
+        if asker.asks:
+            terminal.notice(f"{label}. {tokens.hints[which]} Scopes to tick: {' '.join(scopes[which])}")
+        with setup.vault() as vault:
+            return asker.secret(label, _source(options, prefix), is_there=vault.has(slot) or on_sandbox)
+
+    if asker.asks:
+        terminal.notice(tokens.where)
+    form = replace(
+        form,
+        agency_key=token(tokens.agency_key, "agency", AGENCY_KEY, "snapshots_agency_key_"),
+        api_key=token(tokens.key, "account", SNAPSHOTS_KEY, "snapshots_key_"),
+        location=options["snapshots_location"] or "",
+    )
+    if form.location or not asker.asks:
+        return form
+    with terminal.progress(is_timed=False):
+        found = look_at_accounts(setup, draft_of(setup, form))
+    terminal.table(
+        f"The {tokens.key.lower()} is for", [{"id": one.id, tokens.account.lower(): one.name} for one in found]
+    )
+    default = found[0].id if len(found) == 1 else ""
+    return replace(form, location=asker.text(tokens.account, "--snapshots-location", None, default))
 
 
 def _authorize(setup: SetupService, form: SnapshotsForm, port: int | None, since: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from time import sleep
 from typing import Any, NamedTuple, NoReturn
 
@@ -22,7 +23,8 @@ from sync_pipeline.alerts.kinds import (
 from sync_pipeline.cli.alerts import alert_document
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import prepared, reading
-from sync_pipeline.cli.options import OPTIONAL_COLUMNS, json_option
+from sync_pipeline.cli.options import OPTIONAL_COLUMNS, OutFile, json_option
+from sync_pipeline.cli.support_bundle import write_private
 from sync_pipeline.clock import utc_now
 from sync_pipeline.connectors.error_category import ErrorCategory
 from sync_pipeline.diagnose.connection_test import SYSTEMS, diagnose, without_retries
@@ -32,8 +34,10 @@ from sync_pipeline.session.mode import Mode
 from sync_pipeline.session.session import open_session
 from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.overview import EntityRow, entity_rows
+from sync_pipeline.setup.prepare import measured
 from sync_pipeline.setup.requests import ShownRequest, open_work
 from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.setup.support import shareable
 from sync_pipeline.store.syncs import Sync, failing
 
 SHOWN_ELSEWHERE = (KEY_REFUSED, NOT_REACHABLE, NO_HEARTBEAT, RUN_FAILED, PERMISSION_MISSING, REJECTS)
@@ -45,8 +49,9 @@ STATUS_FIGURES = ("records", "delivered", "pending", "rejects", "waiting", "kept
 @click.command()
 @click.argument("named", type=click.Choice(SYSTEMS), metavar="[SYSTEM]", required=False)
 @click.option("--system", type=click.Choice(SYSTEMS), hidden=True, help="Only this system.")
+@click.option("--report", type=OutFile(), help="Also write everything that was found to a file, without secrets.")
 @json_option
-def check(named: str | None, system: str | None, as_json: bool) -> None:
+def check(named: str | None, system: str | None, report: Path | None, as_json: bool) -> None:
     """Test the connections and permissions. One finding each, with what it means and what to do.
 
     SYSTEM is clockify or snapshots: only that one is tested, and the other is sent no request.
@@ -60,8 +65,14 @@ def check(named: str | None, system: str | None, as_json: bool) -> None:
                 terminal.marked(finding.verdict, f"{finding.what}: {finding.text}")
         requests = {"clockify": session.clockify.requests.total(), "snapshots": session.snapshots.requests.total()}
     ok = all(finding.ok for finding in findings)
+    document = {"ok": ok, "checks": [finding.as_json() for finding in findings], "requests": requests}
+    if report is not None:
+        setup = SetupService(actor("terminal"))
+        facts = {"profile": settings.snapshots_profile, "measured": [one._asdict() for one in measured(setup)]}
+        write_private(report, shareable(setup, {**facts, **document}))
+        terminal.notice(f"Written to {report}. Look through it before you send it.")
     if as_json:
-        terminal.as_json({"ok": ok, "checks": [finding.as_json() for finding in findings], "requests": requests})
+        terminal.as_json(document)
     sys.exit(worst(finding.exit_code for finding in findings))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,8 +27,14 @@ def support_bundle(out: Path | None, as_json: bool) -> None:
         terminal.as_json(found)
         return
     file = out or Path(file_name(utc_now()))
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as written:
-        written.write(json_text(found, indent=2) + "\n")
+    write_private(file, found)
     terminal.emit(as_json, {"file": str(file)}, str(file))
     terminal.hint("Look through it before you send it: reasons of failures may name records.")
+
+
+def write_private(file: Path, document: Any) -> None:
+    """Write a JSON document that no other user may read."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as written:
+        written.write(json_text(document, indent=2) + "\n")

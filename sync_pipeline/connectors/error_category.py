@@ -41,9 +41,14 @@ KEY_MEANINGS: Mapping[str, str] = {
     "4003": "The key was deleted or replaced in Clockify, was copied incompletely, or belongs to a subdomain of its own.",
     "4017": "The add-on was uninstalled, or the token is one of a user and has ended.",
     "token_expired": "An access token lives for hours only; it was right once.",
+    "other_location": "The token is right, and belongs to another account than the one that is set up.",
+    "bad_version": "It is not about the token: the API no longer takes the version of it that is asked for.",
     "missing_credentials": "A proxy may drop the header, or the profile names another one than the API reads.",
 }
 """Code of a 401 -> what it means."""
+
+KNOWS_US = frozenset({"no_scope", "no_route"})
+"""Codes of a 401 by which a system says no to this request, and not to the credentials."""
 
 CAUSE_MEANINGS: Mapping[str, str] = {
     Failure.REFUSED: "No program listens there, or a firewall turns connections away.",
@@ -76,7 +81,8 @@ def categorize(error: SyncError) -> ErrorCategory:
         return ErrorCategory.NOT_ACCEPTED
     if status is None or status < 400 or status in (404, 405) or cause == Body.HTML:
         return ErrorCategory.OTHER_API
-    return {401: ErrorCategory.NOT_ACCEPTED, 403: ErrorCategory.FORBIDDEN}.get(status, ErrorCategory.REFUSED)
+    of_401 = ErrorCategory.FORBIDDEN if error.request.code in KNOWS_US else ErrorCategory.NOT_ACCEPTED
+    return {401: of_401, 403: ErrorCategory.FORBIDDEN}.get(status, ErrorCategory.REFUSED)
 
 
 def category_of(error: SyncError) -> str:

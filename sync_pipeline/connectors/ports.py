@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.preparation import Preparation
 from sync_pipeline.connectors.profile import BaseProfile
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.mapping.spec import EntitySpec
@@ -226,6 +227,10 @@ class SnapshotsSystem(System, Protocol):
     @property
     def profile(self) -> BaseProfile:
         """The vendor's facts."""
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """What has to exist before records are written; None where nothing has to."""
 
     @property
     def granted(self) -> frozenset[str] | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, overload
+from typing import Annotated, Any, Self, overload
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -214,6 +214,19 @@ class SandboxFacts(Facts):
     settings: dict[str, str] = {}
 
 
+class TokenFacts(Facts):
+    """The words for a vendor that is connected by two tokens: one for an account, one for the agency it is part of."""
+
+    key: str
+    agency_key: str
+    account: str
+    """What an account is called there."""
+    where: str = ""
+    """How a person gets tokens, click by click."""
+    hints: dict[str, str] = {}
+    """What each token is for: ``account`` and ``agency``."""
+
+
 class BaseProfile(Facts):
     """What every profile has, whichever connector it is for."""
 
@@ -223,6 +236,12 @@ class BaseProfile(Facts):
     """The class that speaks to the vendor: connectors/connectors.py."""
     system: str = "Snapshots"
     """What messages call the vendor."""
+    title: str = "Snapshots API"
+    """What people call it."""
+    tokens: TokenFacts | None = None
+    """None: one key is all it takes."""
+    prepares: bool = False
+    """Whether something has to exist there before records are written."""
     base_url: str = ""
     """In place of SNAPSHOTS_BASE_URL where that is not set."""
     required: dict[str, str] = {}
@@ -238,6 +257,16 @@ class BaseProfile(Facts):
     def scope(self, entity: str, *, write: bool = False) -> str:
         """The scope a read or write of ``entity`` needs."""
         raise NotImplementedError
+
+    def as_measured(self, facts: Sequence[Mapping[str, Any]]) -> Self:
+        """The profile with what was measured in place of what was assumed."""
+        del facts
+        return self
+
+    @property
+    def token_scopes(self) -> dict[str, tuple[str, ...]]:
+        """The scopes that each of its tokens needs; empty where there are no two of them."""
+        return {}
 
     @property
     def windows(self) -> tuple[tuple[int, float], ...]:

@@ -17,6 +17,7 @@ LABELS = {
     "clockify.addon_token": "Clockify add-on token",
     "snapshots.api_key": "Snapshots API key",
     "snapshots.client_secret": "Secret of the Snapshots OAuth client",
+    "snapshots.agency_key": "Agency token",
 }
 
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
+from sync_pipeline.connectors.preparation import Account
 from sync_pipeline.console.roles import Role
 from sync_pipeline.setup.clockify import ClockifyAccount, ClockifyForm
 from sync_pipeline.setup.consent import Consent
+from sync_pipeline.setup.snapshots import SnapshotsForm
 
 IDLE_SECONDS = 2 * 3600.0
 MOST_CONSENTS = 8
@@ -26,6 +28,14 @@ class LookedAt:
     """None where another one is wanted: of the form its secret is forgotten then."""
 
 
+@dataclass(frozen=True, slots=True)
+class AccountsLookedAt:
+    """The accounts that a key on the Snapshots side is for, and what they were found with: one of them is connected then."""
+
+    form: SnapshotsForm = field(repr=False)
+    accounts: tuple[Account, ...]
+
+
 @dataclass(slots=True)
 class BrowserSession:
     """One signed-in browser. What it keeps between two pages - a key just typed, even - stays on this side."""
@@ -39,6 +49,7 @@ class BrowserSession:
     seen_at: float = 0.0
     notices: list[str] = field(default_factory=list)
     looked_at: LookedAt | None = None
+    accounts: AccountsLookedAt | None = None
     asked: dict[str, Consent] = field(default_factory=dict, repr=False)
     answers: dict[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     """What a browser came back with, by state, until the session redeems it."""

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.responses import Response
 
-from sync_pipeline.connectors.profile import built_in_profiles
+from sync_pipeline.connectors.profile import BaseProfile, built_in_profiles, load_profile
 from sync_pipeline.console.clockify import stored_on
 from sync_pipeline.console.forms import Form, place_named, shown_again
+from sync_pipeline.console.prepare import HERE as PREPARE
 from sync_pipeline.console.request_context import RequestContext
+from sync_pipeline.console.sessions import AccountsLookedAt
 from sync_pipeline.errors import ApiError, NotGranted, SyncError
 from sync_pipeline.sandbox.snapshots.clients import DEFAULT_ID, DEFAULT_SECRET
+from sync_pipeline.session.secrets import AGENCY_KEY
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
 from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.consent import begin_authorization, finish_authorization, read_callback, stored_form
-from sync_pipeline.setup.snapshots import SnapshotsForm, connect_snapshots, needed_scopes
+from sync_pipeline.setup.prepare import is_needed
+from sync_pipeline.setup.snapshots import (
+    SnapshotsForm,
+    connect_snapshots,
+    draft_of,
+    look_at_accounts,
+    needed_scopes,
+    profile_tokens,
+)
 from sync_pipeline.setup.system_details import can_authorize
 
 AUTHS = {
@@ -24,7 +37,7 @@ AUTHS = {
     "client_credentials": "OAuth client credentials",
     "authorization_code": "Authorize: a person consents",
 }
-REGIONS = {"sandbox": "Sandbox on this machine", "custom": "Your Snapshots API"}
+REGIONS = {"sandbox": "Sandbox on this machine", "custom": "Your own account"}
 GIVEN = (
     "SNAPSHOTS_PROFILE",
     "SNAPSHOTS_BASE_URL",
@@ -34,6 +47,8 @@ GIVEN = (
     "SNAPSHOTS_CLIENT_ID",
     "SNAPSHOTS_CLIENT_SECRET",
     "SNAPSHOTS_SCOPES",
+    "HIGHLEVEL_AGENCY_KEY",
+    "HIGHLEVEL_LOCATION_ID",
 )
 NAMED = {
     "The Snapshots API key": "api_key",
@@ -57,23 +72,49 @@ FOREIGN = (
 
 def show(context: RequestContext) -> Response:
     """GET /snapshots."""
+    if context.query("again") and (before := context.browser.accounts) is not None:
+        context.browser.accounts = None
+        return _page(context, _typed(before.form))
     return _page(context, _as_it_is(context))
 
 
 def connect(context: RequestContext) -> Response:
     """POST /snapshots: probe and store; where a person has to consent, ask for that next."""
-    entered = _entered(context.form)
+    looked_at, chosen = context.browser.accounts, context.form.text("location")
+    entered = _entered(context.form) if looked_at is None or not chosen else replace(looked_at.form, location=chosen)
     if entered.region == "sandbox":
         context.console.keep_sandbox(context.setup.settings())
     try:
+        if _has_accounts(entered) and not entered.location:
+            return _look(context, entered)
         connect_snapshots(context.setup, entered, since=context.since)
     except SyncError as error:
         context.went_wrong(error, _place(error, entered))
         return _page(context, _typed(entered))
+    context.browser.accounts = None
     context.changed()
     if entered.auth == "authorization_code":
         return _begin(context, entered)
-    return context.go("/mapping", "The Snapshots API is connected.")
+    settings = context.settings()
+    return context.go(PREPARE if is_needed(settings) else "/mapping", f"{_title(settings)} is connected.")
+
+
+def _look(context: RequestContext, entered: SnapshotsForm) -> Response:
+    """Ask which accounts the key is for; one of them is chosen next."""
+    found = look_at_accounts(context.setup, draft_of(context.setup, entered))
+    context.browser.accounts = AccountsLookedAt(entered, tuple(found))
+    return context.go("/setup/snapshots")
+
+
+def _has_accounts(entered: SnapshotsForm) -> bool:
+    """Whether several accounts are below one address, so that one has to be chosen."""
+    return profile_tokens(entered.profile) is not None
+
+
+def _title(settings: Settings) -> str:
+    """What the system is called at the beginning of a sentence."""
+    title = load_profile(settings.snapshots_profile).title
+    return f"The {title}" if title.endswith(" API") else title
 
 
 def authorize(context: RequestContext) -> Response:
@@ -131,10 +172,17 @@ def _redirect_uri(context: RequestContext) -> str:
 
 
 def _entered(form: Form) -> SnapshotsForm:
-    custom, auth = form.text("region") != "sandbox", form.text("auth")
+    custom, auth, profile = form.text("region") != "sandbox", form.text("auth"), form.text("profile") or "generic"
+    if profile_tokens(profile) is not None:
+        return SnapshotsForm(
+            region="custom" if custom else "sandbox",
+            profile=profile,
+            api_key=form.text("token"),
+            agency_key=form.text("agency_key"),
+        )
     return SnapshotsForm(
         region="custom" if custom else "sandbox",
-        profile=form.text("profile") or "generic",
+        profile=profile,
         base_url=form.text("base_url") if custom else "",
         account=form.text("account") if custom else "",
         auth=auth if auth in AUTHS else "api_key",
@@ -147,6 +195,11 @@ def _entered(form: Form) -> SnapshotsForm:
 
 def _place(error: SyncError, entered: SnapshotsForm) -> str:
     """The field that a refusal is about."""
+    if (tokens := profile_tokens(entered.profile)) is not None:
+        if entered.location:
+            return "location"
+        is_agency = "agency" in str(error) or AGENCY_KEY.variable in str(error)
+        return "agency_key" if is_agency else place_named(error, {tokens.key: "token"}) or "token"
     if isinstance(error, NotGranted):
         return "api_key" if entered.auth == "api_key" else "scopes"
     if isinstance(error, ApiError) and error.request.status in {400, 401, 403}:
@@ -192,8 +245,15 @@ def _profiles(present: str) -> list[tuple[str, str]]:
     return list(({present: present} | found).items())
 
 
+def _token_profiles(profiles: Sequence[tuple[str, str]]) -> dict[str, BaseProfile]:
+    """Those that are connected by two tokens, with what their forms say."""
+    loaded = {name: load_profile(name) for name, _ in profiles if profile_tokens(name) is not None}
+    return dict(loaded)
+
+
 def _page(context: RequestContext, values: dict[str, Any]) -> Response:
     settings, connection = context.settings(), connections(context.setup)[1]
+    looked_at, profiles = context.browser.accounts, _profiles(values["profile"])
     return context.page(
         "snapshots.html",
         "Step 2: Snapshots",
@@ -201,7 +261,13 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
         would_pause=context.would_pause(),
         values=values,
         regions=REGIONS,
-        profiles=_profiles(values["profile"]),
+        profiles=profiles,
+        with_tokens=_token_profiles(profiles),
+        looked_at=looked_at,
+        chosen=load_profile(looked_at.form.profile) if looked_at else None,
+        accounts=[(one.id, str(one)) for one in looked_at.accounts] if looked_at else [],
+        location=settings.snapshots_location,
+        prepares=is_needed(settings),
         auths=AUTHS,
         needed=needed_scopes(settings),
         connection=connection,

@@ -1,4 +1,4 @@
-"""Work that goes on while pages are looked at: one trial and one test of the connections at a time."""
+"""Work that goes on while pages are looked at: a trial, a test of the connections and a preparation, one of each."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sync_pipeline.connectors.preparation import Made, Measured
 from sync_pipeline.diagnose.connection_test import SYSTEMS, diagnose, without_retries
 from sync_pipeline.diagnose.finding import Finding
 from sync_pipeline.errors import SyncError
-from sync_pipeline.setup import trial
+from sync_pipeline.setup import prepare, trial
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.trials import TrialKind
 
@@ -38,6 +39,16 @@ class Test:
         return self.is_done and not self.problem and all(finding.ok for finding in self.findings)
 
 
+@dataclass(slots=True)
+class Preparing:
+    """Preparing the system that records are written to, as far as it is."""
+
+    made: Made | None = None
+    measured: list[Measured] = field(default_factory=list)
+    problem: str = ""
+    is_done: bool = False
+
+
 class Work:
     """What is under way in this console."""
 
@@ -47,8 +58,10 @@ class Work:
         self._stopping = threading.Event()
         self._trial: tuple[int, threading.Thread] | None = None
         self._testing: threading.Thread | None = None
+        self._preparation: threading.Thread | None = None
         self.test: Test | None = None
         """The newest one."""
+        self.preparing: Preparing | None = None
 
     def begin_trial(self, setup: SetupService, kind: TrialKind) -> int:
         """Try the present configuration, unless a trial is under way; returns the trial's id."""
@@ -72,10 +85,17 @@ class Work:
                 test = self.test = Test(self._desk.now(), systems=systems)
                 self._testing = self._start("test", lambda: self._run_test(test))
 
+    def begin_preparation(self, setup: SetupService) -> None:
+        """Make what is missing and measure, unless that is under way."""
+        with self._lock:
+            if self._preparation is None or not self._preparation.is_alive():
+                found = self.preparing = Preparing()
+                self._preparation = self._start("preparation", lambda: self._prepare(setup, found))
+
     def stop(self) -> None:
         """Let what is under way end; what does not end soon is cut off with the process."""
         self._stopping.set()
-        for thread in (self._trial and self._trial[1], self._testing):
+        for thread in (self._trial and self._trial[1], self._testing, self._preparation):
             if thread is not None:
                 thread.join(WAIT_SECONDS)
 
@@ -93,6 +113,19 @@ class Work:
             raise
         finally:
             test.is_done = True
+
+    def _prepare(self, setup: SetupService, found: Preparing) -> None:
+        try:
+            found.made = prepare.make(setup)
+            if found.made.compared.is_ready and not self._stopping.is_set():
+                found.measured = prepare.measure(setup)
+        except SyncError as error:
+            found.problem = str(error)
+        except BaseException:
+            found.problem = BROKE
+            raise
+        finally:
+            found.is_done = True
 
     def _start(self, name: str, run: Callable[[], object]) -> threading.Thread:
         def guarded() -> None:

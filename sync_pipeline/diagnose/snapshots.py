@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
-from sync_pipeline.connectors.error_category import KEY_MEANINGS
+from sync_pipeline.connectors.error_category import KEY_MEANINGS, ErrorCategory, categorize
 from sync_pipeline.connectors.policy import Action
+from sync_pipeline.connectors.preparation import Preparation
 from sync_pipeline.diagnose.contact import Contact
-from sync_pipeline.diagnose.finding import Finding, Probe, Status, fail, fine, look_at_clock, refused
+from sync_pipeline.diagnose.finding import Finding, Probe, Status, fail, fine, look_at_clock, refused, warn
 from sync_pipeline.diagnose.url_hints import snapshots_url, wrong_key
 from sync_pipeline.errors import ApiError, NotAuthorized
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.measured import read_measured
 from sync_pipeline.session.session import Session
 
-ADDRESS, API, KEY = "Snapshots address", "Snapshots API", "Snapshots key"
-LIMITS, CLOCK = "Snapshots limits", "Snapshots clock"
+FULL = 0.8
+"""From what share of a limit on a warning is given."""
+PREPARE = "Run `sync-pipeline prepare`, or open Prepare in the console's set-up (/setup/prepare)."
 CLOCK_BREAKS = "Tokens and changes depend on time: tokens could be used too long, changes be missed."
 ONLY_VERIFY = "Syncs work without it; `verify` and `--repair` cannot compare what is there."
 REVOKED = "The key or token was revoked, replaced, or copied incompletely."
 AUTHORIZE = "Authorize again."
+WRONG_TYPE = "Delete that field there, or map to another one. Then prepare again."
+MAKE_ROOM = "Start later with SYNC_START_DATE, or delete there what is not needed."
 FIXES = {
     "invalid_grant": AUTHORIZE,
     "access_denied": AUTHORIZE,
@@ -54,22 +59,79 @@ class SnapshotsProbes:
 
     def probes(self) -> list[Probe]:
         """All of them: one request for each entity and direction."""
+        name = self._session.snapshots.profile.system
+        address, api, key = f"{name} address", f"{name} API", f"{name} key"
+        account, prepared = f"{name} account", f"{name} preparation"
         written = [spec for spec in self._specs if spec.target.system == "snapshots"]
+        needs = {spec.entity: (key, account, prepared) for spec in written}
         return [
-            Probe(ADDRESS, self._contact.look_at_address),
-            Probe(API, self._contact.look_at_api, (ADDRESS,)),
-            Probe(KEY, self._look_at_key, (API,)),
-            Probe(LIMITS, self._look_at_limits),
-            Probe(CLOCK, self._look_at_clock, (ADDRESS,)),
+            Probe(address, self._contact.look_at_address),
+            Probe(api, self._contact.look_at_api, (address,)),
+            Probe(key, self._look_at_key, (api,)),
+            Probe(f"{name} limits", self._look_at_limits),
+            Probe(f"{name} clock", self._look_at_clock, (address,)),
+            *self._of_preparation(name, account, prepared, (key,)),
             *(
-                Probe(f"Read {spec.entity} (snapshots)", partial(self._look_at_reading, spec), (KEY,))
-                for spec in self._specs
+                Probe(
+                    f"Read {one.entity} (snapshots)", partial(self._look_at_reading, one), needs.get(one.entity, (key,))
+                )
+                for one in self._specs
             ),
             *(
-                Probe(f"Write {spec.entity} (snapshots)", partial(self._look_at_writing, spec), (KEY,))
-                for spec in written
+                Probe(f"Write {one.entity} (snapshots)", partial(self._look_at_writing, one), needs[one.entity])
+                for one in written
             ),
         ]
+
+    def _of_preparation(self, name: str, account: str, prepared: str, needs: tuple[str, ...]) -> Iterator[Probe]:
+        """Of a system that has to be prepared: which account the key is for, what is missing there, how full it is."""
+        there = self._session.snapshots.preparation
+        if there is not None:
+            yield Probe(account, partial(self._look_at_account, there), needs)
+            yield Probe(prepared, partial(self._look_at_preparation, there), (account,))
+            yield Probe(f"{name} room", partial(self._look_at_room, there), (account,))
+            yield Probe(f"{name} behaviour", self._look_at_behaviour)
+
+    def _look_at_account(self, there: Preparation) -> Finding:
+        wanted, found = self._session.settings.snapshots_location, self._session.call(there.accounts)
+        if (one := next((one for one in found if one.id == wanted), None)) is not None:
+            return fine(f"the token is for {one}")
+        whose = " and ".join(map(str, found[:3])) or "no account"
+        return fail(
+            f"the token is for {whose}, and {wanted} is set up",
+            KEY_MEANINGS["other_location"],
+            f"Use a token of {wanted}, or connect the other one.",
+            exit_code=NotAuthorized.exit_code,
+        )
+
+    def _look_at_preparation(self, there: Preparation) -> Finding:
+        compared = self._session.call(there.compare, self._specs)
+        if compared.wrong:
+            what = "; ".join(map(str, compared.wrong))
+            return fail(what, "Records cannot be kept there as the mapping has them.", WRONG_TYPE)
+        if compared.missing:
+            return fail("; ".join(map(str, compared.missing)), "Records cannot be written before that exists.", PREPARE)
+        return fine("everything that the mappings need is there")
+
+    def _look_at_room(self, there: Preparation) -> Finding:
+        used = self._session.call(there.usage, self._specs)
+        words = [f"{one.used:,} of {one.most:,} {one.what}" for one in used]
+        full = [text for one, text in zip(used, words, strict=True) if one.used >= FULL * one.most]
+        if full:
+            return warn("; ".join(full), "Beyond the limit nothing more can be created.", MAKE_ROOM)
+        return fine("; ".join(words))
+
+    def _look_at_behaviour(self) -> Finding:
+        found = [
+            one
+            for one in read_measured(self._session.store, self._session.settings)
+            if one.entity in self._session.specs
+        ]
+        if not found:
+            return warn("not measured yet", "Where the documents leave something open, the worst is assumed.", PREPARE)
+        detail = " ".join(f"{one.entity.replace('_', ' ')}: {one.detail}" for one in found)
+        fixes = " ".join(dict.fromkeys(one.fix for one in found if one.fix))
+        return warn(detail, "", fixes) if fixes else fine(detail)
 
     def _look_at_key(self) -> Finding:
         found = self._contact.look_at_key()
@@ -115,7 +177,7 @@ class SnapshotsProbes:
         try:
             ask(spec)
         except ApiError as error:
-            if error.request.status == 403:
+            if categorize(error) is ErrorCategory.FORBIDDEN:
                 return refused(error, "" if not scope or scope in error.message else f"It takes the scope {scope}.")
             raise
         return fine(f"allowed{f' ({scope})' if scope else ''}")

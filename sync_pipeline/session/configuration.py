@@ -42,7 +42,10 @@ _FIRST_WORDS = {
     "Grant {scope} to {key}.": "Grant {scope} to the key or token in {key_setting}.",
 }
 """Texts of the built-in profile in version 1, by what they are now; version 1 hashed them."""
-_NO_MATTER: Any = {"description": True, "analytics": True, "answers": {"__all__": {"message", "fix"}}}
+_NO_MATTER: Any = {
+    **dict.fromkeys(("description", "analytics", "title", "tokens", "prepares"), True),
+    "answers": {"__all__": {"message", "fix"}},
+}
 """The texts of a profile, and what is only read for reports: they do not change what is written."""
 
 

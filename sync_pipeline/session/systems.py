@@ -24,6 +24,7 @@ from sync_pipeline.connectors.snapshots.api import AgencyKey, Credentials, neede
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.measured import read_measured
 from sync_pipeline.session.progress import Progress, Report
 from sync_pipeline.session.secrets import (
     AGENCY_KEY,
@@ -80,7 +81,8 @@ class Opening:
 
     def snapshots(self, on_result: OnResult) -> SnapshotsSystem:
         """The account on the Snapshots side."""
-        unlocked, settings, profile = self.unlocked, self.unlocked.settings, self.profile
+        unlocked, settings = self.unlocked, self.unlocked.settings
+        profile = self.profile.as_measured([one.facts for one in read_measured(self.store, settings)])
         label = f"The rate limit of {profile.system}"
         options = self._options(profile.system, snapshots_bucket(settings), profile.windows, label, on_result)
         agency = self._options(profile.system, agency_bucket(settings), profile.windows, label, on_result)

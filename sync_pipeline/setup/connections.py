@@ -10,6 +10,7 @@ from typing import Literal, cast
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.session.measured import measured_place
 from sync_pipeline.session.secrets import (
     CLOCKIFY_KEY,
     CLOCKIFY_TOKEN,
@@ -98,6 +99,8 @@ def disconnect(setup: SetupService, system: str, *, since: str | None) -> None:
         with setup.store() as store:
             turn_all_off(store, besides=pairs_of_others(store, before), by=setup.by, at=setup.now())
             forget_facts(store, facts_place(before, system))
+            if system == "snapshots":
+                forget_facts(store, measured_place(before))
             others = [other for other in other_setups(store, before) if _names(other, system)]
             theirs = {where for other in others for where in (place(other, system), address(other, system))}
             for where in credentials.places(store):

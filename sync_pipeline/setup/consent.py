@@ -89,6 +89,7 @@ def stored_form(settings: Settings) -> SnapshotsForm:
         auth=settings.auth,
         client_id=settings.snapshots_client_id,
         scopes=settings.snapshots_scopes,
+        location=settings.snapshots_location,
     )
 
 

@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SLOTS, SNAPSHOTS_CLIENT, Slot, place
+from sync_pipeline.session.secrets import (
+    AGENCY_KEY,
+    CLOCKIFY_KEY,
+    CLOCKIFY_TOKEN,
+    SLOTS,
+    SNAPSHOTS_CLIENT,
+    SNAPSHOTS_KEY,
+    Slot,
+    place,
+)
 from sync_pipeline.setup.clockify import ClockifyForm, Kind, look_at_clockify, region_of
 from sync_pipeline.setup.consent import stored_form
 from sync_pipeline.setup.draft import clean_secret
@@ -85,7 +94,8 @@ def _try(setup: SetupService, slot: Slot, secret: str) -> None:
     elif settings.auth == "authorization_code":
         return  # nothing but a refresh would show, and that spends the refresh token: it is tried with the next one
     else:
-        typed = {"api_key" if settings.auth == "api_key" else "client_secret": secret}
+        names = {SNAPSHOTS_KEY: "api_key", SNAPSHOTS_CLIENT: "client_secret", AGENCY_KEY: "agency_key"}
+        typed = {names[slot]: secret}
         look_at_snapshots(setup, draft_of(setup, replace(stored_form(settings), **typed)))  # type: ignore[arg-type]
 
 

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from sync_pipeline.connectors.connectors import open_snapshots
+from sync_pipeline.connectors.error_category import ErrorCategory, categorize
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.policy import Origin
-from sync_pipeline.connectors.profile import BaseProfile, load_profile
+from sync_pipeline.connectors.ports import SnapshotsSystem
+from sync_pipeline.connectors.preparation import Account
+from sync_pipeline.connectors.profile import BaseProfile, TokenFacts, built_in_profiles, load_profile
 from sync_pipeline.connectors.snapshots import api
 from sync_pipeline.diagnose.finding import Finding, Status
 from sync_pipeline.errors import ConfigError, FatalApiError, NotGranted, SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
-from sync_pipeline.session.secrets import CONSENT, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY, Slot, Unlocked, Vault
+from sync_pipeline.session.secrets import (
+    AGENCY_KEY,
+    CONSENT,
+    SNAPSHOTS_CLIENT,
+    SNAPSHOTS_KEY,
+    Slot,
+    Unlocked,
+    Vault,
+)
 from sync_pipeline.session.systems import snapshots_credentials
 from sync_pipeline.settings import AUTH_KINDS, SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
 from sync_pipeline.setup import draft as drafts
 from sync_pipeline.setup.clockify import CUSTOM, SANDBOX
 from sync_pipeline.setup.service import SetupService
 
+T = TypeVar("T")
 KEY, CLIENT_SECRET = "The Snapshots API key", "The OAuth client secret"
 
 
@@ -39,6 +52,10 @@ class SnapshotsForm:
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
     scopes: tuple[str, ...] = ()
+    agency_key: str = field(default="", repr=False)
+    """For a profile with two keys: the one that reads every account."""
+    location: str = ""
+    """For a profile with several accounts below one address: which of them; "" for the one that the key is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,8 @@ class Draft:
             "snapshots.auth": there.snapshots_auth,
             "snapshots.client_id": there.snapshots_client_id if is_oauth else None,
             "snapshots.scopes": list(there.snapshots_scopes) if is_oauth and there.snapshots_scopes else None,
+            "snapshots.location": there.snapshots_location or None,
+            "snapshots.company": there.snapshots_company or None,
         }
 
     @property
@@ -70,7 +89,8 @@ class Draft:
         """What the audit trail says."""
         there = self.settings
         who = f" ({there.snapshots_client_id})" if there.snapshots_client_id else ""
-        return f"{there.snapshots_profile} at {there.snapshots_base_url}, {there.snapshots_auth}{who}"
+        where = " ".join(filter(None, (there.snapshots_base_url, there.snapshots_location)))
+        return f"{there.snapshots_profile} at {where}, {there.snapshots_auth}{who}"
 
 
 def connect_snapshots(setup: SetupService, form: SnapshotsForm, *, since: str | None) -> list[Finding]:
@@ -79,9 +99,36 @@ def connect_snapshots(setup: SetupService, form: SnapshotsForm, *, since: str | 
     Of an authorization code only the client is kept: a person has still to consent.
     """
     draft = draft_of(setup, form)
+    if load_profile(draft.settings.snapshots_profile).tokens is not None:
+        draft = _for_account(draft, look_at_accounts(setup, draft))
     found = [] if draft.settings.snapshots_auth == "authorization_code" else look_at_snapshots(setup, draft)
     keep(setup, draft, since=since)
     return found
+
+
+def look_at_accounts(setup: SetupService, draft: Draft) -> list[Account]:
+    """The accounts that a key is for, where several are below one address. Nothing is written."""
+
+    async def look(there: SnapshotsSystem) -> list[Account]:
+        return [] if there.preparation is None else await there.preparation.accounts()
+
+    unnamed = replace(draft.settings, snapshots_location=draft.settings.snapshots_location or "unknown")
+    return _ask(setup, replace(draft, settings=unnamed), look)
+
+
+def _for_account(draft: Draft, accounts: Sequence[Account]) -> Draft:
+    """The draft for the account that was chosen, or for the only one."""
+    wanted = draft.settings.snapshots_location
+    found = [one for one in accounts if not wanted or one.id == wanted]
+    if len(found) == 1:
+        one = found[0]
+        return replace(
+            draft, settings=replace(draft.settings, snapshots_location=one.id, snapshots_company=one.company)
+        )
+    words = _words(load_profile(draft.settings.snapshots_profile))
+    whose = _listed(list(map(str, accounts))) or "none"
+    problem = f"is for {whose}" if wanted or not accounts else f"is for several: {whose}"
+    raise ConfigError(f"{words.key} {problem}.", fix=f"Choose the {words.account.lower()}, or use another token.")
 
 
 def keep(setup: SetupService, draft: Draft, *, since: str | None) -> None:
@@ -93,6 +140,8 @@ def keep(setup: SetupService, draft: Draft, *, since: str | None) -> None:
         def keep() -> None:
             if draft.secret and not setup.is_given(draft.slot.variable):
                 _enter(vault, draft, setup)
+            if draft.settings.snapshots_agency_key and not setup.is_given(AGENCY_KEY.variable):
+                _enter_anew(vault, AGENCY_KEY, draft.settings.snapshots_agency_key, setup)
             if draft.settings.snapshots_auth != "authorization_code" or draft.settings.snapshots_client_id != client:
                 vault.remove(CONSENT)
                 vault.tokens.remove()
@@ -102,10 +151,14 @@ def keep(setup: SetupService, draft: Draft, *, since: str | None) -> None:
 
 def _enter(vault: Vault, draft: Draft, setup: SetupService) -> None:
     """The same secret again is no new one; of key and client secret only one is kept."""
-    held = vault.get(draft.slot)
-    if held is None or held.value != draft.secret:
-        vault.enter(draft.slot, draft.secret, setup.now())
+    _enter_anew(vault, draft.slot, draft.secret, setup)
     vault.remove(SNAPSHOTS_CLIENT if draft.slot is SNAPSHOTS_KEY else SNAPSHOTS_KEY)
+
+
+def _enter_anew(vault: Vault, slot: Slot, secret: str, setup: SetupService) -> None:
+    held = vault.get(slot)
+    if held is None or held.value != secret:
+        vault.enter(slot, secret, setup.now())
 
 
 def needed_scopes(settings: Settings) -> tuple[str, ...]:
@@ -125,35 +178,56 @@ def draft_of(setup: SetupService, form: SnapshotsForm) -> Draft:
     _refuse_unoffered(profile, form.auth)
     values = {
         "snapshots_profile": form.profile,
-        "snapshots_base_url": now.sandbox_urls[2]
+        "snapshots_base_url": replace(now, snapshots_profile=form.profile).sandbox_urls[2]
         if on_sandbox
-        else drafts.base_url(form.base_url, "The base URL of the Snapshots API"),
+        else drafts.base_url(form.base_url or profile.base_url, f"The base URL of {profile.title}"),
         "snapshots_account": drafts.plain(form.account, "The account's name"),
         "snapshots_auth": form.auth,
         "snapshots_client_id": "" if form.auth == "api_key" else drafts.plain(form.client_id, "The OAuth client id"),
         "snapshots_scopes": () if form.auth == "api_key" else _scopes(form),
+        "snapshots_location": drafts.plain(form.location, "The account's id"),
     }
     drafts.refuse_given(setup, values)
-    blank = {"snapshots_api_key": "", "snapshots_client_secret": "", "stored": True}
+    blank = {"snapshots_api_key": "", "snapshots_client_secret": "", "snapshots_company": "", "stored": True}
     settings = replace(now, **values, **blank)  # type: ignore[arg-type]  # the names are those of Settings
     return _with_secret(setup, settings, form, on_sandbox)
 
 
 def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, on_sandbox: bool) -> Draft:
     is_key = form.auth == "api_key"
+    profile = load_profile(settings.snapshots_profile)
+    in_sandbox = dict(profile.sandbox.settings) if profile.sandbox and on_sandbox else {}
     slot, what, typed = (
-        (SNAPSHOTS_KEY, KEY, form.api_key) if is_key else (SNAPSHOTS_CLIENT, CLIENT_SECRET, form.client_secret)
+        (SNAPSHOTS_KEY, _words(profile).key, form.api_key)
+        if is_key
+        else (SNAPSHOTS_CLIENT, CLIENT_SECRET, form.client_secret)
     )
     if not is_key and not settings.snapshots_client_id:
         raise ConfigError("The OAuth client id is missing.", fix="Enter it; it is where the client is registered.")
     is_known = setup.is_given("SNAPSHOTS_BASE_URL")
     secret = drafts.secret_for(setup, settings, slot, typed, what, is_known=is_known)
     if not secret and is_key and on_sandbox:
-        secret = SANDBOX_SNAPSHOTS_KEY
+        secret = in_sandbox.get(slot.setting, SANDBOX_SNAPSHOTS_KEY)
     if not secret and form.auth != "authorization_code":  # there PKCE replaces a secret
         raise ConfigError(f"{what} is missing: none is stored for {settings.snapshots_base_url}.", fix="Enter it.")
+    agency = ""
+    if profile.tokens is not None and is_key:
+        agency = drafts.secret_for(
+            setup, settings, AGENCY_KEY, form.agency_key, profile.tokens.agency_key, is_known=is_known
+        ) or in_sandbox.get(AGENCY_KEY.setting, "")
     origin = drafts.origin_of(setup, slot, typed)
-    return Draft(replace(settings, **{slot.setting: secret}), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]
+    secrets = {AGENCY_KEY.setting: agency, slot.setting: secret}
+    return Draft(replace(settings, **secrets), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]
+
+
+def profile_tokens(name: str) -> TokenFacts | None:
+    """What a built-in profile says about its two tokens; None of any other profile."""
+    return load_profile(name).tokens if name in built_in_profiles() else None
+
+
+def _words(profile: BaseProfile) -> TokenFacts:
+    """What the keys and accounts of a profile are called."""
+    return profile.tokens or TokenFacts(key=KEY, agency_key="", account="Account")
 
 
 def _scopes(form: SnapshotsForm) -> tuple[str, ...]:
@@ -181,7 +255,7 @@ def _refuse_unoffered(profile: BaseProfile, auth: str) -> None:
 
 def look_at_snapshots(setup: SetupService, draft: Draft) -> list[Finding]:
     """Ask whether everything that a sync does is allowed; SyncError names all that is not. Nothing is written."""
-    found = list(_probe(setup, draft))
+    found = _probe(setup, draft)
     if refused := [finding for finding in found if not finding.ok]:
         fix = _joined(list(dict.fromkeys(finding.fix for finding in refused)))
         raise NotGranted(_not_granted([finding.what for finding in refused]), fix=fix)
@@ -209,26 +283,36 @@ def _listed(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _probe(setup: SetupService, draft: Draft) -> Iterator[Finding]:
+def _probe(setup: SetupService, draft: Draft) -> list[Finding]:
     """A finding for each entity; what is no matter of scopes ends it immediately."""
-    settings = draft.settings
-    specs = switched_on(specs_of(settings), settings.entities)
-    profile = load_profile(settings.snapshots_profile)
+    specs = switched_on(specs_of(draft.settings), draft.settings.entities)
     work = [("probe", name, f"Read {name}") for name in specs]
     work += [("may_write", name, f"Write {name}") for name, spec in specs.items() if spec.target.system == "snapshots"]
 
-    async def look() -> list[Finding]:
-        async with aclosing(open_snapshots(profile, settings.snapshots_base_url, credentials, options)) as there:
-            found = []
-            for method, entity, what in work:
-                try:
-                    await getattr(there, method)(entity)
-                    found.append(Finding(Status.OK, "allowed", what=what))
-                except SyncError as error:
-                    if not is_matter_of_scope(error):
-                        raise
-                    found.append(Finding(Status.FAILED, error.message, fix=error.fix, what=what))
+    async def look(there: SnapshotsSystem) -> list[Finding]:
+        found = []
+        for method, entity, what in work:
+            try:
+                await getattr(there, method)(entity)
+                found.append(Finding(Status.OK, "allowed", what=what))
+            except SyncError as error:
+                if not is_matter_of_scope(error):
+                    raise
+                found.append(Finding(Status.FAILED, error.message, fix=error.fix, what=what))
         return found
+
+    return _ask(setup, draft, look)
+
+
+def _ask(setup: SetupService, draft: Draft, look: Callable[[SnapshotsSystem], Awaitable[T]]) -> T:
+    """What a look at the system of a draft gives; nothing can be written there."""
+    settings = draft.settings
+    specs = switched_on(specs_of(settings), settings.entities)
+    profile = load_profile(settings.snapshots_profile)
+
+    async def run() -> T:
+        async with aclosing(open_snapshots(profile, settings.snapshots_base_url, credentials, options)) as there:
+            return await look(there)
 
     with setup.store() as store, drafts.sandbox_if(draft.on_sandbox, settings):
         options = ClientOptions(
@@ -239,9 +323,9 @@ def _probe(setup: SetupService, draft: Draft) -> Iterator[Finding]:
         )
         unlocked = Unlocked(settings, origins={draft.slot.setting: draft.origin})
         credentials = snapshots_credentials(unlocked, specs, profile, store, options)
-        yield from drafts.ask(look)
+        return drafts.ask(run)
 
 
 def is_matter_of_scope(error: SyncError) -> bool:
     """Whether something is only not allowed: the address and the key are right."""
-    return isinstance(error, FatalApiError) and error.request.status == 403
+    return isinstance(error, FatalApiError) and categorize(error) is ErrorCategory.FORBIDDEN

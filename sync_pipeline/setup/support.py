@@ -52,6 +52,18 @@ def support_bundle(setup: SetupService) -> dict[str, Any]:
             found |= _state(session)
     except SyncError as error:  # the bundle is made because something does not work
         found["problems"] = [str(error)]
+    return _without(found, hidden)
+
+
+def shareable(setup: SetupService, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found, with the versions and without secrets and e-mail addresses."""
+    settings = setup.settings()
+    with setup.store() as store:
+        hidden = set(_secrets(settings, store))
+    return _without({"made_at": setup.now(), "versions": versions(), **found}, hidden)
+
+
+def _without(found: Mapping[str, Any], hidden: set[str]) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(redacted(json_text(found), hidden))
     return document
 

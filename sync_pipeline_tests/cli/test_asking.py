@@ -58,7 +58,11 @@ def test_init_is_left_and_taken_up_again(us: Team, tmp_path: Path) -> None:
     there = us.sandbox
     where = [("region", "custom"), ("base URL", there.clockify), ("its reports", there.reports), ("Kind of key", "")]
     first = [*where, ("key: ", "a-wrong-key"), *where, ("key: ", f" '{CLOCKIFY_KEY}' "), ("Workspace [", "")]
-    code, shown = _talk(tmp_path, ["init"], [*first, ("What to sync", "locations users"), ("(custom)", INTERRUPT)])
+    code, shown = _talk(
+        tmp_path,
+        ["init"],
+        [*first, ("What to sync", "locations users"), ("your locations", ""), ("(custom)", INTERRUPT)],
+    )
     assert (code, STOPPED in " ".join(shown.split())) == (130, True), shown
     assert "this API key does not exist" in shown
 
@@ -68,9 +72,10 @@ def test_init_is_left_and_taken_up_again(us: Team, tmp_path: Path) -> None:
         ("the stored one): ", ""),
         ("Workspace [", ""),
         ("What to sync [locations users]", ""),
+        ("your locations", ""),
         ("(custom)", "custom"),
     ]
-    rest = [("Its base URL", there.snapshots), ("profile", ""), ("Account name", ""), ("How you sign in", "")]
+    rest = [("Its base URL", there.snapshots), ("Account name", ""), ("How you sign in", "")]
     code, more = _talk(tmp_path, ["init"], [*then, *rest, ("API key: ", SNAPSHOTS_KEY)])
     assert (code, more.count("connected")) == (0, 2), more
     assert "Snapshots      answers" in more  # it counts while it asks

@@ -184,7 +184,9 @@ def answer(typed: Shell, *lines: str, code: int = 0) -> str:
 
 def test_the_questions(typed: Shell) -> None:
     """Asked one after the other; Enter keeps what is there; a wrong key is told and asked for again, hidden."""
-    first = answer(typed, "sandbox", "api_key", "wrong-key", "sandbox", "api_key", "", "", "", "sandbox", "api_key", "")
+    first = answer(
+        typed, "sandbox", "api_key", "wrong-key", "sandbox", "api_key", "", "", "", "", "sandbox", "api_key", ""
+    )
     assert "this API key does not exist" in first
     assert "wrong-key" not in first
     assert "connected" in first
@@ -213,7 +215,7 @@ def test_one_side_the_sandbox_and_the_other_real(us: Team, typed: Shell, tmp_pat
     assert "one kind of account for both sides" in typed("status", code=2).message
     kept = [""] * 11
     assert "Choose the same for both." in answer(typed, *kept, "none", code=2)
-    assert "connected" in answer(typed, *kept, "snapshots", "sandbox", "api_key", "")
+    assert "connected" in answer(typed, *kept, "snapshots", "generic", "sandbox", "api_key", "")
     assert typed.settings().sandbox
 
 

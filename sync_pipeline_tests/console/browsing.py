@@ -23,6 +23,7 @@ PAGES = (
     "/",
     "/setup/clockify",
     "/setup/snapshots",
+    "/setup/prepare",
     "/mapping",
     "/mapping/users",
     "/mapping/users?record=1",

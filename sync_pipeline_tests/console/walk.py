@@ -192,10 +192,10 @@ class Walker:
         """Step 2, but for what is secret."""
         self.to("/snapshots")
         if self.us is not None:
-            self.page.get_by_label("System").select_option("custom")
+            self.page.get_by_label("Where").select_option("custom")
             self.page.get_by_label("Base URL").fill(base_url or self.us.sandbox.snapshots)
         else:
-            self.page.get_by_label("System").select_option("sandbox")
+            self.page.get_by_label("Where").select_option("sandbox")
         self.page.get_by_label(way).check()
 
     def try_snapshots_key(self, key: str = SNAPSHOTS_KEY, base_url: str = "") -> None:

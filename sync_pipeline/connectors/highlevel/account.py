@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from sync_pipeline.connectors.answers import Answer, as_text, excerpt
 from sync_pipeline.connectors.highlevel.locations import Locations
+from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.highlevel.records import Records
 from sync_pipeline.connectors.highlevel.tokens import Consented, mint
@@ -89,6 +91,11 @@ class HighLevel:
         return self.agency is not self.home
 
     @property
+    def preparation(self) -> LocationPreparation:
+        """What has to be at the location before its first record."""
+        return LocationPreparation(self)
+
+    @property
     def clock_offset(self) -> float | None:
         """By how many seconds HighLevel's clock is ahead of ours; None when it has not answered."""
         found = self.home.clock_offset
@@ -147,8 +154,9 @@ class HighLevel:
         return found
 
     async def probe(self, entity: str) -> None:
-        """Read one record at most, to see whether reading ``entity`` is allowed."""
-        await (Locations(self).sample(1) if entity == "locations" else self.search(entity, limit=1))
+        """Read one record at most, to see whether reading ``entity`` is allowed: of an object that is not there, it is."""
+        with suppress(RejectedRecord):
+            await (Locations(self).sample(1) if entity == "locations" else self.search(entity, limit=1))
 
     async def may_write(self, entity: str) -> None:
         """Offer a change to a record that does not exist, to see whether writing is allowed; FatalApiError when not."""

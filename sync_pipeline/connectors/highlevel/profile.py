@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
 from sync_pipeline.connectors.profile import BaseProfile, Facts, Positive, ScopeFacts, singular
 
+NOT_SHOWN = 60.0
+"""How long a search was watched that did not show a record."""
 Seconds = Annotated[float, Field(ge=0)]
 
 
@@ -81,6 +84,24 @@ class HighLevelProfile(BaseProfile):
         if entity == "locations":
             return self.scopes.locations
         return self.scopes.records.write if write else self.scopes.records.read
+
+    def as_measured(self, facts: Sequence[Mapping[str, Any]]) -> Self:
+        """With a search that lags longer than assumed, it is waited twice as long as it was seen to take, and never less."""
+        lags = [NOT_SHOWN if one.get("index_lag") is None else float(one["index_lag"]) for one in facts]
+        longest = max((2 * lag for lag in lags), default=0.0)
+        if longest <= self.objects.find_lag_seconds:
+            return self
+        return self.model_copy(update={"objects": self.objects.model_copy(update={"find_lag_seconds": longest})})
+
+    @property
+    def token_scopes(self) -> dict[str, tuple[str, ...]]:
+        """The scopes to tick for each of the two tokens."""
+        own, both = self.scopes, (self.scopes.locations, self.scopes.users)
+        pairs = (own.objects, own.records, own.fields)
+        return {
+            "agency": (*both, own.saas),
+            "account": (*both, *(each for one in pairs for each in (one.read, one.write))),
+        }
 
     def object_of(self, entity: str) -> ObjectFacts:
         """The custom object of an entity; a plain one, for one the file does not name."""

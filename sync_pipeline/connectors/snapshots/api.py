@@ -183,6 +183,10 @@ class Snapshots:
         await self._client.aclose()
 
     @property
+    def preparation(self) -> None:
+        """None: whatever is sent is kept as it is."""
+
+    @property
     def clock_offset(self) -> float | None:
         """By how many seconds the API's clock is ahead of ours; None when it has not answered."""
         return self._client.clock_offset

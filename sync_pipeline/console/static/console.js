@@ -6,9 +6,11 @@ const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 // Fields that matter only for some choice are put away for the others.
 function showWhatMatters(form) {
   for (const part of $$("[data-when]", form)) {
-    const [name, wanted] = part.dataset.when.split("=");
-    const chosen = new FormData(form).get(name);
-    part.hidden = chosen !== null && !wanted.split(" ").includes(chosen);
+    part.hidden = part.dataset.when.split(";").some((condition) => {
+      const [name, wanted] = condition.split("=");
+      const chosen = new FormData(form).get(name);
+      return chosen !== null && !wanted.split(" ").includes(chosen);
+    });
   }
 }
 for (const form of $$("form")) {

@@ -1,0 +1,46 @@
+"""What the vendor's documents leave open, measured at the sandbox's HighLevel on the sandbox's clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sync_pipeline.setup import prepare
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline_tests.harness import Team
+from sync_pipeline_tests.setup.agency import OBJECTS, at_highlevel
+
+
+@pytest.mark.parametrize(
+    ("switches", "expected"),
+    [
+        ({"unique": True, "deleted_blocks": True, "index_lag": 3}, (True, True, 3.5)),
+        ({"unique": True, "index_lag": 40, "answers": {"unique": {"status": 422}}}, (True, False, 60.5)),
+        ({"index_lag": 100}, (False, None, None)),
+    ],
+)
+def test_the_behaviour_is_measured_and_used(
+    us: Team, setup: SetupService, switches: dict[str, Any], expected: tuple[Any, ...]
+) -> None:
+    """Unique keys, deleted records that block theirs, the lag of the search; the connector waits twice as long then."""
+    us.changes |= at_highlevel(us)
+    there = replace(setup, environ=us.environ)
+    us.control("POST", "highlevel", {"prepare": True, **switches})
+
+    async def sleep(seconds: float) -> None:
+        us.control("POST", "clock", {"advance": seconds})
+
+    found = {one.entity: one.facts for one in prepare.measure(there, sleep)}
+    for facts in found.values():
+        assert (facts["unique"], facts["deleted_blocks"], facts["index_lag"]) == expected
+        assert (facts["merge"], facts["is_current"]) == (True, True)
+        assert "not found" in facts["words"]["deleted"]
+    if expected[0]:
+        assert "A record with the same value" in found["users"]["words"]["same key"]
+    assert [one.facts for one in prepare.measured(there)] == list(found.values())
+    assert all(not us.control("GET", f"highlevel/records/{name}")["records"] for name in OBJECTS)
+    with us.session() as session:
+        lag = 60.0 if expected[2] is None else expected[2]
+        assert session.snapshots.target(session.specs["users"]).find_lag == max(30.0, 2 * lag)  # type: ignore[union-attr]
