@@ -72,7 +72,7 @@ def finish_authorization(setup: SetupService, consent: Consent, redirect_uri: st
         tokens = ask(redeem)
     with setup.vault(settings) as vault:
         vault.new_tokens.keep(tokens)
-        vault.account_tokens.remove()  # it came of the consent before
+        vault.forget_account_tokens()
         vault.enter(CONSENT, "", setup.now())
     setup.note(
         "snapshots authorized", f"{settings.snapshots_client_id} at {settings.snapshots_base_url}: {tokens.scope}"

@@ -148,6 +148,7 @@ def keep(setup: SetupService, draft: Draft, *, since: str | None) -> None:
             if draft.settings.snapshots_auth != "authorization_code" or draft.settings.snapshots_client_id != client:
                 vault.remove(CONSENT)
                 vault.tokens.remove()
+                vault.forget_account_tokens()
 
         setup.change(draft.values, "snapshots connected", draft.told, since=since, then=keep)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -12,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from sync_pipeline import webhooks
 from sync_pipeline.connectors.consent import begin_consent
 from sync_pipeline.connectors.highlevel.account import HighLevel
 from sync_pipeline.connectors.highlevel.tokens import installed_locations
@@ -73,7 +75,7 @@ def asked(us: HighLevelTeam, route: str) -> int:
 
 
 def test_a_person_is_asked_without_pkce_for_all_scopes_at_once() -> None:
-    """On the page of HighLevel's marketplace; blanks are %20, and no address of ours contains the vendor's name."""
+    """On the page of HighLevel's marketplace; blanks are %20."""
     profile = load_profile("highlevel")
     facts = profile.auth.oauth
     assert facts is not None
@@ -89,7 +91,14 @@ def test_a_person_is_asked_without_pkce_for_all_scopes_at_once() -> None:
     assert "+" not in parts.query
     assert "locations.readonly%20users.readonly" in parts.query
     assert set(query["scope"][0].split()) >= {"oauth.write", "oauth.readonly", "objects/record.write"}
-    assert [one for one in (CALLBACK, AUTHORIZED, REDIRECT) if VENDOR.search(one)] == []
+
+
+def test_no_address_of_ours_contains_the_vendors_name() -> None:
+    """HighLevel's portal refuses those that do, for the way back from the consent and for webhooks."""
+    sources = [file.read_text("utf-8") for file in Path(webhooks.__path__[0]).glob("*.py")]
+    hooks = [path for text in sources for path in re.findall(r'"(/hooks[^"]*)"', text)]
+    assert hooks
+    assert [one for one in (CALLBACK, AUTHORIZED, REDIRECT, *hooks) if VENDOR.search(one)] == []
 
 
 def test_the_company_asks_for_the_agency_and_the_location_for_its_records(us: HighLevelTeam) -> None:
