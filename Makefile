@@ -30,7 +30,7 @@ test: lint  ## Lint, types, layers and all tests
 test-clock: $(READY)  ## Run what depends on days at eight instants (not part of `test`; LIBFAKETIME=1: from outside)
 	@$(BIN)/python -m sync_pipeline_tests.clock_table $(if $(LIBFAKETIME),--libfaketime)
 
-laws: $(READY)  ## The laws at random: N=1000 histories, or the one of SEED=...; LAW=overlaps|live|third DATABASE=...
+laws: $(READY)  ## The laws at random: N=1000 histories, or the one of SEED=...; LAW=overlaps|live|highlevel|overlaps_highlevel|third|reports DATABASE=...
 	@$(BIN)/python -m sync_pipeline_tests.laws $(if $(SEED),--seed $(SEED),--count $(N)) $(if $(LAW),--law $(LAW)) $(if $(DATABASE),--database $(DATABASE))
 
 lint: $(READY)  ## Style (docstrings included), types, layers
@@ -45,7 +45,7 @@ dev: $(READY)  ## Sandbox, console, webhooks, Dagster daemon and UI, until Ctrl-
 console: $(READY)  ## A fresh link that signs in to the console that is running
 	@$(BIN)/sync-pipeline console link
 
-bench: $(READY)  ## Measure speed, memory, requests and the time changes take (PARTS=rounds ROUNDS=1 SIZES=1000,3000)
+bench: $(READY)  ## Measure speed, memory, requests and the time changes take (PARTS=rounds,dashboard ROUNDS=1 SIZES=1000,3000)
 	@$(BIN)/python -m sync_pipeline_tests.bench $(if $(PARTS),--parts $(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SIZES),--sizes $(SIZES)) $(if $(CLOCK),--clock $(CLOCK))
 
 bench-profile: $(READY)  ## Say where the time of a sync goes, stage by stage (SIZE=100000)

@@ -22,6 +22,11 @@ def printable(text: str) -> str:
     return COMMANDS.sub(_escape, text)
 
 
+def one_line(text: str, most: int) -> str:
+    """The beginning of a text that others wrote, printable and in one line."""
+    return printable(text[:most])
+
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """A text that begins so is a formula to a spreadsheet; the last four are the wide forms of the first four."""
 LINE_ENDS = re.compile("\r\n?")

@@ -18,6 +18,8 @@ PROFILES = tuple(PROFILE_FILES)
 MOST = 1_000_000
 """The largest number of rows, megabytes, attempts or seconds: as milliseconds it fits into 32 bits."""
 MOST_DAYS = 36_500
+SHORTEST_KEY = 32
+"""Bytes of a public key."""
 EARLIEST, LATEST = date(2000, 1, 1), date(2999, 12, 31)
 
 
@@ -37,6 +39,17 @@ def vendor_id(value: str) -> str:
     """An id that a vendor gave out."""
     if not re.fullmatch(r"[A-Za-z0-9]{1,64}", value):
         raise ValueError("an id of letters and digits")
+    return value
+
+
+def public_key(value: str) -> str:
+    """A public key as vendors print it."""
+    try:
+        found = base64.b64decode(value, validate=True)
+    except ValueError:
+        found = b""
+    if len(found) < SHORTEST_KEY:
+        raise ValueError("a public key in base64")
     return value
 
 

@@ -37,6 +37,8 @@ ONE_KIND = "one kind of account for both sides (both real, or both the sandbox)"
 AUTH_KINDS = ("api_key", "client_credentials", "authorization_code")
 MAPPINGS = "mappings"
 """The section of the set-up that is laid over the entities' mappings."""
+ALERTS = "alerts"
+"""The section of the set-up with rules on figures and subscriptions."""
 SETUP = "set-up"
 """What errors call the stored set-up; a file has its own name."""
 PROJECT_FILE = "workspace.yaml"  # the directory that holds it is the project's root
@@ -145,6 +147,16 @@ class Settings:
         kind.words,
         (),
         at="snapshots.scopes",
+    )
+    snapshots_webhook_key: str = setting(
+        "SNAPSHOTS_WEBHOOK_KEY",
+        "The public key with which the Snapshots API's vendor signs its webhooks, in base64. Default: the profile's.",
+        kind.public_key,
+    )
+    snapshots_currency: str = setting(
+        "SNAPSHOTS_CURRENCY",
+        "The currency of revenue where the Snapshots API does not name it, such as `EUR`. Default: unknown.",
+        kind.currency,
     )
     snapshots_agency_key: str = setting(
         "HIGHLEVEL_AGENCY_KEY",
@@ -376,7 +388,7 @@ class Settings:
     )
     alert_rules_file: Path | None = setting(
         "SYNC_ALERT_RULES_FILE",
-        "A YAML file with rules on figures, such as a budget that is used up, that open alerts of their own.",
+        "A YAML file with rules on figures, such as a budget that is used up, and subscriptions. Default: those of the console.",
         kind.file,
         None,
     )
@@ -662,10 +674,10 @@ def _read_setup(document: str, place: str) -> Mapping[str, Any]:
     rows = {f.metadata["at"]: f for f in SETTINGS if f.metadata["at"]}
     values: dict[str, Any] = {}
     for key, node in _leaves(read_text(document, place), {at.split(".")[0] for at in rows if "." in at}):
-        if key == MAPPINGS or node.value in (None, ""):
+        if key in (MAPPINGS, ALERTS) or node.value in (None, ""):
             continue
         if key not in rows:
-            raise refuse(node, key, "is not a key of the set-up.", _instead_of(key, [*rows, MAPPINGS]))
+            raise refuse(node, key, "is not a key of the set-up.", _instead_of(key, [*rows, MAPPINGS, ALERTS]))
         values[rows[key].name] = _stored_value(rows[key], key, node)
     return values
 

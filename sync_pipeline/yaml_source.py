@@ -16,6 +16,11 @@ from sync_pipeline.errors import ConfigError, MappingFileError
 # libyaml is ten times as fast; the pure Python loader understands the same files.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_NODES = 20_000
+MOST_CHARACTERS = 1_000_000
+_MOST_BRACKETS, _DEEPEST = 5_000, 500
+"""Lists and mappings that are opened with a bracket, and levels that one line opens: libyaml reads them with a function that calls
+itself, and ends the process when there are too many.
+"""
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -45,7 +50,8 @@ def read_yaml(path: Path) -> Node:
 def read_file(path: Path) -> str:
     """The text of a file of configuration."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            return file.read(MOST_CHARACTERS + 1)
     except UnicodeDecodeError:
         raise MappingFileError(str(path), 1, "file", "is not UTF-8 text.", fix="Save it as UTF-8.") from None
     except OSError as error:
@@ -55,6 +61,7 @@ def read_file(path: Path) -> str:
 
 def read_text(text: str, file: str) -> Node:
     """The same of a text; ``file`` is what errors call it."""
+    _refuse_endless(text, file)
     try:
         return _Reader(file).read(text)
     except yaml.MarkedYAMLError as error:
@@ -62,6 +69,16 @@ def read_text(text: str, file: str) -> Node:
     except (yaml.YAMLError, RecursionError) as error:
         problem = (str(error).splitlines() or ["nested too deep"])[0]
         raise MappingFileError(file, 1, "file", f"is not YAML: {problem}.") from None
+
+
+def _refuse_endless(text: str, file: str) -> None:
+    if len(text) > MOST_CHARACTERS:
+        raise MappingFileError(file, 1, "file", f"has more than {MOST_CHARACTERS:,} characters.")
+    if text.count("[") + text.count("{") > _MOST_BRACKETS:
+        raise MappingFileError(file, 1, "file", f"opens more than {_MOST_BRACKETS:,} lists and mappings with brackets.")
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count("- ") + line.count("? ") > _DEEPEST:
+            raise MappingFileError(file, number, "file", f"has more than {_DEEPEST} dashes on one line.")
 
 
 def _not_yaml(file: str, text: str, error: yaml.MarkedYAMLError) -> MappingFileError:
@@ -95,8 +112,10 @@ class _Reader:
     def _node(self, loader: Any, tree: yaml.Node, where: str, above: tuple[int, ...]) -> Node:
         self._count += 1
         # An alias may point at what holds it, or multiply itself: both would never end.
-        if id(tree) in above or self._count > _MOST_NODES:
+        if id(tree) in above:
             raise self._error(tree, where, "repeats itself through YAML aliases without end.")
+        if self._count > _MOST_NODES:
+            raise self._error(tree, where, f"is one of more than {_MOST_NODES:,} values, aliases counted each time.")
         if not isinstance(tree, yaml.ScalarNode) and tree.tag not in _PLAIN_TAGS:
             raise self._error(tree, where, f"found the tag {tree.tag!r}, expected a plain mapping or list.")
         inside = (*above, id(tree))

@@ -81,11 +81,14 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
         f"runs retry {run}", "deliveries", "audit list", "status", "check", "settings list", "settings get SYNC_MODE",
         "connections list", "connections show clockify", "mapping show", "mapping validate", "mapping test",
         "mapping fields users", "credentials list", "completion bash", "support-bundle", "live status", "webhooks list",
+        "webhooks addresses --url https://hooks.example.com",
         "report performance", "report hours", "report people", "report clients", "alerts list --all", "alerts destinations", "alerts rules",
         "webhooks remove",
     ):  # fmt: skip
         yield printed(*words.split())
     yield shell.with_(**at_highlevel(us))("prepare", "--yes", "--json").document
+    (rules := shell.root / "rules.yaml").write_text("{rules: {budget: }, subscriptions: {all: {about: new_entries}}}")
+    yield shell.with_(SYNC_ALERT_RULES_FILE=str(rules))("alerts", "rules", "--json").document
     port = str(urlsplit(us.sandbox.url).port)
     for words in (
         "fault status --count 1",

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from sqlalchemy import text
@@ -74,6 +74,8 @@ class Team:
     people: httpx.Client
     changes: dict[str, str] = field(default_factory=dict)
     runs: Iterator[int] = field(default_factory=count)
+    system: ClassVar[str] = "snapshots"
+    """What the sandbox calls the other system."""
 
     # -- the pipeline -------------------------------------------------------------------------------------------
 
@@ -112,6 +114,9 @@ class Team:
             shutil.copy(empty_store(), self.home / "sync.db")
         with open_session(settings, report=report, sleep=self.sleep) as session:
             yield session
+
+    def settle(self) -> None:
+        """Let the time pass after which lists show what there is: here they do at once."""
 
     async def sleep(self, seconds: float) -> None:
         """Instead of sleeping."""
@@ -248,6 +253,18 @@ class Team:
         page = self.snapshots("GET", f"/{entity}", limit=1000)
         assert page["next_cursor"] is None, "a test has no more than a page of records"
         return {row[id_field(entity)]: row for row in page["data"]}
+
+    def generic(self, version: Json) -> Json:
+        """A version of a record, as the journal has it, in the words of the generic API."""
+        return version
+
+    def route(self, generic: str) -> str:
+        """The requests of a route of the generic API, by whatever they are made here."""
+        return generic
+
+    def empty_target(self) -> None:
+        """Nothing was ever delivered to the Snapshots system."""
+        self.sandbox.world.db.execute("DELETE FROM snapshots_records WHERE entity <> 'locations'")
 
     # -- the sandbox's counters and faults ----------------------------------------------------------------------
 

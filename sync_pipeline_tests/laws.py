@@ -20,8 +20,12 @@ from typing import Any, NamedTuple
 import click
 import pytest
 
+from sync_pipeline_tests.highlevel import HighLevelTeam
 from sync_pipeline_tests.properties.histories import Round, drawn_history, office
 from sync_pipeline_tests.properties.overlaps import History, history_of, stage
+from sync_pipeline_tests.properties.report_histories import drawn_history as drawn_reports
+from sync_pipeline_tests.properties.report_histories import fewer as fewer_parts
+from sync_pipeline_tests.properties.report_histories import report_office
 from sync_pipeline_tests.properties.saved import Database, database
 from sync_pipeline_tests.properties.third import Deeds, agrees, drawn_deeds
 
@@ -70,6 +74,24 @@ def _live(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Pla
         yield lambda history: _broken(lambda: here.holds(history))
 
 
+@contextmanager
+def _overlaps_at_highlevel(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """The same with records of HighLevel."""
+    with stage(root, patch, made, "highlevel") as here:
+        yield here.play
+
+
+@contextmanager
+def _highlevel(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """The same with HighLevel, whose search lags less than is waited, and in every second history refuses a key that is taken."""
+    with office(root, patch, made, "highlevel") as here:
+        us = here.us
+        assert isinstance(us, HighLevelTeam)
+        turns = numbers()
+        here.prepare = lambda: us.switch(index_lag=20, unique=bool(next(turns) % 2))
+        yield lambda history: _broken(lambda: here.holds(history))
+
+
 def _fewer_rounds(history: list[Round]) -> Iterator[list[Round]]:
     for number, one in enumerate(history):
         before, after = history[:number], history[number + 1 :]
@@ -94,6 +116,13 @@ def _fewer_deeds(history: Deeds) -> Iterator[Deeds]:
             yield (fewer, history[1]) if part == 0 else (history[0], fewer)
 
 
+@contextmanager
+def _reports(root: Path, _patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """Reports, dashboard and views: what both systems add up to, whatever happened."""
+    with report_office(root, made) as here:
+        yield lambda history: _broken(lambda: here.holds(history))
+
+
 def _broken(holds: Callable[[], object]) -> list[str]:
     try:
         holds()
@@ -105,7 +134,10 @@ def _broken(holds: Callable[[], object]) -> list[str]:
 LAWS = {
     "overlaps": Law(history_of, _overlaps, _fewer_moves),
     "live": Law(drawn_history, _live, _fewer_rounds),
+    "overlaps_highlevel": Law(history_of, _overlaps_at_highlevel, _fewer_moves),
+    "highlevel": Law(drawn_history, _highlevel, _fewer_rounds),
     "third": Law(drawn_deeds, _third, _fewer_deeds),
+    "reports": Law(drawn_reports, _reports, fewer_parts),
 }
 
 

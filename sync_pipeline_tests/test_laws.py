@@ -7,12 +7,13 @@ import pytest
 from sync_pipeline_tests.laws import DATABASES, LAWS, judged
 
 SEEDS = (11, 12)
+TURNS = [(law, on) for law in LAWS for on in DATABASES if not (law.endswith("highlevel") and on == DATABASES[1])]
+"""All but the slowest, which `make laws` has as well."""
 FOUND = (("overlaps", "sqlite", 531845130), ("overlaps", "sqlite", 86359127), ("live", "postgresql", 86359277))
 """Histories in which something was wrong once, in the product or in how it was judged."""
 
 
-@pytest.mark.parametrize("database", DATABASES)
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(("law", "database"), TURNS)
 def test_the_laws_hold_on_each_database(law: str, database: str) -> None:
     """The same seeds everywhere."""
     verdicts = judged(law, database, [(seed, LAWS[law].history(seed)) for seed in SEEDS])

@@ -10,6 +10,7 @@ from sync_pipeline.alerts.evaluation import refresh_figures
 from sync_pipeline.alerts.facts import facts_of
 from sync_pipeline.alerts.figures import superseded
 from sync_pipeline.alerts.kinds import KINDS, ORDER, Severity, order_of, path_of, severity_of, title_of, title_of_row
+from sync_pipeline.alerts.paths import paths_of
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.session import Session
 from sync_pipeline.store import alerts as store
@@ -52,7 +53,8 @@ def open_alerts(session: Session) -> list[Alert]:
         (ORDER[each.key.kind], _alert(each, rows.get(each.key))) for each in _found(session) if not each.is_inhibited
     ]
     figures = {key: row for key, row in rows.items() if key.kind == FIGURE}
-    found += [(order_of(row), _of_figure(row)) for key, row in figures.items() if key not in superseded(figures)]
+    paths, weaker = paths_of(session.settings), superseded(figures)
+    found += [(order_of(row), _of_figure(row, paths(key))) for key, row in figures.items() if key not in weaker]
     return [alert for _, alert in sorted(found, key=lambda each: (each[1].acknowledged_at is not None, each[0]))]
 
 
@@ -127,13 +129,13 @@ def _alert(found: Found, row: AlertRow | None) -> Alert:
     )
 
 
-def _of_figure(row: AlertRow) -> Alert:
+def _of_figure(row: AlertRow, path: str) -> Alert:
     return Alert(
         key=row.key,
         severity=severity_of(row),
         title=title_of_row(row),
         detail=row.detail,
-        path=path_of(row.key),
+        path=path,
         since=row.first_seen_at,
         count=row.count,
         number=row.id,

@@ -35,10 +35,7 @@ def gather_digests(session: Session, destinations: Sequence[str], console: str) 
 
 
 def _gathering(session: Session, asked: Subscription, destinations: Sequence[str], console: str) -> Gathering:
-    for each in asked.to:
-        if each.text not in destinations:
-            fix = f"`sync-pipeline alerts add {each.text}` adds it. {closest(each.text, destinations)}"
-            raise refuse(each.node, each.where, f"names the destination {each.text!r}, which there is not.", fix)
+    wanted = wanted_by(session, asked, destinations)
 
     def message(found: Found) -> tuple[str, str]:
         return asked.message(found, console)
@@ -46,7 +43,7 @@ def _gathering(session: Session, asked: Subscription, destinations: Sequence[str
     return Gathering(
         name=asked.name,
         destinations=[each.text for each in asked.to] or destinations,
-        wanted=_wanted(session, asked),
+        wanted=wanted,
         since=asked.due_since(session.now(), ReportSettings.of(session.settings)),
         window=session.now() - timedelta(seconds=session.settings.alert_group_seconds),
         shown=SHOWN,
@@ -54,7 +51,12 @@ def _gathering(session: Session, asked: Subscription, destinations: Sequence[str
     )
 
 
-def _wanted(session: Session, asked: Subscription) -> Wanted:
+def wanted_by(session: Session, asked: Subscription, destinations: Collection[str]) -> Wanted:
+    """What a subscription is about. MappingFileError where it names what is not there."""
+    for each in asked.to:
+        if each.text not in destinations:
+            fix = f"`sync-pipeline alerts add {each.text}` adds it. {closest(each.text, destinations)}"
+            raise refuse(each.node, each.where, f"names the destination {each.text!r}, which there is not.", fix)
     clients = _ids(session, "client", asked.clients)
     # A location is known by its name before a project of it is.
     names = {name for id_, name in names_of(session.store, session.pair, "client").items() if id_ in clients}

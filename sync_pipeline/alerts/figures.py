@@ -11,17 +11,24 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sync_pipeline.alerts.rules import Calendar, Named, Rule
+from sync_pipeline.printable import one_line
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertState
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
+from sync_pipeline.store.period_figures import PeriodFigures, Project
 from sync_pipeline.store.project_months import WEEKDAYS, ReportSettings, midnight
 from sync_pipeline.store.readings import last_logged, names_of, running_since
+from sync_pipeline.store.revenue import Revenue, sums_of_revenue
 from sync_pipeline.yaml_source import closest, refuse
 
 EXPECTED = timedelta(days=28)
 """Who has logged nothing for so long before is not expected to."""
 MOST = 500
 """Alerts of one rule; the farthest beyond their threshold come first."""
+NEAREST = 5
+"""Values that a preview shows."""
+LONGEST_FIX = 200
+"""Characters: a list of all names helps no one."""
 
 
 class Reading(NamedTuple):
@@ -107,6 +114,8 @@ class Reader:
         return found or [day]
 
     def _values(self, rule: Rule, back: int = 0) -> Mapping[tuple[str, str], Reading]:
+        if rule.figure.startswith("revenue"):
+            return self._earned(rule, self.span(rule, back))
         key, name = GROUPS[rule.scope][:2]
         by_key: dict[tuple[str, str], list[Figures]] = defaultdict(list)
         for line in self._lines(rule.scope, self.span(rule, back)):
@@ -119,6 +128,30 @@ class Reader:
                 found[id_, currency] = Reading(id_, lines[0].group[name] or id_, value, currency)
         return found
 
+    def _earned(self, rule: Rule, span: Span) -> Mapping[tuple[str, str], Reading]:
+        """What the Snapshots API says that each project or client earns; nothing where it says nothing."""
+        months = _months(span)
+        by_key: dict[tuple[str, str], list[Revenue]] = defaultdict(list)
+        names: dict[str, str | None] = {}
+        for (project_id, currency), revenue in sums_of_revenue(self.store, self.pair, months, "project_id").items():
+            group = self._projects.get(project_id, Project(project_id)).named(project_id)
+            key, name = GROUPS[rule.scope][:2]
+            if id_ := group[key]:
+                names[id_] = group[name]
+                by_key[id_, currency].append(revenue)
+        found = {}
+        for (id_, currency), lines in by_key.items():
+            earned, margin = (_known(getattr(line, name) for line in lines) for name in ("revenue", "margin"))
+            values = {"revenue": _money(earned), "revenue_margin": _money(margin)}
+            value = values[rule.figure] if rule.figure in values else _percent(margin, earned)
+            if value is not None:
+                found[id_, currency] = Reading(id_, names[id_] or id_, value, currency)
+        return found
+
+    @cached_property
+    def _projects(self) -> Mapping[str, Project]:
+        return PeriodFigures(self.store, self.pair).projects()
+
     def _lines(self, scope: str, span: Span) -> list[Figures]:
         if (scope, span.name) not in self._sums:
             self._sums[scope, span.name] = self._read(scope, span)
@@ -127,8 +160,7 @@ class Reader:
     def _read(self, scope: str, span: Span) -> list[Figures]:
         is_whole = span.first is None or (span.first.day == 1 and not span.name.startswith("week"))
         if scope != "person" and is_whole:
-            months = ("0000", "9999") if span.first is None else (span.name, span.name)
-            return sums_of_months(self.store, self.pair, scope, *months)
+            return sums_of_months(self.store, self.pair, scope, *_months(span))
         first, end = (None if each is None else midnight(each, self._zone) for each in span[1:])
         return sums_of_entries(self.store, self.pair, [scope], Period(first, end), by_currency=True)
 
@@ -189,34 +221,87 @@ def superseded(keys: Iterable[AlertKey]) -> set[AlertKey]:
 
 
 def _thresholds(reader: Reader, rule: Rule, reading: Reading) -> Iterator[Passed]:
-    value = reading.value
-    if rule.comparison == "changed_by":
-        if not reading.before:
-            return
-        value = 100 * (reading.value - reading.before) / abs(reading.before)
+    value = _compared(rule, reading)
+    if value is None:
+        return
     span = "" if rule.comparison == "missing_since" or rule.figure == "running_hours" else reader.span(rule).name
     of = "/".join(filter(None, (reading.id, reading.currency, span.replace("week of ", "week-"))))
     for threshold in rule.thresholds:
-        excess = {"below": threshold - value, "changed_by": abs(value) - threshold}.get(
-            rule.comparison, value - threshold
-        )
+        excess = _excess(rule, value, threshold)
         if excess > 0 or (excess == 0 and rule.comparison != "below"):
             title, detail = _words(rule, reading, value, threshold, span)
             state = AlertState(reader.now, None, 1, detail, title, rule.severity)
             yield Passed(AlertKey(FIGURE, rule.name, f"{of}/{rule.comparison}={threshold:g}"), state, excess)
 
 
+def _compared(rule: Rule, reading: Reading) -> float | None:
+    """What is compared with the thresholds; None where there is nothing to compare with."""
+    if rule.comparison != "changed_by":
+        return reading.value
+    return 100 * (reading.value - reading.before) / abs(reading.before) if reading.before else None
+
+
+def _excess(rule: Rule, value: float, threshold: float) -> float:
+    """How far a value is beyond a threshold; below zero where it is not."""
+    if rule.comparison == "below":
+        return threshold - value
+    return (abs(value) if rule.comparison == "changed_by" else value) - threshold
+
+
+class Preview(NamedTuple):
+    """What a rule says now."""
+
+    found: list[AlertState]
+    nearest: list[tuple[str, str]]
+    """Names and values, the one that is nearest to its threshold or farthest beyond it first."""
+
+
+def preview_of(reader: Reader, rule: Rule) -> Preview:
+    """What a rule opens now, and what it looks at. MappingFileError where it names what is not there."""
+    found = passed(reader, rule)
+    weaker = superseded(each.key for each in found)
+    is_wanted = _filter(reader, rule)
+    values = [
+        (
+            max(_excess(rule, value, threshold) for threshold in rule.thresholds),
+            each.name,
+            _value_text(rule, each, value),
+        )
+        for each in reader.readings(rule)
+        if is_wanted(each.id) and (value := _compared(rule, each)) is not None
+    ]
+    nearest = [(name, text) for _, name, text in sorted(values, key=lambda each: (-each[0], each[1]))[:NEAREST]]
+    return Preview([each.state for each in found if each.key not in weaker], nearest)
+
+
+def check_names(reader: Reader, rule: Rule) -> None:
+    """MappingFileError where a rule names what is not there."""
+    _filter(reader, rule)
+
+
+def _value_text(rule: Rule, reading: Reading, value: float) -> str:
+    if rule.comparison == "missing_since":
+        return f"{value:g} working day{'s' * (value != 1)}"
+    if rule.comparison == "changed_by":
+        return f"{value:+,.0f} %"
+    return f"{value:,.1f}{_unit(rule, reading)}"
+
+
+def _unit(rule: Rule, reading: Reading) -> str:
+    return {"%": " %", "h": " h", "": f" {reading.currency}" if reading.currency else ""}[rule.kind.unit]
+
+
 def _words(rule: Rule, reading: Reading, value: float, threshold: float, span: str) -> tuple[str, str]:
     """What the alert is called, and its cause in one sentence."""
     by = f" (rule `{rule.name}`)"
-    name = reading.name[:80]
+    name = one_line(reading.name, 80)
     if rule.comparison == "missing_since":
         days = f"{threshold:g} working day{'s' * (threshold != 1)}"
         return f"{name}: no time logged for {days}", f"{name} has no time entry of the last {days}{by}."
     if rule.figure == "running_hours":
         title = f"{name}: a timer runs for more than {threshold:g} hours"
         return title, f"A timer of {name} has been running for {value:.1f} hours{by}."
-    unit = {"%": " %", "h": " h", "": f" {reading.currency}" if reading.currency else ""}[rule.kind.unit]
+    unit = _unit(rule, reading)
     during = "" if span == "total" else f" in {span}" if rule.period == "month" else f" in the {span}"
     if rule.comparison == "changed_by":
         title = f"{name}: {rule.kind.said}{during} changed by more than {threshold:g} %"
@@ -250,9 +335,15 @@ def ids_named(store: Store, pair: str, scope: str, wanted: Iterable[Named]) -> s
         ids = {id_ for id_, name in names.items() if each.text in (id_, name)}
         if names and not ids:
             fix = closest(each.text, {name for name in names.values() if name}) if len(names) <= 1_000 else ""
+            fix = fix if len(fix) <= LONGEST_FIX else ""
             raise refuse(each.node, each.where, f"names {each.text!r}, but there is no such {scope}.", fix)
         found |= ids or {each.text}
     return found
+
+
+def _months(span: Span) -> tuple[str, str]:
+    """The first and the last month of a period of whole ones."""
+    return ("0000", "9999") if span.first is None else (span.name, span.name)
 
 
 def _known(values: Iterable[int | None]) -> int | None:

@@ -115,9 +115,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     RULES_INVALID: Kind(
         "warning",
-        "The file with {system} has a mistake",
+        "The {system} have a mistake",
         "/settings/alerts",
-        "A rule or a subscription of `SYNC_ALERT_RULES_FILE` is not understood, or names what does not exist",
+        "A rule on figures or a subscription is not understood, or names what does not exist",
         "the next evaluation without a mistake",
     ),
     CREDENTIALS_AGE: Kind(

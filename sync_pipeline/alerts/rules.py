@@ -36,8 +36,10 @@ class FigureKind(NamedTuple):
     by_currency: bool = False
     scopes: tuple[Scope, ...] = SCOPES
     comparisons: tuple[Comparison, ...] = ("above", "below", "changed_by")
+    periods: tuple[str, ...] = PERIODS
 
 
+_EARNED = FigureKind("", "revenue", True, ("project", "client"), periods=("month", "total"))
 FIGURES: Mapping[str, FigureKind] = {
     "hours": FigureKind("h", "hours"),
     "billable_hours": FigureKind("h", "billable hours"),
@@ -49,6 +51,11 @@ FIGURES: Mapping[str, FigureKind] = {
     "margin": FigureKind("", "margin", by_currency=True),
     "margin_share": FigureKind(
         "%", "margin, as a share of the billed amount", by_currency=True, comparisons=("above", "below")
+    ),
+    "revenue": _EARNED,
+    "revenue_margin": _EARNED._replace(said="revenue less cost"),
+    "revenue_margin_share": _EARNED._replace(
+        unit="%", said="revenue less cost, as a share of the revenue", comparisons=("above", "below")
     ),
     "budget_used": FigureKind(
         "%", "use of the budget", by_currency=True, scopes=("project",), comparisons=("above", "below")
@@ -170,12 +177,16 @@ def _rule(name: str, node: Node) -> Rule:
     if scope not in kind.scopes:
         fix = f"Its scope can be {' or '.join(kind.scopes)}."
         raise refuse(section.need("scope"), section.path("scope"), f"{figure} is not known of a {scope}.", fix)
+    period = section.word("period", PERIODS, "month")
+    if period not in kind.periods:
+        fix = f"Its period can be {' or '.join(kind.periods)}."
+        raise refuse(section.need("period"), section.path("period"), f"{figure} is not known by {period}.", fix)
     comparison = _comparison(section, figure)
     return Rule(
         name=name,
         figure=figure,
         scope=scope,
-        period=section.word("period", PERIODS, "month"),
+        period=period,
         comparison=comparison,
         thresholds=_thresholds(section, comparison),
         severity=section.word("severity", SEVERITIES, "warning"),
@@ -224,7 +235,9 @@ def parsed_calendar(section: Section) -> Calendar:
     days, node = section.texts("working_days"), section.get("working_days")
     for each in days:
         if node is not None and each not in WEEKDAYS:
-            raise refuse(node, "working_days", f"found {each!r}, expected a day.", closest(each, WEEKDAYS))
+            raise refuse(
+                node, section.path("working_days"), f"found {each!r}, expected a day.", closest(each, WEEKDAYS)
+            )
     holidays = set()
     for item in names_in(section, "holidays"):
         try:
@@ -233,5 +246,7 @@ def parsed_calendar(section: Section) -> Calendar:
             raise refuse(item.node, item.where, f"found {item.text!r}, expected a day such as 2026-12-25.") from None
     numbers = frozenset(map(WEEKDAYS.index, days)) if node is not None else Calendar().days
     if not numbers:
-        raise refuse(section.need("working_days"), "working_days", "names no day.", "Name one, or leave it out.")
+        raise refuse(
+            section.need("working_days"), section.path("working_days"), "names no day.", "Name one, or leave it out."
+        )
     return Calendar(numbers, frozenset(holidays))

@@ -15,6 +15,7 @@ from sync_pipeline.alerts.digests import gather_digests
 from sync_pipeline.alerts.figures import superseded
 from sync_pipeline.alerts.kinds import DESTINATION_FAILING, KINDS, order_of, path_of, severity_of, title_of_row
 from sync_pipeline.alerts.messenger import SECONDS, Answer, Message
+from sync_pipeline.alerts.paths import Paths, paths_of
 from sync_pipeline.session.health import note_evaluated
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session
@@ -67,7 +68,14 @@ def send_alerts(
     refresh_alerts(session)
     note_evaluated(session)
     console = session.settings.console_url or console
-    round_ = _Round(session, Vault(session.store, session.settings), send, console, monotonic() + within - SECONDS)
+    round_ = _Round(
+        session,
+        Vault(session.store, session.settings),
+        send,
+        console,
+        paths_of(session.settings),
+        monotonic() + within - SECONDS,
+    )
     turn = lock_of(session.store, f"alerts\n{session.pair}", "alerts")
     if not (names := destinations.names(round_.vault)) or not turn.take():
         return round_.sent
@@ -91,6 +99,7 @@ class _Round:
     vault: Vault
     send: Send
     console: str
+    paths: Paths
     until: float
     sent: Sent = field(default_factory=Sent)
 
@@ -102,7 +111,7 @@ class _Round:
         rows = {each.alert_id: alert_row(session.store, session.pair, each.alert_id) for each in notices}
         due = [(each, row) for each in notices if (row := rows[each.alert_id]) is not None]
         key = f"alerts-{name}-{notices[0].id}-{notices[-1].id}"
-        answer = self.send(self.vault, name, replace(message_of(due, self.console), key=self._key(key)))
+        answer = self.send(self.vault, name, replace(message_of(due, self.console, self.paths), key=self._key(key)))
         if answer.problem:
             note_not_sent(session.store, notices, answer.problem, session.now())
             self.sent.problems[name] = answer.problem
@@ -132,23 +141,23 @@ class _Round:
         return sha256(f"{self.session.pair}\n{name}".encode()).hexdigest()[:32]
 
 
-def message_of(due: Sequence[tuple[Notice, AlertRow]], console: str = "") -> Message:
+def message_of(due: Sequence[tuple[Notice, AlertRow]], console: str = "", paths: Paths = path_of) -> Message:
     """One message about these notices, the worst first and what is resolved last; with links where the console's address is known."""
     ordered = sorted(due, key=lambda each: (each[0].event == "resolved", order_of(each[1]), each[0].id))
     first, row = ordered[0]
     more = f" (and {len(ordered) - 1} more)" if len(ordered) > 1 else ""
     title = f"sync_pipeline: {'resolved: ' if first.event == 'resolved' else ''}{title_of_row(row)}{more}"
-    lines = [line for notice, alert in ordered for line in _lines(notice, alert, console)]
+    lines = [line for notice, alert in ordered for line in _lines(notice, alert, console, paths)]
     level = "success" if first.event == "resolved" else LEVELS[severity_of(row)]
     end = f"From {platform.node()}. `sync-pipeline alerts list` and the console's overview show what is open."
     return Message(title, "\n".join([*lines, end]), level)
 
 
-def _lines(notice: Notice, row: AlertRow, console: str) -> list[str]:
+def _lines(notice: Notice, row: AlertRow, console: str, paths: Paths) -> list[str]:
     head = f"{HEADS[notice.event]}: {title_of_row(row)} (since {row.first_seen_at:%Y-%m-%d %H:%M} UTC)"
     if notice.event == "resolved":
         return [f"{head}, resolved {row.resolved_at:%Y-%m-%d %H:%M} UTC", ""]
-    link = [f"{console.rstrip('/')}{path_of(row.key)}"] if console else []
+    link = [f"{console.rstrip('/')}{paths(row.key)}"] if console else []
     return [head, row.detail, *link, ""]
 
 

@@ -10,13 +10,14 @@ from zoneinfo import ZoneInfo
 
 from sync_pipeline.alerts.rules import Named, named, names_in
 from sync_pipeline.mapping.section import Section
+from sync_pipeline.printable import one_line
 from sync_pipeline.store.digests import Found
 from sync_pipeline.store.project_months import WEEKDAYS, ReportSettings, midnight
 from sync_pipeline.yaml_source import Node, closest, refuse
 
 MOST = 50
-SHOWN = 50
-"""Records that a digest names."""
+SHOWN, LONGEST = 50, 200
+"""Records that a digest names, and characters of a name in it."""
 EVERY = ("at_once", "hourly", "daily", "weekly")
 
 
@@ -77,10 +78,11 @@ class Subscription:
         counts = [f"{count:,} {_noun(topics[key], count)}" for key, count in sorted(found.counts.items())]
         lines = []
         for each in found.first:
-            of = ", ".join(filter(None, (each.project, each.client))) if each.entity == "time_entries" else each.client
+            names = (each.project, each.client) if each.entity == "time_entries" else (each.client,)
+            of = ", ".join(one_line(name, LONGEST) for name in names if name)
             what = topics[each.entity, each.kind].one
             lines.append(
-                f"{what}: {each.label or each.source_id}{f' ({of})' if of else ''}, {each.at:%Y-%m-%d %H:%M} UTC"
+                f"{what}: {one_line(each.label or each.source_id, LONGEST)}{f' ({of})' if of else ''}, {each.at:%Y-%m-%d %H:%M} UTC"
             )
         if (more := sum(found.counts.values()) - len(lines)) > 0:
             lines.append(f"... and {more:,} more")

@@ -28,6 +28,7 @@ from sync_pipeline.cli.options import json_option
 from sync_pipeline.cli.secret import Source, secret_options
 from sync_pipeline.console.sign_in_links import running_url
 from sync_pipeline.session.session import Session, open_session
+from sync_pipeline.setup.alert_rules import export_rules, in_force
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertRow, recent_rows
 
@@ -93,9 +94,19 @@ def alerts_silence(name: str, hours: int, undo: bool, as_json: bool) -> None:
 
 
 @alerts.command("rules")
+@click.option(
+    "--yaml", "as_yaml", is_flag=True, help="Print your rules and subscriptions as a file for SYNC_ALERT_RULES_FILE."
+)
 @json_option
-def alerts_rules(as_json: bool) -> None:
-    """List kinds of alert, your rules and subscriptions. What is yours is in SYNC_ALERT_RULES_FILE."""
+def alerts_rules(as_yaml: bool, as_json: bool) -> None:
+    """List kinds of alert, your rules and subscriptions. They are the console's, or those of SYNC_ALERT_RULES_FILE."""
+    with reading() as settings:
+        found = configured(settings)
+    if as_yaml:
+        if as_json:
+            raise click.UsageError("--yaml and --json are two forms of the same: give one of them.")
+        sys.stdout.write(export_rules(settings))
+        return
     rows = [
         {
             "kind": name,
@@ -106,13 +117,18 @@ def alerts_rules(as_json: bool) -> None:
         }
         for name, kind in KINDS.items()
     ]
-    with reading() as settings:
-        found = configured(settings)
     figures = [_rule_document(rule) for rule in found.rules]
     offered = [_rule_document(rule) for rule in ready_made().values()]
     subscribed = [_subscription_document(each) for each in found.subscriptions]
     if as_json:
-        terminal.as_json({"rules": rows, "figures": figures, "ready_made": offered, "subscriptions": subscribed})
+        file = str(settings.alert_rules_file) if settings.alert_rules_file else None
+        yours = {
+            "in_force": "file" if file else "set-up",
+            "file": file,
+            "figures": figures,
+            "subscriptions": subscribed,
+        }
+        terminal.as_json({"rules": rows, "ready_made": offered, **yours})
         return
     terminal.table("Kinds of alerts", rows, optional=("sent_after_minutes",))
     if figures:
@@ -124,6 +140,7 @@ def alerts_rules(as_json: bool) -> None:
     if subscribed:
         shown = [{**row, "to": ", ".join(row["to"]) or "all destinations"} for row in subscribed]
         terminal.table("Your subscriptions", shown, SUBSCRIPTION_COLUMNS)
+    terminal.hint(in_force(settings))
 
 
 @alerts.command("send")

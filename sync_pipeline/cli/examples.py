@@ -40,7 +40,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "alerts silence": ("alerts silence drift:users --hours 48", "alerts silence drift:users --undo"),
     "alerts send": ("alerts send", "alerts send --json"),
     "alerts destinations": ("alerts destinations", "alerts destinations --json"),
-    "alerts rules": ("alerts rules", "alerts rules --json"),
+    "alerts rules": ("alerts rules", "alerts rules --yaml"),
     "alerts add": ("alerts add ops", "alerts add ops --env OPS_ADDRESS"),
     "alerts remove": ("alerts remove ops", "alerts remove ops --json"),
     "alerts test": ("alerts test ops", "alerts test ops --json"),
@@ -50,7 +50,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "runs show": ("runs show 64a687e2", "runs show 64a687e2 --json"),
     "runs retry": ("runs retry 64a687e2", "runs retry 64a687e2 --json"),
     "report": ("report performance", "report hours --by week --from 2026-03-01"),
-    "report performance": ("report performance", "report performance --from 2026-03-01 --format xlsx --out march.xlsx"),
+    "report performance": (
+        "report performance --read-revenue",
+        "report performance --from 2026-03-01 --format xlsx --out march.xlsx",
+    ),
     "report hours": ("report hours --by week", "report hours --by tag --format csv"),
     "report people": ("report people --from 2026-03-01 --to 2026-03-31", "report people --by month --json"),
     "report clients": ("report clients", "report clients --by project --format csv --out clients.csv"),
@@ -113,6 +116,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "webhooks register": (
         "webhooks register --url https://hooks.example.com",
         "webhooks register --url https://hooks.example.com --rotate",
+    ),
+    "webhooks addresses": (
+        "webhooks addresses --url https://hooks.example.com",
+        "webhooks addresses --url https://hooks.example.com --rotate",
     ),
     "webhooks list": ("webhooks list", "webhooks list --json"),
     "webhooks remove": ("webhooks remove", "webhooks remove 64a687e2"),

@@ -105,6 +105,7 @@ def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--unique/--not-unique", default=None, help="Whether no two records may share a value."),
         click.option("--personal/--not-personal", default=None, help="Whether its values are kept out of the UI."),
         click.option("--references", metavar="ENTITY", help="The entity whose id it is; '' for none."),
+        click.option("--link", metavar="ENTITY", help="Look the value up in the links of this entity; '' for no."),
         click.option("--owner", metavar="WHO", help="source: kept equal permanently; target: written once."),
         click.option("--one-of", metavar="LIST", help="The only values it may have: \"REGULAR, BREAK\"; '' for any."),
         click.option("--max-length", metavar="NUMBER", help="The most characters it may have; '' for the usual bound."),

@@ -20,6 +20,7 @@ from sync_pipeline.webhooks.hooks import open_hooks
 from sync_pipeline.webhooks.receiver import ReceiverOptions
 from sync_pipeline.webhooks.registration import Registrar, Wishes, list_hooks, remove_hooks
 from sync_pipeline.webhooks.server import serve
+from sync_pipeline.webhooks.signed import addresses, signed_deliveries
 
 
 @click.group()
@@ -42,7 +43,8 @@ def webhooks_serve(host: str, port: int, as_json: bool) -> None:
 
     with until_asked(), prepared() as settings, open_session(settings) as session:
         key = load_addon_key(settings.clockify_addon_public_key)
-        options = ReceiverOptions(workspace=session.clockify.account.workspace, addon_key=key)
+        workspace, signed = session.clockify.account.workspace, signed_deliveries(session)
+        options = ReceiverOptions(workspace=workspace, addon_key=key, signed=signed)
         serve(_hooks(session), options, host=host, port=port, on_ready=ready)
 
 
@@ -80,6 +82,25 @@ def _webhook_advice(report: Any) -> None:
         terminal.hint(f"No room for {', '.join(report.without_room)}: polling and re-scans find those changes.")
     if report.failures:
         terminal.hint("Register again when this is fixed: what is registered stays, and is not registered twice.")
+
+
+@webhooks.command("addresses")
+@click.option("--url", required=True, help="The public address deliveries reach the receiver at (https).")
+@click.option("--rotate", is_flag=True, help="Make new addresses; the old ones are refused from then on.")
+@json_option
+def webhooks_addresses(url: str, rotate: bool, as_json: bool) -> None:
+    """Print the addresses for an app's webhooks. Each event of the Snapshots API has its own; enter them at the vendor."""
+    with prepared() as settings, open_session(settings) as session:
+        found = addresses(session, _hooks(session), url, rotate=rotate)
+        if rotate and found.rows:
+            note(session.store, actor("terminal"), "webhooks rotated", "addresses of the app", session.now())
+    if as_json:
+        terminal.as_json({"addresses": found.rows, "polling": found.polling})
+        return
+    if found.rows:
+        terminal.table("Webhooks of the app", found.rows)
+    if found.polling:
+        terminal.hint(found.polling)
 
 
 @webhooks.command("list")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
+from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from sync_pipeline.errors import FatalApiError, Request
 from sync_pipeline.printable import printable
 
 EXCERPT = 200
+MOST_MONEY = Decimal(10) ** 15
 CODE = 80
 """How much is kept of a code or a request id."""
 MESSAGES = 20
@@ -172,3 +174,14 @@ def excerpt(said: str, longest: int = EXCERPT) -> str:
     """What an API said, as one line of a message: printable, and no longer than it may be."""
     text = printable(" ".join(said[: 4 * longest].split()))
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def hundredths(value: Any) -> int | None:
+    """Money in hundredths; None for what is no number, or none that can be."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return int((number * 100).to_integral_value()) if number.is_finite() and abs(number) < MOST_MONEY else None

@@ -146,6 +146,9 @@ class Target(Protocol):
     async def remove(self, target_id: str) -> None:
         """Delete or archive a record, as the mapping wants it; an absent one is no error, RejectedRecord is."""
 
+    def in_event(self, kind: str, body: Mapping[str, Any]) -> Record | None:
+        """The record as an event about it shows all of it; None where it does not."""
+
     def is_archived(self, record: Record) -> bool:
         """Whether the record is one that ``remove`` has archived."""
 
@@ -246,5 +249,10 @@ class SnapshotsSystem(System, Protocol):
     async def may_write(self, entity: str) -> None:
         """See whether writing ``entity`` is allowed, without writing; FatalApiError when it is not."""
 
-    async def project_figures(self, months: tuple[str, str], most: int) -> list[Record] | None:
-        """Revenue, budget and margin of projects in these months, ``most`` rows of them; None where the API has none."""
+    async def project_figures(
+        self, months: tuple[str, str], most: int, locations: Sequence[str]
+    ) -> list[Record] | None:
+        """Revenue, budget and margin in these months, ``most`` rows of them; None where the API has none.
+
+        A row is about a ``project``, or about one of these ``location``s, and names ``month`` and ``currency`` ("": not known).
+        """

@@ -231,6 +231,33 @@ class TokenFacts(Facts):
     """What each token is for: ``account`` and ``agency``."""
 
 
+class WebhookFacts(Facts):
+    """The webhooks of an app at the vendor, whose bodies it signs (Ed25519)."""
+
+    signature: str
+    """The header with the signature, in base64."""
+    unsigned: str = ""
+    """What that header may say instead."""
+    public_key: str
+    """In place of SNAPSHOTS_WEBHOOK_KEY where that is not set: base64 of its SPKI form."""
+    sent_at: str
+    """Where a body says when it was sent."""
+    valid_seconds: Positive
+    ids: tuple[str, ...]
+    """Where it may say which delivery it is."""
+    about: dict[str, str]
+    """Events about records of the source, and their entity."""
+    changed: tuple[str, ...]
+    """Events about records that we keep there."""
+    app: tuple[str, ...] = ()
+    """Events about the app itself, which are noted in the audit trail."""
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """Those that are worth an address."""
+        return (*self.about, *self.changed, *self.app)
+
+
 class BaseProfile(Facts):
     """What every profile has, whichever connector it is for."""
 
@@ -251,8 +278,11 @@ class BaseProfile(Facts):
     required: dict[str, str] = {}
     """The settings it cannot be without beside address and key, each with what it is in words."""
     sandbox: SandboxFacts | None = None
+    mappings: dict[str, Any] = {}
+    """What is laid over the shipped mapping files with this profile; mapping/load.py reads it."""
     headers: dict[str, str] = {}
     auth: AuthFacts
+    webhooks: WebhookFacts | None = None
     rate: tuple[RateFacts, ...] = ()
     rate_headers: RateHeaderFacts = RateHeaderFacts()
     errors: ErrorFacts = ErrorFacts()

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from starlette.responses import Response
 
 from sync_pipeline.alerts import destinations
 from sync_pipeline.alerts.configuration import Configuration, configured
-from sync_pipeline.alerts.rules import ready_made
+from sync_pipeline.alerts.rules import Named, Rule, ready_made
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.settings import Settings
+from sync_pipeline.setup.alert_rules import in_force
 from sync_pipeline.store.digests import looked_at
+from sync_pipeline.store.project_months import WEEKDAYS
+from sync_pipeline.store.readings import names_of
 
 HERE = "/settings/alerts"
 
 
-def show(context: RequestContext) -> Response:
-    """GET /settings/alerts."""
-    return _page(context)
+def show(context: RequestContext, **typed: Any) -> Response:
+    """GET /settings/alerts; with what was typed into one of its forms that is not understood."""
+    return _page(context, **typed)
 
 
 def add(context: RequestContext) -> Response:
@@ -61,12 +67,25 @@ def remove(context: RequestContext) -> Response:
     return context.go(HERE, f"Nothing is sent to {name} any more.")
 
 
-def _page(context: RequestContext, name: str = "") -> Response:
+def _page(context: RequestContext, name: str = "", **typed: Any) -> Response:
     with context.setup.vault() as vault:
         rows = destinations.destinations(vault)
-        found, problem = _configured(vault.settings)
+        settings = vault.settings
+    found, problem = _configured(settings)
     with context.reading() as session:
         looked = {} if session is None else looked_at(session.store, session.pair)
+        people = {} if session is None else names_of(session.store, session.pair, "person")
+    calendar = found.calendar
+    days = {
+        "days": [day for number, day in enumerate(WEEKDAYS) if number in calendar.days],
+        "holidays": ", ".join(map(str, sorted(calendar.holidays))),
+    }
+
+    def called(rule: Rule, some: Sequence[Named]) -> list[str]:
+        """What a rule names, people by their names."""
+        names = people if rule.scope == "person" else {}
+        return [names.get(each.text) or each.text for each in some]
+
     return context.page(
         "alerts.html",
         "Alerts",
@@ -74,13 +93,18 @@ def _page(context: RequestContext, name: str = "") -> Response:
         name=name,
         configured=found,
         problem=problem,
+        file=settings.alert_rules_file,
+        in_force=in_force(settings),
+        called=called,
         looked=looked,
         ready_made=ready_made(),
+        weekdays=WEEKDAYS,
+        **{**days, **typed},
     )
 
 
 def _configured(settings: Settings) -> tuple[Configuration, str]:
-    """Your rules and subscriptions, and the mistake in their file."""
+    """Your rules and subscriptions, and the mistake in them."""
     try:
         return configured(settings), ""
     except SyncError as error:

@@ -15,7 +15,7 @@ from sync_pipeline.settings import SYSTEMS
 from sync_pipeline.setup import rotation
 from sync_pipeline.setup.connections import WELL, connections
 from sync_pipeline.setup.connections import disconnect as forget
-from sync_pipeline.setup.system_details import TITLES, SystemDetails, last_tests, system_details
+from sync_pipeline.setup.system_details import SystemDetails, last_tests, system_details, titles
 from sync_pipeline.store.system_facts import SystemFacts
 
 HERE = "/connections"
@@ -28,7 +28,7 @@ def show(context: RequestContext) -> Response:
         "connections.html",
         "Connections",
         connections=connections(context.setup),
-        titles=TITLES,
+        titles=titles(context.settings()),
         tests=tests,
         **_test(context, *tests.values()),
     )
@@ -60,7 +60,9 @@ def replace_key(context: RequestContext) -> Response:
     context.settings()
     slot = system_details(context.setup, system).slot
     if slot is None:
-        raise ConfigError(f"No key of {TITLES[system]} is stored here.", fix=f"Connect it at /{system}.")
+        raise ConfigError(
+            f"No key of {titles(context.settings())[system]} is stored here.", fix=f"Connect it at /{system}."
+        )
     try:
         rotation.rotate(context.setup, slot, context.form.text("secret"))
     except SyncError as error:

@@ -16,7 +16,7 @@ from sync_pipeline.reporting.charts import diverging, gauges, stacked_bars
 from sync_pipeline.reporting.dashboard import Dashboard, entries_report, make_dashboard, today_of
 from sync_pipeline.reporting.export import write_csv, write_xlsx
 from sync_pipeline.reporting.periods import BadPeriod, month_before, period_of
-from sync_pipeline.reporting.reports import Report, up_to_date
+from sync_pipeline.reporting.reports import Report, unread_days, up_to_date
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.period_figures import NONE, PeriodFigures, Selection
 
@@ -27,8 +27,8 @@ BEHIND = (*FILTERS, "week", "currency", "billable")
 NOTHING = "-"
 """In an address: entries without any."""
 PAGE, EXPORTED = 100, 10_000
-LINES, MOST_LINES = 12, 1_000
-"""Of a table, and of one that is shown in full."""
+LINES, NARROW_LINES, MOST_LINES = 12, 4, 1_000
+"""Of a table, on a phone (as the style sheet says), and of one that is shown in full."""
 WIDTH, HEIGHT = 640, 200
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PEOPLE = ("user_id", "person")
@@ -44,8 +44,8 @@ def show(context: RequestContext) -> Response:
         if session is None:
             return context.page("dashboard.html", "Dashboard", found=None)
         wanted = _selection(context, session)
-        found = make_dashboard(session, wanted)
-        names = PeriodFigures(session.store, session.pair).names()
+        with session.store.snapshot():
+            found, names = make_dashboard(session, wanted), PeriodFigures(session.store, session.pair).names()
         if not _shows_people(context):
             del names["person"], found.tables["people"]
         periods = _periods(context, session)
@@ -85,9 +85,10 @@ def entries(context: RequestContext) -> Response:
         number = context.query("page")
         offset = (min(int(number), 100_000) - 1) * PAGE if number.isdecimal() and 0 < len(number) < 7 else 0
         offset = max(0, offset)
-        rows, total = PeriodFigures(session.store, session.pair).entries(wanted, offset, PAGE)
-        zone = ZoneInfo(session.settings.report_time_zone)
-        names = PeriodFigures(session.store, session.pair).names()
+        figures, zone = PeriodFigures(session.store, session.pair), ZoneInfo(session.settings.report_time_zone)
+        with session.store.snapshot():
+            rows, total = figures.entries(wanted, offset, PAGE)
+            names = figures.names()
     asked = _asked(context, wanted)
     return context.page(
         "dashboard_entries.html",
@@ -162,11 +163,15 @@ def _shown(context: RequestContext, found: Dashboard) -> dict[str, Any]:
         "chart": stacked_bars(parts, WIDTH, HEIGHT),
         "lines": lines,
         "left": {name: len(rows[name]) - len(some) for name, some in lines.items()},
+        "left_narrow": {
+            name: len(rows[name]) - (len(some) if name == full else NARROW_LINES) for name, some in lines.items()
+        },
         "full": {name: f"{_address(HERE, {**asked, 'show': name})}#{name}" for name in lines},
         "used": gauges([_used(row) for row in lines["projects"]]),
         "shares": gauges([row["billable_share"] for row in lines.get("people", ())]),
         "margins": _margins(lines["clients"]),
         "exports": {name: _exports(name, asked) for name in rows},
+        "unread": unread_days(found.freshness.unread),
     }
 
 

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from sync_pipeline.console.gate import MAX_BODY, TOO_LARGE
 from sync_pipeline.errors import SyncError
 
-MAX_FIELDS = 200
+MAX_FIELDS = 500
 KIND = "application/x-www-form-urlencoded"
 WHOLE = ""
 """The place of a problem that belongs to no field."""

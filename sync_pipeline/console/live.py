@@ -8,7 +8,7 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.connections import WELL, Connection, connections
 from sync_pipeline.setup.switching import LiveStatus, effects, read_live_status, turn_off, turn_on
-from sync_pipeline.setup.system_details import last_tests
+from sync_pipeline.setup.system_details import begin_title, last_tests
 from sync_pipeline.setup.trial import kind_for
 
 
@@ -54,10 +54,10 @@ def _conditions(
     """What going live asks for, each with the page where it is done."""
     clockify, snapshots = both
     trial = now.trial
-    tried = now.has_passed
+    tried, system = now.has_passed, begin_title(context.setup.settings())
     rows: list[dict[str, object]] = [
         {"what": "Clockify is connected", "is_met": clockify.state in WELL, "where": "/setup/clockify"},
-        {"what": "The Snapshots API is connected", "is_met": snapshots.state in WELL, "where": "/setup/snapshots"},
+        {"what": f"{system} is connected", "is_met": snapshots.state in WELL, "where": "/setup/snapshots"},
         {"what": "A preview of this configuration has passed", "is_met": tried, "where": "/setup/preview"},
     ]
     if now.mode is not None and kind_for(context.setup.settings()) == "dry_run":

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from sync_pipeline.console.forms import Form
 from sync_pipeline.console.request_context import TEMPLATES, RequestContext
 from sync_pipeline.errors import SyncError
-from sync_pipeline.mapping.load import specs_of, switched_on
+from sync_pipeline.mapping.load import linkable, specs_of, switched_on
 from sync_pipeline.mapping.spec import FIELD_TYPES
 from sync_pipeline.setup.connections import switch_entities
 from sync_pipeline.setup.drafts import mapping_setup
@@ -195,12 +195,13 @@ def _edit(context: RequestContext, entered: FieldForm, *, is_new: bool) -> Respo
         found=entity_fields(setup, entity),
         type_options=[(name, name) for name in FIELD_TYPES],
         reference_options=[(name, name.replace("_", " ")) for name, _, _ in tabs if name != entity],
+        link_options=[(name, name.replace("_", " ")) for name in linkable(specs_of(setup.settings()).values(), entity)],
         tabs=tabs,
         record_options=list(enumerate(titles(setup, entity, seen))),
         record=record,
         preview=chosen_of(seen, record),
         file=file,
-        patch=patch_of(entity, entered, file) if wants_patch and file is not None else None,
+        patch=patch_of(setup, entity, entered, file) if wants_patch and file is not None else None,
         gathers=setup.drafting,
         revision=setup.revision(),
     )

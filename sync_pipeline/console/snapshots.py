@@ -30,7 +30,7 @@ from sync_pipeline.setup.snapshots import (
     needed_scopes,
     profile_tokens,
 )
-from sync_pipeline.setup.system_details import can_authorize
+from sync_pipeline.setup.system_details import begin_title, can_authorize
 
 AUTHS = {
     "api_key": "API key or access token",
@@ -98,7 +98,7 @@ def connect(context: RequestContext) -> Response:
     if entered.auth == "authorization_code" and not _has_accounts(entered):
         return _begin(context, entered)
     settings = context.settings()
-    return context.go(PREPARE if is_needed(settings) else "/mapping", f"{_title(settings)} is connected.")
+    return context.go(PREPARE if is_needed(settings) else "/mapping", f"{begin_title(settings)} is connected.")
 
 
 def _look(context: RequestContext, entered: SnapshotsForm) -> Response:
@@ -117,12 +117,6 @@ def _as_before(context: RequestContext, entered: SnapshotsForm) -> SnapshotsForm
 def _has_accounts(entered: SnapshotsForm) -> bool:
     """Whether several accounts are below one address, so that one has to be chosen."""
     return profile_tokens(entered.profile) is not None
-
-
-def _title(settings: Settings) -> str:
-    """What the system is called at the beginning of a sentence."""
-    title = load_profile(settings.snapshots_profile).title
-    return f"The {title}" if title.endswith(" API") else title
 
 
 def authorize(context: RequestContext) -> Response:
@@ -290,6 +284,7 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
         accounts=[(one.id, str(one)) for one in looked_at.accounts] if looked_at else [],
         location=settings.snapshots_location,
         prepares=is_needed(settings),
+        called=load_profile(settings.snapshots_profile).title,
         auths=AUTHS,
         needed=needed_scopes(settings),
         connection=connection,

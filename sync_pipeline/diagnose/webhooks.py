@@ -14,7 +14,7 @@ from sync_pipeline.diagnose.finding import Finding, Probe, fail, fine, refused, 
 from sync_pipeline.errors import ApiError, FatalApiError, Request
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.polling import poll_seconds
-from sync_pipeline.store.credentials import WEBHOOK, names
+from sync_pipeline.store.credentials import hook_names
 from sync_pipeline.store.events import open_counts
 
 HOOKS, RECEIVER = "Clockify webhooks", "Webhook receiver"
@@ -31,8 +31,7 @@ class HookProbes:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        known = names(session.store, session.pair, WEBHOOK)
-        self.names = [name.removeprefix(WEBHOOK) for name in known]
+        self.names = hook_names(session.store, session.pair)
         self._bases: list[str] = []
 
     def probes(self, budget: str, role: str) -> list[Probe]:

@@ -36,6 +36,7 @@ from sync_pipeline.webhooks.hooks import open_hooks
 from sync_pipeline.webhooks.receiver import ReceiverOptions
 from sync_pipeline.webhooks.registration import Registrar, Wishes
 from sync_pipeline.webhooks.server import HOST, running
+from sync_pipeline.webhooks.signed import signed_deliveries
 
 STOP_SECONDS = 20.0
 LOG_BYTES = 5_000_000
@@ -168,7 +169,9 @@ def receiving(settings: Settings, port: int, warn: Callable[[str], None]) -> Ite
     with open_session(settings) as session:
         hooks, workspace = open_hooks(session), session.clockify.account.workspace
         key = load_addon_key(settings.clockify_addon_public_key)
-        with running(hooks, ReceiverOptions(workspace=workspace, addon_key=key), port=port) as receiver:
+        with running(
+            hooks, ReceiverOptions(workspace=workspace, addon_key=key, signed=signed_deliveries(session)), port=port
+        ) as receiver:
             if settings.sandbox:
                 registered = Registrar.of(session, hooks, receiver.url).register(Wishes(enable=True))
                 if not registered.is_well:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -43,6 +44,18 @@ def map_frame(spec: EntitySpec, raw: pd.DataFrame) -> pd.DataFrame:
             "record_facts": text_series(beside.facts),
         }
     )
+
+
+def resolve_links(
+    spec: EntitySpec, frame: pd.DataFrame, find: Callable[[str, list[str]], Mapping[str, str]]
+) -> pd.DataFrame:
+    """A mapped frame with the values of ``link`` fields looked up: ``find`` gives those of an entity that it knows."""
+    for name, entity in spec.links.items():
+        column = spec.field(name).column
+        values = [value or None for value in text_list(frame[column])]
+        found = find(entity, sorted({value for value in values if value}))
+        frame[column] = text_series([found.get(value) if value else None for value in values]).to_numpy()
+    return frame
 
 
 class _Beside(NamedTuple):

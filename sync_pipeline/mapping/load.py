@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,25 +14,29 @@ from sync_pipeline.mapping.functions import FunctionFinder
 from sync_pipeline.mapping.parse import overlaid, parse_entity
 from sync_pipeline.mapping.section import shown
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.private_files import require_trusted
+from sync_pipeline.setting_types import PROFILE_FILES
 from sync_pipeline.settings import MAPPINGS, SETUP, Settings
 from sync_pipeline.yaml_source import Node, closest, read_text, read_yaml, refuse
 
 SHIPPED = Path(sync_pipeline.entities.__path__[0])
 
 
-def load_specs(overrides: Path | None = None, setup: str = "", place: str = SETUP) -> dict[str, EntitySpec]:
+def load_specs(
+    overrides: Path | None = None, setup: str = "", place: str = SETUP, *, profile: str = ""
+) -> dict[str, EntitySpec]:
     """Every entity by name, each after those it depends on. ``MappingFileError`` names what to correct.
 
-    ``overrides`` is the user's directory of mapping files, ``setup`` the set-up, whose ``mappings`` come last;
-    ``place`` is what errors call that.
+    ``profile`` is that of the Snapshots API, which may bring ``mappings`` of its own; ``overrides`` is the user's directory
+    of mapping files, ``setup`` the set-up, whose ``mappings`` come last; ``place`` is what errors call that.
     """
     if overrides is None:
-        return dict(_without_files(setup, place))
+        return dict(_without_files(setup, place, profile))
     chosen = _chosen(setup, place)
     if overrides.is_dir():
         require_trusted(overrides)
-    return _loaded(overrides, chosen)
+    return _loaded(overrides, chosen, profile)
 
 
 def fields_in(setup: str, entity: str) -> dict[str, Any]:
@@ -43,8 +48,7 @@ def fields_in(setup: str, entity: str) -> dict[str, Any]:
 
 def switched_on(specs: Mapping[str, EntitySpec], entities: Sequence[str]) -> dict[str, EntitySpec]:
     """The entities that were chosen, or all of them; ConfigError when one is not there, or needs one that is not chosen."""
-    if not entities:
-        return dict(specs)
+    entities = entities or tuple(specs)
     for name in entities:
         if name not in specs:
             raise ConfigError(f"The entity {name!r} was switched on, but does not exist.", fix=closest(name, specs))
@@ -53,12 +57,18 @@ def switched_on(specs: Mapping[str, EntitySpec], entities: Sequence[str]) -> dic
                 f"{name} needs {' and '.join(lacking)}, which {'is' if len(lacking) == 1 else 'are'} switched off.",
                 fix=f"Switch {' and '.join(lacking)} on, or {name} off.",
             )
-    return {name: spec for name, spec in specs.items() if name in entities}
+    return {name: _after_links(spec, entities) for name, spec in specs.items() if name in entities}
+
+
+def _after_links(spec: EntitySpec, entities: Collection[str]) -> EntitySpec:
+    """The entity, which also comes after those that its links are looked up in, as far as they are switched on."""
+    before = [one for one in spec.links.values() if one in entities and one not in (spec.entity, *spec.depends_on)]
+    return replace(spec, depends_on=(*spec.depends_on, *dict.fromkeys(before))) if before else spec
 
 
 def specs_of(settings: Settings) -> dict[str, EntitySpec]:
     """Every entity as these settings map it, whether it is switched on or not."""
-    return load_specs(settings.mappings_dir, settings.setup_document)
+    return load_specs(settings.mappings_dir, settings.setup_document, profile=settings.snapshots_profile)
 
 
 def records_of(settings: Settings) -> tuple[tuple[str, str, str], ...]:
@@ -71,15 +81,15 @@ def records_of(settings: Settings) -> tuple[tuple[str, str, str], ...]:
 
 
 @lru_cache(maxsize=16)
-def _without_files(setup: str, place: str) -> dict[str, EntitySpec]:
+def _without_files(setup: str, place: str, profile: str) -> dict[str, EntitySpec]:
     """The shipped files do not change while a process lives; every session asks for them, and each page with this set-up."""
     chosen = _chosen(setup, place)
-    return _loaded(None, chosen) if chosen else _as_shipped()
+    return _loaded(None, chosen, profile) if chosen else _as_shipped(profile)
 
 
 @cache
-def _as_shipped() -> dict[str, EntitySpec]:
-    return _loaded(None, {})
+def _as_shipped(profile: str) -> dict[str, EntitySpec]:
+    return _loaded(None, {}, profile)
 
 
 @cache
@@ -87,11 +97,19 @@ def _shipped() -> Mapping[str, Node]:
     return {name: read_yaml(path) for name, path in _files(SHIPPED).items()}
 
 
+@cache
+def _of_profile(name: str) -> Mapping[str, Node]:
+    """The mappings of a built-in profile, by entity."""
+    return _mappings_in(read_yaml(PROFILE_FILES[name])) if name in PROFILE_FILES else {}
+
+
 def _chosen(setup: str, place: str) -> Mapping[str, Node]:
     """The mappings of the set-up, by entity."""
-    if not setup:
-        return {}
-    section = read_text(setup, place).value.get(MAPPINGS)
+    return _mappings_in(read_text(setup, place)) if setup else {}
+
+
+def _mappings_in(document: Node) -> Mapping[str, Node]:
+    section = document.value.get(MAPPINGS)
     if section is None or section.value is None:
         return {}
     nodes: dict[str, Node] = _mapping_of(section, MAPPINGS)
@@ -106,11 +124,11 @@ def _mapping_of(node: Node, where: str) -> dict[str, Node]:
     return node.value
 
 
-def _loaded(overrides: Path | None, chosen: Mapping[str, Node]) -> dict[str, EntitySpec]:
+def _loaded(overrides: Path | None, chosen: Mapping[str, Node], profile: str) -> dict[str, EntitySpec]:
     nodes = dict(_shipped())
     tx = {name: _own_yaml(path) for name, path in _files(overrides).items()} if overrides else {}
     places = {name: [(node.file, node.line)] for name, node in nodes.items()}
-    for layer in (tx, chosen):
+    for layer in (_of_profile(profile), tx, chosen):
         for name, top in layer.items():
             places.setdefault(name, []).insert(0, (top.file, top.line))
             nodes[name] = overlaid(nodes[name], top) if name in nodes else _new(name, top, nodes)
@@ -158,6 +176,7 @@ def _check_links(spec: EntitySpec, nodes: Mapping[str, Node], specs: Mapping[str
             at = node.value["depends_on"]
             raise refuse(at, "depends_on", f"names {entity!r}, but there is no such entity.", closest(entity, specs))
     _check_parent(spec, node, specs)
+    _check_link_fields(spec, node, specs)
     for field, entity in spec.references.items():
         if entity not in specs:
             at = node.value["fields"].value[field].value["references"]
@@ -167,6 +186,25 @@ def _check_links(spec: EntitySpec, nodes: Mapping[str, Node], specs: Mapping[str
             place, known_by = nodes[entity].value["fields"], specs[entity].target.id
             message = f"must be {specs[entity].source.id} as the source has it: {spec.entity}.{field} points at {entity} by it."
             raise refuse(place.value.get(known_by, place), f"fields.{known_by}", message, "Leave it as it is.")
+
+
+def _check_link_fields(spec: EntitySpec, node: Node, specs: Mapping[str, EntitySpec]) -> None:
+    for field, entity in spec.links.items():
+        at, where = node.value["fields"].value[field].value["link"], f"fields.{field}.link"
+        if entity not in specs:
+            raise refuse(at, where, f"names {entity!r}, but there is no such entity.", closest(entity, specs))
+        if entity not in linkable(specs.values()):
+            message = f"names {entity}, whose records keep their ids at the target: there are no links."
+            raise refuse(at, where, message, f"Write `references: {entity}`.")
+        if field == spec.target.id:
+            raise refuse(
+                at, where, "is of the field by which the target knows a record.", "Give it a field of its own."
+            )
+
+
+def linkable(specs: Collection[EntitySpec], besides: str = "") -> list[str]:
+    """The entities whose targets give out the ids, so that ``link`` can look them up."""
+    return [one.entity for one in specs if one.entity != besides and SYSTEMS[one.target.system].kinds]
 
 
 def _check_events(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> None:
@@ -209,7 +247,7 @@ def _in_order(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> dic
         if name in above:
             raise _cycle((*above[above.index(name) :], name), nodes)
         spec = specs[name]
-        for entity in spec.needs:
+        for entity in (*spec.needs, *spec.links.values()):
             if entity != name:
                 visit(entity, (*above, name))
         ordered[name] = spec

@@ -13,7 +13,7 @@ from sync_pipeline.yaml_source import Node, closest, refuse
 
 _FIELD_KEYS = (
     "source", "constant", "default", "transform", "function", "type", "required", "references",
-    "owner", "max_length", "one_of", "unique", "personal", "description",
+    "link", "owner", "max_length", "one_of", "unique", "personal", "description",
 )  # fmt: skip
 _ARGUMENTS: dict[str, tuple[tuple[type, ...], str]] = {
     "text": ((str,), "text"),
@@ -32,6 +32,7 @@ def parse_field(name: str, node: Node, functions: FunctionFinder) -> Field:
     section = Section(node, where, _FIELD_KEYS)
     type_name = section.word("type", FIELD_TYPES, "text")
     _check_origin(section)
+    _check_link(section, type_name)
     function = section.get("function")
     return Field(
         name=name,
@@ -45,6 +46,7 @@ def parse_field(name: str, node: Node, functions: FunctionFinder) -> Field:
         else None,
         required=section.flag("required"),
         references=section.text("references") or None,
+        link=section.text("link") or None,
         owner=section.word("owner", OWNERS, "source"),
         max_length=section.count("max_length"),
         one_of=section.texts("one_of"),
@@ -65,6 +67,18 @@ def _check_origin(section: Section) -> None:
     elif source is None and section.get("function") is None:
         fix = "Add `source: path.in.the.record`, `constant: value` or `function: module.name`."
         raise refuse(section.node, section.path("source"), "is missing: where does the value come from?", fix)
+
+
+def _check_link(section: Section, type_name: str) -> None:
+    """A link is looked up after all else is done to the value, and gives an id."""
+    if not section.text("link"):
+        return
+    link = section.get("link") or section.node
+    for other in ("constant", "default", "references", "unique"):
+        if (node := section.get(other)) is not None and node.plain not in (None, "", False):
+            raise refuse(node, section.path(other), "is given beside `link`.", "Keep one of the two.")
+    if type_name not in ("id", "text"):
+        raise refuse(link, section.path("link"), f"gives an id, but the type is {type_name}.", "Write `type: id`.")
 
 
 def parse_path(section: Section, key: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.mapping.apply import map_frame
+from sync_pipeline.mapping.apply import map_frame, resolve_links
 from sync_pipeline.mapping.canonical import canonical_rows
 from sync_pipeline.mapping.checks import check_frame
 from sync_pipeline.mapping.frames import EXCLUDED, raw_frame
@@ -54,10 +54,11 @@ class Outcome:
 
 
 def outcomes(spec: EntitySpec, records: Sequence[dict[str, Any]], start_date: date | None = None) -> list[Outcome]:
-    """What becomes of each record under a mapping, as far as one record shows it: not uniqueness, not references."""
+    """What becomes of each record under a mapping, as far as one record shows it: not uniqueness, not references, no links."""
     if not records:
         return []
-    frame = check_frame(spec, map_frame(spec, raw_frame(spec, records)), start_date=start_date)
+    mapped = resolve_links(spec, map_frame(spec, raw_frame(spec, records)), lambda *_: {})
+    frame = check_frame(spec, mapped, start_date=start_date)
     rows = zip(canonical_rows(spec, frame), frame["problems"], frame["status"], frame["rule"], strict=True)
     return [
         Outcome(orjson.loads(text), tuple(_problems(problems)), str(rule) if status == EXCLUDED else "")

@@ -65,6 +65,8 @@ class Field:
     function: UserFunction | None = None
     required: bool = False
     references: str | None = None
+    link: str | None = None
+    """The value becomes the source id of the record of this entity that is linked to it at the target."""
     owner: Owner = "source"
     max_length: int | None = None
     one_of: tuple[str, ...] = ()
@@ -251,6 +253,11 @@ class EntitySpec:
         return {f.name: f.references for f in self.fields if f.references}
 
     @property
+    def links(self) -> dict[str, str]:
+        """Target field -> the entity among whose links its value is looked up."""
+        return {f.name: f.link for f in self.fields if f.link}
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """The entities that come before this one."""
         named = (*self.depends_on, *self.references.values(), self.source.parent)
@@ -276,7 +283,13 @@ def describe(spec: EntitySpec) -> list[dict[str, object]]:
         {
             "field": f.name,
             "source": path_text(f.source) or ("record" if f.function else f"= {constant_text(f.type, f.constant)}"),
-            "transform": " | ".join([*map(str, f.transforms), *([f.function.name] if f.function else [])]),
+            "transform": " | ".join(
+                [
+                    *map(str, f.transforms),
+                    *([f.function.name] if f.function else []),
+                    *([f"link: {f.link}"] if f.link else []),
+                ]
+            ),
             "type": f.type,
             "required": f.required,
             "references": f.references or "",
@@ -317,4 +330,5 @@ def _field_facts(f: Field) -> list[object]:
         f.longest,
         sorted(f.one_of),
         f.unique,
+        *(["link", f.link] if f.link else []),
     ]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sync_pipeline.reporting.periods import month_before
-from sync_pipeline.reporting.reports import Report, Row, in_hours, row_of
+from sync_pipeline.reporting.reports import Report, Row, fact_entities, in_hours, row_of
 from sync_pipeline.reporting.revenue import COLUMNS, USED, add_revenue
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.figures import Figures, budgets
@@ -43,6 +43,11 @@ def today_of(session: Session) -> date:
 
 def make_dashboard(session: Session, wanted: Selection) -> Dashboard:
     """Read the stored figures of a period; nothing is computed again."""
+    with session.store.snapshot():
+        return _dashboard(session, wanted)
+
+
+def _dashboard(session: Session, wanted: Selection) -> Dashboard:
     figures, settings = PeriodFigures(session.store, session.pair), ReportSettings.of(session.settings)
     used = budgets(session.store, session.pair, wanted.last)
     weeks, of_projects, columns = figures.by_week(wanted), figures.by_project(wanted), (*HOURS, *MONEY, *USED)
@@ -68,13 +73,6 @@ def make_dashboard(session: Session, wanted: Selection) -> Dashboard:
         figures.freshness(wanted, fact_entities(session)),
         is_stale(session.store, session.pair, settings),
     )
-
-
-def fact_entities(session: Session) -> list[str]:
-    """The entities whose records reports are made of."""
-    return [
-        name for name, spec in session.specs.items() if spec.facts is not None and spec.facts.table == "entry_facts"
-    ]
 
 
 def entries_report(session: Session, rows: Sequence[EntryRow]) -> Report:
@@ -145,7 +143,7 @@ def _worst_first(row: Row) -> tuple[Any, ...]:
 
 
 def _least_margin(row: Row) -> tuple[Any, ...]:
-    return (row["currency"] or "~", row["margin"] is None, row["margin"] or 0, -row["hours"], row["client"] or "")
+    return (row["margin"] is None, row["currency"] or "~", row["margin"] or 0, -row["hours"], row["client"] or "")
 
 
 def _totals(weeks: Sequence[Figures]) -> Row:

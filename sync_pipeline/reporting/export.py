@@ -14,7 +14,7 @@ KINDS = {
     **dict.fromkeys(("hours", "billable_hours", "estimate_hours"), "hours"),
     **dict.fromkeys(("billable_share", "budget_used", "estimate_used"), "share"),
     **dict.fromkeys(("amount", "cost", "margin", "budget", "revenue", "revenue_budget", "revenue_margin"), "money"),
-    **dict.fromkeys(("entries", "people", "projects"), "count"),
+    **dict.fromkeys(("entries", "people", "projects", "days_unread"), "count"),
 }
 """What each column with numbers holds; the others hold texts."""
 TOTAL = "Total"

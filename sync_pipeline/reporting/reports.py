@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sync_pipeline.reporting.revenue import COLUMNS, USED, add_revenue, revenue_totals
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
-from sync_pipeline.store.period_figures import Selection
+from sync_pipeline.store.period_figures import PeriodFigures, Selection
 from sync_pipeline.store.project_months import Recomputed, ReportSettings, midnight, recompute
+from sync_pipeline.store.revenue import RevenueRead, last_read
 
 HOURS = ("entries", "hours", "billable_hours", "billable_share")
 MONEY = ("currency", "amount", "cost", "margin")
+DAYS_UNREAD = "days_unread"
+"""A column of reports by month, where days of some are not read yet."""
+MONTHS_NAMED = 12
 
 
 class Kind(NamedTuple):
@@ -47,6 +52,17 @@ class Report(NamedTuple):
     totals: list[Row]
     """One for each currency; people and projects that occur in several lines count once."""
     settings: ReportSettings
+    unread: Mapping[str, int] = MappingProxyType({})
+    """How many days of each month are not read yet: its figures are too low."""
+    revenue: RevenueRead | None = None
+    """When the revenue in it was read; None where it has none, or it was not read yet."""
+
+
+def fact_entities(session: Session) -> list[str]:
+    """The entities whose records reports are made of."""
+    return [
+        name for name, spec in session.specs.items() if spec.facts is not None and spec.facts.table == "entry_facts"
+    ]
 
 
 def up_to_date(session: Session) -> Recomputed:
@@ -70,9 +86,28 @@ def month_figures(session: Session, month: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def unread_days(unread: Mapping[str, int]) -> str:
+    """How many days of which months are not read yet, in words; those of older months are counted together."""
+    newest = sorted(unread, reverse=True)[:MONTHS_NAMED]
+    named = [f"{unread[month]:,} of {month}" for month in newest]
+    earlier = sum(unread.values()) - sum(unread[month] for month in newest)
+    return ", ".join([*named, *([f"{earlier:,} of earlier months"] if earlier else [])])
+
+
 def make_report(session: Session, name: str, by: str, first: date | None, last: date | None) -> Report:
     """Compute what has changed, and the report; ``first`` and ``last`` are days in the time zone of reports."""
     up_to_date(session)
+    wanted = Selection(*_months(first, last))
+    with session.store.snapshot():
+        made = _report(session, name, by, first, last)
+        unread = PeriodFigures(session.store, session.pair).unread(wanted, fact_entities(session))
+    if not unread or "month" not in made.columns:
+        return made._replace(unread=unread)
+    rows = [{**row, DAYS_UNREAD: unread.get(row["month"], 0)} for row in made.rows]
+    return made._replace(columns=(*made.columns, DAYS_UNREAD), rows=rows, unread=unread)
+
+
+def _report(session: Session, name: str, by: str, first: date | None, last: date | None) -> Report:
     kind, settings = KINDS[name], ReportSettings.of(session.settings)
     groups = [kind.by, by] if kind.always and by != kind.by else [by]
     if name == "performance":
@@ -89,7 +124,8 @@ def make_report(session: Session, name: str, by: str, first: date | None, last: 
     if name == "performance":
         add_revenue(session, rows, by, Selection(*_months(first, last)))
         revenue_totals(rows, last_lines)
-    return Report(name, (*columns, *figures), rows, last_lines, settings)
+    made = Report(name, (*columns, *figures), rows, last_lines, settings)
+    return made._replace(revenue=last_read(session.store, session.pair)) if name == "performance" else made
 
 
 def _of_months(

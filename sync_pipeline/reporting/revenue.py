@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sync_pipeline.clock import has_passed
@@ -16,6 +16,7 @@ from sync_pipeline.store.revenue import (
     NOT_READ,
     ProjectRevenue,
     Revenue,
+    RevenueRead,
     keep_revenue,
     last_read,
     note_missing,
@@ -29,6 +30,12 @@ MOST = 200_000
 """Rows of one read."""
 NO_ANALYTICS = "this Snapshots API has no analytics"
 NONE_FOR_IT = "the Snapshots API has no revenue for it"
+LOCATIONS = "locations"
+"""The entity whose records may have revenue; its links are the clients of Clockify."""
+OF_CLIENT, ALL_PROJECTS = "client:", "(all projects of the client)"
+"""In place of a project's id and name, where revenue is known of a client's projects together only."""
+SHARED = "the revenue is that of all projects of the client together"
+NOTHING = Project(NONE)
 BY_PERSON = "revenue is not known by person"
 Row = dict[str, Any]
 COLUMNS = ("revenue", "revenue_budget", "revenue_margin", "revenue_missing")
@@ -46,23 +53,36 @@ _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 def refresh_revenue(session: Session) -> str:
     """Read the revenue of the last months, where it was not read for a while; returns what was done, or why nothing was."""
-    store, pair, now = session.store, session.pair, session.now()
-    before = last_read(store, pair)
-    if before is not None and not has_passed(before.read_at, EVERY, now):
+    if not is_old(last_read(session.store, session.pair), session.now()):
         return "Revenue was read a short while ago."
+    try:
+        return read_revenue(session)
+    except SyncError as error:
+        return f"Revenue was not read: {error}"
+
+
+def is_old(read: RevenueRead | None, now: datetime) -> bool:
+    """Whether it was not read for a while, or never."""
+    return read is None or has_passed(read.read_at, EVERY, now)
+
+
+def read_revenue(session: Session) -> str:
+    """Read the revenue of the last months; returns what was read, or why there is none. SyncError where that may pass."""
+    store, pair, now = session.store, session.pair, session.now()
     last = f"{now + timedelta(days=1):%Y-%m}"  # it is tomorrow somewhere
     months = (month_before(last, MONTHS_BACK), last)
+    clients = session.ledger(LOCATIONS).linked()
     try:
-        rows = session.call(session.snapshots.project_figures, months, MOST)
+        rows = session.call(session.snapshots.project_figures, months, MOST, sorted(clients.values()))
     except FatalApiError as error:
         note_missing(store, pair, error.sentence, now)
         return f"Revenue is not known: {error.sentence}"
-    except SyncError as error:
-        return f"Revenue was not read: {error}"
     if rows is None:
         note_missing(store, pair, NO_ANALYTICS, now)
         return f"Revenue is not known: {NO_ANALYTICS}."
-    figures = _figures(rows, months)
+    projects = PeriodFigures(store, pair).projects()
+    named = _by_project(rows, {location: client for client, location in clients.items()}, projects)
+    figures = _figures(named, months, session.settings.snapshots_currency)
     keep_revenue(store, pair, figures, months, now)
     return f"Revenue: {len(figures):,} figures of projects and months were read."
 
@@ -76,19 +96,27 @@ def why_none(session: Session) -> str:
 def add_revenue(session: Session, rows: list[Row], by: str, wanted: Selection) -> None:
     """Put it beside the hours of each project, client or month; what earns without hours gets a row of its own."""
     figures = PeriodFigures(session.store, session.pair)
-    found = _sums(session, by, wanted, figures.projects())
+    projects = figures.projects()
+    found = _sums(session, by, wanted, projects)
     missing = BY_PERSON if wanted.person is not None else why_none(session)
     key = "month" if by == "month" else f"{by}_id"
+    shared = {one for one, _ in found if one.startswith(OF_CLIENT)}
     for row in rows:
         revenue, _ = found.pop((row[key] or NONE, row["currency"] or NONE), (None, {}))
-        row.update(_shown(revenue, missing))
+        client = projects.get(row["project_id"] or NONE, NOTHING).client_id if by == "project" else None
+        is_shared = client is not None and OF_CLIENT + client in shared
+        row.update(_shown(revenue, SHARED if is_shared else missing))
     empty = {**EMPTY, **(dict.fromkeys(USED) if by == "project" else {})}
     for (_, currency), (revenue, group) in sorted(found.items()):
         rows.append({**group, **empty, "currency": currency or None, **_shown(revenue, missing)})
 
 
 def revenue_totals(rows: Sequence[Row], totals: list[Row]) -> None:
-    """Sums of each currency over the rows, beside its totals."""
+    """Sums of each currency over the rows, beside its totals; a currency without hours gets totals of its own."""
+    earned = {row["currency"] for row in rows if row["revenue"] is not None}
+    totals += [
+        {**EMPTY, "currency": each} for each in sorted(earned - {total["currency"] for total in totals}, key=str)
+    ]
     for total in totals:
         same = [row for row in rows if row["currency"] == total["currency"]]
         for name in COLUMNS[:3]:
@@ -108,7 +136,7 @@ def _sums(
         return {key: (revenue, {"month": key[0]}) for key, revenue in found.items()}
     lines: dict[tuple[str, str], tuple[Revenue, Row]] = {}
     for (project_id, currency), revenue in sums_of_revenue(session.store, session.pair, months, "project_id").items():
-        group = projects.get(project_id, Project(project_id)).named(project_id)
+        group = _project(projects, project_id).named(project_id)
         asked = ((wanted.client, group["client_id"]), (wanted.project, project_id), (wanted.currency, currency))
         if all(a is None or a == (b or NONE) for a, b in asked):
             named = group if by == "project" else {name: group[name] for name in ("client_id", "client")}
@@ -116,6 +144,30 @@ def _sums(
             before = lines[key][0] if key in lines else Revenue(None, None, None)
             lines[key] = (Revenue(*map(_added, before, revenue)), dict(named))
     return lines
+
+
+def _by_project(
+    rows: Sequence[Mapping[str, Any]], clients: Mapping[str, str], projects: Mapping[str, Project]
+) -> Iterator[Mapping[str, Any]]:
+    """What is of a location as that of its client's only project; where there are several, of all of them together."""
+    of_client: dict[str, list[str]] = {}
+    for one in projects.values():
+        of_client.setdefault(one.client_id or "", []).append(one.project_id)
+    for row in rows:
+        if "location" not in row:
+            yield row
+        elif client := clients.get(row["location"]):
+            found = of_client.get(client, [])
+            yield {**row, "project": found[0] if len(found) == 1 else OF_CLIENT + client}
+
+
+def _project(projects: Mapping[str, Project], project_id: str) -> Project:
+    """What is known of a project, or of all projects of a client together."""
+    if project_id in projects or not project_id.startswith(OF_CLIENT):
+        return projects.get(project_id, Project(project_id))
+    client = project_id.removeprefix(OF_CLIENT)
+    name = next((one.client for one in projects.values() if one.client_id == client), None)
+    return Project(project_id, ALL_PROJECTS, client, name)
 
 
 def _added(one: int | None, other: int | None) -> int | None:
@@ -129,13 +181,14 @@ def _shown(found: Revenue | None, missing: str) -> Row:
     return {**shown, "revenue_missing": missing if values.revenue is None else None}
 
 
-def _figures(rows: Sequence[Mapping[str, Any]], months: tuple[str, str]) -> list[ProjectRevenue]:
+def _figures(rows: Iterable[Mapping[str, Any]], months: tuple[str, str], currency: str) -> list[ProjectRevenue]:
     """One for each project, month and currency that the months hold; a row that names none of them is left out."""
     found = {}
     for row in rows:
-        project, month, currency = (str(row[name]) for name in ("project", "month", "currency"))
+        project, month, named = (str(row[name]) for name in ("project", "month", "currency"))
         if project and _MONTH.fullmatch(month) and months[0] <= month <= months[1]:
-            found[project, month, currency] = ProjectRevenue(
-                project, month, currency, row["revenue"], row["budget"], row["margin"]
+            money = named or currency
+            found[project, month, money] = ProjectRevenue(
+                project, month, money, row["revenue"], row["budget"], row["margin"]
             )
     return list(found.values())

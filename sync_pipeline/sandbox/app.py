@@ -90,9 +90,10 @@ class StatsMiddleware:
             stats.seconds += time.perf_counter() - began
 
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>sync_pipeline sandbox</title>
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><title>sync_pipeline sandbox</title>
 <style>body{{font:16px/1.5 system-ui;max-width:46rem;margin:3rem auto;padding:0 1rem}}
-td{{padding:.2rem 1.5rem .2rem 0;vertical-align:top}}code{{background:#8882;padding:.1rem .3rem}}</style>
+td{{padding:.2rem 1.5rem .2rem 0;vertical-align:top}}code{{background:#8882;padding:.1rem .3rem;overflow-wrap:anywhere}}</style>
 <h1>sync_pipeline sandbox</h1>
 <p>Clockify, the Snapshots API and HighLevel with invented data. Nothing here leaves this machine.</p>
 <h2>Addresses</h2><table>{urls}</table><h2>Keys</h2><table>{keys}</table>"""

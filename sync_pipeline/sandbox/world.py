@@ -95,6 +95,7 @@ class Options:
     entity_changes_page_base: Literal[0, 1] = 0
     deletion_delay: float = 60.0
     billable_default: Literal["false", "project"] = "false"
+    rates_hidden: bool = False
     snapshots_page_cap: int = 1_000
 
     # HighLevel: locations when seeded, requests in ten seconds (0: no limit), and whether the home location has the

@@ -23,5 +23,7 @@ def note_measured(store: Store, settings: Settings, found: Sequence[Measured], a
 
 
 def read_measured(store: Store, settings: Settings) -> list[Measured]:
-    """What was measured last; empty where nothing was."""
+    """What was measured last; empty where nothing was, and where there is no account that it could be about."""
+    if not settings.snapshots_location:
+        return []
     return [Measured(**one) for one in read_facts(store, measured_place(settings)).findings]

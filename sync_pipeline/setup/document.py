@@ -13,7 +13,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from sync_pipeline.errors import ConfigError, MappingFileError
 from sync_pipeline.mapping.text import is_plain
-from sync_pipeline.settings import MAPPINGS, SETUP
+from sync_pipeline.settings import ALERTS, MAPPINGS, SETUP
 
 HEAD = "The set-up of sync_pipeline, as the console and `sync-pipeline init` store it. Secrets are not in it."
 Path = tuple[str, ...]
@@ -58,10 +58,16 @@ def leaves(document: str) -> dict[Path, Any]:
     return found
 
 
+def section_text(document: str, key: str) -> str:
+    """One section of a document as a document of its own; "" when there is none."""
+    section = _read(document).get(key)
+    return _text(section) if section else ""
+
+
 def _depth(path: Path) -> int:
-    """How many keys a path has at most: `clockify.plan`, `mappings.users.fields.name`, `mappings.users.target`."""
+    """How many keys a path has at most: `clockify.plan`, `mappings.users.fields.name`, `mappings.users.target`, `alerts.rules.budget`."""
     if path[:1] != (MAPPINGS,):
-        return 2
+        return 3 if path[:1] == (ALERTS,) else 2
     return 4 if path[2:3] in ((), ("fields",)) else 3
 
 

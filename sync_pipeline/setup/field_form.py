@@ -29,7 +29,7 @@ LONGEST = 4_000
 
 _ORIGINS = ("source", "constant", "default", "transform", "function")
 _NEUTRAL: dict[str, Any] = {"type": "text", "owner": "source", "required": False, "unique": False, "personal": False}
-_KEYS = ("references", "max_length", "one_of", "description", *_NEUTRAL)
+_KEYS = ("references", "link", "max_length", "one_of", "description", *_NEUTRAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class FieldForm:
     description: str = ""
     default: str = ""
     unique: bool = False
+    link: str = ""
 
 
 def form_of(field: Field) -> FieldForm:
@@ -71,6 +72,7 @@ def form_of(field: Field) -> FieldForm:
         description=field.description,
         default=constant_text(field.type, field.default),
         unique=field.unique,
+        link=field.link or "",
     )
 
 
@@ -95,6 +97,7 @@ def values_of(form: FieldForm) -> dict[str, Any]:
         "transform": _told("transform", lambda: _shortest(read_steps(form.transform))),
         "function": form.function.strip(),
         "references": form.references.strip(),
+        "link": form.link.strip(),
         "max_length": _number(form.max_length.strip()),
         "one_of": _told("one_of", lambda: read_list(form.one_of)),
         "description": form.description.strip(),

@@ -101,7 +101,7 @@ def mapping_of(setup: SetupService, entity: str) -> Layers:
     specs = specs_of(settings)
     if entity not in specs:
         raise ConfigError(f"There is no entity {entity[:80]!r}.", fix=closest(entity[:80], specs))
-    base = load_specs(settings.mappings_dir).get(entity)
+    base = load_specs(settings.mappings_dir, profile=settings.snapshots_profile).get(entity)
     return Layers(base, fields_in(settings.setup_document, entity), specs[entity])
 
 

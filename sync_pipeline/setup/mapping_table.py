@@ -103,9 +103,9 @@ def file_of(setup: SetupService, entity: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def patch_of(entity: str, form: FieldForm, file: Path) -> str:
+def patch_of(setup: SetupService, entity: str, form: FieldForm, file: Path) -> str:
     """What has to be changed in the user's file for a field to be as the form has it, as a patch; "" when nothing has."""
-    shipped = load_specs().get(entity)
+    shipped = load_specs(profile=setup.settings().snapshots_profile).get(entity)
     base = next((field for field in shipped.fields if field.name == form.name), None) if shipped else None
     wanted = beyond(values_of(form_of(base)) if base else None, values_of(form))
     before = setup_text(file)

@@ -43,7 +43,7 @@ SEEN = {
 
 @dataclass(slots=True)
 class Metrics:
-    """The figures of one process, which counts from the first scrape on."""
+    """The figures as one process has counted them; requests from the first scrape on."""
 
     setup: SetupService
     _totals: dict[str, Totals] = field(default_factory=dict)
@@ -85,7 +85,7 @@ def _of_session(session: Session, totals: Totals) -> Iterator[Metric]:
     yield from _requests(session, totals)
     deliveries = CounterMetricFamily(
         f"{PREFIX}_deliveries",
-        "Writes to a target since the first scrape of this process.",
+        "Writes to a target, those included that are no longer kept.",
         labels=["entity", "outcome"],
     )
     for (entity, outcome), count in sorted(totals.deliveries.items()):

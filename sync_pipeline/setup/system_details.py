@@ -28,9 +28,6 @@ from sync_pipeline.store.rate import Budget, budget
 from sync_pipeline.store.scope import pair_key
 from sync_pipeline.store.system_facts import SystemFacts, read_facts
 
-TITLES = {"clockify": "Clockify", "snapshots": "Snapshots API"}
-"""What people call the systems."""
-
 
 class Right(NamedTuple):
     """Whether something may be done with an entity, by the last test."""
@@ -76,11 +73,24 @@ class SystemDetails:
     slot: Slot | None
     """The stored secret that can be replaced; None when there is none, or the environment decides."""
     can_authorize: bool
+    prepares: bool = False
+    """Whether something has to exist there before records are written."""
 
     @property
     def name(self) -> str:
         """What the connected account is called: by the workspace's name, where that is known."""
         return self.facts.workspace or self.title
+
+
+def titles(settings: Settings) -> dict[str, str]:
+    """What people call the systems."""
+    return {"clockify": "Clockify", "snapshots": load_profile(settings.snapshots_profile).title}
+
+
+def begin_title(settings: Settings) -> str:
+    """What the Snapshots side is called at the beginning of a sentence."""
+    title = titles(settings)["snapshots"]
+    return f"The {title}" if title.endswith(" API") else title
 
 
 def system_details(setup: SetupService, system: str) -> SystemDetails:
@@ -95,7 +105,7 @@ def system_details(setup: SetupService, system: str) -> SystemDetails:
         windows, bucket = _limits(settings, system)
         return SystemDetails(
             connection=connection,
-            title=TITLES[system],
+            title=titles(settings)[system],
             health=health.get(system),
             facts=facts,
             test=test,
@@ -107,6 +117,7 @@ def system_details(setup: SetupService, system: str) -> SystemDetails:
             hook_health=health.get(WEBHOOKS) if system == "clockify" else None,
             slot=_slot(setup, settings, vault, system),
             can_authorize=can_authorize(settings) and system == "snapshots",
+            prepares=profile.prepares and system == "snapshots",
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sync_pipeline.alerts.configuration import stored_configuration
 from sync_pipeline.errors import ChangedMeanwhile
 from sync_pipeline.settings import Settings, setup_text
 from sync_pipeline.setup.document import differences, leaves
@@ -34,15 +35,15 @@ def export_setup(setup: SetupService) -> str:
 
 def diff_setup(setup: SetupService, file: Path) -> list[Difference]:
     """What is different in a file; ConfigError when that is not a valid set-up."""
-    given, document = setup.given(), setup_text(file)
-    validated(given, document, str(file))
+    given = setup.given()
+    document = _read(given, file)
     return compared(stored_setup(given)[1], document)
 
 
 def import_setup(setup: SetupService, file: Path) -> tuple[int, list[Difference]]:
     """Make a file the current set-up; returns the number of its version, and what it changed."""
-    given, document = setup.given(), setup_text(file)
-    validated(given, document, str(file))
+    given = setup.given()
+    document = _read(given, file)
     with _store(given) as store:
         while True:
             now = version_in(store, given.setup_name, "current")
@@ -55,6 +56,14 @@ def import_setup(setup: SetupService, file: Path) -> tuple[int, list[Difference]
                 continue  # what was changed is a version, too
             note(store, setup.by, "set-up imported", file.name, setup.now())
             return number, compared(now.document if now else "", document)
+
+
+def _read(given: Settings, file: Path) -> str:
+    """The text of a file; ConfigError when it is not a valid set-up."""
+    document = setup_text(file)
+    validated(given, document, str(file))
+    stored_configuration(document, str(file))
+    return document
 
 
 def compared(before: str, after: str) -> list[Difference]:

@@ -297,8 +297,11 @@ class _Look(Targeted):
         return "source", "it does not exist any more"
 
     def _why_other(self, line: NamedLine, now: PlanLine) -> tuple[str, str]:
-        if self._is_remapped and now.source_hash is not None and now.source_hash == line.source_hash:
-            return "mapping", "the mapping was changed"
+        if now.source_hash is not None and now.source_hash == line.source_hash:
+            if self._is_remapped:
+                return "mapping", "the mapping was changed"
+            if self._spec.links:
+                return "ledger", "it is linked to something else"
         also = ", and so was the mapping" if self._is_remapped else ""
         return "source", f"it was changed{also}"
 

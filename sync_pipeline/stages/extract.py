@@ -162,7 +162,7 @@ def _version() -> str:
 
 def has_short_way(session: Session, spec: EntitySpec, days: Days | None) -> bool:
     """Whether any of its records may be known to be unchanged: they are decided, and can be read again, one by one."""
-    alone = spec.is_known_by_source_id and not unique_fields(spec)
+    alone = spec.is_known_by_source_id and not unique_fields(spec) and not spec.links
     known = session.short_way and alone and session.can_fetch(spec)
     return known and session.ledger(spec).has_any(days.keys if days else None)
 

@@ -29,6 +29,15 @@ LISTED, REFERENCE = "poll:source", "poll:reference"
 """Kinds of events: a list at the source differs from what is stored; what a record waits for may exist by now."""
 ABOUT_THE_SOURCE = frozenset({LISTED, REFERENCE})
 """Events that name a record of the source, also where others are about the target."""
+ABOUT_SOURCE, ABOUT_TARGET = "source:", "target:"
+"""Kinds that begin so are about a record of the source, or about its record at the target, whichever side events come from."""
+
+
+def is_about_source(event: Event, *, notifies: bool) -> bool:
+    """Whether the source is to be read because of it; ``notifies``: whether events come from there."""
+    if event.kind in ABOUT_THE_SOURCE or event.kind.startswith(ABOUT_SOURCE):
+        return True
+    return notifies and not event.kind.startswith(ABOUT_TARGET)
 
 
 def waiting(session: Session, spec: EntitySpec) -> Iterator[list[Event]]:
@@ -66,7 +75,8 @@ def fresh_events(session: Session, events: list[Event]) -> list[int]:
     What an event reports had happened before it came in. The read begins after this, so that it shows whatever came in
     that long before.
     """
-    changes = [event for event in events if event.kind != REFERENCE]  # that one says nothing about the record
+    # A reference says nothing about the record, an edit at the target nothing about the source.
+    changes = [event for event in events if event.kind != REFERENCE and not event.kind.startswith(ABOUT_TARGET)]
     if not changes:
         return []
     with session.store.reading() as tx:
@@ -137,9 +147,9 @@ def leave_open(session: Session, batch: Batch, reason: str) -> None:
 
 def _met(session: Session, spec: EntitySpec, days: Days | None, events: list[Event]) -> list[Event]:
     """The events a read will meet: of the days, those whose record is on one of them, or is said to be."""
-    if not session.source(spec).notifies:  # those about records of the target only the sensor reads
-        return [event for event in events if event.attempts or event.kind in ABOUT_THE_SOURCE]
-    if days is None:
+    notifies = session.source(spec).notifies  # those about records of the target only the sensor reads
+    events = [event for event in events if event.attempts or is_about_source(event, notifies=notifies)]
+    if days is None or not notifies:
         return events
     first, last = days.keys
     present = {event.id for event in _on_days(session, spec, set(days), events)}

@@ -10,7 +10,7 @@ import orjson
 import pandas as pd
 
 from sync_pipeline.connectors.paging import Record
-from sync_pipeline.mapping.apply import map_frame
+from sync_pipeline.mapping.apply import map_frame, resolve_links
 from sync_pipeline.mapping.canonical import canonical_rows
 from sync_pipeline.mapping.checks import check_frame
 from sync_pipeline.mapping.columns import text_list
@@ -34,7 +34,8 @@ class Process:
 
     def __call__(self, raw: pd.DataFrame) -> pd.DataFrame:
         """A raw frame as a checked one; ``source_hash`` is missing where there is more to say of a record than its fields."""
-        frame = check_frame(self._spec, map_frame(self._spec, raw), start_date=self._session.settings.start_date)
+        linked = resolve_links(self._spec, map_frame(self._spec, raw), self._linked)
+        frame = check_frame(self._spec, linked, start_date=self._session.settings.start_date)
         frame = self._references.mark(self._clashes.mark(frame))
         is_fine = (frame["status"] == "accepted") & frame["problems"].isna()
         frame["source_hash"] = raw["source_hash"].reset_index(drop=True).where(is_fine)
@@ -42,6 +43,9 @@ class Process:
         if not has_label(self._session, self._spec):
             frame["record_label"] = None
         return frame
+
+    def _linked(self, entity: str, target_ids: list[str]) -> dict[str, str]:
+        return self._session.ledger(entity).owners(target_ids, existing=True)
 
 
 def has_label(session: Session, spec: EntitySpec) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import orjson
+
 from sync_pipeline.clock import has_passed
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget, UpsertTarget
@@ -20,6 +22,8 @@ from sync_pipeline.store.schema import REMOVAL
 from sync_pipeline.store.scope import draw
 
 SUPPRESSED_FOR = timedelta(minutes=10)
+AT_ONCE = 20
+"""Records that are compared one by one in one look; the others wait for the next."""
 ONE_BY_ONE = {"paid": 20, "free": 1}
 """Up to this many records are read by id; above it the whole list is the cheaper read."""
 
@@ -52,6 +56,51 @@ def compare_with_delivered(
     settled = {event.id for event in events if event.source_id and event.source_id not in wanting}
     close(session.store, settled, None, session.now())
     return [event.id for event in events if event.id not in settled]
+
+
+def compare_records(
+    session: Session, spec: EntitySpec, events: Sequence[Event], unchanged_since_delivery: dict[str, list[str]]
+) -> list[Event]:
+    """The same for events that name the source's record: returns those whose record is to be read at the source and sent again.
+
+    Some at a look: each is read at the target by its id, since a list may lag behind what a person has just changed there.
+    Events that show their record as we left it, as our own writes do, need no read.
+    """
+    echoes = _echoes(session, spec, events)
+    close(session.store, [event.id for event in echoes], None, session.now())
+    events = [event for event in events if event not in echoes]
+    tried = {event.source_id for event in events if event.attempts}
+    some = list(dict.fromkeys(event.source_id for event in events if event.source_id))[:AT_ONCE]
+    looked_at = [event for event in events if event.source_id in some or not event.source_id]
+    mark_attempt(session.store, [event.id for event in looked_at], session.now())  # from here on a repeat is news
+    ledger, target, began = session.ledger(spec), session.target(spec), session.now()
+    ledger.claims.free_ended()
+    number, wanting = draw(session.store), set[str]()
+    for key, known in ledger.lookup(some).items():
+        place = known.target_id if target.assigns_ids else key
+        found = target_hash(spec, target, known, session.call(target.get, place)) if place is not None else None
+        ledger.observe_target([(key, found)], number)
+        if not _is_pending(spec, known, found):
+            unchanged_since_delivery.pop(key, None)
+        elif key in tried or not _is_unchanged_since_delivery(unchanged_since_delivery.get(key), found, began):
+            unchanged_since_delivery[key] = [found or "", began.isoformat()]
+            wanting.add(key)
+    close(session.store, [event.id for event in looked_at if event.source_id not in wanting], None, session.now())
+    return [event for event in looked_at if event.source_id in wanting]
+
+
+def _echoes(session: Session, spec: EntitySpec, events: Sequence[Event]) -> list[Event]:
+    """Those whose body shows the record as it was delivered and is wanted."""
+    target, found = session.target(spec), list[Event]()
+    known = session.ledger(spec).lookup({event.source_id for event in events if event.source_id})
+    for event in events:
+        record, shown = known.get(event.source_id or ""), target.in_event(event.kind, orjson.loads(event.payload))
+        if record is None or shown is None or record.delivered_hash is None:
+            continue
+        there = target_hash(spec, target, record, shown)
+        if there == record.delivered_hash and not _is_pending(spec, record, there):
+            found.append(event)
+    return found
 
 
 def _is_unchanged_since_delivery(known: list[str] | None, found: str | None, now: datetime) -> bool:

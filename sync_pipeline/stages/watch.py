@@ -16,7 +16,7 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.inbox import ABOUT_THE_SOURCE, day_of
+from sync_pipeline.stages.inbox import ABOUT_TARGET, day_of, is_about_source
 from sync_pipeline.stages.polling import (
     Cursor,
     check_again,
@@ -26,7 +26,7 @@ from sync_pipeline.stages.polling import (
     poll,
     poll_source,
 )
-from sync_pipeline.stages.target_changes import compare_with_delivered
+from sync_pipeline.stages.target_changes import compare_records, compare_with_delivered
 from sync_pipeline.store.events import Event, close
 from sync_pipeline.store.syncs import failing
 
@@ -134,12 +134,16 @@ def _runs(session: Session, spec: EntitySpec, events: Sequence[Event], state: Cu
     if not events:
         return []
     few = FEW[session.settings.clockify_plan]
+    edited = [event for event in events if event.kind.startswith(ABOUT_TARGET)]
+    events = [event for event in events if event not in edited]
     if not session.source(spec).notifies:
-        theirs = [event for event in events if event.kind not in ABOUT_THE_SOURCE]
-        events = [event for event in events if event.kind in ABOUT_THE_SOURCE]
+        theirs = [event for event in events if not is_about_source(event, notifies=False)]
+        events = [event for event in events if event not in theirs]
         few = FEW["paid"]  # the target is asked for the same, whether a record is read by id or in the list
         if theirs and (wanting := compare_with_delivered(session, spec, theirs, state.unchanged_since_delivery)):
             return [Dirty((*wanting, *(event.id for event in events)))]
+    if edited:
+        events = [*events, *compare_records(session, spec, edited, state.unchanged_since_delivery)]
     if spec.partitioned:
         events = _named(session, events)
     fresh = [event for event in events if not event.attempts or not event.source_id]

@@ -25,6 +25,8 @@ from sync_pipeline.store.schema import credentials
 SETTING = "SYNC_ENCRYPTION_KEY"
 WEBHOOK = "webhook:"
 """What the names of the webhooks' secrets begin with."""
+SIGNED = "SIGNED"
+"""The hook of the other system's app: its vendor signs each body, and the hook has a secret path alone."""
 NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
 
@@ -136,6 +138,12 @@ def names(store: Store, pair: str, prefix: str = "") -> list[str]:
     statement = select(credentials.c.name).where(*_below(pair, prefix)).order_by(credentials.c.name)
     with store.reading() as tx:
         return list(tx.scalars(statement))
+
+
+def hook_names(store: Store, pair: str) -> list[str]:
+    """The names of the hooks at Clockify; needs no key."""
+    found = (name.removeprefix(WEBHOOK) for name in names(store, pair, WEBHOOK))
+    return [name for name in found if name != SIGNED]
 
 
 def places(store: Store) -> list[str]:

@@ -96,7 +96,7 @@ def gather(store: Store, pair: str, asked: Gathering, now: datetime) -> int:
             return 0
         if last.delivery >= newest or _is_full(tx, pair, asked):
             return 0  # another process was faster; or no one takes what there is
-        found = _changes(tx, pair, asked, (last.delivery, newest))
+        found = _changes(tx, pair, asked.wanted, asked.shown, (last.delivery, newest))
         count = sum(found.counts.values())
         if count and asked.since is None and found.first[0].at > asked.window:
             return 0
@@ -107,6 +107,24 @@ def gather(store: Store, pair: str, asked: Gathering, now: datetime) -> int:
             tx.execute(insert(digests), rows)
         _move_on(store, tx, pair, asked.name, newest, now)
     return count
+
+
+def begin(store: Store, pair: str, name: str, now: datetime) -> None:
+    """Note that a subscription is about what is delivered from now on, unless it has begun."""
+    newest = _newest(store, after=-1) or 0
+    with store.writing(durable=True) as tx:
+        take_turn(store, tx, f"subscription\n{pair}\n{name}")
+        if _state(tx, pair, name) is None:
+            _move_on(store, tx, pair, name, newest, now)
+
+
+def delivered_since(store: Store, pair: str, wanted: Wanted, since: datetime, shown: int) -> Found:
+    """What a digest would be about, had it begun then."""
+    first = select(func.min(deliveries.c.id)).where(deliveries.c.at >= since)
+    with store.reading() as tx:
+        after = tx.scalar(first)
+        newest = tx.scalar(select(func.max(deliveries.c.id)))
+        return Found({}, []) if after is None else _changes(tx, pair, wanted, shown, (after - 1, newest or 0))
 
 
 def waiting_digests(store: Store, pair: str, now: datetime) -> list[Digest]:
@@ -207,8 +225,8 @@ def _is_full(tx: Connection, pair: str, asked: Gathering) -> bool:
     return any(count >= MOST_WAITING for count in tx.scalars(counts.group_by(digests.c.destination)))
 
 
-def _changes(tx: Connection, pair: str, asked: Gathering, between: tuple[int, int]) -> Found:
-    source, wanted = _source(), asked.wanted
+def _changes(tx: Connection, pair: str, wanted: Wanted, shown: int, between: tuple[int, int]) -> Found:
+    source = _source()
     conditions: list[ColumnElement[bool]] = [
         deliveries.c.id > between[0],
         deliveries.c.id <= between[1],
@@ -226,7 +244,7 @@ def _changes(tx: Connection, pair: str, asked: Gathering, between: tuple[int, in
     counts = {(row[0], row[1]): row[2] for row in tx.execute(count)}
     names = (records.c.label, project_facts.c.name, project_facts.c.client_name)
     rows = select(*by, deliveries.c.source_id, *names, deliveries.c.at).select_from(source).where(*conditions)
-    first = [Change(*row) for row in tx.execute(rows.order_by(deliveries.c.id).limit(asked.shown))] if counts else []
+    first = [Change(*row) for row in tx.execute(rows.order_by(deliveries.c.id).limit(shown))] if counts else []
     return Found(counts, first)
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -75,9 +76,27 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """One consistent look; takes no write lock."""
+        """One transaction that takes no write lock; within a snapshot that of the snapshot."""
+        held = _SNAPSHOT.get()
+        if held is not None and held[0] is self:
+            with store_errors(self.place):
+                yield held[1]
+            return
         with store_errors(self.place), self.engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Whatever this thread reads in this context is of one state of the database, whoever changes it meanwhile."""
+        with self.reading() as connection:
+            held = _SNAPSHOT.get()
+            if self.dialect == "postgresql" and (held is None or held[1] is not connection):
+                connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            token = _SNAPSHOT.set((self, connection))
+            try:
+                yield
+            finally:
+                _SNAPSHOT.reset(token)
 
     @contextmanager
     def writing(self, *, durable: bool = False) -> Iterator[Connection]:
@@ -172,6 +191,10 @@ class HeldConnection:
             self.connection.execution_options(writes=writes, durable=durable)
             with self.connection.begin():
                 yield self.connection
+
+
+_SNAPSHOT: ContextVar[tuple[Store, Connection] | None] = ContextVar("_SNAPSHOT", default=None)
+"""The transaction in which everything is read now."""
 
 
 def open_store(url: str, *, timeout: float = 30.0, import_setup: Callable[[Connection], None] | None = None) -> Store:

@@ -35,6 +35,7 @@ from sync_pipeline.store.schema import (
 from sync_pipeline.store.scope import LAST, Scope, draw_in, lock_in_order
 from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.syncs import Cause, Syncs
+from sync_pipeline.store.totals import delete_deliveries
 
 _OBSERVED = """
     WITH seen (source_id, found) AS ({rows})
@@ -254,9 +255,7 @@ class Ledger(Records, Deliveries):
             with self.store.writing() as tx:
                 for table in (rejects, events, records, *FACTS.values()):
                     tx.execute(delete(table).where(*self._named(table, some)))
-                intents = deliveries.c.intent_id.isnot(None)
-                tx.execute(delete(deliveries).where(*self._named(deliveries, some), intents))
-                tx.execute(delete(deliveries).where(*self._named(deliveries, some)))
+                delete_deliveries(self.store, tx, *self._named(deliveries, some))
                 mine = select(approvals.c.id).where(*self.of(approvals))
                 lines = approval_lines.c.source_id.in_(some) & approval_lines.c.approval_id.in_(mine)
                 tx.execute(delete(approval_lines).where(lines))

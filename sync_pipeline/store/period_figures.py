@@ -112,8 +112,8 @@ class Freshness(NamedTuple):
     changed: int
     """How many projects and months have changed since."""
     newest_entry: datetime | None
-    days_unread: int
-    """Days of the period that were loaded before reports existed."""
+    unread: dict[str, int]
+    """How many days of each month were loaded before reports existed."""
 
 
 class Named(NamedTuple):
@@ -171,7 +171,7 @@ class PeriodFigures:
 
     def entries(self, wanted: Selection, offset: int, limit: int) -> tuple[list[EntryRow], int]:
         """The entries, newest first, and how many there are."""
-        with self._store.reading() as tx:
+        with self._store.snapshot(), self._store.reading() as tx:
             spans = self._spans(tx, wanted)
             counts = self._counts(tx, wanted, spans)
             rows: list[EntryRow] = []
@@ -187,19 +187,21 @@ class PeriodFigures:
         """How current the figures of a period are, made of these entities."""
         newest = select(entry_facts.c.start_time).where(entry_facts.c.connection == self._pair)
         dirty = select(report_dirty.c.project_id, report_dirty.c.month).where(report_dirty.c.connection == self._pair)
-        unread = select(func.count()).where(
-            loads.c.connection == self._pair,
-            loads.c.entity.in_(entities),
-            ~loads.c.has_facts,
-            *_within(_MONTH_OF_LOAD, wanted),
-        )
         with self._store.reading() as tx:
             return Freshness(
                 tx.scalar(select(report_settings.c.computed_at).where(report_settings.c.connection == self._pair)),
                 tx.scalar(select(func.count()).select_from(dirty.distinct().limit(MOST_NAMES).subquery())) or 0,
                 tx.scalar(newest.order_by(entry_facts.c.start_time.desc()).limit(1)),
-                tx.scalar(unread) or 0,
+                self.unread(wanted, entities),
             )
+
+    def unread(self, wanted: Selection, entities: Collection[str]) -> dict[str, int]:
+        """How many days of each month were loaded before reports existed, and not read since; the others are not named."""
+        mine = [loads.c.connection == self._pair, loads.c.entity.in_(entities), ~loads.c.has_facts]
+        statement = select(_MONTH_OF_LOAD, func.count()).where(*mine, *_within(_MONTH_OF_LOAD, wanted))
+        with self._store.reading() as tx:
+            found = tx.execute(statement.group_by(_MONTH_OF_LOAD).order_by(_MONTH_OF_LOAD))
+            return {row[0]: row[1] for row in found if row[0]}
 
     def names(self) -> dict[str, list[Named]]:
         """Clients, projects and people to choose from, by name."""
@@ -223,7 +225,7 @@ class PeriodFigures:
             func.nullif(source.c.currency, NONE) if has_money else _NULL,
             *(_total(source.c[each]) for each in ("entries", "seconds", "billable_seconds")),
             _ZERO,
-            _ZERO if has_money else func.count(source.c.project_id.distinct()),
+            _ZERO if has_money else func.count(func.nullif(source.c.project_id, NONE).distinct()),
             *(_total(source.c[each]) if has_money else _NULL for each in ("amount", "cost")),
         )
         with self._store.reading() as tx:

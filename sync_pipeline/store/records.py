@@ -169,13 +169,14 @@ class Records(EntityRows):
         with self.store.reading() as tx:
             return frozenset(select_together(tx, _UNCHANGED, rows, (self.pair, self.entity, decided_by)))
 
-    def owners(self, target_ids: Iterable[str]) -> dict[str, str]:
-        """Which record each of these ids at the target belongs to: target_id -> source_id."""
+    def owners(self, target_ids: Iterable[str], *, existing: bool = False) -> dict[str, str]:
+        """Which record (that exists at the source) each of these ids at the target belongs to: target_id -> source_id."""
+        mine = [*self.of(records), *([records.c.deleted_at.is_(None)] if existing else [])]
         found: dict[str, str] = {}
         with self.store.reading() as tx:
             for some in chunks(target_ids):
                 linked_to = select(records.c.target_id, records.c.source_id)
-                rows = tx.execute(linked_to.where(*self.of(records), records.c.target_id.in_(some)))
+                rows = tx.execute(linked_to.where(*mine, records.c.target_id.in_(some)))
                 found.update((row[0], row[1]) for row in rows)
         return found
 

@@ -32,6 +32,7 @@ from sync_pipeline.store.schema import (
     syncs,
     trials,
 )
+from sync_pipeline.store.totals import delete_deliveries
 
 A_NIGHT = 100_000
 COPY = ".schema-"
@@ -104,8 +105,11 @@ def _prune_deliveries(store: Store, before: datetime) -> int:
     )
     with store.reading() as tx:
         rows = tx.execute(old.order_by(deliveries.c.id).limit(A_NIGHT)).all()
-    count = _delete(store, deliveries, (row.id for row in rows))
-    return count + _delete(store, deliveries, (row.intent_id for row in rows if row.intent_id is not None))
+    count = 0
+    for some in chunks([each for row in rows for each in (row.id, row.intent_id) if each is not None]):
+        with store.writing() as tx:
+            count += delete_deliveries(store, tx, deliveries.c.id.in_(some))
+    return count
 
 
 def _old_syncs(before: datetime) -> Select[int]:

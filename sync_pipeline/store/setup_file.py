@@ -56,7 +56,8 @@ def stored_setup(settings: Settings) -> tuple[int, str]:
 def validated(settings: Settings, document: str, place: str = SETUP) -> dict[str, EntitySpec]:
     """The mappings of a set-up; raises when anything in it is not valid. ``place`` is what errors call it."""
     values = read_setup(document, place)
-    specs = load_specs(settings.mappings_dir, document, place)
+    profile = str(values.get("snapshots_profile") or settings.snapshots_profile)
+    specs = load_specs(settings.mappings_dir, document, place, profile=profile)
     switched_on(specs, values.get("entities", ()))
     return specs
 

@@ -35,6 +35,7 @@ class WebhookEvents:
     """What to subscribe to, as many from the top as the plan allows. What is missing is found by polling and re-scans."""
     only_named: frozenset[str]
     """Events that are sent for the records a webhook names, never for a whole workspace."""
+    entities: tuple[str, ...]
     hooks: frozenset[str]
     """What a webhook of ours can be named for: these events, and those of the shipped files that a user's file leaves out."""
 
@@ -47,6 +48,7 @@ class WebhookEvents:
             {event: Subject(entity, hooks.id) for entity, hooks in all_of for event in hooks.events},
             tuple(event for _, event in sorted(wanted)),
             frozenset(event for _, hooks in all_of for event in hooks.only_named),
+            tuple(spec.entity for spec in specs),
             frozenset(event for spec in (*specs, *load_specs().values()) for event in spec.webhooks.events),
         )
 

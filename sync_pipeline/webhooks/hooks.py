@@ -17,7 +17,7 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import load_specs, specs_of
 from sync_pipeline.session.session import Session
 from sync_pipeline.store import credentials
-from sync_pipeline.store.credentials import WEBHOOK, Keyring, open_keyring
+from sync_pipeline.store.credentials import SIGNED, WEBHOOK, Keyring, hook_names, open_keyring
 from sync_pipeline.store.engine import Store
 from sync_pipeline.webhooks.events import WebhookEvents
 
@@ -107,12 +107,11 @@ class HookStore:
 
     def knows(self, name: str) -> bool:
         """Whether a webhook of ours can have this name."""
-        return name == ADDON or name in self.events.hooks
+        return name in (ADDON, SIGNED) or name in self.events.hooks
 
     def names(self) -> list[str]:
-        """The names of the hooks; needs no key."""
-        found = credentials.names(self.store, self.pair, WEBHOOK)
-        return [name.removeprefix(WEBHOOK) for name in found]
+        """The names of the hooks at Clockify; needs no key."""
+        return hook_names(self.store, self.pair)
 
     def save(self, hook: Hook, at: datetime) -> None:
         """Remember a hook."""
@@ -170,7 +169,7 @@ class KnownHooks:
 
 def has_hooks(session: Session) -> bool:
     """Whether any hook of this connection is known; needs no key."""
-    return bool(credentials.names(session.store, session.pair, WEBHOOK))
+    return bool(hook_names(session.store, session.pair))
 
 
 def open_hooks(session: Session) -> HookStore:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import orjson
 from anyio.to_thread import run_sync
@@ -25,17 +27,22 @@ from starlette.routing import Route
 from sync_pipeline.errors import SyncError
 from sync_pipeline.serving import ServerLimits, is_local
 from sync_pipeline.store import events
+from sync_pipeline.store.audit import note
+from sync_pipeline.store.credentials import SIGNED
 from sync_pipeline.store.events import Received, content_id
 from sync_pipeline.store.forgotten import load_forgotten
+from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.webhooks.addon import AddonKey
 from sync_pipeline.webhooks.events import EVENT_NAME
 from sync_pipeline.webhooks.hooks import ADDON, Hook, HookStore, HooksUnreadable, KnownHooks
 from sync_pipeline.webhooks.inbox import Busy, Inbox, InboxLimits
+from sync_pipeline.webhooks.signed import PATH, Signed
 from sync_pipeline.webhooks.storage import HOOK_BYTES, HookStorage
 
 log = logging.getLogger(__name__)
 
-SYSTEM = "clockify"
+SYSTEM, SIGNED_SYSTEM = "clockify", "snapshots"
+SIGNED_EVENT = re.compile(r"[A-Za-z]{1,64}")
 SIGNATURE = "clockify-signature"
 EVENT = "clockify-webhook-event-type"
 MAX_BODY = 1024 * 1024
@@ -49,6 +56,8 @@ REFUSALS = {
     "workspace": 404,
     "path": 404,
     "signature": 401,
+    "unsigned": 401,
+    "stale": 400,
     "event": 400,
     "content_type": 415,
     "too_large": 413,
@@ -74,6 +83,8 @@ class ReceiverOptions:
 
     workspace: str
     addon_key: AddonKey | None = None
+    signed: Signed | None = None
+    """How deliveries of the other system are recognized; None where it sends none."""
     max_body: int = MAX_BODY
     limits: InboxLimits = field(default_factory=InboxLimits)
     hook_bytes: int = HOOK_BYTES
@@ -113,14 +124,35 @@ class Receiver:
         cleaned = [one._replace(payload=forgotten.cleaned(one.payload)) for one in batch]
         has_room = [self._storage.has_room(one) for one in cleaned]
         kept = [one for one, fits in zip(cleaned, has_room, strict=True) if fits]
-        news = iter(events.receive_many(hooks.store, hooks.pair, SYSTEM, kept))
-        return [next(news) if fits else None for fits in has_room]
+        signed = self._with_source([one for one in kept if one.hook == SIGNED])
+        theirs = iter(events.receive_many(hooks.store, hooks.pair, SIGNED_SYSTEM, signed))
+        news = iter(events.receive_many(hooks.store, hooks.pair, SYSTEM, [one for one in kept if one.hook != SIGNED]))
+        ways = [theirs if one.hook == SIGNED else news for one in cleaned]
+        return [next(way) if fits else None for way, fits in zip(ways, has_room, strict=True)]
+
+    def _with_source(self, batch: Sequence[Received]) -> list[Received]:
+        """Those about a record at the target, with the source's record that is linked to it; unknown ones are about nothing."""
+        hooks, ids = self._hooks, {one.source_id for one in batch if one.entity is None and one.source_id}
+        found = {
+            target_id: (entity, source_id)
+            for entity in (hooks.events.entities if ids else ())
+            for target_id, source_id in Ledger(hooks.store, hooks.pair, entity).owners(ids).items()
+        }
+        pairs = ((one, found.get(one.source_id or "", (None, None))) for one in batch)
+        return [one if one.entity else one._replace(entity=to[0], source_id=to[1]) for one, to in pairs]
 
     async def take(self, request: Request) -> Response:
         """POST /hooks/{workspace}/{hook}/{secret}."""
+        return await self._answer(request, self._take)
+
+    async def take_signed(self, request: Request) -> Response:
+        """POST /hooks/signed/{secret}/{event}."""
+        return await self._answer(request, self._take_signed)
+
+    async def _answer(self, request: Request, take: Callable[[Request], Awaitable[bool]]) -> Response:
         self.metrics.received.inc()
         try:
-            news = await self._take(request)
+            news = await take(request)
         except Refused as refused:
             self.metrics.refused.labels(refused.reason).inc()
             headers = {"Retry-After": RETRY_AFTER_SECONDS} if refused.reason == "busy" else None
@@ -148,7 +180,52 @@ class Receiver:
         if EVENT_NAME.fullmatch(kind) is None:
             raise Refused("event")
         raw = await self._body(request)
-        received = self._received(hook, kind, raw)
+        return await self._keep(self._received(hook, kind, raw))
+
+    async def _take_signed(self, request: Request) -> bool:
+        signed, event = await self._at_signed(request.path_params["secret"]), request.path_params["event"]
+        if SIGNED_EVENT.fullmatch(event) is None:
+            raise Refused("event")
+        signature = request.headers.get(signed.facts.signature, "")
+        if signature in ("", signed.facts.unsigned):
+            raise Refused("unsigned")
+        raw = await self._body(request)
+        if not signed.accepts(raw, signature):
+            raise Refused("signature")
+        body = _parsed(raw)
+        if signed.is_stale(body, self._now()):
+            raise Refused("stale")
+        if signed.company and body.get("companyId") not in (None, signed.company):
+            raise Refused("other_workspace")
+        return not signed.is_repeated(body) and await self._keep_signed(signed, event, body, raw)
+
+    async def _at_signed(self, secret: str) -> Signed:
+        """How the delivery is recognized, when its address is the secret one."""
+        signed = self.options.signed
+        if signed is None or len(secret) > MAX_SECRET:
+            raise Refused("path")
+        try:
+            _, is_fitting = await self._known_hooks.find(SIGNED, lambda hook: hook is not None and hook.is_at(secret))
+        except HooksUnreadable:
+            raise Refused("busy") from None
+        if not is_fitting:
+            raise Refused("path")
+        return signed
+
+    async def _keep_signed(self, signed: Signed, event: str, body: dict[str, Any], raw: bytes) -> bool:
+        kind, entity, record = signed.about(event, body)
+        content = _content(kind, record, body)
+        news = await self._keep(Received(content, kind, entity, record, raw.decode(), self._now(), SIGNED))
+        signed.remember(body)
+        if news and event in signed.facts.app:
+            await run_sync(self._note_app, event, body)
+        return news
+
+    def _note_app(self, event: str, body: Mapping[str, Any]) -> None:
+        place = str(body.get("locationId") or body.get("companyId") or "")[:64]
+        note(self._hooks.store, "webhook", f"app: {event.lower()}", place, self._now())
+
+    async def _keep(self, received: Received) -> bool:
         if self._inbox is None:
             raise Refused("busy")
         try:
@@ -203,14 +280,9 @@ class Receiver:
         return bytes(body)
 
     def _received(self, hook: str, kind: str, raw: bytes) -> Received:
-        try:
-            body = orjson.loads(raw)
-            if not isinstance(body, dict):
-                raise Refused("not_json")
-            entity, source_id = self._hooks.events.about(kind, body)
-            content = content_id(kind, source_id, body)
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the second one: nested too deeply to be written
-            raise Refused("not_json") from None
+        body = _parsed(raw)
+        entity, source_id = self._hooks.events.about(kind, body)
+        content = _content(kind, source_id, body)
         if body.get("workspaceId") not in (None, self.options.workspace):
             raise Refused("other_workspace")
         return Received(content, kind, entity, source_id, raw.decode(), self._now(), hook)
@@ -227,6 +299,23 @@ class Receiver:
             return self._counts
 
 
+def _parsed(raw: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise Refused("not_json") from None
+    if not isinstance(body, dict):
+        raise Refused("not_json")
+    return body
+
+
+def _content(kind: str, source_id: str | None, body: dict[str, Any]) -> str:
+    try:
+        return content_id(kind, source_id, body)
+    except orjson.JSONEncodeError:  # nested too deeply to be written
+        raise Refused("not_json") from None
+
+
 def build_app(receiver: Receiver) -> Starlette:
     """The receiver as an ASGI app."""
 
@@ -237,6 +326,7 @@ def build_app(receiver: Receiver) -> Starlette:
 
     return Starlette(
         routes=[
+            Route(PATH + "/{secret}/{event}", receiver.take_signed, methods=["POST"]),
             Route("/hooks/{workspace}/{hook}/{secret}", receiver.take, methods=["POST"]),
             Route("/healthz", receiver.health),
             Route("/metrics", receiver.report),

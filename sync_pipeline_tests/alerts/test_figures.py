@@ -23,8 +23,9 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.project_months import ReportSettings, recompute
+from sync_pipeline.store.revenue import ProjectRevenue, keep_revenue
 from sync_pipeline.store.schema import entry_facts, person_facts, project_facts
-from sync_pipeline_tests.alerts.sinks import http_sink
+from sync_pipeline_tests.alerts.sinks import http_sink, smtp_sink
 from sync_pipeline_tests.harness import Team
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)  # a Wednesday
@@ -32,12 +33,14 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BAD = {
     "rules: {budget: {figur: hours}}": "1: rules.budget.figur: is not a key of rules.budget. Did you mean 'figure'?",
     "rules:\n  budjet:": "2: rules.budjet: is empty, and no ready-made rule has that name. Ready-made are budget, estimate, "
-    "unbilled, margin, not_logged, timers. Did you mean 'budget'?",
+    "unbilled, margin, revenue_margin, not_logged, timers. Did you mean 'budget'?",
     "rules:\n  a:\n    figure: ours\n    scope: project\n    above: 1": "3: rules.a.figure: found 'ours', expected one of ",
     "rules:\n  a:\n    figure: hours\n    scope: team\n    above: 1": "4: rules.a.scope: found 'team', expected one of project, "
     "client, person.",
     "rules:\n  a:\n    figure: budget_used\n    scope: person\n    above: 1": "4: rules.a.scope: budget_used is not known of a "
     "person. Its scope can be project.",
+    "rules:\n  a:\n    figure: revenue\n    scope: client\n    period: week\n    above: 1": "5: rules.a.period: revenue is not known by "
+    "week. Its period can be month or total.",
     "rules:\n  a:\n    figure: hours\n    scope: project": "2: rules.a: has no comparison. Give one of above, below, changed_by.",
     "rules:\n  a:\n    figure: hours\n    scope: project\n    missing_since: 2": "5: rules.a.missing_since: does not fit hours. hours "
     "takes above, below, changed_by.",
@@ -116,7 +119,7 @@ def test_a_bad_file_is_one_message_with_its_line(office: Office, text: str) -> N
         configured(office.session.settings)
     assert str(caught.value).startswith(f"{office.file}:")
     assert BAD[text] in str(caught.value)
-    assert office.evaluate() == ["The file with alert rules has a mistake"]
+    assert office.evaluate() == ["The alert rules have a mistake"]
     office.rules("rules: {}")
     assert office.evaluate() == []
 
@@ -203,6 +206,55 @@ def test_each_figure_is_what_the_entries_add_up_to(office: Office) -> None:
     assert severities["Website: use of the estimated hours above 90 %"] == "info"
 
 
+def test_revenue_and_its_margin_are_those_of_the_snapshots_api(office: Office) -> None:
+    """By project and client, in a month or from the beginning, each currency apart; nothing where it says nothing."""
+    store, pair = office.session.store, office.session.pair
+    months = ("2026-09", "2026-11")
+    office.rules("""
+        rules:
+          revenue_margin:
+          revenue: {figure: revenue, scope: client, above: 900}
+          little: {figure: revenue, scope: project, below: 600}
+          loss: {figure: revenue_margin, scope: client, below: 0, only: Acme}
+          changed: {figure: revenue, scope: project, changed_by: 50}
+    """)
+    assert office.evaluate() == []
+    rows = [
+        ProjectRevenue("p1", "2026-11", "EUR", 100_000, None, 6_000),
+        ProjectRevenue("p1", "2026-10", "EUR", 50_000, 1, -10_000),
+        ProjectRevenue("p1", "2026-09", "EUR", 20_000, 1, None),
+        ProjectRevenue("p1", "2026-10", "USD", 90_000, 1, 90_000),
+        ProjectRevenue("p2", "2026-11", "EUR", 1, None, None),
+        ProjectRevenue("gone", "2026-11", "EUR", 100, None, -100),
+    ]
+    keep_revenue(store, pair, rows, months, NOW)
+    assert sorted(office.evaluate()) == [
+        "Acme: revenue in 2026-11 above 900 EUR",
+        "Acme: revenue less cost in 2026-10 below 0 EUR",
+        "Website: revenue in 2026-10 below 600 EUR",
+        "Website: revenue in 2026-10 changed by more than 50 %",
+        "Website: revenue less cost, as a share of the revenue below 10 %",
+        "gone: revenue less cost, as a share of the revenue below 10 %",
+    ]
+
+
+def test_a_name_is_one_line_of_a_message(office: Office) -> None:
+    """Whatever people call a project, it begins no header of a mail and no line of its own, and hides nothing."""
+    office.name("p9", "Evil\r\nBcc: x@evil.example\n\nRESOLVED: all is well\x1b[31m\u202e" + "x" * 500, client_id="c9")
+    office.rules("rules: {hours: {figure: hours, scope: project, above: 1}}")
+    office.log("p9", "u1", NOW - DAY, 2)
+    with smtp_sink() as mail:
+        add(Vault(office.session.store, office.session.settings), "ops", mail.address, "ann (test)", NOW)
+        (title,) = office.evaluate()
+        assert title.startswith("Evil\\r\\nBcc: x@evil.example\\n\\nRESOLVED: all is well\\x1b[31m\\u202ex")
+        for wait in (5, 7, 9):
+            with clock_from(NOW + timedelta(minutes=wait)):
+                send_alerts(office.session)
+    ((subject, text),) = mail.messages
+    assert subject == f"sync_pipeline: {title}"
+    assert [line for line in text.splitlines() if line.startswith(("Bcc", "RESOLVED"))] == []
+
+
 def test_who_logs_nothing_on_working_days_is_reminded_of(office: Office) -> None:
     """Not on the weekend, not on a holiday, not who is excepted, and not who has not worked here for weeks."""
     friday = datetime(2026, 11, 20, 9, tzinfo=UTC)
@@ -218,7 +270,7 @@ def test_who_logs_nothing_on_working_days_is_reminded_of(office: Office) -> None
     office.rules("{rules: {not_logged: {except: [Ann]}}}")
     assert office.evaluate(friday + 5 * DAY) == []
     office.rules("{rules: {not_logged: {except: [Anne]}}}")
-    assert office.evaluate(friday + 5 * DAY) == ["The file with alert rules has a mistake"]
+    assert office.evaluate(friday + 5 * DAY) == ["The alert rules have a mistake"]
     (alert,) = open_alerts(office.session)
     assert "rules.not_logged.except: names 'Anne', but there is no such person. Did you mean 'Ann'?" in alert.detail
 

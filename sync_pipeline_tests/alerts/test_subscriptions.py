@@ -132,6 +132,25 @@ def test_ten_thousand_changes_of_a_minute_are_one_digest(session: Session, sink:
         assert len(sink.keys[0]) == 32
 
 
+def test_a_record_is_one_line_of_a_digest(session: Session, sink: Sink) -> None:
+    """Whatever it, its project and its client are called; a long name is cut."""
+    add_to(session, sink)
+    quick_tick(session, timedelta())
+    key = {"connection": session.pair, "entity": "projects", "source_id": "p3", "read_no": 1}
+    evil = "Evil\n... and 9 more\r\n\x1b[2J"
+    with session.store.writing() as tx:
+        row = insert(project_facts).values(**key, name=evil, client_id="c3", client_name=evil + "x" * 2_000_000)
+        tx.execute(row)
+    news(session, timedelta(seconds=1), 50, "p3")
+    quick_tick(session, timedelta(seconds=62))
+    ((_, text),) = sink.messages
+    lines = text.splitlines()
+    assert len([line for line in lines if line.startswith("new time entry: p3-create-1-")]) == 50
+    assert [line for line in lines if line.startswith("... and")] == []
+    assert "\x1b" not in text
+    assert len(text) < 50_000
+
+
 def test_subscriptions_are_filtered_and_sent_when_they_are_due(session: Session, sink: Sink, file: Path) -> None:
     """By client or project, to the destinations that are named, after the hour or the day has ended."""
     file.write_text("""

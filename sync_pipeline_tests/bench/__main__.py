@@ -17,14 +17,17 @@ import click
 
 from sync_pipeline_tests.bench.aims import figures
 from sync_pipeline_tests.bench.commands import ROOT
+from sync_pipeline_tests.bench.dashboard import PageTime, measure_dashboard
 from sync_pipeline_tests.bench.flood import Flood, measure_flood
 from sync_pipeline_tests.bench.latency import WAYS, Latency, measure_latency
 from sync_pipeline_tests.bench.postgresql import serving
-from sync_pipeline_tests.bench.report import show, show_live
+from sync_pipeline_tests.bench.report import show, show_live, show_pages
 from sync_pipeline_tests.bench.rounds import CLOCKS, WALL, Measured, Plan, document, measure_large, measure_rounds
 from sync_pipeline_tests.harness import clean_environ
 
-ROUNDS, POSTGRESQL, LARGE, LATENCY, FLOOD = PARTS = ("rounds", "postgresql", "large", "latency", "flood")
+ROUNDS, POSTGRESQL, LARGE, LATENCY, FLOOD, DASHBOARD = PARTS = (
+    "rounds", "postgresql", "large", "latency", "flood", "dashboard",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class Bench:
     measured: Measured = field(default_factory=Measured)
     latencies: list[Latency] = field(default_factory=list)
     floods: list[Flood] = field(default_factory=list)
+    pages: list[PageTime] = field(default_factory=list)
 
 
 def _numbers(_context: click.Context, _option: click.Parameter, value: str) -> list[int]:
@@ -59,7 +63,9 @@ def _parts(_context: click.Context, _option: click.Parameter, value: str) -> lis
 @click.option("--parts", default=",".join(PARTS), show_default=True, callback=_parts, help="What to measure.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="How often; the median counts.")
 @click.option("--sizes", default="100000,300000", show_default=True, callback=_numbers, help="Time entries.")
-@click.option("--large", default=1_000_000, show_default=True, help="Time entries to verify and preview.")
+@click.option(
+    "--large", default=1_000_000, show_default=True, help="Time entries to verify and preview, and of the dashboard."
+)
 @click.option("--page-size", default=1000, show_default=True, help="Rows a page.")
 @click.option("--users", default=100, show_default=True, help="Clockify users.")
 @click.option("--days", default=365, show_default=True, help="Days the entries are spread over.")
@@ -72,7 +78,8 @@ def bench(parts: list[str], rounds: int, sizes: list[int], large: int, clock: st
     """Sync made-up workspaces in full, and again when nothing has changed, beside a bare reader of the same lists.
 
     Each command is a process of its own, as a user would start it: real Dagster runs, imports included. Then, with
-    `sync-pipeline dev` running, how long an edit takes to arrive; and what a flood of webhooks costs.
+    `sync-pipeline dev` running, how long an edit takes to arrive; what a flood of webhooks costs; and how long the pages
+    of the dashboard take.
     """
     found = Bench(Measured(clock=clock))
     plan = Plan(rounds, sizes, more["users"], more["days"], more["page_size"])
@@ -80,6 +87,9 @@ def bench(parts: list[str], rounds: int, sizes: list[int], large: int, clock: st
         with TemporaryDirectory(prefix="sync-bench-") as name:
             _measure_speed(Path(name), parts, plan, large, found)
             _measure_life(Path(name), parts, more, found)
+            if DASHBOARD in parts:
+                _say(f"The dashboard with {large:,} time entries ...")
+                found.pages += measure_dashboard(Path(name), large)
     finally:  # what was measured before a part failed
         _print(found, as_json)
 
@@ -102,16 +112,18 @@ def _measure_life(directory: Path, parts: list[str], counts: Mapping[str, int], 
 
 
 def _print(found: Bench, as_json: bool) -> None:
-    told = figures(found.measured, found.latencies)
+    told = figures(found.measured, found.latencies, found.pages)
     if not as_json:
         show(found.measured, told, load_seconds())
         show_live(found.latencies, found.floods)
+        show_pages(found.pages)
         return
     everything: dict[str, Any] = {
         "figures": [asdict(figure) | {"is_reached": figure.is_reached} for figure in told],
         "runs": document(found.measured),
         "latency": [asdict(one) for one in found.latencies],
         "flood": [asdict(one) for one in found.floods],
+        "dashboard": [asdict(one) for one in found.pages],
         "code_location_seconds": load_seconds(),
     }
     sys.stdout.write(json.dumps(everything, indent=2) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sync_pipeline_tests.bench.dashboard import PageTime
 from sync_pipeline_tests.bench.latency import Latency
 from sync_pipeline_tests.bench.rounds import AGAIN, BARE, FIRST, POSTGRESQL, PREVIEW, SQLITE, VERIFY, Measured
 
@@ -14,6 +15,8 @@ RATIOS = {FIRST: 2.5, AGAIN: 1.5}
 """What an entry may take, in times of the bare reader."""
 MEGABYTES, FLAT = 380, 1.1
 """The most memory a command may take, and how much more of it with the most entries than with the fewest."""
+PAGE = 300
+"""Milliseconds of a page of the dashboard with a million entries."""
 FEW = 10_000
 """Below so many entries memory still grows with what is read once."""
 
@@ -33,7 +36,7 @@ class Figure:
         return None if self.aim is None else self.value <= self.aim
 
 
-def figures(measured: Measured, latencies: Sequence[Latency] = ()) -> list[Figure]:
+def figures(measured: Measured, latencies: Sequence[Latency] = (), pages: Sequence[PageTime] = ()) -> list[Figure]:
     """Everything that was measured and has an aim, and what it is made of."""
     return [
         *_fixed(measured),
@@ -43,6 +46,11 @@ def figures(measured: Measured, latencies: Sequence[Latency] = ()) -> list[Figur
         *_memory(measured),
         *_large(measured),
         *(Figure(f"an edit arrives by {one.way}, p95", one.p95, "s", _p95(one)) for one in latencies),
+        *(
+            [Figure("the slowest page of the dashboard, CPU", max(one.cpu_ms for one in pages), "ms", PAGE)]
+            if pages
+            else []
+        ),
     ]
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sync_pipeline_tests.bench.aims import Figure
+from sync_pipeline_tests.bench.dashboard import PageTime
 from sync_pipeline_tests.bench.flood import Flood
 from sync_pipeline_tests.bench.latency import Latency
 from sync_pipeline_tests.bench.rounds import Measured
@@ -40,7 +41,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     found = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
         found.add_column(
-            column, justify="left" if column in ("who", "command", "figure", "stage") else "right", no_wrap=True
+            column, justify="left" if column in ("who", "command", "figure", "stage", "page") else "right", no_wrap=True
         )
     for row in rows:
         found.add_row(*row)
@@ -88,3 +89,10 @@ def show_live(latencies: Sequence[Latency], floods: Sequence[Flood]) -> None:
             f"Beside them {flood.strangers:,} silent, slow, unfinished and guessing strangers: the slowest answer to an "
             f"honest request took {flood.slowest_answer:.1f} s."
         )
+
+
+def show_pages(pages: Sequence[PageTime]) -> None:
+    """Print what each page of the dashboard takes."""
+    rows = ((one.path, f"{one.wall_ms:.0f}", f"{one.cpu_ms:.0f}", f"{one.kilobytes:,}") for one in pages)
+    if pages:
+        Console(width=WIDTH, highlight=False).print(table(("page", "wall ms", "CPU ms", "kB"), rows))

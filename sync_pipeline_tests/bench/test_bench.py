@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
 
+from sync_pipeline.reporting.dashboard import make_dashboard
+from sync_pipeline.reporting.periods import month_before
+from sync_pipeline.store.period_figures import Selection
+from sync_pipeline.store.project_months import ReportSettings, recompute
+from sync_pipeline.store.schema import entry_facts
 from sync_pipeline_tests.bench.__main__ import bench
 from sync_pipeline_tests.bench.aims import figures
 from sync_pipeline_tests.bench.commands import Ran
+from sync_pipeline_tests.bench.dashboard import PEOPLE, PageTime, fill
 from sync_pipeline_tests.bench.latency import Latency
 from sync_pipeline_tests.bench.minimum import Minimum
 from sync_pipeline_tests.bench.profile import Profile, profile, rows
@@ -31,6 +38,7 @@ from sync_pipeline_tests.bench.rounds import (
 )
 from sync_pipeline_tests.bench.sampling import NAMES, STAGES, stage_of
 from sync_pipeline_tests.generate import ROOT
+from sync_pipeline_tests.harness import team
 
 SMALL = Plan(rounds=1, sizes=[40], users=3, days=10, page_size=20)
 
@@ -72,6 +80,22 @@ def test_the_figures_are_made_as_they_are_named() -> None:
     assert told["verify, 1,000,000 entries"].is_reached is False
     assert told["an edit arrives by webhook, p95"].is_reached is True
     assert not [name for name in told if "again" in name and "per entry" in name]
+
+
+def test_the_dashboard_is_measured_on_so_many_entries(tmp_path: Path) -> None:
+    """The store holds them, with its indexes, and the slowest page has an aim."""
+    with team(tmp_path, entries=0) as us, us.session() as session:
+        fill(session, 2_000, session.now())
+        recompute(session.store, session.pair, ReportSettings())
+        this = f"{session.now():%Y-%m}"
+        found = make_dashboard(session, Selection(month_before(this, 23), this))
+        assert found.totals["entries"] > 1_000
+        assert len(found.tables["people"].rows) == PEOPLE
+        with session.store.reading() as tx:
+            stored = set(tx.scalars(text("SELECT name FROM sqlite_master WHERE tbl_name = 'entry_facts'")))
+    assert stored >= {index.name for index in entry_facts.indexes}
+    (slowest,) = figures(Measured(), pages=[PageTime("/dashboard", 900, 301, 90), PageTime("/", 90, 10, 9)])
+    assert (slowest.value, slowest.is_reached) == (301, False)
 
 
 def test_a_busy_machine_is_measured_by_processor_time() -> None:

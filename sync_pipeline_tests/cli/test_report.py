@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import sqlite3
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -162,6 +164,53 @@ def test_what_has_changed_is_in_the_next_report(shell: Shell) -> None:
     after = shell("report", "performance", "--json", code=0).document
     hours = [sum(row["hours"] for row in found["totals"]) for found in (before, after)]
     assert hours[1] == pytest.approx(hours[0] + 3)
+
+
+def test_months_with_days_that_are_not_read_yet_say_so(shell: Shell) -> None:
+    """On an install of a version without reports: each month how many days, until they are read again."""
+    shell("report", "hours", code=0)
+    with closing(sqlite3.connect(shell.home / "sync.db")) as store, store:
+        store.execute("UPDATE loads SET has_facts = 0 WHERE entity = 'time_entries'")
+        unread = dict(store.execute("SELECT substr(day, 1, 7), COUNT(*) FROM loads WHERE NOT has_facts GROUP BY 1"))
+        try:
+            store.commit()
+            found = shell("report", "hours", "--by", "month", "--json", code=0)
+            assert found.document["days_unread"] == unread
+            assert [row["days_unread"] for row in found.document["rows"]] == [
+                unread[row["month"]] for row in found.document["rows"]
+            ]
+            words = ", ".join(f"{unread[month]} of {month}" for month in sorted(unread, reverse=True))
+            sentence = f"Days not read yet: {words}. These figures are too low until then."
+            assert sentence in found.warnings
+            shown = shell.piped("report", "performance", "--by", "month", "--format", "csv", code=0)
+            assert sentence in shown.warnings
+            assert shown.out.splitlines()[0].endswith(",days_unread")
+        finally:
+            store.execute("UPDATE loads SET has_facts = 1")
+    assert shell("report", "hours", "--json", code=0).document["days_unread"] == {}
+
+
+def test_revenue_is_read_without_a_daemon(shell: Shell) -> None:
+    """A report says when it was read last, and how to read it; reading it is a choice, and what fails is an error."""
+    first = shell("report", "performance", code=0)
+    hint = "Revenue has not been read yet. Read it now: sync-pipeline report performance --read-revenue"
+    assert hint in " ".join(first.out.split())
+    assert shell("report", "performance", "--json", code=0).document["revenue_read_at"] is None
+    shell.team.fault("status", "*analytics*", status=503)
+    assert "503" in shell("report", "performance", "--read-revenue", code=1).message
+    shell.team.no_faults()
+    read = shell("report", "performance", "--read-revenue", "--json", code=0)
+    assert "figures of projects and months were read" in read.err
+    served = shell.team.snapshots("GET", "/analytics/projects", limit=1000)["data"]
+    (total,) = [row["revenue"] for row in read.document["totals"] if row["currency"] == "USD"]
+    assert total == pytest.approx(sum(each["revenue"] for each in served))
+    again = shell("report", "performance", code=0)
+    assert "Read it now" not in again.out
+    assert shell("report", "performance", "--json", code=0).document["revenue_read_at"]
+    with closing(sqlite3.connect(shell.home / "sync.db")) as store, store:
+        store.execute("UPDATE revenue_reads SET read_at = '2026-01-02 00:00:00.000000'")
+    assert "Revenue was read 2026-01-02 00:00Z." in shell("report", "performance", "--utc", code=0).out
+    assert shell("report", "hours", "--read-revenue", code=2).errors
 
 
 def test_a_name_is_no_formula_in_a_csv_file(shell: Shell) -> None:

@@ -163,6 +163,25 @@ def test_seeded_entries_are_the_same_too(shared_sandbox: Running) -> None:
     assert running == report[-len(running) :] != []
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+def test_money_is_the_same_too(sandbox: Running, hidden: bool) -> None:
+    """In the currency of the project's client, whichever reader gave it; and none where no rate is shown."""
+    to_euro = "UPDATE clients SET body = json_set(body, '$.currencyCode', 'EUR')"
+    sandbox.world.db.execute(f"{to_euro} WHERE id IN (SELECT parent FROM projects ORDER BY id LIMIT 1)")
+    sandbox.world.options.rates_hidden = hidden
+    now = sandbox.world.clock.now()
+    window = Window(now - timedelta(days=60), now + timedelta(days=2))
+
+    async def read(reader: Any) -> list[dict[str, Any]]:
+        async with clockify_at(sandbox, reader=reader) as client:
+            return await rows(ClockifySource(client, ENTRIES).read(window))
+
+    report, users = run(read("report")), run(read("users"))
+    assert canonical(report) == canonical(users)
+    found = {(row["currency"], row["costRate"] is not None) for row in report}
+    assert found == ({(None, False)} if hidden else {("EUR", True), ("USD", True)})
+
+
 def test_no_request_beyond_the_last_page(shared_sandbox: Running) -> None:
     """The report needs exactly as many requests as there are pages, and past windows no look at what is running."""
     now = shared_sandbox.world.clock.now()

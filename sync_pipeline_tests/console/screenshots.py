@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/console.md anew: ``python -m sync_pipeline_tests.console.screenshots [directory]``.
+"""Makes the pictures of docs/console.md and docs/figure-alerts.md anew: ``python -m sync_pipeline_tests.console.screenshots [directory]``.
 
 A set-up is walked through on the sandbox, and each page is kept as it then looks, 1000 pixels wide. With ``--phone``
 the same pages as a phone shows them, for looking at.
@@ -86,6 +86,7 @@ def _walk(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
     ana.press("Compute now")
     ana.is_told("Computed:")
     camera.keep(ana.page, "dashboard")
+    _rule(ana, camera)
     for path, name in (
         ("/", "home"),
         ("/activity", "activity"),
@@ -97,6 +98,15 @@ def _walk(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
     ):
         ana.to(path)
         camera.keep(ana.page, name)
+
+
+def _rule(ana: Walker, camera: Camera) -> None:
+    ana.to("/settings/alerts/new-rule")
+    ana.page.get_by_label("Name", exact=True).fill("busy-projects")
+    ana.page.get_by_label("Thresholds").fill("100, 150")
+    ana.press("Preview")
+    ana.sees("Values, farthest first")
+    camera.keep(ana.page, "alert-rule")
 
 
 def _connect(ana: Walker, camera: Camera) -> None:

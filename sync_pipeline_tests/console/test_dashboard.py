@@ -236,6 +236,22 @@ def test_in_a_browser(us: Us, chrome: playwright.sync_api.Browser) -> None:
         assert "billable hours" in (bar.text_content() or "")
 
 
+def test_a_phone_shows_the_first_lines_and_a_link_to_all(tmp_path: Path, chrome: playwright.sync_api.Browser) -> None:
+    """Of each table, without a script; a wide window shows a dozen."""
+    with at_home(tmp_path) as us, walking(chrome, us.browser.console.link()) as ana:
+        us.load({f"m{number}": Entry(NOW, 3_600, f"q{number}", f"v{number}") for number in range(10)})
+        us.browser.post("/dashboard/compute")
+        ana.to("/dashboard")
+        lines = ana.page.locator("#projects tbody tr:visible")
+        assert (lines.count(), ana.page.get_by_role("link", name="more projects").count()) == (10, 0)
+        ana.page.set_viewport_size({"width": 390, "height": 800})
+        assert (lines.count(), ana.page.locator("#people tbody tr:visible").count()) == (4, 4)
+        ana.page.get_by_role("link", name="6 more projects").click()
+        playwright.sync_api.expect(lines).to_have_count(10)
+        assert ana.page.locator("#people tbody tr:visible").count() == 4
+        assert ana.page.evaluate("document.documentElement.scrollWidth") == 390
+
+
 def test_it_says_how_current_it_is(us: Us) -> None:
     """Changes since the figures were computed, and days that were read before there were reports."""
     us.browser.post("/dashboard/compute")
@@ -246,10 +262,10 @@ def test_it_says_how_current_it_is(us: Us) -> None:
         tx.execute(insert(loads).values(**day, day=f"{MONTH}-02"))
     text = us.text()
     assert "1 project and month has changed since; they are computed each minute while the daemon runs." in text
-    assert "1 day of this period is not read yet" in text
+    assert f"Days not read yet: 1 of {MONTH}. They were loaded before reports existed" in text
     with us.setup.reading() as session, session.store.writing() as tx:
         tx.execute(update(loads).values(has_facts=True))
     us.browser.post("/dashboard/compute")
     text = us.text()
     assert "up to date" in text
-    assert "of this period is not read" not in text
+    assert "Days not read yet" not in text

@@ -14,6 +14,7 @@ from sync_pipeline.mapping.load import load_specs, records_of
 from sync_pipeline.mapping.samples import known_keys, load_samples
 from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.settings import load_settings
+from sync_pipeline.yaml_source import read_yaml
 from sync_pipeline_tests.mapping.frames_of import SPECS, checked, entry, overridden, problems
 
 TAGS = """\
@@ -162,6 +163,16 @@ def test_a_function_that_returns_something_strange_is_a_problem_of_the_record(tm
     assert problems(checked(spec, entry()))[0]["message"] == "is a set, expected text"
 
 
+ENDLESS = {
+    "brackets": ("a: " + "[" * 100_000, 1, "more than 5,000 lists and mappings"),
+    "braces": ("a: " + "{a: [" * 50_000, 1, "more than 5,000 lists and mappings"),
+    "dashes": ("a: 1\n" + "- " * 50_000, 2, "more than 500 dashes on one line"),
+    "questions": ("? " * 50_000, 1, "more than 500 dashes on one line"),
+    "characters": ("a: " + "x" * 1_000_000, 1, "more than 1,000,000 characters"),
+    "values": ("a: [" + "1, " * 30_000 + "1]", 1, "more than 20,000 values"),
+    "aliases": ("a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 26)), 1, "20,000 values"),
+    "merges": ("a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 26)), 1, "values"),
+}  # fmt: skip
 BROKEN = [
     # (yaml, line, field, part of the message, part of the fix)
     ("fields: [", 1, "file", "is not YAML", "indentation"),
@@ -251,6 +262,11 @@ BROKEN = [
     ("fields:\n  x: {source: a, owner: me}\n", 2, "fields.x.owner", "'me', expected one of source, target", ""),
     ("fields:\n  x: {source: a, one_of: [1]}\n", 2, "fields.x.one_of", "a whole number 1, expected text", ""),
     ("fields:\n  x: {source: a, references: usres}\n", 2, "fields.x.references", "'usres'", "Did you mean 'users'?"),
+    ("fields:\n  x: {source: a, type: id, link: locatons}\n", 2, "fields.x.link", "'locatons'", "Did you mean 'locations'?"),
+    ("fields:\n  x: {source: a, type: id, link: users}\n", 2, "fields.x.link", "there are no links", "`references: users`"),
+    ("fields:\n  x: {source: a, type: int, link: locations}\n", 2, "fields.x.link", "the type is int", "`type: id`"),
+    ("fields:\n  x: {source: a, link: locations, default: b}\n", 2, "fields.x.default", "beside `link`", "Keep one"),
+    ("fields:\n  user_id: {link: locations, unique: false}\n", 2, "fields.user_id.link", "knows a record", "of its own"),
     ("fields:\n  x: {source: a, transform: trimm}\n", 2, "fields.x.transform", "no transform", "Did you mean 'trim'?"),
     ("fields:\n  x: {source: a, transform: 7}\n", 2, "fields.x.transform", "a whole number 7", ""),
     ("fields:\n  x: {source: a, transform: prefix}\n", 2, "fields.x.transform.prefix", "expected text", ""),
@@ -393,3 +409,15 @@ def test_yaml_anchors_may_be_used(tmp_path: Path) -> None:
     yaml = "fields:\n  a: &base {source: name, max_length: 5}\n  b: {<<: *base, max_length: 6}\n"
     spec = overridden(tmp_path, "users", yaml)
     assert (spec.field("b").source, spec.field("b").max_length) == (("name",), 6)
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_a_file_that_would_never_end_is_refused(tmp_path: Path, what: str) -> None:
+    """Before it is read in full: libyaml ends the process at what is nested too deep, and needs minutes for it."""
+    file = tmp_path / "users.yaml"
+    text, line, words = ENDLESS[what]
+    file.write_text(text)
+    with pytest.raises(MappingFileError, match=words) as caught:
+        read_yaml(file)
+    assert caught.value.line == line
+    assert len(str(caught.value)) < 1_000

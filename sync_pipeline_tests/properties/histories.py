@@ -6,7 +6,7 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,6 +36,7 @@ from sync_pipeline.store.events import Received, content_id, counts, receive_man
 from sync_pipeline.store.records import LAG
 from sync_pipeline.store.schema import events, run_locks
 from sync_pipeline_tests.harness import ENTITIES, Blocked, Team, team
+from sync_pipeline_tests.highlevel import VENDORS
 from sync_pipeline_tests.properties.drawing import drawn
 from sync_pipeline_tests.properties.judge import agreed, still
 from sync_pipeline_tests.properties.killing import Killed, Killer, killing
@@ -108,12 +109,15 @@ class Office:
     mail: list[Delivery] = field(default_factory=list)
     cursors: dict[str, str | None] = field(default_factory=dict)
     done: Counter[str] = field(default_factory=Counter)
+    prepare: Callable[[], object] = lambda: None
+    """What is done to the sandbox before each history."""
     """How often runs were asked for, failed and were killed: a history in which nothing happens proves nothing."""
 
     def begin(self) -> None:
         """Back to the state in step."""
         world = self.us.sandbox.world
         world.faults.clear()
+        world.clock.reset()
         self.saved.backup(world.db)
         world.db.execute("UPDATE temp.versions SET n = n + 1")  # what the sandbox keeps in memory is out of date
         shutil.rmtree(self.us.home, ignore_errors=True)
@@ -121,6 +125,7 @@ class Office:
         self.database.restore()
         self.mail.clear()
         self.cursors.clear()
+        self.prepare()
 
     def live(self, history: list[Round]) -> None:
         """One round after the other; how it ends is left to the reconciliation."""
@@ -202,6 +207,7 @@ class Office:
     def reconcile(self) -> None:
         """What the schedules do in the end: read everything again, compare both sides, and mend."""
         self._recognise_the_dead()
+        self.us.settle()
         with self.us.session() as session:
             for entity in ENTITIES:
                 self._sync(session, session.specs[entity], None)
@@ -233,9 +239,11 @@ class Office:
 
 
 @contextmanager
-def office(root: Path, patch: pytest.MonkeyPatch, database: Database = SavedFile) -> Iterator[Office]:
+def office(
+    root: Path, patch: pytest.MonkeyPatch, database: Database = SavedFile, vendor: str = "generic"
+) -> Iterator[Office]:
     """One sandbox for many histories; its webhooks are handed over here instead of being posted."""
-    with team(root, **SMALLEST) as us, killing(patch) as killer:
+    with team(root, **VENDORS[vendor] | SMALLEST) as us, killing(patch) as killer:
         us.changes |= {"SYNC_MAX_REJECT_SHARE": "1", "SYNC_MAX_DELETE_SHARE": "1", "SYNC_MAX_ATTEMPTS": "1"}
         for event in WORTH_MOST_FIRST[:HOOKS]:
             hook = {"name": event, "url": "http://127.0.0.1:9", "webhookEvent": event}

@@ -391,7 +391,7 @@ class Stage:
         self.here.begin()
         if not history.in_step:
             self.here.database.empty()
-            self.us.sandbox.world.db.execute("DELETE FROM snapshots_records WHERE entity <> 'locations'")
+            self.us.empty_target()
         self.us.control("DELETE", "lag")
         self.patch.setenv("CLOCKIFY_READER", history.reader)
         self.us.changes["CLOCKIFY_READER"] = history.reader
@@ -443,7 +443,7 @@ class Stage:
         if run.hold is None:
             return None
         route = READS["time_entries"][self._reader] if run.hold.route == "entries" else run.hold.route  # type: ignore[index]
-        rule = {"kind": run.hold.kind, "route": route, "skip": run.hold.skip, "count": 1}
+        rule = {"kind": run.hold.kind, "route": self.us.route(route), "skip": run.hold.skip, "count": 1}
         return self.us.sandbox.world.faults.add(read_rule(rule))
 
     def _days(self, run: Run) -> Days:
@@ -455,7 +455,7 @@ class Stage:
         """No read of the entity that begins now shows anything older."""
         world = self.us.sandbox.world
         assert world.journal is not None
-        frozen: int = world.lag.figures().get(SOURCES[entity][0], world.journal.number)
+        frozen: int = world.lag.figures().get(self._system(SOURCES[entity][0]), world.journal.number)
         return min(world.journal.number, frozen)
 
     def _settle(self, actor: Actor) -> None:
@@ -607,7 +607,10 @@ class Stage:
         return orjson.dumps({"polled": session.now()}).decode()
 
     def _lists(self, lists: Lists) -> None:
-        self.us.control("POST", "lag", {"freeze" if lists.lag else "release": lists.system})
+        self.us.control("POST", "lag", {"freeze" if lists.lag else "release": self._system(lists.system)})
+
+    def _system(self, generic: str) -> str:
+        return self.us.system if generic == "snapshots" else generic
 
     # -- judging ------------------------------------------------------------------------------------------------------
 
@@ -655,9 +658,11 @@ class Stage:
 
 
 @contextmanager
-def stage(root: Path, patch: pytest.MonkeyPatch, database: Database = SavedFile) -> Iterator[Stage]:
+def stage(
+    root: Path, patch: pytest.MonkeyPatch, database: Database = SavedFile, vendor: str = "generic"
+) -> Iterator[Stage]:
     """A place to play histories in."""
-    with office(root, patch, database) as here, dg.DagsterInstance.ephemeral() as instance:
+    with office(root, patch, database, vendor) as here, dg.DagsterInstance.ephemeral() as instance:
         here.us.people.headers[PRESENT] = "1"
         here.us.changes |= {"CLOCKIFY_PAGE_SIZE": "6", "SYNC_POLL_SECONDS": "86400"}
         enter(here.us, patch)

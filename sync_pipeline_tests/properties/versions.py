@@ -59,7 +59,7 @@ class Past:
         while True:
             found = self.team.control("POST", "journal", {"after": self.step})
             assert found["complete_since"] == 0, "the journal is too short for this history"
-            for one in found["versions"]:
+            for one in map(self.team.generic, found["versions"]):
                 states = self.versions.setdefault((one["system"], one["kind"]), {}).setdefault(one["id"], {})
                 states[one["since"]] = State(one["since"], one["until"], one["body"])
             last = found["steps"][-1]["number"] if found["steps"] else found["step"]

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import count
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from sync_pipeline.clock import utc_now
 from sync_pipeline.connectors.snapshots.api import Snapshots
+from sync_pipeline.reporting import reports
+from sync_pipeline.reporting.dashboard import make_dashboard
 from sync_pipeline.reporting.reports import make_report
 from sync_pipeline.reporting.revenue import NO_ANALYTICS, refresh_revenue, why_none
 from sync_pipeline.session.session import Session
+from sync_pipeline.store.period_figures import PeriodFigures, Selection
 from sync_pipeline.store.project_months import ReportSettings, recompute
 from sync_pipeline.store.revenue import NOT_READ, last_read, note_missing
+from sync_pipeline.store.schema import entry_facts
 from sync_pipeline_tests.harness import Team, team
+from sync_pipeline_tests.store.conftest import postgres
+
+__all__ = ["postgres"]  # a fixture of the store's tests
 
 
-@pytest.fixture(scope="module")
-def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     """Both systems; the Snapshots API has figures of twelve months of each project."""
     with team(tmp_path_factory.mktemp("revenue")) as us:
+        if request.param == "postgresql":
+            us.changes["SYNC_DATABASE_URL"] = request.getfixturevalue("postgres").create()
         us.sync("projects")
         yield us
 
@@ -62,7 +74,7 @@ def test_it_is_what_the_api_says(office: Team, session: Session) -> None:
     names = {project["id"]: project["name"] for project in office.projects()}
     for row in made.rows:
         of_project = [each["revenue"] for (project, _), each in expected.items() if project == row["project_id"]]
-        assert (row["project"], row["currency"]) == (names[row["project_id"]], "EUR")
+        assert (row["project"], row["currency"]) == (names[row["project_id"]], "USD")
         assert row["revenue"] == pytest.approx(sum(of_project))
     (total,) = make_report(session, "performance", "month", None, None).totals or [{"revenue": None}]
     assert total["revenue"] is None or total["revenue"] > 0
@@ -107,3 +119,34 @@ def test_a_failure_that_passes_keeps_what_was_read(office: Team, session: Sessio
     assert refresh_revenue(session).startswith("Revenue was not read: ")
     with session.store.reading() as tx:
         assert tx.scalar(text("SELECT SUM(revenue) FROM project_revenue")) == before
+
+
+def test_lines_and_totals_are_of_one_state(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that arrives while a report or the dashboard is read is in all of its figures or in none."""
+    numbers, now = count(), utc_now()
+
+    def arrives() -> None:
+        key = {"connection": session.pair, "entity": "time_entries", "source_id": f"e{next(numbers)}", "read_no": 1}
+        facts = {"user_id": "u1", "seconds": 3_600, "start_time": now, "billable": True}
+        with session.store.writing() as tx:
+            tx.execute(insert(entry_facts).values(**key, **facts))
+        recompute(session.store, session.pair, ReportSettings())
+
+    def meanwhile(of: Any, name: str) -> None:
+        before = getattr(of, name)
+
+        def read(*args: Any, **more: Any) -> Any:
+            found = before(*args, **more)
+            with ThreadPoolExecutor() as another:
+                another.submit(arrives).result()
+            return found
+
+        monkeypatch.setattr(of, name, read)
+
+    arrives()
+    meanwhile(reports, "sums_of_entries")
+    meanwhile(PeriodFigures, "by_week")
+    made = make_report(session, "hours", "person", None, None)
+    assert [row["entries"] for row in made.rows] == [row["entries"] for row in made.totals] == [1]
+    found = make_dashboard(session, Selection(f"{now:%Y-%m}", f"{now:%Y-%m}"))
+    assert found.totals["entries"] == sum(row["entries"] for row in found.tables["people"].rows) == 3

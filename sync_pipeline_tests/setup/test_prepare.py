@@ -17,7 +17,7 @@ from sync_pipeline_tests.setup.agency import OBJECTS, at_highlevel
     ("switches", "expected"),
     [
         ({"unique": True, "deleted_blocks": True, "index_lag": 3}, (True, True, 3.5)),
-        ({"unique": True, "index_lag": 40, "answers": {"unique": {"status": 422}}}, (True, False, 60.5)),
+        ({"unique": True, "index_lag": 40}, (True, False, 60.5)),
         ({"index_lag": 100}, (False, None, None)),
     ],
 )

@@ -12,7 +12,7 @@ from sqlalchemy import insert, select
 from sync_pipeline.alerts.figures import Reader, passed, superseded
 from sync_pipeline.alerts.rules import Calendar, ready_made
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertState, open_rows, store_alerts
-from sync_pipeline.store.digests import Found, Gathering, Wanted, gather, waiting_digests
+from sync_pipeline.store.digests import Found, Gathering, Wanted, begin, delivered_since, gather, waiting_digests
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.forgotten import remove_quotes
 from sync_pipeline.store.project_months import ReportSettings, recompute
@@ -73,6 +73,20 @@ def test_a_digest_is_about_what_was_delivered_since_the_last_one(store: Store) -
             reading.start()
         reading.join()
         assert gathered(store, NOW + 4 * HOUR) == ["3 e1 e2", "1 l1", "2 e4 e5"]
+
+
+def test_a_subscription_begins_when_it_is_made(store: Store) -> None:
+    """Not when it is first looked at; what was delivered before can be previewed, and is no news. It begins only once."""
+    wanted = Wanted(kinds=[("time_entries", "create")])
+    assert delivered_since(store, HERE, wanted, NOW, 2) == Found({}, [])
+    do(store, delivered("e0", "e1", "e2"))
+    found = delivered_since(store, HERE, wanted, NOW, 2)
+    assert (found.counts, [each.source_id for each in found.first]) == ({("time_entries", "create"): 3}, ["e0", "e1"])
+    assert delivered_since(store, HERE, wanted, NOW + HOUR, 2) == Found({}, [])
+    begin(store, HERE, "mine", NOW)
+    do(store, delivered("e3"))
+    begin(store, HERE, "mine", NOW)
+    assert gathered(store, NOW + HOUR) == ["1 e3"]
 
 
 def test_figures_are_read_on_both_databases(store: Store) -> None:

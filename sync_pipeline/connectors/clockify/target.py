@@ -116,6 +116,10 @@ class ClockifyTarget:
         del record
         return False
 
+    def in_event(self, kind: str, body: Mapping[str, Any]) -> None:
+        """None: no event shows all of a record."""
+        del kind, body
+
     def is_archived(self, record: Record) -> bool:
         """Whether the record is archived, or done."""
         return all(record.get(name) == value for name, value in self.archived.items())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from sync_pipeline.connectors.answers import Answer, as_text, excerpt
 from sync_pipeline.connectors.highlevel.locations import Locations
+from sync_pipeline.connectors.highlevel.opportunities import won
 from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.highlevel.records import Records
@@ -166,10 +167,11 @@ class HighLevel:
         except RejectedRecord:
             return  # refused for what it is: past the door, and nothing was written
 
-    async def project_figures(self, months: tuple[str, str], most: int) -> list[Record] | None:
-        """None: there are no figures of projects."""
-        del months, most
-        return None
+    async def project_figures(
+        self, months: tuple[str, str], most: int, locations: Sequence[str]
+    ) -> list[Record] | None:
+        """What these locations won in these months: of those that the token is for."""
+        return await won(self, months, most, locations)
 
     async def search(self, entity: str, *, limit: int, **more: Any) -> Answer:
         """One request to the search of an object."""

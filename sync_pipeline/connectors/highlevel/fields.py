@@ -87,7 +87,7 @@ class Properties:
             return value[:10]
         if field.type == "list":
             found = _json(value) if value.startswith("[") else None
-            return found if isinstance(found, list) else value.splitlines()
+            return found if isinstance(found, list) else value.replace("\r\n", "\n").split("\n")
         return _json(value) if field.type == "json" else value
 
 

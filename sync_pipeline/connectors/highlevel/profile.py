@@ -61,6 +61,7 @@ class ScopesFacts(Facts):
     locations: str
     saas: str
     users: str
+    opportunities: str
     records: ScopeFacts
     objects: ScopeFacts
     fields: ScopeFacts

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ID, CREATED, SOURCE = "@id", "@created", "@source"
 """What a record is read with beside its properties: no field of a mapping can be called so."""
+DELETED = "Delete"
+"""What the kinds of events about deletions hold."""
 KEY_TAKEN = "key_taken"
 BY_API = "PUBLIC_API"
 HIDDEN = "HighLevel says that it exists, but does not show it: it may be among the deleted records."
@@ -108,6 +110,14 @@ class Records:
     def is_own(self, record: Record) -> bool:
         """Whether it was created through the API, and not by a person or an import; a read by id does not say."""
         return bool(record.get(SOURCE) == BY_API)
+
+    def in_event(self, kind: str, body: Mapping[str, Any]) -> Record | None:
+        """The record in the body of an event, where every value is a text; that of a deletion shows what was deleted."""
+        found = body.get("properties")
+        if DELETED in kind or not isinstance(found, list):
+            return None
+        texts = {as_text(one.get("key")): one.get("valueString") for one in found if isinstance(one, dict)}
+        return self._record({"id": body.get("id"), "properties": texts})
 
     def is_archived(self, record: Record) -> bool:
         """Whether the record is marked as archived."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sync_pipeline.connectors.answers import as_text
+from sync_pipeline.connectors.answers import as_text, hundredths
 from sync_pipeline.connectors.http import ApiClient, RequestOptions
 from sync_pipeline.connectors.paging import Record, as_record, by_cursor, rows_of
 from sync_pipeline.connectors.profile import AnalyticsFacts, Profile
@@ -14,7 +13,6 @@ from sync_pipeline.errors import Request
 
 KEY = "\0key"
 """Of a row, which has no id: a project, a month and a currency."""
-MOST = Decimal(10) ** 15
 
 
 async def project_figures(
@@ -40,16 +38,5 @@ async def project_figures(
 
 def _figure(row: Mapping[str, Any], facts: AnalyticsFacts) -> dict[str, Any]:
     names = {name: as_text(row.get(at) or "") for name, at in facts.names().items()}
-    numbers = {name: _hundredths(row.get(at)) for name, at in facts.numbers().items()}
+    numbers = {name: hundredths(row.get(at)) for name, at in facts.numbers().items()}
     return {KEY: "\0".join(names.values()), **names, **numbers}
-
-
-def _hundredths(value: Any) -> int | None:
-    """Money in hundredths; None for what is no number, or none that can be."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return int((number * 100).to_integral_value()) if number.is_finite() and abs(number) < MOST else None

@@ -213,8 +213,11 @@ class Snapshots:
             async for _ in pages:
                 return
 
-    async def project_figures(self, months: tuple[str, str], most: int) -> list[Record] | None:
+    async def project_figures(
+        self, months: tuple[str, str], most: int, locations: Sequence[str]
+    ) -> list[Record] | None:
         """Revenue, budget and margin of projects in these months, ``most`` rows of them; None where the API has none."""
+        del locations
         if self.profile.analytics is None:
             return None
         found: list[Record] = []

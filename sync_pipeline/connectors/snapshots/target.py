@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import Outcome
@@ -58,6 +58,10 @@ class SnapshotsTarget:
             await self.snapshots.archive(self.entity, target_id)
         else:
             await self.snapshots.delete(self.entity, target_id)
+
+    def in_event(self, kind: str, body: Mapping[str, Any]) -> None:
+        """None: no event shows all of a record."""
+        del kind, body
 
     def is_archived(self, record: Record) -> bool:
         """Whether the record is marked as archived."""

@@ -9,7 +9,14 @@ from typing import Any
 import orjson
 
 from sync_pipeline.sandbox.clockify.documents import document, find
-from sync_pipeline.sandbox.clockify.entry_rows import DESCRIPTION, LISTED, TAGGED, entry_body, entry_texts
+from sync_pipeline.sandbox.clockify.entry_rows import (
+    DESCRIPTION,
+    LISTED,
+    TAGGED,
+    currencies_of_projects,
+    entry_body,
+    entry_texts,
+)
 from sync_pipeline.sandbox.clockify.http import Call, Json, Reply, denied, invalid
 from sync_pipeline.sandbox.clockify.ids import id_floor
 from sync_pipeline.sandbox.clockify.paging import Page, Where, select_page
@@ -49,7 +56,7 @@ def get_entry(call: Call) -> Reply:
     """GET .../time-entries/{id}; hydrated it has everything but the user, which is null."""
     row = find(call, "time_entries", call.ids["id"])
     demand_access(call, row["user_id"])
-    body = _visible(call, entry_body(row, call.workspace, locked_before(call.world)))
+    body = _visible(call, entry_body(row, call.workspace, locked_before(call.world), currencies_of_projects(call.db)))
     return Reply(Lookup(call.db, call.workspace).hydrate(body) | {"user": None} if call.flag("hydrated") else body)
 
 
@@ -121,8 +128,8 @@ def locked_before(world: World) -> int | None:
 def render(call: Call, rows: list[sqlite3.Row], hydrated: bool) -> bytes:
     """Rows as one JSON array; unhydrated ones are not even parsed for an admin."""
     lock = locked_before(call.world)
-    texts = f"[{','.join(entry_texts(rows, call.workspace, lock))}]".encode()
-    if not hydrated and call.caller.admin:
+    texts = f"[{','.join(entry_texts(rows, call.workspace, lock, currencies_of_projects(call.db)))}]".encode()
+    if not hydrated and call.shows_rates:
         return texts
     found = [_visible(call, entry) for entry in orjson.loads(texts)]
     lookup = Lookup(call.db, call.workspace)
@@ -130,8 +137,8 @@ def render(call: Call, rows: list[sqlite3.Row], hydrated: bool) -> bytes:
 
 
 def _visible(call: Call, entry: Json) -> Json:
-    """What the caller may see of an entry: rates are for admins."""
-    return entry if call.caller.admin else entry | {"hourlyRate": None, "costRate": None}
+    """What the caller may see of an entry."""
+    return entry if call.shows_rates else entry | {"hourlyRate": None, "costRate": None}
 
 
 class Lookup:

@@ -95,6 +95,11 @@ class Call:
         """The current second."""
         return int(self.world.clock.epoch())
 
+    @property
+    def shows_rates(self) -> bool:
+        """Whether the caller may see them."""
+        return self.caller.admin and not self.world.options.rates_hidden
+
     def happened(self, event: str, table: str, record: Json) -> None:
         """Remember an event; webhooks hear of it once the request has succeeded."""
         self.events.append(Happened(event, table, record))

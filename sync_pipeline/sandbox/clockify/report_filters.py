@@ -65,7 +65,7 @@ def _amounts(call: Call, asked: Json) -> tuple[str, ...]:
     wanted = strings(asked, "amounts") or [str(one_of(asked, "amountShown", tuple(SHOWN), "EARNED"))]
     if unknown := set(wanted) - SHOWN.keys():
         raise Refusal(400, 3002, f"JSON parse error: amounts: {sorted(unknown)} not of {list(SHOWN)}")
-    if "HIDE_AMOUNT" in wanted or not call.caller.admin:
+    if "HIDE_AMOUNT" in wanted or not call.shows_rates:
         return ()
     shown = {name for one in wanted for name in SHOWN[one]}
     return tuple(name for name in AMOUNTS if name in shown)

@@ -11,7 +11,7 @@ import orjson
 
 from sync_pipeline.sandbox.clockify.documents import dump
 from sync_pipeline.sandbox.clockify.entries import Lookup, locked_before
-from sync_pipeline.sandbox.clockify.entry_rows import CURRENCY
+from sync_pipeline.sandbox.clockify.entry_rows import CURRENCY, currencies_of_projects
 from sync_pipeline.sandbox.clockify.http import Call
 from sync_pipeline.sandbox.clockify.times import zoned_text
 
@@ -33,6 +33,7 @@ class RowWriter:
         self._zone = in_zone
         self._lock = locked_before(call.world)
         self._amounts = amounts
+        self._codes = currencies_of_projects(call.db)
         lookup = Lookup(call.db, call.workspace)
         self._project = _Kept(lambda key: _project_text(lookup, key))
         self._user = _Kept(lambda key: _user_text(lookup, key))
@@ -57,7 +58,8 @@ class RowWriter:
             f'"tagIds":{tags},"tags":{self._tags[tags]},"customFields":{custom},{self._project[project]},'
             f'"taskName":{self._task[task]},{self._user[user]},"isLocked":{"true" if locked else "false"},'
             f'"approvalRequestId":{dump(key) if approved else "null"},'
-            f"{_amounts(seconds, (hourly or 0) if billable else 0, cost or 0, self._amounts)}}}"
+            f"{_amounts(seconds, (hourly or 0) if billable else 0, cost or 0, self._amounts)},"
+            f'"currency":{dump(self._codes.get(project, CURRENCY) if self._amounts else None)}}}'
         )
 
     def _zoned(self, started: int, ended: int) -> str:
@@ -100,10 +102,9 @@ def _tags_text(lookup: Lookup, tag_ids: str) -> str:
 def _amounts(seconds: int, rate: int, cost: int, shown: tuple[str, ...]) -> str:
     """Rates and amounts of a row; those that are not shown are null."""
     earned, spent = round(rate * seconds / 3600, 2), round(cost * seconds / 3600, 2)
-    currency = f'"{CURRENCY}"' if shown else "null"
     billed = f'"rate":{rate},"amount":{earned},"earnedRate":{rate},"earnedAmount":{earned}'
     costs = f'"costRate":{cost},"costAmount":{spent}'
     return (
         f"{billed if 'EARNED' in shown else _NO_EARNINGS},{costs if 'COST' in shown else _NO_COSTS},"
-        f'"profit":{round(earned - spent, 2) if "PROFIT" in shown else "null"},"currency":{currency}'
+        f'"profit":{round(earned - spent, 2) if "PROFIT" in shown else "null"}'
     )

@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-PAGE_NAMES = frozenset({"page", "cursor"})
+PAGE_NAMES = frozenset({"page", "cursor", "skip", "searchAfter", "startAfter", "startAfterId"})
+FIRST = frozenset({"", "0", "1", "[]"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Asked:
 
 
 def asked_page(method: str, path: str, query: bytes, body: bytes) -> Asked:
-    """What a request asks for, from its query string (page, cursor) or its JSON body (page)."""
+    """What a request asks for, from its query string or its JSON body."""
     params = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     pages = [value for name, value in params if name in PAGE_NAMES]
     rest = sorted((name, value) for name, value in params if name not in PAGE_NAMES)
@@ -29,7 +30,7 @@ def asked_page(method: str, path: str, query: bytes, body: bytes) -> Asked:
         content = _without_page(orjson.loads(body), pages) if body else None
     except orjson.JSONDecodeError:
         content = None
-    first = all(page in {"", "0", "1"} for page in pages)
+    first = all(page in FIRST for page in pages)
     return Asked(orjson.dumps([method, path, rest, content], option=orjson.OPT_SORT_KEYS).decode(), first)
 
 
@@ -71,4 +72,7 @@ def shift(content: Any, previous_last: Any, headers: Mapping[bytes, bytes]) -> A
 def _is_last(content: Any, headers: Mapping[bytes, bytes]) -> bool:
     if b"last-page" in headers:
         return headers[b"last-page"].lower() == b"true"
-    return isinstance(content, dict) and content.get("next_cursor", "") is None
+    # HighLevel's pages do not say whether they are the last.
+    return isinstance(content, dict) and (
+        content.get("next_cursor", "") is None or not content.keys().isdisjoint({"locations", "records"})
+    )

@@ -37,6 +37,6 @@ def token_owner(db: sqlite3.Connection, token: str) -> str | None:
 def highlevel_keys(db: sqlite3.Connection) -> dict[str, str]:
     """Every token by what it is for, as the index page lists them."""
     numbers = [number for (number,) in db.execute("SELECT arrival FROM highlevel_locations ORDER BY arrival")]
-    named = {f"HighLevel location {number}": location_token(number) for number in numbers if number != 1}
+    named = {f"HighLevel location {number} token": location_token(number) for number in numbers if number != 1}
     app = {"HighLevel app client id": CLIENT_ID, "HighLevel app secret": CLIENT_SECRET}
     return {"HighLevel agency token": AGENCY_TOKEN, "HighLevel home token": HOME_TOKEN} | named | app

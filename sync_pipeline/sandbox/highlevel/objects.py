@@ -80,20 +80,26 @@ def read_object(call: Call) -> Json:
 
 def create_object(call: Call) -> Answer:
     """``POST /objects/``: at most ten in a location."""
-    sent = call.json(("labels", "key", "locationId", "primaryDisplayPropertyDetails"), ("description",))
+    required = {"labels": dict, "key": str, "locationId": str, "primaryDisplayPropertyDetails": dict}
+    sent = call.json(required, {"description": str})
     location, primary = call.location(sent["locationId"]), sent["primaryDisplayPropertyDetails"]
-    name = str(sent["key"]).removeprefix(PLURAL)
-    if not str(sent["key"]).startswith(PLURAL) or not NAME.fullmatch(name):
+    name = sent["key"].removeprefix(PLURAL)
+    if not sent["key"].startswith(PLURAL) or not NAME.fullmatch(name):
         raise unprocessable("key must be like custom_objects.pet")
-    if not isinstance(primary, dict) or not {"key", "name", "dataType"} <= primary.keys():
+    if not _texts(primary, "key", "name", "dataType"):
         raise unprocessable("primaryDisplayPropertyDetails must have key, name and dataType")
-    if not str(primary["key"]).startswith(f"{PLURAL}{name}.") or primary["dataType"] not in ("TEXT", "NUMERICAL"):
+    prefix, _, title = primary["key"].rpartition(".")
+    if prefix != PLURAL + name or not NAME.fullmatch(title) or primary["dataType"] not in ("TEXT", "NUMERICAL"):
         raise unprocessable("primaryDisplayPropertyDetails must be a TEXT or NUMERICAL property of the object")
-    if not isinstance(sent["labels"], dict) or not {"singular", "plural"} <= sent["labels"].keys():
+    if not _texts(sent["labels"], "singular", "plural"):
         raise unprocessable("labels must have singular and plural")
     call.world.wrote("objects")
     found = make_object(call.world, location, name, sent["labels"], primary)
     return 201, {"object": _shown(found)}
+
+
+def _texts(sent: Json, *names: str) -> bool:
+    return all(isinstance(sent.get(name), str) for name in names)
 
 
 def make_object(world: World, location: str, name: str, labels: Json, primary: Json) -> Json:
@@ -125,12 +131,14 @@ def make_object(world: World, location: str, name: str, labels: Json, primary: J
 
 def update_object(call: Call) -> Json:
     """``PUT /objects/{key}``: labels, description and searchable properties."""
-    sent = call.json(("locationId", "searchableProperties"), ("labels", "description"))
+    sent = call.json({"locationId": str, "searchableProperties": list}, {"labels": dict, "description": str})
     location = call.location(sent.pop("locationId"))
     found = find_object(call.world.db, location, call.path["key"])
     known = {f"{PLURAL}{found.name}.{field}" for field in found.types}
-    if not isinstance(sent["searchableProperties"], list) or not known >= set(sent["searchableProperties"]):
+    if any(key not in known for key in map(str, sent["searchableProperties"])):
         raise Refusal("bad_key")
+    if not _texts(sent.get("labels", {}), *sent.get("labels", {})):
+        raise unprocessable("labels must be strings")
     call.world.wrote("objects")
     labels = found.body["labels"] | sent.get("labels", {})
     body = found.body | sent | {"labels": labels, "dateUpdated": stamp(call.world)}
@@ -151,7 +159,7 @@ def list_fields(call: Call) -> Json:
 
 def create_folder(call: Call) -> Answer:
     """``POST /custom-fields/folder``."""
-    sent = call.json(("objectKey", "name", "locationId"))
+    sent = call.json({"objectKey": str, "name": str, "locationId": str})
     location = call.location(sent["locationId"])
     found = find_object(call.world.db, location, _plural(sent["objectKey"]))
     call.world.wrote("fields")
@@ -160,12 +168,13 @@ def create_folder(call: Call) -> Answer:
 
 def create_field(call: Call) -> Answer:
     """``POST /custom-fields/``: a field cannot be marked as unique here."""
-    required = ("locationId", "objectKey", "fieldKey", "parentId", "dataType", "showInForms")
-    optional = ("name", "description", "placeholder", "options", "acceptedFormats", "maxFileLimit", "allowCustomOption")
-    sent = call.json(required, optional)
+    required = dict.fromkeys(("locationId", "objectKey", "fieldKey", "parentId", "dataType"), str)
+    optional = dict.fromkeys(("name", "description", "placeholder", "acceptedFormats"), str)
+    more = {"options": list, "maxFileLimit": int, "allowCustomOption": bool}
+    sent = call.json({**required, "showInForms": bool}, {**optional, **more})
     location = call.location(sent["locationId"])
     found = find_object(call.world.db, location, _plural(sent["objectKey"]))
-    prefix, _, key = str(sent["fieldKey"]).rpartition(".")
+    prefix, _, key = sent["fieldKey"].rpartition(".")
     if prefix != SINGULAR + found.name or not NAME.fullmatch(key):
         raise unprocessable(f"fieldKey must be like {SINGULAR}{found.name}.name")
     if sent["dataType"] not in TYPES:
@@ -235,7 +244,6 @@ def _standard(location: str, key: str) -> dict[str, Any]:
     }
 
 
-def _plural(key: Any) -> str:
+def _plural(key: str) -> str:
     """Keys of fields say ``custom_object``, those of objects ``custom_objects``; both name the object."""
-    text = str(key)
-    return PLURAL + text.removeprefix(SINGULAR) if text.startswith(SINGULAR) else text
+    return PLURAL + key.removeprefix(SINGULAR) if key.startswith(SINGULAR) else key

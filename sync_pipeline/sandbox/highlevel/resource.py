@@ -20,6 +20,10 @@ from sync_pipeline.sandbox.lag import Frozen
 from sync_pipeline.sandbox.world import World
 
 Json = dict[str, Any]
+Types = Mapping[str, type]
+KINDS: dict[type, str] = {
+    str: "a string", int: "a number", bool: "a boolean value", list: "an array", dict: "an object",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +56,24 @@ class Call:
             raise unprocessable(f"{name} must be a number string")
         return int(value)
 
-    def json(self, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Json:
-        """The body: an object with these properties and no others, or 422."""
+    def json(self, required: Types, optional: Types | None = None) -> Json:
+        """The body: an object with properties of these types and no others, or 422. Null is as if it was not sent."""
         try:
             sent = orjson.loads(self.body)
         except orjson.JSONDecodeError:
             sent = None
         if not isinstance(sent, dict):
             raise unprocessable("the body must be a JSON object")
-        unknown = [f"property {name} should not exist" for name in sent if name not in required + optional]
-        missing = [f"{name} should not be empty" for name in required if sent.get(name) is None]
-        if unknown or missing:
-            raise unprocessable(*unknown, *missing)
+        types, sent = {**required, **(optional or {})}, {name: one for name, one in sent.items() if one is not None}
+        problems = [f"property {name} should not exist" for name in sent if name not in types]
+        problems += [f"{name} should not be empty" for name in required if name not in sent]
+        problems += [
+            f"{name} must be {KINDS[kind]}"
+            for name, kind in types.items()
+            if name in sent and type(sent[name]) is not kind
+        ]
+        if problems:
+            raise unprocessable(*problems)
         return sent
 
     def location(self, wanted: str) -> str:

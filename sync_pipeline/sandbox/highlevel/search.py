@@ -21,7 +21,7 @@ OPERATORS = {
 }
 OF_TEXTS = EXIST | {"eq", "not_eq", "contains", "not_contains"}
 BOUNDS = {"gte": ">=", "gt": ">", "lte": "<=", "lt": "<"}
-LONGEST_QUERY, DEEPEST = 75, 4
+LONGEST_QUERY, DEEPEST, MOST_PAGES, LARGEST = 75, 4, 1_000_000, 2**63
 
 
 @dataclass(slots=True)
@@ -31,6 +31,8 @@ class _Terms:
     call: Call
     found: CustomObject
     values: list[Any] = field(default_factory=list)
+    few: bool = False
+    """Whether a filter leaves few records, so that SQLite should look at nothing else."""
 
     def all_of(self, filters: Any, joint: str = "AND", depth: int = 0) -> str:
         if not isinstance(filters, list) or depth > DEEPEST:
@@ -38,6 +40,7 @@ class _Terms:
         if joint == "OR" and (field := _only_field(filters)):
             column, _ = self.column(field)
             self._index(field, column)
+            self.few = True
             self.values += [one["value"] for one in filters]
             return f"{column} IN ({', '.join('?' * len(filters))})"
         return f" {joint} ".join(f"({self.term(one, depth)})" for one in filters) or "1"
@@ -51,17 +54,18 @@ class _Terms:
             return self.all_of(one.get("filters"), one["group"], depth + 1)
         column, kind = self.column(one.get("field"))
         operator, value = one.get("operator"), one.get("value")
-        if operator not in OPERATORS.get(kind, OF_TEXTS):
+        if not isinstance(operator, str) or operator not in OPERATORS.get(kind, OF_TEXTS):
             raise Refusal("bad_filter", reason=f"{operator} does not apply to {kind}")
         if operator in EXIST:
             return f"coalesce({column}, '') {'<>' if operator == 'exists' else '='} ''"
+        if operator in ("range", "eq"):
+            self._index(one["field"], column)
+            self.few = self.few or operator == "eq"
         if operator == "range":
             return " AND ".join(self._bounds(column, value))
-        if not isinstance(value, (str, int, float)):
+        if not _plain(value):
             raise Refusal("bad_filter", reason="value must be a text or a number")
         self.values.append(value)
-        if operator == "eq":
-            self._index(one["field"], column)
         return {
             "eq": f"{column} = ?",
             "not_eq": f"{column} IS NOT ?",
@@ -79,14 +83,19 @@ class _Terms:
         return f"json_extract(body, '$.properties.{key}')", self.found.types[key]
 
     def _bounds(self, column: str, value: Any) -> Iterator[str]:
-        if not isinstance(value, dict) or not value or value.keys() - BOUNDS.keys():
+        if (
+            not isinstance(value, dict)
+            or not value
+            or value.keys() - BOUNDS.keys()
+            or not all(map(_plain, value.values()))
+        ):
             raise Refusal("bad_filter", reason="a range has gte, gt, lte or lt")
         for name, bound in value.items():
             self.values.append(bound)
             yield f"{column} {BOUNDS[name]} ?"
 
     def _index(self, name: str, column: str) -> None:
-        """Have SQLite find values of this field without reading every record."""
+        """Let SQLite find values of this field without reading every record."""
         made = f"highlevel_index_{name.rpartition('.')[2]}"
         columns = f"(location_id, object_key, {column})"
         self.call.world.db.execute(f"CREATE INDEX IF NOT EXISTS {made} ON highlevel_index {columns}")
@@ -95,18 +104,26 @@ class _Terms:
 def _only_field(filters: list[Any]) -> str | None:
     """The field when every filter is ``eq`` of the same one."""
     fields = {
-        one.get("field") if isinstance(one, dict) and one.get("operator") == "eq" and "group" not in one else None
+        str(one.get("field"))
+        if isinstance(one, dict) and one.get("operator") == "eq" and "group" not in one and _plain(one.get("value"))
+        else None
         for one in filters
     }
     return fields.pop() if len(fields) == 1 else None
 
 
+def _plain(value: Any) -> bool:
+    """Whether SQLite can compare with it."""
+    return isinstance(value, str) or (isinstance(value, (int, float)) and abs(value) < LARGEST)
+
+
 def search_records(call: Call) -> Json:
     """One page of the records of an object, and how many match."""
-    sent = call.json(("locationId", "page", "pageLimit"), ("query", "searchAfter", "filters", "sort"))
+    optional = {"query": str, "searchAfter": list, "filters": list, "sort": list}
+    sent = call.json({"locationId": str, "page": int, "pageLimit": int}, optional)
     location = call.location(sent["locationId"])
     found, size = find_object(call.world.db, location, call.path["key"]), sent["pageLimit"]
-    if not isinstance(size, int) or not 1 <= size <= call.settings.page_limit:
+    if not 1 <= size <= call.settings.page_limit or sent["page"] > MOST_PAGES:
         raise unprocessable(f"pageLimit must not be greater than {call.settings.page_limit}")
     if call.frozen is None:
         settle(call.world)
@@ -117,14 +134,14 @@ def search_records(call: Call) -> Json:
     column, direction = _sort(terms, sent.get("sort") or [])
     after, skipped = sent.get("searchAfter") or [], 0
     if after:
-        if not isinstance(after, list) or len(after) != 2:
+        if len(after) != 2 or not all(_plain(one) for one in after):
             raise unprocessable("searchAfter must be the searchAfter of a row")
         where += f" AND ({column}, id) {'>' if direction == 'ASC' else '<'} (?, ?)"
     else:
-        skipped = (max(1, int(sent["page"])) - 1) * size
+        skipped = (max(1, sent["page"]) - 1) * size
     rows = call.world.db.execute(
         f"SELECT body, {column} FROM highlevel_index WHERE {where}"
-        f" ORDER BY {column} {direction}, id {direction} LIMIT ? OFFSET ?",
+        f" ORDER BY {'+' if terms.few else ''}{column} {direction}, id {direction} LIMIT ? OFFSET ?",
         (*terms.values, *after, size, skipped),
     )
     records = [record | {"searchAfter": [at, record["id"]]} for record, at in ((orjson.loads(b), at) for b, at in rows)]
@@ -133,7 +150,7 @@ def search_records(call: Call) -> Json:
 
 def _words(terms: _Terms, sent: Json) -> str:
     words = sent.get("query") or ""
-    if not isinstance(words, str) or len(words) > LONGEST_QUERY:
+    if len(words) > LONGEST_QUERY:
         raise unprocessable(f"query must be shorter than or equal to {LONGEST_QUERY} characters")
     if not words:
         return ""
@@ -153,7 +170,7 @@ def _flicker(call: Call) -> str:
 
 def _sort(terms: _Terms, sort: Any) -> tuple[str, str]:
     """The column that decides, and the direction: the newest first unless asked otherwise."""
-    first = sort[0] if isinstance(sort, list) and sort else {"field": "createdAt", "direction": "desc"}
+    first = sort[0] if sort else {"field": "createdAt", "direction": "desc"}
     if not isinstance(first, dict) or first.get("direction") not in ("asc", "desc"):
         raise unprocessable("sort must be a list of field and direction")
     if first.get("field") == "createdAt":

@@ -22,7 +22,8 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
 }
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title} - sandbox</title>
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><title>{title} - sandbox</title>
 <style>body{{font:16px/1.5 system-ui;max-width:32rem;margin:4rem auto;padding:0 1rem}}
 button{{font:inherit;padding:.4rem 1.4rem;margin-right:.5rem}}code{{background:#8882;padding:.1rem .3rem}}</style>
 <h1>{title}</h1>{content}"""

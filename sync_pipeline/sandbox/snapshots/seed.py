@@ -89,7 +89,7 @@ def _figures(rng: random.Random, projects: Sequence[tuple[str, str]], months: Se
                 "project_id": project_id,
                 "project_name": name,
                 "month": month,
-                "currency": "EUR",
+                "currency": "USD",
                 "revenue": revenue,
                 "cost": cost,
                 "budget": float(budget),

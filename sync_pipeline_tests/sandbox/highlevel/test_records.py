@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sync_pipeline.sandbox.highlevel.ids import HOME
-from sync_pipeline_tests.sandbox.highlevel.agency import PROJECTS, Agency
+from sync_pipeline.sandbox.server import open_world, running
+from sync_pipeline.sandbox.world import Clock, Options
+from sync_pipeline_tests.sandbox.highlevel.agency import LITTLE, PROJECTS, Agency
+from sync_pipeline_tests.sandbox.running import SMALL
 
 RECORDS = f"/objects/{PROJECTS}/records"
 HERE = {"locationId": HOME}
@@ -209,3 +215,37 @@ def test_the_journal_has_every_version(agency: Agency) -> None:
     assert agency.search()["total"] == 1
     agency.http.delete(f"{agency.sandbox.control}/lag")
     assert agency.search()["total"] == 2
+
+
+def test_a_restart_keeps_everything(tmp_path: Path) -> None:
+    """Records, what the index does not show yet, switches, and what is left of the day."""
+    ids = []
+    for _ in range(2):
+        options = Options(**(SMALL | LITTLE), highlevel_prepared=True)
+        with running(tmp_path / "sandbox.db", options, Clock(lambda: 1_790_000_000.0)) as sandbox:
+            agency = Agency(sandbox)
+            ids += [one["id"] for one in agency.control("highlevel/records/clockify_projects")["records"]]
+            if not ids:
+                agency.switch(index_lag=3600, unique=True)
+                made = agency.create(1)
+            assert agency.search()["total"] == 0
+            left = agency.send("GET", f"/locations/{HOME}").headers["x-ratelimit-daily-remaining"]
+            agency.http.close()
+    assert (ids, left) == ([made["id"]], "199995")
+
+
+def test_a_database_of_an_earlier_version_gets_an_agency(tmp_path: Path) -> None:
+    """What is in it stays."""
+    file, options = tmp_path / "sandbox.db", Options(**(SMALL | LITTLE))
+    open_world(file, options).db.close()
+    with closing(sqlite3.connect(file)) as db, db:
+        for (name,) in db.execute(
+            "SELECT name FROM sqlite_master WHERE name GLOB 'highlevel_*' AND type = 'table'"
+        ).fetchall():
+            db.execute(f"DROP TABLE {name}")
+        db.execute("DELETE FROM meta WHERE name GLOB 'highlevel.*'")
+        db.execute("UPDATE clients SET body = json_set(body, '$.name', 'Kept')")
+    with closing(open_world(file, options).db) as db:
+        (names,) = db.execute("SELECT group_concat(body ->> 'name') FROM clients").fetchone()
+        assert db.execute("SELECT count(*) FROM highlevel_locations").fetchone()[0] == 12
+        assert "Kept" in names

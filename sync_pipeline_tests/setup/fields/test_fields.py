@@ -341,6 +341,9 @@ def files(draw: st.DrawFn) -> dict[str, object]:
         "description": draw(TEXTS),
         "references": draw(st.sampled_from([None, "projects"])),
     }
+    if kind == "text" and "source" in origin and draw(st.booleans()):
+        rest |= {"references": None, "unique": False, "link": "locations"}
+        origin.pop("default")
     return {"type": kind, **origin, **rest}
 
 

@@ -1,0 +1,124 @@
+"""Deliveries of a vendor that signs each body with its own key: which are genuine, and what each is about."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from sync_pipeline.connectors.profile import WebhookFacts
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages.inbox import ABOUT_SOURCE, ABOUT_TARGET
+from sync_pipeline.store.credentials import SIGNED
+from sync_pipeline.webhooks.events import SENDABLE_ID
+from sync_pipeline.webhooks.hooks import HookStore, new_hook
+from sync_pipeline.webhooks.registration import public_url
+
+SETTING = "SNAPSHOTS_WEBHOOK_KEY"
+PATH = "/hooks/signed"
+"""Names no vendor: some refuse addresses that do."""
+MOST_IDS = 10_000
+"""Ids of deliveries that are remembered, to know one that is sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """How one account's deliveries are recognized."""
+
+    facts: WebhookFacts
+    key: Ed25519PublicKey
+    company: str = ""
+    _ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    def accepts(self, raw: bytes, signature: str) -> bool:
+        """Whether the signature is the vendor's, over exactly these bytes."""
+        try:
+            self.key.verify(base64.b64decode(signature, validate=True), raw)
+        except (InvalidSignature, binascii.Error, ValueError):
+            return False
+        return True
+
+    def is_stale(self, body: Mapping[str, Any], now: datetime) -> bool:
+        """Whether it was sent too long ago, or says so; a body may say no time."""
+        sent = body.get(self.facts.sent_at)
+        if sent is None:
+            return False
+        with suppress(ValueError, TypeError, OverflowError):
+            at = datetime.fromisoformat(sent)
+            at = at if at.tzinfo else at.replace(tzinfo=UTC)
+            return abs(now - at) > timedelta(seconds=self.facts.valid_seconds)
+        return True
+
+    def is_repeated(self, body: Mapping[str, Any]) -> bool:
+        """Whether a delivery with its id was kept already."""
+        return self._id(body) in self._ids
+
+    def remember(self, body: Mapping[str, Any]) -> None:
+        """Note that it was kept."""
+        if delivery := self._id(body):
+            self._ids[delivery] = None
+            while len(self._ids) > MOST_IDS:
+                self._ids.popitem(last=False)
+
+    def about(self, event: str, body: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+        """The kind to store it as, the entity and the id: of a record of the source, or (without entity) of one at the target."""
+        found = body.get("id")
+        record = found if isinstance(found, str) and SENDABLE_ID.fullmatch(found) else None
+        if entity := self.facts.about.get(event):
+            return ABOUT_SOURCE + event, entity, record
+        return (ABOUT_TARGET + event, None, record) if event in self.facts.changed else (event, None, None)
+
+    def _id(self, body: Mapping[str, Any]) -> str:
+        found = next((body[name] for name in self.facts.ids if isinstance(body.get(name), str)), "")
+        return str(found)[:255]
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """What to enter in the vendor's portal, and how changes are found without that."""
+
+    rows: list[dict[str, str]]
+    polling: str
+
+
+def addresses(session: Session, hooks: HookStore, url: str, *, rotate: bool = False) -> Addresses:
+    """The address of each event; none where the vendor has no webhooks, or sends none without an app."""
+    settings, profile = session.settings, session.snapshots.profile
+    every = f"Changes are found by polling, every {settings.snapshots_poll_seconds} seconds"
+    if profile.webhooks is None:
+        return Addresses([], f"The profile {profile.profile} has no webhooks. {every}.")
+    if settings.auth == "api_key":
+        return Addresses([], f"{profile.system} sends webhooks to an app only (OAuth), not with a key. {every}.")
+    base = public_url(url, settings.snapshots_base_url)
+    hook = None if rotate else hooks.load(SIGNED)
+    if hook is None:
+        hook = new_hook(SIGNED)
+        hooks.save(hook, session.now())
+    rows = [{"event": event, "address": f"{base}{PATH}/{hook.secret}/{event}"} for event in profile.webhooks.events]
+    return Addresses(rows, "")
+
+
+def signed_deliveries(session: Session) -> Signed | None:
+    """How the other system's deliveries are recognized; None where its profile names no webhooks."""
+    facts = session.snapshots.profile.webhooks
+    if facts is None:
+        return None
+    try:
+        key = load_der_public_key(base64.b64decode(session.settings.snapshots_webhook_key or facts.public_key))
+    except (binascii.Error, ValueError):
+        key = None  # reported below, together with keys of another kind
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError(
+            f"{SETTING} is no Ed25519 public key.", fix="Copy it as the vendor's documents print it, in base64."
+        )
+    return Signed(facts, key, session.settings.snapshots_company)

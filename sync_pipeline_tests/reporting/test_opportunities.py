@@ -1,0 +1,89 @@
+"""Won opportunities of HighLevel as the revenue of the reports: of the project, or of all projects of a client together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from sync_pipeline.errors import FatalApiError
+from sync_pipeline.reporting.reports import make_report
+from sync_pipeline.reporting.revenue import ALL_PROJECTS, SHARED, refresh_revenue
+from sync_pipeline.session.session import Session
+from sync_pipeline.store.project_months import ReportSettings, recompute
+from sync_pipeline.store.revenue import last_read
+from sync_pipeline_tests.harness import morning, team
+from sync_pipeline_tests.highlevel import HOME, VENDORS, HighLevelTeam
+
+
+def won(us: HighLevelTeam) -> Counter[str]:
+    """What the home location has won, by month."""
+    found: Counter[str] = Counter()
+    for one in us.control("GET", "highlevel/opportunities")["opportunities"]:
+        if (one["locationId"], one["status"]) == (HOME, "won"):
+            found[one["lastStatusChangeAt"][:7]] += one["monetaryValue"]
+    return found
+
+
+def read(session: Session) -> str:
+    """Read the revenue, as if it had not been read yet."""
+    with session.store.writing() as tx:
+        tx.execute(text("DELETE FROM revenue_reads"))
+    recompute(session.store, session.pair, ReportSettings())
+    return refresh_revenue(session)
+
+
+def reported(session: Session, by: str) -> dict[str, tuple[Any, ...]]:
+    """Revenue, currency and why there is none, by the name in a report."""
+    rows = make_report(session, "performance", by, None, None).rows
+    name = "client" if by == "client" else "project"
+    return {str(row[name]): (row["revenue"], row["currency"], row["revenue_missing"]) for row in rows}
+
+
+@pytest.mark.clock
+def test_what_a_location_won_is_the_revenue_of_its_clients_projects(tmp_path: Path) -> None:
+    """Of the only project; of several together and not split; null with the reason where the scope is missing."""
+    made = VENDORS["highlevel"] | {"entries": 0, "projects": 0, "clients": 0}
+    with team(tmp_path, **made) as us:
+        assert isinstance(us, HighLevelTeam)
+        for value, status in [(1200.5, "won"), (800, "won"), (99, "lost")]:
+            us.control(
+                "POST", "highlevel/opportunities", {"locationId": HOME, "monetaryValue": value, "status": status}
+            )
+        us.put_location(HOME, location_name="Agency")
+        us.sync("locations")
+        client = us.client("Agency")["id"]
+        project = us.clockify("POST", "/projects", {"name": "One", "clientId": client})["id"]
+        us.add_entry(us.users()[0]["id"], morning(2), projectId=project)
+        us.sync()
+        total = sum(won(us).values())
+        assert total >= 2000.5
+        with us.session(SNAPSHOTS_CURRENCY="USD") as session:
+            assert read(session) == f"Revenue: {len(won(us))} figures of projects and months were read."
+            assert reported(session, "project")["One"] == (pytest.approx(total), "USD", None)
+        us.clockify("POST", "/projects", {"name": "Two", "clientId": client})
+        us.sync("projects")
+        with us.session(SNAPSHOTS_CURRENCY="USD") as session:
+            read(session)
+            assert reported(session, "project")[ALL_PROJECTS] == (pytest.approx(total), "USD", None)
+            assert reported(session, "project")["One"] == (None, "USD", SHARED)
+            assert reported(session, "client")["Agency"] == (pytest.approx(total), "USD", None)
+            us.switch(missing_scopes={"pit-sandbox-home": ["opportunities.readonly"]})
+            assert "The scope opportunities.readonly is missing" in read(session)
+            last = last_read(session.store, session.pair)
+            assert last is not None
+            assert "opportunities.readonly" in str(last.missing)
+            assert {revenue for revenue, *_ in reported(session, "client").values()} <= {None}
+
+
+def test_a_token_of_another_location_says_so(tmp_path: Path) -> None:
+    """With one location's token nothing is known of the others; where no location is a client, nothing is asked."""
+    with team(tmp_path, **VENDORS["highlevel"] | {"entries": 0}) as us, us.session() as session:
+        months = ("2026-01", "2026-12")
+        with pytest.raises(FatalApiError, match=f"the token is for the location {HOME}, which is no client"):
+            session.call(session.snapshots.project_figures, months, 10, ["another"])
+        assert session.call(session.snapshots.project_figures, months, 10, []) == []
+        assert session.requests == 0

@@ -1,0 +1,126 @@
+"""Records that somebody changes or deletes by hand in HighLevel are corrected within a tick of the sensors, by its webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sync_pipeline.webhooks.hooks import open_hooks
+from sync_pipeline.webhooks.receiver import ReceiverOptions
+from sync_pipeline.webhooks.server import RunningReceiver, running
+from sync_pipeline.webhooks.signed import addresses, signed_deliveries
+from sync_pipeline_tests.defs.live import Live, live
+from sync_pipeline_tests.harness import team
+from sync_pipeline_tests.highlevel import VENDORS, HighLevelTeam
+
+pytestmark = pytest.mark.clock
+
+
+@contextmanager
+def delivering(us: HighLevelTeam) -> Iterator[RunningReceiver]:
+    """A receiver, with its addresses entered in the sandbox."""
+    us.changes["SNAPSHOTS_WEBHOOK_KEY"] = us.control("GET", "highlevel")["webhook_public_key"]
+    with us.session() as session:
+        hooks, workspace = open_hooks(session), session.clockify.account.workspace
+        assert addresses(session, hooks, "http://127.0.0.1:1").polling.startswith(
+            "HighLevel sends webhooks to an app only"
+        )
+        session.settings = replace(session.settings, snapshots_auth="authorization_code")
+        rows = addresses(session, hooks, "http://127.0.0.1:1").rows
+        assert addresses(session, hooks, "http://127.0.0.1:1").rows == rows
+        with running(hooks, ReceiverOptions(workspace=workspace, signed=signed_deliveries(session))) as receiver:
+            names = {row["event"]: row["address"].replace("http://127.0.0.1:1", receiver.url) for row in rows}
+            assert not any("level" in address.lower() or "ghl" in address.lower() for address in names.values())
+            us.switch(webhooks=names)
+            yield receiver
+
+
+def arrived(receiver: RunningReceiver, number: int) -> None:
+    """Wait for deliveries: the sandbox sends them as fast as it can."""
+    with httpx.Client(trust_env=False) as client:
+        for _ in range(2000):
+            text = client.get(f"{receiver.url}/metrics").text
+            if f"stored_total {number}.0" in text:
+                return
+    raise AssertionError(text)
+
+
+def quiet(on: Live, *entities: str) -> None:
+    """Nothing is left to do."""
+    assert all(on.tick(entity).requests == [] and on.inbox(entity).open == 0 for entity in entities)
+
+
+def test_what_is_changed_by_hand_is_put_right_within_a_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry's text, a project that is deleted, a location that is renamed; our own echo ends without a write."""
+    with team(tmp_path / "team", **VENDORS["highlevel"] | {"entries": 6, "projects": 2}) as us:
+        assert isinstance(us, HighLevelTeam)
+        us.sync()
+        with delivering(us) as receiver, live(us, tmp_path / "live", monkeypatch) as on:
+            entry = us.stored("time_entries")[0]
+            right = entry["properties"].get("description")
+            us.edit("time_entries", id=entry["id"], properties={"description": "by hand"})
+            arrived(receiver, 1)
+            assert on.tick("time_entries").jobs == ["changes_time_entries"]
+            assert {row["id"]: row for row in us.stored("time_entries")}[entry["id"]]["properties"].get(
+                "description"
+            ) == right
+            arrived(receiver, 2)
+            us.forget_stats()
+            quiet(on, "time_entries")
+            assert us.requests().keys() <= {"GET /_control/highlevel/records/{object}"}, (
+                "our own echo shows all of the record"
+            )
+            project = us.stored("projects")[0]
+            us.edit("projects", id=project["id"], remove=True)
+            arrived(receiver, 3)
+            assert on.tick("projects").jobs == ["changes_projects"]
+            assert project["properties"]["project_id"] in us.at_snapshots("projects")
+            location = next(iter(us.at_snapshots("locations")))
+            us.put_location(location, location_name="Renamed there")
+            arrived(receiver, 4)
+            assert on.tick("locations").jobs == ["changes_locations"]
+            assert us.client("Renamed there")
+            quiet(on, "time_entries", "projects", "locations")
+            assert all(verdict.in_sync for verdict in us.verify().values())
+
+
+def test_records_are_compared_some_at_a_time_and_no_fight_is_fought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is as we left it costs one read; an outage keeps the event; what an automation changes back is left to verify."""
+    with team(tmp_path / "team", **VENDORS["highlevel"] | {"entries": 30, "projects": 2}) as us:
+        assert isinstance(us, HighLevelTeam)
+        us.sync()
+        keys = sorted(us.at_snapshots("time_entries"))[:25]
+        with live(us, tmp_path / "live", monkeypatch) as on:
+
+            def told(*ids: str) -> None:
+                for number, key in enumerate(ids):
+                    on.event("target:RecordUpdate", "time_entries", {"number": number, "id": key})
+
+            def fight() -> None:
+                us.snapshots("PUT", f"/time_entries/{keys[0]}", {"description": "from an automation"})
+                told(keys[0])
+
+            told(*keys)
+            us.forget_stats()
+            assert on.tick("time_entries").requests == []
+            assert on.inbox("time_entries").open == 5
+            quiet(on, "time_entries")
+            assert us.requests()["GET /highlevel/objects/custom_objects.clockify_time_entries/records/{id}"] == 25
+            assert us.writes() == {}
+            fight()
+            us.fault("status", "GET */records/*", status=503, count=1)
+            assert on.tick("time_entries").requests == []
+            assert on.inbox("time_entries").open == 1
+            assert on.tick("time_entries").jobs == ["changes_time_entries"]
+            assert us.at_snapshots("time_entries")[keys[0]]["description"] != "from an automation"
+            fight()
+            quiet(on, "time_entries")
+            assert us.at_snapshots("time_entries")[keys[0]]["description"] == "from an automation"
+            assert us.verify("time_entries", repair=True)["time_entries"].repaired == 1

@@ -1,0 +1,128 @@
+"""Deliveries of a vendor that signs each body: only what it signed, lately and once, and only what is ours."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.store.audit import changes
+from sync_pipeline.store.credentials import SIGNED
+from sync_pipeline.store.events import counts
+from sync_pipeline.store.ledger import Ledger
+from sync_pipeline.webhooks.hooks import HookStore, new_hook
+from sync_pipeline.webhooks.receiver import REFUSALS, ReceiverOptions
+from sync_pipeline.webhooks.signed import MOST_IDS, PATH, Signed
+from sync_pipeline_tests.webhooks.sending import HERE, START, WORKSPACE, Clock, Sender, delivering
+
+KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+UPDATE, RENAMED = "RecordUpdate", "LocationUpdate"
+
+
+@dataclass
+class App:
+    """The vendor's side of an app."""
+
+    sender: Sender
+    path: str
+
+    def send(self, event: str, body: Any, *, signed: bytes | None = None, header: str | None = None) -> httpx.Response:
+        """One delivery; what is not said is right."""
+        raw = json.dumps(body).encode()
+        signature = base64.b64encode(KEY.sign(raw if signed is None else signed)).decode()
+        headers = {"content-type": "application/json", "x-ghl-signature": signature if header is None else header}
+        return self.sender.client.post(f"{self.sender.url}{self.path}/{event}", content=raw, headers=headers)
+
+
+def about(record: str, number: int = 1, **more: Any) -> dict[str, Any]:
+    """The body of an event, sent now."""
+    return {"id": record, "timestamp": START.isoformat(), "webhookId": f"delivery-{number}", **more}
+
+
+@pytest.fixture
+def app(hooks: HookStore, clock: Clock) -> Iterator[App]:
+    """An app whose deliveries come to a running receiver."""
+    facts = load_profile("highlevel").webhooks
+    assert facts is not None
+    hook = new_hook(SIGNED)
+    hooks.save(hook, START)
+    options = ReceiverOptions(workspace=WORKSPACE, signed=Signed(facts, KEY.public_key(), "company"))
+    with delivering(hooks, hook, options, clock) as sender:
+        yield App(sender, f"{PATH}/{hook.secret}")
+
+
+def test_a_location_is_read_again_and_a_record_compared(app: App, hooks: HookStore) -> None:
+    """A record is known by its id at the target; an unknown one, one that was made, and any other event are about nothing."""
+    ledger = Ledger(hooks.store, HERE, "projects")
+    with hooks.store.writing() as tx:
+        tx.exec_driver_sql(
+            "INSERT INTO records (connection, entity, source_id, target_id, fields, fields_hash, observed_at, read_no) "
+            f"VALUES ('{HERE}', 'projects', 'p1', 'record1', '{{}}', 'h', '{START:%Y-%m-%d %H:%M:%S}', 1)"
+        )
+    sent = [
+        (RENAMED, "loc1"),
+        (UPDATE, "record1"),
+        (UPDATE, "stranger"),
+        ("RecordCreate", "record1"),
+        ("Invoice", "i1"),
+    ]
+    for number, (event, record) in enumerate(sent):
+        assert app.send(event, about(record, number)).json() == {"status": "stored"}
+    assert [(one.kind, one.source_id) for one in app.sender.inbox("locations")] == [("source:LocationUpdate", "loc1")]
+    assert [(one.kind, one.source_id) for one in ledger.events.open_events(10)] == [("target:RecordUpdate", "p1")]
+    assert counts(hooks.store, HERE)[None].closed == 3
+
+
+def test_what_is_forged_stale_or_not_signed_is_refused(app: App) -> None:
+    """Each with its own reason; nothing of it is kept."""
+    body, spaced = about("record1"), json.dumps(about("record1"), separators=(",", ":")).encode()
+    old = about("record1", timestamp=(START - timedelta(minutes=6)).isoformat())
+    future = about("record1", timestamp=(START + timedelta(minutes=6)).isoformat())
+    refused = {
+        "signature": [
+            app.send(UPDATE, body, signed=b"forged"),
+            app.send(UPDATE, body, signed=spaced),
+            app.send(UPDATE, body, header="?"),
+        ],
+        "unsigned": [app.send(UPDATE, body, header="N/A"), app.send(UPDATE, body, header="")],
+        "stale": [app.send(UPDATE, old), app.send(UPDATE, future), app.send(UPDATE, about("r", timestamp="soon"))],
+        "other_workspace": [app.send(RENAMED, about("loc1", companyId="another"))],
+        "not_json": [app.send(UPDATE, ["a"])],
+        "event": [app.send("Record-Update", body)],
+    }
+    guessed = app.sender.client.post(f"{app.sender.url}{PATH}/guess/{UPDATE}", content=b"{}")
+    for reason, answers in (refused | {"path": [guessed]}).items():
+        assert {(one.status_code, one.json()["refused"]) for one in answers} == {(REFUSALS[reason], reason)}
+    assert app.sender.kept() == 0
+
+
+def test_a_repeated_delivery_is_answered_and_dropped(app: App, clock: Clock) -> None:
+    """By its id, also after a run has taken up what it reported; another delivery is news. The memory of ids is bounded."""
+    first = about("loc1", 1)
+    assert app.send(RENAMED, first).json() == {"status": "stored"}
+    assert app.send(RENAMED, first | {"name": "else"}).json() == {"status": "duplicate"}
+    assert app.send(RENAMED, {**about("loc1"), "deliveryId": "d2", "webhookId": None}).json() == {"status": "stored"}
+    assert len(app.sender.inbox("locations")) == 2
+    clock.pass_(timedelta(minutes=6))
+    assert app.send(RENAMED, first).json() == {"refused": "stale"}
+    signed = Signed(load_profile("highlevel").webhooks, KEY.public_key())  # type: ignore[arg-type]
+    for number in range(MOST_IDS + 1):
+        signed.remember({"webhookId": str(number)})
+    assert (signed.is_repeated({"webhookId": "0"}), signed.is_repeated({"webhookId": "1"})) == (False, True)
+
+
+def test_the_app_is_noted_and_its_hook_is_none_of_clockifys(app: App, hooks: HookStore) -> None:
+    """Installed and removed: in the audit trail. Clockify is not asked for the hook."""
+    app.send("UNINSTALL", {"type": "UNINSTALL", "appId": "a", "companyId": "company", "webhookId": "w1"})
+    (line,) = changes(hooks.store)
+    assert (line.by, line.what, line.detail) == ("webhook", "app: uninstall", "company")
+    assert hooks.names() == []
+    assert list(hooks.readable()) == [SIGNED]
