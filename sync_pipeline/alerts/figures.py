@@ -15,7 +15,7 @@ from sync_pipeline.printable import one_line
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertState
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
-from sync_pipeline.store.period_figures import PeriodFigures, Project
+from sync_pipeline.store.period_figures import OF_CLIENT, PeriodFigures, Project, project_of
 from sync_pipeline.store.project_months import WEEKDAYS, ReportSettings, midnight
 from sync_pipeline.store.readings import last_logged, names_of, running_since
 from sync_pipeline.store.revenue import Revenue, sums_of_revenue
@@ -134,9 +134,9 @@ class Reader:
         by_key: dict[tuple[str, str], list[Revenue]] = defaultdict(list)
         names: dict[str, str | None] = {}
         for (project_id, currency), revenue in sums_of_revenue(self.store, self.pair, months, "project_id").items():
-            group = self._projects.get(project_id, Project(project_id)).named(project_id)
+            group = project_of(self._projects, project_id).named(project_id)
             key, name = GROUPS[rule.scope][:2]
-            if id_ := group[key]:
+            if (id_ := group[key]) and not id_.startswith(OF_CLIENT):  # of several projects together: of no project
                 names[id_] = group[name]
                 by_key[id_, currency].append(revenue)
         found = {}
