@@ -96,12 +96,13 @@ class Reader:
                 yield each._replace(before=before[key].value if key in before else None)
 
     def _missing(self, rule: Rule) -> Iterator[Reading]:
-        """How many working days each has had no entry, of those who had one in the weeks before."""
-        days = self._worked_days(int(rule.thresholds[-1]))
+        """How many working days each has had no entry, of those who had one in the weeks before and were not deleted since."""
+        days, known = self._worked_days(int(rule.thresholds[-1])), names_of(self.store, self.pair, rule.scope)
         deadlines = [midnight(day, self._zone) for day in days]
         for each in last_logged(self.store, self.pair, rule.scope, deadlines[-1] - EXPECTED):
-            missed = sum(each.at < deadline for deadline in deadlines)
-            yield Reading(each.id, each.name or each.id, missed)
+            if not known or each.id in known:
+                missed = sum(each.at < deadline for deadline in deadlines)
+                yield Reading(each.id, each.name or each.id, missed)
 
     def _worked_days(self, count: int) -> list[date]:
         """So many complete working days, the newest first."""

@@ -258,8 +258,9 @@ def test_a_name_is_one_line_of_a_message(office: Office) -> None:
 
 
 def test_who_logs_nothing_on_working_days_is_reminded_of(office: Office) -> None:
-    """Not on the weekend, not on a holiday, not who is excepted, and not who has not worked here for weeks."""
+    """Not on the weekend, not on a holiday, not who is excepted, has not worked here for weeks, or was deleted or forgotten."""
     friday = datetime(2026, 11, 20, 9, tzinfo=UTC)
+    office.log("p1", "deleted", friday)
     office.log("p1", "u1", friday)
     office.log("p1", "u2", friday - 40 * DAY)
     office.rules("rules: {not_logged: }")
