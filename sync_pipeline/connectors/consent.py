@@ -56,6 +56,7 @@ def begin_consent(
         code_verifier=verifier or None,
         scope=scope or None,
     )
+    url = url.replace("+", "%20")  # a plus is a blank in forms, and not everybody takes an address for one
     return Consent(url, state, verifier, redirect_uri, scope)
 
 

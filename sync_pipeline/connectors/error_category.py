@@ -40,6 +40,7 @@ KEY_MEANINGS: Mapping[str, str] = {
     "1000": "A proxy may drop the header, or two kinds of credentials were sent at once.",
     "4003": "The key was deleted or replaced in Clockify, was copied incompletely, or belongs to a subdomain of its own.",
     "4017": "The add-on was uninstalled, or the token is one of a user and has ended.",
+    "not_installed": "An app reads and writes only in the accounts in which it is installed.",
     "token_expired": "An access token lives for hours only; it was right once.",
     "other_location": "The token is right, and belongs to another account than the one that is set up.",
     "bad_version": "It is not about the token: the API no longer takes the version of it that is asked for.",

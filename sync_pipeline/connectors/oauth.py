@@ -123,12 +123,14 @@ class Renewable(Credential):
         raise NotImplementedError
 
 
-class _Bearer(Renewable):
+class Bearer(Renewable):
     """A token in use until shortly before it ends. However many requests start at once, one of them renews it."""
+
+    renew_before = RENEW_BEFORE_SECONDS
 
     def __init__(self, endpoint: TokenEndpoint) -> None:
         self.on_request = unseen
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._tokens: Tokens | None = None
         self._rejected = ""
         self._seen: deque[str] = deque(maxlen=SECRETS_KEPT)
@@ -143,7 +145,7 @@ class _Bearer(Renewable):
 
     def secrets(self) -> tuple[str, ...]:
         """The client's secret, the tokens in use and those before them."""
-        return (self._endpoint.client_secret, *self._seen)
+        return (self.endpoint.client_secret, *self._seen)
 
     @property
     def granted(self) -> frozenset[str] | None:
@@ -152,20 +154,21 @@ class _Bearer(Renewable):
 
     async def async_auth_flow(self, request: HttpRequest) -> AsyncGenerator[HttpRequest, HttpResponse]:
         """Add the token, getting one first when there is none that lasts."""
-        request.headers["Authorization"] = f"{SCHEME}{await self._token()}"
+        request.headers["Authorization"] = f"{SCHEME}{(await self.current()).access_token}"
         yield request
 
-    async def _token(self) -> str:
+    async def current(self) -> Tokens:
+        """The tokens in use, new ones where there are none that last."""
         if self._loop is not asyncio.get_running_loop():  # a lock belongs to the loop that waits for it
             self._loop, self._turn = asyncio.get_running_loop(), asyncio.Lock()
         async with self._turn:
             if self._tokens is None or not self._lasts(self._tokens):
                 self._tokens = self._noted(await self._renew())
-            return self._tokens.access_token
+            return self._tokens
 
     def _lasts(self, tokens: Tokens) -> bool:
-        ends = tokens.expires_at - RENEW_BEFORE_SECONDS
-        return tokens.access_token != self._rejected and self._endpoint.now() < ends
+        ends = tokens.expires_at - self.renew_before
+        return tokens.access_token != self._rejected and self.endpoint.now() < ends
 
     def _noted(self, tokens: Tokens) -> Tokens:
         """The same tokens, from now on kept out of everything that is shown."""
@@ -176,7 +179,7 @@ class _Bearer(Renewable):
         raise NotImplementedError
 
 
-class ClientCredentials(_Bearer):
+class ClientCredentials(Bearer):
     """OAuth 2.0 client credentials: the token is fetched when needed and kept in memory."""
 
     def __init__(self, endpoint: TokenEndpoint, scopes: tuple[str, ...] = ()) -> None:
@@ -184,10 +187,10 @@ class ClientCredentials(_Bearer):
         self._fields = {"scope": " ".join(scopes)} if scopes else {}
 
     async def _renew(self) -> Tokens:
-        return await self._endpoint.ask("client_credentials", on_request=self.on_request, **self._fields)
+        return await self.endpoint.ask("client_credentials", on_request=self.on_request, **self._fields)
 
 
-class StoredTokens(_Bearer):
+class StoredTokens(Bearer):
     """A person's consent: the pair is in a vault, renewed by one process at a time and stored before it is used.
 
     A pair that cannot be renewed is given up in the vault: from then on nothing is sent with it.
@@ -224,10 +227,11 @@ class StoredTokens(_Bearer):
             fresh = await self._trade(held)
         except CutOff:  # it may not have arrived, and some servers give the same answer twice for that
             fresh = await self._trade(held)
-        return fresh if fresh.scope else replace(fresh, scope=held.scope)  # left out means: as before
+        # Left out means: as before.
+        return replace(fresh, scope=fresh.scope or held.scope, account=fresh.account or held.account)
 
     async def _trade(self, held: Tokens) -> Tokens:
-        return await self._endpoint.ask(
+        return await self.endpoint.ask(
             "refresh_token", on_request=self.on_request, hidden=held.secrets, refresh_token=held.refresh_token
         )
 
@@ -238,7 +242,7 @@ class StoredTokens(_Bearer):
 
     def _given_up(self, reason: str) -> TokenLost:
         """The one message everybody gets from then on; nothing is sent."""
-        return TokenLost(reason, Request(self._endpoint.system, "POST", urlsplit(self._endpoint.url).path))
+        return TokenLost(reason, Request(self.endpoint.system, "POST", urlsplit(self.endpoint.url).path))
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:

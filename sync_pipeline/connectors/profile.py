@@ -37,6 +37,28 @@ class ApiKeyFacts(Facts):
     prefix: str = ""
 
 
+class SaysFacts(Facts):
+    """A piece of a message, and the code that it stands for where the vendor has none."""
+
+    text: str
+    code: str
+
+
+class ErrorFacts(Facts):
+    """Where an error says what it is."""
+
+    code: str = "code"
+    message: str = "message"
+    scope: str = "scope"
+    request_id: str = "x-request-id"
+    says: tuple[SaysFacts, ...] = ()
+
+    def format(self, rate: RateHeaders | None = None) -> ErrorFormat:
+        """The same, as answers are read by it."""
+        says = tuple((each.text, each.code) for each in self.says)
+        return ErrorFormat(self.code, self.message, self.scope, self.request_id, says, rate or RateHeaders())
+
+
 class OAuthFacts(Facts):
     """Where a client gets its tokens and a person gives consent, relative to the base URL or as whole URLs.
 
@@ -50,6 +72,16 @@ class OAuthFacts(Facts):
     """Whether the token address takes a proof that it was us who asked (RFC 7636); some refuse it."""
     fields: dict[str, str] = {}
     """Sent with every request for tokens."""
+    consent_at: dict[str, str] = {}
+    """Where the page for consent is, by the base URL, where that is another address."""
+    client_credentials: bool = True
+    """Whether a client gets tokens without a person."""
+    scopes: tuple[str, ...] = ()
+    """What a person is asked for, where that is not what the entities need."""
+    account: str = ""
+    """The field of an answer that says whose tokens they are, in snake_case."""
+    errors: ErrorFacts = ErrorFacts(code="error", message="error_description")
+    """Where the token address says what is wrong."""
 
     def token_url(self, base_url: str) -> str:
         """Where tokens are asked for."""
@@ -57,7 +89,8 @@ class OAuthFacts(Facts):
 
     def authorize_url(self, base_url: str) -> str | None:
         """The page on which a person gives consent; None when there is none."""
-        return None if self.authorize_path is None else _whole(base_url, self.authorize_path)
+        base_url = base_url.rstrip("/")
+        return self.authorize_path and _whole(self.consent_at.get(base_url, base_url), self.authorize_path)
 
 
 class AuthFacts(Facts):
@@ -113,23 +146,6 @@ class BatchFacts(Facts):
     code: str
     field: str
     message: str
-
-
-class SaysFacts(Facts):
-    """A piece of a message, and the code that it stands for where the vendor has none."""
-
-    text: str
-    code: str
-
-
-class ErrorFacts(Facts):
-    """Where an error says what it is."""
-
-    code: str = "code"
-    message: str = "message"
-    scope: str = "scope"
-    request_id: str = "x-request-id"
-    says: tuple[SaysFacts, ...] = ()
 
 
 class RateHeaderFacts(Facts):
@@ -196,6 +212,8 @@ class SandboxFacts(Facts):
 
     path: str
     settings: dict[str, str] = {}
+    app: dict[str, str] = {}
+    """The ``id`` and the ``secret`` of an app there."""
 
 
 class TokenFacts(Facts):
@@ -207,6 +225,8 @@ class TokenFacts(Facts):
     """What an account is called there."""
     where: str = ""
     """How a person gets tokens, click by click."""
+    app: str = ""
+    """How a person gets an app of its own that is authorized in place of tokens; "" where that is not possible."""
     hints: dict[str, str] = {}
     """What each token is for: ``account`` and ``agency``."""
 
@@ -299,9 +319,7 @@ class BaseProfile(Facts):
     @property
     def error_format(self) -> ErrorFormat:
         """Where answers say what is wrong, and how far the limits are used up."""
-        says = tuple((each.text, each.code) for each in self.errors.says)
-        errors, rate = self.errors, RateHeaders(**self.rate_headers.model_dump())
-        return ErrorFormat(errors.code, errors.message, errors.scope, errors.request_id, says, rate)
+        return self.errors.format(RateHeaders(**self.rate_headers.model_dump()))
 
 
 class Profile(BaseProfile):

@@ -6,6 +6,7 @@ them from the hook that sees every request, and comes on another HTTP library th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,6 +62,9 @@ class TokenEndpoint:
     place: SecretPlace = SecretPlace("the client id and the client secret")
     lost: tuple[str, ...] = LOST
     """The error codes that say that a code or refresh token is worth nothing."""
+    account: str = ""
+    """The field that says whose tokens they are."""
+    errors: ErrorFormat = FORMAT
     system: str = "Snapshots"
     fields: Mapping[str, str] = field(default_factory=dict)
     """Sent with every request."""
@@ -77,10 +81,10 @@ class TokenEndpoint:
         """
         secrets = (self.client_secret, *hidden, *(fields.get(name, "") for name in SECRET_FIELDS))
         response = await self._send(grant, fields, on_request, secrets)
-        reading = read_answer(response, "POST", FORMAT, partial(redact, secrets=secrets))
-        data = reading.data if isinstance(reading.data, dict) else {}
+        reading = read_answer(response, "POST", self.errors, partial(redact, secrets=secrets))
+        data = in_snake_case(reading.data) if isinstance(reading.data, dict) else {}
         if response.status_code == 200 and data.get("access_token"):
-            return self._tokens(data, fields)
+            return self.tokens_in(data, fields)
         raise self._refusal(grant, reading, fields, secrets)
 
     async def _send(
@@ -109,7 +113,8 @@ class TokenEndpoint:
         finally:
             await client.aclose()
 
-    def _tokens(self, data: Mapping[str, Any], fields: Mapping[str, str]) -> Tokens:
+    def tokens_in(self, data: Mapping[str, Any], fields: Mapping[str, str]) -> Tokens:
+        """The tokens of an answer; FatalApiError for what cannot be sent."""
         lasts, scope, refresh = data.get("expires_in"), data.get("scope"), data.get("refresh_token")
         token = data["access_token"]
         is_usable = isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token
@@ -124,6 +129,7 @@ class TokenEndpoint:
             expires_at=self.now() + _seconds(lasts),
             # Left out means: what was asked for.
             scope=scope if isinstance(scope, str) and scope else fields.get("scope", ""),
+            account=excerpt(as_text(data.get(self.account) or "")),
         )
 
     def _refusal(self, grant: str, reading: Reading, fields: Mapping[str, str], secrets: tuple[str, ...]) -> ApiError:
@@ -170,6 +176,11 @@ def _lost(grant: str, detail: str, redirect_uri: str) -> tuple[str, str]:
         f"the code was not accepted: it is too old or was used before ({detail}).",
         "Authorize again, and go on at once.",
     )
+
+
+def in_snake_case(data: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer with its fields as RFC 6749 writes them: some servers say ``accessToken``."""
+    return {re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower(): value for name, value in data.items()}
 
 
 def _seconds(value: object) -> float:

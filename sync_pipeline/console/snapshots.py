@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.responses import Response
 
-from sync_pipeline.connectors.profile import BaseProfile, built_in_profiles, load_profile
+from sync_pipeline.connectors.profile import BaseProfile, TokenFacts, built_in_profiles, load_profile
 from sync_pipeline.console.clockify import stored_on
 from sync_pipeline.console.forms import Form, place_named, shown_again
 from sync_pipeline.console.prepare import HERE as PREPARE
@@ -86,14 +86,16 @@ def connect(context: RequestContext) -> Response:
         context.console.keep_sandbox(context.setup.settings())
     try:
         if _has_accounts(entered) and not entered.location:
-            return _look(context, entered)
+            return (
+                _look(context, entered) if entered.auth == "api_key" else _begin(context, _as_before(context, entered))
+            )
         connect_snapshots(context.setup, entered, since=context.since)
     except SyncError as error:
         context.went_wrong(error, _place(error, entered))
         return _page(context, _typed(entered))
     context.browser.accounts = None
     context.changed()
-    if entered.auth == "authorization_code":
+    if entered.auth == "authorization_code" and not _has_accounts(entered):
         return _begin(context, entered)
     settings = context.settings()
     return context.go(PREPARE if is_needed(settings) else "/mapping", f"{begin_title(settings)} is connected.")
@@ -104,6 +106,12 @@ def _look(context: RequestContext, entered: SnapshotsForm) -> Response:
     found = look_at_accounts(context.setup, draft_of(context.setup, entered))
     context.browser.accounts = AccountsLookedAt(entered, tuple(found))
     return context.go("/setup/snapshots")
+
+
+def _as_before(context: RequestContext, entered: SnapshotsForm) -> SnapshotsForm:
+    """With the account that is connected already: another one is chosen after the consent."""
+    before = stored_form(context.settings())
+    return replace(entered, location=before.location if before.profile == entered.profile else "")
 
 
 def _has_accounts(entered: SnapshotsForm) -> bool:
@@ -142,11 +150,13 @@ def authorized(context: RequestContext) -> Response:
     try:
         code = read_callback(asked, answer)
         finish_authorization(context.setup, asked, asked.redirect_uri, code)
+        context.changed()
+        if _has_accounts(form := stored_form(context.settings())):
+            return _look(context, replace(form, location=""))
     except SyncError as error:
-        context.went_wrong(error, "auth")
+        context.went_wrong(error, _place_of_consent(error, stored_form(context.settings())))
         return _page(context, _as_it_is(context))
-    context.changed()
-    return context.go("/mapping", "The Snapshots API is connected: access was allowed.")
+    return context.go("/mapping", f"{begin_title(context.settings())} is connected: access was allowed.")
 
 
 def _begin(context: RequestContext, entered: SnapshotsForm) -> Response:
@@ -154,7 +164,7 @@ def _begin(context: RequestContext, entered: SnapshotsForm) -> Response:
     try:
         found = begin_authorization(context.setup, entered, redirect_uri, since=context.setup.revision())
     except SyncError as error:
-        context.went_wrong(error, "auth")
+        context.went_wrong(error, _place_of_consent(error, entered))
         return _page(context, _typed(entered))
     context.browser.ask(found)
     return context.go("/setup/snapshots/authorize")
@@ -171,8 +181,12 @@ def _entered(form: Form) -> SnapshotsForm:
         return SnapshotsForm(
             region="custom" if custom else "sandbox",
             profile=profile,
+            auth="authorization_code" if form.text("way") == "app" else "api_key",
             api_key=form.text("token"),
             agency_key=form.text("agency_key"),
+            client_id=form.text("app_id"),
+            client_secret=form.text("app_secret"),
+            scopes=tuple(form.text("app_scopes").split()),
         )
     return SnapshotsForm(
         region="custom" if custom else "sandbox",
@@ -190,10 +204,7 @@ def _entered(form: Form) -> SnapshotsForm:
 def _place(error: SyncError, entered: SnapshotsForm) -> str:
     """The field that a refusal is about."""
     if (tokens := profile_tokens(entered.profile)) is not None:
-        if entered.location:
-            return "location"
-        is_agency = "agency" in str(error) or AGENCY_KEY.variable in str(error)
-        return "agency_key" if is_agency else place_named(error, {tokens.key: "token"}) or "token"
+        return "location" if entered.location else _place_of_token(error, entered, tokens)
     if isinstance(error, NotGranted):
         return "api_key" if entered.auth == "api_key" else "scopes"
     if isinstance(error, ApiError) and error.request.status in {400, 401, 403}:
@@ -201,6 +212,17 @@ def _place(error: SyncError, entered: SnapshotsForm) -> str:
     if named := place_named(error, NAMED):
         return named
     return "base_url" if entered.region == "custom" else "region"
+
+
+def _place_of_consent(error: SyncError, entered: SnapshotsForm) -> str:
+    return _place(error, replace(entered, location="")) if _has_accounts(entered) else "auth"
+
+
+def _place_of_token(error: SyncError, entered: SnapshotsForm, tokens: TokenFacts) -> str:
+    if entered.auth != "api_key":
+        return "app_secret" if "secret" in str(error) else "app_scopes" if "scope" in str(error) else "app_id"
+    is_agency = "agency" in str(error) or AGENCY_KEY.variable in str(error)
+    return "agency_key" if is_agency else place_named(error, {tokens.key: "token"}) or "token"
 
 
 def _on_sandbox(settings: Settings) -> bool:
@@ -235,8 +257,13 @@ def _typed(form: SnapshotsForm) -> dict[str, Any]:
 
 def _profiles(present: str) -> list[tuple[str, str]]:
     """Those that can be chosen, and the present one, which may be a file."""
-    found = {name: f"{name.capitalize()}: {text}" for name, text in built_in_profiles().items()}
+    found = {name: f"{_called(name)}: {text}" for name, text in built_in_profiles().items()}
     return list(({present: present} | found).items())
+
+
+def _called(name: str) -> str:
+    """A vendor by its name, and a flavour of the Snapshots API by what it is called."""
+    return load_profile(name).title if profile_tokens(name) is not None else name.capitalize()
 
 
 def _token_profiles(profiles: Sequence[tuple[str, str]]) -> dict[str, BaseProfile]:

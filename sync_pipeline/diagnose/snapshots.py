@@ -95,7 +95,15 @@ class SnapshotsProbes:
     def _look_at_account(self, there: Preparation) -> Finding:
         wanted, found = self._session.settings.snapshots_location, self._session.call(there.accounts)
         if (one := next((one for one in found if one.id == wanted), None)) is not None:
-            return fine(f"the token is for {one}")
+            by_app = f"the app's token is for {one.company}, and the one that keeps the records for {one}"
+            return fine(f"the token is for {one}" if self._session.settings.auth == "api_key" else by_app)
+        if self._session.settings.auth != "api_key":
+            return fail(
+                f"the app is not installed in {wanted}",
+                KEY_MEANINGS["not_installed"],
+                "Install it there and authorize again, or connect another account in step 2.",
+                exit_code=NotAuthorized.exit_code,
+            )
         whose = " and ".join(map(str, found[:3])) or "no account"
         return fail(
             f"the token is for {whose}, and {wanted} is set up",

@@ -110,6 +110,17 @@ class Vault:
         return self._tokens(self.where(CONSENT.system, TOKENS))
 
     @property
+    def account_tokens(self) -> StoredVault:
+        """Those that are made of a consent for the account in use, by vendors that do."""
+        return self._tokens(self.where(CONSENT.system, TOKENS), f"{TOKENS}:{self.settings.snapshots_location}")
+
+    def forget_account_tokens(self) -> None:
+        """Forget those of every account: they came of a consent that there is no more."""
+        where = self.where(CONSENT.system, TOKENS)
+        for name in credentials.names(self.store, where, f"{TOKENS}:"):
+            self._tokens(where, name).remove()
+
+    @property
     def new_tokens(self) -> StoredVault:
         """Where those of a new consent are kept."""
         return self._tokens(place(self.settings, CONSENT.system))
@@ -155,8 +166,8 @@ class Vault:
     def _is_at(self, where: str, name: str) -> bool:
         return name in credentials.names(self.store, where, name)
 
-    def _tokens(self, where: str) -> StoredVault:
-        return StoredVault(self.store, self.keyring, where, TOKENS)
+    def _tokens(self, where: str, name: str = TOKENS) -> StoredVault:
+        return StoredVault(self.store, self.keyring, where, name)
 
     def _put(self, slot: Slot, secret: Secret, at: datetime) -> None:
         value = {name: getattr(secret, name) for name in ("value", "mark", "entered_at", "previous")}

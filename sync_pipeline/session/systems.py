@@ -239,12 +239,17 @@ def snapshots_credentials(
             company=settings.snapshots_company,
             agency=_agency_key(unlocked, agency),
         )
+    vault, is_consent = Vault(store, settings), settings.auth == "authorization_code"
     return Credentials(
         client_id=settings.snapshots_client_id,
         client_secret=settings.snapshots_client_secret,
         scopes=settings.snapshots_scopes or needed_scopes(specs, profile),
-        vault=Vault(store, settings).tokens if settings.auth == "authorization_code" else None,
+        vault=vault.tokens if is_consent else None,
+        minted=vault.account_tokens if is_consent and settings.snapshots_location else None,
         origin=unlocked.origin(SNAPSHOTS_CLIENT),
+        location=settings.snapshots_location,
+        company=settings.snapshots_company,
+        agency=None if agency is None else AgencyKey("", agency),
     )
 
 

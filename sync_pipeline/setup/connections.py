@@ -157,13 +157,16 @@ def _one(
 
 
 def _consented(settings: Settings, vault: Vault, where: str) -> Connection:
-    consent, tokens = vault.get(CONSENT), vault.tokens.read()
+    profile, consent, tokens = load_profile(settings.snapshots_profile), vault.get(CONSENT), vault.tokens.read()
     if consent is None and tokens is None:
         return Connection("snapshots", "not set up", where, _client(settings), detail="no one has consented yet")
     since = consent.entered_at if consent else ""
     if not isinstance(tokens, Tokens):
         reason = "no one has consented yet" if tokens is None else tokens.reason
         return Connection("snapshots", "authorize again", where, _client(settings), since=since, detail=reason)
+    if unchosen := [what for name, what in profile.required.items() if not getattr(settings, name)]:
+        detail = f"access was allowed; not chosen yet: {', '.join(unchosen)}"
+        return Connection("snapshots", "not set up", where, _client(settings), since=since, detail=detail)
     lacking = [scope for scope in needed_scopes(settings) if tokens.scope and scope not in tokens.scope.split()]
     if lacking and not settings.snapshots_scopes:
         detail = f"the consent does not cover {', '.join(lacking)}"
@@ -172,4 +175,6 @@ def _consented(settings: Settings, vault: Vault, where: str) -> Connection:
 
 
 def _client(settings: Settings) -> str:
-    return f"OAuth client {settings.snapshots_client_id}"
+    of = f" of {settings.snapshots_company}" if settings.snapshots_company else ""
+    token = f", with a token for {settings.snapshots_location}" if settings.snapshots_location else ""
+    return f"OAuth client {settings.snapshots_client_id}{of}{token}"

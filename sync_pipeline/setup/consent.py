@@ -49,7 +49,10 @@ def begin_authorization(setup: SetupService, form: SnapshotsForm, redirect_uri: 
 
 
 def finish_authorization(setup: SetupService, consent: Consent, redirect_uri: str, code: str) -> list[Finding]:
-    """Redeem the code the browser came back with, keep the tokens, and try them; SyncError says what is wrong."""
+    """Redeem the code the browser came back with, keep the tokens, and try them; SyncError says what is wrong.
+
+    Where they are for several accounts, one is chosen before they are tried.
+    """
     form = stored_form(setup.settings())
     draft = draft_of(setup, form)
     settings = draft.settings
@@ -59,7 +62,8 @@ def finish_authorization(setup: SetupService, consent: Consent, redirect_uri: st
         raise ChangedMeanwhile("The set-up was changed during the consent.", fix="Authorize again.")
     client = Credentials(client_id=settings.snapshots_client_id, client_secret=settings.snapshots_client_secret)
     guard = looking(settings, on_sandbox=draft.on_sandbox)
-    endpoint = client.endpoint(facts, settings.snapshots_base_url, limits=guard.limits)
+    profile = load_profile(settings.snapshots_profile)
+    endpoint = client.endpoint(facts, settings.snapshots_base_url, system=profile.system, limits=guard.limits)
 
     async def redeem() -> Any:
         return await finish_consent(endpoint, consent, code, on_request=guard.see)
@@ -68,11 +72,12 @@ def finish_authorization(setup: SetupService, consent: Consent, redirect_uri: st
         tokens = ask(redeem)
     with setup.vault(settings) as vault:
         vault.new_tokens.keep(tokens)
+        vault.forget_account_tokens()
         vault.enter(CONSENT, "", setup.now())
     setup.note(
         "snapshots authorized", f"{settings.snapshots_client_id} at {settings.snapshots_base_url}: {tokens.scope}"
     )
-    return look_at_snapshots(setup, draft)
+    return [] if profile.tokens else look_at_snapshots(setup, draft)
 
 
 def stored_form(settings: Settings) -> SnapshotsForm:

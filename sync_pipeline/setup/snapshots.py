@@ -96,12 +96,14 @@ class Draft:
 def connect_snapshots(setup: SetupService, form: SnapshotsForm, *, since: str | None) -> list[Finding]:
     """Try what was entered, and keep it when it works; SyncError says what does not, ChangedMeanwhile that it is stale.
 
-    Of an authorization code only the client is kept: a person has still to consent.
+    Of an authorization code only the client is kept: a person has still to consent. Of several accounts one is chosen after that.
     """
     draft = draft_of(setup, form)
-    if load_profile(draft.settings.snapshots_profile).tokens is not None:
+    has_accounts = load_profile(draft.settings.snapshots_profile).tokens is not None
+    if has_accounts:
         draft = _for_account(draft, look_at_accounts(setup, draft))
-    found = [] if draft.settings.snapshots_auth == "authorization_code" else look_at_snapshots(setup, draft)
+    awaits_consent = form.auth == "authorization_code" and not has_accounts
+    found = [] if awaits_consent else look_at_snapshots(setup, draft)
     keep(setup, draft, since=since)
     return found
 
@@ -128,7 +130,8 @@ def _for_account(draft: Draft, accounts: Sequence[Account]) -> Draft:
     words = _words(load_profile(draft.settings.snapshots_profile))
     whose = _listed(list(map(str, accounts))) or "none"
     problem = f"is for {whose}" if wanted or not accounts else f"is for several: {whose}"
-    raise ConfigError(f"{words.key} {problem}.", fix=f"Choose the {words.account.lower()}, or use another token.")
+    what = words.key if draft.settings.snapshots_auth == "api_key" else "The app"
+    raise ConfigError(f"{what} {problem}.", fix=f"Choose the {words.account.lower()}, or use another token.")
 
 
 def keep(setup: SetupService, draft: Draft, *, since: str | None) -> None:
@@ -145,6 +148,7 @@ def keep(setup: SetupService, draft: Draft, *, since: str | None) -> None:
             if draft.settings.snapshots_auth != "authorization_code" or draft.settings.snapshots_client_id != client:
                 vault.remove(CONSENT)
                 vault.tokens.remove()
+                vault.forget_account_tokens()
 
         setup.change(draft.values, "snapshots connected", draft.told, since=since, then=keep)
 
@@ -245,7 +249,7 @@ def _refuse_unoffered(profile: BaseProfile, auth: str) -> None:
     oauth = profile.auth.oauth
     offered = {
         "api_key": profile.auth.api_key is not None,
-        "client_credentials": oauth is not None,
+        "client_credentials": oauth is not None and oauth.client_credentials,
         "authorization_code": oauth is not None and oauth.authorize_path is not None,
     }
     if not offered[auth]:

@@ -30,6 +30,8 @@ class Tokens:
     """Epoch seconds."""
     scope: str = ""
     """The granted scopes, with spaces between; empty when the server did not say."""
+    account: str = ""
+    """Whose they are; empty when the server did not say."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -14,13 +14,16 @@ from sync_pipeline.connectors.highlevel.opportunities import won
 from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.highlevel.records import Records
-from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RequestOptions
-from sync_pipeline.connectors.oauth import Credential, Renewable
+from sync_pipeline.connectors.highlevel.tokens import Consented, mint
+from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RequestOptions, RetryPolicy
+from sync_pipeline.connectors.oauth import Credential
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget, Source
 from sync_pipeline.connectors.snapshots.api import Credentials
+from sync_pipeline.connectors.token_endpoint import TokenEndpoint
 from sync_pipeline.errors import ConfigError, FatalApiError, NotAuthorized, RejectedRecord, Request
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.store.tokens import Tokens
 
 LOCATION_SETTING = "HIGHLEVEL_LOCATION_ID"
 AGENCY_SETTING, AGENCY_NAME = "HIGHLEVEL_AGENCY_KEY", "snapshots.agency_key"
@@ -47,7 +50,8 @@ class HighLevel:
         self.sleep = options.sleep
         self._company = credentials.company
         self._is_confirmed = False
-        self._auth = credentials.auth(profile, base_url, options)
+        self.consent: Consented | None = None
+        """None with Private Integration tokens."""
         endpoint = Endpoint(
             profile.system,
             base_url,
@@ -57,17 +61,29 @@ class HighLevel:
             credentials.origin,
             credentials.name,
         )
-        self.home = self.agency = self._client(self._auth, endpoint, options)
-        if (agency := credentials.agency) is not None:
+        agency = credentials.agency
+        if credentials.client_id:
+            theirs = agency.options if agency else options
+            self.consent = consent = Consented.of(self, base_url, credentials, theirs)
+            self.home = self.client(consent.location, endpoint, options)
+            self.agency = self.client(consent.company, endpoint, theirs)
+            # What waits for a token tries again by itself.
+            self._minting = self.client(
+                consent.company, endpoint, replace(theirs, retry_policy=RetryPolicy(attempts=2))
+            )
+            return
+        auth = credentials.auth(profile, base_url, options)
+        self.home = self.agency = self._minting = self.client(auth, endpoint, options)
+        if agency is not None:
             own = Credentials(api_key=agency.key, fallback=agency.fallback).auth(
                 profile, base_url, agency.options, AGENCY_SETTING
             )
             place = replace(endpoint, key_setting=AGENCY_SETTING, key_origin=agency.origin, key_name=AGENCY_NAME)
-            self.agency = self._client(own, place, agency.options)
+            self.agency = self.client(own, place, agency.options)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        for client in dict.fromkeys((self.home, self.agency)):
+        for client in dict.fromkeys((self.home, self.agency, self._minting)):
             await client.aclose()
 
     @property
@@ -88,8 +104,11 @@ class HighLevel:
 
     @property
     def granted(self) -> frozenset[str] | None:
-        """The scopes of the token in use; None with a Private Integration token: it does not say."""
-        return self._auth.granted if isinstance(self._auth, Renewable) else None
+        """The scopes of a consent, once both of its tokens were used; None with a Private Integration token: it does not say."""
+        if self.consent is None:
+            return None
+        company, location = self.consent.company.granted, self.consent.location.granted
+        return company | location if company and location else None
 
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> Source:
         """The account as the source of locations: there is nothing else to read here."""
@@ -104,9 +123,15 @@ class HighLevel:
 
     async def company(self) -> str:
         """The agency that the location belongs to."""
+        if self.consent is not None:
+            self._company = (await self.consent.company.current()).account or self._company
         if not self._company:
             self._company = as_text((await self.own_location()).get("companyId") or "")
         return self._company
+
+    async def minted(self, endpoint: TokenEndpoint) -> Tokens:
+        """A token of the location, for that of the company."""
+        return await mint(self, self._minting, endpoint)
 
     async def own_location(self) -> Record:
         """The location in which records are kept."""
@@ -237,7 +262,8 @@ class HighLevel:
         self.refuse_other(found.get("locationId"), self.location, about)
         return found
 
-    def _client(self, auth: Credential, endpoint: Endpoint, options: ClientOptions) -> ApiClient:
+    def client(self, auth: Credential, endpoint: Endpoint, options: ClientOptions) -> ApiClient:
+        """Requests that are signed in one way."""
         profile = self.profile
         return ApiClient(
             endpoint,

@@ -10,6 +10,7 @@ from sync_pipeline.connectors.answers import as_text, excerpt
 from sync_pipeline.connectors.highlevel.canary import Behaviour, Canary
 from sync_pipeline.connectors.highlevel.locations import SEARCH
 from sync_pipeline.connectors.highlevel.schema import NeededObject, SchemaApi, needed_objects
+from sync_pipeline.connectors.highlevel.tokens import installed_locations
 from sync_pipeline.connectors.http import RequestOptions
 from sync_pipeline.connectors.paging import Record, as_record, rows_of
 from sync_pipeline.connectors.preparation import Account, Compared, Made, Measured, Usage
@@ -35,7 +36,9 @@ class LocationPreparation:
     there: HighLevel
 
     async def accounts(self) -> list[Account]:
-        """The locations that the token of the sub-account is for: it sees no other ones."""
+        """The locations that the token of the sub-account is for: it sees no other ones. Of an app, those that have it."""
+        if (consent := self.there.consent) is not None:
+            return [_account(row) async for row in installed_locations(self.there, consent)]
         options, query = RequestOptions(scope=self.there.profile.scopes.locations), {"skip": 0, "limit": 100}
         answer = await self.there.send(self.there.home, "GET", SEARCH, query=query, options=options)
         rows = rows_of(answer, Request(self.there.profile.system, "GET", SEARCH), "locations", asked=100)

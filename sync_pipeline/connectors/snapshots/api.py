@@ -36,7 +36,10 @@ REASON = 1000
 
 @dataclass(frozen=True, slots=True)
 class AgencyKey:
-    """A second key, for what belongs to the agency that an account is part of; its requests have a limit of their own."""
+    """A second key, for what belongs to the agency that an account is part of; its requests have a limit of their own.
+
+    With a person's consent ``key`` is empty: that is given for the agency.
+    """
 
     key: str = field(repr=False)
     options: ClientOptions
@@ -58,6 +61,8 @@ class Credentials:
     origin: Origin = Origin.ENVIRONMENT
     """Where the key or the client's secret came from."""
     vault: TokenVault | None = field(default=None, repr=False)
+    minted: TokenVault | None = field(default=None, repr=False)
+    """Where the token of the account is kept, for vendors that make one of a consent for each account."""
     location: str = ""
     """The account below the address, for vendors that have several there."""
     company: str = ""
@@ -82,9 +87,16 @@ class Credentials:
         self, profile: BaseProfile, base_url: str, options: ClientOptions, setting: str = KEY_SETTING
     ) -> Credential:
         """How requests are signed, as the profile has it; ``setting`` is what holds the key."""
-        if self.client_id and profile.auth.oauth:
-            endpoint = self.endpoint(profile.auth.oauth, base_url, limits=options.guard.limits, now=options.now)
+        oauth = profile.auth.oauth
+        if self.client_id and oauth and (self.vault or oauth.client_credentials):
+            limits, now = options.guard.limits, options.now
+            endpoint = self.endpoint(oauth, base_url, system=profile.system, limits=limits, now=now)
             return StoredTokens(self.vault, endpoint) if self.vault else ClientCredentials(endpoint, self.scopes)
+        if self.client_id and oauth:
+            raise ConfigError(
+                f"{profile.system} gives a client no tokens without a person.",
+                fix="Set SNAPSHOTS_AUTH=authorization_code and authorize in the console.",
+            )
         if self.client_id or profile.auth.api_key is None:
             raise ConfigError(
                 f"The profile {profile.profile} does not take {'an OAuth client' if self.client_id else 'an API key'}.",
@@ -102,7 +114,13 @@ class Credentials:
         )
 
     def endpoint(
-        self, facts: OAuthFacts, base_url: str, *, limits: Limits = USUAL, now: Clock = unix_time
+        self,
+        facts: OAuthFacts,
+        base_url: str,
+        *,
+        system: str = "Snapshots",
+        limits: Limits = USUAL,
+        now: Clock = unix_time,
     ) -> TokenEndpoint:
         """Where this client gets its tokens."""
         return TokenEndpoint(
@@ -112,6 +130,9 @@ class Credentials:
             place=SecretPlace(CLIENT_SETTINGS, self.origin, "snapshots.client_secret"),
             lost=facts.lost,
             fields=facts.fields,
+            account=facts.account,
+            errors=facts.errors.format(),
+            system=system,
             limits=limits,
             now=now,
         )
@@ -343,6 +364,8 @@ class Snapshots:
 
 def needed_scopes(specs: Mapping[str, EntitySpec], profile: BaseProfile) -> tuple[str, ...]:
     """The scopes that syncing these entities takes: reading what comes from there, both for what goes there."""
+    if profile.auth.oauth and profile.auth.oauth.scopes:
+        return profile.auth.oauth.scopes
     found = {profile.scope("locations"): None}
     for name, spec in specs.items():
         found[profile.scope(name)] = None
