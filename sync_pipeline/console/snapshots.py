@@ -156,7 +156,7 @@ def authorized(context: RequestContext) -> Response:
     except SyncError as error:
         context.went_wrong(error, _place_of_consent(error, stored_form(context.settings())))
         return _page(context, _as_it_is(context))
-    return context.go("/mapping", f"{_title(context.settings())} is connected: access was allowed.")
+    return context.go("/mapping", f"{begin_title(context.settings())} is connected: access was allowed.")
 
 
 def _begin(context: RequestContext, entered: SnapshotsForm) -> Response:
