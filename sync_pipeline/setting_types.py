@@ -71,8 +71,15 @@ def url(value: str) -> str:
 
 def heartbeat(value: str) -> str:
     """An address that is requested unchanged: any part of it may be a token."""
+    wanted = "a URL that starts with http:// or https:// and names a host"
     if not re.fullmatch(r"https?://[^\s/?#][^\s#]{0,2000}", value):
-        raise ValueError("a URL that starts with http:// or https:// and names a host")
+        raise ValueError(wanted)
+    try:
+        is_one = bool(urlsplit(value).hostname) and urlsplit(value).port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise ValueError(wanted)
     return value
 
 

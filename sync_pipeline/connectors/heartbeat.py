@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from contextvars import ContextVar
+
 import anyio
 
 from sync_pipeline.connectors.policy import Failure
 from sync_pipeline.connectors.transport import HttpClient, Limits, NoAnswer
+from sync_pipeline.errors import ConfigError
 
 SETTING = "SYNC_HEARTBEAT_URL"
 SECONDS = 5.0
@@ -17,8 +21,26 @@ def send_heartbeat(url: str, plain_http: tuple[str, ...]) -> str:
     return anyio.run(_asked, url, Limits(SIZE, SECONDS, plain_http))
 
 
+_IS_SECRET: ContextVar[bool] = ContextVar("_IS_SECRET", default=False)
+
+
+def _is_shown(_record: logging.LogRecord) -> bool:
+    """The HTTP library logs each address."""
+    return not _IS_SECRET.get()
+
+
 async def _asked(url: str, limits: Limits) -> str:
-    client = HttpClient(url, SETTING, limits)
+    logging.getLogger("httpx").addFilter(_is_shown)
+    _IS_SECRET.set(True)
+    try:
+        return await _answered(HttpClient(url, SETTING, limits), url)
+    except ConfigError as error:
+        return str(error)
+    except ValueError:
+        return PROBLEMS[Failure.BAD_URL]
+
+
+async def _answered(client: HttpClient, url: str) -> str:
     try:
         with anyio.fail_after(SECONDS):
             answer = await client.exchange("GET", url, writes=False)

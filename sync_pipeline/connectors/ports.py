@@ -195,6 +195,10 @@ class AssigningTarget(Target, Protocol):
     def find_lag(self) -> float:
         """For how many seconds after it was created ``find`` may miss a record."""
 
+    @property
+    def at_once(self) -> int:
+        """How many creates may be under way at a time: 1 where what becomes of one depends on the others."""
+
     async def find(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
         """Every existing record that has the key of one of these rows, and perhaps others; of several, the oldest comes last."""
 

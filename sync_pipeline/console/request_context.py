@@ -29,6 +29,7 @@ from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused, would_pause
 from sync_pipeline.store.activity import Run
+from sync_pipeline.store.engine import plain
 from sync_pipeline.store.syncs import Sync
 
 PLACES = (
@@ -246,11 +247,11 @@ class RequestContext:
 
     def param(self, name: str) -> str:
         """A part of the path."""
-        return str(self.request.path_params[name])
+        return plain(str(self.request.path_params[name]))
 
     def query(self, name: str) -> str:
         """A parameter of the address."""
-        return self.request.query_params.get(name, "").strip()
+        return plain(self.request.query_params.get(name, "").strip())
 
     def settings(self) -> Settings:
         """The settings as they are now; the sandbox runs from now on when they need it."""

@@ -257,8 +257,13 @@ def _typed(form: SnapshotsForm) -> dict[str, Any]:
 
 def _profiles(present: str) -> list[tuple[str, str]]:
     """Those that can be chosen, and the present one, which may be a file."""
-    found = {name: f"{name.capitalize()}: {text}" for name, text in built_in_profiles().items()}
+    found = {name: f"{_called(name)}: {text}" for name, text in built_in_profiles().items()}
     return list(({present: present} | found).items())
+
+
+def _called(name: str) -> str:
+    """A vendor by its name, and a flavour of the Snapshots API by what it is called."""
+    return load_profile(name).title if profile_tokens(name) is not None else name.capitalize()
 
 
 def _token_profiles(profiles: Sequence[tuple[str, str]]) -> dict[str, BaseProfile]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from typing import IO, Any, TextIO
 
@@ -19,6 +20,10 @@ KINDS = {
 """What each column with numbers holds; the others hold texts."""
 TOTAL = "Total"
 WIDEST = 60
+LONGEST_CELL = 32_767
+"""Characters; Excel takes no more."""
+NO_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
+"""What makes a file that Excel calls damaged; the library writes other control characters as escapes."""
 
 
 def lines_of(report: Report) -> list[dict[str, Any]]:
@@ -59,7 +64,7 @@ def write_xlsx(report: Report, to: IO[bytes]) -> None:
 
 def _write(sheet: Any, place: tuple[int, int], value: Any, style: Any) -> None:
     if isinstance(value, str):
-        sheet.write_string(*place, value, style)
+        sheet.write_string(*place, NO_XML.sub("\N{REPLACEMENT CHARACTER}", value)[:LONGEST_CELL], style)
     elif value is not None:
         sheet.write_number(*place, value, style)
 

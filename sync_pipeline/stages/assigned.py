@@ -6,17 +6,18 @@ before the request and an outcome after it: what an interrupted create left behi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import orjson
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget
-from sync_pipeline.errors import AmbiguousWrite, RejectedRecord
+from sync_pipeline.errors import AmbiguousWrite, RejectedRecord, SyncError
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.session.session import Session
+from sync_pipeline.session.session import Session, settled
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.claims import take_turns, writing_alone
 from sync_pipeline.stages.outcomes import note_sending, remember
@@ -231,6 +232,60 @@ class _Creator:
             return None
         return self._took(row, Intent(intent, row.source_id, "create", fields, at), record, answered=answered)
 
+    def create_together(self, rows: Sequence[Pending]) -> list[tuple[Pending, Record]]:
+        """Create these records at the same time, each of another key; returns those that are there as they are wanted.
+
+        What was refused, or is not there after all, is left to be delivered alone.
+        """
+        begun: list[tuple[Pending, Intent, Future[Record]]] = []
+        try:
+            for row in rows:
+                fields, at = fields_of(row), self._session.now()
+                intent = Intent(
+                    self._ledger.intend(row.source_id, "create", fields, at, self._sync_id),
+                    *(row.source_id, "create", fields, at),
+                )
+                begun.append((row, intent, self._session.begin(self._directory.target.create, fields)))
+            return self._settle(begun)
+        finally:
+            for *_, answer in begun:
+                answer.cancel()  # no effect on one that has ended
+
+    def _settle(self, begun: Sequence[tuple[Pending, Intent, Future[Record]]]) -> list[tuple[Pending, Record]]:
+        """All are answered, and noted, before the first error counts: an intent without an answer stays open."""
+        made: list[tuple[Pending, Record]] = []
+        unsure: list[tuple[Pending, Intent]] = []
+        failed: SyncError | None = None
+        for row, intent, answer in begun:
+            try:
+                record = settled(answer)
+            except RejectedRecord as error:
+                self._conclude(intent.id, str(error))
+                self._directory.refresh(intent.attempted)
+            except AmbiguousWrite:
+                unsure.append((row, intent))
+            except SyncError as error:
+                failed = failed or error
+            else:
+                self._took(row, intent, record, answered=True)
+                made.append((row, record))
+        if failed is not None:
+            raise failed
+        return made + self._look_up_again(unsure)
+
+    def _look_up_again(self, unsure: Sequence[tuple[Pending, Intent]]) -> list[tuple[Pending, Record]]:
+        """Those of these creates that have arrived."""
+        made: list[tuple[Pending, Record]] = []
+        if unsure:
+            self._session.pause(self._directory.target.find_lag)
+        for row, intent in unsure:
+            self._directory.refresh(intent.attempted)
+            if (found := self._directory.unlinked(intent.attempted)) is None:
+                self._give_up(intent)
+            elif (record := self._took(row, intent, found, answered=False)) is not None:
+                made.append((row, record))
+        return made
+
     def _took(self, row: Pending, intent: Intent, record: Record, *, answered: bool) -> Record | None:
         """Link what was created; None when it is not as the row wants it, and has to be updated."""
         sent = row.fields_hash if answered else None
@@ -311,9 +366,19 @@ class _Writer:
     def deliver(self, rows: Rows) -> None:
         """Deliver these rows."""
         self._pending = rows
+        if (size := self._directory.target.at_once) > 1:
+            new = list({self._directory.wanted(row): row for row in rows.values() if self._is_new(row)}.values())
+            for start in range(0, len(new), size):
+                for row, record in self.creator.create_together(new[start : start + size]):
+                    del self._pending[row.source_id]
+                    self._done(row, "create", record)
         for source_id in list(rows):
             if source_id in self._pending:
                 self._deliver_chain(source_id)
+
+    def _is_new(self, row: Pending) -> bool:
+        """Whether nothing is there of a row, and no other record has its key."""
+        return row.target_id is None and self._directory.wanted(row) not in self._directory.by_key
 
     def _deliver_chain(self, source_id: str) -> None:
         """Deliver one row, and before it those whose records give up the name it wants."""

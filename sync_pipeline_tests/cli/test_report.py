@@ -16,6 +16,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from sync_pipeline.reporting.export import write_xlsx
+from sync_pipeline.reporting.reports import Report
+from sync_pipeline.store.project_months import ReportSettings
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import Json, Team, morning, team
 
@@ -242,6 +245,19 @@ def test_an_excel_file_has_numbers_a_frozen_header_and_totals(shell: Shell) -> N
         ("n", document["rows"][0]["hours"])
     ]
     assert (shell.root / "report.xlsx").stat().st_mode & 0o077 == 0
+
+
+def test_no_name_damages_an_excel_file() -> None:
+    """Whatever people call a project: control characters, what XML cannot hold, and more than a cell takes."""
+    names = ["a\x00b\x07", "\ufffe\uffff", "x" * 40_000, "_x003D_1", "<b>&", EVIL]
+    rows = [{"project": name, "hours": 1.0} for name in names]
+    file = io.BytesIO()
+    write_xlsx(Report("performance", ("project", "hours"), rows, [], ReportSettings()), file)
+    with zipfile.ZipFile(file) as book:
+        texts = ["".join(each.itertext()) for each in ET.fromstring(book.read("xl/sharedStrings.xml"))]
+        sheet = ET.fromstring(book.read("xl/worksheets/sheet1.xml"))
+    assert (len(sheet.findall(f".//{SHEET}row")), sheet.findall(f".//{SHEET}f")) == (len(names) + 1, [])
+    assert texts[1:-1] == ["a_x0000_b_x0007_", "\ufffd\ufffd", "x" * 32_767, "_x005F_x003D_1", "<b>&", EVIL]
 
 
 def place(columns: list[str], name: str) -> str:

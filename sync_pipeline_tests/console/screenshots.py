@@ -55,14 +55,15 @@ def main() -> None:
     parser.add_argument("--phone", action="store_true")
     asked = parser.parse_args()
     asked.directory.mkdir(parents=True, exist_ok=True)
-    with (
-        TemporaryDirectory() as home,
-        consoling(Path(home) / "home", SYNC_SANDBOX_PORT=SANDBOX_PORT) as console,
-        chromium() as browser,
-        walking(browser, console.link()) as ana,
-    ):
-        environ = clean_environ(SYNC_HOME=str(Path(home) / "home"), SYNC_SANDBOX_PORT=SANDBOX_PORT)
-        _walk(ana, Camera(asked.directory, on_phone=asked.phone), environ)
+    camera = Camera(asked.directory, on_phone=asked.phone)
+    with chromium() as browser:
+        for walk in (_walk, _with_highlevel):
+            with (
+                TemporaryDirectory() as home,
+                consoling(Path(home) / "home", SYNC_SANDBOX_PORT=SANDBOX_PORT) as console,
+                walking(browser, console.link()) as ana,
+            ):
+                walk(ana, camera, clean_environ(SYNC_HOME=str(Path(home) / "home"), SYNC_SANDBOX_PORT=SANDBOX_PORT))
 
 
 def _walk(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
@@ -107,6 +108,24 @@ def _rule(ana: Walker, camera: Camera) -> None:
     ana.press("Preview")
     ana.sees("Values, farthest first")
     camera.keep(ana.page, "alert-rule")
+
+
+def _with_highlevel(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
+    """From two tokens to a location that is prepared."""
+    del environ
+    ana.connect_clockify()
+    ana.choose_highlevel()
+    camera.keep(ana.page, "highlevel-tokens", ana.page.get_by_role("heading", name="Account"))
+    ana.press("Connect")
+    ana.sees("Sub-account to keep records in")
+    camera.keep(ana.page, "highlevel-sub-account")
+    ana.press("Connect this sub-account")
+    ana.is_told("HighLevel is connected.")
+    camera.keep(ana.page, "highlevel-prepare")
+    ana.press("Make them and measure")
+    ana.sees("a second record with the same Project id")
+    ana.again()
+    camera.keep(ana.page, "highlevel-measured", ana.page.get_by_role("heading", name="Measured"))
 
 
 def _connect(ana: Walker, camera: Camera) -> None:

@@ -162,9 +162,9 @@ def test_a_preview_says_what_the_rule_says_now(desk: Browser) -> None:
     before = service(desk).revision()
     page = send(desk, NEW_RULE, RULE, "look")
     assert page.faults == []
-    assert "It opens 1 alert: Acme: hours above 8.5 h Values, farthest first Name Value Acme 9.0 h" in page.text
+    assert "It opens 1 alert: Acme: hours above 8.5 h Values, farthest first Name Now Acme 9.0 h" in page.text
     nothing = send(desk, NEW_RULE, RULE | {"thresholds": "40", "only": [""]}, "look").text
-    assert "It opens no alert. Values, farthest first Name Value Acme 9.0 h Brook & Co 1.0 h" in nothing
+    assert "It opens no alert. Values, farthest first Name Now Acme 9.0 h Brook & Co 1.0 h" in nothing
     people = {"figure": "running_hours", "scope": "person", "only": ["Ann"]}
     assert "There is no figure yet that it could look at." in send(desk, NEW_RULE, RULE | people, "look").text
     page = send(desk, NEW_SUBSCRIPTION, SUBSCRIPTION, "look")

@@ -24,7 +24,10 @@ from sync_pipeline.store.staged import StagedRow
 from sync_pipeline_tests.console.browsing import Browser, Page, browsing, consoling
 from sync_pipeline_tests.console.walk import walking
 from sync_pipeline_tests.scenarios.developing import free_port
+from sync_pipeline_tests.store.conftest import Server, postgres
 from sync_pipeline_tests.store.test_project_months import IN, Entry
+
+__all__ = ["postgres"]  # a fixture of the store's tests
 
 NOW = utc_now().replace(day=1, hour=12, minute=0, second=0, microsecond=0)
 """In the current month, whatever day it is."""
@@ -200,6 +203,18 @@ def test_a_period_that_is_none(us: Us, query: str, why: str) -> None:
     """Is named beside its field, and the usual one is shown."""
     answer = us.browser.get(f"/dashboard?{query}")
     assert (answer.status_code, why in Page(answer.text).text) == (422, True)
+
+
+def test_a_filter_that_no_database_can_hold_finds_nothing(tmp_path: Path, postgres: Server) -> None:
+    """PostgreSQL refuses NUL in a text: the page says that nothing is like that, in all its forms."""
+    with at_home(tmp_path, SYNC_DATABASE_URL=postgres.create()) as us:
+        fill(us)
+        for name in ("client", "project", "person", "week", "currency"):
+            for path in ("/dashboard", "/dashboard/entries", "/dashboard/export/projects.csv"):
+                assert us.browser.get(f"{path}?{name}=%00%ed%a0%80").status_code == 200, (name, path)
+        assert "There are no finished time entries with these filters" in us.text("/dashboard?client=%00")
+        for path in ("/records?q=%00", "/records?entity=%00", "/activity?entity=%00", "/records/time_entries/%00"):
+            assert us.browser.get(path).status_code < 500, path
 
 
 def test_files_hold_what_is_shown(us: Us) -> None:

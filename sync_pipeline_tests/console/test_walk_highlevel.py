@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from playwright.sync_api import Browser, expect
 
 from sync_pipeline.cli import cli
-from sync_pipeline.sandbox.highlevel.keys import AGENCY_TOKEN, HOME_TOKEN, location_token
+from sync_pipeline.sandbox.highlevel.keys import HOME_TOKEN, location_token
 from sync_pipeline_tests.console.browsing import consoling
 from sync_pipeline_tests.console.walk import Walker, elsewhere, walking
 from sync_pipeline_tests.harness import team
@@ -44,13 +44,10 @@ def test_from_two_tokens_to_the_first_record(chrome: Browser, tmp_path: Path) ->
 
 def choose(ana: Walker) -> None:
     """One question chooses HighLevel; a token of another sub-account shows which one it is for."""
-    ana.page.get_by_label("System").select_option("highlevel")
-    ana.page.get_by_label("Where").select_option("sandbox")
-    expect(ana.page.get_by_label("Scopes to tick for the sub-account token")).to_have_value(re.compile(f"^{SCOPES}"))
+    ana.choose_highlevel("pit-of-nobody")
+    expect(ana.page.locator("#token-scopes")).to_contain_text(SCOPES)
     expect(ana.page.get_by_label("Client id")).to_be_hidden()
     ana.audit()
-    ana.page.get_by_label("Agency token", exact=True).fill(AGENCY_TOKEN)
-    ana.page.get_by_label("Sub-account token", exact=True).fill("pit-of-nobody")
     ana.press("Connect")
     ana.is_refused_at("token", "The token was not accepted")
 
@@ -58,8 +55,7 @@ def choose(ana: Walker) -> None:
 def connect(ana: Walker) -> None:
     """The sub-account is shown before it is connected."""
     for number in (2, 1):
-        ana.page.get_by_label("Agency token", exact=True).fill(AGENCY_TOKEN)
-        ana.page.get_by_label("Sub-account token", exact=True).fill(location_token(number))
+        ana.choose_highlevel(location_token(number))
         ana.press("Connect")
         ana.sees("Sub-account to keep records in")
         expect(ana.page.get_by_role("radio")).to_be_checked()

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Locator, Page, Request, expect
 
+from sync_pipeline.sandbox.highlevel.keys import AGENCY_TOKEN, HOME_TOKEN
 from sync_pipeline.serving import is_local
 from sync_pipeline_tests.browser import accessibility_faults
 from sync_pipeline_tests.console.setting_up import CLIENT, CLIENT_SECRET
@@ -208,6 +209,13 @@ class Walker:
         """Step 2 by API key, which works."""
         self.try_snapshots_key()
         self.is_told("The Snapshots API is connected.")
+
+    def choose_highlevel(self, token: str = HOME_TOKEN) -> None:
+        """Step 2 with HighLevel, up to the button."""
+        self.page.get_by_label("System").select_option("highlevel")
+        self.page.get_by_label("Where").select_option("sandbox")
+        self.page.get_by_label("Agency token", exact=True).fill(AGENCY_TOKEN)
+        self.page.get_by_label("Sub-account token", exact=True).fill(token)
 
     def begin_consent(self) -> None:
         """Step 2 by consent, as far as our own page about it."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -14,7 +16,10 @@ import pytest
 from sync_pipeline.alerts.current import open_alerts
 from sync_pipeline.alerts.destinations import add
 from sync_pipeline.clock import clock_from, utc_now
+from sync_pipeline.connectors.heartbeat import send_heartbeat
+from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.secrets import Vault
+from sync_pipeline.settings import load_settings
 from sync_pipeline.store.health import note_failure
 from sync_pipeline.webhooks.hooks import new_hook, open_hooks
 from sync_pipeline_tests.alerts.sinks import TOKEN, http_sink
@@ -42,8 +47,11 @@ def test_the_daemon_sends_alerts(us: Team, on: Live) -> None:
     assert "Webhooks do not deliver" in message[1]
 
 
-def test_the_daemon_sends_a_heartbeat(on: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_daemon_sends_a_heartbeat(
+    on: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """After each evaluation; what goes wrong with it is told without its address, and alerts are sent all the same."""
+    caplog.set_level(logging.DEBUG)
     with heartbeats() as (url, asked):
         monkeypatch.setenv("SYNC_HEARTBEAT_URL", url)
         assert on.look("alerts").said == "nothing to send"
@@ -54,7 +62,19 @@ def test_the_daemon_sends_a_heartbeat(on: Live, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SYNC_HEARTBEAT_URL", f"http://monitor.example.com/{TOKEN}")
     refused = on.look("alerts").said
     assert "SYNC_HEARTBEAT_URL is http://monitor.example.com, plain http to another machine" in refused
-    assert TOKEN not in refused
+    assert refused.startswith("nothing to send; the heartbeat was not taken: ")
+    assert TOKEN not in refused + caplog.text
+
+
+@pytest.mark.parametrize(
+    "bad", ["https://[x/", "https://[abc]/", "https://host:99999/", "https://host:port/", "ftp://host"]
+)
+def test_an_address_for_heartbeats_that_is_none_is_refused(bad: str) -> None:
+    """Where it is set, not at each tick; what only the name service knows is told there."""
+    with pytest.raises(ConfigError, match="SYNC_HEARTBEAT_URL") as refused:
+        load_settings({"SYNC_HEARTBEAT_URL": f"{bad}{TOKEN}"}, root=Path("/"))
+    assert TOKEN not in str(refused.value)
+    assert send_heartbeat(f"https://xn--/{TOKEN}", ()) == "it is no address"
 
 
 @contextmanager

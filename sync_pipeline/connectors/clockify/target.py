@@ -36,7 +36,7 @@ class ClockifyTarget:
     can_window = False
     takes_unknown_ids = False
     unique_names = True
-    find_lag = 0.0
+    find_lag, at_once = 0.0, 1
     label = "Clockify"
     noun: ClassVar[str]
     key: ClassVar[tuple[str, ...]]

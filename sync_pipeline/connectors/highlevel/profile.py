@@ -46,6 +46,8 @@ class ObjectsFacts(Facts):
     """How long after it was written a search may not show a record."""
     patience: tuple[Seconds, ...]
     """The waits between looking for a record that is said to exist and is not shown."""
+    at_once: Positive
+    """How many records are created at the same time."""
     largest: Positive
     """How many records an object can hold."""
     title: str

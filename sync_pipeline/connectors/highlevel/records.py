@@ -50,6 +50,11 @@ class Records:
         return self.account.profile.objects.find_lag_seconds
 
     @property
+    def at_once(self) -> int:
+        """Its keys are ids of the source: no two rows have the same."""
+        return self.account.profile.objects.at_once
+
+    @property
     def can_window(self) -> bool:
         """Whether records have the day of what they are partitioned by."""
         return self._day is not None

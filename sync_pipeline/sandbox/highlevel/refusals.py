@@ -57,7 +57,8 @@ class Refusal(Exception):
         status, message = REFUSALS[self.name]
         other = settings.answers.get(self.name, {})
         words = other.get("message", message).format(**self.facts)
-        return _answer(other.get("status", status), words, OAUTH_ERRORS.get(self.name))
+        status = other.get("status", status)
+        return _answer(status, [words] if status == 422 else words, OAUTH_ERRORS.get(self.name))
 
 
 def unprocessable(*problems: str) -> Refusal:

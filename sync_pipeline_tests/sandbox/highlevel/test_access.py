@@ -49,6 +49,9 @@ def test_a_switch_changes_the_status_and_the_words_of_a_refusal(agency: Agency) 
     agency.switch(missing_scopes={HOME_TOKEN: ["objects/schema.readonly"]})
     agency.switch(answers={"no_scope": {"status": 403, "message": "You do not have permission"}})
     assert agency.refused("GET", "/objects/", params={"locationId": HOME}) == (403, "You do not have permission")
+    agency.switch(answers={"no_scope": {"status": 422}})
+    words = ["The token is not authorized for this scope."]  # a list with 422, whatever the reason
+    assert agency.refused("GET", "/objects/", params={"locationId": HOME}) == (422, words)
 
 
 def test_another_location_is_refused_or_silently_answered_with_the_tokens_own(agency: Agency) -> None:
