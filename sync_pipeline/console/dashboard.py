@@ -170,6 +170,7 @@ def _shown(context: RequestContext, found: Dashboard) -> dict[str, Any]:
         "used": gauges([_used(row) for row in lines["projects"]]),
         "shares": gauges([row["billable_share"] for row in lines.get("people", ())]),
         "margins": _margins(lines["clients"]),
+        "losses": _losses(rows["projects"]),
         "exports": {name: _exports(name, asked) for name in rows},
         "unread": unread_days(found.freshness.unread),
     }
@@ -177,6 +178,12 @@ def _shown(context: RequestContext, found: Dashboard) -> dict[str, Any]:
 
 def _used(row: dict[str, Any]) -> float | None:
     return max((row[name] for name in ("budget_used", "estimate_used") if row.get(name) is not None), default=None)
+
+
+def _losses(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Projects that cost more than was billed, the greatest loss of each currency first."""
+    losses = [row for row in rows if row["margin"] is not None and row["margin"] < 0]
+    return sorted(losses, key=lambda row: (row["currency"] or "", row["margin"]))
 
 
 def _margins(rows: list[dict[str, Any]]) -> list[Any]:

@@ -32,6 +32,7 @@ __all__ = ["postgres"]  # a fixture of the store's tests
 NOW = utc_now().replace(day=1, hour=12, minute=0, second=0, microsecond=0)
 """In the current month, whatever day it is."""
 MONTH = f"{NOW:%Y-%m}"
+LOSS = Entry(NOW, 3_600, "p3", "u1", rate=10_000, cost=12_500, currency="EUR")
 ENTRIES = {
     "e1": Entry(NOW, 36_000, "p1", "u1", rate=100_000, cost=40_000, currency="EUR"),
     "e2": Entry(NOW, 18_000, "p2", "u2", billable=False, cost=20_000, currency="EUR"),
@@ -117,15 +118,19 @@ def links(page: Page) -> set[str]:
 
 
 def test_it_says_why_there_are_no_figures(empty: Us) -> None:
-    """Before the first entry; and then until they are computed, with the button that does it."""
+    """Before the first entry; and then until they are computed, with the button that does it. Then losses come first."""
     text = empty.text()
     assert "The figures were not computed yet; that is done each minute while the daemon runs." in text
     assert "There are no finished time entries" not in text
-    empty.load(ENTRIES)
+    empty.load(ENTRIES | {"loss": LOSS})
     answer = empty.browser.post("/dashboard/compute", {"back": f"from={MONTH}"})
     assert answer.url.path == "/dashboard"
-    assert "Computed: 4 projects and months." in Page(answer.text).text
-    assert "up to date" in Page(answer.text).text
+    page = Page(answer.text)
+    assert "Computed: 5 projects and months." in page.text
+    assert "up to date" in page.text
+    assert "Losses in this period: p3 of p3, loss: entries (-25.00 EUR)." in page.text
+    assert f"/dashboard/entries?from={MONTH}&to={MONTH}&project=p3&currency=EUR" in links(page)
+    assert "-25.00 loss" in page.text
 
 
 def test_what_it_shows(us: Us) -> None:
