@@ -300,7 +300,7 @@ def _words(rule: Rule, reading: Reading, value: float, threshold: float, span: s
         days = f"{threshold:g} working day{'s' * (threshold != 1)}"
         return f"{name}: no time logged for {days}", f"{name} has no time entry of the last {days}{by}."
     if rule.figure == "running_hours":
-        title = f"{name}: a timer runs for more than {threshold:g} hours"
+        title = f"{name}: a timer has been running for more than {threshold:g} hours"
         return title, f"A timer of {name} has been running for {value:.1f} hours{by}."
     unit = _unit(rule, reading)
     during = "" if span == "total" else f" in {span}" if rule.period == "month" else f" in the {span}"

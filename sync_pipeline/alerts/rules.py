@@ -50,12 +50,12 @@ FIGURES: Mapping[str, FigureKind] = {
     "cost": FigureKind("", "cost", by_currency=True),
     "margin": FigureKind("", "margin", by_currency=True),
     "margin_share": FigureKind(
-        "%", "margin, as a share of the billed amount", by_currency=True, comparisons=("above", "below")
+        "%", "margin as a share of the billed amount", by_currency=True, comparisons=("above", "below")
     ),
     "revenue": _EARNED,
     "revenue_margin": _EARNED._replace(said="revenue less cost"),
     "revenue_margin_share": _EARNED._replace(
-        unit="%", said="revenue less cost, as a share of the revenue", comparisons=("above", "below")
+        unit="%", said="revenue less cost as a share of the revenue", comparisons=("above", "below")
     ),
     "budget_used": FigureKind(
         "%", "use of the budget", by_currency=True, scopes=("project",), comparisons=("above", "below")
@@ -144,7 +144,7 @@ def named(section: Section, key: str, most: int) -> dict[str, Node]:
         raise refuse(node, key, f"found {shown(node.value)}, expected a mapping of names to {key}.")
     for name, child in node.value.items():
         if not name or set(name) - NAME_CHARACTERS or len(name) > LONGEST_NAME:
-            fix = f"Use up to {LONGEST_NAME} small letters, digits, - and _."
+            fix = f"Use up to {LONGEST_NAME} lowercase letters, digits, - and _."
             raise refuse(child, f"{key}.{name}", "is no name.", fix)
     if len(node.value) > most:
         raise refuse(node, key, f"holds {len(node.value)}, more than {most}.")
@@ -176,7 +176,7 @@ def _rule(name: str, node: Node) -> Rule:
     scope = section.word("scope", SCOPES, "")
     if scope not in kind.scopes:
         fix = f"Its scope can be {' or '.join(kind.scopes)}."
-        raise refuse(section.need("scope"), section.path("scope"), f"{figure} is not known of a {scope}.", fix)
+        raise refuse(section.need("scope"), section.path("scope"), f"{figure} is not available for a {scope}.", fix)
     period = section.word("period", PERIODS, "month")
     if period not in kind.periods:
         fix = f"Its period can be {' or '.join(kind.periods)}."

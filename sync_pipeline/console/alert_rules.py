@@ -123,7 +123,7 @@ def save_subscription(context: RequestContext) -> Response:
         if not action.startswith(MORE) and _tried(
             context, lambda: rules.save_subscription(entered, is_new=is_new, since=context.since)
         ):
-            return context.go(HERE, f"The subscription {name} is saved. It is about what is delivered from now on.")
+            return context.go(HERE, f"The subscription {name} is saved. It covers what is delivered from now on.")
     return _subscription_page(context, entered, is_new=is_new)
 
 

@@ -126,10 +126,10 @@ def in_force(settings: Settings) -> str:
     """Which rules and subscriptions are in force, in words."""
     file = settings.alert_rules_file
     if file is None:
-        return "Rules and subscriptions are those of the set-up, as the console stores them (Settings, Alerts)."
+        return "The rules and subscriptions stored in the console are in force (Settings, Alerts)."
     is_unused = bool(section_text(settings.setup_document, ALERTS))
     unused = " What the console has stored is not in force." if is_unused else ""
-    return f"Rules and subscriptions are those of the file {file} (SYNC_ALERT_RULES_FILE).{unused}"
+    return f"The rules and subscriptions of the file {file} are in force (SYNC_ALERT_RULES_FILE).{unused}"
 
 
 def export_rules(settings: Settings) -> str:

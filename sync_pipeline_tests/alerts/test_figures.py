@@ -37,7 +37,7 @@ BAD = {
     "rules:\n  a:\n    figure: ours\n    scope: project\n    above: 1": "3: rules.a.figure: found 'ours', expected one of ",
     "rules:\n  a:\n    figure: hours\n    scope: team\n    above: 1": "4: rules.a.scope: found 'team', expected one of project, "
     "client, person.",
-    "rules:\n  a:\n    figure: budget_used\n    scope: person\n    above: 1": "4: rules.a.scope: budget_used is not known of a "
+    "rules:\n  a:\n    figure: budget_used\n    scope: person\n    above: 1": "4: rules.a.scope: budget_used is not available for a "
     "person. Its scope can be project.",
     "rules:\n  a:\n    figure: revenue\n    scope: client\n    period: week\n    above: 1": "5: rules.a.period: revenue is not known by "
     "week. Its period can be month or total.",
@@ -49,7 +49,7 @@ BAD = {
     "rules:\n  not_logged:\n    missing_since: 1.5": "3: rules.not_logged.missing_since: found 1.5, expected working days, from 1 to 20.",
     "working_days: [mondy]": "1: working_days: found 'mondy', expected a day. Did you mean 'monday'?",
     "holidays: [yesterday]": "1: holidays: found 'yesterday', expected a day such as 2026-12-25.",
-    "rules:\n  A B:\n    above: 1": "2: rules.A B: is no name. Use up to 40 small letters, digits, - and _.",
+    "rules:\n  A B:\n    above: 1": "2: rules.A B: is no name. Use up to 40 lowercase letters, digits, - and _.",
     "rules: [": "is not YAML",
 }
 
@@ -191,11 +191,11 @@ def test_each_figure_is_what_the_entries_add_up_to(office: Office) -> None:
             "Acme: billable share of hours in 2026-11 below 70 %",
             "Acme: billed amount above 100 EUR",
             "Brook: billed amount above 100 CHF",
-            "Website: margin, as a share of the billed amount below 10 %",
+            "Website: margin as a share of the billed amount below 10 %",
             "Garden: hours in 2026-10 below 9 h",
             "Garden: hours in 2026-10 changed by more than 50 %",
             "Website: use of the estimated hours above 90 %",
-            "Ann: a timer runs for more than 12 hours",
+            "Ann: a timer has been running for more than 12 hours",
             "Garden: time entries above 1",
         ]
     )
@@ -235,8 +235,8 @@ def test_revenue_and_its_margin_are_those_of_the_snapshots_api(office: Office) -
         "Brook: revenue in 2026-11 above 900 EUR",
         "Website: revenue in 2026-10 below 600 EUR",
         "Website: revenue in 2026-10 changed by more than 50 %",
-        "Website: revenue less cost, as a share of the revenue below 10 %",
-        "gone: revenue less cost, as a share of the revenue below 10 %",
+        "Website: revenue less cost as a share of the revenue below 10 %",
+        "gone: revenue less cost as a share of the revenue below 10 %",
     ]
 
 

@@ -106,7 +106,7 @@ def _rule(ana: Walker, camera: Camera) -> None:
     ana.page.get_by_label("Name", exact=True).fill("busy-projects")
     ana.page.get_by_label("Thresholds").fill("100, 150")
     ana.press("Preview")
-    ana.sees("Values, farthest first")
+    ana.sees("Values, worst first")
     camera.keep(ana.page, "alert-rule")
 
 

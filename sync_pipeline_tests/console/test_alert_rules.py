@@ -162,13 +162,13 @@ def test_a_preview_says_what_the_rule_says_now(desk: Browser) -> None:
     before = service(desk).revision()
     page = send(desk, NEW_RULE, RULE, "look")
     assert page.faults == []
-    assert "It opens 1 alert: Acme: hours above 8.5 h Values, farthest first Name Now Acme 9.0 h" in page.text
+    assert "It opens 1 alert: Acme: hours above 8.5 h Values, worst first Name Now Acme 9.0 h" in page.text
     nothing = send(desk, NEW_RULE, RULE | {"thresholds": "40", "only": [""]}, "look").text
-    assert "It opens no alert. Values, farthest first Name Now Acme 9.0 h Brook & Co 1.0 h" in nothing
+    assert "It opens no alert. Values, worst first Name Now Acme 9.0 h Brook & Co 1.0 h" in nothing
     people = {"figure": "running_hours", "scope": "person", "only": ["Ann"]}
-    assert "There is no figure yet that it could look at." in send(desk, NEW_RULE, RULE | people, "look").text
+    assert "There are no figures yet for this rule." in send(desk, NEW_RULE, RULE | people, "look").text
     page = send(desk, NEW_SUBSCRIPTION, SUBSCRIPTION, "look")
-    assert (page.faults, "Nothing of the last seven days." in page.text) == ([], True)
+    assert (page.faults, "Nothing new in the last seven days." in page.text) == ([], True)
     assert service(desk).revision() == before
 
 
@@ -184,7 +184,7 @@ def test_a_preview_says_what_the_rule_says_now(desk: Browser) -> None:
             NEW_RULE,
             {"figure": "budget_used"},
             "scope",
-            "budget_used is not known of a client. Its scope can be project.",
+            "budget_used is not available for a client. Its scope can be project.",
         ),
         (NEW_RULE, {"figure": "luck"}, "figure", "Found 'luck', expected one of"),
         (NEW_RULE, {"only": ["Acmee"]}, "only", "Names 'Acmee', but there is no such client. Did you mean 'Acme'?"),
@@ -254,7 +254,7 @@ def test_what_a_form_made_is_a_file_and_a_file_is_in_force(tmp_path: Path, offic
             *map(form_of_subscription, of_form.subscriptions)
         ]
         page = browser.page(HERE)
-        told = f"Rules and subscriptions are those of the file {file} (SYNC_ALERT_RULES_FILE). What the console has stored is not in force."
+        told = f"The rules and subscriptions of the file {file} are in force (SYNC_ALERT_RULES_FILE). What the console has stored is not in force."
         assert told in page.text
         assert [link["href"] for link in page.all("a") if "/settings/alerts/" in link["href"]] == [f"{HERE}/rules.yaml"]
         before = service(browser).revision()
@@ -311,7 +311,7 @@ def test_a_rule_by_keyboard_in_a_real_browser(chrome: playwright.sync_api.Browse
         page.get_by_label("New time entries").check()
         page.get_by_label("Only these clients, 1").fill("Acme")
         page.get_by_role("button", name="Preview").click()
-        expect(page.get_by_text("Nothing of the last seven days.")).to_be_focused()
+        expect(page.get_by_text("Nothing new in the last seven days.")).to_be_focused()
         page.get_by_label("Only these clients, 1").press("Enter")
         ana.is_told("The subscription acme is saved.")
         ana.audit()

@@ -120,7 +120,7 @@ def links(page: Page) -> set[str]:
 def test_it_says_why_there_are_no_figures(empty: Us) -> None:
     """Before the first entry; and then until they are computed, with the button that does it. Then losses come first."""
     text = empty.text()
-    assert "The figures were not computed yet; that is done each minute while the daemon runs." in text
+    assert "The figures have not been computed yet; they are computed each minute while the daemon runs." in text
     assert "There are no finished time entries" not in text
     empty.load(ENTRIES | {"loss": LOSS})
     answer = empty.browser.post("/dashboard/compute", {"back": f"from={MONTH}"})

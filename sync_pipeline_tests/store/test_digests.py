@@ -107,7 +107,7 @@ def test_figures_are_read_on_both_databases(store: Store) -> None:
     reader = Reader(store, HERE, ReportSettings(), NOW + 96 * HOUR, Calendar())
     states = {key: state for rule in ready_made().values() for key, state, _ in passed(reader, rule)}
     assert sorted(state.title or "" for key, state in states.items() if key not in superseded(states)) == [
-        "Ann: a timer runs for more than 24 hours",
+        "Ann: a timer has been running for more than 24 hours",
         "Ann: no time logged for 2 working days",
         "Website: hours that are not billable in 2026-11 above 20 h",
         "Website: use of the budget above 90 %",
