@@ -32,6 +32,7 @@ NOBODY = "0" * 24
 """The id of a record that does not exist."""
 SHOWN = 40
 NO_SCOPE = "no_scope"
+TRY_LATER = "Nothing more was changed. Try again later."
 
 
 class HighLevel:
@@ -234,13 +235,25 @@ class HighLevel:
                 fix=f"Use a token of {asked}, or correct {LOCATION_SETTING}.",
             )
 
+    def refuse_nameless(self, found: Record, about: Request) -> None:
+        """FatalApiError for a record without an id: nothing can be linked to it."""
+        if not (isinstance(found.get("id"), str) and found["id"]):
+            raise FatalApiError("a record of the answer has no id.", about, fix=TRY_LATER)
+
     async def _one(
         self, method: str, entity: str, record_id: str, options: RequestOptions, body: Any = None
     ) -> Record | None:
         await self._confirm()
         path, query = self.path(entity, "/{id}"), {"locationId": self.location} if body else None
         answer = await self.send(self.home, method, path, {"id": record_id}, query=query, body=body, options=options)
-        return None if answer.gone else self._record_in(answer, Request(self.profile.system, method, path))
+        if answer.gone:
+            return None
+        about = Request(self.profile.system, method, path)
+        found = self._record_in(answer, about)
+        if found.get("id") != record_id:
+            said = excerpt(as_text(found.get("id")), SHOWN)
+            raise FatalApiError(f"it answers about {said} instead of {record_id}.", about, fix=TRY_LATER)
+        return found
 
     async def _confirm(self) -> None:
         """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.
@@ -260,6 +273,7 @@ class HighLevel:
     def _record_in(self, answer: Answer, about: Request) -> Record:
         found = _object_in(answer, "record", about)
         self.refuse_other(found.get("locationId"), self.location, about)
+        self.refuse_nameless(found, about)
         return found
 
     def client(self, auth: Credential, endpoint: Endpoint, options: ClientOptions) -> ApiClient:

@@ -90,14 +90,15 @@ class Search:
             answer = await self.account.search(self.entity, limit=size, sort=OLDEST_FIRST, **more, **place)
             rows = [as_record(row) for row in rows_of(answer, self._about(), "records", asked=size)]
             for row in rows:
+                self.account.refuse_nameless(row, self._about())
                 self.account.refuse_other(row.get("locationId"), self.account.location, self._about())
             before = len(met)
             met.update(hash(as_text(row.get("id"))) for row in rows)
             said = answer.data.get("total") if isinstance(answer.data, dict) else None
             total = said if isinstance(said, int) else None
             yield rows, total or 0
-            if len(met) == before or (total is not None and len(met) >= total):
-                return
+            if len(met) == before or (total is not None and len(met) >= total and len(rows) < size):
+                return  # a full page is never the last: some searches count only so far
             cursor = rows[-1].get("searchAfter") or rows[-1].get("sort")
             after = cursor if isinstance(cursor, list) else []
         raise FatalApiError("the list does not end.", self._about(), fix="Nothing was changed. Try again later.")

@@ -145,7 +145,7 @@ def search_records(call: Call) -> Json:
         (*terms.values, *after, size, skipped),
     )
     records = [record | {"searchAfter": [at, record["id"]]} for record, at in ((orjson.loads(b), at) for b, at in rows)]
-    return {"records": records, "total": total + call.settings.total_extra}
+    return {"records": records, "total": min(total + call.settings.total_extra, call.settings.total_most)}
 
 
 def _words(terms: _Terms, sent: Json) -> str:

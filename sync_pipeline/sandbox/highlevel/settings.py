@@ -33,6 +33,8 @@ class Settings:
     filters_ignored: bool = False
     total_extra: int = 0
     """By how much the search's total is too high."""
+    total_most: int = 1_000_000_000
+    """How far the search counts; there may be more."""
     own_location_only: bool = False
     """A token of one location is answered with that location's data, whatever location was asked for."""
     schema_by: str = "location"

@@ -1,0 +1,137 @@
+"""Answers of HighLevel that are not to be believed, and moments at which a record would be made twice or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from sync_pipeline.errors import FatalApiError, SyncError
+from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.verify import verify
+from sync_pipeline.store.schema import deliveries
+from sync_pipeline_tests.harness import morning
+from sync_pipeline_tests.highlevel import HighLevelTeam, highlevel_team
+from sync_pipeline_tests.properties.judge import changes_nothing, converged
+
+FEW = {"entries": 0, "users": 2, "projects": 1, "clients": 1, "highlevel_locations": 2}
+CREATE = "POST */custom_objects.clockify_time_entries/records"
+SEARCH = "POST */custom_objects.clockify_time_entries/records/search"
+LAG, LONG = 20, 600
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[HighLevelTeam]:
+    """A team with one time entry, whose users and projects are at HighLevel; no key is unique."""
+    with highlevel_team(tmp_path, **FEW) as us:
+        us.switch(unique=False)
+        us.sync("projects", "users")
+        us.add_entry(us.users()[0]["id"], morning(2), description="Draft of the landing page")
+        yield us
+
+
+def records(us: HighLevelTeam) -> list[str]:
+    """The ids of all time entries there are, the oldest first."""
+    return [row["id"] for row in us.stored("time_entries")]
+
+
+def repair(us: HighLevelTeam) -> None:
+    """Mend and delete."""
+    with us.session() as session:
+        options = Options(allow_deletes=True)
+        verify(session, session.specs["time_entries"], us.days, repair=True, options=options)
+
+
+def test_a_clock_that_was_behind_shortens_no_wait(us: HighLevelTeam, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an interrupted create made is waited for, whatever instant its run noted."""
+
+    async def end(_us: HighLevelTeam, _seconds: float) -> None:
+        raise SyncError("The run ends here.")
+
+    us.switch(index_lag=LAG)
+    us.fault("cut_after", CREATE, count=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(HighLevelTeam, "sleep", end)
+        with pytest.raises(SyncError, match="ends here"):
+            us.sync("time_entries")
+    assert len(records(us)) == 1
+    with us.session() as session, session.store.writing() as tx:
+        tx.execute(update(deliveries).values(at=session.now() - timedelta(hours=1)))
+    us.sync("time_entries")
+    assert len(records(us)) == 1
+
+
+def test_another_record_with_its_key_hides_no_interrupted_create(us: HighLevelTeam) -> None:
+    """One whose key was changed by hand is older, and belongs to another entry: the new one is found beside it."""
+    us.sync("time_entries")
+    (older,) = records(us)
+    made = us.add_entry(us.users()[1]["id"], morning(3), description="another")
+    us.edit("time_entries", id=older, properties={"time_entry_id": made["id"]})
+    us.fault("cut_after", CREATE, count=1)
+    us.sync("time_entries")
+    assert len(records(us)) == 2
+
+
+def copied(us: HighLevelTeam) -> tuple[str, str]:
+    """The ids of one entry's two records, the older of which is linked, with a search that lags ten minutes."""
+    us.switch(index_lag=LONG)
+    us.fault("cut_after", CREATE, count=1)
+    us.sync("time_entries")
+    us.sandbox.world.clock.advance(timedelta(seconds=LONG))
+    for file in us.home.glob("sync.db*"):
+        file.unlink()
+    us.sync()
+    first, second = records(us)
+    us.sandbox.world.clock.advance(timedelta(seconds=LONG))
+    return first, second
+
+
+def test_the_kept_one_of_two_has_to_exist(us: HighLevelTeam) -> None:
+    """The older one is deleted by hand while the search still shows it: then the younger one stays."""
+    first, second = copied(us)
+    us.edit("time_entries", id=first, remove=True)
+    repair(us)
+    assert second in records(us)
+
+
+def test_a_copy_that_was_given_another_key_is_not_removed(us: HighLevelTeam) -> None:
+    """A person made something else of it, and the search does not show that yet."""
+    _, second = copied(us)
+    us.edit("time_entries", id=second, properties={"time_entry_id": "of somebody else"})
+    repair(us)
+    assert second in records(us)
+
+
+def test_a_search_that_counts_only_so_far_is_read_to_its_end(us: HighLevelTeam) -> None:
+    """Its total is no reason to stop: what follows would count as missing."""
+    for number in range(100):
+        us.add_entry(us.users()[0]["id"], morning(2), description=f"number {number}")
+    us.sync()
+    us.switch(total_most=50)
+    found = us.verify("time_entries")["time_entries"]
+    assert found.in_sync
+    assert found.target == 101
+
+
+@pytest.mark.parametrize("record", [{"properties": {}}, {"id": ["x"]}])
+def test_a_new_record_without_an_id_ends_the_run(us: HighLevelTeam, record: Any) -> None:
+    """Nothing is linked to it; the next run looks for it, and creates it if it is not there."""
+    us.fault("status", CREATE, status=201, body={"record": record}, count=1)
+    with pytest.raises(FatalApiError):
+        us.sync("time_entries")
+    us.sync()
+    assert len(records(us)) == 1
+    converged(us)
+    changes_nothing(us)
+
+
+def test_a_row_without_an_id_is_no_record(us: HighLevelTeam) -> None:
+    """The list ends the run."""
+    us.sync()
+    us.fault("status", SEARCH, status=200, body={"records": [{"properties": {}}], "total": 1})
+    with pytest.raises(FatalApiError, match="has no id"):
+        us.verify("time_entries")
