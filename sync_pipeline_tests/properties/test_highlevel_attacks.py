@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from sync_pipeline.connectors.highlevel import search
 from sync_pipeline.errors import FatalApiError, SyncError
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.verify import verify
@@ -34,6 +35,11 @@ def us(tmp_path: Path) -> Iterator[HighLevelTeam]:
         yield us
 
 
+async def end(_us: HighLevelTeam, _seconds: float) -> None:
+    """Instead of sleeping."""
+    raise SyncError("The run ends here.")
+
+
 def records(us: HighLevelTeam) -> list[str]:
     """The ids of all time entries there are, the oldest first."""
     return [row["id"] for row in us.stored("time_entries")]
@@ -48,10 +54,6 @@ def repair(us: HighLevelTeam) -> None:
 
 def test_a_clock_that_was_behind_shortens_no_wait(us: HighLevelTeam, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an interrupted create made is waited for, whatever instant its run noted."""
-
-    async def end(_us: HighLevelTeam, _seconds: float) -> None:
-        raise SyncError("The run ends here.")
-
     us.switch(index_lag=LAG)
     us.fault("cut_after", CREATE, count=1)
     with monkeypatch.context() as patch:
@@ -135,3 +137,35 @@ def test_a_row_without_an_id_is_no_record(us: HighLevelTeam) -> None:
     us.fault("status", SEARCH, status=200, body={"records": [{"properties": {}}], "total": 1})
     with pytest.raises(FatalApiError, match="has no id"):
         us.verify("time_entries")
+
+
+def test_filters_that_find_nothing_prove_nothing(us: HighLevelTeam) -> None:
+    """A filter has to find a record that is there; else everything is read."""
+    us.sync()
+    for file in us.home.glob("sync.db*"):
+        file.unlink()
+    us.switch(filters_find_nothing=True)
+    us.add_entry(us.users()[1]["id"], morning(3), description="another")
+    us.fault("cut_after", CREATE, count=1)
+    counts = us.sync()["time_entries"]
+    assert (counts.created, counts.adopted) == (1, 1)
+    assert len(records(us)) == 2
+    changes_nothing(us)
+
+
+def test_what_another_run_has_made_meanwhile_is_found(us: HighLevelTeam, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where everything has to be read, a run does not go by what it read before the other one was interrupted."""
+    monkeypatch.setattr(search, "monotonic", us.sandbox.world.clock.epoch)
+    us.switch(filters_ignored=True)
+    us.sync()
+    us.add_entry(us.users()[1]["id"], morning(3), description="another")
+    with us.session() as first:
+        us.sync_one(first, "time_entries", None, None)
+        us.add_entry(us.users()[1]["id"], morning(4), description="one more")
+        us.fault("cut_after", CREATE, count=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(HighLevelTeam, "sleep", end)
+            with pytest.raises(SyncError, match="ends here"):
+                us.sync("time_entries")
+        us.sync_one(first, "time_entries", None, None)
+    assert len(records(us)) == 3

@@ -46,8 +46,10 @@ class HighLevel:
         self.profile = profile
         self.location = credentials.location
         self.requests: Counter[str] = Counter()
-        self.whole: dict[str, dict[str, list[str]]] = {}
-        """Of objects whose filters are ignored: the records of each key, by their ids, as of the last full read."""
+        self.whole: dict[str, tuple[float, dict[str, list[str]]]] = {}
+        """Of objects whose filters find nothing: when everything was read, and the records of each key, by their ids."""
+        self.filtering: set[str] = set()
+        """The entities whose filters have found something."""
         self.sleep = options.sleep
         self._company = credentials.company
         self._is_confirmed = False

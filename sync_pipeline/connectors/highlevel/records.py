@@ -71,10 +71,7 @@ class Records:
     async def find(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
         """Every record that has the key of one of these rows; of several with one key, the oldest comes last."""
         keys = list(dict.fromkeys(as_text(row[self.spec.target.id]) for row in rows if row.get(self.spec.target.id)))
-        found: list[Record] = []
-        size = self.account.profile.objects.keys_per_find
-        for start in range(0, len(keys), size):
-            found += [self._record(row) for row in await self._search.by_keys(keys[start : start + size])]
+        found = [self._record(row) for row in await self._search.by_keys(keys)]
         return sorted(found, key=lambda record: (record[CREATED], record[ID]), reverse=True)
 
     async def get(self, target_id: str) -> Record | None:

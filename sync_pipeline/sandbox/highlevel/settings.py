@@ -31,6 +31,8 @@ class Settings:
     deleted_blocks: bool = False
     """Whether a deleted record still holds its unique value."""
     filters_ignored: bool = False
+    filters_find_nothing: bool = False
+    """Whether a filter lets no record through."""
     total_extra: int = 0
     """By how much the search's total is too high."""
     total_most: int = 1_000_000_000
