@@ -36,6 +36,7 @@ from sync_pipeline.setup.clockify import CUSTOM, SANDBOX
 from sync_pipeline.setup.service import SetupService
 
 T = TypeVar("T")
+_BASE_URL = "The base URL of {}"
 KEY, CLIENT_SECRET = "The Snapshots API key", "The OAuth client secret"
 
 
@@ -184,7 +185,9 @@ def draft_of(setup: SetupService, form: SnapshotsForm) -> Draft:
         "snapshots_profile": form.profile,
         "snapshots_base_url": replace(now, snapshots_profile=form.profile).sandbox_urls[2]
         if on_sandbox
-        else drafts.base_url(form.base_url or profile.base_url, f"The base URL of {profile.title}"),
+        else drafts.base_url(
+            form.base_url or profile.base_url, _BASE_URL.format("the " * profile.title.endswith(" API") + profile.title)
+        ),
         "snapshots_account": drafts.plain(form.account, "The account's name"),
         "snapshots_auth": form.auth,
         "snapshots_client_id": "" if form.auth == "api_key" else drafts.plain(form.client_id, "The OAuth client id"),
