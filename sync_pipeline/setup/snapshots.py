@@ -215,7 +215,8 @@ def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, o
     secret = drafts.secret_for(setup, settings, slot, typed, what, is_known=is_known)
     if not secret and is_key and on_sandbox:
         secret = in_sandbox.get(slot.setting, SANDBOX_SNAPSHOTS_KEY)
-    if not secret and form.auth != "authorization_code":  # there PKCE replaces a secret
+    proves = form.auth == "authorization_code" and profile.auth.oauth is not None and profile.auth.oauth.pkce
+    if not secret and not proves:  # PKCE replaces a secret
         raise ConfigError(f"{what} is missing: none is stored for {settings.snapshots_base_url}.", fix="Enter it.")
     agency = ""
     if profile.tokens is not None and is_key:
