@@ -36,7 +36,6 @@ from sync_pipeline.setup.clockify import CUSTOM, SANDBOX
 from sync_pipeline.setup.service import SetupService
 
 T = TypeVar("T")
-_BASE_URL = "The base URL of {}"
 KEY, CLIENT_SECRET = "The Snapshots API key", "The OAuth client secret"
 
 
@@ -185,9 +184,7 @@ def draft_of(setup: SetupService, form: SnapshotsForm) -> Draft:
         "snapshots_profile": form.profile,
         "snapshots_base_url": replace(now, snapshots_profile=form.profile).sandbox_urls[2]
         if on_sandbox
-        else drafts.base_url(
-            form.base_url or profile.base_url, _BASE_URL.format("the " * profile.title.endswith(" API") + profile.title)
-        ),
+        else drafts.base_url(form.base_url or profile.base_url, f"The base URL of {_in_sentence(profile)}"),
         "snapshots_account": drafts.plain(form.account, "The account's name"),
         "snapshots_auth": form.auth,
         "snapshots_client_id": "" if form.auth == "api_key" else drafts.plain(form.client_id, "The OAuth client id"),
@@ -226,6 +223,11 @@ def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, o
     origin = drafts.origin_of(setup, slot, typed)
     secrets = {AGENCY_KEY.setting: agency, slot.setting: secret}
     return Draft(replace(settings, **secrets), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]
+
+
+def _in_sentence(profile: BaseProfile) -> str:
+    """What the system is called within a sentence."""
+    return f"the {profile.title}" if profile.title.endswith(" API") else profile.title
 
 
 def profile_tokens(name: str) -> TokenFacts | None:
