@@ -15,7 +15,7 @@ from sync_pipeline.printable import one_line
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertState
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
-from sync_pipeline.store.period_figures import PeriodFigures, Project
+from sync_pipeline.store.period_figures import OF_CLIENT, PeriodFigures, Project, project_of
 from sync_pipeline.store.project_months import WEEKDAYS, ReportSettings, midnight
 from sync_pipeline.store.readings import last_logged, names_of, running_since
 from sync_pipeline.store.revenue import Revenue, sums_of_revenue
@@ -96,12 +96,13 @@ class Reader:
                 yield each._replace(before=before[key].value if key in before else None)
 
     def _missing(self, rule: Rule) -> Iterator[Reading]:
-        """How many working days each has had no entry, of those who had one in the weeks before."""
-        days = self._worked_days(int(rule.thresholds[-1]))
+        """How many working days each has had no entry, of those who had one in the weeks before and were not deleted since."""
+        days, known = self._worked_days(int(rule.thresholds[-1])), names_of(self.store, self.pair, rule.scope)
         deadlines = [midnight(day, self._zone) for day in days]
         for each in last_logged(self.store, self.pair, rule.scope, deadlines[-1] - EXPECTED):
-            missed = sum(each.at < deadline for deadline in deadlines)
-            yield Reading(each.id, each.name or each.id, missed)
+            if not known or each.id in known:
+                missed = sum(each.at < deadline for deadline in deadlines)
+                yield Reading(each.id, each.name or each.id, missed)
 
     def _worked_days(self, count: int) -> list[date]:
         """So many complete working days, the newest first."""
@@ -134,9 +135,9 @@ class Reader:
         by_key: dict[tuple[str, str], list[Revenue]] = defaultdict(list)
         names: dict[str, str | None] = {}
         for (project_id, currency), revenue in sums_of_revenue(self.store, self.pair, months, "project_id").items():
-            group = self._projects.get(project_id, Project(project_id)).named(project_id)
+            group = project_of(self._projects, project_id).named(project_id)
             key, name = GROUPS[rule.scope][:2]
-            if id_ := group[key]:
+            if (id_ := group[key]) and not id_.startswith(OF_CLIENT):  # of several projects together: of no project
                 names[id_] = group[name]
                 by_key[id_, currency].append(revenue)
         found = {}

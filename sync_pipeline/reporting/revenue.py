@@ -11,7 +11,7 @@ from sync_pipeline.clock import has_passed
 from sync_pipeline.errors import FatalApiError, SyncError
 from sync_pipeline.reporting.periods import month_before
 from sync_pipeline.session.session import Session
-from sync_pipeline.store.period_figures import NONE, PeriodFigures, Project, Selection
+from sync_pipeline.store.period_figures import NONE, OF_CLIENT, PeriodFigures, Project, Selection, project_of
 from sync_pipeline.store.revenue import (
     NOT_READ,
     ProjectRevenue,
@@ -32,8 +32,6 @@ NO_ANALYTICS = "this Snapshots API has no analytics"
 NONE_FOR_IT = "the Snapshots API has no revenue for it"
 LOCATIONS = "locations"
 """The entity whose records may have revenue; its links are the clients of Clockify."""
-OF_CLIENT, ALL_PROJECTS = "client:", "(all projects of the client)"
-"""In place of a project's id and name, where revenue is known of a client's projects together only."""
 SHARED = "the revenue is that of all projects of the client together"
 NOTHING = Project(NONE)
 BY_PERSON = "revenue is not known by person"
@@ -136,7 +134,7 @@ def _sums(
         return {key: (revenue, {"month": key[0]}) for key, revenue in found.items()}
     lines: dict[tuple[str, str], tuple[Revenue, Row]] = {}
     for (project_id, currency), revenue in sums_of_revenue(session.store, session.pair, months, "project_id").items():
-        group = _project(projects, project_id).named(project_id)
+        group = project_of(projects, project_id).named(project_id)
         asked = ((wanted.client, group["client_id"]), (wanted.project, project_id), (wanted.currency, currency))
         if all(a is None or a == (b or NONE) for a, b in asked):
             named = group if by == "project" else {name: group[name] for name in ("client_id", "client")}
@@ -159,15 +157,6 @@ def _by_project(
         elif client := clients.get(row["location"]):
             found = of_client.get(client, [])
             yield {**row, "project": found[0] if len(found) == 1 else OF_CLIENT + client}
-
-
-def _project(projects: Mapping[str, Project], project_id: str) -> Project:
-    """What is known of a project, or of all projects of a client together."""
-    if project_id in projects or not project_id.startswith(OF_CLIENT):
-        return projects.get(project_id, Project(project_id))
-    client = project_id.removeprefix(OF_CLIENT)
-    name = next((one.client for one in projects.values() if one.client_id == client), None)
-    return Project(project_id, ALL_PROJECTS, client, name)
 
 
 def _added(one: int | None, other: int | None) -> int | None:

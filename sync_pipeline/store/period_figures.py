@@ -6,7 +6,7 @@ entries of the months that a page shows are read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -79,6 +79,19 @@ class Project(NamedTuple):
             "client_id": self.client_id,
             "client": self.client,
         }
+
+
+OF_CLIENT, ALL_PROJECTS = "client:", "(all projects of the client)"
+"""How the key of revenue begins that is of several projects of a client together, and what it is called."""
+
+
+def project_of(projects: Mapping[str, Project], project_id: str) -> Project:
+    """What is known of a project, or of all projects of a client together."""
+    if project_id in projects or not project_id.startswith(OF_CLIENT):
+        return projects.get(project_id, Project(project_id))
+    client = project_id.removeprefix(OF_CLIENT)
+    name = next((one.client for one in projects.values() if one.client_id == client), None)
+    return Project(project_id, ALL_PROJECTS, client, name)
 
 
 class EntryRow(NamedTuple):

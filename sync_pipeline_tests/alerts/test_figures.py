@@ -226,11 +226,13 @@ def test_revenue_and_its_margin_are_those_of_the_snapshots_api(office: Office) -
         ProjectRevenue("p1", "2026-10", "USD", 90_000, 1, 90_000),
         ProjectRevenue("p2", "2026-11", "EUR", 1, None, None),
         ProjectRevenue("gone", "2026-11", "EUR", 100, None, -100),
+        ProjectRevenue("client:c2", "2026-11", "EUR", 99_999, None, -100),
     ]
     keep_revenue(store, pair, rows, months, NOW)
     assert sorted(office.evaluate()) == [
         "Acme: revenue in 2026-11 above 900 EUR",
         "Acme: revenue less cost in 2026-10 below 0 EUR",
+        "Brook: revenue in 2026-11 above 900 EUR",
         "Website: revenue in 2026-10 below 600 EUR",
         "Website: revenue in 2026-10 changed by more than 50 %",
         "Website: revenue less cost, as a share of the revenue below 10 %",
@@ -256,8 +258,9 @@ def test_a_name_is_one_line_of_a_message(office: Office) -> None:
 
 
 def test_who_logs_nothing_on_working_days_is_reminded_of(office: Office) -> None:
-    """Not on the weekend, not on a holiday, not who is excepted, and not who has not worked here for weeks."""
+    """Not on the weekend, not on a holiday, not who is excepted, has not worked here for weeks, or was deleted or forgotten."""
     friday = datetime(2026, 11, 20, 9, tzinfo=UTC)
+    office.log("p1", "deleted", friday)
     office.log("p1", "u1", friday)
     office.log("p1", "u2", friday - 40 * DAY)
     office.rules("rules: {not_logged: }")

@@ -55,9 +55,9 @@ def connect(browser: Browser, location: str) -> httpx.Response:
 
 def test_from_the_consent_to_the_sub_account(browser: Browser, us: Team) -> None:
     """Scopes are shown before the link, and without PKCE; the sub-accounts with the app can be chosen, and are named later."""
-    fields = {one.get("id"): one.get("value", "") for one in browser.page("/snapshots").all("input")}
-    assert "objects/record.write" in fields["app-scopes"]
-    assert "oauth.write" in fields["app-scopes"]
+    ticked = browser.page("/snapshots").text.split("Scopes to tick in the app:")[1]
+    assert "objects/record.write" in ticked
+    assert "oauth.write" in ticked
     other, foreign = [row["id"] for row in us.control("GET", "highlevel/locations")["locations"][1:3]]
     us.control("POST", "highlevel", {"uninstalled": [other]})
 
@@ -102,12 +102,13 @@ def test_what_the_consent_page_would_refuse_is_said_before(browser: Browser) -> 
     for change, told in (
         ({"app_id": "nobody"}, "does not know this client id"),
         ({"app_id": ""}, "client id is missing"),
+        ({"app_secret": ""}, "client secret is missing"),
         ({"app_scopes": "contacts.write"}, "does not know this client id"),
     ):
         answer = browser.post("/snapshots", APP | change, of="/snapshots")
         assert answer.status_code == 422
         assert told in Page(answer.text).text
-        assert 'href="#app_id"' in answer.text
+        assert 'href="#app_' in answer.text
 
 
 def test_a_person_refuses(browser: Browser) -> None:

@@ -100,11 +100,11 @@ def test_scripts_are_text(ana: Walker) -> None:
     ana.to(f"/mapping/{SCRIPT}")
     ana.to(f"/snapshots/callback?error={SCRIPT}&error_description={SCRIPT}&state={SCRIPT}")
     ana.fill_snapshots("OAuth client credentials")
-    ana.page.get_by_label("Client id").fill(SCRIPT)
-    ana.page.get_by_label("Client secret").fill(SCRIPT)
+    ana.page.get_by_label("Client id", exact=True).fill(SCRIPT)
+    ana.page.get_by_label("Client secret", exact=True).fill(SCRIPT)
     ana.page.get_by_label("Name of the account").fill(SCRIPT)
     ana.press("Connect")
-    expect(ana.page.get_by_label("Client id")).to_have_value(SCRIPT)
+    expect(ana.page.get_by_label("Client id", exact=True)).to_have_value(SCRIPT)
     assert ana.watch.dialogs == []
     assert ana.page.locator("img, main script, main b").count() == 0
 
@@ -181,7 +181,7 @@ def test_huge_and_empty_forms(ana: Walker) -> None:
     ana.press("Look up workspaces")
     ana.is_refused_at("base_url", "Clockify's base URL")
     ana.fill_snapshots("OAuth client credentials")
-    ana.page.get_by_label("Client id").fill("")
+    ana.page.get_by_label("Client id", exact=True).fill("")
     ana.press("Connect")
     ana.is_refused_at("client_id", "is missing")
     ana.to("/mapping/new/users")

@@ -46,7 +46,7 @@ def choose(ana: Walker) -> None:
     """One question chooses HighLevel; a token of another sub-account shows which one it is for."""
     ana.choose_highlevel("pit-of-nobody")
     expect(ana.page.locator("#token-scopes")).to_contain_text(SCOPES)
-    expect(ana.page.get_by_label("Client id")).to_be_hidden()
+    expect(ana.page.get_by_label("Client id", exact=True)).to_be_hidden()
     ana.audit()
     ana.press("Connect")
     ana.is_refused_at("token", "The token was not accepted")

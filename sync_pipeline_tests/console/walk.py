@@ -220,8 +220,8 @@ class Walker:
     def begin_consent(self) -> None:
         """Step 2 by consent, as far as our own page about it."""
         self.fill_snapshots("Authorize: a person consents")
-        self.page.get_by_label("Client id").fill(CLIENT)
-        self.page.get_by_label("Client secret").fill(CLIENT_SECRET)
+        self.page.get_by_label("Client id", exact=True).fill(CLIENT)
+        self.page.get_by_label("Client secret", exact=True).fill(CLIENT_SECRET)
         self.press("Connect")
         self.is_at("/setup/snapshots/authorize")
 

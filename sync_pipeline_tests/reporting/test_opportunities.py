@@ -11,8 +11,9 @@ from sqlalchemy import text
 
 from sync_pipeline.errors import FatalApiError
 from sync_pipeline.reporting.reports import make_report
-from sync_pipeline.reporting.revenue import ALL_PROJECTS, SHARED, refresh_revenue
+from sync_pipeline.reporting.revenue import SHARED, refresh_revenue
 from sync_pipeline.session.session import Session
+from sync_pipeline.store.period_figures import ALL_PROJECTS
 from sync_pipeline.store.project_months import ReportSettings, recompute
 from sync_pipeline.store.revenue import last_read
 from sync_pipeline_tests.harness import morning, team

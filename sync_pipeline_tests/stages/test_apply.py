@@ -381,7 +381,7 @@ def test_names_of_records_that_are_not_named_are_left_as_they_are(tmp_path: Path
 
 def test_a_killed_apply_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed at every request and every write of the store, repeated to its end: all is written, nothing twice."""
-    with team(tmp_path, locations=2, clients=1, projects=2, users=2, entries=2) as us:
+    with team(tmp_path, locations=2, clients=1, projects=2, users=2, entries=6) as us:
         us.sync()
         first, second = us.at_snapshots("locations").values()
         _swap(us, first, second)

@@ -179,7 +179,8 @@ class HighLevel:
     async def search(self, entity: str, *, limit: int, **more: Any) -> Answer:
         """One request to the search of an object."""
         await self._confirm()
-        body = {"locationId": self.location, "page": 1, "pageLimit": limit, "query": "", "searchAfter": [], **more}
+        needless = self.profile.objects.needless
+        body = {"locationId": self.location, "page": 1, "pageLimit": limit, **needless, **more}
         options = RequestOptions(idempotent=True, writes=False, scope=self.profile.scope(entity))
         return await self.send(self.home, "POST", self.path(entity, "/search"), body=body, options=options)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sync_pipeline.connectors.highlevel.account import HighLevel
 
 SHOWN = 80
+AT_ONCE = 0.5
 MAKE_UNIQUE = (
     "Before the first sync, in HighLevel's settings of each object: delete the field with the id, add it again under the same name as "
     "Single line, and tick Mark field as unique. Then prepare again."
@@ -87,10 +88,10 @@ def _in_words(found: Behaviour, key: str) -> Iterator[str]:
     yield "a change leaves other fields as they are" if found.merge else "a change empties the fields it does not name"
     if not found.is_current:
         yield "a new record cannot be read by its id immediately"
-    yield (
-        f"its search shows a record after {found.index_lag:g} s"
-        if found.index_lag is not None
-        else ("its search does not show a new record within a minute")
-    )
+    if found.index_lag is None:
+        yield "its search does not show a new record within a minute"
+    else:
+        late = f"after {found.index_lag:g} s" if found.index_lag >= AT_ONCE else "immediately"
+        yield f"its search shows a new record {late}"
     if found.deleted_blocks is not None:
         yield f"a deleted record {'still blocks' if found.deleted_blocks else 'does not block'} its key"

@@ -42,6 +42,8 @@ class ObjectsFacts(Facts):
     field_prefix: str
     page_size: Positive
     keys_per_find: Positive
+    needless: dict[str, Any] = Field(default_factory=dict)
+    """Sent with each search although it says nothing: the documents require it."""
     find_lag_seconds: Seconds
     """How long after it was written a search may not show a record."""
     patience: tuple[Seconds, ...]
