@@ -11,13 +11,16 @@ import pytest
 from sqlalchemy import update
 
 from sync_pipeline.connectors.highlevel import search
+from sync_pipeline.connectors.highlevel.canary import MARK
 from sync_pipeline.errors import FatalApiError, SyncError
+from sync_pipeline.setup import prepare
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.verify import verify
 from sync_pipeline.store.schema import deliveries
 from sync_pipeline_tests.harness import morning
 from sync_pipeline_tests.highlevel import HighLevelTeam, highlevel_team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.setup.desks import desk_of
 
 FEW = {"entries": 0, "users": 2, "projects": 1, "clients": 1, "highlevel_locations": 2}
 CREATE = "POST */custom_objects.clockify_time_entries/records"
@@ -169,3 +172,13 @@ def test_what_another_run_has_made_meanwhile_is_found(us: HighLevelTeam, monkeyp
                 us.sync("time_entries")
         us.sync_one(first, "time_entries", None, None)
     assert len(records(us)) == 3
+
+
+def test_what_a_measurement_left_behind_is_counted_nowhere(us: HighLevelTeam) -> None:
+    """It was interrupted; the next one deletes it."""
+    us.sync()
+    us.edit("time_entries", properties={"title": "sync-pipeline-canary", "time_entry_id": f"{MARK}0123456789ab"})
+    found = us.verify("time_entries")["time_entries"]
+    assert (found.in_sync, found.foreign) == (True, 0)
+    prepare.measure(desk_of(us, us.environ), us.sleep)
+    assert len(records(us)) == 1
