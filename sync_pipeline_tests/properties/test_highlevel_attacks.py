@@ -182,3 +182,16 @@ def test_what_a_measurement_left_behind_is_counted_nowhere(us: HighLevelTeam) ->
     assert (found.in_sync, found.foreign) == (True, 0)
     prepare.measure(desk_of(us, us.environ), us.sleep)
     assert len(records(us)) == 1
+
+
+def test_a_delete_that_was_not_carried_out_is_no_delete(us: HighLevelTeam) -> None:
+    """HighLevel answers 200 and says that it failed: the run ends, and the next one deletes."""
+    us.sync()
+    ((entry,), (first,)) = us.entries(), records(us)
+    us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    us.fault("status", "DELETE */records/*", status=200, body={"id": first, "success": False}, count=1)
+    allowed = Options(allow_deletes=True)
+    with pytest.raises(FatalApiError, match="it says that it did not"):
+        us.sync("time_entries", options=allowed)
+    us.sync("time_entries", options=allowed)
+    assert records(us) == []

@@ -195,7 +195,10 @@ class HighLevel:
         path, options = self.path(entity), RequestOptions(scope=self.profile.scope(entity, write=True))
         body = {"locationId": self.location, "properties": properties}
         answer = await self.send(self.home, "POST", path, body=body, options=options)
-        return self._record_in(answer, Request(self.profile.system, "POST", path))
+        about = Request(self.profile.system, "POST", path)
+        made = self._record_in(answer, about)
+        self.refuse_nameless(made, about)
+        return made
 
     async def change(self, entity: str, record_id: str, properties: Mapping[str, Any]) -> Record | None:
         """Merge these properties into a record; None when HighLevel says that there is none."""
@@ -206,7 +209,10 @@ class HighLevel:
         """Delete a record; an absent one is no error. The location is not named: that is refused here."""
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
         await self._confirm()
-        await self.send(self.home, "DELETE", self.path(entity, "/{id}"), {"id": record_id}, options=options)
+        path = self.path(entity, "/{id}")
+        answer = await self.send(self.home, "DELETE", path, {"id": record_id}, options=options)
+        if not answer.gone and isinstance(answer.data, dict) and answer.data.get("success") is False:
+            raise FatalApiError("it says that it did not.", Request(self.profile.system, "DELETE", path), fix=TRY_LATER)
 
     def path(self, entity: str, rest: str = "") -> str:
         """The records of an entity, or what is below them."""
@@ -253,10 +259,10 @@ class HighLevel:
             return None
         about = Request(self.profile.system, method, path)
         found = self._record_in(answer, about)
-        if found.get("id") != record_id:
+        if found.get("id", record_id) != record_id:
             said = excerpt(as_text(found.get("id")), SHOWN)
             raise FatalApiError(f"it answers about {said} instead of {record_id}.", about, fix=TRY_LATER)
-        return found
+        return {**found, "id": record_id}
 
     async def _confirm(self) -> None:
         """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.
@@ -276,7 +282,6 @@ class HighLevel:
     def _record_in(self, answer: Answer, about: Request) -> Record:
         found = _object_in(answer, "record", about)
         self.refuse_other(found.get("locationId"), self.location, about)
-        self.refuse_nameless(found, about)
         return found
 
     def client(self, auth: Credential, endpoint: Endpoint, options: ClientOptions) -> ApiClient:
