@@ -177,11 +177,12 @@ def test_what_another_run_has_made_meanwhile_is_found(us: HighLevelTeam, monkeyp
 def test_what_a_measurement_left_behind_is_counted_nowhere(us: HighLevelTeam) -> None:
     """It was interrupted; the next one deletes it."""
     us.sync()
-    us.edit("time_entries", properties={"title": "sync-pipeline-canary", "time_entry_id": f"{MARK}0123456789ab"})
-    found = us.verify("time_entries")["time_entries"]
+    users = len(us.stored("users"))
+    us.edit("users", properties={"title": "sync-pipeline-canary", "user_id": f"{MARK}0123456789ab"})
+    found = us.verify("users")["users"]
     assert (found.in_sync, found.foreign) == (True, 0)
     prepare.measure(desk_of(us, us.environ), us.sleep)
-    assert len(records(us)) == 1
+    assert len(us.stored("users")) == users
 
 
 def test_a_delete_that_was_not_carried_out_is_no_delete(us: HighLevelTeam) -> None:
