@@ -12,13 +12,13 @@ from typing import cast
 from sync_pipeline.connectors.clockify.account import PLANS, Account
 from sync_pipeline.connectors.clockify.api import Clockify
 from sync_pipeline.connectors.clockify.entries import Choice, ReaderSetting
-from sync_pipeline.connectors.connectors import open_snapshots
 from sync_pipeline.connectors.guard import RequestGuard
 from sync_pipeline.connectors.http import ClientOptions, OnResult, RetryPolicy
 from sync_pipeline.connectors.limiter import RateWindow, Sleep, store_limiter
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.ports import SnapshotsSystem, System
 from sync_pipeline.connectors.profile import BaseProfile, load_profile
+from sync_pipeline.connectors.profile_connectors import open_snapshots
 from sync_pipeline.connectors.registry import VENDORS
 from sync_pipeline.connectors.snapshots.api import AgencyKey, Credentials, needed_scopes
 from sync_pipeline.errors import SyncError

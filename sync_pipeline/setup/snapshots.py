@@ -8,7 +8,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from sync_pipeline.connectors.connectors import open_snapshots
 from sync_pipeline.connectors.error_category import ErrorCategory, categorize
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import memory_limiter
@@ -16,6 +15,7 @@ from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.ports import SnapshotsSystem
 from sync_pipeline.connectors.preparation import Account
 from sync_pipeline.connectors.profile import BaseProfile, TokenFacts, built_in_profiles, load_profile
+from sync_pipeline.connectors.profile_connectors import open_snapshots
 from sync_pipeline.connectors.snapshots import api
 from sync_pipeline.diagnose.finding import Finding, Status
 from sync_pipeline.errors import ConfigError, FatalApiError, NotGranted, SyncError
@@ -184,7 +184,7 @@ def draft_of(setup: SetupService, form: SnapshotsForm) -> Draft:
         "snapshots_profile": form.profile,
         "snapshots_base_url": replace(now, snapshots_profile=form.profile).sandbox_urls[2]
         if on_sandbox
-        else drafts.base_url(form.base_url or profile.base_url, f"The base URL of {profile.title}"),
+        else drafts.base_url(form.base_url or profile.base_url, f"The base URL of {_in_sentence(profile)}"),
         "snapshots_account": drafts.plain(form.account, "The account's name"),
         "snapshots_auth": form.auth,
         "snapshots_client_id": "" if form.auth == "api_key" else drafts.plain(form.client_id, "The OAuth client id"),
@@ -223,6 +223,11 @@ def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, o
     origin = drafts.origin_of(setup, slot, typed)
     secrets = {AGENCY_KEY.setting: agency, slot.setting: secret}
     return Draft(replace(settings, **secrets), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]
+
+
+def _in_sentence(profile: BaseProfile) -> str:
+    """What the system is called within a sentence."""
+    return f"the {profile.title}" if profile.title.endswith(" API") else profile.title
 
 
 def profile_tokens(name: str) -> TokenFacts | None:

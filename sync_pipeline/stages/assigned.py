@@ -84,7 +84,10 @@ def _deliver(
         del waiting[source_id]
     for source_id in intents.keys() - waiting.keys():
         directory.reserve(source_id, [intent.attempted for intent in intents[source_id]])
-    _let_it_show(session, target, waiting)
+    if (
+        waiting and target.find_lag
+    ):  # what interrupted creates have made may not be found at once, whatever instant was noted then
+        session.pause(target.find_lag)
     together = _pending(spec, staging) | clashing | unknown if target.unique_names else {}
     directory.look_up(together.values(), _attempted(session, spec, waiting))
     writer.creator.resolve(waiting)
@@ -101,14 +104,6 @@ def _deliver(
             writer.deliver({row.source_id: row for row in page})
     staging.put_back(writer.creator.lost)
     session.ledger(spec).claims.give_back()
-
-
-def _let_it_show(session: Session, target: AssigningTarget, waiting: Mapping[str, list[Intent]]) -> None:
-    """Wait until what interrupted creates have made can be found."""
-    begun = [intent.at for intents in waiting.values() for intent in intents]
-    left = target.find_lag - (session.now() - max(begun)).total_seconds() if begun else 0.0
-    if left > 0:
-        session.pause(min(left, target.find_lag))
 
 
 def _of(rows: Mapping[str, T], only: Collection[str] | None) -> dict[str, T]:

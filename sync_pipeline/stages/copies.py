@@ -6,10 +6,12 @@ did not show the first one in time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 
+from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
@@ -46,12 +48,17 @@ def remove_copies(session: Session, spec: EntitySpec, copies: Sequence[Copy]) ->
 
 
 def _remove(session: Session, spec: EntitySpec, target: AssigningTarget, copy: Copy) -> int:
-    """Whatever is kept is linked before the other one is removed, so that a crash in between loses nothing."""
+    """Whatever is kept is linked before the other one is removed, so that a crash in between loses nothing.
+
+    A search may show what is not so any more: each of them is read by its id, and counts only while it has the key.
+    """
     ledger = session.ledger(spec)
     known = ledger.lookup([copy.source_id]).get(copy.source_id)
     if known is None or known.target_id != copy.linked_id or not ledger.claims.take([copy.source_id]):
         return 0
-    found = {str(record[target.id_field]): record for record in session.call(target.find, [orjson.loads(known.fields)])}
+    fields = orjson.loads(known.fields)
+    shown = {str(record[target.id_field]): record for record in session.call(target.find, [fields])}
+    found = {key: record for key, record in shown.items() if _has_key(session.call(target.get, key), target, fields)}
     if copy.target_id not in found or copy.linked_id not in found:
         return 0
     oldest = list(found)[-1]
@@ -61,3 +68,7 @@ def _remove(session: Session, spec: EntitySpec, target: AssigningTarget, copy: C
     for key in younger:
         session.call(target.remove, key)
     return len(younger)
+
+
+def _has_key(record: Record | None, target: AssigningTarget, fields: Mapping[str, Any]) -> bool:
+    return record is not None and all(record.get(name) == fields.get(name) for name in target.key)

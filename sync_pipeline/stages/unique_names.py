@@ -63,7 +63,9 @@ class Directory:
             self._find([fields])
 
     def _find(self, asked: Sequence[Mapping[str, Any]]) -> None:
-        for record in self._session.call(self.target.find, asked) if asked else ():
+        """Of several with one key, one that is linked to nothing counts: the other one is known by its link."""
+        found = self._session.call(self.target.find, asked) if asked else []
+        for record in sorted(found, key=lambda record: self.id_of(record) not in self.links):
             self.by_id[self.id_of(record)] = self.by_key[self.key_of(record)] = record
 
     def reserve(self, source_id: str, attempts: Iterable[Mapping[str, Any]]) -> None:

@@ -161,14 +161,22 @@ def test_two_processes_renew_and_mint_once(us: HighLevelTeam) -> None:
     assert (asked(us, TOKEN), asked(us, MINT)) == (1, 1)
 
 
-def at_the_second_create(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """Let something happen in the middle of a chunk, once."""
+def after_the_first_create(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen in the middle of a chunk, once: one record is made, and none of the others is sent before."""
     create, created = HighLevel.create, []
+    is_made, has_happened = asyncio.Event(), asyncio.Event()
 
     async def watched(there: HighLevel, entity: str, properties: Any) -> Any:
         created.append(entity)
+        if len(created) == 1:
+            made = await create(there, entity, properties)
+            is_made.set()
+            return made
         if len(created) == 2:
+            await is_made.wait()
             await asyncio.to_thread(happens)
+            has_happened.set()
+        await has_happened.wait()
         return await create(there, entity, properties)
 
     monkeypatch.setattr(HighLevel, "create", watched)
@@ -185,7 +193,7 @@ def with_entries(us: HighLevelTeam) -> None:
 def test_tokens_that_end_in_the_middle_of_a_chunk(us: HighLevelTeam, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both at once, by HighLevel's clock: one is renewed, the other minted, and each record exists once."""
     with_entries(us)
-    at_the_second_create(monkeypatch, lambda: us.sandbox.world.clock.advance(timedelta(days=1)))
+    after_the_first_create(monkeypatch, lambda: us.sandbox.world.clock.advance(timedelta(days=1)))
     us.sync("time_entries")
     assert (asked(us, TOKEN), asked(us, MINT)) == (1, 2)  # the first minting was refused: that token had ended, too
     assert len(us.at_snapshots("time_entries")) == 4
@@ -194,7 +202,7 @@ def test_tokens_that_end_in_the_middle_of_a_chunk(us: HighLevelTeam, monkeypatch
 def test_a_consent_that_is_withdrawn_in_the_middle(us: HighLevelTeam, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run stops with what to do, later ones send nothing, and after a new consent it goes on from there."""
     with_entries(us)
-    at_the_second_create(monkeypatch, lambda: us.switch(revoke_consents=True))
+    after_the_first_create(monkeypatch, lambda: us.switch(revoke_consents=True))
     with pytest.raises(TokenLost, match=r"ended or was withdrawn .*Authorize again\.$"):
         us.sync("time_entries")
     assert isinstance(kept(us)[0], Lost)
@@ -206,7 +214,8 @@ def test_a_consent_that_is_withdrawn_in_the_middle(us: HighLevelTeam, monkeypatc
 
     consent(us)
     us.sync("time_entries")
-    assert 0 < before < len(us.at_snapshots("time_entries")) == 4
+    assert before == 1
+    assert len(us.at_snapshots("time_entries")) == 4
 
 
 @pytest.mark.parametrize("words", ["Location is not active", "This refresh token is invalid"])

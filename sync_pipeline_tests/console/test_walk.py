@@ -96,7 +96,7 @@ def step_2(ana: Walker) -> None:
     ana.is_refused_at("auth", "Consent was refused")
     ana.to("/snapshots")
     ana.reload()
-    ana.sees("A person has to grant access at the Snapshots API.")
+    ana.sees("A person has to grant access there.")
     ana.press("Authorize")
     ana.reload()
     ana.follow("Go to the consent page")

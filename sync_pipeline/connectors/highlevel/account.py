@@ -32,6 +32,7 @@ NOBODY = "0" * 24
 """The id of a record that does not exist."""
 SHOWN = 40
 NO_SCOPE = "no_scope"
+TRY_LATER = "Nothing more was changed. Try again later."
 
 
 class HighLevel:
@@ -45,8 +46,10 @@ class HighLevel:
         self.profile = profile
         self.location = credentials.location
         self.requests: Counter[str] = Counter()
-        self.whole: dict[str, dict[str, list[str]]] = {}
-        """Of objects whose filters are ignored: the records of each key, by their ids, as of the last full read."""
+        self.whole: dict[str, tuple[float, dict[str, list[str]]]] = {}
+        """Of objects whose filters find nothing: when everything was read, and the records of each key, by their ids."""
+        self.filtering: set[str] = set()
+        """The entities whose filters have found something."""
         self.sleep = options.sleep
         self._company = credentials.company
         self._is_confirmed = False
@@ -192,7 +195,10 @@ class HighLevel:
         path, options = self.path(entity), RequestOptions(scope=self.profile.scope(entity, write=True))
         body = {"locationId": self.location, "properties": properties}
         answer = await self.send(self.home, "POST", path, body=body, options=options)
-        return self._record_in(answer, Request(self.profile.system, "POST", path))
+        about = Request(self.profile.system, "POST", path)
+        made = self._record_in(answer, about)
+        self.refuse_nameless(made, about)
+        return made
 
     async def change(self, entity: str, record_id: str, properties: Mapping[str, Any]) -> Record | None:
         """Merge these properties into a record; None when HighLevel says that there is none."""
@@ -203,7 +209,10 @@ class HighLevel:
         """Delete a record; an absent one is no error. The location is not named: that is refused here."""
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
         await self._confirm()
-        await self.send(self.home, "DELETE", self.path(entity, "/{id}"), {"id": record_id}, options=options)
+        path = self.path(entity, "/{id}")
+        answer = await self.send(self.home, "DELETE", path, {"id": record_id}, options=options)
+        if not answer.gone and isinstance(answer.data, dict) and answer.data.get("success") is False:
+            raise FatalApiError("it says that it did not.", Request(self.profile.system, "DELETE", path), fix=TRY_LATER)
 
     def path(self, entity: str, rest: str = "") -> str:
         """The records of an entity, or what is below them."""
@@ -235,13 +244,25 @@ class HighLevel:
                 fix=f"Use a token of {asked}, or correct {LOCATION_SETTING}.",
             )
 
+    def refuse_nameless(self, found: Record, about: Request) -> None:
+        """FatalApiError for a record without an id: nothing can be linked to it."""
+        if not (isinstance(found.get("id"), str) and found["id"]):
+            raise FatalApiError("a record of the answer has no id.", about, fix=TRY_LATER)
+
     async def _one(
         self, method: str, entity: str, record_id: str, options: RequestOptions, body: Any = None
     ) -> Record | None:
         await self._confirm()
         path, query = self.path(entity, "/{id}"), {"locationId": self.location} if body else None
         answer = await self.send(self.home, method, path, {"id": record_id}, query=query, body=body, options=options)
-        return None if answer.gone else self._record_in(answer, Request(self.profile.system, method, path))
+        if answer.gone:
+            return None
+        about = Request(self.profile.system, method, path)
+        found = self._record_in(answer, about)
+        if found.get("id", record_id) != record_id:
+            said = excerpt(as_text(found.get("id")), SHOWN)
+            raise FatalApiError(f"it answers about {said} instead of {record_id}.", about, fix=TRY_LATER)
+        return {**found, "id": record_id}
 
     async def _confirm(self) -> None:
         """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sync_pipeline.connectors.answers import as_text
+from sync_pipeline.connectors.highlevel.canary import MARK
 from sync_pipeline.connectors.highlevel.fields import Properties
 from sync_pipeline.connectors.highlevel.search import Search, days_of, properties_of
 from sync_pipeline.connectors.paging import Record
@@ -60,21 +61,19 @@ class Records:
         return self._day is not None
 
     async def read(self, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
-        """Every record (that starts in the window), page by page."""
+        """Every record (that starts in the window), page by page; none that a measurement left behind."""
         day = self._day
         filters = days_of(window, day) if window is not None and day is not None else []
         async with aclosing(self._search.read(filters)) as pages:
             async for rows in pages:
-                found = [self._record(row) for row in rows]
+                kept = (row for row in rows if not self._search.key_of(row).startswith(MARK))
+                found = [self._record(row) for row in kept]
                 yield found if window is None else [row for row in found if self._is_in(window, row)]
 
     async def find(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
         """Every record that has the key of one of these rows; of several with one key, the oldest comes last."""
         keys = list(dict.fromkeys(as_text(row[self.spec.target.id]) for row in rows if row.get(self.spec.target.id)))
-        found: list[Record] = []
-        size = self.account.profile.objects.keys_per_find
-        for start in range(0, len(keys), size):
-            found += [self._record(row) for row in await self._search.by_keys(keys[start : start + size])]
+        found = [self._record(row) for row in await self._search.by_keys(keys)]
         return sorted(found, key=lambda record: (record[CREATED], record[ID]), reverse=True)
 
     async def get(self, target_id: str) -> Record | None:

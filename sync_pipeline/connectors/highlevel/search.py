@@ -6,9 +6,10 @@ list that holds fewer rows than it says is never believed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sync_pipeline.connectors.answers import as_text
@@ -49,22 +50,42 @@ class Search:
             fix="Nothing was changed. Try again later.",
         )
 
-    async def by_keys(self, keys: Collection[str]) -> list[Record]:
+    async def by_keys(self, keys: Sequence[str]) -> list[Record]:
         """Every record with one of these keys."""
-        if (whole := self.account.whole.get(self.entity)) is None:
-            filters = [{"field": f"properties.{self.key}", "operator": "eq", "value": key} for key in keys]
-            found: list[Record] = []
-            async with aclosing(self.read([{"group": "OR", "filters": filters}])) as pages:
-                async for rows in pages:
-                    if any(self.key_of(row) not in keys for row in rows):
-                        break
-                    found += rows
-                else:
-                    return found
+        read_at, whole = self.account.whole.get(self.entity, (0.0, None))
+        if whole is None or monotonic() - read_at >= self.account.profile.objects.find_lag_seconds:
+            if (filtered := await self._filtered(keys)) is not None:
+                return filtered
             whole = await self._read_whole()
         ids = [record_id for key in keys for record_id in whole.get(key, ())]
         read = [await self.account.record(self.entity, record_id) for record_id in ids]
         return [row for row in read if row is not None and self.key_of(row) in keys]
+
+    async def _filtered(self, keys: Sequence[str]) -> list[Record] | None:
+        """The same by filters; None where they are ignored, or find nothing that is there."""
+        found, size = list[Record](), self.account.profile.objects.keys_per_find
+        for start in range(0, len(keys), size):
+            async with aclosing(self.read(self._with_keys(keys[start : start + size]))) as pages:
+                async for rows in pages:
+                    if any(self.key_of(row) not in keys for row in rows):
+                        return None
+                    found += rows
+        if found:
+            self.account.filtering.add(self.entity)
+        return found if self.entity in self.account.filtering or await self._finds_the_first() else None
+
+    async def _finds_the_first(self) -> bool:
+        """Whether a filter finds the first record that has a key; true without any: then there is nothing to be found."""
+        async with aclosing(self._pages([])) as pages:
+            async for rows, _ in pages:
+                if key := next(filter(None, map(self.key_of, rows)), ""):
+                    async with aclosing(self.read(self._with_keys([key]))) as found:
+                        return any([row async for page in found for row in page if self.key_of(row) == key])
+        return True
+
+    def _with_keys(self, keys: Sequence[str]) -> list[Any]:
+        filters = [{"field": f"properties.{self.key}", "operator": "eq", "value": key} for key in keys]
+        return [{"group": "OR", "filters": filters}]
 
     def key_of(self, row: Mapping[str, Any]) -> str:
         """The key of a record, under its bare or its full name."""
@@ -78,7 +99,7 @@ class Search:
             async for rows in pages:
                 for row in rows:
                     whole.setdefault(self.key_of(row), []).append(as_text(row.get("id")))
-        self.account.whole[self.entity] = whole
+        self.account.whole[self.entity] = monotonic(), whole
         return whole
 
     async def _pages(self, filters: list[Any]) -> AsyncGenerator[tuple[list[Record], int], None]:
@@ -90,14 +111,15 @@ class Search:
             answer = await self.account.search(self.entity, limit=size, sort=OLDEST_FIRST, **more, **place)
             rows = [as_record(row) for row in rows_of(answer, self._about(), "records", asked=size)]
             for row in rows:
+                self.account.refuse_nameless(row, self._about())
                 self.account.refuse_other(row.get("locationId"), self.account.location, self._about())
             before = len(met)
             met.update(hash(as_text(row.get("id"))) for row in rows)
             said = answer.data.get("total") if isinstance(answer.data, dict) else None
             total = said if isinstance(said, int) else None
             yield rows, total or 0
-            if len(met) == before or (total is not None and len(met) >= total):
-                return
+            if len(met) == before or (total is not None and len(met) >= total and len(rows) < size):
+                return  # a full page is never the last: some searches count only so far
             cursor = rows[-1].get("searchAfter") or rows[-1].get("sort")
             after = cursor if isinstance(cursor, list) else []
         raise FatalApiError("the list does not end.", self._about(), fix="Nothing was changed. Try again later.")

@@ -129,7 +129,7 @@ def search_records(call: Call) -> Json:
         settle(call.world)
     terms = _Terms(call, found, [location, found.name])
     wanted = [] if call.settings.filters_ignored else sent.get("filters", [])
-    where = f"location_id = ? AND object_key = ? AND ({terms.all_of(wanted)}){_words(terms, sent)}{_flicker(call)}"
+    where = f"location_id = ? AND object_key = ? AND ({terms.all_of(wanted)}){_words(terms, sent)}{_flicker(call)}{_blind(call, wanted)}"
     total = call.world.db.execute(f"SELECT count(*) FROM highlevel_index WHERE {where}", terms.values).fetchone()[0]
     column, direction = _sort(terms, sent.get("sort") or [])
     after, skipped = sent.get("searchAfter") or [], 0
@@ -145,7 +145,7 @@ def search_records(call: Call) -> Json:
         (*terms.values, *after, size, skipped),
     )
     records = [record | {"searchAfter": [at, record["id"]]} for record, at in ((orjson.loads(b), at) for b, at in rows)]
-    return {"records": records, "total": total + call.settings.total_extra}
+    return {"records": records, "total": min(total + call.settings.total_extra, call.settings.total_most)}
 
 
 def _words(terms: _Terms, sent: Json) -> str:
@@ -166,6 +166,10 @@ def _flicker(call: Call) -> str:
     if not call.settings.flicker or asked % 2:
         return ""
     return f" AND shown_at <= {call.world.clock.epoch() - call.settings.flicker}"
+
+
+def _blind(call: Call, wanted: Any) -> str:
+    return " AND 0" if call.settings.filters_find_nothing and wanted else ""
 
 
 def _sort(terms: _Terms, sort: Any) -> tuple[str, str]:

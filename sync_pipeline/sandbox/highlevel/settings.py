@@ -31,8 +31,12 @@ class Settings:
     deleted_blocks: bool = False
     """Whether a deleted record still holds its unique value."""
     filters_ignored: bool = False
+    filters_find_nothing: bool = False
+    """Whether a filter lets no record through."""
     total_extra: int = 0
     """By how much the search's total is too high."""
+    total_most: int = 1_000_000_000
+    """How far the search counts; there may be more."""
     own_location_only: bool = False
     """A token of one location is answered with that location's data, whatever location was asked for."""
     schema_by: str = "location"
