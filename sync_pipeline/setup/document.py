@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from sync_pipeline.errors import ConfigError, MappingFileError
-from sync_pipeline.mapping.text import is_plain
+from sync_pipeline.mapping.text import is_plain, value_text
 from sync_pipeline.settings import ALERTS, MAPPINGS, SETUP
 
 HEAD = "The set-up of sync_pipeline, as the console and `sync-pipeline init` store it. Secrets are not in it."
@@ -83,6 +83,10 @@ def _yaml() -> YAML:
     yaml.preserve_quotes = True
     yaml.width = 120
     yaml.indent(mapping=2, sequence=4, offset=2)
+    # The reader (YAML 1.1) takes 1e-05 for text, so that it is written as 1.0e-05.
+    yaml.representer.add_representer(
+        float, lambda one, value: one.represent_scalar("tag:yaml.org,2002:float", value_text(value))
+    )
     return yaml
 
 
