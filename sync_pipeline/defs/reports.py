@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from sync_pipeline.alerts.current import open_alerts
 from sync_pipeline.alerts.evaluation import refresh_figures
+from sync_pipeline.clock import has_passed
 from sync_pipeline.defs.metadata import console_link, job_owners, job_tags, run_summary
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import SyncError
@@ -18,16 +19,19 @@ from sync_pipeline.hosting.queue import under_way
 from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.reporting.reports import month_figures, up_to_date
-from sync_pipeline.reporting.revenue import refresh_revenue
+from sync_pipeline.reporting.revenue import is_old, refresh_revenue
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
 from sync_pipeline.store.alerts import FIGURE
 from sync_pipeline.store.project_months import ReportSettings, differences, is_empty, is_stale, mixed_currencies
+from sync_pipeline.store.revenue import last_read
 
 NAME = "reports"
 """Of the job and of its sensor."""
 KEY = dg.AssetKey("project_performance")
 EVERY_SECONDS = 60
+AGAIN = timedelta(hours=1)
+"""After so long revenue that could not be read is asked for again."""
 SHOWN = 20
 CHECKS = {
     "sums_equal_entries": "Hours and entries of each month are those of its time entries.",
@@ -138,18 +142,29 @@ def reports_job(specs: Iterable[EntitySpec]) -> "dg.UnresolvedAssetJobDefinition
     )
 
 
+def _asks_for_revenue(context: dg.SensorEvaluationContext, session: Session) -> bool:
+    """Whether revenue is to be read again; the cursor says when it was last asked for, so that an outage costs a run an hour."""
+    asked, now = context.cursor, session.now()
+    is_due = is_old(last_read(session.store, session.pair), now)
+    if not is_due or not has_passed(datetime.fromisoformat(asked) if asked else None, AGAIN, now):
+        return False
+    context.update_cursor(now.isoformat())
+    return True
+
+
 def reports_sensor(job: "dg.UnresolvedAssetJobDefinition") -> dg.SensorDefinition:
-    """Each minute it looks whether entries have changed."""
+    """Each minute it looks whether entries have changed, or revenue is old."""
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         close_orphans(context.instance)
         try:
             with open_session(SyncResource.settings()) as session:
                 store, pair = session.store, session.pair
-                if not is_stale(store, pair, ReportSettings.of(session.settings)):
-                    return dg.SkipReason("no time entry has changed")
                 if is_empty(store, pair):
                     return dg.SkipReason("there is no time entry yet")
+                has_changed = is_stale(store, pair, ReportSettings.of(session.settings))
+                if not has_changed and not _asks_for_revenue(context, session):
+                    return dg.SkipReason("no time entry has changed")
         except SyncError as error:
             return dg.SkipReason(str(error))
         run = under_way(context.instance, [NAME])
@@ -161,6 +176,6 @@ def reports_sensor(job: "dg.UnresolvedAssetJobDefinition") -> dg.SensorDefinitio
         job=job,
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Watches for time entries that have changed, and computes the figures of their projects and months again. It sends no "
-        "request, and works whether live syncing is on or not.",
+        description="Watches for time entries that have changed, and computes the figures of their projects and months again; revenue is "
+        "read every six hours. The sensor itself sends no request, and works whether live syncing is on or not.",
     )

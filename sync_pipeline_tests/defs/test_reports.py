@@ -8,8 +8,11 @@ import dagster as dg
 import pytest
 from sqlalchemy import delete, update
 
-from sync_pipeline.defs.reports import CHECKS, KEY, NAME
-from sync_pipeline.store.schema import project_months
+from sync_pipeline.defs.reports import AGAIN, CHECKS, KEY, NAME
+from sync_pipeline.reporting.reports import up_to_date
+from sync_pipeline.reporting.revenue import EVERY
+from sync_pipeline.store.revenue import last_read
+from sync_pipeline.store.schema import project_months, revenue_reads
 from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Team, morning
 
@@ -53,6 +56,20 @@ def test_a_changed_entry_materializes_its_month_once(us: Team, on: Live) -> None
     assert outcomes(second) == dict.fromkeys(CHECKS, True)
     assert list(materialized(on, second)) == [f"{added:%Y-%m}"]
     assert on.look(NAME).requests == []
+
+
+def test_revenue_is_read_again_although_no_entry_changes(us: Team, on: Live) -> None:
+    """Figures that a person computed leave it to the job; while the other side is down it is asked for once an hour."""
+    with us.session() as session:
+        up_to_date(session)
+    assert len(on.look(NAME).requests) == 1
+    assert on.look(NAME).requests == []
+    compute(on)
+    with us.session() as session, session.store.writing() as tx:
+        assert last_read(session.store, session.pair) is not None
+        tx.execute(update(revenue_reads).values(read_at=session.now() - EVERY))
+    on.cursors[NAME] = (session.now() - AGAIN).isoformat()
+    assert len(on.look(NAME).requests) == 1
 
 
 def test_the_checks_find_what_is_wrong(us: Team, on: Live) -> None:
