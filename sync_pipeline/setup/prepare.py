@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from typing import TypeVar
 
 from sync_pipeline.connectors.guard import RequestGuard
@@ -17,10 +18,11 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.measured import note_measured, read_measured
 from sync_pipeline.session.progress import reporting, silent
 from sync_pipeline.session.secrets import Vault, unlock
-from sync_pipeline.session.systems import Opening
+from sync_pipeline.session.systems import Opening, facts_place
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup import draft as drafts
 from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.locks import lock
 
 T = TypeVar("T")
 NOT_NEEDED = "The profile {profile} needs no preparation: whatever is sent there is kept as it is."
@@ -87,7 +89,9 @@ def _ask(setup: SetupService, work: Work[T], *, writes: bool, sleep: Sleep = asy
         finally:
             await there.aclose()
 
-    with setup.store() as store, drafts.sandbox_if(settings.sandbox, settings):
+    with setup.store() as store, drafts.sandbox_if(settings.sandbox, settings), ExitStack() as held:
+        if writes:  # one that measures removes the records that it takes for those of an interrupted one
+            held.enter_context(lock(store, f"{facts_place(settings, 'snapshots')}\nprepare", "prepare"))
         unlocked = unlock(settings, Vault(store, settings))
         opening = Opening(unlocked, specs, profile, store, guard, reporting.get(silent), sleep)
         return drafts.ask(run)

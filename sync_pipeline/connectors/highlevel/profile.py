@@ -105,7 +105,7 @@ class HighLevelProfile(BaseProfile):
         pairs = (own.objects, own.records, own.fields)
         return {
             "agency": (*both, own.saas),
-            "account": (*both, *(each for one in pairs for each in (one.read, one.write))),
+            "account": (*both, *(each for one in pairs for each in (one.read, one.write)), own.opportunities),
         }
 
     def object_of(self, entity: str) -> ObjectFacts:
