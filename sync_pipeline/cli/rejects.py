@@ -51,7 +51,7 @@ def rejects_show(entity: str, source_id: str, as_json: bool) -> None:
     """Show why one record is rejected. Every reason, with field and value."""
     with reading() as settings, open_session(settings) as session:
         chosen(session, [entity])
-        rows = [asdict(row) for row in session.ledger(entity).rejects.show(source_id)]
+        rows = with_names(session, [asdict(row) for row in session.ledger(entity).rejects.show(source_id)])
     if not rows:
         raise ConfigError(
             f"No reject of {entity} has the id {source_id}.", fix="`sync-pipeline rejects list` shows them."

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 
+from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.records import KNOWN_COLUMNS, TOMBSTONE, Known, known, pending_delete, pending_upsert
 from sync_pipeline.store.references import WAITS
@@ -111,6 +112,20 @@ def labels_of(store: Store, pair: str, keys: Iterable[_Key]) -> dict[_Key, str]:
     """What people call these records, as far as it is known."""
     found = rows_of(store, pair, list(dict.fromkeys(keys)))
     return {(row.entity, row.source_id): row.label for row in found if row.label}
+
+
+def linked_to(
+    store: Store, pair: str, entities: Collection[str], target_ids: Iterable[str]
+) -> dict[str, tuple[str, str]]:
+    """Entity and source id of the record that is linked to each of these ids at its target; unknown ids are left out."""
+    wanted = select(records.c.target_id, records.c.entity, records.c.source_id)
+    mine = (records.c.connection == pair, records.c.entity.in_(entities))
+    found: dict[str, tuple[str, str]] = {}
+    with store.reading() as tx:
+        for some in chunks(target_ids):
+            rows = tx.execute(wanted.where(*mine, records.c.target_id.in_(some)))
+            found.update((target_id, (entity, source_id)) for target_id, entity, source_id in rows)
+    return found
 
 
 def state_of(record: Known | None, why: Sequence[Any]) -> State:

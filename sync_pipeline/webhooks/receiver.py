@@ -31,7 +31,7 @@ from sync_pipeline.store.audit import note
 from sync_pipeline.store.credentials import SIGNED
 from sync_pipeline.store.events import Received, content_id
 from sync_pipeline.store.forgotten import load_forgotten
-from sync_pipeline.store.ledger import Ledger
+from sync_pipeline.store.record_search import linked_to
 from sync_pipeline.webhooks.addon import AddonKey
 from sync_pipeline.webhooks.events import EVENT_NAME
 from sync_pipeline.webhooks.hooks import ADDON, Hook, HookStore, HooksUnreadable, KnownHooks
@@ -133,11 +133,7 @@ class Receiver:
     def _with_source(self, batch: Sequence[Received]) -> list[Received]:
         """Those about a record at the target, with the source's record that is linked to it; unknown ones are about nothing."""
         hooks, ids = self._hooks, {one.source_id for one in batch if one.entity is None and one.source_id}
-        found = {
-            target_id: (entity, source_id)
-            for entity in (hooks.events.entities if ids else ())
-            for target_id, source_id in Ledger(hooks.store, hooks.pair, entity).owners(ids).items()
-        }
+        found = linked_to(hooks.store, hooks.pair, hooks.events.entities, ids)
         pairs = ((one, found.get(one.source_id or "", (None, None))) for one in batch)
         return [one if one.entity else one._replace(entity=to[0], source_id=to[1]) for one, to in pairs]
 

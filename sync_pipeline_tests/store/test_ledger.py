@@ -90,7 +90,7 @@ def test_only_the_ledger_and_its_parts_write_an_entitys_rows() -> None:
         for table in ROWS & set(arguments)
     }
     assert writing == {
-        ("store/ledger.py", "deliveries"),
+        ("store/totals.py", "deliveries"),
         ("store/ledger.py", "records"),
         ("store/ledger.py", "rejects"),
         ("store/claims.py", "records"),
