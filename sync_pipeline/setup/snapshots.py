@@ -222,7 +222,7 @@ def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, o
         ) or in_sandbox.get(AGENCY_KEY.setting, "")
     origin = drafts.origin_of(setup, slot, typed)
     secrets = {AGENCY_KEY.setting: agency, slot.setting: secret}
-    return Draft(replace(settings, **secrets), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]
+    return Draft(replace(settings, **secrets), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]  # all are text
 
 
 def _in_sentence(profile: BaseProfile) -> str:
