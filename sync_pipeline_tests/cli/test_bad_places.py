@@ -37,11 +37,11 @@ NO_CREDENTIALS = dict.fromkeys(("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "SN
         ({"SYNC_MAPPINGS_DIR": "/nowhere"}, "SYNC_MAPPINGS_DIR: `/nowhere` is not an existing directory."),
         (
             {"SNAPSHOTS_PROFILE": "acme"},
-            "SNAPSHOTS_PROFILE: `acme` is not a built-in profile (generic) or an existing ",
+            "SNAPSHOTS_PROFILE: `acme` is not a built-in profile (generic, highlevel) or an existing ",
         ),
         (
             {**NO_CREDENTIALS, "SNAPSHOTS_PROFILE": "acme"},
-            "SNAPSHOTS_PROFILE: `acme` is not a built-in profile (generic)",
+            "SNAPSHOTS_PROFILE: `acme` is not a built-in profile (generic, highlevel)",
         ),
         ({"SYNC_DATABASE_URL": "mysql://me:s3cret@db/x"}, "SYNC_DATABASE_URL names mysql, which is not supported."),
     ],
