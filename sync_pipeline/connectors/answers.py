@@ -36,7 +36,7 @@ class RateHeaders:
     day_limit: str = ""
     day_left: str = ""
     keep_for_others: float = 0.0
-    """The share of the day's requests that is left to whoever else asks."""
+    """The share of the day's requests that is kept free for other clients."""
 
     def is_day_used_up(self, headers: Mapping[str, str]) -> bool:
         """Whether no more requests may be sent today."""
@@ -58,7 +58,7 @@ class ErrorFormat:
     scope: str = "required_scope"
     request_id: str = "x-request-id"
     says: tuple[tuple[str, str], ...] = ()
-    """Pieces of messages, each with the code that it stands for where a system has none; the first that fits."""
+    """Parts of messages, and the code to use for each where a system sends none; the first match wins."""
     rate: RateHeaders = RateHeaders()
 
     def code_of(self, about: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -38,7 +39,7 @@ class ApiKeyFacts(Facts):
 
 
 class SaysFacts(Facts):
-    """A piece of a message, and the code that it stands for where the vendor has none."""
+    """Part of a message, and the code to use for it where the vendor sends none."""
 
     text: str
     code: str
@@ -288,9 +289,9 @@ class BaseProfile(Facts):
     errors: ErrorFacts = ErrorFacts()
     answers: tuple[AnswerFacts, ...] = ()
 
+    @abstractmethod
     def scope(self, entity: str, *, write: bool = False) -> str:
         """The scope a read or write of ``entity`` needs."""
-        raise NotImplementedError
 
     def as_measured(self, facts: Sequence[Mapping[str, Any]]) -> Self:
         """The profile with what was measured in place of what was assumed."""

@@ -44,7 +44,7 @@ OPTIONS: dict[str, list[tuple[str, str]]] = {
     "comparison": [(name, COMPARED[name]) for name in COMPARISONS],
     "severity": [(name, name) for name in SEVERITIES],
 }
-EACH = {"at_once": "At once, gathered for a minute", "hourly": "Hourly", "daily": "Daily", "weekly": "Weekly"}
+EACH = {"at_once": "Immediately, collected for a minute", "hourly": "Hourly", "daily": "Daily", "weekly": "Weekly"}
 ABOUT = [(name, f"{topic.many[:1].upper()}{topic.many[1:]}") for name, topic in TOPICS.items()]
 
 

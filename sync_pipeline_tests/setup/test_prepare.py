@@ -45,7 +45,7 @@ def test_the_behaviour_is_measured_and_used(
     assert all(not us.control("GET", f"highlevel/records/{name}")["records"] for name in OBJECTS)
     with us.session() as session:
         lag = 60.0 if expected[2] is None else expected[2]
-        assert session.snapshots.target(session.specs["users"]).find_lag == max(30.0, 2 * lag)  # type: ignore[union-attr]
+        assert session.snapshots.target(session.specs["users"]).find_lag == max(30.0, 2 * lag)  # type: ignore[union-attr]  # it assigns ids
 
 
 def test_two_that_measure_do_not_disturb_each_other(us: Team, setup: SetupService) -> None:

@@ -113,7 +113,7 @@ def test_a_repeated_delivery_is_answered_and_dropped(app: App, clock: Clock) -> 
     assert len(app.sender.inbox("locations")) == 2
     clock.pass_(timedelta(minutes=6))
     assert app.send(RENAMED, first).json() == {"refused": "stale"}
-    signed = Signed(load_profile("highlevel").webhooks, KEY.public_key())  # type: ignore[arg-type]
+    signed = Signed(load_profile("highlevel").webhooks, KEY.public_key())  # type: ignore[arg-type]  # it has webhooks
     for number in range(MOST_IDS + 1):
         signed.remember({"webhookId": str(number)})
     assert (signed.is_repeated({"webhookId": "0"}), signed.is_repeated({"webhookId": "1"})) == (False, True)

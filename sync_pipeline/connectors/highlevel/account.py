@@ -267,7 +267,7 @@ class HighLevel:
     async def _confirm(self) -> None:
         """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.
 
-        One that may not say it is taken as it is; what it answers is still compared.
+        A token without the scope to read its location is accepted here; its answers are still compared.
         """
         if self._is_confirmed:
             return

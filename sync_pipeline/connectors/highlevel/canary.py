@@ -34,7 +34,7 @@ class Behaviour:
     merge: bool
     """Whether a change leaves the fields that it does not name."""
     is_current: bool
-    """Whether a record can be read by its id as soon as it is made."""
+    """Whether a record can be read by its id immediately after it is created."""
     index_lag: float | None
     """After how many seconds the search shows a new record; None when it does not within a minute."""
     deleted_blocks: bool | None
@@ -43,7 +43,7 @@ class Behaviour:
     """What the refusals said."""
 
     def document(self) -> dict[str, Any]:
-        """The same as it is kept."""
+        """The facts in the form in which they are stored."""
         return {**asdict(self), "words": dict(self.words)}
 
 

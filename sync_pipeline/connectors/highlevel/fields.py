@@ -92,7 +92,7 @@ class Properties:
 
 
 def _json(text: str) -> Any:
-    """What the text stands for; itself when that is nothing."""
+    """The text parsed as JSON; the text itself when it is not JSON."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

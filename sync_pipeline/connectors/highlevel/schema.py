@@ -43,7 +43,7 @@ class NeededObject:
 
     entity: str
     key: str
-    """As it is in paths: with the prefix of custom objects."""
+    """The key as used in paths: with the prefix of custom objects."""
     singular: str
     plural: str
     fields: tuple[NeededField, ...]
@@ -288,7 +288,7 @@ class SchemaApi:
 
 
 def _by_hand(needed: Iterable[NeededObject], missing: Iterable[Difference]) -> Iterator[dict[str, str]]:
-    """Everything that is missing, as it is made by hand."""
+    """Everything that is missing, in the form in which a person creates it by hand."""
     lacking = {(one.object, one.field) for one in missing}
     for one in needed:
         for each in one.fields:

@@ -184,7 +184,7 @@ class Snapshots:
 
     @property
     def preparation(self) -> None:
-        """None: whatever is sent is kept as it is."""
+        """None: this API needs no preparation."""
 
     @property
     def clock_offset(self) -> float | None:

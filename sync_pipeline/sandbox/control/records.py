@@ -1,4 +1,4 @@
-"""One record of any system as it is now, as a read by id shows it: what the journal keeps versions of."""
+"""The current state of one record of any system, as a read by id returns it; the journal keeps versions of it."""
 
 from __future__ import annotations
 

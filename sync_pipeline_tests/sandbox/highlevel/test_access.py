@@ -110,12 +110,12 @@ def test_a_burst_is_limited_for_each_location(tmp_path: Path) -> None:
     """The agency and each location have ten seconds of their own."""
     with running_sandbox(tmp_path, highlevel_requests=3) as sandbox:
         agency = Agency(sandbox)
-        sandbox.world.clock.real_epoch = lambda: 1_000.0  # type: ignore[method-assign]
+        sandbox.world.clock.real_epoch = lambda: 1_000.0  # type: ignore[method-assign]  # a fixed clock
         answers = [agency.send("GET", f"/locations/{HOME}") for _ in range(4)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
         assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["2", "1", "0", "0"]
         agency.ask("GET", f"/locations/{HOME}", AGENCY_TOKEN)
-        sandbox.world.clock.real_epoch = lambda: 1_010.0  # type: ignore[method-assign]
+        sandbox.world.clock.real_epoch = lambda: 1_010.0  # type: ignore[method-assign]  # a fixed clock
         agency.ask("GET", f"/locations/{HOME}")
         agency.http.close()
 
