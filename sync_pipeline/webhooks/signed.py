@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,8 +26,6 @@ from sync_pipeline.webhooks.registration import public_url
 SETTING = "SNAPSHOTS_WEBHOOK_KEY"
 PATH = "/hooks/signed"
 """Names no vendor: some refuse addresses that do."""
-MOST_IDS = 10_000
-"""Ids of deliveries that are remembered, to know one that is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,6 @@ class Signed:
     facts: WebhookFacts
     key: Ed25519PublicKey
     company: str = ""
-    _ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     def accepts(self, raw: bytes, signature: str) -> bool:
         """Whether the signature is the vendor's, over exactly these bytes."""
@@ -59,17 +55,6 @@ class Signed:
             return abs(now - at) > timedelta(seconds=self.facts.valid_seconds)
         return True
 
-    def is_repeated(self, body: Mapping[str, Any]) -> bool:
-        """Whether a delivery with its id was kept already."""
-        return self._id(body) in self._ids
-
-    def remember(self, body: Mapping[str, Any]) -> None:
-        """Note that it was kept."""
-        if delivery := self._id(body):
-            self._ids[delivery] = None
-            while len(self._ids) > MOST_IDS:
-                self._ids.popitem(last=False)
-
     def about(self, event: str, body: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
         """The kind to store it as, the entity and the id: of a record of the source, or (without entity) of one at the target."""
         found = body.get("id")
@@ -78,7 +63,8 @@ class Signed:
             return ABOUT_SOURCE + event, entity, record
         return (ABOUT_TARGET + event, None, record) if event in self.facts.changed else (event, None, None)
 
-    def _id(self, body: Mapping[str, Any]) -> str:
+    def id_of(self, body: Mapping[str, Any]) -> str:
+        """The id of a delivery; "" when it has none."""
         found = next((body[name] for name in self.facts.ids if isinstance(body.get(name), str)), "")
         return str(found)[:255]
 
