@@ -52,6 +52,8 @@ class Settings:
     """Scopes that a token or an OAuth client lacks."""
     uninstalled: list[str] = field(default_factory=list)
     """Locations without the app."""
+    other_customers: list[str] = field(default_factory=list)
+    """Locations that the SaaS customer does not have any more."""
     future_locations: bool = False
     """Whether locations that are newer than the consent have the app."""
     webhooks: dict[str, str] = field(default_factory=dict)
