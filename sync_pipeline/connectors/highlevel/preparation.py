@@ -98,6 +98,8 @@ def _in_words(found: Behaviour, key: str) -> Iterator[str]:
     yield "a change leaves other fields as they are" if found.merge else "a change empties the fields it does not name"
     if not found.is_current:
         yield "a new record cannot be read by its id immediately"
+    if not found.source_id:
+        yield "a record does not say which integration created it"
     if found.index_lag is None:
         yield "its search does not show a new record within a minute"
     else:

@@ -24,6 +24,8 @@ class Settings:
 
     index_lag: float = 0.0
     """How long a write takes to show in the search."""
+    sources_differ: bool = False
+    """Each record names another source, although one integration made them."""
     flicker: float = 0.0
     """For so long after that, every other search leaves the record out."""
     unique: list[str] = field(default_factory=list)
