@@ -51,6 +51,9 @@ class HighLevel:
         self.filtering: set[str] = set()
         """The entities whose filters have found something."""
         self.sleep = options.sleep
+        self.customer = credentials.customer, credentials.subscription
+        self.customers: frozenset[str] | None = None
+        """The locations of that customer, once they were read."""
         self._company = credentials.company
         self._is_confirmed = False
         self.consent: Consented | None = None
@@ -160,7 +163,7 @@ class HighLevel:
     async def probe(self, entity: str) -> None:
         """Read one record at most, to see whether reading ``entity`` is allowed: of an object that is not there, it is."""
         with suppress(RejectedRecord):
-            await (Locations(self).sample(1) if entity == "locations" else self.search(entity, limit=1))
+            await (Locations(self).first(1) if entity == "locations" else self.search(entity, limit=1))
 
     async def may_write(self, entity: str) -> None:
         """Offer a change to a record that does not exist, to see whether writing is allowed; FatalApiError when not."""
