@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -49,14 +49,18 @@ class Signed:
         return True
 
     def is_stale(self, body: Mapping[str, Any], now: datetime) -> bool:
-        """Whether it was sent too long ago, or says so; a body may say no time."""
-        sent = body.get(self.facts.sent_at)
+        """Whether it was sent too long ago, or says so; a body may say no time.
+
+        A repeated delivery says when it was sent first: it is known by its id.
+        """
+        sent, valid = body.get(self.facts.sent_at), self.facts.valid_seconds
         if sent is None:
             return False
         with suppress(ValueError, TypeError, OverflowError):
             at = datetime.fromisoformat(sent)
-            at = at if at.tzinfo else at.replace(tzinfo=UTC)
-            return abs(now - at) > timedelta(seconds=self.facts.valid_seconds)
+            age = (now - (at if at.tzinfo else at.replace(tzinfo=UTC))).total_seconds()
+            oldest = max(valid, self.facts.repeated_seconds) if self._id(body) else valid
+            return not -valid <= age <= oldest
         return True
 
     def is_repeated(self, body: Mapping[str, Any]) -> bool:

@@ -32,6 +32,7 @@ NOBODY = "0" * 24
 """The id of a record that does not exist."""
 SHOWN = 40
 NO_SCOPE = "no_scope"
+OBJECT_GONE = "Nothing was changed. Look for it in HighLevel; `sync-pipeline prepare` creates what is missing."
 TRY_LATER = "Nothing more was changed. Try again later."
 
 
@@ -190,7 +191,7 @@ class HighLevel:
     async def record(self, entity: str, record_id: str) -> Record | None:
         """One record by its id; None when HighLevel says that there is none."""
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity))
-        return await self._one("GET", entity, record_id, options)
+        return await self._believed(entity, await self._one("GET", entity, record_id, options))
 
     async def create(self, entity: str, properties: Mapping[str, Any]) -> Record:
         """Create a record; AmbiguousWrite when it is unknown whether it arrived."""
@@ -206,7 +207,8 @@ class HighLevel:
     async def change(self, entity: str, record_id: str, properties: Mapping[str, Any]) -> Record | None:
         """Merge these properties into a record; None when HighLevel says that there is none."""
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
-        return await self._one("PUT", entity, record_id, options, {"properties": properties})
+        changed = await self._one("PUT", entity, record_id, options, {"properties": properties})
+        return await self._believed(entity, changed)
 
     async def delete(self, entity: str, record_id: str) -> None:
         """Delete a record; an absent one is no error. The location is not named: that is refused here."""
@@ -214,7 +216,9 @@ class HighLevel:
         await self._confirm()
         path = self.path(entity, "/{id}")
         answer = await self.send(self.home, "DELETE", path, {"id": record_id}, options=options)
-        if not answer.gone and isinstance(answer.data, dict) and answer.data.get("success") is False:
+        if answer.gone:
+            await self._believed(entity, None)
+        elif isinstance(answer.data, dict) and answer.data.get("success") is False:
             raise FatalApiError("it says that it did not.", Request(self.profile.system, "DELETE", path), fix=TRY_LATER)
 
     def path(self, entity: str, rest: str = "") -> str:
@@ -266,6 +270,16 @@ class HighLevel:
             said = excerpt(as_text(found.get("id")), SHOWN)
             raise FatalApiError(f"it answers about {said} instead of {record_id}.", about, fix=TRY_LATER)
         return {**found, "id": record_id}
+
+    async def _believed(self, entity: str, found: Record | None) -> Record | None:
+        """The record; of none, FatalApiError when it is the object or the location that is not found."""
+        if found is None:
+            try:
+                await self.search(entity, limit=1)
+            except RejectedRecord as error:
+                message = f"the object {self.profile.object_key(entity)} is not found ({error.request.excerpt})."
+                raise FatalApiError(message, error.request, fix=OBJECT_GONE) from None
+        return found
 
     async def _confirm(self) -> None:
         """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.
