@@ -230,6 +230,8 @@ class TokenFacts(Facts):
     """How a person gets an app of its own that is authorized in place of tokens; "" where that is not possible."""
     hints: dict[str, str] = {}
     """What each token is for: ``account`` and ``agency``."""
+    scopes_at: dict[str, str] = {}
+    """Where a person ticks the scopes of each token, and of an ``app``."""
 
 
 class WebhookFacts(Facts):
