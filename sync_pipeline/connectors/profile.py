@@ -252,8 +252,15 @@ class WebhookFacts(Facts):
     """Events about records of the source, and their entity."""
     changed: tuple[str, ...]
     """Events about records that we keep there."""
-    app: tuple[str, ...] = ()
-    """Events about the app itself, which are noted in the audit trail."""
+    installed: tuple[str, ...] = ()
+    """Events that say that the app was installed in an account, or in all of the agency."""
+    uninstalled: tuple[str, ...] = ()
+    """Events that say that it was removed there."""
+
+    @property
+    def app(self) -> tuple[str, ...]:
+        """Events about the app itself, which are noted in the audit trail."""
+        return (*self.installed, *self.uninstalled)
 
     @property
     def events(self) -> tuple[str, ...]:
