@@ -219,12 +219,13 @@ class Receiver:
         news = await self._keep(Received(content, kind, entity, record, raw.decode(), self._now(), SIGNED))
         signed.remember(body)
         if news and event in signed.facts.app:
-            await run_sync(self._note_app, event, body)
+            await run_sync(self._note_app, signed, event, body)
         return news
 
-    def _note_app(self, event: str, body: Mapping[str, Any]) -> None:
+    def _note_app(self, signed: Signed, event: str, body: Mapping[str, Any]) -> None:
         place = str(body.get("locationId") or body.get("companyId") or "")[:64]
         note(self._hooks.store, "webhook", f"app: {event.lower()}", place, self._now())
+        signed.follow_app(event, body)
 
     async def _keep(self, received: Received) -> bool:
         if self._inbox is None:

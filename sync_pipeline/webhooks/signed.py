@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from sync_pipeline.connectors.profile import WebhookFacts
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.inbox import ABOUT_SOURCE, ABOUT_TARGET
 from sync_pipeline.store.credentials import SIGNED
+from sync_pipeline.store.tokens import Lost, StoredVault
 from sync_pipeline.webhooks.events import SENDABLE_ID
 from sync_pipeline.webhooks.hooks import HookStore, new_hook
 from sync_pipeline.webhooks.registration import public_url
@@ -38,6 +40,10 @@ class Signed:
     facts: WebhookFacts
     key: Ed25519PublicKey
     company: str = ""
+    account: str = ""
+    """The account in use, of those in which the app can be installed."""
+    minted: StoredVault | None = None
+    """Where the token for that account is kept; None without an app."""
     _ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     def accepts(self, raw: bytes, signature: str) -> bool:
@@ -82,6 +88,17 @@ class Signed:
             return ABOUT_SOURCE + event, entity, record
         return (ABOUT_TARGET + event, None, record) if event in self.facts.changed else (event, None, None)
 
+    def follow_app(self, event: str, body: Mapping[str, Any]) -> None:
+        """Drop the token of the account when the app was removed there, and keep why; an installation ends that."""
+        where = body.get("locationId")
+        is_ours = where == self.account if where else self.company in ("", body.get("companyId"))
+        if self.minted is None or not is_ours:
+            return
+        if event in self.facts.uninstalled:
+            self.minted.drop(f"the app is no longer installed in {self.account}")
+        elif isinstance(self.minted.read(), Lost):
+            self.minted.remove()
+
     def _id(self, body: Mapping[str, Any]) -> str:
         found = next((body[name] for name in self.facts.ids if isinstance(body.get(name), str)), "")
         return str(found)[:255]
@@ -125,4 +142,6 @@ def signed_deliveries(session: Session) -> Signed | None:
         raise ConfigError(
             f"{SETTING} is no Ed25519 public key.", fix="Copy it as the vendor's documents print it, in base64."
         )
-    return Signed(facts, key, session.settings.snapshots_company)
+    settings = session.settings
+    minted = None if settings.auth == "api_key" else Vault(session.store, settings).account_tokens
+    return Signed(facts, key, settings.snapshots_company, settings.snapshots_location, minted)

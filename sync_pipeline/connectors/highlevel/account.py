@@ -68,25 +68,36 @@ class HighLevel:
             credentials.origin,
             credentials.name,
         )
-        agency = credentials.agency
         if credentials.client_id:
-            theirs = agency.options if agency else options
-            self.consent = consent = Consented.of(self, base_url, credentials, theirs)
-            self.home = self.client(consent.location, endpoint, options)
-            self.agency = self.client(consent.company, endpoint, theirs)
-            # What waits for a token tries again by itself.
-            self._minting = self.client(
-                consent.company, endpoint, replace(theirs, retry_policy=RetryPolicy(attempts=2))
-            )
+            place = replace(endpoint, scopes_at=f"{self._scopes_at('app')}, then authorize again")
+            self._open_with_app(place, credentials, options)
+        else:
+            self._open_with_tokens(endpoint, credentials, options)
+
+    def _open_with_app(self, endpoint: Endpoint, credentials: Credentials, options: ClientOptions) -> None:
+        """By a person's consent: the company's token, and one that is made with it for the location."""
+        theirs = credentials.agency.options if credentials.agency else options
+        self.consent = consent = Consented.of(self, endpoint.base_url, credentials, theirs)
+        self.home = self.client(consent.location, endpoint, options)
+        self.agency = self.client(consent.company, endpoint, theirs)
+        # What waits for a token tries again by itself.
+        self._minting = self.client(consent.company, endpoint, replace(theirs, retry_policy=RetryPolicy(attempts=2)))
+
+    def _open_with_tokens(self, endpoint: Endpoint, credentials: Credentials, options: ClientOptions) -> None:
+        """By Private Integration tokens; without that of the agency only one location is read."""
+        auth = credentials.auth(self.profile, endpoint.base_url, options)
+        place = replace(endpoint, scopes_at=self._scopes_at("account"))
+        self.home = self.agency = self._minting = self.client(auth, place, options)
+        if (agency := credentials.agency) is None:
             return
-        auth = credentials.auth(profile, base_url, options)
-        self.home = self.agency = self._minting = self.client(auth, endpoint, options)
-        if agency is not None:
-            own = Credentials(api_key=agency.key, fallback=agency.fallback).auth(
-                profile, base_url, agency.options, AGENCY_SETTING
-            )
-            place = replace(endpoint, key_setting=AGENCY_SETTING, key_origin=agency.origin, key_name=AGENCY_NAME)
-            self.agency = self.client(own, place, agency.options)
+        key = Credentials(api_key=agency.key, fallback=agency.fallback)
+        own = key.auth(self.profile, endpoint.base_url, agency.options, AGENCY_SETTING)
+        place = replace(endpoint, key_setting=AGENCY_SETTING, key_origin=agency.origin, key_name=AGENCY_NAME)
+        self.agency = self.client(own, replace(place, scopes_at=self._scopes_at("agency")), agency.options)
+
+    def _scopes_at(self, what: str) -> str:
+        """Where a person ticks the scopes of a token, or of an app."""
+        return self.profile.tokens.scopes_at.get(what, "") if self.profile.tokens else ""
 
     async def aclose(self) -> None:
         """Close the connections."""
