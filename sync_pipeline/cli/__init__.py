@@ -49,6 +49,7 @@ COMMANDS = {
         "settings": ("settings", "Show the settings, and where each comes from."),
     },
     "Other": {
+        "operations": ("operations", "Find operations of both APIs."),
         "audit": ("audit", "Show who changed what of the set-up."),
         "forget": ("forget", "Remove everything kept about a person."),
         "migrate": ("migrate", "Bring both databases to this version."),
