@@ -47,6 +47,17 @@ def vendor_id(value: str) -> str:
     return value
 
 
+def id_like(start: str) -> Callable[[str], str]:
+    """An id that begins like this, as those of some vendors do."""
+
+    def parse(value: str) -> str:
+        if not re.fullmatch(f"{start}[A-Za-z0-9_]{{1,64}}", value):
+            raise ValueError(f"an id like {start}1a2B3c")
+        return value
+
+    return parse
+
+
 def public_key(value: str) -> str:
     """A public key as vendors print it."""
     try:
@@ -72,6 +83,13 @@ def url(value: str) -> str:
     if "@" in urlsplit(value).netloc or "?" in value or "#" in value:
         raise ValueError("a plain base URL, without user:password@, `?` and `#` (it is shown in tables and logs)")
     return value.rstrip("/")
+
+
+def broker(value: str) -> str:
+    """The address of a Valkey or Redis server."""
+    if not re.match(r"rediss?://[^/?#\s]", value):
+        raise ValueError("the URL of a Valkey or Redis server, such as redis://broker:6379/0")
+    return value
 
 
 def heartbeat(value: str) -> str:

@@ -176,6 +176,19 @@ class Settings:
         kind.vendor_id,
         at="snapshots.company",
     )
+    snapshots_customer: str = setting(
+        "HIGHLEVEL_SAAS_CUSTOMER",
+        "With the profile `highlevel`: sync only the locations of this SaaS customer (a Stripe customer id). Takes HIGHLEVEL_SAAS_SUBSCRIPTION "
+        "and the scope `saas/location.read`. Default: all locations.",
+        kind.id_like("cus_"),
+        at="snapshots.customer",
+    )
+    snapshots_subscription: str = setting(
+        "HIGHLEVEL_SAAS_SUBSCRIPTION",
+        "With HIGHLEVEL_SAAS_CUSTOMER: the customer's subscription (a Stripe subscription id).",
+        kind.id_like("sub_"),
+        at="snapshots.subscription",
+    )
     entities: tuple[str, ...] = setting(
         "SYNC_ENTITIES", "The entities to sync. Default: all there are.", kind.words, (), at="entities"
     )
@@ -201,6 +214,13 @@ class Settings:
         "SYNC_DATABASE_URL",
         "Where sync_pipeline remembers what it delivered: SQLite or PostgreSQL. Default: sync.db in SYNC_HOME.",
         secret=True,  # a PostgreSQL URL carries a password
+    )
+    broker_url: str = setting(
+        "SYNC_BROKER_URL",
+        "The Valkey or Redis server from which workers on other machines take runs, such as `redis://broker:6379/0`. Default: runs "
+        "start on the machine of Dagster's daemon.",
+        kind.broker,
+        secret=True,  # it may carry a password
     )
     start_date: date = setting(
         "SYNC_START_DATE",

@@ -13,7 +13,7 @@ from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import one_time_tokens
 
 PURPOSE = "delivery"
-REMEMBERED = timedelta(days=1)
+REMEMBERED = timedelta(days=7)
 """Longer than vendors go on sending a delivery again."""
 
 

@@ -21,6 +21,7 @@ from sync_pipeline.store.events import counts, mark_attempt
 from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.store.seen_deliveries import REMEMBERED, seen
 from sync_pipeline.webhooks.hooks import HookStore, new_hook
+from sync_pipeline.webhooks.inbox import InboxLimits
 from sync_pipeline.webhooks.receiver import REFUSALS, ReceiverOptions
 from sync_pipeline.webhooks.signed import PATH, Signed
 from sync_pipeline_tests.webhooks.sending import HERE, START, WORKSPACE, Clock, Sender, delivering
@@ -35,7 +36,7 @@ class App:
 
     sender: Sender
     path: str
-    options: ReceiverOptions
+    options: ReceiverOptions | None = None
 
     def send(self, event: str, body: Any, *, signed: bytes | None = None, header: str | None = None) -> httpx.Response:
         """One delivery; what is not said is right."""
@@ -87,7 +88,8 @@ def test_a_location_is_read_again_and_a_record_compared(app: App, hooks: HookSto
 def test_what_is_forged_stale_or_not_signed_is_refused(app: App) -> None:
     """Each with its own reason; nothing of it is kept."""
     body, spaced = about("record1"), json.dumps(about("record1"), separators=(",", ":")).encode()
-    old = about("record1", timestamp=(START - timedelta(minutes=6)).isoformat())
+    old = about("record1", timestamp=(START - timedelta(days=3, minutes=6)).isoformat())
+    nameless = about("record1", timestamp=(START - timedelta(minutes=6)).isoformat(), webhookId=None)
     future = about("record1", timestamp=(START + timedelta(minutes=6)).isoformat())
     refused = {
         "signature": [
@@ -96,7 +98,7 @@ def test_what_is_forged_stale_or_not_signed_is_refused(app: App) -> None:
             app.send(UPDATE, body, header="?"),
         ],
         "unsigned": [app.send(UPDATE, body, header="N/A"), app.send(UPDATE, body, header="")],
-        "stale": [app.send(UPDATE, old), app.send(UPDATE, future), app.send(UPDATE, about("r", timestamp="soon"))],
+        "stale": [app.send(UPDATE, one) for one in (old, nameless, future, about("record1", timestamp="soon"))],
         "other_workspace": [app.send(RENAMED, about("loc1", companyId="another"))],
         "not_json": [app.send(UPDATE, ["a"])],
         "event": [app.send("Record-Update", body)],
@@ -108,14 +110,14 @@ def test_what_is_forged_stale_or_not_signed_is_refused(app: App) -> None:
 
 
 def test_a_repeated_delivery_is_answered_and_dropped(app: App, clock: Clock) -> None:
-    """By its id, also after a run has taken up what it reported, for a day; another delivery is news."""
+    """By its id, also after a run has taken up what it reported, for a week; another delivery is news."""
     first = about("loc1", 1)
     assert app.send(RENAMED, first).json() == {"status": "stored"}
     assert app.send(RENAMED, first | {"name": "else"}).json() == {"status": "duplicate"}
     assert app.send(RENAMED, {**about("loc1"), "deliveryId": "d2", "webhookId": None}).json() == {"status": "stored"}
     assert len(app.sender.inbox("locations")) == 2
     clock.pass_(timedelta(minutes=6))
-    assert app.send(RENAMED, first).json() == {"refused": "stale"}
+    assert app.send(RENAMED, first).json() == {"status": "duplicate"}
     store = app.sender.hooks.store
     assert seen(store, HERE, ["delivery-1", "delivery-2"], clock.now()) == {"delivery-1"}
     clock.pass_(REMEMBERED)
@@ -142,6 +144,28 @@ def test_two_receivers_keep_a_delivery_once(app: App, hooks: HookStore, clock: C
         refused = 'refused_total{reason="signature"}'
         assert refused in sender.figures()
         assert refused not in app.sender.figures()
+
+
+def test_a_delivery_that_was_not_taken_may_come_again_for_three_days(app: App, clock: Clock) -> None:
+    """It comes with the words and the time of the first try; taken once, it is dropped from then on."""
+    first = about("loc1")
+    clock.pass_(timedelta(days=2, hours=23))
+    assert app.send(RENAMED, first).json() == {"status": "stored"}
+    assert app.send(RENAMED, first).json() == {"status": "duplicate"}
+
+
+def test_a_receiver_that_is_busy_is_asked_again(hooks: HookStore) -> None:
+    """With 429, after which it is certain that the vendor sends again."""
+    facts = load_profile("highlevel").webhooks
+    assert facts is not None
+    hook = new_hook(SIGNED)
+    hooks.save(hook, START)
+    limits = InboxLimits(events=0)
+    options = ReceiverOptions(workspace=WORKSPACE, signed=Signed(facts, KEY.public_key()), limits=limits)
+    with delivering(hooks, hook, options) as sender:
+        answer = App(sender, f"{PATH}/{hook.secret}").send(RENAMED, about("loc1"))
+    assert (answer.status_code, answer.json()) == (429, {"refused": "busy"})
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_the_app_is_noted_and_its_hook_is_none_of_clockifys(app: App, hooks: HookStore) -> None:
