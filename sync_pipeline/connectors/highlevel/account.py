@@ -11,6 +11,7 @@ from typing import Any
 from sync_pipeline.connectors.answers import Answer, as_text, excerpt
 from sync_pipeline.connectors.highlevel.locations import Locations
 from sync_pipeline.connectors.highlevel.opportunities import won
+from sync_pipeline.connectors.highlevel.owners import Owners
 from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.highlevel.records import Records
@@ -54,6 +55,7 @@ class HighLevel:
         self.customer = credentials.customer, credentials.subscription
         self.customers: frozenset[str] | None = None
         """The locations of that customer, once they were read."""
+        self.owners = Owners(self, credentials.owners)
         self._company = credentials.company
         self._is_confirmed = False
         self.consent: Consented | None = None
@@ -192,11 +194,11 @@ class HighLevel:
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity))
         return await self._one("GET", entity, record_id, options)
 
-    async def create(self, entity: str, properties: Mapping[str, Any]) -> Record:
+    async def create(self, entity: str, properties: Mapping[str, Any], owners: Sequence[str] = ()) -> Record:
         """Create a record; AmbiguousWrite when it is unknown whether it arrived."""
         await self._confirm()
         path, options = self.path(entity), RequestOptions(scope=self.profile.scope(entity, write=True))
-        body = {"locationId": self.location, "properties": properties}
+        body = {"locationId": self.location, "properties": properties, **({"owners": owners} if owners else {})}
         answer = await self.send(self.home, "POST", path, body=body, options=options)
         about = Request(self.profile.system, "POST", path)
         made = self._record_in(answer, about)
