@@ -80,6 +80,13 @@ def url(value: str) -> str:
     return value.rstrip("/")
 
 
+def broker(value: str) -> str:
+    """The address of a Valkey or Redis server."""
+    if not re.match(r"rediss?://[^/?#\s]", value):
+        raise ValueError("the URL of a Valkey or Redis server, such as redis://broker:6379/0")
+    return value
+
+
 def heartbeat(value: str) -> str:
     """An address that is requested unchanged: any part of it may be a token."""
     wanted = "a URL that starts with http:// or https:// and names a host"

@@ -223,6 +223,13 @@ class Settings:
         "Where sync_pipeline remembers what it delivered: SQLite or PostgreSQL. Default: sync.db in SYNC_HOME.",
         secret=True,  # a PostgreSQL URL carries a password
     )
+    broker_url: str = setting(
+        "SYNC_BROKER_URL",
+        "The Valkey or Redis server from which workers on other machines take runs, such as `redis://broker:6379/0`. Default: runs "
+        "start on the machine of Dagster's daemon.",
+        kind.broker,
+        secret=True,  # it may carry a password
+    )
     start_date: date = setting(
         "SYNC_START_DATE",
         "Time entries before this UTC day are left alone.",

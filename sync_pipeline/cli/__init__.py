@@ -51,6 +51,7 @@ COMMANDS = {
     "Other": {
         "audit": ("audit", "Show who changed what of the set-up."),
         "forget": ("forget", "Remove everything kept about a person."),
+        "migrate": ("migrate", "Bring both databases to this version."),
         "support-bundle": ("support_bundle", "Write a redacted file for those who help."),
         "completion": ("completion", "Print the completion script of a shell."),
     },

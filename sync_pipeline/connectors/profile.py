@@ -230,6 +230,8 @@ class TokenFacts(Facts):
     """How a person gets an app of its own that is authorized in place of tokens; "" where that is not possible."""
     hints: dict[str, str] = {}
     """What each token is for: ``account`` and ``agency``."""
+    scopes_at: dict[str, str] = {}
+    """Where a person ticks the scopes of each token, and of an ``app``."""
 
 
 class WebhookFacts(Facts):
@@ -244,14 +246,23 @@ class WebhookFacts(Facts):
     sent_at: str
     """Where a body says when it was sent."""
     valid_seconds: Positive
+    repeated_seconds: Positive = 1
+    """For how long a delivery that was not taken comes again, as it was: one that says which it is may be so old."""
     ids: tuple[str, ...]
     """Where it may say which delivery it is."""
     about: dict[str, str]
     """Events about records of the source, and their entity."""
     changed: tuple[str, ...]
     """Events about records that we keep there."""
-    app: tuple[str, ...] = ()
-    """Events about the app itself, which are noted in the audit trail."""
+    installed: tuple[str, ...] = ()
+    """Events that say that the app was installed in an account, or in all of the agency."""
+    uninstalled: tuple[str, ...] = ()
+    """Events that say that it was removed there."""
+
+    @property
+    def app(self) -> tuple[str, ...]:
+        """Events about the app itself, which are noted in the audit trail."""
+        return (*self.installed, *self.uninstalled)
 
     @property
     def events(self) -> tuple[str, ...]:

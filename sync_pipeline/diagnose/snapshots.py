@@ -103,7 +103,7 @@ class SnapshotsProbes:
             return fail(
                 f"the app is not installed in {wanted}",
                 KEY_MEANINGS["not_installed"],
-                "Install it there and authorize again, or connect another account in step 2.",
+                "Install it there, or connect another account in step 2. If it is installed, authorize again.",
                 exit_code=NotAuthorized.exit_code,
             )
         whose = " and ".join(map(str, found[:3])) or "no account"

@@ -32,12 +32,13 @@ from sync_pipeline.store.health import Health, read_health
 from sync_pipeline.store.scope import pair_key
 from sync_pipeline.store.switches import turn_all_off
 from sync_pipeline.store.system_facts import forget_facts
-from sync_pipeline.store.tokens import Tokens
+from sync_pipeline.store.tokens import Lost, Tokens
 
 State = Literal[
     "connected",
     "not set up",
     "authorize again",
+    "app not installed",
     "from the environment",
     "key refused",
     "not reachable",
@@ -167,6 +168,9 @@ def _consented(settings: Settings, vault: Vault, where: str) -> Connection:
     if unchosen := [what for name, what in profile.required.items() if not getattr(settings, name)]:
         detail = f"access was allowed; not chosen yet: {', '.join(unchosen)}"
         return Connection("snapshots", "not set up", where, _client(settings), since=since, detail=detail)
+    if isinstance(account := vault.account_tokens.read(), Lost):
+        detail = f"{account.reason}: install it there again"
+        return Connection("snapshots", "app not installed", where, _client(settings), since=since, detail=detail)
     lacking = [scope for scope in needed_scopes(settings) if tokens.scope and scope not in tokens.scope.split()]
     if lacking and not settings.snapshots_scopes:
         detail = f"the consent does not cover {', '.join(lacking)}"

@@ -67,6 +67,8 @@ REFUSALS = {
     "busy": 503,
 }
 """Every reason for which a delivery changes nothing, and its status."""
+SIGNED_BUSY = 429
+"""Of a vendor that signs: some documents of HighLevel say that it sends again after this alone."""
 
 
 class Refused(Exception):
@@ -143,16 +145,19 @@ class Receiver:
 
     async def take_signed(self, request: Request) -> Response:
         """POST /hooks/signed/{secret}/{event}."""
-        return await self._answer(request, self._take_signed)
+        return await self._answer(request, self._take_signed, SIGNED_BUSY)
 
-    async def _answer(self, request: Request, take: Callable[[Request], Awaitable[bool]]) -> Response:
+    async def _answer(
+        self, request: Request, take: Callable[[Request], Awaitable[bool]], busy: int = REFUSALS["busy"]
+    ) -> Response:
         self.metrics.received.inc()
         try:
             news = await take(request)
         except Refused as refused:
             self.metrics.refused.labels(refused.reason).inc()
-            headers = {"Retry-After": RETRY_AFTER_SECONDS} if refused.reason == "busy" else None
-            return JSONResponse({"refused": refused.reason}, REFUSALS[refused.reason], headers)
+            if refused.reason == "busy":
+                return JSONResponse({"refused": "busy"}, busy, {"Retry-After": RETRY_AFTER_SECONDS})
+            return JSONResponse({"refused": refused.reason}, REFUSALS[refused.reason])
         (self.metrics.stored if news else self.metrics.duplicate).inc()
         return JSONResponse({"status": "stored" if news else "duplicate"})
 
@@ -214,12 +219,13 @@ class Receiver:
         news = await self._keep(Received(content, kind, entity, record, raw.decode(), self._now(), SIGNED))
         signed.remember(body)
         if news and event in signed.facts.app:
-            await run_sync(self._note_app, event, body)
+            await run_sync(self._note_app, signed, event, body)
         return news
 
-    def _note_app(self, event: str, body: Mapping[str, Any]) -> None:
+    def _note_app(self, signed: Signed, event: str, body: Mapping[str, Any]) -> None:
         place = str(body.get("locationId") or body.get("companyId") or "")[:64]
         note(self._hooks.store, "webhook", f"app: {event.lower()}", place, self._now())
+        signed.follow_app(event, body)
 
     async def _keep(self, received: Received) -> bool:
         if self._inbox is None:

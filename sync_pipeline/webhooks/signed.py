@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from sync_pipeline.connectors.profile import WebhookFacts
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.inbox import ABOUT_SOURCE, ABOUT_TARGET
 from sync_pipeline.store.credentials import SIGNED
+from sync_pipeline.store.tokens import Lost, StoredVault
 from sync_pipeline.webhooks.events import SENDABLE_ID
 from sync_pipeline.webhooks.hooks import HookStore, new_hook
 from sync_pipeline.webhooks.registration import public_url
@@ -38,6 +40,10 @@ class Signed:
     facts: WebhookFacts
     key: Ed25519PublicKey
     company: str = ""
+    account: str = ""
+    """The account in use, of those in which the app can be installed."""
+    minted: StoredVault | None = None
+    """Where the token for that account is kept; None without an app."""
     _ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     def accepts(self, raw: bytes, signature: str) -> bool:
@@ -49,14 +55,18 @@ class Signed:
         return True
 
     def is_stale(self, body: Mapping[str, Any], now: datetime) -> bool:
-        """Whether it was sent too long ago, or says so; a body may say no time."""
-        sent = body.get(self.facts.sent_at)
+        """Whether it was sent too long ago, or says so; a body may say no time.
+
+        A repeated delivery says when it was sent first: it is known by its id.
+        """
+        sent, valid = body.get(self.facts.sent_at), self.facts.valid_seconds
         if sent is None:
             return False
         with suppress(ValueError, TypeError, OverflowError):
             at = datetime.fromisoformat(sent)
-            at = at if at.tzinfo else at.replace(tzinfo=UTC)
-            return abs(now - at) > timedelta(seconds=self.facts.valid_seconds)
+            age = (now - (at if at.tzinfo else at.replace(tzinfo=UTC))).total_seconds()
+            oldest = max(valid, self.facts.repeated_seconds) if self._id(body) else valid
+            return not -valid <= age <= oldest
         return True
 
     def is_repeated(self, body: Mapping[str, Any]) -> bool:
@@ -77,6 +87,17 @@ class Signed:
         if entity := self.facts.about.get(event):
             return ABOUT_SOURCE + event, entity, record
         return (ABOUT_TARGET + event, None, record) if event in self.facts.changed else (event, None, None)
+
+    def follow_app(self, event: str, body: Mapping[str, Any]) -> None:
+        """Drop the token of the account when the app was removed there, and keep why; an installation ends that."""
+        where = body.get("locationId")
+        is_ours = where == self.account if where else self.company in ("", body.get("companyId"))
+        if self.minted is None or not is_ours:
+            return
+        if event in self.facts.uninstalled:
+            self.minted.drop(f"the app is no longer installed in {self.account}")
+        elif isinstance(self.minted.read(), Lost):
+            self.minted.remove()
 
     def _id(self, body: Mapping[str, Any]) -> str:
         found = next((body[name] for name in self.facts.ids if isinstance(body.get(name), str)), "")
@@ -121,4 +142,6 @@ def signed_deliveries(session: Session) -> Signed | None:
         raise ConfigError(
             f"{SETTING} is no Ed25519 public key.", fix="Copy it as the vendor's documents print it, in base64."
         )
-    return Signed(facts, key, session.settings.snapshots_company)
+    settings = session.settings
+    minted = None if settings.auth == "api_key" else Vault(session.store, settings).account_tokens
+    return Signed(facts, key, settings.snapshots_company, settings.snapshots_location, minted)

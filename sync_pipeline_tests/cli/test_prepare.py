@@ -176,7 +176,8 @@ def test_what_is_wrong_with_a_token_is_said_exactly(agency: Shell) -> None:
     }
     assert "the scope locations.readonly is missing" in scopes["Read locations (snapshots)"]
     assert "the scope objects/record.write is missing" in scopes["Write users (snapshots)"]
-    assert "Tick objects/record.write" in checks["Write users (snapshots)"]["fix"]
+    assert "Private Integration of the sub-account token" in checks["Write users (snapshots)"]["fix"]
+    assert "Private Integration of the agency token" in checks["Read locations (snapshots)"]["fix"]
     switch(us, missing_scopes={}, answers={"no_token": {}}, own_location_only=True)
     other = said(agency.with_(SNAPSHOTS_API_KEY=location_token(2)), code=4)["account"]
     assert f"and {HOME} is set up" in other["detail"]

@@ -196,3 +196,59 @@ def test_a_delete_that_was_not_carried_out_is_no_delete(us: HighLevelTeam) -> No
         us.sync("time_entries", options=allowed)
     us.sync("time_entries", options=allowed)
     assert records(us) == []
+
+
+def test_an_object_that_is_not_found_makes_no_record_missing(us: HighLevelTeam) -> None:
+    """Its records read as missing, too: nothing is created again, deleted or forgotten, and the rest follows when it is back."""
+    us.sync()
+    ((entry,), before) = us.entries(), us.stored("time_entries")
+    db = us.sandbox.world.db
+    rows = [tuple(row) for row in db.execute("SELECT * FROM highlevel_objects")]
+    db.execute("DELETE FROM highlevel_objects")
+    us.change_entry(entry, description="changed")
+    with pytest.raises(FatalApiError, match=r"the object custom_objects\.clockify_time_entries is not found"):
+        us.sync("time_entries")
+    us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    with pytest.raises(FatalApiError, match="is not found"):
+        us.sync("time_entries", options=Options(allow_deletes=True))
+    db.executemany("INSERT INTO highlevel_objects VALUES (?, ?, ?)", rows)
+    assert us.stored("time_entries") == before
+    us.sync("time_entries", options=Options(allow_deletes=True))
+    assert records(us) == []
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_location_that_is_not_found_makes_no_record_missing(us: HighLevelTeam, status: int) -> None:
+    """The same words with another subject: the run ends, and the next one changes the record that is there."""
+    us.sync()
+    (first,) = records(us)
+    words = {"statusCode": status, "message": "Location with id sandboxHomeLocation1 not found", "error": "Bad Request"}
+    us.fault("status", "* */custom_objects.clockify_time_entries/records*", status=status, body=words)
+    us.change_entry(us.entries()[0], description="changed")
+    with pytest.raises(FatalApiError):
+        us.sync("time_entries")
+    us.no_faults()
+    us.sync("time_entries")
+    assert records(us) == [first]
+    converged(us)
+
+
+@pytest.mark.parametrize("total", [{}, {"total": 1}])
+def test_a_list_that_repeats_a_page_is_not_complete(us: HighLevelTeam, total: dict[str, int]) -> None:
+    """Without a total, or with one that counts less, nothing says what comes behind it."""
+    us.sync()
+    page = {"records": us.stored("time_entries") * 100, **total}
+    us.fault("status", SEARCH, status=200, body=page)
+    with pytest.raises(FatalApiError, match="repeats a page"):
+        us.verify("time_entries")
+
+
+def test_locations_that_come_twice_are_not_all(us: HighLevelTeam) -> None:
+    """The list of locations has no total: where it begins again, the clients of others are not archived."""
+    us.sync("locations")
+    clients = us.clients()
+    home = us.control("GET", "highlevel/locations")["locations"][:1]
+    us.fault("status", "GET */locations/search", status=200, body={"locations": home})
+    with pytest.raises(FatalApiError, match="repeats a page"):
+        us.sync("locations", options=Options(allow_deletes=True), SYNC_MAX_DELETE_SHARE="1")
+    assert us.clients() == clients

@@ -19,6 +19,7 @@ from sync_pipeline.store.credentials import SIGNED
 from sync_pipeline.store.events import counts
 from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.webhooks.hooks import HookStore, new_hook
+from sync_pipeline.webhooks.inbox import InboxLimits
 from sync_pipeline.webhooks.receiver import REFUSALS, ReceiverOptions
 from sync_pipeline.webhooks.signed import MOST_IDS, PATH, Signed
 from sync_pipeline_tests.webhooks.sending import HERE, START, WORKSPACE, Clock, Sender, delivering
@@ -84,7 +85,8 @@ def test_a_location_is_read_again_and_a_record_compared(app: App, hooks: HookSto
 def test_what_is_forged_stale_or_not_signed_is_refused(app: App) -> None:
     """Each with its own reason; nothing of it is kept."""
     body, spaced = about("record1"), json.dumps(about("record1"), separators=(",", ":")).encode()
-    old = about("record1", timestamp=(START - timedelta(minutes=6)).isoformat())
+    old = about("record1", timestamp=(START - timedelta(days=3, minutes=6)).isoformat())
+    nameless = about("record1", timestamp=(START - timedelta(minutes=6)).isoformat(), webhookId=None)
     future = about("record1", timestamp=(START + timedelta(minutes=6)).isoformat())
     refused = {
         "signature": [
@@ -93,7 +95,7 @@ def test_what_is_forged_stale_or_not_signed_is_refused(app: App) -> None:
             app.send(UPDATE, body, header="?"),
         ],
         "unsigned": [app.send(UPDATE, body, header="N/A"), app.send(UPDATE, body, header="")],
-        "stale": [app.send(UPDATE, old), app.send(UPDATE, future), app.send(UPDATE, about("r", timestamp="soon"))],
+        "stale": [app.send(UPDATE, one) for one in (old, nameless, future, about("record1", timestamp="soon"))],
         "other_workspace": [app.send(RENAMED, about("loc1", companyId="another"))],
         "not_json": [app.send(UPDATE, ["a"])],
         "event": [app.send("Record-Update", body)],
@@ -112,11 +114,33 @@ def test_a_repeated_delivery_is_answered_and_dropped(app: App, clock: Clock) -> 
     assert app.send(RENAMED, {**about("loc1"), "deliveryId": "d2", "webhookId": None}).json() == {"status": "stored"}
     assert len(app.sender.inbox("locations")) == 2
     clock.pass_(timedelta(minutes=6))
-    assert app.send(RENAMED, first).json() == {"refused": "stale"}
+    assert app.send(RENAMED, first).json() == {"status": "duplicate"}
     signed = Signed(load_profile("highlevel").webhooks, KEY.public_key())  # type: ignore[arg-type]  # it has webhooks
     for number in range(MOST_IDS + 1):
         signed.remember({"webhookId": str(number)})
     assert (signed.is_repeated({"webhookId": "0"}), signed.is_repeated({"webhookId": "1"})) == (False, True)
+
+
+def test_a_delivery_that_was_not_taken_may_come_again_for_three_days(app: App, clock: Clock) -> None:
+    """It comes with the words and the time of the first try; taken once, it is dropped from then on."""
+    first = about("loc1")
+    clock.pass_(timedelta(days=2, hours=23))
+    assert app.send(RENAMED, first).json() == {"status": "stored"}
+    assert app.send(RENAMED, first).json() == {"status": "duplicate"}
+
+
+def test_a_receiver_that_is_busy_is_asked_again(hooks: HookStore) -> None:
+    """With 429, after which it is certain that the vendor sends again."""
+    facts = load_profile("highlevel").webhooks
+    assert facts is not None
+    hook = new_hook(SIGNED)
+    hooks.save(hook, START)
+    limits = InboxLimits(events=0)
+    options = ReceiverOptions(workspace=WORKSPACE, signed=Signed(facts, KEY.public_key()), limits=limits)
+    with delivering(hooks, hook, options) as sender:
+        answer = App(sender, f"{PATH}/{hook.secret}").send(RENAMED, about("loc1"))
+    assert (answer.status_code, answer.json()) == (429, {"refused": "busy"})
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_the_app_is_noted_and_its_hook_is_none_of_clockifys(app: App, hooks: HookStore) -> None:

@@ -33,6 +33,7 @@ NOBODY = "0" * 24
 """The id of a record that does not exist."""
 SHOWN = 40
 NO_SCOPE = "no_scope"
+OBJECT_GONE = "Nothing was changed. Look for it in HighLevel; `sync-pipeline prepare` creates what is missing."
 TRY_LATER = "Nothing more was changed. Try again later."
 
 
@@ -69,25 +70,36 @@ class HighLevel:
             credentials.origin,
             credentials.name,
         )
-        agency = credentials.agency
         if credentials.client_id:
-            theirs = agency.options if agency else options
-            self.consent = consent = Consented.of(self, base_url, credentials, theirs)
-            self.home = self.client(consent.location, endpoint, options)
-            self.agency = self.client(consent.company, endpoint, theirs)
-            # What waits for a token tries again by itself.
-            self._minting = self.client(
-                consent.company, endpoint, replace(theirs, retry_policy=RetryPolicy(attempts=2))
-            )
+            place = replace(endpoint, scopes_at=f"{self._scopes_at('app')}, then authorize again")
+            self._open_with_app(place, credentials, options)
+        else:
+            self._open_with_tokens(endpoint, credentials, options)
+
+    def _open_with_app(self, endpoint: Endpoint, credentials: Credentials, options: ClientOptions) -> None:
+        """By a person's consent: the company's token, and one that is made with it for the location."""
+        theirs = credentials.agency.options if credentials.agency else options
+        self.consent = consent = Consented.of(self, endpoint.base_url, credentials, theirs)
+        self.home = self.client(consent.location, endpoint, options)
+        self.agency = self.client(consent.company, endpoint, theirs)
+        # What waits for a token tries again by itself.
+        self._minting = self.client(consent.company, endpoint, replace(theirs, retry_policy=RetryPolicy(attempts=2)))
+
+    def _open_with_tokens(self, endpoint: Endpoint, credentials: Credentials, options: ClientOptions) -> None:
+        """By Private Integration tokens; without that of the agency only one location is read."""
+        auth = credentials.auth(self.profile, endpoint.base_url, options)
+        place = replace(endpoint, scopes_at=self._scopes_at("account"))
+        self.home = self.agency = self._minting = self.client(auth, place, options)
+        if (agency := credentials.agency) is None:
             return
-        auth = credentials.auth(profile, base_url, options)
-        self.home = self.agency = self._minting = self.client(auth, endpoint, options)
-        if agency is not None:
-            own = Credentials(api_key=agency.key, fallback=agency.fallback).auth(
-                profile, base_url, agency.options, AGENCY_SETTING
-            )
-            place = replace(endpoint, key_setting=AGENCY_SETTING, key_origin=agency.origin, key_name=AGENCY_NAME)
-            self.agency = self.client(own, place, agency.options)
+        key = Credentials(api_key=agency.key, fallback=agency.fallback)
+        own = key.auth(self.profile, endpoint.base_url, agency.options, AGENCY_SETTING)
+        place = replace(endpoint, key_setting=AGENCY_SETTING, key_origin=agency.origin, key_name=AGENCY_NAME)
+        self.agency = self.client(own, replace(place, scopes_at=self._scopes_at("agency")), agency.options)
+
+    def _scopes_at(self, what: str) -> str:
+        """Where a person ticks the scopes of a token, or of an app."""
+        return self.profile.tokens.scopes_at.get(what, "") if self.profile.tokens else ""
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -192,7 +204,7 @@ class HighLevel:
     async def record(self, entity: str, record_id: str) -> Record | None:
         """One record by its id; None when HighLevel says that there is none."""
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity))
-        return await self._one("GET", entity, record_id, options)
+        return await self._believed(entity, await self._one("GET", entity, record_id, options))
 
     async def create(self, entity: str, properties: Mapping[str, Any], owners: Sequence[str] = ()) -> Record:
         """Create a record; AmbiguousWrite when it is unknown whether it arrived."""
@@ -208,7 +220,8 @@ class HighLevel:
     async def change(self, entity: str, record_id: str, properties: Mapping[str, Any]) -> Record | None:
         """Merge these properties into a record; None when HighLevel says that there is none."""
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
-        return await self._one("PUT", entity, record_id, options, {"properties": properties})
+        changed = await self._one("PUT", entity, record_id, options, {"properties": properties})
+        return await self._believed(entity, changed)
 
     async def delete(self, entity: str, record_id: str) -> None:
         """Delete a record; an absent one is no error. The location is not named: that is refused here."""
@@ -216,7 +229,9 @@ class HighLevel:
         await self._confirm()
         path = self.path(entity, "/{id}")
         answer = await self.send(self.home, "DELETE", path, {"id": record_id}, options=options)
-        if not answer.gone and isinstance(answer.data, dict) and answer.data.get("success") is False:
+        if answer.gone:
+            await self._believed(entity, None)
+        elif isinstance(answer.data, dict) and answer.data.get("success") is False:
             raise FatalApiError("it says that it did not.", Request(self.profile.system, "DELETE", path), fix=TRY_LATER)
 
     def path(self, entity: str, rest: str = "") -> str:
@@ -268,6 +283,16 @@ class HighLevel:
             said = excerpt(as_text(found.get("id")), SHOWN)
             raise FatalApiError(f"it answers about {said} instead of {record_id}.", about, fix=TRY_LATER)
         return {**found, "id": record_id}
+
+    async def _believed(self, entity: str, found: Record | None) -> Record | None:
+        """The record; of none, FatalApiError when it is the object or the location that is not found."""
+        if found is None:
+            try:
+                await self.search(entity, limit=1)
+            except RejectedRecord as error:
+                message = f"the object {self.profile.object_key(entity)} is not found ({error.request.excerpt})."
+                raise FatalApiError(message, error.request, fix=OBJECT_GONE) from None
+        return found
 
     async def _confirm(self) -> None:
         """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.

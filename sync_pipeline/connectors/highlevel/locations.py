@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sync_pipeline.connectors.highlevel.account import HighLevel
 
 SEARCH = "/locations/search"
+TRY_LATER = "Try again later; nothing was changed."
 SAME = ("city", "state", "country", "postalCode", "email", "phone", "website", "timezone", "companyId")
 """What keeps HighLevel's own name."""
 OTHER_CUSTOMER = "other_customer"
@@ -56,10 +57,10 @@ class Locations:
             met += len(rows)
             fresh = [row for row in rows if as_text(row.get("id")) not in seen]
             seen.update(as_text(row.get("id")) for row in fresh)
-            if not fresh:  # it gives the same page again
-                return
+            if not fresh:  # which of them are missing is not known
+                raise FatalApiError("the list repeats a page.", self._about(), fix=TRY_LATER)
             yield await self._records(fresh)
-        raise FatalApiError("the list does not end.", self._about(), fix="Try again later; nothing was changed.")
+        raise FatalApiError("the list does not end.", self._about(), fix=TRY_LATER)
 
     def read_all(self, window: Window) -> AsyncIterator[list[Record]]:
         """The same: there is one reader."""

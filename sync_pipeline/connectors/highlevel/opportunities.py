@@ -58,6 +58,8 @@ async def _pages(account: HighLevel, location: str, about: Request) -> AsyncGene
             account.refuse_other(row.get("locationId"), location, about)
         fresh = [row for row in rows if hash(as_text(row.get("id"))) not in seen]
         seen.update(hash(as_text(row.get("id"))) for row in fresh)
+        if rows and not fresh:
+            raise FatalApiError("the list repeats a page.", about, fix="Try again later.")
         yield [row for row in fresh if row.get("status") == "won"]
         meta = answer.data.get("meta") if isinstance(answer.data, dict) else None
         after = (
@@ -65,7 +67,7 @@ async def _pages(account: HighLevel, location: str, about: Request) -> AsyncGene
             if isinstance(meta, dict)
             else {}
         )
-        if not fresh or not after:
+        if not rows or not after:
             return
     raise FatalApiError("the list does not end.", about, fix="Try again later.")
 

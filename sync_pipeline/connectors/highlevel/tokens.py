@@ -92,9 +92,9 @@ async def mint(account: HighLevel, client: ApiClient, endpoint: TokenEndpoint) -
         ):
             raise
         raise NotAuthorized(
-            f"the app is not installed in the location {account.location} ({error.request.excerpt}).",
+            f"the app is not installed in the sub-account {account.location} ({error.request.excerpt}).",
             replace(error.request, code=NOT_INSTALLED),
-            fix="Install it there in HighLevel and authorize again, or choose another location.",
+            fix="Install it there in HighLevel, or choose another sub-account. If it is installed, authorize again.",
         ) from None
     data = in_snake_case(answer.data) if isinstance(answer.data, dict) else {}
     if not data.get("access_token"):

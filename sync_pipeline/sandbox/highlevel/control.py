@@ -52,8 +52,8 @@ def _change(world: World, sent: Json) -> None:
         shorten(world, settings.index_lag)
         if "day_left" in sent:
             Budget(world).leave(settings, int(sent["day_left"]))
-    for location in set(settings.uninstalled) - set(before.uninstalled):
-        app_event(world, settings, "UNINSTALL", location)
+    for location in set(settings.uninstalled) ^ set(before.uninstalled):
+        app_event(world, settings, "UNINSTALL" if location in settings.uninstalled else "INSTALL", location)
     if sent.get("revoke_consents"):
         app_event(world, settings, "UNINSTALL")
         grants.remove(world)
