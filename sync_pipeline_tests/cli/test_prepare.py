@@ -124,7 +124,7 @@ def test_the_scope_of_a_narrowing_is_asked_for_only_where_it_is_narrowed(agency:
     switch(us, missing_scopes={AGENCY_TOKEN: ["saas/location.read"]})
     found = said(theirs, code=4)["SaaS customer"]
     assert "saas/location.read is missing" in found["detail"]
-    assert "HIGHLEVEL_AGENCY_KEY" in found["fix"]
+    assert "the agency token" in found["fix"]
 
 
 def test_owners_without_their_scope_are_a_note(agency: Shell) -> None:

@@ -131,12 +131,13 @@ class Records:
 
     async def _create(self, sent: dict[str, Any], owners: list[str]) -> Record:
         """A record whose owner is refused gets none: that one was not created, and no other is tried with an owner."""
-        try:
-            return await self.account.create(self.spec.entity, sent, owners)
-        except RejectedRecord as error:
-            if not owners or "owner" not in error.message.lower():
-                raise
-        self.account.owners.is_on = False
+        if owners:
+            try:
+                return await self.account.create(self.spec.entity, sent, owners)
+            except RejectedRecord as error:
+                if "owner" not in error.message.lower():
+                    raise
+                self.account.owners.is_on = False
         return await self.account.create(self.spec.entity, sent)
 
     async def _change(self, target_id: str, sent: dict[str, Any]) -> Record | None:
