@@ -41,7 +41,7 @@ async def won(account: HighLevel, months: tuple[str, str], most: int, locations:
     for place, location in enumerate(ordered):
         try:
             if place >= MOST_LOCATIONS:
-                raise FatalApiError(f"of the locations only {MOST_LOCATIONS} are read.", about)
+                raise FatalApiError(f"of the sub-accounts only {MOST_LOCATIONS} are read.", about)
             async with _client(account, installed, location) as client:
                 rows += await _sums(account, client, location, months)
         except TokenLost:
