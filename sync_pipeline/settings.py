@@ -189,6 +189,14 @@ class Settings:
         kind.id_like("sub_"),
         at="snapshots.subscription",
     )
+    snapshots_owners: bool = setting(
+        "HIGHLEVEL_OWNERS",
+        "With the profile `highlevel`: whether new records of users and time entries get an owner, the HighLevel user with the Clockify user's "
+        "e-mail address. Takes the scope `users.readonly`.",
+        kind.flag,
+        False,
+        at="snapshots.owners",
+    )
     entities: tuple[str, ...] = setting(
         "SYNC_ENTITIES", "The entities to sync. Default: all there are.", kind.words, (), at="entities"
     )

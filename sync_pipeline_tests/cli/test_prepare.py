@@ -124,7 +124,19 @@ def test_the_scope_of_a_narrowing_is_asked_for_only_where_it_is_narrowed(agency:
     switch(us, missing_scopes={AGENCY_TOKEN: ["saas/location.read"]})
     found = said(theirs, code=4)["SaaS customer"]
     assert "saas/location.read is missing" in found["detail"]
-    assert "HIGHLEVEL_AGENCY_KEY" in found["fix"]
+    assert "the agency token" in found["fix"]
+
+
+def test_owners_without_their_scope_are_a_note(agency: Shell) -> None:
+    """Syncs go on without them; the scope to tick is named."""
+    us = agency.team
+    switch(us, prepare=True)
+    owning = agency.with_(HIGHLEVEL_OWNERS="true")
+    assert said(owning, code=0)["owners"]["detail"] == "allowed (users.readonly)"
+    switch(us, missing_scopes={HOME_TOKEN: ["users.readonly"]})
+    found = said(owning, code=0)["owners"]
+    assert (found["verdict"], found["means"]) == ("warning", "New records get no owner.")
+    assert "users.readonly is missing" in found["detail"]
 
 
 def test_a_report_holds_what_was_measured_and_no_secret(agency: Shell) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from sync_pipeline.connectors.answers import Answer, as_text, excerpt
 from sync_pipeline.connectors.highlevel.locations import Locations
 from sync_pipeline.connectors.highlevel.opportunities import won
+from sync_pipeline.connectors.highlevel.owners import Owners
 from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.highlevel.records import Records
-from sync_pipeline.connectors.highlevel.tokens import Consented, mint
+from sync_pipeline.connectors.highlevel.tokens import Consented, MintedTokens, mint
 from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RequestOptions, RetryPolicy
 from sync_pipeline.connectors.oauth import Credential
 from sync_pipeline.connectors.paging import Record
@@ -51,10 +52,11 @@ class HighLevel:
         """Of objects whose filters find nothing: when everything was read, and the records of each key, by their ids."""
         self.filtering: set[str] = set()
         """The entities whose filters have found something."""
-        self.sleep = options.sleep
+        self.sleep, self._options = options.sleep, options
         self.customer = credentials.customer, credentials.subscription
         self.customers: frozenset[str] | None = None
         """The locations of that customer, once they were read."""
+        self.owners = Owners(self, credentials.owners)
         self._company = credentials.company
         self._is_confirmed = False
         self.consent: Consented | None = None
@@ -147,9 +149,23 @@ class HighLevel:
             self._company = as_text((await self.own_location()).get("companyId") or "")
         return self._company
 
-    async def minted(self, endpoint: TokenEndpoint) -> Tokens:
-        """A token of the location, for that of the company."""
-        return await mint(self, self._minting, endpoint)
+    async def minted(self, endpoint: TokenEndpoint, location: str) -> Tokens:
+        """A token of a location, for that of the company."""
+        return await mint(self, self._minting, endpoint, location)
+
+    @asynccontextmanager
+    async def client_at(self, consent: Consented, location: str) -> AsyncIterator[ApiClient]:
+        """Requests about any location: about another one than its own with a token that is kept nowhere."""
+        if location == self.location:
+            yield self.home
+            return
+        tokens = consent.location.endpoint
+        auth = MintedTokens(tokens, lambda: self.minted(tokens, location))
+        client = self.client(auth, self.home.endpoint, self._options)
+        try:
+            yield client
+        finally:
+            await client.aclose()
 
     async def own_location(self) -> Record:
         """The location in which records are kept."""
@@ -188,7 +204,7 @@ class HighLevel:
     async def project_figures(
         self, months: tuple[str, str], most: int, locations: Sequence[str]
     ) -> list[Record] | None:
-        """What these locations won in these months: of those that the token is for."""
+        """What these locations won in these months: of those that there is a token for; of the others why there is none."""
         return await won(self, months, most, locations)
 
     async def search(self, entity: str, *, limit: int, **more: Any) -> Answer:
@@ -204,11 +220,11 @@ class HighLevel:
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity))
         return await self._believed(entity, await self._one("GET", entity, record_id, options))
 
-    async def create(self, entity: str, properties: Mapping[str, Any]) -> Record:
+    async def create(self, entity: str, properties: Mapping[str, Any], owners: Sequence[str] = ()) -> Record:
         """Create a record; AmbiguousWrite when it is unknown whether it arrived."""
         await self._confirm()
         path, options = self.path(entity), RequestOptions(scope=self.profile.scope(entity, write=True))
-        body = {"locationId": self.location, "properties": properties}
+        body = {"locationId": self.location, "properties": properties, **({"owners": owners} if owners else {})}
         answer = await self.send(self.home, "POST", path, body=body, options=options)
         about = Request(self.profile.system, "POST", path)
         made = self._record_in(answer, about)

@@ -44,6 +44,9 @@ class LocationPreparation:
         there, found = self.there, list[Extra]()
         if any(there.customer):
             found.append(Extra("SaaS customer", there.profile.scopes.saas, partial(customer_locations, there)))
+        if there.owners.is_on:
+            without = "New records get no owner."
+            found.append(Extra("owners", there.profile.scopes.users, there.owners.people, without))
         return found
 
     async def accounts(self) -> list[Account]:
