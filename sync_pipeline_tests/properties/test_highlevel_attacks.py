@@ -192,7 +192,7 @@ def test_a_delete_that_was_not_carried_out_is_no_delete(us: HighLevelTeam) -> No
     us.clockify("DELETE", f"/time-entries/{entry['id']}")
     us.fault("status", "DELETE */records/*", status=200, body={"id": first, "success": False}, count=1)
     allowed = Options(allow_deletes=True)
-    with pytest.raises(FatalApiError, match="it says that it did not"):
+    with pytest.raises(FatalApiError, match="it answered that nothing was deleted"):
         us.sync("time_entries", options=allowed)
     us.sync("time_entries", options=allowed)
     assert records(us) == []

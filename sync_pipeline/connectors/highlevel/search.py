@@ -46,7 +46,7 @@ class Search:
             if len(seen) >= total:
                 return
         raise FatalApiError(
-            f"the list is incomplete: it says {total:,} records and holds {len(seen):,}.",
+            f"the list is incomplete: it should hold {total:,} records and holds {len(seen):,}.",
             self._about(),
             fix=TRY_LATER,
         )
