@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0016"
+HEAD = "0017"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -847,6 +847,8 @@ requests = Table(
     Column("result", Text, doc="JSON: the figures of each run, and the first differences found", info=PERSONAL),
     Column("cancel_asked_at", Instant),
     _key("cancel_by", doc="who cancelled it", info=PERSONAL),
+    Column("paused_at", Instant, doc="since when it is paused; null = it is not"),
+    _key("paused_by", doc="who paused it", info=PERSONAL),
     Column("finished_at", Instant, doc="null = open"),
     _key("outcome", doc="done | differs | held | failed | cancelled; null = open"),
     Column("reason", Text, doc="why it is not done, in one sentence", info=PERSONAL),
