@@ -19,6 +19,7 @@ from sync_pipeline_tests.bench.aims import figures
 from sync_pipeline_tests.bench.commands import ROOT
 from sync_pipeline_tests.bench.dashboard import PageTime, measure_dashboard
 from sync_pipeline_tests.bench.flood import Flood, measure_flood
+from sync_pipeline_tests.bench.highlevel import measure_highlevel
 from sync_pipeline_tests.bench.latency import WAYS, Latency, measure_latency
 from sync_pipeline_tests.bench.postgresql import serving
 from sync_pipeline_tests.bench.report import show, show_live, show_pages, show_workers
@@ -26,8 +27,8 @@ from sync_pipeline_tests.bench.rounds import CLOCKS, WALL, Measured, Plan, docum
 from sync_pipeline_tests.bench.workers import Together, measure_workers
 from sync_pipeline_tests.harness import clean_environ
 
-ROUNDS, POSTGRESQL, LARGE, LATENCY, FLOOD, DASHBOARD, WORKERS = PARTS = (
-    "rounds", "postgresql", "large", "latency", "flood", "dashboard", "workers",
+ROUNDS, POSTGRESQL, LARGE, HIGHLEVEL, LATENCY, FLOOD, DASHBOARD, WORKERS = PARTS = (
+    "rounds", "postgresql", "large", "highlevel", "latency", "flood", "dashboard", "workers",
 )  # fmt: skip
 
 
@@ -105,6 +106,8 @@ def _measure_speed(directory: Path, parts: list[str], plan: Plan, large: int, fo
             measure_rounds(directory, plan, found.measured, postgresql, _say)
     if LARGE in parts:
         measure_large(directory, plan, found.measured, large, _say)
+    if HIGHLEVEL in parts:
+        measure_highlevel(directory, found.measured, _say)
 
 
 def _measure_life(directory: Path, parts: list[str], counts: Mapping[str, int], found: Bench) -> None:
