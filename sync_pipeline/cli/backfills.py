@@ -53,7 +53,7 @@ def backfills() -> None:
 @backfills.command("list")
 @json_option
 def backfills_list(as_json: bool) -> None:
-    """List backfills, the newest first: days done, rate and expected end. Those of the Dagster UI are included."""
+    """List backfills with progress, the newest first. Those of the Dagster UI are included."""
     from sync_pipeline.definitions import build
     from sync_pipeline.hosting.backfill import listed
 
@@ -88,7 +88,7 @@ def backfills_pause(backfill_id: str | None, as_json: bool) -> None:
 @ID
 @json_option
 def backfills_resume(backfill_id: str | None, as_json: bool) -> None:
-    """Resume a paused backfill, without an ID the newest. Days that are done are not repeated."""
+    """Resume a paused backfill. Without an ID the newest; days that are done are not repeated."""
     from sync_pipeline.definitions import build
     from sync_pipeline.hosting.backfill import dated, find, resume
 
