@@ -477,6 +477,41 @@ class Settings:
         "Where people find the console: runs and assets in the Dagster UI lead there. `dev` sets it.",
         kind.page,
     )
+    public_url: str = setting(
+        "SYNC_PUBLIC_URL",
+        "Where browsers reach the console through your reverse proxy, such as `https://sync.example.com`. Default: this machine only.",
+        kind.public_origin,
+    )
+    dagster_url: str = setting(
+        "SYNC_DAGSTER_URL",
+        "Where browsers reach the Dagster UI through your reverse proxy, such as `https://dagster.example.com`.",
+        kind.public_origin,
+    )
+    dagster_internal_url: str = setting(
+        "SYNC_DAGSTER_INTERNAL_URL",
+        "Where the console itself reaches the Dagster UI to load changed definitions, such as `http://webserver:3000`.",
+        kind.page,
+    )
+    trusted_proxies: tuple[kind.Network, ...] = setting(
+        "SYNC_TRUSTED_PROXIES",
+        "Addresses and networks of your reverse proxy, such as `10.0.0.7 10.1.0.0/16`: headers about the browser and its user are "
+        "read from there only.",
+        kind.networks,
+        (),
+    )
+    user_header: str = setting(
+        "SYNC_USER_HEADER",
+        "The header in which your reverse proxy names the user it has signed in, such as `X-Forwarded-User`. Default: users sign in "
+        "with links.",
+        kind.header,
+    )
+    user_roles: tuple[str, ...] = setting(
+        "SYNC_USER_ROLES",
+        "The role of each user whom the proxy names, as it names them, such as `ana@example.com=admin *=viewer`; without `*` others "
+        "have none.",
+        kind.user_roles,
+        (),
+    )
     metrics_token: str = setting(
         "SYNC_METRICS_TOKEN",
         "The bearer token with which Prometheus reads the console's `/metrics`. Default: no one may read them.",
@@ -659,6 +694,7 @@ def _given(environ: Mapping[str, str] | None, root: Path | None) -> tuple[dict[s
     found = {name: environ[name].strip() for name in _BY_ENV if environ.get(name, "").strip()}
     values = {_BY_ENV[name].name: _parse(_BY_ENV[name], text) for name, text in found.items()}
     values["home"] = (root / values.get("home", _BY_ENV["SYNC_HOME"].default)).resolve()
+    values.setdefault("console_url", values.get("public_url", ""))
     file = values.get("setup_file", _BY_ENV["SYNC_SETUP_FILE"].default)
     return found, {**values, "setup_file": (values["home"] / file).resolve()}
 

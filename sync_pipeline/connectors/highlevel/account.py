@@ -44,7 +44,7 @@ class HighLevel:
         self, profile: HighLevelProfile, base_url: str, credentials: Credentials, options: ClientOptions
     ) -> None:
         if not credentials.location:
-            raise ConfigError("The location in which records are kept is not set.", fix=f"Set {LOCATION_SETTING}.")
+            raise ConfigError("The sub-account in which records are kept is not set.", fix=f"Set {LOCATION_SETTING}.")
         self.profile = profile
         self.location = credentials.location
         self.requests: Counter[str] = Counter()
@@ -172,7 +172,7 @@ class HighLevel:
         if (found := await self.one_location(self.location)) is not None:
             return found
         about = Request(self.profile.system, "GET", LOCATION)
-        raise FatalApiError(f"there is no location {self.location}.", about, fix=f"Correct {LOCATION_SETTING}.")
+        raise FatalApiError(f"there is no sub-account {self.location}.", about, fix=f"Correct {LOCATION_SETTING}.")
 
     async def one_location(
         self, location_id: str, options: RequestOptions | None = None, client: ApiClient | None = None
@@ -246,7 +246,9 @@ class HighLevel:
         if answer.gone:
             await self._believed(entity, None)
         elif isinstance(answer.data, dict) and answer.data.get("success") is False:
-            raise FatalApiError("it says that it did not.", Request(self.profile.system, "DELETE", path), fix=TRY_LATER)
+            raise FatalApiError(
+                "it answered that nothing was deleted.", Request(self.profile.system, "DELETE", path), fix=TRY_LATER
+            )
 
     def path(self, entity: str, rest: str = "") -> str:
         """The records of an entity, or what is below them."""
@@ -281,7 +283,7 @@ class HighLevel:
     def refuse_nameless(self, found: Record, about: Request) -> None:
         """FatalApiError for a record without an id: nothing can be linked to it."""
         if not (isinstance(found.get("id"), str) and found["id"]):
-            raise FatalApiError("a record of the answer has no id.", about, fix=TRY_LATER)
+            raise FatalApiError("a record in the answer has no id.", about, fix=TRY_LATER)
 
     async def _one(
         self, method: str, entity: str, record_id: str, options: RequestOptions, body: Any = None
