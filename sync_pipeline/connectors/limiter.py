@@ -38,6 +38,12 @@ class Limiter(Protocol):
     async def penalise(self, until: float) -> None:
         """Nobody who shares this budget may send before the epoch second ``until``."""
 
+    async def end_day(self) -> None:
+        """The requests of this day are used up for everybody who shares this budget."""
+
+    async def is_day_over(self) -> bool:
+        """Whether that was said a short while ago."""
+
 
 def silent(_message: str) -> None:
     """Announce nothing."""
@@ -92,6 +98,18 @@ class StoreLimiter:
 
         await asyncio.to_thread(penalise, self.store, self.bucket, until)
 
+    async def end_day(self) -> None:
+        """Note it for all processes."""
+        from sync_pipeline.store.rate import end_day
+
+        await asyncio.to_thread(end_day, self.store, self.bucket, self.turns.now())
+
+    async def is_day_over(self) -> bool:
+        """Whether any process has noted it."""
+        from sync_pipeline.store.rate import is_day_over
+
+        return await asyncio.to_thread(is_day_over, self.store, self.bucket, self.turns.now())
+
 
 @dataclass(slots=True)
 class MemoryLimiter:
@@ -119,6 +137,13 @@ class MemoryLimiter:
     async def penalise(self, until: float) -> None:
         """Send nothing before ``until``."""
         self._blocked_until = max(self._blocked_until, until)
+
+    async def end_day(self) -> None:
+        """Nothing to note: each answer says it to this process."""
+
+    async def is_day_over(self) -> bool:
+        """Nobody else can have said it."""
+        return False
 
 
 def store_limiter(
