@@ -20,6 +20,7 @@ from sync_pipeline.console.frame import Frame, frame_of
 from sync_pipeline.console.roles import may
 from sync_pipeline.console.sessions import BrowserSession
 from sync_pipeline.console.sharing import SignIn
+from sync_pipeline.console.site import Site
 from sync_pipeline.console.times import Reader, instant, marked, moment, when
 from sync_pipeline.console.work import Work
 from sync_pipeline.errors import ApiError, ChangedMeanwhile, ConfigError, SyncError
@@ -175,8 +176,7 @@ class Console:
     setup: SetupService
     sign_in: SignIn
     work: Work
-    host: str
-    """The host name of this installation."""
+    site: Site
     dagster: str = ""
     """Where the Dagster UI is; "" when unknown."""
     on_change: Callable[[], None] = lambda: None
@@ -215,7 +215,7 @@ class RequestContext:
     def setup(self) -> SetupService:
         """The service of the set-up, acting as the signed-in session."""
         role = "" if self.browser.role == "admin" else f", {self.browser.role}"
-        return self.console.setup.acting_as(actor("console", f"{self.browser.id}{role}"))
+        return self.console.setup.acting_as(actor("console", f"{self.browser.id}{role}", self.browser.user))
 
     @property
     def since(self) -> str:

@@ -150,7 +150,7 @@ def consent(context: RequestContext) -> Response:
 
 def authorized(context: RequestContext) -> Response:
     """GET /snapshots/authorized: a person is back from the consent page; what the browser brought is redeemed once."""
-    found = context.browser.answered(context.query("state"))
+    found = context.console.sign_in.sessions.answered(context.browser, context.query("state"))
     if found is None:
         return context.page("problem.html", "Not authorized", status=400, sentence=FOREIGN, back="/setup/snapshots")
     asked, answer = found
@@ -173,12 +173,14 @@ def _begin(context: RequestContext, entered: SnapshotsForm) -> Response:
     except SyncError as error:
         context.went_wrong(error, _place_of_consent(error, entered))
         return _page(context, _typed(entered))
-    context.browser.ask(found)
+    context.console.sign_in.sessions.ask(context.browser, found)
     return context.go("/setup/snapshots/authorize")
 
 
 def _redirect_uri(context: RequestContext) -> str:
-    """At loopback's address, which consent pages know; the port is the one this browser reaches us at."""
+    """The public address, or loopback's, which consent pages know; the port is the one this browser reaches us at."""
+    if public := context.console.site.origin:
+        return public + CALLBACK
     return f"http://127.0.0.1:{context.request.url.port or 80}{CALLBACK}"
 
 

@@ -10,7 +10,7 @@ from typing import Literal, cast
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
-from sync_pipeline.session.measured import measured_place
+from sync_pipeline.session.measured import measured_place, unread_place
 from sync_pipeline.session.secrets import (
     AGENCY_KEY,
     CLOCKIFY_KEY,
@@ -103,6 +103,7 @@ def disconnect(setup: SetupService, system: str, *, since: str | None) -> None:
             forget_facts(store, facts_place(before, system))
             if system == "snapshots":
                 forget_facts(store, measured_place(before))
+                forget_facts(store, unread_place(before))
             others = [other for other in other_setups(store, before) if _names(other, system)]
             theirs = {where for other in others for where in (place(other, system), address(other, system))}
             for where in credentials.places(store):

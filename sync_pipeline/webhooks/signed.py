@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -29,8 +28,6 @@ from sync_pipeline.webhooks.registration import public_url
 SETTING = "SNAPSHOTS_WEBHOOK_KEY"
 PATH = "/hooks/signed"
 """Names no vendor: some refuse addresses that do."""
-MOST_IDS = 10_000
-"""Ids of deliveries that are remembered, to know one that is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,6 @@ class Signed:
     """The account in use, of those in which the app can be installed."""
     minted: StoredVault | None = None
     """Where the token for that account is kept; None without an app."""
-    _ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     def accepts(self, raw: bytes, signature: str) -> bool:
         """Whether the signature is the vendor's, over exactly these bytes."""
@@ -55,26 +51,19 @@ class Signed:
         return True
 
     def is_stale(self, body: Mapping[str, Any], now: datetime) -> bool:
-        """Whether it was sent too long ago, or says so; a body may say no time."""
-        sent = body.get(self.facts.sent_at)
+        """Whether it was sent too long ago, or says so; a body may say no time.
+
+        A repeated delivery says when it was sent first: it is known by its id.
+        """
+        sent, valid = body.get(self.facts.sent_at), self.facts.valid_seconds
         if sent is None:
             return False
         with suppress(ValueError, TypeError, OverflowError):
             at = datetime.fromisoformat(sent)
-            at = at if at.tzinfo else at.replace(tzinfo=UTC)
-            return abs(now - at) > timedelta(seconds=self.facts.valid_seconds)
+            age = (now - (at if at.tzinfo else at.replace(tzinfo=UTC))).total_seconds()
+            oldest = max(valid, self.facts.repeated_seconds) if self.id_of(body) else valid
+            return not -valid <= age <= oldest
         return True
-
-    def is_repeated(self, body: Mapping[str, Any]) -> bool:
-        """Whether a delivery with its id was kept already."""
-        return self._id(body) in self._ids
-
-    def remember(self, body: Mapping[str, Any]) -> None:
-        """Note that it was kept."""
-        if delivery := self._id(body):
-            self._ids[delivery] = None
-            while len(self._ids) > MOST_IDS:
-                self._ids.popitem(last=False)
 
     def about(self, event: str, body: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
         """The kind to store it as, the entity and the id: of a record of the source, or (without entity) of one at the target."""
@@ -95,7 +84,8 @@ class Signed:
         elif isinstance(self.minted.read(), Lost):
             self.minted.remove()
 
-    def _id(self, body: Mapping[str, Any]) -> str:
+    def id_of(self, body: Mapping[str, Any]) -> str:
+        """The id of a delivery; "" when it has none."""
         found = next((body[name] for name in self.facts.ids if isinstance(body.get(name), str)), "")
         return str(found)[:255]
 

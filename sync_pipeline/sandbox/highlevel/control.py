@@ -68,13 +68,13 @@ def _records(world: World, name: str) -> Json:
 
 
 def _edit_record(world: World, sent: Json, name: str) -> Json:
-    """``{"properties": {...}}`` adds a record, with ``"id"`` it changes one, with ``"remove": true`` it deletes it."""
+    """``{"properties": {...}}`` adds a record (``"createdBy"``: as another integration), with ``"id"`` it changes one, with ``"remove": true`` it deletes it."""
     settings = read_settings(world.db)
     try:
         found = find_object(world.db, sent.get("locationId", HOME), PLURAL + name)
         with transaction(world.db):
             if "id" not in sent:
-                return add_record(world, settings, found, sent, BY_HAND)
+                return add_record(world, settings, found, sent, BY_HAND | sent.get("createdBy", {}))
             if not sent.get("remove"):
                 return merge_record(world, settings, found, sent["id"], sent, BY_HAND)
             remove_record(world, settings, found, sent["id"])
