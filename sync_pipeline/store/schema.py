@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0016"
+HEAD = "0018"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -861,4 +861,29 @@ requests = Table(
     ),
     info={"doc": "what people ask for in the console; the daemon starts it as runs"},
     sqlite_autoincrement=True,  # runs name their request: an id never means two
+)
+
+browser_sessions = Table(
+    "browser_sessions",
+    metadata,
+    _key("id", primary_key=True, doc="hash of the cookie"),
+    Column("seen_at", Instant, nullable=False, doc="last use, to within a minute"),
+    Column(
+        "state", LargeBinary, nullable=False, doc="who it is and what it keeps between two pages; its cookie is the key"
+    ),
+    Index("ix_browser_sessions_seen", "seen_at"),
+    info={"doc": "browsers that are signed in at servers behind a proxy: any instance accepts them"},
+)
+
+one_time_tokens = Table(
+    "one_time_tokens",
+    metadata,
+    _key("id", primary_key=True, doc="hash of the token"),
+    _key("purpose", nullable=False, doc="sign-in | consent | delivery"),
+    Column(
+        "content", LargeBinary, doc="of a link its role; of a consent the answer, whose token is the key; null = none"
+    ),
+    Column("until", Instant, nullable=False),
+    Index("ix_one_time_tokens_until", "until"),
+    info={"doc": "what is good once, whichever instance it comes back to"},
 )
