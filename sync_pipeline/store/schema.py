@@ -889,3 +889,13 @@ one_time_tokens = Table(
     Index("ix_one_time_tokens_until", "until"),
     info={"doc": "what is good once, whichever instance it comes back to"},
 )
+
+console_work = Table(
+    "console_work",
+    metadata,
+    _key("setup", primary_key=True, doc="name of the set-up"),
+    _key("kind", primary_key=True, doc="test | preparation"),
+    Column("begun_at", Instant, nullable=False),
+    Column("state", Text, nullable=False, doc="JSON: what was found so far, and what went wrong", info=PERSONAL),
+    info={"doc": "work that a console does while pages are looked at: how far it is, for the pages of any instance"},
+)
