@@ -47,6 +47,17 @@ def vendor_id(value: str) -> str:
     return value
 
 
+def id_like(start: str) -> Callable[[str], str]:
+    """An id that begins like this, as those of some vendors do."""
+
+    def parse(value: str) -> str:
+        if not re.fullmatch(f"{start}[A-Za-z0-9_]{{1,64}}", value):
+            raise ValueError(f"an id like {start}1a2B3c")
+        return value
+
+    return parse
+
+
 def public_key(value: str) -> str:
     """A public key as vendors print it."""
     try:

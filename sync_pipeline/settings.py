@@ -176,6 +176,27 @@ class Settings:
         kind.vendor_id,
         at="snapshots.company",
     )
+    snapshots_customer: str = setting(
+        "HIGHLEVEL_SAAS_CUSTOMER",
+        "With the profile `highlevel`: sync only the locations of this SaaS customer (a Stripe customer id). Takes HIGHLEVEL_SAAS_SUBSCRIPTION "
+        "and the scope `saas/location.read`. Default: all locations.",
+        kind.id_like("cus_"),
+        at="snapshots.customer",
+    )
+    snapshots_subscription: str = setting(
+        "HIGHLEVEL_SAAS_SUBSCRIPTION",
+        "With HIGHLEVEL_SAAS_CUSTOMER: the customer's subscription (a Stripe subscription id).",
+        kind.id_like("sub_"),
+        at="snapshots.subscription",
+    )
+    snapshots_owners: bool = setting(
+        "HIGHLEVEL_OWNERS",
+        "With the profile `highlevel`: whether new records of users and time entries get an owner, the HighLevel user with the Clockify user's "
+        "e-mail address. Takes the scope `users.readonly`.",
+        kind.flag,
+        False,
+        at="snapshots.owners",
+    )
     entities: tuple[str, ...] = setting(
         "SYNC_ENTITIES", "The entities to sync. Default: all there are.", kind.words, (), at="entities"
     )

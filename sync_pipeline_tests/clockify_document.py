@@ -1,7 +1,8 @@
 """Write the facts of Clockify's OpenAPI document: ``python -m sync_pipeline_tests.clockify_document FILE``.
 
-Only facts are taken: method, path, parameters, names, types, enums, what may be null or must be given. Descriptions,
-examples, operation ids, defaults and limits stay where they are, and so does the document: it may not be shipped.
+Only facts are taken: method, path, parameters, names, types, enums, what may be null or must be given, and the section
+of the documentation. Descriptions, examples, operation ids, defaults and limits stay where they are, and so does the
+document: it may not be shipped. Each operation gets a name of ours (``operation_names.py``).
 
 A type is the name of a basic type or of a shape, a list of the values of an enum, ``{"list": type}``,
 ``{"map": type}`` or ``{"fields": ...}``.
@@ -19,9 +20,12 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from sync_pipeline_tests.operation_names import name_all
+
 Json = dict[str, Any]
 
 FACTS = Path(__file__).parent.parent / "sync_pipeline" / "operations" / "clockify.json"
+JSON = "application/json"
 METHODS = ("get", "post", "put", "patch", "delete")
 FORMATS = ("date", "date-time", "email", "uri", "binary")
 """Formats that are types of their own; the others only say how wide a number is."""
@@ -37,10 +41,11 @@ def facts_of(document: bytes) -> Json:
         for method in METHODS
         if method in item
     }
+    operations = {key: {"name": name, **operations[key]} for key, name in name_all("clockify", operations).items()}
     return {
         "document": {"sha256": hashlib.sha256(document).hexdigest(), "operations": len(operations)},
         "operations": operations,
-        "shapes": {name: _type(schemas[name]) for name in sorted(_reached(schemas, tree["paths"]))},
+        "shapes": {name: type_of(schemas[name]) for name in sorted(reached(schemas, tree["paths"]))},
     }
 
 
@@ -55,14 +60,31 @@ def text(found: Json) -> str:
 
 def _operation(item: Json, operation: Json) -> Json:
     servers = operation.get("servers") or item.get("servers") or [{"url": ""}]
-    query = [each for each in operation.get("parameters", []) if each["in"] == "query"]
     found: Json = {"host": urlsplit(servers[0]["url"]).hostname}
-    if query:
-        found["query"] = _fields({each["name"]: each["schema"] for each in query}, _demanded(query))
-    if "requestBody" in operation:
-        found["body"] = _content(operation["requestBody"])
+    if "tags" in operation:
+        found["section"] = operation["tags"][0].replace(" ", "-")
+    found |= inputs_of(operation)
     found["answers"] = {str(status): _content(each) for status, each in operation["responses"].items()}
     return found
+
+
+def inputs_of(operation: Json) -> Json:
+    """Choices of the path, the query and the body of an operation, as far as it has them."""
+    found: Json = {}
+    declared = operation.get("parameters", [])
+    if choices := {each["name"]: each["schema"]["enum"] for each in declared if _is_choice(each)}:
+        found["path"] = choices
+    if query := [each for each in declared if each["in"] == "query"]:
+        found["query"] = fields_of({each["name"]: each["schema"] for each in query}, _demanded(query))
+    if content := operation.get("requestBody", {}).get("content"):
+        if (media := next(iter(content))) != JSON:
+            found["media"] = media
+        found["body"] = _content(operation["requestBody"])
+    return found
+
+
+def _is_choice(parameter: Json) -> bool:
+    return parameter["in"] == "path" and "enum" in parameter["schema"]
 
 
 def _demanded(parameters: list[Json]) -> list[str]:
@@ -71,10 +93,13 @@ def _demanded(parameters: list[Json]) -> list[str]:
 
 def _content(body: Json) -> Any:
     """The type of a body; None when there is none."""
-    return next((_type(media["schema"]) for media in body.get("content", {}).values()), None)
+    return next((type_of(media["schema"]) for media in body.get("content", {}).values()), None)
 
 
-def _type(schema: Json) -> Any:
+def type_of(schema: Json) -> Any:
+    """The type that a schema describes."""
+    if len(parts := schema.get("allOf", [])) == 1:
+        schema = parts[0]
     if "$ref" in schema:
         return _name(schema)
     # The document exports enums as objects with a field for each value; what they are says `oneOf`.
@@ -82,16 +107,17 @@ def _type(schema: Json) -> Any:
         return values
     kind, _ = _kind(schema)
     if kind == "array":
-        return {"list": _type(schema["items"])}
+        return {"list": type_of(schema.get("items", {}))}
     if schema.get("properties"):
-        return _fields(schema["properties"], schema.get("required", []))
+        return fields_of(schema["properties"], schema.get("required", []))
     if kind == "object" and isinstance(extra := schema.get("additionalProperties"), dict) and extra:
-        return {"map": _type(extra)}
+        return {"map": type_of(extra)}
     return schema["format"] if schema.get("format") in FORMATS else kind
 
 
-def _fields(properties: Json, required: list[str]) -> Json:
-    found: Json = {"fields": {name: _type(each) for name, each in properties.items()}}
+def fields_of(properties: Json, required: list[str]) -> Json:
+    """The type of an object with these properties."""
+    found: Json = {"fields": {name: type_of(each) for name, each in properties.items()}}
     if required:
         found["required"] = sorted(required)
     if nullable := sorted(name for name, each in properties.items() if _kind(each)[1]):
@@ -103,11 +129,12 @@ def _kind(schema: Json) -> tuple[str, bool]:
     """The type, and whether null will do: ``nullable`` in OpenAPI 3.0, a list of types in 3.1."""
     kind = schema.get("type", "any")
     if isinstance(kind, list):
-        return next(each for each in kind if each != "null"), "null" in kind
+        some = [each for each in kind if each != "null"]
+        return some[0] if len(some) == 1 else "any", "null" in kind
     return kind, schema.get("nullable") is True
 
 
-def _reached(schemas: Json, paths: Json) -> set[str]:
+def reached(schemas: Json, paths: Json) -> set[str]:
     """The names of the shapes that some operation needs."""
     found: set[str] = set()
     waiting = list(_references(paths))
@@ -115,7 +142,7 @@ def _reached(schemas: Json, paths: Json) -> set[str]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            if isinstance(_type(schemas[name]), dict):
+            if isinstance(type_of(schemas[name]), dict):
                 waiting += _references(schemas[name])
     return found
 

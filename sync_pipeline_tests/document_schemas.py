@@ -83,7 +83,8 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
         "mapping fields users", "credentials list", "completion bash", "support-bundle", "migrate", "live status", "webhooks list",
         "webhooks addresses --url https://hooks.example.com",
         "report performance", "report hours", "report people", "report clients", "alerts list --all", "alerts destinations", "alerts rules",
-        "webhooks remove",
+        "webhooks remove", "operations list", "operations list --triggers", "operations search project template",
+        "operations show clockify.clients.create", "operations show highlevel.contacts.upsert",
     ):  # fmt: skip
         yield printed(*words.split())
     yield shell.with_(**at_highlevel(us))("prepare", "--yes", "--json").document

@@ -20,7 +20,13 @@ from sync_pipeline.sandbox.snapshots.clients import DEFAULT_ID, DEFAULT_SECRET
 from sync_pipeline.session.secrets import AGENCY_KEY
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
 from sync_pipeline.setup.connections import connections
-from sync_pipeline.setup.consent import begin_authorization, finish_authorization, read_callback, stored_form
+from sync_pipeline.setup.consent import (
+    app_scopes_at,
+    begin_authorization,
+    finish_authorization,
+    read_callback,
+    stored_form,
+)
 from sync_pipeline.setup.prepare import is_needed
 from sync_pipeline.setup.snapshots import (
     SnapshotsForm,
@@ -138,6 +144,7 @@ def consent(context: RequestContext) -> Response:
         host=parts.netloc,
         scopes=" ".join(parse_qs(parts.query).get("scope", [])).split(),
         redirect_uri=asked.redirect_uri,
+        scopes_at=app_scopes_at(context.settings()),
     )
 
 
@@ -279,7 +286,7 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
     looked_at, profiles = context.browser.accounts, _profiles(values["profile"])
     return context.page(
         "snapshots.html",
-        "Step 2: Snapshots",
+        f"Step 2: {load_profile(values['profile']).system}",
         step="snapshots",
         would_pause=context.would_pause(),
         values=values,

@@ -1,6 +1,7 @@
-"""The facts of the vendors' APIs, as data.
+"""The catalogue of operations: the facts of the vendors' APIs as data, and what is known here about them.
 
-``clockify.json`` is what Clockify's OpenAPI document says: methods, paths, names, types, enums, nullability. It is
-written by ``python -m sync_pipeline_tests.clockify_document FILE``, never by hand. ``clockify_errata.yaml`` lists
-where the document is wrong, each time with the evidence.
+``clockify.json`` and ``highlevel.json`` are what the vendors' OpenAPI documents say: methods, paths, names, types, enums,
+nullability. They are written by ``python -m sync_pipeline_tests.clockify_document FILE`` and
+``python -m sync_pipeline_tests.highlevel_document``, never by hand. ``clockify_errata.yaml`` lists where Clockify's document
+is wrong, each time with the evidence. ``known.yaml`` is written by hand: sentences, what only reads, what is held back.
 """

@@ -60,11 +60,17 @@ def test_only_facts_are_taken() -> None:
     assert found["document"]["operations"] == 2
     assert found["operations"] == {
         "GET /v1/sights/{id}": {
+            "name": "clockify.sights.get",
             "host": "api.example",
             "query": {"fields": {"kind": ["HILL", "LAKE"], "page": "integer"}, "required": ["kind"]},
             "answers": {"200": "Sight", "204": None},
         },
-        "PUT /v1/sights/{id}": {"host": "api.example", "body": {"list": "Sight"}, "answers": {"200": None}},
+        "PUT /v1/sights/{id}": {
+            "name": "clockify.sights.update",
+            "host": "api.example",
+            "body": {"list": "Sight"},
+            "answers": {"200": None},
+        },
     }
     assert found["shapes"] == {
         "Sight": {
@@ -90,20 +96,21 @@ def test_the_file_is_what_the_program_writes() -> None:
     assert re.fullmatch("[0-9a-f]{64}", found["document"]["sha256"])
     assert found["document"]["operations"] == len(found["operations"])
     assert [
-        word for word in _words([found["shapes"], list(found["operations"].values())]) if not WORD.fullmatch(word)
+        word for word in words([found["shapes"], list(found["operations"].values())]) if not WORD.fullmatch(word)
     ] == []
 
 
-WORD = re.compile(r"[\w./{}-]{1,60}")
+WORD = re.compile(r"[\w./{}()-]{1,70}")
 
 
-def _words(tree: Any) -> Iterator[str]:
+def words(tree: Any) -> Iterator[str]:
+    """Every word in a tree, names of fields included."""
     if isinstance(tree, dict):
         yield from tree
         tree = list(tree.values())
     if isinstance(tree, list):
         for each in tree:
-            yield from _words(each)
+            yield from words(each)
     elif isinstance(tree, str):
         yield tree
 
