@@ -49,7 +49,7 @@ COMMANDS = {
         "settings": ("settings", "Show the settings, and where each comes from."),
     },
     "Other": {
-        "operations": ("operations", "Find operations of both APIs."),
+        "operations": ("operations", "Find operations of both APIs, and run one."),
         "audit": ("audit", "Show who changed what of the set-up."),
         "forget": ("forget", "Remove everything kept about a person."),
         "support-bundle": ("support_bundle", "Write a redacted file for those who help."),
