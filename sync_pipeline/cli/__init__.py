@@ -50,7 +50,7 @@ COMMANDS = {
         "settings": ("settings", "Show the settings, and where each comes from."),
     },
     "Other": {
-        "operations": ("operations", "Find operations of both APIs."),
+        "operations": ("operations", "Find operations of both APIs, and run one."),
         "audit": ("audit", "Show who changed what of the set-up."),
         "webserver": ("webserver", "Serve the Dagster UI behind your reverse proxy."),
         "forget": ("forget", "Remove everything kept about a person."),

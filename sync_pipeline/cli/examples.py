@@ -134,6 +134,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "operations list": ("operations list --system highlevel --kind write", "operations list --triggers"),
     "operations search": ("operations search project template", "operations search client --kind write --json"),
     "operations show": ("operations show clockify.clients.create", "operations show NEW_CLIENT --triggers"),
+    "operations run": (
+        "operations run clockify.clients.list --all --format csv",
+        "operations run clockify.clients.create -f name='Harbour House' --dry-run",
+    ),
     "audit": ("audit list", "audit list --limit 20"),
     "audit list": ("audit list", "audit list --limit 20 --json"),
     "forget": ("forget 64a687e2", "forget person@example.com --yes"),

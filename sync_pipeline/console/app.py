@@ -30,6 +30,7 @@ from sync_pipeline.console import (
     helping,
     live,
     mapping,
+    operations,
     overview,
     preferences,
     prepare,
@@ -106,6 +107,9 @@ PAGES: Mapping[str, Handler] = {
     "/settings/alerts/rules.yaml": alert_rules.export,
     "/settings/secrets": secrets.show,
     "/settings/audit": secrets.audit,
+    operations.HERE: operations.show,
+    f"{operations.HERE}/events": operations.show_events,
+    f"{operations.HERE}/{{name}}": operations.one,
     "/help": helping.show,
 }
 FORMS: Mapping[str, Handler] = {
