@@ -720,8 +720,9 @@ def stage(
     side_by_side: bool = False,
 ) -> Iterator[Stage]:
     """A place to play histories in; Dagster's history is in files where several threads write it at the same moment."""
-    history = dg.DagsterInstance.local_temp if side_by_side else dg.DagsterInstance.ephemeral
-    with office(root, patch, database, vendor) as here, history() as instance:
+    quiet = {"telemetry": {"enabled": False}}
+    history = dg.DagsterInstance.local_temp(overrides=quiet) if side_by_side else dg.DagsterInstance.ephemeral()
+    with office(root, patch, database, vendor) as here, history as instance:
         here.us.people.headers[PRESENT] = "1"
         here.us.changes |= {"CLOCKIFY_PAGE_SIZE": "6", "SYNC_POLL_SECONDS": "86400"}
         enter(here.us, patch)
