@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -22,7 +23,7 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 from sync_pipeline.hosting.liveness import PROCESS_TAG
 from sync_pipeline_tests.harness import clean_environ
 from sync_pipeline_tests.scale.faults import Faults, Outcome
-from sync_pipeline_tests.scale.fleet import NAMES, Fleet, Size, listens, sandbox_command, wait
+from sync_pipeline_tests.scale.fleet import NAMES, Fleet, Size, sandbox_command, wait, workspace_at
 from sync_pipeline_tests.scale.machines import Network
 
 LARGE, SMALL = Size(1_000_000, 730), Size(50_000, 730)
@@ -96,8 +97,10 @@ def seed(size: Size, directory: Path) -> Path:
     file = directory / "seeded.db"
     command = sandbox_command(size, "127.0.0.1", file, 8759)
     with subprocess.Popen(command, env=clean_environ(), stdout=subprocess.DEVNULL) as process:
-        wait(lambda: listens("127.0.0.1", 8759), 1800, "the sandbox")
+        wait(lambda: bool(workspace_at("http://127.0.0.1:8759")), 1800, "the sandbox")
         process.terminate()
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # one file, to be copied
     return file
 
 

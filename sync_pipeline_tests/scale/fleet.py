@@ -130,16 +130,10 @@ class Fleet:
         database = machine.home / "sandbox.db"
         shutil.copy(seeded, database)
         machine.start("sandbox", sandbox_command(self.size, "0.0.0.0", database), clean_environ())
-        wait(lambda: listens(machine.address, 8750), 900, "the sandbox")
-        self.workspace = self._workspace()
+        wait(lambda: bool(workspace_at(f"http://{machine.address}:8750")), 900, "the sandbox")
+        self.workspace = workspace_at(f"http://{machine.address}:8750")
         self.vendors("faults", {"kind": "stall", "route": "*", "seconds": LATENCY_SECONDS})
         self.vendors("stats/reset", {})
-
-    def _workspace(self) -> str:
-        url = f"http://{self['vendors'].address}:8750/clockify/api/v1/workspaces"
-        asked = urllib.request.Request(url, headers={"X-Api-Key": CLOCKIFY_KEY})
-        with urllib.request.urlopen(asked, timeout=120) as answer:
-            return str(json.load(answer)[0]["id"])
 
     def _environ(self) -> dict[str, str]:
         """The environment that all of ours share; each has a home of its own besides."""
@@ -269,3 +263,11 @@ def listens(address: str, port: int) -> bool:
     with suppress(OSError), socket.create_connection((address, port), timeout=1):
         return True
     return False
+
+
+def workspace_at(base: str) -> str:
+    """The workspace's id, once the vendors answer; "" before."""
+    asked = urllib.request.Request(f"{base}/clockify/api/v1/workspaces", headers={"X-Api-Key": CLOCKIFY_KEY})
+    with suppress(OSError), urllib.request.urlopen(asked, timeout=120) as answer:
+        return str(json.load(answer)[0]["id"])
+    return ""
