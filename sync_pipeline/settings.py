@@ -354,6 +354,12 @@ class Settings:
         kind.http_origins,
         (),
     )
+    operations_allow: tuple[str, ...] = setting(
+        "SYNC_OPERATIONS_ALLOW",
+        "Operations that are held back and may be run all the same, by name, such as `clockify.users.hourly-rate.update`.",
+        kind.words,
+        (),
+    )
     lock_seconds: int = setting(
         "SYNC_LOCK_SECONDS", "How long to wait while another program has locked the database.", kind.count, 30
     )
