@@ -24,6 +24,7 @@ from sync_pipeline.defs.verify import in_sync_check
 from sync_pipeline.hosting.launch import sync_job_name
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.secrets import require_key
 from sync_pipeline.settings import Settings, load_settings
 
 BETA = ("Parameter `(owners|data_version)` of", "Class `(LocalFileCodeReference|CodeReferencesMetadataValue)`")
@@ -38,7 +39,7 @@ def build(settings: Settings) -> dg.Definitions:
     for feature in BETA:
         warnings.filterwarnings("ignore", feature, dg.BetaWarning)
     specs = switched_on(specs_of(settings), settings.entities)
-    syncs = {job.name: job for job in sync_jobs(specs.values())}
+    syncs = {job.name: job for job in sync_jobs(specs.values(), settings)}
     changes = {job.name: job for job in map(changes_job, specs.values())}
     verifies = verify_jobs(specs.values())
     synced = [fresh(entity_asset(spec, settings), freshness(spec, settings)) for spec in specs.values()]
@@ -46,7 +47,7 @@ def build(settings: Settings) -> dg.Definitions:
     checks = [check.key for definition in (*synced, *checking) for check in definition.check_specs]
     reports = reports_job(specs.values())
     return dg.Definitions(
-        assets=[*synced, *_external(specs.values(), settings.console_url), performance_asset(specs.values(), settings)],
+        assets=[*synced, *_external(specs.values(), settings), performance_asset(specs.values(), settings)],
         asset_checks=checking,
         jobs=[
             *syncs.values(),
@@ -70,10 +71,10 @@ def build(settings: Settings) -> dg.Definitions:
     )
 
 
-def _external(specs: Iterable[EntitySpec], console: str) -> Iterable[dg.AssetSpec]:
+def _external(specs: Iterable[EntitySpec], settings: Settings) -> Iterable[dg.AssetSpec]:
     """Where entities come from and go to; one asset, in the lane of the sources, where one comes from what another delivered."""
     specs, found = list(specs), dict[dg.AssetKey, dg.AssetSpec]()
-    for asset in (part(spec, console) for part in (target_asset, source_asset) for spec in specs):
+    for asset in (part(spec, settings) for part in (target_asset, source_asset) for spec in specs):
         other = found.get(asset.key)
         found[asset.key] = (
             asset
@@ -88,5 +89,7 @@ def _external(specs: Iterable[EntitySpec], console: str) -> Iterable[dg.AssetSpe
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dagster dev` loads."""
+    settings = load_settings()
+    require_key(settings)
     # Another process for each op would cost more than most of our runs.
-    return dg.Definitions.merge(build(load_settings()), dg.Definitions(executor=dg.in_process_executor))
+    return dg.Definitions.merge(build(settings), dg.Definitions(executor=dg.in_process_executor))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.opening import reading
 from sync_pipeline.cli.options import json_option
+from sync_pipeline.settings import load_given
 from sync_pipeline.store.schema import HEAD
 
 
@@ -16,6 +16,5 @@ def migrate(as_json: bool) -> None:
     """Bring both databases to this version. Run it once before several processes of a new version start."""
     from sync_pipeline.hosting.migrate import migrate as migrate_both
 
-    with reading() as settings:
-        migrate_both(settings)
+    migrate_both(load_given())
     terminal.emit(as_json, {"database": HEAD, "dagster": True}, f"Schema {HEAD}; Dagster's storage is up to date.")

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
+from sync_pipeline.connectors.http import ApiClient
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.preparation import Preparation
@@ -228,6 +229,25 @@ class System(Protocol):
         """Close the connections."""
 
 
+@runtime_checkable
+class Operable(System, Protocol):
+    """A system whose operations are in the catalogue."""
+
+    @property
+    def catalogue(self) -> str:
+        """What the catalogue calls it."""
+
+    @property
+    def decided(self) -> Mapping[str, str]:
+        """Inputs that are known here: the account, by the names that they have in paths and bodies."""
+
+    def client_for(self, host: str, tokens: Sequence[str]) -> ApiClient:
+        """What sends an operation of this host, that these tokens are for."""
+
+    async def confirm(self) -> None:
+        """Before a write: FatalApiError when the key is for another account."""
+
+
 class SnapshotsSystem(System, Protocol):
     """The account on the Snapshots side, whichever connector speaks to it: besides its records, what can be asked about it."""
 
@@ -258,5 +278,6 @@ class SnapshotsSystem(System, Protocol):
     ) -> list[Record] | None:
         """Revenue, budget and margin in these months, ``most`` rows of them; None where the API has none.
 
-        A row is about a ``project``, or about one of these ``location``s, and names ``month`` and ``currency`` ("": not known).
+        A row is about a ``project``, or about one of these ``location``s, and names ``month`` and ``currency`` ("": not known). Of
+        a ``location`` whose figures cannot be read a row says why they are ``missing``.
         """

@@ -208,6 +208,15 @@ class AnalyticsFacts(Facts):
         return {"revenue": self.revenue, "budget": self.budget, "margin": self.margin}
 
 
+class LabFacts(Facts):
+    """A button of the sandbox lab: the control it uses, and what to expect."""
+
+    label: str
+    help: str
+    path: str
+    sent: dict[str, Any]
+
+
 class SandboxFacts(Facts):
     """Where the embedded sandbox speaks like this vendor, and the settings that name its account there."""
 
@@ -215,6 +224,12 @@ class SandboxFacts(Facts):
     settings: dict[str, str] = {}
     app: dict[str, str] = {}
     """The ``id`` and the ``secret`` of an app there."""
+    lab: dict[str, LabFacts] = {}
+    """The buttons of the sandbox lab that are about this vendor."""
+    repair: dict[str, Any] = {}
+    """The switches that these buttons change, as they are while nothing is broken."""
+    lab_states: dict[str, str] = {}
+    """What is said while one of these switches is changed."""
 
 
 class TokenFacts(Facts):
@@ -299,6 +314,11 @@ class BaseProfile(Facts):
     rate_headers: RateHeaderFacts = RateHeaderFacts()
     errors: ErrorFacts = ErrorFacts()
     answers: tuple[AnswerFacts, ...] = ()
+
+    @property
+    def named(self) -> str:
+        """What people call it within a sentence."""
+        return f"the {self.title}" if self.title.endswith(" API") else self.title
 
     @abstractmethod
     def scope(self, entity: str, *, write: bool = False) -> str:

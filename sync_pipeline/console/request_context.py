@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -29,6 +30,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused, would_pause
+from sync_pipeline.setup.system_details import system_names
 from sync_pipeline.store.activity import Run
 from sync_pipeline.store.engine import plain
 from sync_pipeline.store.syncs import Sync
@@ -50,9 +52,10 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def system(name: str) -> str:
-    """One of the two systems, by its name."""
-    return {"clockify": "Clockify", "snapshots": "Snapshots"}.get(name, name)
+@pass_context
+def system(context: Context, name: str) -> str:
+    """One of the two systems, as people call it."""
+    return str(context.get("systems", {}).get(name, name))
 
 
 def shown(value: object) -> str:
@@ -293,8 +296,16 @@ class RequestContext:
             frame=self.frame(str(context.get("step", ""))),
             reader=self.reader,
             badges=self.console.badges.read(self.setup),
+            systems=self.systems(),
             **context,
         )
+
+    def systems(self) -> dict[str, str]:
+        """What pages call the two systems; the usual names while the set-up cannot be read."""
+        try:
+            return system_names(self.setup.settings())
+        except SyncError:
+            return system_names(Settings())
 
     def part(self, template: str, *, is_under_way: bool, **context: Any) -> Response:
         """The part of a page that changes by itself; it is asked for again while something is under way."""
@@ -303,6 +314,7 @@ class RequestContext:
             "csrf": self.browser.csrf,
             "now": self.setup.now(),
             "reader": self.reader,
+            "systems": self.systems(),
         }
         answer = render(template, **usual, **context)
         answer.headers["X-Under-Way"] = "yes" if is_under_way else "no"

@@ -286,7 +286,7 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
     looked_at, profiles = context.browser.accounts, _profiles(values["profile"])
     return context.page(
         "snapshots.html",
-        "Step 2: Snapshots",
+        f"Step 2: {load_profile(values['profile']).system}",
         step="snapshots",
         would_pause=context.would_pause(),
         values=values,

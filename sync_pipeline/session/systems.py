@@ -239,6 +239,7 @@ def snapshots_credentials(
             company=settings.snapshots_company,
             customer=settings.snapshots_customer,
             subscription=settings.snapshots_subscription,
+            owners=settings.snapshots_owners,
             agency=_agency_key(unlocked, agency),
         )
     vault, is_consent = Vault(store, settings), settings.auth == "authorization_code"
@@ -253,6 +254,7 @@ def snapshots_credentials(
         company=settings.snapshots_company,
         customer=settings.snapshots_customer,
         subscription=settings.snapshots_subscription,
+        owners=settings.snapshots_owners,
         agency=None if agency is None else AgencyKey("", agency),
     )
 

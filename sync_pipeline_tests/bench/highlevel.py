@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import orjson
-import yaml
 
 from sync_pipeline.clock import utc_now
 from sync_pipeline.connectors.highlevel.fields import Properties
@@ -22,15 +21,15 @@ from sync_pipeline.sandbox.clockify.ids import new_id
 from sync_pipeline_tests.bench.commands import Workplace, sync_words
 from sync_pipeline_tests.bench.rounds import AGAIN, FIRST, HIGHLEVEL, VERIFY, Measured, Say
 from sync_pipeline_tests.bench.sandbox import running
-from sync_pipeline_tests.generate import ROOT
 from sync_pipeline_tests.harness import Json
-from sync_pipeline_tests.highlevel import HOME
+from sync_pipeline_tests.highlevel import HOME, own_profile
 
 SIZES = (5_000, 10_000, 100_000)
 """Entries: of the fewest every record is created by a sync; those of the others are put there."""
-PROFILE = ROOT / "sync_pipeline/connectors/profiles/highlevel.yaml"
 SANDBOX, OBJECT = "sandbox.db", "clockify_time_entries"
 SEARCH = f"POST */custom_objects.{OBJECT}/records/search"
+LINK = """UPDATE records SET target_id = ?, delivered_hash = fields_hash
+    WHERE connection = ? AND entity = 'time_entries' AND source_id = ?"""
 COLUMNS = "id, location_id, object_key, created_ms, body"
 PEOPLE, DAYS = 5, 60
 
@@ -61,13 +60,10 @@ def _workplace(directory: Path, entries: int) -> Iterator[Workplace]:
     first_day = utc_now().date() - timedelta(days=DAYS)
     with TemporaryDirectory(dir=directory) as name:
         root = Path(name)
-        profile = root / "highlevel.yaml"
-        facts = yaml.safe_load(PROFILE.read_text("utf-8")) | {"rate": []}
-        profile.write_text(yaml.safe_dump(facts, sort_keys=False), "utf-8")
         with running(root / SANDBOX, PEOPLE, entries, DAYS, projects=PEOPLE, locations=PEOPLE) as sandbox:
             sandbox.ask("/_control/highlevel", {"prepare": True, "per_day": 10_000_000})
             more = {
-                "SNAPSHOTS_PROFILE": str(profile),
+                "SNAPSHOTS_PROFILE": own_profile(root / "highlevel.yaml", rate=[]),
                 "SNAPSHOTS_BASE_URL": f"{sandbox.url}/highlevel",
                 "SNAPSHOTS_API_KEY": "pit-sandbox-home",
                 "HIGHLEVEL_AGENCY_KEY": "pit-sandbox-agency",
@@ -94,17 +90,14 @@ def deliver_all(work: Workplace) -> None:
         store,
         there,
     ):
-        wanted = store.execute("SELECT source_id, fields FROM records WHERE entity = 'time_entries'").fetchall()
-        for number, (source_id, fields) in enumerate(wanted):
+        wanted = store.execute("SELECT connection, source_id, fields FROM records WHERE entity = 'time_entries'")
+        for number, (*key, fields) in enumerate(wanted.fetchall()):
             moment = at + timedelta(milliseconds=number)
             record = _record(properties.written(orjson.loads(fields), new=True), moment)
             row = (record["id"], HOME, OBJECT, int(moment.timestamp() * 1000), orjson.dumps(record).decode())
             there.execute(f"INSERT INTO highlevel_records ({COLUMNS}) VALUES (?, ?, ?, ?, ?)", row)
             there.execute(f"INSERT INTO highlevel_index ({COLUMNS}, shown_at) VALUES (?, ?, ?, ?, ?, 0)", row)
-            store.execute(
-                "UPDATE records SET target_id = ?, delivered_hash = fields_hash WHERE entity = 'time_entries' AND source_id = ?",
-                (record["id"], source_id),
-            )
+            store.execute(LINK, (record["id"], *key))
 
 
 def _record(properties: Json, at: datetime) -> Json:

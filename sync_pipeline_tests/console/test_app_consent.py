@@ -71,7 +71,7 @@ def test_from_the_consent_to_the_sub_account(browser: Browser, us: Team) -> None
     page = Page(browser.get(decide(link, "approve")).text)
     offered = [one["value"] for one in page.all("input") if one.get("name") == "location"]
     assert HOME in offered
-    assert "not chosen yet: the HighLevel location" in page.text
+    assert "not chosen yet: the HighLevel sub-account" in page.text
     assert other not in offered
     answer = connect(browser, HOME)
     assert answer.url.path == "/setup/prepare"

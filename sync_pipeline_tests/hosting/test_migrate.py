@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from sync_pipeline.hosting.migrate import DAGSTER, migrate
-from sync_pipeline.settings import load_settings
+from sync_pipeline.settings import load_given
 from sync_pipeline.store.engine import open_store, stored_version
 from sync_pipeline.store.locks import lock
 from sync_pipeline.store.schema import HEAD
@@ -37,7 +37,8 @@ def test_a_second_process_waits_for_the_first(
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", history.replace("postgresql://", "postgresql+psycopg2://"))
     monkeypatch.setenv("WORKERS", "4")
-    settings = load_settings(root=tmp_path)
+    monkeypatch.setenv("SYNC_MODE", "live")  # without accounts, which are connected later
+    settings = load_given(root=tmp_path)
 
     def count(url: str, query: str) -> int:
         with psycopg.connect(url) as connection:

@@ -14,6 +14,7 @@ from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline_tests.harness import Json
 from sync_pipeline_tests.highlevel import HOME, HighLevelTeam, highlevel_team
+from sync_pipeline_tests.highlevel_app import consent
 
 NARROWED: Json = {"HIGHLEVEL_SAAS_CUSTOMER": CUSTOMER, "HIGHLEVEL_SAAS_SUBSCRIPTION": SUBSCRIPTION}
 ROUTE = "GET /highlevel/saas/locations"
@@ -72,12 +73,21 @@ def test_what_leaves_the_narrowing_keeps_its_client(us: HighLevelTeam) -> None:
     with us.session(**NARROWED) as session:
         sync_ids(session, session.specs["locations"], ids, run_id="targeted")
     assert rules(us)[ids[0]] == "other_customer"
+    found = us.verify("locations", **NARROWED)["locations"]
+    assert (found.in_sync, found.excluded) == (True, 3)
     now = shown(us.clients())
     assert not any(now.values())
     assert now.keys() - before.keys() == {"Renamed and theirs"}
     us.sync("locations")
     assert "Renamed and not theirs" in shown(us.clients())
     assert set(rules(us).values()) == {None}
+
+
+def test_an_app_narrows_with_the_companys_token(us: HighLevelTeam) -> None:
+    """The same scope, granted by a person."""
+    consent(us)
+    counts = narrowed(us)
+    assert (counts.created, counts.excluded) == (2, 2)
 
 
 def test_one_that_is_deleted_is_archived_all_the_same(us: HighLevelTeam) -> None:
@@ -99,7 +109,7 @@ def test_what_cannot_be_narrowed_changes_nothing(us: HighLevelTeam) -> None:
         narrowed(us, HIGHLEVEL_SAAS_SUBSCRIPTION="")
     with pytest.raises(ConfigError, match="Set HIGHLEVEL_AGENCY_KEY, or unset HIGHLEVEL_SAAS_CUSTOMER"):
         narrowed(us, HIGHLEVEL_AGENCY_KEY="")
-    with pytest.raises(FatalApiError, match="the customer cus_other has no location"):
+    with pytest.raises(FatalApiError, match="the customer cus_other has no sub-account"):
         narrowed(us, HIGHLEVEL_SAAS_CUSTOMER="cus_other")
     us.fault("status", ROUTE, status=200, body='["one", {"id": "two"}]')
     with pytest.raises(FatalApiError, match="the answer is not a list of ids"):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from sync_pipeline.connectors.answers import Answer, as_text, excerpt
 from sync_pipeline.connectors.highlevel.locations import Locations
 from sync_pipeline.connectors.highlevel.opportunities import won
+from sync_pipeline.connectors.highlevel.owners import Owners
 from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.highlevel.records import Records
-from sync_pipeline.connectors.highlevel.tokens import Consented, mint
+from sync_pipeline.connectors.highlevel.tokens import Consented, MintedTokens, mint
 from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RequestOptions, RetryPolicy
 from sync_pipeline.connectors.oauth import Credential
 from sync_pipeline.connectors.paging import Record
@@ -43,7 +44,7 @@ class HighLevel:
         self, profile: HighLevelProfile, base_url: str, credentials: Credentials, options: ClientOptions
     ) -> None:
         if not credentials.location:
-            raise ConfigError("The location in which records are kept is not set.", fix=f"Set {LOCATION_SETTING}.")
+            raise ConfigError("The sub-account in which records are kept is not set.", fix=f"Set {LOCATION_SETTING}.")
         self.profile = profile
         self.location = credentials.location
         self.requests: Counter[str] = Counter()
@@ -51,10 +52,11 @@ class HighLevel:
         """Of objects whose filters find nothing: when everything was read, and the records of each key, by their ids."""
         self.filtering: set[str] = set()
         """The entities whose filters have found something."""
-        self.sleep = options.sleep
+        self.sleep, self._options = options.sleep, options
         self.customer = credentials.customer, credentials.subscription
         self.customers: frozenset[str] | None = None
         """The locations of that customer, once they were read."""
+        self.owners = Owners(self, credentials.owners)
         self._company = credentials.company
         self._is_confirmed = False
         self.consent: Consented | None = None
@@ -128,6 +130,23 @@ class HighLevel:
         company, location = self.consent.company.granted, self.consent.location.granted
         return company | location if company and location else None
 
+    catalogue = "highlevel"
+
+    @property
+    def decided(self) -> Mapping[str, str]:
+        """The location, and the agency where that is known, as inputs of the catalogue are called."""
+        company = {"companyId": self._company} if self._company else {}
+        return {"locationId": self.location, "location_id": self.location, **company}
+
+    def client_for(self, host: str, tokens: Sequence[str]) -> ApiClient:
+        """The agency's token for what the agency may do, the location's for everything else."""
+        del host
+        return self.agency if "agency" in tokens else self.home
+
+    async def confirm(self) -> None:
+        """Ask once whose token it is."""
+        await self._confirm()
+
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> Source:
         """The account as the source of locations: there is nothing else to read here."""
         del parent
@@ -147,16 +166,30 @@ class HighLevel:
             self._company = as_text((await self.own_location()).get("companyId") or "")
         return self._company
 
-    async def minted(self, endpoint: TokenEndpoint) -> Tokens:
-        """A token of the location, for that of the company."""
-        return await mint(self, self._minting, endpoint)
+    async def minted(self, endpoint: TokenEndpoint, location: str) -> Tokens:
+        """A token of a location, for that of the company."""
+        return await mint(self, self._minting, endpoint, location)
+
+    @asynccontextmanager
+    async def client_at(self, consent: Consented, location: str) -> AsyncIterator[ApiClient]:
+        """Requests about any location: about another one than its own with a token that is kept nowhere."""
+        if location == self.location:
+            yield self.home
+            return
+        tokens = consent.location.endpoint
+        auth = MintedTokens(tokens, lambda: self.minted(tokens, location))
+        client = self.client(auth, self.home.endpoint, self._options)
+        try:
+            yield client
+        finally:
+            await client.aclose()
 
     async def own_location(self) -> Record:
         """The location in which records are kept."""
         if (found := await self.one_location(self.location)) is not None:
             return found
         about = Request(self.profile.system, "GET", LOCATION)
-        raise FatalApiError(f"there is no location {self.location}.", about, fix=f"Correct {LOCATION_SETTING}.")
+        raise FatalApiError(f"there is no sub-account {self.location}.", about, fix=f"Correct {LOCATION_SETTING}.")
 
     async def one_location(
         self, location_id: str, options: RequestOptions | None = None, client: ApiClient | None = None
@@ -188,7 +221,7 @@ class HighLevel:
     async def project_figures(
         self, months: tuple[str, str], most: int, locations: Sequence[str]
     ) -> list[Record] | None:
-        """What these locations won in these months: of those that the token is for."""
+        """What these locations won in these months: of those that there is a token for; of the others why there is none."""
         return await won(self, months, most, locations)
 
     async def search(self, entity: str, *, limit: int, **more: Any) -> Answer:
@@ -204,11 +237,11 @@ class HighLevel:
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity))
         return await self._believed(entity, await self._one("GET", entity, record_id, options))
 
-    async def create(self, entity: str, properties: Mapping[str, Any]) -> Record:
+    async def create(self, entity: str, properties: Mapping[str, Any], owners: Sequence[str] = ()) -> Record:
         """Create a record; AmbiguousWrite when it is unknown whether it arrived."""
         await self._confirm()
         path, options = self.path(entity), RequestOptions(scope=self.profile.scope(entity, write=True))
-        body = {"locationId": self.location, "properties": properties}
+        body = {"locationId": self.location, "properties": properties, **({"owners": owners} if owners else {})}
         answer = await self.send(self.home, "POST", path, body=body, options=options)
         about = Request(self.profile.system, "POST", path)
         made = self._record_in(answer, about)
@@ -230,7 +263,9 @@ class HighLevel:
         if answer.gone:
             await self._believed(entity, None)
         elif isinstance(answer.data, dict) and answer.data.get("success") is False:
-            raise FatalApiError("it says that it did not.", Request(self.profile.system, "DELETE", path), fix=TRY_LATER)
+            raise FatalApiError(
+                "it answered that nothing was deleted.", Request(self.profile.system, "DELETE", path), fix=TRY_LATER
+            )
 
     def path(self, entity: str, rest: str = "") -> str:
         """The records of an entity, or what is below them."""
@@ -265,7 +300,7 @@ class HighLevel:
     def refuse_nameless(self, found: Record, about: Request) -> None:
         """FatalApiError for a record without an id: nothing can be linked to it."""
         if not (isinstance(found.get("id"), str) and found["id"]):
-            raise FatalApiError("a record of the answer has no id.", about, fix=TRY_LATER)
+            raise FatalApiError("a record in the answer has no id.", about, fix=TRY_LATER)
 
     async def _one(
         self, method: str, entity: str, record_id: str, options: RequestOptions, body: Any = None

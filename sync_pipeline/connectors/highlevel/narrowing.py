@@ -22,7 +22,7 @@ async def customer_locations(account: HighLevel) -> frozenset[str]:
         missing = SUBSCRIPTION_SETTING if customer else CUSTOMER_SETTING
         raise ConfigError("A SaaS customer is named by two ids.", fix=f"Set {missing} as well.")
     if not account.reads_agency:
-        message = "Only the agency's token can read which locations a SaaS customer has."
+        message = "Only the agency's token can read which sub-accounts a SaaS customer has."
         raise ConfigError(message, fix=f"Set HIGHLEVEL_AGENCY_KEY, or unset {CUSTOMER_SETTING}.")
     about = Request(account.profile.system, "GET", CUSTOMER_LOCATIONS)
     query = {"companyId": await account.company(), "customerId": customer, "subscriptionId": subscription}
@@ -32,7 +32,7 @@ async def customer_locations(account: HighLevel) -> frozenset[str]:
     if len(found) != len(set(map(repr, rows))):
         raise FatalApiError("the answer is not a list of ids.", about, fix="Nothing was changed. Try again later.")
     if not found:
-        message = f"the customer {customer} has no location with the subscription {subscription}."
+        message = f"the customer {customer} has no sub-account with the subscription {subscription}."
         raise FatalApiError(
             message, about, fix=f"Correct {CUSTOMER_SETTING} and {SUBSCRIPTION_SETTING}, or unset both."
         )

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SHOWN = 80
 AT_ONCE = 0.5
 MAKE_UNIQUE = (
-    "Before the first sync, in HighLevel's settings of each object: delete the field with the id, add it again under the same name as "
-    "Single line, and tick Mark field as unique. Then prepare again."
+    "To rule out duplicates, make the ids unique before the first sync: in HighLevel's settings of each object, delete the field with "
+    "the id, add it again under the same name as Single line, and tick Mark field as unique. Then measure again."
 )
 MOST_OBJECTS = 10
 """Custom objects of one location, on every plan."""
@@ -44,6 +44,9 @@ class LocationPreparation:
         there, found = self.there, list[Extra]()
         if any(there.customer):
             found.append(Extra("SaaS customer", there.profile.scopes.saas, partial(customer_locations, there)))
+        if there.owners.is_on:
+            without = "New records get no owner."
+            found.append(Extra("owners", there.profile.scopes.users, there.owners.people, without))
         return found
 
     async def accounts(self) -> list[Account]:
@@ -94,8 +97,10 @@ def _measured(one: NeededObject, found: Behaviour) -> Measured:
 
 
 def _in_words(found: Behaviour, key: str) -> Iterator[str]:
-    yield f"a second record with the same {key} is {'refused' if found.unique else 'taken'}"
-    yield "a change leaves other fields as they are" if found.merge else "a change empties the fields it does not name"
+    yield f"a second record with the same {key} is {'refused' if found.unique else 'accepted'}"
+    yield (
+        "a change leaves other fields unchanged" if found.merge else "a change clears the fields that it does not name"
+    )
     if not found.is_current:
         yield "a new record cannot be read by its id immediately"
     if not found.source_id:

@@ -35,6 +35,15 @@ class ObjectFacts(Facts):
     """Hours that are made of seconds, for people."""
 
 
+class OwnersFacts(Facts):
+    """Whose records are: those ``of`` some entities have under ``key`` the id of a user, whose own record has ``email``."""
+
+    entity: str
+    key: str
+    email: str
+    of: tuple[str, ...]
+
+
 class ObjectsFacts(Facts):
     """How records of custom objects are named, found and read."""
 
@@ -58,6 +67,7 @@ class ObjectsFacts(Facts):
     """The property that people see in lists."""
     archived: str
     """The property that says that a record was archived."""
+    owners: OwnersFacts
     entities: dict[str, ObjectFacts] = Field(default_factory=dict)
 
 

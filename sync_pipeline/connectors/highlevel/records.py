@@ -88,7 +88,7 @@ class Records:
         """
         sent = self._properties.written(row, new=True)
         try:
-            made = await self.account.create(self.spec.entity, sent)
+            made = await self._create(sent, await self.account.owners.of(self.spec.entity, row))
         except AmbiguousWrite:
             self.account.whole.pop(self.spec.entity, None)
             raise
@@ -128,6 +128,17 @@ class Records:
         """Whether the record is marked as archived."""
         profile = self.account.profile
         return record.get(profile.objects.archived) in (True, profile.booleans[True])
+
+    async def _create(self, sent: dict[str, Any], owners: list[str]) -> Record:
+        """A record whose owner is refused gets none: that one was not created, and no other is tried with an owner."""
+        if owners:
+            try:
+                return await self.account.create(self.spec.entity, sent, owners)
+            except RejectedRecord as error:
+                if "owner" not in error.message.lower():
+                    raise
+                self.account.owners.is_on = False
+        return await self.account.create(self.spec.entity, sent)
 
     async def _change(self, target_id: str, sent: dict[str, Any]) -> Record | None:
         changed = await self.account.change(self.spec.entity, target_id, sent)

@@ -70,6 +70,8 @@ class Credentials:
     customer: str = ""
     """The customer whose records alone are read, for vendors whose accounts belong to customers; with ``subscription``."""
     subscription: str = ""
+    owners: bool = False
+    """Whether new records get an owner there."""
     agency: AgencyKey | None = None
 
     @property
