@@ -10,6 +10,7 @@ SyncError
 │   └── NotAuthorized      ... a key, a scope or a consent is missing or was refused (exit 4)
 ├── RetryableApiError      wait and try again later: the other system is busy, broken or away
 │   └── AmbiguousWrite     ... and it is unknown whether the write arrived: look before repeating it (exit 6)
+├── UnknownOutcome         look, before it is done again: the answer to one operation that was run was lost (exit 6)
 ├── Unanswered             try again later: no answer came while it could be waited for
 ├── RejectedRecord         set one record aside, go on with the others
 ├── CheckFailed            block one entity's load; its dependants wait with it
@@ -138,6 +139,12 @@ class AmbiguousWrite(RetryableApiError):
     def __init__(self, message: str, request: Request, *, fix: str = "") -> None:
         doubt = "It may or may not have been carried out: the next run looks before it repeats it."
         super().__init__(message, request, fix=f"{doubt} {fix}".strip())
+
+
+class UnknownOutcome(SyncError):
+    """The answer to an operation that a person ran was lost: it may or may not have been carried out."""
+
+    exit_code = 6
 
 
 class Unanswered(SyncError):
