@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 N ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sync test test-clock laws lint types layers dev console bench bench-profile bench-path bench-counted docs docs-pictures clean
+.PHONY: help setup sync test test-clock laws lint types layers dev console bench bench-profile bench-path bench-counted deploy-check docs docs-pictures clean
 
 help:  ## List these verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -56,6 +56,9 @@ bench-path: $(READY)  ## Trace one changed entry through a sync, file by file
 
 bench-counted: $(READY)  ## Count the work of a sync for 1,000 rows (LOWER=1: lower the table; FEATURE=name: add its cost)
 	@$(BIN)/python -m sync_pipeline_tests.bench.counted $(if $(LOWER),--lower) $(if $(FEATURE),--feature '$(FEATURE)')
+
+deploy-check: $(READY)  ## Check deploy/ with the programs that read it; says which it skipped
+	@$(BIN)/python -m sync_pipeline_tests.deploy_check
 
 docs: $(READY)  ## Write .env.example and the generated parts of the docs
 	$(BIN)/python -m sync_pipeline_tests.generate

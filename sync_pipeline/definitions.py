@@ -38,7 +38,7 @@ def build(settings: Settings) -> dg.Definitions:
     for feature in BETA:
         warnings.filterwarnings("ignore", feature, dg.BetaWarning)
     specs = switched_on(specs_of(settings), settings.entities)
-    syncs = {job.name: job for job in sync_jobs(specs.values())}
+    syncs = {job.name: job for job in sync_jobs(specs.values(), settings)}
     changes = {job.name: job for job in map(changes_job, specs.values())}
     verifies = verify_jobs(specs.values())
     synced = [fresh(entity_asset(spec, settings), freshness(spec, settings)) for spec in specs.values()]
@@ -46,7 +46,7 @@ def build(settings: Settings) -> dg.Definitions:
     checks = [check.key for definition in (*synced, *checking) for check in definition.check_specs]
     reports = reports_job(specs.values())
     return dg.Definitions(
-        assets=[*synced, *_external(specs.values(), settings.console_url), performance_asset(specs.values(), settings)],
+        assets=[*synced, *_external(specs.values(), settings), performance_asset(specs.values(), settings)],
         asset_checks=checking,
         jobs=[
             *syncs.values(),
@@ -70,10 +70,10 @@ def build(settings: Settings) -> dg.Definitions:
     )
 
 
-def _external(specs: Iterable[EntitySpec], console: str) -> Iterable[dg.AssetSpec]:
+def _external(specs: Iterable[EntitySpec], settings: Settings) -> Iterable[dg.AssetSpec]:
     """Where entities come from and go to; one asset, in the lane of the sources, where one comes from what another delivered."""
     specs, found = list(specs), dict[dg.AssetKey, dg.AssetSpec]()
-    for asset in (part(spec, console) for part in (target_asset, source_asset) for spec in specs):
+    for asset in (part(spec, settings) for part in (target_asset, source_asset) for spec in specs):
         other = found.get(asset.key)
         found[asset.key] = (
             asset

@@ -219,9 +219,12 @@ def is_local(host: str) -> bool:
     return True
 
 
-def is_foreign(method: str, headers: Headers, *, scheme: str = "http") -> bool:
-    """Whether a page of another origin made a browser send this. A link that a person follows is not foreign."""
-    own = f"{scheme}://{headers.get('host', '')}"
+def is_foreign(method: str, headers: Headers, *, own: str = "") -> bool:
+    """Whether a page of another origin than ``own`` made a browser send this; without one, of what it takes this server for.
+
+    A link that a person follows is not foreign.
+    """
+    own = own or f"http://{headers.get('host', '')}"
     if headers.get("origin", own) != own:
         return True
     site = headers.get("sec-fetch-site", "same-origin")

@@ -7,11 +7,16 @@ import re
 from collections.abc import Callable
 from datetime import date
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
+Network = IPv4Network | IPv6Network
+Role = Literal["dashboard", "viewer", "operator", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+"""What someone who is signed in may do; each may what those before it may."""
 PROFILE_FILES = {file.stem: file for file in sorted(Path(__file__).parent.glob("connectors/profiles/*.yaml"))}
 PROFILES = tuple(PROFILE_FILES)
 """The built-in ones."""
@@ -42,6 +47,17 @@ def vendor_id(value: str) -> str:
     return value
 
 
+def id_like(start: str) -> Callable[[str], str]:
+    """An id that begins like this, as those of some vendors do."""
+
+    def parse(value: str) -> str:
+        if not re.fullmatch(f"{start}[A-Za-z0-9_]{{1,64}}", value):
+            raise ValueError(f"an id like {start}1a2B3c")
+        return value
+
+    return parse
+
+
 def public_key(value: str) -> str:
     """A public key as vendors print it."""
     try:
@@ -67,6 +83,13 @@ def url(value: str) -> str:
     if "@" in urlsplit(value).netloc or "?" in value or "#" in value:
         raise ValueError("a plain base URL, without user:password@, `?` and `#` (it is shown in tables and logs)")
     return value.rstrip("/")
+
+
+def broker(value: str) -> str:
+    """The address of a Valkey or Redis server."""
+    if not re.match(r"rediss?://[^/?#\s]", value):
+        raise ValueError("the URL of a Valkey or Redis server, such as redis://broker:6379/0")
+    return value
 
 
 def heartbeat(value: str) -> str:
@@ -109,6 +132,52 @@ def http_origins(value: str) -> tuple[str, ...]:
     if not all(re.match(r"http://[^/?#@]+/?$", each) for each in found):
         raise ValueError("a list of addresses like http://snapshots.internal:8080, without a path")
     return tuple(map(origin, found))
+
+
+def public_origin(value: str) -> str:
+    """Where browsers reach a server: scheme, host and port. Without TLS only on this machine."""
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    is_plain = parts.scheme in ("http", "https") and parts.path in ("", "/") if host else False
+    if not is_plain or "@" in value or "?" in value or "#" in value or port == 0:
+        raise ValueError("an address such as https://sync.example.com, without a path")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("an https:// address: sessions and keys would travel unencrypted")
+    shown = f"[{host}]" if ":" in host else host
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{shown}" + ("" if port in (None, usual) else f":{port}")
+
+
+def networks(value: str) -> tuple[Network, ...]:
+    """Addresses and networks, such as 10.0.0.7 and 10.1.0.0/16; not all there are."""
+    try:
+        found = tuple(ip_network(each) for each in words(value))
+    except ValueError:
+        found = ()
+    if not found or any(each.prefixlen == 0 for each in found):
+        raise ValueError("a list of addresses and networks, such as `10.0.0.7 10.1.0.0/16`; not every address")
+    return found
+
+
+def header(value: str) -> str:
+    """The name of a header, in lower case as servers compare it."""
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]{0,98}[A-Za-z0-9])?", value):
+        raise ValueError("the name of a header, such as X-Forwarded-User")
+    if value.lower() in {"host", "origin", "cookie", "referer", "authorization", "user-agent"}:
+        raise ValueError("a header that only a proxy sets: browsers send this one themselves")
+    return value.lower()
+
+
+def user_roles(value: str) -> tuple[str, ...]:
+    """Which role each user has, and with `*` any other."""
+    found = words(value)
+    users = [user for user, _, role in (each.rpartition("=") for each in found) if user and role in ROLES]
+    if len(set(users)) < max(1, len(found)):
+        raise ValueError(f"a list such as `ana@example.com=admin *=viewer`, each once; roles: {', '.join(ROLES)}")
+    return found
 
 
 def local_name(value: str) -> str:

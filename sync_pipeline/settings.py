@@ -176,6 +176,27 @@ class Settings:
         kind.vendor_id,
         at="snapshots.company",
     )
+    snapshots_customer: str = setting(
+        "HIGHLEVEL_SAAS_CUSTOMER",
+        "With the profile `highlevel`: sync only the locations of this SaaS customer (a Stripe customer id). Takes HIGHLEVEL_SAAS_SUBSCRIPTION "
+        "and the scope `saas/location.read`. Default: all locations.",
+        kind.id_like("cus_"),
+        at="snapshots.customer",
+    )
+    snapshots_subscription: str = setting(
+        "HIGHLEVEL_SAAS_SUBSCRIPTION",
+        "With HIGHLEVEL_SAAS_CUSTOMER: the customer's subscription (a Stripe subscription id).",
+        kind.id_like("sub_"),
+        at="snapshots.subscription",
+    )
+    snapshots_owners: bool = setting(
+        "HIGHLEVEL_OWNERS",
+        "With the profile `highlevel`: whether new records of users and time entries get an owner, the HighLevel user with the Clockify user's "
+        "e-mail address. Takes the scope `users.readonly`.",
+        kind.flag,
+        False,
+        at="snapshots.owners",
+    )
     entities: tuple[str, ...] = setting(
         "SYNC_ENTITIES", "The entities to sync. Default: all there are.", kind.words, (), at="entities"
     )
@@ -201,6 +222,13 @@ class Settings:
         "SYNC_DATABASE_URL",
         "Where sync_pipeline remembers what it delivered: SQLite or PostgreSQL. Default: sync.db in SYNC_HOME.",
         secret=True,  # a PostgreSQL URL carries a password
+    )
+    broker_url: str = setting(
+        "SYNC_BROKER_URL",
+        "The Valkey or Redis server from which workers on other machines take runs, such as `redis://broker:6379/0`. Default: runs "
+        "start on the machine of Dagster's daemon.",
+        kind.broker,
+        secret=True,  # it may carry a password
     )
     start_date: date = setting(
         "SYNC_START_DATE",
@@ -455,6 +483,41 @@ class Settings:
         "Where people find the console: runs and assets in the Dagster UI lead there. `dev` sets it.",
         kind.page,
     )
+    public_url: str = setting(
+        "SYNC_PUBLIC_URL",
+        "Where browsers reach the console through your reverse proxy, such as `https://sync.example.com`. Default: this machine only.",
+        kind.public_origin,
+    )
+    dagster_url: str = setting(
+        "SYNC_DAGSTER_URL",
+        "Where browsers reach the Dagster UI through your reverse proxy, such as `https://dagster.example.com`.",
+        kind.public_origin,
+    )
+    dagster_internal_url: str = setting(
+        "SYNC_DAGSTER_INTERNAL_URL",
+        "Where the console itself reaches the Dagster UI to load changed definitions, such as `http://webserver:3000`.",
+        kind.page,
+    )
+    trusted_proxies: tuple[kind.Network, ...] = setting(
+        "SYNC_TRUSTED_PROXIES",
+        "Addresses and networks of your reverse proxy, such as `10.0.0.7 10.1.0.0/16`: headers about the browser and its user are "
+        "read from there only.",
+        kind.networks,
+        (),
+    )
+    user_header: str = setting(
+        "SYNC_USER_HEADER",
+        "The header in which your reverse proxy names the user it has signed in, such as `X-Forwarded-User`. Default: users sign in "
+        "with links.",
+        kind.header,
+    )
+    user_roles: tuple[str, ...] = setting(
+        "SYNC_USER_ROLES",
+        "The role of each user whom the proxy names, as it names them, such as `ana@example.com=admin *=viewer`; without `*` others "
+        "have none.",
+        kind.user_roles,
+        (),
+    )
     metrics_token: str = setting(
         "SYNC_METRICS_TOKEN",
         "The bearer token with which Prometheus reads the console's `/metrics`. Default: no one may read them.",
@@ -637,6 +700,7 @@ def _given(environ: Mapping[str, str] | None, root: Path | None) -> tuple[dict[s
     found = {name: environ[name].strip() for name in _BY_ENV if environ.get(name, "").strip()}
     values = {_BY_ENV[name].name: _parse(_BY_ENV[name], text) for name, text in found.items()}
     values["home"] = (root / values.get("home", _BY_ENV["SYNC_HOME"].default)).resolve()
+    values.setdefault("console_url", values.get("public_url", ""))
     file = values.get("setup_file", _BY_ENV["SYNC_SETUP_FILE"].default)
     return found, {**values, "setup_file": (values["home"] / file).resolve()}
 

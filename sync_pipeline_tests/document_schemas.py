@@ -82,7 +82,7 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
         "records list", f"records show users {user}", f"records history users {user}", "runs list", f"runs show {run}",
         f"runs retry {run}", "deliveries", "audit list", "status", "check", "settings list", "settings get SYNC_MODE",
         "connections list", "connections show clockify", "mapping show", "mapping validate", "mapping test",
-        "mapping fields users", "credentials list", "completion bash", "support-bundle", "live status", "webhooks list",
+        "mapping fields users", "credentials list", "completion bash", "support-bundle", "migrate", "live status", "webhooks list",
         "webhooks addresses --url https://hooks.example.com",
         "report performance", "report hours", "report people", "report clients", "alerts list --all", "alerts destinations", "alerts rules",
         "webhooks remove", "operations list", "operations list --triggers", "operations search project template",

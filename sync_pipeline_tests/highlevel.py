@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from sync_pipeline_tests.harness import Json, Team, id_field, team
 from sync_pipeline_tests.properties.oracle import FIELDS
@@ -118,6 +121,15 @@ class HighLevelTeam(Team):
         if method == "DELETE":
             return self.edit(entity, id=found, remove=True)
         return self.edit(entity, id=found, properties={name: _text(value) for name, value in body.items()})
+
+
+def own_profile(path: Path, **changes: Any) -> str:
+    """A file with other facts of HighLevel than the built-in profile; objects are merged."""
+    facts = yaml.safe_load((resources.files("sync_pipeline.connectors.profiles") / "highlevel.yaml").read_text("utf-8"))
+    for name, value in changes.items():
+        facts[name] = facts[name] | value if isinstance(value, dict) else value
+    path.write_text(yaml.safe_dump(facts, sort_keys=False), "utf-8")
+    return str(path)
 
 
 VENDORS["highlevel"] |= {"kind": HighLevelTeam, **SANDBOX, "highlevel_locations": 4}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+
+import httpx
 
 from sync_pipeline.clock import unix_time
 from sync_pipeline.connectors.consent import begin_consent, finish_consent, read_callback
@@ -11,6 +15,10 @@ from sync_pipeline.connectors.snapshots.api import Credentials
 from sync_pipeline.sandbox.highlevel.keys import CLIENT_ID, CLIENT_SECRET
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.store.tokens import Lost, Tokens
+from sync_pipeline.webhooks.hooks import open_hooks
+from sync_pipeline.webhooks.receiver import ReceiverOptions
+from sync_pipeline.webhooks.server import RunningReceiver, running
+from sync_pipeline.webhooks.signed import addresses, signed_deliveries
 from sync_pipeline_tests.connectors.clients import run
 from sync_pipeline_tests.connectors.consenting import REDIRECT, press
 from sync_pipeline_tests.highlevel import HighLevelTeam
@@ -54,3 +62,27 @@ def ending(us: HighLevelTeam, *, company: float = 86_400, location: float = 86_4
         for one, seconds in ((vault.tokens, company), (vault.account_tokens, location)):
             if isinstance(held := one.read(), Tokens):
                 one.keep(replace(held, expires_at=unix_time() + seconds))
+
+
+@contextmanager
+def receiving(us: HighLevelTeam) -> Iterator[RunningReceiver]:
+    """A receiver, with its addresses entered in the app."""
+    us.changes["SNAPSHOTS_WEBHOOK_KEY"] = us.control("GET", "highlevel")["webhook_public_key"]
+    with us.session() as session:
+        hooks, workspace = open_hooks(session), session.clockify.account.workspace
+        rows = addresses(session, hooks, "http://127.0.0.1:1").rows
+        with running(hooks, ReceiverOptions(workspace=workspace, signed=signed_deliveries(session))) as receiver:
+            us.switch(
+                webhooks={row["event"]: row["address"].replace("http://127.0.0.1:1", receiver.url) for row in rows}
+            )
+            yield receiver
+
+
+def arrived(receiver: RunningReceiver, number: int) -> None:
+    """Wait for deliveries: the sandbox sends them as fast as it can."""
+    with httpx.Client(trust_env=False) as client:
+        for _ in range(2000):
+            text = client.get(f"{receiver.url}/metrics").text
+            if f"stored_total {number}.0" in text:
+                return
+    raise AssertionError(text)

@@ -25,7 +25,10 @@ from sync_pipeline_tests.cli.shell import COMMANDS, parsed
 from sync_pipeline_tests.generate import PAGES, ROOT, env_example, renewed
 from sync_pipeline_tests.shown_commands import PLAYED, commands_of, play, without_variables
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "deploy/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 README = (ROOT / "README.md").read_text()
 
 

@@ -51,7 +51,9 @@ COMMANDS = {
     "Other": {
         "operations": ("operations", "Find operations of both APIs, and run one."),
         "audit": ("audit", "Show who changed what of the set-up."),
+        "webserver": ("webserver", "Serve the Dagster UI behind your reverse proxy."),
         "forget": ("forget", "Remove everything kept about a person."),
+        "migrate": ("migrate", "Bring both databases to this version."),
         "support-bundle": ("support_bundle", "Write a redacted file for those who help."),
         "completion": ("completion", "Print the completion script of a shell."),
     },

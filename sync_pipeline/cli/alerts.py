@@ -149,7 +149,7 @@ def alerts_send(as_json: bool) -> None:
     """Send what is to be sent, as the daemon does. For cron, to hear also of a daemon that is not running."""
     with _opened() as session:
         compute_figures(session)
-        sent = send_alerts(session, console=running_url(session.settings.home))
+        sent = send_alerts(session, console=session.settings.public_url or running_url(session.settings.home))
     terminal.emit(as_json, asdict(sent), f"{str(sent).capitalize()}.")
     if sent.problems:
         sys.exit(ExitCode.FAILED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -13,12 +14,12 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.opening import prepared, until_asked
 from sync_pipeline.cli.options import ServingGroup, json_option
 from sync_pipeline.clock import unix_time
-from sync_pipeline.console.gate import host_of
 from sync_pipeline.console.roles import ROLES, Role
-from sync_pipeline.console.server import Options, RunningConsole, running, serve
+from sync_pipeline.console.server import HOST, Options, RunningConsole, running, serve
 from sync_pipeline.console.sharing import SignIn
-from sync_pipeline.console.sign_in_links import CONSOLE, DAGSTER, announced, fresh_link, link
-from sync_pipeline.defs.reload import Reloader
+from sync_pipeline.console.sign_in_links import CONSOLE, DAGSTER, StoredLinks, announced, fresh_link, link
+from sync_pipeline.console.site import host_of
+from sync_pipeline.defs.reload import Place, Reloader
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.settings import load_given, load_settings
 from sync_pipeline.setup.service import SetupService, actor
@@ -30,32 +31,35 @@ def console() -> None:
 
 
 @console.command("serve")
+@click.option("--host", default=HOST, show_default=True, help="Address to bind; another one needs SYNC_PUBLIC_URL.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8770, show_default=True, help="Port to listen on.")
 @click.option(
     "--dagster-port", type=click.IntRange(1, 65535), help="Port of a Dagster UI on this machine, to lead to its runs."
 )
 @json_option
-def console_serve(port: int, dagster_port: int | None, as_json: bool) -> None:
-    """Serve the console until Ctrl-C. It can be reached from this machine only."""
+def console_serve(host: str, port: int, dagster_port: int | None, as_json: bool) -> None:
+    """Serve the console until Ctrl-C. From this machine, or behind your reverse proxy at SYNC_PUBLIC_URL."""
 
     def ready(found: RunningConsole) -> None:
         if as_json:
             terminal.as_json({"url": found.url, "link": found.link()})
         else:
             terminal.say(f"Console: {found.url}")
+            if found.console.site.origin:
+                terminal.say(f"Listening at {found.address}, for the proxy")
             terminal.say(f"Sign in once with {found.link()}")
             terminal.say("Ctrl-C ends it.")
         sys.stdout.flush()
 
     with until_asked(), prepared():
-        serve(*_console(port, dagster_port), ready)
+        serve(*_console(port, dagster_port, host=host), ready)
 
 
 @console.command("open")
 @json_option
 def console_open(as_json: bool) -> None:
     """Open the running console in a browser."""
-    found = fresh_link(load_given().home, unix_time)
+    found = console_link_for()
     opened = click.launch(found) == 0
     terminal.emit(as_json, {"link": found, "opened": opened}, "Opened in the browser." if opened else found)
 
@@ -71,8 +75,18 @@ def console_open(as_json: bool) -> None:
 @json_option
 def console_link(role: Role, as_json: bool) -> None:
     """Print a fresh one-time link. The console must be running."""
-    found = fresh_link(load_given().home, unix_time, role=role)
+    found = console_link_for(role)
     terminal.emit(as_json, {"link": found}, found)
+
+
+def console_link_for(role: Role = "admin") -> str:
+    """A fresh one-time link: behind a proxy to whichever instance gets it, otherwise to the console that runs on this home."""
+    given = load_given()
+    return _stored_link(given.public_url, role) if given.public_url else fresh_link(given.home, unix_time, role=role)
+
+
+def _stored_link(url: str, role: Role = "admin") -> str:
+    return link(url, StoredLinks(SetupService(actor("console")).store, unix_time).issue(role))
 
 
 @contextmanager
@@ -82,27 +96,40 @@ def console_beside(port: int | None, dagster_port: int) -> Iterator[tuple[Any, s
     Without a port there is no console; the link then signs in at the Dagster UI.
     """
     settings = load_settings()
-    ui = f"http://{host_of(settings)}:{dagster_port}"
+    if bool(settings.public_url) != bool(settings.dagster_url):
+        raise ConfigError(
+            "Only one of SYNC_PUBLIC_URL and SYNC_DAGSTER_URL is set.",
+            fix="Set both to the addresses of your reverse proxy, or unset both to use this machine only.",
+        )
+    ui = settings.dagster_url or f"http://{host_of(settings)}:{dagster_port}"
     if port is not None:
         setup, options = _console(port, dagster_port, ui, CONSOLE)
         with running(setup, options) as found:
             yield found.console.sign_in, ui, {"console": found.url, "sign_in": found.link()}
+        return
+    if settings.dagster_url:
+        yield None, ui, {"console": None, "sign_in": _stored_link(ui)}
         return
     sign_in = SignIn(f"sync_dagster_{dagster_port}")
     with announced(settings.home, ui, sign_in.key, DAGSTER):
         yield sign_in, ui, {"console": None, "sign_in": link(ui, sign_in.links.issue())}
 
 
-def _console(port: int, dagster_port: int | None, ui: str = "", name: str = "dagster") -> tuple[Any, Any]:
+def _console(
+    port: int, dagster_port: int | None, ui: str = "", name: str = DAGSTER, *, host: str = HOST
+) -> tuple[Any, Any]:
     """Who works at it, and how it runs. ``name`` is the server where a program signs in that asks the Dagster UI."""
+    given, setup = load_given(), SetupService(actor("console"))
+    local = f"http://127.0.0.1:{dagster_port}" if dagster_port else ""
+    address = local or given.dagster_internal_url
 
     def fresh() -> str | None:
+        if given.dagster_url:
+            return _stored_link(given.dagster_url)
         try:
             return fresh_link(load_given().home, unix_time, [name])
         except ConfigError:  # a stock Dagster, which needs no sign-in
             return None
 
-    setup = SetupService(actor("console"))
-    if dagster_port is None:
-        return setup, Options(port)
-    return setup, Options(port, ui or f"http://127.0.0.1:{dagster_port}", Reloader(dagster_port, fresh))
+    options = Options(port, host, ui or given.dagster_url or local)
+    return setup, replace(options, on_change=Reloader(Place(address, given.dagster_url), fresh)) if address else options

@@ -17,13 +17,11 @@ from typing import IO, Any
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.console import console_beside
+from sync_pipeline.cli.console import console_beside, console_link_for
 from sync_pipeline.cli.keys import are_read, reading_keys
 from sync_pipeline.cli.opening import prepared, until_asked
 from sync_pipeline.cli.options import json_option
-from sync_pipeline.clock import unix_time
 from sync_pipeline.console.sharing import shared
-from sync_pipeline.console.sign_in_links import fresh_link
 from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.dev import (
     Dagster,
@@ -129,7 +127,7 @@ def _keys(log: Path) -> dict[str, Callable[[], object]]:
                 terminal.say(line.rstrip("\n"))
 
     def open_console() -> None:
-        place = fresh_link(load_settings().home, unix_time)
+        place = console_link_for()
         terminal.say("Opened in the browser." if click.launch(place) == 0 else f"{'Sign in:':<12}{place}")
 
     return {"o": open_console, "l": show_log, "q": lambda: os.kill(os.getpid(), signal.SIGTERM)}

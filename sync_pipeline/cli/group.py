@@ -106,7 +106,8 @@ def _console_url() -> str:
     """The address of the console that runs on this home, "" when none does."""
     from sync_pipeline.console.sign_in_links import running_url
 
-    return running_url(settings.load_settings().home)
+    found = settings.load_settings()
+    return found.public_url or running_url(found.home)
 
 
 class _Notices(logging.Handler):

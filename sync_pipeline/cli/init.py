@@ -37,7 +37,7 @@ from sync_pipeline.setup.clockify import (
 from sync_pipeline.setup.connections import connections, switch_entities
 from sync_pipeline.setup.consent import begin_authorization, finish_authorization, stored_form
 from sync_pipeline.setup.draft import sandbox_if
-from sync_pipeline.setup.loopback import listening
+from sync_pipeline.setup.loopback import listening, redirect_uri
 from sync_pipeline.setup.prepare import is_needed
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.snapshots import (
@@ -50,6 +50,9 @@ from sync_pipeline.setup.snapshots import (
 
 REGION_NAMES = ("sandbox", "global", "eu", "usa", "uk", "au", "custom")
 AUTH_NAMES = ("api_key", "client_credentials", "authorization_code")
+BY_TOKENS_OR_APP = "How you sign in: two tokens (api_key), or an app of your own (authorization_code)"
+APP_PORT = 8777
+"""Where the browser comes back to from the consent to an app, unless another port is named: the address is registered there."""
 
 
 @click.command()
@@ -71,11 +74,17 @@ AUTH_NAMES = ("api_key", "client_credentials", "authorization_code")
 @click.option("--snapshots-auth", type=click.Choice(AUTH_NAMES), help="How you sign in there.")
 @click.option("--snapshots-client-id", metavar="ID", help="The id of your OAuth client.")
 @click.option("--snapshots-scopes", metavar="SCOPES", help="The scopes to ask for. [default: those that are needed]")
-@click.option("--snapshots-location", metavar="ID", help="HighLevel: the sub-account. [default: the token's]")
-@secret_options("snapshots-key-", "the Snapshots API key, the OAuth client's secret or the sub-account token")
+@click.option("--snapshots-location", metavar="ID", help="HighLevel: the sub-account. [default: the only one]")
+@secret_options(
+    "snapshots-key-", "the Snapshots API key, the secret of the OAuth client or app, or the sub-account token"
+)
 @secret_options("snapshots-agency-key-", "HighLevel's agency token")
 @click.option("--entities", metavar="NAMES", help="What to sync. [default: everything]")
-@click.option("--callback-port", type=click.IntRange(1, 65535), help="Where the browser comes back to. [default: any]")
+@click.option(
+    "--callback-port",
+    type=click.IntRange(1, 65535),
+    help="Where the browser comes back to. [default: any; with an app at HighLevel: 8777]",
+)
 @click.option("--no-input", is_flag=True, help="Ask nothing: what no option answers stays as it is.")
 @json_option
 def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str | None, **options: Any) -> None:
@@ -211,17 +220,19 @@ def _snapshots(setup: SetupService, asker: Asker, options: dict[str, Any], port:
 
     def connect() -> None:
         since = setup.revision()
-        form = _snapshots_form(setup, asker, options)
+        form = _snapshots_form(setup, asker, options, port)
         if form.auth == "authorization_code":
-            _authorize(setup, form, port, since)
-        else:
-            with terminal.progress(is_timed=False):
-                connect_snapshots(setup, form, since=since)
+            form, since = _authorize(setup, form, port, since), setup.revision()
+            if profile_tokens(form.profile) is None:
+                return
+            form = _with_account(setup, asker, replace(form, location=options["snapshots_location"] or ""))
+        with terminal.progress(is_timed=False):
+            connect_snapshots(setup, form, since=since)
 
     asker.again(connect)
 
 
-def _snapshots_form(setup: SetupService, asker: Asker, options: dict[str, Any]) -> SnapshotsForm:
+def _snapshots_form(setup: SetupService, asker: Asker, options: dict[str, Any], port: int | None) -> SnapshotsForm:
     now = stored_form(setup.settings())
     is_set_up = setup.settings().stored and bool(now.base_url)
 
@@ -245,7 +256,14 @@ def _snapshots_form(setup: SetupService, asker: Asker, options: dict[str, Any]) 
     )
     on_sandbox = region == "sandbox"
     if (tokens := profile_tokens(profile)) is not None:
-        return _by_tokens(setup, asker, options, SnapshotsForm(region=region, profile=profile), tokens)
+        ways = (AUTH_NAMES[0], AUTH_NAMES[2]) if tokens.app else AUTH_NAMES[:1]
+        is_same = now.profile == profile and now.auth in ways
+        given = options["snapshots_auth"] or (None if asker.asks and tokens.app else now.auth if is_same else ways[0])
+        auth = asker.choice(BY_TOKENS_OR_APP, "--snapshots-auth", given, ways, now.auth if is_same else ways[0])
+        form = SnapshotsForm(region=region, profile=profile, auth=auth)
+        if auth == "api_key":
+            return _by_tokens(setup, asker, options, form, tokens)
+        return _by_app(setup, asker, options, form, port)
     of_other = now.region != "custom" or now.profile != profile
     base = "" if on_sandbox else text("Its base URL", "base_url", "" if of_other else now.base_url)
     account = "" if on_sandbox else text("Account name (usually none)", "account", now.account, may_be_empty=True)
@@ -297,25 +315,65 @@ def _by_tokens(
         api_key=token(tokens.key, "account", SNAPSHOTS_KEY, "snapshots_key_"),
         location=options["snapshots_location"] or "",
     )
-    if form.location or not asker.asks:
+    return _with_account(setup, asker, form)
+
+
+def _by_app(
+    setup: SetupService, asker: Asker, options: dict[str, Any], form: SnapshotsForm, port: int | None
+) -> SnapshotsForm:
+    """An app of the person's own, after what has to be entered there; the account is chosen after the consent."""
+    profile, now = load_profile(form.profile), stored_form(setup.settings())
+    before = now if now.profile == form.profile else form
+    app = dict(profile.sandbox.app) if profile.sandbox and form.region == "sandbox" else {}
+    if asker.asks and profile.tokens and profile.auth.oauth:
+        terminal.notice(profile.tokens.app)
+        terminal.notice(f"Scopes to tick in the app: {' '.join(profile.auth.oauth.scopes)}")
+        terminal.notice(f"Return address: {redirect_uri(port or APP_PORT)}")
+    if asker.asks and app:
+        terminal.notice(f"The sandbox's app is {app['id']} with the secret {app['secret']}.")
+    present = before.client_id or app.get("id", "")
+    client = asker.text("Id of the app", "--snapshots-client-id", options["snapshots_client_id"], present)
+    scopes = asker.text(
+        "Scopes to ask for (none: all of these)",
+        "--snapshots-scopes",
+        options["snapshots_scopes"],
+        " ".join(before.scopes),
+        may_be_empty=True,
+    )
+    secret = ""
+    if not setup.is_given(SNAPSHOTS_CLIENT.variable):
+        with setup.vault() as vault:
+            is_there = vault.has(SNAPSHOTS_CLIENT)
+        secret = asker.secret("Secret of the app", _source(options, "snapshots_key_"), is_there=is_there)
+    asked = tuple(scopes.replace(",", " ").split())
+    return replace(form, client_id=client, client_secret=secret, scopes=asked, location=before.location)
+
+
+def _with_account(setup: SetupService, asker: Asker, form: SnapshotsForm) -> SnapshotsForm:
+    """With the account that is named, or chosen from those that the token or app is for."""
+    tokens = profile_tokens(form.profile)
+    if form.location or not asker.asks or tokens is None:
         return form
     with terminal.progress(is_timed=False):
         found = look_at_accounts(setup, draft_of(setup, form))
-    terminal.table(
-        f"The {tokens.key.lower()} is for", [{"id": one.id, tokens.account.lower(): one.name} for one in found]
-    )
-    default = found[0].id if len(found) == 1 else ""
+    what = f"The {tokens.key.lower()} is for" if form.auth == "api_key" else "The app is installed in"
+    terminal.table(what, [{"id": one.id, tokens.account.lower(): one.name} for one in found])
+    now = setup.settings().snapshots_location
+    default = now if now in {one.id for one in found} else found[0].id if len(found) == 1 else ""
     return replace(form, location=asker.text(tokens.account, "--snapshots-location", None, default))
 
 
-def _authorize(setup: SetupService, form: SnapshotsForm, port: int | None, since: str) -> None:
-    """Show where to consent, and wait for the browser to come back."""
+def _authorize(setup: SetupService, form: SnapshotsForm, port: int | None, since: str) -> SnapshotsForm:
+    """Show where to consent, and wait for the browser to come back; returns the form that is stored then."""
+    if profile_tokens(form.profile) is not None:  # its return addresses are registered
+        port = port or APP_PORT
     with listening(port or 0) as callback, sandbox_if(form.region == "sandbox", setup.settings()):
         consent = begin_authorization(setup, form, callback.redirect_uri, since=since)
         terminal.notice("Open this address in a browser on this machine, and allow access:")
         terminal.notice(consent.url)
         code = callback.wait(consent)
         finish_authorization(setup, consent, callback.redirect_uri, code)
+    return stored_form(setup.settings())
 
 
 def _entities(setup: SetupService, asker: Asker, given: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from authlib.common.security import generate_token
 from authlib.oauth2.client import OAuth2Client
@@ -22,6 +22,8 @@ SYSTEM = "Snapshots"
 BASE_SETTING = "SNAPSHOTS_BASE_URL"
 VERIFIER_LENGTH = 64
 SHOWN = 120
+REFUSES = (400, 401)
+AT_CLIENT = "the settings of the client"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +62,20 @@ def begin_consent(
     return Consent(url, state, verifier, redirect_uri, scope)
 
 
-async def prove_redirect(consent: Consent, *, on_request: OnRequest = unseen, limits: Limits = USUAL) -> None:
-    """Ask for the consent page without a browser: FatalApiError when it refuses client or return address.
+async def prove_redirect(
+    consent: Consent, *, scopes_at: str = AT_CLIENT, on_request: OnRequest = unseen, limits: Limits = USUAL
+) -> None:
+    """Ask for the consent page without a browser: FatalApiError when it refuses client, return address or a scope.
 
     Such a refusal is never sent back to us: the person would be left on the other system's error page.
+    ``scopes_at`` is where a person ticks the scopes that the client may ask for.
     """
     page = urlsplit(consent.url)
     about = Request(SYSTEM, "GET", page.path)
     client = HttpClient(consent.url, BASE_SETTING, limits, on_request=on_request)
     try:
-        response = await client.exchange("GET", consent.url, writes=False)
+        status = await _status(client, consent.url)
+        refused = await _refused_scopes(client, consent) if status in REFUSES else []
     except NoAnswer as error:
         rule = decide(FAILURES, AttemptResult("GET", failure=error.failure))
         words = {"base": page.hostname, "base_setting": BASE_SETTING, "detail": excerpt(error.detail)}
@@ -77,16 +83,33 @@ async def prove_redirect(consent: Consent, *, on_request: OnRequest = unseen, li
         raise RetryableApiError(message, about, fix=rule.fix.format_map(words)) from None
     finally:
         await client.aclose()
-    if response.status_code == 404:
+    if status == 404:
         raise FatalApiError("there is no consent page at this address.", about, fix=f"Check {BASE_SETTING}.")
-    if response.status_code in (400, 401):
+    if refused:
+        what = f"the scope {refused[0]}" if len(refused) == 1 else f"the scopes {', '.join(refused)}"
+        fix = f"Tick {' and '.join(refused)} in {scopes_at}. Or ask for fewer scopes."
+        raise FatalApiError(f"this client may not ask for {what} (it answered {status}).", about, fix=fix)
+    if status in REFUSES:
         raise FatalApiError(
             "the consent page does not know this client id, or not its return address "
-            f"{consent.redirect_uri} (it answered {response.status_code}).",
+            f"{consent.redirect_uri} (it answered {status}).",
             about,
             fix=f"Check the client id, and register {consent.redirect_uri} as its return address, "
             "exactly as it is written here.",
         )
+
+
+async def _refused_scopes(client: HttpClient, consent: Consent) -> list[str]:
+    """The scopes that the page refuses one by one; none when it refuses all of them: then it is not about scopes."""
+    page, scopes = urlsplit(consent.url), consent.scope.split()
+    query = dict(parse_qsl(page.query))
+    asked = {scope: page._replace(query=urlencode({**query, "scope": scope})).geturl() for scope in scopes}
+    refused = [scope for scope, url in asked.items() if await _status(client, url) in REFUSES]
+    return refused if len(refused) < len(scopes) else []
+
+
+async def _status(client: HttpClient, url: str) -> int:
+    return (await client.exchange("GET", url, writes=False)).status_code
 
 
 def read_callback(consent: Consent, query: Mapping[str, str]) -> str:

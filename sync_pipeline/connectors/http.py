@@ -79,6 +79,8 @@ class Endpoint:
     key_origin: Origin = Origin.ENVIRONMENT
     key_name: str = ""
     """What `credentials rotate` calls the key."""
+    scopes_at: str = ""
+    """Where a person ticks the scopes of the key; "" where that is the same place as the key's."""
 
 
 OnResult = Callable[[ApiError | None], None]
@@ -367,6 +369,7 @@ class ApiClient:
             "base_setting": self.endpoint.base_setting,
             **SecretPlace(self.endpoint.key_setting, self.endpoint.key_origin, self.endpoint.key_name).words,
             "workspace_setting": self.endpoint.workspace_setting,
+            "scopes_at": self.endpoint.scopes_at or self.endpoint.key_setting,
             "detail": reading.detail,
             "scope": reading.scope or call.options.scope,
             "location": excerpt(location.split("?", maxsplit=1)[0]),

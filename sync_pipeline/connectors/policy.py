@@ -117,7 +117,7 @@ class Rule:
     """One row: what it applies to (None = anything), what to do, what to tell the user.
 
     In ``message`` and ``fix``: {base}, {base_setting}, {key_setting} (where the key is), {key} (the same after "to"),
-    {check_key} and {new_key} (whole sentences: what to do about it where it came from), {workspace_setting}, {detail}
+    {check_key} and {new_key} (whole sentences: what to do about it where it came from), {workspace_setting}, {scopes_at}, {detail}
     (what the API said), {scope}, {location} (of a redirect).
     """
 

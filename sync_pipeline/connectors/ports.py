@@ -278,5 +278,6 @@ class SnapshotsSystem(System, Protocol):
     ) -> list[Record] | None:
         """Revenue, budget and margin in these months, ``most`` rows of them; None where the API has none.
 
-        A row is about a ``project``, or about one of these ``location``s, and names ``month`` and ``currency`` ("": not known).
+        A row is about a ``project``, or about one of these ``location``s, and names ``month`` and ``currency`` ("": not known). Of
+        a ``location`` whose figures cannot be read a row says why they are ``missing``.
         """

@@ -5,7 +5,7 @@ The engine knows none of it: a system that needs no preparation has none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -87,8 +87,23 @@ class Account(NamedTuple):
         return f"{self.name} ({self.id})" if self.name else self.id
 
 
+class Extra(NamedTuple):
+    """Something that is switched on beside the records, and the scope that it takes."""
+
+    name: str
+    scope: str
+    ask: Callable[[], Coroutine[Any, Any, object]]
+    """Ask for it as a sync does."""
+    without: str = ""
+    """What happens where it is refused; "" where syncs fail."""
+
+
 class Preparation(Protocol):
     """A system that has to be prepared."""
+
+    @property
+    def extras(self) -> Sequence[Extra]:
+        """What is switched on beside the records."""
 
     async def accounts(self) -> list[Account]:
         """The accounts that the key is for."""

@@ -208,6 +208,15 @@ class AnalyticsFacts(Facts):
         return {"revenue": self.revenue, "budget": self.budget, "margin": self.margin}
 
 
+class LabFacts(Facts):
+    """A button of the sandbox lab: the control it uses, and what to expect."""
+
+    label: str
+    help: str
+    path: str
+    sent: dict[str, Any]
+
+
 class SandboxFacts(Facts):
     """Where the embedded sandbox speaks like this vendor, and the settings that name its account there."""
 
@@ -215,6 +224,12 @@ class SandboxFacts(Facts):
     settings: dict[str, str] = {}
     app: dict[str, str] = {}
     """The ``id`` and the ``secret`` of an app there."""
+    lab: dict[str, LabFacts] = {}
+    """The buttons of the sandbox lab that are about this vendor."""
+    repair: dict[str, Any] = {}
+    """The switches that these buttons change, as they are while nothing is broken."""
+    lab_states: dict[str, str] = {}
+    """What is said while one of these switches is changed."""
 
 
 class TokenFacts(Facts):
@@ -230,6 +245,8 @@ class TokenFacts(Facts):
     """How a person gets an app of its own that is authorized in place of tokens; "" where that is not possible."""
     hints: dict[str, str] = {}
     """What each token is for: ``account`` and ``agency``."""
+    scopes_at: dict[str, str] = {}
+    """Where a person ticks the scopes of each token, and of an ``app``."""
 
 
 class WebhookFacts(Facts):
@@ -244,14 +261,23 @@ class WebhookFacts(Facts):
     sent_at: str
     """Where a body says when it was sent."""
     valid_seconds: Positive
+    repeated_seconds: Positive = 1
+    """For how long a delivery that was not taken comes again, as it was: one that says which it is may be so old."""
     ids: tuple[str, ...]
     """Where it may say which delivery it is."""
     about: dict[str, str]
     """Events about records of the source, and their entity."""
     changed: tuple[str, ...]
     """Events about records that we keep there."""
-    app: tuple[str, ...] = ()
-    """Events about the app itself, which are noted in the audit trail."""
+    installed: tuple[str, ...] = ()
+    """Events that say that the app was installed in an account, or in all of the agency."""
+    uninstalled: tuple[str, ...] = ()
+    """Events that say that it was removed there."""
+
+    @property
+    def app(self) -> tuple[str, ...]:
+        """Events about the app itself, which are noted in the audit trail."""
+        return (*self.installed, *self.uninstalled)
 
     @property
     def events(self) -> tuple[str, ...]:
@@ -288,6 +314,11 @@ class BaseProfile(Facts):
     rate_headers: RateHeaderFacts = RateHeaderFacts()
     errors: ErrorFacts = ErrorFacts()
     answers: tuple[AnswerFacts, ...] = ()
+
+    @property
+    def named(self) -> str:
+        """What people call it within a sentence."""
+        return f"the {self.title}" if self.title.endswith(" API") else self.title
 
     @abstractmethod
     def scope(self, entity: str, *, write: bool = False) -> str:

@@ -48,7 +48,8 @@ from sync_pipeline.console.request_context import Console, RequestContext, rende
 from sync_pipeline.console.roles import ROLES, Role, may, refusal, without_forms
 from sync_pipeline.console.sessions import BrowserSession
 from sync_pipeline.console.sign_in_links import SIGN_IN
-from sync_pipeline.console.signing_in import not_by_head, refused, signed_out, take_link
+from sync_pipeline.console.signing_in import not_by_head, refused, remove_cookie, set_cookie, signed_out, take_link
+from sync_pipeline.console.site import USER
 from sync_pipeline.console.work import where
 from sync_pipeline.errors import RetryableApiError, StoreError, SyncError
 
@@ -241,6 +242,7 @@ PROGRESS = "/progress"
 """Pages look for news at addresses that end so, by themselves: that keeps no session alive."""
 STATIC = Path(__file__).parent / "static"
 BACK = "Back to the step"
+NO_DATABASE = "The database in which sessions are kept does not answer. Try again in a moment."
 BROKEN = "The console made a mistake here; its log says where. Nothing else is affected."
 
 
@@ -266,9 +268,13 @@ def build_app(console: Console) -> ASGIApp:
         Route("/rejects/{entity}", _moved("/records/{entity}/retry"), methods=["POST"]),
         *_by_path([*forms, *paths, *(Route(old, _moved(new), methods=["GET", "POST"]) for old, new in MOVED.items())]),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_found, 500: _broken})
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _not_found, StoreError: _no_database, 500: _broken},
+    )
     app.router.redirect_slashes = False
-    return SecurityMiddleware(app, console.host, refused, way_back=snapshots.CALLBACK, for_programs=FOR_PROGRAMS)
+    return SecurityMiddleware(app, console.site, refused, way_back=snapshots.CALLBACK, for_programs=FOR_PROGRAMS)
 
 
 def _moved(address: str) -> Callable[[Request], Response]:
@@ -298,32 +304,50 @@ class _Router:
         least = PAGE_ROLES.get(path, "viewer")
 
         async def endpoint(request: Request) -> Response:
-            browser = self._member(request)
-            if browser is None:
-                return signed_out(request)
-            return await run_sync(_allowed, handler, RequestContext(self._console, request, browser), path, least)
+            return await run_sync(self._page, request, handler, path, least)
 
         return endpoint
+
+    def _page(self, request: Request, handler: Handler, path: str, least: Role) -> Response:
+        sign_in, cookie = self._console.sign_in, None
+        browser = self._member(request)
+        if browser is None and _is_by_hand(request) and request.method == "GET":
+            cookie = sign_in.begin(request.scope[USER])
+            browser = sign_in.browser(dict([cookie]), request.scope[USER]) if cookie else None
+        if browser is None:
+            return signed_out(request)
+        answer = self._answer(handler, RequestContext(self._console, request, browser), path, least)
+        if cookie is not None:
+            set_cookie(answer, cookie)
+        return answer
 
     def form(self, handler: Handler, path: str) -> Callable[[Request], object]:
         """An endpoint that does something."""
         least = LEAST_ROLES[path]
 
         async def endpoint(request: Request) -> Response:
-            browser = self._member(request)
+            browser = await run_sync(self._member, request)
             if browser is None:
                 return signed_out(request)
             form = await self._form(request, browser)
             if isinstance(form, Response):
                 return form
             context = RequestContext(self._console, request, browser, form)
-            return await run_sync(_allowed, handler, context, path, least)
+            return await run_sync(self._answer, handler, context, path, least)
 
         return endpoint
 
+    def _answer(self, handler: Handler, context: RequestContext, path: str, least: Role) -> Response:
+        answer = _allowed(handler, context, path, least)
+        self._console.sign_in.sessions.keep(context.browser)
+        return answer
+
     async def sign_in(self, request: Request) -> Response:
         """Redeem a link."""
-        return take_link(request, self._console.sign_in.redeem, lambda: self._member(request) is not None)
+        sign_in, user = self._console.sign_in, request.scope[USER]
+        return await run_sync(
+            take_link, request, lambda token: sign_in.redeem(token, user), lambda: self._member(request) is not None
+        )
 
     async def way_back(self, request: Request) -> Response:
         """Take what a consent page sends back, at the address that is registered there, on to the session that asked.
@@ -333,27 +357,29 @@ class _Router:
         if request.method == "HEAD":
             return not_by_head()
         answer = {name: request.query_params.get(name, "") for name in snapshots.ANSWER}
-        if len(str(request.query_params)) > MAX_BODY or not self._console.sign_in.sessions.keep_answer(answer):
-            home = request.url.replace(hostname=self._console.host, path="/setup/snapshots", query="")
+        keep = self._console.sign_in.sessions.keep_answer
+        if len(str(request.query_params)) > MAX_BODY or not await run_sync(keep, answer):
+            home = self._console.site.url_of(request, "/setup/snapshots")
             return refused(request, 400, "Not authorized", snapshots.FOREIGN, link=str(home), words=BACK)
-        there = request.url.replace(hostname=self._console.host, path=snapshots.AUTHORIZED, query="")
+        there = self._console.site.url_of(request, snapshots.AUTHORIZED)
         return RedirectResponse(there.include_query_params(state=answer["state"]), 303)
 
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
-        browser = self._member(request)
+        sign_in = self._console.sign_in
+        browser = await run_sync(self._member, request)
         if browser is not None:
             form = await self._form(request, browser)
             if isinstance(form, Response):
                 return form
-            self._console.sign_in.sessions.close(request.cookies.get(self._console.sign_in.cookie, ""))
+            await run_sync(sign_in.sessions.close, request.cookies.get(sign_in.cookie, ""))
         answer = RedirectResponse(SIGN_IN, 303)
-        answer.delete_cookie(self._console.sign_in.cookie, path="/", httponly=True, samesite="lax")
+        remove_cookie(answer, sign_in.cookie)
         return answer
 
     def _member(self, request: Request) -> BrowserSession | None:
-        by_hand = not request.url.path.endswith(PROGRESS)
-        return self._console.sign_in.browser(request.cookies, counts_as_use=by_hand)
+        is_use = _is_by_hand(request)
+        return self._console.sign_in.browser(request.cookies, request.scope[USER], counts_as_use=is_use)
 
     async def _form(self, request: Request, browser: BrowserSession) -> Form | Response:
         try:
@@ -364,6 +390,10 @@ class _Router:
             why = "This form is not from your present session. Nothing was changed: go back, load the page again, and repeat."
             return refused(request, 403, "Refused", why)
         return form
+
+
+def _is_by_hand(request: Request) -> bool:
+    return not request.url.path.endswith(PROGRESS)
 
 
 def _allowed(handler: Handler, context: RequestContext, path: str, least: Role) -> Response:
@@ -437,6 +467,11 @@ def _problem(context: RequestContext, status: int, title: str, sentence: str) ->
         frame=frame,
         reader=context.reader,
     )
+
+
+async def _no_database(request: Request, error: Exception) -> Response:
+    log.error("The page %s ended with %s.", request.url.path, where(error))
+    return refused(request, 503, "It did not work", NO_DATABASE)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

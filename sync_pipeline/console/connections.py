@@ -7,10 +7,11 @@ from typing import Any
 from starlette.responses import Response
 
 from sync_pipeline.console.request_context import RequestContext
-from sync_pipeline.console.secrets import LABELS
+from sync_pipeline.console.secrets import labels_of
 from sync_pipeline.console.work import Test
 from sync_pipeline.diagnose.finding import stored_finding
 from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.session.secrets import Slot
 from sync_pipeline.settings import SYSTEMS
 from sync_pipeline.setup import rotation
 from sync_pipeline.setup.connections import WELL, connections
@@ -68,7 +69,7 @@ def replace_key(context: RequestContext) -> Response:
     except SyncError as error:
         context.went_wrong(error, "secret")
         return _page(context, system)
-    return context.go(f"{HERE}/{system}", f"{LABELS[f'{slot.system}.{slot.name}']}: the new one is in use.")
+    return context.go(f"{HERE}/{system}", f"{_label(context, slot)}: the new one is in use.")
 
 
 def ask_to_disconnect(context: RequestContext) -> Response:
@@ -95,15 +96,18 @@ def disconnect(context: RequestContext) -> Response:
 
 def _page(context: RequestContext, system: str) -> Response:
     found = system_details(context.setup, system)
-    secret = f"{found.slot.system}.{found.slot.name}" if found.slot is not None else ""
     return context.page(
         "connection.html",
         found.title,
         found=found,
         is_well=found.connection.state in WELL,
-        secret_label=LABELS.get(secret, ""),
+        secret_label=_label(context, found.slot) if found.slot is not None else "",
         **_test(context, found.facts),
     )
+
+
+def _label(context: RequestContext, slot: Slot) -> str:
+    return labels_of(context.settings()).get(f"{slot.system}.{slot.name}", "")
 
 
 def _disconnect_page(context: RequestContext, found: SystemDetails) -> Response:

@@ -12,6 +12,7 @@ from sync_pipeline.setup.connections import WELL, connections
 from sync_pipeline.setup.drafts import Draft, read_draft
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import LiveStatus, Pause, pause_of, read_live_status
+from sync_pipeline.setup.system_details import system_names
 from sync_pipeline.store.trials import last_trial
 
 StepState = Literal["done", "current", "later"]
@@ -62,19 +63,20 @@ def frame_of(setup: SetupService, page: str) -> Frame:
         has_started = pause is not None or live.switch is not None or not (settings.stored or settings.sandbox)
         draft = read_draft(setup)
         revision = setup.on_draft().revision() if draft is not None else ""
-        steps = () if has_started or settings.mode else steps_of(_done(setup, live))
+        labels = STEPS | system_names(settings)
+        steps = () if has_started or settings.mode else steps_of(_done(setup, live), labels)
     except SyncError:
         return Frame()
     return Frame(steps, following(steps, page), band, pause, draft, revision, settings.sandbox)
 
 
-def steps_of(done: Mapping[str, bool]) -> tuple[Step, ...]:
+def steps_of(done: Mapping[str, bool], labels: Mapping[str, str] = STEPS) -> tuple[Step, ...]:
     """Each step with its state: the first that is not done is the current one."""
     current = next((name for name in STEPS if not done[name]), "")
     states: dict[str, StepState] = {
         name: "done" if done[name] else "current" if name == current else "later" for name in STEPS
     }
-    return tuple(Step(name, label, states[name]) for name, label in STEPS.items())
+    return tuple(Step(name, labels[name], states[name]) for name in STEPS)
 
 
 def following(steps: tuple[Step, ...], page: str) -> Step | None:

@@ -6,9 +6,6 @@ Origin it comes from, or guess a session's token. Names that point at loopback b
 
 from __future__ import annotations
 
-import errno
-import re
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,10 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sync_pipeline.errors import ConfigError
-from sync_pipeline.private_files import written_once
+from sync_pipeline.console.site import USER, Site
 from sync_pipeline.serving import READING, is_foreign, name_of
-from sync_pipeline.settings import Settings
 
 MAX_BODY = 64 * 1024
 PROTECTED = {
@@ -44,10 +39,14 @@ ELSEWHERE = (
     "This installation has a host name of its own, so that its session is sent to no other program on this machine. Open this "
     "page there:"
 )
+UNENCRYPTED = "This installation is reached in one way only. Open it there:"
+NOT_ONE_USER = "The proxy does not name one user. It has to replace the header in which it names the user, not to add to what a browser sends."
 FOREIGN_FORM = "This form was sent by another site. Nothing was changed."
 FOREIGN_READ = "Another site asked for this. Open it in a window of its own."
 TOO_LARGE = f"This form has more than {MAX_BODY // 1024} KB, which no set-up needs. Nothing was changed."
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""The names under which everything on this machine can be asked for; ours links from there to the installation's host."""
 STATIC = "/static/"
 """What pages look like: the same for all, and needed by those that are shown under another name of loopback."""
 Refusing = Callable[..., Response]
@@ -57,15 +56,15 @@ Refusal = tuple[int, str, str]
 
 @dataclass(frozen=True, slots=True)
 class SecurityMiddleware:
-    """Wraps the application of one host."""
+    """Wraps the application of one site."""
 
     app: ASGIApp
-    host: str
+    site: Site
     refusing: Refusing
     way_back: str = ""
     """The path that a GET may ask for at any name of loopback: the address that is registered for consent."""
     for_programs: tuple[str, ...] = ()
-    """Paths that a program on this machine may ask for at any name of loopback: they look at no cookie."""
+    """Paths that a program may ask for at any name of loopback, and behind a proxy at any name: they look at no cookie."""
     headers: Mapping[str, str] | None = None
     """What each answer carries; the console's headers unless others are named."""
     max_body: int = MAX_BODY
@@ -74,26 +73,53 @@ class SecurityMiddleware:
         """Serve one request, or one WebSocket."""
         if scope["type"] == "http":
             await self._app_for(scope)(scope, receive, self._with_headers(send))
-        elif scope["type"] == "websocket" and (not self._is_ours(scope) or is_foreign("POST", Headers(scope=scope))):
+        elif scope["type"] == "websocket" and not self._may_open(scope):
             await send({"type": "websocket.close", "code": 1008})
         else:
             await self.app(scope, receive, send)
 
+    def _may_open(self, scope: Scope) -> bool:
+        """Whether a WebSocket is for a page of ours."""
+        is_ours = self.site.is_asked(scope) and self.site.is_encrypted_as_asked(scope)
+        return (
+            is_ours and not is_foreign("POST", Headers(scope=scope), own=self.site.origin) and self._names_user(scope)
+        )
+
     def _app_for(self, scope: Scope) -> ASGIApp:
-        headers = Headers(scope=scope)
-        if not self._is_ours(scope):
-            is_page = scope["method"] in READING and scope["path"].startswith("/")
-            if name_of(headers.get("host", "")) not in LOOPBACK or not is_page:
-                return self.refusing(Request(scope), 421, "Wrong address", WRONG_ADDRESS)
-            is_open = scope["path"] in (self.way_back, *self.for_programs) or scope["path"].startswith(STATIC)
-            if not is_open:
-                there = str(URL(scope=scope).replace(scheme="http", hostname=self.host))
-                return self.refusing(Request(scope), 421, "This page is at another address", ELSEWHERE, link=there)
-        why = refusal(scope["method"], headers, self.max_body)
+        if not self.site.is_asked(scope):
+            refused = self._at_another_name(scope)
+        elif not self.site.is_encrypted_as_asked(scope):
+            refused = self.refusing(Request(scope), 421, "Wrong address", UNENCRYPTED, link=self.site.origin)
+        elif not self._names_user(scope):
+            refused = self.refusing(Request(scope), 400, "Refused", NOT_ONE_USER)
+        else:
+            refused = None
+        if refused is not None:
+            return refused
+        why = refusal(scope["method"], Headers(scope=scope), self.max_body, self.site.origin)
         return self.app if why is None else self.refusing(Request(scope), *why)
 
-    def _is_ours(self, scope: Scope) -> bool:
-        return name_of(Headers(scope=scope).get("host", "")) == self.host
+    def _at_another_name(self, scope: Scope) -> Response | None:
+        """The refusal of a request for another name than ours; None for what may be asked for there."""
+        path, request = scope["path"], Request(scope)
+        is_page = scope["method"] in READING and path.startswith("/")
+        is_loopback = name_of(request.headers.get("host", "")) in LOOPBACK
+        if is_page and path in self.for_programs and (is_loopback or self.site.origin):
+            return None
+        if not is_page or not is_loopback or self.site.origin:
+            return self.refusing(request, 421, "Wrong address", WRONG_ADDRESS)
+        if path == self.way_back or path.startswith(STATIC):
+            return None
+        there = str(URL(scope=scope).replace(scheme="http", hostname=self.site.host))
+        return self.refusing(request, 421, "This page is at another address", ELSEWHERE, link=there)
+
+    def _names_user(self, scope: Scope) -> bool:
+        """Note the user whom the proxy names; False when it does not name just one."""
+        try:
+            scope[USER] = self.site.user(scope)
+        except ValueError:
+            return False
+        return True
 
     def _with_headers(self, send: Send) -> Send:
         carried = HEADERS if self.headers is None else self.headers
@@ -108,37 +134,13 @@ class SecurityMiddleware:
         return sending
 
 
-def refusal(method: str, headers: Headers, max_body: int = MAX_BODY) -> Refusal | None:
-    """Why a request to our host goes no further: status, title, sentence; None when it may."""
+def refusal(method: str, headers: Headers, max_body: int = MAX_BODY, own: str = "") -> Refusal | None:
+    """Why a request to our host goes no further: status, title, sentence; None when it may. ``own`` is a public address."""
     if method not in (*READING, "POST"):
         return 405, "Not possible here", "The console does not know this kind of request."
-    if is_foreign(method, headers):
+    if is_foreign(method, headers, own=own):
         return 403, "Refused", FOREIGN_READ if method in READING else FOREIGN_FORM
     length = headers.get("content-length", "")
     if method == "POST" and length.isdecimal() and int(length) > max_body:
         return 413, "Too large", TOO_LARGE
     return None
-
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""The names under which everything on this machine can be asked for; ours links from there to the installation's host."""
-_NAME = re.compile(r"sync-[0-9a-f]{8}\.localhost")
-
-
-def host_of(settings: Settings) -> str:
-    """The host of this installation, the same at every start; ConfigError when it cannot be kept."""
-    if settings.console_host:
-        return settings.console_host
-    file = settings.home / "host"
-    try:
-        name = written_once(file, lambda: f"sync-{secrets.token_hex(4)}.localhost\n").strip()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise  # another directory is not what helps
-        raise ConfigError(
-            f"The host name of console and Dagster UI cannot be kept in {file}: {error.strerror}.",
-            fix="Make SYNC_HOME a directory you can write, or set SYNC_CONSOLE_HOST=127.0.0.1.",
-        ) from None
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"{file} does not hold a host name of ours.", fix="Remove it; a new one is made.")
-    return name

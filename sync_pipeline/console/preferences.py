@@ -60,8 +60,9 @@ def save(context: RequestContext) -> Response:
 
 def lab(context: RequestContext) -> Response:
     """GET /settings/sandbox."""
-    state = sandbox_lab.read_lab(context.settings())
-    return context.page("sandbox_lab.html", "Sandbox lab", lab=state, experiments=sandbox_lab.EXPERIMENTS)
+    settings = context.settings()
+    state, buttons = sandbox_lab.read_lab(settings), sandbox_lab.experiments(settings)
+    return context.page("sandbox_lab.html", "Sandbox lab", lab=state, experiments=buttons)
 
 
 def experiment(context: RequestContext) -> Response:

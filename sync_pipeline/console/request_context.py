@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -19,6 +20,7 @@ from sync_pipeline.console.frame import Frame, frame_of
 from sync_pipeline.console.roles import may
 from sync_pipeline.console.sessions import BrowserSession
 from sync_pipeline.console.sharing import SignIn
+from sync_pipeline.console.site import Site
 from sync_pipeline.console.times import Reader, instant, marked, moment, when
 from sync_pipeline.console.work import Work
 from sync_pipeline.errors import ApiError, ChangedMeanwhile, ConfigError, SyncError
@@ -28,6 +30,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused, would_pause
+from sync_pipeline.setup.system_details import system_names
 from sync_pipeline.store.activity import Run
 from sync_pipeline.store.engine import plain
 from sync_pipeline.store.syncs import Sync
@@ -49,9 +52,10 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def system(name: str) -> str:
-    """One of the two systems, by its name."""
-    return {"clockify": "Clockify", "snapshots": "Snapshots"}.get(name, name)
+@pass_context
+def system(context: Context, name: str) -> str:
+    """One of the two systems, as people call it."""
+    return str(context.get("systems", {}).get(name, name))
 
 
 def shown(value: object) -> str:
@@ -172,8 +176,7 @@ class Console:
     setup: SetupService
     sign_in: SignIn
     work: Work
-    host: str
-    """The host name of this installation."""
+    site: Site
     dagster: str = ""
     """Where the Dagster UI is; "" when unknown."""
     on_change: Callable[[], None] = lambda: None
@@ -212,7 +215,7 @@ class RequestContext:
     def setup(self) -> SetupService:
         """The service of the set-up, acting as the signed-in session."""
         role = "" if self.browser.role == "admin" else f", {self.browser.role}"
-        return self.console.setup.acting_as(actor("console", f"{self.browser.id}{role}"))
+        return self.console.setup.acting_as(actor("console", f"{self.browser.id}{role}", self.browser.user))
 
     @property
     def since(self) -> str:
@@ -293,8 +296,16 @@ class RequestContext:
             frame=self.frame(str(context.get("step", ""))),
             reader=self.reader,
             badges=self.console.badges.read(self.setup),
+            systems=self.systems(),
             **context,
         )
+
+    def systems(self) -> dict[str, str]:
+        """What pages call the two systems; the usual names while the set-up cannot be read."""
+        try:
+            return system_names(self.setup.settings())
+        except SyncError:
+            return system_names(Settings())
 
     def part(self, template: str, *, is_under_way: bool, **context: Any) -> Response:
         """The part of a page that changes by itself; it is asked for again while something is under way."""
@@ -303,6 +314,7 @@ class RequestContext:
             "csrf": self.browser.csrf,
             "now": self.setup.now(),
             "reader": self.reader,
+            "systems": self.systems(),
         }
         answer = render(template, **usual, **context)
         answer.headers["X-Under-Way"] = "yes" if is_under_way else "no"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Literal, get_args
 
-Role = Literal["dashboard", "viewer", "operator", "admin"]
-ROLES: tuple[Role, ...] = get_args(Role)
-"""Each may what those before it may."""
+from sync_pipeline.setting_types import ROLES, Role
+
+__all__ = ["ROLES", "Role", "may", "refusal", "role_named", "without_forms"]
 MAY = {
     "dashboard": "This role sees the dashboard and nothing else",
     "viewer": "Viewers see pages and change nothing",

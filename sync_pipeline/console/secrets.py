@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.session.health import REFUSED
+from sync_pipeline.settings import Settings
 from sync_pipeline.setup import rotation
 from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.rotation import NAMES, StoredSecret
@@ -21,6 +23,14 @@ LABELS = {
 }
 
 
+def labels_of(settings: Settings) -> dict[str, str]:
+    """What each secret is called; a vendor that takes two tokens has words of its own for them."""
+    if (tokens := load_profile(settings.snapshots_profile).tokens) is None:
+        return LABELS
+    theirs = {"api_key": tokens.key, "agency_key": tokens.agency_key, "client_secret": "Secret of the app"}
+    return LABELS | {f"snapshots.{name}": label for name, label in theirs.items()}
+
+
 def show(context: RequestContext) -> Response:
     """GET /settings/secrets."""
     return _page(context)
@@ -28,7 +38,7 @@ def show(context: RequestContext) -> Response:
 
 def rotate(context: RequestContext) -> Response:
     """POST /settings/secrets/rotate: the new one is tried first; the old one stays as a fallback."""
-    context.settings()
+    labels = labels_of(context.settings())
     name = context.form.text("name")
     if name not in NAMES:
         context.problems.add("name", "Choose which one to replace.")
@@ -38,16 +48,15 @@ def rotate(context: RequestContext) -> Response:
     except SyncError as error:
         context.went_wrong(error, "secret")
         return _page(context, name)
-    return context.go("/settings/secrets", f"{LABELS[name]}: the new one is in use.")
+    return context.go("/settings/secrets", f"{labels[name]}: the new one is in use.")
 
 
 def retire(context: RequestContext) -> Response:
     """POST /settings/secrets/retire: the fallback is forgotten."""
     name = context.form.text("name")
     had = name in NAMES and rotation.retire(context.setup, NAMES[name])
-    return context.go(
-        "/settings/secrets", f"{LABELS[name]}: the old one is removed." if had else "There was no old one."
-    )
+    label = labels_of(context.settings()).get(name, "")
+    return context.go("/settings/secrets", f"{label}: the old one is removed." if had else "There was no old one.")
 
 
 def encrypt_again(context: RequestContext) -> Response:
@@ -63,15 +72,15 @@ def audit(context: RequestContext) -> Response:
 
 
 def _page(context: RequestContext, chosen: str = "") -> Response:
-    rows = rotation.held(context.setup)
+    rows, labels = rotation.held(context.setup), labels_of(context.settings())
     return context.page(
         "secrets.html",
         "Secrets",
         rows=rows,
         refused={side.system for side in connections(context.setup) if side.state == REFUSED},
-        labels=LABELS,
+        labels=labels,
         chosen=chosen,
-        options=[(row.name, LABELS[row.name]) for row in rows if _is_ours(context, row)],
+        options=[(row.name, labels[row.name]) for row in rows if _is_ours(context, row)],
         given=[slot.variable for slot in NAMES.values() if context.setup.is_given(slot.variable)],
     )
 

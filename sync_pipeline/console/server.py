@@ -1,4 +1,7 @@
-"""Running the console: in the foreground, or in a thread beside something else. It listens on loopback and nowhere else."""
+"""Running the console: in the foreground, or in a thread beside something else.
+
+It listens on loopback. Elsewhere only behind a proxy, at a public address: there may be several instances then.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,18 @@ from dataclasses import dataclass
 
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.app import build_app
-from sync_pipeline.console.gate import host_of
 from sync_pipeline.console.request_context import Console
-from sync_pipeline.console.roles import Role
+from sync_pipeline.console.roles import Role, role_named
 from sync_pipeline.console.sessions import IDLE_SECONDS
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.sign_in_links import announced, link
+from sync_pipeline.console.signing_in import SECURE
+from sync_pipeline.console.site import Site, site_of
 from sync_pipeline.console.work import Work
-from sync_pipeline.serving import Server, ServerLimits, bounded_server, end_when_asked, in_thread, listen
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.serving import Server, ServerLimits, bounded_server, end_when_asked, in_thread, listen, url_of
+from sync_pipeline.setting_types import is_loopback
+from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService
 
 HOST = "127.0.0.1"
@@ -31,6 +38,7 @@ class Options:
 
     port: int = PORT
     """0 lets the system choose."""
+    host: str = HOST
     dagster: str = ""
     on_change: Callable[[], None] = lambda: None
     idle_seconds: float = IDLE_SECONDS
@@ -42,7 +50,10 @@ class RunningConsole:
     """A console that answers."""
 
     url: str
+    """As browsers reach it."""
     console: Console
+    address: str = ""
+    """Where it listens."""
 
     def link(self, role: Role = "admin") -> str:
         """A fresh one-time link."""
@@ -52,18 +63,42 @@ class RunningConsole:
 @contextmanager
 def running(setup: SetupService, options: Options) -> Iterator[RunningConsole]:
     """A console in a thread of this process."""
-    listener = _listen(options.port)
+    settings = setup.settings()
+    site = site_of(settings, settings.public_url, "SYNC_PUBLIC_URL")
+    refuse_open(options.host, site, "The console", "SYNC_PUBLIC_URL")
+    listener = _listen(options.host, options.port)
     try:
-        settings, port = setup.settings(), listener.getsockname()[1]
-        host = host_of(settings)
-        url = f"http://{host}:{port}"
-        sign_in = SignIn(f"sync_console_{port}", clock=options.clock, idle_seconds=options.idle_seconds)
-        with announced(settings.home, url, sign_in.key):
-            console = Console(setup, sign_in, Work(setup), host, options.dagster, options.on_change)
+        port = listener.getsockname()[1]
+        url = site.origin or f"http://{site.host}:{port}"
+        sign_in = sign_in_at(site, setup, settings, options, f"sync_console_{port}")
+        with setup.store() if site.origin else announced(settings.home, url, sign_in.key):
+            console = Console(setup, sign_in, Work(setup), site, options.dagster, options.on_change)
             with in_thread(_server(console), listener, "console"):
-                yield RunningConsole(url, console)
+                yield RunningConsole(url, console, url_of(options.host, listener))
     finally:
         listener.close()
+
+
+def sign_in_at(site: Site, setup: SetupService, settings: Settings, options: Options, cookie: str) -> SignIn:
+    """How browsers sign in at a site: behind a proxy at all instances together, otherwise with a cookie of this name."""
+    if not site.origin:
+        return SignIn(cookie, clock=options.clock, idle_seconds=options.idle_seconds)
+    roles = {
+        user: role
+        for user, _, name in (each.rpartition("=") for each in settings.user_roles)
+        if (role := role_named(name))
+    }
+    shared = f"{SECURE if site.origin.startswith('https:') else ''}sync_session"
+    return SignIn(shared, clock=options.clock, idle_seconds=options.idle_seconds, store=setup.store, roles=roles)
+
+
+def refuse_open(host: str, site: Site, what: str, variable: str) -> None:
+    """Raise ConfigError where other machines could connect and no address is known at which browsers sign in."""
+    if not (site.origin or is_loopback(host)):
+        raise ConfigError(
+            f"{what} does not listen on {host}: other machines could reach it, and it would accept no sign-in there.",
+            fix=f"Set {variable} to the https:// address of your reverse proxy; or leave out --host.",
+        )
 
 
 def serve(setup: SetupService, options: Options, on_ready: Callable[[RunningConsole], None]) -> None:
@@ -75,10 +110,10 @@ def serve(setup: SetupService, options: Options, on_ready: Callable[[RunningCons
 
 
 def _server(console: Console) -> Server:
-    # No proxy is in front of loopback.
+    # What a proxy says is read by the site, from a trusted one only.
     return bounded_server("console", build_app(console), LIMITS, proxy_headers=False, timeout_graceful_shutdown=5)
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     fix = "Stop the program that uses the port, or choose another one."
-    return listen(HOST, port, "The console cannot listen", fix)
+    return listen(host, port, "The console cannot listen", fix)

@@ -10,7 +10,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
@@ -18,12 +18,16 @@ from typing import Any
 
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.roles import Role, may, role_named
-from sync_pipeline.console.sessions import IDLE_SECONDS, BrowserSession, Sessions
-from sync_pipeline.console.sign_in_links import SignInLinks
+from sync_pipeline.console.sessions import IDLE_SECONDS, BrowserSession, Sessions, SessionsInMemory, StoredSessions
+from sync_pipeline.console.sign_in_links import Links, SignInLinks, StoredLinks
+from sync_pipeline.store.engine import Store
 
 LONGEST = 64 * 1024
 """Bytes of a question; cookies are most of it."""
 SECONDS = 10.0
+
+
+Opening = Callable[[], AbstractContextManager[Store]]
 
 
 @dataclass
@@ -31,31 +35,57 @@ class SignIn:
     """Sign-in links, sessions and the name of their cookie, shared by all servers of one installation."""
 
     cookie: str
-    """Contains the port of the server that sets it: cookies ignore ports, and no two installations may share one."""
+    """On one machine it contains the port of the server that sets it: cookies ignore ports, and no two installations may share one."""
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     clock: Callable[[], float] = unix_time
     idle_seconds: float = IDLE_SECONDS
+    store: Opening | None = None
+    """Where links and sessions are kept for all instances; None keeps them in this process."""
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    """Of the users whom a trusted proxy names; ``*`` is any other."""
 
     def __post_init__(self) -> None:
-        self.links = SignInLinks(self.key, self.clock)
-        self.sessions = Sessions(self.clock, self.idle_seconds)
+        self.links: Links = SignInLinks(self.key, self.clock)
+        self.sessions: Sessions = SessionsInMemory(self.clock, self.idle_seconds)
+        if self.store is not None:
+            self.links = StoredLinks(self.store, self.clock)
+            self.sessions = StoredSessions(self.store, self.clock, self.idle_seconds)
 
-    def browser(self, cookies: Mapping[str, str], *, counts_as_use: bool = True) -> BrowserSession | None:
-        """Whose browser sends these cookies; None for one that is not signed in."""
-        return self.sessions.find(cookies.get(self.cookie, ""), counts_as_use=counts_as_use)
+    def browser(
+        self, cookies: Mapping[str, str], user: str = "", *, counts_as_use: bool = True
+    ) -> BrowserSession | None:
+        """Whose browser sends these cookies for this user; None for one that is not signed in."""
+        found = self.sessions.find(cookies.get(self.cookie, ""), counts_as_use=counts_as_use)
+        if found is None or found.user != user:
+            return None
+        role = found.role if found.by_link else self.role_of(user)
+        if role is not None:
+            found.role = role
+        return found if role is not None else None
 
-    def redeem(self, token: str) -> tuple[str, str] | None:
+    def role_of(self, user: str) -> Role | None:
+        """The role of a user whom the proxy names; None for one who has none."""
+        return self.roles.get(user, self.roles.get("*")) if user else None
+
+    def begin(self, user: str) -> tuple[str, str] | None:
+        """Name and value of the cookie of a new session, for a user whom the proxy names and who has a role."""
+        role = self.role_of(user)
+        return role and (self.cookie, self.sessions.open(BrowserSession(role=role, user=user, by_link=False)))
+
+    def redeem(self, token: str, user: str = "") -> tuple[str, str] | None:
         """Name and value of the cookie of a new session, for a link that is good."""
         role = self.links.redeem(token)
-        return (self.cookie, self.sessions.open(role)) if role else None
+        return (self.cookie, self.sessions.open(BrowserSession(role=role, user=user))) if role else None
+
+    def role_at_ui(self, cookies: Mapping[str, str], user: str = "") -> Role | None:
+        """The role at the Dagster UI, which is for everyone but those who may see the dashboard only."""
+        browser = self.browser(cookies, user)
+        role = browser.role if browser is not None else self.role_of(user)
+        return role if role is not None and may(role, "viewer") else None
 
     def answer(self, asked: Mapping[str, Any]) -> Any:
         """The answer to a question of ``SharedSignIn``."""
-        if "token" in asked:
-            return self.redeem(str(asked["token"]))
-        browser = self.browser(dict(asked["cookies"]))
-        # The Dagster UI is for everyone but those who may see the dashboard only.
-        return browser.role if browser is not None and may(browser.role, "viewer") else None
+        return self.redeem(str(asked["token"])) if "token" in asked else self.role_at_ui(dict(asked["cookies"]))
 
 
 @contextmanager
@@ -94,13 +124,13 @@ class SharedSignIn:
 
     def is_member(self, cookies: Mapping[str, str]) -> bool:
         """Whether these cookies are a signed-in browser's."""
-        return self.role(cookies) is not None
+        return self.role_at_ui(cookies) is not None
 
-    def role(self, cookies: Mapping[str, str]) -> Role | None:
+    def role_at_ui(self, cookies: Mapping[str, str], user: str = "") -> Role | None:  # noqa: ARG002  # no proxy names one
         """The role of the signed-in browser that sends these cookies; None for any other."""
         return role_named(str(self._ask({"cookies": dict(cookies)}))) if cookies else None
 
-    def redeem(self, token: str) -> tuple[str, str] | None:
+    def redeem(self, token: str, user: str = "") -> tuple[str, str] | None:  # noqa: ARG002  # no proxy names one
         """Name and value of the cookie for a link; None when it is not good."""
         found = self._ask({"token": token})
         return None if not found else (found[0], found[1])

@@ -1,6 +1,7 @@
 """One-time links: signed with a key of this run that lies in a private file, so that another process can make one, too.
 
 ``sync-pipeline console link`` reads the file of the console that runs and signs a fresh link; nothing listens for it.
+Behind a proxy there may be several consoles: there links are in the database.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
 from filelock import FileLock, Timeout
 
 from sync_pipeline.console.roles import Role, role_named
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.private_files import naming, private_directory
+from sync_pipeline.store import browser_sessions
+from sync_pipeline.store.engine import Store
 
 LINK_SECONDS = 3600
 """How long a link is good for."""
@@ -28,13 +33,50 @@ LOOK_SECONDS = 2.0
 """Who looks whether a console runs holds its lock for a moment: one that starts waits for that."""
 SIGN_IN = "/sign-in"
 TOKEN = "token"  # noqa: S105 - the name of a parameter
+PURPOSE = "sign-in"
 CONSOLE, DAGSTER = "console", "dagster"
 """Which server signs in: the console, or the Dagster UI of a `dev` without one."""
 
 
+class Links(Protocol):
+    """Makes links and redeems each of them once."""
+
+    def issue(self, role: Role = "admin") -> str:
+        """A fresh token for a role."""
+
+    def redeem(self, token: str) -> Role | None:
+        """The role of a token that is one of ours, fresh, and comes for the first time; None for any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLinks:
+    """Those that any instance redeems: they are in the database."""
+
+    store: Callable[[], AbstractContextManager[Store]]
+    clock: Callable[[], float]
+
+    def issue(self, role: Role = "admin") -> str:
+        """A fresh token for a role."""
+        token, now = secrets.token_urlsafe(32), self._now()
+        with self.store() as store:
+            browser_sessions.issue(store, PURPOSE, token, now, now + timedelta(seconds=LINK_SECONDS), role.encode())
+        return token
+
+    def redeem(self, token: str) -> Role | None:
+        """The role of a token, once."""
+        if not token:
+            return None
+        with self.store() as store:
+            found = browser_sessions.redeem(store, PURPOSE, token, self._now())
+        return None if found is None else role_named(found.decode())
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+
 @dataclass
 class SignInLinks:
-    """Makes links and redeems each of them once."""
+    """Those of one process, and of who can read its key."""
 
     key: str = field(repr=False)
     clock: Callable[[], float]

@@ -9,8 +9,11 @@ from starlette.responses import RedirectResponse, Response
 
 from sync_pipeline.console.request_context import render
 from sync_pipeline.console.sign_in_links import TOKEN
+from sync_pipeline.console.site import USER
 
 PREFETCH = ("prefetch", "prerender", "preview")
+SECURE = "__Host-"
+"""Browsers accept a cookie of such a name only over TLS, from the host itself, for no other host."""
 Redeem = Callable[[str], tuple[str, str] | None]
 
 
@@ -28,9 +31,18 @@ def take_link(request: Request, redeem: Redeem, is_member: Callable[[], bool]) -
             return RedirectResponse("/", 303)
         return render("signed_out.html", 403 if token else 401, title="Sign in", used=bool(token))
     answer = RedirectResponse("/", 303)
-    # Not `secure`: it is plain http, which loopback alone carries.
-    answer.set_cookie(*cookie, httponly=True, samesite="lax", path="/")
+    set_cookie(answer, cookie)
     return answer
+
+
+def set_cookie(answer: Response, cookie: tuple[str, str]) -> None:
+    """Give a browser its session. Not `secure` over plain http, which loopback alone carries."""
+    answer.set_cookie(*cookie, httponly=True, samesite="lax", path="/", secure=cookie[0].startswith(SECURE))
+
+
+def remove_cookie(answer: Response, name: str) -> None:
+    """Take its session from a browser."""
+    answer.delete_cookie(name, path="/", httponly=True, samesite="lax", secure=name.startswith(SECURE))
 
 
 def not_by_head() -> Response:
@@ -40,7 +52,8 @@ def not_by_head() -> Response:
 
 def signed_out(request: Request) -> Response:
     """The page for a user who is not signed in, or not any more."""
-    return render("signed_out.html", 401, title="Signed out", used=False, posted=request.method == "POST")
+    is_posted, user = request.method == "POST", request.scope[USER]
+    return render("signed_out.html", 401, title="Signed out", used=False, posted=is_posted, user=user)
 
 
 def refused(_: Request, status: int, title: str, why: str, *, link: str = "", words: str = "") -> Response:

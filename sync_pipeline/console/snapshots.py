@@ -20,7 +20,13 @@ from sync_pipeline.sandbox.snapshots.clients import DEFAULT_ID, DEFAULT_SECRET
 from sync_pipeline.session.secrets import AGENCY_KEY
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, SANDBOX_URL, Settings
 from sync_pipeline.setup.connections import connections
-from sync_pipeline.setup.consent import begin_authorization, finish_authorization, read_callback, stored_form
+from sync_pipeline.setup.consent import (
+    app_scopes_at,
+    begin_authorization,
+    finish_authorization,
+    read_callback,
+    stored_form,
+)
 from sync_pipeline.setup.prepare import is_needed
 from sync_pipeline.setup.snapshots import (
     SnapshotsForm,
@@ -138,12 +144,13 @@ def consent(context: RequestContext) -> Response:
         host=parts.netloc,
         scopes=" ".join(parse_qs(parts.query).get("scope", [])).split(),
         redirect_uri=asked.redirect_uri,
+        scopes_at=app_scopes_at(context.settings()),
     )
 
 
 def authorized(context: RequestContext) -> Response:
     """GET /snapshots/authorized: a person is back from the consent page; what the browser brought is redeemed once."""
-    found = context.browser.answered(context.query("state"))
+    found = context.console.sign_in.sessions.answered(context.browser, context.query("state"))
     if found is None:
         return context.page("problem.html", "Not authorized", status=400, sentence=FOREIGN, back="/setup/snapshots")
     asked, answer = found
@@ -166,12 +173,14 @@ def _begin(context: RequestContext, entered: SnapshotsForm) -> Response:
     except SyncError as error:
         context.went_wrong(error, _place_of_consent(error, entered))
         return _page(context, _typed(entered))
-    context.browser.ask(found)
+    context.console.sign_in.sessions.ask(context.browser, found)
     return context.go("/setup/snapshots/authorize")
 
 
 def _redirect_uri(context: RequestContext) -> str:
-    """At loopback's address, which consent pages know; the port is the one this browser reaches us at."""
+    """The public address, or loopback's, which consent pages know; the port is the one this browser reaches us at."""
+    if public := context.console.site.origin:
+        return public + CALLBACK
     return f"http://127.0.0.1:{context.request.url.port or 80}{CALLBACK}"
 
 
@@ -277,7 +286,7 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
     looked_at, profiles = context.browser.accounts, _profiles(values["profile"])
     return context.page(
         "snapshots.html",
-        "Step 2: Snapshots",
+        f"Step 2: {load_profile(values['profile']).system}",
         step="snapshots",
         would_pause=context.would_pause(),
         values=values,

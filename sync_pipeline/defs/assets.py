@@ -19,6 +19,7 @@ from sync_pipeline.defs.metadata import (
     console_link,
     counts_metadata,
     definition_metadata,
+    label_of,
     of_each_day,
     run_summary,
     source_key,
@@ -31,7 +32,6 @@ from sync_pipeline.hosting.failures import as_failure, blocked
 from sync_pipeline.hosting.materialized import days_shown, materialize_only
 from sync_pipeline.hosting.run_reports import LOADED_BY, VALIDATED
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.printable import printable
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
@@ -66,27 +66,27 @@ CONFIG = {
 }
 
 
-def source_asset(spec: EntitySpec, console: str) -> dg.AssetSpec:
+def source_asset(spec: EntitySpec, settings: Settings) -> dg.AssetSpec:
     """Where the entity comes from; the groups are the lanes of the lineage, from left to right."""
     return dg.AssetSpec(
         source_key(spec),
-        description=f"The {spec.entity} in {SYSTEMS[spec.source.system].label}, read by `{spec.entity}`.",
+        description=f"The {spec.entity} in {label_of(spec.source.system, settings)}, read by `{spec.entity}`.",
         group_name=f"from_{spec.source.system}",
         kinds={spec.source.system},
-        metadata={"dagster/column_schema": source_schema(spec), **console_link(console)},
+        metadata={"dagster/column_schema": source_schema(spec), **console_link(settings.console_url)},
     )
 
 
-def target_asset(spec: EntitySpec, console: str) -> dg.AssetSpec:
+def target_asset(spec: EntitySpec, settings: Settings) -> dg.AssetSpec:
     """Where the entity is delivered."""
     return dg.AssetSpec(
         target_key(spec),
         deps=[dg.AssetKey(spec.entity)],
-        description=f"What `{spec.entity}` delivered to {SYSTEMS[spec.target.system].label}. Materialized by its load, "
+        description=f"What `{spec.entity}` delivered to {label_of(spec.target.system, settings)}. Materialized by its load, "
         "checked by `in_sync`.",
         group_name=f"to_{spec.target.system}",
         kinds={spec.target.system},
-        metadata={"dagster/column_schema": column_schema(spec), **console_link(console)},
+        metadata={"dagster/column_schema": column_schema(spec), **console_link(settings.console_url)},
     )
 
 

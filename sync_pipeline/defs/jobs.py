@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from sync_pipeline.defs.metadata import job_owners, job_tags, target_key
+from sync_pipeline.defs.metadata import job_owners, job_tags, label_of, target_key
 from sync_pipeline.defs.verify import CHECK, check_op
 from sync_pipeline.hosting.launch import EVERYTHING, VERIFY, sync_job_name, verify_job_name
 from sync_pipeline.hosting.queue import BULK
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.mapping.systems import SYSTEMS
+from sync_pipeline.settings import Settings
 
 OPTIONS = {
     "dry_run": "to read, map and check without writing anything",
@@ -37,15 +37,15 @@ def repair_help(spec: EntitySpec) -> str:
     return f"A plain run only reads. In the launchpad, under `ops: {check_op(spec)}: config:`, set\n\n{when}"
 
 
-def sync_jobs(specs: Iterable[EntitySpec]) -> list[dg.UnresolvedAssetJobDefinition]:
+def sync_jobs(specs: Iterable[EntitySpec], settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
     """One job an entity, and one for all of them."""
     specs = list(specs)
     each = [
         dg.define_asset_job(
             sync_job_name(spec.entity),
             selection=dg.AssetSelection.assets(spec.entity),
-            description=f"Sync {spec.entity} from {SYSTEMS[spec.source.system].label} to "
-            f"{SYSTEMS[spec.target.system].label}. {options_help(spec.entity)}",
+            description=f"Sync {spec.entity} from {label_of(spec.source.system, settings)} to "
+            f"{label_of(spec.target.system, settings)}. {options_help(spec.entity)}",
             tags=job_tags("sync", spec),
             owners=job_owners([spec]),
             executor_def=dg.in_process_executor,

@@ -6,25 +6,38 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 LOCATION = "sync_pipeline.definitions"
 """The code location's name: the module that workspace.yaml names."""
 TIMEOUT_SECONDS = 60
 
 
-class Reloader:
-    """Asks the Dagster UI on a port, in a thread of its own; asked while it is at it, it asks once more.
+class Place(NamedTuple):
+    """Where a Dagster UI is."""
 
-    ``link`` signs in at a UI that asks for it; None at one that does not. It is a courtesy: with no Dagster there, nothing happens, and the next start loads the definitions anyway.
+    address: str
+    """Where it listens, such as http://127.0.0.1:3000."""
+    public: str = ""
+    """Where browsers reach it, when a proxy is in front: it answers under this name only, and signs in itself."""
+
+
+Link = Callable[[], str | None]
+"""Makes a link that signs in at a UI that asks for it; None for one that does not."""
+
+
+class Reloader:
+    """Asks a Dagster UI, in a thread of its own; asked while it is at it, it asks once more.
+
+    It is a courtesy: with no Dagster there, nothing happens, and the next start loads the definitions anyway.
     """
 
-    def __init__(self, port: int, link: Callable[[], str | None]) -> None:
-        self._port, self._link = port, link
+    def __init__(self, place: Place, link: Link) -> None:
+        self._place, self._link = place, link
         self._asked = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -45,20 +58,23 @@ class Reloader:
     def _run(self) -> None:
         while True:
             self._asked.clear()
-            reload_definitions(self._port, self._link)
+            reload_definitions(self._place, self._link)
             with self._lock:
                 if not self._asked.is_set():
                     self._thread = None
                     return
 
 
-def reload_definitions(port: int, link: Callable[[], str | None]) -> bool:
-    """Ask the Dagster UI on this port to load our definitions anew; returns whether it did."""
+def reload_definitions(place: Place, link: Link) -> bool:
+    """Ask a Dagster UI to load our definitions anew; returns whether it did."""
     from dagster_graphql import DagsterGraphQLClient, ReloadRepositoryLocationStatus
 
+    ui = urlsplit(place.address)
     try:
-        headers = _signed_in(link(), port)
-        client = DagsterGraphQLClient(HOST, port_number=port, timeout=TIMEOUT_SECONDS, headers=dict(headers))
+        headers = dict(_signed_in(link(), place))
+        client = DagsterGraphQLClient(
+            ui.hostname or "", ui.port, timeout=TIMEOUT_SECONDS, headers=headers, use_https=ui.scheme == "https"
+        )
         found = client.reload_repository_location(LOCATION)
     except Exception as error:  # noqa: BLE001 - whatever is there or not there: it is a courtesy
         log.debug("Dagster did not reload: %s", type(error).__name__)
@@ -68,12 +84,15 @@ def reload_definitions(port: int, link: Callable[[], str | None]) -> bool:
     return found.status is ReloadRepositoryLocationStatus.SUCCESS
 
 
-def _signed_in(link: str | None, port: int) -> Mapping[str, str]:
+def _signed_in(link: str | None, place: Place) -> Mapping[str, str]:
     """The headers of a program that has signed in with a link; none without one."""
     if link is None:
         return {}
-    there = urlsplit(link)
-    with closing(HTTPConnection(HOST, there.port, timeout=TIMEOUT_SECONDS)) as connection:
+    there, ui = urlsplit(link), urlsplit(place.address)
+    # On one machine the console signs in for the UI beside it.
+    port = ui.port if place.public else there.port
+    kind = HTTPSConnection if ui.scheme == "https" else HTTPConnection
+    with closing(kind(ui.hostname or "", port, timeout=TIMEOUT_SECONDS)) as connection:
         connection.request("GET", f"{there.path}?{there.query}", headers={"Host": there.netloc})
         cookie = connection.getresponse().getheader("Set-Cookie", "")
-    return {"Host": f"{there.hostname}:{port}", "Cookie": cookie.partition(";")[0]}
+    return {"Host": there.netloc if place.public else f"{there.hostname}:{ui.port}", "Cookie": cookie.partition(";")[0]}

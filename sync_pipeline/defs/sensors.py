@@ -11,6 +11,7 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from sync_pipeline.defs.changes import changes_job_name
+from sync_pipeline.defs.metadata import label_of
 from sync_pipeline.defs.resources import SyncResource, keep_sandbox
 from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, sync_job_name
@@ -18,7 +19,6 @@ from sync_pipeline.hosting.liveness import close_orphans
 from sync_pipeline.hosting.queue import EVENTS_TAG, FAILED, URGENT, attempts, in_the_way, pause
 from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.session.health import beat
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
@@ -49,7 +49,7 @@ def entity_sensor(spec: EntitySpec, settings: Settings, jobs: Sequence[dg.Execut
         # It always looks, and acts when live syncing is on: the switch needs no restart.
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            f"Watches {SYSTEMS[spec.source.system].label} for changed {spec.entity} and starts the runs that sync them. It "
+            f"Watches {label_of(spec.source.system, settings)} for changed {spec.entity} and starts the runs that sync them. It "
             "reads the webhook inbox and asks Clockify for changes within the plan's request budget; a list at another "
             "source is read every SYNC_SNAPSHOTS_POLL_SECONDS. A full read that failed in an outage is repeated. Few changes are read by id, many as their days or as the "
             "whole list. Its cursor is the time of the last poll."

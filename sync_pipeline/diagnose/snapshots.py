@@ -7,7 +7,7 @@ from functools import partial
 
 from sync_pipeline.connectors.error_category import KEY_MEANINGS, ErrorCategory, categorize
 from sync_pipeline.connectors.policy import Action
-from sync_pipeline.connectors.preparation import Preparation
+from sync_pipeline.connectors.preparation import Extra, Preparation
 from sync_pipeline.diagnose.contact import Contact
 from sync_pipeline.diagnose.finding import Finding, Probe, Status, fail, fine, look_at_clock, refused, warn
 from sync_pipeline.diagnose.url_hints import snapshots_url, wrong_key
@@ -91,6 +91,8 @@ class SnapshotsProbes:
             yield Probe(prepared, partial(self._look_at_preparation, there), (account,))
             yield Probe(f"{name} room", partial(self._look_at_room, there), (account,))
             yield Probe(f"{name} behaviour", self._look_at_behaviour)
+            for one in there.extras:
+                yield Probe(f"{name} {one.name}", partial(self._look_at_extra, one), (account,))
 
     def _look_at_account(self, there: Preparation) -> Finding:
         wanted, found = self._session.settings.snapshots_location, self._session.call(there.accounts)
@@ -101,7 +103,7 @@ class SnapshotsProbes:
             return fail(
                 f"the app is not installed in {wanted}",
                 KEY_MEANINGS["not_installed"],
-                "Install it there and authorize again, or connect another account in step 2.",
+                "Install it there, or connect another account in step 2. If it is installed, authorize again.",
                 exit_code=NotAuthorized.exit_code,
             )
         whose = " and ".join(map(str, found[:3])) or "no account"
@@ -169,9 +171,18 @@ class SnapshotsProbes:
             spec, lambda one: self._session.call(self._session.snapshots.may_write, one.entity), write=True
         )
 
+    def _look_at_extra(self, extra: Extra) -> Finding:
+        found = self._allowed(extra.scope, lambda: self._session.call(extra.ask))
+        if found.ok or not extra.without:
+            return found
+        return Finding(Status.WARNING, found.detail, extra.without, found.fix)
+
     def _look(self, spec: EntitySpec, ask: Callable[[EntitySpec], None], *, write: bool) -> Finding:
-        """By what a token was granted, where that is known; else by asking."""
         scope = self._session.snapshots.profile.scope(spec.entity, write=write)
+        return self._allowed(scope, lambda: ask(spec))
+
+    def _allowed(self, scope: str, ask: Callable[[], object]) -> Finding:
+        """By what a token was granted, where that is known; else by asking."""
         granted = self._granted()
         if scope and granted:
             if scope in granted:
@@ -183,7 +194,7 @@ class SnapshotsProbes:
                 exit_code=NotAuthorized.exit_code,
             )
         try:
-            ask(spec)
+            ask()
         except ApiError as error:
             if categorize(error) is ErrorCategory.FORBIDDEN:
                 return refused(error, "" if not scope or scope in error.message else f"It takes the scope {scope}.")

@@ -158,7 +158,13 @@ def _storage_in(config: Path) -> dict[str, Any]:
         found = yaml.safe_load(config.read_text()) if config.exists() else None
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    storage = found.get("storage") if isinstance(found, dict) else None
+    found = found if isinstance(found, dict) else {}
+    storage = found.get("storage")
+    if isinstance(
+        history := found.get("run_storage"), dict
+    ):  # one section for each kind, as Dagster's Helm chart writes it
+        kind = "postgres" if str(history.get("module", "")).startswith("dagster_postgres") else "custom"
+        storage = {kind: history.get("config")}
     return storage if isinstance(storage, dict) else {}
 
 

@@ -15,11 +15,11 @@ from multiprocessing.process import BaseProcess
 import dagster as dg
 import psutil
 from dagster._cli.api import execute_run_command
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
 
-from sync_pipeline.hosting.liveness import GONE, is_gone, name_of, note_start, process_of_run
+from sync_pipeline.hosting.liveness import health_of, name_of, note_start, process_of_run
 
 LIBRARIES = (
     "dagster", "dagster._cli.api", "dagster._daemon.controller", "pandas", "pyarrow.parquet", "sqlalchemy.dialects.sqlite",
@@ -52,10 +52,8 @@ class WarmRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the process of a run is there; one that has no name yet is taken to be."""
-        if is_gone(run):
-            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, GONE)
-        return CheckRunHealthResult(WorkerStatus.RUNNING)
+        """Whether the process of a run is there."""
+        return health_of(run)
 
     def terminate(self, run_id: str) -> bool:
         """Ask the process of a run to stop; False when there is none any more."""

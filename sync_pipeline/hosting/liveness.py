@@ -8,6 +8,7 @@ from contextlib import closing
 import dagster as dg
 import psutil
 from dagster import DagsterInstance
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
 
 from sync_pipeline.errors import SyncError
@@ -64,6 +65,13 @@ def is_gone(run: dg.DagsterRun) -> bool:
             )
     except SyncError:
         return False  # unknown, and without the store no run can work
+
+
+def health_of(run: dg.DagsterRun) -> CheckRunHealthResult:
+    """What Dagster's run monitoring asks: whether the process of a run is there; one that has no name yet is taken to be."""
+    if is_gone(run):
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, GONE)
+    return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
 def name_process(instance: DagsterInstance, run: dg.DagsterRun) -> None:

@@ -39,7 +39,7 @@ class _ByRole(WorkspaceProcessContext):
         )
 
 
-def serve_ui(workspace: str, port: int, wrap: Callable[[ASGIApp], ASGIApp]) -> None:
+def serve_ui(workspace: str, host: str, port: int, wrap: Callable[[ASGIApp], ASGIApp]) -> None:
     """Serve the UI of the instance in DAGSTER_HOME until interrupted."""
     configure_loggers(formatter="colored", log_level="INFO")
     with suppress(KeyboardInterrupt), DagsterInstance.get() as instance:
@@ -47,13 +47,13 @@ def serve_ui(workspace: str, port: int, wrap: Callable[[ASGIApp], ASGIApp]) -> N
         target = WorkspaceFileTarget([workspace])
         with _ByRole(instance, target, __version__, code_server_log_level="warning") as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=POLL_MILLISECONDS)
-            listener = listen(HOST, port, "The Dagster UI cannot listen", "Choose another port: --port.")
+            listener = listen(host, port, "The Dagster UI cannot listen", "Choose another port: --port.")
             server = bounded_server(
                 "Dagster UI",
                 wrap(app),
                 LIMITS,
                 websockets=True,
-                proxy_headers=False,  # no proxy is in front of loopback
+                proxy_headers=False,  # what a proxy says is read by the gate, from a trusted one only
                 timeout_graceful_shutdown=5,
             )
             server.run(sockets=[listener])

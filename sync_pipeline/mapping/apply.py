@@ -15,7 +15,7 @@ from sync_pipeline.mapping.columns import STR, text_list, text_series
 from sync_pipeline.mapping.convert import convert
 from sync_pipeline.mapping.facts import facts_of, labels_of
 from sync_pipeline.mapping.instants import day_texts
-from sync_pipeline.mapping.spec import EntitySpec, Field, UserFunction
+from sync_pipeline.mapping.spec import LEFT_OUT, EntitySpec, Field, UserFunction
 from sync_pipeline.mapping.values import VALID_VALUES, WHOLE_RECORD, Bad, Problems, column_at, noun
 
 Record = dict[str, Any]
@@ -28,7 +28,7 @@ def map_frame(spec: EntitySpec, raw: pd.DataFrame) -> pd.DataFrame:
     """The mapped frame of a raw one; a value that does not fit is missing and has a problem."""
     problems = Problems()
     columns: dict[str, pd.Series[Any]] = {}
-    beside = _Beside([], [])
+    beside = _Beside([], [], [])
     for field, values in _gathered(spec, text_list(raw["record"]), problems, beside):
         converted = convert(field.type, values)
         columns[field.column] = converted.series
@@ -42,6 +42,7 @@ def map_frame(spec: EntitySpec, raw: pd.DataFrame) -> pd.DataFrame:
             "problems": problems.column(len(raw)),
             "record_label": text_series(beside.labels),
             "record_facts": text_series(beside.facts),
+            "rule": text_series(beside.rules),
         }
     )
 
@@ -63,6 +64,7 @@ class _Beside(NamedTuple):
 
     labels: list[str | None]
     facts: list[str | None]
+    rules: list[str | None]
 
 
 def _gathered(
@@ -76,6 +78,7 @@ def _gathered(
         records = _records(chunk, start, problems)
         beside.labels.extend(labels_of(spec, records))
         beside.facts.extend(facts_of(spec, records))
+        beside.rules.extend(str(record[LEFT_OUT]) if LEFT_OUT in record else None for record in records)
         for field, values in gathered:
             values.extend(_values(field, records, chunk))
     return gathered

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sync_pipeline.mapping.columns import text_series
+from sync_pipeline.mapping.columns import text_list, text_series
 from sync_pipeline.mapping.frames import ACCEPTED, EXCLUDED, REJECTED
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.mapping.values import REQUIRED_FIELDS, VALID_VALUES, WHOLE_RECORD, Problems
@@ -92,8 +92,9 @@ def _check_order(spec: EntitySpec, mapped: pd.DataFrame, problems: Problems) -> 
 
 
 def _excluded(spec: EntitySpec, mapped: pd.DataFrame, problems: Problems, start_date: date | None) -> dict[int, str]:
-    """Row -> the rule that leaves it out. A record without an id is never out of scope: it is a reject."""
-    excluded: dict[int, str] = {}
+    """Row -> the rule that leaves it out, a rule of its source first. A record without an id is never out of scope: it is a reject."""
+    rules = text_list(mapped["rule"].where(mapped["source_id"].notna()))
+    excluded = {row: rule for row, rule in enumerate(rules) if rule}
     for exclusion in spec.exclude:
         column = mapped[spec.field(exclusion.field).column]
         if exclusion.rule == "running":

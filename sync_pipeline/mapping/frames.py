@@ -1,7 +1,7 @@
 """The kinds of frame of one batch, their dtypes, and the exact way of a raw one through Parquet.
 
 raw      source_id, record (JSON of the untouched source record; missing of one that is known to be unchanged), source_hash
-mapped   source_id, partition, one column a target field, problems
+mapped   source_id, partition, one column a target field, problems, and the rule by which its source leaves a record out
 checked  ... and status (accepted | rejected | excluded | waiting) and rule
 """
 

@@ -23,6 +23,9 @@ DELETE_POLICIES: tuple[str, ...] = get_args(DeletePolicy)
 # Columns a frame carries beside the target's fields; a field of the same name gets another column.
 BOOKKEEPING = frozenset({"source_id", "partition", "problems", "status", "rule", "record_label", "record_facts"})
 
+LEFT_OUT = "@excluded"
+"""Under this name a record as it is read says by which rule its source leaves it out of scope."""
+
 # Raised whenever the same YAML and the same record would give another mapped value than before.
 MAPPING_VERSION = 1
 # Raised whenever the same mapped value would give another hash than before.

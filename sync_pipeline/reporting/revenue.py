@@ -10,6 +10,7 @@ from typing import Any
 from sync_pipeline.clock import has_passed
 from sync_pipeline.errors import FatalApiError, SyncError
 from sync_pipeline.reporting.periods import month_before
+from sync_pipeline.session.measured import unread_place
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.period_figures import NONE, OF_CLIENT, PeriodFigures, Project, Selection, project_of
 from sync_pipeline.store.revenue import (
@@ -22,6 +23,7 @@ from sync_pipeline.store.revenue import (
     note_missing,
     sums_of_revenue,
 )
+from sync_pipeline.store.system_facts import note_test, read_facts
 
 EVERY = timedelta(hours=6)
 MONTHS_BACK = 24
@@ -73,16 +75,21 @@ def read_revenue(session: Session) -> str:
     try:
         rows = session.call(session.snapshots.project_figures, months, MOST, sorted(clients.values()))
     except FatalApiError as error:
+        _note_unread(session, {})
         note_missing(store, pair, error.sentence, now)
         return f"Revenue is not known: {error.sentence}"
     if rows is None:
         note_missing(store, pair, NO_ANALYTICS, now)
         return f"Revenue is not known: {NO_ANALYTICS}."
     projects = PeriodFigures(store, pair).projects()
-    named = _by_project(rows, {location: client for client, location in clients.items()}, projects)
+    unread = {row["location"]: row["missing"] for row in rows if "missing" in row}
+    known = (row for row in rows if "missing" not in row)
+    named = _by_project(known, {location: client for client, location in clients.items()}, projects)
     figures = _figures(named, months, session.settings.snapshots_currency)
-    keep_revenue(store, pair, figures, months, now)
-    return f"Revenue: {len(figures):,} figures of projects and months were read."
+    some = f"of {len(unread):,} of {len(clients):,} locations it is not known" if unread else None
+    _note_unread(session, unread)
+    keep_revenue(store, pair, figures, months, now, some)
+    return f"Revenue: {len(figures):,} figures of projects and months were read{f'; {some}' if some else ''}."
 
 
 def why_none(session: Session) -> str:
@@ -91,19 +98,35 @@ def why_none(session: Session) -> str:
     return NOT_READ if found is None else found.missing or NONE_FOR_IT
 
 
+def _note_unread(session: Session, unread: Mapping[str, str]) -> None:
+    found = [{"location": location, "why": why} for location, why in unread.items()]
+    note_test(session.store, unread_place(session.settings), found, session.now())
+
+
+def _why_of_clients(session: Session) -> dict[str, str]:
+    """Why no revenue is known of some clients' locations, although that of others is."""
+    why = {one["location"]: one["why"] for one in read_facts(session.store, unread_place(session.settings)).findings}
+    return {client: why[one] for client, one in session.ledger(LOCATIONS).linked().items() if one in why} if why else {}
+
+
 def add_revenue(session: Session, rows: list[Row], by: str, wanted: Selection) -> None:
     """Put it beside the hours of each project, client or month; what earns without hours gets a row of its own."""
     figures = PeriodFigures(session.store, session.pair)
     projects = figures.projects()
     found = _sums(session, by, wanted, projects)
-    missing = BY_PERSON if wanted.person is not None else why_none(session)
+    missing, unread = BY_PERSON, dict[str, str]()
+    if wanted.person is None:
+        missing, unread = why_none(session), _why_of_clients(session)
+    if unread and by != "month":
+        missing = NONE_FOR_IT
     key = "month" if by == "month" else f"{by}_id"
     shared = {one for one, _ in found if one.startswith(OF_CLIENT)}
     for row in rows:
         revenue, _ = found.pop((row[key] or NONE, row["currency"] or NONE), (None, {}))
-        client = projects.get(row["project_id"] or NONE, NOTHING).client_id if by == "project" else None
-        is_shared = client is not None and OF_CLIENT + client in shared
-        row.update(_shown(revenue, SHARED if is_shared else missing))
+        client = row["client_id"] if by == "client" else None
+        client = projects.get(row["project_id"] or NONE, NOTHING).client_id if by == "project" else client
+        is_shared = by == "project" and client is not None and OF_CLIENT + client in shared
+        row.update(_shown(revenue, SHARED if is_shared else unread.get(client or NONE, missing)))
     empty = {**EMPTY, **(dict.fromkeys(USED) if by == "project" else {})}
     for (_, currency), (revenue, group) in sorted(found.items()):
         rows.append({**group, **empty, "currency": currency or None, **_shown(revenue, missing)})
@@ -145,7 +168,7 @@ def _sums(
 
 
 def _by_project(
-    rows: Sequence[Mapping[str, Any]], clients: Mapping[str, str], projects: Mapping[str, Project]
+    rows: Iterable[Mapping[str, Any]], clients: Mapping[str, str], projects: Mapping[str, Project]
 ) -> Iterator[Mapping[str, Any]]:
     """What is of a location as that of its client's only project; where there are several, of all of them together."""
     of_client: dict[str, list[str]] = {}

@@ -237,6 +237,9 @@ def snapshots_credentials(
             origin=unlocked.origin(SNAPSHOTS_KEY),
             location=settings.snapshots_location,
             company=settings.snapshots_company,
+            customer=settings.snapshots_customer,
+            subscription=settings.snapshots_subscription,
+            owners=settings.snapshots_owners,
             agency=_agency_key(unlocked, agency),
         )
     vault, is_consent = Vault(store, settings), settings.auth == "authorization_code"
@@ -249,6 +252,9 @@ def snapshots_credentials(
         origin=unlocked.origin(SNAPSHOTS_CLIENT),
         location=settings.snapshots_location,
         company=settings.snapshots_company,
+        customer=settings.snapshots_customer,
+        subscription=settings.snapshots_subscription,
+        owners=settings.snapshots_owners,
         agency=None if agency is None else AgencyKey("", agency),
     )
 

@@ -10,8 +10,9 @@ from typing import Literal, cast
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
-from sync_pipeline.session.measured import measured_place
+from sync_pipeline.session.measured import measured_place, unread_place
 from sync_pipeline.session.secrets import (
+    AGENCY_KEY,
     CLOCKIFY_KEY,
     CLOCKIFY_TOKEN,
     CONSENT,
@@ -32,12 +33,13 @@ from sync_pipeline.store.health import Health, read_health
 from sync_pipeline.store.scope import pair_key
 from sync_pipeline.store.switches import turn_all_off
 from sync_pipeline.store.system_facts import forget_facts
-from sync_pipeline.store.tokens import Tokens
+from sync_pipeline.store.tokens import Lost, Tokens
 
 State = Literal[
     "connected",
     "not set up",
     "authorize again",
+    "app not installed",
     "from the environment",
     "key refused",
     "not reachable",
@@ -101,6 +103,7 @@ def disconnect(setup: SetupService, system: str, *, since: str | None) -> None:
             forget_facts(store, facts_place(before, system))
             if system == "snapshots":
                 forget_facts(store, measured_place(before))
+                forget_facts(store, unread_place(before))
             others = [other for other in other_setups(store, before) if _names(other, system)]
             theirs = {where for other in others for where in (place(other, system), address(other, system))}
             for where in credentials.places(store):
@@ -141,8 +144,18 @@ def _snapshots(setup: SetupService, settings: Settings, vault: Vault) -> Connect
         return Connection("snapshots", "not set up")
     if settings.auth == "authorization_code":
         return _consented(settings, vault, where)
-    slot, who = (SNAPSHOTS_KEY, "API key") if settings.auth == "api_key" else (SNAPSHOTS_CLIENT, _client(settings))
-    return _one(setup, settings, vault, slot, where, who, "")
+    if settings.auth == "api_key":
+        return _one(setup, settings, vault, SNAPSHOTS_KEY, where, _keys(setup, settings, vault), "")
+    return _one(setup, settings, vault, SNAPSHOTS_CLIENT, where, _client(settings), "")
+
+
+def _keys(setup: SetupService, settings: Settings, vault: Vault) -> str:
+    """What the keys are called: a vendor may take two tokens, and the second is not needed."""
+    if (tokens := load_profile(settings.snapshots_profile).tokens) is None:
+        return "API key"
+    is_agency = setup.is_given(AGENCY_KEY.variable) or vault.has(AGENCY_KEY)
+    named = f"{tokens.key} of {settings.snapshots_location}" if settings.snapshots_location else tokens.key
+    return f"{named}, {tokens.agency_key.lower()}" if is_agency else named
 
 
 def _one(
@@ -167,6 +180,9 @@ def _consented(settings: Settings, vault: Vault, where: str) -> Connection:
     if unchosen := [what for name, what in profile.required.items() if not getattr(settings, name)]:
         detail = f"access was allowed; not chosen yet: {', '.join(unchosen)}"
         return Connection("snapshots", "not set up", where, _client(settings), since=since, detail=detail)
+    if isinstance(account := vault.account_tokens.read(), Lost):
+        detail = f"{account.reason}: install it there again"
+        return Connection("snapshots", "app not installed", where, _client(settings), since=since, detail=detail)
     lacking = [scope for scope in needed_scopes(settings) if tokens.scope and scope not in tokens.scope.split()]
     if lacking and not settings.snapshots_scopes:
         detail = f"the consent does not cover {', '.join(lacking)}"

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sync_pipeline.connectors.consent import Consent, begin_consent, finish_consent, prove_redirect, read_callback
+from sync_pipeline.connectors.consent import (
+    AT_CLIENT,
+    Consent,
+    begin_consent,
+    finish_consent,
+    prove_redirect,
+    read_callback,
+)
 from sync_pipeline.connectors.profile import OAuthFacts, load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials
 from sync_pipeline.diagnose.finding import Finding
@@ -38,9 +45,10 @@ def begin_authorization(setup: SetupService, form: SnapshotsForm, redirect_uri: 
         _facts(settings), settings.snapshots_base_url, settings.snapshots_client_id, scopes, redirect_uri
     )
     guard = looking(settings, on_sandbox=draft.on_sandbox)
+    scopes_at = app_scopes_at(settings) or AT_CLIENT
 
     async def prove() -> None:
-        await prove_redirect(consent, on_request=guard.see, limits=guard.limits)
+        await prove_redirect(consent, scopes_at=scopes_at, on_request=guard.see, limits=guard.limits)
 
     with sandbox_if(draft.on_sandbox, settings):
         ask(prove)
@@ -78,6 +86,12 @@ def finish_authorization(setup: SetupService, consent: Consent, redirect_uri: st
         "snapshots authorized", f"{settings.snapshots_client_id} at {settings.snapshots_base_url}: {tokens.scope}"
     )
     return [] if profile.tokens else look_at_snapshots(setup, draft)
+
+
+def app_scopes_at(settings: Settings) -> str:
+    """Where a person ticks the scopes of an app; "" where the profile does not say."""
+    tokens = load_profile(settings.snapshots_profile).tokens
+    return tokens.scopes_at.get("app", "") if tokens else ""
 
 
 def stored_form(settings: Settings) -> SnapshotsForm:

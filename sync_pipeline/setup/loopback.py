@@ -51,6 +51,11 @@ class Callback:
         return PlainTextResponse(DONE, headers=HEADERS)
 
 
+def redirect_uri(port: int) -> str:
+    """Where a browser comes back to."""
+    return f"http://{HOST}:{port}{PATH}"
+
+
 @contextmanager
 def listening(port: int = 0) -> Iterator[Callback]:
     """Listen on loopback, on any free port unless one is named; ConfigError when it is taken."""

@@ -113,9 +113,12 @@ def _refuse_owned(session: Session, form: Form) -> None:
             continue
         for source_id in session.ledger(name).owners(ids).values():
             label = labels_of(session.store, session.pair, [(name, source_id)]).get((name, source_id)) or source_id
+            source = {"snapshots": session.snapshots.profile.named}.get(
+                spec.source.system, SYSTEMS[spec.source.system].label
+            )
             raise NotAllowed(
                 f"This record is {label} of {name}: the sync writes it, and would put back what is changed here.",
-                fix=f"Change it in {SYSTEMS[spec.source.system].label}, where it comes from.",
+                fix=f"Change it in {source}, where it comes from.",
             )
 
 

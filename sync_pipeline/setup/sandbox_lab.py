@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.sandbox.embedded import control
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, Settings
@@ -69,7 +70,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         "Edit a time entry",
         "The newest time entry gets another description; the next sync delivers it.",
         "time_entries/edit",
-        {"id": "newest"},
+        {"id": "newest", "description": "Edited in the sandbox lab, {now}"},
     ),
     "clock": Experiment(
         "Move the clock by a day",
@@ -86,6 +87,16 @@ REPAIRS: tuple[tuple[str, Mapping[str, Any], str], ...] = (
 )
 """The controls that end everything but what was written."""
 REPAIR = "repair"
+NOW = "{now}"
+"""Where the time of day is put in what is sent, so that it is another text each time."""
+
+
+def experiments(settings: Settings) -> dict[str, Experiment]:
+    """The buttons: the shipped ones, and those of the profile in use, which may replace some."""
+    facts = load_profile(settings.snapshots_profile).sandbox
+    more = {} if facts is None else {name: Experiment(**one.model_dump()) for name, one in facts.lab.items()}
+    reset = {"reset": EXPERIMENTS["reset"]}  # stays the last one
+    return {name: one for name, one in EXPERIMENTS.items() if name not in reset} | more | reset
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +113,32 @@ class Lab:
 
 def read_lab(settings: Settings) -> Lab:
     """The state of the running sandbox. Raises ConfigError unless both systems are the sandbox."""
-    port = _port(settings)
+    port, facts = _port(settings), load_profile(settings.snapshots_profile).sandbox
     stats, faults = control(port, "stats"), control(port, "faults")["faults"]
     keys = control(port, "snapshots")["keys"]
     broken = [f"{key} is {state}" for key, state in keys.items() if state != "valid"]
     broken += [_in_words(fault) for fault in faults]
+    if facts is not None:
+        switches = control(port, facts.path.strip("/"))
+        broken += [facts.lab_states[name] for name, usual in facts.repair.items() if switches[name] != usual]
     now = datetime.fromisoformat(control(port, "clock")["now"])
     return Lab(now, tuple(broken), sum(stats["requests"].values()), sum(stats["writes"].values()))
 
 
 def experiment(setup: SetupService, name: str) -> str:
     """Break something, or repair everything; returns what was done, in words."""
-    port = _port(setup.settings())
+    settings = setup.settings()
+    port, buttons = _port(settings), experiments(settings)
     if name == REPAIR:
         for path, sent, method in REPAIRS:
             control(port, path, sent, method)
+        if (facts := load_profile(settings.snapshots_profile).sandbox) is not None:
+            control(port, facts.path.strip("/"), facts.repair)
         done = "Everything works again. What was written in the sandbox stays."
-    elif name in EXPERIMENTS:
-        chosen = EXPERIMENTS[name]
-        described = {"description": f"Edited in the sandbox lab, {setup.now():%H:%M:%S}"} if name == "edit" else {}
-        control(port, chosen.path, {**chosen.sent, **described}, chosen.method)
+    elif name in buttons:
+        chosen, now = buttons[name], f"{setup.now():%H:%M:%S}"
+        sent = {key: one.replace(NOW, now) if isinstance(one, str) else one for key, one in chosen.sent.items()}
+        control(port, chosen.path, sent, chosen.method)
         done = chosen.help
     else:
         raise ConfigError(f"The lab has no button {name[:40]!r}.")

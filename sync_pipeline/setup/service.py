@@ -37,13 +37,15 @@ from sync_pipeline.store.setup_file import validated
 Surface = Literal["terminal", "console"]
 
 
-def actor(surface: Surface, session: str = "") -> str:
+def actor(surface: Surface, session: str = "", user: str = "") -> str:
     """The actor for the audit trail: the system's user or a console session, the host and the surface.
 
     The user is the one the process runs as, not what LOGNAME says. Who is signed in to the console need not be the user
-    who started it: all that is known of them is their session.
+    who started it: all that is known of them is their session, and behind a proxy that signs users in the name it gives.
     """
-    return f"session {session}@{platform.node()} ({surface})" if session else f"{system_user()} ({surface})"
+    if not session:
+        return f"{system_user()} ({surface})"
+    return f"{f'{user}, ' if user else ''}session {session}@{platform.node()} ({surface})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ def draft_of(setup: SetupService, form: SnapshotsForm) -> Draft:
         "snapshots_profile": form.profile,
         "snapshots_base_url": replace(now, snapshots_profile=form.profile).sandbox_urls[2]
         if on_sandbox
-        else drafts.base_url(form.base_url or profile.base_url, f"The base URL of {_in_sentence(profile)}"),
+        else drafts.base_url(form.base_url or profile.base_url, f"The base URL of {profile.named}"),
         "snapshots_account": drafts.plain(form.account, "The account's name"),
         "snapshots_auth": form.auth,
         "snapshots_client_id": "" if form.auth == "api_key" else drafts.plain(form.client_id, "The OAuth client id"),
@@ -223,11 +223,6 @@ def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, o
     origin = drafts.origin_of(setup, slot, typed)
     secrets = {AGENCY_KEY.setting: agency, slot.setting: secret}
     return Draft(replace(settings, **secrets), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]  # all are text
-
-
-def _in_sentence(profile: BaseProfile) -> str:
-    """What the system is called within a sentence."""
-    return f"the {profile.title}" if profile.title.endswith(" API") else profile.title
 
 
 def profile_tokens(name: str) -> TokenFacts | None:

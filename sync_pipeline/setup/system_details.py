@@ -87,10 +87,15 @@ def titles(settings: Settings) -> dict[str, str]:
     return {"clockify": "Clockify", "snapshots": load_profile(settings.snapshots_profile).title}
 
 
+def system_names(settings: Settings) -> dict[str, str]:
+    """The same in one word."""
+    return {"clockify": "Clockify", "snapshots": load_profile(settings.snapshots_profile).system}
+
+
 def begin_title(settings: Settings) -> str:
     """What the Snapshots side is called at the beginning of a sentence."""
-    title = titles(settings)["snapshots"]
-    return f"The {title}" if title.endswith(" API") else title
+    named = load_profile(settings.snapshots_profile).named
+    return named[:1].upper() + named[1:]
 
 
 def system_details(setup: SetupService, system: str) -> SystemDetails:

@@ -444,7 +444,10 @@ class _Writer:
         if target_id is None:
             return None
         note_sending(self._session, self._spec, [row], [target_id])
-        return self._update(target_id, self._owned(row))
+        changed = self._update(target_id, self._owned(row))
+        if changed is None and not self._directory.target.unique_names:
+            self._directory.refresh(fields_of(row))  # not looked up so far: it had a link
+        return changed
 
     def _adopt(self, row: Pending) -> Record | None:
         """Take over the record with the wanted key, if that is allowed; one that was deleted meanwhile is looked up again."""
@@ -489,7 +492,10 @@ class _Writer:
         return linked
 
     def _update(self, target_id: str, fields: dict[str, Any]) -> Record | None:
-        return self._session.call(self._directory.target.update, target_id, fields)
+        changed = self._session.call(self._directory.target.update, target_id, fields)
+        if changed is None:
+            self._directory.note_missing(target_id)
+        return changed
 
     def _owned(self, row: Pending) -> dict[str, Any]:
         fields = fields_of(row)

@@ -59,9 +59,10 @@ def _remove(session: Session, spec: EntitySpec, target: AssigningTarget, copy: C
     fields = orjson.loads(known.fields)
     shown = {str(record[target.id_field]): record for record in session.call(target.find, [fields])}
     found = {key: record for key, record in shown.items() if _has_key(session.call(target.get, key), target, fields)}
-    if copy.target_id not in found or copy.linked_id not in found:
+    ours = [key for key, record in found.items() if key == copy.linked_id or target.is_own(record)]
+    if copy.target_id not in ours or copy.linked_id not in ours:
         return 0
-    oldest = list(found)[-1]
+    oldest = ours[-1]
     younger = [key for key in (copy.target_id, copy.linked_id) if key != oldest and target.is_own(found[key])]
     if copy.linked_id in younger and not ledger.link(copy.source_id, oldest):
         return 0

@@ -154,10 +154,11 @@ class Clashes:
     def _count(self, mapped: Iterable[pd.DataFrame]) -> None:
         first: dict[str, str] = {}
         for frame in mapped:
+            wanted = frame[frame["rule"].isna()]
             for field_ in self._unique:
-                self._counts[field_.name].update(frame[field_.column].dropna())
+                self._counts[field_.name].update(wanted[field_.column].dropna())
             if not self._spec.is_known_by_source_id:
-                self._share(frame, first)
+                self._share(wanted, first)
 
     def _share(self, frame: pd.DataFrame, first: dict[str, str]) -> None:
         """Note the ids at the target that a mapping gives to several records, and some of these records."""
@@ -175,7 +176,7 @@ class Clashes:
             frame = reject(frame, mask, "source_id", "unique_ids", "two different records came under this id")
         for field_ in self._unique:
             taken = {value for value, count in self._counts[field_.name].items() if count > 1}
-            clashing = frame[field_.column].isin(taken) & frame["source_id"].notna()
+            clashing = frame[field_.column].isin(taken) & frame["source_id"].notna() & (frame["status"] != "excluded")
             mask = clashing & ~frame["source_id"].isin(self._holders(frame[clashing], field_))
             for value in frame.loc[mask, field_.column].unique():
                 same = mask & (frame[field_.column] == value)

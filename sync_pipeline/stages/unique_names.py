@@ -44,6 +44,7 @@ class Directory:
         self.by_id: dict[str, Record] = {}
         self.by_key: dict[Key, Record] = {}
         self._asked: Sequence[Mapping[str, Any]] = ()
+        self._missing = set[str]()
         self._reserved: dict[Key, str] = {}
 
     def look_up(self, rows: Collection[Pending], others: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -62,9 +63,16 @@ class Directory:
             self.by_key.pop(self.key_of(fields), None)
             self._find([fields])
 
+    def note_missing(self, target_id: str) -> None:
+        """A record turned out not to exist, although it was found and may be found again."""
+        self._missing.add(target_id)
+        if (record := self.by_id.pop(target_id, None)) is not None and self.by_key.get(self.key_of(record)) is record:
+            del self.by_key[self.key_of(record)]
+
     def _find(self, asked: Sequence[Mapping[str, Any]]) -> None:
         """Of several with one key, one that is linked to nothing counts: the other one is known by its link."""
-        found = self._session.call(self.target.find, asked) if asked else []
+        answered = self._session.call(self.target.find, asked) if asked else []
+        found = [record for record in answered if self.id_of(record) not in self._missing]
         for record in sorted(found, key=lambda record: self.id_of(record) not in self.links):
             self.by_id[self.id_of(record)] = self.by_key[self.key_of(record)] = record
 

@@ -123,8 +123,9 @@ class Store:
         """The same, until it is closed."""
         with store_errors(self.place):
             connection = self.engine.connect()
+            driver = connection.connection.driver_connection
             connection.detach()
-        return HeldConnection(connection, self.place)
+        return HeldConnection(connection, driver, self.place)
 
     @property
     def run_id(self) -> str | None:
@@ -171,11 +172,14 @@ class HeldConnection:
     """One connection, kept. Between its transactions it holds neither a lock nor a snapshot."""
 
     connection: Connection
+    driver: Any
+    """The driver's own connection: SQLAlchemy gives a detached one up without closing it when Ctrl-C interrupts a statement."""
     place: str
 
     def close(self) -> None:
         """Close the connection, with all that lives on it."""
-        self.connection.close()
+        with closing(self.driver):
+            self.connection.close()
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that writes nothing but temporary tables, which block no other process."""
@@ -189,8 +193,17 @@ class HeldConnection:
     def _begin(self, *, writes: bool, durable: bool = False) -> Iterator[Connection]:
         with store_errors(self.place):
             self.connection.execution_options(writes=writes, durable=durable)
-            with self.connection.begin():
-                yield self.connection
+            try:
+                with self.connection.begin():
+                    yield self.connection
+            except Exception:
+                raise
+            except (
+                BaseException
+            ):  # Ctrl-C, wherever it struck: whoever cleans up after it must not wait for this transaction
+                self.connection.invalidate()
+                self.driver.close()
+                raise
 
 
 _SNAPSHOT: ContextVar[tuple[Store, Connection] | None] = ContextVar("_SNAPSHOT", default=None)

@@ -58,6 +58,8 @@ class Received(NamedTuple):
     at: datetime
     hook: str | None = None
     """The webhook by which it came in; None when it was polled."""
+    delivery: str = ""
+    """The id that the sender gives a delivery and all repeats of it; "" where it gives none."""
 
 
 @dataclass(frozen=True, slots=True)

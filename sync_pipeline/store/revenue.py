@@ -50,16 +50,21 @@ def last_read(store: Store, pair: str) -> RevenueRead | None:
 
 
 def keep_revenue(
-    store: Store, pair: str, rows: Sequence[ProjectRevenue], months: tuple[str, str], at: datetime
+    store: Store,
+    pair: str,
+    rows: Sequence[ProjectRevenue],
+    months: tuple[str, str],
+    at: datetime,
+    missing: str | None = None,
 ) -> None:
-    """Replace what is stored of these months."""
+    """Replace what is stored of these months; ``missing`` says of what there is none."""
     r = project_revenue.c
     mine = [r.connection == pair, r.month >= months[0], r.month <= months[1]]
     with store.writing() as tx:
         tx.execute(delete(project_revenue).where(*mine))
         if rows:
             tx.execute(insert(project_revenue), [{"connection": pair, **row._asdict()} for row in rows])
-        _note(store, pair, at, None, tx)
+        _note(store, pair, at, missing, tx)
 
 
 def note_missing(store: Store, pair: str, why: str, at: datetime) -> None:

@@ -879,3 +879,28 @@ operation_runs = Table(
     Index("ux_operation_runs_once", "connection", "once_key", unique=True),
     info={"doc": "operations that were run once for a key"},
 )
+
+browser_sessions = Table(
+    "browser_sessions",
+    metadata,
+    _key("id", primary_key=True, doc="hash of the cookie"),
+    Column("seen_at", Instant, nullable=False, doc="last use, to within a minute"),
+    Column(
+        "state", LargeBinary, nullable=False, doc="who it is and what it keeps between two pages; its cookie is the key"
+    ),
+    Index("ix_browser_sessions_seen", "seen_at"),
+    info={"doc": "browsers that are signed in at servers behind a proxy: any instance accepts them"},
+)
+
+one_time_tokens = Table(
+    "one_time_tokens",
+    metadata,
+    _key("id", primary_key=True, doc="hash of the token"),
+    _key("purpose", nullable=False, doc="sign-in | consent | delivery"),
+    Column(
+        "content", LargeBinary, doc="of a link its role; of a consent the answer, whose token is the key; null = none"
+    ),
+    Column("until", Instant, nullable=False),
+    Index("ix_one_time_tokens_until", "until"),
+    info={"doc": "what is good once, whichever instance it comes back to"},
+)

@@ -107,6 +107,11 @@ class StoredVault:
         with lock(self._store, self._key, LOCK_LABEL):
             self._put(tokens.as_json(), tokens.expires_at)
 
+    def drop(self, reason: str) -> None:
+        """Forget the pair and keep the reason, as ``lose`` does, for those who have no event loop."""
+        with lock(self._store, self._key, LOCK_LABEL):
+            self._put({"lost": reason}, None)
+
     def remove(self) -> None:
         """Forget pair and reason: as if there never had been a consent."""
         with lock(self._store, self._key, LOCK_LABEL):

@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from sync_pipeline.errors import SyncError
 from sync_pipeline.serving import ServerLimits, is_local
-from sync_pipeline.store import events
+from sync_pipeline.store import events, seen_deliveries
 from sync_pipeline.store.audit import note
 from sync_pipeline.store.credentials import SIGNED
 from sync_pipeline.store.events import Received, content_id
@@ -67,6 +67,8 @@ REFUSALS = {
     "busy": 503,
 }
 """Every reason for which a delivery changes nothing, and its status."""
+SIGNED_BUSY = 429
+"""Of a vendor that signs: some documents of HighLevel say that it sends again after this alone."""
 
 
 class Refused(Exception):
@@ -124,11 +126,27 @@ class Receiver:
         cleaned = [one._replace(payload=forgotten.cleaned(one.payload)) for one in batch]
         has_room = [self._storage.has_room(one) for one in cleaned]
         kept = [one for one, fits in zip(cleaned, has_room, strict=True) if fits]
-        signed = self._with_source([one for one in kept if one.hook == SIGNED])
-        theirs = iter(events.receive_many(hooks.store, hooks.pair, SIGNED_SYSTEM, signed))
+        theirs = iter(self._write_signed([one for one in kept if one.hook == SIGNED]))
         news = iter(events.receive_many(hooks.store, hooks.pair, SYSTEM, [one for one in kept if one.hook != SIGNED]))
         ways = [theirs if one.hook == SIGNED else news for one in cleaned]
         return [next(way) if fits else None for way, fits in zip(ways, has_room, strict=True)]
+
+    def _write_signed(self, batch: Sequence[Received]) -> list[bool]:
+        """Store those of the other system; a delivery that any receiver has kept is no news, whatever it says now."""
+        if not batch:
+            return []
+        store, pair, now = self._hooks.store, self._hooks.pair, self._now()
+        named = [one.delivery for one in batch if one.delivery]
+        known = seen_deliveries.seen(store, pair, named, now)
+        firsts = []
+        for number, one in enumerate(batch):
+            if one.delivery not in known:
+                firsts.append(number)
+            known |= {one.delivery} - {""}
+        news = events.receive_many(store, pair, SIGNED_SYSTEM, self._with_source([batch[number] for number in firsts]))
+        seen_deliveries.note(store, pair, named, now)
+        stored = dict(zip(firsts, news, strict=True))
+        return [stored.get(number, False) for number in range(len(batch))]
 
     def _with_source(self, batch: Sequence[Received]) -> list[Received]:
         """Those about a record at the target, with the source's record that is linked to it; unknown ones are about nothing."""
@@ -143,16 +161,19 @@ class Receiver:
 
     async def take_signed(self, request: Request) -> Response:
         """POST /hooks/signed/{secret}/{event}."""
-        return await self._answer(request, self._take_signed)
+        return await self._answer(request, self._take_signed, SIGNED_BUSY)
 
-    async def _answer(self, request: Request, take: Callable[[Request], Awaitable[bool]]) -> Response:
+    async def _answer(
+        self, request: Request, take: Callable[[Request], Awaitable[bool]], busy: int = REFUSALS["busy"]
+    ) -> Response:
         self.metrics.received.inc()
         try:
             news = await take(request)
         except Refused as refused:
             self.metrics.refused.labels(refused.reason).inc()
-            headers = {"Retry-After": RETRY_AFTER_SECONDS} if refused.reason == "busy" else None
-            return JSONResponse({"refused": refused.reason}, REFUSALS[refused.reason], headers)
+            if refused.reason == "busy":
+                return JSONResponse({"refused": "busy"}, busy, {"Retry-After": RETRY_AFTER_SECONDS})
+            return JSONResponse({"refused": refused.reason}, REFUSALS[refused.reason])
         (self.metrics.stored if news else self.metrics.duplicate).inc()
         return JSONResponse({"status": "stored" if news else "duplicate"})
 
@@ -193,7 +214,7 @@ class Receiver:
             raise Refused("stale")
         if signed.company and body.get("companyId") not in (None, signed.company):
             raise Refused("other_workspace")
-        return not signed.is_repeated(body) and await self._keep_signed(signed, event, body, raw)
+        return await self._keep_signed(signed, event, body, raw)
 
     async def _at_signed(self, secret: str) -> Signed:
         """How the delivery is recognized, when its address is the secret one."""
@@ -211,15 +232,16 @@ class Receiver:
     async def _keep_signed(self, signed: Signed, event: str, body: dict[str, Any], raw: bytes) -> bool:
         kind, entity, record = signed.about(event, body)
         content = _content(kind, record, body)
-        news = await self._keep(Received(content, kind, entity, record, raw.decode(), self._now(), SIGNED))
-        signed.remember(body)
+        delivery = signed.id_of(body)
+        news = await self._keep(Received(content, kind, entity, record, raw.decode(), self._now(), SIGNED, delivery))
         if news and event in signed.facts.app:
-            await run_sync(self._note_app, event, body)
+            await run_sync(self._note_app, signed, event, body)
         return news
 
-    def _note_app(self, event: str, body: Mapping[str, Any]) -> None:
+    def _note_app(self, signed: Signed, event: str, body: Mapping[str, Any]) -> None:
         place = str(body.get("locationId") or body.get("companyId") or "")[:64]
         note(self._hooks.store, "webhook", f"app: {event.lower()}", place, self._now())
+        signed.follow_app(event, body)
 
     async def _keep(self, received: Received) -> bool:
         if self._inbox is None:

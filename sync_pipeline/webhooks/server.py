@@ -63,7 +63,14 @@ def running(
 
 def _server(receiver: Receiver, clock: Callable[[], float] = time.monotonic) -> Server:
     app = LocalOnly(build_app(receiver), public=("/hooks/",), any_host=("/healthz",))
-    return bounded_server("webhook receiver", app, receiver.options.server, clock=clock, timeout_graceful_shutdown=10)
+    return bounded_server(
+        "webhook receiver",
+        app,
+        receiver.options.server,
+        clock=clock,
+        proxy_headers=False,  # nothing here depends on them
+        timeout_graceful_shutdown=10,
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -17,9 +16,11 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from sync_pipeline.connectors.profile import WebhookFacts
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.inbox import ABOUT_SOURCE, ABOUT_TARGET
 from sync_pipeline.store.credentials import SIGNED
+from sync_pipeline.store.tokens import Lost, StoredVault
 from sync_pipeline.webhooks.events import SENDABLE_ID
 from sync_pipeline.webhooks.hooks import HookStore, new_hook
 from sync_pipeline.webhooks.registration import public_url
@@ -27,8 +28,6 @@ from sync_pipeline.webhooks.registration import public_url
 SETTING = "SNAPSHOTS_WEBHOOK_KEY"
 PATH = "/hooks/signed"
 """Names no vendor: some refuse addresses that do."""
-MOST_IDS = 10_000
-"""Ids of deliveries that are remembered, to know one that is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,10 @@ class Signed:
     facts: WebhookFacts
     key: Ed25519PublicKey
     company: str = ""
-    _ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    account: str = ""
+    """The account in use, of those in which the app can be installed."""
+    minted: StoredVault | None = None
+    """Where the token for that account is kept; None without an app."""
 
     def accepts(self, raw: bytes, signature: str) -> bool:
         """Whether the signature is the vendor's, over exactly these bytes."""
@@ -49,26 +51,19 @@ class Signed:
         return True
 
     def is_stale(self, body: Mapping[str, Any], now: datetime) -> bool:
-        """Whether it was sent too long ago, or says so; a body may say no time."""
-        sent = body.get(self.facts.sent_at)
+        """Whether it was sent too long ago, or says so; a body may say no time.
+
+        A repeated delivery says when it was sent first: it is known by its id.
+        """
+        sent, valid = body.get(self.facts.sent_at), self.facts.valid_seconds
         if sent is None:
             return False
         with suppress(ValueError, TypeError, OverflowError):
             at = datetime.fromisoformat(sent)
-            at = at if at.tzinfo else at.replace(tzinfo=UTC)
-            return abs(now - at) > timedelta(seconds=self.facts.valid_seconds)
+            age = (now - (at if at.tzinfo else at.replace(tzinfo=UTC))).total_seconds()
+            oldest = max(valid, self.facts.repeated_seconds) if self.id_of(body) else valid
+            return not -valid <= age <= oldest
         return True
-
-    def is_repeated(self, body: Mapping[str, Any]) -> bool:
-        """Whether a delivery with its id was kept already."""
-        return self._id(body) in self._ids
-
-    def remember(self, body: Mapping[str, Any]) -> None:
-        """Note that it was kept."""
-        if delivery := self._id(body):
-            self._ids[delivery] = None
-            while len(self._ids) > MOST_IDS:
-                self._ids.popitem(last=False)
 
     def about(self, event: str, body: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
         """The kind to store it as, the entity and the id: of a record of the source, or (without entity) of one at the target."""
@@ -78,7 +73,19 @@ class Signed:
             return ABOUT_SOURCE + event, entity, record
         return (ABOUT_TARGET + event, None, record) if event in self.facts.changed else (event, None, None)
 
-    def _id(self, body: Mapping[str, Any]) -> str:
+    def follow_app(self, event: str, body: Mapping[str, Any]) -> None:
+        """Drop the token of the account when the app was removed there, and keep why; an installation ends that."""
+        where = body.get("locationId")
+        is_ours = where == self.account if where else self.company in ("", body.get("companyId"))
+        if self.minted is None or not is_ours:
+            return
+        if event in self.facts.uninstalled:
+            self.minted.drop(f"the app is no longer installed in {self.account}")
+        elif isinstance(self.minted.read(), Lost):
+            self.minted.remove()
+
+    def id_of(self, body: Mapping[str, Any]) -> str:
+        """The id of a delivery; "" when it has none."""
         found = next((body[name] for name in self.facts.ids if isinstance(body.get(name), str)), "")
         return str(found)[:255]
 
@@ -121,4 +128,6 @@ def signed_deliveries(session: Session) -> Signed | None:
         raise ConfigError(
             f"{SETTING} is no Ed25519 public key.", fix="Copy it as the vendor's documents print it, in base64."
         )
-    return Signed(facts, key, session.settings.snapshots_company)
+    settings = session.settings
+    minted = None if settings.auth == "api_key" else Vault(session.store, settings).account_tokens
+    return Signed(facts, key, settings.snapshots_company, settings.snapshots_location, minted)

@@ -28,18 +28,21 @@ class HookStorage:
     clock: Callable[[], float]
     limit: int = HOOK_BYTES
     _used: dict[str, int] | None = None
+    _own_bytes: int = 0
+    """What was written here since the database was asked."""
     _full_until: dict[str, float] = field(default_factory=dict)
 
     def has_room(self, one: Received) -> bool:
         """Whether an event may be kept. The oldest closed ones of its webhook make room for it."""
         if one.hook is None:
             return True
-        if self._used is None:
-            self._used = events.kept_bytes(self.store, self.pair)
+        if self._used is None or self._own_bytes > self.limit // FREED_SHARE:  # other receivers write, too
+            self._used, self._own_bytes = events.kept_bytes(self.store, self.pair), 0
         size = len(one.payload.encode()) + ROW_BYTES
         if self._used.get(one.hook, 0) + size > self.limit and not self._makes_room(one.hook, size):
             return False
         self._used[one.hook] = self._used.get(one.hook, 0) + size
+        self._own_bytes += size
         return True
 
     def _makes_room(self, hook: str, size: int) -> bool:

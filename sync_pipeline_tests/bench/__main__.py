@@ -19,14 +19,15 @@ from sync_pipeline_tests.bench.aims import figures
 from sync_pipeline_tests.bench.commands import ROOT
 from sync_pipeline_tests.bench.dashboard import PageTime, measure_dashboard
 from sync_pipeline_tests.bench.flood import Flood, measure_flood
+from sync_pipeline_tests.bench.highlevel import measure_highlevel
 from sync_pipeline_tests.bench.latency import WAYS, Latency, measure_latency
 from sync_pipeline_tests.bench.postgresql import serving
 from sync_pipeline_tests.bench.report import show, show_live, show_pages
 from sync_pipeline_tests.bench.rounds import CLOCKS, WALL, Measured, Plan, document, measure_large, measure_rounds
 from sync_pipeline_tests.harness import clean_environ
 
-ROUNDS, POSTGRESQL, LARGE, LATENCY, FLOOD, DASHBOARD = PARTS = (
-    "rounds", "postgresql", "large", "latency", "flood", "dashboard",
+ROUNDS, POSTGRESQL, LARGE, HIGHLEVEL, LATENCY, FLOOD, DASHBOARD = PARTS = (
+    "rounds", "postgresql", "large", "highlevel", "latency", "flood", "dashboard",
 )  # fmt: skip
 
 
@@ -100,6 +101,8 @@ def _measure_speed(directory: Path, parts: list[str], plan: Plan, large: int, fo
             measure_rounds(directory, plan, found.measured, postgresql, _say)
     if LARGE in parts:
         measure_large(directory, plan, found.measured, large, _say)
+    if HIGHLEVEL in parts:
+        measure_highlevel(directory, found.measured, _say)
 
 
 def _measure_life(directory: Path, parts: list[str], counts: Mapping[str, int], found: Bench) -> None:

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from sync_pipeline_tests.bench.dashboard import PageTime
 from sync_pipeline_tests.bench.latency import Latency
-from sync_pipeline_tests.bench.rounds import AGAIN, BARE, FIRST, POSTGRESQL, PREVIEW, SQLITE, VERIFY, Measured
+from sync_pipeline_tests.bench.rounds import (
+    AGAIN,
+    BARE,
+    FIRST,
+    HIGHLEVEL,
+    POSTGRESQL,
+    PREVIEW,
+    SQLITE,
+    VERIFY,
+    Measured,
+)
 
 FIXED = 3.0
 """Seconds of a sync without entries."""
@@ -43,7 +53,9 @@ def figures(measured: Measured, latencies: Sequence[Latency] = (), pages: Sequen
         *_per_entry(measured),
         *_requests(measured),
         *_databases(measured),
-        *_memory(measured),
+        *_memory(measured, SQLITE),
+        *_highlevel(measured),
+        *_memory(measured, HIGHLEVEL, "HighLevel: "),
         *_large(measured),
         *(Figure(f"an edit arrives by {one.way}, p95", one.p95, "s", _p95(one)) for one in latencies),
         *(
@@ -90,15 +102,26 @@ def _databases(measured: Measured) -> Iterator[Figure]:
                 yield Figure(f"PostgreSQL to SQLite, {entries:,} entries, {command}", other / ours, "x", 1.5)
 
 
-def _memory(measured: Measured) -> Iterator[Figure]:
+def _highlevel(measured: Measured) -> Iterator[Figure]:
+    """One request for each record, and one for 50 that are looked for first; nothing for what is unchanged; one for 100 that are read."""
+    for command, share, fixed in ((FIRST, 1.02, 50), (AGAIN, 0, 5), (VERIFY, 0.01, 10)):
+        for entries in measured.entries(HIGHLEVEL, command):
+            runs = measured.runs[HIGHLEVEL, command, entries]
+            name, aim = f"HighLevel: {{}}, {entries:,} entries, {command}", round(share * entries) + fixed
+            yield Figure(name.format("requests"), max(ran.requests for ran in runs), "", aim)
+            if command == AGAIN:
+                yield Figure(name.format("writes"), max(ran.writes for ran in runs), "", 0)
+
+
+def _memory(measured: Measured, who: str, prefix: str = "") -> Iterator[Figure]:
     for command in (FIRST, AGAIN, VERIFY, PREVIEW):
-        sizes = measured.entries(SQLITE, command)
+        sizes = measured.entries(who, command)
         if sizes:
-            most = max(measured.peak_mb(SQLITE, command, size) or 0 for size in sizes)
-            yield Figure(f"memory, {command}", most, "MB", MEGABYTES)
-        many = [measured.peak_mb(SQLITE, command, size) or 0 for size in sizes if size >= FEW]
+            most = max(measured.peak_mb(who, command, size) or 0 for size in sizes)
+            yield Figure(f"{prefix}memory, {command}", most, "MB", MEGABYTES)
+        many = [measured.peak_mb(who, command, size) or 0 for size in sizes if size >= FEW]
         if len(many) > 1:
-            yield Figure(f"memory, {command}, most to fewest entries", many[-1] / many[0], "x", FLAT)
+            yield Figure(f"{prefix}memory, {command}, most to fewest entries", many[-1] / many[0], "x", FLAT)
 
 
 def _large(measured: Measured) -> Iterator[Figure]:

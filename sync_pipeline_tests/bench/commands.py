@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from time import perf_counter
@@ -47,6 +47,8 @@ class Workplace:
     first_day: date
     page_size: int = 1000
     database: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """More of the environment."""
 
     @classmethod
     def make(
@@ -65,7 +67,7 @@ class Workplace:
 
     def environ(self) -> dict[str, str]:
         """The environment that points a command at the sandbox."""
-        return clean_environ(
+        ours = clean_environ(
             CLOCKIFY_API_KEY=CLOCKIFY_KEY,
             CLOCKIFY_WORKSPACE_ID=self.sandbox.workspace,
             CLOCKIFY_BASE_URL=f"{self.sandbox.url}/clockify/api/v1",
@@ -79,6 +81,7 @@ class Workplace:
             PYTHONPATH=str(ROOT),
             **({"SYNC_DATABASE_URL": self.database} if self.database else {}),
         )
+        return {**ours, **self.more}
 
     def run(self, *words: str) -> Ran:
         """Run `sync-pipeline WORDS`; RuntimeError with its output when it fails."""

@@ -20,7 +20,7 @@ BARE_READER = Path(__file__).parent / "bare_reader.py"
 DAYS_AHEAD = 7
 """The bare reader's window ends where a sync's does: entries may be planned."""
 LARGE_YEARS = 3
-SQLITE, POSTGRESQL, BARE = "SQLite", "PostgreSQL", "bare reader"
+SQLITE, POSTGRESQL, BARE, HIGHLEVEL = "SQLite", "PostgreSQL", "bare reader", "HighLevel"
 CLOCKS = (WALL, CPU) = ("wall", "cpu")
 FIRST, AGAIN, VERIFY, PREVIEW = "first", "again", "verify", "preview"
 

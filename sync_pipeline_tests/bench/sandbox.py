@@ -58,9 +58,9 @@ class Sandbox:
 
 
 @contextmanager
-def running(database: Path, users: int, entries: int, days: int) -> Iterator[Sandbox]:
+def running(database: Path, users: int, entries: int, days: int, **more: int) -> Iterator[Sandbox]:
     """A sandbox on a free port; a new database is filled first."""
-    sizes = {"users": users, "entries": entries, "days": days}
+    sizes = {"users": users, "entries": entries, "days": days, **more}
     options = [word for name, value in sizes.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "sync_pipeline.cli", "sandbox", "--port", "0", "--database", str(database)]
     with subprocess.Popen([*command, *options], env=clean_environ(), stdout=subprocess.PIPE, text=True) as process:
@@ -69,7 +69,9 @@ def running(database: Path, users: int, entries: int, days: int) -> Iterator[San
             told = dict(line.rsplit(maxsplit=1) for line in _until("Controls", lines))
             workspace = told["Clockify workspace"]
             sandbox = Sandbox(told["Controls"].partition("/_control")[0], workspace)
-            sandbox.ask("/_control/options", {"requests_per_second": 0, "requests_per_hour": 0})
+            sandbox.ask(
+                "/_control/options", {"requests_per_second": 0, "requests_per_hour": 0, "highlevel_requests": 0}
+            )
             sandbox.ask("/_control/snapshots", {"rate_per_second": None})
             yield sandbox
         finally:

@@ -28,6 +28,7 @@ from sync_pipeline_tests.bench.rounds import (
     BARE,
     CPU,
     FIRST,
+    HIGHLEVEL,
     POSTGRESQL,
     PREVIEW,
     SQLITE,
@@ -61,6 +62,10 @@ def some() -> Measured:
     found.fewest[300_000] = Minimum(first=9, second=3)
     found.add(SQLITE, AGAIN, 300_000, ran(20, requests=3))
     found.add(SQLITE, VERIFY, 1_000_000, ran(100))
+    found.add(HIGHLEVEL, FIRST, 5_000, ran(100, requests=5_150))
+    for size in (10_000, 100_000):
+        found.add(HIGHLEVEL, AGAIN, size, ran(100, requests=6))
+        found.add(HIGHLEVEL, VERIFY, size, ran(100, requests=1_010, mb=100 + size / 1_000))
     return found
 
 
@@ -79,6 +84,12 @@ def test_the_figures_are_made_as_they_are_named() -> None:
     assert told["memory, first, most to fewest entries"].is_reached is False
     assert told["verify, 1,000,000 entries"].is_reached is False
     assert told["an edit arrives by webhook, p95"].is_reached is True
+    assert told["HighLevel: requests, 5,000 entries, first"].is_reached is True
+    assert told["HighLevel: requests, 10,000 entries, again"].is_reached is False
+    assert told["HighLevel: writes, 10,000 entries, again"].is_reached is True
+    assert told["HighLevel: requests, 10,000 entries, verify"].is_reached is False
+    assert told["HighLevel: requests, 100,000 entries, verify"].is_reached is True
+    assert told["HighLevel: memory, verify, most to fewest entries"].is_reached is False
     assert not [name for name in told if "again" in name and "per entry" in name]
 
 

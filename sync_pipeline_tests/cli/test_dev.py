@@ -20,7 +20,7 @@ from sync_pipeline.cli.dev import SyncNews
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.server import Options, running
 from sync_pipeline.console.sign_in_links import fresh_link
-from sync_pipeline.defs.reload import reload_definitions
+from sync_pipeline.defs.reload import Place, reload_definitions
 from sync_pipeline.hosting import dev
 from sync_pipeline.hosting.dev import dagster_environ, only_one, receiving
 from sync_pipeline.settings import load_settings
@@ -235,8 +235,9 @@ def test_without_a_console_the_ui_signs_in_itself(tmp_path: Path) -> None:
         with local_client(follow_redirects=True) as browser:
             assert browser.get(us.ui).status_code == 401
             assert "__NEXT_DATA__" in browser.get(link).text
-        assert reload_definitions(us.ports["ui"], lambda: fresh_link(home, unix_time))
-        assert not reload_definitions(us.ports["ui"], lambda: None)
+        ui = Place(f"http://127.0.0.1:{us.ports['ui']}")
+        assert reload_definitions(ui, lambda: fresh_link(home, unix_time))
+        assert not reload_definitions(ui, lambda: None)
         with running(
             SetupService("Ana (console)", root=tmp_path, environ={"SYNC_HOME": str(home)}), Options(port=0)
         ) as console:

@@ -12,6 +12,7 @@ from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.sandbox.highlevel.keys import AGENCY_TOKEN, HOME_TOKEN, location_token
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import Json, Team, team
+from sync_pipeline_tests.highlevel import own_profile
 from sync_pipeline_tests.setup.agency import OBJECTS, at_highlevel
 
 MADE = 35
@@ -114,6 +115,31 @@ def test_where_only_the_agency_may_make_objects(agency: Shell) -> None:
     assert agency("prepare", "--yes", "--json", code=0).document["missing"] == []
 
 
+def test_the_scope_of_a_narrowing_is_asked_for_only_where_it_is_narrowed(agency: Shell) -> None:
+    """With a customer named, the check reads its locations as a sync does, and says which scope is missing."""
+    us = agency.team
+    switch(us, prepare=True)
+    assert "SaaS customer" not in said(agency, code=0)
+    theirs = agency.with_(HIGHLEVEL_SAAS_CUSTOMER="cus_sandbox", HIGHLEVEL_SAAS_SUBSCRIPTION="sub_sandbox")
+    assert said(theirs, code=0)["SaaS customer"]["detail"] == "allowed (saas/location.read)"
+    switch(us, missing_scopes={AGENCY_TOKEN: ["saas/location.read"]})
+    found = said(theirs, code=4)["SaaS customer"]
+    assert "saas/location.read is missing" in found["detail"]
+    assert "the agency token" in found["fix"]
+
+
+def test_owners_without_their_scope_are_a_note(agency: Shell) -> None:
+    """Syncs go on without them; the scope to tick is named."""
+    us = agency.team
+    switch(us, prepare=True)
+    owning = agency.with_(HIGHLEVEL_OWNERS="true")
+    assert said(owning, code=0)["owners"]["detail"] == "allowed (users.readonly)"
+    switch(us, missing_scopes={HOME_TOKEN: ["users.readonly"]})
+    found = said(owning, code=0)["owners"]
+    assert (found["verdict"], found["means"]) == ("warning", "New records get no owner.")
+    assert "users.readonly is missing" in found["detail"]
+
+
 def test_a_report_holds_what_was_measured_and_no_secret(agency: Shell) -> None:
     """Everything that was found, with the words of the refusals, in a file that no other user may read."""
     switch(agency.team, prepare=True, unique=True)
@@ -151,7 +177,8 @@ def test_what_is_wrong_with_a_token_is_said_exactly(agency: Shell) -> None:
     }
     assert "the scope locations.readonly is missing" in scopes["Read locations (snapshots)"]
     assert "the scope objects/record.write is missing" in scopes["Write users (snapshots)"]
-    assert "Tick objects/record.write" in checks["Write users (snapshots)"]["fix"]
+    assert "Private Integration of the sub-account token" in checks["Write users (snapshots)"]["fix"]
+    assert "Private Integration of the agency token" in checks["Read locations (snapshots)"]["fix"]
     switch(us, missing_scopes={}, answers={"no_token": {}}, own_location_only=True)
     other = said(agency.with_(SNAPSHOTS_API_KEY=location_token(2)), code=4)["account"]
     assert f"and {HOME} is set up" in other["detail"]
@@ -172,6 +199,29 @@ def test_a_location_that_is_nearly_full_is_warned_about(agency: Shell) -> None:
         }
         us.people.post(f"{us.sandbox.highlevel}/objects/", json=body, headers=headers).raise_for_status()
     assert said(agency, code=0)["room"]["detail"] == "8 of 10 custom objects"
+
+
+def test_an_object_that_is_nearly_full_is_warned_about(agency: Shell, tmp_path: Path) -> None:
+    """Eight records of ten that it can hold, and not seven of them."""
+    us = agency.team
+    switch(us, prepare=True)
+    agency = agency.with_(SNAPSHOTS_PROFILE=own_profile(tmp_path / "own.yaml", objects={"largest": 10}))
+    for number in range(8):
+        if number == 7:
+            assert said(agency, code=0)["room"]["verdict"] == "ok"
+        record = {"title": "Somebody", "user_id": f"u{number}"}
+        us.control("POST", "highlevel/records/clockify_users", {"properties": record})
+    room = said(agency, code=0)["room"]
+    assert (room["verdict"], room["detail"]) == ("warning", "8 of 10 records of clockify_users")
+
+
+def test_a_version_that_is_not_published_any_more_is_named(agency: Shell) -> None:
+    """It is no matter of the token: sync_pipeline has to be updated."""
+    words = {"statusCode": 401, "message": "version header is invalid", "error": "Unauthorized"}
+    agency.team.fault("status", "* /highlevel/*", status=401, body=words)
+    key = said(agency)["key"]
+    assert "the Version header was not accepted (version header is invalid)" in key["detail"]
+    assert key["fix"] == "Update sync_pipeline."
 
 
 def test_a_profile_that_needs_none_says_so(shell: Shell) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,11 +17,17 @@ import pytest
 from click.testing import CliRunner
 
 from sync_pipeline.cli import cli
+from sync_pipeline.connectors.consent import Consent
+from sync_pipeline.sandbox.highlevel.ids import HOME
+from sync_pipeline.sandbox.highlevel.keys import CLIENT_SECRET
 from sync_pipeline.setup.clockify import requests_left
+from sync_pipeline.setup.loopback import Callback
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.connectors.consenting import press
+from sync_pipeline_tests.console.setting_up import decide
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team, team
+from sync_pipeline_tests.scenarios.developing import free_port
 from sync_pipeline_tests.setup.desks import write_document
 
 ACCOUNTS = ("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "CLOCKIFY_BASE_URL", "CLOCKIFY_REPORTS_URL", "CLOCKIFY_PLAN")
@@ -174,10 +181,10 @@ def test_half_a_set_up_is_refused(typed: Shell) -> None:
     assert {side["state"] for side in document["connections"].values()} == {"connected"}
 
 
-def answer(typed: Shell, *lines: str, code: int = 0) -> str:
+def answer(typed: Shell, *lines: str, code: int = 0, words: tuple[str, ...] = ()) -> str:
     """`init` with these answers: all it printed."""
     with chdir(typed.root):
-        ended = CliRunner().invoke(cli, ["init"], env=typed.environ, input="\n".join([*lines, ""]))
+        ended = CliRunner().invoke(cli, ["init", *words], env=typed.environ, input="\n".join([*lines, ""]))
     assert ended.exit_code == code, ended.output
     return str(ended.output)
 
@@ -297,6 +304,35 @@ def test_consent_from_a_terminal(us: Team, typed: Shell, tmp_path: Path) -> None
     assert "OAuth client sandbox-client" in out
     document = typed("trial", "--json", code=0).document
     assert document["passed"] is True
+
+
+def comes_back(address: str) -> None:
+    """The browser is sent back, and again until the terminal waits for it."""
+    while httpx.get(address, trust_env=False).status_code != 200:
+        pass
+
+
+def test_highlevel_by_an_app(typed: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked: scopes and return address are shown before, a person consents, and one of the sub-accounts is chosen."""
+    wait = Callback.wait
+
+    def allowed(waiting: Callback, consent: Consent) -> str:
+        with ThreadPoolExecutor(1) as browser:
+            browser.submit(comes_back, decide(consent.url, "approve"))
+            return wait(waiting, consent)
+
+    monkeypatch.setattr(Callback, "wait", allowed)
+    typed("init", "--json", "--clockify-region", "sandbox", code=0)
+    kept, here, port = [""] * 5, ("highlevel", "sandbox", "authorization_code"), str(free_port())
+    lines = [*kept, *here, "", "locations.readonly no.such/scope", CLIENT_SECRET]
+    lines += [*here, "", " ", CLIENT_SECRET, HOME, "y", "n"]
+    told = answer(typed, *lines, words=("--callback-port", port))
+    assert "Scopes to tick in the app: locations.readonly users.readonly" in told
+    assert f"Return address: http://127.0.0.1:{port}/snapshots/callback" in told
+    assert "Tick no.such/scope in the app's settings in HighLevel's Marketplace" in told
+    assert "The app is installed in" in told
+    assert f"with a token for {HOME}" in " ".join(told.split())
+    assert CLIENT_SECRET not in told.replace(f"with the secret {CLIENT_SECRET}", "")
 
 
 class Person:

@@ -122,7 +122,7 @@ def test_an_unknown_return_address_or_client_is_found_beforehand(shared_sandbox:
     run(prove_redirect(asked(shared_sandbox), on_request=look))
     with pytest.raises(FatalApiError, match=r"register http://example.test/back as its return address"):
         run(prove_redirect(asked(shared_sandbox, redirect_uri="http://example.test/back"), on_request=look))
-    assert [request.method for request in seen] == ["GET", "GET"]
+    assert {request.method for request in seen} == {"GET"}
 
 
 def test_an_address_without_a_page_is_told(shared_sandbox: Running) -> None:

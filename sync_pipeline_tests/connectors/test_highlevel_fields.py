@@ -46,6 +46,7 @@ def with_field(kind: Any) -> EntitySpec:
         ("number", 1.5, 1.5),
         ("list", ["design", "website"], "design\nwebsite"),
         ("list", ["two\nlines", "b"], '["two\\nlines","b"]'),
+        ("list", ["carriage\r", "b"], '["carriage\\r","b"]'),
         ("list", ["[odd]", "b"], '["[odd]","b"]'),
         ("list", [], None),
         ("json", {"b": [1, None], "a": "x"}, '{"a":"x","b":[1,null]}'),

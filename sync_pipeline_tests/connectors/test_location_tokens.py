@@ -25,13 +25,15 @@ from sync_pipeline.errors import ConfigError, FatalApiError, NotAuthorized
 from sync_pipeline.sandbox.highlevel.ids import COMPANY
 from sync_pipeline.sandbox.highlevel.settings import VENDOR
 from sync_pipeline.session.session import Session
+from sync_pipeline.setup.connections import connections
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.tokens import Lost, StoredVault, Tokens
 from sync_pipeline_tests.connectors.clients import run
 from sync_pipeline_tests.connectors.consenting import REDIRECT
 from sync_pipeline_tests.connectors.scripted import reply, scripted
 from sync_pipeline_tests.harness import morning
 from sync_pipeline_tests.highlevel import HOME, HighLevelTeam, highlevel_team
-from sync_pipeline_tests.highlevel_app import APP, MINT, TOKEN, consent, ending, kept
+from sync_pipeline_tests.highlevel_app import APP, MINT, TOKEN, arrived, consent, ending, kept, receiving
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 
 
@@ -235,11 +237,38 @@ def test_a_location_without_the_app_is_named(us: HighLevelTeam) -> None:
     us.switch(uninstalled=[HOME])
     assert us.sync("locations")["locations"]
     with pytest.raises(
-        NotAuthorized, match=f"the app is not installed in the location {HOME}.*Install it there"
+        NotAuthorized, match=f"the app is not installed in the sub-account {HOME}.*Install it there"
     ) as told:
         ask(us)
     assert told.value.request.code == "not_installed"
     assert checked(us) == f"the app is not installed in {HOME}"
+
+
+def test_the_app_is_removed_and_installed_again(us: HighLevelTeam) -> None:
+    """Its webhooks say so: the token is dropped, and the page names the sub-account; installed again, everything works."""
+    other = us.put_location("other", name="Other")["location"]["id"]
+    ask(us)
+    with receiving(us) as receiver:
+        us.switch(uninstalled=[other])
+        arrived(receiver, 1)
+        assert isinstance(kept(us)[1], Tokens)  # it was removed elsewhere
+        us.switch(uninstalled=[other, HOME])
+        arrived(receiver, 2)
+        assert kept(us)[1] == Lost(f"the app is no longer installed in {HOME}")
+        assert shown(us) == ("app not installed", f"the app is no longer installed in {HOME}: install it there again")
+        assert checked(us) == f"the app is not installed in {HOME}"
+        us.switch(uninstalled=[])
+        arrived(receiver, 4)
+    assert kept(us)[1] is None
+    ask(us)
+    assert shown(us) == ("connected", "")
+    assert checked(us).endswith(f"({HOME})")
+
+
+def shown(us: HighLevelTeam) -> tuple[str, str]:
+    """What the pages say about the connection."""
+    _, found = connections(SetupService("ann (test)", root=us.home.parent, environ=us.environ))
+    return found.state, found.detail
 
 
 def checked(us: HighLevelTeam) -> str:

@@ -71,7 +71,7 @@ def test_from_the_consent_to_the_sub_account(browser: Browser, us: Team) -> None
     page = Page(browser.get(decide(link, "approve")).text)
     offered = [one["value"] for one in page.all("input") if one.get("name") == "location"]
     assert HOME in offered
-    assert "not chosen yet: the HighLevel location" in page.text
+    assert "not chosen yet: the HighLevel sub-account" in page.text
     assert other not in offered
     answer = connect(browser, HOME)
     assert answer.url.path == "/setup/prepare"
@@ -104,6 +104,10 @@ def test_what_the_consent_page_would_refuse_is_said_before(browser: Browser) -> 
         ({"app_id": ""}, "client id is missing"),
         ({"app_secret": ""}, "client secret is missing"),
         ({"app_scopes": "contacts.write"}, "does not know this client id"),
+        (
+            {"app_scopes": "locations.readonly contacts.write oauth.write"},
+            "may not ask for the scope contacts.write (it answered 400). Tick contacts.write in the app's settings",
+        ),
     ):
         answer = browser.post("/snapshots", APP | change, of="/snapshots")
         assert answer.status_code == 422

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from sync_pipeline.console.sessions import IDLE_SECONDS
+from sync_pipeline.console.sessions import IDLE_SECONDS, BrowserSession
 from sync_pipeline.console.sharing import LONGEST, SharedSignIn, SignIn, shared
 from sync_pipeline_tests.console.browsing import Time
 
@@ -60,7 +60,7 @@ def test_a_link_is_redeemed_once_wherever(sign_in: SignIn, other: SharedSignIn, 
 )
 def test_nobody_else_is_signed_in(sign_in: SignIn, other: SharedSignIn, cookies: dict[str, str]) -> None:
     """Whatever cookies a request has."""
-    sign_in.sessions.open()
+    sign_in.sessions.open(BrowserSession())
     assert not other.is_member(cookies)
 
 
@@ -75,14 +75,14 @@ def test_a_question_that_makes_no_sense_is_not_answered(sign_in: SignIn, other: 
         one.shutdown(socket.SHUT_WR)
         with suppress(ConnectionResetError):  # it hung up before it had read all
             assert one.recv(100) == b""
-    assert other.is_member({COOKIE: sign_in.sessions.open()})
+    assert other.is_member({COOKIE: sign_in.sessions.open(BrowserSession())})
 
 
 def test_when_the_console_has_ended_nobody_is_signed_in(sign_in: SignIn) -> None:
     """The UI that is still there shows nothing."""
     with TemporaryDirectory() as place:
         with shared(sign_in, Path(place) / "s") as at:
-            cookies = {COOKIE: sign_in.sessions.open()}
+            cookies = {COOKIE: sign_in.sessions.open(BrowserSession())}
             assert SharedSignIn(at).is_member(cookies)
         assert not SharedSignIn(at).is_member(cookies)
         assert SharedSignIn(at).redeem(sign_in.links.issue()) is None
@@ -91,7 +91,7 @@ def test_when_the_console_has_ended_nobody_is_signed_in(sign_in: SignIn) -> None
 def test_many_ask_at_once(sign_in: SignIn, other: SharedSignIn) -> None:
     """A page of the UI asks for dozens of files: no session is lost, no link is redeemed twice."""
     token = sign_in.links.issue()
-    cookies = [{COOKIE: sign_in.sessions.open()} for _ in range(50)]
+    cookies = [{COOKIE: sign_in.sessions.open(BrowserSession())} for _ in range(50)]
     with ThreadPoolExecutor(16) as pool:
         redeemed = [pool.submit(other.redeem, token) for _ in range(50)]
         members = list(pool.map(other.is_member, cookies))

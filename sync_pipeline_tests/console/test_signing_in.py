@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from sync_pipeline.clock import unix_time
-from sync_pipeline.console.gate import host_of
 from sync_pipeline.console.server import RunningConsole
 from sync_pipeline.console.sessions import IDLE_SECONDS
 from sync_pipeline.console.sign_in_links import LINK_SECONDS, SignInLinks, announced, fresh_link, running_url
+from sync_pipeline.console.site import host_of
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.settings import load_settings
 from sync_pipeline_tests.console.browsing import PAGES, Browser, Time, browsing, consoling

@@ -9,10 +9,11 @@ from click.testing import CliRunner
 from playwright.sync_api import Browser, expect
 
 from sync_pipeline.cli import cli
-from sync_pipeline.sandbox.highlevel.keys import HOME_TOKEN, location_token
+from sync_pipeline.cli.exit_codes import ExitCode
+from sync_pipeline.sandbox.highlevel.keys import location_token
 from sync_pipeline_tests.console.browsing import consoling
 from sync_pipeline_tests.console.walk import Walker, elsewhere, walking
-from sync_pipeline_tests.harness import team
+from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.setup.desks import environ_of
 
 SCOPES = "locations.readonly users.readonly objects/schema.readonly objects/schema.write"
@@ -34,12 +35,24 @@ def test_from_two_tokens_to_the_first_record(chrome: Browser, tmp_path: Path) ->
             elsewhere(lambda: synced(environ))
             entry = us.control("GET", "highlevel/records/clockify_time_entries")["records"][0]
             assert entry["properties"]["time_entry_id"]
+            follow(ana, us, environ)
             ana.to("/connections/snapshots")
             ana.press("Test this connection")
             ana.sees("Everything that was checked")
-            us.control("POST", "highlevel", {"missing_scopes": {HOME_TOKEN: ["objects/record.write"]}})
+            play(ana, "Revoke a scope")
+            us.control("POST", "time_entries/edit", {"id": "newest", "description": "Edited once more"})
+            elsewhere(lambda: synced(environ, ExitCode.NOT_AUTHORIZED))
+            ana.to("/")
+            ana.sees("A permission is missing for time entries")
+            ana.sees(
+                re.compile(
+                    "the scope objects/record.write is missing. Tick objects/record.write in the Private Integration"
+                )
+            )
+            ana.to("/connections/snapshots")
             ana.press("Test this connection")
-            ana.sees("the scope objects/record.write is missing")
+            ana.sees(re.compile("Tick objects/record.write in the Private Integration of the sub-account token"))
+            ana.audit()
 
 
 def choose(ana: Walker) -> None:
@@ -71,7 +84,7 @@ def make(ana: Walker) -> None:
     """The list of what is missing, and one button."""
     ana.sees(re.compile("fields are missing"))
     ana.press("Make them and measure")
-    ana.sees("a second record with the same Project id is taken")
+    ana.sees("a second record with the same Project id is accepted")
     ana.sees(re.compile("tick Mark field as unique"))
     ana.again()
     ana.sees("Everything that the mappings need is there.")
@@ -80,7 +93,24 @@ def make(ana: Walker) -> None:
     ana.is_at("/mapping")
 
 
-def synced(environ: dict[str, str]) -> None:
+def play(ana: Walker, button: str) -> None:
+    """Somebody presses a button of the sandbox lab."""
+    ana.to("/settings/sandbox")
+    ana.press(button)
+    ana.sees(re.compile("Broken on purpose|Everything works"))
+
+
+def follow(ana: Walker, us: Team, environ: dict[str, str]) -> None:
+    """What is changed in Clockify changes its record, and a sub-account that is renamed its client."""
+    play(ana, "Edit a time entry")
+    play(ana, "Rename a sub-account")
+    elsewhere(lambda: synced(environ))
+    records = us.control("GET", "highlevel/records/clockify_time_entries")["records"]
+    assert [one for one in records if "sandbox lab" in one["properties"].get("description", "")]
+    assert [one for one in us.clients() if one["name"].startswith("Harbour Dental, renamed at")]
+
+
+def synced(environ: dict[str, str], code: ExitCode = ExitCode.DONE) -> None:
     """Everything is synced once."""
     ended = CliRunner().invoke(cli, ["sync"], env=environ)
-    assert ended.exit_code == 0, ended.output
+    assert ended.exit_code == code, ended.output

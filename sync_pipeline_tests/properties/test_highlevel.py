@@ -142,7 +142,7 @@ def test_a_list_that_holds_less_than_it_says_is_not_believed(us: HighLevelTeam) 
     us.sync()
     us.switch(total_extra=1)
     us.forget_stats()
-    with pytest.raises(FatalApiError, match="the list is incomplete: it says 2 records and holds 1"):
+    with pytest.raises(FatalApiError, match="the list is incomplete: it should hold 2 records and holds 1"):
         us.verify("time_entries")
     us.switch(total_extra=0)
     us.no_faults()
@@ -156,7 +156,7 @@ def test_an_answer_about_another_location_ends_the_run(us: HighLevelTeam) -> Non
     with pytest.raises(FatalApiError, match=f"answers about {HOME} instead of {other}"):
         us.sync("time_entries", HIGHLEVEL_LOCATION_ID=other)
     us.switch(own_location_only=False)
-    with pytest.raises(NotAuthorized, match="the token is for another location"):
+    with pytest.raises(NotAuthorized, match="the token is for another sub-account"):
         us.sync("time_entries", HIGHLEVEL_LOCATION_ID=other)
     assert records(us) == 0
 
@@ -165,7 +165,7 @@ def test_a_location_that_may_not_be_seen_is_not_gone(us: HighLevelTeam) -> None:
     """Without the agency's key only the own location is read; the client of another one is not archived for that."""
     us.sync("locations")
     clients = us.clients()
-    with pytest.raises(NotAuthorized, match="the token is for another location"):
+    with pytest.raises(NotAuthorized, match="the token is for another sub-account"):
         us.sync("locations", options=Options(allow_deletes=True), HIGHLEVEL_AGENCY_KEY="")
     assert us.clients() == clients
 

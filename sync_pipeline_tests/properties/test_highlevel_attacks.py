@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from sync_pipeline.connectors.highlevel import search
 from sync_pipeline.connectors.highlevel.canary import MARK
-from sync_pipeline.errors import FatalApiError, SyncError
+from sync_pipeline.errors import FatalApiError, RetryableApiError, SyncError
 from sync_pipeline.setup import prepare
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.verify import verify
@@ -192,7 +192,100 @@ def test_a_delete_that_was_not_carried_out_is_no_delete(us: HighLevelTeam) -> No
     us.clockify("DELETE", f"/time-entries/{entry['id']}")
     us.fault("status", "DELETE */records/*", status=200, body={"id": first, "success": False}, count=1)
     allowed = Options(allow_deletes=True)
-    with pytest.raises(FatalApiError, match="it says that it did not"):
+    with pytest.raises(FatalApiError, match="it answered that nothing was deleted"):
         us.sync("time_entries", options=allowed)
     us.sync("time_entries", options=allowed)
     assert records(us) == []
+
+
+def test_an_object_that_is_not_found_makes_no_record_missing(us: HighLevelTeam) -> None:
+    """Its records read as missing, too: nothing is created again, deleted or forgotten, and the rest follows when it is back."""
+    us.sync()
+    ((entry,), before) = us.entries(), us.stored("time_entries")
+    db = us.sandbox.world.db
+    rows = [tuple(row) for row in db.execute("SELECT * FROM highlevel_objects")]
+    db.execute("DELETE FROM highlevel_objects")
+    us.change_entry(entry, description="changed")
+    with pytest.raises(FatalApiError, match=r"the object custom_objects\.clockify_time_entries is not found"):
+        us.sync("time_entries")
+    us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    with pytest.raises(FatalApiError, match="is not found"):
+        us.sync("time_entries", options=Options(allow_deletes=True))
+    db.executemany("INSERT INTO highlevel_objects VALUES (?, ?, ?)", rows)
+    assert us.stored("time_entries") == before
+    us.sync("time_entries", options=Options(allow_deletes=True))
+    assert records(us) == []
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_location_that_is_not_found_makes_no_record_missing(us: HighLevelTeam, status: int) -> None:
+    """The same words with another subject: the run ends, and the next one changes the record that is there."""
+    us.sync()
+    (first,) = records(us)
+    words = {"statusCode": status, "message": "Location with id sandboxHomeLocation1 not found", "error": "Bad Request"}
+    us.fault("status", "* */custom_objects.clockify_time_entries/records*", status=status, body=words)
+    us.change_entry(us.entries()[0], description="changed")
+    with pytest.raises(FatalApiError):
+        us.sync("time_entries")
+    us.no_faults()
+    us.sync("time_entries")
+    assert records(us) == [first]
+    converged(us)
+
+
+@pytest.mark.parametrize("total", [{}, {"total": 1}])
+def test_a_list_that_repeats_a_page_is_not_complete(us: HighLevelTeam, total: dict[str, int]) -> None:
+    """Without a total, or with one that counts less, nothing says what comes behind it."""
+    us.sync()
+    page = {"records": us.stored("time_entries") * 100, **total}
+    us.fault("status", SEARCH, status=200, body=page)
+    with pytest.raises(FatalApiError, match="repeats a page"):
+        us.verify("time_entries")
+
+
+def test_locations_that_come_twice_are_not_all(us: HighLevelTeam) -> None:
+    """The list of locations has no total: where it begins again, the clients of others are not archived."""
+    us.sync("locations")
+    clients = us.clients()
+    home = us.control("GET", "highlevel/locations")["locations"][:1]
+    us.fault("status", "GET */locations/search", status=200, body={"locations": home})
+    with pytest.raises(FatalApiError, match="repeats a page"):
+        us.sync("locations", options=Options(allow_deletes=True), SYNC_MAX_DELETE_SHARE="1")
+    assert us.clients() == clients
+
+
+def test_in_place_of_a_deleted_record_another_one_with_its_key_is_used(us: HighLevelTeam) -> None:
+    """A person copied the record and deleted the first: the copy is taken over, also while the search shows both."""
+    us.sync("time_entries")
+    ((entry,), (first,)) = us.entries(), us.stored("time_entries")
+    copy = us.edit("time_entries", properties=first["properties"])
+    us.switch(index_lag=LONG)
+    us.edit("time_entries", id=first["id"], remove=True)
+    us.change_entry(entry, description="changed")
+    us.sync("time_entries")
+    assert records(us) == [copy["id"]]
+    for file in us.home.glob("sync.db*"):
+        file.unlink()
+    us.sync()  # the search shows the deleted one first
+    assert records(us) == [copy["id"]]
+    converged(us)
+
+
+def test_a_429_that_says_the_day_is_not_used_up_ends_the_run_and_the_next_goes_on(us: HighLevelTeam) -> None:
+    """The header of the day says more than is true: nothing is lost, and nothing is there twice."""
+    for number in range(12):
+        us.add_entry(us.users()[0]["id"], morning(2), description=f"number {number}")
+    headers = {
+        "X-RateLimit-Limit-Daily": "200000",
+        "X-RateLimit-Daily-Remaining": "150000",
+        "X-RateLimit-Interval-Milliseconds": "10000",
+    }
+    words = {"statusCode": 429, "message": "Too Many Requests"}
+    us.fault("status", CREATE, status=429, headers=headers, body=words, skip=3)
+    with pytest.raises(RetryableApiError, match="too many requests"):
+        us.sync("time_entries")
+    assert 3 <= len(records(us)) < 13
+    us.no_faults()
+    us.sync()
+    assert len(us.at_snapshots("time_entries")) == 13
+    changes_nothing(us)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from sync_pipeline.errors import FatalApiError
+from sync_pipeline.errors import FatalApiError, NotAuthorized
 from sync_pipeline.reporting.reports import make_report
 from sync_pipeline.reporting.revenue import SHARED, refresh_revenue
 from sync_pipeline.session.session import Session
@@ -17,7 +17,8 @@ from sync_pipeline.store.period_figures import ALL_PROJECTS
 from sync_pipeline.store.project_months import ReportSettings, recompute
 from sync_pipeline.store.revenue import last_read
 from sync_pipeline_tests.harness import morning, team
-from sync_pipeline_tests.highlevel import HOME, VENDORS, HighLevelTeam
+from sync_pipeline_tests.highlevel import HOME, VENDORS, HighLevelTeam, highlevel_team
+from sync_pipeline_tests.highlevel_app import MINT, consent
 
 
 def won(us: HighLevelTeam) -> Counter[str]:
@@ -63,7 +64,8 @@ def test_what_a_location_won_is_the_revenue_of_its_clients_projects(tmp_path: Pa
         total = sum(won(us).values())
         assert total >= 2000.5
         with us.session(SNAPSHOTS_CURRENCY="USD") as session:
-            assert read(session) == f"Revenue: {len(won(us))} figures of projects and months were read."
+            others = "of 3 of 4 locations it is not known"
+            assert read(session) == f"Revenue: {len(won(us))} figures of projects and months were read; {others}."
             assert reported(session, "project")["One"] == (pytest.approx(total), "USD", None)
         us.clockify("POST", "/projects", {"name": "Two", "clientId": client})
         us.sync("projects")
@@ -88,3 +90,53 @@ def test_a_token_of_another_location_says_so(tmp_path: Path) -> None:
             session.call(session.snapshots.project_figures, months, 10, ["another"])
         assert session.call(session.snapshots.project_figures, months, 10, []) == []
         assert session.requests == 0
+
+
+@pytest.mark.clock
+def test_with_an_app_every_location_that_has_it_is_read(tmp_path: Path) -> None:
+    """Each with a token of its own that is kept nowhere; of one without the app the report says why nothing is known."""
+    with highlevel_team(tmp_path, entries=0, users=1, projects=0, clients=0, highlevel_locations=4) as us:
+        consent(us)
+        first, second, third, fourth = us.at_snapshots("locations")
+        for location, value in ((first, 100), (second, 200.25), (third, 300), (fourth, 400)):
+            us.put_location(location, location_name=f"Client {value}")
+            us.control(
+                "POST", "highlevel/opportunities", {"locationId": location, "monetaryValue": value, "status": "won"}
+            )
+        us.switch(uninstalled=[third])
+        us.sync("locations")
+        for client in us.clients():
+            project = us.clockify("POST", "/projects", {"name": f"For {client['name']}", "clientId": client["id"]})[
+                "id"
+            ]
+            us.add_entry(us.users()[0]["id"], morning(2), projectId=project)
+        us.sync()
+        us.forget_stats()
+        with us.session(SNAPSHOTS_CURRENCY="USD") as session:
+            assert read(session).endswith("were read; of 1 of 4 locations it is not known.")
+            found = reported(session, "client")
+        assert {name: bool(found[name][2]) for name in found} == {
+            "Client 100": False, "Client 200.25": False, "Client 300": True, "Client 400": False,
+        }  # fmt: skip
+        for name, (revenue, _, missing) in found.items():
+            assert missing or revenue >= float(name.removeprefix("Client "))
+        assert f"The app is not installed in the sub-account {third}" in found["Client 300"][2]
+        assert us.requests()[MINT] == 2
+        with us.session() as session:
+            rows = session.call(session.snapshots.project_figures, ("2000-01", "2999-12"), 1000, [third, fourth])
+            assert rows is not None
+            assert [row["location"] for row in rows if "missing" in row] == [third]
+            with pytest.raises(NotAuthorized, match="not installed"):
+                session.call(session.snapshots.project_figures, ("2000-01", "2999-12"), 1000, [third])
+
+
+def test_with_a_token_of_one_location_the_others_say_so(tmp_path: Path) -> None:
+    """That one is read; of the others the reason is given in place of figures."""
+    with highlevel_team(tmp_path, entries=0, highlevel_locations=2) as us, us.session() as session:
+        locations = sorted(us.at_snapshots("locations"))
+        rows = session.call(session.snapshots.project_figures, ("2000-01", "2999-12"), 1000, locations)
+        assert rows is not None
+        assert {row["location"] for row in rows if "month" in row} <= {HOME}
+        ((other, why),) = [(row["location"], row["missing"]) for row in rows if "missing" in row]
+        assert other != HOME
+        assert "Use an app in place of tokens" in why

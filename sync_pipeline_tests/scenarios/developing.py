@@ -155,9 +155,9 @@ class _Local(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
-def local_client(**options: Any) -> httpx.Client:
+def local_client(*, verify: bool = True, **options: Any) -> httpx.Client:
     """A client that takes nothing from the environment and finds the host of an installation."""
-    return httpx.Client(trust_env=False, transport=_Local(), **options)
+    return httpx.Client(trust_env=False, transport=_Local(verify=verify), **options)
 
 
 def place(root: Path) -> None:

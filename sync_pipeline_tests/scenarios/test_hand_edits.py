@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 
 from sync_pipeline.webhooks.hooks import open_hooks
@@ -17,6 +16,7 @@ from sync_pipeline.webhooks.signed import addresses, signed_deliveries
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import team
 from sync_pipeline_tests.highlevel import VENDORS, HighLevelTeam
+from sync_pipeline_tests.highlevel_app import arrived
 
 pytestmark = pytest.mark.clock
 
@@ -38,16 +38,6 @@ def delivering(us: HighLevelTeam) -> Iterator[RunningReceiver]:
             assert not any("level" in address.lower() or "ghl" in address.lower() for address in names.values())
             us.switch(webhooks=names)
             yield receiver
-
-
-def arrived(receiver: RunningReceiver, number: int) -> None:
-    """Wait for deliveries: the sandbox sends them as fast as it can."""
-    with httpx.Client(trust_env=False) as client:
-        for _ in range(2000):
-            text = client.get(f"{receiver.url}/metrics").text
-            if f"stored_total {number}.0" in text:
-                return
-    raise AssertionError(text)
 
 
 def quiet(on: Live, *entities: str) -> None:

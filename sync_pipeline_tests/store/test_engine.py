@@ -22,7 +22,7 @@ from sync_pipeline.errors import ConfigError, StoreError
 from sync_pipeline.store import credentials, engine
 from sync_pipeline.store.claims import Sending
 from sync_pipeline.store.credentials import open_keyring
-from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.engine import HeldConnection, Store, open_store
 from sync_pipeline.store.events import Received, receive_many
 from sync_pipeline.store.schema import records
 from sync_pipeline_tests.store.batch import HERE, at, content, deliver, here, merge, row
@@ -305,6 +305,30 @@ def test_what_the_caller_raises_between_two_steps_stays_what_it_is(store: Store)
     """A staging that is open does not claim other people's errors for the database."""
     with pytest.raises(ConnectionError), here(store).staging():
         raise ConnectionError("the target hung up")
+
+
+@pytest.mark.parametrize("moment", ["before_cursor_execute", "commit"])
+def test_ctrl_c_in_the_middle_of_a_step_lets_the_cleaning_up_write(url: str, moment: str) -> None:
+    """What was begun on a held connection is undone at once, not when the last trace of the exception is gone."""
+    store = open_store(url)
+    deliver(store, [row("a")])
+
+    def ctrl_c(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def interrupted(held: HeldConnection) -> None:
+        with held.writing() as tx:
+            tx.execute(records.delete())
+            event.listen(store.engine, moment, ctrl_c)
+            tx.execute(select(1))
+
+    with closing(store), store.holding() as held:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            interrupted(held)
+        event.remove(store.engine, moment, ctrl_c)
+        assert caught  # with its traceback, which keeps the connection alive
+        with store.writing() as tx:
+            assert tx.execute(update(records).values(label="cleaned up")).rowcount == 1
 
 
 def test_nothing_is_half_done(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -267,3 +268,21 @@ def test_a_delivery_through_a_proxy_is_taken(sender: Sender) -> None:
     answer = sender.send(entry("e2"), token="guessed", Origin="https://evil.example", Sec_Fetch_Site="cross-site")
     assert answer.status_code == 401
     assert [one.source_id for one in sender.inbox()] == ["e1"]
+
+
+def test_two_receivers_keep_an_event_once(sender: Sender, hooks: HookStore, clock: Clock) -> None:
+    """What both get is one event; both verify, and a webhook that is rotated meanwhile is known to both."""
+    with delivering(hooks, sender.hook, ReceiverOptions(workspace=WORKSPACE), clock) as other:
+        assert sender.send().json() == {"status": "stored"}
+        assert other.send().json() == {"status": "duplicate"}
+        with ThreadPoolExecutor(8) as senders:
+            bodies = [entry(f"e{number % 10}") for number in range(40)]
+            said = list(senders.map(lambda way, body: way.send(body).json()["status"], [sender, other] * 20, bodies))
+        assert said.count("stored") == 9
+        assert sender.kept() == 10
+        assert {one.send(token="guessed").status_code for one in (sender, other)} == {401}
+        fresh = add_hook(hooks, UPDATED, "another-secret")
+        clock.pass_(timedelta(seconds=REREAD_SECONDS))
+        for one in (sender, other):
+            answer = one.send(entry("e1"), token="another-secret", path=fresh.path(WORKSPACE))
+            assert answer.json() == {"status": "duplicate"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,11 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.store.audit import changes
 from sync_pipeline.store.credentials import SIGNED
-from sync_pipeline.store.events import counts
+from sync_pipeline.store.events import counts, mark_attempt
 from sync_pipeline.store.ledger import Ledger
+from sync_pipeline.store.seen_deliveries import REMEMBERED, seen
 from sync_pipeline.webhooks.hooks import HookStore, new_hook
+from sync_pipeline.webhooks.inbox import InboxLimits
 from sync_pipeline.webhooks.receiver import REFUSALS, ReceiverOptions
-from sync_pipeline.webhooks.signed import MOST_IDS, PATH, Signed
+from sync_pipeline.webhooks.signed import PATH, Signed
 from sync_pipeline_tests.webhooks.sending import HERE, START, WORKSPACE, Clock, Sender, delivering
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
@@ -33,6 +36,7 @@ class App:
 
     sender: Sender
     path: str
+    options: ReceiverOptions | None = None
 
     def send(self, event: str, body: Any, *, signed: bytes | None = None, header: str | None = None) -> httpx.Response:
         """One delivery; what is not said is right."""
@@ -56,7 +60,7 @@ def app(hooks: HookStore, clock: Clock) -> Iterator[App]:
     hooks.save(hook, START)
     options = ReceiverOptions(workspace=WORKSPACE, signed=Signed(facts, KEY.public_key(), "company"))
     with delivering(hooks, hook, options, clock) as sender:
-        yield App(sender, f"{PATH}/{hook.secret}")
+        yield App(sender, f"{PATH}/{hook.secret}", options)
 
 
 def test_a_location_is_read_again_and_a_record_compared(app: App, hooks: HookStore) -> None:
@@ -84,7 +88,8 @@ def test_a_location_is_read_again_and_a_record_compared(app: App, hooks: HookSto
 def test_what_is_forged_stale_or_not_signed_is_refused(app: App) -> None:
     """Each with its own reason; nothing of it is kept."""
     body, spaced = about("record1"), json.dumps(about("record1"), separators=(",", ":")).encode()
-    old = about("record1", timestamp=(START - timedelta(minutes=6)).isoformat())
+    old = about("record1", timestamp=(START - timedelta(days=3, minutes=6)).isoformat())
+    nameless = about("record1", timestamp=(START - timedelta(minutes=6)).isoformat(), webhookId=None)
     future = about("record1", timestamp=(START + timedelta(minutes=6)).isoformat())
     refused = {
         "signature": [
@@ -93,7 +98,7 @@ def test_what_is_forged_stale_or_not_signed_is_refused(app: App) -> None:
             app.send(UPDATE, body, header="?"),
         ],
         "unsigned": [app.send(UPDATE, body, header="N/A"), app.send(UPDATE, body, header="")],
-        "stale": [app.send(UPDATE, old), app.send(UPDATE, future), app.send(UPDATE, about("r", timestamp="soon"))],
+        "stale": [app.send(UPDATE, one) for one in (old, nameless, future, about("record1", timestamp="soon"))],
         "other_workspace": [app.send(RENAMED, about("loc1", companyId="another"))],
         "not_json": [app.send(UPDATE, ["a"])],
         "event": [app.send("Record-Update", body)],
@@ -105,18 +110,62 @@ def test_what_is_forged_stale_or_not_signed_is_refused(app: App) -> None:
 
 
 def test_a_repeated_delivery_is_answered_and_dropped(app: App, clock: Clock) -> None:
-    """By its id, also after a run has taken up what it reported; another delivery is news. The memory of ids is bounded."""
+    """By its id, also after a run has taken up what it reported, for a week; another delivery is news."""
     first = about("loc1", 1)
     assert app.send(RENAMED, first).json() == {"status": "stored"}
     assert app.send(RENAMED, first | {"name": "else"}).json() == {"status": "duplicate"}
     assert app.send(RENAMED, {**about("loc1"), "deliveryId": "d2", "webhookId": None}).json() == {"status": "stored"}
     assert len(app.sender.inbox("locations")) == 2
     clock.pass_(timedelta(minutes=6))
-    assert app.send(RENAMED, first).json() == {"refused": "stale"}
-    signed = Signed(load_profile("highlevel").webhooks, KEY.public_key())  # type: ignore[arg-type]  # it has webhooks
-    for number in range(MOST_IDS + 1):
-        signed.remember({"webhookId": str(number)})
-    assert (signed.is_repeated({"webhookId": "0"}), signed.is_repeated({"webhookId": "1"})) == (False, True)
+    assert app.send(RENAMED, first).json() == {"status": "duplicate"}
+    store = app.sender.hooks.store
+    assert seen(store, HERE, ["delivery-1", "delivery-2"], clock.now()) == {"delivery-1"}
+    clock.pass_(REMEMBERED)
+    assert seen(store, HERE, ["delivery-1"], clock.now()) == set()
+
+
+def test_two_receivers_keep_a_delivery_once(app: App, hooks: HookStore, clock: Clock) -> None:
+    """A delivery that both get, one after the other or together, is one event; each verifies it and counts for itself."""
+    with delivering(hooks, app.sender.hook, app.options, clock) as sender:
+        other = App(sender, app.path, app.options)
+        body, store = about("loc1", 1), hooks.store
+        assert app.send(RENAMED, body).json() == {"status": "stored"}
+        (event,) = app.sender.inbox("locations")
+        mark_attempt(store, [event.id], clock.now())  # a run has it: what says the same is news from now on
+        assert other.send(RENAMED, body).json() == {"status": "duplicate"}
+        assert other.send(RENAMED, {**body, "name": "else"}).json() == {"status": "duplicate"}
+        with ThreadPoolExecutor(8) as senders:
+            bodies = [about(f"loc{number % 10}", 100 + number % 10) for number in range(40)]
+            ways = [app, other] * 20
+            said = list(senders.map(lambda way, body: way.send(RENAMED, body).json()["status"], ways, bodies))
+        assert said.count("stored") == len(app.sender.inbox("locations")) - 1
+        assert {event.source_id for event in app.sender.inbox("locations")} == {f"loc{number}" for number in range(10)}
+        assert other.send(UPDATE, about("record1"), header="?").json() == {"refused": "signature"}
+        refused = 'refused_total{reason="signature"}'
+        assert refused in sender.figures()
+        assert refused not in app.sender.figures()
+
+
+def test_a_delivery_that_was_not_taken_may_come_again_for_three_days(app: App, clock: Clock) -> None:
+    """It comes with the words and the time of the first try; taken once, it is dropped from then on."""
+    first = about("loc1")
+    clock.pass_(timedelta(days=2, hours=23))
+    assert app.send(RENAMED, first).json() == {"status": "stored"}
+    assert app.send(RENAMED, first).json() == {"status": "duplicate"}
+
+
+def test_a_receiver_that_is_busy_is_asked_again(hooks: HookStore) -> None:
+    """With 429, after which it is certain that the vendor sends again."""
+    facts = load_profile("highlevel").webhooks
+    assert facts is not None
+    hook = new_hook(SIGNED)
+    hooks.save(hook, START)
+    limits = InboxLimits(events=0)
+    options = ReceiverOptions(workspace=WORKSPACE, signed=Signed(facts, KEY.public_key()), limits=limits)
+    with delivering(hooks, hook, options) as sender:
+        answer = App(sender, f"{PATH}/{hook.secret}").send(RENAMED, about("loc1"))
+    assert (answer.status_code, answer.json()) == (429, {"refused": "busy"})
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_the_app_is_noted_and_its_hook_is_none_of_clockifys(app: App, hooks: HookStore) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from sync_pipeline.connectors.answers import Answer, as_text, excerpt
 from sync_pipeline.connectors.highlevel.locations import Locations
 from sync_pipeline.connectors.highlevel.opportunities import won
+from sync_pipeline.connectors.highlevel.owners import Owners
 from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.highlevel.records import Records
-from sync_pipeline.connectors.highlevel.tokens import Consented, mint
+from sync_pipeline.connectors.highlevel.tokens import Consented, MintedTokens, mint
 from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RequestOptions, RetryPolicy
 from sync_pipeline.connectors.oauth import Credential
 from sync_pipeline.connectors.paging import Record
@@ -32,6 +33,7 @@ NOBODY = "0" * 24
 """The id of a record that does not exist."""
 SHOWN = 40
 NO_SCOPE = "no_scope"
+OBJECT_GONE = "Nothing was changed. Look for it in HighLevel; `sync-pipeline prepare` creates what is missing."
 TRY_LATER = "Nothing more was changed. Try again later."
 
 
@@ -42,7 +44,7 @@ class HighLevel:
         self, profile: HighLevelProfile, base_url: str, credentials: Credentials, options: ClientOptions
     ) -> None:
         if not credentials.location:
-            raise ConfigError("The location in which records are kept is not set.", fix=f"Set {LOCATION_SETTING}.")
+            raise ConfigError("The sub-account in which records are kept is not set.", fix=f"Set {LOCATION_SETTING}.")
         self.profile = profile
         self.location = credentials.location
         self.requests: Counter[str] = Counter()
@@ -50,7 +52,11 @@ class HighLevel:
         """Of objects whose filters find nothing: when everything was read, and the records of each key, by their ids."""
         self.filtering: set[str] = set()
         """The entities whose filters have found something."""
-        self.sleep = options.sleep
+        self.sleep, self._options = options.sleep, options
+        self.customer = credentials.customer, credentials.subscription
+        self.customers: frozenset[str] | None = None
+        """The locations of that customer, once they were read."""
+        self.owners = Owners(self, credentials.owners)
         self._company = credentials.company
         self._is_confirmed = False
         self.consent: Consented | None = None
@@ -64,25 +70,36 @@ class HighLevel:
             credentials.origin,
             credentials.name,
         )
-        agency = credentials.agency
         if credentials.client_id:
-            theirs = agency.options if agency else options
-            self.consent = consent = Consented.of(self, base_url, credentials, theirs)
-            self.home = self.client(consent.location, endpoint, options)
-            self.agency = self.client(consent.company, endpoint, theirs)
-            # What waits for a token tries again by itself.
-            self._minting = self.client(
-                consent.company, endpoint, replace(theirs, retry_policy=RetryPolicy(attempts=2))
-            )
+            place = replace(endpoint, scopes_at=f"{self._scopes_at('app')}, then authorize again")
+            self._open_with_app(place, credentials, options)
+        else:
+            self._open_with_tokens(endpoint, credentials, options)
+
+    def _open_with_app(self, endpoint: Endpoint, credentials: Credentials, options: ClientOptions) -> None:
+        """By a person's consent: the company's token, and one that is made with it for the location."""
+        theirs = credentials.agency.options if credentials.agency else options
+        self.consent = consent = Consented.of(self, endpoint.base_url, credentials, theirs)
+        self.home = self.client(consent.location, endpoint, options)
+        self.agency = self.client(consent.company, endpoint, theirs)
+        # What waits for a token tries again by itself.
+        self._minting = self.client(consent.company, endpoint, replace(theirs, retry_policy=RetryPolicy(attempts=2)))
+
+    def _open_with_tokens(self, endpoint: Endpoint, credentials: Credentials, options: ClientOptions) -> None:
+        """By Private Integration tokens; without that of the agency only one location is read."""
+        auth = credentials.auth(self.profile, endpoint.base_url, options)
+        place = replace(endpoint, scopes_at=self._scopes_at("account"))
+        self.home = self.agency = self._minting = self.client(auth, place, options)
+        if (agency := credentials.agency) is None:
             return
-        auth = credentials.auth(profile, base_url, options)
-        self.home = self.agency = self._minting = self.client(auth, endpoint, options)
-        if agency is not None:
-            own = Credentials(api_key=agency.key, fallback=agency.fallback).auth(
-                profile, base_url, agency.options, AGENCY_SETTING
-            )
-            place = replace(endpoint, key_setting=AGENCY_SETTING, key_origin=agency.origin, key_name=AGENCY_NAME)
-            self.agency = self.client(own, place, agency.options)
+        key = Credentials(api_key=agency.key, fallback=agency.fallback)
+        own = key.auth(self.profile, endpoint.base_url, agency.options, AGENCY_SETTING)
+        place = replace(endpoint, key_setting=AGENCY_SETTING, key_origin=agency.origin, key_name=AGENCY_NAME)
+        self.agency = self.client(own, replace(place, scopes_at=self._scopes_at("agency")), agency.options)
+
+    def _scopes_at(self, what: str) -> str:
+        """Where a person ticks the scopes of a token, or of an app."""
+        return self.profile.tokens.scopes_at.get(what, "") if self.profile.tokens else ""
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -149,16 +166,30 @@ class HighLevel:
             self._company = as_text((await self.own_location()).get("companyId") or "")
         return self._company
 
-    async def minted(self, endpoint: TokenEndpoint) -> Tokens:
-        """A token of the location, for that of the company."""
-        return await mint(self, self._minting, endpoint)
+    async def minted(self, endpoint: TokenEndpoint, location: str) -> Tokens:
+        """A token of a location, for that of the company."""
+        return await mint(self, self._minting, endpoint, location)
+
+    @asynccontextmanager
+    async def client_at(self, consent: Consented, location: str) -> AsyncIterator[ApiClient]:
+        """Requests about any location: about another one than its own with a token that is kept nowhere."""
+        if location == self.location:
+            yield self.home
+            return
+        tokens = consent.location.endpoint
+        auth = MintedTokens(tokens, lambda: self.minted(tokens, location))
+        client = self.client(auth, self.home.endpoint, self._options)
+        try:
+            yield client
+        finally:
+            await client.aclose()
 
     async def own_location(self) -> Record:
         """The location in which records are kept."""
         if (found := await self.one_location(self.location)) is not None:
             return found
         about = Request(self.profile.system, "GET", LOCATION)
-        raise FatalApiError(f"there is no location {self.location}.", about, fix=f"Correct {LOCATION_SETTING}.")
+        raise FatalApiError(f"there is no sub-account {self.location}.", about, fix=f"Correct {LOCATION_SETTING}.")
 
     async def one_location(
         self, location_id: str, options: RequestOptions | None = None, client: ApiClient | None = None
@@ -177,7 +208,7 @@ class HighLevel:
     async def probe(self, entity: str) -> None:
         """Read one record at most, to see whether reading ``entity`` is allowed: of an object that is not there, it is."""
         with suppress(RejectedRecord):
-            await (Locations(self).sample(1) if entity == "locations" else self.search(entity, limit=1))
+            await (Locations(self).first(1) if entity == "locations" else self.search(entity, limit=1))
 
     async def may_write(self, entity: str) -> None:
         """Offer a change to a record that does not exist, to see whether writing is allowed; FatalApiError when not."""
@@ -190,7 +221,7 @@ class HighLevel:
     async def project_figures(
         self, months: tuple[str, str], most: int, locations: Sequence[str]
     ) -> list[Record] | None:
-        """What these locations won in these months: of those that the token is for."""
+        """What these locations won in these months: of those that there is a token for; of the others why there is none."""
         return await won(self, months, most, locations)
 
     async def search(self, entity: str, *, limit: int, **more: Any) -> Answer:
@@ -204,13 +235,13 @@ class HighLevel:
     async def record(self, entity: str, record_id: str) -> Record | None:
         """One record by its id; None when HighLevel says that there is none."""
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity))
-        return await self._one("GET", entity, record_id, options)
+        return await self._believed(entity, await self._one("GET", entity, record_id, options))
 
-    async def create(self, entity: str, properties: Mapping[str, Any]) -> Record:
+    async def create(self, entity: str, properties: Mapping[str, Any], owners: Sequence[str] = ()) -> Record:
         """Create a record; AmbiguousWrite when it is unknown whether it arrived."""
         await self._confirm()
         path, options = self.path(entity), RequestOptions(scope=self.profile.scope(entity, write=True))
-        body = {"locationId": self.location, "properties": properties}
+        body = {"locationId": self.location, "properties": properties, **({"owners": owners} if owners else {})}
         answer = await self.send(self.home, "POST", path, body=body, options=options)
         about = Request(self.profile.system, "POST", path)
         made = self._record_in(answer, about)
@@ -220,7 +251,8 @@ class HighLevel:
     async def change(self, entity: str, record_id: str, properties: Mapping[str, Any]) -> Record | None:
         """Merge these properties into a record; None when HighLevel says that there is none."""
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
-        return await self._one("PUT", entity, record_id, options, {"properties": properties})
+        changed = await self._one("PUT", entity, record_id, options, {"properties": properties})
+        return await self._believed(entity, changed)
 
     async def delete(self, entity: str, record_id: str) -> None:
         """Delete a record; an absent one is no error. The location is not named: that is refused here."""
@@ -228,8 +260,12 @@ class HighLevel:
         await self._confirm()
         path = self.path(entity, "/{id}")
         answer = await self.send(self.home, "DELETE", path, {"id": record_id}, options=options)
-        if not answer.gone and isinstance(answer.data, dict) and answer.data.get("success") is False:
-            raise FatalApiError("it says that it did not.", Request(self.profile.system, "DELETE", path), fix=TRY_LATER)
+        if answer.gone:
+            await self._believed(entity, None)
+        elif isinstance(answer.data, dict) and answer.data.get("success") is False:
+            raise FatalApiError(
+                "it answered that nothing was deleted.", Request(self.profile.system, "DELETE", path), fix=TRY_LATER
+            )
 
     def path(self, entity: str, rest: str = "") -> str:
         """The records of an entity, or what is below them."""
@@ -264,7 +300,7 @@ class HighLevel:
     def refuse_nameless(self, found: Record, about: Request) -> None:
         """FatalApiError for a record without an id: nothing can be linked to it."""
         if not (isinstance(found.get("id"), str) and found["id"]):
-            raise FatalApiError("a record of the answer has no id.", about, fix=TRY_LATER)
+            raise FatalApiError("a record in the answer has no id.", about, fix=TRY_LATER)
 
     async def _one(
         self, method: str, entity: str, record_id: str, options: RequestOptions, body: Any = None
@@ -280,6 +316,16 @@ class HighLevel:
             said = excerpt(as_text(found.get("id")), SHOWN)
             raise FatalApiError(f"it answers about {said} instead of {record_id}.", about, fix=TRY_LATER)
         return {**found, "id": record_id}
+
+    async def _believed(self, entity: str, found: Record | None) -> Record | None:
+        """The record; of none, FatalApiError when it is the object or the location that is not found."""
+        if found is None:
+            try:
+                await self.search(entity, limit=1)
+            except RejectedRecord as error:
+                message = f"the object {self.profile.object_key(entity)} is not found ({error.request.excerpt})."
+                raise FatalApiError(message, error.request, fix=OBJECT_GONE) from None
+        return found
 
     async def _confirm(self) -> None:
         """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.

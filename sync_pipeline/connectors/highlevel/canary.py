@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sync_pipeline.connectors.answers import as_text
@@ -41,6 +41,8 @@ class Behaviour:
     """Whether a deleted record still blocks its key; None where keys are not unique."""
     words: Mapping[str, str]
     """What the refusals said."""
+    source_id: str = ""
+    """What HighLevel says made the records that are made here; "" where it does not say, or something else of each."""
 
     def document(self) -> dict[str, Any]:
         """The facts in the form in which they are stored."""
@@ -53,14 +55,17 @@ class Canary:
 
     there: HighLevel
     _made: list[str] = field(default_factory=list)
+    _authors: set[str] = field(default_factory=set)
 
     async def measure(self, one: NeededObject) -> Behaviour:
         """Everything about one object. RejectedRecord when it takes no records at all."""
         for row in await self._found(one, MARK, "contains"):
             self._made.append(as_text(row.get("id")))
         await self._clean(one)
+        self._authors.clear()
         try:
-            return await self._measure(one, MARK + secrets.token_hex(6))
+            found = await self._measure(one, MARK + secrets.token_hex(6))
+            return replace(found, source_id=self._authors.pop() if len(self._authors) == 1 else "")
         finally:
             with suppress(ApiError):  # the next one deletes them
                 await self._clean(one)
@@ -118,7 +123,8 @@ class Canary:
         for wait in WAITS:
             await self.there.sleep(wait)
             waited += wait
-            if await self._found(one, key, "eq"):
+            if rows := await self._found(one, key, "eq"):
+                self._authors.update(author_of(row) for row in rows)
                 return round(max(time.monotonic() - at, waited), 1)
         return None
 
@@ -147,6 +153,12 @@ class Canary:
         while self._made:
             await self.there.delete(one.entity, self._made[-1])
             self._made.pop()
+
+
+def author_of(row: Mapping[str, Any]) -> str:
+    """The id of what created a record, as its row in the search says; "" where it does not."""
+    author = row.get("createdBy")
+    return as_text(author.get("sourceId") or "") if isinstance(author, dict) else ""
 
 
 def _words(refusal: ApiError) -> str:

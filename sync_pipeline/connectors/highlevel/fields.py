@@ -68,7 +68,7 @@ class Properties:
             return self.profile.booleans[value]
         if kind == "list" and isinstance(value, list):
             lines = [as_text(item) for item in value]
-            is_plain = not lines[0].startswith("[") and all(item and "\n" not in item for item in lines)
+            is_plain = not lines[0].startswith("[") and all(item and item.splitlines() == [item] for item in lines)
             return "\n".join(lines) if is_plain else orjson.dumps(lines).decode()
         if kind == "instant" and isinstance(value, str):
             return value.replace(".000Z", "Z")

@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sync_pipeline.connectors.answers import as_text
+from sync_pipeline.connectors.highlevel.narrowing import customer_locations
 from sync_pipeline.connectors.http import RequestOptions
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import MOST_PAGES, Record, as_record, rows_of
 from sync_pipeline.connectors.ports import Expected
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import FatalApiError, Request
+from sync_pipeline.mapping.spec import LEFT_OUT
 
 if TYPE_CHECKING:
     from sync_pipeline.connectors.highlevel.account import HighLevel
 
 SEARCH = "/locations/search"
+TRY_LATER = "Try again later; nothing was changed."
 SAME = ("city", "state", "country", "postalCode", "email", "phone", "website", "timezone", "companyId")
 """What keeps HighLevel's own name."""
+OTHER_CUSTOMER = "other_customer"
+"""The rule by which a location is left out that another SaaS customer has. It is still read: what is missing counts as deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,9 @@ class Locations:
     ) -> AsyncGenerator[list[Record], None]:
         """Every location. The search says neither how many there are nor which page is the last: an empty one is."""
         del window, expected
+        self.account.customers = None
         if not self.account.reads_agency:
-            yield [_record(await self.account.own_location())]
+            yield await self._records([await self.account.own_location()])
             return
         seen, met = set[str](), 0
         for _ in range(MOST_PAGES):
@@ -51,10 +57,10 @@ class Locations:
             met += len(rows)
             fresh = [row for row in rows if as_text(row.get("id")) not in seen]
             seen.update(as_text(row.get("id")) for row in fresh)
-            if not fresh:  # it gives the same page again
-                return
-            yield [_record(row) for row in fresh]
-        raise FatalApiError("the list does not end.", self._about(), fix="Try again later; nothing was changed.")
+            if not fresh:  # which of them are missing is not known
+                raise FatalApiError("the list repeats a page.", self._about(), fix=TRY_LATER)
+            yield await self._records(fresh)
+        raise FatalApiError("the list does not end.", self._about(), fix=TRY_LATER)
 
     def read_all(self, window: Window) -> AsyncIterator[list[Record]]:
         """The same: there is one reader."""
@@ -64,16 +70,30 @@ class Locations:
         """One location; None only when HighLevel says that there is none: a token that may not see it says another thing."""
         del parent
         found = await self.account.one_location(record_id, RequestOptions(on_turn=on_turn))
-        return None if found is None else _record(found)
+        return None if found is None else (await self._records([found]))[0]
 
     async def sample(self, limit: int) -> list[Record]:
         """The first locations."""
+        return await self._records(await self.first(limit))
+
+    async def first(self, limit: int) -> list[Record]:
+        """The first locations as HighLevel gives them."""
         rows = await self._page(0, limit) if self.account.reads_agency else [await self.account.own_location()]
-        return [_record(row) for row in rows[:limit]]
+        return rows[:limit]
 
     async def prove_complete(self) -> frozenset[str] | None:
         """Nothing to prove: what is missing from the list is read by its id, and a token that may not see it is refused."""
         return None
+
+    async def _records(self, rows: list[Record]) -> list[Record]:
+        """Locations as records; those of another customer, when one is named, with the rule that leaves them out."""
+        account = self.account
+        if not any(account.customer):
+            return [_record(row) for row in rows]
+        if account.customers is None:
+            account.customers = await customer_locations(account)
+        theirs, other = account.customers, {LEFT_OUT: OTHER_CUSTOMER}
+        return [_record(row) | ({} if row.get("id") in theirs else other) for row in rows]
 
     async def _page(self, skip: int, limit: int) -> list[Record]:
         account, company = self.account, await self.account.company()

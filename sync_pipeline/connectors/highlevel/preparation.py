@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sync_pipeline.connectors.answers import as_text, excerpt
 from sync_pipeline.connectors.highlevel.canary import Behaviour, Canary
 from sync_pipeline.connectors.highlevel.locations import SEARCH
+from sync_pipeline.connectors.highlevel.narrowing import customer_locations
 from sync_pipeline.connectors.highlevel.schema import NeededObject, SchemaApi, needed_objects
 from sync_pipeline.connectors.highlevel.tokens import installed_locations
 from sync_pipeline.connectors.http import RequestOptions
 from sync_pipeline.connectors.paging import Record, as_record, rows_of
-from sync_pipeline.connectors.preparation import Account, Compared, Made, Measured, Usage
+from sync_pipeline.connectors.preparation import Account, Compared, Extra, Made, Measured, Usage
 from sync_pipeline.errors import Request
 from sync_pipeline.mapping.spec import EntitySpec
 
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 SHOWN = 80
 AT_ONCE = 0.5
 MAKE_UNIQUE = (
-    "Before the first sync, in HighLevel's settings of each object: delete the field with the id, add it again under the same name as "
-    "Single line, and tick Mark field as unique. Then prepare again."
+    "To rule out duplicates, make the ids unique before the first sync: in HighLevel's settings of each object, delete the field with "
+    "the id, add it again under the same name as Single line, and tick Mark field as unique. Then measure again."
 )
 MOST_OBJECTS = 10
 """Custom objects of one location, on every plan."""
@@ -35,6 +37,17 @@ class LocationPreparation:
     """What has to be at a location before its first record."""
 
     there: HighLevel
+
+    @property
+    def extras(self) -> list[Extra]:
+        """What is switched on beside the records."""
+        there, found = self.there, list[Extra]()
+        if any(there.customer):
+            found.append(Extra("SaaS customer", there.profile.scopes.saas, partial(customer_locations, there)))
+        if there.owners.is_on:
+            without = "New records get no owner."
+            found.append(Extra("owners", there.profile.scopes.users, there.owners.people, without))
+        return found
 
     async def accounts(self) -> list[Account]:
         """The locations that the token of the sub-account is for: it sees no other ones. Of an app, those that have it."""
@@ -84,10 +97,14 @@ def _measured(one: NeededObject, found: Behaviour) -> Measured:
 
 
 def _in_words(found: Behaviour, key: str) -> Iterator[str]:
-    yield f"a second record with the same {key} is {'refused' if found.unique else 'taken'}"
-    yield "a change leaves other fields as they are" if found.merge else "a change empties the fields it does not name"
+    yield f"a second record with the same {key} is {'refused' if found.unique else 'accepted'}"
+    yield (
+        "a change leaves other fields unchanged" if found.merge else "a change clears the fields that it does not name"
+    )
     if not found.is_current:
         yield "a new record cannot be read by its id immediately"
+    if not found.source_id:
+        yield "a record does not say which integration created it"
     if found.index_lag is None:
         yield "its search does not show a new record within a minute"
     else:

@@ -35,6 +35,15 @@ class ObjectFacts(Facts):
     """Hours that are made of seconds, for people."""
 
 
+class OwnersFacts(Facts):
+    """Whose records are: those ``of`` some entities have under ``key`` the id of a user, whose own record has ``email``."""
+
+    entity: str
+    key: str
+    email: str
+    of: tuple[str, ...]
+
+
 class ObjectsFacts(Facts):
     """How records of custom objects are named, found and read."""
 
@@ -52,10 +61,13 @@ class ObjectsFacts(Facts):
     """How many records are created at the same time."""
     largest: Positive
     """How many records an object can hold."""
+    own_source_id: str = ""
+    """What records say that we have created, where it was measured; "": what anyone created through the API may be ours."""
     title: str
     """The property that people see in lists."""
     archived: str
     """The property that says that a record was archived."""
+    owners: OwnersFacts
     entities: dict[str, ObjectFacts] = Field(default_factory=dict)
 
 
@@ -91,12 +103,16 @@ class HighLevelProfile(BaseProfile):
         return self.scopes.records.write if write else self.scopes.records.read
 
     def as_measured(self, facts: Sequence[Mapping[str, Any]]) -> Self:
-        """With a search that lags longer than assumed, it is waited twice as long as it was seen to take, and never less."""
+        """With a search that lags longer than assumed, it is waited twice as long as it was seen to take, and never less.
+
+        What says of a record that it is ours counts only when it is the same for all objects.
+        """
         lags = [NOT_SHOWN if one.get("index_lag") is None else float(one["index_lag"]) for one in facts]
-        longest = max((2 * lag for lag in lags), default=0.0)
-        if longest <= self.objects.find_lag_seconds:
-            return self
-        return self.model_copy(update={"objects": self.objects.model_copy(update={"find_lag_seconds": longest})})
+        longest = max([self.objects.find_lag_seconds, *(2 * lag for lag in lags)])
+        sources = {str(one["source_id"]) for one in facts if one.get("source_id")}
+        ours = sources.pop() if len(sources) == 1 else ""
+        changes = {"find_lag_seconds": longest, "own_source_id": ours}
+        return self.model_copy(update={"objects": self.objects.model_copy(update=changes)})
 
     @property
     def token_scopes(self) -> dict[str, tuple[str, ...]]:

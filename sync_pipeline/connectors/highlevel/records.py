@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sync_pipeline.connectors.answers import as_text
-from sync_pipeline.connectors.highlevel.canary import MARK
+from sync_pipeline.connectors.highlevel.canary import MARK, author_of
 from sync_pipeline.connectors.highlevel.fields import Properties
 from sync_pipeline.connectors.highlevel.search import Search, days_of, properties_of
 from sync_pipeline.connectors.paging import Record
@@ -20,7 +20,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 if TYPE_CHECKING:
     from sync_pipeline.connectors.highlevel.account import HighLevel
 
-ID, CREATED, SOURCE = "@id", "@created", "@source"
+ID, CREATED, SOURCE, AUTHOR = "@id", "@created", "@source", "@author"
 """What a record is read with beside its properties: no field of a mapping can be called so."""
 DELETED = "Delete"
 """What the kinds of events about deletions hold."""
@@ -88,7 +88,7 @@ class Records:
         """
         sent = self._properties.written(row, new=True)
         try:
-            made = await self.account.create(self.spec.entity, sent)
+            made = await self._create(sent, await self.account.owners.of(self.spec.entity, row))
         except AmbiguousWrite:
             self.account.whole.pop(self.spec.entity, None)
             raise
@@ -112,8 +112,9 @@ class Records:
             await self.account.delete(self.spec.entity, target_id)
 
     def is_own(self, record: Record) -> bool:
-        """Whether it was created through the API, and not by a person or an import; a read by id does not say."""
-        return bool(record.get(SOURCE) == BY_API)
+        """Whether it was created through the API, and by us where that was measured; a read by id does not say."""
+        ours = self.account.profile.objects.own_source_id
+        return record.get(SOURCE) == BY_API and ours in ("", record.get(AUTHOR))
 
     def in_event(self, kind: str, body: Mapping[str, Any]) -> Record | None:
         """The record in the body of an event, where every value is a text; that of a deletion shows what was deleted."""
@@ -127,6 +128,17 @@ class Records:
         """Whether the record is marked as archived."""
         profile = self.account.profile
         return record.get(profile.objects.archived) in (True, profile.booleans[True])
+
+    async def _create(self, sent: dict[str, Any], owners: list[str]) -> Record:
+        """A record whose owner is refused gets none: that one was not created, and no other is tried with an owner."""
+        if owners:
+            try:
+                return await self.account.create(self.spec.entity, sent, owners)
+            except RejectedRecord as error:
+                if "owner" not in error.message.lower():
+                    raise
+                self.account.owners.is_on = False
+        return await self.account.create(self.spec.entity, sent)
 
     async def _change(self, target_id: str, sent: dict[str, Any]) -> Record | None:
         changed = await self.account.change(self.spec.entity, target_id, sent)
@@ -158,7 +170,7 @@ class Records:
     def _record(self, row: Mapping[str, Any]) -> Record:
         created, author = row.get("createdAt") or row.get("dateAdded") or "", row.get("createdBy")
         beside = {ID: as_text(row.get("id")), CREATED: as_text(created)}
-        source = {SOURCE: author.get("source")} if isinstance(author, dict) else {}
+        source = {SOURCE: author.get("source"), AUTHOR: author_of(row)} if isinstance(author, dict) else {}
         return {**self._properties.read(properties_of(row)), **beside, **source}
 
     def _is_in(self, window: Window, record: Record) -> bool:

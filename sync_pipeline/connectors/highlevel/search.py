@@ -20,6 +20,7 @@ from sync_pipeline.errors import FatalApiError, Request
 if TYPE_CHECKING:
     from sync_pipeline.connectors.highlevel.account import HighLevel
 
+TRY_LATER = "Nothing was changed. Try again later."
 OLDEST_FIRST = [{"field": "createdAt", "direction": "asc"}]
 
 
@@ -45,9 +46,9 @@ class Search:
             if len(seen) >= total:
                 return
         raise FatalApiError(
-            f"the list is incomplete: it says {total:,} records and holds {len(seen):,}.",
+            f"the list is incomplete: it should hold {total:,} records and holds {len(seen):,}.",
             self._about(),
-            fix="Nothing was changed. Try again later.",
+            fix=TRY_LATER,
         )
 
     async def by_keys(self, keys: Sequence[str]) -> list[Record]:
@@ -104,7 +105,8 @@ class Search:
 
     async def _pages(self, filters: list[Any]) -> AsyncGenerator[tuple[list[Record], int], None]:
         """Rows page by page with how many there are in all; ends with a page that has nothing new, or is the last."""
-        size, after, met = self.account.profile.objects.page_size, list[Any](), set[int]()
+        size = longest = self.account.profile.objects.page_size
+        after, met = list[Any](), set[int]()
         for number in range(1, MOST_PAGES):
             more = {"filters": filters} if filters else {}
             place = {"searchAfter": after} if after else {"page": number}
@@ -118,11 +120,16 @@ class Search:
             said = answer.data.get("total") if isinstance(answer.data, dict) else None
             total = said if isinstance(said, int) else None
             yield rows, total or 0
-            if len(met) == before or (total is not None and len(met) >= total and len(rows) < size):
-                return  # a full page is never the last: some searches count only so far
+            if not rows or (total is not None and len(met) >= total and len(rows) < longest):
+                return  # a full page is never the last: some searches count only so far, or give shorter pages
+            longest = len(rows) if number == 1 else max(longest, len(rows))
+            if len(met) == before:
+                if total is None or len(met) >= total:  # nothing says what is behind the page that it repeats
+                    raise FatalApiError("the list repeats a page.", self._about(), fix=TRY_LATER)
+                return
             cursor = rows[-1].get("searchAfter") or rows[-1].get("sort")
             after = cursor if isinstance(cursor, list) else []
-        raise FatalApiError("the list does not end.", self._about(), fix="Nothing was changed. Try again later.")
+        raise FatalApiError("the list does not end.", self._about(), fix=TRY_LATER)
 
     def _about(self) -> Request:
         return Request(self.account.profile.system, "POST", self.account.path(self.entity, "/search"))

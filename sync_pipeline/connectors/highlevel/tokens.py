@@ -28,17 +28,28 @@ PAGE_SIZE = 100
 """The largest it gives, whatever is asked for."""
 
 
-class LocationTokens(Bearer):
-    """The token of one location: minted when needed, in a vault for all processes, minted anew before it ends.
+class MintedTokens(Bearer):
+    """The token of one location: minted when needed, and anew before it ends.
 
     What would renew it is not kept: the company's token is renewed, and nothing else.
     """
 
     renew_before = 300.0
 
-    def __init__(self, vault: TokenVault, endpoint: TokenEndpoint, mint: Callable[[], Awaitable[Tokens]]) -> None:
+    def __init__(self, endpoint: TokenEndpoint, mint: Callable[[], Awaitable[Tokens]]) -> None:
         super().__init__(endpoint)
-        self._vault, self._mint = vault, mint
+        self._mint = mint
+
+    async def _renew(self) -> Tokens:
+        return await self._mint()
+
+
+class LocationTokens(MintedTokens):
+    """The same, in a vault for all processes."""
+
+    def __init__(self, vault: TokenVault, endpoint: TokenEndpoint, mint: Callable[[], Awaitable[Tokens]]) -> None:
+        super().__init__(endpoint, mint)
+        self._vault = vault
 
     async def _renew(self) -> Tokens:
         if (held := await self._held()) is not None:
@@ -74,14 +85,14 @@ class Consented:
         if not isinstance(company, StoredTokens) or credentials.minted is None:
             raise ConfigError("There is no place for the tokens of a consent.", fix="Authorize in the console.")
         tokens = replace(company.endpoint, account="location_id")
-        location = LocationTokens(credentials.minted, tokens, lambda: account.minted(tokens))
+        location = LocationTokens(credentials.minted, tokens, lambda: account.minted(tokens, account.location))
         return cls(company, location, credentials.client_id.partition("-")[0])
 
 
-async def mint(account: HighLevel, client: ApiClient, endpoint: TokenEndpoint) -> Tokens:
-    """A token of the account's location, for that of its company; NotAuthorized when the app is not installed there."""
+async def mint(account: HighLevel, client: ApiClient, endpoint: TokenEndpoint, location: str) -> Tokens:
+    """A token of a location, for that of its company; NotAuthorized when the app is not installed there."""
     about = Request(account.profile.system, "POST", MINT)
-    form = {"companyId": await account.company(), "locationId": account.location}
+    form = {"companyId": await account.company(), "locationId": location}
     try:
         answer = await account.send(client, "POST", MINT, options=replace(MINTING, form=form))
     except (FatalApiError, RejectedRecord) as error:
@@ -91,17 +102,22 @@ async def mint(account: HighLevel, client: ApiClient, endpoint: TokenEndpoint) -
             or error.request.status not in (400, 401)
         ):
             raise
-        raise NotAuthorized(
-            f"the app is not installed in the location {account.location} ({error.request.excerpt}).",
-            replace(error.request, code=NOT_INSTALLED),
-            fix="Install it there in HighLevel and authorize again, or choose another location.",
-        ) from None
+        raise without_app(location, error.request, f" ({error.request.excerpt})") from None
     data = in_snake_case(answer.data) if isinstance(answer.data, dict) else {}
     if not data.get("access_token"):
         raise FatalApiError("the answer holds no token.", about, fix="Check SNAPSHOTS_BASE_URL.")
     minted = endpoint.tokens_in(data, {})
-    account.refuse_other(minted.account or None, account.location, about)
+    account.refuse_other(minted.account or None, location, about)
     return replace(minted, refresh_token="")
+
+
+def without_app(location: str, about: Request, detail: str = "") -> NotAuthorized:
+    """The error for a location in which the app is not installed."""
+    return NotAuthorized(
+        f"the app is not installed in the sub-account {location}{detail}.",
+        replace(about, code=NOT_INSTALLED),
+        fix="Install it there in HighLevel, or choose another sub-account. If it is installed, authorize again.",
+    )
 
 
 async def installed_locations(account: HighLevel, consent: Consented) -> AsyncIterator[Record]:

@@ -67,6 +67,11 @@ class Credentials:
     """The account below the address, for vendors that have several there."""
     company: str = ""
     """What the account is part of."""
+    customer: str = ""
+    """The customer whose records alone are read, for vendors whose accounts belong to customers; with ``subscription``."""
+    subscription: str = ""
+    owners: bool = False
+    """Whether new records get an owner there."""
     agency: AgencyKey | None = None
 
     @property

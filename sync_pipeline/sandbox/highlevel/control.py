@@ -52,8 +52,8 @@ def _change(world: World, sent: Json) -> None:
         shorten(world, settings.index_lag)
         if "day_left" in sent:
             Budget(world).leave(settings, int(sent["day_left"]))
-    for location in set(settings.uninstalled) - set(before.uninstalled):
-        app_event(world, settings, "UNINSTALL", location)
+    for location in set(settings.uninstalled) ^ set(before.uninstalled):
+        app_event(world, settings, "UNINSTALL" if location in settings.uninstalled else "INSTALL", location)
     if sent.get("revoke_consents"):
         app_event(world, settings, "UNINSTALL")
         grants.remove(world)
@@ -68,13 +68,13 @@ def _records(world: World, name: str) -> Json:
 
 
 def _edit_record(world: World, sent: Json, name: str) -> Json:
-    """``{"properties": {...}}`` adds a record, with ``"id"`` it changes one, with ``"remove": true`` it deletes it."""
+    """``{"properties": {...}}`` adds a record (``"createdBy"``: as another integration), with ``"id"`` it changes one, with ``"remove": true`` it deletes it."""
     settings = read_settings(world.db)
     try:
         found = find_object(world.db, sent.get("locationId", HOME), PLURAL + name)
         with transaction(world.db):
             if "id" not in sent:
-                return add_record(world, settings, found, sent, BY_HAND)
+                return add_record(world, settings, found, sent, BY_HAND | sent.get("createdBy", {}))
             if not sent.get("remove"):
                 return merge_record(world, settings, found, sent["id"], sent, BY_HAND)
             remove_record(world, settings, found, sent["id"])

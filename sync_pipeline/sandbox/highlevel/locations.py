@@ -48,7 +48,8 @@ def saas_locations(call: Call) -> list[str]:
         raise Refusal("other_location")
     if (customer, subscription) != (CUSTOMER, SUBSCRIPTION):
         return []
-    return [one for (one,) in call.world.db.execute("SELECT id FROM highlevel_locations WHERE arrival % 2 = 1")]
+    ids = [one for (one,) in call.world.db.execute("SELECT id FROM highlevel_locations WHERE arrival % 2 = 1")]
+    return [one for one in ids if one not in call.settings.other_customers]
 
 
 def search_users(call: Call) -> Json:

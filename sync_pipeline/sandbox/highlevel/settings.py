@@ -24,6 +24,8 @@ class Settings:
 
     index_lag: float = 0.0
     """How long a write takes to show in the search."""
+    sources_differ: bool = False
+    """Each record names another source, although one integration made them."""
     flicker: float = 0.0
     """For so long after that, every other search leaves the record out."""
     unique: list[str] = field(default_factory=list)
@@ -52,6 +54,8 @@ class Settings:
     """Scopes that a token or an OAuth client lacks."""
     uninstalled: list[str] = field(default_factory=list)
     """Locations without the app."""
+    other_customers: list[str] = field(default_factory=list)
+    """Locations that the SaaS customer does not have any more."""
     future_locations: bool = False
     """Whether locations that are newer than the consent have the app."""
     webhooks: dict[str, str] = field(default_factory=dict)

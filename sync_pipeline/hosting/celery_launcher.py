@@ -1,0 +1,128 @@
+"""How runs start on other machines: as tasks of Celery, which the workers of a fleet take from a Valkey or Redis server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import dagster as dg
+from dagster import _check as check
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext
+from dagster._core.storage.tags import PRIORITY_TAG, RETRY_STRATEGY_TAG
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClassData, pack_value
+from dagster_celery.config import TASK_EXECUTE_JOB_NAME
+from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.tags import DAGSTER_CELERY_RUN_PRIORITY_TAG, DAGSTER_CELERY_TASK_ID_TAG
+
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.hosting.liveness import PROCESS_TAG, health_of
+from sync_pipeline.settings import load_given
+
+QUEUE = "dagster"
+LONGEST_RUN = 7 * 24 * 3600
+"""Seconds after which Redis would hand a task that is still worked on to another worker, too."""
+FIRST, LAST = "0", "9"
+"""In the queue of a Redis server the smallest number is the first."""
+CELERY: Mapping[str, Any] = {
+    # A worker takes one run, and the next one when that has ended: what is left in the queue is for the others.
+    "worker_concurrency": 1,
+    "worker_prefetch_multiplier": 1,
+    "task_acks_late": True,
+    # Each run has a process of its own, forked from one that has the libraries in memory.
+    "worker_max_tasks_per_child": 1,
+    # A run goes on while the broker restarts, however long that takes.
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "task_publish_retry_policy": {"max_retries": 30, "interval_start": 0, "interval_step": 0.5, "interval_max": 2},
+    "broker_transport_options": {"visibility_timeout": LONGEST_RUN, "socket_keepalive": True},
+    "redis_socket_keepalive": True,
+    "result_expires": 24 * 3600,
+    "worker_redirect_stdouts": False,  # Dagster keeps what the steps print
+}
+
+
+class CeleryLauncher(CeleryRunLauncher):
+    """Dagster's launcher on Celery; whether a run is alive is known by the run's own lock, not by Celery."""
+
+    def __init__(
+        self, broker: str | None = None, backend: str | None = None, inst_data: ConfigurableClassData | None = None
+    ) -> None:
+        given = app_args(broker or load_given().broker_url, backend)
+        super().__init__(
+            default_queue=QUEUE,
+            broker=given["broker"],
+            backend=given["backend"],
+            config_source=dict(CELERY),
+            inst_data=inst_data,
+        )
+
+    @classmethod
+    def config_type(cls) -> dict[str, dg.Field]:
+        """What may be in dagster.yaml; without it both are what SYNC_BROKER_URL says."""
+        return {name: dg.Field(dg.StringSource, is_required=False) for name in ("broker", "backend")}
+
+    @property
+    def supports_resume_run(self) -> bool:
+        """A run whose process has ended is not resumed: `run_retries` starts another one."""
+        return False
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Put the run into the queue, before those that are less urgent."""
+        run = context.dagster_run
+        tags = {
+            DAGSTER_CELERY_RUN_PRIORITY_TAG: FIRST if _priority(run) > 0 else LAST,
+            RETRY_STRATEGY_TAG: "ALL_STEPS",  # the batch of a run that is repeated is on another machine
+        }
+        tags = {name: value for name, value in tags.items() if name not in run.tags}
+        self._instance.add_run_tags(run.run_id, tags)
+        asked = ExecuteRunArgs(
+            job_origin=check.not_none(run.job_code_origin), run_id=run.run_id, instance_ref=self._instance.get_ref()
+        )
+        task = self.celery.signature(
+            TASK_EXECUTE_JOB_NAME, kwargs={"execute_job_args_packed": pack_value(asked)}, immutable=True
+        )
+        self._launch_celery_task_run(run.with_tags({**run.tags, **tags}), task, TASK_EXECUTE_JOB_NAME)
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Whether the process of a run is there: Celery still says so when its worker was killed."""
+        return health_of(run)
+
+    def terminate(self, run_id: str) -> bool:
+        """Ask the process of a run to stop, wherever it is; one that no worker has taken yet is canceled immediately."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        self._instance.report_run_canceling(run)
+        if task := run.tags.get(DAGSTER_CELERY_TASK_ID_TAG):
+            self.celery.control.revoke(task, terminate=True)
+        if PROCESS_TAG not in run.tags:
+            self._instance.report_run_canceled(run, "Canceled before a worker took the run.")
+        return True
+
+
+def app_args(broker: str, backend: str | None = None) -> dict[str, Any]:
+    """What a Celery app is made with. Raises ConfigError for servers that it would not work with."""
+    if not broker:
+        raise ConfigError(
+            "SYNC_BROKER_URL is not set, so runs cannot be handed to workers.",
+            fix="Set it to the address of a Valkey or Redis server, such as redis://broker:6379/0, for every process.",
+        )
+    backend = backend or broker
+    for what, url in (("broker", broker), ("result back end", backend)):
+        if (scheme := urlsplit(url).scheme) not in {"redis", "rediss"}:
+            because = ": only the process that started a run could read its result" if scheme == "rpc" else ""
+            raise ConfigError(
+                f"`{scheme}://` cannot be the {what} of the workers{because}.",
+                fix="Use a Valkey or Redis server, with an address like redis://broker:6379/0.",
+            )
+    return {"broker": broker, "backend": backend, "config_source": dict(CELERY), "task_default_queue": QUEUE}
+
+
+def _priority(run: dg.DagsterRun) -> int:
+    try:
+        return int(run.tags.get(PRIORITY_TAG, 0))
+    except ValueError:
+        return 0

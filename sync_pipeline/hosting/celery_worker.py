@@ -1,0 +1,68 @@
+"""The app of a worker: ``celery -A sync_pipeline.hosting.celery_worker worker``.
+
+Its process has the libraries in memory, and forks one for each run: that starts without importing anything, and reads the
+set-up as it is then.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+from celery.signals import worker_init
+from dagster import DagsterInstance
+from dagster._cli.api import _execute_run_command_body
+from dagster._core.storage.dagster_run import DagsterRunStatus
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import unpack_value
+from dagster._utils.interrupts import capture_interrupts
+from dagster_celery.config import TASK_EXECUTE_JOB_NAME
+from dagster_celery.make_app import make_app
+
+from sync_pipeline.errors import SyncError
+from sync_pipeline.hosting.celery_launcher import CELERY, QUEUE, app_args
+from sync_pipeline.hosting.launch import prepare_home
+from sync_pipeline.hosting.launcher import LIBRARIES
+from sync_pipeline.hosting.liveness import name_process
+from sync_pipeline.settings import load_given, load_settings
+
+MORE_LIBRARIES = ("psycopg", "sqlalchemy.dialects.postgresql.psycopg", "dagster_postgres", "sync_pipeline.definitions")
+
+
+def _broker() -> str | None:
+    with suppress(SyncError):  # `prepare` reports it
+        return load_given().broker_url or None
+    return None
+
+
+app = make_app({"broker": _broker(), "backend": _broker(), "config_source": dict(CELERY), "task_default_queue": QUEUE})  # type: ignore[no-untyped-call]
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def prepare(**_of_celery: Any) -> None:
+    """Before the first process is forked: look at the settings and import the libraries."""
+    try:
+        settings = load_settings()
+        app_args(settings.broker_url)
+        prepare_home(settings)
+    except SyncError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        raise SystemExit(2) from None
+    for name in (*LIBRARIES, *MORE_LIBRARIES):
+        with suppress(ModuleNotFoundError):  # PostgreSQL is an extra
+            import_module(name)
+
+
+@app.task(name=TASK_EXECUTE_JOB_NAME, track_started=True)  # type: ignore[untyped-decorator]
+def execute_job(execute_job_args_packed: Any) -> int:
+    """Execute a run, as Dagster's own task does, in a process that has a name from the beginning."""
+    asked = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
+    with capture_interrupts(), DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(asked.run_id)
+        if run is not None and run.status in (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING):
+            name_process(instance, run)  # a task that is handed out once more is not the run's process
+        return _execute_run_command_body(
+            run_id=asked.run_id, instance=instance, write_stream_fn=lambda _event: None, set_exit_code_on_failure=True
+        )
