@@ -171,5 +171,9 @@ class StoreError(SyncError):
     """Our own database cannot be used in its present state."""
 
 
+class NewerSchema(StoreError):
+    """A newer version of this program has migrated the database: this one must leave it alone."""
+
+
 class LockLost(StoreError):
     """The lock of this process was lost with its connection; another process may hold it by now."""

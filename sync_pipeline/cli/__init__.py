@@ -28,6 +28,7 @@ COMMANDS = {
         "apply": ("apply", "Carry out a plan file of `preview --out`."),
         "verify": ("compare", "Compare both sides in full; repair on request."),
         "backfill": ("sync", "Sync years of time entries in bounded runs."),
+        "backfills": ("backfills", "Watch, pause, resume and cancel backfills."),
         "live": ("live", "Turn live syncing on or off."),
         "approvals": ("approvals", "Allow or decline what a guard holds."),
     },

@@ -200,7 +200,8 @@ class ApiClient:
         self._now = options.now
         self._jitter = options.jitter
         self._dated = ("", 0.0)
-        self._day_is_used_up = False
+        self._day_is_used_up: bool | None = None
+        """None until an answer says so, or another process was told."""
         self._client: HttpClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -263,6 +264,8 @@ class ApiClient:
         return call.answers.pop()
 
     async def _attempt(self, call: _Call, params: Mapping[str, Any] | None, content: bytes | None) -> None:
+        if self._day_is_used_up is None:
+            self._day_is_used_up = bool(self._errors.rate.day_left) and await self._limiter.is_day_over()
         self._refuse_when_day_is_used_up(call)
         await self._limiter.acquire()
         if call.options.on_turn is not None:
@@ -431,7 +434,9 @@ class ApiClient:
     async def _note_date(self, response: HttpResponse) -> None:
         """Called for every answer, refusals included."""
         self._dated = (response.headers.get("date", ""), self._now())
-        self._day_is_used_up = self._errors.rate.is_day_used_up(response.headers)
+        before, self._day_is_used_up = self._day_is_used_up, self._errors.rate.is_day_used_up(response.headers)
+        if self._day_is_used_up and not before:
+            await self._limiter.end_day()
 
 
 def _refusal(reading: Reading) -> type[FatalApiError]:

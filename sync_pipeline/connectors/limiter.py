@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 RateWindow = tuple[int, float]  # so many requests in so many seconds
 WORTH_SAYING_SECONDS = 5.0
+MARGIN, MOST_MARGIN = 0.1, 5.0
+"""The part by which a shared window is made longer, and the most seconds of it.
+
+A vendor counts requests when they arrive. One that took longer on its way than a later one would make a full window too full
+there; with several processes on busy machines that happens often, and each 429 holds all of them back.
+"""
 
 Sleep = Callable[[float], Awaitable[None]]
 OnTurn = Callable[[], Awaitable[None]]
@@ -31,6 +37,12 @@ class Limiter(Protocol):
 
     async def penalise(self, until: float) -> None:
         """Nobody who shares this budget may send before the epoch second ``until``."""
+
+    async def end_day(self) -> None:
+        """The requests of this day are used up for everybody who shares this budget."""
+
+    async def is_day_over(self) -> bool:
+        """Whether that was said a short while ago."""
 
 
 def silent(_message: str) -> None:
@@ -76,7 +88,8 @@ class StoreLimiter:
         if not self.windows:
             return
         # In a thread: another process may hold the database's write lock for a moment.
-        turn = await asyncio.to_thread(reserve, self.store, self.bucket, self.windows, self.turns.now())
+        windows = [(limit, seconds + min(MARGIN * seconds, MOST_MARGIN)) for limit, seconds in self.windows]
+        turn = await asyncio.to_thread(reserve, self.store, self.bucket, windows, self.turns.now())
         await self.turns.wait_until(turn)
 
     async def penalise(self, until: float) -> None:
@@ -84,6 +97,18 @@ class StoreLimiter:
         from sync_pipeline.store.rate import penalise
 
         await asyncio.to_thread(penalise, self.store, self.bucket, until)
+
+    async def end_day(self) -> None:
+        """Note it for all processes."""
+        from sync_pipeline.store.rate import end_day
+
+        await asyncio.to_thread(end_day, self.store, self.bucket, self.turns.now())
+
+    async def is_day_over(self) -> bool:
+        """Whether any process has noted it."""
+        from sync_pipeline.store.rate import is_day_over
+
+        return await asyncio.to_thread(is_day_over, self.store, self.bucket, self.turns.now())
 
 
 @dataclass(slots=True)
@@ -112,6 +137,13 @@ class MemoryLimiter:
     async def penalise(self, until: float) -> None:
         """Send nothing before ``until``."""
         self._blocked_until = max(self._blocked_until, until)
+
+    async def end_day(self) -> None:
+        """Nothing to note: each answer says it to this process."""
+
+    async def is_day_over(self) -> bool:
+        """Nobody else can have said it."""
+        return False
 
 
 def store_limiter(

@@ -29,6 +29,8 @@ WINDOWS_AHEAD = 4
 """No one waits longer for a turn than this many windows: a time further ahead came from a clock that was wrong."""
 LEAST_AHEAD, LONGEST_BLOCK = 60.0, 7200.0
 """Seconds: the shortest such span, and the longest that a 429 keeps everybody away (its Retry-After is capped)."""
+DAY, DAY_REMEMBERED = " day", 900.0
+"""What is noted beside a bucket when the requests of its day are used up, and for how many seconds that is believed."""
 CLOCKS_APART = 60.0
 """Seconds by which the clocks of hosts may differ; what was asked for further ahead was asked for by a wrong clock."""
 
@@ -56,6 +58,21 @@ def penalise(store: Store, bucket: str, until: float) -> None:
         row = _locked_row(store, tx, bucket)
         blocked = max(row.blocked_until, microseconds(until))
         tx.execute(update(rate_windows).where(rate_windows.c.bucket == bucket).values(blocked_until=blocked))
+
+
+def end_day(store: Store, bucket: str, now: float) -> None:
+    """The API says that the requests of this day are used up; when its day is over it does not say."""
+    with store.writing() as tx:
+        day = _locked_row(store, tx, bucket + DAY).bucket
+        until = microseconds(now + DAY_REMEMBERED)
+        tx.execute(update(rate_windows).where(rate_windows.c.bucket == day).values(blocked_until=until))
+
+
+def is_day_over(store: Store, bucket: str, now: float) -> bool:
+    """Whether any process was told so lately."""
+    with store.reading() as tx:
+        until = tx.scalar(select(rate_windows.c.blocked_until).where(rate_windows.c.bucket == bucket + DAY)) or 0
+    return microseconds(now) < until <= microseconds(now + DAY_REMEMBERED)
 
 
 def room(store: Store, bucket: str, windows: Sequence[RateWindow], now: float) -> int:

@@ -28,6 +28,8 @@ SIZES = (5_000, 10_000, 100_000)
 """Entries: of the fewest every record is created by a sync; those of the others are put there."""
 SANDBOX, OBJECT = "sandbox.db", "clockify_time_entries"
 SEARCH = f"POST */custom_objects.{OBJECT}/records/search"
+LINK = """UPDATE records SET target_id = ?, delivered_hash = fields_hash
+    WHERE connection = ? AND entity = 'time_entries' AND source_id = ?"""
 COLUMNS = "id, location_id, object_key, created_ms, body"
 PEOPLE, DAYS = 5, 60
 
@@ -88,17 +90,14 @@ def deliver_all(work: Workplace) -> None:
         store,
         there,
     ):
-        wanted = store.execute("SELECT source_id, fields FROM records WHERE entity = 'time_entries'").fetchall()
-        for number, (source_id, fields) in enumerate(wanted):
+        wanted = store.execute("SELECT connection, source_id, fields FROM records WHERE entity = 'time_entries'")
+        for number, (*key, fields) in enumerate(wanted.fetchall()):
             moment = at + timedelta(milliseconds=number)
             record = _record(properties.written(orjson.loads(fields), new=True), moment)
             row = (record["id"], HOME, OBJECT, int(moment.timestamp() * 1000), orjson.dumps(record).decode())
             there.execute(f"INSERT INTO highlevel_records ({COLUMNS}) VALUES (?, ?, ?, ?, ?)", row)
             there.execute(f"INSERT INTO highlevel_index ({COLUMNS}, shown_at) VALUES (?, ?, ?, ?, ?, 0)", row)
-            store.execute(
-                "UPDATE records SET target_id = ?, delivered_hash = fields_hash WHERE entity = 'time_entries' AND source_id = ?",
-                (record["id"], source_id),
-            )
+            store.execute(LINK, (record["id"], *key))
 
 
 def _record(properties: Json, at: datetime) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +13,9 @@ import pytest
 from cryptography.fernet import Fernet
 
 from sync_pipeline.console.server import RunningConsole
+from sync_pipeline.console.work import TEST
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.store import console_work
 from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.console.browsing import Browser, Page, Time, consoling
 from sync_pipeline_tests.console.proxying import NAME, Proxy, proxying
@@ -158,6 +160,28 @@ def test_what_is_begun_at_one_ends_at_the_other(two: Two, office: Team) -> None:
     for number in (0, 1):
         assert two.use(number).get(f"{two.proxy.url}/snapshots/authorized?state={state}").status_code == 400
         assert two.use(number).get(back).status_code == 400
+
+
+def test_work_of_one_is_seen_at_the_other(two: Two) -> None:
+    """While a third instance tests the connections: both show how far it is and begin none; when it is killed, both say so."""
+    two.use(0).sign_in()
+    first, second = (each.console for each in two.consoles)
+    at = first.setup.now()
+    found = {"begun_at": at.isoformat(), "findings": [], "systems": ["clockify"], "problem": "", "is_done": False}
+    with first.setup.store() as store, ExitStack() as held:
+        assert console_work.take(store, "", TEST, held)
+        console_work.note(store, "", TEST, console_work.Progress(at, found))
+        for number in (0, 1):
+            shown = two.use(number).get("/connections/progress")
+            assert (shown.headers["x-under-way"], "0 findings so far" in shown.text) == ("yes", True)
+        second.work.begin_test()
+        kept = console_work.read(store, "", TEST)
+        assert kept is not None
+        assert kept.state == found
+        held.close()
+        for number in (0, 1):
+            shown = two.use(number).get("/connections/progress")
+            assert (shown.headers["x-under-way"], "cut off with the console" in shown.text) == ("no", True)
 
 
 def test_the_database_alone_signs_nobody_in(two: Two, office: Team, sqlite_url: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.errors import FatalApiError, NotAuthorized, RetryableApiError, SyncError
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.verify import VerifyResult, verify
@@ -195,8 +196,13 @@ def test_a_day_that_is_used_up_ends_the_run_and_the_next_goes_on(us: HighLevelTe
         us.sync("time_entries")
     assert "goes on by itself" in caught.value.fix
     assert 5 < records(us) < 25  # some creates are under way at once
+    us.forget_stats()
+    with pytest.raises(RetryableApiError, match="used up"):
+        us.sync("time_entries")
+    assert _to_highlevel(us) == 0  # every process knows
     us.sandbox.world.clock.advance(timedelta(days=1))
-    us.sync()
+    with clock_from(utc_now() + timedelta(minutes=16)):  # and looks again: nobody says when the day is over
+        us.sync()
     assert len(us.at_snapshots("time_entries")) == 31
     changes_nothing(us)
 

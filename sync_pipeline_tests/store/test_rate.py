@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.rate import MICRO, RateWindow, budget, microseconds, next_free, note_sent, penalise, reserve
+from sync_pipeline.store.rate import (
+    MICRO,
+    RateWindow,
+    budget,
+    end_day,
+    is_day_over,
+    microseconds,
+    next_free,
+    note_sent,
+    penalise,
+    reserve,
+)
 from sync_pipeline.store.schema import rate_windows
 from sync_pipeline_tests.forking import Started
 
@@ -145,6 +156,16 @@ def test_after_a_429_everybody_stays_away(store: Store) -> None:
 
     assert reserve(store, "b", [(10, 1.0)], NOON) == NOON + 30
     assert reserve(store, "b", [(10, 1.0)], NOON + 31) == NOON + 31
+
+
+def test_a_day_that_is_used_up_is_believed_for_a_while(store: Store) -> None:
+    """It blocks no request by itself, and a clock that ran ahead says nothing."""
+    end_day(store, "b", NOON)
+    assert [is_day_over(store, "b", NOON + later) for later in (1, 899, 901)] == [True, True, False]
+    assert not is_day_over(store, "other", NOON)
+    assert reserve(store, "b", [(10, 1.0)], NOON) == NOON
+    end_day(store, "b", NOON + 86_400)
+    assert not is_day_over(store, "b", NOON + 1)
 
 
 def test_a_changed_plan_counts_from_the_next_request(store: Store) -> None:
