@@ -24,6 +24,7 @@ from sync_pipeline.defs.verify import in_sync_check
 from sync_pipeline.hosting.launch import sync_job_name
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.secrets import require_key
 from sync_pipeline.settings import Settings, load_settings
 
 BETA = ("Parameter `(owners|data_version)` of", "Class `(LocalFileCodeReference|CodeReferencesMetadataValue)`")
@@ -88,5 +89,7 @@ def _external(specs: Iterable[EntitySpec], settings: Settings) -> Iterable[dg.As
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dagster dev` loads."""
+    settings = load_settings()
+    require_key(settings)
     # Another process for each op would cost more than most of our runs.
-    return dg.Definitions.merge(build(load_settings()), dg.Definitions(executor=dg.in_process_executor))
+    return dg.Definitions.merge(build(settings), dg.Definitions(executor=dg.in_process_executor))

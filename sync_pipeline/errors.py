@@ -10,6 +10,7 @@ SyncError
 │   └── NotAuthorized      ... a key, a scope or a consent is missing or was refused (exit 4)
 ├── RetryableApiError      wait and try again later: the other system is busy, broken or away
 │   └── AmbiguousWrite     ... and it is unknown whether the write arrived: look before repeating it (exit 6)
+├── UnknownOutcome         look, before it is done again: the answer to one operation that was run was lost (exit 6)
 ├── Unanswered             try again later: no answer came while it could be waited for
 ├── RejectedRecord         set one record aside, go on with the others
 ├── CheckFailed            block one entity's load; its dependants wait with it
@@ -140,6 +141,12 @@ class AmbiguousWrite(RetryableApiError):
         super().__init__(message, request, fix=f"{doubt} {fix}".strip())
 
 
+class UnknownOutcome(SyncError):
+    """The answer to an operation that a person ran was lost: it may or may not have been carried out."""
+
+    exit_code = 6
+
+
 class Unanswered(SyncError):
     """No answer came while there was time to wait for one; a later look may get it."""
 
@@ -162,6 +169,10 @@ class Cancelled(SyncError):
 
 class StoreError(SyncError):
     """Our own database cannot be used in its present state."""
+
+
+class NewerSchema(StoreError):
+    """A newer version of this program has migrated the database: this one must leave it alone."""
 
 
 class LockLost(StoreError):

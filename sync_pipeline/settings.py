@@ -252,6 +252,12 @@ class Settings:
         kind.keys,
         secret=True,
     )
+    encryption_key_given: Path | None = setting(
+        "SYNC_ENCRYPTION_KEY_FILE",
+        "A file with that key, such as a secret that Docker or Kubernetes mounts, instead of SYNC_ENCRYPTION_KEY.",
+        kind.file,
+        None,
+    )
     days_per_run: int = setting(
         # Three ranges of 31 days, the longest Clockify's report takes on the Free plan: no request is wasted.
         "SYNC_DAYS_PER_RUN",
@@ -346,6 +352,12 @@ class Settings:
         "Addresses of other machines that may be asked over plain http, such as `http://snapshots.internal:8080`: keys travel "
         "there unencrypted. All others have to be https.",
         kind.http_origins,
+        (),
+    )
+    operations_allow: tuple[str, ...] = setting(
+        "SYNC_OPERATIONS_ALLOW",
+        "Operations that are held back and may be run all the same, by name, such as `clockify.users.hourly-rate.update`.",
+        kind.words,
         (),
     )
     lock_seconds: int = setting(
@@ -693,6 +705,12 @@ def _given(environ: Mapping[str, str] | None, root: Path | None) -> tuple[dict[s
     environ = environment(root) if environ is None else environ
     found = {name: environ[name].strip() for name in _BY_ENV if environ.get(name, "").strip()}
     values = {_BY_ENV[name].name: _parse(_BY_ENV[name], text) for name, text in found.items()}
+    if (given := values.get("encryption_key_given")) is not None:
+        if "encryption_key" in values:
+            raise ConfigError(
+                "SYNC_ENCRYPTION_KEY and SYNC_ENCRYPTION_KEY_FILE are both set.", fix="Unset one of them."
+            )
+        values["encryption_key"] = _parse(_BY_ENV["SYNC_ENCRYPTION_KEY"], read_file(given).strip())
     values["home"] = (root / values.get("home", _BY_ENV["SYNC_HOME"].default)).resolve()
     values.setdefault("console_url", values.get("public_url", ""))
     file = values.get("setup_file", _BY_ENV["SYNC_SETUP_FILE"].default)

@@ -38,6 +38,8 @@ BY_NAME = {
     "words",
 }
 """Objects whose keys are data - ids, routes, fields, figures - wherever they are."""
+FREE = {"answer", "request"}
+"""What a vendor decides the form of."""
 ON_THE_SANDBOX = ("--clockify-region", "sandbox", "--snapshots-region", "sandbox")
 
 
@@ -85,6 +87,8 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
         "report performance", "report hours", "report people", "report clients", "alerts list --all", "alerts destinations", "alerts rules",
         "webhooks remove", "operations list", "operations list --triggers", "operations search project template",
         "operations show clockify.clients.create", "operations show highlevel.contacts.upsert",
+        "operations run clockify.tags.create -f name=typed --dry-run", "operations run clockify.tags.create -f name=typed --yes --once k",
+        "operations run clockify.tags.create -f name=typed --yes --once k", "operations run clockify.tags.list",
     ):  # fmt: skip
         yield printed(*words.split())
     yield shell.with_(**at_highlevel(us))("prepare", "--yes", "--json").document
@@ -128,6 +132,8 @@ def schemas(found: Iterator[dict[str, Any]]) -> dict[str, Any]:
 
 def _schema(samples: Sequence[Any], name: str) -> dict[str, Any]:
     """One schema for all of these values."""
+    if name in FREE:
+        return {}
     objects = [one for one in samples if isinstance(one, Mapping)]
     lists = [one for one in samples if isinstance(one, list)]
     kinds = {KINDS[type(one)] for one in samples if type(one) in KINDS}

@@ -132,8 +132,9 @@ class HighLevelContract(Contract):
         ((kind, media),) = declared.items()
         sent = {k: v[0] for k, v in parse_qs(content.decode()).items()} if kind == FORM else orjson.loads(content)
         schema = media["schema"]
-        shape = self.facts["operations"][name]["schemas"][schema["$ref"].rpartition("/")[2]]
-        for each in sent.keys() - shape["properties"].keys():
+        named = schema.get("$ref", "").rpartition("/")[2]
+        shape = self.facts["operations"][name]["schemas"][named] if named else schema
+        for each in sent.keys() - shape["properties"].keys() if "properties" in shape else ():
             yield f"{each} is not declared"
         yield from self._of_schema(name, "body", schema, sent)
 

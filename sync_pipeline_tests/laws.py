@@ -22,7 +22,7 @@ import pytest
 
 from sync_pipeline_tests.highlevel import HighLevelTeam
 from sync_pipeline_tests.properties.histories import Round, drawn_history, office
-from sync_pipeline_tests.properties.overlaps import History, history_of, stage
+from sync_pipeline_tests.properties.overlaps import History, history_of, ranges_of, stage
 from sync_pipeline_tests.properties.report_histories import drawn_history as drawn_reports
 from sync_pipeline_tests.properties.report_histories import fewer as fewer_parts
 from sync_pipeline_tests.properties.report_histories import report_office
@@ -59,6 +59,13 @@ class Law:
 def _overlaps(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
     """Overlapping, held and killed runs: whatever says that it is done has to be."""
     with stage(root, patch, made) as here:
+        yield here.play
+
+
+@contextmanager
+def _ranges(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """Neighbouring and overlapping days of one entity, loaded at the same moment."""
+    with stage(root, patch, made, side_by_side=True) as here:
         yield here.play
 
 
@@ -133,6 +140,7 @@ def _broken(holds: Callable[[], object]) -> list[str]:
 
 LAWS = {
     "overlaps": Law(history_of, _overlaps, _fewer_moves),
+    "ranges": Law(ranges_of, _ranges, _fewer_moves),
     "live": Law(drawn_history, _live, _fewer_rounds),
     "overlaps_highlevel": Law(history_of, _overlaps_at_highlevel, _fewer_moves),
     "highlevel": Law(drawn_history, _highlevel, _fewer_rounds),

@@ -28,6 +28,7 @@ COMMANDS = {
         "apply": ("apply", "Carry out a plan file of `preview --out`."),
         "verify": ("compare", "Compare both sides in full; repair on request."),
         "backfill": ("sync", "Sync years of time entries in bounded runs."),
+        "backfills": ("backfills", "Watch, pause, resume and cancel backfills."),
         "live": ("live", "Turn live syncing on or off."),
         "approvals": ("approvals", "Allow or decline what a guard holds."),
     },
@@ -49,7 +50,7 @@ COMMANDS = {
         "settings": ("settings", "Show the settings, and where each comes from."),
     },
     "Other": {
-        "operations": ("operations", "Find operations of both APIs."),
+        "operations": ("operations", "Find operations of both APIs, and run one."),
         "audit": ("audit", "Show who changed what of the set-up."),
         "webserver": ("webserver", "Serve the Dagster UI behind your reverse proxy."),
         "forget": ("forget", "Remove everything kept about a person."),

@@ -19,6 +19,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.private_files import private_directory
 from sync_pipeline.sandbox.embedded import embedded
 from sync_pipeline.serving import AskedToEnd, end_when_asked
+from sync_pipeline.session.secrets import require_key
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.stages.batch import DAYS_AHEAD, Days, whole_range
@@ -26,9 +27,11 @@ from sync_pipeline.store.record_search import labels_of
 
 
 @contextmanager
-def prepared() -> Iterator[Settings]:
-    """The settings, with the embedded sandbox running when they need it."""
+def prepared(*, needs_key: bool = True) -> Iterator[Settings]:
+    """The settings, with the embedded sandbox running when they need it; ConfigError where another key encrypts the secrets."""
     with reading() as settings, ExitStack() as held:
+        if needs_key:
+            require_key(settings)
         if settings.sandbox:
             prepares, records = settings.prepares_sandbox, records_of(settings)
             place = settings.sandbox_port, settings.sandbox_file

@@ -1,15 +1,20 @@
-"""`operations`: the catalogue of both APIs - list, search and show operations and events."""
+"""`operations`: the catalogue of both APIs - list, search and show operations and events, and run an operation."""
 
 from __future__ import annotations
 
+import csv
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.opening import reading
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.exit_codes import ExitCode
+from sync_pipeline.cli.global_options import may_ask
+from sync_pipeline.cli.opening import prepared, reading
+from sync_pipeline.cli.options import describe_document, json_option
+from sync_pipeline.cli.questions import confirm
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.operations.catalogue import (
@@ -22,7 +27,17 @@ from sync_pipeline.operations.catalogue import (
     search,
     systems,
 )
+from sync_pipeline.operations.inputs import Form
+from sync_pipeline.printable import json_text, spreadsheet_cell
+from sync_pipeline.session.session import Session, open_session
+from sync_pipeline.setup.operations import Result, form_of, pages, refuse, rows_of, run, shown
+from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.webhooks.events import WebhookEvents
+
+FORMATS = ("table", "csv", "json")
+WIDE = 6
+"""So many columns a table has."""
+FIRST = ("id", "name", "title", "status")
 
 
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,7 +52,7 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def operations() -> None:
-    """Find operations of both APIs. They are described here as the vendors' documents have them."""
+    """Find operations of both APIs, and run one. They are described here as the vendors' documents have them."""
 
 
 @operations.command("list")
@@ -73,7 +88,7 @@ def _list(words: str, system: str | None, kind: str | None, triggers: bool, as_j
     terminal.table("Operations", rows, ("name", "kind", "held", "what"), optional=("held",))
     count = counted(found)
     terminal.hint(
-        f"{len(found)} operations; {count['runs']} of them can be run. `sync-pipeline operations show NAME` has the inputs."
+        f"Operations that can be run: {count['runs']} of {len(found)}. `sync-pipeline operations show NAME` has the inputs."
         if found
         else "No operation has all these words."
     )
@@ -90,7 +105,7 @@ def _list_events(found: Sequence[Event], as_json: bool) -> None:
         terminal.as_json({"events": rows})
         return
     terminal.table("Events", rows)
-    terminal.hint(f"{len(rows)} events; {sum(bool(row['wakes']) for row in rows)} of them wake an entity here.")
+    terminal.hint(f"Events that wake an entity here: {sum(bool(row['wakes']) for row in rows)} of {len(rows)}.")
 
 
 def _wakes() -> Callable[[str], str | None]:
@@ -163,3 +178,132 @@ def described(one: Operation) -> dict[str, Any]:
             for each in one.inputs
         ],
     }
+
+
+@operations.command("run")
+@click.argument("name")
+@click.option(
+    "--field", "-f", "fields", metavar="NAME=VALUE", multiple=True, help="An input; again for each, or for a list."
+)
+@click.option("--dry-run", is_flag=True, help="Show the request; nothing is sent.")
+@click.option("--yes", is_flag=True, help="Do not ask before a write.")
+@click.option("--delete", "typed", metavar="NAME", default="", help="The name again, for an operation that deletes.")
+@click.option("--once", metavar="KEY", default="", help="Send it once for this key, however often this is run.")
+@click.option("--all", "every", is_flag=True, help="Every page of a list.")
+@click.option("--format", "form_", type=click.Choice(FORMATS), default="table", show_default=True, help="How.")
+@json_option
+def operations_run(name: str, fields: tuple[str, ...], form_: str, as_json: bool, **more: Any) -> None:
+    """Run one operation. A write shows its request and asks; a delete wants its name typed again."""
+    if (form_ == "json") and not as_json:
+        describe_document(click.get_current_context())
+    output = "json" if as_json else form_
+    given, setup = _given(fields), SetupService(actor("terminal"))
+    with prepared() as settings, open_session(settings) as session:
+        form = form_of(session, name, given)
+        if more["dry_run"]:
+            _show_request(session, form, output)
+            return
+        refuse(session, form)
+        if more["every"]:
+            _show(form, Result(None, [row for page in pages(session, _read(form)) for row in page]), session, output)
+            return
+        _ask(session, form, output, yes=more["yes"], typed=more["typed"])
+        _show(form, run(setup, session, form, once=more["once"]), session, output)
+
+
+def _given(fields: tuple[str, ...]) -> dict[str, Any]:
+    """The inputs by name; those that come again are lists."""
+    found: dict[str, Any] = {}
+    for field in fields:
+        name, is_there, value = field.partition("=")
+        if not is_there:
+            raise click.UsageError(f"-f {field!r} has no value: write -f NAME=VALUE.")
+        if name not in found:
+            found[name] = value
+        else:
+            found[name] = [*(found[name] if isinstance(found[name], list) else [found[name]]), value]
+    return found
+
+
+def _read(form: Form) -> Form:
+    if form.operation.kind != "read":
+        raise click.UsageError("--all is for lists.")
+    return form
+
+
+def _ask(session: Session, form: Form, output: str, *, yes: bool, typed: str) -> None:
+    """Show a write, and ask; a delete is asked for by its name."""
+    one = form.operation
+    if one.kind == "read":
+        return
+    request = shown(session, form)
+    for line in _lines_of(request):
+        terminal.notice(line)
+    if one.kind != "delete":
+        confirm("Send it?", yes=yes, as_json=output == "json")
+        return
+    if not typed and output != "json" and may_ask():
+        typed = click.prompt(f"This deletes. Type {one.name} to send it", err=True)
+    if typed != one.name:
+        raise click.UsageError(f"A delete wants its name again: add --delete {one.name}.")
+
+
+def _lines_of(request: Mapping[str, Any]) -> list[str]:
+    body = json_text(request["body"], indent=2).splitlines() if "body" in request else []
+    return [f"{request['method']} {request['url']}", *body]
+
+
+def _show_request(session: Session, form: Form, output: str) -> None:
+    request = shown(session, form)
+    if output == "json":
+        terminal.as_json({"operation": form.operation.name, "sent": False, "request": request})
+        return
+    for line in _lines_of(request):
+        terminal.say(line)
+    terminal.hint("Not sent.")
+
+
+def _show(form: Form, result: Result, session: Session, output: str) -> None:
+    earlier = result.earlier
+    if output == "json":
+        terminal.as_json(
+            {
+                "operation": form.operation.name,
+                "sent": earlier is None,
+                "request": shown(session, form),
+                "status": result.status,
+                "id": result.target_id,
+                "found_again": result.found,
+                "earlier": earlier and {"state": earlier.state, "at": earlier.at, "by": earlier.by},
+                "answer": result.data,
+            }
+        )
+    elif earlier is not None:
+        state = {"sent": "unknown, because it was interrupted"}.get(earlier.state, earlier.state)
+        terminal.say(f"Nothing is sent: it was sent for this key {terminal.moment(earlier.at)}, and is {state}.")
+    else:
+        _show_rows([row if isinstance(row, dict) else {"value": row} for row in rows_of(result.data)], output)
+        if result.found:
+            terminal.warning("The answer was lost. What was sent is there: it was looked up.")
+        elif form.operation.kind != "read":
+            terminal.hint(f"Done{f': id {result.target_id}' if result.target_id else ''}.")
+    if earlier is not None and earlier.state in ("sent", "unknown"):
+        raise SystemExit(ExitCode.UNKNOWN_OUTCOME)
+
+
+def _show_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if output == "csv":
+        out = csv.writer(sys.stdout, lineterminator="\n")
+        out.writerow(names)
+        out.writerows([spreadsheet_cell(_flat(row.get(name))) for name in names] for row in rows)
+        return
+    plain = [name for name in names if not any(isinstance(row.get(name), dict | list) for row in rows)]
+    columns = [*(name for name in FIRST if name in plain), *(name for name in plain if name not in FIRST)][:WIDE]
+    if columns:
+        terminal.table("", rows, columns)
+    terminal.hint(f"Rows: {len(rows)}. --json has all fields." if rows else "Nothing came back.")
+
+
+def _flat(value: Any) -> Any:
+    return json_text(value) if isinstance(value, dict | list) else value

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CHECKED_COLUMNS = ("entity", "read", "rejected", "excluded", "waiting", "requests")
 """What a dry run knows; what a sync would write is shown by `preview`."""
+BACKFILL_FIGURES = ("backfill_id", "status", "days", "total", "done", "running", "failed", "held")
 ROOM_FOR_ZEROS = 90
 """That nothing was rejected is worth a column, but not on a terminal on which the others would be cut off for it."""
 
@@ -157,8 +158,7 @@ def backfill(first: date | None, last: date | None, as_json: bool) -> None:
     if as_json:
         terminal.as_json(report.document)
     else:
-        figures = ("backfill_id", "status", "days", "total", "done", "running", "failed", "held")
-        terminal.table("Backfill", [{name: getattr(report, name) for name in figures}])
+        terminal.table("Backfill", [{name: getattr(report, name) for name in BACKFILL_FIGURES}])
         _backfill_advice(report)
     sys.exit(ExitCode.DONE if report.success else ExitCode.HELD if report.is_held else ExitCode.FAILED)
 
@@ -167,7 +167,11 @@ def _backfill_advice(report: Any) -> None:
     if not report.has_ended:
         terminal.warning(
             "No Dagster daemon is running, so nothing happens yet. The backfill is kept and starts as soon as a daemon "
-            f"does ({typed('dev')}); run this command again to see its progress."
+            f"does ({typed('dev')}); `sync-pipeline backfills list` shows its progress."
+        )
+    elif report.status == "PAUSED":
+        terminal.hint(
+            "It is paused: `sync-pipeline backfills resume`, or this command again, goes on with what is left."
         )
     elif report.is_held:
         terminal.hint("What is left is held: `sync-pipeline approvals list`, then run this command again.")

@@ -107,7 +107,7 @@ def webhooks_addresses(url: str, rotate: bool, as_json: bool) -> None:
 @json_option
 def webhooks_list(as_json: bool) -> None:
     """List the workspace's webhooks. Exits 1 when one of ours does not deliver."""
-    with prepared() as settings, open_session(settings) as session:
+    with prepared(needs_key=False) as settings, open_session(settings) as session:
         rows = list_hooks(session, _hooks(session))
     shown = [{"event": r.event, "id": r.id, "ours": r.ours, "problem": r.problem} for r in rows]
     if as_json:
@@ -124,7 +124,7 @@ def webhooks_list(as_json: bool) -> None:
 @json_option
 def webhooks_remove(ids: tuple[str, ...], as_json: bool) -> None:
     """Delete our webhooks in Clockify, or those named. Their secrets are deleted, too."""
-    with prepared() as settings, open_session(settings) as session:
+    with prepared(needs_key=False) as settings, open_session(settings) as session:
         rows = remove_hooks(session, _hooks(session), ids)
         _note(session, "webhooks removed", rows)
     terminal.emit(

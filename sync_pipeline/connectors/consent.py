@@ -63,7 +63,12 @@ def begin_consent(
 
 
 async def prove_redirect(
-    consent: Consent, *, scopes_at: str = AT_CLIENT, on_request: OnRequest = unseen, limits: Limits = USUAL
+    consent: Consent,
+    *,
+    system: str = SYSTEM,
+    scopes_at: str = AT_CLIENT,
+    on_request: OnRequest = unseen,
+    limits: Limits = USUAL,
 ) -> None:
     """Ask for the consent page without a browser: FatalApiError when it refuses client, return address or a scope.
 
@@ -71,7 +76,7 @@ async def prove_redirect(
     ``scopes_at`` is where a person ticks the scopes that the client may ask for.
     """
     page = urlsplit(consent.url)
-    about = Request(SYSTEM, "GET", page.path)
+    about = Request(system, "GET", page.path)
     client = HttpClient(consent.url, BASE_SETTING, limits, on_request=on_request)
     try:
         status = await _status(client, consent.url)

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 RateWindow = tuple[int, float]  # so many requests in so many seconds
 WORTH_SAYING_SECONDS = 5.0
+MARGIN, MOST_MARGIN = 0.1, 5.0
+"""The part by which a shared window is made longer, and the most seconds of it.
+
+A vendor counts requests when they arrive. One that took longer on its way than a later one would make a full window too full
+there; with several processes on busy machines that happens often, and each 429 holds all of them back.
+"""
 
 Sleep = Callable[[float], Awaitable[None]]
 OnTurn = Callable[[], Awaitable[None]]
@@ -82,7 +88,8 @@ class StoreLimiter:
         if not self.windows:
             return
         # In a thread: another process may hold the database's write lock for a moment.
-        turn = await asyncio.to_thread(reserve, self.store, self.bucket, self.windows, self.turns.now())
+        windows = [(limit, seconds + min(MARGIN * seconds, MOST_MARGIN)) for limit, seconds in self.windows]
+        turn = await asyncio.to_thread(reserve, self.store, self.bucket, windows, self.turns.now())
         await self.turns.wait_until(turn)
 
     async def penalise(self, until: float) -> None:

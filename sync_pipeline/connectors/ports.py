@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
+from sync_pipeline.connectors.http import ApiClient
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.preparation import Preparation
@@ -226,6 +227,25 @@ class System(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections."""
+
+
+@runtime_checkable
+class Operable(System, Protocol):
+    """A system whose operations are in the catalogue."""
+
+    @property
+    def catalogue(self) -> str:
+        """What the catalogue calls it."""
+
+    @property
+    def decided(self) -> Mapping[str, str]:
+        """Inputs that are known here: the account, by the names that they have in paths and bodies."""
+
+    def client_for(self, host: str, tokens: Sequence[str]) -> ApiClient:
+        """What sends an operation of this host, that these tokens are for."""
+
+    async def confirm(self) -> None:
+        """Before a write: FatalApiError when the key is for another account."""
 
 
 class SnapshotsSystem(System, Protocol):

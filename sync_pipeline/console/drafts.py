@@ -23,7 +23,7 @@ def show(context: RequestContext) -> Response:
         return context.page("draft.html", "Unpublished changes", draft=None)
     way = read_publication(context.setup)
     trial = way.trial
-    under_way = trial is not None and context.console.work.is_trying(trial.id)
+    under_way = trial is not None and context.console.work.is_trying(trial)
     held = held_by(trial.report) if trial is not None and not under_way else []
     others = (one["approval"] for one in held if one["guard"] != "rewrite")
     return context.page(

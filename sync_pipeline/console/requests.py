@@ -15,11 +15,13 @@ from sync_pipeline.setup.requests import (
     work_panel,
 )
 from sync_pipeline.setup.requests import cancel as ask_cancel
+from sync_pipeline.setup.requests import pause as set_paused
 from sync_pipeline.store.requests import WorkScope
 
 LONGEST_NUMBER = 15
 SAME = "The same request is already in progress."
 LATE = "It had already ended."
+PAUSED, RESUMED = "It had already ended, or is paused already.", "It is not paused."
 
 
 def panel(context: RequestContext) -> WorkPanel | None:
@@ -64,6 +66,18 @@ def cancel(context: RequestContext) -> Response:
     """POST /requests/{number}/cancel."""
     number = _found(context).request.id
     return context.go(f"/requests/{number}", "" if ask_cancel(context.setup, number) else LATE)
+
+
+def pause(context: RequestContext) -> Response:
+    """POST /requests/{number}/pause."""
+    number = _found(context).request.id
+    return context.go(f"/requests/{number}", "" if set_paused(context.setup, number, is_on=True) else PAUSED)
+
+
+def resume(context: RequestContext) -> Response:
+    """POST /requests/{number}/resume."""
+    number = _found(context).request.id
+    return context.go(f"/requests/{number}", "" if set_paused(context.setup, number, is_on=False) else RESUMED)
 
 
 def _found(context: RequestContext) -> ShownRequest:

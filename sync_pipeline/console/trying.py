@@ -68,7 +68,7 @@ def progress(context: RequestContext) -> Response:
 
 def _progress(context: RequestContext) -> dict[str, Any]:
     trial = _newest(context.setup)
-    under_way = trial is not None and context.console.work.is_trying(trial.id)
+    under_way = trial is not None and context.console.work.is_trying(trial)
     held = held_by(trial.report) if trial is not None and not under_way else []
     return {
         "trial": trial,

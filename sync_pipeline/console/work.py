@@ -1,12 +1,19 @@
-"""Work that goes on while pages are looked at: a trial, a test of the connections and a preparation, one of each."""
+"""Work that goes on while pages are looked at: a trial, a test of the connections and a preparation, one of each.
+
+It is done here, and how far it is can be seen at any instance.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
+
+from pydantic import TypeAdapter
 
 from sync_pipeline.connectors.preparation import Made, Measured
 from sync_pipeline.diagnose.connection_test import SYSTEMS, diagnose, without_retries
@@ -14,12 +21,16 @@ from sync_pipeline.diagnose.finding import Finding
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup import prepare, trial
 from sync_pipeline.setup.service import SetupService
-from sync_pipeline.store.trials import TrialKind
+from sync_pipeline.store import console_work
+from sync_pipeline.store.engine import Store
+from sync_pipeline.store.trials import Trial, TrialKind, last_trial
 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 15.0
 """For how long an ending console waits for what is under way."""
+LOOKS, LOOK_SECONDS = 40, 0.05
+CUT_OFF = "It was cut off with the console. Start it again."
 BROKE = "Something went wrong in the console itself. Try again; its log says where."
 
 
@@ -49,63 +60,106 @@ class Preparing:
     is_done: bool = False
 
 
+TEST, PREPARATION, TRIAL = "test", "preparation", "trial"
+_TEST, _PREPARING = TypeAdapter(Test), TypeAdapter(Preparing)
+State = TypeVar("State", Test, Preparing)
+
+
 class Work:
-    """What is under way in this console."""
+    """What is under way in this console or in another instance of it: one of each kind."""
 
     def __init__(self, setup: SetupService) -> None:
         self._desk = setup
-        self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._trial: tuple[int, threading.Thread] | None = None
-        self._testing: threading.Thread | None = None
-        self._preparation: threading.Thread | None = None
-        self.test: Test | None = None
-        """The newest one."""
-        self.preparing: Preparing | None = None
+        self._threads: list[threading.Thread] = []
 
-    def begin_trial(self, setup: SetupService, kind: TrialKind) -> int:
-        """Try the present configuration, unless a trial is under way; returns the trial's id."""
-        with self._lock:
-            if self._trial is not None and self._trial[1].is_alive():
-                return self._trial[0]
+    def begin_trial(self, setup: SetupService, kind: TrialKind) -> None:
+        """Try the present configuration, unless a trial is under way."""
+
+        def begin(_: Store) -> Callable[[], object]:
             number = trial.begin(setup, kind)
-            thread = self._start("trial", lambda: trial.run(setup, number, kind, stop=self._stopping.is_set))
-            self._trial = (number, thread)
-            return number
+            return lambda: trial.run(setup, number, kind, stop=self._stopping.is_set)
 
-    def is_trying(self, number: int) -> bool:
-        """Whether this trial is under way here."""
-        running = self._trial
-        return running is not None and running[0] == number and running[1].is_alive()
+        def is_over(store: Store) -> bool:
+            with setup.reading() as session:
+                newest = last_trial(store, session.pair, throttled=True)
+            return newest is None or newest.outcome is not None
+
+        self._start(TRIAL, begin, is_over)
+
+    def is_trying(self, found: Trial) -> bool:
+        """Whether this trial, the newest one, is under way."""
+        if found.outcome is not None:
+            return False
+        with self._desk.store() as store:
+            return console_work.is_under_way(store, self._name, TRIAL)
 
     def begin_test(self, systems: tuple[str, ...] = SYSTEMS) -> None:
         """Test the connections, unless that is under way."""
-        with self._lock:
-            if self._testing is None or not self._testing.is_alive():
-                test = self.test = Test(self._desk.now(), systems=systems)
-                self._testing = self._start("test", lambda: self._run_test(test))
+
+        def begin(store: Store) -> Callable[[], object]:
+            test = Test(self._desk.now(), systems=systems)
+            self._note(store, TEST, test.begun_at, test)
+            return lambda: self._run_test(store, test)
+
+        self._start(TEST, begin, lambda store: self._is_over(store, TEST))
+
+    @property
+    def test(self) -> Test | None:
+        """The test that is under way, or could not be finished; what others found is kept with the systems."""
+        return self._newest(TEST, _TEST)
 
     def begin_preparation(self, setup: SetupService) -> None:
         """Make what is missing and measure, unless that is under way."""
-        with self._lock:
-            if self._preparation is None or not self._preparation.is_alive():
-                found = self.preparing = Preparing()
-                self._preparation = self._start("preparation", lambda: self._prepare(setup, found))
+
+        def begin(store: Store) -> Callable[[], object]:
+            found, at = Preparing(), self._desk.now()
+            self._note(store, PREPARATION, at, found)
+            return lambda: self._prepare(store, at, setup, found)
+
+        self._start(PREPARATION, begin, lambda store: self._is_over(store, PREPARATION))
+
+    @property
+    def preparing(self) -> Preparing | None:
+        """The newest preparation."""
+        return self._newest(PREPARATION, _PREPARING)
 
     def stop(self) -> None:
         """Let what is under way end; what does not end soon is cut off with the process."""
         self._stopping.set()
-        for thread in (self._trial and self._trial[1], self._testing, self._preparation):
-            if thread is not None:
-                thread.join(WAIT_SECONDS)
+        for thread in self._threads:
+            thread.join(WAIT_SECONDS)
 
-    def _run_test(self, test: Test) -> None:
+    @property
+    def _name(self) -> str:
+        return self._desk.given().setup_name
+
+    def _newest(self, kind: str, type_: TypeAdapter[State]) -> State | None:
+        with self._desk.store() as store:
+            found = console_work.read(store, self._name, kind)
+            if found is None:
+                return None
+            state = type_.validate_python(found.state)
+            if not state.is_done and not console_work.is_under_way(store, self._name, kind):
+                state.is_done, state.problem = True, CUT_OFF
+        return state
+
+    def _is_over(self, store: Store, kind: str) -> bool:
+        found = console_work.read(store, self._name, kind)
+        return found is None or bool(found.state["is_done"])
+
+    def _note(self, store: Store, kind: str, at: datetime, state: Test | Preparing) -> None:
+        kept = (_TEST if isinstance(state, Test) else _PREPARING).dump_python(state, mode="json")  # type: ignore[arg-type]  # the one of its type
+        console_work.note(store, self._name, kind, console_work.Progress(at, kept))
+
+    def _run_test(self, store: Store, test: Test) -> None:
         try:
             with self._desk.session(without_retries(self._desk.settings())) as session:
                 for finding in diagnose(session, test.systems):
                     test.findings.append(finding)
+                    self._note(store, TEST, test.begun_at, test)
                     if self._stopping.is_set():
-                        return
+                        break
         except SyncError as error:
             test.problem = str(error)
         except BaseException:
@@ -113,10 +167,15 @@ class Work:
             raise
         finally:
             test.is_done = True
+            if test.problem:
+                self._note(store, TEST, test.begun_at, test)
+            else:
+                console_work.forget(store, self._name, TEST)
 
-    def _prepare(self, setup: SetupService, found: Preparing) -> None:
+    def _prepare(self, store: Store, at: datetime, setup: SetupService, found: Preparing) -> None:
         try:
             found.made = prepare.make(setup)
+            self._note(store, PREPARATION, at, found)
             if found.made.compared.is_ready and not self._stopping.is_set():
                 found.measured = prepare.measure(setup)
         except SyncError as error:
@@ -126,17 +185,34 @@ class Work:
             raise
         finally:
             found.is_done = True
+            self._note(store, PREPARATION, at, found)
 
-    def _start(self, name: str, run: Callable[[], object]) -> threading.Thread:
+    def _start(
+        self, kind: str, begin: Callable[[Store], Callable[[], object]], is_over: Callable[[Store], bool]
+    ) -> None:
+        """Do what ``begin`` returns in a thread, unless work of this kind goes on at any instance."""
+        with ExitStack() as held:
+            store = held.enter_context(self._desk.store())
+            for _ in range(LOOKS):
+                if is_begun := console_work.take(store, self._name, kind, held):
+                    break
+                if not is_over(store):
+                    return
+                self._stopping.wait(LOOK_SECONDS)  # the one before is just ending
+            if not is_begun:
+                return
+            run, kept = begin(store), held.pop_all()
+
         def guarded() -> None:
-            try:
-                run()
-            except Exception as error:  # noqa: BLE001 - nothing else would report it
-                log.error("The %s ended with %s.", name, where(error))
+            with kept:
+                try:
+                    run()
+                except Exception as error:  # noqa: BLE001 - nothing else would report it
+                    log.error("The %s ended with %s.", kind, where(error))
 
-        thread = threading.Thread(target=guarded, name=f"console-{name}", daemon=True)
+        thread = threading.Thread(target=guarded, name=f"console-{kind}", daemon=True)
+        self._threads = [*(each for each in self._threads if each.is_alive()), thread]
         thread.start()
-        return thread
 
 
 def where(error: BaseException) -> str:

@@ -255,10 +255,22 @@ class _Backfill:
             return []
         days, entity, now = self._days, session.spec(request.scope.entity).entity, session.now()
         chain = list(request.runs)
-        if not chain:
+        if request.paused_at is not None:
+            for newest in chain[:1]:
+                backfill.pause(instance, newest, request.paused_by or "")
+            return []
+        partitions = daily(session.settings)
+        if chain:
+            resumed = backfill.resume(instance, session, partitions, chain[0], now, request.by)
+            if not resumed:
+                return []  # it is still being stopped
+            if resumed[0] != chain[0]:
+                chain = resumed
+                note_runs(session.store, request.id, tuple(chain))
+        else:
             if not take(session.store, request.id):
                 return []
-            chain = backfill.ask(instance, session, daily(session.settings), entity, days, now, request.by)
+            chain = backfill.ask(instance, session, partitions, entity, days, now, request.by)
             note_runs(session.store, request.id, tuple(chain))
         found = backfill.look(instance, session, chain, entity, days, now)
         if found.has_ended:
@@ -270,6 +282,8 @@ class _Backfill:
                 "done": found.done,
                 "total": found.total,
                 "failed": found.failed,
+                "days_an_hour": found.days_an_hour,
+                "ends_at": found.ends_at.isoformat() if found.ends_at else None,
             }
             note_progress(session.store, request.id, done)
         return []

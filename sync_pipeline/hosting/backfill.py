@@ -7,7 +7,7 @@ for the same days again, what has not ended is watched on; what ended badly is c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterInstance
 from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.execution.backfill import (
     BULK_ACTION_TERMINAL_STATUSES,
     BulkActionsFilter,
@@ -24,6 +25,7 @@ from dagster._core.execution.backfill import (
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.utils import make_new_backfill_id
 
+from sync_pipeline.errors import ConfigError
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, open_instance, partitioned
 from sync_pipeline.hosting.liveness import close_orphans
 from sync_pipeline.hosting.main_job import dagster_files
@@ -40,11 +42,18 @@ from sync_pipeline.store.scope import draw
 RANGE_TAG = "sync_pipeline/backfill"
 NUMBER_TAG = "sync_pipeline/backfill_read_no"
 """The number of reads when the backfill was first asked for; days read before it are not done."""
+LEFT_TAG = "sync_pipeline/backfill_days"
+"""How many days it was asked for, which are fewer than its range has when it continues another one."""
+PAUSED_TAG = "sync_pipeline/backfill_paused"
+"""Who paused it: Dagster cancels it, and its days that are not done are asked for again when it is resumed."""
+PAUSED, PAUSING = "PAUSED", "PAUSING"
 UNDER_WAY = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING)
 DAEMON = "BACKFILL"
 SILENT_AFTER = timedelta(seconds=90)
 """A daemon reports itself every 30 seconds."""
 LOOK_SECONDS = 1.0
+SHOWN, MOST = 20, 200
+"""Backfills that are listed, and the newest ones that are looked at for it."""
 DONE = (BulkActionStatus.COMPLETED, BulkActionStatus.COMPLETED_SUCCESS)
 
 
@@ -66,11 +75,15 @@ class BackfillReport:
     daemon: bool
     """Whether a Dagster daemon is there to work it off."""
     runs: list[str]
+    days_an_hour: float | None = None
+    """Since it was asked for or resumed; None until a day is done."""
+    ends_at: datetime | None = None
+    """When it will be done at that rate; None where that is unknown."""
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.status in {status.value for status in BULK_ACTION_TERMINAL_STATUSES}
+        """Whether nothing more will happen by itself."""
+        return self.status == PAUSED or self.status in {status.value for status in BULK_ACTION_TERMINAL_STATUSES}
 
     @property
     def success(self) -> bool:
@@ -92,14 +105,20 @@ def run_backfill(
     settings: Settings, defs: dg.Definitions, days: Days, *, now: Callable[[], datetime]
 ) -> BackfillReport:
     """Ask for a backfill of the days - or go on with the one that was asked for - and follow it to its end."""
-    entity = partitioned(defs)[0]
-    partitions = defs.resolve_asset_graph().get(dg.AssetKey(entity)).partitions_def
-    if partitions is None:
-        raise ValueError(f"{entity} has no days to fill")
+    entity, partitions = dated(defs)
     with dagster_files(settings), open_instance(settings) as instance, open_session(settings) as session:
         close_orphans(instance)
         chain = ask(instance, session, partitions, entity, days, now(), system_user())
         return follow(instance, session, chain, entity, days, now)
+
+
+def dated(defs: dg.Definitions) -> tuple[str, dg.PartitionsDefinition[str]]:
+    """The entity that has days, and its partitions."""
+    entity = partitioned(defs)[0]
+    partitions = defs.resolve_asset_graph().get(dg.AssetKey(entity)).partitions_def
+    if partitions is None:
+        raise ValueError(f"{entity} has no days to fill")
+    return entity, partitions
 
 
 def ask(
@@ -119,21 +138,36 @@ def ask(
     number = _number(chain[0]) if chain else draw(session.store)
     done = _done(session, entity, days, number)
     wanted = [day for day in days if day not in done]
+    for before in earlier[:1]:
+        cancel(instance, before)  # it has ended, and is not paused any more
     if chain and not wanted:
         return earlier
-    filled = {dg.AssetKey(entity): partitions.subset_with_partition_keys(wanted)}
+    tags = {RANGE_TAG: _label(entity, days), NUMBER_TAG: str(number), **requested("backfill", by)}
+    return [_add(instance, entity, partitions, wanted, now, tags), *earlier]
+
+
+def _add(
+    instance: DagsterInstance,
+    entity: str,
+    partitions: dg.PartitionsDefinition[str],
+    days: Sequence[str],
+    now: datetime,
+    tags: Mapping[str, str],
+) -> str:
+    """Ask Dagster for a backfill of these days; returns its id."""
+    filled = {dg.AssetKey(entity): partitions.subset_with_partition_keys(days)}
     backfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id=make_new_backfill_id(),
         asset_graph_subset=AssetGraphSubset(filled, set()),  # type: ignore[call-arg]  # mypy does not see its fields
         backfill_timestamp=now.timestamp(),
-        tags={RANGE_TAG: _label(entity, days), NUMBER_TAG: str(number), **requested("backfill", by)},
+        tags={**tags, LEFT_TAG: str(len(days))},
         dynamic_partitions_store=instance,
-        title=f"{entity} {days}",
+        title=f"{entity} {days[0]} to {days[-1]}",
         description="Asked for by `sync-pipeline backfill` or in the console.",
         run_config=None,
     )
     instance.add_backfill(backfill)
-    return [backfill.backfill_id, *earlier]
+    return str(backfill.backfill_id)
 
 
 def look(
@@ -148,11 +182,13 @@ def look(
     left = _days_of(run for run in runs if run.is_finished) - done - running
     held = left & _held(session, entity, days)
     failed = left - held
+    total = len(list(days))
+    rate = _rate(backfill, total - len(done), now)
     return BackfillReport(
         backfill_id=chain[0],
-        status=backfill.status.value if backfill else "REMOVED",
+        status=_status(backfill),
         days=str(days),
-        total=len(list(days)),
+        total=total,
         done=len(done),
         running=len(running),
         failed=len(failed),
@@ -160,17 +196,154 @@ def look(
         continued=len(chain) > 1,
         daemon=_daemon_lives(instance, now),
         runs=[run.run_id for run in runs],
+        days_an_hour=rate,
+        ends_at=now + timedelta(hours=(total - len(done)) / rate) if rate and len(done) < total else None,
     )
+
+
+def _status(backfill: PartitionBackfill | None) -> str:
+    if backfill is None:
+        return "REMOVED"
+    if PAUSED_TAG in backfill.tags and backfill.status == BulkActionStatus.CANCELED:
+        return PAUSED
+    return PAUSING if PAUSED_TAG in backfill.tags else backfill.status.value
+
+
+def _rate(backfill: PartitionBackfill | None, left: int, now: datetime) -> float | None:
+    """Days done in an hour since it was asked for; None where that is unknown, or it does not go on."""
+    if backfill is None or LEFT_TAG not in backfill.tags or PAUSED_TAG in backfill.tags:
+        return None
+    done, seconds = int(backfill.tags[LEFT_TAG]) - left, now.timestamp() - backfill.backfill_timestamp
+    return round(done * 3600 / seconds, 1) if done > 0 and seconds > 0 else None
+
+
+def find(instance: DagsterInstance, backfill_id: str | None, *, is_paused: bool | None) -> PartitionBackfill:
+    """The backfill of this id, or the newest that is at work - or paused; ConfigError when there is none."""
+    found = [one for one in _newest(instance) if backfill_id in (None, one.backfill_id)]
+    for one in found:
+        is_open = _status(one) in (PAUSED, PAUSING) or one.status not in BULK_ACTION_TERMINAL_STATUSES
+        if is_open and is_paused in (None, PAUSED_TAG in one.tags):
+            return one
+    named = f"The backfill {backfill_id}" if backfill_id else "No backfill"
+    what = "at work or paused" if is_paused is None else "paused" if is_paused else "at work"
+    raise ConfigError(
+        f"{named} is {'not ' if backfill_id else ''}{what}.", fix="`sync-pipeline backfills list` shows all backfills."
+    )
+
+
+def listed(
+    instance: DagsterInstance, session: Session, graph: BaseAssetGraph[Any], now: datetime, limit: int = SHOWN
+) -> list[BackfillReport]:
+    """The newest backfills, those asked for in the Dagster UI included; of one that was continued the last part."""
+    reports: list[BackfillReport] = []
+    seen: set[str] = set()
+    for one in _newest(instance):
+        label = one.tags.get(RANGE_TAG, one.backfill_id)
+        if label in seen or len(reports) == limit:
+            continue
+        seen.add(label)
+        entity, *ends = label.split()
+        if ends and entity in session.specs:
+            days = Days(*(date.fromisoformat(day) for day in ends))
+            chain = [one.backfill_id, *(each.backfill_id for each in _chain(instance, session, entity, days))]
+            reports.append(look(instance, session, list(dict.fromkeys(chain)), entity, days, now))
+        else:
+            reports.append(_of_the_ui(instance, graph, one, now))
+    return reports
+
+
+def _of_the_ui(
+    instance: DagsterInstance, graph: BaseAssetGraph[Any], backfill: PartitionBackfill, now: datetime
+) -> BackfillReport:
+    """The state of a backfill that was not asked for here: what its runs say."""
+    runs = _runs(instance, [backfill.backfill_id])
+    done = _days_of(run for run in runs if run.is_success)
+    return BackfillReport(
+        backfill_id=backfill.backfill_id,
+        status=_status(backfill),
+        days=backfill.title or "",
+        total=len(_asked_days(graph, backfill)),
+        done=len(done),
+        running=len(_days_of(run for run in runs if run.status in UNDER_WAY) - done),
+        failed=len(_days_of(run for run in runs if run.is_finished) - done),
+        held=0,
+        continued=False,
+        daemon=_daemon_lives(instance, now),
+        runs=[run.run_id for run in runs],
+    )
+
+
+def _newest(instance: DagsterInstance) -> list[PartitionBackfill]:
+    return sorted(instance.get_backfills(limit=MOST), key=lambda one: one.backfill_timestamp, reverse=True)
+
+
+def pause(instance: DagsterInstance, backfill_id: str, by: str) -> None:
+    """Have the daemon stop a backfill and its runs, so that ``resume`` goes on with the days that are not done."""
+    backfill = instance.get_backfill(backfill_id)
+    if backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES and not _is_paused(backfill):
+        tags = {**backfill.tags, PAUSED_TAG: by}
+        instance.update_backfill(backfill._replace(status=BulkActionStatus.CANCELING, tags=tags))
+
+
+def resume(
+    instance: DagsterInstance,
+    session: Session,
+    partitions: dg.PartitionsDefinition[str],
+    backfill_id: str,
+    now: datetime,
+    by: str,
+    graph: BaseAssetGraph[Any] | None = None,
+) -> list[str]:
+    """Ask for the days of a paused backfill that are not done; returns as ``ask`` does, nothing while it is still being stopped.
+
+    ``graph`` is needed for one that was asked for in the Dagster UI.
+    """
+    backfill = instance.get_backfill(backfill_id)
+    if backfill is None or not _is_paused(backfill):
+        return [backfill_id]
+    if backfill.status != BulkActionStatus.CANCELED:
+        if _runs(instance, [backfill_id]):
+            return []
+        instance.update_backfill(_unpaused(backfill)._replace(status=BulkActionStatus.REQUESTED))
+        return [backfill_id]  # nothing of it was started
+    if RANGE_TAG in backfill.tags:
+        entity, *ends = backfill.tags[RANGE_TAG].split()
+        return ask(instance, session, partitions, entity, Days(*map(date.fromisoformat, ends)), now, by)
+    if graph is None:
+        raise ConfigError(f"The backfill {backfill_id} was not asked for here.")
+    (key,) = backfill.asset_selection or ()
+    done = _days_of(run for run in _runs(instance, [backfill_id]) if run.is_success)
+    left = sorted(_asked_days(graph, backfill) - done)
+    made = [_add(instance, key.to_user_string(), partitions, left, now, requested("backfill", by))] if left else []
+    cancel(instance, backfill_id)
+    return [*made, backfill_id]
+
+
+def _asked_days(graph: BaseAssetGraph[Any], backfill: PartitionBackfill) -> set[str]:
+    """The days that Dagster was asked for."""
+    asked = backfill.get_asset_backfill_data(graph).target_subset
+    keys = asked.partitions_subsets_by_asset_key.values()
+    return {day for subset in keys for day in subset.get_partition_keys()}
+
+
+def _unpaused(backfill: PartitionBackfill) -> PartitionBackfill:
+    return backfill._replace(tags={name: value for name, value in backfill.tags.items() if name != PAUSED_TAG})
+
+
+def _is_paused(backfill: PartitionBackfill) -> bool:
+    return PAUSED_TAG in backfill.tags
 
 
 def cancel(instance: DagsterInstance, backfill_id: str) -> bool:
     """Have the daemon end a backfill and its runs; returns whether it has ended."""
     backfill = instance.get_backfill(backfill_id)
-    if backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES:
+    if backfill is None:
         return True
-    if backfill.status != BulkActionStatus.CANCELING:
-        instance.update_backfill(backfill._replace(status=BulkActionStatus.CANCELING))
-    return False
+    has_ended = backfill.status in BULK_ACTION_TERMINAL_STATUSES
+    status = backfill.status if has_ended else BulkActionStatus.CANCELING
+    if status != backfill.status or _is_paused(backfill):
+        instance.update_backfill(_unpaused(backfill)._replace(status=status))
+    return has_ended
 
 
 def follow(

@@ -26,6 +26,7 @@ from sync_pipeline.hosting.celery_launcher import CELERY, QUEUE, app_args
 from sync_pipeline.hosting.launch import prepare_home
 from sync_pipeline.hosting.launcher import LIBRARIES
 from sync_pipeline.hosting.liveness import name_process
+from sync_pipeline.session.secrets import require_key
 from sync_pipeline.settings import load_given, load_settings
 
 MORE_LIBRARIES = ("psycopg", "sqlalchemy.dialects.postgresql.psycopg", "dagster_postgres", "sync_pipeline.definitions")
@@ -46,6 +47,7 @@ def prepare(**_of_celery: Any) -> None:
     try:
         settings = load_settings()
         app_args(settings.broker_url)
+        require_key(settings)
         prepare_home(settings)
     except SyncError as error:
         sys.stderr.write(f"Error: {error}\n")

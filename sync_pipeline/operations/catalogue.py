@@ -61,6 +61,8 @@ class Operation:
     """None where there is none."""
     find: Mapping[str, str] | None = None
     """How to look for what it has made: a list and the input that it is limited by."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Sent where nothing is given."""
     fixed: tuple[str, ...] = ()
     """Inputs that the connection decides."""
     shapes: Mapping[str, Type] = field(default_factory=dict, repr=False, compare=False)
@@ -193,13 +195,14 @@ def _of_system(system: str) -> Iterator[Operation]:
             inputs=tuple(_inputs(name, path, each, facts["shapes"])),
             body=each.get("body"),
             find=notes["find"].get(name),
+            defaults=notes["defaults"].get(name, {}),
             fixed=tuple(about["fixed"]),
             shapes=facts["shapes"],
         )
 
 
 def _inputs(name: str, path: str, facts: Mapping[str, Any], shapes: Mapping[str, Type]) -> Iterator[Input]:
-    optional, required = known()["optional"].get(name, ()), known()["required"].get(name, ())
+    optional, required, types = (known()[part].get(name, {}) for part in ("optional", "required", "types"))
     for each in IN_PATH.findall(path):
         yield Input(each, "path", facts.get("path", {}).get(each, "string"), required=True)
     body = facts.get("body")
@@ -209,7 +212,7 @@ def _inputs(name: str, path: str, facts: Mapping[str, Any], shapes: Mapping[str,
         if isinstance(kind, dict) and "fields" in kind:
             needed = {*kind.get("required", ()), *required} - {*optional}
             for each, its in kind["fields"].items():
-                yield Input(each, place, its, each in needed)  # type: ignore[arg-type]  # one of the two
+                yield Input(each, place, types.get(each, its), each in needed)  # type: ignore[arg-type]  # one of the two
         elif kind is not None:
             yield Input("body", "body", kind, required=not isinstance(kind, str))
 

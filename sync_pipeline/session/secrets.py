@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -18,8 +18,8 @@ from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.settings import SETTINGS, Settings
 from sync_pipeline.store import credentials
 from sync_pipeline.store.audit import note
-from sync_pipeline.store.credentials import Keyring, open_keyring
-from sync_pipeline.store.engine import Store
+from sync_pipeline.store.credentials import Keyring, keyring_of
+from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.tokens import StoredVault
 
 GO_ON = "Enter it in the console or with `sync-pipeline init`."
@@ -97,8 +97,8 @@ class Vault:
 
     @cached_property
     def keyring(self) -> Keyring:
-        """The keys that encrypt."""
-        return open_keyring(self.settings.encryption_key, self.settings.encryption_key_file)
+        """The keys that encrypt; ConfigError where they are not the database's."""
+        return keyring_of(self.store, self.settings.encryption_key, self.settings.encryption_key_file)
 
     def prove(self) -> None:
         """Raise ConfigError when nothing can be encrypted: before anything else is stored."""
@@ -172,6 +172,16 @@ class Vault:
     def _put(self, slot: Slot, secret: Secret, at: datetime) -> None:
         value = {name: getattr(secret, name) for name in ("value", "mark", "entered_at", "previous")}
         credentials.put(self.store, self.keyring, place(self.settings, slot.system), slot.name, value, at)
+
+
+def require_key(settings: Settings) -> None:
+    """Raise ConfigError unless this process has the key of the database that it shares with other machines.
+
+    Servers call it when they start, so that they say so then and not at the first secret they cannot read.
+    """
+    if not settings.store_url.startswith("sqlite"):
+        with closing(open_store(settings.store_url, timeout=settings.lock_seconds)) as store:
+            Vault(store, settings).prove()
 
 
 @dataclass(frozen=True, slots=True)

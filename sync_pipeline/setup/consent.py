@@ -45,10 +45,10 @@ def begin_authorization(setup: SetupService, form: SnapshotsForm, redirect_uri: 
         _facts(settings), settings.snapshots_base_url, settings.snapshots_client_id, scopes, redirect_uri
     )
     guard = looking(settings, on_sandbox=draft.on_sandbox)
-    scopes_at = app_scopes_at(settings) or AT_CLIENT
+    scopes_at, system = app_scopes_at(settings) or AT_CLIENT, load_profile(settings.snapshots_profile).system
 
     async def prove() -> None:
-        await prove_redirect(consent, scopes_at=scopes_at, on_request=guard.see, limits=guard.limits)
+        await prove_redirect(consent, system=system, scopes_at=scopes_at, on_request=guard.see, limits=guard.limits)
 
     with sandbox_if(draft.on_sandbox, settings):
         ask(prove)

@@ -26,6 +26,7 @@ from sync_pipeline.store.requests import (
     open_requests,
     recent_requests,
     request_of,
+    set_paused,
 )
 
 PAGE = 50
@@ -110,6 +111,18 @@ def cancel(setup: SetupService, number: int) -> bool:
     return is_asked
 
 
+def pause(setup: SetupService, number: int, *, is_on: bool) -> bool:
+    """Pause a backfill, or with ``is_on`` false resume it; False when it has ended, or is so already."""
+    with setup.reading() as session:
+        found = request_of(session.store, number, session.pair)
+        if found is None:
+            raise ConfigError(f"There is no request {number}.")
+        is_changed = set_paused(session.store, session.pair, number, setup.by if is_on else None)
+    if is_changed:
+        setup.note("pause" if is_on else "resume", f"{title_of(found.kind, found.scope)} (number {number})")
+    return is_changed
+
+
 def shown_request(setup: SetupService, number: int) -> ShownRequest | None:
     """One request."""
     with setup.reading() as session:
@@ -160,6 +173,8 @@ def work_panel(setup: SetupService) -> WorkPanel:
 def _shown(session: Session, request: WorkRequest, silence: str) -> ShownRequest:
     if not request.is_open:
         return ShownRequest(request, str(request.outcome))
+    if request.paused_at is not None and request.cancel_asked_at is None:
+        return ShownRequest(request, "paused")
     if request.taken_at is None:
         return ShownRequest(request, "waiting", silence)
     if silence and _is_left(session, request):

@@ -125,8 +125,11 @@ def encrypt_again(setup: SetupService) -> int:
 
     Raises ConfigError when some cannot be decrypted; all others have the newest key then.
     """
-    with setup.vault() as vault:
-        changed, left = credentials.encrypt_again(vault.store, vault.keyring, None, setup.now())
+    settings = setup.settings()
+    # Not the vault's: this is how the database gets another key.
+    keyring = credentials.open_keyring(settings.encryption_key, settings.encryption_key_file)
+    with setup.store() as store:
+        changed, left = credentials.encrypt_again(store, keyring, None, setup.now())
     if changed:
         setup.note("secrets encrypted again", f"{changed} of them")
     if left:

@@ -17,6 +17,7 @@ import orjson
 from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import ColumnElement, delete, select
 
+from sync_pipeline.clock import utc_now
 from sync_pipeline.errors import ConfigError, StoreError, SyncError
 from sync_pipeline.private_files import written_once
 from sync_pipeline.store.engine import Store, insert_into
@@ -27,7 +28,12 @@ WEBHOOK = "webhook:"
 """What the names of the webhooks' secrets begin with."""
 SIGNED = "SIGNED"
 """The hook of the other system's app: its vendor signs each body, and the hook has a secret path alone."""
+CHECK = ("sync_pipeline", "key check")
+"""Place of a value that is no secret: the key that encrypts it is the database's, which every process has to have."""
 NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+
+
+_IS_SECRET = credentials.c.connection != CHECK[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,11 @@ class Keyring:
     """The keys in use: the first one encrypts."""
 
     keys: tuple[Key, ...]
+
+    @property
+    def ids(self) -> set[str]:
+        """Which keys these are."""
+        return {key.id for key in self.keys}
 
     def seal(self, place: tuple[str, str], value: Any) -> tuple[str, bytes]:
         """The id of the key that was used, and what to store."""
@@ -91,6 +102,35 @@ def open_keyring(setting: str, file: Path) -> Keyring:
     if texts:
         return Keyring(tuple(Key.of(text, SETTING) for text in texts))
     return Keyring((Key.of(_key_in(file), f"The key file {file}"),))
+
+
+def keyring_of(store: Store, setting: str, file: Path) -> Keyring:
+    """The same, where they are the keys of this database; the first process to ask decides which that is.
+
+    Raises ConfigError where this process was given another key, or none: two servers would encrypt what the other cannot read.
+    """
+    known = key_of(store)
+    if known and not setting.strip() and not file.exists():
+        raise _other_key(known, "this process has none")
+    keyring = open_keyring(setting, file)
+    if not known:
+        key_id, ciphertext = keyring.seal(CHECK, "")
+        row = dict(zip(("connection", "name"), CHECK, strict=True)) | {"ciphertext": ciphertext, "key_id": key_id}
+        first = insert_into(store, credentials).values(**row, updated_at=utc_now()).on_conflict_do_nothing()
+        with store.writing() as tx:
+            tx.execute(first)
+        known = key_of(store)
+    if known and known not in keyring.ids:
+        raise _other_key(known, f"this process was given another key ({keyring.keys[0].id})")
+    return keyring
+
+
+def key_of(store: Store) -> str:
+    """The id of the key of this database; "" before it has one. That of a secret counts where no process has asked yet."""
+    is_check = (credentials.c.connection == CHECK[0]) & (credentials.c.name == CHECK[1])
+    rows = select(credentials.c.key_id).order_by(is_check.desc(), credentials.c.updated_at.desc()).limit(1)
+    with store.reading() as tx:
+        return str(tx.scalar(rows) or "")
 
 
 def put(
@@ -149,14 +189,15 @@ def hook_names(store: Store, pair: str) -> list[str]:
 def places(store: Store) -> list[str]:
     """The connections that have secrets, in order; no key is needed for that."""
     with store.reading() as tx:
-        return list(tx.scalars(select(credentials.c.connection).distinct().order_by(credentials.c.connection)))
+        rows = select(credentials.c.connection).where(_IS_SECRET).distinct()
+        return list(tx.scalars(rows.order_by(credentials.c.connection)))
 
 
 def listed(store: Store) -> list[Listed]:
     """Every secret there is, without the secrets; no key is needed for that."""
     columns = (credentials.c.connection, credentials.c.name, credentials.c.key_id, credentials.c.updated_at)
     with store.reading() as tx:
-        return [Listed(*row) for row in tx.execute(select(*columns).order_by(*columns[:2]))]
+        return [Listed(*row) for row in tx.execute(select(*columns).where(_IS_SECRET).order_by(*columns[:2]))]
 
 
 def remove(store: Store, pair: str, name: str) -> None:
@@ -178,7 +219,7 @@ def encrypt_again(store: Store, keyring: Keyring, connection: str | None, at: da
 
     Each on its own: one that cannot be decrypted is left unchanged, and the others are still encrypted again.
     """
-    is_old = [credentials.c.key_id != keyring.keys[0].id]
+    is_old = [credentials.c.key_id != keyring.keys[0].id, _IS_SECRET]
     is_old += [] if connection is None else [credentials.c.connection == connection]
     old = select(credentials).where(*is_old).with_for_update()
     found = Encrypted(0, [])
@@ -194,7 +235,22 @@ def encrypt_again(store: Store, keyring: Keyring, connection: str | None, at: da
             fresh = credentials.update().where(*_one(*place))
             tx.execute(fresh.values(key_id=key_id, ciphertext=ciphertext, updated_at=at))
             found = found._replace(changed=found.changed + 1)
+        others = select(credentials.c.name).where(credentials.c.key_id != keyring.keys[0].id, _IS_SECRET).limit(1)
+        # From now on this is the database's: what still needs another key could not be decrypted here.
+        if connection is None or tx.scalar(others) is None:
+            key_id, ciphertext = keyring.seal(CHECK, "")
+            check = credentials.update().where(*_one(*CHECK))
+            tx.execute(check.values(key_id=key_id, ciphertext=ciphertext, updated_at=at))
     return found
+
+
+def _other_key(known: str, found: str) -> ConfigError:
+    return ConfigError(
+        f"The secrets in the database are encrypted with another key ({known}): {found}.",
+        fix=f"Give every process the same {SETTING} (or {SETTING}_FILE, or encryption.key in SYNC_HOME). To change the key, put the "
+        "new one first and the old one after a comma, and run `sync-pipeline credentials encrypt-again`; if the old one is lost, "
+        "that command says which secrets have to be removed.",
+    )
 
 
 def _key_in(file: Path) -> str:

@@ -33,7 +33,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline.errors import ConfigError, StoreError
+from sync_pipeline.errors import ConfigError, NewerSchema, StoreError
 from sync_pipeline.private_files import private_file
 from sync_pipeline.store.errors import SETTING, store_errors, unwritable
 from sync_pipeline.store.schema import HEAD, VERSION_TABLE
@@ -435,6 +435,22 @@ def _bring_to_head(store: Store, import_setup: Callable[[Connection], None] | No
         from sync_pipeline.store.migrations.runner import migrate
 
         migrate(store, import_setup)
+
+
+def newer_schema(store: Store, version: str) -> NewerSchema:
+    """The error about a database at a version of the schema that this program does not know."""
+    return NewerSchema(
+        f"{store.place} has schema {version}, this version of sync_pipeline knows up to {HEAD}.",
+        fix="Install the newer sync_pipeline that wrote it, or name another database.",
+    )
+
+
+def require_head(store: Store) -> None:
+    """Raise NewerSchema when a newer version has migrated the database since it was opened."""
+    with store.reading() as connection:
+        version = stored_version(connection)
+    if version != HEAD:
+        raise newer_schema(store, str(version))
 
 
 def insert_into(store: Store, table: Table) -> sqlite.Insert:

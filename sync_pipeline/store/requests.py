@@ -51,6 +51,8 @@ class WorkRequest:
     """By run and entity: the figures, and of a comparison the first differences."""
     cancel_asked_at: datetime | None
     cancel_by: str | None
+    paused_at: datetime | None
+    paused_by: str | None
     finished_at: datetime | None
     outcome: str | None
     reason: str
@@ -136,6 +138,16 @@ def ask_cancel(store: Store, pair: str, number: int, by: str, *, finish_now: boo
         return bool(ended_now) or tx.execute(select(requests.c.id).where(*mine)).scalar() is not None
 
 
+def set_paused(store: Store, pair: str, number: int, by: str | None) -> bool:
+    """Pause a backfill that is asked for, or with None resume it. False when it has ended, is cancelled, or is so already."""
+    mine = (requests.c.connection == pair, requests.c.id == number, requests.c.kind == "backfill")
+    is_other = requests.c.paused_at.isnot(None) if by is None else requests.c.paused_at.is_(None)
+    is_open = (requests.c.finished_at.is_(None), requests.c.cancel_asked_at.is_(None), is_other)
+    with store.writing() as tx:
+        values = {"paused_at": store.now(tx) if by is not None else None, "paused_by": by}
+        return tx.execute(update(requests).where(*mine, *is_open).values(**values)).rowcount == 1
+
+
 def finish(store: Store, number: int, outcome: Outcome, reason: str = "") -> None:
     """Note how it ended; the first end counts."""
     with store.writing() as tx:
@@ -185,6 +197,8 @@ def _request(row: Row[Any]) -> WorkRequest:
         result=orjson.loads(row.result or "{}"),
         cancel_asked_at=row.cancel_asked_at,
         cancel_by=row.cancel_by,
+        paused_at=row.paused_at,
+        paused_by=row.paused_by,
         finished_at=row.finished_at,
         outcome=row.outcome,
         reason=row.reason or "",

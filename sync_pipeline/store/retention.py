@@ -26,6 +26,7 @@ from sync_pipeline.store.schema import (
     audit,
     deliveries,
     events,
+    operation_runs,
     records,
     requests,
     setup_versions,
@@ -69,6 +70,9 @@ def prune(store: Store, ages: Ages, now: datetime) -> dict[str, int]:
         "events": prune_events(store, now - ages.events),
         "alerts": _prune_alerts(store, now - ages.alerts),
         "requests": _prune(store, requests, select(requests.c.id).where(requests.c.finished_at < now - ages.syncs)),
+        "operation_runs": _prune(
+            store, operation_runs, select(operation_runs.c.id).where(operation_runs.c.at < now - ages.audit)
+        ),
         "tombstones": _prune_tombstones(store, now - ages.tombstones),
     }
 

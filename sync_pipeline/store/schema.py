@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0018"
+HEAD = "0021"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -847,6 +847,8 @@ requests = Table(
     Column("result", Text, doc="JSON: the figures of each run, and the first differences found", info=PERSONAL),
     Column("cancel_asked_at", Instant),
     _key("cancel_by", doc="who cancelled it", info=PERSONAL),
+    Column("paused_at", Instant, doc="since when it is paused; null = it is not"),
+    _key("paused_by", doc="who paused it", info=PERSONAL),
     Column("finished_at", Instant, doc="null = open"),
     _key("outcome", doc="done | differs | held | failed | cancelled; null = open"),
     Column("reason", Text, doc="why it is not done, in one sentence", info=PERSONAL),
@@ -886,4 +888,31 @@ one_time_tokens = Table(
     Column("until", Instant, nullable=False),
     Index("ix_one_time_tokens_until", "until"),
     info={"doc": "what is good once, whichever instance it comes back to"},
+)
+
+console_work = Table(
+    "console_work",
+    metadata,
+    _key("setup", primary_key=True, doc="name of the set-up"),
+    _key("kind", primary_key=True, doc="test | preparation"),
+    Column("begun_at", Instant, nullable=False),
+    Column("state", Text, nullable=False, doc="JSON: what was found so far, and what went wrong", info=PERSONAL),
+    info={"doc": "work that a console does while pages are looked at: how far it is, for the pages of any instance"},
+)
+
+operation_runs = Table(
+    "operation_runs",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    _key("connection", nullable=False),
+    _key("once_key", nullable=False, doc="named by the caller: the operation is sent once for it"),
+    _key("operation", nullable=False),
+    _key("digest", nullable=False, doc="of the request: a key is for one request"),
+    _key("by", nullable=False, doc="who ran it", info=PERSONAL),
+    Column("at", Instant, nullable=False),
+    _key("state", nullable=False, doc="sent | done | refused | unknown; sent = the process ended before the answer"),
+    Column("status", Integer, doc="of the answer"),
+    _key("target_id", doc="the id in the answer"),
+    Index("ux_operation_runs_once", "connection", "once_key", unique=True),
+    info={"doc": "operations that were run once for a key"},
 )

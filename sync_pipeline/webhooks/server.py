@@ -5,17 +5,23 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Event
 
 from sync_pipeline.clock import utc_now
+from sync_pipeline.errors import NewerSchema, StoreError
 from sync_pipeline.serving import LocalOnly, Server, bounded_server, in_thread, listen, url_of
+from sync_pipeline.store.engine import Store, require_head
 from sync_pipeline.webhooks.hooks import HookStore
 from sync_pipeline.webhooks.receiver import Receiver, ReceiverOptions, build_app
 
 HOST = "127.0.0.1"
 PORT = 8760
+SCHEMA_SECONDS = 10.0
+"""How often it is looked whether the database still has the schema that this version knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +40,34 @@ def serve(
     port: int = PORT,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Receive until interrupted."""
+    """Receive until interrupted; raises NewerSchema when a newer version has taken over the database."""
     hooks.all()  # a wrong key is reported now, not at the first delivery
     listener = _listen(host, port)
     try:
         if on_ready:
             on_ready(url_of(host, listener))
-        _server(Receiver(hooks, options, utc_now, time.monotonic)).run(sockets=[listener])
+        server, ended = _server(Receiver(hooks, options, utc_now, time.monotonic)), Event()
+        with ThreadPoolExecutor(1, "schema") as pool:
+            newer = pool.submit(_until_newer, hooks.store, server, ended)
+            try:
+                server.run(sockets=[listener])
+            finally:
+                ended.set()
+        newer.result()
     finally:
         listener.close()
+
+
+def _until_newer(store: Store, server: Server, ended: Event) -> None:
+    """End the server and raise NewerSchema when a newer version has migrated the database, which it keeps open."""
+    while not ended.wait(SCHEMA_SECONDS):
+        try:
+            require_head(store)
+        except NewerSchema:
+            server.should_exit = True
+            raise
+        except StoreError:  # it does not answer; deliveries are refused meanwhile
+            continue
 
 
 @contextmanager

@@ -22,12 +22,13 @@ from sync_pipeline_tests.bench.flood import Flood, measure_flood
 from sync_pipeline_tests.bench.highlevel import measure_highlevel
 from sync_pipeline_tests.bench.latency import WAYS, Latency, measure_latency
 from sync_pipeline_tests.bench.postgresql import serving
-from sync_pipeline_tests.bench.report import show, show_live, show_pages
+from sync_pipeline_tests.bench.report import show, show_live, show_pages, show_workers
 from sync_pipeline_tests.bench.rounds import CLOCKS, WALL, Measured, Plan, document, measure_large, measure_rounds
+from sync_pipeline_tests.bench.workers import Together, measure_workers
 from sync_pipeline_tests.harness import clean_environ
 
-ROUNDS, POSTGRESQL, LARGE, HIGHLEVEL, LATENCY, FLOOD, DASHBOARD = PARTS = (
-    "rounds", "postgresql", "large", "highlevel", "latency", "flood", "dashboard",
+ROUNDS, POSTGRESQL, LARGE, HIGHLEVEL, LATENCY, FLOOD, DASHBOARD, WORKERS = PARTS = (
+    "rounds", "postgresql", "large", "highlevel", "latency", "flood", "dashboard", "workers",
 )  # fmt: skip
 
 
@@ -39,6 +40,7 @@ class Bench:
     latencies: list[Latency] = field(default_factory=list)
     floods: list[Flood] = field(default_factory=list)
     pages: list[PageTime] = field(default_factory=list)
+    workers: list[Together] = field(default_factory=list)
 
 
 def _numbers(_context: click.Context, _option: click.Parameter, value: str) -> list[int]:
@@ -80,7 +82,7 @@ def bench(parts: list[str], rounds: int, sizes: list[int], large: int, clock: st
 
     Each command is a process of its own, as a user would start it: real Dagster runs, imports included. Then, with
     `sync-pipeline dev` running, how long an edit takes to arrive; what a flood of webhooks costs; and how long the pages
-    of the dashboard take.
+    of the dashboard take; and how much faster several workers load than one.
     """
     found = Bench(Measured(clock=clock))
     plan = Plan(rounds, sizes, more["users"], more["days"], more["page_size"])
@@ -91,6 +93,9 @@ def bench(parts: list[str], rounds: int, sizes: list[int], large: int, clock: st
             if DASHBOARD in parts:
                 _say(f"The dashboard with {large:,} time entries ...")
                 found.pages += measure_dashboard(Path(name), large)
+            if WORKERS in parts:
+                _say("One, two and three workers ...")
+                found.workers += measure_workers(Path(name))
     finally:  # what was measured before a part failed
         _print(found, as_json)
 
@@ -115,11 +120,12 @@ def _measure_life(directory: Path, parts: list[str], counts: Mapping[str, int], 
 
 
 def _print(found: Bench, as_json: bool) -> None:
-    told = figures(found.measured, found.latencies, found.pages)
+    told = figures(found.measured, found.latencies, found.pages, found.workers)
     if not as_json:
         show(found.measured, told, load_seconds())
         show_live(found.latencies, found.floods)
         show_pages(found.pages)
+        show_workers(found.workers)
         return
     everything: dict[str, Any] = {
         "figures": [asdict(figure) | {"is_reached": figure.is_reached} for figure in told],
@@ -127,6 +133,7 @@ def _print(found: Bench, as_json: bool) -> None:
         "latency": [asdict(one) for one in found.latencies],
         "flood": [asdict(one) for one in found.floods],
         "dashboard": [asdict(one) for one in found.pages],
+        "workers": [asdict(one) for one in found.workers],
         "code_location_seconds": load_seconds(),
     }
     sys.stdout.write(json.dumps(everything, indent=2) + "\n")

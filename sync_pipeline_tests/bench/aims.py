@@ -18,6 +18,7 @@ from sync_pipeline_tests.bench.rounds import (
     VERIFY,
     Measured,
 )
+from sync_pipeline_tests.bench.workers import Together
 
 FIXED = 3.0
 """Seconds of a sync without entries."""
@@ -27,6 +28,8 @@ MEGABYTES, FLAT = 380, 1.1
 """The most memory a command may take, and how much more of it with the most entries than with the fewest."""
 PAGE = 300
 """Milliseconds of a page of the dashboard with a million entries."""
+SHARED = 1 / 2.2
+"""The time of three workers, in times of that of one."""
 FEW = 10_000
 """Below so many entries memory still grows with what is read once."""
 
@@ -46,7 +49,12 @@ class Figure:
         return None if self.aim is None else self.value <= self.aim
 
 
-def figures(measured: Measured, latencies: Sequence[Latency] = (), pages: Sequence[PageTime] = ()) -> list[Figure]:
+def figures(
+    measured: Measured,
+    latencies: Sequence[Latency] = (),
+    pages: Sequence[PageTime] = (),
+    workers: Sequence[Together] = (),
+) -> list[Figure]:
     """Everything that was measured and has an aim, and what it is made of."""
     return [
         *_fixed(measured),
@@ -63,7 +71,16 @@ def figures(measured: Measured, latencies: Sequence[Latency] = (), pages: Sequen
             if pages
             else []
         ),
+        *_workers(workers),
     ]
+
+
+def _workers(found: Sequence[Together]) -> Iterator[Figure]:
+    seconds = {one.workers: one.seconds for one in found}
+    if 1 in seconds and 3 in seconds:
+        yield Figure("three workers, to one", round(seconds[3] / seconds[1], 2), "x", round(SHARED, 2))
+    if found:
+        yield Figure("requests over the limit, all workers together", max(one.refused for one in found), "", 0)
 
 
 def _p95(latency: Latency) -> float | None:

@@ -13,6 +13,7 @@ from sync_pipeline_tests.bench.dashboard import PageTime
 from sync_pipeline_tests.bench.flood import Flood
 from sync_pipeline_tests.bench.latency import Latency
 from sync_pipeline_tests.bench.rounds import Measured
+from sync_pipeline_tests.bench.workers import Together
 
 WIDTH = 130
 """The table is the same wherever it is printed."""
@@ -96,3 +97,12 @@ def show_pages(pages: Sequence[PageTime]) -> None:
     rows = ((one.path, f"{one.wall_ms:.0f}", f"{one.cpu_ms:.0f}", f"{one.kilobytes:,}") for one in pages)
     if pages:
         Console(width=WIDTH, highlight=False).print(table(("page", "wall ms", "CPU ms", "kB"), rows))
+
+
+def show_workers(found: Sequence[Together]) -> None:
+    """Print how long workers take together for the same days."""
+    for one in found:
+        Console(width=WIDTH, highlight=False).print(
+            f"{one.workers} at work: {one.seconds:.1f} s for {one.writes:,} records, {one.requests:,} requests of 200 ms, "
+            f"{one.refused} refused."
+        )

@@ -15,6 +15,7 @@ from sync_pipeline_tests.document_schemas import FILE, documents
 SCHEMAS = json.loads(FILE.read_text())
 WITHOUT = {
     "alerts ack", "alerts add", "alerts remove", "alerts send", "alerts show", "alerts silence", "alerts test", "backfill",
+    "backfills cancel", "backfills list", "backfills pause", "backfills resume",
     "console link", "console open", "console serve", "dev", "forget", "mapping discard", "mapping draft",
     "mapping publish", "mapping try", "setup back", "setup versions", "sandbox serve", "webhooks register",
     "webhooks serve",

@@ -8,15 +8,18 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus
 
 from sync_pipeline.defs import resources
 from sync_pipeline.defs.requests import NAME
 from sync_pipeline.errors import Cancelled
+from sync_pipeline.hosting.backfill import PAUSED_TAG
 from sync_pipeline.hosting.run_tags import REQUESTED_BY_TAG, TRIGGER_TAG
 from sync_pipeline.session import following
 from sync_pipeline.session.following import Follower
 from sync_pipeline.session.progress import Progress, silent
-from sync_pipeline.store.requests import WorkRequest, WorkScope, ask, ask_cancel, request_of
+from sync_pipeline.stages.batch import Days
+from sync_pipeline.store.requests import WorkRequest, WorkScope, ask, ask_cancel, request_of, set_paused
 from sync_pipeline.store.syncs import by_run
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, morning
@@ -253,6 +256,42 @@ def test_a_backfill_is_dagsters_own(us: Team, on: Live) -> None:
     assert asked.now.outcome is None
     on.instance.update_backfill(found._replace(status=type(found.status)["CANCELED"]))
     on.look(NAME)
+    assert asked.now.outcome == "cancelled"
+
+
+def test_a_paused_backfill_is_resumed_by_its_request(us: Team, on: Live) -> None:
+    """Dagster stops it, and the request stays open; resumed, the days that are left are asked for under the same request."""
+    asked = Asked(us, "backfill", entity="time_entries", first=us.days.keys[0], last=us.days.keys[1])
+
+    def set_to(by: str | None) -> None:
+        with us.session() as session:
+            assert set_paused(session.store, session.pair, asked.number, by)
+        on.tick(NAME)
+
+    on.tick(NAME)
+    (first,) = asked.now.runs
+    set_to("Ben")
+    backfill = on.instance.get_backfill(first)
+    assert backfill is not None
+    assert backfill.status == BulkActionStatus.CANCELING
+    on.instance.update_backfill(backfill._replace(status=BulkActionStatus.CANCELED))
+    us.sync("time_entries", days=Days(us.days.first, us.days.first))
+    on.tick(NAME)
+    assert asked.now.is_open
+    assert list(asked.now.runs) == [first]
+    set_to(None)
+    newest, before = asked.now.runs
+    assert before == first
+    assert (asked.now.progress["done"], asked.now.progress["total"]) == (1, 28)
+    set_to("Ben")
+    asked.cancel()
+    on.tick(NAME)
+    backfill = on.instance.get_backfill(newest)
+    assert backfill is not None
+    assert backfill.status == BulkActionStatus.CANCELING
+    assert backfill.tags.keys().isdisjoint({PAUSED_TAG})
+    on.instance.update_backfill(backfill._replace(status=BulkActionStatus.CANCELED))
+    on.tick(NAME)
     assert asked.now.outcome == "cancelled"
 
 

@@ -11,12 +11,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from sync_pipeline.defs.assets import daily
-from sync_pipeline.hosting.backfill import BackfillReport, ask, look
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.hosting.backfill import BackfillReport, ask, cancel, find, listed, look, pause, resume
 from sync_pipeline.hosting.launch import RANGE_START
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Days
@@ -83,6 +85,15 @@ class Asking:
         """How it is going."""
         return look(self.on.instance, self.session, chain, "time_entries", days, at)
 
+    def resume(self, backfill_id: str, at: datetime) -> list[str]:
+        """Resume it; the backfill and those it continues."""
+        partitions, graph = daily(self.session.settings), self.on.defs.resolve_asset_graph()
+        return resume(self.on.instance, self.session, partitions, backfill_id, at, "Ben", graph)
+
+    def listed(self, at: datetime) -> list[BackfillReport]:
+        """All backfills."""
+        return listed(self.on.instance, self.session, self.on.defs.resolve_asset_graph(), at)
+
     def asked_for(self, backfill_id: str) -> list[str]:
         """The days a backfill holds."""
         backfill = self.on.instance.get_backfill(backfill_id)
@@ -146,6 +157,68 @@ def test_a_day_is_done_when_it_is_loaded_not_when_a_run_says_success(
     assert asking.asked_for(chain[0]) == list(us.days)[:-1]
 
 
+def test_a_paused_backfill_goes_on_with_what_is_left(us: Team, on: Live, asking: Asking, now: datetime) -> None:
+    """Dagster cancels it; resumed, its days that are not done are asked for, and rate and end count from then on."""
+    (first,) = asking.ask(us.days, now)
+    good = Days(us.days.first, us.days.first + timedelta(days=6))
+    work_off(us, on, first, good, success=True)
+    hours_later = now + timedelta(hours=2)
+    going = asking.look([first], us.days, hours_later)
+    assert (going.days_an_hour, going.ends_at) == (3.5, hours_later + timedelta(hours=6))
+
+    pause(on.instance, first, "Ana")
+    assert asking.look([first], us.days, hours_later).status == "PAUSING"
+    assert asking.resume(first, hours_later) == []  # the daemon is still stopping its runs
+    end(on, first, "CANCELED")
+    report = asking.look([first], us.days, hours_later)
+    assert (report.status, report.done, report.has_ended, report.days_an_hour) == ("PAUSED", 7, True, None)
+    assert find(on.instance, None, is_paused=True).backfill_id == first
+
+    chain = asking.resume(first, hours_later)
+    assert chain[1:] == [first]
+    assert asking.asked_for(chain[0]) == [day for day in us.days if day not in set(good)]
+    assert asking.look(chain, us.days, hours_later).done == 7
+    work_off(us, on, chain[0], Days(good.last + timedelta(days=1), us.days.last), success=True)
+    end(on, chain[0], "COMPLETED_SUCCESS")
+    assert asking.look(chain, us.days, hours_later).success
+    with pytest.raises(ConfigError, match="No backfill is paused"):
+        find(on.instance, None, is_paused=True)
+    (one,) = asking.listed(hours_later)
+    assert (one.backfill_id, one.done, one.total) == (chain[0], 28, 28)
+
+
+def test_a_backfill_that_was_paused_before_it_began_is_resumed_as_it_is(
+    us: Team, on: Live, asking: Asking, now: datetime
+) -> None:
+    """No daemon has stopped it, since none is there: nothing has to be asked for anew."""
+    (first,) = asking.ask(us.days, now)
+    pause(on.instance, first, "Ana")
+    assert asking.resume(first, now) == [first]
+    assert asking.look([first], us.days, now).status == "REQUESTED"
+    pause(on.instance, first, "Ana")
+    assert not cancel(on.instance, first)
+    assert asking.look([first], us.days, now).status == "CANCELING"
+
+
+def test_a_backfill_of_the_dagster_ui_is_listed_paused_and_resumed(
+    us: Team, on: Live, asking: Asking, now: datetime
+) -> None:
+    """What its runs have done counts; the rest is asked for."""
+    (first,) = asking.ask(us.days, now)
+    backfill = on.instance.get_backfill(first)
+    assert backfill
+    on.instance.update_backfill(backfill._replace(tags={}))
+    good = Days(us.days.first, us.days.first + timedelta(days=6))
+    work_off(us, on, first, good, success=True)
+    (one,) = asking.listed(now)
+    assert (one.backfill_id, one.total, one.done) == (first, 28, 7)
+    pause(on.instance, first, "Ana")
+    end(on, first, "CANCELED")
+    assert [one.status for one in asking.listed(now)] == ["PAUSED"]
+    chain = asking.resume(first, now)
+    assert asking.asked_for(chain[0]) == [day for day in us.days if day not in set(good)]
+
+
 @contextmanager
 def daemon(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
     """A real Dagster daemon on the shell's instance."""
@@ -169,16 +242,22 @@ def test_a_backfill_runs_in_the_daemon_and_waits_for_one(us: Team, tmp_path: Pat
         assert "No Dagster daemon is running" in shell("backfill", *asking[2:], code=1).err
         asked = shell(*asking, code=1).document
         with daemon(shell) as process:
-            while (ended := shell(*asking)).code:  # until the daemon has shown itself it says that there is none
-                assert process.poll() is None
-                found = ended.document  # one that ends badly is followed by another one, again and again
-                assert (found["backfill_id"], found["failed"]) == (asked["backfill_id"], 0), failures(shell)
-        done = ended.document
-        assert done["backfill_id"] == asked["backfill_id"], failures(shell)
-        assert (done["status"], done["done"], done["total"]) == ("COMPLETED_SUCCESS", 28, 28)
+            done = ended(shell, process)
+        assert done["backfill_id"] == asked["backfill_id"]
+        figures = (done["status"], done["done"], done["total"])
+        assert figures == ("COMPLETED_SUCCESS", 28, 28), failures(shell)
         assert len(done["runs"]) == 3
         stopped = [entry["id"] for entry in us.entries() if entry["timeInterval"]["end"]]
         assert set(us.at_snapshots("time_entries")) == set(stopped)
+
+
+def ended(shell: Shell, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """The newest backfill when it has ended; only looked at, since one that is asked for again after its end starts anew."""
+    while True:
+        newest: dict[str, Any] = shell("backfills", "list", "--json").document["backfills"][0]
+        if newest["status"] not in ("REQUESTED", "CANCELING", "FAILING"):
+            return newest
+        assert process.poll() is None
 
 
 def failures(shell: Shell) -> list[str]:
@@ -205,7 +284,7 @@ def test_killed_in_the_middle_it_goes_on_without_its_finished_days(us: Team, tmp
     us.sync("locations", "users", "projects")
     us.forget_stats()
     us.fault("stall", "POST /snapshots/time_entries/batch", seconds=0.5)
-    with shell_for(us, tmp_path / "shell", SYNC_DAYS_PER_RUN="4", **PATIENT) as shell:
+    with shell_for(us, tmp_path / "shell", SYNC_DAYS_PER_RUN="2", **PATIENT) as shell:
         span = Days(us.days.last - timedelta(days=15), us.days.last)
         asking = ("backfill", "--json", "--from", span.keys[0], "--to", span.keys[1])
         shell(*asking, code=1)
@@ -213,12 +292,10 @@ def test_killed_in_the_middle_it_goes_on_without_its_finished_days(us: Team, tmp
             wait_until(lambda: len(successes(shell)) >= 1)
             process.kill()
         finished = successes(shell)
-        assert len(finished) < 4
-        with daemon(shell):
-            while (ended := shell(*asking)).code:
-                assert not ended.document["failed"]
-        assert ended.document["done"] == 16
-        assert len(successes(shell)) == len(set(successes(shell))) == 4
+        assert len(finished) < 8
+        with daemon(shell) as process:
+            assert ended(shell, process)["done"] == 16, failures(shell)
+        assert len(successes(shell)) == len(set(successes(shell))) == 8
         assert set(finished) <= set(successes(shell))
     stopped = {
         entry["id"]

@@ -53,7 +53,11 @@ def test_what_is_written_by_hand_fits_the_facts() -> None:
     """Each name exists; sentences are sentences, at least forty; what is held has a reason and no sentence."""
     notes = known()
     held = [name for group in notes["held"] for name in group["names"]]
-    listed = [name for part in ("says", "reads", "optional", "required", "find", "sandbox") for name in notes[part]]
+    listed = [
+        name
+        for part in ("says", "reads", "types", "optional", "required", "defaults", "find", "sandbox")
+        for name in notes[part]
+    ]
     assert sorted({*listed, *held} - set(operations())) == []
     assert len(set(held)) == len(held)
     assert len(notes["says"]) >= 40

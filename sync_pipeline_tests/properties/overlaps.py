@@ -112,6 +112,14 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class AllGoOn:
+    """All runs that are held up go on at the same moment, and work side by side until they have ended."""
+
+    kill: int | None = None
+    """Which of them is killed, if one is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lists:
     """The lists of a system begin to lag, or show the present again."""
 
@@ -119,7 +127,7 @@ class Lists:
     lag: bool
 
 
-Move = Run | Edit | Look | Release | Lists
+Move = Run | Edit | Look | Release | AllGoOn | Lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +209,34 @@ def _behind(dice: random.Random, what: str | None) -> Iterator[Move]:
     yield Lists("clockify", dice.random() < 0.5)
     yield _look(dice)
     yield _run(dice, "sync", held=False)
+
+
+def ranges_of(seed: int) -> History:
+    """The history of a seed in which runs load neighbouring and overlapping days of one entity at the same moment."""
+    dice = random.Random(seed)
+    return History(seed, dice.choice(["report", "users"]), dice.random() < 0.5, tuple(_side_by_side(dice)))
+
+
+def _side_by_side(dice: random.Random) -> Iterator[Move]:
+    """Two or three runs, each held up in its read or its writes, while records move between their days; then all go on."""
+    for _ in range(dice.randint(1, 2)):
+        yield _edit(dice)
+        kinds = dice.choices(["sync", "backfill", "repair", "command"], [6, 3, 1, 2], k=dice.randint(2, 3))
+        cuts = sorted(dice.sample(range(RECENT), len(kinds) - 1), reverse=True)
+        for kind, first, last in zip(kinds, [RECENT, *cuts], [*(cut + 1 for cut in cuts), 0], strict=True):
+            overlap = dice.choice([0, 0, 1, 2])
+            run = replace(_run(dice, kind, held=True), first=first, last=max(0, last - overlap))
+            yield replace(run, last=min(run.last, run.first))
+        yield Edit(tuple(replace(_deed(dice), kind="move entry") for _ in range(dice.randint(1, 4))))
+        between = dice.choice(["", "look", "whole"])
+        if between == "look":
+            yield _edit(dice)
+            yield _look(dice)
+        if between == "whole":
+            yield Edit((replace(_deed(dice), kind="delete entry"), _deed(dice)))
+            yield _run(dice, dice.choice(["users", "projects", "sync"]), held=dice.random() < 0.5)
+        yield AllGoOn(dice.randrange(3) if dice.random() < 0.4 else None)
+        yield _run(dice, "short", held=False)
 
 
 def _long(dice: random.Random) -> str:
@@ -413,6 +449,8 @@ class Stage:
                 self._start(f"{number or 'the last'}. {move.what}", move)
             case Release():
                 self._release(move)
+            case AllGoOn():
+                self._all_go_on(move)
             case Look():
                 self._look(number, move)
             case Lists():
@@ -474,16 +512,31 @@ class Stage:
             self._actors.append(actor)
             self._release(Release(0, kill=False))
 
+    def _kill(self, actor: Actor) -> None:
+        self.done["killed while held"] += 1
+        if isinstance(actor, ProcessActor):
+            actor.process.send_signal(signal.SIGKILL)
+        elif isinstance(actor, ThreadActor):
+            self.here.killer.arm(1, actor.thread.ident)
+
+    def _all_go_on(self, move: AllGoOn) -> None:
+        actors, self._actors = self._actors, []
+        self.done["side by side"] += len(actors) > 1
+        if actors and move.kill is not None:
+            self._kill(actors[move.kill % len(actors)])
+        for actor in actors:
+            if actor.rule is not None:
+                self.us.sandbox.world.faults.remove(actor.rule)
+        wait_until(lambda: all(actor.ended for actor in actors))
+        for actor in actors:
+            self._ended(actor)
+
     def _release(self, release: Release) -> None:
         if not self._actors:
             return
         actor = self._actors.pop(release.which % len(self._actors))
         if release.kill:
-            self.done["killed while held"] += 1
-            if isinstance(actor, ProcessActor):
-                actor.process.send_signal(signal.SIGKILL)
-            elif isinstance(actor, ThreadActor):
-                self.here.killer.arm(1, actor.thread.ident)
+            self._kill(actor)
         actor.waits.clear()
         if actor.rule is not None:
             self.us.sandbox.world.faults.remove(actor.rule)
@@ -659,10 +712,17 @@ class Stage:
 
 @contextmanager
 def stage(
-    root: Path, patch: pytest.MonkeyPatch, database: Database = SavedFile, vendor: str = "generic"
+    root: Path,
+    patch: pytest.MonkeyPatch,
+    database: Database = SavedFile,
+    vendor: str = "generic",
+    *,
+    side_by_side: bool = False,
 ) -> Iterator[Stage]:
-    """A place to play histories in."""
-    with office(root, patch, database, vendor) as here, dg.DagsterInstance.ephemeral() as instance:
+    """A place to play histories in; Dagster's history is in files where several threads write it at the same moment."""
+    quiet = {"telemetry": {"enabled": False}}
+    history = dg.DagsterInstance.local_temp(overrides=quiet) if side_by_side else dg.DagsterInstance.ephemeral()
+    with office(root, patch, database, vendor) as here, history as instance:
         here.us.people.headers[PRESENT] = "1"
         here.us.changes |= {"CLOCKIFY_PAGE_SIZE": "6", "SYNC_POLL_SECONDS": "86400"}
         enter(here.us, patch)

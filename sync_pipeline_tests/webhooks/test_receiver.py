@@ -6,19 +6,24 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+from sqlalchemy import column, table, update
 
-from sync_pipeline.errors import ConfigError
+from sync_pipeline.errors import ConfigError, NewerSchema
 from sync_pipeline.store.credentials import open_keyring
 from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.schema import HEAD, VERSION_TABLE
+from sync_pipeline.webhooks import server
 from sync_pipeline.webhooks.hooks import OVERLAP, REREAD_SECONDS, HookStore
 from sync_pipeline.webhooks.receiver import REFUSALS, ReceiverOptions
 from sync_pipeline.webhooks.server import serve
 from sync_pipeline_tests.webhooks.sending import HERE, UPDATED, WORKSPACE, Clock, Sender, add_hook, delivering, entry
 
 DELETED = "TIME_ENTRY_DELETED"
+PATIENCE = 60.0
 
 
 def test_a_delivery_is_kept_before_it_is_answered(sender: Sender) -> None:
@@ -268,6 +273,27 @@ def test_a_delivery_through_a_proxy_is_taken(sender: Sender) -> None:
     answer = sender.send(entry("e2"), token="guessed", Origin="https://evil.example", Sec_Fetch_Site="cross-site")
     assert answer.status_code == 401
     assert [one.source_id for one in sender.inbox()] == ["e1"]
+
+
+def test_a_receiver_ends_when_a_newer_version_has_migrated_its_database(
+    hooks: HookStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps the database open for weeks, and would go on writing to it as it knows it."""
+    monkeypatch.setattr(server, "SCHEMA_SECONDS", 0.01)
+    with ThreadPoolExecutor(1) as pool:
+        ready = Event()
+        serving = pool.submit(
+            serve, hooks, ReceiverOptions(workspace=WORKSPACE), port=0, on_ready=lambda _: ready.set()
+        )
+        assert ready.wait(PATIENCE)
+        with hooks.store.writing() as tx:
+            tx.execute(update(table(VERSION_TABLE, column("version_num"))).values(version_num="9999"))
+        try:
+            with pytest.raises(NewerSchema, match="has schema 9999, this version of sync_pipeline knows up to"):
+                serving.result(PATIENCE)
+        finally:
+            with hooks.store.writing() as tx:  # the database is used by other tests
+                tx.execute(update(table(VERSION_TABLE, column("version_num"))).values(version_num=HEAD))
 
 
 def test_two_receivers_keep_an_event_once(sender: Sender, hooks: HookStore, clock: Clock) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -102,6 +102,21 @@ class Clockify:
         """The workspace as the target of an entity."""
         constants = {field.name: field.constant for field in spec.fields if field.constant is not None}
         return TARGETS.get(spec.target.kind, Clients)(self, spec.target, constants)
+
+    catalogue = "clockify"
+
+    @property
+    def decided(self) -> Mapping[str, str]:
+        """The workspace, as paths of the catalogue call it."""
+        return {"workspaceId": self.account.workspace}
+
+    def client_for(self, host: str, tokens: Sequence[str]) -> ApiClient:
+        """Reports have a host of their own; there is one key."""
+        del tokens
+        return self.reports if host.startswith("reports.") else self.core
+
+    async def confirm(self) -> None:
+        """The workspace is in each path: there is nothing to confirm."""
 
     @property
     def webhooks(self) -> WebhookApi:

@@ -130,6 +130,23 @@ class HighLevel:
         company, location = self.consent.company.granted, self.consent.location.granted
         return company | location if company and location else None
 
+    catalogue = "highlevel"
+
+    @property
+    def decided(self) -> Mapping[str, str]:
+        """The location, and the agency where that is known, as inputs of the catalogue are called."""
+        company = {"companyId": self._company} if self._company else {}
+        return {"locationId": self.location, "location_id": self.location, **company}
+
+    def client_for(self, host: str, tokens: Sequence[str]) -> ApiClient:
+        """The agency's token for what the agency may do, the location's for everything else."""
+        del host
+        return self.agency if "agency" in tokens else self.home
+
+    async def confirm(self) -> None:
+        """Ask once whose token it is."""
+        await self._confirm()
+
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> Source:
         """The account as the source of locations: there is nothing else to read here."""
         del parent

@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sync_pipeline.connectors.answers import as_text
+from sync_pipeline.connectors.highlevel.fields import by_bare_keys
 from sync_pipeline.connectors.highlevel.schema import NeededObject
+from sync_pipeline.connectors.highlevel.search import properties_of
 from sync_pipeline.connectors.http import RequestOptions
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.errors import ApiError, NotAuthorized, RejectedRecord
@@ -167,7 +169,4 @@ def _words(refusal: ApiError) -> str:
 
 def _bare(row: object) -> dict[str, Any]:
     """The properties of a record by their keys without a prefix."""
-    properties = row.get("properties") if isinstance(row, dict) else None
-    return (
-        {name.rpartition(".")[2]: value for name, value in properties.items()} if isinstance(properties, dict) else {}
-    )
+    return by_bare_keys(properties_of(row)) if isinstance(row, dict) else {}

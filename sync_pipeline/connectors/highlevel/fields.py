@@ -39,7 +39,7 @@ class Properties:
 
     def read(self, properties: Mapping[str, Any]) -> dict[str, Any]:
         """Properties, under bare or full keys, as fields of the types that the mapping has."""
-        bare = {name.rpartition(".")[2]: value for name, value in properties.items()}
+        bare = by_bare_keys(properties)
         return bare | {field.name: self._read(field, bare.get(field.name)) for field in self.spec.fields}
 
     def archived(self, *, is_archived: bool) -> dict[str, Any]:
@@ -89,6 +89,16 @@ class Properties:
             found = _json(value) if value.startswith("[") else None
             return found if isinstance(found, list) else value.replace("\r\n", "\n").split("\n")
         return _json(value) if field.type == "json" else value
+
+
+def bare_key(key: object) -> str:
+    """A key without what is before its last dot: objects, fields and records spell the prefix differently."""
+    return as_text(key or "").rpartition(".")[2]
+
+
+def by_bare_keys(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Properties by their keys without a prefix."""
+    return {bare_key(name): value for name, value in properties.items()}
 
 
 def _json(text: str) -> Any:

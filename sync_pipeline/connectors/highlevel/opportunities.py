@@ -13,7 +13,7 @@ from sync_pipeline.connectors.highlevel.tokens import installed_locations, witho
 from sync_pipeline.connectors.http import ApiClient, RequestOptions
 from sync_pipeline.connectors.paging import MOST_PAGES, Record, as_record, rows_of
 from sync_pipeline.connectors.token_endpoint import TokenLost
-from sync_pipeline.errors import FatalApiError, NotAuthorized, Request
+from sync_pipeline.errors import ApiError, FatalApiError, NotAuthorized, Request
 
 if TYPE_CHECKING:
     from sync_pipeline.connectors.highlevel.account import HighLevel
@@ -23,6 +23,7 @@ LIMIT = 100
 """The most that a page may hold."""
 MOST_LOCATIONS = 500
 """Each takes a token and a page at least, out of the requests that records are written with."""
+MOST_UNANSWERED = 3
 NO_SCOPE = "no_scope"
 
 
@@ -37,21 +38,30 @@ async def won(account: HighLevel, months: tuple[str, str], most: int, locations:
         raise FatalApiError(message, about, fix="Revenue of several locations needs an app in place of tokens.")
     ordered = sorted(locations, key=lambda one: (one != account.location, one))
     installed = await _installed(account, ordered)
-    rows, missing, refusal = list[Record](), list[Record](), None
+    rows, missing, errors = list[Record](), list[Record](), list[ApiError]()
     for place, location in enumerate(ordered):
         try:
-            if place >= MOST_LOCATIONS:
-                raise FatalApiError(f"of the sub-accounts only {MOST_LOCATIONS} are read.", about)
+            _refuse_more(place, errors, about)
             async with _client(account, installed, location) as client:
                 rows += await _sums(account, client, location, months)
-        except TokenLost:
-            raise
-        except FatalApiError as error:
+        except ApiError as error:
+            may_pass = location == account.location and not isinstance(error, FatalApiError)
+            if may_pass or isinstance(error, TokenLost):
+                raise
             missing.append({"location": location, "missing": error.sentence})
-            refusal = refusal or error
-    if refusal is not None and len(missing) == len(ordered):
-        raise refusal
+            errors.append(error)
+    if errors and len(missing) == len(ordered):
+        raise errors[0]
     return [*missing, *rows[:most]]
+
+
+def _refuse_more(place: int, errors: Sequence[ApiError], about: Request) -> None:
+    """Raise when enough were read, or when HighLevel does not answer: the next location would wait in vain as well."""
+    if place >= MOST_LOCATIONS:
+        raise FatalApiError(f"of the sub-accounts only {MOST_LOCATIONS} are read.", about)
+    unanswered = [error for error in errors if not isinstance(error, FatalApiError)]
+    if len(unanswered) >= MOST_UNANSWERED:
+        raise unanswered[-1]
 
 
 async def _installed(account: HighLevel, locations: Sequence[str]) -> frozenset[str] | None:

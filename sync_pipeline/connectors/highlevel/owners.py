@@ -69,17 +69,16 @@ class Owners:
     async def _read(self) -> dict[str, str]:
         """The people who may own something: each with an e-mail address of their own. Without the scope there are none."""
         try:
-            users = [user for user in await self.people() if user.get("email") and user.get("id")]
+            users = [
+                user for user in await self.people() if user.get("email") and user.get("id") and not user.get("deleted")
+            ]
         except NotAuthorized:
             self.is_on = False
             return {}
         times = Counter(_plain(user["email"]) for user in users)
         await self._read_emails()
-        return {
-            email: as_text(user["id"])
-            for user in users
-            if not user.get("deleted") and times[email := _plain(user["email"])] == 1
-        }
+        people = {_plain(user["email"]): as_text(user["id"]) for user in users}
+        return {email: user for email, user in people.items() if times[email] == 1}
 
     async def _read_emails(self) -> None:
         """Of the users that are records already; those of this run are noted when they are created."""

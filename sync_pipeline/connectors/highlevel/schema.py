@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sync_pipeline.connectors.answers import Answer, as_text
+from sync_pipeline.connectors.highlevel.fields import bare_key
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.http import RequestOptions
 from sync_pipeline.connectors.preparation import Compared, Difference, Made
@@ -51,7 +52,7 @@ class NeededObject:
     @property
     def name(self) -> str:
         """The key without its prefix."""
-        return _bare(self.key)
+        return bare_key(self.key)
 
 
 WORDS: Mapping[str, str] = {
@@ -122,7 +123,7 @@ class SchemaApi:
     async def objects(self) -> dict[str, dict[str, Any]]:
         """Every object of the location by its key without a prefix, those included that HighLevel comes with."""
         answer = await self._get("/objects/", None, "objects")
-        return {_bare(one.get("key")): one for one in self._rows(answer, "/objects/", "objects")}
+        return {bare_key(one.get("key")): one for one in self._rows(answer, "/objects/", "objects")}
 
     async def records(self, one: NeededObject) -> int:
         """How many records an object has, as the search says."""
@@ -238,12 +239,12 @@ class SchemaApi:
         path = "/custom-fields/object-key/{key}"
         answer = await self._get(path, {"key": one.key}, "fields")
         return {
-            _bare(each.get("fieldKey")): as_text(each.get("dataType")) for each in self._rows(answer, path, "fields")
+            bare_key(each.get("fieldKey")): as_text(each.get("dataType")) for each in self._rows(answer, path, "fields")
         }
 
     def _primary(self, one: NeededObject, there: Mapping[str, Any]) -> dict[str, str]:
         """The property that an object was made with, which the list of its fields need not have."""
-        key = _bare(there.get("primaryDisplayProperty"))
+        key = bare_key(there.get("primaryDisplayProperty"))
         return {each.key: each.type for each in one.fields[:1] if each.key == key}
 
     async def _get(self, path: str, ids: Mapping[str, str] | None, what: str) -> Answer:
@@ -295,11 +296,6 @@ def _by_hand(needed: Iterable[NeededObject], missing: Iterable[Difference]) -> I
             if lacking & {(one.name, ""), (one.name, each.key)}:
                 label = WORDS.get(each.type, each.type)
                 yield {"object": one.plural, "object key": one.name, "field": each.name, "key": each.key, "type": label}
-
-
-def _bare(key: object) -> str:
-    """A key without what is before its last dot: objects, fields and records spell the prefix differently."""
-    return as_text(key or "").rpartition(".")[2]
 
 
 def _is_there(refusal: RejectedRecord) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, inspect, text
 
 from sync_pipeline.errors import StoreError
 from sync_pipeline.private_files import private_file
-from sync_pipeline.store.engine import Store, stored_version
+from sync_pipeline.store.engine import Store, newer_schema, stored_version
 from sync_pipeline.store.retention import COPY
 from sync_pipeline.store.schema import HEAD, setup_versions
 
@@ -33,10 +33,7 @@ def migrate(store: Store, import_setup: Callable[[Connection], None] | None = No
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         version = stored_version(connection)
         if version is not None and version not in known_revisions():
-            raise StoreError(
-                f"{store.place} has schema {version}, this version of sync_pipeline knows up to {HEAD}.",
-                fix="Install the newer sync_pipeline that wrote it, or name another database.",
-            )
+            raise newer_schema(store, version)
         if store.path is not None and version not in (None, HEAD):
             _keep_copy(store.path, str(version))
         had_setups = inspect(connection).has_table(setup_versions.name)

@@ -1,4 +1,4 @@
-"""Servers behind a proxy: browsers that are signed in, and tokens that are good once, for all instances."""
+"""Servers behind a proxy: for all instances who is signed in, tokens that are good once, and how far work is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INSTANT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Add two tables."""
+    """Add three tables."""
     op.create_table(
         "browser_sessions",
         sa.Column("id", KEY, primary_key=True),
@@ -30,3 +30,10 @@ def upgrade() -> None:
         sa.Column("until", INSTANT, nullable=False),
     )
     op.create_index("ix_one_time_tokens_until", "one_time_tokens", ["until"])
+    op.create_table(
+        "console_work",
+        sa.Column("setup", KEY, primary_key=True),
+        sa.Column("kind", KEY, primary_key=True),
+        sa.Column("begun_at", INSTANT, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+    )

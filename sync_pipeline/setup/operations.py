@@ -1,0 +1,278 @@
+"""Running one operation of the catalogue: who may, what is sent, and what came of it.
+
+Everything goes the way of all requests: the same guard, mode, limits, retries, redaction and audit trail. A write is sent once;
+whether an answer was lost is looked up where a name can be used only once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import orjson
+
+from sync_pipeline.connectors.answers import CODE, Answer, as_text, excerpt
+from sync_pipeline.connectors.http import ApiClient, RequestOptions
+from sync_pipeline.connectors.ports import Operable
+from sync_pipeline.errors import (
+    AmbiguousWrite,
+    ConfigError,
+    FatalApiError,
+    NotAllowed,
+    RejectedRecord,
+    Request,
+    SyncError,
+    UnknownOutcome,
+)
+from sync_pipeline.mapping.systems import SYSTEMS
+from sync_pipeline.operations.catalogue import Operation, operation
+from sync_pipeline.operations.inputs import PAGE_SIZE, Form, formed
+from sync_pipeline.session.session import Session
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.audit import note
+from sync_pipeline.store.operation_runs import OnceRun, claim, finish, release
+from sync_pipeline.store.record_search import labels_of
+
+SECRET = re.compile(
+    r"token|secret|passw|passphrase|api_?key|access_?key|private_?key|credential|authorization", re.IGNORECASE
+)
+HIDDEN = "(hidden)"
+DEPTH = 60
+"""What is nested deeper in an answer is not shown."""
+MOST_ROWS = 100_000
+LONGEST_KEY = 200
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of an operation."""
+
+    status: int | None
+    data: Any = None
+    target_id: str | None = None
+    earlier: OnceRun | None = None
+    """The run that used the same key before: nothing was sent now."""
+    found: bool = False
+    """The answer was lost, and the record was found afterwards."""
+
+
+def account_of(session: Session, one: Operation) -> Operable:
+    """The connected account of an operation's API; ConfigError when there is none."""
+    for system in session.systems.values():
+        if isinstance(system, Operable) and system.catalogue == one.system:
+            return system
+    raise ConfigError(
+        f"{one.name} cannot be run: no account of its API is connected.",
+        fix="`sync-pipeline connections list` shows which are.",
+    )
+
+
+def form_of(session: Session, name: str, given: Mapping[str, Any]) -> Form:
+    """The operation with these inputs, checked; what the connection decides is filled in."""
+    one = operation(name)
+    return formed(one, given, account_of(session, one).decided)
+
+
+def shown(session: Session, form: Form) -> Json:
+    """The request, without what signs it."""
+    return form.document(_client(session, form).endpoint.base_url)
+
+
+def refuse(session: Session, form: Form) -> None:
+    """NotAllowed for an operation that may not be sent, with the reason and the way on."""
+    one, allowed = form.operation, session.settings.operations_allow
+    if one.held and one.name not in allowed:
+        raise NotAllowed(
+            f"{one.name} is held back: {one.held[:1].lower()}{one.held[1:]}.",
+            fix=f"Do it at the vendor's. An admin can allow it with SYNC_OPERATIONS_ALLOW={one.name}.",
+        )
+    if not (one.runs or one.name in allowed) or one.media != "application/json":
+        raise NotAllowed(
+            f"{one.name} is described here, but not sent: it is not among the writes that can be run.",
+            fix="`--dry-run` shows its request.",
+        )
+    if one.kind == "read":
+        return
+    if not session.mode.writes:
+        raise NotAllowed(f"Nothing may be written now, so {one.name} is not sent: {session.mode.why}.")
+    _refuse_owned(session, form)
+
+
+def _refuse_owned(session: Session, form: Form) -> None:
+    """NotAllowed for a change to a record that the sync writes: the next one would undo it."""
+    if form.operation.method == "POST":
+        return  # it adds something below a record
+    account, ids = account_of(session, form.operation), list(form.ids.values())
+    for name, spec in session.specs.items():
+        if session.systems[spec.target.system] is not account:
+            continue
+        for source_id in session.ledger(name).owners(ids).values():
+            label = labels_of(session.store, session.pair, [(name, source_id)]).get((name, source_id)) or source_id
+            source = {"snapshots": session.snapshots.profile.named}.get(
+                spec.source.system, SYSTEMS[spec.source.system].label
+            )
+            raise NotAllowed(
+                f"This record is {label} of {name}: the sync writes it, and would put back what is changed here.",
+                fix=f"Change it in {source}, where it comes from.",
+            )
+
+
+def run(setup: SetupService, session: Session, form: Form, *, once: str = "") -> Result:
+    """Send an operation, or say what became of it when it was sent for this key before."""
+    refuse(session, form)
+    if form.operation.kind == "read":
+        answer = _send(session, form)
+        return Result(answer.status, redacted(_client(session, form), answer.data))
+    if once and (earlier := _claim(setup, session, form, once)) is not None:
+        return Result(earlier.status, target_id=earlier.target_id, earlier=earlier)
+    try:
+        session.call(account_of(session, form.operation).confirm)
+        found = _written(session, form)
+    except AmbiguousWrite as error:
+        _finish(setup, session, form, once, "unknown", None)
+        look = form.operation.find or {}
+        fix = f"Look with `sync-pipeline operations run {look['list']}`." if look else "Look before you run it again."
+        raise UnknownOutcome(
+            f"{error.message} It was sent once, and may or may not have been carried out.", fix=fix
+        ) from None
+    except RejectedRecord:
+        _finish(setup, session, form, once, "refused", None)
+        raise
+    except SyncError:  # not carried out, for a reason that may pass: the key stays free
+        _finish(setup, session, form, "", "failed", None)
+        if once:
+            release(session.store, session.pair, once)
+        raise
+    _finish(setup, session, form, once, "done", found)
+    return found
+
+
+def _written(session: Session, form: Form) -> Result:
+    client = _client(session, form)
+    try:
+        answer = _send(session, form)
+    except AmbiguousWrite:
+        made = _found_again(session, form)
+        if made is None:
+            raise
+        return Result(None, redacted(client, made), _id_of(made), found=True)
+    return Result(answer.status, redacted(client, answer.data), _id_of(answer.data))
+
+
+def _found_again(session: Session, form: Form) -> Json | None:
+    """What a write has made, where its name can be used only once; None where that cannot be known."""
+    look = form.operation.find
+    if look is None or not isinstance(form.body, dict):
+        return None
+    name = form.body.get(look["by"])
+    listing = operation(look["list"])
+    ids = {each: value for each, value in form.ids.items() if each not in listing.fixed}
+    with suppress(SyncError):
+        limited = form_of(session, listing.name, {**ids, look["by"]: name})
+        for rows in pages(session, limited):
+            for row in rows:
+                if isinstance(row, dict) and row.get(look["by"]) == name:
+                    return row
+    return None
+
+
+def pages(session: Session, form: Form) -> Iterator[list[Any]]:
+    """The rows of a list, page by page; ConfigError when it has no pages."""
+    if form.paged is None:
+        raise ConfigError(f"{form.operation.name} has no pages.", fix="Run it without --all.")
+    moves, sized = form.paged
+    size = int(form.value(sized) or PAGE_SIZE)
+    form, at, count, before = form.changed(sized, size), 0 if moves == "skip" else 1, 0, None
+    while True:
+        answer = _send(session, form.changed(moves, at))
+        rows = rows_of(redacted(_client(session, form), answer.data))
+        if count and rows and rows == before:
+            raise FatalApiError("every page is the same, so its end cannot be found.", _about(session, form))
+        yield rows
+        count, before = count + len(rows), rows
+        if len(rows) < size:
+            return
+        if count >= MOST_ROWS:
+            raise ConfigError(f"There are more than {MOST_ROWS} rows.", fix="Limit the list with its inputs.")
+        at += len(rows) if moves == "skip" else 1
+
+
+def rows_of(data: Any) -> list[Any]:
+    """The rows of an answer: a list, the only list in an object, or the object itself."""
+    if isinstance(data, list):
+        return data
+    if isinstance(data, dict):
+        return next((each for each in data.values() if isinstance(each, list)), [data] if data else [])
+    return [] if data is None else [{"answer": data}]
+
+
+def redacted(client: ApiClient, data: Any, depth: int = DEPTH) -> Any:
+    """An answer without what may be secret: fields that are called so, and our own keys wherever they are."""
+    if isinstance(data, dict | list) and not depth:
+        return HIDDEN
+    if isinstance(data, dict):
+        return {
+            client.redacted(key): HIDDEN if each and SECRET.search(key) else redacted(client, each, depth - 1)
+            for key, each in data.items()
+        }
+    if isinstance(data, list):
+        return [redacted(client, each, depth - 1) for each in data]
+    return client.redacted(data) if isinstance(data, str) else data
+
+
+def _send(session: Session, form: Form) -> Answer:
+    one = form.operation
+    writes = one.kind != "read"
+    options = RequestOptions(
+        idempotent=not writes,
+        writes=writes,
+        scope=one.scope,
+        headers={"Version": one.version} if one.version else None,
+    )
+    request = partial(_client(session, form).request, one.method, one.path, ids=form.ids, params=form.query)
+    return session.call(partial(request, json=form.body, options=options))
+
+
+def _client(session: Session, form: Form) -> ApiClient:
+    return account_of(session, form.operation).client_for(form.operation.host, form.operation.tokens)
+
+
+def _about(session: Session, form: Form) -> Request:
+    return Request(_client(session, form).endpoint.system, form.operation.method, form.operation.path)
+
+
+def _claim(setup: SetupService, session: Session, form: Form, key: str) -> OnceRun | None:
+    if len(key) > LONGEST_KEY:
+        raise ConfigError(f"A key for --once has at most {LONGEST_KEY} characters.")
+    document = orjson.dumps(shown(session, form), option=orjson.OPT_SORT_KEYS)
+    run = OnceRun(form.operation.name, hashlib.sha256(document).hexdigest(), setup.by, setup.now(), "sent", None, None)
+    earlier = claim(session.store, session.pair, key, run)
+    if earlier is not None and earlier.digest != run.digest:
+        raise ConfigError(
+            f"The key {key} was used for another request, {earlier.operation}.", fix="Choose another key."
+        )
+    return earlier
+
+
+def _finish(setup: SetupService, session: Session, form: Form, once: str, state: Any, result: Result | None) -> None:
+    """Note what became of a write: in the audit trail without values, and for its key."""
+    made = result.target_id if result else None
+    about = ", ".join([f"id {made}"] if made else [f"{name} {value}" for name, value in form.ids.items()])
+    note(session.store, setup.by, f"operation {state}", f"{form.operation.name} {about}".strip(), setup.now())
+    if once:
+        finish(session.store, session.pair, once, state, result.status if result else None, made)
+
+
+def _id_of(data: Any) -> str | None:
+    """The id in an answer, or in the only object that it holds."""
+    if isinstance(data, dict):
+        inner = [each for each in data.values() if isinstance(each, dict)]
+        found = data.get("id") or next((each["id"] for each in inner if each.get("id")), None)
+        return None if found is None else excerpt(as_text(found), CODE)
+    return None

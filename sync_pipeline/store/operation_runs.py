@@ -1,0 +1,53 @@
+"""Operations that are sent once for a key: noted before they are sent, so that the same key never sends again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from sqlalchemy import delete, select, update
+
+from sync_pipeline.store.engine import Store, insert_into
+from sync_pipeline.store.schema import operation_runs
+
+State = Literal["sent", "done", "refused", "unknown"]
+
+
+class OnceRun(NamedTuple):
+    """What became of an operation that was run for a key."""
+
+    operation: str
+    digest: str
+    by: str
+    at: datetime
+    state: str
+    """"sent" when the process ended before it was answered."""
+    status: int | None
+    target_id: str | None
+
+
+_RUN = select(*(operation_runs.c[name] for name in OnceRun._fields))
+
+
+def claim(store: Store, pair: str, key: str, run: OnceRun) -> OnceRun | None:
+    """Note that it is about to be sent; returns the earlier run where this key was used before."""
+    row = {"connection": pair, "once_key": key, **run._asdict()}
+    mine = (operation_runs.c.connection == pair, operation_runs.c.once_key == key)
+    with store.writing() as tx:
+        made = tx.execute(insert_into(store, operation_runs).values(row).on_conflict_do_nothing())
+        if made.rowcount:
+            return None
+        return OnceRun(*tx.execute(_RUN.where(*mine)).one())
+
+
+def finish(store: Store, pair: str, key: str, state: State, status: int | None, target_id: str | None) -> None:
+    """Note what became of it."""
+    mine = (operation_runs.c.connection == pair, operation_runs.c.once_key == key)
+    with store.writing() as tx:
+        tx.execute(update(operation_runs).where(*mine).values(state=state, status=status, target_id=target_id))
+
+
+def release(store: Store, pair: str, key: str) -> None:
+    """Forget a key: nothing was carried out for it, so that it can be used again."""
+    with store.writing() as tx:
+        tx.execute(delete(operation_runs).where(operation_runs.c.connection == pair, operation_runs.c.once_key == key))

@@ -1,0 +1,60 @@
+"""Every process that shares a database has the same encryption key."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from sync_pipeline.clock import utc_now
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.session.secrets import require_key
+from sync_pipeline.settings import Settings, load_settings
+from sync_pipeline.store.credentials import encrypt_again, listed, open_keyring, places, put
+from sync_pipeline.store.engine import open_store
+from sync_pipeline_tests.store.conftest import Server, postgres
+
+__all__ = ["postgres"]  # a fixture of the store's tests
+
+
+def test_one_key_for_all_who_share_a_database(postgres: Server, tmp_path: Path) -> None:
+    """The first process decides which; one with another key, or with none, does not start and says what to do."""
+    ours, theirs = (Fernet.generate_key().decode() for _ in range(2))
+    environ = {"SYNC_DATABASE_URL": postgres.create(), "SYNC_HOME": str(tmp_path / "home")}
+    secret_file = tmp_path / "secret"
+    secret_file.write_text(f"{ours}\n")
+
+    def settings(**more: str) -> Settings:
+        return load_settings({**environ, **more}, root=tmp_path)
+
+    require_key(settings(SYNC_ENCRYPTION_KEY_FILE=str(secret_file)))
+    require_key(settings(SYNC_ENCRYPTION_KEY=ours))
+    require_key(settings(SYNC_ENCRYPTION_KEY=f"{theirs},{ours}"))
+    with pytest.raises(ConfigError, match=r"encrypted with another key \(.*\): this process was given another key"):
+        require_key(settings(SYNC_ENCRYPTION_KEY=theirs))
+    with pytest.raises(ConfigError, match="this process has none"):
+        require_key(settings())
+    assert not (tmp_path / "home" / "encryption.key").exists()
+    with pytest.raises(ConfigError, match="are both set"):
+        settings(SYNC_ENCRYPTION_KEY=ours, SYNC_ENCRYPTION_KEY_FILE=str(secret_file))
+
+    both = settings(SYNC_ENCRYPTION_KEY=f"{theirs},{ours}")
+    with closing(open_store(both.store_url)) as store:
+        assert (listed(store), places(store)) == ([], [])  # the check is no secret
+        assert encrypt_again(store, open_keyring(both.encryption_key, tmp_path), None, utc_now()) == (0, [])
+    require_key(settings(SYNC_ENCRYPTION_KEY=theirs))
+    with pytest.raises(ConfigError, match="another key"):
+        require_key(settings(SYNC_ENCRYPTION_KEY=ours))
+
+
+def test_a_database_of_an_earlier_version_keeps_its_key(postgres: Server, tmp_path: Path) -> None:
+    """It has secrets and no check yet: the key of those is its key."""
+    ours, theirs = (Fernet.generate_key().decode() for _ in range(2))
+    environ = {"SYNC_DATABASE_URL": postgres.create(), "SYNC_HOME": str(tmp_path)}
+    with closing(open_store(environ["SYNC_DATABASE_URL"])) as store:
+        put(store, open_keyring(ours, tmp_path), "here", "name", "secret", utc_now())
+    with pytest.raises(ConfigError, match="another key"):
+        require_key(load_settings({**environ, "SYNC_ENCRYPTION_KEY": theirs}, root=tmp_path))
+    require_key(load_settings({**environ, "SYNC_ENCRYPTION_KEY": ours}, root=tmp_path))
