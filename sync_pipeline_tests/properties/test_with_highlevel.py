@@ -24,9 +24,7 @@ THEIRS = {
 SAME: tuple[Callable[[Path], None], ...] = (
     ownership.test_fields_we_do_not_map_survive_at_the_snapshots_side,
     ownership.test_a_field_the_target_owns_is_written_once,
-    deletes.test_an_answer_that_a_foreign_workspace_would_give_too_is_no_confirmation,
     deletes.test_more_deletes_than_a_run_may_send_are_held_until_somebody_allows_them,
-    deletes.test_what_the_budget_cannot_confirm_waits_unconfirmed_and_is_deleted_by_later_runs,
     deletes.test_a_moved_entry_is_moved_and_not_deleted,
     deletes.test_what_leaves_the_scope_is_excluded_and_not_deleted,
     deletes.test_a_record_a_policy_keeps_is_never_deleted,
