@@ -119,6 +119,7 @@ FREE_TEXT = {
         "HIGHLEVEL_COMPANY_ID",
         "SYNC_SETUP_FILE",
         "SYNC_SETUP_NAME",
+        "SYNC_USER_HEADER",
         "SYNC_HOME",
     ),
 }

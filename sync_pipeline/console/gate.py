@@ -71,6 +71,7 @@ class SecurityMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or one WebSocket."""
+        scope[USER] = ""
         if scope["type"] == "http":
             await self._app_for(scope)(scope, receive, self._with_headers(send))
         elif scope["type"] == "websocket" and not self._may_open(scope):

@@ -75,7 +75,7 @@ class Site:
         if not self.user_header or not self.is_from_proxy(scope):
             return ""
         found = [value for name, value in scope["headers"] if name == self.user_header.encode()]
-        user = found[0].decode().strip() if found else ""
+        user = found[0].decode() if found else ""  # not stripped: a name with a blank is another one
         # A browser that sends the header, too, makes two of it, or a list, with a proxy that adds instead of replacing.
         if len(found) > 1 or "," in user or not user.isprintable() or len(user) > LONGEST_USER:
             raise ValueError("not one user")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from cryptography.fernet import Fernet
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from sync_pipeline.clock import has_passed
 from sync_pipeline.store.engine import Store
@@ -91,6 +92,8 @@ def redeem(store: Store, purpose: str, token: str, now: datetime) -> bytes | Non
     """The content of a token, which is given out once; None when it is not good, or has none yet."""
     its_row = one_time_tokens.c.id == _hash(token), one_time_tokens.c.purpose == purpose
     is_good = *its_row, one_time_tokens.c.until > now, one_time_tokens.c.content.is_not(None)
+    if not _exists(store, is_good):
+        return None
     with store.writing() as tx:
         found = tx.scalar(delete(one_time_tokens).where(*is_good).returning(one_time_tokens.c.content))
     return None if found is None else bytes(found)
@@ -100,9 +103,9 @@ def answer(store: Store, purpose: str, token: str, content: State, now: datetime
     """Give a token without content its content, encrypted with the token; the first one stays. Whether it is a good token."""
     its_row = one_time_tokens.c.id == _hash(token), one_time_tokens.c.purpose == purpose
     is_good = *its_row, one_time_tokens.c.until > now
+    if not _exists(store, is_good):
+        return False
     with store.writing() as tx:
-        if tx.scalar(select(one_time_tokens.c.id).where(*is_good)) is None:
-            return False
         first = update(one_time_tokens).where(*is_good, one_time_tokens.c.content.is_(None))
         tx.execute(first.values(content=_seal(token, content)))
     return True
@@ -112,6 +115,12 @@ def answered(store: Store, purpose: str, token: str, now: datetime) -> State | N
     """What ``answer`` kept; it is given out once."""
     found = redeem(store, purpose, token, now)
     return None if found is None else _open(token, found)
+
+
+def _exists(store: Store, is_good: Sequence[ColumnElement[bool]]) -> bool:
+    """Looked up without a lock: anyone may send a token that is none."""
+    with store.reading() as tx:
+        return tx.scalar(select(one_time_tokens.c.id).where(*is_good)) is not None
 
 
 def _hash(secret: str) -> str:

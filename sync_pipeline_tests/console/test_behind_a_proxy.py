@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 from cryptography.fernet import Fernet
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
-from sync_pipeline.console.server import RunningConsole
+from sync_pipeline.console.dagster import gated
+from sync_pipeline.console.server import Options, RunningConsole, sign_in_at
+from sync_pipeline.console.sharing import SignIn
+from sync_pipeline.console.site import site_of
 from sync_pipeline.console.work import TEST
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.serving import READ_ONLY, ServerLimits, bounded_server, in_thread, listen
 from sync_pipeline.store import console_work
 from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.console.browsing import Browser, Page, Time, consoling
@@ -238,14 +248,15 @@ def test_a_user_is_named_by_the_proxy_alone(with_users: Two) -> None:
     assert two.direct(X_Forwarded_User=ana).status_code == 200
     assert two.direct(STRANGER, X_Forwarded_User=ana).status_code == 401
     assert two.direct(STRANGER, X_Forwarded_User=ana, X_Forwarded_For="127.0.0.1").status_code == 401
-    assert two.direct(**{"x-forwarded-user ".strip().upper(): ana}).status_code == 200
+    assert two.direct(**{"x-FORWARDED-user": ana}).status_code == 200
     with httpx.Client(trust_env=False) as client:
         host = ("host", urlsplit(two.proxy.url).netloc)
         doubled = [host, ("X-Forwarded-User", ana), ("x-forwarded-USER", "ben")]
         assert client.get(two.consoles[0].address, headers=doubled).status_code == 400
         assert client.get(two.consoles[0].address, headers=[host, ("X_Forwarded_User", ana)]).status_code == 401
-    for name in (f"{ana}, ben", f"ben,{ana}", "x" * 201, "a\x07b"):
-        assert two.direct(X_Forwarded_User=name).status_code == 400
+        for name in (f"{ana}, ben".encode(), f"ben,{ana}".encode(), b"x" * 201, f"\xa0{ana}".encode(), b"ana\xff"):
+            sent = [(b"host", host[1].encode()), (b"X-Forwarded-User", name)]
+            assert client.get(two.consoles[0].address, headers=sent).status_code == 400
     two.proxy.user, two.proxy.more = "ben", [("X-Forwarded-User", ana)]
     answer = two.use(0).get("/")
     assert answer.status_code == 400
@@ -337,3 +348,82 @@ def test_what_would_let_anyone_in_is_refused(tmp_path: Path, environ: Mapping[st
     """At the start, with what to set."""
     with pytest.raises(ConfigError, match=said), consoling(tmp_path / "home", None, **environ):
         pass
+
+
+# -- the Dagster UI -----------------------------------------------------------------------------------------------------
+
+
+async def _ui(scope: Scope, receive: Receive, send: Send) -> None:
+    """In place of Dagster's pages: says whether it may only be read."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": str(scope[READ_ONLY])})
+        await send({"type": "websocket.close"})
+    elif scope["type"] == "http":
+        await PlainTextResponse(str(scope[READ_ONLY]))(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def ui(shared_two: Two) -> Iterator[tuple[int, SignIn]]:
+    """The gate of the UI on the consoles' database: its port, and how another instance of it signs in."""
+    settings = shared_two.consoles[0].console.setup.settings()
+    settings = replace(settings, user_header="x-forwarded-user", user_roles=("ana=admin", "*=viewer"))
+    site = site_of(settings, "https://dagster.example", "SYNC_DAGSTER_URL")
+    one, two = (sign_in_at(site, each.console.setup, settings, Options(), "") for each in shared_two.consoles)
+    listener = listen("127.0.0.1", 0, "", "")
+    server = bounded_server("ui", gated(_ui, site, one), ServerLimits(), websockets=True, proxy_headers=False)
+    with in_thread(server, listener, "ui"):
+        yield listener.getsockname()[1], two
+
+
+def test_the_ui_knows_users_and_sessions(ui: tuple[int, SignIn]) -> None:
+    """Only admins change something; a link that another instance made signs in; nothing is said to strangers."""
+    port, other = ui
+    url, host = f"http://127.0.0.1:{port}", {"host": "dagster.example"}
+    ana, ben = ({**host, "x-forwarded-user": name} for name in ("ana", "ben"))
+    with httpx.Client(trust_env=False) as client:
+        assert client.get(url, headers=host).status_code == 401
+        assert [client.get(url, headers=user).text for user in (ana, ben)] == ["False", "True"]
+        assert client.post(f"{url}/report_asset_check/users", headers=ben).status_code == 403
+        assert client.get(f"{url}/graphql", params={"query": "mutation{a}"}, headers=ana).status_code == 405
+        assert client.post(url, headers={**ana, "origin": "https://evil.example"}).status_code == 403
+        assert client.get(url, headers={**ana, "host": "evil.example"}).status_code == 421
+        assert client.get(f"{url}/healthz", headers={"host": "10.0.0.9:3000"}).json() == {"status": "ok"}
+        signed_in = client.get(f"{url}/sign-in", params={"token": other.links.issue("viewer")}, headers=host)
+        name, _, value = signed_in.headers["set-cookie"].partition(";")[0].partition("=")
+        assert name == "__Host-sync_session"
+        assert client.get(url, headers={**host, "cookie": f"{name}={value}"}).text == "True"
+        assert client.get(url, headers={**ana, "cookie": f"{name}={value}"}).text == "False", "it is not Ana's session"
+        other.sessions.close(value)
+        assert client.get(url, headers={**host, "cookie": f"{name}={value}"}).status_code == 401
+    with httpx.Client(trust_env=False, transport=httpx.HTTPTransport(local_address=STRANGER)) as client:
+        assert client.get(url, headers=ana).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "peer", "said"),
+    [
+        ([("X-Forwarded-User", "ana")], "127.0.0.1", "False"),
+        ([("X-Forwarded-User", "ben"), ("X-Forwarded-Proto", "wss")], "127.0.0.1", "True"),
+        ([], "127.0.0.1", None),
+        ([("X-Forwarded-User", "ana")], STRANGER, None),
+        ([("X-Forwarded-User", "ana"), ("X-Forwarded-User", "ben")], "127.0.0.1", None),
+        ([("X-Forwarded-User", "ana"), ("X-Forwarded-Proto", "ws")], "127.0.0.1", None),
+        ([("X-Forwarded-User", "ana"), ("X-Forwarded-Host", "evil.example")], "127.0.0.1", None),
+        ([("X-Forwarded-User", "ana"), ("Origin", "https://evil.example")], "127.0.0.1", None),
+    ],
+    ids=str,
+)
+def test_web_sockets_of_the_ui(ui: tuple[int, SignIn], headers: Any, peer: str, said: str | None) -> None:
+    """They are opened by pages at the public address, for users whom the proxy names."""
+    sent = dict(headers).get("Origin", "https://dagster.example")
+    more = [each for each in headers if each[0] != "Origin"]
+    place = socket.create_connection(("127.0.0.1", ui[0]), source_address=(peer, 0))
+    with ExitStack() as held:
+        if said is None:
+            held.enter_context(pytest.raises(InvalidStatus))
+        found = held.enter_context(
+            connect("ws://dagster.example", additional_headers=more, origin=sent, sock=place, proxy=None)
+        )
+        assert found.recv(30) == said
