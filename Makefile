@@ -60,6 +60,9 @@ bench-counted: $(READY)  ## Count the work of a sync for 1,000 rows (LOWER=1: lo
 deploy-check: $(READY)  ## Check deploy/ with the programs that read it; says which it skipped
 	@$(BIN)/python -m sync_pipeline_tests.deploy_check
 
+scale: $(READY)  ## A fleet on seven machines, measured and disturbed; needs root (SMALL=1: 50,000 entries; ENTRIES=... WORKERS=1,3)
+	@$(BIN)/python -m sync_pipeline_tests.scale $(if $(SMALL),--small) $(if $(ENTRIES),--entries $(ENTRIES)) $(if $(WORKERS),--workers $(WORKERS))
+
 docs: $(READY)  ## Write .env.example and the generated parts of the docs
 	$(BIN)/python -m sync_pipeline_tests.generate
 

@@ -168,6 +168,21 @@ def test_no_secret_is_written_into_a_file() -> None:
     assert not re.findall(r"^#?\w*(?:KEY|PASSWORD|HASH|TOKEN|SECRET)=.+", TEXTS["env.example"], re.MULTILINE)
 
 
+def test_the_readme_names_services_and_files_that_exist() -> None:
+    """In the commands of the fleet, and of Kubernetes."""
+    shown: list[str] = re.findall(r"^\$ (.+)$", TEXTS["README.md"], re.MULTILINE)
+    services = {name for line in shown for name in re.findall(r"(?:exec|run --rm|build)(?: --no-TTY)? (\w+)\b", line)}
+    stopped = next(line.split()[3:] for line in shown if line.startswith("docker compose stop"))
+
+    assert services - {"settings"} <= set(COMPOSE["services"]), services
+    assert set(stopped) == set(ours()) - {"migrate"}
+    files = set(re.findall(r"\bdeploy/([\w./-]+)", "\n".join(shown))) | {"env.example"}
+    assert [file for file in files if not (DEPLOY / file).exists()] == []
+    job = next(line for line in shown if line.startswith("kubectl wait"))
+    assert f"job/migrate-{VERSION.replace('.', '-')}" in job
+    assert f"--version {version('dagster')} " in next(line for line in shown if line.startswith("helm upgrade"))
+
+
 def test_images_have_a_version() -> None:
     """Never `latest`, and ours the version that this is."""
     (code,) = VALUES["dagster-user-deployments"]["deployments"]

@@ -7,8 +7,13 @@ import pytest
 from sync_pipeline_tests.laws import DATABASES, LAWS, judged
 
 SEEDS = (11, 12)
-TURNS = [(law, on) for law in LAWS for on in DATABASES if not (law.endswith("highlevel") and on == DATABASES[1])]
-"""All but the slowest, which `make laws` has as well."""
+TURNS = [
+    (law, on)
+    for law in LAWS
+    for on in DATABASES
+    if law != "ranges" and not (law.endswith("highlevel") and on == DATABASES[1])
+]
+"""All but the slowest, which `make laws` has as well; and but for runs side by side, whose order no seed decides."""
 FOUND = (("overlaps", "sqlite", 531845130), ("overlaps", "sqlite", 86359127), ("live", "postgresql", 86359277))
 """Histories in which something was wrong once, in the product or in how it was judged."""
 

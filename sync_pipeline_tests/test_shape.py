@@ -12,8 +12,8 @@ ENGINE = ("stages", "store", "session", "mapping", "entities", "connectors")
 """The engine; the folders of the vendors in ``connectors/`` are none of it."""
 ENGINE_LINES = 25_000
 """With what is stored for people: versions of the set-up, alerts, the searches of records and runs, the figures of reports,
-a second vendor on the Snapshots side: profiles that name their connector, preparation, measurements; and what several
-instances of console and receiver share."""
+and a second vendor on the Snapshots side: profiles that name their connector, preparation, measurements, what is left out of
+scope by its source; what several machines and several instances of console and receiver share."""
 MOST_PARAMETERS = 7
 
 

@@ -46,8 +46,11 @@ def console_serve(host: str, port: int, dagster_port: int | None, as_json: bool)
         else:
             terminal.say(f"Console: {found.url}")
             if found.console.site.origin:
+                # Its output is collected where more people read it than may sign in.
                 terminal.say(f"Listening at {found.address}, for the proxy")
-            terminal.say(f"Sign in once with {found.link()}")
+                terminal.say("`sync-pipeline console link` prints a link that signs in once.")
+            else:
+                terminal.say(f"Sign in once with {found.link()}")
             terminal.say("Ctrl-C ends it.")
         sys.stdout.flush()
 

@@ -279,9 +279,8 @@ def _show(form: Form, result: Result, session: Session, output: str) -> None:
             }
         )
     elif earlier is not None:
-        terminal.say(
-            f"Nothing is sent: it was sent for this key {terminal.moment(earlier.at)}, and is {earlier.state}."
-        )
+        state = {"sent": "unknown, because it was interrupted"}.get(earlier.state, earlier.state)
+        terminal.say(f"Nothing is sent: it was sent for this key {terminal.moment(earlier.at)}, and is {state}.")
     else:
         _show_rows([row if isinstance(row, dict) else {"value": row} for row in rows_of(result.data)], output)
         if result.found:

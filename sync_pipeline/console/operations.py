@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
 from urllib.parse import urlencode
+from uuid import uuid4
 
 from starlette.responses import Response
 
+from sync_pipeline.console.forms import WHOLE
 from sync_pipeline.console.request_context import RequestContext
+from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of
-from sync_pipeline.operations.catalogue import counted, events, operation, operations, search, systems
+from sync_pipeline.operations.catalogue import Operation, counted, events, operation, operations, search, systems
+from sync_pipeline.operations.inputs import Form, WrongInputs
+from sync_pipeline.printable import json_text
+from sync_pipeline.session.session import Session
+from sync_pipeline.setup.operations import Result, form_of, refuse, run, shown
 from sync_pipeline.webhooks.events import WebhookEvents
 
 HERE = "/settings/operations"
@@ -16,6 +25,10 @@ FILTERS = ("q", "system", "kind")
 KINDS = {"": "All", "read": "Reads", "write": "Writes", "delete": "Deletes", "held": "Held back"}
 PAGE = 50
 LONGEST = 250
+FIELD = "in."
+"""How the fields of the form begin whose names the vendor chose."""
+SHOWN = 20_000
+"""Characters of an answer; the terminal has all of it."""
 
 
 def show(context: RequestContext) -> Response:
@@ -36,15 +49,68 @@ def show(context: RequestContext) -> Response:
         values=values,
         newer=_address(asked, start - PAGE) if start else "",
         older=_address(asked, start + PAGE) if start + PAGE < len(found) else "",
-        systems=systems(),
+        vendors=systems(),
         options={"system": [("", "Both"), *systems().items()], "kind": list(KINDS.items())},
     )
 
 
 def one(context: RequestContext) -> Response:
     """GET /settings/operations/{name}."""
+    return _page(context, operation(context.param("name")), {})
+
+
+def send(context: RequestContext) -> Response:
+    """POST /settings/operations/{name}: show the request, or send the one that was shown."""
     found = operation(context.param("name"))
-    return context.page("operation.html", found.name, found=found, system=systems()[found.system])
+    names = [each.name for each in found.inputs if each.name not in found.fixed]
+    values = {name: text for name in names if (text := context.form.text(FIELD + name))}
+    extra: dict[str, Any] = {}
+    try:
+        with context.setup.session() as session:
+            form = form_of(session, found.name, values)
+            extra["request"], extra["once"] = json_text(shown(session, form), indent=2), uuid4().hex
+            refuse(session, form)
+            extra |= {"may_send": True, "digest": hashlib.sha256(extra["request"].encode()).hexdigest()}
+            extra |= _sent(context, session, form, extra["digest"])
+    except WrongInputs as error:
+        for fault in error.faults:
+            name, _, rest = fault.partition(":")
+            top = next((each for each in names if name == each or name.startswith((f"{each}.", f"{each}["))), WHOLE)
+            context.problems.add(f"{FIELD}{top}" if top else WHOLE, fault if name != top else rest.strip())
+    except SyncError as error:
+        context.went_wrong(error)
+    return _page(context, found, values, **extra)
+
+
+def _sent(context: RequestContext, session: Session, form: Form, digest: str) -> dict[str, Any]:
+    """What came of it: a read goes out at once, a write when its exact request was shown before."""
+    one = form.operation
+    if one.kind != "read" and context.form.text("shown") != digest:
+        return {}
+    if one.kind == "delete" and context.form.text("typed") != one.name:
+        context.problems.add("typed", "Type the operation's name to send it.")
+        return {}
+    once = "" if one.kind == "read" else f"console {context.form.text('once')[:LONGEST]}"
+    return {"result": _shown(run(context.setup, session, form, once=once)), "may_send": False}
+
+
+def _shown(result: Result) -> dict[str, Any]:
+    text = "" if result.data is None else json_text(result.data, indent=2)
+    return {
+        "status": result.status,
+        "id": result.target_id,
+        "earlier": result.earlier,
+        "found": result.found,
+        "text": text[:SHOWN],
+        "is_cut": len(text) > SHOWN,
+    }
+
+
+def _page(context: RequestContext, found: Operation, values: dict[str, str], **extra: Any) -> Response:
+    usual = {"request": "", "digest": "", "once": "", "may_send": False, "result": None}
+    return context.page(
+        "operation.html", found.name, found=found, system=systems()[found.system], typed=values, **{**usual, **extra}
+    )
 
 
 def show_events(context: RequestContext) -> Response:
@@ -63,7 +129,7 @@ def show_events(context: RequestContext) -> Response:
         found=found,
         every=len(events()),
         values={"q": q, "system": system},
-        systems=systems(),
+        vendors=systems(),
         options={"system": [("", "Both"), *systems().items()]},
     )
 

@@ -275,6 +275,11 @@ def _called(name: str) -> str:
     return load_profile(name).title if profile_tokens(name) is not None else name.capitalize()
 
 
+def _system(profile: str, context: RequestContext) -> str:
+    """The vendor's name; that of the present profile where there is none of this name."""
+    return load_profile(profile).system if profile in built_in_profiles() else context.systems()["snapshots"]
+
+
 def _token_profiles(profiles: Sequence[tuple[str, str]]) -> dict[str, BaseProfile]:
     """Those that are connected by two tokens, with what their forms say."""
     loaded = {name: load_profile(name) for name, _ in profiles if profile_tokens(name) is not None}
@@ -286,7 +291,7 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
     looked_at, profiles = context.browser.accounts, _profiles(values["profile"])
     return context.page(
         "snapshots.html",
-        f"Step 2: {load_profile(values['profile']).system}",
+        f"Step 2: {_system(values['profile'], context)}",
         step="snapshots",
         would_pause=context.would_pause(),
         values=values,

@@ -28,6 +28,18 @@ PAGES = (("page", ("page-size", "pageSize", "size", "limit", "pageLimit")), ("sk
 PAGE_SIZE = 100
 
 
+class WrongInputs(ConfigError):
+    """Inputs that do not fit; each of ``faults`` begins with its place."""
+
+    def __init__(self, name: str, faults: Sequence[str]) -> None:
+        more = f", and {len(faults) - FAULTS} more" if len(faults) > FAULTS else ""
+        super().__init__(
+            f"The inputs of {name} are not right. {'; '.join(faults[:FAULTS])}{more}.",
+            fix=f"`sync-pipeline operations show {name}` has the inputs.",
+        )
+        self.faults = tuple(faults[:FAULTS])
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """An operation with inputs that fit it: what is sent."""
@@ -86,11 +98,7 @@ def formed(one: Operation, given: Mapping[str, Any], known: Mapping[str, str]) -
         elif each.required and not any(fault.startswith(f"{each.name}:") for fault in faults):
             faults.append(f"{each.name}: has to be given, {one.words_of(each.type)}")
     if faults:
-        more = f", and {len(faults) - FAULTS} more" if len(faults) > FAULTS else ""
-        raise ConfigError(
-            f"The inputs of {one.name} are not right. {'; '.join(faults[:FAULTS])}{more}.",
-            fix=f"`sync-pipeline operations show {one.name}` has the inputs.",
-        )
+        raise WrongInputs(one.name, faults)
     return _placed(one, values)
 
 

@@ -24,6 +24,7 @@ from sync_pipeline.errors import (
     ConfigError,
     FatalApiError,
     NotAllowed,
+    RejectedRecord,
     Request,
     SyncError,
     UnknownOutcome,
@@ -34,7 +35,7 @@ from sync_pipeline.operations.inputs import PAGE_SIZE, Form, formed
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.audit import note
-from sync_pipeline.store.operation_runs import OnceRun, claim, finish
+from sync_pipeline.store.operation_runs import OnceRun, claim, finish, release
 from sync_pipeline.store.record_search import labels_of
 
 SECRET = re.compile(
@@ -113,9 +114,12 @@ def _refuse_owned(session: Session, form: Form) -> None:
             continue
         for source_id in session.ledger(name).owners(ids).values():
             label = labels_of(session.store, session.pair, [(name, source_id)]).get((name, source_id)) or source_id
+            source = {"snapshots": session.snapshots.profile.named}.get(
+                spec.source.system, SYSTEMS[spec.source.system].label
+            )
             raise NotAllowed(
                 f"This record is {label} of {name}: the sync writes it, and would put back what is changed here.",
-                fix=f"Change it in {SYSTEMS[spec.source.system].label}, where it comes from.",
+                fix=f"Change it in {source}, where it comes from.",
             )
 
 
@@ -137,8 +141,13 @@ def run(setup: SetupService, session: Session, form: Form, *, once: str = "") ->
         raise UnknownOutcome(
             f"{error.message} It was sent once, and may or may not have been carried out.", fix=fix
         ) from None
-    except SyncError:
+    except RejectedRecord:
         _finish(setup, session, form, once, "refused", None)
+        raise
+    except SyncError:  # not carried out, for a reason that may pass: the key stays free
+        _finish(setup, session, form, "", "failed", None)
+        if once:
+            release(session.store, session.pair, once)
         raise
     _finish(setup, session, form, once, "done", found)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import operation_runs
@@ -45,3 +45,9 @@ def finish(store: Store, pair: str, key: str, state: State, status: int | None, 
     mine = (operation_runs.c.connection == pair, operation_runs.c.once_key == key)
     with store.writing() as tx:
         tx.execute(update(operation_runs).where(*mine).values(state=state, status=status, target_id=target_id))
+
+
+def release(store: Store, pair: str, key: str) -> None:
+    """Forget a key: nothing was carried out for it, so that it can be used again."""
+    with store.writing() as tx:
+        tx.execute(delete(operation_runs).where(operation_runs.c.connection == pair, operation_runs.c.once_key == key))

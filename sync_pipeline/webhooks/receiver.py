@@ -241,7 +241,8 @@ class Receiver:
     def _note_app(self, signed: Signed, event: str, body: Mapping[str, Any]) -> None:
         place = str(body.get("locationId") or body.get("companyId") or "")[:64]
         note(self._hooks.store, "webhook", f"app: {event.lower()}", place, self._now())
-        signed.follow_app(event, body)
+        if not signed.is_late(body, self._now()):  # a late UNINSTALL may be older than an INSTALL that was followed
+            signed.follow_app(event, body)
 
     async def _keep(self, received: Received) -> bool:
         if self._inbox is None:

@@ -55,15 +55,22 @@ class Signed:
 
         A repeated delivery says when it was sent first: it is known by its id.
         """
-        sent, valid = body.get(self.facts.sent_at), self.facts.valid_seconds
+        valid = self.facts.valid_seconds
+        return not self._is_of_last(max(valid, self.facts.repeated_seconds) if self.id_of(body) else valid, body, now)
+
+    def is_late(self, body: Mapping[str, Any], now: datetime) -> bool:
+        """Whether it may have been overtaken: it was sent again, long after the first time."""
+        return not self._is_of_last(self.facts.valid_seconds, body, now)
+
+    def _is_of_last(self, seconds: float, body: Mapping[str, Any], now: datetime) -> bool:
+        sent = body.get(self.facts.sent_at)
         if sent is None:
-            return False
+            return True
         with suppress(ValueError, TypeError, OverflowError):
             at = datetime.fromisoformat(sent)
             age = (now - (at if at.tzinfo else at.replace(tzinfo=UTC))).total_seconds()
-            oldest = max(valid, self.facts.repeated_seconds) if self.id_of(body) else valid
-            return not -valid <= age <= oldest
-        return True
+            return -self.facts.valid_seconds <= age <= seconds
+        return False
 
     def about(self, event: str, body: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
         """The kind to store it as, the entity and the id: of a record of the source, or (without entity) of one at the target."""

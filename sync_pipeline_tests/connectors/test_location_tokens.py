@@ -259,6 +259,13 @@ def test_the_app_is_removed_and_installed_again(us: HighLevelTeam) -> None:
         assert checked(us) == f"the app is not installed in {HOME}"
         us.switch(uninstalled=[])
         arrived(receiver, 4)
+        us.sandbox.world.clock.advance(timedelta(hours=-1))
+        us.switch(uninstalled=[HOME])
+        arrived(receiver, 5)
+        assert kept(us)[1] is None  # it comes an hour late: an installation that came in time may be newer
+        us.switch(uninstalled=[])
+        us.sandbox.world.clock.advance(timedelta(hours=1))
+        arrived(receiver, 6)
     assert kept(us)[1] is None
     ask(us)
     assert shown(us) == ("connected", "")

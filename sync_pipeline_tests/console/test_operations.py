@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sync_pipeline.operations.catalogue import search
-from sync_pipeline_tests.console.browsing import Browser
+from sync_pipeline_tests.console.browsing import Browser, Page
 
 HERE = "/settings/operations"
 
@@ -52,3 +52,47 @@ def test_events(browser: Browser) -> None:
     assert "locations" in page
     assert "58 events" in browser.page(f"{HERE}/events?system=highlevel").text
     assert "No event has all these words" in browser.page(f"{HERE}/events?q=nothing").text
+
+
+def test_a_write_is_shown_before_it_is_sent(browser: Browser) -> None:
+    """With its exact request; another one than the one that was shown is shown first, and a second click sends nothing."""
+    here = f"{HERE}/clockify.tags.create"
+    wrong = browser.post(here, {"in.name": ""})
+    assert wrong.status_code == 422
+    assert "has to be given" in wrong.text
+    shown = browser.post(here, {"in.name": "From a page"})
+    assert "From a page" in shown.text
+    assert tags(browser) == []
+    page = Page(shown.text)
+    sure = {"shown": page.value("shown"), "once": page.value("once")}
+    assert "Show the request" not in browser.post(here, {**sure, "in.name": "Another"}).text
+    assert tags(browser) == []
+    sent = browser.post(here, {**sure, "in.name": "From a page"})
+    assert tags(browser) == ["From a page"]
+    again = browser.post(here, {**sure, "in.name": "From a page"})
+    assert "Nothing was sent" in again.text
+    made = re.search(r'Id <code class="break">(\w+)</code>', sent.text)
+    assert made is not None
+    delete = f"{HERE}/clockify.tags.delete"
+    page = Page(browser.post(delete, {"in.id": made[1]}).text)
+    sure = {"shown": page.value("shown"), "once": page.value("once"), "in.id": made[1]}
+    assert browser.post(delete, {**sure, "typed": "yes"}).status_code == 422
+    assert tags(browser) == ["From a page"]
+    browser.post(delete, {**sure, "typed": "clockify.tags.delete"})
+    assert tags(browser) == []
+
+
+def tags(browser: Browser) -> list[str]:
+    """Those of these tests, as a page that reads them shows them."""
+    here = f"{HERE}/clockify.tags.list"
+    return re.findall(r"&#34;name&#34;: &#34;(From a page|Another)&#34;", browser.post(here).text)
+
+
+def test_what_is_held_back_is_only_shown(browser: Browser) -> None:
+    """Its request is, and why it is not sent; there is no button that sends it."""
+    here = f"{HERE}/clockify.users.hourly-rate.update"
+    answer = browser.post(here, {"in.userId": "u1", "in.amount": "100"})
+    assert answer.status_code == 422
+    assert "is held back: it is about money" in answer.text
+    assert ">Send</button>" not in answer.text
+    assert "&#34;amount&#34;: 100" in answer.text

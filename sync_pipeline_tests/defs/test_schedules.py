@@ -11,12 +11,15 @@ from itertools import takewhile
 import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._utils.schedules import cron_string_iterator
 
 from sync_pipeline.clock import utc_now
 from sync_pipeline.defs.schedules import schedules
 from sync_pipeline.hosting import liveness as orphans
 from sync_pipeline.hosting.liveness import PROCESS_TAG, name_of
+from sync_pipeline.hosting.queue import URGENT
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.store.events import close
 from sync_pipeline_tests.defs.live import Live
@@ -127,6 +130,31 @@ def test_what_reads_much_leaves_room_for_changes(us: Team, on: Live) -> None:
     (tick,) = on.drain("time_entries")
     assert tick.requests[0].tags["dagster/priority"] == "10"
     assert us.at_snapshots("time_entries")[entry["id"]]["description"] == "at once"
+
+
+def test_a_change_overtakes_the_queued_runs_of_a_backfill(us: Team, on: Live) -> None:
+    """As Dagster's daemon decides: three runs of a backfill are under way, more have waited for longer, and the change is next."""
+
+    def made(job: str, status: dg.DagsterRunStatus, tags: dict[str, str]) -> str:
+        place = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "__repository__")
+        job_def, origin = on.defs.resolve_job_def(job), RemoteJobOrigin(place, job)
+        run = on.instance.create_run_for_job(job_def, tags=tags, status=status, remote_job_origin=origin)
+        return str(run.run_id)
+
+    def next_ones() -> list[str]:
+        config = on.instance.get_concurrency_config()
+        daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
+        return [run.run_id for run in daemon._get_runs_to_dequeue(on.instance, config, None)]
+
+    queued, backfill = dg.DagsterRunStatus.QUEUED, {"dagster/backfill": "abcdefgh"}
+    waiting = [made("sync_time_entries", queued, backfill) for _ in range(5)]
+    assert next_ones() == waiting[:3]
+    for _ in range(3):
+        made("sync_time_entries", dg.DagsterRunStatus.STARTED, backfill)
+    assert next_ones() == []
+    change = made("sync_users", queued, URGENT)
+    assert next_ones() == [change]
+    assert us.users()
 
 
 def started(on: Live, job: str, process: str) -> dg.DagsterRun:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -721,10 +720,9 @@ def stage(
     side_by_side: bool = False,
 ) -> Iterator[Stage]:
     """A place to play histories in; Dagster's history is in files where several threads write it at the same moment."""
-    history = (
-        partial(dg.DagsterInstance.local_temp, str(root / "dagster")) if side_by_side else dg.DagsterInstance.ephemeral
-    )
-    with office(root, patch, database, vendor) as here, history() as instance:
+    quiet = {"telemetry": {"enabled": False}}
+    history = dg.DagsterInstance.local_temp(overrides=quiet) if side_by_side else dg.DagsterInstance.ephemeral()
+    with office(root, patch, database, vendor) as here, history as instance:
         here.us.people.headers[PRESENT] = "1"
         here.us.changes |= {"CLOCKIFY_PAGE_SIZE": "6", "SYNC_POLL_SECONDS": "86400"}
         enter(here.us, patch)

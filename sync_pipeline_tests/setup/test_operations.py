@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from sync_pipeline.connectors.ports import Operable
-from sync_pipeline.errors import ConfigError, FatalApiError, NotAllowed, RejectedRecord, UnknownOutcome
+from sync_pipeline.errors import ConfigError, FatalApiError, NotAllowed, NotAuthorized, RejectedRecord, UnknownOutcome
 from sync_pipeline.operations.catalogue import known, operation, operations, search
 from sync_pipeline.operations.inputs import Form, formed
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME
@@ -235,6 +235,11 @@ def test_a_key_sends_once(us: Team, setup: SetupService, session: Session) -> No
     refused = run(setup, session, form, once="k2")
     assert refused.earlier is not None
     assert refused.earlier.state == "refused"
+    us.fault("status", "POST */tags", status=403, count=1)
+    tag = form_of(session, "clockify.tags.create", {"name": "With a free key"})
+    with pytest.raises(NotAuthorized):
+        run(setup, session, tag, once="k9")
+    assert run(setup, session, tag, once="k9").status == 201
 
 
 def test_a_lost_answer_is_looked_up_or_said_to_be_unknown(us: Team, setup: SetupService, session: Session) -> None:
