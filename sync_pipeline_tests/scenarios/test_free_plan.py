@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import dagster as dg
@@ -51,7 +51,7 @@ def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Li
 @pytest.fixture(autouse=True)
 def standing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time passes only while a run waits, so that nothing depends on how long a request really takes."""
-    at = datetime.now(UTC)
+    at = utc_now()
 
     class Standing(datetime):
         @classmethod
