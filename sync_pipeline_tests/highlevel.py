@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from sync_pipeline.sandbox.highlevel.objects import make_field, make_folder
 from sync_pipeline_tests.harness import Json, Team, id_field, team
 from sync_pipeline_tests.properties.oracle import FIELDS
 
@@ -85,7 +86,19 @@ class HighLevelTeam(Team):
     def route(self, generic: str) -> str:
         """Lists are searches, and records are written one by one."""
         routes = {"GET /snapshots/locations": "GET /highlevel/locations/search"}
-        return routes.get(generic, generic.replace("POST /snapshots/*/batch", "POST /highlevel/*/records"))
+        route = generic.replace("POST /snapshots/*/batch", "POST /highlevel/*/records")
+        return routes.get(generic, route.replace("/snapshots/", "/highlevel/"))
+
+    def writes(self) -> dict[str, int]:
+        """Records written through either API, by entity."""
+        return {name.removeprefix("clockify_"): number for name, number in super().writes().items()}
+
+    def add_field(self, entity: str, name: str, kind: str = "TEXT") -> None:
+        """Somebody adds a field to an object in HighLevel's own app."""
+        world = self.sandbox.world
+        folder = make_folder(world, HOME, OBJECTS[entity], "Theirs")
+        body = {"name": name, "dataType": kind, "parentId": folder["id"], "showInForms": False}
+        make_field(world, HOME, OBJECTS[entity], name, body)
 
     def empty_target(self) -> None:
         """No record was ever made."""

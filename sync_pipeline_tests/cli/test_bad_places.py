@@ -210,7 +210,7 @@ def test_full_disk(shell: Shell, place: str, size: str, told: str) -> None:
 def test_the_store_fills_up(shell: Shell) -> None:
     """Full in the middle of a sync: what was acknowledged is kept, and with more space the rest follows."""
     where = shell.root / "small"
-    with small_disk(where, "480k"):
+    with small_disk(where, "560k"):
         small = shell.with_(SYNC_DATABASE_URL=f"sqlite:///{where}/sync.db")
         document = small.sync(code=1)
         (error,) = document["errors"]

@@ -34,7 +34,7 @@ def test_it_runs_until_it_is_asked_to_end(tmp_path: Path, number: signal.Signals
         document = json.loads("".join(lines))
         fresh = subprocess.run([*COMMAND, "link"], cwd=tmp_path, env=told, capture_output=True, text=True, check=True)
         for link in (document["link"], fresh.stdout.strip()):
-            with local_client(follow_redirects=True) as browser:
+            with local_client(follow_redirects=True, timeout=STOP_SECONDS) as browser:  # a busy machine is slow
                 assert browser.get(link).url == f"{document['url']}/"
         process.send_signal(number)
         out, err = process.communicate(timeout=STOP_SECONDS)

@@ -232,7 +232,7 @@ def test_a_delete_that_failed_needs_a_new_proof(tmp_path: Path) -> None:
         entry = us.add_entry(us.users()[0]["id"], morning(3))
         us.sync("time_entries")
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
-        us.fault("status", "DELETE /snapshots/*", status=503)
+        us.fault("status", us.route("DELETE /snapshots/*"), status=503)
         with pytest.raises(RetryableApiError):
             us.sync("time_entries")
         us.no_faults()
@@ -242,7 +242,7 @@ def test_a_delete_that_failed_needs_a_new_proof(tmp_path: Path) -> None:
         assert us.sync("time_entries")["time_entries"].deleted == 0
         assert us.writes() == {"time_entries": 1}  # nobody knows what became of the failed delete
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
-        us.fault("status", "DELETE /snapshots/*", status=503)
+        us.fault("status", us.route("DELETE /snapshots/*"), status=503)
         with pytest.raises(RetryableApiError):
             us.sync("time_entries")
         us.no_faults()
