@@ -148,6 +148,7 @@ class Fleet:
             SNAPSHOTS_BASE_URL=f"{base}/snapshots",
             SNAPSHOTS_API_KEY=SNAPSHOTS_KEY,
             SYNC_ALLOW_HTTP=base,
+            SYNC_MODE="live",
             SYNC_START_DATE=self.days()[0].isoformat(),
             SYNC_DAYS_PER_RUN="31",
             SYNC_DATABASE_URL=f"postgresql://postgres@{database}/sync",
