@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0021"
+HEAD = "0019"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import TEXT
 
-revision = "0018"
+revision = "0017"
 down_revision = "0016"
 
 KEY = sa.Text().with_variant(TEXT(collation="C"), "postgresql")

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import TEXT
 
-revision = "0021"
-down_revision = "0019"
+revision = "0019"
+down_revision = "0018"
 
 KEY = sa.Text().with_variant(TEXT(collation="C"), "postgresql")
 SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
