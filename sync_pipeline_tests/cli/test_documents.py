@@ -18,7 +18,7 @@ WITHOUT = {
     "backfills cancel", "backfills list", "backfills pause", "backfills resume",
     "console link", "console open", "console serve", "dev", "forget", "mapping discard", "mapping draft",
     "mapping publish", "mapping try", "setup back", "setup versions", "sandbox serve", "webhooks register",
-    "webhooks serve",
+    "webhooks serve", "webserver",
 }  # fmt: skip
 """Commands that the scenario does not run: they serve, send, need someone else, change what the others print, or print a list."""
 
