@@ -58,3 +58,16 @@ def test_a_database_of_an_earlier_version_keeps_its_key(postgres: Server, tmp_pa
     with pytest.raises(ConfigError, match="another key"):
         require_key(load_settings({**environ, "SYNC_ENCRYPTION_KEY": theirs}, root=tmp_path))
     require_key(load_settings({**environ, "SYNC_ENCRYPTION_KEY": ours}, root=tmp_path))
+
+
+def test_homes_that_shared_a_database_of_an_earlier_version_go_on(postgres: Server, tmp_path: Path) -> None:
+    """Each had a key and secrets of its own: each is accepted, and a third key is not."""
+    north, south, stranger = (Fernet.generate_key().decode() for _ in range(3))
+    environ = {"SYNC_DATABASE_URL": postgres.create(), "SYNC_HOME": str(tmp_path)}
+    with closing(open_store(environ["SYNC_DATABASE_URL"])) as store:
+        for name, key in (("north", north), ("south", south)):
+            put(store, open_keyring(key, tmp_path), f"clockify [{name}]", "api_key", "secret", utc_now())
+    for key in (north, south, north):
+        require_key(load_settings({**environ, "SYNC_ENCRYPTION_KEY": key}, root=tmp_path))
+    with pytest.raises(ConfigError, match="another key"):
+        require_key(load_settings({**environ, "SYNC_ENCRYPTION_KEY": stranger}, root=tmp_path))
