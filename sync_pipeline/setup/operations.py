@@ -211,8 +211,13 @@ def _found_again(session: Session, form: Form) -> Json | None:
         for rows in pages(session, limited):
             for row in rows:
                 if isinstance(row, dict) and row.get(look["by"]) == name:
-                    return row
+                    return row if _is_as_sent(row, form.body) else None
     return None
+
+
+def _is_as_sent(row: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """Whether a record has what was sent: one of this name may have been there before, and the write was refused."""
+    return all(row[name] == value for name, value in body.items() if name in row)
 
 
 def pages(session: Session, form: Form) -> Iterator[list[Any]]:

@@ -277,6 +277,10 @@ def test_a_lost_answer_is_looked_up_or_said_to_be_unknown(us: Team, setup: Setup
     found = run(setup, session, form_of(session, "clockify.clients.create", {"name": "Found again"}), once="k3")
     assert found.found
     assert found.target_id == us.clockify("GET", "/clients", name="Found again")[0]["id"]
+    us.fault("cut_before", "POST */clients", count=1)
+    other = form_of(session, "clockify.clients.create", {"name": "Found again", "note": "which that one does not have"})
+    with pytest.raises(UnknownOutcome, match="may or may not have been carried out"):
+        run(setup, session, other)
     us.forget_stats()
     us.fault("cut_after", "POST */time-entries", count=1)
     entry = form_of(
