@@ -31,7 +31,7 @@ from sync_pipeline.errors import (
     UnknownOutcome,
 )
 from sync_pipeline.mapping.systems import SYSTEMS
-from sync_pipeline.operations.catalogue import Operation, known, operation
+from sync_pipeline.operations.catalogue import Operation, known, operation, systems
 from sync_pipeline.operations.inputs import PAGE_SIZE, Form, WrongInputs, formed
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
@@ -91,7 +91,7 @@ def refuse(session: Session, form: Form) -> None:
     if one.held and one.name not in allowed:
         raise NotAllowed(
             f"{one.name} is held back: {one.held[:1].lower()}{one.held[1:]}.",
-            fix=f"Do it at the vendor's. An admin can allow it with SYNC_OPERATIONS_ALLOW={one.name}.",
+            fix=f"Do it in {systems()[one.system]} itself. An admin can allow it with SYNC_OPERATIONS_ALLOW={one.name}.",
         )
     if not (one.runs or one.name in allowed) or one.media != "application/json":
         raise NotAllowed(
@@ -141,7 +141,7 @@ def _refuse_owned(session: Session, form: Form) -> None:
                 spec.source.system, SYSTEMS[spec.source.system].label
             )
             raise NotAllowed(
-                f"This record is {label} of {name}: the sync writes it, and would put back what is changed here.",
+                f"This record is {label} of {name}: the sync writes it, and would overwrite what is changed here.",
                 fix=f"Change it in {source}, where it comes from.",
             )
 

@@ -74,10 +74,10 @@ def test_texts_are_read_by_their_types() -> None:
     ("name", "given", "fault"),
     [
         ("clockify.clients.create", {"nam": "A"}, "nam: there is no such input, did you mean name"),
-        ("clockify.clients.create", {}, "name: has to be given, string"),
+        ("clockify.clients.create", {}, "name: is required, string"),
         ("clockify.clients.create", {"name": "A", "email": "x"}, "email: 'x' is not an e-mail address"),
-        ("clockify.clients.create", {"name": ["A", "B"]}, "name: ['A', 'B'] is not a text"),
-        ("clockify.clients.create", {"name": "A", "workspaceId": "w2"}, "workspaceId: the connection decides it"),
+        ("clockify.clients.create", {"name": ["A", "B"]}, "name: ['A', 'B'] is not text"),
+        ("clockify.clients.create", {"name": "A", "workspaceId": "w2"}, "workspaceId: is set by the connection"),
         ("clockify.clients.get", {"id": "../users"}, "id: '../users' cannot be an id"),
         ("clockify.clients.get", {"id": ".."}, "id: '..' cannot be an id"),
         ("clockify.clients.get", {"id": "a%2Fb"}, "id: 'a%2Fb' cannot be an id"),

@@ -58,7 +58,7 @@ async def won(account: HighLevel, months: tuple[str, str], most: int, locations:
 def _refuse_more(place: int, errors: Sequence[ApiError], about: Request) -> None:
     """Raise when enough were read, or when HighLevel does not answer: the next location would wait in vain as well."""
     if place >= MOST_LOCATIONS:
-        raise FatalApiError(f"of the sub-accounts only {MOST_LOCATIONS} are read.", about)
+        raise FatalApiError(f"only {MOST_LOCATIONS} sub-accounts are read.", about)
     unanswered = [error for error in errors if not isinstance(error, FatalApiError)]
     if len(unanswered) >= MOST_UNANSWERED:
         raise unanswered[-1]
