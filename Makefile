@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 N ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sync test test-clock laws lint types layers dev console bench bench-profile bench-path bench-counted deploy-check docs docs-pictures clean
+.PHONY: help setup sync test test-clock laws lint types layers dev console bench bench-profile bench-path bench-counted deploy-check scale docs docs-pictures clean
 
 help:  ## List these verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22

@@ -63,6 +63,16 @@ def setting(
     return field(default=default, repr=not secret, metadata=metadata)
 
 
+def _operation_names(value: str) -> tuple[str, ...]:
+    """Names of operations, each once."""
+    from sync_pipeline.operations.catalogue import operations  # late: few set it
+
+    found = kind.words(value)
+    if not operations().keys() >= set(found):
+        raise ValueError("a list of operations, such as `clockify.users.hourly-rate.update`")
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of one process. Secrets are left out of ``repr``."""
@@ -357,7 +367,7 @@ class Settings:
     operations_allow: tuple[str, ...] = setting(
         "SYNC_OPERATIONS_ALLOW",
         "Operations that are held back and may be run all the same, by name, such as `clockify.users.hourly-rate.update`.",
-        kind.words,
+        _operation_names,
         (),
     )
     lock_seconds: int = setting(

@@ -95,6 +95,11 @@ def test_values(tmp_path: Path, env: str, text: str, name: str, value: object) -
         ("SYNC_MAX_DELETE_SHARE", "nan", "a share from 0 to 1"),
         ("SYNC_MAPPINGS_DIR", "/nowhere/at/all", "an existing directory"),
         (
+            "SYNC_OPERATIONS_ALLOW",
+            "clockify.tags.delete clockify.tag.create",
+            "a list of operations, such as `clockify.users.hourly-rate.update`",
+        ),
+        (
             "SNAPSHOTS_PROFILE",
             "/nowhere/at/all.yaml",
             "a built-in profile (generic, highlevel) or an existing YAML file",

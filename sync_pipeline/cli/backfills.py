@@ -1,4 +1,4 @@
-"""`backfills`: how they are going, and stopping them for a while or for good."""
+"""`backfills`: their progress; pause, resume and cancel them."""
 
 from __future__ import annotations
 
@@ -129,4 +129,4 @@ def _say(as_json: bool, done: str, backfill_id: str) -> None:
     if as_json:
         terminal.as_json(document)
     else:
-        terminal.notice(f"The backfill {backfill_id} is {done}. `sync-pipeline backfills list` shows how it is going.")
+        terminal.notice(f"The backfill {backfill_id} is {done}. `sync-pipeline backfills list` shows its progress.")

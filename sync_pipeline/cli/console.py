@@ -38,7 +38,7 @@ def console() -> None:
 )
 @json_option
 def console_serve(host: str, port: int, dagster_port: int | None, as_json: bool) -> None:
-    """Serve the console until Ctrl-C. From this machine, or behind your reverse proxy at SYNC_PUBLIC_URL."""
+    """Serve the console until Ctrl-C. It is reachable from this machine, or through your reverse proxy at SYNC_PUBLIC_URL."""
 
     def ready(found: RunningConsole) -> None:
         if as_json:
@@ -47,7 +47,7 @@ def console_serve(host: str, port: int, dagster_port: int | None, as_json: bool)
             terminal.say(f"Console: {found.url}")
             if found.console.site.origin:
                 # Its output is collected where more people read it than may sign in.
-                terminal.say(f"Listening at {found.address}, for the proxy")
+                terminal.say(f"Listening on {found.address} for the proxy")
                 terminal.say("`sync-pipeline console link` prints a link that signs in once.")
             else:
                 terminal.say(f"Sign in once with {found.link()}")

@@ -42,9 +42,9 @@ FIRST = ("id", "name", "title", "status")
 
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--triggers", is_flag=True, help="Events, in place of operations."),
-        click.option("--kind", type=click.Choice([*KINDS, "held"]), default=None, help="Only these."),
-        click.option("--system", type=click.Choice(list(systems())), default=None, help="Only those of one API."),
+        click.option("--triggers", is_flag=True, help="Events instead of operations."),
+        click.option("--kind", type=click.Choice([*KINDS, "held"]), default=None, help="Only this kind."),
+        click.option("--system", type=click.Choice(list(systems())), default=None, help="Only this API."),
     ):
         command = option(command)
     return command
@@ -52,7 +52,7 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def operations() -> None:
-    """Find operations of both APIs, and run one. They are described here as the vendors' documents have them."""
+    """Find and run operations of both APIs. They are described as in the vendors' documents."""
 
 
 @operations.command("list")
@@ -115,7 +115,7 @@ def _wakes() -> Callable[[str], str | None]:
 
 @operations.command("show")
 @click.argument("name")
-@click.option("--triggers", is_flag=True, help="An event, in place of an operation.")
+@click.option("--triggers", is_flag=True, help="An event instead of an operation.")
 @json_option
 def operations_show(name: str, triggers: bool, as_json: bool) -> None:
     """Show one operation with its inputs."""
@@ -183,17 +183,26 @@ def described(one: Operation) -> dict[str, Any]:
 @operations.command("run")
 @click.argument("name")
 @click.option(
-    "--field", "-f", "fields", metavar="NAME=VALUE", multiple=True, help="An input; again for each, or for a list."
+    "--field",
+    "-f",
+    "fields",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An input. Repeat it for more inputs, or for each value of a list.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the request; nothing is sent.")
 @click.option("--yes", is_flag=True, help="Do not ask before a write.")
-@click.option("--delete", "typed", metavar="NAME", default="", help="The name again, for an operation that deletes.")
-@click.option("--once", metavar="KEY", default="", help="Send it once for this key, however often this is run.")
-@click.option("--all", "every", is_flag=True, help="Every page of a list.")
-@click.option("--format", "form_", type=click.Choice(FORMATS), default="table", show_default=True, help="How.")
+@click.option("--delete", "typed", metavar="NAME", default="", help="Confirms an operation that deletes, by its name.")
+@click.option(
+    "--once", metavar="KEY", default="", help="Send it only once for this key, however often the command is run."
+)
+@click.option("--all", "every", is_flag=True, help="Read every page of a list.")
+@click.option(
+    "--format", "form_", type=click.Choice(FORMATS), default="table", show_default=True, help="Output format."
+)
 @json_option
 def operations_run(name: str, fields: tuple[str, ...], form_: str, as_json: bool, **more: Any) -> None:
-    """Run one operation. A write shows its request and asks; a delete wants its name typed again."""
+    """Run one operation. A write shows its request and asks; a delete asks for its name."""
     if (form_ == "json") and not as_json:
         describe_document(click.get_current_context())
     output = "json" if as_json else form_
@@ -243,9 +252,9 @@ def _ask(session: Session, form: Form, output: str, *, yes: bool, typed: str) ->
         confirm("Send it?", yes=yes, as_json=output == "json")
         return
     if not typed and output != "json" and may_ask():
-        typed = click.prompt(f"This deletes. Type {one.name} to send it", err=True)
+        typed = click.prompt(f"This deletes data. Type {one.name} to send it", err=True)
     if typed != one.name:
-        raise click.UsageError(f"A delete wants its name again: add --delete {one.name}.")
+        raise click.UsageError(f"A delete has to be confirmed: add --delete {one.name}.")
 
 
 def _lines_of(request: Mapping[str, Any]) -> list[str]:
@@ -280,11 +289,11 @@ def _show(form: Form, result: Result, session: Session, output: str) -> None:
         )
     elif earlier is not None:
         state = {"sent": "unknown, because it was interrupted"}.get(earlier.state, earlier.state)
-        terminal.say(f"Nothing is sent: it was sent for this key {terminal.moment(earlier.at)}, and is {state}.")
+        terminal.say(f"Nothing was sent: this key was used {terminal.moment(earlier.at)}. The outcome is {state}.")
     else:
         _show_rows([row if isinstance(row, dict) else {"value": row} for row in rows_of(result.data)], output)
         if result.found:
-            terminal.warning("The answer was lost. What was sent is there: it was looked up.")
+            terminal.warning("The answer was lost. The record was looked up and exists.")
         elif form.operation.kind != "read":
             terminal.hint(f"Done{f': id {result.target_id}' if result.target_id else ''}.")
     if earlier is not None and earlier.state in ("sent", "unknown"):
@@ -295,14 +304,14 @@ def _show_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     if output == "csv":
         out = csv.writer(sys.stdout, lineterminator="\n")
-        out.writerow(names)
+        out.writerow(map(spreadsheet_cell, names))
         out.writerows([spreadsheet_cell(_flat(row.get(name))) for name in names] for row in rows)
         return
     plain = [name for name in names if not any(isinstance(row.get(name), dict | list) for row in rows)]
     columns = [*(name for name in FIRST if name in plain), *(name for name in plain if name not in FIRST)][:WIDE]
     if columns:
         terminal.table("", rows, columns)
-    terminal.hint(f"Rows: {len(rows)}. --json has all fields." if rows else "Nothing came back.")
+    terminal.hint(f"Rows: {len(rows)}. --json has all fields." if rows else "The answer is empty.")
 
 
 def _flat(value: Any) -> Any:

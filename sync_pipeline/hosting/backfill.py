@@ -234,7 +234,7 @@ def find(instance: DagsterInstance, backfill_id: str | None, *, is_paused: bool 
         if is_open and is_paused in (None, PAUSED_TAG in one.tags):
             return one
     named = f"The backfill {backfill_id}" if backfill_id else "No backfill"
-    what = "at work or paused" if is_paused is None else "paused" if is_paused else "at work"
+    what = "running or paused" if is_paused is None else "paused" if is_paused else "running"
     raise ConfigError(
         f"{named} is {'not ' if backfill_id else ''}{what}.", fix="`sync-pipeline backfills list` shows all backfills."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -96,7 +97,8 @@ def formed(one: Operation, given: Mapping[str, Any], known: Mapping[str, str]) -
             faults += _faults(one, each.type, values[each.name], each.name)
             faults += _of_path(each, values[each.name])
         elif each.required and not any(fault.startswith(f"{each.name}:") for fault in faults):
-            faults.append(f"{each.name}: has to be given, {one.words_of(each.type)}")
+            faults.append(f"{each.name}: is required, {one.words_of(each.type)}")
+    faults = faults or [f"{name}: cannot be written as JSON" for name, value in values.items() if not _is_json(value)]
     if faults:
         raise WrongInputs(one.name, faults)
     return _placed(one, values)
@@ -121,7 +123,7 @@ def _take(one: Operation, name: str, raw: Any, values: dict[str, Any]) -> Iterat
         similar = get_close_matches(name, inputs, n=1)
         yield f"{name[:SHOWN]}: there is no such input" + (f", did you mean {similar[0]}" if similar else "")
     elif head in one.fixed:
-        yield f"{head}: the connection decides it"
+        yield f"{head}: is set by the connection"
     else:
         try:
             kind = _at(one, inputs[head].type, rest)
@@ -177,6 +179,14 @@ def _json(text: str) -> Any:
         raise ValueError(f"is not JSON ({error})") from None
 
 
+def _is_json(value: Any) -> bool:
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:  # a number of more than 64 bits, half a character, or too deep
+        return False
+    return True
+
+
 def _number(text: str, kind: str) -> Any:
     try:
         return int(text) if kind == "integer" or re.fullmatch(r"-?\d+", text) else float(text)
@@ -219,7 +229,7 @@ def _of_fields(one: Operation, kind: Type, value: Mapping[str, Any], place: str)
     for name, its in kind["fields"].items():
         if name not in value:
             if name in kind.get("required", ()):
-                yield f"{place}.{name}: has to be given"
+                yield f"{place}.{name}: is required"
         elif value[name] is not None or name not in kind.get("nullable", ()):
             yield from _faults(one, its, value[name], f"{place}.{name}")
 
@@ -232,16 +242,17 @@ def _unlike(kind: str, value: Any) -> str | None:
         return None if isinstance(value, bool) else "true or false"
     if kind in ("integer", "number"):
         is_number = isinstance(value, int if kind == "integer" else int | float) and not isinstance(value, bool)
+        is_number = is_number and (isinstance(value, int) or math.isfinite(value))
         return None if is_number else "a whole number" if kind == "integer" else "a number"
     if not isinstance(value, str):
-        return "a text"
+        return "text"
     try:
         if kind == "date-time":
             datetime.fromisoformat(value)
         elif kind == "date":
             date.fromisoformat(value)
     except ValueError:
-        return "an instant such as 2026-03-02T09:00:00Z" if kind == "date-time" else "a day such as 2026-03-02"
+        return "a date and time such as 2026-03-02T09:00:00Z" if kind == "date-time" else "a date such as 2026-03-02"
     return "an e-mail address" if kind == "email" and "@" not in value else None
 
 

@@ -105,15 +105,15 @@ def open_keyring(setting: str, file: Path) -> Keyring:
 
 
 def keyring_of(store: Store, setting: str, file: Path) -> Keyring:
-    """The same, where they are the keys of this database; the first process to ask decides which that is.
+    """The same, where they are the keys of this database: the first that was given one decides, else the first secret that is stored.
 
-    Raises ConfigError where this process was given another key, or none: two servers would encrypt what the other cannot read.
+    A key that a home has made for itself decides nothing before: homes that store no secrets may share a database. Raises ConfigError where this process was given another key, or none: two servers would encrypt what the other cannot read.
     """
     known = keys_of(store)
     if known and not setting.strip() and not file.exists():
         raise _other_key(known[0], "this process has none")
     keyring = open_keyring(setting, file)
-    if not known:
+    if setting.strip() and not known:
         key_id, ciphertext = keyring.seal(CHECK, "")
         row = dict(zip(("connection", "name"), CHECK, strict=True)) | {"ciphertext": ciphertext, "key_id": key_id}
         first = insert_into(store, credentials).values(**row, updated_at=utc_now()).on_conflict_do_nothing()

@@ -6,6 +6,7 @@ import csv
 
 import pytest
 
+from sync_pipeline.cli import operations
 from sync_pipeline_tests.cli.shell import Shell
 
 
@@ -45,7 +46,7 @@ def test_a_write_shows_its_request_and_asks(shell: Shell) -> None:
     assert (made["sent"], made["status"], made["answer"]["name"]) == (True, 201, "typed")
     again = shell(*words, "--yes", "--once", "a key", "--json", code=0).document
     assert (again["sent"], again["id"], again["earlier"]["state"]) == (False, made["id"], "done")
-    assert "name: has to be given" in shell("operations", "run", "clockify.tags.create", "--yes", code=2).message
+    assert "name: is required" in shell("operations", "run", "clockify.tags.create", "--yes", code=2).message
     assert "has no value" in shell(*words[:3], "-f", "name", code=2).err
     delete = ("operations", "run", "clockify.tags.delete", "-f", f"id={made['id']}")
     for wrong in (("--yes",), ("--delete", "clockify.tags.create")):
@@ -91,3 +92,9 @@ def test_every_page_of_a_list(shell: Shell, size: str) -> None:
     assert "'=1+1" in {row["name"] for row in rows}
     assert {row["name"] for row in shell(*words, "--json", code=0).document["answer"]} == names
     assert f"Rows: {len(names)}." in shell(*words, code=0).out
+
+
+def test_a_field_that_is_called_like_a_formula_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the first line of a CSV file, too: the names of fields come from the answer."""
+    operations._show_rows([{"=1+1": "@x"}], "csv")
+    assert capsys.readouterr().out == "'=1+1\n'@x\n"

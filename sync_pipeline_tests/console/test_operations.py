@@ -59,7 +59,7 @@ def test_a_write_is_shown_before_it_is_sent(browser: Browser) -> None:
     here = f"{HERE}/clockify.tags.create"
     wrong = browser.post(here, {"in.name": ""})
     assert wrong.status_code == 422
-    assert "has to be given" in wrong.text
+    assert "is required" in wrong.text
     shown = browser.post(here, {"in.name": "From a page"})
     assert "From a page" in shown.text
     assert tags(browser) == []

@@ -58,7 +58,7 @@ async def won(account: HighLevel, months: tuple[str, str], most: int, locations:
 def _refuse_more(place: int, errors: Sequence[ApiError], about: Request) -> None:
     """Raise when enough were read, or when HighLevel does not answer: the next location would wait in vain as well."""
     if place >= MOST_LOCATIONS:
-        raise FatalApiError(f"of the sub-accounts only {MOST_LOCATIONS} are read.", about)
+        raise FatalApiError(f"only {MOST_LOCATIONS} sub-accounts are read.", about)
     unanswered = [error for error in errors if not isinstance(error, FatalApiError)]
     if len(unanswered) >= MOST_UNANSWERED:
         raise unanswered[-1]
@@ -136,7 +136,7 @@ def _about(account: HighLevel) -> Request:
 
 def _month(row: Record) -> str | None:
     """When it was won: since then its status has not changed."""
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):  # the first and the last day of the calendar have no UTC
         at = datetime.fromisoformat(as_text(row.get("lastStatusChangeAt") or row.get("updatedAt") or ""))
         return f"{at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC):%Y-%m}"
     return None
