@@ -15,6 +15,7 @@ from sync_pipeline.defs.housekeeping import housekeeping_job
 from sync_pipeline.defs.io import BatchIOManager
 from sync_pipeline.defs.jobs import sync_jobs, verify_jobs
 from sync_pipeline.defs.metadata import job_owners
+from sync_pipeline.defs.operations import operation_job
 from sync_pipeline.defs.reports import performance_asset, performance_checks, reports_job, reports_sensor
 from sync_pipeline.defs.requests import requests_sensor
 from sync_pipeline.defs.resources import SyncResource
@@ -55,6 +56,7 @@ def build(settings: Settings) -> dg.Definitions:
             *verifies,
             reports,
             housekeeping_job(checks, job_owners(specs.values())),
+            operation_job(job_owners(specs.values())),
         ],
         schedules=schedules(list(specs.values()), settings),
         sensors=[

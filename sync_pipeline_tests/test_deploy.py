@@ -146,6 +146,8 @@ def test_the_proxy_that_is_believed_is_ours() -> None:
     (subnet,) = COMPOSE["networks"]["front"]["ipam"]["config"]
 
     assert ip_address(front) in ip_network(subnet["subnet"])
+    # Docker gives the addresses of this range to whichever container starts first.
+    assert ip_address(front) not in ip_network(subnet["ip_range"])
     assert {service["environment"]["SYNC_TRUSTED_PROXIES"] for service in ours().values()} == {front}
     upstreams = set(re.findall(r"reverse_proxy (\w+):(\d+)|dynamic a (\w+) (\d+)", TEXTS["Caddyfile"]))
     named = {((host or dynamic), port or other) for host, port, dynamic, other in upstreams}

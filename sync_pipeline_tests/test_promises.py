@@ -122,10 +122,35 @@ PROMISES = (
             "connectors/test_stored_tokens.py::test_a_consent_that_was_withdrawn_is_given_up",
         ),
     ),
-    Promise("Project performance in reports.", open="There are no reports yet."),
-    Promise("One dashboard.", open="There is no dashboard yet."),
-    Promise("Alerts on key figures, new entries and location updates.", open="There are no alerts yet."),
-    Promise("A catalogue of actions and triggers.", open="There is no catalogue of operations yet."),
+    Promise(
+        "Project performance in reports.",
+        (
+            "cli/test_report.py::test_each_report_says_what_the_entries_at_clockify_add_up_to",
+            "reporting/test_opportunities.py::test_what_a_location_won_is_the_revenue_of_its_clients_projects",
+        ),
+    ),
+    Promise(
+        "One dashboard.",
+        ("console/test_dashboard.py::test_what_it_shows", "console/test_dashboard.py::test_files_hold_what_is_shown"),
+    ),
+    Promise(
+        "Alerts on key figures, new entries and location updates.",
+        (
+            "alerts/test_figures.py::test_each_figure_is_what_the_entries_add_up_to",
+            "alerts/test_sending.py::test_one_message_when_it_opens_and_one_when_it_is_resolved",
+            "alerts/test_subscriptions.py::test_new_and_changed_records_of_a_real_sync_are_told",
+        ),
+    ),
+    Promise(
+        "A catalogue of actions and triggers.",
+        (
+            "cli/test_operations.py::test_the_catalogue",
+            "operations/test_inputs.py::test_every_operation_can_be_formed",
+            "setup/test_operations.py::test_what_the_forty_do_on_clockify",
+            "setup/test_operations.py::test_what_the_forty_do_on_highlevel",
+        ),
+        open="Operations are run one at a time by a user; nothing runs them by itself after an event.",
+    ),
 )
 
 

@@ -304,7 +304,7 @@ def _show_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     if output == "csv":
         out = csv.writer(sys.stdout, lineterminator="\n")
-        out.writerow(names)
+        out.writerow(map(spreadsheet_cell, names))
         out.writerows([spreadsheet_cell(_flat(row.get(name))) for name in names] for row in rows)
         return
     plain = [name for name in names if not any(isinstance(row.get(name), dict | list) for row in rows)]

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from sync_pipeline.console.forms import WHOLE
 from sync_pipeline.console.request_context import RequestContext
-from sync_pipeline.errors import SyncError
+from sync_pipeline.errors import SyncError, UnknownOutcome
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.operations.catalogue import Operation, counted, events, operation, operations, search, systems
 from sync_pipeline.operations.inputs import Form, WrongInputs
@@ -78,6 +78,8 @@ def send(context: RequestContext) -> Response:
             top = next((each for each in names if name == each or name.startswith((f"{each}.", f"{each}["))), WHOLE)
             context.problems.add(f"{FIELD}{top}" if top else WHOLE, fault if name != top else rest.strip())
     except SyncError as error:
+        if isinstance(error, UnknownOutcome):
+            extra["may_send"] = False  # not offered again before it was looked up
         context.went_wrong(error)
     return _page(context, found, values, **extra)
 

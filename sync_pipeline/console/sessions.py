@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from sync_pipeline.connectors.preparation import Account
 from sync_pipeline.console.roles import Role
@@ -208,7 +208,10 @@ class StoredSessions:
                 browser_sessions.note_use(store, cookie, found.seen_at, now)
         if found is None:
             return None
-        kept = _KEPT.validate_python(found.state)
+        try:
+            kept = _KEPT.validate_python(found.state)
+        except ValidationError:  # another version has kept it, in another form
+            return None
         named = {each.name: getattr(kept, each.name) for each in fields(kept)}
         return _StoredSession(**named, cookie=cookie, before=found.state)
 

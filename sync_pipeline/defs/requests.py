@@ -249,12 +249,12 @@ class _Backfill:
     def look(self) -> list[dg.RunRequest]:
         """Ask for the backfill - or go on with it -, and note how it goes or ended."""
         instance, session, request = self._instance, self._session, self._request
+        chain = self._asked()
         if request.cancel_asked_at is not None:
-            if not request.runs or backfill.cancel(instance, request.runs[0]):
+            if not chain or backfill.cancel(instance, chain[0]):
                 finish(session.store, request.id, "cancelled")
             return []
         days, entity, now = self._days, session.spec(request.scope.entity).entity, session.now()
-        chain = list(request.runs)
         if request.paused_at is not None:
             for newest in chain[:1]:
                 backfill.pause(instance, newest, request.paused_by or "")
@@ -264,13 +264,12 @@ class _Backfill:
             resumed = backfill.resume(instance, session, partitions, chain[0], now, request.by)
             if not resumed:
                 return []  # it is still being stopped
-            if resumed[0] != chain[0]:
-                chain = resumed
-                note_runs(session.store, request.id, tuple(chain))
+            chain = resumed if resumed[0] != chain[0] else chain
         else:
             if not take(session.store, request.id):
                 return []
             chain = backfill.ask(instance, session, partitions, entity, days, now, request.by)
+        if tuple(chain) != request.runs:
             note_runs(session.store, request.id, tuple(chain))
         found = backfill.look(instance, session, chain, entity, days, now)
         if found.has_ended:
@@ -287,6 +286,13 @@ class _Backfill:
             }
             note_progress(session.store, request.id, done)
         return []
+
+    def _asked(self) -> list[str]:
+        """The backfill it asked for and those that continues; a look may have been killed before it noted which."""
+        request = self._request
+        if request.runs or request.taken_at is None:
+            return list(request.runs)
+        return backfill.under_way(self._instance, self._session, request.scope.entity, self._days)
 
     @property
     def _days(self) -> Days:

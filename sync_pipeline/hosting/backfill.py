@@ -37,6 +37,7 @@ from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.guards import waits_for_rewrite
 from sync_pipeline.store.audit import system_user
 from sync_pipeline.store.loads import days_in
+from sync_pipeline.store.locks import lock
 from sync_pipeline.store.scope import draw
 
 RANGE_TAG = "sync_pipeline/backfill"
@@ -131,19 +132,27 @@ def ask(
     by: str,
 ) -> list[str]:
     """Make sure a backfill of these days is under way; returns its id and those of the ones it continues, newest first."""
+    label = _label(entity, days)
+    with lock(session.store, f"backfill\n{label}", "backfill"):  # another process may ask for the same
+        chain = _chain(instance, session, entity, days)
+        made: list[str] = []
+        if not chain or chain[0].status in BULK_ACTION_TERMINAL_STATUSES:
+            number = _number(chain[0]) if chain else draw(session.store)
+            done = _done(session, entity, days, number)
+            if wanted := [day for day in days if day not in done]:
+                tags = {RANGE_TAG: label, NUMBER_TAG: str(number), **requested("backfill", by)}
+                made = [_add(instance, entity, partitions, wanted, now, tags)]
+        for before in chain:  # last, so that one whose days were not asked for again can still be resumed
+            if _is_paused(before) and before.status in BULK_ACTION_TERMINAL_STATUSES:
+                instance.update_backfill(_unpaused(before))
+    return [*made, *(one.backfill_id for one in chain)]
+
+
+def under_way(instance: DagsterInstance, session: Session, entity: str, days: Days) -> list[str]:
+    """The backfill of these days that has not ended and those it continues, newest first; none when it has."""
     chain = _chain(instance, session, entity, days)
-    earlier = [one.backfill_id for one in chain]
-    if chain and chain[0].status not in BULK_ACTION_TERMINAL_STATUSES:
-        return earlier
-    number = _number(chain[0]) if chain else draw(session.store)
-    done = _done(session, entity, days, number)
-    wanted = [day for day in days if day not in done]
-    for before in earlier[:1]:
-        cancel(instance, before)  # it has ended, and is not paused any more
-    if chain and not wanted:
-        return earlier
-    tags = {RANGE_TAG: _label(entity, days), NUMBER_TAG: str(number), **requested("backfill", by)}
-    return [_add(instance, entity, partitions, wanted, now, tags), *earlier]
+    is_open = bool(chain) and chain[0].status not in BULK_ACTION_TERMINAL_STATUSES
+    return [one.backfill_id for one in chain] if is_open else []
 
 
 def _add(
@@ -204,9 +213,9 @@ def look(
 def _status(backfill: PartitionBackfill | None) -> str:
     if backfill is None:
         return "REMOVED"
-    if PAUSED_TAG in backfill.tags and backfill.status == BulkActionStatus.CANCELED:
-        return PAUSED
-    return PAUSING if PAUSED_TAG in backfill.tags else backfill.status.value
+    if not _is_paused(backfill) or backfill.status in DONE:  # its last run may end while it is being paused
+        return str(backfill.status.value)
+    return PAUSED if backfill.status in BULK_ACTION_TERMINAL_STATUSES else PAUSING
 
 
 def _rate(backfill: PartitionBackfill | None, left: int, now: datetime) -> float | None:
@@ -274,7 +283,7 @@ def _of_the_ui(
 
 
 def _newest(instance: DagsterInstance) -> list[PartitionBackfill]:
-    return sorted(instance.get_backfills(limit=MOST), key=lambda one: one.backfill_timestamp, reverse=True)
+    return list(instance.get_backfills(limit=MOST))  # by the order in which they were stored: clocks may differ
 
 
 def pause(instance: DagsterInstance, backfill_id: str, by: str) -> None:
@@ -300,8 +309,11 @@ def resume(
     """
     backfill = instance.get_backfill(backfill_id)
     if backfill is None or not _is_paused(backfill):
+        return [backfill_id] if backfill is None else _continued(instance, backfill)
+    if backfill.status in DONE:
+        cancel(instance, backfill_id)  # nothing is left of it
         return [backfill_id]
-    if backfill.status != BulkActionStatus.CANCELED:
+    if backfill.status not in BULK_ACTION_TERMINAL_STATUSES:
         if _runs(instance, [backfill_id]):
             return []
         instance.update_backfill(_unpaused(backfill)._replace(status=BulkActionStatus.REQUESTED))
@@ -309,9 +321,13 @@ def resume(
     if RANGE_TAG in backfill.tags:
         entity, *ends = backfill.tags[RANGE_TAG].split()
         return ask(instance, session, partitions, entity, Days(*map(date.fromisoformat, ends)), now, by)
-    if graph is None:
-        raise ConfigError(f"The backfill {backfill_id} was not asked for here.")
-    (key,) = backfill.asset_selection or ()
+    assets = backfill.asset_selection or ()
+    if graph is None or len(assets) != 1:
+        raise ConfigError(
+            f"The backfill {backfill_id} was asked for in the Dagster UI, and not for one asset.",
+            fix="Start one there for the days that are left.",
+        )
+    (key,) = assets
     done = _days_of(run for run in _runs(instance, [backfill_id]) if run.is_success)
     left = sorted(_asked_days(graph, backfill) - done)
     made = [_add(instance, key.to_user_string(), partitions, left, now, requested("backfill", by))] if left else []
@@ -319,8 +335,18 @@ def resume(
     return [*made, backfill_id]
 
 
+def _continued(instance: DagsterInstance, backfill: PartitionBackfill) -> list[str]:
+    """The backfill that continues one that has ended - another process resumed it - and those before, newest first."""
+    same = {name: backfill.tags[name] for name in (RANGE_TAG, NUMBER_TAG) if name in backfill.tags}
+    if backfill.status not in BULK_ACTION_TERMINAL_STATUSES or len(same) < 2:
+        return [backfill.backfill_id]
+    return [one.backfill_id for one in instance.get_backfills(filters=BulkActionsFilter(tags=same))]
+
+
 def _asked_days(graph: BaseAssetGraph[Any], backfill: PartitionBackfill) -> set[str]:
     """The days that Dagster was asked for."""
+    if not backfill.is_asset_backfill:  # of a job
+        return set(backfill.partition_names or ())
     asked = backfill.get_asset_backfill_data(graph).target_subset
     keys = asked.partitions_subsets_by_asset_key.values()
     return {day for subset in keys for day in subset.get_partition_keys()}
@@ -377,7 +403,7 @@ def _chain(instance: DagsterInstance, session: Session, entity: str, days: Days)
     """The backfills of exactly these days since the last one that finished them, newest first."""
     found = instance.get_backfills(filters=BulkActionsFilter(tags={RANGE_TAG: _label(entity, days)}))
     chain: list[PartitionBackfill] = []
-    for backfill in sorted(found, key=lambda one: one.backfill_timestamp, reverse=True):
+    for backfill in found:  # as in `_newest`
         if backfill.status in DONE and len(_done(session, entity, days, _number(backfill))) == len(list(days)):
             break
         chain.append(backfill)

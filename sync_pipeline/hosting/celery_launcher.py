@@ -17,7 +17,7 @@ from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_RUN_PRIORITY_TAG, DAGSTER_CELERY_TASK_ID_TAG
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.hosting.liveness import PROCESS_TAG, health_of
+from sync_pipeline.hosting.liveness import PROCESS_TAG, forget_process, health_of
 from sync_pipeline.settings import load_given
 
 QUEUE = "dagster"
@@ -77,12 +77,18 @@ class CeleryLauncher(CeleryRunLauncher):
             RETRY_STRATEGY_TAG: "ALL_STEPS",  # the batch of a run that is repeated is on another machine
         }
         tags = {name: value for name, value in tags.items() if name not in run.tags}
+        # Known before a worker can take it, so that a run can be stopped although its launcher was killed in between.
+        tags[DAGSTER_CELERY_TASK_ID_TAG] = run.run_id
+        forget_process(self._instance, run)
         self._instance.add_run_tags(run.run_id, tags)
         asked = ExecuteRunArgs(
             job_origin=check.not_none(run.job_code_origin), run_id=run.run_id, instance_ref=self._instance.get_ref()
         )
         task = self.celery.signature(
-            TASK_EXECUTE_JOB_NAME, kwargs={"execute_job_args_packed": pack_value(asked)}, immutable=True
+            TASK_EXECUTE_JOB_NAME,
+            kwargs={"execute_job_args_packed": pack_value(asked)},
+            immutable=True,
+            task_id=run.run_id,
         )
         self._launch_celery_task_run(run.with_tags({**run.tags, **tags}), task, TASK_EXECUTE_JOB_NAME)
 
@@ -98,7 +104,7 @@ class CeleryLauncher(CeleryRunLauncher):
         self._instance.report_run_canceling(run)
         if task := run.tags.get(DAGSTER_CELERY_TASK_ID_TAG):
             self.celery.control.revoke(task, terminate=True)
-        if PROCESS_TAG not in run.tags:
+        if not run.tags.get(PROCESS_TAG):
             self._instance.report_run_canceled(run, "Canceled before a worker took the run.")
         return True
 

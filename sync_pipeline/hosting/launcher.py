@@ -19,7 +19,7 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Lau
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
 
-from sync_pipeline.hosting.liveness import health_of, name_of, note_start, process_of_run
+from sync_pipeline.hosting.liveness import forget_process, health_of, name_of, note_start, process_of_run
 
 LIBRARIES = (
     "dagster", "dagster._cli.api", "dagster._daemon.controller", "pandas", "pyarrow.parquet", "sqlalchemy.dialects.sqlite",
@@ -38,6 +38,7 @@ class WarmRunLauncher(DefaultRunLauncher):
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start the process of a run and note which it is, so that one that was killed is noticed."""
         run, origin = context.dagster_run, context.job_code_origin
+        forget_process(self._instance, run)
         if not FORKS or origin is None:
             super().launch_run(context)
             return

@@ -48,7 +48,7 @@ def is_gone(run: dg.DagsterRun) -> bool:
     On this machine the lock counts, too, since another one may have the same name. False for runs that are not ours.
     """
     process = _tag(run, PROCESS_TAG)
-    if process is None or process_of(process) is not None:
+    if not process or process_of(process) is not None:
         return False
     try:
         settings = load_given()
@@ -72,6 +72,12 @@ def health_of(run: dg.DagsterRun) -> CheckRunHealthResult:
     if is_gone(run):
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, GONE)
     return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+def forget_process(instance: DagsterInstance, run: dg.DagsterRun) -> None:
+    """Clear the process that a run names before it has one: it has copied the tags of the run it repeats."""
+    if _tag(run, PROCESS_TAG):
+        instance.add_run_tags(run.run_id, {PROCESS_TAG: ""})  # Dagster removes no tag from a run
 
 
 def name_process(instance: DagsterInstance, run: dg.DagsterRun) -> None:

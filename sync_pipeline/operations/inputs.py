@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -97,6 +98,7 @@ def formed(one: Operation, given: Mapping[str, Any], known: Mapping[str, str]) -
             faults += _of_path(each, values[each.name])
         elif each.required and not any(fault.startswith(f"{each.name}:") for fault in faults):
             faults.append(f"{each.name}: is required, {one.words_of(each.type)}")
+    faults = faults or [f"{name}: cannot be written as JSON" for name, value in values.items() if not _is_json(value)]
     if faults:
         raise WrongInputs(one.name, faults)
     return _placed(one, values)
@@ -177,6 +179,14 @@ def _json(text: str) -> Any:
         raise ValueError(f"is not JSON ({error})") from None
 
 
+def _is_json(value: Any) -> bool:
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:  # a number of more than 64 bits, half a character, or too deep
+        return False
+    return True
+
+
 def _number(text: str, kind: str) -> Any:
     try:
         return int(text) if kind == "integer" or re.fullmatch(r"-?\d+", text) else float(text)
@@ -232,6 +242,7 @@ def _unlike(kind: str, value: Any) -> str | None:
         return None if isinstance(value, bool) else "true or false"
     if kind in ("integer", "number"):
         is_number = isinstance(value, int if kind == "integer" else int | float) and not isinstance(value, bool)
+        is_number = is_number and (isinstance(value, int) or math.isfinite(value))
         return None if is_number else "a whole number" if kind == "integer" else "a number"
     if not isinstance(value, str):
         return "text"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from sync_pipeline.connectors.http import ApiClient, RequestOptions
 from sync_pipeline.connectors.ports import Operable
 from sync_pipeline.errors import (
     AmbiguousWrite,
+    ApiError,
     ConfigError,
     FatalApiError,
     NotAllowed,
@@ -30,8 +31,8 @@ from sync_pipeline.errors import (
     UnknownOutcome,
 )
 from sync_pipeline.mapping.systems import SYSTEMS
-from sync_pipeline.operations.catalogue import Operation, operation, systems
-from sync_pipeline.operations.inputs import PAGE_SIZE, Form, formed
+from sync_pipeline.operations.catalogue import Operation, known, operation, systems
+from sync_pipeline.operations.inputs import PAGE_SIZE, Form, WrongInputs, formed
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.audit import note
@@ -99,16 +100,38 @@ def refuse(session: Session, form: Form) -> None:
         )
     if one.kind == "read":
         return
+    _refuse_held_inputs(form, allowed)
     if not session.mode.writes:
         raise NotAllowed(f"Nothing may be written now, so {one.name} is not sent: {session.mode.why}.")
     _refuse_owned(session, form)
+
+
+def _refuse_held_inputs(form: Form, allowed: Collection[str]) -> None:
+    """NotAllowed for inputs that do what the operations that are held back do."""
+    name = form.operation.name
+    held: Mapping[str, str] = {} if name in allowed else known()["held_inputs"].get(form.operation.system, {})
+    for found in sorted(_given([form.query, form.body]) & held.keys()):
+        raise NotAllowed(
+            f"{found} of {name} is held back: {held[found][:1].lower()}{held[found][1:]}.",
+            fix=f"Leave it out, or do it at the vendor's. An admin can allow it with SYNC_OPERATIONS_ALLOW={name}.",
+        )
+
+
+def _given(value: Any) -> set[str]:
+    """The names of all inputs with a value other than false, nested ones included."""
+    if isinstance(value, list):
+        return {name for each in value for name in _given(each)}
+    if not isinstance(value, dict):
+        return set()
+    return {name for name, each in value.items() if each is not False}.union(*map(_given, value.values()))
 
 
 def _refuse_owned(session: Session, form: Form) -> None:
     """NotAllowed for a change to a record that the sync writes: the next one would undo it."""
     if form.operation.method == "POST":
         return  # it adds something below a record
-    account, ids = account_of(session, form.operation), list(form.ids.values())
+    account = account_of(session, form.operation)
+    ids = {spelled for each in form.ids.values() for spelled in (each, each.lower())}  # hexadecimal in either case
     for name, spec in session.specs.items():
         if session.systems[spec.target.system] is not account:
             continue
@@ -134,13 +157,9 @@ def run(setup: SetupService, session: Session, form: Form, *, once: str = "") ->
     try:
         session.call(account_of(session, form.operation).confirm)
         found = _written(session, form)
-    except AmbiguousWrite as error:
+    except UnknownOutcome:
         _finish(setup, session, form, once, "unknown", None)
-        look = form.operation.find or {}
-        fix = f"Look with `sync-pipeline operations run {look['list']}`." if look else "Look before you run it again."
-        raise UnknownOutcome(
-            f"{error.message} It was sent once, and may or may not have been carried out.", fix=fix
-        ) from None
+        raise
     except RejectedRecord:
         _finish(setup, session, form, once, "refused", None)
         raise
@@ -157,12 +176,26 @@ def _written(session: Session, form: Form) -> Result:
     client = _client(session, form)
     try:
         answer = _send(session, form)
-    except AmbiguousWrite:
+    except ApiError as error:
+        if not _may_be_done(error):
+            raise
         made = _found_again(session, form)
         if made is None:
-            raise
+            raise _unknown(form, error) from None
         return Result(None, redacted(client, made), _id_of(made), found=True)
     return Result(answer.status, redacted(client, answer.data), _id_of(answer.data))
+
+
+def _may_be_done(error: ApiError) -> bool:
+    """Whether a write may have been carried out: there was no answer, or a success or redirect that cannot be read."""
+    status = error.request.status
+    return isinstance(error, AmbiguousWrite) or (status is not None and status < 400)
+
+
+def _unknown(form: Form, error: ApiError) -> UnknownOutcome:
+    look = form.operation.find or {}
+    fix = f"Look with `sync-pipeline operations run {look['list']}`." if look else "Look before you run it again."
+    return UnknownOutcome(f"{error.message} It was sent once, and may or may not have been carried out.", fix=fix)
 
 
 def _found_again(session: Session, form: Form) -> Json | None:
@@ -178,8 +211,13 @@ def _found_again(session: Session, form: Form) -> Json | None:
         for rows in pages(session, limited):
             for row in rows:
                 if isinstance(row, dict) and row.get(look["by"]) == name:
-                    return row
+                    return row if _is_as_sent(row, form.body) else None
     return None
+
+
+def _is_as_sent(row: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """Whether a record has what was sent: one of this name may have been there before, and the write was refused."""
+    return all(row[name] == value for name, value in body.items() if name in row)
 
 
 def pages(session: Session, form: Form) -> Iterator[list[Any]]:
@@ -187,20 +225,33 @@ def pages(session: Session, form: Form) -> Iterator[list[Any]]:
     if form.paged is None:
         raise ConfigError(f"{form.operation.name} has no pages.", fix="Run it without --all.")
     moves, sized = form.paged
-    size = int(form.value(sized) or PAGE_SIZE)
+    size = _page_size(form, sized)
     form, at, count, before = form.changed(sized, size), 0 if moves == "skip" else 1, 0, None
     while True:
         answer = _send(session, form.changed(moves, at))
         rows = rows_of(redacted(_client(session, form), answer.data))
         if count and rows and rows == before:
+            if len(rows) < size:  # all of them: it has no pages
+                return
             raise FatalApiError("every page is the same, so its end cannot be found.", _about(session, form))
         yield rows
         count, before = count + len(rows), rows
-        if len(rows) < size:
+        if len(rows) < min(size, PAGE_SIZE):  # what is asked for beyond that may be more than a page can hold
             return
         if count >= MOST_ROWS:
             raise ConfigError(f"There are more than {MOST_ROWS} rows.", fix="Limit the list with its inputs.")
         at += len(rows) if moves == "skip" else 1
+
+
+def _page_size(form: Form, name: str) -> int:
+    value = form.value(name)
+    try:
+        size = PAGE_SIZE if value is None else int(value)
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise WrongInputs(form.operation.name, [f"{name}: {value!r} is not the size of a page"])
+    return size
 
 
 def rows_of(data: Any) -> list[Any]:

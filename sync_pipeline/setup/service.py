@@ -34,7 +34,7 @@ from sync_pipeline.store.setup import (
 )
 from sync_pipeline.store.setup_file import validated
 
-Surface = Literal["terminal", "console"]
+Surface = Literal["terminal", "console", "Dagster"]
 
 
 def actor(surface: Surface, session: str = "", user: str = "") -> str:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from sync_pipeline.errors import CheckFailed
 from sync_pipeline.mapping.samples import known_keys
-from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.spec import LEFT_OUT, EntitySpec
 from sync_pipeline.private_files import private_directory
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
@@ -244,7 +244,7 @@ class Checking:
             known_keys(self.spec.entity, self.session.settings.mappings_dir),
         )
         read = {path.split(".")[0] for path in self.spec.source_columns}
-        missing, unheard = sorted(read - seen), sorted(seen - expected)
+        missing, unheard = sorted(read - seen), sorted(seen - expected - {LEFT_OUT})
         if not seen:
             missing = []  # no record, no evidence
         rows = [{"field": key, "found": "missing from every record"} for key in missing]

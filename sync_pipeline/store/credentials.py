@@ -105,32 +105,36 @@ def open_keyring(setting: str, file: Path) -> Keyring:
 
 
 def keyring_of(store: Store, setting: str, file: Path) -> Keyring:
-    """The same, where they are the keys of this database; the first process to ask decides which that is.
+    """The same, where they are the keys of this database: the first that was given one decides, else the first secret that is stored.
 
-    Raises ConfigError where this process was given another key, or none: two servers would encrypt what the other cannot read.
+    A key that a home has made for itself decides nothing before: homes that store no secrets may share a database. Raises ConfigError where this process was given another key, or none: two servers would encrypt what the other cannot read.
     """
-    known = key_of(store)
+    known = keys_of(store)
     if known and not setting.strip() and not file.exists():
-        raise _other_key(known, "this process has none")
+        raise _other_key(known[0], "this process has none")
     keyring = open_keyring(setting, file)
-    if not known:
+    if setting.strip() and not known:
         key_id, ciphertext = keyring.seal(CHECK, "")
         row = dict(zip(("connection", "name"), CHECK, strict=True)) | {"ciphertext": ciphertext, "key_id": key_id}
         first = insert_into(store, credentials).values(**row, updated_at=utc_now()).on_conflict_do_nothing()
         with store.writing() as tx:
             tx.execute(first)
-        known = key_of(store)
-    if known and known not in keyring.ids:
-        raise _other_key(known, f"this process was given another key ({keyring.keys[0].id})")
+        known = keys_of(store)
+    if known and keyring.ids.isdisjoint(known):
+        raise _other_key(known[0], f"this process was given another key ({keyring.keys[0].id})")
     return keyring
 
 
-def key_of(store: Store) -> str:
-    """The id of the key of this database; "" before it has one. That of a secret counts where no process has asked yet."""
-    is_check = (credentials.c.connection == CHECK[0]) & (credentials.c.name == CHECK[1])
-    rows = select(credentials.c.key_id).order_by(is_check.desc(), credentials.c.updated_at.desc()).limit(1)
+def keys_of(store: Store) -> list[str]:
+    """The ids of the keys of this database: that of its check or, before it has one, those of its secrets, newest first.
+
+    In a database of an earlier version each of several homes may have secrets under a key of its own.
+    """
+    columns = (credentials.c.key_id, credentials.c.connection)
     with store.reading() as tx:
-        return str(tx.scalar(rows) or "")
+        rows = tx.execute(select(*columns).order_by(credentials.c.updated_at.desc())).all()
+    check = [row.key_id for row in rows if row.connection == CHECK[0]]
+    return check or list(dict.fromkeys(row.key_id for row in rows))
 
 
 def put(

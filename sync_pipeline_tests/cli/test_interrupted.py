@@ -13,6 +13,7 @@ import pytest
 
 from sync_pipeline.clock import unix_time
 from sync_pipeline.connectors.clockify.account import PLANS
+from sync_pipeline.sandbox.control.rules import read_rule
 from sync_pipeline.store.rate import note_sent, reserve
 from sync_pipeline.store.syncs import status
 from sync_pipeline_tests.cli.shell import shell_for
@@ -125,3 +126,24 @@ def test_what_only_looks_says_for_what_it_waits(tmp_path: Path, command: str) ->
             seen.wait_for(lambda text: bool(WAITING.search(text)))
             seen.press(CTRL_C)
             assert seen.ended() == 130, seen.text
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_an_operation_that_was_ended_is_not_sent_again_for_its_key(tmp_path: Path, sent: signal.Signals) -> None:
+    """By Ctrl-C or kill -9 after it was carried out: it says that nothing is known, and its key sends nothing more."""
+    words = ("operations", "run", "clockify.tags.create", "-f", "name=Ended", "--yes", "--once", "k")
+    with team(tmp_path, entries=0) as us, shell_for(us, tmp_path) as shell:
+        rule = us.sandbox.world.faults.add(read_rule({"kind": "hold_after", "route": "POST */tags", "count": 1}))
+        process = start(us, *words)
+        wait_until(lambda: rule.holding > 0 or process.poll() is not None)
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=PATIENCE)
+        us.sandbox.world.faults.remove(rule)
+        if sent is signal.SIGINT:
+            assert process.returncode == 6, err
+            assert "may or may not have been carried out" in err
+            assert "run the same command again" not in err
+        us.forget_stats()
+        assert "Nothing is sent" in shell(*words, code=6).out
+        assert us.requests() == {}
+        assert len(us.clockify("GET", "/tags", name="Ended")) == 1

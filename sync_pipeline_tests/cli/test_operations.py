@@ -6,6 +6,7 @@ import csv
 
 import pytest
 
+from sync_pipeline.cli import operations
 from sync_pipeline_tests.cli.shell import Shell
 
 
@@ -91,3 +92,9 @@ def test_every_page_of_a_list(shell: Shell, size: str) -> None:
     assert "'=1+1" in {row["name"] for row in rows}
     assert {row["name"] for row in shell(*words, "--json", code=0).document["answer"]} == names
     assert f"Rows: {len(names)}." in shell(*words, code=0).out
+
+
+def test_a_field_that_is_called_like_a_formula_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the first line of a CSV file, too: the names of fields come from the answer."""
+    operations._show_rows([{"=1+1": "@x"}], "csv")
+    assert capsys.readouterr().out == "'=1+1\n'@x\n"

@@ -25,7 +25,7 @@ from sync_pipeline.console.site import site_of
 from sync_pipeline.console.work import TEST
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.serving import READ_ONLY, ServerLimits, bounded_server, in_thread, listen
-from sync_pipeline.store import console_work
+from sync_pipeline.store import browser_sessions, console_work
 from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.console.browsing import Browser, Page, Time, consoling
 from sync_pipeline_tests.console.proxying import NAME, Proxy, proxying
@@ -145,6 +145,16 @@ def test_a_session_ends_when_it_is_not_used(two: Two) -> None:
     link = two.consoles[0].link()
     two.time.at += 3601
     assert two.use(0).get(link).status_code == 403
+
+
+def test_a_session_that_another_version_has_kept_is_over(two: Two) -> None:
+    """While a new version is rolled out an instance may not understand it: the browser signs in again."""
+    two.use(0).sign_in()
+    cookie = two.browser.client.cookies["__Host-sync_session"]
+    with two.consoles[0].console.setup.store() as store:
+        browser_sessions.keep_changes(store, cookie, {"notices": {"of": "another version"}})
+    assert two.use(1).get("/").status_code == 401
+    assert two.use(1).sign_in().status_code == 200
 
 
 def test_what_is_begun_at_one_ends_at_the_other(two: Two, office: Team) -> None:

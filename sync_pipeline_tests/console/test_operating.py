@@ -167,3 +167,16 @@ def links(browser: Browser, path: str) -> list[str]:
 def text(browser: Browser, path: str) -> str:
     """The words of a page."""
     return browser.page(path).text
+
+
+def test_a_write_whose_answer_was_lost_is_not_offered_again(office: Team, ana: Browser) -> None:
+    """Its page says to look first, and its button only shows the request."""
+    here = "/settings/operations/clockify.projects.create"
+    page = Page(ana.post(here, {"in.name": "Lost on the way"}).text)
+    office.fault("cut_after", "POST */projects", count=1)
+    sure = {"shown": page.value("shown"), "once": page.value("once"), "in.name": "Lost on the way"}
+    lost = ana.post(here, sure).text
+    assert "may or may not have been carried out. Look before you run it again." in lost
+    assert "Show the request</button>" in lost
+    assert ">Send</button>" not in lost
+    assert len(office.clockify("GET", "/projects", name="Lost on the way")) == 1

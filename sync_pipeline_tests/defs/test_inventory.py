@@ -41,6 +41,7 @@ changes_time_entries
 changes_users
 forget_events
 reports
+run_operation
 sync_everything
 sync_locations
 sync_projects
@@ -263,7 +264,7 @@ def test_what_is_found_by_tags_and_owners(defs: dg.Definitions) -> None:
     assert personal == {name for name, spec in load_specs().items() if any(field.personal for field in spec.fields)}
     for job in jobs:
         kind, _, entity = job.name.partition("_")
-        tags = {"sync_pipeline/kind": {"forget": "housekeeping"}.get(kind, kind)}
+        tags = {"sync_pipeline/kind": {"forget": "housekeeping", "run": "operation"}.get(kind, kind)}
         tags |= {"sync_pipeline/entity": entity} if entity in ENTITIES else {}
         assert tags.items() <= job.run_tags.items()
         assert job.owners == ["team:operations"]

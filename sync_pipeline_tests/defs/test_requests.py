@@ -11,15 +11,16 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
 from sync_pipeline.defs import resources
+from sync_pipeline.defs.assets import daily
 from sync_pipeline.defs.requests import NAME
 from sync_pipeline.errors import Cancelled
-from sync_pipeline.hosting.backfill import PAUSED_TAG
+from sync_pipeline.hosting.backfill import PAUSED_TAG, pause, resume
 from sync_pipeline.hosting.run_tags import REQUESTED_BY_TAG, TRIGGER_TAG
 from sync_pipeline.session import following
 from sync_pipeline.session.following import Follower
 from sync_pipeline.session.progress import Progress, silent
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.store.requests import WorkRequest, WorkScope, ask, ask_cancel, request_of, set_paused
+from sync_pipeline.store.requests import WorkRequest, WorkScope, ask, ask_cancel, note_runs, request_of, set_paused
 from sync_pipeline.store.syncs import by_run
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, morning
@@ -293,6 +294,44 @@ def test_a_paused_backfill_is_resumed_by_its_request(us: Team, on: Live) -> None
     on.instance.update_backfill(backfill._replace(status=BulkActionStatus.CANCELED))
     on.tick(NAME)
     assert asked.now.outcome == "cancelled"
+
+
+def test_a_backfill_that_a_command_resumes_stays_with_its_request(us: Team, on: Live) -> None:
+    """`sync-pipeline backfills resume` asks for the days that are left; the request goes on with those."""
+    asked = Asked(us, "backfill", entity="time_entries", first=us.days.keys[0], last=us.days.keys[1])
+    on.tick(NAME)
+    (first,) = asked.now.runs
+    with us.session() as session:
+        assert set_paused(session.store, session.pair, asked.number, "Ben")
+        pause(on.instance, first, "Ben")
+        backfill = on.instance.get_backfill(first)
+        assert backfill is not None
+        on.instance.update_backfill(backfill._replace(status=BulkActionStatus.CANCELED))
+        chain = resume(on.instance, session, daily(session.settings), first, session.now(), "Ben")
+        assert set_paused(session.store, session.pair, asked.number, None)
+    on.tick(NAME)
+    assert asked.now.is_open
+    assert list(asked.now.runs) == chain
+    assert chain[1:] == [first]
+
+
+def test_a_backfill_that_was_asked_for_but_not_noted_is_cancelled_with_its_request(us: Team, on: Live) -> None:
+    """The daemon was killed in between."""
+    asked = Asked(us, "backfill", entity="time_entries", first=us.days.keys[0], last=us.days.keys[1])
+    on.tick(NAME)
+    (first,) = asked.now.runs
+    with us.session() as session:
+        note_runs(session.store, asked.number, ())
+    on.tick(NAME)
+    assert asked.now.runs == (first,)
+    with us.session() as session:
+        note_runs(session.store, asked.number, ())
+    asked.cancel()
+    on.tick(NAME)
+    assert asked.now.outcome is None
+    backfill = on.instance.get_backfill(first)
+    assert backfill is not None
+    assert backfill.status == BulkActionStatus.CANCELING
 
 
 def test_an_entity_that_was_switched_off_ends_its_request(us: Team, on: Live) -> None:

@@ -12,7 +12,16 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG, PARENT_RUN_ID_TAG, RETRY
 
 from sync_pipeline.definitions import build
 from sync_pipeline.hosting.launch import run_sync, spans_of
-from sync_pipeline.hosting.liveness import EARLIER_NAMES, LOCK_TAG, PROCESS_TAG, is_gone, name_process, own_process
+from sync_pipeline.hosting.liveness import (
+    EARLIER_NAMES,
+    LOCK_TAG,
+    PROCESS_TAG,
+    forget_process,
+    is_gone,
+    name_process,
+    own_process,
+    process_tags,
+)
 from sync_pipeline.hosting.run_tags import at_start, requested
 from sync_pipeline.settings import load_settings
 from sync_pipeline.stages.batch import Counts
@@ -132,6 +141,19 @@ def test_the_process_is_hidden_and_that_of_an_earlier_version_understood(on: Liv
         named = on.instance.get_run_by_id(run.run_id)
         assert named is not None
         assert not is_gone(named)
+
+
+def test_a_repeated_run_does_not_name_the_process_of_the_first(on: Live) -> None:
+    """Dagster copies the tags; until it has a process of its own the run counts as starting."""
+    ended = process_tags("1@1@" + own_process().rpartition("@")[2])
+    for tags in (ended, {EARLIER_NAMES[name]: value for name, value in ended.items()}):
+        job = on.defs.resolve_job_def("sync_users")
+        run = on.instance.create_run_for_job(job, tags=dict(tags), status=dg.DagsterRunStatus.STARTING)
+        assert is_gone(run)
+        forget_process(on.instance, run)
+        launched = on.instance.get_run_by_id(run.run_id)
+        assert launched is not None
+        assert not is_gone(launched)
 
 
 @pytest.mark.parametrize(

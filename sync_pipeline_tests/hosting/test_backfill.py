@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from sync_pipeline.defs.assets import daily
 from sync_pipeline.errors import ConfigError
@@ -63,8 +65,6 @@ def work_off(us: Team, on: Live, backfill_id: str, span: Days, *, success: bool)
 
 def end(on: Live, backfill_id: str, status: str) -> None:
     """The daemon has ended the backfill."""
-    from dagster._core.execution.backfill import BulkActionStatus
-
     found = on.instance.get_backfill(backfill_id)
     assert found
     on.instance.update_backfill(found._replace(status=BulkActionStatus[status]))
@@ -217,6 +217,62 @@ def test_a_backfill_of_the_dagster_ui_is_listed_paused_and_resumed(
     assert [one.status for one in asking.listed(now)] == ["PAUSED"]
     chain = asking.resume(first, now)
     assert asking.asked_for(chain[0]) == [day for day in us.days if day not in set(good)]
+
+
+def test_what_ended_while_it_was_being_paused_is_not_paused(us: Team, on: Live, asking: Asking, now: datetime) -> None:
+    """The daemon may note the end of the last run after the pause: nothing is left to resume. One that failed is resumed."""
+    (first,) = asking.ask(us.days, now)
+    work_off(us, on, first, us.days, success=True)
+    pause(on.instance, first, "Ana")
+    end(on, first, "COMPLETED_SUCCESS")
+    report = asking.look([first], us.days, now)
+    assert (report.status, report.success) == ("COMPLETED_SUCCESS", True)
+    with pytest.raises(ConfigError, match="No backfill is paused"):
+        find(on.instance, None, is_paused=True)
+    assert asking.resume(first, now) == [first]
+
+    (second,) = asking.ask(us.days, now)
+    pause(on.instance, second, "Ana")
+    end(on, second, "FAILED")
+    assert asking.look([second], us.days, now).status == "PAUSED"
+    assert asking.resume(second, now)[1:] == [second]
+
+
+def test_a_backfill_is_asked_for_once_by_several_processes(us: Team, on: Live, asking: Asking, now: datetime) -> None:
+    """Together, by one whose clock is behind, and after one that was killed before it noted that the pause is over."""
+
+    def ask_in_a_session(number: int) -> str:
+        with us.session() as session:
+            at = now - timedelta(minutes=number)
+            return Asking(on, session).ask(us.days, at)[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        (first,) = set(pool.map(ask_in_a_session, range(4)))
+    pause(on.instance, first, "Ana")
+    end(on, first, "CANCELED")
+    paused = on.instance.get_backfill(first)
+    assert paused
+    chain = asking.resume(first, now - timedelta(minutes=10))
+    assert asking.resume(first, now) == asking.ask(us.days, now) == chain
+    assert chain[1:] == [first]
+
+    on.instance.update_backfill(paused)
+    assert asking.resume(first, now) == chain
+    with pytest.raises(ConfigError, match="No backfill is paused"):
+        find(on.instance, None, is_paused=True)
+
+
+def test_a_backfill_of_a_job_is_listed_and_not_resumed(us: Team, on: Live, asking: Asking, now: datetime) -> None:
+    """The Dagster UI asks for one on the page of a job; it is left to the UI."""
+    of_job = PartitionBackfill(
+        "ofajob", BulkActionStatus.REQUESTED, False, {}, now.timestamp(), partition_names=us.days.keys
+    )
+    on.instance.add_backfill(of_job)
+    assert [(one.backfill_id, one.total) for one in asking.listed(now)] == [("ofajob", 2)]
+    pause(on.instance, "ofajob", "Ana")
+    end(on, "ofajob", "CANCELED")
+    with pytest.raises(ConfigError, match="not for one asset"):
+        asking.resume("ofajob", now)
 
 
 @contextmanager

@@ -16,10 +16,11 @@ import psutil
 import pytest
 import yaml
 from dagster._core.launcher import LaunchRunContext
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.hosting.celery_launcher import CeleryLauncher, app_args
-from sync_pipeline.hosting.liveness import PROCESS_TAG, process_of
+from sync_pipeline.hosting.liveness import PROCESS_TAG, close_orphans, process_of, process_tags
 from sync_pipeline.hosting.queue import BULK, URGENT
 from sync_pipeline.store.setup import Change, put_current
 from sync_pipeline_tests.defs.live import Live, live
@@ -28,6 +29,7 @@ from sync_pipeline_tests.hosting.test_launcher import BATCH, changes_job, found
 from sync_pipeline_tests.hosting.valkey import valkey
 from sync_pipeline_tests.scenarios.commands import ROOT
 from sync_pipeline_tests.scenarios.developing import wait_for
+from sync_pipeline_tests.store.living import grow_old
 
 PATIENCE = 120.0
 pytestmark = pytest.mark.outside
@@ -152,6 +154,18 @@ def test_urgent_runs_come_first_and_a_running_worker_maps_by_the_new_set_up(flee
         put_current(session.store, "", mapped, Change("ann", session.now(), ""), expected=0)
     assert fleet.ended(fleet.queue("in capitals")) is dg.DagsterRunStatus.SUCCESS
     assert "IN CAPITALS" in fleet.delivered()
+
+
+def test_a_repeated_run_that_waits_for_a_worker_is_not_the_killed_one(fleet: Fleet) -> None:
+    """Dagster copies the tags of the run that it repeats, the killed process's name and task included."""
+    copied = process_tags("1@1@elsewhere") | {DAGSTER_CELERY_TASK_ID_TAG: "another"}
+    waiting, url = fleet.queue("repeated", URGENT | copied), fleet.us.settings().store_url
+    assert found(fleet.on, waiting).tags[DAGSTER_CELERY_TASK_ID_TAG] == waiting.run_id
+    for _ in range(3):
+        assert close_orphans(fleet.on.instance) == 0
+        grow_old(url)
+    assert fleet.on.instance.run_launcher.terminate(waiting.run_id)
+    assert found(fleet.on, waiting).status is dg.DagsterRunStatus.CANCELED
 
 
 def started(on: Live, run: dg.DagsterRun) -> float:

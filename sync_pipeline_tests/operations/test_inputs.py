@@ -83,6 +83,10 @@ def test_texts_are_read_by_their_types() -> None:
         ("clockify.clients.get", {"id": "a%2Fb"}, "id: 'a%2Fb' cannot be an id"),
         ("clockify.clients.list", {"page": "two"}, "page: 'two' is not a whole number"),
         ("clockify.projects.list", {"archived": "maybe"}, "archived: 'maybe' is not true or false"),
+        ("clockify.tags.create", {"name": "\udcff"}, "name: cannot be written as JSON"),
+        ("clockify.user.time-entries.list", {"userId": "u", "page": f"{2**70}"}, "page: cannot be written as JSON"),
+        ("highlevel.opportunities.search", {"limit": "nan"}, "limit: nan is not a number"),
+        ("highlevel.opportunities.search", {"limit": "inf"}, "limit: inf is not a number"),
         ("clockify.users.list", {"status": "GONE"}, "status: 'GONE' is none of PENDING, ACTIVE"),
         ("clockify.projects.estimate.update", {"projectId": "p", "timeEstimate": "{"}, "timeEstimate: is not JSON"),
         (

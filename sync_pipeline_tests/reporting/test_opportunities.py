@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,12 @@ def test_with_a_token_of_one_location_the_others_say_so(tmp_path: Path) -> None:
         ((other, why),) = [(row["location"], row["missing"]) for row in rows if "missing" in row]
         assert other != HOME
         assert "Use an app in place of tokens" in why
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:00:00-05:00", "yesterday", 5, None, ["x"]])
+def test_a_day_that_is_none_is_of_no_month(tmp_path: Path, at: Any) -> None:
+    """An opportunity that was won at no moment is counted nowhere, and ends no run."""
+    with highlevel_team(tmp_path, entries=0, highlevel_locations=1) as us, us.session() as session:
+        one = {"id": "o1", "locationId": HOME, "status": "won", "monetaryValue": 5, "lastStatusChangeAt": at}
+        us.fault("status", "GET /highlevel/opportunities/search", status=200, body=json.dumps({"opportunities": [one]}))
+        assert session.call(session.snapshots.project_figures, ("0001-01", "9999-12"), 1000, [HOME]) == []

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sync_pipeline.errors import ConfigError, FatalApiError, NotAuthorized
+from sync_pipeline.sandbox.highlevel.ids import COMPANY
 from sync_pipeline.sandbox.highlevel.locations import CUSTOMER, SUBSCRIPTION
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.check import Options, checked
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline_tests.harness import Json
 from sync_pipeline_tests.highlevel import HOME, HighLevelTeam, highlevel_team
@@ -120,3 +122,19 @@ def test_what_cannot_be_narrowed_changes_nothing(us: HighLevelTeam) -> None:
         narrowed(us)
     assert us.clients() == before
     assert HOME in rules(us)
+
+
+def test_the_rule_is_no_new_field_of_the_source(us: HighLevelTeam) -> None:
+    """The check of the source's fields warns of nothing."""
+    with us.session(**NARROWED) as session, checked(session, session.specs["locations"], None, DELETING) as checking:
+        (drift,) = [result for result in checking.results if result.name == "schema_drift"]
+        assert (drift.passed, drift.rows) == (True, [])
+
+
+def test_an_id_that_is_no_text_is_no_customers(us: HighLevelTeam) -> None:
+    """Whatever an answer holds there, the run goes on."""
+    rows = [{"id": ["x"], "name": "Strange", "companyId": COMPANY}]
+    us.fault("status", "GET /highlevel/locations/search", status=200, body=json.dumps({"locations": rows}))
+    with us.session(**NARROWED) as session:
+        (found,) = session.sample(session.specs["locations"], 1, within=60)
+    assert found["@excluded"] == "other_customer"

@@ -93,3 +93,15 @@ def test_without_the_scope_or_where_an_owner_is_refused_there_is_none(us: HighLe
     us.sandbox.world.clock.advance(timedelta(minutes=1))
     us.sync("locations")
     converged(us)
+
+
+@pytest.mark.parametrize("route", [USERS, "POST */custom_objects.clockify_users/records/search"])
+def test_a_list_that_is_refused_rejects_no_record(us: HighLevelTeam, route: str) -> None:
+    """The lists of users are needed for owners only, of which there are none then."""
+    us.sync("users")
+    entry_of_each(us)
+    body = '{"statusCode": 422, "message": "no such object", "error": "Unprocessable Entity"}'
+    us.fault("status", route, status=422, body=body)
+    counts = us.sync("time_entries")["time_entries"]
+    assert (counts.created, counts.rejected) == (6, 0)
+    assert not any(owners(us, "time_entries").values())

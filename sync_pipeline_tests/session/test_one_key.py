@@ -49,6 +49,22 @@ def test_one_key_for_all_who_share_a_database(postgres: Server, tmp_path: Path) 
         require_key(settings(SYNC_ENCRYPTION_KEY=ours))
 
 
+def test_a_key_that_a_home_has_made_counts_once_it_has_encrypted_a_secret(postgres: Server, tmp_path: Path) -> None:
+    """Homes whose keys of the accounts are in the environment share a database, as they always could."""
+    url = postgres.create()
+    one, two = (
+        load_settings({"SYNC_DATABASE_URL": url, "SYNC_HOME": str(tmp_path / name)}, root=tmp_path)
+        for name in ("one", "two")
+    )
+    for settings in (one, two, one):
+        require_key(settings)
+    with closing(open_store(url)) as store:
+        put(store, open_keyring("", one.encryption_key_file), "here", "name", "secret", utc_now())
+    require_key(one)
+    with pytest.raises(ConfigError, match="another key"):
+        require_key(two)
+
+
 def test_a_database_of_an_earlier_version_keeps_its_key(postgres: Server, tmp_path: Path) -> None:
     """It has secrets and no check yet: the key of those is its key."""
     ours, theirs = (Fernet.generate_key().decode() for _ in range(2))
@@ -58,3 +74,16 @@ def test_a_database_of_an_earlier_version_keeps_its_key(postgres: Server, tmp_pa
     with pytest.raises(ConfigError, match="another key"):
         require_key(load_settings({**environ, "SYNC_ENCRYPTION_KEY": theirs}, root=tmp_path))
     require_key(load_settings({**environ, "SYNC_ENCRYPTION_KEY": ours}, root=tmp_path))
+
+
+def test_homes_that_shared_a_database_of_an_earlier_version_go_on(postgres: Server, tmp_path: Path) -> None:
+    """Each had a key and secrets of its own: each is accepted, and a third key is not."""
+    north, south, stranger = (Fernet.generate_key().decode() for _ in range(3))
+    environ = {"SYNC_DATABASE_URL": postgres.create(), "SYNC_HOME": str(tmp_path)}
+    with closing(open_store(environ["SYNC_DATABASE_URL"])) as store:
+        for name, key in (("north", north), ("south", south)):
+            put(store, open_keyring(key, tmp_path), f"clockify [{name}]", "api_key", "secret", utc_now())
+    for key in (north, south, north):
+        require_key(load_settings({**environ, "SYNC_ENCRYPTION_KEY": key}, root=tmp_path))
+    with pytest.raises(ConfigError, match="another key"):
+        require_key(load_settings({**environ, "SYNC_ENCRYPTION_KEY": stranger}, root=tmp_path))

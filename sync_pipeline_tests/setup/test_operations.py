@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sync_pipeline.connectors.ports import Operable
 from sync_pipeline.errors import ConfigError, FatalApiError, NotAllowed, NotAuthorized, RejectedRecord, UnknownOutcome
 from sync_pipeline.operations.catalogue import known, operation, operations, search
-from sync_pipeline.operations.inputs import Form, formed
+from sync_pipeline.operations.inputs import PAGE_SIZE, Form, formed
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup import operations as running
@@ -201,6 +201,33 @@ def test_only_what_may_be_sent_is_sent(us: Team, setup: SetupService, session: S
             refuse(allowed, sample(allowed, "clockify.users.create"))
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "why"),
+    [
+        ("clockify.projects.create", {"name": "P", "hourlyRate.amount": "1"}, "hourlyRate .* it is about money"),
+        (
+            "clockify.projects.create",
+            {"name": "P", "tasks": '[{"name": "T", "costRate": {"amount": 1}}]'},
+            "costRate .* it is about money",
+        ),
+        ("clockify.clients.update", {"id": "c1", "archive-projects": "yes"}, "archive-projects .* many records"),
+    ],
+)
+def test_what_is_held_back_is_no_input_of_another_operation(
+    us: Team, setup: SetupService, session: Session, name: str, given: dict[str, str], why: str
+) -> None:
+    """Rates and changes of many records at once are refused wherever they are nested, unless an admin allowed that one."""
+    us.forget_stats()
+    with pytest.raises(NotAllowed, match=why):
+        run(setup, session, form_of(session, name, given))
+    assert us.requests() == {}
+    refuse(session, form_of(session, "clockify.clients.update", {"id": "c1", "archive-projects": "no"}))
+    pet = {"schemaKey": "custom_objects.pet", "properties": '{"hourlyRate": 1}'}
+    refuse(session, form_of(session, "highlevel.objects.records.create", pet))
+    with us.session(**settings_of(us), SYNC_OPERATIONS_ALLOW=name) as allowed:
+        refuse(allowed, form_of(allowed, name, given))
+
+
 def test_a_record_of_the_sync_is_refused(us: Team, setup: SetupService, tmp_path: Path) -> None:
     """With its name, and the place to change it; one of nobody's can be changed."""
     us.home = tmp_path / "home"
@@ -213,6 +240,8 @@ def test_a_record_of_the_sync_is_refused(us: Team, setup: SetupService, tmp_path
             run(setup, session, change)
         assert json.loads(record.fields)["name"] in error.value.message
         assert error.value.fix == "Change it in the Snapshots API, where it comes from."
+        with pytest.raises(NotAllowed, match=r"of locations: the sync writes it"):
+            refuse(session, form_of(session, "clockify.clients.update", {"id": target.upper(), "name": "Mine"}))
         assert us.clockify("GET", f"/clients/{target}")["name"] != "Mine"
         foreign = us.clockify("POST", "/clients", {"name": "Nobody's"})["id"]
         assert sent(setup, session, "clockify.clients.update", id=foreign, name="Mine")["name"] == "Mine"
@@ -248,6 +277,10 @@ def test_a_lost_answer_is_looked_up_or_said_to_be_unknown(us: Team, setup: Setup
     found = run(setup, session, form_of(session, "clockify.clients.create", {"name": "Found again"}), once="k3")
     assert found.found
     assert found.target_id == us.clockify("GET", "/clients", name="Found again")[0]["id"]
+    us.fault("cut_before", "POST */clients", count=1)
+    other = form_of(session, "clockify.clients.create", {"name": "Found again", "note": "which that one does not have"})
+    with pytest.raises(UnknownOutcome, match="may or may not have been carried out"):
+        run(setup, session, other)
     us.forget_stats()
     us.fault("cut_after", "POST */time-entries", count=1)
     entry = form_of(
@@ -260,6 +293,49 @@ def test_a_lost_answer_is_looked_up_or_said_to_be_unknown(us: Team, setup: Setup
     again = run(setup, session, entry, once="k4")
     assert again.earlier is not None
     assert again.earlier.state == "unknown"
+
+
+@pytest.mark.parametrize("fault", [{"kind": "html"}, {"kind": "html", "status": 303}])
+def test_an_answer_that_cannot_be_read_leaves_it_unknown(
+    us: Team, setup: SetupService, session: Session, fault: dict[str, Any]
+) -> None:
+    """A web page or a redirect in place of an answer: the write may have been carried out, so its key stays used."""
+    us.fault(route="POST */time-entries", count=1, **fault)
+    form = form_of(session, "clockify.time-entries.create", {"start": "2026-03-05T08:00:00Z"})
+    key = f"page {fault.get('status')}"
+    with pytest.raises(UnknownOutcome, match="may or may not have been carried out"):
+        run(setup, session, form, once=key)
+    us.forget_stats()
+    again = run(setup, session, form, once=key)
+    assert again.earlier is not None
+    assert again.earlier.state == "unknown"
+    assert us.requests() == {}
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "ten"])
+def test_pages_have_a_size(us: Team, session: Session, size: str) -> None:
+    """Another one is refused: a list with it would have no end."""
+    us.forget_stats()
+    with pytest.raises(ConfigError, match=r"limit: .* is not the size of a page"):
+        list(pages(session, form_of(session, "highlevel.users.search", {"companyId": COMPANY, "limit": size})))
+    assert us.requests() == {}
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["pages", "no pages"])
+def test_a_page_may_be_smaller_than_asked_for(us: Team, tmp_path: Path, ignored: bool) -> None:
+    """A vendor's own limit is not the end of a list; a list that is always the same has no pages."""
+    us.home = tmp_path / "home"
+    part = Part(body=json.dumps([{"id": number} for number in range(PAGE_SIZE + 50)]).encode())
+    with impostor(part) as address, us.session(CLOCKIFY_BASE_URL=address) as session:
+        size = 10 * PAGE_SIZE if ignored else PAGE_SIZE
+        read = pages(session, form_of(session, "clockify.tags.list", {"page-size": str(size)}))
+        assert len(next(read)) == PAGE_SIZE + 50
+        if ignored:
+            assert list(read) == []
+            assert session.requests == 2
+        else:
+            with pytest.raises(FatalApiError, match="every page is the same"):
+                next(read)
 
 
 def test_fields_that_hold_secrets_are_known() -> None:

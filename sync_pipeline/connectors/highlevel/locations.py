@@ -93,7 +93,7 @@ class Locations:
         if account.customers is None:
             account.customers = await customer_locations(account)
         theirs, other = account.customers, {LEFT_OUT: OTHER_CUSTOMER}
-        return [_record(row) | ({} if row.get("id") in theirs else other) for row in rows]
+        return [_record(row) | ({} if as_text(row.get("id")) in theirs else other) for row in rows]
 
     async def _page(self, skip: int, limit: int) -> list[Record]:
         account, company = self.account, await self.account.company()

@@ -136,7 +136,7 @@ def _about(account: HighLevel) -> Request:
 
 def _month(row: Record) -> str | None:
     """When it was won: since then its status has not changed."""
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):  # the first and the last day of the calendar have no UTC
         at = datetime.fromisoformat(as_text(row.get("lastStatusChangeAt") or row.get("updatedAt") or ""))
         return f"{at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC):%Y-%m}"
     return None

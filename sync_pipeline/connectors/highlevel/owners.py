@@ -13,7 +13,7 @@ from sync_pipeline.connectors.answers import as_text
 from sync_pipeline.connectors.highlevel.search import Search, properties_of
 from sync_pipeline.connectors.http import RequestOptions
 from sync_pipeline.connectors.paging import Record, as_record, rows_of
-from sync_pipeline.errors import NotAuthorized, Request
+from sync_pipeline.errors import NotAuthorized, RejectedRecord, Request
 
 if TYPE_CHECKING:
     from sync_pipeline.connectors.highlevel.account import HighLevel
@@ -67,16 +67,19 @@ class Owners:
         return found
 
     async def _read(self) -> dict[str, str]:
-        """The people who may own something: each with an e-mail address of their own. Without the scope there are none."""
+        """The people who may own something: each with an e-mail address of their own.
+
+        There are none without the scope, or where one of the lists is refused: no record is rejected for that.
+        """
         try:
             users = [
                 user for user in await self.people() if user.get("email") and user.get("id") and not user.get("deleted")
             ]
-        except NotAuthorized:
+            await self._read_emails()
+        except (NotAuthorized, RejectedRecord):
             self.is_on = False
             return {}
         times = Counter(_plain(user["email"]) for user in users)
-        await self._read_emails()
         people = {_plain(user["email"]): as_text(user["id"]) for user in users}
         return {email: user for email, user in people.items() if times[email] == 1}
 
