@@ -160,7 +160,7 @@ class Settings:
     )
     snapshots_webhook_key: str = setting(
         "SNAPSHOTS_WEBHOOK_KEY",
-        "The public key with which the Snapshots API's vendor signs its webhooks, in base64. Default: the profile's.",
+        "The public key that verifies the webhooks of the Snapshots API's vendor, in base64. Default: the profile's.",
         kind.public_key,
     )
     snapshots_currency: str = setting(
