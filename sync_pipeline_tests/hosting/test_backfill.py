@@ -21,6 +21,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from sync_pipeline.defs.assets import daily
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.hosting.backfill import BackfillReport, ask, cancel, find, listed, look, pause, resume
+from sync_pipeline.hosting.dev import BACKFILLS_WAIT
 from sync_pipeline.hosting.launch import RANGE_START
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Days
@@ -278,7 +279,7 @@ def test_a_backfill_of_a_job_is_listed_and_not_resumed(us: Team, on: Live, askin
 @contextmanager
 def daemon(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
     """A real Dagster daemon on the shell's instance."""
-    environ = {**os.environ, **{name: value for name, value in shell.environ.items() if value}}
+    environ = {**os.environ, **BACKFILLS_WAIT, **{name: value for name, value in shell.environ.items() if value}}
     environ["DAGSTER_HOME"] = str(shell.home / "dagster")
     command = [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(shell.root / "workspace.yaml")]
     quiet = subprocess.DEVNULL
