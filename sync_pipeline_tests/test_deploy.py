@@ -160,6 +160,13 @@ def test_the_proxy_that_is_believed_is_ours() -> None:
     assert named == served
 
 
+def test_a_user_whom_the_browser_names_is_removed_before_an_identity_provider_is_asked() -> None:
+    """Caddy sets the header only where the provider's answer has one."""
+    alternative = re.search(r"route \{(.*?)copy_headers \S+>X-Forwarded-User", TEXTS["Caddyfile"], re.DOTALL)
+    assert alternative is not None
+    assert alternative[1].index("request_header -X-Forwarded-User") < alternative[1].index("forward_auth")
+
+
 def test_no_secret_is_written_into_a_file() -> None:
     """Passwords and keys are named by a variable or a Secret; settings that are secret have no value of their own."""
     for name, text in TEXTS.items():

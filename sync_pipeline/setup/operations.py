@@ -181,8 +181,10 @@ def _written(session: Session, form: Form) -> Result:
             raise
         made = _found_again(session, form)
         if made is None:
-            raise _unknown(form, error) from None
+            raise _unknown(form, error.message) from None
         return Result(None, redacted(client, made), _id_of(made), found=True)
+    except KeyboardInterrupt:  # to run it again, as other commands say then, could do it twice
+        raise _unknown(form, "Interrupted.") from None
     return Result(answer.status, redacted(client, answer.data), _id_of(answer.data))
 
 
@@ -192,10 +194,10 @@ def _may_be_done(error: ApiError) -> bool:
     return isinstance(error, AmbiguousWrite) or (status is not None and status < 400)
 
 
-def _unknown(form: Form, error: ApiError) -> UnknownOutcome:
+def _unknown(form: Form, what: str) -> UnknownOutcome:
     look = form.operation.find or {}
     fix = f"Look with `sync-pipeline operations run {look['list']}`." if look else "Look before you run it again."
-    return UnknownOutcome(f"{error.message} It was sent once, and may or may not have been carried out.", fix=fix)
+    return UnknownOutcome(f"{what} It was sent once, and may or may not have been carried out.", fix=fix)
 
 
 def _found_again(session: Session, form: Form) -> Json | None:

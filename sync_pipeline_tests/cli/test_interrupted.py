@@ -144,6 +144,6 @@ def test_an_operation_that_was_ended_is_not_sent_again_for_its_key(tmp_path: Pat
             assert "may or may not have been carried out" in err
             assert "run the same command again" not in err
         us.forget_stats()
-        assert "Nothing is sent" in shell(*words, code=6).out
+        assert "Nothing was sent" in shell(*words, code=6).out
         assert us.requests() == {}
         assert len(us.clockify("GET", "/tags", name="Ended")) == 1

@@ -20,6 +20,7 @@ from sync_pipeline.webhooks import server
 from sync_pipeline.webhooks.hooks import OVERLAP, REREAD_SECONDS, HookStore
 from sync_pipeline.webhooks.receiver import REFUSALS, ReceiverOptions
 from sync_pipeline.webhooks.server import serve
+from sync_pipeline_tests.scenarios.commands import wait_until
 from sync_pipeline_tests.webhooks.sending import HERE, UPDATED, WORKSPACE, Clock, Sender, add_hook, delivering, entry
 
 DELETED = "TIME_ENTRY_DELETED"
@@ -117,8 +118,7 @@ def test_a_body_that_breaks_off_changes_nothing(sender: Sender) -> None:
             f"clockify-webhook-event-type: {UPDATED}\r\n\r\n{{".encode()
         )
 
-    # It notices when the connection's end arrives: some answers later.
-    assert any('refused_total{reason="incomplete"}' in sender.figures() for _ in range(500))
+    wait_until(lambda: 'refused_total{reason="incomplete"}' in sender.figures())  # when the connection's end arrives
     assert sender.kept() == 0
 
 
