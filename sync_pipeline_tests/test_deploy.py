@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from celery.bin.celery import celery
 from dagster._cli import create_dagster_cli
+from dagster._core.execution import asset_backfill
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.run_coordinator import QueuedRunCoordinator
@@ -27,6 +29,7 @@ from kubernetes.client import ApiClient
 from sync_pipeline.cli import cli
 from sync_pipeline.console.site import site_of
 from sync_pipeline.defs.reload import LOCATION
+from sync_pipeline.hosting.dev import BACKFILLS_WAIT, dagster_environ
 from sync_pipeline.settings import SECRETS, describe_settings, load_given
 from sync_pipeline_tests.generate import ROOT
 
@@ -40,6 +43,7 @@ KUBERNETES = "1.37.0"
 SETTINGS = {row["env"] for row in describe_settings()}
 OF_OTHERS = {
     "DAGSTER_POSTGRES_URL", "DAGSTER_PG_PASSWORD", "DAGSTER_GRPC_MAX_WORKERS", "PGPASSWORD", "PGSSLMODE", "PGSSLROOTCERT", "WORKERS",
+    *BACKFILLS_WAIT,
 }  # fmt: skip
 """Variables that Dagster, the PostgreSQL client and deploy/dagster.yaml read."""
 WRITTEN = {
@@ -158,6 +162,14 @@ def test_the_proxy_that_is_believed_is_ours() -> None:
         for name in ("console", "webserver", "webhooks")
     }
     assert named == served
+
+
+def test_a_backfill_waits_for_code_that_cannot_be_loaded() -> None:
+    """Everywhere, by the variable that Dagster reads; otherwise it fails while the code server starts again."""
+    ((name, value),) = BACKFILLS_WAIT.items()
+    assert f'os.environ.get("{name}")' in inspect.getsource(asset_backfill)
+    assert {found[name] for found in environments().values()} == {value}
+    assert dagster_environ(load_given(), "")[name] == value
 
 
 def test_a_user_whom_the_browser_names_is_removed_before_an_identity_provider_is_asked() -> None:

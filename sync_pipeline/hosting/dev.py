@@ -46,6 +46,8 @@ AT_ONCE = {"SYNC_SENSOR_SECONDS": "1"}
 """On the sandbox changes travel immediately, unless the environment says otherwise."""
 CALLS_AT_ONCE = {"DAGSTER_GRPC_MAX_WORKERS": "16"}
 """Sensors that listen keep a thread of the code server each; the UI and the runs need some, too."""
+BACKFILLS_WAIT = {"DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1"}
+"""A backfill waits while the code server cannot load the code, instead of failing with all days that are left."""
 LIKE_DAGSTER_DEV = {"DAGSTER_IS_DEV_CLI": "1"}
 """Errors in the definitions are shown short, and state kept by components is refreshed, as `dagster dev` does it."""
 
@@ -181,7 +183,7 @@ def receiving(settings: Settings, port: int, warn: Callable[[str], None]) -> Ite
 
 def dagster_environ(settings: Settings, console: str) -> dict[str, str]:
     """The environment of Dagster's processes: the whole configuration, wherever they start."""
-    usual = CALLS_AT_ONCE | LIKE_DAGSTER_DEV | (AT_ONCE if settings.sandbox else {})
+    usual = CALLS_AT_ONCE | BACKFILLS_WAIT | LIKE_DAGSTER_DEV | (AT_ONCE if settings.sandbox else {})
     usual |= {"SYNC_CONSOLE_URL": console} if console else {}
     return {**usual, **environment(), "SYNC_HOME": str(settings.home)}
 
