@@ -298,6 +298,8 @@ def _show(form: Form, result: Result, session: Session, output: str) -> None:
             terminal.hint(f"Done{f': id {result.target_id}' if result.target_id else ''}.")
     if earlier is not None and earlier.state in ("sent", "unknown"):
         raise SystemExit(ExitCode.UNKNOWN_OUTCOME)
+    if earlier is not None and earlier.state == "refused":
+        raise SystemExit(ExitCode.FAILED)
 
 
 def _show_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:

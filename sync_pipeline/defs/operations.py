@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sync_pipeline.defs.metadata import job_tags
 from sync_pipeline.defs.resources import SyncResource
-from sync_pipeline.errors import NotAllowed, UnknownOutcome
+from sync_pipeline.errors import ConfigError, NotAllowed, UnknownOutcome
 from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.operations.catalogue import operation
 from sync_pipeline.setup.operations import Result, form_of, refuse, rows_of, run
@@ -66,12 +66,17 @@ def operation_job(owners: Sequence[str] = ()) -> dg.JobDefinition:
 
 
 def _outcome(found: Result) -> dict[str, Any]:
-    """What is shown of it; UnknownOutcome where a run before this one was interrupted after it had sent it."""
+    """What is shown of it; an error where a run before this one was interrupted after it had sent it, or was refused."""
     earlier = found.earlier
     if earlier is not None and earlier.state in ("sent", "unknown"):
         raise UnknownOutcome(
             f"{earlier.operation} was sent for this key before, and may or may not have been carried out.",
             fix="Look, and launch a new run if it was not.",
+        )
+    if earlier is not None and earlier.state == "refused":
+        raise ConfigError(
+            f"{earlier.operation} was sent for this key before, and was refused.",
+            fix="Correct its inputs, and launch a new run.",
         )
     about = {"sent": earlier is None, "status": found.status, "id": found.target_id}
     if found.data is not None:

@@ -113,7 +113,8 @@ def _refuse_held_inputs(form: Form, allowed: Collection[str]) -> None:
     for found in sorted(_given([form.query, form.body]) & held.keys()):
         raise NotAllowed(
             f"{found} of {name} is held back: {held[found][:1].lower()}{held[found][1:]}.",
-            fix=f"Leave it out, or do it at the vendor's. An admin can allow it with SYNC_OPERATIONS_ALLOW={name}.",
+            fix=f"Leave it out, or do it in {systems()[form.operation.system]} itself. An admin can allow it with "
+            f"SYNC_OPERATIONS_ALLOW={name}.",
         )
 
 

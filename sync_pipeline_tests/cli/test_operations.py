@@ -46,6 +46,8 @@ def test_a_write_shows_its_request_and_asks(shell: Shell) -> None:
     assert (made["sent"], made["status"], made["answer"]["name"]) == (True, 201, "typed")
     again = shell(*words, "--yes", "--once", "a key", "--json", code=0).document
     assert (again["sent"], again["id"], again["earlier"]["state"]) == (False, made["id"], "done")
+    for _ in range(2):  # what was refused is no success for its key either
+        shell(*words, "--yes", "--once", "another key", "--json", code=1)
     assert "name: is required" in shell("operations", "run", "clockify.tags.create", "--yes", code=2).message
     assert "has no value" in shell(*words[:3], "-f", "name", code=2).err
     delete = ("operations", "run", "clockify.tags.delete", "-f", f"id={made['id']}")

@@ -65,6 +65,17 @@ def test_a_write_is_sent_once_also_when_its_run_is_repeated(us: Team, on: Live) 
         assert [change.what for change in changes(session.store, limit=1)] == ["operation done"]
 
 
+def test_a_refused_write_is_no_success_when_its_run_is_repeated(us: Team, on: Live) -> None:
+    """Nothing is sent again, and the run says why."""
+    taken = {"inputs": {"name": us.clockify("POST", "/clients", {"name": "Taken"})["name"]}}
+    first = launched(on, "clockify.clients.create", **taken)
+    assert "already exists" in why(first)
+    us.forget_stats()
+    repeated = launched(on, "clockify.clients.create", tags={"dagster/root_run_id": first.run_id}, **taken)
+    assert "was sent for this key before, and was refused" in why(repeated)
+    assert us.writes() == {}
+
+
 def test_a_read_leaves_figures_not_records(us: Team, on: Live) -> None:
     """What came back is not kept: Dagster's history is not reached by `forget`."""
     run = launched(on, "clockify.users.list")
