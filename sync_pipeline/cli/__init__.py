@@ -50,11 +50,11 @@ COMMANDS = {
         "settings": ("settings", "Show the settings, and where each comes from."),
     },
     "Other": {
-        "operations": ("operations", "Find operations of both APIs, and run one."),
+        "operations": ("operations", "Find and run operations of both APIs."),
         "audit": ("audit", "Show who changed what of the set-up."),
         "webserver": ("webserver", "Serve the Dagster UI behind your reverse proxy."),
         "forget": ("forget", "Remove everything kept about a person."),
-        "migrate": ("migrate", "Bring both databases to this version."),
+        "migrate": ("migrate", "Migrate the databases of sync_pipeline and Dagster."),
         "support-bundle": ("support_bundle", "Write a redacted file for those who help."),
         "completion": ("completion", "Print the completion script of a shell."),
     },
