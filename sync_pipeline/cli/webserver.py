@@ -13,13 +13,10 @@ from starlette.types import ASGIApp
 
 from sync_pipeline.cli.opening import until_asked
 from sync_pipeline.console.dagster import gated
-from sync_pipeline.console.server import Options, refuse_open, sign_in_at
+from sync_pipeline.console.server import HOST, Options, refuse_open, sign_in_at
 from sync_pipeline.console.sharing import SharedSignIn, SignIn
 from sync_pipeline.console.site import Site, site_of
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.hosting.dev import workspace_file
-from sync_pipeline.hosting.launch import open_instance
-from sync_pipeline.hosting.webserver import HOST, serve_ui
 from sync_pipeline.settings import Settings, load_given
 from sync_pipeline.setup.service import SetupService, actor
 
@@ -36,6 +33,9 @@ VARIABLE = "SYNC_DAGSTER_URL"
 )
 def webserver(host: str, port: int, workspace: Path | None) -> None:
     """Serve the Dagster UI behind your reverse proxy. Users sign in as at the console; SYNC_DAGSTER_URL is its address."""
+    from sync_pipeline.hosting.dev import workspace_file
+    from sync_pipeline.hosting.launch import open_instance
+
     given = load_given()
     site = site_of(given, given.dagster_url, VARIABLE)
     refuse_open(host, site, "The Dagster UI", VARIABLE)
@@ -63,6 +63,8 @@ def _sign_in(site: Site, given: Settings) -> SignIn:
 
 
 def _serve(workspace: str, host: str, port: int, site: Site, sign_in: SharedSignIn | SignIn) -> None:
+    from sync_pipeline.hosting.webserver import serve_ui
+
     def wrap(app: ASGIApp) -> ASGIApp:
         return gated(app, site, sign_in)
 
