@@ -54,7 +54,7 @@ COMMANDS = {
         "audit": ("audit", "Show who changed what of the set-up."),
         "webserver": ("webserver", "Serve the Dagster UI behind your reverse proxy."),
         "forget": ("forget", "Remove everything kept about a person."),
-        "migrate": ("migrate", "Migrate the databases of sync_pipeline and Dagster."),
+        "migrate": ("migrate", "Migrate the databases, ours and Dagster's."),
         "support-bundle": ("support_bundle", "Write a redacted file for those who help."),
         "completion": ("completion", "Print the completion script of a shell."),
     },

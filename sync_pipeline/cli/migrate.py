@@ -13,7 +13,7 @@ from sync_pipeline.store.schema import HEAD
 @click.command()
 @json_option
 def migrate(as_json: bool) -> None:
-    """Migrate the databases of sync_pipeline and Dagster. Run it once before processes of a new version start."""
+    """Migrate the databases, ours and Dagster's. Run it once before processes of a new version start."""
     from sync_pipeline.hosting.migrate import migrate as migrate_both
 
     migrate_both(load_given())
