@@ -85,7 +85,7 @@ def send(context: RequestContext) -> Response:
 
 
 def _sent(context: RequestContext, session: Session, form: Form, digest: str) -> dict[str, Any]:
-    """What came of it: a read goes out at once, a write when its exact request was shown before."""
+    """The page with the result: a read is sent immediately, a write only after its exact request was shown."""
     one = form.operation
     if one.kind != "read" and context.form.text("shown") != digest:
         return {}

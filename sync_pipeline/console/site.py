@@ -1,6 +1,6 @@
 """Where browsers reach a server: at a name of this machine, or at a public address through proxies that are trusted.
 
-What a proxy says about a browser is read from a trusted one only. Whoever else sends such headers is a stranger who sends them.
+Forwarded headers are read only when the peer is a trusted proxy; from any other peer they are ignored.
 """
 
 from __future__ import annotations

@@ -198,9 +198,8 @@ class HeldConnection:
                     yield self.connection
             except Exception:
                 raise
-            except (
-                BaseException
-            ):  # Ctrl-C, wherever it struck: whoever cleans up after it must not wait for this transaction
+            except BaseException:
+                # Ctrl-C: the connection may still be in the transaction, and writes of the clean-up would wait for it.
                 self.connection.invalidate()
                 self.driver.close()
                 raise

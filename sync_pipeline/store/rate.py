@@ -69,7 +69,7 @@ def end_day(store: Store, bucket: str, now: float) -> None:
 
 
 def is_day_over(store: Store, bucket: str, now: float) -> bool:
-    """Whether any process was told so lately."""
+    """Whether the vendor has lately told any process that the day is used up."""
     with store.reading() as tx:
         until = tx.scalar(select(rate_windows.c.blocked_until).where(rate_windows.c.bucket == bucket + DAY)) or 0
     return microseconds(now) < until <= microseconds(now + DAY_REMEMBERED)
