@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from sync_pipeline.store.approvals import decide, list_approvals
 from sync_pipeline.store.rejects import UNKNOWN_OUTCOME
 from sync_pipeline.store.schema import run_locks
 from sync_pipeline_tests.harness import Json, Team, team
-from sync_pipeline_tests.properties.killing import Killed, killing
+from sync_pipeline_tests.properties.killing import Killed, Killer, killing
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 NAME = "starter_projects"
+STEPS = 50
 UNFINDABLE = """
 entity: tag_of_location
 source: {system: snapshots, list: locations, id: location_id}
@@ -64,6 +66,23 @@ def recognise_the_dead(us: Team) -> None:
     with us.session() as session, session.store.writing() as tx:
         before = session.now() - timedelta(hours=1)
         tx.execute(update(run_locks).values(started_at=before, free_at=before))
+
+
+def named(us: Team, name: str) -> list[Json]:
+    """The projects of that name."""
+    return list(us.clockify("GET", "/projects", **{"name": name, "strict-name-search": "true"}))
+
+
+def make(us: Team, location: str, killer: Killer, steps: int | None = None) -> bool:
+    """Let the automation look at one location, killed at this step; whether it was."""
+    with suppress(Killed), us.session() as session:
+        killer.arm(steps)
+        try:
+            sync_ids(session, session.specs[NAME], [location], run_id=f"run-{next(us.runs)}")
+        finally:
+            killer.arm(None)
+        return False
+    return True
 
 
 def test_a_new_location_gets_one_project_and_what_exists_gets_none(us: Team) -> None:
@@ -145,31 +164,26 @@ def test_killed_at_each_step_of_it_there_is_one_and_no_success_without(
 ) -> None:
     """Before and after each request and each commit; what is said to be made is there, and never twice."""
     switch_on(service(us), NAME, template(us))
+    for step in range(1, STEPS):
+        us.put_location(f"l{step}", location_name=f"Site {step}")
+    us.sync("locations")
     with killing(monkeypatch) as killer:
-        for step in range(1, 60):
-            us.put_location(f"l{step}", location_name=f"Site {step}")
-            us.sync("locations")
-            killer.arm(step)
-            try:
-                us.sync(NAME)
-                was_killed = False
-            except Killed:
-                was_killed = True
-            finally:
-                killer.arm(None)
-            mine = [project for project in made_for(us) if project["name"] == f"Site {step}"]
-            assert len(mine) <= 1
+        for step in range(1, STEPS):
+            was_killed, mine = make(us, f"l{step}", killer, step), named(us, f"Site {step}")
             with us.session() as session:
                 known = session.ledger(NAME).lookup([f"l{step}"]).get(f"l{step}")
+            assert len(mine) <= 1
             assert known is None or known.target_id in (None, *(project["id"] for project in mine))
             recognise_the_dead(us)
-            us.sync(NAME)
-            (made,) = [project for project in made_for(us) if project["name"] == f"Site {step}"]
+            make(us, f"l{step}", killer)
+            (made,) = named(us, f"Site {step}")
             assert not mine or mine[0]["id"] == made["id"]
             if not was_killed:
                 break
         else:
             raise AssertionError("a run has fewer steps")
+    assert us.sync(NAME)[NAME].created == STEPS - 1 - step
+    assert len(made_for(us)) == STEPS - 1
 
 
 def test_a_lost_answer_leads_to_one_project(us: Team) -> None:
