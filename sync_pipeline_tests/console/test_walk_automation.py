@@ -46,7 +46,7 @@ def test_from_two_words_to_a_project_for_each_new_location(
             elsewhere(us.sync)
             ana.to("/dashboard")
             ana.press("Compute now")
-            expect(ana.page.get_by_role("row").filter(has_text=NEW).first).to_contain_text("2")
+            expect(ana.page.get_by_role("row").filter(has_text=NEW).first).to_contain_text("2.0")
 
 
 def finds_and_reads(ana: Walker) -> None:
@@ -76,7 +76,6 @@ def tries_it(ana: Walker, us: Team) -> None:
 def switches_it_on(ana: Walker) -> None:
     """The template is chosen; what exists is counted and left alone."""
     ana.follow("A location is new")
-    ana.audit()
     ana.page.locator("select").select_option(index=1)
     ana.press("Preview")
     ana.sees("3 locations exist")
