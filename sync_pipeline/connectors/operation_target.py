@@ -80,7 +80,7 @@ class OperationTarget:
     def key(self) -> tuple[str, ...]:
         """The fields by which a record is recognized: the ids above it, and those that the mapping compares."""
         find = self.spec.target.find
-        return tuple(dict.fromkeys((*self._above, *find.same))) if find else ()
+        return tuple(dict.fromkeys((*self._above, *find.same))) if find else tuple(sorted(self._fields))
 
     async def read(self, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
         """Nothing: what is there is asked for by its id, since others have made records like it as well."""
@@ -188,9 +188,8 @@ class OperationTarget:
         given = {name: row.get(each) if isinstance(each, str) else each for name, each in find.inputs}
         given = {name: value for name, value in given.items() if value is not None}
         form, client = self._form(listing, given), self._client(listing)
-        own = {name: row[name] for name in self.key}
         return [
-            {**own, self.id_field: self._known_as(row, as_text(each["id"]))}
+            {**row, self.id_field: self._known_as(row, as_text(each["id"]))}
             for each in await _all(client, form)
             if isinstance(each, dict) and each.get("id") and all(_at(each, name) == row.get(name) for name in find.same)
         ]
