@@ -37,6 +37,8 @@ from sync_pipeline.store.records import Known
 from sync_pipeline.store.staging import Staging
 
 CREATE_TRIES = 3
+MANY = 100
+"""Updates that take longer than waiting until a search shows everything that was written before."""
 
 T = TypeVar("T")
 Rows = dict[str, Pending]
@@ -100,8 +102,10 @@ def _deliver(
             writer.unpark(unknown[source_id])
     else:
         for page in claimed_pages(spec, staging):
+            rows: Rows = {row.source_id: row for row in page}
             directory.look_up(page)
-            writer.deliver({row.source_id: row for row in page})
+            writer.adopt_unchanged(rows)
+            writer.deliver(rows)
     staging.put_back(writer.creator.lost)
     session.ledger(spec).claims.give_back()
 
@@ -357,6 +361,34 @@ class _Writer:
         self.creator = _Creator(session, spec, directory, sync_id)
         self._pending: Rows = {}
         self._cycling: set[str] = set()
+        self._is_settled = not directory.target.find_lag
+
+    def adopt_unchanged(self, rows: Rows) -> None:
+        """Link the records that are found as these rows want them, without a write; takes those out of the rows.
+
+        Of a search that lags this is only believed once it shows what was written before this run: where there are many.
+        """
+        same = self._unchanged(rows)
+        if len(same) >= MANY and not self._is_settled:
+            self._session.pause(self._directory.target.find_lag)
+            self._is_settled = True
+            self._directory.look_up(rows.values())
+            same = self._unchanged(rows)
+        if same and self._is_settled:
+            linked = [(rows.pop(key), record) for key, record in same.items() if self._link(rows[key], record)]
+            self._remember(done=[self._delivered(row, "adopt", record) for row, record in linked])
+
+    def _unchanged(self, rows: Rows) -> dict[str, Record]:
+        """The records with the keys of these rows that are linked to nothing and have all the values that are wanted."""
+        directory, same = self._directory, dict[str, Record]()
+        for row in rows.values():
+            record = directory.unlinked(fields_of(row)) if row.target_id is None else None
+            if record is None or directory.target.is_archived(record):
+                continue
+            equal = canonical_target(self._spec, record)[1] == row.fields_hash
+            if equal and not directory.target.needs_update(record, fields_of(row)):
+                same[row.source_id] = record
+        return same
 
     def deliver(self, rows: Rows) -> None:
         """Deliver these rows."""
@@ -428,15 +460,11 @@ class _Writer:
         if kind == "create":  # the concluded intent has written it down
             self._counts.created += row.source_id not in self.creator.lost
         else:
-            self._remember(
-                done=Delivered(
-                    row.source_id,
-                    self._directory.id_of(record),
-                    row.fields_hash,
-                    kind,
-                    changes(self._spec, row, orjson.loads(row.fields)),
-                )
-            )
+            self._remember(done=[self._delivered(row, kind, record)])
+
+    def _delivered(self, row: Pending, kind: Kind, record: Record) -> Delivered:
+        target_id, changed = self._directory.id_of(record), changes(self._spec, row, fields_of(row))
+        return Delivered(row.source_id, target_id, row.fields_hash, kind, changed)
 
     def _renew(self, row: Pending) -> Record | None:
         """Update the row's own record; None when it has none, or has it no longer."""
@@ -524,6 +552,6 @@ class _Writer:
         if own is not None and before is not None and directory.key_of({**own, name: before}) not in directory.by_key:
             RenameCycle(self._session, self._spec, directory, [row]).rename(row, directory.id_of(own), before)
 
-    def _remember(self, *, done: Delivered | None = None, refused: Refused | None = None) -> None:
-        answers = [done] if done else [], [refused] if refused else []
+    def _remember(self, *, done: Sequence[Delivered] = (), refused: Refused | None = None) -> None:
+        answers = done, [refused] if refused else []
         self.creator.lost |= remember(self._session, self._spec, *answers, self._counts, self._sync_id)

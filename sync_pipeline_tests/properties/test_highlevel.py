@@ -115,6 +115,32 @@ def test_a_lost_ledger_finds_its_records_again(us: HighLevelTeam, ignored: bool)
     changes_nothing(us)
 
 
+def test_a_lost_ledger_of_many_records_costs_no_write(tmp_path: Path) -> None:
+    """What is as it should be is linked. Of one that the search shows as it was before, and of one whose title is another, it is not."""
+    with highlevel_team(tmp_path, **FEW | {"entries": 130}) as us:
+        us.sync()
+        first, second, *_ = us.entries()
+        us.switch(index_lag=WAIT - 5)
+        us.change_entry(first, description="for a moment")
+        us.sync("time_entries")
+        us.change_entry(first, description=first["description"])
+        rows = us.stored("time_entries")
+        titled, entries = next(row for row in rows if row["properties"]["time_entry_id"] == second["id"]), len(rows)
+        us.edit("time_entries", id=titled["id"], properties={"title": "Typed by hand"})
+        for file in us.home.glob("sync.db*"):
+            file.unlink()
+        us.forget_stats()
+        counts = us.sync()["time_entries"]
+        assert (counts.created, counts.adopted) == (0, entries)
+        changed = [
+            times for route, times in us.requests().items() if route.startswith("PUT") and "time_entries" in route
+        ]
+        assert sum(changed) == 2
+        us.settle()
+        converged(us)
+        changes_nothing(us)
+
+
 def test_a_record_that_a_person_made_with_our_key_is_adopted(us: HighLevelTeam) -> None:
     """What is there with the key of an entry becomes that entry; what we do not map stays."""
     (entry,) = us.entries()
