@@ -105,6 +105,7 @@ def _deliver(
             rows: Rows = {row.source_id: row for row in page}
             directory.look_up(page)
             writer.adopt_unchanged(rows)
+            writer.update_missing(rows)
             writer.deliver(rows)
     staging.put_back(writer.creator.lost)
     session.ledger(spec).claims.give_back()
@@ -378,6 +379,42 @@ class _Writer:
             linked = [(rows.pop(key), record) for key, record in same.items() if self._link(rows[key], record)]
             self._remember(done=[self._delivered(row, "adopt", record) for row, record in linked])
 
+    def update_missing(self, rows: Rows) -> None:
+        """Update the records that a read has not found, several at a time, and look up the keys of those that do not exist.
+
+        Takes out of the rows what was updated; what was refused is left to be delivered alone.
+        """
+        directory, missing = self._directory, list[Pending]()
+        unread = [row for row in rows.values() if row.target_id is not None and row.delivered_hash is None]
+        for start in range(0, len(unread), directory.target.at_once):
+            some = unread[start : start + directory.target.at_once]
+            note_sending(self._session, self._spec, some, [row.target_id for row in some])
+            for row, record in self._update_together(some):
+                if record is None:
+                    directory.note_missing(str(row.target_id))
+                    missing.append(row)
+                else:
+                    self._done(rows.pop(row.source_id), "update", record)
+        if missing:
+            directory.look_up(rows.values(), [fields_of(row) for row in missing])
+
+    def _update_together(self, rows: Sequence[Pending]) -> list[tuple[Pending, Record | None]]:
+        """All are answered before the first error counts."""
+        update = self._directory.target.update
+        begun = [(row, self._session.begin(update, row.target_id, self._owned(row))) for row in rows]
+        answered: list[tuple[Pending, Record | None]] = []
+        failed: SyncError | None = None
+        for row, answer in begun:
+            try:
+                answered.append((row, settled(answer)))
+            except RejectedRecord:
+                continue
+            except SyncError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return answered
+
     def _unchanged(self, rows: Rows) -> dict[str, Record]:
         """The records with the keys of these rows that are linked to nothing and have all the values that are wanted."""
         directory, same = self._directory, dict[str, Record]()
@@ -405,7 +442,8 @@ class _Writer:
 
     def _is_new(self, row: Pending) -> bool:
         """Whether nothing is there of a row, and no other record has its key."""
-        return row.target_id is None and self._directory.wanted(row) not in self._directory.by_key
+        is_there = row.target_id is not None and not self._directory.is_missing(row.target_id)
+        return not is_there and self._directory.wanted(row) not in self._directory.by_key
 
     def _deliver_chain(self, source_id: str) -> None:
         """Deliver one row, and before it those whose records give up the name it wants."""
@@ -469,7 +507,7 @@ class _Writer:
     def _renew(self, row: Pending) -> Record | None:
         """Update the row's own record; None when it has none, or has it no longer."""
         target_id = self.creator.found.get(row.source_id, row.target_id)
-        if target_id is None:
+        if target_id is None or self._directory.is_missing(target_id):
             return None
         note_sending(self._session, self._spec, [row], [target_id])
         changed = self._update(target_id, self._owned(row))
