@@ -144,6 +144,11 @@ class OperationTarget:
         del record
         return False
 
+    def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
+        """What was made is never changed."""
+        del record, row
+        return False
+
     def in_event(self, kind: str, body: Mapping[str, Any]) -> None:
         """None: no event is about what was made."""
         del kind, body

@@ -210,6 +210,9 @@ class AssigningTarget(Target, Protocol):
     def is_own(self, record: Record) -> bool:
         """Whether it says of a record that we have created it; only asked where names are not unique."""
 
+    def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
+        """Whether an update writes more than the fields of this row that a found record already has; asked like ``is_own``."""
+
     async def create(self, row: Mapping[str, Any]) -> Record:
         """Create a record, and return it. Never sent twice: AmbiguousWrite when it is unknown whether it arrived."""
 

@@ -116,6 +116,11 @@ class ClockifyTarget:
         del record
         return False
 
+    def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
+        """An update writes what it is given."""
+        del record, row
+        return False
+
     def in_event(self, kind: str, body: Mapping[str, Any]) -> None:
         """None: no event shows all of a record."""
         del kind, body

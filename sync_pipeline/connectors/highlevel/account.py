@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 from sync_pipeline.connectors.answers import Answer, as_text, excerpt
@@ -59,6 +61,8 @@ class HighLevel:
         self.owners = Owners(self, credentials.owners)
         self._company = credentials.company
         self._is_confirmed = False
+        self._looking, self._looked = asyncio.Lock(), dict[str, float]()
+        """When the last search began that has shown that the object of an entity exists."""
         self.consent: Consented | None = None
         """None with Private Integration tokens."""
         endpoint = Endpoint(
@@ -322,14 +326,25 @@ class HighLevel:
         return {**found, "id": record_id}
 
     async def _believed(self, entity: str, found: Record | None) -> Record | None:
-        """The record; of none, FatalApiError when it is the object or the location that is not found."""
+        """The record; of none, FatalApiError when it is the object or the location that is not found.
+
+        That takes a search that begins after the answer; one is enough for all that are answered meanwhile.
+        """
         if found is None:
-            try:
-                await self.search(entity, limit=1)
-            except RejectedRecord as error:
-                message = f"the object {self.profile.object_key(entity)} is not found ({error.request.excerpt})."
-                raise FatalApiError(message, error.request, fix=OBJECT_GONE) from None
+            answered = monotonic()
+            async with self._looking:
+                if self._looked.get(entity, 0.0) <= answered:
+                    await self._look(entity)
         return found
+
+    async def _look(self, entity: str) -> None:
+        begun = monotonic()
+        try:
+            await self.search(entity, limit=1)
+        except RejectedRecord as error:
+            message = f"the object {self.profile.object_key(entity)} is not found ({error.request.excerpt})."
+            raise FatalApiError(message, error.request, fix=OBJECT_GONE) from None
+        self._looked[entity] = begun
 
     async def _confirm(self) -> None:
         """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.

@@ -117,6 +117,10 @@ class Records:
         ours = self.account.profile.objects.own_source_id
         return record.get(SOURCE) == BY_API and ours in ("", record.get(AUTHOR))
 
+    def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
+        """Whether what is derived for people is not as these fields make it."""
+        return not self._properties.shows(record, row)
+
     def in_event(self, kind: str, body: Mapping[str, Any]) -> Record | None:
         """The record in the body of an event, where every value is a text; that of a deletion shows what was deleted."""
         found = body.get("properties")
