@@ -48,7 +48,7 @@ def test_what_exists_is_shown_before_it_is_switched_on(browser: Browser) -> None
     assert "Last 7 days: 0 made . None rejected." in browser.page("/automations").text
     mapping = browser.page("/mapping")
     assert "starter_projects" not in [each.get("value") for each in mapping.all("input")], "no entity to choose"
-    assert browser.get("/mapping/starter_projects").status_code == 200
+    assert "This record is rejected" not in browser.page("/mapping/starter_projects").text
     off = Page(browser.post(HERE, {"on": ""}, of=HERE).text).text
     assert "It is switched off. What it has made stays." in off
     assert re.search("automation on.*starter_projects", browser.page("/settings/audit").text)
