@@ -169,14 +169,14 @@ def show_speed(speed: Speed) -> str:
 def print_report(report: Report) -> None:
     """Tables for the docs, and the same as JSON."""
     say(
-        "\n| workers | seconds | entries a second | requests | minimum | over the limit | MB a worker | runs begin after |"
-        "\n| --- | --- | --- | --- | --- | --- | --- | --- |"
+        "\n| workers | seconds | entries a second | requests | minimum | over the limit | MB a worker | runs begin after | used by others |"
+        "\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )
     for one in report.speeds:
         middle, longest = one.start_seconds
         say(
             f"| {one.workers} | {one.seconds:.0f} | {one.per_second:,.0f} | {sum(one.requests.values()):,} | {one.minimum:,} | {one.limited} "
-            f"| {one.worker_megabytes} | {middle} s, at most {longest} s |"
+            f"| {one.worker_megabytes} | {middle} s, at most {longest} s | {one.others:.0%} |"
         )
     if report.changes:
         say(f"\n{report.changes}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sync_pipeline_tests.scale.fleet import Fleet, wait
-from sync_pipeline_tests.scale.measure import backfill_words
+from sync_pipeline_tests.scale.measure import Processor, backfill_words
 
 EDITS, EVERY_SECONDS = 40, 3.0
 MOST_SECONDS = 10.0
@@ -29,6 +29,8 @@ class Changes:
     p50: float
     p95: float
     longest: float
+    others: float
+    """The share of this machine's processor that other programs used meanwhile."""
 
     @property
     def is_well(self) -> bool:
@@ -50,9 +52,12 @@ def measure_changes(fleet: Fleet) -> Changes:
     filling.start()
     try:
         wait(lambda: fleet.running_backfill() > 0, PATIENCE, "the backfill to start")
+        processor = Processor(fleet)
         seconds, during = _edits(fleet, entries)
+        others = processor.others()
     finally:
         ended.set()
+        fleet.on_control("sync-pipeline", "backfills", "cancel", check=False)
         filling.join()
     arrived = sorted(one for one in seconds if one is not None)
     return Changes(
@@ -62,6 +67,7 @@ def measure_changes(fleet: Fleet) -> Changes:
         p50=round(statistics.median(arrived), 2),
         p95=round(statistics.quantiles(arrived, n=20)[-1], 2),
         longest=round(arrived[-1], 2),
+        others=others,
     )
 
 
