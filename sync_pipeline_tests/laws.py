@@ -28,6 +28,7 @@ from sync_pipeline_tests.properties.report_histories import drawn_history as dra
 from sync_pipeline_tests.properties.report_histories import fewer as fewer_parts
 from sync_pipeline_tests.properties.report_histories import report_office
 from sync_pipeline_tests.properties.saved import Database, database
+from sync_pipeline_tests.properties.stories import drawn_stories, tell
 from sync_pipeline_tests.properties.third import Deeds, agrees, drawn_deeds
 
 TOGETHER = 10
@@ -100,6 +101,18 @@ def _highlevel(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterato
         yield lambda history: _broken(lambda: here.holds(history))
 
 
+@contextmanager
+def _stories(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """Ownership, safe deletes and what users told, with records of HighLevel."""
+    root.mkdir(parents=True)
+    places = numbers()
+    yield lambda names: [
+        wrong
+        for name in names
+        for wrong in _broken(lambda name=name: tell(root / str(next(places)), patch, name, made))  # type: ignore[misc]
+    ]
+
+
 def _fewer_rounds(history: list[Round]) -> Iterator[list[Round]]:
     for number, one in enumerate(history):
         before, after = history[:number], history[number + 1 :]
@@ -108,6 +121,11 @@ def _fewer_rounds(history: list[Round]) -> Iterator[list[Round]]:
             yield [*before, replace(one, kill=None), *after]
         for deed in range(len(one.deeds)):
             yield [*before, replace(one, deeds=one.deeds[:deed] + one.deeds[deed + 1 :]), *after]
+
+
+def _fewer_stories(names: list[str]) -> Iterator[list[str]]:
+    for number in range(len(names)):
+        yield [*names[:number], *names[number + 1 :]]
 
 
 @contextmanager
@@ -152,6 +170,7 @@ LAWS = {
     "live": Law(drawn_history, _live, _fewer_rounds),
     "overlaps_highlevel": Law(history_of, _overlaps_at_highlevel, _fewer_moves),
     "highlevel": Law(drawn_history, _highlevel, _fewer_rounds),
+    "stories_highlevel": Law(drawn_stories, _stories, _fewer_stories),
     "third": Law(drawn_deeds, _third, _fewer_deeds),
     "once": Law(drawn_moments, _once, fewer_moments),
     "reports": Law(drawn_reports, _reports, fewer_parts),

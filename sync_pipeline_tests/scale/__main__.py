@@ -22,7 +22,7 @@ import click
 from sync_pipeline_tests.harness import clean_environ
 from sync_pipeline_tests.scale.changes import Changes, measure_changes
 from sync_pipeline_tests.scale.faults import Faults, Outcome
-from sync_pipeline_tests.scale.fleet import NAMES, Fleet, Size, sandbox_command, wait, workspace_at
+from sync_pipeline_tests.scale.fleet import NAMES, WORKERS, Fleet, Size, sandbox_command, wait, workspace_at
 from sync_pipeline_tests.scale.machines import Network
 from sync_pipeline_tests.scale.measure import Speed, backfill_words, measure
 
@@ -56,7 +56,11 @@ class Report:
 @click.option(
     "--workers", default="1,2,3", show_default=True, help="The numbers of workers to measure; empty for none."
 )
-@click.option("--changes/--no-changes", default=True, help="Edit entries while a backfill runs.")
+@click.option(
+    "--changes/--no-changes",
+    default=True,
+    help="Edit entries while a backfill runs on three workers, after these were measured.",
+)
 @click.option("--faults/--no-faults", default=True, help="Disturb a fleet of three workers.")
 @click.option("--keep", is_flag=True, help="Leave the logs.")
 def scale(*, small: bool, entries: int | None, keep: bool, **parts: Any) -> None:
@@ -92,11 +96,9 @@ def run_parts(report: Report, size: Size, directory: Path, *, workers: str, chan
         with fleet_of(directory / f"fleet{number}", Fleet(size, number), seeded) as fleet:
             report.speeds.append(measure(fleet))
             say(show_speed(report.speeds[-1]))
-    if changes:
-        limits = {"dagster/backfill": 1, "sync_pipeline/bulk": 1}  # together fewer than workers
-        with fleet_of(directory / "changed", Fleet(size, 3, is_live=True, limits=limits), seeded) as fleet:
-            report.changes = measure_changes(fleet)
-            say(str(report.changes))
+            if changes and number == len(WORKERS):
+                report.changes = measure_changes(fleet)
+                say(str(report.changes))
     if faults:
         with fleet_of(directory / "disturbed", Fleet(size, 3, is_live=True), seeded) as fleet:
             disturb(fleet, report)
@@ -169,14 +171,14 @@ def show_speed(speed: Speed) -> str:
 def print_report(report: Report) -> None:
     """Tables for the docs, and the same as JSON."""
     say(
-        "\n| workers | seconds | entries a second | requests | minimum | over the limit | MB a worker | runs begin after |"
-        "\n| --- | --- | --- | --- | --- | --- | --- | --- |"
+        "\n| workers | seconds | entries a second | requests | minimum | over the limit | MB a worker | runs begin after | used by others |"
+        "\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )
     for one in report.speeds:
         middle, longest = one.start_seconds
         say(
             f"| {one.workers} | {one.seconds:.0f} | {one.per_second:,.0f} | {sum(one.requests.values()):,} | {one.minimum:,} | {one.limited} "
-            f"| {one.worker_megabytes} | {middle} s, at most {longest} s |"
+            f"| {one.worker_megabytes} | {middle} s, at most {longest} s | {one.others:.0%} |"
         )
     if report.changes:
         say(f"\n{report.changes}")

@@ -6,13 +6,15 @@ import json
 import statistics
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sync_pipeline_tests.scale.fleet import Fleet, wait
-from sync_pipeline_tests.scale.measure import backfill_words
+from sync_pipeline_tests.scale.measure import Processor, backfill_words
 
 EDITS, EVERY_SECONDS = 40, 3.0
+LIMITS = {"dagster/backfill": 1, "sync_pipeline/bulk": 1}
+"""Together fewer than there are workers, as deploy/README.md asks."""
 MOST_SECONDS = 10.0
 """The aim: 95 of 100 edits are at the target within so long."""
 PATIENCE = 300.0
@@ -29,6 +31,8 @@ class Changes:
     p50: float
     p95: float
     longest: float
+    others: float
+    """The share of this machine's processor that other programs used meanwhile."""
 
     @property
     def is_well(self) -> bool:
@@ -37,9 +41,10 @@ class Changes:
 
 
 def measure_changes(fleet: Fleet) -> Changes:
-    """Edit the newest entries, which are synced first, while all days are filled; the backfill starts again when it has ended."""
+    """Edit entries of a fleet that is in step, while all days are filled anew; the backfill starts again when it has ended."""
+    fleet.go_live(LIMITS)
     fleet.start_receiver()
-    entries = _synced(fleet)
+    entries = _delivered(fleet)
     ended = threading.Event()
 
     def fill() -> None:
@@ -50,9 +55,12 @@ def measure_changes(fleet: Fleet) -> Changes:
     filling.start()
     try:
         wait(lambda: fleet.running_backfill() > 0, PATIENCE, "the backfill to start")
+        processor = Processor(fleet)
         seconds, during = _edits(fleet, entries)
+        others = processor.others()
     finally:
         ended.set()
+        fleet.on_control("sync-pipeline", "backfills", "cancel", check=False)
         filling.join()
     arrived = sorted(one for one in seconds if one is not None)
     return Changes(
@@ -62,14 +70,13 @@ def measure_changes(fleet: Fleet) -> Changes:
         p50=round(statistics.median(arrived), 2),
         p95=round(statistics.quantiles(arrived, n=20)[-1], 2),
         longest=round(arrived[-1], 2),
+        others=others,
     )
 
 
-def _synced(fleet: Fleet) -> list[str]:
-    """Entries of the last days, which a sync has delivered."""
-    end = fleet.days()[1]
-    fleet.on_control("sync-pipeline", "sync", "time_entries", "--from", (end - timedelta(days=7)).isoformat())
-    with fleet.sql("sync") as connection:
+def _delivered(fleet: Fleet) -> list[str]:
+    """Some entries that are at the target."""
+    with closing(fleet.sql("sync")) as connection:
         statement = (
             "SELECT source_id FROM records WHERE entity = 'time_entries' AND delivered_hash IS NOT NULL LIMIT 200"
         )

@@ -118,6 +118,7 @@ class Faults:
         replaced = time.time()
         wait(lambda: self._hosts_since(replaced) >= set(WORKERS), PATIENCE, "a run on each of the new workers")
         version = self.fleet.on_control("sync-pipeline", "--version").split()[-1]
+        wait(lambda: all(self._status(run.run_id) in ENDED for run in running), PATIENCE, "the runs before to end")
         kept = [run for run in running if self._ended_well(run.run_id)]
         return expect(
             version == "0.2.0" and len(kept) == len(running) and not self._failed_since(began),
@@ -143,6 +144,7 @@ class Faults:
             self.fleet.start_worker(name)
         seconds, since = time.monotonic() - took, time.time()
         wait(lambda: bool(self._hosts_since(since)), PATIENCE, "a run of the new version")
+        wait(lambda: all(self._status(run) in ENDED for run in running), PATIENCE, "the runs before to end")
         kept = [run for run in running if self._ended_well(run)]
         return expect(
             next_schema() in refused and len(kept) == len(running),

@@ -102,8 +102,7 @@ class Fleet:
         self.start_broker()
         self._start_vendors(seeded)
         self.environ = self._environ()
-        for name in ("control", *WORKERS):
-            self._configure(self[name])
+        self._configure()
         self.on_control("sync-pipeline", "migrate")
         self.start_code_server()
         self.start_daemon()
@@ -191,15 +190,28 @@ class Fleet:
             DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR="1",
         )
 
-    def _configure(self, machine: Machine) -> None:
-        home = machine.home / "dagster"
-        home.mkdir()
+    def go_live(self, limits: dict[str, int]) -> None:
+        """From now on sensors and schedules act, and backfills and re-scans have these limits."""
+        self["control"].stop("daemon", 30)
+        self["control"].stop("code", 30)
+        self.limits, self.environ["SYNC_MODE"] = limits, "live"
+        self._configure()
+        self.start_code_server()
+        self.start_daemon()
+        for name in self.at_work:
+            self[name].stop("worker", 60)
+            self.start_worker(name)
+
+    def _configure(self) -> None:
         config = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())
         limits = [{"key": key, "limit": limit} for key, limit in self.limits.items()]
         config["run_coordinator"]["config"]["tag_concurrency_limits"] = limits
-        (home / "dagster.yaml").write_text(yaml.safe_dump(config))
         server = {"host": self["control"].address, "port": 4000, "location_name": "sync_pipeline.definitions"}
-        (machine.home / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+        for machine in (self["control"], *(self[name] for name in WORKERS)):
+            home = machine.home / "dagster"
+            home.mkdir(exist_ok=True)
+            (home / "dagster.yaml").write_text(yaml.safe_dump(config))
+            (machine.home / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
 
     def environ_of(self, machine: Machine) -> dict[str, str]:
         """The environment of a program on this machine."""

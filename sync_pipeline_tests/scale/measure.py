@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from math import ceil
 
 import dagster as dg
+import psutil
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START
@@ -47,6 +49,8 @@ class Speed:
     """Megabytes of the databases afterwards."""
     cpu: dict[str, float]
     """Seconds of the processor by program."""
+    others: float
+    """The share of this machine's processor that other programs used meanwhile."""
     start_seconds: tuple[float, float]
     """From a task that a worker has received to the first event of its run: the median, and the longest."""
     unmaterialized: int
@@ -83,6 +87,34 @@ class Speed:
 
 
 @dataclass(slots=True)
+class Processor:
+    """What this machine's processor is used for."""
+
+    fleet: Fleet
+    _used: dict[str, float] = field(init=False)
+    _busy: float = field(init=False)
+    _since: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._used, self._busy, self._since = self.fleet.processor(), _busy(), time.monotonic()
+
+    def used(self) -> dict[str, float]:
+        """Seconds by program of the fleet, since this was made."""
+        now = self.fleet.processor()
+        return {name: round(seconds - self._used.get(name, 0.0), 1) for name, seconds in now.items()}
+
+    def others(self) -> float:
+        """The share that other programs had."""
+        total = (time.monotonic() - self._since) * (psutil.cpu_count() or 1)
+        return round((_busy() - self._busy - sum(self.used().values())) / total, 2)
+
+
+def _busy() -> float:
+    spent = psutil.cpu_times()
+    return float(sum(spent) - spent.idle - getattr(spent, "iowait", 0.0) - getattr(spent, "guest", 0.0))
+
+
+@dataclass(slots=True)
 class Watch:
     """The most memory that programs used."""
 
@@ -111,10 +143,10 @@ def measure(fleet: Fleet) -> Speed:
     """One backfill of all days, from its first run's start to its last run's end."""
     watch = Watch()
     fleet.vendors("stats/reset", {})
-    before = fleet.processor()
+    processor = Processor(fleet)
     with watch.watching(fleet):
         fleet.on_control("sync-pipeline", *backfill_words(fleet), check=False)
-    after, stats = fleet.processor(), fleet.vendors("stats")
+    cpu, others, stats = processor.used(), processor.others(), fleet.vendors("stats")
     with fleet.instance() as instance:
         records = [each for each in instance.get_run_records() if BACKFILL_ID_TAG in each.dagster_run.tags]
         starts = sorted(_start_seconds(fleet, instance))
@@ -131,7 +163,8 @@ def measure(fleet: Fleet) -> Speed:
         limited=stats["rate_limited"],
         megabytes=watch.most,
         stored=fleet.stored(),
-        cpu={name: round(after[name] - before.get(name, 0.0), 1) for name in after},
+        cpu=cpu,
+        others=others,
         start_seconds=(round(statistics.median(starts), 2), round(starts[-1], 2)),
         unmaterialized=_unmaterialized(fleet),
         in_sync=fleet.is_in_sync(),
