@@ -76,6 +76,8 @@ def automations_on(name: str, values: Sequence[str], backfill: bool, yes: bool, 
         {"name": name, "on": True, "existing": count, "backfill": backfill},
         f"{name} is on. {count:,} records {what}.",
     )
+    if not as_json:
+        terminal.hint("A Dagster that is running shows it once its code location is reloaded.")
 
 
 @automations.command("off")

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from sync_pipeline.connectors.paging import Record
-from sync_pipeline.errors import ConfigError, NotAllowed, SyncError
+from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.mapping.json_types import fits, id_or_none
 from sync_pipeline.mapping.load import load_automations
 from sync_pipeline.mapping.spec import EntitySpec, Field
@@ -213,7 +213,7 @@ def _valid(field: Field, text: str) -> Any:
 
 def _refuse_given(setup: SetupService) -> None:
     if setup.is_given(VARIABLE):
-        raise NotAllowed(f"{VARIABLE} in the environment decides which automations are on.", fix=f"Unset {VARIABLE}.")
+        raise ConfigError(f"{VARIABLE} in the environment decides which automations are on.", fix=f"Unset {VARIABLE}.")
 
 
 def _ids(session: Session, spec: EntitySpec) -> Iterator[str]:
