@@ -22,6 +22,7 @@ import pytest
 
 from sync_pipeline_tests.highlevel import HighLevelTeam
 from sync_pipeline_tests.properties.histories import Round, drawn_history, office
+from sync_pipeline_tests.properties.once import drawn_moments, fewer_moments, holds
 from sync_pipeline_tests.properties.overlaps import History, history_of, ranges_of, stage
 from sync_pipeline_tests.properties.report_histories import drawn_history as drawn_reports
 from sync_pipeline_tests.properties.report_histories import fewer as fewer_parts
@@ -148,9 +149,16 @@ def _reports(root: Path, _patch: pytest.MonkeyPatch, made: Database) -> Iterator
         yield lambda history: _broken(lambda: here.holds(history))
 
 
-def _broken(holds: Callable[[], object]) -> list[str]:
+@contextmanager
+def _once(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """An automation: what it makes for each new record exists once, whatever happens in between."""
+    places = numbers()
+    yield lambda history: _broken(lambda: holds(root / str(next(places)), patch, history, made))
+
+
+def _broken(judge: Callable[[], object]) -> list[str]:
     try:
-        holds()
+        judge()
     except AssertionError:
         return [format_exc()]
     return []
@@ -164,6 +172,7 @@ LAWS = {
     "highlevel": Law(drawn_history, _highlevel, _fewer_rounds),
     "stories_highlevel": Law(drawn_stories, _stories, _fewer_stories),
     "third": Law(drawn_deeds, _third, _fewer_deeds),
+    "once": Law(drawn_moments, _once, fewer_moments),
     "reports": Law(drawn_reports, _reports, fewer_parts),
 }
 

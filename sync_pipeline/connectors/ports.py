@@ -193,6 +193,10 @@ class AssigningTarget(Target, Protocol):
         """How long a name may be."""
 
     @property
+    def finds(self) -> bool:
+        """Whether ``find`` tells what became of a create whose answer was lost; otherwise a person decides."""
+
+    @property
     def find_lag(self) -> float:
         """For how many seconds after it was created ``find`` may miss a record."""
 

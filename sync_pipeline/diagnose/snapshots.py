@@ -37,7 +37,8 @@ class SnapshotsProbes:
     """What a sync needs of the Snapshots API, in the order in which it makes sense."""
 
     def __init__(self, session: Session) -> None:
-        self._session, self._specs = session, list(session.specs.values())
+        # What is made once is made of lists that others read; its operation cannot be tried.
+        self._session, self._specs = session, [spec for spec in session.specs.values() if not spec.target.once]
         # The entity that is read there first, as a key with one scope only may have that one.
         self._first = min(self._specs, key=lambda spec: spec.source.system != "snapshots")
         settings, profile = session.settings, session.snapshots.profile

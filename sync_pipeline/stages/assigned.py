@@ -34,9 +34,15 @@ from sync_pipeline.stages.unique_names import (
 from sync_pipeline.store.deliveries import AS_IT_IS, Delivered, Intent, Kind, Refused
 from sync_pipeline.store.planned import Pending
 from sync_pipeline.store.records import Known
+from sync_pipeline.store.rejects import UNKNOWN_OUTCOME
+from sync_pipeline.store.schema import SENT
 from sync_pipeline.store.staging import Staging
 
 CREATE_TRIES = 3
+UNSETTLED = (
+    "It may or may not have been done, and cannot be looked for. Look at the target: `sync-pipeline rejects retry` does it "
+    "again, `sync-pipeline rejects accept` leaves it."
+)
 MANY = 100
 """Updates that take longer than waiting until a search shows everything that was written before."""
 
@@ -165,6 +171,10 @@ def _attempted(session: Session, spec: EntitySpec, waiting: Mapping[str, list[In
     return [attempt.attempted for source_id in waiting for attempt in ledger.attempts(source_id)]
 
 
+class Unsettled(Exception):  # no error: what to do is noted
+    """It is unknown whether a record was made, and a person is asked."""
+
+
 class _Creator:
     """Creates records, and finishes creates that an earlier run was interrupted in.
 
@@ -198,6 +208,8 @@ class _Creator:
                 self._give_up(newest)
             elif (left := self._left_behind(intents, record)) is not None:
                 self._take(newest, left)
+            elif record is not None and not self._directory.target.finds:
+                self._leave_to_person(record, newest.id)
             elif _is_wanted(record) and self._directory.target.unique_names:
                 self._unresolved[source_id] = newest
             else:
@@ -224,6 +236,11 @@ class _Creator:
         intent = self._ledger.intend(row.source_id, "create", fields, at, self._sync_id)
         try:
             record, answered = self._post(fields)
+        except AmbiguousWrite:
+            if self._directory.target.finds:
+                raise
+            self._leave_to_person(row, intent)
+            raise Unsettled from None
         except RejectedRecord as error:
             self._conclude(intent, str(error))
             self._directory.refresh(fields)
@@ -304,13 +321,19 @@ class _Creator:
         self._directory.links[target_id] = intent.source_id
         return digest
 
+    def _leave_to_person(self, record: Known | Pending, intent: int) -> None:
+        """Reject what may have been done, before its intent is closed: whatever ends in between, it is not done again."""
+        refused = Refused(record.source_id, record.fields_hash, "create", UNSETTLED, rule=UNKNOWN_OUTCOME)
+        self._ledger.mark_refused([refused], self._sync_id, self._session.now())
+        self._conclude(intent, UNSETTLED)
+
     def _post(self, fields: dict[str, Any]) -> tuple[Record, bool]:
         """Create a record; when it is unknown whether it arrived, look it up before trying again.
 
         Says beside the record whether that is the answer to the request.
         """
         target = self._directory.target
-        for _ in range(CREATE_TRIES - 1):
+        for _ in range(CREATE_TRIES - 1 if target.finds else 0):
             try:
                 return self._session.call(target.create, fields), True
             except AmbiguousWrite:
@@ -486,6 +509,9 @@ class _Writer:
             except RejectedRecord as error:
                 reason = str(error)
                 break
+            except Unsettled:
+                self._counts.rejected += 1
+                return None
             if record is not None:
                 self._done(row, kind, record)
                 return kind
@@ -553,7 +579,8 @@ class _Writer:
 
     def _link(self, row: Pending, record: Record) -> bool:
         target_id = self._directory.id_of(record)
-        if linked := self._ledger.link(row.source_id, target_id):
+        delivered_hash = row.fields_hash if self._spec.target.once else SENT
+        if linked := self._ledger.link(row.source_id, target_id, delivered_hash=delivered_hash):
             self._directory.links[target_id] = row.source_id
         return linked
 

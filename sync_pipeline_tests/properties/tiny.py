@@ -238,7 +238,7 @@ class TinyTarget:
     takes_unknown_ids = True
     feed = None
     noun, label, key, unique_names, longest_name = "thing", "Tiny", ("ref",), False, LONGEST_NAME
-    id_field, find_lag, at_once = "id", 0.0, 1
+    id_field, find_lag, at_once, finds = "id", 0.0, 1, True
 
     def read(self, window: Window | None = None) -> AsyncIterator[list[Record]]:
         """Every record that the list shows."""

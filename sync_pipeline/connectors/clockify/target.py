@@ -35,7 +35,7 @@ class ClockifyTarget:
     assigns_ids: ClassVar[Literal[True]] = True
     can_window = False
     takes_unknown_ids = False
-    unique_names = True
+    unique_names = finds = True
     find_lag, at_once = 0.0, 1
     label = "Clockify"
     noun: ClassVar[str]

@@ -12,7 +12,7 @@ from typing import Any
 
 from sync_pipeline.connectors.answers import Answer, as_text, excerpt
 from sync_pipeline.connectors.highlevel.locations import Locations
-from sync_pipeline.connectors.highlevel.opportunities import won
+from sync_pipeline.connectors.highlevel.opportunities import WonOpportunities, won
 from sync_pipeline.connectors.highlevel.owners import Owners
 from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
@@ -152,10 +152,14 @@ class HighLevel:
         await self._confirm()
 
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> Source:
-        """The account as the source of locations: there is nothing else to read here."""
+        """The account as the source of locations, or of the opportunities that its own location has won."""
         del parent
-        if spec.entity != "locations":
-            raise ConfigError(f"HighLevel is no source of {spec.entity}.", fix="Only locations are read from there.")
+        name = spec.listed_at[1]
+        if name == "opportunities":
+            return WonOpportunities(self)
+        if name != "locations":
+            fix = "Only locations and opportunities are read from there."
+            raise ConfigError(f"HighLevel is no source of {name}.", fix=fix)
         return Locations(self)
 
     def target(self, spec: EntitySpec) -> AssigningTarget:

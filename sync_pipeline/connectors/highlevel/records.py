@@ -38,6 +38,7 @@ class Records:
     assigns_ids: ClassVar[Literal[True]] = True
     takes_unknown_ids = True
     feed = None
+    finds = True
     noun, label, unique_names, longest_name, id_field = "record", "HighLevel", False, 255, ID
 
     @property
