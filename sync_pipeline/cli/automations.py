@@ -32,7 +32,7 @@ def automations() -> None:
 @automations.command("list")
 @json_option
 def automations_list(as_json: bool) -> None:
-    """List automations, and what they made in seven days."""
+    """List automations, and what they made in a week."""
     found = list_automations(SetupService(actor("terminal")))
     if as_json:
         terminal.as_json({"automations": [_document(one) for one in found]})

@@ -104,6 +104,8 @@ class OperationTarget:
             raise ConfigError(f"What {self.operation.name} has made cannot be read by its id.")
         *above, own = target_id.split("/")
         free = [name for name in IN_PATH.findall(item.path) if name not in item.fixed]
+        if len(free) != len(above) + 1:  # of another mapping
+            return None
         ids = dict(zip(free, (*above, own), strict=True))
         form = formed(item, ids, self.account.decided)
         answer = await operations.send(self._client(item), form, may_be_gone=True)

@@ -265,7 +265,7 @@ _DROP = "drop"
 # Another way to say where values come from replaces the inherited ways.
 _ORIGINS: dict[str, tuple[str, ...]] = {
     "source": ("constant", "function", "transform", "default"),
-    "constant": ("source", "function", "transform", "default", "ask"),
+    "constant": ("source", "function", "transform", "default"),
     "function": ("constant",),
     "reader": ("list",),
     "list": ("reader",),

@@ -98,8 +98,9 @@ def _allowed(section: Section, system: str) -> Operation:
     node, named = section.need("operation"), section.needed_text("operation")
     catalogues = [system] if system in systems() else [name for name in systems() if name not in SYSTEMS]
     names = (named, *(f"{name}.{named}" for name in catalogues))
-    one = next((found for name in names if (found := operations().get(name)) and found.system in catalogues), None)
-    allowed = [name for name in known()["once"] if name.split(".")[0] in catalogues]
+    theirs = {name: found for name, found in operations().items() if name.partition(".")[0] in catalogues}
+    one = next((theirs[name] for name in names if name in theirs), None)
+    allowed = [name for name in known()["once"] if name in theirs]
     if one is None:
         short = [name.partition(".")[2] for name in allowed]
         raise refuse(

@@ -251,7 +251,7 @@ def _shown(spec: EntitySpec, is_on: bool, made: int, rejected: int, obstacle: st
     return Automation(
         name=spec.entity,
         when=spec.when or f"A record of {spec.listed_at[1].rpartition('/')[2]} is new",
-        then=operation(spec.target.operation).title.removesuffix("."),
+        then=operation(spec.target.operation).title.partition(". ")[0].removesuffix("."),
         description=spec.description,
         operation=spec.target.operation,
         source=" ".join(spec.listed_at),

@@ -132,7 +132,7 @@ def _refuse_owned(session: Session, form: Form) -> None:
     account = account_of(session, form.operation)
     ids = {spelled for each in form.ids.values() for spelled in (each, each.lower())}  # hexadecimal in either case
     for name, spec in session.specs.items():
-        if session.systems[spec.target.system] is not account:
+        if spec.target.once or session.systems[spec.target.system] is not account:
             continue
         for source_id in session.ledger(name).owners(ids).values():
             label = labels_of(session.store, session.pair, [(name, source_id)]).get((name, source_id)) or source_id

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
 
 from sync_pipeline.setup.automations import list_automations, preview_automation, show_automation, switch_off, switch_on
 from sync_pipeline.setup.service import SetupService
@@ -15,12 +14,12 @@ from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.approvals import decide, list_approvals
 from sync_pipeline.store.rejects import UNKNOWN_OUTCOME
-from sync_pipeline.store.schema import run_locks
 from sync_pipeline_tests.harness import Json, Team, team
-from sync_pipeline_tests.properties.killing import Killed, killing
+from sync_pipeline_tests.properties.killing import Killed, Killer, killing
+from sync_pipeline_tests.properties.once import NAME, made_by, recognise_the_dead, template
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
-NAME = "starter_projects"
+STEPS = 50
 UNFINDABLE = """
 entity: tag_of_location
 source: {system: snapshots, list: locations, id: location_id}
@@ -42,28 +41,26 @@ def service(us: Team) -> SetupService:
     return SetupService("a person", us.home, us.environ)
 
 
-def template(us: Team) -> dict[str, str]:
-    """A project that is a template, as the automation asks for it."""
-    made = us.clockify("POST", "/projects", {"name": "Template"})
-    us.clockify("PATCH", f"/projects/{made['id']}/template", {"isTemplate": True})
-    return {"templateProjectId": made["id"]}
-
-
 def synced(us: Team) -> dict[str, Counts]:
     """A sync of the locations and of what is made for them."""
     return us.sync("locations", NAME)
 
 
-def made_for(us: Team) -> list[Json]:
-    """The projects besides the template."""
-    return [project for project in us.projects() if project["name"] != "Template"]
+def named(us: Team, name: str) -> list[Json]:
+    """The projects of that name."""
+    return list(us.clockify("GET", "/projects", **{"name": name, "strict-name-search": "true"}))
 
 
-def recognise_the_dead(us: Team) -> None:
-    """The next run comes later than half a minute after a kill, when the run is known to be dead."""
-    with us.session() as session, session.store.writing() as tx:
-        before = session.now() - timedelta(hours=1)
-        tx.execute(update(run_locks).values(started_at=before, free_at=before))
+def make(us: Team, location: str, killer: Killer, steps: int | None = None) -> bool:
+    """Let the automation look at one location, killed at this step; whether it was."""
+    with suppress(Killed), us.session() as session:
+        killer.arm(steps)
+        try:
+            sync_ids(session, session.specs[NAME], [location], run_id=f"run-{next(us.runs)}")
+        finally:
+            killer.arm(None)
+        return False
+    return True
 
 
 def test_a_new_location_gets_one_project_and_what_exists_gets_none(us: Team) -> None:
@@ -73,17 +70,17 @@ def test_a_new_location_gets_one_project_and_what_exists_gets_none(us: Team) -> 
     assert preview_automation(setup, NAME, values).records == 3
     assert switch_on(setup, NAME, values) == 3
     assert synced(us)[NAME].excluded == 3
-    assert made_for(us) == []
+    assert made_by(us) == []
     us.put_location("new", location_name="Harbour")
     assert synced(us)[NAME].created == 1
-    (project,) = made_for(us)
+    (project,) = made_by(us)
     assert (project["name"], project["clientId"]) == ("Harbour", us.client("Harbour")["id"])
     assert synced(us)[NAME].writes == 0
     us.put_location("new", location_name="Harbour House")
     done = synced(us)
     assert (done["locations"].updated, done[NAME].writes) == (1, 0)
     assert us.client("Harbour House")["id"] == project["clientId"]
-    assert made_for(us) == [{**project, "clientName": "Harbour House"}]
+    assert made_by(us) == [{**project, "clientName": "Harbour House"}]
     verdict = us.verify(NAME)[NAME]
     assert (verdict.in_sync, verdict.source, verdict.target, verdict.removed) == (True, 1, 1, 0)
     us.delete_project(project["id"])
@@ -92,7 +89,7 @@ def test_a_new_location_gets_one_project_and_what_exists_gets_none(us: Team) -> 
     assert (verdict.in_sync, verdict.target, verdict.removed) == (True, 0, 1)
     assert "stay removed" in verdict.explanation
     assert synced(us)[NAME].writes == 0
-    assert made_for(us) == []
+    assert made_by(us) == []
     shown = show_automation(setup, NAME)
     assert (shown.is_on, shown.made, shown.rejected) == (True, 1, 0)
     switch_off(setup, NAME)
@@ -111,14 +108,14 @@ def test_thirty_at_once_wait_for_an_approval(us: Team) -> None:
         assert len(answer.held) == 26
     done = synced(us)[NAME]
     assert (done.held, done.created, done.excluded) == (30, 0, 3)
-    assert made_for(us) == []
+    assert made_by(us) == []
     assert len(us.held(NAME)["creates"]) == 30
     with us.session() as session:
         (request,) = list_approvals(session.store, session.pair, session.now(), limit=10)
         decide(session.store, session.pair, request.id, "allowed", "Ana", session.now())
     assert synced(us)[NAME].created == 30
     assert synced(us)[NAME].writes == 0
-    assert len({project["clientId"] for project in made_for(us)}) == len(made_for(us)) == 30
+    assert len({project["clientId"] for project in made_by(us)}) == len(made_by(us)) == 30
 
 
 def test_events_about_locations_wake_it_once(us: Team) -> None:
@@ -128,7 +125,7 @@ def test_events_about_locations_wake_it_once(us: Team) -> None:
     with us.session() as session:
         mine, theirs = session.specs[NAME], session.specs["locations"]
         early = sync_ids(session, mine, ["new"], run_id="early")
-        assert (early.counts.waiting, made_for(us)) == (1, [])
+        assert (early.counts.waiting, made_by(us)) == (1, [])
         for run in ("first", "again"):
             sync_ids(session, theirs, ["new"], run_id=run)
             asked = [event.source_id for event in session.ledger(mine).events.to_do(10)]
@@ -137,7 +134,7 @@ def test_events_about_locations_wake_it_once(us: Team) -> None:
         us.put_location("later", location_name="Pier")
         sync_ids(session, theirs, ["later"], run_id="later")
         assert [event.source_id for event in session.ledger(mine).events.to_do(10)][-1] == "later"
-    assert [project["name"] for project in made_for(us)] == ["Harbour"]
+    assert [project["name"] for project in made_by(us)] == ["Harbour"]
 
 
 def test_killed_at_each_step_of_it_there_is_one_and_no_success_without(
@@ -145,31 +142,26 @@ def test_killed_at_each_step_of_it_there_is_one_and_no_success_without(
 ) -> None:
     """Before and after each request and each commit; what is said to be made is there, and never twice."""
     switch_on(service(us), NAME, template(us))
+    for step in range(1, STEPS):
+        us.put_location(f"l{step}", location_name=f"Site {step}")
+    us.sync("locations")
     with killing(monkeypatch) as killer:
-        for step in range(1, 60):
-            us.put_location(f"l{step}", location_name=f"Site {step}")
-            us.sync("locations")
-            killer.arm(step)
-            try:
-                us.sync(NAME)
-                was_killed = False
-            except Killed:
-                was_killed = True
-            finally:
-                killer.arm(None)
-            mine = [project for project in made_for(us) if project["name"] == f"Site {step}"]
-            assert len(mine) <= 1
+        for step in range(1, STEPS):
+            was_killed, mine = make(us, f"l{step}", killer, step), named(us, f"Site {step}")
             with us.session() as session:
                 known = session.ledger(NAME).lookup([f"l{step}"]).get(f"l{step}")
+            assert len(mine) <= 1
             assert known is None or known.target_id in (None, *(project["id"] for project in mine))
             recognise_the_dead(us)
-            us.sync(NAME)
-            (made,) = [project for project in made_for(us) if project["name"] == f"Site {step}"]
+            make(us, f"l{step}", killer)
+            (made,) = named(us, f"Site {step}")
             assert not mine or mine[0]["id"] == made["id"]
             if not was_killed:
                 break
         else:
             raise AssertionError("a run has fewer steps")
+    assert us.sync(NAME)[NAME].created == STEPS - 1 - step
+    assert len(made_by(us)) == STEPS - 1
 
 
 def test_a_lost_answer_leads_to_one_project(us: Team) -> None:
@@ -188,7 +180,7 @@ def test_a_lost_answer_leads_to_one_project(us: Team) -> None:
     us.no_faults()
     us.put_location("refused", location_name="Corrected")
     assert synced(us)[NAME].created == 1
-    assert sorted(project["name"] for project in made_for(us)) == ["Corrected", "cut_after", "cut_before"]
+    assert sorted(project["name"] for project in made_by(us)) == ["Corrected", "cut_after", "cut_before"]
 
 
 def test_what_cannot_be_found_again_is_settled_by_a_person(us: Team) -> None:
