@@ -50,6 +50,7 @@ COMMANDS = {
         "settings": ("settings", "Show the settings, and where each comes from."),
     },
     "Other": {
+        "automations": ("automations", "Make something once for each new record."),
         "operations": ("operations", "Find and run operations of both APIs."),
         "audit": ("audit", "Show who changed what of the set-up."),
         "webserver": ("webserver", "Serve the Dagster UI behind your reverse proxy."),
