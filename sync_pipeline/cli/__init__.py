@@ -51,6 +51,7 @@ COMMANDS = {
     },
     "Other": {
         "operations": ("operations", "Find and run operations of both APIs."),
+        "mcp": ("mcp", "Serve read-only MCP tools on standard input."),
         "audit": ("audit", "Show who changed what of the set-up."),
         "webserver": ("webserver", "Serve the Dagster UI behind your reverse proxy."),
         "forget": ("forget", "Remove everything kept about a person."),

@@ -258,9 +258,11 @@ def _page_size(form: Form, name: str) -> int:
 
 
 def rows_of(data: Any) -> list[Any]:
-    """The rows of an answer: a list, the only list in an object, or the object itself."""
+    """The rows of an answer: a list, the list in an object, or the object itself where it is a record."""
     if isinstance(data, list):
         return data
+    if isinstance(data, dict) and "id" in data:
+        return [data]
     if isinstance(data, dict):
         return next((each for each in data.values() if isinstance(each, list)), [data] if data else [])
     return [] if data is None else [{"answer": data}]
