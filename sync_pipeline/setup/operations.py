@@ -30,13 +30,14 @@ from sync_pipeline.errors import (
     SyncError,
     UnknownOutcome,
 )
+from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.operations.catalogue import Operation, known, operation, systems
-from sync_pipeline.operations.inputs import PAGE_SIZE, Form, WrongInputs, formed
+from sync_pipeline.operations.inputs import COUNTED, CURSORS, PAGE_SIZE, Form, WrongInputs, formed
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.audit import note
-from sync_pipeline.store.operation_runs import OnceRun, claim, finish, release
+from sync_pipeline.store.operation_runs import OnceRun, claim, finish, owned_elsewhere, release
 from sync_pipeline.store.record_search import labels_of
 
 SECRET = re.compile(
@@ -145,6 +146,20 @@ def _refuse_owned(session: Session, form: Form) -> None:
                 f"This record is {label} of {name}: the sync writes it, and would overwrite what is changed here.",
                 fix=f"Change it in {source}, where it comes from.",
             )
+    targeted = [
+        name for name, spec in specs_of(session.settings).items() if spec.target.system in _called(session, account)
+    ]
+    for name in owned_elsewhere(session.store, session.pair, targeted, ids):
+        raise NotAllowed(
+            f"This record belongs to {name} of another connection in this database: its sync writes it, and would "
+            "overwrite what is changed here.",
+            fix="Change it where that connection reads it.",
+        )
+
+
+def _called(session: Session, account: Operable) -> list[str]:
+    """What mappings call a connected account."""
+    return [name for name, system in session.systems.items() if system is account]
 
 
 def run(setup: SetupService, session: Session, form: Form, *, once: str = "") -> Result:
@@ -229,10 +244,14 @@ def pages(session: Session, form: Form) -> Iterator[list[Any]]:
         raise ConfigError(f"{form.operation.name} has no pages.", fix="Run it without --all.")
     moves, sized = form.paged
     size = _page_size(form, sized)
-    form, at, count, before = form.changed(sized, size), 0 if moves == "skip" else 1, 0, None
+    first, leaf = form.changed(sized, size), moves.rpartition(".")[2]
+    if leaf not in CURSORS:
+        first = first.changed(moves, 0 if leaf in COUNTED else 1)
+    form, number, count, before = first, 1, 0, None
     while True:
-        answer = _send(session, form.changed(moves, at))
-        rows = rows_of(redacted(_client(session, form), answer.data))
+        answer = _send(session, form)
+        raw = rows_of(answer.data)
+        rows = redacted(_client(session, form), raw)
         if count and rows and rows == before:
             if len(rows) < size:  # all of them: it has no pages
                 return
@@ -243,7 +262,11 @@ def pages(session: Session, form: Form) -> Iterator[list[Any]]:
             return
         if count >= MOST_ROWS:
             raise ConfigError(f"There are more than {MOST_ROWS} rows.", fix="Limit the list with its inputs.")
-        at += len(rows) if moves == "skip" else 1
+        number += 1
+        after = form.after(raw, answer.data.get("meta") if isinstance(answer.data, dict) else None)
+        if after is None and leaf in CURSORS:  # nothing says where the next page begins
+            return
+        form = after or first.changed(moves, count if leaf in COUNTED else number)
 
 
 def _page_size(form: Form, name: str) -> int:
@@ -257,15 +280,27 @@ def _page_size(form: Form, name: str) -> int:
     return size
 
 
+def scarce(session: Session, form: Form) -> str:
+    """That it would use the last tenth of the hour's budget, as a sentence; "" where it would not."""
+    budget = session.budget if account_of(session, form.operation) is session.clockify else None
+    if budget is None or budget.left > budget.limit / 10:
+        return ""
+    return f"Of the {budget.limit} requests of this hour {budget.left} are left."
+
+
 def rows_of(data: Any) -> list[Any]:
     """The rows of an answer: a list, the list in an object, or the object itself where it is a record."""
     if isinstance(data, list):
         return data
-    if isinstance(data, dict) and "id" in data:
-        return [data]
-    if isinstance(data, dict):
-        return next((each for each in data.values() if isinstance(each, list)), [data] if data else [])
-    return [] if data is None else [{"answer": data}]
+    if not isinstance(data, dict):
+        return [] if data is None else [{"answer": data}]
+    if "id" in data or not data:
+        return [data] if data else []
+    lists = {name: each for name, each in data.items() if isinstance(each, list)}
+    inner = [each for each in data.values() if lists and isinstance(each, dict) and "id" not in each]
+    lists |= {f"{name} inside": each for one in inner for name, each in one.items() if isinstance(each, list)}
+    found = [each for name, each in lists.items() if "total" not in name.lower()]  # sums beside the rows
+    return next(iter(found or lists.values()), [data])
 
 
 def redacted(client: ApiClient, data: Any, depth: int = DEPTH) -> Any:
