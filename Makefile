@@ -30,7 +30,7 @@ test: lint  ## Lint, types, layers and all tests
 test-clock: $(READY)  ## Run what depends on days at eight instants (not part of `test`; LIBFAKETIME=1: from outside)
 	@$(BIN)/python -m sync_pipeline_tests.clock_table $(if $(LIBFAKETIME),--libfaketime)
 
-laws: $(READY)  ## The laws at random: N=1000 histories, or the one of SEED=...; LAW=overlaps|live|highlevel|overlaps_highlevel|third|reports DATABASE=...
+laws: $(READY)  ## The laws at random: N=1000 histories, or the one of SEED=...; LAW=overlaps|live|highlevel|overlaps_highlevel|stories_highlevel|third|reports DATABASE=...
 	@$(BIN)/python -m sync_pipeline_tests.laws $(if $(SEED),--seed $(SEED),--count $(N)) $(if $(LAW),--law $(LAW)) $(if $(DATABASE),--database $(DATABASE))
 
 lint: $(READY)  ## Style (docstrings included), types, layers

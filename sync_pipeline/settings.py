@@ -210,6 +210,13 @@ class Settings:
     entities: tuple[str, ...] = setting(
         "SYNC_ENTITIES", "The entities to sync. Default: all there are.", kind.words, (), at="entities"
     )
+    automations: tuple[str, ...] = setting(
+        "SYNC_AUTOMATIONS",
+        "The automations that are switched on, beside the entities. Use `sync-pipeline automations on`: it leaves alone what exists.",
+        kind.words,
+        (),
+        at="automations",
+    )
     mode: str = setting(
         "SYNC_MODE",
         "`sandbox`, `dry_run` (nothing is written to the accounts) or `live` (sensors and schedules act). Default: the sandbox "

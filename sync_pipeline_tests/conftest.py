@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,9 @@ from typing import Any
 
 import dagster._time
 import pytest
-from alembic import command
-from alembic.config import Config
 from dagster._core.log_manager import DagsterLogManager
 from hypothesis import settings
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.util import LRUCache
 
@@ -29,6 +27,7 @@ from sync_pipeline.store.ledger import Ledger
 from sync_pipeline_tests import highlevel_contract
 from sync_pipeline_tests.clockify_contract import Contract, watching
 from sync_pipeline_tests.highlevel_contract import HighLevelContract
+from sync_pipeline_tests.templates import Upgrade, use_templates
 
 USUAL = "2026-11-25T10:43:00"
 SYSTEM = "system"
@@ -128,25 +127,10 @@ def statements_compiled_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def migrated_once() -> Iterator[Callable[[Config, str], None]]:
-    """Make a new SQLite file as all migrations made the first one of this process; their own tests run them each time."""
-    upgrade = command.upgrade
-    made: list[str] = []
-
-    def remembered(config: Config, revision: str) -> None:
-        connection = config.attributes["connection"]
-        if revision != "head" or connection.dialect.name != "sqlite" or inspect(connection).get_table_names():
-            upgrade(config, revision)
-        elif made:
-            for statement in made:
-                connection.exec_driver_sql(statement)
-        else:
-            upgrade(config, revision)
-            made.extend([*connection.connection.driver_connection.iterdump()][1:-1])  # without BEGIN and COMMIT
-
+def migrated_once() -> Iterator[Upgrade]:
+    """Make new SQLite files as the first ones of this process were made; the tests of the migrations run them each time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "upgrade", remembered)
-        yield upgrade
+        yield use_templates(patch)
 
 
 @pytest.fixture

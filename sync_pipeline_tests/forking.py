@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
+
+from sync_pipeline_tests.templates import make_templates, use_templates
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = "sync_pipeline.cli"
@@ -101,6 +104,8 @@ def _serve(connection: socket.socket) -> None:
     commands = {f"{PROGRAM}.{module}" for section in cli.COMMANDS.values() for module, _ in section.values()}
     for name in (*LIBRARIES, *sorted(commands)):
         import_module(name)
+    use_templates(pytest.MonkeyPatch())
+    make_templates()
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a library has started a thread"
     gc.collect()
     gc.freeze()

@@ -22,11 +22,13 @@ import pytest
 
 from sync_pipeline_tests.highlevel import HighLevelTeam
 from sync_pipeline_tests.properties.histories import Round, drawn_history, office
+from sync_pipeline_tests.properties.once import drawn_moments, fewer_moments, holds
 from sync_pipeline_tests.properties.overlaps import History, history_of, ranges_of, stage
 from sync_pipeline_tests.properties.report_histories import drawn_history as drawn_reports
 from sync_pipeline_tests.properties.report_histories import fewer as fewer_parts
 from sync_pipeline_tests.properties.report_histories import report_office
 from sync_pipeline_tests.properties.saved import Database, database
+from sync_pipeline_tests.properties.stories import drawn_stories, tell
 from sync_pipeline_tests.properties.third import Deeds, agrees, drawn_deeds
 
 TOGETHER = 10
@@ -99,6 +101,18 @@ def _highlevel(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterato
         yield lambda history: _broken(lambda: here.holds(history))
 
 
+@contextmanager
+def _stories(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """Ownership, safe deletes and what users told, with records of HighLevel."""
+    root.mkdir(parents=True)
+    places = numbers()
+    yield lambda names: [
+        wrong
+        for name in names
+        for wrong in _broken(lambda name=name: tell(root / str(next(places)), patch, name, made))  # type: ignore[misc]
+    ]
+
+
 def _fewer_rounds(history: list[Round]) -> Iterator[list[Round]]:
     for number, one in enumerate(history):
         before, after = history[:number], history[number + 1 :]
@@ -107,6 +121,11 @@ def _fewer_rounds(history: list[Round]) -> Iterator[list[Round]]:
             yield [*before, replace(one, kill=None), *after]
         for deed in range(len(one.deeds)):
             yield [*before, replace(one, deeds=one.deeds[:deed] + one.deeds[deed + 1 :]), *after]
+
+
+def _fewer_stories(names: list[str]) -> Iterator[list[str]]:
+    for number in range(len(names)):
+        yield [*names[:number], *names[number + 1 :]]
 
 
 @contextmanager
@@ -130,9 +149,16 @@ def _reports(root: Path, _patch: pytest.MonkeyPatch, made: Database) -> Iterator
         yield lambda history: _broken(lambda: here.holds(history))
 
 
-def _broken(holds: Callable[[], object]) -> list[str]:
+@contextmanager
+def _once(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
+    """An automation: what it makes for each new record exists once, whatever happens in between."""
+    places = numbers()
+    yield lambda history: _broken(lambda: holds(root / str(next(places)), patch, history, made))
+
+
+def _broken(judge: Callable[[], object]) -> list[str]:
     try:
-        holds()
+        judge()
     except AssertionError:
         return [format_exc()]
     return []
@@ -144,7 +170,9 @@ LAWS = {
     "live": Law(drawn_history, _live, _fewer_rounds),
     "overlaps_highlevel": Law(history_of, _overlaps_at_highlevel, _fewer_moves),
     "highlevel": Law(drawn_history, _highlevel, _fewer_rounds),
+    "stories_highlevel": Law(drawn_stories, _stories, _fewer_stories),
     "third": Law(drawn_deeds, _third, _fewer_deeds),
+    "once": Law(drawn_moments, _once, fewer_moments),
     "reports": Law(drawn_reports, _reports, fewer_parts),
 }
 

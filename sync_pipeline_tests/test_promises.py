@@ -148,8 +148,10 @@ PROMISES = (
             "operations/test_inputs.py::test_every_operation_can_be_formed",
             "setup/test_operations.py::test_what_the_forty_do_on_clockify",
             "setup/test_operations.py::test_what_the_forty_do_on_highlevel",
+            "scenarios/test_automations.py::test_a_new_location_gets_one_project_and_what_exists_gets_none",
+            "scenarios/test_documented_automations.py::test_a_task_when_a_project_has_used_most_of_its_estimate",
         ),
-        open="Operations are run one at a time by a user; nothing runs them by itself after an event.",
+        open="Automations do ten of the operations, once for each record; the others are run one at a time by a user.",
     ),
 )
 

@@ -50,6 +50,7 @@ COMMANDS = {
         "settings": ("settings", "Show the settings, and where each comes from."),
     },
     "Other": {
+        "automations": ("automations", "Make something once for each new record."),
         "operations": ("operations", "Find and run operations of both APIs."),
         "mcp": ("mcp", "Serve read-only MCP tools on standard input."),
         "audit": ("audit", "Show who changed what of the set-up."),

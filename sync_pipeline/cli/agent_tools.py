@@ -24,6 +24,7 @@ from sync_pipeline.cli.records import history_document, read_history
 from sync_pipeline.cli.rejects import rejects_document
 from sync_pipeline.cli.report import report_document
 from sync_pipeline.cli.state import status_document
+from sync_pipeline.connectors.operations import rows_of
 from sync_pipeline.errors import ConfigError, FatalApiError, NotAllowed, NotGranted
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations.catalogue import Operation, counted, known, operation, search
@@ -33,7 +34,7 @@ from sync_pipeline.private_files import private_directory
 from sync_pipeline.reporting.reports import KINDS, make_report
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
-from sync_pipeline.setup.operations import account_of, form_of, rows_of, run
+from sync_pipeline.setup.operations import account_of, form_of, run
 from sync_pipeline.setup.personal import PERSONAL, about, marks_of, without_personal
 from sync_pipeline.setup.records import find_records
 from sync_pipeline.setup.service import SetupService, actor

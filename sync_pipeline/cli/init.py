@@ -146,7 +146,8 @@ def _refuse_mixed(setup: SetupService) -> None:
 
 def _mixed(setup: SetupService) -> str:
     named = is_named_sandbox(setup.settings(), "clockify_base_url")
-    one, other = ("Clockify", "the Snapshots API") if named else ("The Snapshots API", "Clockify")
+    there = load_profile(setup.settings().snapshots_profile).named
+    one, other = ("Clockify", there) if named else (f"{there[:1].upper()}{there[1:]}", "Clockify")
     return f"{one} is the sandbox and {other} is a real account, so nothing can be synced between them."
 
 

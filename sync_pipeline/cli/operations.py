@@ -15,6 +15,7 @@ from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.opening import prepared, reading
 from sync_pipeline.cli.options import describe_document, json_option
 from sync_pipeline.cli.questions import confirm
+from sync_pipeline.connectors.operations import rows_of
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.operations.catalogue import (
@@ -30,7 +31,7 @@ from sync_pipeline.operations.catalogue import (
 from sync_pipeline.operations.inputs import Form
 from sync_pipeline.printable import json_text, spreadsheet_cell
 from sync_pipeline.session.session import Session, open_session
-from sync_pipeline.setup.operations import Result, form_of, pages, refuse, rows_of, run, scarce, shown
+from sync_pipeline.setup.operations import Result, form_of, pages, refuse, run, scarce, shown
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.webhooks.events import WebhookEvents
 

@@ -13,7 +13,7 @@ from sync_pipeline.cli.options import entity_argument, json_option
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import Session, open_session
-from sync_pipeline.setup.rejects import ignore, offer_again, stop_ignoring
+from sync_pipeline.setup.rejects import accept_outcome, ignore, offer_again, stop_ignoring
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.rejects import list_rejects
 
@@ -82,6 +82,18 @@ def rejects_ignore(entity: str, source_ids: tuple[str, ...], note: str, undo: bo
     count = stop_ignoring(setup, entity, source_ids) if undo else ignore(setup, entity, source_ids, note)
     what = "count again" if undo else "are ignored until they change"
     terminal.emit(as_json, {"reasons": count, "ignored": not undo}, f"{count} reasons {what}.")
+
+
+@rejects.command("accept")
+@click.argument("entity")
+@click.argument("source_ids", metavar="ID...", nargs=-1, required=True)
+@json_option
+def rejects_accept(entity: str, source_ids: tuple[str, ...], as_json: bool) -> None:
+    """Say that what may have been made is settled. Records of an automation whose outcome is unknown."""
+    count = accept_outcome(SetupService(actor("terminal")), entity, source_ids)
+    terminal.emit(
+        as_json, {"accepted": count}, f"{count} records of {entity} are settled: nothing more is made of them."
+    )
 
 
 @rejects.command("retry")

@@ -193,6 +193,10 @@ class AssigningTarget(Target, Protocol):
         """How long a name may be."""
 
     @property
+    def finds(self) -> bool:
+        """Whether ``find`` tells what became of a create whose answer was lost; otherwise a person decides."""
+
+    @property
     def find_lag(self) -> float:
         """For how many seconds after it was created ``find`` may miss a record."""
 
@@ -205,6 +209,9 @@ class AssigningTarget(Target, Protocol):
 
     def is_own(self, record: Record) -> bool:
         """Whether it says of a record that we have created it; only asked where names are not unique."""
+
+    def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
+        """Whether an update writes more than the fields of this row that a found record already has; asked like ``is_own``."""
 
     async def create(self, row: Mapping[str, Any]) -> Record:
         """Create a record, and return it. Never sent twice: AmbiguousWrite when it is unknown whether it arrived."""

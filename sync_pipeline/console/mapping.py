@@ -12,7 +12,8 @@ from sync_pipeline.console.forms import Form
 from sync_pipeline.console.request_context import TEMPLATES, RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import linkable, specs_of, switched_on
-from sync_pipeline.mapping.spec import FIELD_TYPES
+from sync_pipeline.mapping.spec import FIELD_TYPES, EntitySpec
+from sync_pipeline.settings import Settings
 from sync_pipeline.setup.connections import switch_entities
 from sync_pipeline.setup.drafts import mapping_setup
 from sync_pipeline.setup.examples import LIMIT
@@ -36,7 +37,7 @@ from sync_pipeline.setup.service import SetupService
 def overview(context: RequestContext) -> Response:
     """GET /mapping: which entities are synced, and from when on."""
     settings = context.settings()
-    chosen = list(switched_on(specs_of(settings), settings.entities))
+    chosen = list(switched_on(_kept_in_sync(settings), settings.entities))
     return _overview(context, chosen, settings.start_date.isoformat())
 
 
@@ -61,7 +62,7 @@ def choose(context: RequestContext) -> Response:
 def _switch(context: RequestContext, chosen: tuple[str, ...]) -> str:
     """Sync these entities, unless they are already; returns the revision that is to be changed next."""
     settings = context.settings()
-    now = switched_on(specs_of(settings), settings.entities)
+    now = switched_on(_kept_in_sync(settings), settings.entities)
     if context.setup.is_given("SYNC_ENTITIES") or set(chosen) == set(now):
         return context.since
     switch_entities(context.setup, chosen, since=context.since)
@@ -84,7 +85,7 @@ def show(context: RequestContext) -> Response:
         step="mapping",
         table_of=mapping_table(setup, entity, _number(context.query("record"))),
         record=_number(context.query("record")),
-        tabs=_tabs(context),
+        tabs=tabs_of(context),
         gathers=setup.drafting,
         revision=setup.revision(),
     )
@@ -177,7 +178,7 @@ def _edit(context: RequestContext, entered: FieldForm, *, is_new: bool) -> Respo
     title = f"Add a field to {entity.replace('_', ' ')}" if is_new else f"{entered.name} of {entity.replace('_', ' ')}"
     seen = [] if context.problems else _previews(setup, entity, entered if entered.name else None)
     record = _number(context.form.text("record") or context.query("record"))
-    file, tabs = file_of(setup, entity), _tabs(context)
+    file, tabs = file_of(setup, entity), tabs_of(context)
     action = context.form.text("action")
     wants_patch = file is not None and not context.problems and action == "save"
     steps, current = _steps(context, entered, action)
@@ -214,11 +215,17 @@ def _entity(context: RequestContext) -> str:
     return entity
 
 
-def _tabs(context: RequestContext) -> list[tuple[str, str, bool]]:
+def tabs_of(context: RequestContext) -> list[tuple[str, str, bool]]:
+    """The entities by name, each with its direction and whether it is synced."""
     settings = context.settings()
-    specs = specs_of(settings)
+    specs = _kept_in_sync(settings)
     chosen = switched_on(specs, settings.entities)
     return [(name, f"{spec.source.system} to {spec.target.system}", name in chosen) for name, spec in specs.items()]
+
+
+def _kept_in_sync(settings: Settings) -> dict[str, EntitySpec]:
+    """The entities without the automations, which are on a page of their own."""
+    return {name: spec for name, spec in specs_of(settings).items() if not spec.target.once}
 
 
 def _overview(context: RequestContext, chosen: list[str], start_date: str) -> Response:
@@ -227,8 +234,8 @@ def _overview(context: RequestContext, chosen: list[str], start_date: str) -> Re
         "mapping.html",
         "Mapping",
         step="mapping",
-        specs=specs_of(settings),
-        tabs=_tabs(context),
+        specs=_kept_in_sync(settings),
+        tabs=tabs_of(context),
         chosen=chosen,
         start_date=start_date,
         given=context.given("SYNC_ENTITIES", "SYNC_START_DATE"),

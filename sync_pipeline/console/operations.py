@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -12,7 +13,8 @@ from starlette.responses import Response
 from sync_pipeline.console.forms import WHOLE
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError, UnknownOutcome
-from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.mapping.load import load_automations, specs_of
+from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations.catalogue import Operation, counted, events, operation, operations, search, systems
 from sync_pipeline.operations.inputs import Form, WrongInputs
 from sync_pipeline.printable import json_text
@@ -51,6 +53,7 @@ def show(context: RequestContext) -> Response:
         older=_address(asked, start + PAGE) if start + PAGE < len(found) else "",
         vendors=systems(),
         options={"system": [("", "Both"), *systems().items()], "kind": list(KINDS.items())},
+        automations=_automations(context),
     )
 
 
@@ -111,8 +114,23 @@ def _shown(result: Result) -> dict[str, Any]:
 def _page(context: RequestContext, found: Operation, values: dict[str, str], **extra: Any) -> Response:
     usual = {"request": "", "digest": "", "once": "", "may_send": False, "result": None}
     return context.page(
-        "operation.html", found.name, found=found, system=systems()[found.system], typed=values, **{**usual, **extra}
+        "operation.html",
+        found.name,
+        found=found,
+        system=systems()[found.system],
+        typed=values,
+        automations=_automations(context).get(found.name, ()),
+        **{**usual, **extra},
     )
+
+
+def _automations(context: RequestContext) -> dict[str, list[EntitySpec]]:
+    """The automations that use an operation, by its name; none while the mappings cannot be read."""
+    used: dict[str, list[EntitySpec]] = {}
+    with suppress(SyncError):
+        for spec in load_automations(context.setup.settings()).values():
+            used.setdefault(spec.target.operation, []).append(spec)
+    return used
 
 
 def show_events(context: RequestContext) -> Response:

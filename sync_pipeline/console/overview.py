@@ -16,6 +16,7 @@ from sync_pipeline.setup.connections import TO_CONNECT, Connection, connections
 from sync_pipeline.setup.overview import EntityCard, entity_cards
 from sync_pipeline.setup.situation import Facts, Situation, situation_of
 from sync_pipeline.setup.switching import LiveStatus, pause_of, read_live_status
+from sync_pipeline.setup.system_details import begin_title
 from sync_pipeline.store.activity import Entry, Wanted, activity
 
 LINES = 5
@@ -87,13 +88,15 @@ def _situation(
     settings = context.setup.settings()
     is_sample = settings.sandbox and not settings.stored
     by_hand = live.mode is not None and not live.is_live and (bool(settings.mode) or not settings.stored)
+    refused = next((side.system for side in both if side.state == REFUSED), "")
     return situation_of(
         Facts(
             is_connected=live.mode is not None
             and not (settings.stored and any(side.state in TO_CONNECT for side in both)),
             is_sample=is_sample and live.is_live,
             why=f"{live.mode.why[:1].upper()}{live.mode.why[1:]}." if by_hand and live.mode is not None else "",
-            refused=next((side.system for side in both if side.state == REFUSED), ""),
+            refused=refused,
+            refused_name=begin_title(settings) if refused == "snapshots" else "Clockify",
             pause=pause_of(context.setup),
             has_passed=live.has_passed,
             is_live=live.is_live,

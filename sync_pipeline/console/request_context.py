@@ -40,7 +40,7 @@ PLACES = (
     ("/dashboard", "Dashboard", ("/dashboard/",)),
     ("/activity", "Activity", ("/activity/",)),
     ("/records", "Records", ("/records/",)),
-    ("/mapping", "Mapping", ("/mapping/", "/draft", "/versions")),
+    ("/mapping", "Mapping", ("/mapping/", "/draft", "/versions", "/automations")),
     ("/connections", "Connections", ("/connections/", "/setup/clockify", "/setup/snapshots")),
 )
 """Address and name of each page that is always one step away, and how the addresses of the pages below it begin."""

@@ -32,12 +32,13 @@ def label_of(system: str, settings: Settings) -> str:
 
 def source_key(spec: EntitySpec) -> dg.AssetKey:
     """The external asset an entity is read from."""
-    return dg.AssetKey([spec.source.system, spec.entity])
+    name = spec.listed_at[1].rpartition("/")[2] if spec.target.once else spec.entity
+    return dg.AssetKey([spec.source.system, name])
 
 
 def target_key(spec: EntitySpec) -> dg.AssetKey:
     """The external asset an entity is delivered to."""
-    kind = spec.target.kind if SYSTEMS[spec.target.system].kinds else spec.entity
+    kind = spec.target.kind if SYSTEMS[spec.target.system].kinds and not spec.target.once else spec.entity
     return dg.AssetKey([spec.target.system, kind])
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from sync_pipeline.connectors.operations import rows_of
 from sync_pipeline.defs.metadata import job_tags
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import ConfigError, NotAllowed, UnknownOutcome
 from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.operations.catalogue import operation
-from sync_pipeline.setup.operations import Result, form_of, refuse, rows_of, run
+from sync_pipeline.setup.operations import Result, form_of, refuse, run
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.operation_runs import RUN
 

@@ -57,7 +57,8 @@ class ClockifyProbes:
     def probes(self) -> list[Probe]:
         """All of them; each request is sent once."""
         read = [spec for spec in self._session.specs.values() if spec.source.system == "clockify"]
-        written = [spec for spec in self._session.specs.values() if spec.target.system == "clockify"]
+        kept = [spec for spec in self._session.specs.values() if not spec.target.once]
+        written = [spec for spec in kept if spec.target.system == "clockify"]
         return [
             Probe(BUDGET, self._look_at_budget),
             Probe(ADDRESS, self._contact.look_at_address, (BUDGET,)),

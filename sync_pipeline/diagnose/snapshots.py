@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from sync_pipeline.connectors.error_category import KEY_MEANINGS, ErrorCategory, categorize
@@ -37,7 +37,8 @@ class SnapshotsProbes:
     """What a sync needs of the Snapshots API, in the order in which it makes sense."""
 
     def __init__(self, session: Session) -> None:
-        self._session, self._specs = session, list(session.specs.values())
+        # What is made once is made of lists that others read; its operation cannot be tried.
+        self._session, self._specs = session, [spec for spec in session.specs.values() if not spec.target.once]
         # The entity that is read there first, as a key with one scope only may have that one.
         self._first = min(self._specs, key=lambda spec: spec.source.system != "snapshots")
         settings, profile = session.settings, session.snapshots.profile
@@ -139,7 +140,7 @@ class SnapshotsProbes:
         ]
         if not found:
             return warn("not measured yet", "Where the documents leave something open, the worst is assumed.", PREPARE)
-        detail = " ".join(f"{one.entity.replace('_', ' ')}: {one.detail}" for one in found)
+        detail = _measured_once({one.entity.replace("_", " "): one.detail for one in found})
         fixes = " ".join(dict.fromkeys(one.fix for one in found if one.fix))
         return warn(detail, "", fixes) if fixes else fine(detail)
 
@@ -214,3 +215,13 @@ class SnapshotsProbes:
 
 def _is_clockifys(error: ApiError) -> bool:
     return (error.request.code or "").isdigit() and error.request.code in KEY_MEANINGS
+
+
+def _measured_once(details: Mapping[str, str]) -> str:
+    """What was measured of each entity, and once what is the same of all of them."""
+    of_each = {entity: detail.rstrip(".").split("; ") for entity, detail in details.items()}
+    first, *others = of_each.values()
+    same = [one for one in first if others and all(one in other for other in others)]
+    own = {entity: [one for one in found if one not in same] for entity, found in of_each.items()}
+    told = {**{entity: found for entity, found in own.items() if found}, **({"all": same} if same else {})}
+    return " ".join(f"{entity}: {'; '.join(found)}." for entity, found in told.items())

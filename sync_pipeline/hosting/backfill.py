@@ -53,6 +53,8 @@ DAEMON = "BACKFILL"
 SILENT_AFTER = timedelta(seconds=90)
 """A daemon reports itself every 30 seconds."""
 LOOK_SECONDS = 1.0
+TRIES, SETTLE_SECONDS = 5, 0.3
+"""How often a change of a backfill is tried, and the pause after which it is read again: the daemon reads and writes within that."""
 SHOWN, MOST = 20, 200
 """Backfills that are listed, and the newest ones that are looked at for it."""
 DONE = (BulkActionStatus.COMPLETED, BulkActionStatus.COMPLETED_SUCCESS)
@@ -288,10 +290,27 @@ def _newest(instance: DagsterInstance) -> list[PartitionBackfill]:
 
 def pause(instance: DagsterInstance, backfill_id: str, by: str) -> None:
     """Have the daemon stop a backfill and its runs, so that ``resume`` goes on with the days that are not done."""
-    backfill = instance.get_backfill(backfill_id)
-    if backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES and not _is_paused(backfill):
+
+    def paused(backfill: PartitionBackfill) -> PartitionBackfill:
+        if backfill.status in BULK_ACTION_TERMINAL_STATUSES or _is_paused(backfill):
+            return backfill
         tags = {**backfill.tags, PAUSED_TAG: by}
-        instance.update_backfill(backfill._replace(status=BulkActionStatus.CANCELING, tags=tags))
+        return backfill._replace(status=BulkActionStatus.CANCELING, tags=tags)
+
+    _change(instance, backfill_id, paused)
+
+
+def _change(
+    instance: DagsterInstance, backfill_id: str, change: Callable[[PartitionBackfill], PartitionBackfill]
+) -> None:
+    """Change a backfill, once more if the daemon has written what it had read before; ``change`` returns one that needs none."""
+    for _ in range(TRIES):
+        backfill = instance.get_backfill(backfill_id)
+        if backfill is None or (wanted := change(backfill)) is backfill:
+            return
+        instance.update_backfill(wanted)
+        time.sleep(SETTLE_SECONDS)
+    raise ConfigError(f"The daemon is changing the backfill {backfill_id} at the moment.", fix="Try it once more.")
 
 
 def resume(
@@ -362,14 +381,16 @@ def _is_paused(backfill: PartitionBackfill) -> bool:
 
 def cancel(instance: DagsterInstance, backfill_id: str) -> bool:
     """Have the daemon end a backfill and its runs; returns whether it has ended."""
-    backfill = instance.get_backfill(backfill_id)
-    if backfill is None:
-        return True
-    has_ended = backfill.status in BULK_ACTION_TERMINAL_STATUSES
-    status = backfill.status if has_ended else BulkActionStatus.CANCELING
-    if status != backfill.status or _is_paused(backfill):
-        instance.update_backfill(_unpaused(backfill)._replace(status=status))
-    return has_ended
+    found = instance.get_backfill(backfill_id)
+
+    def cancelled(backfill: PartitionBackfill) -> PartitionBackfill:
+        has_ended = backfill.status in BULK_ACTION_TERMINAL_STATUSES
+        status = backfill.status if has_ended else BulkActionStatus.CANCELING
+        is_right = backfill.status is status and not _is_paused(backfill)
+        return backfill if is_right else _unpaused(backfill)._replace(status=status)
+
+    _change(instance, backfill_id, cancelled)
+    return found is None or found.status in BULK_ACTION_TERMINAL_STATUSES
 
 
 def follow(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,8 @@ from dagster._serdes import ConfigurableClassData, pack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_RUN_PRIORITY_TAG, DAGSTER_CELERY_TASK_ID_TAG
+from kombu.exceptions import OperationalError
+from redis import RedisError
 
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.hosting.liveness import PROCESS_TAG, forget_process, health_of
@@ -23,6 +26,8 @@ from sync_pipeline.settings import load_given
 QUEUE = "dagster"
 LONGEST_RUN = 7 * 24 * 3600
 """Seconds after which Redis would hand a task that is still worked on to another worker, too."""
+ASK_SECONDS = 5.0
+"""How long the server is waited for when it is asked about the queue."""
 FIRST, LAST = "0", "9"
 """In the queue of a Redis server the smallest number is the first."""
 CELERY: Mapping[str, Any] = {
@@ -95,6 +100,17 @@ class CeleryLauncher(CeleryRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the process of a run is there: Celery still says so when its worker was killed."""
         return health_of(run)
+
+    def is_queued(self, run_id: str) -> bool:
+        """Whether a run waits in the queue for a worker; taken to be so while the server cannot be asked."""
+        with suppress(OperationalError, RedisError), self.celery.connection_for_read() as connection:
+            connection.ensure_connection(max_retries=1, timeout=ASK_SECONDS)
+            channel = connection.default_channel
+            with channel.conn_or_acquire() as client:
+                names = [channel._q_for_pri(QUEUE, priority) for priority in channel.priority_steps]  # noqa: SLF001
+                waiting = (task for name in names for task in client.lrange(name, 0, -1))
+                return any(run_id.encode() in task for task in waiting)
+        return True
 
     def terminate(self, run_id: str) -> bool:
         """Ask the process of a run to stop, wherever it is; one that no worker has taken yet is canceled immediately."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from contextlib import closing
 
 import dagster as dg
@@ -14,7 +15,7 @@ from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
 from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.run_tags import at_start
 from sync_pipeline.settings import load_given
-from sync_pipeline.store.engine import existing_store
+from sync_pipeline.store.engine import Store, existing_store
 from sync_pipeline.store.liveness import is_dead, is_locked
 
 PROCESS_TAG = f"{HIDDEN_TAG_PREFIX}sync_pipeline_process"
@@ -30,7 +31,7 @@ def close_orphans(instance: DagsterInstance) -> int:
     """Mark runs as failed whose process is gone: killed, or the machine went down. Returns how many."""
     closed = 0
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
-        if is_gone(run) and _has_not_ended(instance, run):
+        if (is_gone(run) or _is_lost(instance.run_launcher, run)) and _has_not_ended(instance, run):
             instance.report_run_failed(run, GONE)
             closed += 1
     return closed
@@ -50,6 +51,23 @@ def is_gone(run: dg.DagsterRun) -> bool:
     process = _tag(run, PROCESS_TAG)
     if not process or process_of(process) is not None:
         return False
+    if process.endswith(f"@{platform.node()}"):
+        return _by_lock(lambda store: not is_locked(store, run.run_id))
+    return _by_lock(lambda store: is_dead(store, run.run_id, takes_lock=_tag(run, LOCK_TAG) is not None))
+
+
+def _is_lost(launcher: object, run: dg.DagsterRun) -> bool:
+    """Whether a run that no process has named itself for is not in the launcher's queue either, and does not start.
+
+    While it is in the queue it waits for a worker, however long. False for launchers that have no queue.
+    """
+    is_queued = getattr(launcher, "is_queued", None)
+    if is_queued is None or _tag(run, PROCESS_TAG) or is_queued(run.run_id):
+        return False
+    return _by_lock(lambda store: is_dead(store, run.run_id))
+
+
+def _by_lock(check: Callable[[Store], bool]) -> bool:
     try:
         settings = load_given()
         # Not migrated: whoever reads the set-up does that, and imports the file of an earlier version with it.
@@ -57,12 +75,7 @@ def is_gone(run: dg.DagsterRun) -> bool:
         if store is None:
             return False
         with closing(store):
-            is_here = process.endswith(f"@{platform.node()}")
-            return (
-                not is_locked(store, run.run_id)
-                if is_here
-                else is_dead(store, run.run_id, takes_lock=_tag(run, LOCK_TAG) is not None)
-            )
+            return check(store)
     except SyncError:
         return False  # unknown, and without the store no run can work
 

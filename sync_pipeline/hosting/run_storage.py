@@ -22,7 +22,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
 from io import RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Self, TextIO, cast
+from typing import Any, BinaryIO, Self, TextIO, cast
 
 from dagster import Field, StringSource
 from dagster._config.config_schema import UserConfigSchema
@@ -51,6 +51,9 @@ SHOWN_SECONDS = 0.1
 CHUNK_BYTES = 1 << 16
 RUN_PAGE_BYTES = 512
 """Page size of a run's own file: Dagster makes 26 tables and indexes in it, each a page even when it holds nothing."""
+TABLES = (
+    "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY type = 'index', rowid"
+)
 BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 HOME_VARIABLE = "DAGSTER_HOME"
 BASE_DIR = {"base_dir": Field(StringSource, is_required=False, description="Default: the Dagster home.")}
@@ -161,9 +164,6 @@ def _is_complete(file: Path, table: str) -> bool:
 class KeptEventLogStorage(SqliteEventLogStorage):
     """Dagster's event log - one file for each run and an index over all - on engines that are kept."""
 
-    empty_run: ClassVar[bytes] = b""
-    """The file of a run without events, as this version of Dagster made the first one of this process."""
-
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._batch = threading.local()
@@ -238,21 +238,18 @@ class KeptEventLogStorage(SqliteEventLogStorage):
         super().dispose()
 
     def _engine(self, shard: str) -> Engine:
-        is_index, is_new = shard == INDEX_SHARD_NAME, False
+        is_index = shard == INDEX_SHARD_NAME
         engine = self._engines.get(shard)
         if engine is None:
             path = Path(self.path_for_shard(shard))
-            is_new = not is_index and not path.exists()
-            if is_new and self.empty_run:
-                _copy_unless_there(self.empty_run, path)
+            if not is_index and not path.exists():
+                _make_run_file(path, Path(self.path_for_shard(INDEX_SHARD_NAME)))
             size = None if is_index else RUN_PAGE_BYTES
             engine = self._engines[shard] = open_engine(self.conn_string_for_shard(shard), size)
         self._engines.move_to_end(shard)
         if shard not in self._initialized_dbs:
             self._initdb(engine)
             self._initialized_dbs.add(shard)
-            if is_new and not self.empty_run:
-                KeptEventLogStorage.empty_run = _content_without_events(engine)
         while len(self._engines) > KEPT:  # the oldest is not in use: uses are one after the other, under the lock
             self._engines.popitem(last=False)[1].dispose()
         return engine
@@ -274,24 +271,32 @@ def _has_tables(engine: Engine) -> bool:
     return False
 
 
-def _content_without_events(engine: Engine) -> bytes:
-    """The whole database; nothing when another process has stored an event in it already."""
-    with engine.connect() as connection:
-        if connection.exec_driver_sql("SELECT 1 FROM event_logs LIMIT 1").first() is not None:
-            return b""
-        driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
-        return driver.serialize()
+def _make_run_file(path: Path, index: Path) -> None:
+    """Make the file of a run with the index's tables, which Dagster makes alike in both; it is complete when it appears.
 
-
-def _copy_unless_there(content: bytes, path: Path) -> None:
-    """Write a file that is complete when it appears; where that fails, Dagster makes it and says why it cannot."""
+    Dagster would load all its migrations for it, in each process. Where this fails, it does, and says why it cannot.
+    """
     made = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with suppress(OSError):
-            made.write_bytes(content)
+        with suppress(OSError, sqlite3.Error):
+            _copy_tables(index, made)
             os.link(made, path)
     finally:
-        made.unlink(missing_ok=True)
+        for suffix in ("", "-wal", "-shm"):
+            made.with_name(f"{made.name}{suffix}").unlink(missing_ok=True)
+
+
+def _copy_tables(index: Path, made: Path) -> None:
+    with (
+        closing(sqlite3.connect(f"{index.as_uri()}?mode=ro", timeout=BUSY_SECONDS, uri=True)) as source,
+        closing(sqlite3.connect(made)) as target,
+    ):
+        tables = source.execute(TABLES).fetchall()
+        version = source.execute("SELECT version_num FROM alembic_version").fetchall()
+        target.executescript(f"PRAGMA page_size={RUN_PAGE_BYTES}; PRAGMA journal_mode=WAL")
+        target.executescript(";".join(["BEGIN", *(statement for (statement,) in tables), "COMMIT"]))
+        with target:
+            target.executemany("INSERT INTO alembic_version VALUES (?)", version)
 
 
 def _close_all(engines: OrderedDict[str, Engine]) -> None:

@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import sync_pipeline.automations
 import sync_pipeline.entities
 from sync_pipeline.errors import ConfigError, MappingFileError, SyncError
 from sync_pipeline.mapping.functions import FunctionFinder
@@ -23,16 +24,46 @@ from sync_pipeline.yaml_source import Node, closest, read_text, read_yaml, refus
 SHIPPED = Path(sync_pipeline.entities.__path__[0])
 
 
+AUTOMATIONS = Path(sync_pipeline.automations.__path__[0])
+
+
 def load_specs(
-    overrides: Path | None = None, setup: str = "", place: str = SETUP, *, profile: str = ""
+    overrides: Path | None = None,
+    setup: str = "",
+    place: str = SETUP,
+    *,
+    profile: str = "",
+    automations: Collection[str] = (),
 ) -> dict[str, EntitySpec]:
     """Every entity by name, each after those it depends on. ``MappingFileError`` names what to correct.
+
+    Automations are among them when ``automations`` names them.
 
     ``profile`` is that of the Snapshots API, which may bring ``mappings`` of its own; ``overrides`` is the user's directory
     of mapping files, ``setup`` the set-up, whose ``mappings`` come last; ``place`` is what errors call that.
     """
+    every = _every(overrides, setup, place, profile)
+    if unknown := [name for name in automations if name not in every or not every[name].target.once]:
+        known = [name for name, spec in every.items() if spec.target.once]
+        raise ConfigError(f"There is no automation {unknown[0]!r}.", fix=closest(unknown[0], known))
+    if unset := [(name, every[name].asked[0]) for name in automations if every[name].asked]:
+        name, field = unset[0]
+        raise ConfigError(
+            f"The automation {name} is switched on without a value of {field.name}: {field.ask}",
+            fix=f"Run `sync-pipeline automations on {name} --set {field.name}=VALUE`.",
+        )
+    return {name: spec for name, spec in every.items() if not spec.target.once or name in automations}
+
+
+def load_automations(settings: Settings) -> dict[str, EntitySpec]:
+    """All automations by name, shipped ones and the user's, whether they are switched on or not."""
+    every = _every(settings.mappings_dir, settings.setup_document, SETUP, settings.snapshots_profile)
+    return {name: spec for name, spec in every.items() if spec.target.once}
+
+
+def _every(overrides: Path | None, setup: str, place: str, profile: str) -> Mapping[str, EntitySpec]:
     if overrides is None:
-        return dict(_without_files(setup, place, profile))
+        return _without_files(setup, place, profile)
     chosen = _chosen(setup, place)
     if overrides.is_dir():
         require_trusted(overrides)
@@ -48,7 +79,8 @@ def fields_in(setup: str, entity: str) -> dict[str, Any]:
 
 def switched_on(specs: Mapping[str, EntitySpec], entities: Sequence[str]) -> dict[str, EntitySpec]:
     """The entities that were chosen, or all of them; ConfigError when one is not there, or needs one that is not chosen."""
-    entities = entities or tuple(specs)
+    made_once = tuple(name for name, spec in specs.items() if spec.target.once)
+    entities = tuple(dict.fromkeys((*entities, *made_once))) if entities else tuple(specs)
     for name in entities:
         if name not in specs:
             raise ConfigError(f"The entity {name!r} was switched on, but does not exist.", fix=closest(name, specs))
@@ -68,7 +100,12 @@ def _after_links(spec: EntitySpec, entities: Collection[str]) -> EntitySpec:
 
 def specs_of(settings: Settings) -> dict[str, EntitySpec]:
     """Every entity as these settings map it, whether it is switched on or not."""
-    return load_specs(settings.mappings_dir, settings.setup_document, profile=settings.snapshots_profile)
+    return load_specs(
+        settings.mappings_dir,
+        settings.setup_document,
+        profile=settings.snapshots_profile,
+        automations=settings.automations,
+    )
 
 
 def records_of(settings: Settings) -> tuple[tuple[str, str, str], ...]:
@@ -94,7 +131,7 @@ def _as_shipped(profile: str) -> dict[str, EntitySpec]:
 
 @cache
 def _shipped() -> Mapping[str, Node]:
-    return {name: read_yaml(path) for name, path in _files(SHIPPED).items()}
+    return {name: read_yaml(path) for name, path in (_files(SHIPPED) | _files(AUTOMATIONS)).items()}
 
 
 @cache
@@ -204,7 +241,9 @@ def _check_link_fields(spec: EntitySpec, node: Node, specs: Mapping[str, EntityS
 
 def linkable(specs: Collection[EntitySpec], besides: str = "") -> list[str]:
     """The entities whose targets give out the ids, so that ``link`` can look them up."""
-    return [one.entity for one in specs if one.entity != besides and SYSTEMS[one.target.system].kinds]
+    return [
+        one.entity for one in specs if one.entity != besides and (one.target.once or SYSTEMS[one.target.system].kinds)
+    ]
 
 
 def _check_events(specs: Mapping[str, EntitySpec], nodes: Mapping[str, Node]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from sync_pipeline.mapping.functions import FunctionFinder
 from sync_pipeline.mapping.parse_facts import parse_facts, parse_label, parse_pages
 from sync_pipeline.mapping.parse_field import parse_field
+from sync_pipeline.mapping.parse_operation import OPERATION_KEYS, TARGET_KEYS, check_inputs, parse_operation
 from sync_pipeline.mapping.section import Section, shown
 from sync_pipeline.mapping.spec import (
     DELETE_POLICIES,
@@ -25,7 +26,7 @@ from sync_pipeline.yaml_source import Node, closest, refuse
 
 _ENTITY_KEYS = (
     "entity", "description", "source", "target", "partition_by", "depends_on",
-    "owners", "kinds", "group", "exclude", "fields", "rules", "webhooks", "label", "pages", "facts",
+    "owners", "kinds", "group", "exclude", "fields", "rules", "webhooks", "label", "pages", "facts", "when",
 )  # fmt: skip
 _EVENT = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 PARENT = "{parent}"
@@ -45,6 +46,8 @@ def parse_entity(
         _check_field(section.need("partition_by"), "partition_by", partition_by, fields, "instant")
     target = _target(section.need("target"), name)
     check_fields(section.need("fields"), fields, target)
+    if target.once:
+        _check_once(section)
     return EntitySpec(
         entity=name,
         source=_source(section.need("source")),
@@ -63,7 +66,19 @@ def parse_entity(
         label=parse_label(section),
         pages=parse_pages(section.get("pages")),
         facts=parse_facts(section.get("facts")),
+        when=section.text("when").strip(),
     )
+
+
+def _check_once(section: Section) -> None:
+    """Refuse what makes no sense for records that are made once."""
+    for key, why in (
+        ("partition_by", "what is made once belongs to no day"),
+        ("webhooks", "the events of the list that it reads wake it"),
+        ("facts", "reports read what is kept in sync"),
+    ):
+        if (node := section.get(key)) is not None:
+            raise refuse(node, key, f"is given beside target.operation, but {why}.", "Take it out.")
 
 
 def _check_name(section: Section, name: str) -> None:
@@ -126,8 +141,12 @@ DELETES = ("guard", "approve")
 
 
 def _target(node: Node, entity: str) -> TargetSpec:
-    section = Section(node, "target", ("system", "kind", "id", "delete", "deletes"))
+    section = Section(node, "target", TARGET_KEYS)
     section.need("system")
+    if section.get("operation") is not None:
+        return parse_operation(section)
+    if (key := next((key for key in OPERATION_KEYS if section.get(key) is not None), "")) != "":
+        raise refuse(section.need(key), f"target.{key}", "is given without target.operation.", "Name the operation.")
     system, name = section.word("system", tuple(SYSTEMS), ""), section.text("kind", entity)
     delete, kind = section.word("delete", DELETE_POLICIES, "keep"), SYSTEMS[system].kind(name)
     if kind and kind.never_deleted and delete in ("delete", "unreferenced"):
@@ -222,6 +241,9 @@ def check_fields(node: Node, fields: Mapping[str, Field], target: TargetSpec) ->
 
     ``node`` is the `fields` mapping of the file, the dropped ones included: there the mistake is shown.
     """
+    if target.once:
+        check_inputs(node, fields, target)
+        return
     kind = SYSTEMS[target.system].kind(target.kind)
     for name in fields if kind else ():
         if kind and name not in kind.fields:

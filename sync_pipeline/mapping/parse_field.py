@@ -13,7 +13,7 @@ from sync_pipeline.yaml_source import Node, closest, refuse
 
 _FIELD_KEYS = (
     "source", "constant", "default", "transform", "function", "type", "required", "references",
-    "link", "owner", "max_length", "one_of", "unique", "personal", "description",
+    "link", "owner", "max_length", "one_of", "unique", "personal", "description", "ask",
 )  # fmt: skip
 _ARGUMENTS: dict[str, tuple[tuple[type, ...], str]] = {
     "text": ((str,), "text"),
@@ -53,6 +53,7 @@ def parse_field(name: str, node: Node, functions: FunctionFinder) -> Field:
         unique=section.flag("unique"),
         personal=section.flag("personal"),
         description=section.text("description").strip(),
+        ask=section.text("ask").strip(),
     )
 
 
@@ -64,7 +65,7 @@ def _check_origin(section: Section) -> None:
             if (node := section.get(other)) is not None:
                 message = f"is given beside {section.path('constant')}."
                 raise refuse(node, section.path(other), message, "Keep one of the two.")
-    elif source is None and section.get("function") is None:
+    elif source is None and section.get("function") is None and not section.text("ask"):
         fix = "Add `source: path.in.the.record`, `constant: value` or `function: module.name`."
         raise refuse(section.node, section.path("source"), "is missing: where does the value come from?", fix)
 

@@ -54,10 +54,17 @@ class Outcome:
 
 
 def outcomes(spec: EntitySpec, records: Sequence[dict[str, Any]], start_date: date | None = None) -> list[Outcome]:
-    """What becomes of each record under a mapping, as far as one record shows it: not uniqueness, not references, no links."""
+    """What becomes of each record under a mapping, as far as one record shows it: not uniqueness, not references, no links.
+
+    What is made once cannot be without what it is linked to, so there the id of that record stays.
+    """
     if not records:
         return []
-    mapped = resolve_links(spec, map_frame(spec, raw_frame(spec, records)), lambda *_: {})
+    mapped = resolve_links(
+        spec,
+        map_frame(spec, raw_frame(spec, records)),
+        lambda _, ids: {each: each for each in ids} if spec.target.once else {},
+    )
     frame = check_frame(spec, mapped, start_date=start_date)
     rows = zip(canonical_rows(spec, frame), frame["problems"], frame["status"], frame["rule"], strict=True)
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import orjson
 
@@ -76,6 +76,8 @@ class Field:
     unique: bool = False
     personal: bool = False
     description: str = ""
+    ask: str = ""
+    """What a person is asked for when the automation is switched on; "" for a field with a value of its own."""
 
     @property
     def column(self) -> str:
@@ -118,6 +120,21 @@ class SourceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class FindSpec:
+    """How a record that an operation has made is found again."""
+
+    operation: str
+    """A list of the catalogue."""
+    inputs: tuple[tuple[str, Any], ...]
+    """Inputs of the list, each with the field that it is limited by, or with a constant that is no text."""
+    same: tuple[str, ...]
+    """The fields in which a record has to be the same."""
+
+
+MOST_CREATES = 25
+
+
+@dataclass(frozen=True, slots=True)
 class TargetSpec:
     """Where an entity is delivered and what becomes of it there when its source is deleted."""
 
@@ -127,6 +144,17 @@ class TargetSpec:
     delete: DeletePolicy
     asks_for_deletes: bool = False
     """Whether every delete waits for an approval: no fingerprint has it, since it changes nothing of a record."""
+    operation: str = ""
+    """The operation of the catalogue that is done for each record; "" where records are kept equal to their source."""
+    find: FindSpec | None = None
+    """None: after a lost answer no one can say whether it was done, and a person decides."""
+    at_most: int = MOST_CREATES
+    """How often a run may do it without an approval; no fingerprint has it."""
+
+    @property
+    def once(self) -> bool:
+        """Whether a record is made once, and never changed or deleted from here."""
+        return bool(self.operation)
 
     @property
     def unusual_kind(self) -> str:
@@ -213,6 +241,8 @@ class EntitySpec:
     pages: Mapping[str, str] = field(default_factory=dict)
     """Vendor to the address of a record's page there, for people: no fingerprint has it."""
     facts: Facts | None = None
+    when: str = ""
+    """Of an automation, for people: when it does something."""
     places: tuple[tuple[str, int], ...] = field(default=(), compare=False)
     """The files, and the line in each, that the mapping comes from; the one laid over the others first."""
     fingerprint: str = field(init=False, compare=False)
@@ -241,13 +271,17 @@ class EntitySpec:
     @property
     def needed_fields(self) -> dict[str, str]:
         """Target fields that something else needs, each with why: none of them can be removed."""
-        kind = SYSTEMS[self.target.system].kind(self.target.kind)
+        kind = SYSTEMS[self.target.system].kind(self.target.kind) if not self.target.once else None
+        found = self.target.find.same if self.target.find else ()
         compared = [name for rule in self.rules for name in (rule.earlier, rule.later)]
         return {
             **({self.partition_by: "it says to which day a record belongs"} if self.partition_by else {}),
             **{one.field: f"records that are {one.rule.replace('_', ' ')} are excluded by it" for one in self.exclude},
             **dict.fromkeys(compared, "a rule compares it with another field"),
-            **(kind.needed if kind else {self.target.id: "the target knows a record by it"}),
+            **dict.fromkeys(found, "a record is found again by it"),
+            **(
+                kind.needed if kind else {} if self.target.once else {self.target.id: "the target knows a record by it"}
+            ),
         }
 
     @property
@@ -269,10 +303,20 @@ class EntitySpec:
     @property
     def is_known_by_source_id(self) -> bool:
         """Whether the target knows a record by the very id it has at the source, so that others can point at it."""
-        if SYSTEMS[self.target.system].kinds:
+        if self.target.once or SYSTEMS[self.target.system].kinds:
             return True  # the id is the target's to give, and kept as a link
         known_by = self.field(self.target.id)
         return known_by.source == self.source.id_path and not known_by.transforms and known_by.function is None
+
+    @property
+    def listed_at(self) -> tuple[str, str]:
+        """The system and its list that the records come from: entities with the same one have the same records."""
+        return self.source.system, self.source.list or self.source.reader or self.entity
+
+    @property
+    def asked(self) -> tuple[Field, ...]:
+        """The fields whose values a person has to give before it can be switched on."""
+        return tuple(f for f in self.fields if f.ask and f.constant is None)
 
     @property
     def partitioned(self) -> bool:
@@ -314,8 +358,11 @@ def _fingerprint(spec: EntitySpec) -> str:
         "exclude": [[e.rule, e.field] for e in spec.exclude],
         "fields": {f.name: _field_facts(f) for f in spec.fields},
     }
-    if spec.target.unusual_kind:
+    if spec.target.unusual_kind and not spec.target.once:
         facts["kind"] = spec.target.unusual_kind
+    if spec.target.once:
+        find = spec.target.find
+        facts["operation"] = [spec.target.operation, find and [find.operation, sorted(find.inputs), sorted(find.same)]]
     return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sync_pipeline.clock import has_passed
+from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.errors import FatalApiError, SyncError
 from sync_pipeline.reporting.periods import month_before
 from sync_pipeline.session.measured import unread_place
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.period_figures import NONE, OF_CLIENT, PeriodFigures, Project, Selection, project_of
 from sync_pipeline.store.revenue import (
-    NOT_READ,
     ProjectRevenue,
     Revenue,
     RevenueRead,
@@ -31,7 +31,6 @@ MONTHS_BACK = 24
 MOST = 200_000
 """Rows of one read."""
 NO_ANALYTICS = "this Snapshots API has no analytics"
-NONE_FOR_IT = "the Snapshots API has no revenue for it"
 LOCATIONS = "locations"
 """The entity whose records may have revenue; its links are the clients of Clockify."""
 SHARED = "the revenue is that of all projects of the client together"
@@ -95,7 +94,13 @@ def read_revenue(session: Session) -> str:
 def why_none(session: Session) -> str:
     """Why no revenue is known of a project."""
     found = last_read(session.store, session.pair)
-    return NOT_READ if found is None else found.missing or NONE_FOR_IT
+    if found is None:
+        return f"analytics of {_named(session)} are not read yet"
+    return found.missing or f"{_named(session)} has no revenue for it"
+
+
+def _named(session: Session) -> str:
+    return load_profile(session.settings.snapshots_profile).named
 
 
 def _note_unread(session: Session, unread: Mapping[str, str]) -> None:
@@ -118,7 +123,7 @@ def add_revenue(session: Session, rows: list[Row], by: str, wanted: Selection) -
     if wanted.person is None:
         missing, unread = why_none(session), _why_of_clients(session)
     if unread and by != "month":
-        missing = NONE_FOR_IT
+        missing = f"{_named(session)} has no revenue for it"
     key = "month" if by == "month" else f"{by}_id"
     shared = {one for one, _ in found if one.startswith(OF_CLIENT)}
     for row in rows:

@@ -6,7 +6,8 @@ import re
 
 _WORKSPACE = re.compile(r"^(/clockify/(?:api|report)/v1/workspaces)/[^/]+")
 _OBJECT_ID = re.compile(r"/[0-9a-fA-F]{24}(?=/|$)")
-_LOCATION = re.compile(r"^(/highlevel/locations)/(?!search$)[^/]+$")
+_NAMED = re.compile(r"^(/highlevel/(?:locations|contacts))/(?!search$)[^/]+")
+_TASK = re.compile(r"^(/highlevel/contacts/\{id\}/tasks)/[^/]+$")
 _RECORD = re.compile(r"^(/snapshots/[a-z_]+)/(?!batch$|token$|authorize$)[^/]+$")
 
 
@@ -15,5 +16,5 @@ def route_template(path: str) -> str:
     if path.startswith("/clockify/"):
         return _OBJECT_ID.sub("/{id}", _WORKSPACE.sub(r"\1/{ws}", path))
     if path.startswith("/highlevel/"):
-        return _LOCATION.sub(r"\1/{id}", _OBJECT_ID.sub("/{id}", path))
+        return _TASK.sub(r"\1/{id}", _NAMED.sub(r"\1/{id}", _OBJECT_ID.sub("/{id}", path)))
     return _RECORD.sub(r"\1/{id}", path)

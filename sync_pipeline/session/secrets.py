@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import cached_property
 
 from sync_pipeline.connectors.policy import Origin
+from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.settings import SETTINGS, Settings
 from sync_pipeline.store import credentials
@@ -246,15 +247,12 @@ def _refuse_missing(settings: Settings) -> None:
         return  # the environment has been judged as a whole
     if not (settings.clockify_api_key or settings.clockify_addon_token):
         raise ConfigError(f"No key for Clockify at {settings.clockify_base_url} is stored.", fix=GO_ON)
+    there = f"{load_profile(settings.snapshots_profile).named} at {settings.snapshots_base_url}"
     if settings.auth == "api_key" and not settings.snapshots_api_key:
-        raise ConfigError(f"No key for the Snapshots API at {settings.snapshots_base_url} is stored.", fix=GO_ON)
+        raise ConfigError(f"No key for {there} is stored.", fix=GO_ON)
     if settings.auth != "api_key" and not settings.snapshots_client_id:
-        raise ConfigError(
-            f"No OAuth client for the Snapshots API at {settings.snapshots_base_url} is set up.", fix=GO_ON
-        )
+        raise ConfigError(f"No OAuth client for {there} is set up.", fix=GO_ON)
     if settings.auth == "client_credentials" and not settings.snapshots_client_secret:
         raise ConfigError(
-            f"No secret of the OAuth client {settings.snapshots_client_id} for the Snapshots API at "
-            f"{settings.snapshots_base_url} is stored.",
-            fix=GO_ON,
+            f"No secret of the OAuth client {settings.snapshots_client_id} for {there} is stored.", fix=GO_ON
         )

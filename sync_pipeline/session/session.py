@@ -21,6 +21,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from sync_pipeline.clock import utc_now
 from sync_pipeline.connectors.clockify.api import Clockify
 from sync_pipeline.connectors.limiter import Sleep
+from sync_pipeline.connectors.operation_target import operation_target
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget, Expected, SnapshotsSystem, Source, System, UpsertTarget
 from sync_pipeline.connectors.profile import BaseProfile, load_profile
@@ -200,7 +201,8 @@ class Session:
 
     def target(self, spec: EntitySpec) -> UpsertTarget | AssigningTarget:
         """What the engine sees of the system an entity is delivered to."""
-        return self.systems[spec.target.system].target(spec)
+        system = self.systems[spec.target.system]
+        return operation_target(system, spec) if spec.target.once else system.target(spec)
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run one coroutine of a connector and wait for it."""

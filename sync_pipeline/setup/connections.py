@@ -79,7 +79,7 @@ def switch_entities(setup: SetupService, names: Sequence[str], *, since: str | N
     """Sync these entities; ConfigError when one of them needs another that is not chosen."""
     if setup.is_given("SYNC_ENTITIES"):
         raise ConfigError("SYNC_ENTITIES is set in the environment, which takes precedence.", fix="Unset it there.")
-    known = list(specs_of(setup.settings()))
+    known = [name for name, spec in specs_of(setup.settings()).items() if not spec.target.once]
     if not names:
         raise ConfigError("At least one entity is synced.", fix=f"Choose among {', '.join(known)}.")
     everything = set(names) == set(known)

@@ -11,29 +11,28 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import orjson
 
-from sync_pipeline.connectors.answers import CODE, Answer, as_text, excerpt
-from sync_pipeline.connectors.http import ApiClient, RequestOptions
+from sync_pipeline.connectors import operations
+from sync_pipeline.connectors.answers import Answer
+from sync_pipeline.connectors.http import ApiClient
+from sync_pipeline.connectors.operations import id_of
 from sync_pipeline.connectors.ports import Operable
 from sync_pipeline.errors import (
     AmbiguousWrite,
     ApiError,
     ConfigError,
-    FatalApiError,
     NotAllowed,
     RejectedRecord,
-    Request,
     SyncError,
     UnknownOutcome,
 )
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.operations.catalogue import Operation, known, operation, systems
-from sync_pipeline.operations.inputs import COUNTED, CURSORS, PAGE_SIZE, Form, WrongInputs, formed
+from sync_pipeline.operations.inputs import Form, formed
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.audit import note
@@ -46,7 +45,6 @@ SECRET = re.compile(
 HIDDEN = "(hidden)"
 DEPTH = 60
 """What is nested deeper in an answer is not shown."""
-MOST_ROWS = 100_000
 LONGEST_KEY = 200
 Json = dict[str, Any]
 
@@ -135,7 +133,7 @@ def _refuse_owned(session: Session, form: Form) -> None:
     account = account_of(session, form.operation)
     ids = {spelled for each in form.ids.values() for spelled in (each, each.lower())}  # hexadecimal in either case
     for name, spec in session.specs.items():
-        if session.systems[spec.target.system] is not account:
+        if spec.target.once or session.systems[spec.target.system] is not account:
             continue
         for source_id in session.ledger(name).owners(ids).values():
             label = labels_of(session.store, session.pair, [(name, source_id)]).get((name, source_id)) or source_id
@@ -198,10 +196,10 @@ def _written(session: Session, form: Form) -> Result:
         made = _found_again(session, form)
         if made is None:
             raise _unknown(form, error.message) from None
-        return Result(None, redacted(client, made), _id_of(made), found=True)
+        return Result(None, redacted(client, made), id_of(made), found=True)
     except KeyboardInterrupt:  # to run it again, as other commands say then, could do it twice
         raise _unknown(form, "Interrupted.") from None
-    return Result(answer.status, redacted(client, answer.data), _id_of(answer.data))
+    return Result(answer.status, redacted(client, answer.data), id_of(answer.data))
 
 
 def _may_be_done(error: ApiError) -> bool:
@@ -240,44 +238,9 @@ def _is_as_sent(row: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
 
 def pages(session: Session, form: Form) -> Iterator[list[Any]]:
     """The rows of a list, page by page; ConfigError when it has no pages."""
-    if form.paged is None:
-        raise ConfigError(f"{form.operation.name} has no pages.", fix="Run it without --all.")
-    moves, sized = form.paged
-    size = _page_size(form, sized)
-    first, leaf = form.changed(sized, size), moves.rpartition(".")[2]
-    if leaf not in CURSORS:
-        first = first.changed(moves, 0 if leaf in COUNTED else 1)
-    form, number, count, before = first, 1, 0, None
-    while True:
-        answer = _send(session, form)
-        raw = rows_of(answer.data)
-        rows = redacted(_client(session, form), raw)
-        if count and rows and rows == before:
-            if len(rows) < size:  # all of them: it has no pages
-                return
-            raise FatalApiError("every page is the same, so its end cannot be found.", _about(session, form))
-        yield rows
-        count, before = count + len(rows), rows
-        if len(rows) < min(size, PAGE_SIZE):  # what is asked for beyond that may be more than a page can hold
-            return
-        if count >= MOST_ROWS:
-            raise ConfigError(f"There are more than {MOST_ROWS} rows.", fix="Limit the list with its inputs.")
-        number += 1
-        after = form.after(raw, answer.data.get("meta") if isinstance(answer.data, dict) else None)
-        if after is None and leaf in CURSORS:  # nothing says where the next page begins
-            return
-        form = after or first.changed(moves, count if leaf in COUNTED else number)
-
-
-def _page_size(form: Form, name: str) -> int:
-    value = form.value(name)
-    try:
-        size = PAGE_SIZE if value is None else int(value)
-    except (ValueError, OverflowError):
-        size = 0
-    if size < 1:
-        raise WrongInputs(form.operation.name, [f"{name}: {value!r} is not the size of a page"])
-    return size
+    client = _client(session, form)
+    for rows in session.walk(operations.pages(client, form)):
+        yield redacted(client, rows)
 
 
 def scarce(session: Session, form: Form) -> str:
@@ -286,21 +249,6 @@ def scarce(session: Session, form: Form) -> str:
     if budget is None or budget.left > budget.limit / 10:
         return ""
     return f"Of the {budget.limit} requests of this hour {budget.left} are left."
-
-
-def rows_of(data: Any) -> list[Any]:
-    """The rows of an answer: a list, the list in an object, or the object itself where it is a record."""
-    if isinstance(data, list):
-        return data
-    if not isinstance(data, dict):
-        return [] if data is None else [{"answer": data}]
-    if "id" in data or not data:
-        return [data] if data else []
-    lists = {name: each for name, each in data.items() if isinstance(each, list)}
-    inner = [each for each in data.values() if lists and isinstance(each, dict) and "id" not in each]
-    lists |= {f"{name} inside": each for one in inner for name, each in one.items() if isinstance(each, list)}
-    found = [each for name, each in lists.items() if "total" not in name.lower()]  # sums beside the rows
-    return next(iter(found or lists.values()), [data])
 
 
 def redacted(client: ApiClient, data: Any, depth: int = DEPTH) -> Any:
@@ -318,24 +266,11 @@ def redacted(client: ApiClient, data: Any, depth: int = DEPTH) -> Any:
 
 
 def _send(session: Session, form: Form) -> Answer:
-    one = form.operation
-    writes = one.kind != "read"
-    options = RequestOptions(
-        idempotent=not writes,
-        writes=writes,
-        scope=one.scope,
-        headers={"Version": one.version} if one.version else None,
-    )
-    request = partial(_client(session, form).request, one.method, one.path, ids=form.ids, params=form.query)
-    return session.call(partial(request, json=form.body, options=options))
+    return session.call(operations.send, _client(session, form), form)
 
 
 def _client(session: Session, form: Form) -> ApiClient:
     return account_of(session, form.operation).client_for(form.operation.host, form.operation.tokens)
-
-
-def _about(session: Session, form: Form) -> Request:
-    return Request(_client(session, form).endpoint.system, form.operation.method, form.operation.path)
 
 
 def _claim(setup: SetupService, session: Session, form: Form, key: str) -> OnceRun | None:
@@ -358,12 +293,3 @@ def _finish(setup: SetupService, session: Session, form: Form, once: str, state:
     note(session.store, setup.by, f"operation {state}", f"{form.operation.name} {about}".strip(), setup.now())
     if once:
         finish(session.store, session.pair, once, state, result.status if result else None, made)
-
-
-def _id_of(data: Any) -> str | None:
-    """The id in an answer, or in the only object that it holds."""
-    if isinstance(data, dict):
-        inner = [each for each in data.values() if isinstance(each, dict)]
-        found = data.get("id") or next((each["id"] for each in inner if each.get("id")), None)
-        return None if found is None else excerpt(as_text(found), CODE)
-    return None

@@ -42,6 +42,16 @@ def offer_again(setup: SetupService, entity: str, source_ids: tuple[str, ...] = 
     return count
 
 
+def accept_outcome(setup: SetupService, entity: str, source_ids: Sequence[str]) -> int:
+    """Leave alone those of these records of which it is unknown whether they were made; returns how many."""
+    with setup.reading() as session:
+        session.spec(entity)
+        count = session.ledger(entity).settle(source_ids)
+    if count:
+        setup.note("reject accepted", f"{_some(source_ids)} of {entity}: nothing more is made")
+    return count
+
+
 def ignore(setup: SetupService, entity: str, source_ids: Sequence[str], note: str) -> int:
     """Ignore why these records are rejected until it changes, with a note; returns how many reasons are."""
     if not note:

@@ -197,6 +197,12 @@ class SetupService:
         settings = self.settings()
         return validated(settings, edited(settings.setup_document, values))
 
+    def settings_with(self, values: Mapping[str, Any]) -> Settings:
+        """The settings as they would be with these dotted keys of the set-up; nothing is changed. Raises as ``change``."""
+        document = edited(self.settings().setup_document, values)
+        validated(self.settings(), document)
+        return load_settings(dict(self._environ), root=self.root, document=document)
+
     def note(self, what: str, detail: str) -> None:
         """Add a line to the audit trail."""
         with self.store() as store:

@@ -35,6 +35,8 @@ class Facts:
     """Why the environment decides that nothing happens automatically; "" when it does not."""
     refused: str = ""
     """The system that refuses its key."""
+    refused_name: str = ""
+    """What it is called at the beginning of a sentence."""
     pause: Pause | None = None
     has_passed: bool = False
     """Whether this configuration has passed its preview."""
@@ -65,7 +67,7 @@ def situation_of(facts: Facts) -> Situation:  # noqa: PLR0911 - one line a state
             "sandbox", "The sandbox syncs sample data on this machine.", "Connect accounts", "/setup/clockify"
         )
     if facts.refused:
-        name = {"clockify": "Clockify", "snapshots": "The Snapshots API"}.get(facts.refused, facts.refused)
+        name = facts.refused_name or facts.refused
         return Situation("stopped", f"Stopped: {name} refuses its key.", "Replace key", f"/connections/{facts.refused}")
     if not facts.is_connected:
         return Situation("not connected", "Not connected yet.", "Connect accounts", "/setup/clockify")

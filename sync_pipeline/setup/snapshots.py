@@ -290,7 +290,8 @@ def _listed(names: list[str]) -> str:
 
 def _probe(setup: SetupService, draft: Draft) -> list[Finding]:
     """A finding for each entity; what is no matter of scopes ends it immediately."""
-    specs = switched_on(specs_of(draft.settings), draft.settings.entities)
+    every = switched_on(specs_of(draft.settings), draft.settings.entities)
+    specs = {name: spec for name, spec in every.items() if not spec.target.once}
     work = [("probe", name, f"Read {name}") for name in specs]
     work += [("may_write", name, f"Write {name}") for name, spec in specs.items() if spec.target.system == "snapshots"]
 

@@ -160,6 +160,8 @@ def _budgets(setup: SetupService, store: Store, bucket: str, windows: tuple[Rate
 def _permissions(settings: Settings, system: str, test: tuple[Finding, ...]) -> Iterator[Permission]:
     found = {finding.what: finding for finding in test}
     for spec in switched_on(specs_of(settings), settings.entities).values():
+        if spec.target.once:
+            continue
         read, write = (_right(system, spec, verb, found) for verb in ("Read", "Write"))
         if (read.state, write.state) != ("not needed", "not needed"):
             yield Permission(spec.entity, read, write)

@@ -34,9 +34,17 @@ from sync_pipeline.stages.unique_names import (
 from sync_pipeline.store.deliveries import AS_IT_IS, Delivered, Intent, Kind, Refused
 from sync_pipeline.store.planned import Pending
 from sync_pipeline.store.records import Known
+from sync_pipeline.store.rejects import UNKNOWN_OUTCOME
+from sync_pipeline.store.schema import SENT
 from sync_pipeline.store.staging import Staging
 
 CREATE_TRIES = 3
+UNSETTLED = (
+    "It may or may not have been done, and cannot be looked for. Look at the target: `sync-pipeline rejects retry` does it "
+    "again, `sync-pipeline rejects accept` leaves it."
+)
+MANY = 100
+"""Updates that take longer than waiting until a search shows everything that was written before."""
 
 T = TypeVar("T")
 Rows = dict[str, Pending]
@@ -100,8 +108,11 @@ def _deliver(
             writer.unpark(unknown[source_id])
     else:
         for page in claimed_pages(spec, staging):
+            rows: Rows = {row.source_id: row for row in page}
             directory.look_up(page)
-            writer.deliver({row.source_id: row for row in page})
+            writer.adopt_unchanged(rows)
+            writer.update_missing(rows)
+            writer.deliver(rows)
     staging.put_back(writer.creator.lost)
     session.ledger(spec).claims.give_back()
 
@@ -160,6 +171,10 @@ def _attempted(session: Session, spec: EntitySpec, waiting: Mapping[str, list[In
     return [attempt.attempted for source_id in waiting for attempt in ledger.attempts(source_id)]
 
 
+class Unsettled(Exception):  # no error: what to do is noted
+    """It is unknown whether a record was made, and a person is asked."""
+
+
 class _Creator:
     """Creates records, and finishes creates that an earlier run was interrupted in.
 
@@ -193,6 +208,8 @@ class _Creator:
                 self._give_up(newest)
             elif (left := self._left_behind(intents, record)) is not None:
                 self._take(newest, left)
+            elif record is not None and not self._directory.target.finds:
+                self._leave_to_person(record, newest.id)
             elif _is_wanted(record) and self._directory.target.unique_names:
                 self._unresolved[source_id] = newest
             else:
@@ -219,6 +236,11 @@ class _Creator:
         intent = self._ledger.intend(row.source_id, "create", fields, at, self._sync_id)
         try:
             record, answered = self._post(fields)
+        except AmbiguousWrite:
+            if self._directory.target.finds:
+                raise
+            self._leave_to_person(row, intent)
+            raise Unsettled from None
         except RejectedRecord as error:
             self._conclude(intent, str(error))
             self._directory.refresh(fields)
@@ -299,13 +321,19 @@ class _Creator:
         self._directory.links[target_id] = intent.source_id
         return digest
 
+    def _leave_to_person(self, record: Known | Pending, intent: int) -> None:
+        """Reject what may have been done, before its intent is closed: whatever ends in between, it is not done again."""
+        refused = Refused(record.source_id, record.fields_hash, "create", UNSETTLED, rule=UNKNOWN_OUTCOME)
+        self._ledger.mark_refused([refused], self._sync_id, self._session.now())
+        self._conclude(intent, UNSETTLED)
+
     def _post(self, fields: dict[str, Any]) -> tuple[Record, bool]:
         """Create a record; when it is unknown whether it arrived, look it up before trying again.
 
         Says beside the record whether that is the answer to the request.
         """
         target = self._directory.target
-        for _ in range(CREATE_TRIES - 1):
+        for _ in range(CREATE_TRIES - 1 if target.finds else 0):
             try:
                 return self._session.call(target.create, fields), True
             except AmbiguousWrite:
@@ -357,6 +385,70 @@ class _Writer:
         self.creator = _Creator(session, spec, directory, sync_id)
         self._pending: Rows = {}
         self._cycling: set[str] = set()
+        self._is_settled = not directory.target.find_lag
+
+    def adopt_unchanged(self, rows: Rows) -> None:
+        """Link the records that are found as these rows want them, without a write; takes those out of the rows.
+
+        Of a search that lags this is only believed once it shows what was written before this run: where there are many.
+        """
+        same = self._unchanged(rows)
+        if len(same) >= MANY and not self._is_settled:
+            self._session.pause(self._directory.target.find_lag)
+            self._is_settled = True
+            self._directory.look_up(rows.values())
+            same = self._unchanged(rows)
+        if same and self._is_settled:
+            linked = [(rows.pop(key), record) for key, record in same.items() if self._link(rows[key], record)]
+            self._remember(done=[self._delivered(row, "adopt", record) for row, record in linked])
+
+    def update_missing(self, rows: Rows) -> None:
+        """Update the records that a read has not found, several at a time, and look up the keys of those that do not exist.
+
+        Takes out of the rows what was updated; what was refused is left to be delivered alone.
+        """
+        directory, missing = self._directory, list[Pending]()
+        unread = [row for row in rows.values() if row.target_id is not None and row.delivered_hash is None]
+        for start in range(0, len(unread), directory.target.at_once):
+            some = unread[start : start + directory.target.at_once]
+            note_sending(self._session, self._spec, some, [row.target_id for row in some])
+            for row, record in self._update_together(some):
+                if record is None:
+                    directory.note_missing(str(row.target_id))
+                    missing.append(row)
+                else:
+                    self._done(rows.pop(row.source_id), "update", record)
+        if missing:
+            directory.look_up(rows.values(), [fields_of(row) for row in missing])
+
+    def _update_together(self, rows: Sequence[Pending]) -> list[tuple[Pending, Record | None]]:
+        """All are answered before the first error counts."""
+        update = self._directory.target.update
+        begun = [(row, self._session.begin(update, row.target_id, self._owned(row))) for row in rows]
+        answered: list[tuple[Pending, Record | None]] = []
+        failed: SyncError | None = None
+        for row, answer in begun:
+            try:
+                answered.append((row, settled(answer)))
+            except RejectedRecord:
+                continue
+            except SyncError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return answered
+
+    def _unchanged(self, rows: Rows) -> dict[str, Record]:
+        """The records with the keys of these rows that are linked to nothing and have all the values that are wanted."""
+        directory, same = self._directory, dict[str, Record]()
+        for row in rows.values():
+            record = directory.unlinked(fields_of(row)) if row.target_id is None else None
+            if record is None or directory.target.is_archived(record):
+                continue
+            equal = canonical_target(self._spec, record)[1] == row.fields_hash
+            if equal and not directory.target.needs_update(record, fields_of(row)):
+                same[row.source_id] = record
+        return same
 
     def deliver(self, rows: Rows) -> None:
         """Deliver these rows."""
@@ -373,7 +465,8 @@ class _Writer:
 
     def _is_new(self, row: Pending) -> bool:
         """Whether nothing is there of a row, and no other record has its key."""
-        return row.target_id is None and self._directory.wanted(row) not in self._directory.by_key
+        is_there = row.target_id is not None and not self._directory.is_missing(row.target_id)
+        return not is_there and self._directory.wanted(row) not in self._directory.by_key
 
     def _deliver_chain(self, source_id: str) -> None:
         """Deliver one row, and before it those whose records give up the name it wants."""
@@ -416,6 +509,9 @@ class _Writer:
             except RejectedRecord as error:
                 reason = str(error)
                 break
+            except Unsettled:
+                self._counts.rejected += 1
+                return None
             if record is not None:
                 self._done(row, kind, record)
                 return kind
@@ -428,20 +524,16 @@ class _Writer:
         if kind == "create":  # the concluded intent has written it down
             self._counts.created += row.source_id not in self.creator.lost
         else:
-            self._remember(
-                done=Delivered(
-                    row.source_id,
-                    self._directory.id_of(record),
-                    row.fields_hash,
-                    kind,
-                    changes(self._spec, row, orjson.loads(row.fields)),
-                )
-            )
+            self._remember(done=[self._delivered(row, kind, record)])
+
+    def _delivered(self, row: Pending, kind: Kind, record: Record) -> Delivered:
+        target_id, changed = self._directory.id_of(record), changes(self._spec, row, fields_of(row))
+        return Delivered(row.source_id, target_id, row.fields_hash, kind, changed)
 
     def _renew(self, row: Pending) -> Record | None:
         """Update the row's own record; None when it has none, or has it no longer."""
         target_id = self.creator.found.get(row.source_id, row.target_id)
-        if target_id is None:
+        if target_id is None or self._directory.is_missing(target_id):
             return None
         note_sending(self._session, self._spec, [row], [target_id])
         changed = self._update(target_id, self._owned(row))
@@ -487,7 +579,8 @@ class _Writer:
 
     def _link(self, row: Pending, record: Record) -> bool:
         target_id = self._directory.id_of(record)
-        if linked := self._ledger.link(row.source_id, target_id):
+        delivered_hash = row.fields_hash if self._spec.target.once else SENT
+        if linked := self._ledger.link(row.source_id, target_id, delivered_hash=delivered_hash):
             self._directory.links[target_id] = row.source_id
         return linked
 
@@ -524,6 +617,6 @@ class _Writer:
         if own is not None and before is not None and directory.key_of({**own, name: before}) not in directory.by_key:
             RenameCycle(self._session, self._spec, directory, [row]).rename(row, directory.id_of(own), before)
 
-    def _remember(self, *, done: Delivered | None = None, refused: Refused | None = None) -> None:
-        answers = [done] if done else [], [refused] if refused else []
+    def _remember(self, *, done: Sequence[Delivered] = (), refused: Refused | None = None) -> None:
+        answers = done, [refused] if refused else []
         self.creator.lost |= remember(self._session, self._spec, *answers, self._counts, self._sync_id)

@@ -297,7 +297,8 @@ class _Asking:
 
     def creates(self, holding: Holding) -> Holding:
         """The rows that would be created, where there are more than the user has set."""
-        most, spec = self._session.settings.max_creates, self._spec
+        spec = self._spec
+        most, limit = most_creates(self._session, spec)
         if most is None:
             return holding
         count = self._staging.count_creates()
@@ -307,10 +308,7 @@ class _Asking:
         approval = self._configuration("creates", spec.fingerprint, count, count)
         if approval is not None and approval.decision == "allowed":
             return replace(holding, uses=(*holding.uses, *self._uses(approval)))
-        what = (
-            f"{count:,} {spec.entity} would be created, more than SYNC_MAX_CREATES ({most:,}): these are held, everything "
-            "else is loaded"
-        )
+        what = f"{count:,} {spec.entity} would be created, more than {limit} ({most:,}): these are held, everything else is loaded"
         names = [line.source_id for line in self._staging.creates(NAMED)]
         held = self._held("creates", count, what, names, approval)
         return replace(holding, held=(*holding.held, held), creates=True)
@@ -470,8 +468,12 @@ def hold_creates(session: Session, spec: EntitySpec, staging: Staging, ids: Coll
 
     Where they are allowed, their merge uses the approval up.
     """
-    approvals, now = session.ledger(spec).approvals, session.now()
-    newest = approvals.newest("creates", spec.fingerprint) if session.settings.max_creates is not None else None
+    approvals, now, most = session.ledger(spec).approvals, session.now(), most_creates(session, spec)[0]
+    if spec.target.once and most is not None and staging.count_creates() > most:
+        from sync_pipeline.stages.check import Options  # it imports this module
+
+        _Asking(session, spec, staging, Options(), _measure_named(session, spec, staging, ids, None)).creates(Holding())
+    newest = approvals.newest("creates", spec.fingerprint) if most is not None else None
     if newest is not None and newest.state(now) == "allowed":
         use_approvals(staging, [Use(newest.id, "creates")])
     if newest is None or not newest.waits(now):
@@ -482,9 +484,17 @@ def hold_creates(session: Session, spec: EntitySpec, staging: Staging, ids: Coll
     return dict.fromkeys(staging.held_among(ids) - before, why)
 
 
+def most_creates(session: Session, spec: EntitySpec) -> tuple[int | None, str]:
+    """How many records a run may create without an approval, and what says so."""
+    most = session.settings.max_creates
+    if spec.target.once and (most is None or spec.target.at_most < most):
+        return spec.target.at_most, "its `at_most`"
+    return most, "SYNC_MAX_CREATES"
+
+
 def waits_for_creates(session: Session, spec: EntitySpec) -> bool:
     """Whether creates are held and not allowed."""
-    if session.settings.max_creates is None:
+    if most_creates(session, spec)[0] is None:
         return False
     return session.ledger(spec).approvals.is_waiting("creates", spec.fingerprint, session.now())
 

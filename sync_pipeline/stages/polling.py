@@ -140,6 +140,9 @@ def poll(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
     if not has_room(session, len(WHATS) * (1 if cursor.since is None else PAGES["free"])):
         return "the hour's request budget is nearly used up, so nothing was asked for"
     source = session.source(spec)
+    if spec.target.once and not source.notifies:  # what was made stays as it is: there is nothing to compare
+        cursor.polled = now
+        return ""
     feed = source.feed if source.notifies else session.target(spec).feed
     if feed is not None and has_passed(cursor.refused, ASK_AGAIN, now):
         try:
@@ -170,7 +173,7 @@ def poll_source(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
 
 def check_again(session: Session, spec: EntitySpec) -> int:
     """Ask for the records whose reference is no longer what they wait for; returns how many."""
-    fields = list(spec.references.items())
+    fields = [*spec.references.items(), *(spec.links.items() if spec.target.once else ())]
     if not fields:
         return 0
     ids = session.ledger(spec).rejects.to_check_again(fields, MOST_CHANGES)

@@ -17,9 +17,11 @@ from sync_pipeline.mapping.columns import text_list
 from sync_pipeline.mapping.frames import raw_frame
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.problems import reject, rejects_of
+from sync_pipeline.stages.problems import note, reject, rejects_of
 from sync_pipeline.stages.references import References
-from sync_pipeline.store.rejects import Reject
+from sync_pipeline.store.records import LEFT_ALONE
+from sync_pipeline.store.references import NOT_DELIVERED
+from sync_pipeline.store.rejects import UNKNOWN_OUTCOME, Reject
 from sync_pipeline.store.staged import StagedRow
 
 _TEXTS = ("source_id", "partition", "status", "rule", "waiting_for", "source_hash", "record_label", "record_facts")
@@ -31,12 +33,15 @@ class Process:
     def __init__(self, session: Session, spec: EntitySpec, clashes: Clashes) -> None:
         self._session, self._spec, self._clashes = session, spec, clashes
         self._references = References(session, spec)
+        self._unlinked: dict[str, frozenset[str]] = {}
 
     def __call__(self, raw: pd.DataFrame) -> pd.DataFrame:
         """A raw frame as a checked one; ``source_hash`` is missing where there is more to say of a record than its fields."""
         linked = resolve_links(self._spec, map_frame(self._spec, raw), self._linked)
         frame = check_frame(self._spec, linked, start_date=self._session.settings.start_date)
         frame = self._references.mark(self._clashes.mark(frame))
+        if self._spec.target.once:
+            frame = leave_made(self._session, self._spec, self._wait_for_links(frame))
         is_fine = (frame["status"] == "accepted") & frame["problems"].isna()
         frame["source_hash"] = raw["source_hash"].reset_index(drop=True).where(is_fine)
         frame["record_facts"] = frame["record_facts"].where(frame["status"] != "excluded")
@@ -44,8 +49,49 @@ class Process:
             frame["record_label"] = None
         return frame
 
-    def _linked(self, entity: str, target_ids: list[str]) -> dict[str, str]:
-        return self._session.ledger(entity).owners(target_ids, existing=True)
+    def _linked(self, entity: str, values: list[str]) -> dict[str, str]:
+        if not points_forward(self._session, self._spec, entity):
+            return self._session.ledger(entity).owners(values, existing=True)
+        found = self._session.ledger(entity).target_ids(values)
+        self._unlinked[entity] = self._unlinked.get(entity, frozenset()) | {*values} - found.keys()
+        return {value: found.get(value, value) for value in values}  # the others wait
+
+    def _wait_for_links(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame, with the rows waiting of which what they are linked to is not at the target yet."""
+        for name, entity in self._spec.links.items():
+            column = frame[self._spec.field(name).column]
+            waits = (frame["status"] == "accepted") & column.isin(self._unlinked.get(entity, ()))
+            frame = note(
+                frame, waits, name, NOT_DELIVERED, f"waits for this one of the {entity}, which is not at the target"
+            )
+            frame.loc[waits, ["status", "rule"]] = ["waiting", NOT_DELIVERED]
+        return frame
+
+
+def points_forward(session: Session, spec: EntitySpec, entity: str) -> bool:
+    """Whether a link to this entity is by the id that its records have at the source, and gives that at the target."""
+    return spec.target.once and session.spec(entity).source.system == spec.source.system
+
+
+def leave_made(session: Session, spec: EntitySpec, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the rows that are done: what was made stays as it is, also when it was removed or its source changed.
+
+    What existed before the automation was switched on is left alone, and what may have been made until a person says so.
+    """
+    ledger = session.ledger(spec)
+    known = ledger.lookup(frame["source_id"].dropna().unique())
+    unknown = {*ledger.rejects.rejected_by(UNKNOWN_OUTCOME)}
+    made = {key for key, one in known.items() if one.target_id or (one.refused_hash and key in unknown)}
+    left = {key: one.excluded_rule for key, one in known.items() if one.excluded_rule in LEFT_ALONE and key not in made}
+    if not made and not left:
+        return frame
+    frame = frame.copy()
+    is_made, rules = frame["source_id"].isin(made), frame["source_id"].map(left)
+    frame.loc[is_made, ["status", "rule"]] = ["former", None]
+    frame.loc[rules.notna(), "status"] = "excluded"
+    frame["rule"] = frame["rule"].where(rules.isna(), rules)
+    frame.loc[is_made | rules.notna(), ["problems", "waiting_for"]] = None
+    return frame
 
 
 def has_label(session: Session, spec: EntitySpec) -> bool:
@@ -97,7 +143,7 @@ def is_wanted(row: StagedRow) -> bool:
 
 def is_ready(row: StagedRow, delivered: Collection[tuple[str, str]]) -> bool:
     """Whether a row waits for nothing but these records, pairs of entity and id."""
-    return all((entity, key) in delivered for entity, key in awaited(row))
+    return row.waiting_for is not None and all((entity, key) in delivered for entity, key in awaited(row))
 
 
 def awaited(row: StagedRow) -> list[list[str]]:

@@ -28,9 +28,12 @@ from sync_pipeline.stages.guards import (
     leave_former,
     refuse_first_contact,
 )
+from sync_pipeline.stages.inbox import LISTED
 from sync_pipeline.stages.plan import deletes, pages
+from sync_pipeline.stages.polling import REPEAT_AFTER, SYSTEM
 from sync_pipeline.stages.process import is_ready, process_records
 from sync_pipeline.stages.references import find, kept, listed
+from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.records import (
     Known,
 )
@@ -85,7 +88,18 @@ def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id
     referred = _referred(session, spec, ids)
     answer = read_now(session, spec, ids, run_id)
     release(session, spec, run_id, referred)
+    wake(session, spec, set(ids) - answer.left.keys())
     return answer
+
+
+def wake(session: Session, spec: EntitySpec, ids: Collection[str]) -> None:
+    """Note for those who make something once of the records of the same list that these may be new to them."""
+    for name, other in session.specs.items():
+        if not other.target.once or name == spec.entity or other.listed_at != spec.listed_at:
+            continue
+        new = sorted(set(ids) - session.ledger(other).lookup(ids).keys())
+        received = [Received(content_id(LISTED, key, {}), LISTED, name, key, "{}", session.now()) for key in new]
+        receive_many(session.store, session.pair, SYSTEM, received, repeat_after=REPEAT_AFTER)
 
 
 def read_now(session: Session, spec: EntitySpec, ids: Collection[str], run_id: str) -> Answer:

@@ -69,6 +69,10 @@ class Directory:
         if (record := self.by_id.pop(target_id, None)) is not None and self.by_key.get(self.key_of(record)) is record:
             del self.by_key[self.key_of(record)]
 
+    def is_missing(self, target_id: str) -> bool:
+        """Whether a record turned out not to exist."""
+        return target_id in self._missing
+
     def _find(self, asked: Sequence[Mapping[str, Any]]) -> None:
         """Of several with one key, one that is linked to nothing counts: the other one is known by its link."""
         answered = self._session.call(self.target.find, asked) if asked else []

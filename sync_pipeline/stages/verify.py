@@ -74,6 +74,8 @@ class VerifyResult:
     foreign: int = 0
     former: int = 0
     """At the target as an earlier mapping made them, which was chosen when the one in force was published."""
+    removed: int = 0
+    """Made once, and removed at the target since: they stay removed."""
     repaired: int = 0
     requests: int = 0
     held_back: str = ""
@@ -94,6 +96,11 @@ class VerifyResult:
     @property
     def explanation(self) -> str:
         """Why both sides are in sync although their counts differ; "" when they do not."""
+        if self.removed:
+            return (
+                f"{self.removed:,} of the {self.source:,} {self.entity} that were made were removed at the target. They stay "
+                "removed."
+            )
         if self.former:
             return self._former
         if not self.in_sync or self.source == self.target:
@@ -119,7 +126,18 @@ class VerifyResult:
     def figures(self) -> dict[str, int]:
         """The counts, for a table or JSON."""
         differs = ("missing", "extra", "different", "waiting")
-        names = ("source", "target", *differs, "rejected", "excluded", "kept", "foreign", "former", "repaired")
+        names = (
+            "source",
+            "target",
+            *differs,
+            "rejected",
+            "excluded",
+            "kept",
+            "foreign",
+            "former",
+            "removed",
+            "repaired",
+        )
         return {name: getattr(self, name) for name in names}
 
 
@@ -137,6 +155,8 @@ def verify(
     What was observed at the target becomes what we believe is there, so drift turns into pending records by itself.
     A repair is a load like any other: what blocks a sync blocks it, and the verdict names what the guards hold.
     """
+    if spec.target.once:
+        return _verify_made(session, spec)
     before, options = session.requests, options or Options()
     asked = options if repair else replace(options, dry_run=True)  # only a repair requests approvals
     with checked(session, spec, days, asked, independent=True) as checking:
@@ -153,6 +173,36 @@ def verify(
             verdict.held = checking.holding.held
     verdict.requests = session.requests - before
     _note(session, spec, days, verdict)
+    return verdict
+
+
+def _verify_made(session: Session, spec: EntitySpec) -> VerifyResult:
+    """Compare what was to be made once with what was, and count what of it is there; nothing is repaired.
+
+    What was made is read by its id, as many as a run may read so, the newest first.
+    """
+    before, verdict = session.requests, VerifyResult(spec.entity)
+    with checked(session, spec, None, Options(dry_run=True), independent=True) as checking:
+        for rows in checking.staging.rows():
+            known = session.ledger(spec).lookup([row.source_id for row in rows])
+            wanted = [
+                _wanted(row, known.get(row.source_id), assigns_ids=True) for row in rows if row.status != "former"
+            ]
+            statuses = Counter(row.status for row in wanted)
+            verdict.rejected += statuses["rejected"]
+            verdict.excluded += statuses["excluded"]
+            verdict.waiting += statuses[WAITS]
+            lacking = [row.source_id for row in wanted if row.status == "accepted"]
+            verdict.missing += len(lacking)
+            verdict.differences += [Difference("missing", key, "*", "present", "absent") for key in lacking]
+    made = [known for page in session.ledger(spec).scan() for known in page if known.target_id and known.is_delivered]
+    target, most = session.target(spec), session.settings.max_confirmations
+    verdict.source = len(made)
+    there = (session.call(target.get, str(known.target_id)) is not None for known in made[-most:])
+    verdict.removed = sum(not is_there for is_there in there)
+    verdict.target = verdict.source - verdict.removed
+    verdict.requests = session.requests - before
+    _note(session, spec, None, verdict)
     return verdict
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from sync_pipeline.clock import utc_now
 from sync_pipeline.errors import ConfigError, StoreError, SyncError
 from sync_pipeline.private_files import written_once
 from sync_pipeline.store.engine import Store, insert_into
+from sync_pipeline.store.locks import lock
 from sync_pipeline.store.schema import credentials
 
 SETTING = "SYNC_ENCRYPTION_KEY"
@@ -28,6 +30,8 @@ WEBHOOK = "webhook:"
 """What the names of the webhooks' secrets begin with."""
 SIGNED = "SIGNED"
 """The hook of the other system's app: its vendor signs each body, and the hook has a secret path alone."""
+TOKENS = "tokens"
+"""Names the lock of a pair of tokens that is being renewed."""
 CHECK = ("sync_pipeline", "key check")
 """Place of a value that is no secret: the key that encrypts it is the database's, which every process has to have."""
 NEW_KEY = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
@@ -147,11 +151,17 @@ def put(
     *,
     expires_at: datetime | None = None,
 ) -> None:
-    """Keep a secret (anything JSON can hold) under a name, over what was there."""
+    """Keep a secret (anything JSON can hold) under a name, over what was there.
+
+    Raises ConfigError where this process was started before the key of the database was changed, and has only the old one.
+    """
     key_id, ciphertext = keyring.seal((pair, name), value)
     row = {"ciphertext": ciphertext, "key_id": key_id, "expires_at": expires_at, "updated_at": at}
     statement = insert_into(store, credentials).values(connection=pair, name=name, **row)
     with store.writing(durable=True) as tx:  # the token before a renewed one is no longer valid
+        known = tx.scalar(select(credentials.c.key_id).where(*_one(*CHECK)).with_for_update(read=True))
+        if known is not None and known not in keyring.ids:
+            raise _other_key(known, f"this process was given another key ({keyring.keys[0].id})")
         tx.execute(statement.on_conflict_do_update(index_elements=["connection", "name"], set_=row))
 
 
@@ -221,13 +231,29 @@ class Encrypted(NamedTuple):
 def encrypt_again(store: Store, keyring: Keyring, connection: str | None, at: datetime) -> Encrypted:
     """Encrypt a connection's secrets - None: all there are - with the first key, so that the others can be taken out.
 
-    Each on its own: one that cannot be decrypted is left unchanged, and the others are still encrypted again.
+    Each on its own: one that cannot be decrypted is left unchanged, and the others are still encrypted again. A token that is
+    being renewed is waited for, so that no process is left with a new one that it may not store.
     """
+    with ExitStack() as renewing:
+        for place, name in _tokens(store):
+            renewing.enter_context(lock(store, f"{place}\n{name}", TOKENS))
+        return _encrypt_again(store, keyring, connection, at)
+
+
+def _tokens(store: Store) -> list[tuple[str, str]]:
+    columns = (credentials.c.connection, credentials.c.name)
+    with store.reading() as tx:
+        rows = tx.execute(select(*columns).where(credentials.c.expires_at.is_not(None)).order_by(*columns))
+        return [(row.connection, row.name) for row in rows]
+
+
+def _encrypt_again(store: Store, keyring: Keyring, connection: str | None, at: datetime) -> Encrypted:
     is_old = [credentials.c.key_id != keyring.keys[0].id, _IS_SECRET]
     is_old += [] if connection is None else [credentials.c.connection == connection]
     old = select(credentials).where(*is_old).with_for_update()
     found = Encrypted(0, [])
     with store.writing() as tx:
+        tx.execute(select(credentials.c.key_id).where(*_one(*CHECK)).with_for_update())  # before what is stored now
         for row in tx.execute(old).all():
             place = (row.connection, row.name)
             try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 
 from sync_pipeline.store.approvals import Approvals
 from sync_pipeline.store.bulk import chunks, driver_time, execute_together
@@ -412,6 +412,15 @@ def recent(
     with store.reading() as tx:
         rows = tx.execute(statement.order_by(deliveries.c.id.desc()).limit(limit))
         return [Delivery(*row) for row in rows]
+
+
+def made_since(store: Store, pair: str, since: datetime) -> dict[str, int]:
+    """How many records of each entity were created or adopted since then."""
+    done = [deliveries.c.connection == pair, deliveries.c.phase == "outcome", deliveries.c.outcome == "delivered"]
+    made = [deliveries.c.kind.in_(["create", "adopt"]), deliveries.c.at >= since]
+    statement = select(deliveries.c.entity, func.count()).where(*done, *made).group_by(deliveries.c.entity)
+    with store.reading() as tx:
+        return {row[0]: row[1] for row in tx.execute(statement)}
 
 
 def _line(row: Delivered | Removed | Refused) -> tuple[str | None, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, case, delete, func, select, update
 
 from sync_pipeline.store.bulk import chunks, execute_together
 from sync_pipeline.store.claims import taken_over
@@ -20,7 +20,8 @@ from sync_pipeline.store.facts import delete_facts_of_deleted
 from sync_pipeline.store.history import History
 from sync_pipeline.store.loads import WHOLE, Loads
 from sync_pipeline.store.locks import LockForWrites, OnWait, lock
-from sync_pipeline.store.records import TOMBSTONE, Records
+from sync_pipeline.store.records import BEFORE_SWITCH_ON, LEFT_ALONE, SETTLED, TOMBSTONE, Records
+from sync_pipeline.store.rejects import UNKNOWN_OUTCOME
 from sync_pipeline.store.schema import (
     FACTS,
     SENT,
@@ -132,7 +133,8 @@ class Ledger(Records, Deliveries):
         """Note that reads with these numbers proved these deleted; a newer read wins. Returns how many were live before."""
         if not numbers:
             return 0
-        gone = {"deleted_at": at, "observed_at": at, "unconfirmed_at": None, "excluded_rule": None}
+        left = case((records.c.excluded_rule.in_(LEFT_ALONE), records.c.excluded_rule))  # also when it comes back
+        gone = {"deleted_at": at, "observed_at": at, "unconfirmed_at": None, "excluded_rule": left}
         with self.store.writing() as tx:
             read = {"by_id_at": self.store.now(tx)} if by_id else {}
             changed = self._by_number(tx, numbers, [records.c.deleted_at.is_(None)], gone | read)
@@ -178,6 +180,46 @@ class Ledger(Records, Deliveries):
             rows = [{**fixed, "source_id": key, "read_no": number} for key, number in sorted(numbers.items())]
             tx.execute(insert_into(self.store, records).on_conflict_do_nothing(), rows)
             self._delete_facts(tx, numbers)
+
+    def leave_alone(self, source_ids: Iterable[str], at: datetime, read_no: int) -> int:
+        """Note that these exist already and that nothing is made of them, unless it was before; returns how many."""
+        fixed: dict[str, Any] = {
+            "connection": self.pair,
+            "entity": self.entity,
+            "fields": "{}",
+            "fields_hash": TOMBSTONE,
+        }
+        fixed |= {"observed_at": at, "read_no": read_no, "excluded_rule": BEFORE_SWITCH_ON}
+        count = 0
+        for some in chunks(sorted(source_ids)):
+            rows = [{**fixed, "source_id": key} for key in some]
+            statement = insert_into(self.store, records)
+            unmade = and_(records.c.target_id.is_(None), records.c.excluded_rule.is_distinct_from(SETTLED))
+            update_to = {"excluded_rule": BEFORE_SWITCH_ON, "deleted_at": None, "unconfirmed_at": None}
+            keys = ["connection", "entity", "source_id"]
+            with self.store.writing() as tx:
+                lock_in_order(tx, self._named(records, some))
+                tx.execute(statement.on_conflict_do_update(index_elements=keys, set_=update_to, where=unmade), rows)
+            count += len(rows)
+        return count
+
+    def take_up(self) -> int:
+        """Make something of what was left alone because it existed before; returns how many that are."""
+        left = [*self.of(records), records.c.excluded_rule == BEFORE_SWITCH_ON]
+        with self.store.writing() as tx:
+            lock_in_order(tx, left)
+            return tx.execute(update(records).where(*left).values(excluded_rule=None)).rowcount
+
+    def settle(self, source_ids: Iterable[str]) -> int:
+        """Leave alone those of these records of which it is unknown whether they were made; returns how many."""
+        ids = sorted(set(self.rejects.rejected_by(UNKNOWN_OUTCOME)).intersection(source_ids))
+        with self.store.writing() as tx:
+            for some in chunks(ids):
+                lock_in_order(tx, self._named(records, some))
+                mine = update(records).where(*self._named(records, some))
+                tx.execute(mine.values(excluded_rule=SETTLED, refused_hash=None))
+            self.rejects.forget_of_target(tx, ids)
+        return len(ids)
 
     def mark_unconfirmed(self, source_ids: Iterable[str], at: datetime, *, read_no: int) -> int:
         """Note that these are missing from a read with this number, without proof; the first such time is kept."""

@@ -93,7 +93,7 @@ class MergedRows(StagedFacts):
         self._drop_moved()
         statuses = self.counts()
         with self._held.writing() as tx:
-            if statuses.get("excluded") or statuses.get("rejected"):
+            if statuses.keys() & {"excluded", "rejected", "former"}:
                 self._note_seen(tx, observed_at)
             if statuses.get("excluded"):
                 self._drop_excluded_facts(tx)
@@ -202,10 +202,10 @@ class MergedRows(StagedFacts):
             .where(*self._seen_as("excluded"), or_(records.c.excluded_rule.is_distinct_from(rule), moved, gone))
             .values(excluded_rule=rule, partition=day, read_no=number, observed_at=observed_at, **back),
             update(records)
-            .where(*self._seen_as("rejected"), records.c.delivered_hash.isnot(None), or_(moved, gone))
+            .where(*self._seen_as("rejected", "former"), records.c.delivered_hash.isnot(None), or_(moved, gone))
             .values(partition=day, read_no=number, observed_at=observed_at, **back),
         ]
-        lock_in_order(tx, self._seen_as("excluded", "rejected"))
+        lock_in_order(tx, self._seen_as("excluded", "rejected", "former"))
         for statement in statements:
             tx.execute(statement.where(records.c.read_no <= number))
 

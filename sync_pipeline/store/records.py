@@ -59,6 +59,9 @@ class RecordCounts:
     unconfirmed: int
 
 
+BEFORE_SWITCH_ON, SETTLED = "before_switch_on", "settled_by_hand"
+"""Rules by which records are left alone by what makes each once: they existed before it, or a person has dealt with them."""
+LEFT_ALONE = (BEFORE_SWITCH_ON, SETTLED)
 TOMBSTONE = ""
 """The ``fields_hash`` of a record of which only its deletion is known."""
 LAG = timedelta(minutes=10)
@@ -207,6 +210,11 @@ class Records(EntityRows):
                 statement = select(*KNOWN_COLUMNS).where(*mine).order_by(records.c.source_id)
                 found += [known(row) for row in tx.execute(statement)]
         return found
+
+    def target_ids(self, source_ids: Iterable[str]) -> dict[str, str]:
+        """Those of these records that are at the target, with their ids there."""
+        known = self.lookup(source_ids).values()
+        return {record.source_id: record.target_id for record in known if record.target_id and record.is_delivered}
 
     def kept_ids(self) -> set[str]:
         """The records that are deleted at the source and still at the target, except where the target refused the removal."""

@@ -43,6 +43,8 @@ Origin = Literal["check", "target"]
 VALUE_LENGTH = 200
 """So much of a value is kept."""
 
+UNKNOWN_OUTCOME = "unknown_outcome"
+"""The rule of a record that may or may not have been made, until a person says so."""
 NO_ID = "(no id)"
 """Shown and accepted in place of the id of a record that has none."""
 

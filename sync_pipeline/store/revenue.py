@@ -11,8 +11,6 @@ from sqlalchemy import BigInteger, Connection, cast, delete, func, insert, selec
 from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import project_revenue, revenue_reads
 
-NOT_READ = "analytics of the Snapshots API are not read yet"
-
 
 class Revenue(NamedTuple):
     """In hundredths of the currency; None where it is not known."""

@@ -57,7 +57,8 @@ def validated(settings: Settings, document: str, place: str = SETUP) -> dict[str
     """The mappings of a set-up; raises when anything in it is not valid. ``place`` is what errors call it."""
     values = read_setup(document, place)
     profile = str(values.get("snapshots_profile") or settings.snapshots_profile)
-    specs = load_specs(settings.mappings_dir, document, place, profile=profile)
+    on = values.get("automations", settings.automations)
+    specs = load_specs(settings.mappings_dir, document, place, profile=profile, automations=on)
     switched_on(specs, values.get("entities", ()))
     return specs
 

@@ -17,7 +17,6 @@ from sync_pipeline.store.engine import Store
 from sync_pipeline.store.locks import lock
 
 NAME = "oauth:snapshots"
-LOCK_LABEL = "tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class StoredVault:
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
         """Be the only one who renews this pair; others wait, and a killed process frees it."""
-        async with _in_one_thread(lock(self._store, self._key, LOCK_LABEL)):
+        async with _in_one_thread(lock(self._store, self._key, credentials.TOKENS)):
             yield
 
     def read(self) -> Tokens | Lost | None:
@@ -104,17 +103,17 @@ class StoredVault:
 
     def keep(self, tokens: Tokens) -> None:
         """Store the pair of a new consent, not while the one before it is being renewed."""
-        with lock(self._store, self._key, LOCK_LABEL):
+        with lock(self._store, self._key, credentials.TOKENS):
             self._put(tokens.as_json(), tokens.expires_at)
 
     def drop(self, reason: str) -> None:
         """Forget the pair and keep the reason, as ``lose`` does, for those who have no event loop."""
-        with lock(self._store, self._key, LOCK_LABEL):
+        with lock(self._store, self._key, credentials.TOKENS):
             self._put({"lost": reason}, None)
 
     def remove(self) -> None:
         """Forget pair and reason: as if there never had been a consent."""
-        with lock(self._store, self._key, LOCK_LABEL):
+        with lock(self._store, self._key, credentials.TOKENS):
             credentials.remove(self._store, self._place, self._name)
 
     def _put(self, value: dict[str, Any], expires_at: float | None) -> None:

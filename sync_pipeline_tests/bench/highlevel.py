@@ -19,7 +19,7 @@ from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.sandbox.clockify.ids import new_id
 from sync_pipeline_tests.bench.commands import Workplace, sync_words
-from sync_pipeline_tests.bench.rounds import AGAIN, FIRST, HIGHLEVEL, VERIFY, Measured, Say
+from sync_pipeline_tests.bench.rounds import AGAIN, FIRST, HIGHLEVEL, PREVIEW, VERIFY, Measured, Say
 from sync_pipeline_tests.bench.sandbox import running
 from sync_pipeline_tests.harness import Json
 from sync_pipeline_tests.highlevel import HOME, own_profile
@@ -35,7 +35,7 @@ PEOPLE, DAYS = 5, 60
 
 
 def measure_highlevel(directory: Path, measured: Measured, say: Say = print, sizes: Sequence[int] = SIZES) -> None:
-    """Create the records of the smallest size; sync each size again, and verify it. Only requests to HighLevel count."""
+    """Create the records of the smallest size; sync each size again, verify and preview it. Only requests to HighLevel count."""
     for entries in sizes:
         say(f"HighLevel: {entries:,} entries ...")
         with _workplace(directory, entries) as work:
@@ -44,7 +44,8 @@ def measure_highlevel(directory: Path, measured: Measured, say: Say = print, siz
             else:
                 deliver_all(work)
             _measure(measured, work, entries, AGAIN, *sync_words())
-            _measure(measured, work, entries, VERIFY, "verify", "--json")
+            for command in (VERIFY, PREVIEW):
+                _measure(measured, work, entries, command, command, "--json")
 
 
 def _measure(measured: Measured, work: Workplace, entries: int, command: str, *words: str) -> None:

@@ -145,7 +145,9 @@ def test_a_report_holds_what_was_measured_and_no_secret(agency: Shell) -> None:
     switch(agency.team, prepare=True, unique=True)
     agency("prepare", "--yes", code=0)
     report = agency.home.parent / "report.json"
-    assert "with the same User id is refused" in said(agency, "--report", str(report), code=0)["behaviour"]["detail"]
+    detail = said(agency, "--report", str(report), code=0)["behaviour"]["detail"]
+    assert "with the same User id is refused" in detail
+    assert detail.count("a change leaves other fields unchanged") == 1  # of all entities together
     assert report.stat().st_mode & 0o777 == 0o600
     text = report.read_text()
     assert "A record with the same value" in text

@@ -30,6 +30,8 @@ PAGES = (
     "/mapping/new/users",
     "/mapping/new/users?source=name",
     "/mapping/users/email",
+    "/automations",
+    "/automations/starter_projects",
     "/draft",
     "/versions",
     "/setup/preview",

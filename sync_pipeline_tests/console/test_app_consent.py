@@ -103,10 +103,10 @@ def test_what_the_consent_page_would_refuse_is_said_before(browser: Browser) -> 
         ({"app_id": "nobody"}, "does not know this client id"),
         ({"app_id": ""}, "client id is missing"),
         ({"app_secret": ""}, "client secret is missing"),
-        ({"app_scopes": "contacts.write"}, "does not know this client id"),
+        ({"app_scopes": "calendars.write"}, "does not know this client id"),
         (
-            {"app_scopes": "locations.readonly contacts.write oauth.write"},
-            "may not ask for the scope contacts.write (it answered 400). Tick contacts.write in the app's settings",
+            {"app_scopes": "locations.readonly calendars.write oauth.write"},
+            "may not ask for the scope calendars.write (it answered 400). Tick calendars.write in the app's settings",
         ),
     ):
         answer = browser.post("/snapshots", APP | change, of="/snapshots")

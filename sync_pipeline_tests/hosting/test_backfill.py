@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -186,6 +187,29 @@ def test_a_paused_backfill_goes_on_with_what_is_left(us: Team, on: Live, asking:
         find(on.instance, None, is_paused=True)
     (one,) = asking.listed(hours_later)
     assert (one.backfill_id, one.done, one.total) == (chain[0], 28, 28)
+
+
+@pytest.mark.parametrize("asked", ["PAUSING", "CANCELING"])
+def test_the_daemon_does_not_undo_what_was_asked_for(
+    us: Team, on: Live, asking: Asking, now: datetime, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """It had read the backfill before, and writes it afterwards: it is paused or cancelled once more."""
+    (first,) = asking.ask(us.days, now)
+    read_before = on.instance.get_backfill(first)
+    assert read_before is not None
+    writes = iter([read_before])
+
+    def settle(_seconds: float) -> None:
+        for backfill in writes:
+            on.instance.update_backfill(backfill)
+
+    monkeypatch.setattr("sync_pipeline.hosting.backfill.time", SimpleNamespace(sleep=settle))
+    if asked == "PAUSING":
+        pause(on.instance, first, "Ana")
+    else:
+        assert not cancel(on.instance, first)
+    assert next(writes, None) is None
+    assert asking.look([first], us.days, now).status == asked
 
 
 def test_a_backfill_that_was_paused_before_it_began_is_resumed_as_it_is(

@@ -168,6 +168,24 @@ def test_a_repeated_run_that_waits_for_a_worker_is_not_the_killed_one(fleet: Fle
     assert found(fleet.on, waiting).status is dg.DagsterRunStatus.CANCELED
 
 
+def test_a_run_waits_in_the_queue_however_long_and_is_missed_outside_it(fleet: Fleet) -> None:
+    """It is alive as long as the queue has it; taken by a worker that died, or lost with the queue, it is dead soon after."""
+    launcher, url = fleet.on.instance.run_launcher, fleet.us.settings().store_url
+    assert isinstance(launcher, CeleryLauncher)
+    waiting = fleet.queue("waiting")
+    for _ in range(3):
+        assert launcher.is_queued(waiting.run_id)
+        assert close_orphans(fleet.on.instance) == 0
+        grow_old(url)
+
+    launcher.celery.control.purge()
+    assert not launcher.is_queued(waiting.run_id)
+    assert close_orphans(fleet.on.instance) == 0  # a worker may have taken it just now
+    grow_old(url)
+    assert close_orphans(fleet.on.instance) == 1
+    assert found(fleet.on, waiting).status is dg.DagsterRunStatus.FAILURE
+
+
 def started(on: Live, run: dg.DagsterRun) -> float:
     """When a worker began it."""
     record = on.instance.get_run_record_by_id(run.run_id)

@@ -66,6 +66,10 @@ def test_what_is_written_by_hand_fits_the_facts() -> None:
     assert [name for name in notes["reads"] if operation(name).method != "POST"] == []
     for name, find in notes["find"].items():
         assert find["by"] in {each.name for each in operation(find["list"]).inputs}, name
+    for name, choices in notes["choices"].items():
+        assert set(choices) <= {each.name for each in operation(name).inputs}
+        for choice in choices.values():
+            assert set(choice["with"]) <= {each.name for each in operation(choice["list"]).inputs}
 
 
 def test_what_the_sandbox_offers_is_named() -> None:

@@ -115,6 +115,51 @@ def test_a_lost_ledger_finds_its_records_again(us: HighLevelTeam, ignored: bool)
     changes_nothing(us)
 
 
+def test_a_lost_ledger_of_many_records_costs_no_write(tmp_path: Path) -> None:
+    """What is as it should be is linked. Of one that the search shows as it was before, and of one whose title is another, it is not."""
+    with highlevel_team(tmp_path, **FEW | {"entries": 130}) as us:
+        us.sync()
+        first, second, *_ = us.entries()
+        us.switch(index_lag=WAIT - 5)
+        us.change_entry(first, description="for a moment")
+        us.sync("time_entries")
+        us.change_entry(first, description=first["description"])
+        rows = us.stored("time_entries")
+        titled, entries = next(row for row in rows if row["properties"]["time_entry_id"] == second["id"]), len(rows)
+        us.edit("time_entries", id=titled["id"], properties={"title": "Typed by hand"})
+        for file in us.home.glob("sync.db*"):
+            file.unlink()
+        us.forget_stats()
+        counts = us.sync()["time_entries"]
+        assert (counts.created, counts.adopted) == (0, entries)
+        changed = [
+            times for route, times in us.requests().items() if route.startswith("PUT") and "time_entries" in route
+        ]
+        assert sum(changed) == 2
+        us.settle()
+        converged(us)
+        changes_nothing(us)
+
+
+def test_an_object_that_was_emptied_by_hand_is_filled_again(tmp_path: Path) -> None:
+    """One request each to see that it is gone, one to create it, and a share of a search that proves that the object exists."""
+    with highlevel_team(tmp_path, **FEW | {"entries": 60}) as us:
+        us.sync()
+        stored = us.stored("time_entries")
+        for row in stored[1:]:
+            us.edit("time_entries", id=row["id"], remove=True)
+        us.edit("time_entries", id=stored[0]["id"], properties={"description": "Typed by hand"})
+        us.settle()
+        us.verify("time_entries")
+        us.forget_stats()
+        counts = us.sync("time_entries", options=Options(accept_rewrite=True))["time_entries"]
+        assert (counts.created, counts.updated) == (len(stored) - 1, 1)
+        assert _to_highlevel(us) <= 3 * len(stored) + 3  # fewer, as far as answers come at the same moment
+        us.settle()
+        converged(us)
+        changes_nothing(us)
+
+
 def test_a_record_that_a_person_made_with_our_key_is_adopted(us: HighLevelTeam) -> None:
     """What is there with the key of an entry becomes that entry; what we do not map stays."""
     (entry,) = us.entries()

@@ -1,52 +1,15 @@
-"""Ownership, safe deletes and stories once more with records of HighLevel: the same tests on another team."""
+"""Ownership, safe deletes and stories once more with records of HighLevel; `make laws` has them on both databases."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sync_pipeline_tests.highlevel import HighLevelTeam, highlevel_team
-from sync_pipeline_tests.properties import test_ownership as ownership
-from sync_pipeline_tests.properties import test_safe_deletes as deletes
-from sync_pipeline_tests.scenarios import test_stories as stories
-
-THEIRS = {
-    "users": {"favourite_colour": "TEXT"},
-    "projects": {"cost_centre": "NUMERICAL"},
-    "time_entries": {"invoice": "TEXT", "user_name": "TEXT", "origin": "TEXT"},
-}
-"""Fields that a person or a mapping of these tests adds: HighLevel takes no unknown ones."""
-SAME: tuple[Callable[[Path], None], ...] = (
-    ownership.test_fields_we_do_not_map_survive_at_the_snapshots_side,
-    ownership.test_a_field_the_target_owns_is_written_once,
-    deletes.test_more_deletes_than_a_run_may_send_are_held_until_somebody_allows_them,
-    deletes.test_a_moved_entry_is_moved_and_not_deleted,
-    deletes.test_what_leaves_the_scope_is_excluded_and_not_deleted,
-    deletes.test_a_record_a_policy_keeps_is_never_deleted,
-    deletes.test_a_delete_that_failed_needs_a_new_proof,
-    deletes.test_what_was_excluded_and_is_gone_is_deleted,
-    stories.test_a_mapping_change_that_would_rewrite_most_of_the_target_is_held,
-    stories.test_a_field_dropped_from_the_mapping_is_left_as_it_is,
-    stories.test_an_older_batch_never_replaces_a_newer_one,
-)
+from sync_pipeline_tests.properties.stories import SAME, tell
 
 
-@contextmanager
-def _team(root: Path, **options: Any) -> Iterator[HighLevelTeam]:
-    with highlevel_team(root, **options) as us:
-        for entity, fields in THEIRS.items():
-            for name, kind in fields.items():
-                us.add_field(entity, name, kind)
-        yield us
-
-
-@pytest.mark.parametrize("test", SAME, ids=lambda test: test.__name__.removeprefix("test_"))
-def test_the_same_with_highlevel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, test: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("name", SAME)
+def test_the_same_with_highlevel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Each as it is for the generic profile."""
-    monkeypatch.setattr(sys.modules[test.__module__], "team", _team)
-    test(tmp_path)
+    tell(tmp_path, monkeypatch, name)

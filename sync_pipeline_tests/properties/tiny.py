@@ -238,7 +238,7 @@ class TinyTarget:
     takes_unknown_ids = True
     feed = None
     noun, label, key, unique_names, longest_name = "thing", "Tiny", ("ref",), False, LONGEST_NAME
-    id_field, find_lag, at_once = "id", 0.0, 1
+    id_field, find_lag, at_once, finds = "id", 0.0, 1, True
 
     def read(self, window: Window | None = None) -> AsyncIterator[list[Record]]:
         """Every record that the list shows."""
@@ -274,6 +274,11 @@ class TinyTarget:
     def is_own(self, record: Record) -> bool:
         """It does not say who made a thing."""
         del record
+        return False
+
+    def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
+        """An update writes what it is given."""
+        del record, row
         return False
 
     def in_event(self, kind: str, body: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from sync_pipeline.reporting.revenue import NO_ANALYTICS, refresh_revenue, why_n
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.period_figures import PeriodFigures, Selection
 from sync_pipeline.store.project_months import ReportSettings, recompute
-from sync_pipeline.store.revenue import NOT_READ, last_read, note_missing
+from sync_pipeline.store.revenue import last_read, note_missing
 from sync_pipeline.store.schema import entry_facts
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.store.conftest import postgres
@@ -94,7 +94,7 @@ def test_it_is_read_again_after_some_hours(session: Session) -> None:
 
 def test_where_there_is_none_it_says_why(office: Team, session: Session) -> None:
     """A profile without analytics, a missing scope, or not read yet: empty with the reason, never 0."""
-    assert why_none(session) == NOT_READ
+    assert why_none(session) == "analytics of the Snapshots API are not read yet"
     office.fault(kind="status", status=403)
     assert refresh_revenue(session).startswith("Revenue is not known: ")
     assert "GET /analytics/projects answered 403" in why_none(session)

@@ -55,6 +55,7 @@ def test_writes_are_counted_by_entity(sandbox: Running) -> None:
         ),
         ("/snapshots/locations/loc-1", "/snapshots/locations/{id}"),
         ("/snapshots/users/batch", "/snapshots/users/batch"),
+        ("/highlevel/contacts/sandboxOperations001/tasks/a1", "/highlevel/contacts/{id}/tasks/{id}"),
         ("/oauth/token", "/oauth/token"),
     ],
 )

@@ -4,47 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import click
-import dagster as dg
-from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-from sync_pipeline.hosting.liveness import PROCESS_TAG
 from sync_pipeline_tests.harness import clean_environ
+from sync_pipeline_tests.scale.changes import Changes, measure_changes
 from sync_pipeline_tests.scale.faults import Faults, Outcome
-from sync_pipeline_tests.scale.fleet import NAMES, Fleet, Size, sandbox_command, wait, workspace_at
+from sync_pipeline_tests.scale.fleet import NAMES, WORKERS, Fleet, Size, sandbox_command, wait, workspace_at
 from sync_pipeline_tests.scale.machines import Network
+from sync_pipeline_tests.scale.measure import Speed, backfill_words, measure
 
 LARGE, SMALL = Size(1_000_000, 730), Size(50_000, 730)
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """How fast so many workers were."""
-
-    workers: int
-    entries: int
-    seconds: float
-    runs: dict[str, int]
-    requests: int
-    limited: int
-    in_sync: bool
-
-    @property
-    def per_second(self) -> float:
-        """Entries a second."""
-        return self.entries / self.seconds
 
 
 @dataclass(slots=True)
@@ -53,8 +35,19 @@ class Report:
 
     entries: int
     speeds: list[Speed] = field(default_factory=list)
+    changes: Changes | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     in_sync: bool | None = None
+
+    def problems(self) -> Iterator[str]:
+        """Everything that is not as it should be: each ends the command with 1."""
+        for speed in self.speeds:
+            yield from (f"{speed.workers} workers: {problem}" for problem in speed.problems())
+        if self.changes and not self.changes.is_well:
+            yield f"changes during a backfill: {self.changes}"
+        yield from (f"{each.fault}: {each.outcome}" for each in self.outcomes if not each.is_well)
+        if self.in_sync is False:
+            yield "the sides differ after the faults"
 
 
 @click.command()
@@ -63,32 +56,52 @@ class Report:
 @click.option(
     "--workers", default="1,2,3", show_default=True, help="The numbers of workers to measure; empty for none."
 )
+@click.option(
+    "--changes/--no-changes",
+    default=True,
+    help="Edit entries while a backfill runs on three workers, after these were measured.",
+)
 @click.option("--faults/--no-faults", default=True, help="Disturb a fleet of three workers.")
 @click.option("--keep", is_flag=True, help="Leave the logs.")
-def scale(*, small: bool, entries: int | None, workers: str, faults: bool, keep: bool) -> None:
+def scale(*, small: bool, entries: int | None, keep: bool, **parts: Any) -> None:
     """Sync a workspace of two years with a fleet on seven machines, which are network namespaces of this one."""
     if os.geteuid() != 0:
         sys.exit("`make scale` makes network namespaces, which needs root.")
+    for asked in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # also where it was started in the background: nothing may be left behind
+        signal.signal(asked, signal.default_int_handler)
     chosen = SMALL if small else LARGE
     size = Size(entries or chosen.entries, chosen.days)
     directory = Path(mkdtemp(prefix="sync-scale-"))
     directory.chmod(0o755)
     report = Report(size.entries)
     try:
-        seeded = seed(size, directory)
-        for number in map(int, filter(None, workers.split(","))):
-            with fleet_of(directory / f"fleet{number}", size, number, seeded) as fleet:
-                report.speeds.append(measure(fleet))
-                say(show_speed(report.speeds[-1]))
-        if faults:
-            with fleet_of(directory / "disturbed", size, 3, seeded) as fleet:
-                disturb(fleet, report)
+        run_parts(report, size, directory, **parts)
     finally:
         if not keep:
             subprocess.run(["rm", "-rf", str(directory)], check=False)
-    print_report(report)
-    is_well = all(speed.in_sync and not speed.limited for speed in report.speeds) and report.in_sync is not False
-    sys.exit(0 if is_well else 1)
+        print_report(report)
+    problems = list(report.problems())
+    for problem in problems:
+        say(f"PROBLEM: {problem}")
+    sys.exit(1 if problems else 0)
+
+
+def run_parts(report: Report, size: Size, directory: Path, *, workers: str, changes: bool, faults: bool) -> None:
+    """The parts that were asked for, each with a fleet of its own."""
+    seeded = seed(size, directory)
+    for number in map(int, filter(None, workers.split(","))):
+        with fleet_of(directory / f"fleet{number}", Fleet(size, number), seeded) as fleet:
+            report.speeds.append(measure(fleet))
+            say(show_speed(report.speeds[-1]))
+            if changes and number == len(WORKERS):
+                report.changes = measure_changes(fleet)
+                say(str(report.changes))
+    if faults:
+        with fleet_of(directory / "disturbed", Fleet(size, 3, is_live=True), seeded) as fleet:
+            disturb(fleet, report)
 
 
 def seed(size: Size, directory: Path) -> Path:
@@ -105,11 +118,10 @@ def seed(size: Size, directory: Path) -> Path:
 
 
 @contextmanager
-def fleet_of(directory: Path, size: Size, workers: int, seeded: Path) -> Iterator[Fleet]:
+def fleet_of(directory: Path, fleet: Fleet, seeded: Path) -> Iterator[Fleet]:
     """Seven machines and what runs on them, until the end of the block."""
-    say(f"Starting seven machines, {workers} of them with a worker ...")
-    network = Network(directory)
-    fleet = Fleet(network, size, workers)
+    say(f"Starting seven machines, {fleet.workers} of them with a worker ...")
+    network = fleet.network = Network(directory)
     try:
         network.build(NAMES)
         fleet.start(seeded)
@@ -125,93 +137,55 @@ def fleet_of(directory: Path, size: Size, workers: int, seeded: Path) -> Iterato
 
 def first(fleet: Fleet) -> None:
     """Users, projects and locations, which entries refer to."""
-    with fleet.instance() as instance:
-        for job in ("sync_users", "sync_locations", "sync_projects"):
-            fleet.on_control("dagster", "job", "launch", "-w", "workspace.yaml", "-j", job)
-            (run,) = instance.get_runs(dg.RunsFilter(job_name=job), limit=1)
-            wait(lambda run_id=run.run_id: ended(instance, run_id), 600, job)  # type: ignore[misc]
-
-
-def ended(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a run has ended."""
-    run = instance.get_run_by_id(run_id)
-    return run is not None and run.is_finished
-
-
-def backfill(fleet: Fleet) -> list[str]:
-    """The words of the command that fills all days."""
-    begin, end = fleet.days()
-    return ["backfill", "--from", begin.isoformat(), "--to", end.isoformat(), "--json"]
-
-
-def measure(fleet: Fleet) -> Speed:
-    """One backfill of all days, from its first run's start to its last run's end."""
-    fleet.vendors("stats/reset", {})
-    fleet.on_control("sync-pipeline", *backfill(fleet), check=False)
-    with fleet.instance() as instance:
-        records = [each for each in instance.get_run_records() if BACKFILL_ID_TAG in each.dagster_run.tags]
-        begin, end = min(r.start_time or 0 for r in records), max(r.end_time or 0 for r in records)
-        machines = Counter(r.dagster_run.tags.get(PROCESS_TAG, "@?").rpartition("@")[2] for r in records)
-    stats = fleet.vendors("stats")
-    return Speed(
-        workers=fleet.workers,
-        entries=fleet.delivered(),
-        seconds=end - begin,
-        runs=dict(machines),
-        requests=sum(stats["requests"].values()),
-        limited=stats["rate_limited"],
-        in_sync=is_in_sync(fleet),
-    )
-
-
-def is_in_sync(fleet: Fleet) -> bool:
-    """Whether `verify`, which reads both sides in full, finds no difference."""
-    fleet.vendors("options", {"requests_per_second": 50})
-    try:
-        fleet.on_control("sync-pipeline", "verify")
-    except RuntimeError as error:
-        say(str(error))
-        return False
-    return True
+    fleet.on_control("sync-pipeline", "sync", "locations", "users", "projects", "--yes")
 
 
 def disturb(fleet: Fleet, report: Report) -> None:
-    """All faults during one backfill; then what was cancelled again, and a comparison of both sides."""
-    filling = threading.Thread(
-        target=fleet.on_control, args=("sync-pipeline", *backfill(fleet)), kwargs={"check": False}
-    )
+    """All faults while all days are filled, again when that has ended; then once more, and a comparison of both sides."""
+    are_over = threading.Event()
+
+    def fill() -> None:
+        while not are_over.is_set():
+            fleet.on_control("sync-pipeline", *backfill_words(fleet), check=False)
+
+    filling = threading.Thread(target=fill, name="backfill")
     filling.start()
     with fleet.instance() as instance:
-        report.outcomes = Faults(fleet, instance, say).all()
-        filling.join()
+        try:
+            report.outcomes = Faults(fleet, instance, say).all()
+        finally:
+            are_over.set()
+            filling.join()
         for _ in range(3):  # days whose run was cancelled, or failed for good
-            if json.loads(fleet.on_control("sync-pipeline", *backfill(fleet), check=False))["success"]:
+            if json.loads(fleet.on_control("sync-pipeline", *backfill_words(fleet), check=False))["success"]:
                 break
         wait(lambda: not [run for run in instance.get_runs() if not run.is_finished], 1800, "all runs to end")
-    report.in_sync = is_in_sync(fleet)
+    report.in_sync = fleet.is_in_sync()
 
 
 def show_speed(speed: Speed) -> str:
     """One line."""
-    return (
-        f"{speed.workers} workers: {speed.entries:,} entries in {speed.seconds:.0f} s, {speed.per_second:,.0f} a second; runs by machine "
-        f"{speed.runs}; {speed.requests:,} requests, {speed.limited} over the limit; {'in sync' if speed.in_sync else 'NOT IN SYNC'}"
-    )
+    return f"{speed.workers} workers: {speed.entries:,} entries in {speed.seconds:.0f} s, {speed.per_second:,.0f} a second; {speed}"
 
 
 def print_report(report: Report) -> None:
     """Tables for the docs, and the same as JSON."""
     say(
-        "\n| workers | entries a second | seconds | runs by machine | requests | over the limit |\n| --- | --- | --- | --- | --- | --- |"
+        "\n| workers | seconds | entries a second | requests | minimum | over the limit | MB a worker | runs begin after | used by others |"
+        "\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )
     for one in report.speeds:
+        middle, longest = one.start_seconds
         say(
-            f"| {one.workers} | {one.per_second:,.0f} | {one.seconds:.0f} | {one.runs} | {one.requests:,} | {one.limited} |"
+            f"| {one.workers} | {one.seconds:.0f} | {one.per_second:,.0f} | {sum(one.requests.values()):,} | {one.minimum:,} | {one.limited} "
+            f"| {one.worker_megabytes} | {middle} s, at most {longest} s | {one.others:.0%} |"
         )
+    if report.changes:
+        say(f"\n{report.changes}")
     say("\n| fault | outcome |\n| --- | --- |")
     for outcome in report.outcomes:
         say(f"| {outcome.fault} | {outcome.outcome} |")
-    say(f"\nBoth sides at the end: {report.in_sync}")
+    say(f"\nBoth sides after the faults are in sync: {report.in_sync}")
     say(json.dumps(asdict(report)))
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 BRIDGE, NETWORK = "sync-scale", "10.77.0"
 OPERATOR = f"{NETWORK}.254"
@@ -74,6 +77,44 @@ class Machine:
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(words)} on {self.name} ended with {done.returncode}: {done.stderr[-3000:]}")
         return done.stdout
+
+    def program(self, what: str) -> psutil.Process:
+        """The process of a program itself, below those that give it a machine."""
+        process = psutil.Process(self.running[what].pid)
+        while process.name() in {"ip", "unshare"}:
+            process = process.children()[0]
+        return process
+
+    def stop(self, what: str, seconds: float) -> float:
+        """Ask a program to end, and kill it when it has not after so long; returns how long that took."""
+        began = time.monotonic()
+        with suppress(psutil.NoSuchProcess):
+            self.program(what).terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.running[what].wait(seconds)
+        self.kill(what)
+        return time.monotonic() - began
+
+    def processor(self, what: str) -> float:
+        """Seconds of the processor that a program has used with all its processes, also those that have ended."""
+        used = 0.0
+        with suppress(psutil.NoSuchProcess, IndexError):
+            program = self.program(what)
+            used += sum(program.cpu_times()[:4])
+            for process in program.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    used += sum(process.cpu_times()[:4])
+        return used
+
+    def memory(self, what: str) -> int:
+        """Bytes that a program uses with all its processes; what these share counts once."""
+        used = 0
+        with suppress(psutil.NoSuchProcess, KeyError, IndexError):
+            program = self.program(what)
+            for process in (program, *program.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    used += process.memory_full_info().pss
+        return used
 
     def kill(self, what: str) -> None:
         """`kill -9` of a program and everything it has started."""

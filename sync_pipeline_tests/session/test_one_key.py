@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -12,8 +13,19 @@ from sync_pipeline.clock import utc_now
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.secrets import require_key
 from sync_pipeline.settings import Settings, load_settings
-from sync_pipeline.store.credentials import encrypt_again, listed, open_keyring, places, put
+from sync_pipeline.store.credentials import (
+    TOKENS,
+    encrypt_again,
+    get,
+    keyring_of,
+    listed,
+    open_keyring,
+    places,
+    put,
+)
 from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.locks import lock
+from sync_pipeline.store.tokens import NAME, StoredVault, Tokens
 from sync_pipeline_tests.store.conftest import Server, postgres
 
 __all__ = ["postgres"]  # a fixture of the store's tests
@@ -47,6 +59,33 @@ def test_one_key_for_all_who_share_a_database(postgres: Server, tmp_path: Path) 
     require_key(settings(SYNC_ENCRYPTION_KEY=theirs))
     with pytest.raises(ConfigError, match="another key"):
         require_key(settings(SYNC_ENCRYPTION_KEY=ours))
+
+
+def test_nothing_is_stored_under_the_old_key_any_more(postgres: Server, tmp_path: Path) -> None:
+    """A process that was started with the old key alone, before the key was changed, stores no secret with it afterwards."""
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    with closing(open_store(postgres.create())) as store:
+        before, both = (keyring_of(store, setting, tmp_path / "none") for setting in (old, f"{new},{old}"))
+        put(store, before, "here", "name", "secret", utc_now())
+        assert encrypt_again(store, both, None, utc_now()) == (1, [])
+        with pytest.raises(ConfigError, match="encrypted with another key"):
+            put(store, before, "here", "name", "later", utc_now())
+        assert get(store, both, "here", "name") == "secret"
+
+
+def test_a_token_that_is_being_renewed_is_waited_for(postgres: Server, tmp_path: Path) -> None:
+    """It is stored under the old key, and then encrypted with the new one: no process is left with a token that it may not store."""
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    with closing(open_store(postgres.create())) as store, ThreadPoolExecutor(1) as pool:
+        before, both = (keyring_of(store, setting, tmp_path / "none") for setting in (old, f"{new},{old}"))
+        vault = StoredVault(store, before, "here")
+        vault.keep(Tokens("first", expires_at=1.0))
+        with lock(store, f"here\n{NAME}", TOKENS):  # as the renewal holds it
+            changing = pool.submit(encrypt_again, store, both, None, utc_now())
+            put(store, before, "here", NAME, Tokens("renewed").as_json(), utc_now(), expires_at=utc_now())
+        assert changing.result() == (1, [])
+        assert StoredVault(store, both, "here").read() == Tokens("renewed")
+        assert {row.key_id for row in listed(store)} == {both.keys[0].id}
 
 
 def test_a_key_that_a_home_has_made_counts_once_it_has_encrypted_a_secret(postgres: Server, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from sync_pipeline.connectors.ports import Operable
 from sync_pipeline.errors import ConfigError, FatalApiError, NotAllowed, NotAuthorized, RejectedRecord, UnknownOutcome
 from sync_pipeline.operations.catalogue import known, operation, operations, search
 from sync_pipeline.operations.inputs import PAGE_SIZE, Form, formed
+from sync_pipeline.sandbox.highlevel.contacts import OPERATIONS
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup import operations as running
@@ -103,6 +104,10 @@ def test_what_the_forty_do_on_clockify(us: Team, setup: SetupService, session: S
     task = sent(setup, session, "clockify.projects.tasks.create", **where, name="Set-up")
     sent(setup, session, "clockify.projects.tasks.update", **where, taskId=task["id"], name="Set-up", status="DONE")
     assert [each["status"] for each in sent(setup, session, "clockify.projects.tasks.list", **where)] == ["DONE"]
+    (template,) = sent(setup, session, "clockify.projects.list", **{"is-template": "true"})
+    wanted = {"name": "Starter", "templateProjectId": template["id"], "clientId": client["id"]}
+    starter = sent(setup, session, "clockify.projects.from-template", **wanted)
+    assert (starter["clientName"], starter["template"]) == ("Harbour Houses", False)
     entry = sent(setup, session, "clockify.time-entries.create", start="2026-03-02T08:00:00Z", description="Call")
     assert [each["id"] for each in sent(setup, session, "clockify.time-entries.in-progress")] == [entry["id"]]
     sent(setup, session, "clockify.user.time-entries.stop", userId=me["id"], end="2026-03-02T09:00:00Z")
@@ -156,6 +161,12 @@ def test_what_the_forty_do_on_highlevel(setup: SetupService, session: Session) -
         row for page in pages(session, form_of(session, "highlevel.locations.search", {"limit": "2"})) for row in page
     ]
     assert len({each["id"] for each in every}) == len(every) > 2
+    due = {"dueDate": "2026-11-30T09:00:00Z", "completed": "no"}
+    here = {"contactId": OPERATIONS}
+    task = sent(setup, session, "highlevel.contacts.tasks.create", **here, title="Call", **due)["task"]
+    assert sent(setup, session, "highlevel.contacts.tasks.list", **here)["tasks"] == [task]
+    company = sent(setup, session, "highlevel.businesses.create", name="Harbour House")["buiseness"]
+    assert sent(setup, session, "highlevel.businesses.list")["businesses"] == [company]
     assert sent(setup, session, "highlevel.users.search", companyId=COMPANY)["users"]
 
 

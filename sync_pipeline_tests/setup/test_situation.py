@@ -19,7 +19,7 @@ CASES: list[tuple[str, Facts, str, str]] = [
     ("not connected", Facts(is_connected=False), "Not connected", "/setup/clockify"),
     (
         "stopped",
-        replace(LIVE, refused="snapshots", problems=2),
+        replace(LIVE, refused="snapshots", refused_name="The Snapshots API", problems=2),
         "The Snapshots API refuses its key",
         "/connections/snapshots",
     ),

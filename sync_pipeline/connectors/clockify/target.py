@@ -35,7 +35,7 @@ class ClockifyTarget:
     assigns_ids: ClassVar[Literal[True]] = True
     can_window = False
     takes_unknown_ids = False
-    unique_names = True
+    unique_names = finds = True
     find_lag, at_once = 0.0, 1
     label = "Clockify"
     noun: ClassVar[str]
@@ -114,6 +114,11 @@ class ClockifyTarget:
     def is_own(self, record: Record) -> bool:
         """Clockify does not say who made a record."""
         del record
+        return False
+
+    def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
+        """An update writes what it is given."""
+        del record, row
         return False
 
     def in_event(self, kind: str, body: Mapping[str, Any]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 from sync_pipeline.connectors.answers import Answer, as_text, excerpt
 from sync_pipeline.connectors.highlevel.locations import Locations
-from sync_pipeline.connectors.highlevel.opportunities import won
+from sync_pipeline.connectors.highlevel.opportunities import WonOpportunities, won
 from sync_pipeline.connectors.highlevel.owners import Owners
 from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
@@ -59,6 +61,8 @@ class HighLevel:
         self.owners = Owners(self, credentials.owners)
         self._company = credentials.company
         self._is_confirmed = False
+        self._looking, self._looked = asyncio.Lock(), dict[str, float]()
+        """When the last search began that has shown that the object of an entity exists."""
         self.consent: Consented | None = None
         """None with Private Integration tokens."""
         endpoint = Endpoint(
@@ -153,10 +157,14 @@ class HighLevel:
         await self._confirm()
 
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> Source:
-        """The account as the source of locations: there is nothing else to read here."""
+        """The account as the source of locations, or of the opportunities that its own location has won."""
         del parent
-        if spec.entity != "locations":
-            raise ConfigError(f"HighLevel is no source of {spec.entity}.", fix="Only locations are read from there.")
+        name = spec.listed_at[1]
+        if name == "opportunities":
+            return WonOpportunities(self)
+        if name != "locations":
+            fix = "Only locations and opportunities are read from there."
+            raise ConfigError(f"HighLevel is no source of {name}.", fix=fix)
         return Locations(self)
 
     def target(self, spec: EntitySpec) -> AssigningTarget:
@@ -323,14 +331,25 @@ class HighLevel:
         return {**found, "id": record_id}
 
     async def _believed(self, entity: str, found: Record | None) -> Record | None:
-        """The record; of none, FatalApiError when it is the object or the location that is not found."""
+        """The record; of none, FatalApiError when it is the object or the location that is not found.
+
+        That takes a search that begins after the answer; one is enough for all that are answered meanwhile.
+        """
         if found is None:
-            try:
-                await self.search(entity, limit=1)
-            except RejectedRecord as error:
-                message = f"the object {self.profile.object_key(entity)} is not found ({error.request.excerpt})."
-                raise FatalApiError(message, error.request, fix=OBJECT_GONE) from None
+            answered = monotonic()
+            async with self._looking:
+                if self._looked.get(entity, 0.0) <= answered:
+                    await self._look(entity)
         return found
+
+    async def _look(self, entity: str) -> None:
+        begun = monotonic()
+        try:
+            await self.search(entity, limit=1)
+        except RejectedRecord as error:
+            message = f"the object {self.profile.object_key(entity)} is not found ({error.request.excerpt})."
+            raise FatalApiError(message, error.request, fix=OBJECT_GONE) from None
+        self._looked[entity] = begun
 
     async def _confirm(self) -> None:
         """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,20 @@ class Properties:
         """Properties, under bare or full keys, as fields of the types that the mapping has."""
         bare = by_bare_keys(properties)
         return bare | {field.name: self._read(field, bare.get(field.name)) for field in self.spec.fields}
+
+    def shows(self, properties: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+        """Whether properties that were read hold what is derived from these fields, in whatever form it is returned."""
+        own = {field.name for field in self.spec.fields}
+        made = {name: value for name, value in self._made(row, new=True).items() if name not in own}
+        return all(self._is(name, value, properties.get(name)) for name, value in made.items())
+
+    def _is(self, name: str, value: Any, found: Any) -> bool:
+        if name in self.facts.day and isinstance(found, str):
+            found = found[:10]
+        if isinstance(value, float) and isinstance(found, int | str):
+            with suppress(ValueError):
+                found = float(found)
+        return bool((found or None) == (value or None))
 
     def archived(self, *, is_archived: bool) -> dict[str, Any]:
         """The property that says whether a record is archived."""

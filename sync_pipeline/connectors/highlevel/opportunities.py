@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sync_pipeline.connectors.answers import as_text, hundredths
 from sync_pipeline.connectors.highlevel.tokens import installed_locations, without_app
 from sync_pipeline.connectors.http import ApiClient, RequestOptions
+from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import MOST_PAGES, Record, as_record, rows_of
+from sync_pipeline.connectors.ports import Expected
 from sync_pipeline.connectors.token_endpoint import TokenLost
+from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import ApiError, FatalApiError, NotAuthorized, Request
 
 if TYPE_CHECKING:
@@ -53,6 +57,47 @@ async def won(account: HighLevel, months: tuple[str, str], most: int, locations:
     if errors and len(missing) == len(ordered):
         raise errors[0]
     return [*missing, *rows[:most]]
+
+
+@dataclass(frozen=True, slots=True)
+class WonOpportunities:
+    """The opportunities that the account's own location has won, as HighLevel gives them."""
+
+    account: HighLevel
+    can_fetch = False
+    needs_window = False
+    notifies = False
+    is_budgeted = False
+    owner_list = ""
+    feed = None
+    reader = "list"
+
+    async def read(
+        self, window: Window | None = None, *, expected: Expected | None = None
+    ) -> AsyncGenerator[list[Record], None]:
+        """All of them, page by page."""
+        del window, expected
+        async with aclosing(_pages(self.account, self.account.home, self.account.location)) as pages:
+            async for page in pages:
+                yield [dict(row) for row in page]
+
+    def read_all(self, window: Window) -> AsyncIterator[list[Record]]:
+        """The same: there is one reader."""
+        return self.read(window)
+
+    async def fetch(self, record_id: str, parent: str | None = None, on_turn: OnTurn | None = None) -> Record | None:
+        """They are only listed."""
+        del parent, on_turn
+        raise ValueError(f"Opportunity {record_id} is not read by its id.")
+
+    async def sample(self, limit: int) -> list[Record]:
+        """The first of them."""
+        async with aclosing(self.read()) as pages:
+            return (await anext(pages, []))[:limit]
+
+    async def prove_complete(self) -> frozenset[str] | None:
+        """Nothing to prove: what a token may not read is refused."""
+        return None
 
 
 def _refuse_more(place: int, errors: Sequence[ApiError], about: Request) -> None:

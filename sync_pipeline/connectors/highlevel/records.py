@@ -38,6 +38,7 @@ class Records:
     assigns_ids: ClassVar[Literal[True]] = True
     takes_unknown_ids = True
     feed = None
+    finds = True
     noun, label, unique_names, longest_name, id_field = "record", "HighLevel", False, 255, ID
 
     @property
@@ -115,6 +116,10 @@ class Records:
         """Whether it was created through the API, and by us where that was measured; a read by id does not say."""
         ours = self.account.profile.objects.own_source_id
         return record.get(SOURCE) == BY_API and ours in ("", record.get(AUTHOR))
+
+    def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
+        """Whether what is derived for people is not as these fields make it."""
+        return not self._properties.shows(record, row)
 
     def in_event(self, kind: str, body: Mapping[str, Any]) -> Record | None:
         """The record in the body of an event, where every value is a text; that of a deletion shows what was deleted."""

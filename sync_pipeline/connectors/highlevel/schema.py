@@ -66,7 +66,7 @@ WORDS: Mapping[str, str] = {
 
 def needed_objects(specs: Iterable[EntitySpec], profile: HighLevelProfile) -> tuple[NeededObject, ...]:
     """The objects of the entities that are delivered to HighLevel, with every field of their mappings."""
-    return tuple(_needed(spec, profile) for spec in specs if spec.target.system == "snapshots")
+    return tuple(_needed(spec, profile) for spec in specs if spec.target.system == "snapshots" and not spec.target.once)
 
 
 def _needed(spec: EntitySpec, profile: HighLevelProfile) -> NeededObject:

@@ -36,13 +36,13 @@ class Search:
         """Every record that the filters let through, once; read again when there should be more, FatalApiError when it stays so."""
         seen, total = set[int](), 0
         for _ in range(2):
-            async with aclosing(self._pages(filters)) as pages:
+            met = set[int]()  # each pass notices by itself that a page is repeated
+            async with aclosing(self._pages(filters, met)) as pages:
                 async for rows, said in pages:
                     total = said
-                    fresh = [row for row in rows if hash(as_text(row.get("id"))) not in seen]
-                    seen.update(hash(as_text(row.get("id"))) for row in fresh)
-                    if fresh:
+                    if fresh := [row for row in rows if _number(row) not in seen]:
                         yield fresh
+            seen = seen | met if seen else met
             if len(seen) >= total:
                 return
         raise FatalApiError(
@@ -77,7 +77,7 @@ class Search:
 
     async def _finds_the_first(self) -> bool:
         """Whether a filter finds the first record that has a key; true without any: then there is nothing to be found."""
-        async with aclosing(self._pages([])) as pages:
+        async with aclosing(self._pages([], set())) as pages:
             async for rows, _ in pages:
                 if key := next(filter(None, map(self.key_of, rows)), ""):
                     async with aclosing(self.read(self._with_keys([key]))) as found:
@@ -103,10 +103,10 @@ class Search:
         self.account.whole[self.entity] = monotonic(), whole
         return whole
 
-    async def _pages(self, filters: list[Any]) -> AsyncGenerator[tuple[list[Record], int], None]:
-        """Rows page by page with how many there are in all; ends with a page that has nothing new, or is the last."""
+    async def _pages(self, filters: list[Any], met: set[int]) -> AsyncGenerator[tuple[list[Record], int], None]:
+        """New rows page by page with how many there are in all; ends with a page that has nothing new, or is the last."""
         size = longest = self.account.profile.objects.page_size
-        after, met = list[Any](), set[int]()
+        after = list[Any]()
         for number in range(1, MOST_PAGES):
             more = {"filters": filters} if filters else {}
             place = {"searchAfter": after} if after else {"page": number}
@@ -115,11 +115,12 @@ class Search:
             for row in rows:
                 self.account.refuse_nameless(row, self._about())
                 self.account.refuse_other(row.get("locationId"), self.account.location, self._about())
+            fresh = [row for row in rows if _number(row) not in met]
             before = len(met)
-            met.update(hash(as_text(row.get("id"))) for row in rows)
+            met.update(map(_number, fresh))
             said = answer.data.get("total") if isinstance(answer.data, dict) else None
             total = said if isinstance(said, int) else None
-            yield rows, total or 0
+            yield fresh, total or 0
             if not rows or (total is not None and len(met) >= total and len(rows) < longest):
                 return  # a full page is never the last: some searches count only so far, or give shorter pages
             longest = len(rows) if number == 1 else max(longest, len(rows))
@@ -133,6 +134,11 @@ class Search:
 
     def _about(self) -> Request:
         return Request(self.account.profile.system, "POST", self.account.path(self.entity, "/search"))
+
+
+def _number(row: Record) -> int:
+    """What a record is remembered by: less than its id takes."""
+    return hash(as_text(row.get("id")))
 
 
 def properties_of(row: Mapping[str, Any]) -> Mapping[str, Any]:

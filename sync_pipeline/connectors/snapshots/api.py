@@ -274,9 +274,9 @@ class Snapshots:
         await self._client.request("DELETE", path, ids={"id": record_id}, options=options)
 
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> SnapshotsSource:
-        """The account as the source of an entity; its lists are never those of a parent."""
+        """The account as the source of an entity, or of the list it names; its lists are never those of a parent."""
         del parent
-        return SnapshotsSource(self, spec.entity)
+        return SnapshotsSource(self, spec.listed_at[1])
 
     def target(self, spec: EntitySpec) -> SnapshotsTarget:
         """The account as the target of an entity."""
@@ -373,7 +373,7 @@ def needed_scopes(specs: Mapping[str, EntitySpec], profile: BaseProfile) -> tupl
         return profile.auth.oauth.scopes
     found = {profile.scope("locations"): None}
     for name, spec in specs.items():
-        found[profile.scope(name)] = None
-        if spec.target.system == "snapshots":
+        found[profile.scope(spec.listed_at[1] if spec.source.system == "snapshots" else name)] = None
+        if spec.target.system == "snapshots" and not spec.target.once:
             found[profile.scope(name, write=True)] = None
     return tuple(filter(None, found))

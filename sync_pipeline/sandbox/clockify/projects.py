@@ -95,10 +95,10 @@ class Projects(NamedRecords):
     def build(self, call: Call, asked: Json, old: sqlite3.Row | None) -> Json:
         """Names are unique within a client."""
         if old is None:
-            client = _client_of(call, asked.get("clientId"))
+            client = client_of(call, asked.get("clientId"))
             return _new_project(call, asked, self.name(call, asked, old, client), client)
         name = str(old["name"]) if asked.get("name") is None else name_of(asked, least=self.least, most=self.most)
-        client = old["parent"] if "clientId" not in asked else _client_of(call, asked["clientId"])
+        client = old["parent"] if "clientId" not in asked else client_of(call, asked["clientId"])
         demand_free_name(call, self.table, name, client, old)
         return _changed(call, asked, document(old) | {"name": name, "clientId": client})
 
@@ -208,7 +208,7 @@ def _new_project(call: Call, asked: Json, name: str, client: str) -> Json:
         "workspaceId": call.workspace,
         "billable": boolean(asked, "billable", workspace["defaultBillableProjects"]),
         "memberships": _memberships(call, parts(asked, "memberships") or [{"userId": call.caller.user_id}], project_id),
-        "color": _color(asked.get("color")) or PROJECT["color"],
+        "color": color(asked.get("color")) or PROJECT["color"],
         "estimate": estimate,
         "note": text(asked, "note", most=16384) or "",
         "costRate": _rate(call, asked.get("costRate")),
@@ -221,7 +221,7 @@ def _changed(call: Call, asked: Json, old: Json) -> Json:
     note = text(asked, "note", most=16384)
     return old | {
         "note": old["note"] if note is None else note,
-        "color": _color(asked.get("color")) or old["color"],
+        "color": color(asked.get("color")) or old["color"],
         "public": boolean(asked, "isPublic", False),
         "billable": boolean(asked, "billable", False),
         "archived": boolean(asked, "archived", old["archived"]),
@@ -265,7 +265,8 @@ def set_template(call: Call, asked: Json, body: Json) -> None:
     body["template"] = boolean(asked, "isTemplate", False)
 
 
-def _client_of(call: Call, client_id: object) -> str:
+def client_of(call: Call, client_id: object) -> str:
+    """The id of the client that a request names, which exists; empty for none."""
     if client_id is None or client_id == "":
         return ""
     if not isinstance(client_id, str):
@@ -273,7 +274,8 @@ def _client_of(call: Call, client_id: object) -> str:
     return str(find(call, "clients", client_id)["id"])
 
 
-def _color(value: object) -> str | None:
+def color(value: object) -> str | None:
+    """The colour that a request names."""
     if value is None:
         return None
     if not isinstance(value, str) or not COLOR.match(value):

@@ -8,6 +8,7 @@ from sync_pipeline.sandbox.clockify import changes, entries, entry_writes, proje
 from sync_pipeline.sandbox.clockify.clients import Clients
 from sync_pipeline.sandbox.clockify.custom_fields import CustomFields
 from sync_pipeline.sandbox.clockify.dispatch import ClockifyApi
+from sync_pipeline.sandbox.clockify.from_template import ProjectsFromTemplate
 from sync_pipeline.sandbox.clockify.groups import Groups
 from sync_pipeline.sandbox.clockify.http import Endpoint, Handler
 from sync_pipeline.sandbox.clockify.reports import DetailedReport
@@ -73,6 +74,7 @@ def _group_endpoints() -> list[Endpoint]:
 def _project_endpoints() -> list[Endpoint]:
     base, all_of = f"{WS}/projects", projects.Projects()
     parts: list[Row] = [
+        ("POST", "/from-template", ProjectsFromTemplate().create),
         ("PATCH", "/{id}/estimate", all_of.patched(projects.change_estimate)),
         ("PATCH", "/{id}/memberships", all_of.patched(projects.replace_memberships)),
         ("POST", "/{id}/memberships", all_of.patched(projects.add_memberships)),

@@ -197,13 +197,14 @@ def _project(
     birth = seeder.birth()
     project = Project(seeder.ids.at(birth), number % 10 == 9, rng.choice((None, None, 8000, 9500, 12000)))
     members = rng.sample(people, min(len(people), 4))
-    seeder.store("projects", _project_body(seeder, project, name, client, members))
+    body = _project_body(seeder, project, name, client, members)
+    seeder.store("projects", body | {"template": number == 0 and seeder.world.options.plan == "paid"})
     for task in rng.sample(names.TASKS, rng.randrange(0, 6)):
         status = "DONE" if rng.random() < 0.2 else "ACTIVE"
         facts = {"id": seeder.ids.at(birth), "name": task, "projectId": project.id, "status": status, "billable": True}
-        body = TASK | facts
-        seeder.store("tasks", body)
-        project.tasks.append(body["id"])
+        task_body = TASK | facts
+        seeder.store("tasks", task_body)
+        project.tasks.append(task_body["id"])
     return project
 
 

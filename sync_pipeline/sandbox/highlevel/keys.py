@@ -12,6 +12,7 @@ SCHEMA_SCOPES: tuple[str, ...] = ("objects/schema.readonly", "objects/schema.wri
 LOCATION_SCOPES: tuple[str, ...] = (
     "locations.readonly", "users.readonly", *SCHEMA_SCOPES, "objects/record.readonly", "objects/record.write",
     "locations/customFields.readonly", "locations/customFields.write", "opportunities.readonly",
+    "contacts.readonly", "contacts.write", "businesses.readonly", "businesses.write",
 )  # fmt: skip
 APP_ID = "5a4db0c0de00000000000001"
 CLIENT_ID, CLIENT_SECRET = f"{APP_ID}-sandbox", "sandbox-app-secret"

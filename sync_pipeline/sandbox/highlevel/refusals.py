@@ -36,6 +36,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "bad_value": (400, "Invalid value for {key}"),
     "bad_id": (400, "Invalid record id"),
     "record_not_found": (400, "Record with id {id} not found"),
+    "item_not_found": (400, "{kind} with id {id} not found"),
     "unique": (400, "A record with the same value for {field} already exists."),
     "too_many_records": (400, "The limit of {largest} records per object is reached"),
     "bad_filter": (400, "Invalid filter: {reason}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute, Mount, Route
 
-from sync_pipeline.sandbox.highlevel import locations, oauth, objects, opportunities, records
+from sync_pipeline.sandbox.highlevel import businesses, contacts, locations, oauth, objects, opportunities, records
 from sync_pipeline.sandbox.highlevel.auth import Budget
 from sync_pipeline.sandbox.highlevel.resource import Operation, Resource
 from sync_pipeline.sandbox.highlevel.search import search_records
@@ -38,6 +38,23 @@ PATHS: dict[str, dict[str, Operation]] = {
     "/custom-fields/": {"POST": Operation(objects.create_field, f"{FIELDS}.write")},
     "/opportunities/search": {
         "GET": Operation(opportunities.search_opportunities, "opportunities.readonly", lags=True)
+    },
+    "/contacts/{id}": {"GET": Operation(contacts.read_contact, "contacts.readonly")},
+    "/contacts/{id}/tasks": {
+        "GET": Operation(contacts.list_tasks, "contacts.readonly", lags=True),
+        "POST": Operation(contacts.create_task, "contacts.write"),
+    },
+    "/contacts/{id}/tasks/{task}": {
+        "GET": Operation(contacts.read_task, "contacts.readonly"),
+        "DELETE": Operation(contacts.delete_task, "contacts.write"),
+    },
+    "/businesses/": {
+        "GET": Operation(businesses.list_businesses, "businesses.readonly", lags=True),
+        "POST": Operation(businesses.create_business, "businesses.write"),
+    },
+    "/businesses/{id}": {
+        "GET": Operation(businesses.read_business, "businesses.readonly"),
+        "DELETE": Operation(businesses.delete_business, "businesses.write"),
     },
     "/oauth/locationToken": {"POST": Operation(oauth.location_token, "oauth.write", ("agency",))},
     "/oauth/installedLocations": {"GET": Operation(oauth.installed_locations, "oauth.readonly", ("agency",))},

@@ -71,6 +71,15 @@ CREATE TABLE IF NOT EXISTS highlevel_opportunities (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS highlevel_opportunities_created ON highlevel_opportunities (location_id, created_ms, id);
 
+CREATE TABLE IF NOT EXISTS highlevel_items (
+    arrival INTEGER PRIMARY KEY,
+    kind    TEXT NOT NULL,
+    parent  TEXT NOT NULL,
+    id      TEXT NOT NULL,
+    body    TEXT NOT NULL,
+    UNIQUE (kind, parent, id)
+);
+
 CREATE TABLE IF NOT EXISTS highlevel_grants (
     hash       TEXT PRIMARY KEY,
     kind       TEXT NOT NULL,

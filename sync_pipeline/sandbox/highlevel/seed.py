@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import orjson
 
 from sync_pipeline.sandbox.database import get_meta, set_meta, transaction
+from sync_pipeline.sandbox.highlevel.contacts import seed_contacts
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME, letters
 from sync_pipeline.sandbox.highlevel.objects import PLURAL, make_field, make_folder, make_object, stamp
 from sync_pipeline.sandbox.highlevel.opportunities import invented, store_opportunity
@@ -58,6 +59,7 @@ def seed_highlevel(world: World) -> None:
                 values = (user["id"], orjson.dumps(user).decode())
                 world.db.execute("INSERT INTO highlevel_users VALUES (?, ?)", values)
             set_meta(world.db, "highlevel.seed", str(world.options.seed))
+    seed_contacts(world)  # every time: a file of an earlier version has none
     if world.options.highlevel_prepared:
         prepare_home(world)
 

@@ -131,6 +131,8 @@ def _project_writes(api: Api) -> Iterator[httpx.Response]:
     yield api.call("POST", f"{project}/memberships", json={"userIds": [api.me]})
     yield api.call("PATCH", f"{project}/memberships", json={"memberships": [{"userId": api.me}]})
     yield api.call("PATCH", f"{project}/template", json={"isTemplate": True})
+    wanted = {"name": "Made", "templateProjectId": project.removeprefix("projects/")}
+    yield api.call("POST", "projects/from-template", json=wanted)
     yield from _custom_field_writes(api, project)
     yield api.call("PUT", project, json={"name": "Checked", "archived": True})
     yield api.call("DELETE", project)

@@ -108,6 +108,36 @@ def test_project_members_are_added_and_replaced(api: Api) -> None:
     assert api.send("POST", path, {"userIds": users, "remove": True})["memberships"] == []
 
 
+def test_a_project_is_made_from_a_template(api: Api) -> None:
+    """Settings, members and tasks come along; client, colour and visibility may be others. Names are unique in a client."""
+    (template,) = api.get("projects", is_template="true")
+    api.send("POST", f"projects/{template['id']}/tasks", {"name": "Kick-off", "estimate": "PT2H"}, expect=201)
+    client = api.send("POST", "clients", {"name": "Harbour House"}, expect=201)["id"]
+    asked = {"name": "Retainer", "templateProjectId": template["id"], "clientId": client, "color": "#123456"}
+    made = api.send("POST", "projects/from-template", asked | {"isPublic": False})
+    kept = ("billable", "hourlyRate", "estimate", "budgetEstimate", "note")
+    assert {name: made[name] for name in kept} == {name: template[name] for name in kept}
+    assert (made["clientId"], made["color"], made["public"]) == (client, "#123456", False)
+    assert (made["template"], made["archived"], made["duration"]) == (False, False, "PT0S")
+    members = [[one["userId"] for one in each["memberships"]] for each in (made, template)]
+    assert members[0] == members[1]
+    assert {one["targetId"] for one in made["memberships"]} == {made["id"]}
+    tasks = [api.get(f"projects/{each['id']}/tasks") for each in (made, template)]
+    assert [(one["name"], one["estimate"]) for one in tasks[0]] == [(one["name"], one["estimate"]) for one in tasks[1]]
+    assert {one["id"] for one in tasks[0]}.isdisjoint({one["id"] for one in tasks[1]})
+
+    assert api.refused("POST", "projects/from-template", asked) == (400, 501)
+    assert api.send("POST", "projects/from-template", asked | {"clientId": None})["clientId"] == ""
+    assert api.refused("POST", "projects/from-template", asked | {"templateProjectId": made["id"]}) == (400, 501)
+    api.send("PUT", f"projects/{made['id']}", {"name": "Retainer", "archived": True})
+    found = [
+        api.get("projects", name=name, strict_name_search="true", clients=client) for name in ("Retainer", "Retain")
+    ]
+    assert [[one["id"] for one in each] for each in found] == [[made["id"]], []]
+    api.sandbox.world.options.plan = "free"
+    assert api.refused("POST", "projects/from-template", asked | {"name": "Other"})[0] == 403
+
+
 def test_project_filters(shared: Api) -> None:
     """Name, strict name, client and hydration do what they say."""
     whole = shared.get("projects", page_size=500)

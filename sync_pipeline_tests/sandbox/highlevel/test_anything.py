@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sync_pipeline.sandbox.highlevel.contacts import OPERATIONS
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME
 from sync_pipeline.sandbox.highlevel.keys import AGENCY_TOKEN
 from sync_pipeline_tests.sandbox.highlevel.agency import PROJECTS, Agency, Json
@@ -22,6 +23,7 @@ OBJECT: Json = {
     "primaryDisplayPropertyDetails": {"key": "custom_objects.pet.title", "name": "Title", "dataType": "TEXT"},
 }
 FIELD: Json = {**HERE, "objectKey": "custom_object.clockify_projects", "fieldKey": "custom_object.clockify_projects.x"}
+TASK: Json = {"title": "x", "dueDate": "2026-11-27T09:00:00Z", "completed": False}
 SEARCH: Json = {
     **HERE,
     "page": 1,
@@ -39,6 +41,8 @@ BODIES: list[tuple[str, str, Json, Json]] = [
     ("POST", RECORDS, {}, {**HERE, "properties": {"title": "x", "note": "y"}, "owners": ["u"], "followers": ["u"]}),
     ("PUT", f"{RECORDS}/{{id}}", HERE, {"properties": {"note": None}, "owners": {"add": ["u"], "remove": []}}),
     ("POST", f"{RECORDS}/search", {}, SEARCH),
+    ("POST", f"/contacts/{OPERATIONS}/tasks", {}, TASK | {"body": "y"}),
+    ("POST", "/businesses/", {}, {**HERE, "name": "x", "email": "y"}),
 ]
 LISTS: list[tuple[str, str, Json]] = [
     (

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sync_pipeline.sandbox.highlevel.contacts import OPERATIONS
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME
 from sync_pipeline.sandbox.highlevel.keys import AGENCY_TOKEN, APP_ID
 from sync_pipeline.sandbox.highlevel.routes import PATHS
@@ -42,6 +43,7 @@ def exchanges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Exchang
         agency = Agency(sandbox)
         agency.http.headers["User-Agent"] = "sync_pipeline"
         read(agency)
+        write_crm(agency)
         prepare(agency)
         write(agency)
         authorize(agency)
@@ -90,6 +92,22 @@ def write(agency: Agency) -> None:
     }
     (row,) = agency.ask("POST", f"{records}/search", json=query)["records"]
     agency.ask("POST", f"{records}/search", json=query | {"searchAfter": row["searchAfter"]})
+    agency.ask("DELETE", path)
+
+
+def write_crm(agency: Agency) -> None:
+    """A task of a contact and a business, from their creation to their deletion."""
+    contact, here = f"/contacts/{OPERATIONS}", {"locationId": HOME}
+    agency.ask("GET", contact)
+    task: Json = {"title": "Call", "dueDate": "2026-11-27T09:00:00Z", "completed": False}
+    path = f"{contact}/tasks/{agency.ask('POST', f'{contact}/tasks', json=task | {'body': 'x'})['task']['id']}"
+    agency.ask("GET", f"{contact}/tasks")
+    agency.ask("GET", path)
+    agency.ask("DELETE", path)
+    made = agency.ask("POST", "/businesses/", json=here | {"name": "Harbour House", "city": "Kiel"})
+    path = f"/businesses/{made['buiseness']['id']}"
+    agency.ask("GET", "/businesses/", params=here | {"limit": "10", "skip": "0"})
+    agency.ask("GET", path)
     agency.ask("DELETE", path)
 
 

@@ -70,7 +70,7 @@ def test_a_consent_leads_to_tokens_of_the_company_and_its_locations(agency: Agen
     [
         ({"redirect_uri": "http://127.0.0.1:3000/highlevel/callback"}, "contains a Highlevel reference"),
         ({"redirect_uri": "https://evil.example/"}, "does not match"),
-        ({"scope": "contacts.write"}, "This integration cannot be added"),
+        ({"scope": "calendars.write"}, "This integration cannot be added"),
         ({"client_id": "unknown"}, "no such app"),
     ],
 )

@@ -1,0 +1,112 @@
+"""`automations`: which there are, what they have done, and switching them on and off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from sync_pipeline import terminal
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.questions import confirm
+from sync_pipeline.setup.automations import (
+    Automation,
+    list_automations,
+    preview_automation,
+    show_automation,
+    switch_off,
+    switch_on,
+)
+from sync_pipeline.setup.service import SetupService, actor
+
+COLUMNS = ("name", "state", "does", "made", "rejected", "needs")
+
+
+@click.group()
+def automations() -> None:
+    """Make something once for each new record."""
+
+
+@automations.command("list")
+@json_option
+def automations_list(as_json: bool) -> None:
+    """List automations, and what they made in a week."""
+    found = list_automations(SetupService(actor("terminal")))
+    if as_json:
+        terminal.as_json({"automations": [_document(one) for one in found]})
+        return
+    terminal.table("Automations", [_row(one) for one in found], COLUMNS)
+
+
+@automations.command("show")
+@click.argument("name")
+@json_option
+def automations_show(name: str, as_json: bool) -> None:
+    """Show one automation, with what it asks for."""
+    one = show_automation(SetupService(actor("terminal")), name)
+    if as_json:
+        terminal.as_json(_document(one))
+        return
+    rows = [{"field": "what it does", "value": one.sentence}, {"field": "description", "value": one.description}]
+    rows += [{"field": name, "value": str(value)} for name, value in _row(one).items() if name not in ("name", "does")]
+    rows += [{"field": "operation", "value": one.operation}, {"field": "reads", "value": one.source}]
+    rows += [{"field": ask.field, "value": f"{ask.value or '(not set)'}: {ask.says}"} for ask in one.asks]
+    terminal.table(name, rows, ("field", "value"))
+
+
+@automations.command("on")
+@click.argument("name")
+@click.option("--set", "values", metavar="FIELD=VALUE", multiple=True, help="A value that it asks for.")
+@click.option("--backfill", is_flag=True, help="Make something for what exists already, too.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def automations_on(name: str, values: Sequence[str], backfill: bool, yes: bool, as_json: bool) -> None:
+    """Switch an automation on. What exists already is left alone, unless --backfill is given."""
+    setup, given = SetupService(actor("terminal")), dict(_pair(text) for text in values)
+    is_on = show_automation(setup, name).is_on and not backfill
+    if not (yes or is_on):
+        existing = preview_automation(setup, name, given).records
+        what = "something is made for each" if backfill else "they are left alone"
+        confirm(f"{existing:,} records exist already: {what}. Switch {name} on?", yes=yes, as_json=as_json)
+    count = switch_on(setup, name, given, backfill=backfill)
+    what = "are taken up by the next syncs" if backfill else "exist already and are left alone"
+    terminal.emit(
+        as_json,
+        {"name": name, "on": True, "existing": count, "backfill": backfill},
+        f"{name} was on already." if is_on else f"{name} is on. {count:,} records {what}.",
+    )
+
+
+@automations.command("off")
+@click.argument("name")
+@json_option
+def automations_off(name: str, as_json: bool) -> None:
+    """Switch an automation off. What it has made stays."""
+    switch_off(SetupService(actor("terminal")), name)
+    terminal.emit(as_json, {"name": name, "on": False}, f"{name} is off. What it has made stays.")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    field, separator, value = text.partition("=")
+    if not separator:
+        raise click.UsageError(f"--set takes FIELD=VALUE, found {text!r}.")
+    return field.strip(), value
+
+
+def _row(one: Automation) -> dict[str, Any]:
+    needs = one.obstacle or ", ".join(one.lacks)
+    state = "on" if one.is_on else "off"
+    return {
+        "name": one.name,
+        "state": state,
+        "does": one.sentence,
+        "made": one.made,
+        "rejected": one.rejected,
+        "needs": needs,
+    }
+
+
+def _document(one: Automation) -> dict[str, Any]:
+    return {**asdict(one), "sentence": one.sentence, "lacks": list(one.lacks)}

@@ -1,0 +1,243 @@
+"""An operation of the catalogue as a target: done once for each record, and never anything else.
+
+Before it is done, and after an answer that was lost, what it has made is looked for in a list that the mapping names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from sync_pipeline.connectors import operations
+from sync_pipeline.connectors.answers import as_text
+from sync_pipeline.connectors.http import ApiClient
+from sync_pipeline.connectors.operations import id_of, rows_of
+from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.ports import Operable, System
+from sync_pipeline.connectors.window import Window
+from sync_pipeline.errors import AmbiguousWrite, ConfigError, FatalApiError, RejectedRecord
+from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.operations import catalogue
+from sync_pipeline.operations.catalogue import IN_PATH, Operation
+from sync_pipeline.operations.inputs import Form, WrongInputs, formed
+
+LAG_SECONDS = 2.0
+"""How long after a lost answer it is waited before what was made is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationTarget:
+    """What one operation makes in one account. A record below another one is known by the ids of both."""
+
+    account: Operable
+    spec: EntitySpec
+    assigns_ids: ClassVar[Literal[True]] = True
+    can_window = False
+    takes_unknown_ids = False
+    unique_names = False
+    feed = None
+    longest_name, at_once = 65_536, 1
+
+    @property
+    def operation(self) -> Operation:
+        """What is done for each record."""
+        return catalogue.operation(self.spec.target.operation)
+
+    @property
+    def id_field(self) -> str:
+        """The field of a record that holds its id."""
+        return self.spec.target.id
+
+    @property
+    def noun(self) -> str:
+        """What is made."""
+        words = [word for word in self.operation.name.split(".")[1:] if word.endswith("s")]
+        return (words or ["record"])[-1].removesuffix("es" if words and words[-1].endswith("sses") else "s")
+
+    @property
+    def label(self) -> str:
+        """What the account's system is called."""
+        return catalogue.systems()[self.operation.system]
+
+    @property
+    def finds(self) -> bool:
+        """Whether what was made can be found again."""
+        return self.spec.target.find is not None or self.repeats
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the service itself recognizes what it is given again."""
+        return self.operation.name in catalogue.known()["repeatable"]
+
+    @property
+    def find_lag(self) -> float:
+        """A list may show late what was made just now; where names are unique a second one is refused anyway."""
+        return 0.0 if self.repeats or self.operation.find else LAG_SECONDS
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The fields by which a record is recognized: the ids above it, and those that the mapping compares."""
+        find = self.spec.target.find
+        return tuple(dict.fromkeys((*self._above, *find.same))) if find else tuple(sorted(self._fields))
+
+    async def read(self, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
+        """Nothing: what is there is asked for by its id, since others have made records like it as well."""
+        del window
+        nothing: list[list[Record]] = []
+        for page in nothing:
+            yield page
+
+    async def find(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
+        """Every record that has the key of one of these rows."""
+        found: list[Record] = []
+        find = self.spec.target.find
+        for row in rows if find else ():
+            found += await self._like(row)
+        return found
+
+    async def get(self, target_id: str) -> Record | None:
+        """One record; None when it does not exist."""
+        item = self._item
+        if item is None:
+            raise ConfigError(f"What {self.operation.name} has made cannot be read by its id.")
+        *above, own = target_id.split("/")
+        free = [name for name in IN_PATH.findall(item.path) if name not in item.fixed]
+        if len(free) != len(above) + 1:  # of another mapping
+            return None
+        ids = dict(zip(free, (*above, own), strict=True))
+        form = formed(item, ids, self.account.decided)
+        answer = await operations.send(self._client(item), form, may_be_gone=True)
+        if answer.gone:
+            return None
+        row = answer.data if isinstance(answer.data, dict) else {}
+        inner = next((each for each in row.values() if isinstance(each, dict) and each.get("id") == own), row)
+        return {**inner, self.id_field: target_id}
+
+    async def create(self, row: Mapping[str, Any]) -> Record:
+        """Do it once. AmbiguousWrite when it is unknown whether it was done."""
+        form = self._form(self.operation, {name: value for name, value in row.items() if value is not None})
+        await self.account.confirm()
+        client = self._client(self.operation)
+        try:
+            answer = await operations.send(client, form)
+        except FatalApiError as error:
+            if error.request.status is None or error.request.status >= 400:
+                raise
+            raise AmbiguousWrite(error.message, error.request) from None
+        made = id_of(answer.data)
+        if made is None:
+            raise AmbiguousWrite("the answer holds no id.", operations.about(client, form))
+        return {**row, self.id_field: self._known_as(row, made)}
+
+    async def update(self, target_id: str, row: Mapping[str, Any]) -> Record | None:
+        """Nothing is ever changed: the record stays what it is."""
+        return {**row, self.id_field: target_id}
+
+    async def remove(self, target_id: str) -> None:
+        """Nothing is ever deleted."""
+        raise ConfigError(f"{target_id} is not deleted: what an automation has made stays.")
+
+    def is_own(self, record: Record) -> bool:
+        """It is not known who made a record."""
+        del record
+        return False
+
+    def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
+        """What was made is never changed."""
+        del record, row
+        return False
+
+    def in_event(self, kind: str, body: Mapping[str, Any]) -> None:
+        """None: no event is about what was made."""
+        del kind, body
+
+    def is_archived(self, record: Record) -> bool:
+        """Nothing is archived from here."""
+        del record
+        return False
+
+    @property
+    def _above(self) -> tuple[str, ...]:
+        """The records that one is made below, as inputs of the path."""
+        one = self.operation
+        return tuple(name for name in IN_PATH.findall(one.path) if name not in one.fixed and name in self._fields)
+
+    @property
+    def _fields(self) -> frozenset[str]:
+        return frozenset(field.name for field in self.spec.fields)
+
+    @property
+    def _item(self) -> Operation | None:
+        """How one record is read: below the list, or below what it was made with."""
+        find, every = self.spec.target.find, catalogue.operations()
+        paths = [catalogue.operation(find.operation).path] if find else []
+        paths.append(self.operation.path)
+        for path in paths:
+            below = path.rstrip("/")
+            for each in every.values():
+                head, _, last = each.path.rpartition("/")
+                if (
+                    each.method == "GET"
+                    and each.system == self.operation.system
+                    and head == below
+                    and IN_PATH.fullmatch(last)
+                ):
+                    return each
+        return None
+
+    async def _like(self, row: Mapping[str, Any]) -> list[Record]:
+        find = self.spec.target.find
+        if find is None or any(not row.get(name) for name in self.key):
+            return []
+        listing = catalogue.operation(find.operation)
+        given = {name: row.get(each) if isinstance(each, str) else each for name, each in find.inputs}
+        given = {name: value for name, value in given.items() if value is not None}
+        form, client = self._form(listing, given), self._client(listing)
+        return [
+            {**row, self.id_field: self._known_as(row, as_text(each["id"]))}
+            for each in await _all(client, form)
+            if isinstance(each, dict) and each.get("id") and all(_at(each, name) == row.get(name) for name in find.same)
+        ]
+
+    def _known_as(self, row: Mapping[str, Any], own: str) -> str:
+        return "/".join([*(as_text(row[name]) for name in self._above), own])
+
+    def _form(self, one: Operation, given: Mapping[str, Any]) -> Form:
+        try:
+            return formed(one, given, self.account.decided)
+        except WrongInputs as error:
+            client = self._client(one)
+            request = operations.about(client, Form(one, {}, {}))
+            raise RejectedRecord("; ".join(error.faults), request) from None
+
+    def _client(self, one: Operation) -> ApiClient:
+        return self.account.client_for(one.host, one.tokens)
+
+
+def operation_target(system: System, spec: EntitySpec) -> OperationTarget:
+    """The operation of an automation as its target; ConfigError when the account has no such operations."""
+    one = catalogue.operation(spec.target.operation)
+    if isinstance(system, Operable) and system.catalogue == one.system:
+        return OperationTarget(system, spec)
+    raise ConfigError(
+        f"{spec.entity} cannot do {one.name}: no account of its API is connected.",
+        fix=f"Connect one, or run `sync-pipeline automations off {spec.entity}`.",
+    )
+
+
+async def _all(client: ApiClient, form: Form) -> list[Any]:
+    if form.paged is None:
+        return rows_of((await operations.send(client, form)).data)
+    async with aclosing(operations.pages(client, form)) as pages:
+        return [row async for page in pages for row in page]
+
+
+def _at(record: Any, path: str) -> Any:
+    """The value at a dotted path, or under a name that holds dots."""
+    if isinstance(record, dict) and path in record:
+        return record[path]
+    for name in path.split("."):
+        record = record.get(name) if isinstance(record, dict) else None
+    return record

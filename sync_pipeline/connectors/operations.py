@@ -1,0 +1,97 @@
+"""Sending one operation of the catalogue, and reading its lists page by page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from sync_pipeline.connectors.answers import CODE, Answer, as_text, excerpt
+from sync_pipeline.connectors.http import ApiClient, RequestOptions
+from sync_pipeline.errors import ConfigError, FatalApiError, Request
+from sync_pipeline.operations.inputs import COUNTED, CURSORS, PAGE_SIZE, Form, WrongInputs
+
+MOST_ROWS = 100_000
+
+
+async def send(client: ApiClient, form: Form, *, may_be_gone: bool = False) -> Answer:
+    """Send it; a write is sent once."""
+    one = form.operation
+    writes = one.kind != "read"
+    options = RequestOptions(
+        idempotent=not writes,
+        writes=writes,
+        may_be_gone=may_be_gone,
+        scope=one.scope,
+        headers={"Version": one.version} if one.version else None,
+    )
+    return await client.request(one.method, one.path, ids=form.ids, params=form.query, json=form.body, options=options)
+
+
+async def pages(client: ApiClient, form: Form) -> AsyncGenerator[list[Any], None]:
+    """The rows of a list, page by page; ConfigError when it has no pages."""
+    if form.paged is None:
+        raise ConfigError(f"{form.operation.name} has no pages.", fix="Run it without --all.")
+    moves, sized = form.paged
+    size = _page_size(form, sized)
+    first, leaf = form.changed(sized, size), moves.rpartition(".")[2]
+    if leaf not in CURSORS:
+        first = first.changed(moves, 0 if leaf in COUNTED else 1)
+    form, number, count, before = first, 1, 0, None
+    while True:
+        answer = await send(client, form)
+        rows = rows_of(answer.data)
+        if count and rows and rows == before:
+            if len(rows) < size:  # all of them: it has no pages
+                return
+            raise FatalApiError("every page is the same, so its end cannot be found.", about(client, form))
+        yield rows
+        count, before = count + len(rows), rows
+        if len(rows) < min(size, PAGE_SIZE):  # what is asked for beyond that may be more than a page can hold
+            return
+        if count >= MOST_ROWS:
+            raise ConfigError(f"There are more than {MOST_ROWS} rows.", fix="Limit the list with its inputs.")
+        number += 1
+        after = form.after(rows, answer.data.get("meta") if isinstance(answer.data, dict) else None)
+        if after is None and leaf in CURSORS:  # nothing says where the next page begins
+            return
+        form = after or first.changed(moves, count if leaf in COUNTED else number)
+
+
+def about(client: ApiClient, form: Form) -> Request:
+    """What an error of it is about."""
+    return Request(client.endpoint.system, form.operation.method, form.operation.path)
+
+
+def rows_of(data: Any) -> list[Any]:
+    """The rows of an answer: a list, the list in an object, or the object itself where it is a record."""
+    if isinstance(data, list):
+        return data
+    if not isinstance(data, dict):
+        return [] if data is None else [{"answer": data}]
+    if "id" in data or not data:
+        return [data] if data else []
+    lists = {name: each for name, each in data.items() if isinstance(each, list)}
+    inner = [each for each in data.values() if lists and isinstance(each, dict) and "id" not in each]
+    lists |= {f"{name} inside": each for one in inner for name, each in one.items() if isinstance(each, list)}
+    found = [each for name, each in lists.items() if "total" not in name.lower()]  # sums beside the rows
+    return next(iter(found or lists.values()), [data])
+
+
+def id_of(data: Any) -> str | None:
+    """The id in an answer, or in the only object that it holds."""
+    if isinstance(data, dict):
+        inner = [each for each in data.values() if isinstance(each, dict)]
+        found = data.get("id") or next((each["id"] for each in inner if each.get("id")), None)
+        return None if found is None else excerpt(as_text(found), CODE)
+    return None
+
+
+def _page_size(form: Form, name: str) -> int:
+    value = form.value(name)
+    try:
+        size = PAGE_SIZE if value is None else int(value)
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise WrongInputs(form.operation.name, [f"{name}: {value!r} is not the size of a page"])
+    return size

@@ -1,0 +1,268 @@
+"""Automations: which there are, what they have done, and switching them on and off.
+
+When one is switched on, everything that its list holds then is noted as existing and left alone, before it is on: what
+appears in between is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from sync_pipeline.connectors.paging import Record
+from sync_pipeline.errors import ConfigError, NotAllowed, SyncError
+from sync_pipeline.mapping.json_types import fits, id_or_none
+from sync_pipeline.mapping.load import load_automations
+from sync_pipeline.mapping.spec import EntitySpec, Field
+from sync_pipeline.mapping.values import value_at
+from sync_pipeline.operations.catalogue import operation
+from sync_pipeline.session.session import Session
+from sync_pipeline.settings import MAPPINGS
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.deliveries import made_since
+from sync_pipeline.store.rejects import count_rejects
+from sync_pipeline.store.scope import draw
+from sync_pipeline.store.switches import move_in
+from sync_pipeline.yaml_source import closest
+
+KEY, VARIABLE = "automations", "SYNC_AUTOMATIONS"
+SHOWN = timedelta(days=7)
+EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A value that is needed before an automation can be switched on."""
+
+    field: str
+    says: str
+    value: Any = None
+    """What is set; None when nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Automation:
+    """One automation, and what it has done lately."""
+
+    name: str
+    when: str
+    then: str
+    description: str
+    operation: str
+    source: str
+    """The system and the list that it reads."""
+    is_on: bool
+    made: int
+    """In the last seven days."""
+    rejected: int
+    """Records that wait for a person now."""
+    at_most: int
+    """How many it makes in a run without an approval."""
+    asks: tuple[Ask, ...]
+    obstacle: str
+    """Why it cannot be switched on, but for values that are asked for; "" when it can."""
+
+    @property
+    def sentence(self) -> str:
+        """What it does, in one line."""
+        return f"{self.when} → {self.then}"
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """The fields that have no value yet."""
+        return tuple(ask.field for ask in self.asks if ask.value is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """What the list of an automation holds now."""
+
+    records: int
+    examples: tuple[dict[str, Any], ...]
+    """What would be sent for the first of them, with a backfill."""
+
+
+def list_automations(setup: SetupService) -> list[Automation]:
+    """All automations: shipped ones, and those of the user's own files."""
+    settings = setup.settings()
+    specs = load_automations(settings)
+    made, rejected, obstacles = dict[str, int](), dict[str, int](), dict[str, str]()
+    with suppress(SyncError), setup.reading() as session:  # while the set-up is not finished, nothing was done either
+        made = made_since(session.store, session.pair, setup.now() - SHOWN)
+        rejected = count_rejects(session.store, session.pair)
+        obstacles = {name: _obstacle(session, spec) for name, spec in specs.items()}
+    return [
+        _shown(spec, name in settings.automations, made.get(name, 0), rejected.get(name, 0), obstacles.get(name, ""))
+        for name, spec in specs.items()
+    ]
+
+
+def show_automation(setup: SetupService, name: str) -> Automation:
+    """One automation; ConfigError when there is none of that name."""
+    found = {one.name: one for one in list_automations(setup)}
+    if name not in found:
+        raise ConfigError(f"There is no automation {name!r}.", fix=closest(name, found))
+    return found[name]
+
+
+def preview_automation(setup: SetupService, name: str, values: Mapping[str, str] | None = None) -> Existing:
+    """What exists that the automation would leave alone, or make something of with a backfill; nothing is written."""
+    with _as_if_on(setup, name, values or {}) as session:
+        spec, records, first = session.spec(name), 0, list[Record]()
+        for page in session.read(spec, None):
+            records += len(page)
+            first += page[: EXAMPLES - len(first)]
+        return Existing(records, tuple(_sent(session, spec, first)))
+
+
+def switch_on(
+    setup: SetupService,
+    name: str,
+    values: Mapping[str, str] | None = None,
+    *,
+    backfill: bool = False,
+    since: str | None = None,
+) -> int:
+    """Switch an automation on; returns how many records exist already, which are left alone unless ``backfill``.
+
+    Its list is read to the end first: when that fails, it stays off. Of one that is on only the values change: what it has
+    yet to make is not left alone.
+    """
+    changes = _changes(setup, name, values or {})
+    if name in setup.settings().automations and not backfill:
+        _change(setup, changes, "automation changed", name, since)
+        return 0
+    with _as_if_on(setup, name, values or {}) as session:
+        spec = session.spec(name)
+        session.target(spec)  # ConfigError where its API is not connected
+        number, ids = draw(session.store), set(_ids(session, spec))
+        ledger = session.ledger(spec)
+        if backfill:
+            ledger.take_up()
+        else:
+            ledger.leave_alone(ids, setup.now(), number)
+    what = (
+        f"{name}: something is made for each of {len(ids)} existing records, too"
+        if backfill
+        else f"{name}: {len(ids)} existing records are left alone"
+    )
+    _change(setup, changes, "automation on", what, since)
+    return len(ids)
+
+
+def switch_off(setup: SetupService, name: str, *, since: str | None = None) -> None:
+    """Switch an automation off; what it has made stays."""
+    settings = setup.settings()
+    if name not in load_automations(settings):
+        show_automation(setup, name)
+    _refuse_given(setup)
+    rest = [one for one in settings.automations if one != name]
+    _change(setup, {KEY: rest or None}, "automation off", name, since)
+
+
+def _change(setup: SetupService, changes: Mapping[str, Any], what: str, detail: str, since: str | None) -> None:
+    """Change the set-up; live syncing that is on stays on for it."""
+    with setup.reading() as session:
+        former, pair = session.fingerprint, session.pair
+
+    def keep_switch() -> None:
+        with setup.reading() as session, session.store.writing() as tx:
+            move_in(tx, pair, former, session.fingerprint, by=setup.by, at=setup.now())
+
+    setup.change(changes, what, detail, since=since, then=keep_switch)
+
+
+def _as_if_on(setup: SetupService, name: str, values: Mapping[str, str]) -> Any:
+    return setup.session(setup.settings_with(_changes(setup, name, values)))
+
+
+def _changes(setup: SetupService, name: str, values: Mapping[str, str]) -> dict[str, Any]:
+    """What is changed in the set-up to switch it on."""
+    _refuse_given(setup)
+    settings = setup.settings()
+    specs = load_automations(settings)
+    if name not in specs:
+        raise ConfigError(f"There is no automation {name!r}.", fix=closest(name, specs))
+    asked = {field.name: field for field in specs[name].fields if field.ask}
+    if unknown := sorted(values.keys() - asked.keys()):
+        raise ConfigError(f"{name} does not ask for {unknown[0]}.", fix=closest(unknown[0], asked))
+    changes: dict[str, Any] = {KEY: list(dict.fromkeys((*settings.automations, name)))}
+    for field, text in values.items():
+        changes[f"{MAPPINGS}.{name}.fields.{field}"] = {"constant": _valid(asked[field], text.strip())}
+    lacking = [field for field in asked.values() if field.constant is None and field.name not in values]
+    if lacking:
+        raise ConfigError(
+            f"{name} needs a value of {lacking[0].name}. {lacking[0].ask}", fix=f"Add --set {lacking[0].name}=VALUE."
+        )
+    return changes
+
+
+def _valid(field: Field, text: str) -> Any:
+    if not text:
+        raise ConfigError(f"{field.name} is empty. {field.ask}")
+    value: Any = text
+    if field.type in ("bool", "int", "number", "list", "json"):
+        with suppress(orjson.JSONDecodeError):
+            value = orjson.loads(text)
+    if problem := fits(field.type, value):
+        raise ConfigError(f"{field.name} {problem}.")
+    return value
+
+
+def _refuse_given(setup: SetupService) -> None:
+    if setup.is_given(VARIABLE):
+        raise NotAllowed(f"{VARIABLE} in the environment decides which automations are on.", fix=f"Unset {VARIABLE}.")
+
+
+def _ids(session: Session, spec: EntitySpec) -> Iterator[str]:
+    for page in session.read(spec, None):
+        for record in page:
+            if (found := id_or_none(value_at(record, spec.source.id_path))) is not None:
+                yield found
+
+
+def _sent(session: Session, spec: EntitySpec, records: list[Record]) -> Iterator[dict[str, Any]]:
+    """The fields of these records as they would be sent."""
+    from sync_pipeline.stages.process import processed_rows  # with pandas
+
+    for row in islice(processed_rows(session, spec, records), EXAMPLES):
+        fields: dict[str, Any] = orjson.loads(row.fields)
+        personal = {field.name for field in spec.fields if field.personal}
+        yield {name: "(personal)" if name in personal else value for name, value in fields.items() if value is not None}
+
+
+def _obstacle(session: Session, spec: EntitySpec) -> str:
+    try:
+        session.target(spec)
+        lacking = [other for other in spec.needs if other not in session.specs]
+    except SyncError as error:
+        return str(error)
+    return (
+        f"It needs {' and '.join(lacking)}, which {'is' if len(lacking) == 1 else 'are'} switched off."
+        if lacking
+        else ""
+    )
+
+
+def _shown(spec: EntitySpec, is_on: bool, made: int, rejected: int, obstacle: str) -> Automation:
+    asks = tuple(Ask(field.name, field.ask, field.constant) for field in spec.fields if field.ask)
+    return Automation(
+        name=spec.entity,
+        when=spec.when or f"A record of {spec.listed_at[1].rpartition('/')[2]} is new",
+        then=operation(spec.target.operation).title.partition(". ")[0].removesuffix("."),
+        description=spec.description,
+        operation=spec.target.operation,
+        source=" ".join(spec.listed_at),
+        is_on=is_on,
+        made=made,
+        rejected=rejected,
+        at_most=spec.target.at_most,
+        asks=asks,
+        obstacle=obstacle,
+    )

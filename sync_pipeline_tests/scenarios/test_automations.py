@@ -1,0 +1,207 @@
+"""Automations, from the switch to what is made: once for each record, whatever happens in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.setup.automations import list_automations, preview_automation, show_automation, switch_off, switch_on
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.targeted import sync_ids
+from sync_pipeline.store.approvals import decide, list_approvals
+from sync_pipeline.store.rejects import UNKNOWN_OUTCOME
+from sync_pipeline_tests.harness import Json, Team, team
+from sync_pipeline_tests.properties.killing import Killed, Killer, killing
+from sync_pipeline_tests.properties.once import NAME, made_by, recognise_the_dead, template
+from sync_pipeline_tests.scenarios.mappings import write_mapping
+
+STEPS = 50
+UNFINDABLE = """
+entity: tag_of_location
+source: {system: snapshots, list: locations, id: location_id}
+target: {system: clockify, operation: projects.create, once: true, find: none}
+fields:
+  name: {source: location_name, required: true}
+"""
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A team with three locations, and one project that is a template."""
+    with team(tmp_path, locations=3, clients=0, entries=0, users=1, projects=0) as made:
+        yield made
+
+
+def service(us: Team) -> SetupService:
+    """Who works on the team's set-up."""
+    return SetupService("a person", us.home, us.environ)
+
+
+def synced(us: Team) -> dict[str, Counts]:
+    """A sync of the locations and of what is made for them."""
+    return us.sync("locations", NAME)
+
+
+def named(us: Team, name: str) -> list[Json]:
+    """The projects of that name."""
+    return list(us.clockify("GET", "/projects", **{"name": name, "strict-name-search": "true"}))
+
+
+def make(us: Team, location: str, killer: Killer, steps: int | None = None) -> bool:
+    """Let the automation look at one location, killed at this step; whether it was."""
+    with suppress(Killed), us.session() as session:
+        killer.arm(steps)
+        try:
+            sync_ids(session, session.specs[NAME], [location], run_id=f"run-{next(us.runs)}")
+        finally:
+            killer.arm(None)
+        return False
+    return True
+
+
+def test_a_new_location_gets_one_project_and_what_exists_gets_none(us: Team) -> None:
+    """Renamed, the client is renamed and the project stays; removed by a person, it stays removed, and verify says so."""
+    setup, values = service(us), template(us)
+    assert NAME not in us.sync()
+    assert preview_automation(setup, NAME, values).records == 3
+    assert switch_on(setup, NAME, values) == 3
+    assert synced(us)[NAME].excluded == 3
+    assert made_by(us) == []
+    us.put_location("new", location_name="Harbour")
+    assert synced(us)[NAME].created == 1
+    (project,) = made_by(us)
+    assert (project["name"], project["clientId"]) == ("Harbour", us.client("Harbour")["id"])
+    assert synced(us)[NAME].writes == 0
+    us.put_location("new", location_name="Harbour House")
+    done = synced(us)
+    assert (done["locations"].updated, done[NAME].writes) == (1, 0)
+    assert us.client("Harbour House")["id"] == project["clientId"]
+    assert made_by(us) == [{**project, "clientName": "Harbour House"}]
+    verdict = us.verify(NAME)[NAME]
+    assert (verdict.in_sync, verdict.source, verdict.target, verdict.removed) == (True, 1, 1, 0)
+    us.delete_project(project["id"])
+    assert synced(us)[NAME].writes == 0
+    verdict = us.verify(NAME, repair=True)[NAME]
+    assert (verdict.in_sync, verdict.target, verdict.removed) == (True, 0, 1)
+    assert "stay removed" in verdict.explanation
+    assert synced(us)[NAME].writes == 0
+    assert made_by(us) == []
+    shown = show_automation(setup, NAME)
+    assert (shown.is_on, shown.made, shown.rejected) == (True, 1, 0)
+    switch_off(setup, NAME)
+    assert NAME not in us.settings().automations
+    assert not list_automations(setup)[0].is_on
+
+
+def test_thirty_at_once_wait_for_an_approval(us: Team) -> None:
+    """In a sync and by events; approved, all of them are made, once."""
+    switch_on(service(us), NAME, template(us))
+    for number in range(30):
+        us.put_location(f"l{number}", location_name=f"Site {number}")
+    us.sync("locations")
+    with us.session() as session:
+        answer = sync_ids(session, session.specs[NAME], [f"l{number}" for number in range(26)], run_id="events")
+        assert len(answer.held) == 26
+    done = synced(us)[NAME]
+    assert (done.held, done.created, done.excluded) == (30, 0, 3)
+    assert made_by(us) == []
+    assert len(us.held(NAME)["creates"]) == 30
+    switch_on(service(us), NAME)  # it is on: what waits is not taken for what existed before
+    with us.session() as session:
+        (request,) = list_approvals(session.store, session.pair, session.now(), limit=10)
+        decide(session.store, session.pair, request.id, "allowed", "Ana", session.now())
+    assert synced(us)[NAME].created == 30
+    assert synced(us)[NAME].writes == 0
+    assert len({project["clientId"] for project in made_by(us)}) == len(made_by(us)) == 30
+
+
+def test_events_about_locations_wake_it_once(us: Team) -> None:
+    """Repeated, mixed up, before the client is there or after: one client and one project."""
+    switch_on(service(us), NAME, template(us))
+    us.put_location("new", location_name="Harbour")
+    with us.session() as session:
+        mine, theirs = session.specs[NAME], session.specs["locations"]
+        early = sync_ids(session, mine, ["new"], run_id="early")
+        assert (early.counts.waiting, made_by(us)) == (1, [])
+        for run in ("first", "again"):
+            sync_ids(session, theirs, ["new"], run_id=run)
+            asked = [event.source_id for event in session.ledger(mine).events.to_do(10)]
+            assert set(asked) <= {"new"}
+            sync_ids(session, mine, ["new"], run_id=f"{run} project")
+        us.put_location("later", location_name="Pier")
+        sync_ids(session, theirs, ["later"], run_id="later")
+        assert [event.source_id for event in session.ledger(mine).events.to_do(10)][-1] == "later"
+    assert [project["name"] for project in made_by(us)] == ["Harbour"]
+
+
+def test_killed_at_each_step_of_it_there_is_one_and_no_success_without(
+    us: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after each request and each commit; what is said to be made is there, and never twice."""
+    switch_on(service(us), NAME, template(us))
+    for step in range(1, STEPS):
+        us.put_location(f"l{step}", location_name=f"Site {step}")
+    us.sync("locations")
+    with killing(monkeypatch) as killer:
+        for step in range(1, STEPS):
+            was_killed, mine = make(us, f"l{step}", killer, step), named(us, f"Site {step}")
+            with us.session() as session:
+                known = session.ledger(NAME).lookup([f"l{step}"]).get(f"l{step}")
+            assert len(mine) <= 1
+            assert known is None or known.target_id in (None, *(project["id"] for project in mine))
+            recognise_the_dead(us)
+            make(us, f"l{step}", killer)
+            (made,) = named(us, f"Site {step}")
+            assert not mine or mine[0]["id"] == made["id"]
+            if not was_killed:
+                break
+        else:
+            raise AssertionError("a run has fewer steps")
+    assert us.sync(NAME)[NAME].created == STEPS - 1 - step
+    assert len(made_by(us)) == STEPS - 1
+
+
+def test_a_lost_answer_leads_to_one_project(us: Team) -> None:
+    """Cut off after it was done it is found, before it was done it is done again; refused by the service it is rejected."""
+    switch_on(service(us), NAME, template(us))
+    for fault in ("cut_after", "cut_before"):
+        us.put_location(fault, location_name=fault)
+        us.sync("locations")
+        us.fault(fault, "POST */projects/from-template", count=1)
+        assert us.sync(NAME)[NAME].created == 1
+        us.no_faults()
+    us.put_location("refused", location_name="Refused")
+    us.sync("locations")
+    us.fault("status", "POST */projects/from-template", status=400, body={"code": 501, "message": "not this one"})
+    assert us.sync(NAME)[NAME].rejected == 1
+    us.no_faults()
+    us.put_location("refused", location_name="Corrected")
+    assert synced(us)[NAME].created == 1
+    assert sorted(project["name"] for project in made_by(us)) == ["Corrected", "cut_after", "cut_before"]
+
+
+def test_what_cannot_be_found_again_is_settled_by_a_person(us: Team) -> None:
+    """An outcome that is unknown is a reject: tried again it is done again, accepted it is left, and nothing happens by itself."""
+    write_mapping(us, "tag_of_location.yaml", UNFINDABLE)
+    name = "tag_of_location"
+    switch_on(service(us), name)
+    for number in ("one", "two"):
+        us.put_location(number, location_name=number)
+    us.fault("cut_after", "POST */projects")
+    assert us.sync(name)[name].rejected == 2
+    us.no_faults()
+    us.put_location("one", location_name="another")
+    assert us.sync(name)[name].writes == 0
+    with us.session() as session:
+        ledger = session.ledger(name)
+        assert sorted(ledger.rejects.rejected_by(UNKNOWN_OUTCOME)) == ["one", "two"]
+        assert ledger.settle(["one"]) == 1
+        ledger.clear_refused(["two"])
+    assert us.sync(name)[name].rejected == 1, "the service knows that name"
+    us.put_location("two", location_name="second")
+    assert us.sync(name)[name].created == 1
+    assert sorted(project["name"] for project in us.projects()) == ["one", "second", "two"]

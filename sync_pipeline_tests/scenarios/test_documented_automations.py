@@ -1,0 +1,74 @@
+"""The examples of docs/automations.md, as the page has them, on the sandbox's HighLevel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sync_pipeline.sandbox.highlevel.contacts import OPERATIONS
+from sync_pipeline.sandbox.highlevel.ids import HOME
+from sync_pipeline.setup.automations import list_automations, preview_automation, switch_on
+from sync_pipeline.setup.service import SetupService
+from sync_pipeline_tests.generate import ROOT
+from sync_pipeline_tests.harness import Json, Team, morning, team
+from sync_pipeline_tests.sandbox.highlevel.agency import Agency
+from sync_pipeline_tests.setup.agency import at_highlevel
+
+FILE = re.compile(r"^```\w+\n# my_mappings/([\w.]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A team whose mappings are the files of the page."""
+    mappings = tmp_path / "my_mappings"
+    mappings.mkdir()
+    for name, text in FILE.findall((ROOT / "docs" / "automations.md").read_text()):
+        (mappings / name).write_text(text)
+    assert {path.name for path in mappings.iterdir()} == {"client_companies.yaml", "budget_warnings.yaml", "budgets.py"}
+    with team(tmp_path, locations=1, clients=2, entries=0, users=1, projects=0) as made:
+        made.changes = at_highlevel(made) | {"SYNC_MAPPINGS_DIR": str(mappings)}
+        yield made
+
+
+def service(us: Team) -> SetupService:
+    """Who works on the team's set-up."""
+    return SetupService("a person", us.home, us.environ)
+
+
+def companies(agency: Agency) -> list[Json]:
+    """Those in the CRM."""
+    found: list[Json] = agency.ask("GET", "/businesses/", params={"locationId": HOME})["businesses"]
+    return found
+
+
+def test_a_company_for_each_new_client(us: Team) -> None:
+    """Those that exist are left alone; a new one becomes one company, which stays removed once a person removed it."""
+    setup, agency = service(us), Agency(us.sandbox, us.people)
+    assert {"client_companies", "budget_warnings"} < {one.name for one in list_automations(setup) if not one.obstacle}
+    assert switch_on(setup, "client_companies") == 2
+    us.clockify("POST", "/clients", {"name": " Harbour House ", "email": "office@harbour.example"})
+    for made in (1, 0):
+        assert us.sync("client_companies")["client_companies"].created == made
+    (company,) = companies(agency)
+    assert (company["name"], company["email"]) == ("Harbour House", "office@harbour.example")
+    agency.ask("DELETE", f"/businesses/{company['id']}")
+    assert us.sync("client_companies")["client_companies"].writes == 0
+    assert companies(agency) == []
+
+
+def test_a_task_when_a_project_has_used_most_of_its_estimate(us: Team) -> None:
+    """None before, one after, and no second one however much more is tracked."""
+    setup, agency, me = service(us), Agency(us.sandbox, us.people), us.users()[0]["id"]
+    estimate = {"estimate": {"estimate": "PT10H", "type": "MANUAL"}}
+    project = us.clockify("POST", "/projects", {"name": "Retainer", **estimate})["id"]
+    assert preview_automation(setup, "budget_warnings", {"contactId": OPERATIONS}).records == 1
+    switch_on(setup, "budget_warnings", {"contactId": OPERATIONS}, backfill=True)
+    for hours, made in ((7, 0), (1, 1), (5, 0)):
+        us.add_entry(me, morning(3) + timedelta(hours=hours), hours, projectId=project)
+        assert us.sync("budget_warnings")["budget_warnings"].created == made
+    (task,) = agency.ask("GET", f"/contacts/{OPERATIONS}/tasks")["tasks"]
+    assert (task["title"], task["completed"]) == ("Retainer () has used 80 % of its estimate", False)
