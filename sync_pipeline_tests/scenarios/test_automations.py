@@ -115,6 +115,7 @@ def test_thirty_at_once_wait_for_an_approval(us: Team) -> None:
     assert (done.held, done.created, done.excluded) == (30, 0, 3)
     assert made_by(us) == []
     assert len(us.held(NAME)["creates"]) == 30
+    switch_on(service(us), NAME)  # it is on: what waits is not taken for what existed before
     with us.session() as session:
         (request,) = list_approvals(session.store, session.pair, session.now(), limit=10)
         decide(session.store, session.pair, request.id, "allowed", "Ana", session.now())
