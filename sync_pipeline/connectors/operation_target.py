@@ -173,7 +173,7 @@ class OperationTarget:
         """How one record is read: below the list, or below what it was made with."""
         find, every = self.spec.target.find, catalogue.operations()
         paths = [catalogue.operation(find.operation).path] if find else []
-        paths.append(self.operation.path)
+        paths += [self.operation.path, self.operation.path.rpartition("/")[0]]  # the last word may be what is done
         for path in paths:
             below = path.rstrip("/")
             for each in every.values():
@@ -194,7 +194,11 @@ class OperationTarget:
         listing = catalogue.operation(find.operation)
         given = {name: row.get(each) if isinstance(each, str) else each for name, each in find.inputs}
         given = {name: value for name, value in given.items() if value is not None}
-        form, client = self._form(listing, given), self._client(listing)
+        try:
+            form = formed(listing, given, self.account.decided)
+        except WrongInputs:  # nothing can be made of such a row either, and the create says why
+            return []
+        client = self._client(listing)
         return [
             {**row, self.id_field: self._known_as(row, as_text(each["id"]))}
             for each in await _all(client, form)

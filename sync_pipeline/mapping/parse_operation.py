@@ -121,7 +121,8 @@ def _find(section: Section, one: Operation) -> FindSpec | None:
     node = section.get("find")
     if node is None:
         if (natural := one.find) is not None:
-            return FindSpec(natural["list"], ((natural["by"], natural["by"]),), (natural["by"],))
+            below = [(name, name) for name in _above(operations()[natural["list"]])]
+            return FindSpec(natural["list"], ((natural["by"], natural["by"]), *below), (natural["by"],))
         if one.name in known()["repeatable"]:
             return None
         message = f"is missing: how is what {one.name} has made found again after a lost answer?"
@@ -136,13 +137,18 @@ def _find(section: Section, one: Operation) -> FindSpec | None:
         raise refuse(given, "target.find.with", f"found {shown(given.value)}, expected a mapping of inputs to fields.")
     inputs = [_limit(listing, name, each) for name, each in (given.value if given else {}).items()]
     named = {name for name, _ in inputs}
-    own_path = [each.name for each in listing.inputs if each.place == "path" and each.name not in listing.fixed]
+    own_path = _above(listing)
     inputs += [(name, name) for name in own_path if name not in named]
     same = inner.texts("same") or tuple(each for name, each in inputs if isinstance(each, str) and name not in own_path)
     if not same:
         message = "is missing: which fields tell that a record is the one that was made?"
         raise refuse(node, "target.find.same", message, "Name the fields.")
     return FindSpec(listing.name, tuple(inputs), same)
+
+
+def _above(listing: Operation) -> list[str]:
+    """The inputs of its path that the connection does not set."""
+    return [each.name for each in listing.inputs if each.place == "path" and each.name not in listing.fixed]
 
 
 def _list(section: Section, one: Operation) -> Operation:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from sync_pipeline.connectors.paging import Record
-from sync_pipeline.errors import ConfigError, NotAllowed, SyncError
+from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.mapping.json_types import fits, id_or_none
 from sync_pipeline.mapping.load import load_automations
 from sync_pipeline.mapping.spec import EntitySpec, Field
@@ -131,9 +131,13 @@ def switch_on(
 ) -> int:
     """Switch an automation on; returns how many records exist already, which are left alone unless ``backfill``.
 
-    Its list is read to the end first: when that fails, it stays off.
+    Its list is read to the end first: when that fails, it stays off. Of one that is on only the values change: what it has
+    yet to make is not left alone.
     """
     changes = _changes(setup, name, values or {})
+    if name in setup.settings().automations and not backfill:
+        _change(setup, changes, "automation changed", name, since)
+        return 0
     with _as_if_on(setup, name, values or {}) as session:
         spec = session.spec(name)
         session.target(spec)  # ConfigError where its API is not connected
@@ -213,7 +217,7 @@ def _valid(field: Field, text: str) -> Any:
 
 def _refuse_given(setup: SetupService) -> None:
     if setup.is_given(VARIABLE):
-        raise NotAllowed(f"{VARIABLE} in the environment decides which automations are on.", fix=f"Unset {VARIABLE}.")
+        raise ConfigError(f"{VARIABLE} in the environment decides which automations are on.", fix=f"Unset {VARIABLE}.")
 
 
 def _ids(session: Session, spec: EntitySpec) -> Iterator[str]:

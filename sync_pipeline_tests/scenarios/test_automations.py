@@ -115,6 +115,7 @@ def test_thirty_at_once_wait_for_an_approval(us: Team) -> None:
     assert (done.held, done.created, done.excluded) == (30, 0, 3)
     assert made_by(us) == []
     assert len(us.held(NAME)["creates"]) == 30
+    switch_on(service(us), NAME)  # it is on: what waits is not taken for what existed before
     with us.session() as session:
         (request,) = list_approvals(session.store, session.pair, session.now(), limit=10)
         decide(session.store, session.pair, request.id, "allowed", "Ana", session.now())
@@ -274,3 +275,37 @@ def test_a_backfill_makes_something_for_what_exists_too(us: Team) -> None:
     assert synced(us)[NAME].created == 3
     assert synced(us)[NAME].writes == 0
     assert len(made_by(us)) == 4
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [
+        ("clients.create", "{name: {source: location_id, required: true}, note: {source: location_name}}"),
+        ("tags.create", "{name: {source: location_id, required: true}}"),
+        (
+            "projects.tasks.create",
+            "{projectId: {constant: PROJECT, type: id, required: true}, name: {source: location_id, required: true}}",
+        ),
+    ],
+)
+def test_each_operation_is_done_once(us: Team, operation: str, fields: str) -> None:
+    """Also where the answer is lost; what a person made before under that name is taken as made."""
+    project = us.clockify("POST", "/projects", {"name": "Board"})["id"]
+    target = f"{{system: clockify, operation: {operation}, once: true}}"
+    source = "{system: snapshots, list: locations, id: location_id}"
+    text = f"entity: things\nsource: {source}\ntarget: {target}\nfields: {fields.replace('PROJECT', project)}\n"
+    write_mapping(us, "things.yaml", text)
+    switch_on(service(us), "things")
+    path = f"/{operation.removesuffix('.create').replace('projects.', f'projects/{project}/')}".replace(".", "/")
+    us.clockify("POST", path, {"name": "by hand"})
+    for name in ("by hand", "lost", "new"):
+        us.put_location(name, location_name=f"Site {name}")
+    us.fault("cut_after", f"POST *{path}", count=1)
+    done = us.sync("things")["things"]
+    us.no_faults()
+    assert (done.created, done.adopted, done.excluded) == (2, 1, 3)
+    assert us.sync("things")["things"].writes == 0
+    names = [row["name"] for row in us.clockify("GET", path) if row["name"] in ("by hand", "lost", "new")]
+    assert sorted(names) == ["by hand", "lost", "new"]
+    verdict = us.verify("things")["things"]
+    assert (verdict.target, verdict.removed, verdict.in_sync) == (3, 0, True)

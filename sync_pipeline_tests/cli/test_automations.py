@@ -1,0 +1,71 @@
+"""`automations`, typed: what there is, switched on and off."""
+
+from __future__ import annotations
+
+from sync_pipeline_tests.cli.shell import Shell
+from sync_pipeline_tests.properties.once import NAME, made_by, template
+
+UNFINDABLE = """
+entity: twins
+source: {system: snapshots, list: locations, id: location_id}
+target: {system: clockify, operation: projects.create, once: true, find: none}
+fields:
+  name: {source: location_name, required: true}
+"""
+
+
+def test_an_automation_from_the_list_to_what_it_makes(shell: Shell) -> None:
+    """It says what it needs, asks before it is switched on, and shows what it made; switched off, it is no entity any more."""
+    us, on = shell.team, ("automations", "on", NAME)
+    before = len(made_by(us))
+    shell("sync", "locations", code=0)
+    listed = shell("automations", "list", "--json", code=0).document["automations"]
+    assert {one["name"]: (one["is_on"], one["lacks"]) for one in listed} == {
+        NAME: (False, ["templateProjectId"]),
+        "won_opportunities": (False, []),
+    }
+    assert "needs a value of templateProjectId" in shell(*on, "--yes", code=2).message
+    assert "does not ask for colour" in shell(*on, "--set", "colour=red", "--yes", code=2).message
+    assert "FIELD=VALUE" in shell(*on, "--set", "colour", code=2).err
+    assert "Did you mean" in shell("automations", "show", "starter_project", code=2).message
+    chosen = ("--set", f"templateProjectId={template(us)['templateProjectId']}")
+    assert "add --yes" in shell(*on, *chosen, "--json", code=2).err
+    locations = len(us.at_snapshots("locations"))
+    assert shell(*on, *chosen, "--yes", "--json", code=0).document["existing"] == locations
+    us.put_location("new", location_name="Harbour")
+    shell("sync", "locations", code=0)
+    planned = shell("preview", NAME, "--json", code=0).document["entities"][NAME]
+    assert (planned["created"], planned["excluded"]) == (1, locations)
+    shell("sync", NAME, code=0)
+    assert len(made_by(us)) == before + 1
+    shown = shell("automations", "show", NAME, "--json", code=0).document
+    assert (shown["is_on"], shown["made"], shown["lacks"]) == (True, 1, [])
+    assert shell("verify", NAME, "--json", code=0).document["in_sync"] is True
+    history = shell("records", "history", NAME, "new", "--json", code=0)
+    assert "create" in history.out
+    shell("automations", "off", NAME, code=0)
+    assert "starter_projects" in shell("sync", NAME, code=2).err
+    trail = [line["what"] for line in shell("audit", "list", "--json", code=0).document["changes"]]
+    assert (trail.count("automation on"), trail.count("automation off")) == (1, 1)
+    assert (
+        "decides which automations" in shell.with_(SYNC_AUTOMATIONS="won_opportunities")(*on, "--yes", code=2).message
+    )
+
+
+def test_an_unknown_outcome_is_accepted(shell: Shell) -> None:
+    """It is a reject that names both ways on; accepted, it is none any more."""
+    us, mappings = shell.team, shell.root / "mappings"
+    mappings.mkdir()
+    (mappings / "twins.yaml").write_text(UNFINDABLE)
+    with_file = shell.with_(SYNC_MAPPINGS_DIR=str(mappings))
+    with_file("automations", "on", "twins", "--yes", code=0)
+    us.put_location("unsure", location_name="Quay")
+    us.fault("cut_after", "POST */projects")
+    with_file("sync", "twins")
+    us.no_faults()
+    (found,) = with_file("rejects", "list", "twins", "--json", code=0).document["rejects"]
+    assert found["rule"] == "unknown_outcome"
+    assert "rejects accept" in found["reason"]
+    assert with_file("rejects", "accept", "twins", "unsure", "--json", code=0).document["accepted"] == 1
+    assert with_file("rejects", "list", "twins", "--json", code=0).document["rejects"] == []
+    with_file("sync", "twins", code=0)
