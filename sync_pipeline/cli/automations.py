@@ -65,7 +65,8 @@ def automations_show(name: str, as_json: bool) -> None:
 def automations_on(name: str, values: Sequence[str], backfill: bool, yes: bool, as_json: bool) -> None:
     """Switch an automation on. What exists already is left alone, unless --backfill is given."""
     setup, given = SetupService(actor("terminal")), dict(_pair(text) for text in values)
-    if not yes:
+    is_on = show_automation(setup, name).is_on and not backfill
+    if not (yes or is_on):
         existing = preview_automation(setup, name, given).records
         what = "something is made for each" if backfill else "they are left alone"
         confirm(f"{existing:,} records exist already: {what}. Switch {name} on?", yes=yes, as_json=as_json)
@@ -74,7 +75,7 @@ def automations_on(name: str, values: Sequence[str], backfill: bool, yes: bool, 
     terminal.emit(
         as_json,
         {"name": name, "on": True, "existing": count, "backfill": backfill},
-        f"{name} is on. {count:,} records {what}.",
+        f"{name} was on already." if is_on else f"{name} is on. {count:,} records {what}.",
     )
 
 

@@ -131,9 +131,13 @@ def switch_on(
 ) -> int:
     """Switch an automation on; returns how many records exist already, which are left alone unless ``backfill``.
 
-    Its list is read to the end first: when that fails, it stays off.
+    Its list is read to the end first: when that fails, it stays off. Of one that is on only the values change: what it has
+    yet to make is not left alone.
     """
     changes = _changes(setup, name, values or {})
+    if name in setup.settings().automations and not backfill:
+        _change(setup, changes, "automation changed", name, since)
+        return 0
     with _as_if_on(setup, name, values or {}) as session:
         spec = session.spec(name)
         session.target(spec)  # ConfigError where its API is not connected

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 
 import click
 import pytest
@@ -24,6 +25,19 @@ STORED = ("records", "rejects", "deliveries", "syncs")
 MAP_RECORDS = ("apply", "compare", "sync")
 """Modules of commands that always need pandas; the others import it when a call of theirs maps a record."""
 
+IMPORTING = """
+import importlib, os, sys
+import rich.table, uvicorn, sync_pipeline.alerts.current, sync_pipeline.setup.service  # what most of them need
+for module in sys.argv[1:]:
+    if os.fork() == 0:
+        try:
+            importlib.import_module(f"sync_pipeline.cli.{module}")
+            print(module, *sorted({"dagster", "pandas"} & set(sys.modules)), flush=True)
+        finally:
+            os._exit(0)
+    os.wait()
+"""
+
 
 def commands(
     group: Mapping[str, click.Command] = COMMANDS, *path: str
@@ -34,6 +48,14 @@ def commands(
             yield from commands(command.commands, *path, name)
         else:
             yield (*path, name), command
+
+
+@cache
+def imported_by_commands() -> dict[str, list[str]]:
+    """Which of Dagster and pandas the module of each command imports, by itself: in a process forked for it."""
+    modules = sorted({module for module, _ in cli.lazy.values()})
+    done = subprocess.run([sys.executable, "-c", IMPORTING, *modules], capture_output=True, text=True, check=True)
+    return {module: loaded for module, *loaded in map(str.split, done.stdout.splitlines())}
 
 
 @pytest.fixture(scope="module")
@@ -361,9 +383,7 @@ def test_the_list_of_commands_says_what_the_command_says(name: str) -> None:
 @pytest.mark.parametrize("module", sorted({module for module, _ in cli.lazy.values()} - {"dev"}))
 def test_dagster_and_pandas_are_imported_by_commands_that_use_them(module: str) -> None:
     """Each takes longer to import than most commands take to run; `--help` never pays for it."""
-    code = f"import sys, sync_pipeline.cli.{module}; print(*sorted({{'dagster', 'pandas'}} & set(sys.modules)))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert loaded == (["pandas"] if module in MAP_RECORDS else [])
+    assert imported_by_commands()[module] == (["pandas"] if module in MAP_RECORDS else [])
 
 
 def test_it_tells_nobody_wherever_it_is_started(shell: Shell) -> None:
