@@ -52,6 +52,7 @@ COMMANDS = {
     "Other": {
         "automations": ("automations", "Make something once for each new record."),
         "operations": ("operations", "Find and run operations of both APIs."),
+        "mcp": ("mcp", "Serve read-only MCP tools on standard input."),
         "audit": ("audit", "Show who changed what of the set-up."),
         "webserver": ("webserver", "Serve the Dagster UI behind your reverse proxy."),
         "forget": ("forget", "Remove everything kept about a person."),

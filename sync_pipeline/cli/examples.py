@@ -150,6 +150,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "operations run clockify.clients.list --all --format csv",
         "operations run clockify.clients.create -f name='Harbour House' --dry-run",
     ),
+    "mcp": ("mcp", "mcp --quiet"),
     "audit": ("audit list", "audit list --limit 20"),
     "audit list": ("audit list", "audit list --limit 20 --json"),
     "forget": ("forget 64a687e2", "forget person@example.com --yes"),

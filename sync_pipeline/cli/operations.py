@@ -31,7 +31,7 @@ from sync_pipeline.operations.catalogue import (
 from sync_pipeline.operations.inputs import Form
 from sync_pipeline.printable import json_text, spreadsheet_cell
 from sync_pipeline.session.session import Session, open_session
-from sync_pipeline.setup.operations import Result, form_of, pages, refuse, run, shown
+from sync_pipeline.setup.operations import Result, form_of, pages, refuse, run, scarce, shown
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.webhooks.events import WebhookEvents
 
@@ -214,11 +214,22 @@ def operations_run(name: str, fields: tuple[str, ...], form_: str, as_json: bool
             _show_request(session, form, output)
             return
         refuse(session, form)
+        _spare(session, form, output, yes=more["yes"])
         if more["every"]:
             _show(form, Result(None, [row for page in pages(session, _read(form)) for row in page]), session, output)
             return
         _ask(session, form, output, yes=more["yes"], typed=more["typed"])
         _show(form, run(setup, session, form, once=more["once"]), session, output)
+
+
+def _spare(session: Session, form: Form, output: str, *, yes: bool) -> None:
+    """Before the last tenth of the hour's budget is used: ask at a terminal, and say so elsewhere."""
+    if not (left := scarce(session, form)):
+        return
+    if yes or output == "json" or not may_ask():
+        terminal.warning(left)
+    else:
+        click.confirm(f"{left} Use one?", abort=True, err=True)
 
 
 def _given(fields: tuple[str, ...]) -> dict[str, Any]:

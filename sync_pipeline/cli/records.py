@@ -17,9 +17,10 @@ from sync_pipeline.cli.opening import must_exist, prepared, reading
 from sync_pipeline.cli.options import OPTIONAL_COLUMNS, entity_argument, json_option
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
-from sync_pipeline.session.session import open_session
+from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.setup.records import find_records, record_details
 from sync_pipeline.store.audit import system_user
+from sync_pipeline.store.history import RecordHistory
 from sync_pipeline.store.record_search import COUNTED, OF_REJECTS, PAGE, STATES
 from sync_pipeline.store.records import Known
 from sync_pipeline.store.syncs import Cause
@@ -144,18 +145,13 @@ def records_sync(entity: str, source_ids: tuple[str, ...], as_json: bool) -> Non
 def records_history(entity: str, source_id: str, limit: int, as_json: bool) -> None:
     """Show what happened to one record. Oldest first: events, writes, rejects, approvals."""
     with reading() as settings, open_session(settings) as session:
-        ledger = session.ledger(entity)
-        found = ledger.history.of_record(ledger.lookup([source_id]).get(source_id), source_id, limit)
+        found = read_history(session, entity, source_id, limit)
         is_off = entity not in session.specs
-    if found.record is None and not found.happenings:
-        must_exist(specs_of(settings), [entity])
-        off = f" {_off(entity)}" if is_off else ""
-        raise _unknown(entity, source_id, off)
-    rows = [{**asdict(one), "changes": orjson.loads(one.changes or "null")} for one in found.happenings]
+    document = history_document(found, is_off=is_off)
     if as_json:
-        record = _document(found.record) if found.record is not None else None
-        terminal.as_json({"record": record, "history": rows, "is_cut": found.is_cut, "is_switched_on": not is_off})
+        terminal.as_json(document)
         return
+    rows = document["history"]
     some = f" (the newest {limit}; --limit shows more)" if found.is_cut else ""
     lines = [{**row, "detail": _detail(row)} for row in rows]
     columns = NARROW_COLUMNS if terminal.out.width < WIDE else COLUMNS
@@ -163,6 +159,23 @@ def records_history(entity: str, source_id: str, limit: int, as_json: bool) -> N
     terminal.hint(_state(found.record) if found.record is not None else "It is not stored now.")
     if is_off:
         terminal.hint(_off(entity))
+
+
+def read_history(session: Session, entity: str, source_id: str, limit: int) -> RecordHistory:
+    """What happened to one record; ConfigError where nothing is known of it."""
+    ledger = session.ledger(entity)
+    found = ledger.history.of_record(ledger.lookup([source_id]).get(source_id), source_id, limit)
+    if found.record is None and not found.happenings:
+        must_exist(specs_of(session.settings), [entity])
+        raise _unknown(entity, source_id, f" {_off(entity)}" if entity not in session.specs else "")
+    return found
+
+
+def history_document(found: RecordHistory, *, is_off: bool) -> dict[str, Any]:
+    """The same as JSON."""
+    rows = [{**asdict(one), "changes": orjson.loads(one.changes or "null")} for one in found.happenings]
+    record = _document(found.record) if found.record is not None else None
+    return {"record": record, "history": rows, "is_cut": found.is_cut, "is_switched_on": not is_off}
 
 
 def _unknown(entity: str, source_id: str, off: str = "") -> ConfigError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -11,7 +12,7 @@ from sync_pipeline.cli.opening import chosen, must_exist, reading, with_names
 from sync_pipeline.cli.options import entity_argument, json_option
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
-from sync_pipeline.session.session import open_session
+from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.setup.rejects import accept_outcome, ignore, offer_again, stop_ignoring
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.rejects import list_rejects
@@ -31,16 +32,22 @@ def rejects() -> None:
 def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
     """List the open rejects with their reasons."""
     with reading() as settings, open_session(settings) as session:
-        chosen(session, [entity] if entity else [])
-        found = list_rejects(session.store, session.pair, entity=entity, limit=limit)
-        rows = with_names(session, [asdict(row) for row in found])
+        document = rejects_document(session, entity, limit)
+    rows = document["rejects"]
     if as_json:
-        terminal.as_json({"rejects": rows})
+        terminal.as_json(document)
         return
     columns = ("name", *COLUMNS) if terminal.out.is_terminal else COLUMNS  # what scripts read stays as it was
     terminal.table("Rejects", rows, columns, optional=("name",))
     if not rows:
         terminal.hint("No record is rejected.")
+
+
+def rejects_document(session: Session, entity: str | None, limit: int, after: int = 0) -> dict[str, Any]:
+    """The open rejects from the id ``after`` on, as JSON."""
+    chosen(session, [entity] if entity else [])
+    found = list_rejects(session.store, session.pair, entity=entity, limit=limit, after=after)
+    return {"rejects": with_names(session, [asdict(row) for row in found])}
 
 
 @rejects.command("show")

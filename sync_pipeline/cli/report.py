@@ -116,10 +116,11 @@ def _content(made: Report, form: str, by: str) -> str | bytes:
         write_csv(made, text)
         return text.getvalue()
     describe_document(click.get_current_context())
-    return terminal.json_document(_document(made, by))
+    return terminal.json_document(report_document(made, by))
 
 
-def _document(made: Report, by: str) -> dict[str, Any]:
+def report_document(made: Report, by: str) -> dict[str, Any]:
+    """A report as JSON."""
     return {
         "by": by,
         "time_zone": made.settings.time_zone,

@@ -150,6 +150,11 @@ def _watch() -> NoReturn:
         sleep(WATCH_SECONDS)
 
 
+def status_document() -> dict[str, Any]:
+    """What `status` shows, as JSON."""
+    return _document(_look())
+
+
 def _document(found: _Found) -> dict[str, Any]:
     mode = found.mode
     return {

@@ -8,7 +8,7 @@ from typing import Any
 from sync_pipeline.connectors.answers import CODE, Answer, as_text, excerpt
 from sync_pipeline.connectors.http import ApiClient, RequestOptions
 from sync_pipeline.errors import ConfigError, FatalApiError, Request
-from sync_pipeline.operations.inputs import PAGE_SIZE, Form, WrongInputs
+from sync_pipeline.operations.inputs import COUNTED, CURSORS, PAGE_SIZE, Form, WrongInputs
 
 MOST_ROWS = 100_000
 
@@ -33,9 +33,12 @@ async def pages(client: ApiClient, form: Form) -> AsyncGenerator[list[Any], None
         raise ConfigError(f"{form.operation.name} has no pages.", fix="Run it without --all.")
     moves, sized = form.paged
     size = _page_size(form, sized)
-    form, at, count, before = form.changed(sized, size), 0 if moves == "skip" else 1, 0, None
+    first, leaf = form.changed(sized, size), moves.rpartition(".")[2]
+    if leaf not in CURSORS:
+        first = first.changed(moves, 0 if leaf in COUNTED else 1)
+    form, number, count, before = first, 1, 0, None
     while True:
-        answer = await send(client, form.changed(moves, at))
+        answer = await send(client, form)
         rows = rows_of(answer.data)
         if count and rows and rows == before:
             if len(rows) < size:  # all of them: it has no pages
@@ -47,7 +50,11 @@ async def pages(client: ApiClient, form: Form) -> AsyncGenerator[list[Any], None
             return
         if count >= MOST_ROWS:
             raise ConfigError(f"There are more than {MOST_ROWS} rows.", fix="Limit the list with its inputs.")
-        at += len(rows) if moves == "skip" else 1
+        number += 1
+        after = form.after(rows, answer.data.get("meta") if isinstance(answer.data, dict) else None)
+        if after is None and leaf in CURSORS:  # nothing says where the next page begins
+            return
+        form = after or first.changed(moves, count if leaf in COUNTED else number)
 
 
 def about(client: ApiClient, form: Form) -> Request:
@@ -56,12 +63,18 @@ def about(client: ApiClient, form: Form) -> Request:
 
 
 def rows_of(data: Any) -> list[Any]:
-    """The rows of an answer: a list, the only list in an object, or the object itself."""
+    """The rows of an answer: a list, the list in an object, or the object itself where it is a record."""
     if isinstance(data, list):
         return data
-    if isinstance(data, dict):
-        return next((each for each in data.values() if isinstance(each, list)), [data] if data else [])
-    return [] if data is None else [{"answer": data}]
+    if not isinstance(data, dict):
+        return [] if data is None else [{"answer": data}]
+    if "id" in data or not data:
+        return [data] if data else []
+    lists = {name: each for name, each in data.items() if isinstance(each, list)}
+    inner = [each for each in data.values() if lists and isinstance(each, dict) and "id" not in each]
+    lists |= {f"{name} inside": each for one in inner for name, each in one.items() if isinstance(each, list)}
+    found = [each for name, each in lists.items() if "total" not in name.lower()]  # sums beside the rows
+    return next(iter(found or lists.values()), [data])
 
 
 def id_of(data: Any) -> str | None:

@@ -248,6 +248,9 @@ class Operable(System, Protocol):
     def decided(self) -> Mapping[str, str]:
         """Inputs that are known here: the account, by the names that they have in paths and bodies."""
 
+    async def decide(self) -> Mapping[str, str]:
+        """The same, with what has to be asked for."""
+
     def client_for(self, host: str, tokens: Sequence[str]) -> ApiClient:
         """What sends an operation of this host, that these tokens are for."""
 

@@ -14,6 +14,7 @@ from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.operations.catalogue import operation
 from sync_pipeline.setup.operations import Result, form_of, refuse, run
 from sync_pipeline.setup.service import SetupService, actor
+from sync_pipeline.store.operation_runs import RUN
 
 RUN_OPERATION = "run_operation"
 OP = "operation"
@@ -49,7 +50,7 @@ def operation_job(owners: Sequence[str] = ()) -> dg.JobDefinition:
                 return dg.Output(None, metadata={"sent": False, "request": one.sends})
             # Dagster repeats a run whose process ended: what that one has sent is not sent again.
             first = context.run.get_root_run_id() or context.run_id
-            found = run(setup, sync.session, form, once=config.once or f"run {first}")
+            found = run(setup, sync.session, form, once=config.once or f"{RUN}{first}")
             return dg.Output(None, metadata={"request": one.sends, **_outcome(found)})
 
     @dg.job(

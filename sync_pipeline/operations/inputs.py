@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from difflib import get_close_matches
@@ -24,8 +24,22 @@ SHOWN = 60
 YES, NO = ("true", "yes", "1"), ("false", "no", "0")
 LOOSE = ("any", "object", "binary")
 """Types that say nothing: Clockify's document has ``object`` where a value may be anything."""
-PAGES = (("page", ("page-size", "pageSize", "size", "limit", "pageLimit")), ("skip", ("limit",)))
+PAGES = (
+    ("page", ("page-size", "pageSize", "size", "limit", "pageLimit")),
+    ("skip", ("limit",)),
+    ("offset", ("limit",)),
+    ("lastDoc", ("limit",)),
+)
 """How lists are read on: the input that moves, and what the size of a page is called."""
+CURSORS = {
+    "searchAfter": ("row", "searchAfter"),
+    "startAfter": ("meta", "startAfter"),
+    "startAfterId": ("meta", "startAfterId"),
+    "lastDoc": ("row", "id"),
+}
+"""Inputs that say after what the next page begins, and where an answer has it: in its last row, or its `meta`."""
+COUNTED = ("skip", "offset")
+"""Those of them that are numbers of rows."""
 PAGE_SIZE = 100
 
 
@@ -64,23 +78,60 @@ class Form:
         found = {"method": self.operation.method, "url": base_url.rstrip("/") + self.path}
         return found if self.body is None else {**found, "body": self.body}
 
-    def changed(self, name: str, value: int) -> Form:
-        """The same with another value of one input of the query or the body."""
-        its = next(each for each in self.operation.inputs if each.name == name and each.place != "path")
-        put = {name: str(value) if self.operation.resolved(its.type) == "string" else value}
+    def changed(self, name: str, value: Any) -> Form:
+        """The same with another value of one input of the query or the body; a nested one is named with dots."""
+        head, *rest = name.split(".")
+        its = next(each for each in self.operation.inputs if each.name == head and each.place != "path")
+        put = str(value) if self.operation.resolved(_at(self.operation, its.type, rest)) == "string" else value
         if its.place == "query":
-            return replace(self, query={**self.query, **put})
-        return replace(self, body={**(self.body or {}), **put})
+            return replace(self, query={**self.query, name: put})
+        return replace(self, body=_with(self.body, [head, *rest], put))
 
     def value(self, name: str) -> Any:
         """The value of an input of the query or the body; None when it was not given."""
-        return self.query.get(name, self.body.get(name) if isinstance(self.body, dict) else None)
+        found = self.query.get(name)
+        if found is None:
+            found = self.body
+            for step in name.split("."):
+                found = found.get(step) if isinstance(found, dict) else None
+        return found
 
     @property
     def paged(self) -> tuple[str, str] | None:
         """The input that moves from page to page, and that with the size of a page; None where there are no pages."""
-        names = {each.name for each in self.operation.inputs if each.place != "path"}
-        return next(((at, size) for at, sizes in PAGES if at in names for size in sizes if size in names), None)
+        names = {each.name: "" for each in self.operation.inputs if each.place != "path"}
+        nested = {name: f"{each.name}." for each in self.operation.inputs for name in self._fields_of(each)}
+        for within in (names, nested):
+            for at, sizes in PAGES:
+                size = next((size for size in sizes if at in within and within.get(size) == within[at]), None)
+                if size is not None:
+                    return within[at] + at, within[at] + size
+        return None
+
+    def _fields_of(self, one: Input) -> Iterable[str]:
+        kind = self.operation.resolved(one.type)
+        return kind["fields"] if one.place == "body" and isinstance(kind, dict) and "fields" in kind else ()
+
+    def after(self, rows: Sequence[Any], meta: Any) -> Form | None:
+        """The next page where the answer says after what it begins; None where it does not."""
+        names = [each.name for each in self.operation.inputs if each.name in CURSORS]
+        places = {"row": rows[-1] if rows else None, "meta": meta}
+        found = {name: _field(places[CURSORS[name][0]], CURSORS[name][1]) for name in names}
+        if not found or None in found.values():
+            return None
+        form = self
+        for name, value in found.items():
+            form = form.changed(name, value)
+        return form
+
+
+def _field(of: Any, name: str) -> Any:
+    return of.get(name) if isinstance(of, Mapping) else None
+
+
+def _with(body: Any, steps: Sequence[str], value: Any) -> dict[str, Any]:
+    known = body if isinstance(body, dict) else {}
+    return {**known, steps[0]: _with(known.get(steps[0]), steps[1:], value) if steps[1:] else value}
 
 
 def formed(one: Operation, given: Mapping[str, Any], known: Mapping[str, str]) -> Form:

@@ -29,13 +29,14 @@ from sync_pipeline.errors import (
     SyncError,
     UnknownOutcome,
 )
+from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.operations.catalogue import Operation, known, operation, systems
 from sync_pipeline.operations.inputs import Form, formed
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.audit import note
-from sync_pipeline.store.operation_runs import OnceRun, claim, finish, release
+from sync_pipeline.store.operation_runs import OnceRun, claim, finish, owned_elsewhere, release
 from sync_pipeline.store.record_search import labels_of
 
 SECRET = re.compile(
@@ -143,6 +144,20 @@ def _refuse_owned(session: Session, form: Form) -> None:
                 f"This record is {label} of {name}: the sync writes it, and would overwrite what is changed here.",
                 fix=f"Change it in {source}, where it comes from.",
             )
+    targeted = [
+        name for name, spec in specs_of(session.settings).items() if spec.target.system in _called(session, account)
+    ]
+    for name in owned_elsewhere(session.store, session.pair, targeted, ids):
+        raise NotAllowed(
+            f"This record belongs to {name} of another connection in this database: its sync writes it, and would "
+            "overwrite what is changed here.",
+            fix="Change it where that connection reads it.",
+        )
+
+
+def _called(session: Session, account: Operable) -> list[str]:
+    """What mappings call a connected account."""
+    return [name for name, system in session.systems.items() if system is account]
 
 
 def run(setup: SetupService, session: Session, form: Form, *, once: str = "") -> Result:
@@ -226,6 +241,14 @@ def pages(session: Session, form: Form) -> Iterator[list[Any]]:
     client = _client(session, form)
     for rows in session.walk(operations.pages(client, form)):
         yield redacted(client, rows)
+
+
+def scarce(session: Session, form: Form) -> str:
+    """That it would use the last tenth of the hour's budget, as a sentence; "" where it would not."""
+    budget = session.budget if account_of(session, form.operation) is session.clockify else None
+    if budget is None or budget.left > budget.limit / 10:
+        return ""
+    return f"Of the {budget.limit} requests of this hour {budget.left} are left."
 
 
 def redacted(client: ApiClient, data: Any, depth: int = DEPTH) -> Any:

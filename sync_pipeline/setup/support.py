@@ -63,6 +63,12 @@ def shareable(setup: SetupService, found: Mapping[str, Any]) -> dict[str, Any]:
     return _without({"made_at": setup.now(), "versions": versions(), **found}, hidden)
 
 
+def without_secrets(setup: SetupService, document: str) -> str:
+    """JSON without any secret that is known: of the environment, of the settings, and all stored ones."""
+    with setup.store() as store:
+        return _redacted(document, set(_secrets(setup.settings(), store)))
+
+
 def _without(found: Mapping[str, Any], hidden: set[str]) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(redacted(json_text(found), hidden))
     return document
@@ -70,9 +76,12 @@ def _without(found: Mapping[str, Any], hidden: set[str]) -> dict[str, Any]:
 
 def redacted(document: str, secrets: set[str]) -> str:
     """The text without secrets, e-mail addresses, and names, passwords and queries in addresses."""
+    return QUERY.sub(r"\1", EMAIL.sub("***", IN_ADDRESS.sub(r"\1***@", _redacted(document, secrets))))
+
+
+def _redacted(document: str, secrets: set[str]) -> str:
     # As in JSON: a secret with a quote in it is written with a backslash there.
-    document = redact(document, secrets | {json_text(secret)[1:-1] for secret in secrets})
-    return QUERY.sub(r"\1", EMAIL.sub("***", IN_ADDRESS.sub(r"\1***@", document)))
+    return redact(document, secrets | {json_text(secret)[1:-1] for secret in secrets})
 
 
 def versions() -> dict[str, str]:

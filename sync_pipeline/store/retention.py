@@ -1,7 +1,7 @@
 """How long the store keeps what: rows are deleted by age, except those that are current.
 
 Never pruned: open alerts, open intents and the newest delivery of each record, loads, requests for approval that are open or may still
-be used, the newest passed trial, the last syncs that `status` shows, open events, and the hashes of forgotten ids. The rows
+be used, keys of operations that are sent once, the newest passed trial, the last syncs that `status` shows, open events, and the hashes of forgotten ids. The rows
 to delete are looked up without a lock and deleted in short transactions; a night deletes at most ``A_NIGHT`` of each kind, and
 what is left, or was interrupted, is for the next one.
 """
@@ -17,6 +17,7 @@ from sqlalchemy import Select, Table, and_, delete, func, or_, select, tuple_
 
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.engine import Store
+from sync_pipeline.store.operation_runs import prune_keys
 from sync_pipeline.store.records import TOMBSTONE
 from sync_pipeline.store.schema import (
     alert_notices,
@@ -26,7 +27,6 @@ from sync_pipeline.store.schema import (
     audit,
     deliveries,
     events,
-    operation_runs,
     records,
     requests,
     setup_versions,
@@ -70,9 +70,7 @@ def prune(store: Store, ages: Ages, now: datetime) -> dict[str, int]:
         "events": prune_events(store, now - ages.events),
         "alerts": _prune_alerts(store, now - ages.alerts),
         "requests": _prune(store, requests, select(requests.c.id).where(requests.c.finished_at < now - ages.syncs)),
-        "operation_runs": _prune(
-            store, operation_runs, select(operation_runs.c.id).where(operation_runs.c.at < now - ages.audit)
-        ),
+        "operation_runs": prune_keys(store, now - ages.audit),
         "tombstones": _prune_tombstones(store, now - ages.tombstones),
     }
 

@@ -16,7 +16,7 @@ SCHEMAS = json.loads(FILE.read_text())
 WITHOUT = {
     "alerts ack", "alerts add", "alerts remove", "alerts send", "alerts show", "alerts silence", "alerts test", "backfill",
     "backfills cancel", "backfills list", "backfills pause", "backfills resume",
-    "console link", "console open", "console serve", "dev", "forget", "mapping discard", "mapping draft",
+    "console link", "console open", "console serve", "dev", "forget", "mapping discard", "mapping draft", "mcp",
     "mapping publish", "mapping try", "setup back", "setup versions", "sandbox serve", "webhooks register",
     "webhooks serve", "webserver",
 }  # fmt: skip

@@ -7,6 +7,9 @@ import csv
 import pytest
 
 from sync_pipeline.cli import operations
+from sync_pipeline.clock import unix_time
+from sync_pipeline.connectors.clockify.account import PLANS
+from sync_pipeline.store.rate import note_sent
 from sync_pipeline_tests.cli.shell import Shell
 
 
@@ -80,6 +83,16 @@ def test_what_is_not_sent_says_why(shell: Shell) -> None:
     assert "has no pages" in shell("operations", "run", "clockify.user.get", "--all", code=2).message
     assert "--all is for lists" in shell(*create, "--all", code=2).err
     assert shell.team.clockify("GET", "/tags", name="never") == []
+
+
+def test_the_last_tenth_of_the_budget(shell: Shell) -> None:
+    """It is announced before it is used."""
+    free = shell.with_(CLOCKIFY_PLAN="free")
+    words = ("operations", "run", "clockify.tags.list", "--json")
+    assert free(*words, code=0).warnings == []
+    with shell.team.session(SYNC_HOME=str(shell.home), CLOCKIFY_PLAN="free") as session:
+        note_sent(session.store, session.clockify.account.bucket, PLANS["free"].windows, unix_time(), 26)
+    assert free(*words, code=0).warnings == ["Of the 30 requests of this hour 3 are left."]
 
 
 @pytest.mark.parametrize("size", ["1", "50"])

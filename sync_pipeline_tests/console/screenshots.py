@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/console.md and docs/figure-alerts.md anew: ``python -m sync_pipeline_tests.console.screenshots [directory]``.
+"""Makes the pictures of docs/console.md, docs/figure-alerts.md and docs/automations.md anew: ``python -m sync_pipeline_tests.console.screenshots [directory]``.
 
 A set-up is walked through on the sandbox, and each page is kept as it then looks, 1000 pixels wide. With ``--phone``
 the same pages as a phone shows them, for looking at.
@@ -88,6 +88,7 @@ def _walk(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
     ana.is_told("Computed:")
     camera.keep(ana.page, "dashboard")
     _rule(ana, camera)
+    _automation(ana, camera)
     for path, name in (
         ("/", "home"),
         ("/activity", "activity"),
@@ -108,6 +109,14 @@ def _rule(ana: Walker, camera: Camera) -> None:
     ana.press("Preview")
     ana.sees("Values, worst first")
     camera.keep(ana.page, "alert-rule")
+
+
+def _automation(ana: Walker, camera: Camera) -> None:
+    ana.to("/automations/starter_projects")
+    ana.page.locator("select").select_option(index=1)
+    ana.press("Preview")
+    ana.sees("locations exist")
+    camera.keep(ana.page, "automation", ana.page.get_by_role("heading", name="How it works"))
 
 
 def _with_highlevel(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:

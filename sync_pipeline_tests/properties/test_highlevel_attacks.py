@@ -70,6 +70,27 @@ def test_a_clock_that_was_behind_shortens_no_wait(us: HighLevelTeam, monkeypatch
     assert len(records(us)) == 1
 
 
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_a_clock_of_highlevels_that_differs_changes_nothing(us: HighLevelTeam, hours: int) -> None:
+    """An interrupted create is found, a change and a delete by hand are noticed, and nothing is written twice."""
+    us.switch(index_lag=LAG)
+    us.sandbox.world.clock.advance(timedelta(hours=hours))
+    us.fault("cut_after", CREATE, count=1)
+    us.sync("time_entries")
+    assert len(records(us)) == 1
+    us.change_entry(us.entries()[0], description="changed")
+    us.sync("time_entries", "locations")
+    us.settle()
+    converged(us)
+    us.edit("time_entries", id=records(us)[0], remove=True)
+    us.settle()
+    assert us.verify("time_entries")["time_entries"].missing == 1
+    us.sync("time_entries")
+    us.settle()
+    converged(us)
+    changes_nothing(us)
+
+
 def test_another_record_with_its_key_hides_no_interrupted_create(us: HighLevelTeam) -> None:
     """One whose key was changed by hand is older, and belongs to another entry: the new one is found beside it."""
     us.sync("time_entries")

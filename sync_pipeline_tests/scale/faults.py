@@ -194,14 +194,17 @@ class Faults:
         time.sleep(60)
         self.fleet["control"].kill("daemon2")
         wait(lambda: bool(self._hosts_since(since)), PATIENCE, "a run to start")
-        records = [record for record in self.instance.get_run_records() if (record.start_time or 0) >= since]
-        twice = [record.dagster_run.run_id for record in records if self._starts(record.dagster_run.run_id) > 1]
-        days = Counter(record.dagster_run.tags.get(RANGE_START, "") for record in records if not _is_retry(record))
+        records = [each for each in self.instance.get_run_records(limit=LOOKED_AT) if (each.start_time or 0) >= since]
+        wait(
+            lambda: all(self._status(each.dagster_run.run_id) in ENDED for each in records), PATIENCE, "the runs to end"
+        )
+        twice = sum(self._starts(each.dagster_run.run_id) > 1 for each in records)
+        days = Counter(each.dagster_run.tags.get(RANGE_START, "") for each in records if not _is_retry(each))
         doubled = sum(count - 1 for day, count in days.items() if day)
         return expect(
-            not twice,
-            f"{len(records)} runs started since, none of them twice; {doubled} had the same days as another one (two at a time exclude "
-            "each other)",
+            not self._failed_since(since),
+            f"{len(records)} runs started since; {twice} of them were executed twice, one after the other, and {doubled} had the same days as "
+            f"another one; {self._failed_since(since)} failed",
         )
 
     def _restarted(self, machine: str, program: str, start: Callable[[], None]) -> str:

@@ -8,16 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.setup.automations import list_automations, preview_automation, show_automation, switch_off, switch_on
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.targeted import sync_ids
+from sync_pipeline.stages.watch import watch
 from sync_pipeline.store.approvals import decide, list_approvals
+from sync_pipeline.store.events import close
 from sync_pipeline.store.rejects import UNKNOWN_OUTCOME
+from sync_pipeline.store.switches import read_switch, turn
 from sync_pipeline_tests.harness import Json, Team, team
 from sync_pipeline_tests.properties.killing import Killed, Killer, killing
 from sync_pipeline_tests.properties.once import NAME, made_by, recognise_the_dead, template
 from sync_pipeline_tests.scenarios.mappings import write_mapping
+from sync_pipeline_tests.setup.agency import at_highlevel
 
 STEPS = 50
 UNFINDABLE = """
@@ -205,3 +210,68 @@ def test_what_cannot_be_found_again_is_settled_by_a_person(us: Team) -> None:
     us.put_location("two", location_name="second")
     assert us.sync(name)[name].created == 1
     assert sorted(project["name"] for project in us.projects()) == ["one", "second", "two"]
+
+
+def test_a_won_opportunity_becomes_one_project(us: Team) -> None:
+    """Those of before are left alone, lost ones are not looked at, and one that is won again is the same."""
+    us.changes = at_highlevel(us)
+    name, setup = "won_opportunities", service(us)
+    existing = preview_automation(setup, name)
+    assert {"name", "note"} < existing.examples[0].keys()
+    assert switch_on(setup, name) == existing.records > 0
+    assert us.sync(name)[name].excluded == existing.records
+
+    def put(**fields: object) -> Json:
+        asked = {"locationId": HOME, "monetaryValue": 900, **fields}
+        return dict(us.control("POST", "highlevel/opportunities", asked)["opportunity"])
+
+    put(status="lost", name="Lost")
+    deal = put(status="won", name="Kitchen")
+    assert us.sync(name)[name].created == 1
+    for status in ("open", "won"):
+        put(**{**deal, "status": status, "name": f"Kitchen, {status}"})
+        assert us.sync(name)[name].writes == 0
+    (project,) = us.projects()
+    assert (project["name"], project["note"], project["billable"]) == ("Kitchen", f"opportunity: {deal['id']}", True)
+    assert us.verify(name)[name].in_sync
+
+
+def test_sensors_ask_for_what_is_new_and_for_nothing_else(us: Team) -> None:
+    """What exists, what was made and what was renamed since asks for no run; live syncing stays on when it is switched."""
+    us.sync("locations")
+    with us.session() as session:
+        turn(session.store, session.pair, session.fingerprint, on=True, by="Ana", at=session.now())
+    switch_on(service(us), NAME, template(us))
+    with us.session() as session:
+        switch, spec = read_switch(session.store, session.pair), session.specs[NAME]
+        assert switch is not None
+        assert switch.is_on_for(session.fingerprint)
+        assert watch(session, spec, None).runs == []
+        us.put_location("new", location_name="Harbour")
+        us.sync("locations")
+        (run,) = watch(session, spec, None).runs
+        assert run.ids == ("new",)
+        sync_ids(session, spec, run.ids, run_id="asked for")
+        close(session.store, run.events, "asked for", session.now())
+        us.put_location("new", location_name="Renamed")
+        assert watch(session, spec, None).runs == []
+    assert len(made_by(us)) == 1
+    switch_off(service(us), NAME)
+    with us.session() as session:
+        switch = read_switch(session.store, session.pair)
+        assert switch is not None
+        assert switch.is_on_for(session.fingerprint)
+
+
+def test_a_backfill_makes_something_for_what_exists_too(us: Team) -> None:
+    """Also later: switched on again, what was left alone before is taken up, and what was made is not made again."""
+    us.sync("locations")
+    setup, values = service(us), template(us)
+    switch_on(setup, NAME, values)
+    us.put_location("new", location_name="Harbour")
+    assert synced(us)[NAME].created == 1
+    switch_off(setup, NAME)
+    assert switch_on(setup, NAME, backfill=True) == 4
+    assert synced(us)[NAME].created == 3
+    assert synced(us)[NAME].writes == 0
+    assert len(made_by(us)) == 4

@@ -1,4 +1,4 @@
-"""The examples of docs/automations.md, as the page has them, on the sandbox's HighLevel."""
+"""Automations on the sandbox's HighLevel: the shipped one, and the examples of docs/automations.md as the page has them."""
 
 from __future__ import annotations
 
@@ -43,6 +43,24 @@ def companies(agency: Agency) -> list[Json]:
     """Those in the CRM."""
     found: list[Json] = agency.ask("GET", "/businesses/", params={"locationId": HOME})["businesses"]
     return found
+
+
+def test_a_project_for_each_won_opportunity(us: Team) -> None:
+    """Those that were won before are left alone; one that is won now becomes one project that names it, one that is open none."""
+    setup, agency, name = service(us), Agency(us.sandbox, us.people), "won_opportunities"
+    before = switch_on(setup, name)
+    assert before == preview_automation(setup, name).records > 0
+    agency.control("highlevel/opportunities", {"name": "Still open", "status": "open"})
+    won = agency.control("highlevel/opportunities", {"name": "Harbour House", "status": "won"})["opportunity"]
+    for made in (1, 0):
+        counts = us.sync(name)[name]
+        assert (counts.created, counts.excluded) == (made, before)
+    (project,) = us.projects()
+    assert (project["name"], project["note"], project["billable"]) == (
+        "Harbour House",
+        f"opportunity: {won['id']}",
+        True,
+    )
 
 
 def test_a_company_for_each_new_client(us: Team) -> None:

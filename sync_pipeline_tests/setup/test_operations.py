@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from sync_pipeline.clock import utc_now
 from sync_pipeline.connectors.ports import Operable
 from sync_pipeline.errors import ConfigError, FatalApiError, NotAllowed, NotAuthorized, RejectedRecord, UnknownOutcome
 from sync_pipeline.operations.catalogue import known, operation, operations, search
@@ -23,11 +25,14 @@ from sync_pipeline.setup import operations as running
 from sync_pipeline.setup.operations import HIDDEN, SECRET, account_of, form_of, pages, refuse, run, shown
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.audit import changes
+from sync_pipeline.store.operation_runs import OnceRun, claim
+from sync_pipeline.store.retention import Ages, prune
 from sync_pipeline_tests.clockify_contract import facts
-from sync_pipeline_tests.harness import CLOCKIFY_KEY, Team, team
+from sync_pipeline_tests.harness import CLOCKIFY_KEY, Team, instant, morning, team
 from sync_pipeline_tests.highlevel_contract import originals
 from sync_pipeline_tests.impostor import Part, impostor
 from sync_pipeline_tests.operation_samples import sample_of
+from sync_pipeline_tests.properties.killing import Killed, killing
 from sync_pipeline_tests.setup.agency import at_highlevel
 
 LEFT_OUT = ("highlevel_days", "highlevel_pending", "highlevel_index", "meta")
@@ -118,20 +123,22 @@ def test_what_the_forty_do_on_clockify(us: Team, setup: SetupService, session: S
     assert "Harbour" not in str(trail)
 
 
+def form_of_object(session: Session, name: str) -> Form:
+    """A new object at the location, whose records have a title."""
+    key = f"custom_objects.{name}"
+    primary = json.dumps({"key": f"{key}.title", "name": "Title", "dataType": "TEXT"})
+    labels = json.dumps({"singular": name, "plural": f"{name}s"})
+    given = {"key": key, "labels": labels, "primaryDisplayPropertyDetails": primary}
+    form = form_of(session, "highlevel.objects.create", given)
+    return replace(form, operation=replace(form.operation, tokens=("location",)))
+
+
 def test_what_the_forty_do_on_highlevel(setup: SetupService, session: Session) -> None:
     """Records of an object, found again and changed; the location is filled in."""
-    primary = '{"key": "custom_objects.pet.title", "name": "Title", "dataType": "TEXT"}'
-    labels = '{"singular": "Pet", "plural": "Pets"}'
-    pets = {"schemaKey": "custom_objects.pet"}
-    object_ = form_of(
-        session,
-        "highlevel.objects.create",
-        {"key": "custom_objects.pet", "labels": labels, "primaryDisplayPropertyDetails": primary},
-    )
+    pets, object_ = {"schemaKey": "custom_objects.pet"}, form_of_object(session, "pet")
     with pytest.raises(NotAllowed, match="described here, but not sent"):
         run(setup, session, object_)
-    ours = replace(object_, operation=replace(object_.operation, tokens=("location",)))
-    running._send(session, ours)
+    running._send(session, object_)
     made = sent(setup, session, "highlevel.objects.records.create", **pets, properties='{"title": "Rex"}')
     rex = made["record"]["id"]
     sent(
@@ -256,6 +263,90 @@ def test_a_record_of_the_sync_is_refused(us: Team, setup: SetupService, tmp_path
         assert us.clockify("GET", f"/clients/{target}")["name"] != "Mine"
         foreign = us.clockify("POST", "/clients", {"name": "Nobody's"})["id"]
         assert sent(setup, session, "clockify.clients.update", id=foreign, name="Mine")["name"] == "Mine"
+
+
+def test_a_record_of_another_connection_is_refused(us: Team, setup: SetupService, tmp_path: Path) -> None:
+    """Two connections of one database may write to the same account: what either of them writes is refused by both."""
+    us.home = tmp_path / "home"
+    us.sync("locations")
+    with us.session() as session:
+        target = next(one.target_id for page in session.ledger("locations").scan() for one in page if one.target_id)
+    with us.session(**settings_of(us)) as other:
+        change = form_of(other, "clockify.clients.update", {"id": target, "name": "Mine"})
+        with pytest.raises(NotAllowed, match="belongs to locations of another connection"):
+            run(setup, other, change)
+        foreign = us.clockify("POST", "/clients", {"name": "Nobody's either"})["id"]
+        refuse(other, form_of(other, "clockify.clients.update", {"id": foreign, "name": "Mine"}))
+    assert us.clockify("GET", f"/clients/{target}")["name"] != "Mine"
+
+
+@pytest.mark.parametrize("look", [True, False], ids=["found by name", "not found again"])
+def test_a_key_sends_once_however_often_it_is_killed(
+    us: Team, setup: SetupService, session: Session, monkeypatch: pytest.MonkeyPatch, look: bool
+) -> None:
+    """Killed before and after each request and commit, then repeated: at most one record, and never done without one."""
+    before, steps, ended = len(us.entries()), 0, False
+    while not ended:
+        steps += 1
+        given = {"name": f"Killed {steps}"} if look else {"start": f"2026-10-{steps:02}T08:00:00Z"}
+        form = form_of(session, "clockify.clients.create" if look else "clockify.time-entries.create", given)
+        with killing(monkeypatch) as killer:
+            killer.arm(steps)
+            try:
+                run(setup, session, form, once=f"killed {look} {steps}")
+                ended = True
+            except Killed:
+                ended = False
+            finally:
+                killer.arm(None)
+        made = len(us.clockify("GET", "/clients", name=f"Killed {steps}")) if look else len(us.entries()) - before
+        us.forget_stats()
+        again = run(setup, session, form, once=f"killed {look} {steps}")
+        sent_now = sum(count for route, count in us.requests().items() if route.startswith("POST"))
+        state = again.earlier.state if again.earlier else "sent now"
+        assert (made, sent_now, state) in {(0, 1, "sent now"), (0, 0, "sent"), (1, 0, "sent"), (1, 0, "done")}, steps
+        before = len(us.entries())
+    assert steps > 4
+
+
+def test_keys_outlive_the_audit_trail(us: Team, setup: SetupService, session: Session) -> None:
+    """One that a person chose could be used again at any time, but who used it is forgotten; those of Dagster's runs are deleted."""
+    form, at = form_of(session, "clockify.tags.create", {"name": "Kept key"}), utc_now()
+    run(setup, session, form, once="run of a person")
+    for by, key in (("Ana (Dagster)", "run 1"), ("Ana (Dagster)", "chosen")):
+        claim(session.store, session.pair, key, OnceRun("o", "d", by, at, "done", 200, None))
+    ages = Ages(**{each.name: timedelta(days=1) for each in fields(Ages)})
+    assert prune(session.store, ages, at + timedelta(days=3650))["operation_runs"] == 1
+    us.forget_stats()
+    earlier = run(setup, session, form, once="run of a person").earlier
+    assert earlier is not None
+    assert (earlier.state, earlier.by) == ("done", "")
+    assert us.requests() == {}
+
+
+def test_every_page_of_nested_lists_and_of_lists_with_cursors(us: Team, setup: SetupService, session: Session) -> None:
+    """The page may be inside of an input; a cursor is in the last row or beside the rows; sums are no rows."""
+    first, last = instant(morning(60)), instant(morning(-60))
+    days = {"dateRangeStart": first, "dateRangeEnd": last, "detailedFilter": '{"pageSize": 7}'}
+    read = [row for page in pages(session, form_of(session, "clockify.reports.detailed", days)) for row in page]
+    spans = {each["id"]: each["timeInterval"] for each in us.entries()}
+    assert {row["_id"] for row in read} == {key for key, span in spans.items() if span["end"] and span["start"] > first}
+    assert len(read) > 7
+    running._send(session, form_of_object(session, "cat"))
+    cats = {"schemaKey": "custom_objects.cat"}
+    for title in ("Tom", "Kit", "Mog"):
+        sent(setup, session, "highlevel.objects.records.create", **cats, properties=json.dumps({"title": title}))
+    form = form_of(session, "highlevel.objects.records.search", {**cats, "pageLimit": "1"})
+    found = [row for page in pages(session, form) for row in page]
+    assert [row["properties"]["title"] for row in found] == ["Mog", "Kit", "Tom"]
+    follow = form.after(found, None)
+    assert follow is not None
+    assert follow.body["searchAfter"] == found[-1]["searchAfter"]
+    assert form.after([{"id": "r1"}], None) is None
+    opportunities = form_of(session, "highlevel.opportunities.search", {})
+    follow = opportunities.after([{"id": "o1"}], {"startAfter": 5, "startAfterId": "o1"})
+    assert follow is not None
+    assert (follow.query["startAfter"], follow.query["startAfterId"]) == ("5", "o1")
 
 
 def test_a_key_sends_once(us: Team, setup: SetupService, session: Session) -> None:

@@ -142,6 +142,11 @@ class HighLevel:
         company = {"companyId": self._company} if self._company else {}
         return {"locationId": self.location, "location_id": self.location, **company}
 
+    async def decide(self) -> Mapping[str, str]:
+        """The same, with the agency."""
+        await self.company()
+        return self.decided
+
     def client_for(self, host: str, tokens: Sequence[str]) -> ApiClient:
         """The agency's token for what the agency may do, the location's for everything else."""
         del host
