@@ -1,4 +1,4 @@
-"""`automations`: which there are, what they have done, and switching them on and off."""
+"""`automations`: lists them with what they have made, and switches them on and off."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def automations_show(name: str, as_json: bool) -> None:
     rows = [{"field": "what it does", "value": one.sentence}, {"field": "description", "value": one.description}]
     rows += [{"field": name, "value": str(value)} for name, value in _row(one).items() if name not in ("name", "does")]
     rows += [{"field": "operation", "value": one.operation}, {"field": "reads", "value": one.source}]
-    rows += [{"field": ask.field, "value": f"{ask.value or '(not set)'}: {ask.says}"} for ask in one.asks]
+    rows += [{"field": ask.field, "value": f"{'(not set)' if ask.value is None else ask.value}: {ask.says}"} for ask in one.asks]
     terminal.table(name, rows, ("field", "value"))
 
 
 @automations.command("on")
 @click.argument("name")
 @click.option("--set", "values", metavar="FIELD=VALUE", multiple=True, help="A value that it asks for.")
-@click.option("--backfill", is_flag=True, help="Make something for what exists already, too.")
+@click.option("--backfill", is_flag=True, help="Include existing records: make something for each of them, too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def automations_on(name: str, values: Sequence[str], backfill: bool, yes: bool, as_json: bool) -> None:
@@ -68,14 +68,15 @@ def automations_on(name: str, values: Sequence[str], backfill: bool, yes: bool, 
     is_on = show_automation(setup, name).is_on and not backfill
     if not (yes or is_on):
         existing = preview_automation(setup, name, given).records
-        what = "something is made for each" if backfill else "they are left alone"
-        confirm(f"{existing:,} records exist already: {what}. Switch {name} on?", yes=yes, as_json=as_json)
+        what = "Something is made for each of them" if backfill else "They are left alone"
+        confirm(f"Existing records: {existing:,}. {what}. Switch {name} on?", yes=yes, as_json=as_json)
     count = switch_on(setup, name, given, backfill=backfill)
-    what = "are taken up by the next syncs" if backfill else "exist already and are left alone"
+    what = "included in the next syncs" if backfill else "left alone"
+    was_on = f"{name} was on already" + (", and has new values." if given else ".")
     terminal.emit(
         as_json,
         {"name": name, "on": True, "existing": count, "backfill": backfill},
-        f"{name} was on already." if is_on else f"{name} is on. {count:,} records {what}.",
+        was_on if is_on else f"{name} is on. Existing records {what}: {count:,}.",
     )
     if not as_json:
         terminal.hint("A Dagster that is running shows it once its code location is reloaded.")
@@ -92,7 +93,7 @@ def automations_off(name: str, as_json: bool) -> None:
 
 def _pair(text: str) -> tuple[str, str]:
     field, separator, value = text.partition("=")
-    if not separator:
+    if not separator or not field.strip():
         raise click.UsageError(f"--set takes FIELD=VALUE, found {text!r}.")
     return field.strip(), value
 

@@ -45,7 +45,10 @@ def load_specs(
     every = _every(overrides, setup, place, profile)
     if unknown := [name for name in automations if name not in every or not every[name].target.once]:
         known = [name for name, spec in every.items() if spec.target.once]
-        raise ConfigError(f"There is no automation {unknown[0]!r}.", fix=closest(unknown[0], known))
+        raise ConfigError(
+            f"There is no automation {unknown[0]!r}, but it is switched on.",
+            fix=f"{closest(unknown[0], known)} Restore its file, or run `sync-pipeline automations off {unknown[0]}`.",
+        )
     if unset := [(name, every[name].asked[0]) for name in automations if every[name].asked]:
         name, field = unset[0]
         raise ConfigError(

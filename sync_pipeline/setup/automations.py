@@ -1,7 +1,7 @@
-"""Automations: which there are, what they have done, and switching them on and off.
+"""Automations: listing them with what they have made, and switching them on and off.
 
-When one is switched on, everything that its list holds then is noted as existing and left alone, before it is on: what
-appears in between is new.
+Before one is switched on, everything that its list holds is noted as existing and left alone: what appears in between is
+new.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Automation:
-    """One automation, and what it has done lately."""
+    """One automation, and what it has made lately."""
 
     name: str
     when: str
@@ -66,7 +66,7 @@ class Automation:
     """How many it makes in a run without an approval."""
     asks: tuple[Ask, ...]
     obstacle: str
-    """Why it cannot be switched on, but for values that are asked for; "" when it can."""
+    """Why it cannot be switched on, apart from missing values; "" when it can."""
 
     @property
     def sentence(self) -> str:
@@ -112,7 +112,7 @@ def show_automation(setup: SetupService, name: str) -> Automation:
 
 
 def preview_automation(setup: SetupService, name: str, values: Mapping[str, str] | None = None) -> Existing:
-    """What exists that the automation would leave alone, or make something of with a backfill; nothing is written."""
+    """What exists already: left alone by the automation, or included with a backfill. Nothing is written."""
     with _as_if_on(setup, name, values or {}) as session:
         spec, records, first = session.spec(name), 0, list[Record]()
         for page in session.read(spec, None):
@@ -131,8 +131,8 @@ def switch_on(
 ) -> int:
     """Switch an automation on; returns how many records exist already, which are left alone unless ``backfill``.
 
-    Its list is read to the end first: when that fails, it stays off. Of one that is on only the values change: what it has
-    yet to make is not left alone.
+    Its list is read to the end first: when that fails, it stays off. If it is on already, only its values change: records
+    that are new to it are not left alone.
     """
     changes = _changes(setup, name, values or {})
     if name in setup.settings().automations and not backfill:
@@ -144,7 +144,7 @@ def switch_on(
         number, ids = draw(session.store), set(_ids(session, spec))
         ledger = session.ledger(spec)
         if backfill:
-            ledger.take_up()
+            ledger.include_existing()
         else:
             ledger.leave_alone(ids, setup.now(), number)
     what = (
@@ -159,15 +159,19 @@ def switch_on(
 def switch_off(setup: SetupService, name: str, *, since: str | None = None) -> None:
     """Switch an automation off; what it has made stays."""
     settings = setup.settings()
-    if name not in load_automations(settings):
+    if name not in settings.automations:
         show_automation(setup, name)
+        return
     _refuse_given(setup)
-    rest = [one for one in settings.automations if one != name]
-    _change(setup, {KEY: rest or None}, "automation off", name, since)
+    changes = {KEY: [one for one in settings.automations if one != name] or None}
+    if name in load_automations(settings):
+        _change(setup, changes, "automation off", name, since)
+    else:  # its file is missing, so no session can be opened until it is off
+        setup.change(changes, "automation off", name, since=since)
 
 
 def _change(setup: SetupService, changes: Mapping[str, Any], what: str, detail: str, since: str | None) -> None:
-    """Change the set-up; live syncing that is on stays on for it."""
+    """Change the set-up; live syncing stays on if it was on."""
     with setup.reading() as session:
         former, pair = session.fingerprint, session.pair
 
@@ -205,13 +209,13 @@ def _changes(setup: SetupService, name: str, values: Mapping[str, str]) -> dict[
 
 def _valid(field: Field, text: str) -> Any:
     if not text:
-        raise ConfigError(f"{field.name} is empty. {field.ask}")
+        raise ConfigError(f"The value of {field.name} is empty. {field.ask}", fix=f"Add --set {field.name}=VALUE.")
     value: Any = text
     if field.type in ("bool", "int", "number", "list", "json"):
         with suppress(orjson.JSONDecodeError):
             value = orjson.loads(text)
     if problem := fits(field.type, value):
-        raise ConfigError(f"{field.name} {problem}.")
+        raise ConfigError(f"The value of {field.name} {problem}.", fix=field.ask)
     return value
 
 

@@ -182,7 +182,7 @@ class Ledger(Records, Deliveries):
             self._delete_facts(tx, numbers)
 
     def leave_alone(self, source_ids: Iterable[str], at: datetime, read_no: int) -> int:
-        """Note that these exist already and that nothing is made of them, unless it was before; returns how many."""
+        """Note that these exist already and are left alone, except those for which something was made; returns how many."""
         fixed: dict[str, Any] = {
             "connection": self.pair,
             "entity": self.entity,
@@ -203,8 +203,8 @@ class Ledger(Records, Deliveries):
             count += len(rows)
         return count
 
-    def take_up(self) -> int:
-        """Make something of what was left alone because it existed before; returns how many that are."""
+    def include_existing(self) -> int:
+        """No longer leave alone what existed before the automation was switched on; returns how many."""
         left = [*self.of(records), records.c.excluded_rule == BEFORE_SWITCH_ON]
         with self.store.writing() as tx:
             lock_in_order(tx, left)

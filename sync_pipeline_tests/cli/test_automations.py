@@ -26,7 +26,8 @@ def test_an_automation_from_the_list_to_what_it_makes(shell: Shell) -> None:
     }
     assert "needs a value of templateProjectId" in shell(*on, "--yes", code=2).message
     assert "does not ask for colour" in shell(*on, "--set", "colour=red", "--yes", code=2).message
-    assert "FIELD=VALUE" in shell(*on, "--set", "colour", code=2).err
+    for wrong in ("colour", "=red"):
+        assert "FIELD=VALUE" in shell(*on, "--set", wrong, code=2).err
     assert "Did you mean" in shell("automations", "show", "starter_project", code=2).message
     chosen = ("--set", f"templateProjectId={template(us)['templateProjectId']}")
     assert "add --yes" in shell(*on, *chosen, "--json", code=2).err
@@ -69,3 +70,42 @@ def test_an_unknown_outcome_is_accepted(shell: Shell) -> None:
     assert with_file("rejects", "accept", "twins", "unsure", "--json", code=0).document["accepted"] == 1
     assert with_file("rejects", "list", "twins", "--json", code=0).document["rejects"] == []
     with_file("sync", "twins", code=0)
+
+
+ASKING = """
+entity: asking
+source: {system: snapshots, list: locations, id: location_id}
+target: {system: clockify, operation: projects.create, once: true, find: none}
+fields:
+  name: {source: location_name, required: true}
+  billable: {ask: Whether its time is billable., type: bool}
+"""
+
+
+def test_a_value_that_is_false_is_shown_as_set(shell: Shell) -> None:
+    """A wrong one is refused with what is asked for."""
+    mappings = shell.root / "mappings"
+    mappings.mkdir()
+    (mappings / "asking.yaml").write_text(ASKING)
+    with_file = shell.with_(SYNC_MAPPINGS_DIR=str(mappings))
+    wrong = with_file("automations", "on", "asking", "--set", "billable=perhaps", "--yes", code=2).message
+    assert "The value of billable" in wrong
+    assert "Whether its time is billable." in wrong
+    with_file("automations", "on", "asking", "--set", "billable=false", "--yes", code=0)
+    shown = with_file("automations", "show", "asking", code=0).out
+    assert "False: Whether its time is billable." in shown
+    assert "was on already" in with_file("automations", "on", "asking", "--set", "billable=true", "--yes", code=0).out
+
+
+def test_an_automation_without_its_file_can_be_switched_off(shell: Shell) -> None:
+    """Until then each command names it, and the command that switches it off."""
+    mappings = shell.root / "mappings"
+    mappings.mkdir()
+    file = mappings / "twins.yaml"
+    file.write_text(UNFINDABLE)
+    with_file = shell.with_(SYNC_MAPPINGS_DIR=str(mappings))
+    with_file("automations", "on", "twins", "--yes", code=0)
+    file.unlink()
+    assert "automations off twins" in with_file("sync", "locations", code=2).message
+    with_file("automations", "off", "twins", code=0)
+    with_file("sync", "locations", code=0)

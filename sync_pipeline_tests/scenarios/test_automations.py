@@ -264,7 +264,7 @@ def test_sensors_ask_for_what_is_new_and_for_nothing_else(us: Team) -> None:
 
 
 def test_a_backfill_makes_something_for_what_exists_too(us: Team) -> None:
-    """Also later: switched on again, what was left alone before is taken up, and what was made is not made again."""
+    """Also later: switched on again, what was left alone before is included, and what was made is not made again."""
     us.sync("locations")
     setup, values = service(us), template(us)
     switch_on(setup, NAME, values)
