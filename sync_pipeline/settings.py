@@ -212,7 +212,7 @@ class Settings:
     )
     automations: tuple[str, ...] = setting(
         "SYNC_AUTOMATIONS",
-        "The automations that are switched on, beside the entities. Use `sync-pipeline automations on`: it leaves alone what exists.",
+        "The automations that are switched on, in addition to the entities. Use `sync-pipeline automations on` instead: it leaves existing records alone.",
         kind.words,
         (),
         at="automations",

@@ -48,7 +48,7 @@ from sync_pipeline.store.record_search import State
 Json = dict[str, Any]
 PAGE, MOST = 50, 500
 MOST_BYTES = 200_000
-"""So large a list in an answer is at most; what is left out can be asked for."""
+"""The size of a list in an answer; the rest is on the next page."""
 WAIT_SECONDS = 60.0
 """How long a tool waits for answers of the APIs, for a spent budget as well."""
 PLANS_KEPT = 20
@@ -56,7 +56,7 @@ ACCOUNTS = {
     **{name: name for name in ("workspaceid", "locationid", "companyid")},
     **dict.fromkeys(("altid", "subaccountid"), "locationid"),
 }
-"""Inputs that say which account is meant, and what the connection calls them."""
+"""Inputs that name an account, by what the connection calls them."""
 SHORTEST = 3
 """Shorter values are not looked for in reasons."""
 
@@ -69,7 +69,8 @@ Text = Annotated[str, Field(max_length=1_000)]
 def status() -> Json:
     """Show what is wrong, and each entity's state: mode, connections, figures, alerts and open requests."""
     with _session() as session:
-        return without_personal(marks_of(session.specs.values()), status_document())  # type: ignore[no-any-return]
+        shown: Json = without_personal(marks_of(session.specs.values()), status_document())
+    return shown
 
 
 def preview(
@@ -122,7 +123,7 @@ def records(
         if query and (not entity or _has_personal_label(session, entity)):
             raise ConfigError(
                 "Only records of an entity whose names are not personal can be searched by name.",
-                fix="Name such an entity, or ask for the history of a record by its id.",
+                fix="Name such an entity, or use `history` with the id of a record.",
             )
         found = find_records(session, entity=entity, offset=offset, limit=limit, q=query, state=state or "")
         rows = _visible(session, [row._asdict() for row in found.rows])
@@ -181,7 +182,7 @@ def show_operation(name: Text) -> Json:
 
 def read_operation(
     name: Text,
-    inputs: Annotated[dict[str, Any], Field(description="Inputs by name, as `show_operation` has them.")] = {},  # noqa: B006
+    inputs: Annotated[dict[str, Any], Field(description="Inputs by name, as `show_operation` has them.")] = {},  # noqa: B006  # as above
     limit: Limit = PAGE,
     offset: Offset = 0,
 ) -> Json:
@@ -224,7 +225,7 @@ def _session(opened: Callable[[], AbstractContextManager[Settings]] = reading) -
 
 
 def _planned(session: Session, specs: Sequence[EntitySpec], days: Days, limit: int) -> tuple[Json, list[Preview]]:
-    """Plan each entity into a new file; what could not be planned, and what was."""
+    """Plan each entity into a new file; returns the file with what failed, and the previews."""
     failures: dict[str, str] = {}
     found = []
     file = _new_plan(session)
@@ -321,5 +322,5 @@ def _fitting(rows: Sequence[Any]) -> list[Any]:
             break
         found.append(row)
     if rows and not found:
-        raise ConfigError("This is too much for one answer.", fix="Ask for something smaller.")
+        raise ConfigError("A single row is too large for an answer.", fix="A person can read it with the command in a terminal.")
     return found

@@ -36,13 +36,13 @@ class Limiter(Protocol):
         """Return when one request may be sent."""
 
     async def penalise(self, until: float) -> None:
-        """Nobody who shares this budget may send before the epoch second ``until``."""
+        """Send nothing on this budget, from any process that shares it, before the epoch second ``until``."""
 
     async def end_day(self) -> None:
-        """The requests of this day are used up for everybody who shares this budget."""
+        """Note that the requests of this day are used up."""
 
     async def is_day_over(self) -> bool:
-        """Whether that was said a short while ago."""
+        """Whether the end of the day was noted a short while ago."""
 
 
 def silent(_message: str) -> None:
@@ -50,13 +50,13 @@ def silent(_message: str) -> None:
 
 
 def clock_time(moment: float) -> str:
-    """An epoch second as the clock on the wall shows it."""
+    """The local time of an epoch second."""
     return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%H:%M:%S")
 
 
 @dataclass(slots=True, kw_only=True)
 class _Turns:
-    """What both limiters share: the wait and what is said about it."""
+    """What both limiters share: the wait and its announcement."""
 
     label: str = ""
     on_wait: Announce = silent
@@ -139,10 +139,10 @@ class MemoryLimiter:
         self._blocked_until = max(self._blocked_until, until)
 
     async def end_day(self) -> None:
-        """Nothing to note: each answer says it to this process."""
+        """Do nothing: this process learns it from each answer."""
 
     async def is_day_over(self) -> bool:
-        """Nobody else can have said it."""
+        """Always False: no other process shares this budget."""
         return False
 
 

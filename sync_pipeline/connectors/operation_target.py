@@ -1,6 +1,6 @@
-"""An operation of the catalogue as a target: done once for each record, and never anything else.
+"""An operation of the catalogue as a target: done once for each record; nothing is changed or deleted.
 
-Before it is done, and after an answer that was lost, what it has made is looked for in a list that the mapping names.
+Before it is done, and after a lost answer, what it makes is looked for in a list that the mapping names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sync_pipeline.operations.catalogue import IN_PATH, Operation
 from sync_pipeline.operations.inputs import Form, WrongInputs, formed
 
 LAG_SECONDS = 2.0
-"""How long after a lost answer it is waited before what was made is looked for."""
+"""How long to wait after a lost answer before looking for what was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class OperationTarget:
         return tuple(dict.fromkeys((*self._above, *find.same))) if find else tuple(sorted(self._fields))
 
     async def read(self, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
-        """Nothing: what is there is asked for by its id, since others have made records like it as well."""
+        """Nothing: a record is read by its id, since others may have made similar ones."""
         del window
         nothing: list[list[Record]] = []
         for page in nothing:
@@ -132,7 +132,7 @@ class OperationTarget:
         return {**row, self.id_field: self._known_as(row, made)}
 
     async def update(self, target_id: str, row: Mapping[str, Any]) -> Record | None:
-        """Nothing is ever changed: the record stays what it is."""
+        """Nothing: the record is never changed."""
         return {**row, self.id_field: target_id}
 
     async def remove(self, target_id: str) -> None:

@@ -58,7 +58,7 @@ async def pages(client: ApiClient, form: Form) -> AsyncGenerator[list[Any], None
 
 
 def about(client: ApiClient, form: Form) -> Request:
-    """What an error of it is about."""
+    """The request that an error of this operation names."""
     return Request(client.endpoint.system, form.operation.method, form.operation.path)
 
 

@@ -194,7 +194,7 @@ class AssigningTarget(Target, Protocol):
 
     @property
     def finds(self) -> bool:
-        """Whether ``find`` tells what became of a create whose answer was lost; otherwise a person decides."""
+        """Whether ``find`` shows if a create whose answer was lost was done; otherwise a person decides."""
 
     @property
     def find_lag(self) -> float:
@@ -249,7 +249,7 @@ class Operable(System, Protocol):
         """Inputs that are known here: the account, by the names that they have in paths and bodies."""
 
     async def decide(self) -> Mapping[str, str]:
-        """The same, with what has to be asked for."""
+        """The same, including what takes a request to find out."""
 
     def client_for(self, host: str, tokens: Sequence[str]) -> ApiClient:
         """What sends an operation of this host, that these tokens are for."""

@@ -174,7 +174,7 @@ def _lost(grant: str, detail: str, redirect_uri: str) -> tuple[str, str]:
         return f"the code was asked for by another sign-in ({detail}).", "Authorize again, in one browser window."
     return (
         f"the code was not accepted: it is too old or was used before ({detail}).",
-        "Authorize again, and go on at once.",
+        "Authorize again, and complete the consent without a pause.",
     )
 
 

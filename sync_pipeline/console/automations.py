@@ -1,4 +1,4 @@
-"""Automations: what each does and has done lately, a preview of what exists already, and switching one on or off."""
+"""Automations: what each does and has made lately, a preview of what exists already, and switching one on or off."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sync_pipeline.setup.switching import read_live_status
 
 HERE = "/automations"
 FIELD = "set."
-"""How the fields of the form begin whose names the operation decides."""
+"""The prefix of form fields that are named after inputs of the operation."""
 LONGEST = 1000
 
 
@@ -101,7 +101,7 @@ def switch(context: RequestContext) -> Response:
 
 
 def _many(found: Automation, count: int) -> str:
-    """So many of what its source holds."""
+    """A number of records, with the noun of its source."""
     nouns = found.source.rpartition(" ")[2].rpartition("/")[2].replace("_", " ")
     one = f"{nouns[:-3]}y" if nouns.endswith("ies") else nouns.removesuffix("s")
     return f"{count:,} {one if count == 1 else nouns}"
@@ -145,9 +145,9 @@ def _asked(context: RequestContext, found: Automation, ask: Ask, values: Mapping
         with context.setup.session(without_retries(context.settings())) as session:
             choices = choices_of(session, found.operation, ask.field)
     except SyncError as error:
-        return Asked(ask.field, ask.says, value, None, f"The list to choose from cannot be read: {error}")
+        return Asked(ask.field, ask.says, value, None, f"The list of choices cannot be read; enter the id. {error}")
     if choices is None:
         return Asked(ask.field, ask.says, value, None)
     return Asked(
-        ask.field, ask.says, value, tuple(choices), "" if choices else "The account has none yet. Make one there."
+        ask.field, ask.says, value, tuple(choices), "" if choices else "The account has none yet. Make one there, then reload this page."
     )

@@ -54,7 +54,7 @@ SILENT_AFTER = timedelta(seconds=90)
 """A daemon reports itself every 30 seconds."""
 LOOK_SECONDS = 1.0
 TRIES, SETTLE_SECONDS = 5, 0.3
-"""How often a change of a backfill is tried, and the pause after which it is read again: the daemon reads and writes within that."""
+"""How often a change of a backfill is tried, and the pause before it is checked: the daemon reads and writes within that."""
 SHOWN, MOST = 20, 200
 """Backfills that are listed, and the newest ones that are looked at for it."""
 DONE = (BulkActionStatus.COMPLETED, BulkActionStatus.COMPLETED_SUCCESS)
@@ -303,14 +303,14 @@ def pause(instance: DagsterInstance, backfill_id: str, by: str) -> None:
 def _change(
     instance: DagsterInstance, backfill_id: str, change: Callable[[PartitionBackfill], PartitionBackfill]
 ) -> None:
-    """Change a backfill, once more if the daemon has written what it had read before; ``change`` returns one that needs none."""
+    """Change a backfill, again if the daemon has overwritten the change; ``change`` returns the same one when none is needed."""
     for _ in range(TRIES):
         backfill = instance.get_backfill(backfill_id)
         if backfill is None or (wanted := change(backfill)) is backfill:
             return
         instance.update_backfill(wanted)
         time.sleep(SETTLE_SECONDS)
-    raise ConfigError(f"The daemon is changing the backfill {backfill_id} at the moment.", fix="Try it once more.")
+    raise ConfigError(f"The daemon keeps overwriting the backfill {backfill_id}.", fix="Run the command again.")
 
 
 def resume(

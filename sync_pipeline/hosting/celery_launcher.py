@@ -27,7 +27,7 @@ QUEUE = "dagster"
 LONGEST_RUN = 7 * 24 * 3600
 """Seconds after which Redis would hand a task that is still worked on to another worker, too."""
 ASK_SECONDS = 5.0
-"""How long the server is waited for when it is asked about the queue."""
+"""How long to wait for the server when it is asked about the queue."""
 FIRST, LAST = "0", "9"
 """In the queue of a Redis server the smallest number is the first."""
 CELERY: Mapping[str, Any] = {
@@ -102,11 +102,12 @@ class CeleryLauncher(CeleryRunLauncher):
         return health_of(run)
 
     def is_queued(self, run_id: str) -> bool:
-        """Whether a run waits in the queue for a worker; taken to be so while the server cannot be asked."""
+        """Whether a run waits in the queue for a worker; True also while the server cannot be reached."""
         with suppress(OperationalError, RedisError), self.celery.connection_for_read() as connection:
             connection.ensure_connection(max_retries=1, timeout=ASK_SECONDS)
             channel = connection.default_channel
             with channel.conn_or_acquire() as client:
+                # Kombu has no public function for the lists that a queue with priorities consists of.
                 names = [channel._q_for_pri(QUEUE, priority) for priority in channel.priority_steps]  # noqa: SLF001
                 waiting = (task for name in names for task in client.lrange(name, 0, -1))
                 return any(run_id.encode() in task for task in waiting)

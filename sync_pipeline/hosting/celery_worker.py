@@ -1,7 +1,7 @@
 """The app of a worker: ``celery -A sync_pipeline.hosting.celery_worker worker``.
 
-Its process has the libraries in memory, and forks one for each run: that starts without importing anything, and reads the
-set-up as it is then.
+Its process imports the libraries and forks a process for each run, which starts without importing anything and reads the
+current set-up.
 """
 
 from __future__ import annotations

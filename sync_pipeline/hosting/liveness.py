@@ -57,7 +57,7 @@ def is_gone(run: dg.DagsterRun) -> bool:
 
 
 def _is_lost(launcher: object, run: dg.DagsterRun) -> bool:
-    """Whether a run that no process has named itself for is not in the launcher's queue either, and does not start.
+    """Whether a run that no process executes is not in the launcher's queue either, and does not start.
 
     While it is in the queue it waits for a worker, however long. False for launchers that have no queue.
     """
@@ -70,7 +70,7 @@ def _is_lost(launcher: object, run: dg.DagsterRun) -> bool:
 def _by_lock(check: Callable[[Store], bool]) -> bool:
     try:
         settings = load_given()
-        # Not migrated: whoever reads the set-up does that, and imports the file of an earlier version with it.
+        # Not migrated: a command that reads the set-up does that, and imports the file of an earlier version with it.
         store = existing_store(settings.store_url, timeout=settings.lock_seconds)
         if store is None:
             return False

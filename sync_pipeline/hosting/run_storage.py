@@ -272,9 +272,9 @@ def _has_tables(engine: Engine) -> bool:
 
 
 def _make_run_file(path: Path, index: Path) -> None:
-    """Make the file of a run with the index's tables, which Dagster makes alike in both; it is complete when it appears.
+    """Make the file of a run with the tables of the index, which are the same in both; it is complete when it appears.
 
-    Dagster would load all its migrations for it, in each process. Where this fails, it does, and says why it cannot.
+    This saves loading all of Dagster's migrations in each process. Where it fails, Dagster makes the file, and reports its error.
     """
     made = path.with_name(f".{path.name}.{os.getpid()}")
     try:

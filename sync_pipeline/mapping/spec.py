@@ -24,7 +24,7 @@ DELETE_POLICIES: tuple[str, ...] = get_args(DeletePolicy)
 BOOKKEEPING = frozenset({"source_id", "partition", "problems", "status", "rule", "record_label", "record_facts"})
 
 LEFT_OUT = "@excluded"
-"""Under this name a record as it is read says by which rule its source leaves it out of scope."""
+"""The key of a raw record under which its source names the rule that excludes it."""
 
 # Raised whenever the same YAML and the same record would give another mapped value than before.
 MAPPING_VERSION = 1
@@ -126,7 +126,7 @@ class FindSpec:
     operation: str
     """A list of the catalogue."""
     inputs: tuple[tuple[str, Any], ...]
-    """Inputs of the list, each with the field that it is limited by, or with a constant that is no text."""
+    """Inputs of the list, each with the field that it is limited by, or with a constant that is not text."""
     same: tuple[str, ...]
     """The fields in which a record has to be the same."""
 
@@ -147,9 +147,9 @@ class TargetSpec:
     operation: str = ""
     """The operation of the catalogue that is done for each record; "" where records are kept equal to their source."""
     find: FindSpec | None = None
-    """None: after a lost answer no one can say whether it was done, and a person decides."""
+    """None: after a lost answer it is unknown whether it was done, and a person decides."""
     at_most: int = MOST_CREATES
-    """How often a run may do it without an approval; no fingerprint has it."""
+    """How many a run may make without an approval; not part of the fingerprint."""
 
     @property
     def once(self) -> bool:
@@ -242,7 +242,7 @@ class EntitySpec:
     """Vendor to the address of a record's page there, for people: no fingerprint has it."""
     facts: Facts | None = None
     when: str = ""
-    """Of an automation, for people: when it does something."""
+    """When an automation makes something: the first half of its sentence."""
     places: tuple[tuple[str, int], ...] = field(default=(), compare=False)
     """The files, and the line in each, that the mapping comes from; the one laid over the others first."""
     fingerprint: str = field(init=False, compare=False)
@@ -310,7 +310,7 @@ class EntitySpec:
 
     @property
     def listed_at(self) -> tuple[str, str]:
-        """The system and its list that the records come from: entities with the same one have the same records."""
+        """The system and the list that the records come from: entities with the same one read the same records."""
         return self.source.system, self.source.list or self.source.reader or self.entity
 
     @property

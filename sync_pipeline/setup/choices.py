@@ -1,4 +1,4 @@
-"""Inputs of operations whose value is the id of a record of the account: the records that can be chosen."""
+"""The records that can be chosen for an input of an operation that takes an id."""
 
 from __future__ import annotations
 

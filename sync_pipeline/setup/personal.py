@@ -12,10 +12,10 @@ from sync_pipeline.operations.inputs import Form
 
 PERSONAL = "(personal)"
 EMAIL = re.compile(r"[\w.%+-]{1,64}@[\w-]{1,63}(\.[\w-]{1,63})+")
-"""Bounded: texts of others may be long."""
+"""Bounded, since texts may be long."""
 
 Marks = Mapping[str, frozenset[str]]
-"""By what a kind of record is called, the fields that are personal; both in small letters alone."""
+"""The personal fields by the name of a kind of record; both in lower-case letters and digits only."""
 
 
 def marks_of(specs: Iterable[EntitySpec]) -> Marks:

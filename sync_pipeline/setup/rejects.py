@@ -43,7 +43,7 @@ def offer_again(setup: SetupService, entity: str, source_ids: tuple[str, ...] = 
 
 
 def accept_outcome(setup: SetupService, entity: str, source_ids: Sequence[str]) -> int:
-    """Leave alone those of these records of which it is unknown whether they were made; returns how many."""
+    """Leave alone those of these records whose outcome is unknown; returns how many."""
     with setup.reading() as session:
         session.spec(entity)
         count = session.ledger(entity).settle(source_ids)

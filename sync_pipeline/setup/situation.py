@@ -36,7 +36,7 @@ class Facts:
     refused: str = ""
     """The system that refuses its key."""
     refused_name: str = ""
-    """What it is called at the beginning of a sentence."""
+    """Its name at the beginning of a sentence."""
     pause: Pause | None = None
     has_passed: bool = False
     """Whether this configuration has passed its preview."""

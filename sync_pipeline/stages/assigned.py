@@ -40,8 +40,8 @@ from sync_pipeline.store.staging import Staging
 
 CREATE_TRIES = 3
 UNSETTLED = (
-    "It may or may not have been done, and cannot be looked for. Look at the target: `sync-pipeline rejects retry` does it "
-    "again, `sync-pipeline rejects accept` leaves it."
+    "It is unknown whether this was made, and it cannot be found automatically. Look at the target: `sync-pipeline rejects accept` "
+    "if it exists, `sync-pipeline rejects retry` to make it."
 )
 MANY = 100
 """Updates that take longer than waiting until a search shows everything that was written before."""
@@ -171,7 +171,7 @@ def _attempted(session: Session, spec: EntitySpec, waiting: Mapping[str, list[In
     return [attempt.attempted for source_id in waiting for attempt in ledger.attempts(source_id)]
 
 
-class Unsettled(Exception):  # no error: what to do is noted
+class Unsettled(Exception):  # not an error: the reject says what to do
     """It is unknown whether a record was made, and a person is asked."""
 
 
@@ -322,7 +322,7 @@ class _Creator:
         return digest
 
     def _leave_to_person(self, record: Known | Pending, intent: int) -> None:
-        """Reject what may have been done, before its intent is closed: whatever ends in between, it is not done again."""
+        """Reject what may have been done before closing its intent, so that it is not done again if the process ends in between."""
         refused = Refused(record.source_id, record.fields_hash, "create", UNSETTLED, rule=UNKNOWN_OUTCOME)
         self._ledger.mark_refused([refused], self._sync_id, self._session.now())
         self._conclude(intent, UNSETTLED)
@@ -390,7 +390,7 @@ class _Writer:
     def adopt_unchanged(self, rows: Rows) -> None:
         """Link the records that are found as these rows want them, without a write; takes those out of the rows.
 
-        Of a search that lags this is only believed once it shows what was written before this run: where there are many.
+        A search that lags is only believed once it shows what was written before this run; for a few records that is not worth the wait.
         """
         same = self._unchanged(rows)
         if len(same) >= MANY and not self._is_settled:
@@ -422,7 +422,7 @@ class _Writer:
             directory.look_up(rows.values(), [fields_of(row) for row in missing])
 
     def _update_together(self, rows: Sequence[Pending]) -> list[tuple[Pending, Record | None]]:
-        """All are answered before the first error counts."""
+        """Update several records at the same time; the first error is raised after all answers."""
         update = self._directory.target.update
         begun = [(row, self._session.begin(update, row.target_id, self._owned(row))) for row in rows]
         answered: list[tuple[Pending, Record | None]] = []
@@ -439,7 +439,7 @@ class _Writer:
         return answered
 
     def _unchanged(self, rows: Rows) -> dict[str, Record]:
-        """The records with the keys of these rows that are linked to nothing and have all the values that are wanted."""
+        """The unlinked records with the keys of these rows that have all the wanted values."""
         directory, same = self._directory, dict[str, Record]()
         for row in rows.values():
             record = directory.unlinked(fields_of(row)) if row.target_id is None else None

@@ -140,7 +140,7 @@ def poll(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
     if not has_room(session, len(WHATS) * (1 if cursor.since is None else PAGES["free"])):
         return "the hour's request budget is nearly used up, so nothing was asked for"
     source = session.source(spec)
-    if spec.target.once and not source.notifies:  # what was made stays as it is: there is nothing to compare
+    if spec.target.once and not source.notifies:  # what was made is never changed: there is nothing to compare
         cursor.polled = now
         return ""
     feed = source.feed if source.notifies else session.target(spec).feed

@@ -57,7 +57,7 @@ class Process:
         return {value: found.get(value, value) for value in values}  # the others wait
 
     def _wait_for_links(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame, with the rows waiting of which what they are linked to is not at the target yet."""
+        """The frame; a row waits while the record that it is linked to is not at the target yet."""
         for name, entity in self._spec.links.items():
             column = frame[self._spec.field(name).column]
             waits = (frame["status"] == "accepted") & column.isin(self._unlinked.get(entity, ()))
@@ -74,9 +74,10 @@ def points_forward(session: Session, spec: EntitySpec, entity: str) -> bool:
 
 
 def leave_made(session: Session, spec: EntitySpec, frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the rows that are done: what was made stays as it is, also when it was removed or its source changed.
+    """The frame, with the rows marked that need nothing: what was made is not changed, even if it was removed or its source changed.
 
-    What existed before the automation was switched on is left alone, and what may have been made until a person says so.
+    Records that existed before the automation was switched on are left alone, and so is what may have been made until a
+    person decides.
     """
     ledger = session.ledger(spec)
     known = ledger.lookup(frame["source_id"].dropna().unique())

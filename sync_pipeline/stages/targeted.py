@@ -93,7 +93,7 @@ def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id
 
 
 def wake(session: Session, spec: EntitySpec, ids: Collection[str]) -> None:
-    """Note for those who make something once of the records of the same list that these may be new to them."""
+    """Note for each automation that reads the same list that these records may be new to it."""
     for name, other in session.specs.items():
         if not other.target.once or name == spec.entity or other.listed_at != spec.listed_at:
             continue

@@ -60,7 +60,7 @@ class RecordCounts:
 
 
 BEFORE_SWITCH_ON, SETTLED = "before_switch_on", "settled_by_hand"
-"""Rules by which records are left alone by what makes each once: they existed before it, or a person has dealt with them."""
+"""Rules by which an automation leaves records alone: they existed before it was switched on, or a person has settled them."""
 LEFT_ALONE = (BEFORE_SWITCH_ON, SETTLED)
 TOMBSTONE = ""
 """The ``fields_hash`` of a record of which only its deletion is known."""

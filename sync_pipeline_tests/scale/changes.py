@@ -41,7 +41,7 @@ class Changes:
 
 
 def measure_changes(fleet: Fleet) -> Changes:
-    """Edit entries of a fleet that is in step, while all days are filled anew; the backfill starts again when it has ended."""
+    """Edit entries of a fleet that is in sync, while all days are filled again; the backfill starts again when it has ended."""
     fleet.go_live(LIMITS)
     fleet.start_receiver()
     entries = _delivered(fleet)

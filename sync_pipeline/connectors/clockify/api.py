@@ -111,7 +111,7 @@ class Clockify:
         return {"workspaceId": self.account.workspace}
 
     async def decide(self) -> Mapping[str, str]:
-        """The same: nothing has to be asked for."""
+        """The same: no request is needed."""
         return self.decided
 
     def client_for(self, host: str, tokens: Sequence[str]) -> ApiClient:
