@@ -49,7 +49,7 @@ def impostor(part: Part) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = answer  # noqa: N815 - the names http.server looks for
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 - the names http.server looks for
 
         def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002 - as it is inherited
             return format_datetime(utc_now() + part.clock, usegmt=True)

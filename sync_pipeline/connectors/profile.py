@@ -428,7 +428,7 @@ def load_profile(name: str = "generic") -> BaseProfile:
 def parse_profile(text: str, file: str) -> BaseProfile:
     """The profile in ``text``; ``file`` is named in errors."""
     try:
-        tree, data = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+        data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{file}:{line}: not YAML: {error.problem}.", fix="Correct that line.") from None
@@ -441,6 +441,7 @@ def parse_profile(text: str, file: str) -> BaseProfile:
         found = sorted(
             error.errors(include_url=False, include_context=False), key=lambda each: each["type"] == "missing"
         )
+        tree = yaml.compose(text, yaml.SafeLoader)  # has the lines
         raise ConfigError(" ".join(_explain(model, file, tree, each) for each in found)) from None
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from sync_pipeline.console.mapping import tabs_of
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.console.roles import may
+from sync_pipeline.diagnose.connection_test import without_retries
 from sync_pipeline.errors import SyncError
 from sync_pipeline.operations.catalogue import operation
 from sync_pipeline.setup.automations import (
@@ -77,7 +78,7 @@ def preview(context: RequestContext) -> Response:
         existing = preview_automation(context.setup, found.name, values)
     except SyncError as error:
         return _wrong(context, found, values, error)
-    return _page(context, found, values, existing=existing)
+    return _page(context, found, values, existing=existing, many=_many(found, existing.records))
 
 
 def switch(context: RequestContext) -> Response:
@@ -95,13 +96,15 @@ def switch(context: RequestContext) -> Response:
         count = switch_on(context.setup, found.name, values, backfill=is_included, since=context.since)
     except SyncError as error:
         return _wrong(context, found, values, error)
-    what = f"{count:,} existing {noun_of(found)}"
-    return context.saved(here, f"It is switched on. {what} {'are included' if is_included else 'are left alone'}.")
+    what = "included" if is_included else "left alone"
+    return context.saved(here, f"It is switched on. What exists already, {_many(found, count)}, is {what}.")
 
 
-def noun_of(found: Automation) -> str:
-    """What its source holds."""
-    return found.source.rpartition(" ")[2].rpartition("/")[2].replace("_", " ")
+def _many(found: Automation, count: int) -> str:
+    """So many of what its source holds."""
+    nouns = found.source.rpartition(" ")[2].rpartition("/")[2].replace("_", " ")
+    one = f"{nouns[:-3]}y" if nouns.endswith("ies") else nouns.removesuffix("s")
+    return f"{count:,} {one if count == 1 else nouns}"
 
 
 def _wrong(context: RequestContext, found: Automation, values: Mapping[str, str], error: SyncError) -> Response:
@@ -128,19 +131,18 @@ def _page(context: RequestContext, found: Automation, values: Mapping[str, str],
         "automation.html",
         found.sentence,
         found=found,
-        noun=noun_of(found),
         operation=operation(found.operation),
         asked=[_asked(context, found, ask, values) for ask in found.asks] if is_asked else [],
         is_live=read_live_status(context.setup).is_live,
         tabs=tabs_of(context),
-        **{"existing": None, **extra},
+        **{"existing": None, "many": "", **extra},
     )
 
 
 def _asked(context: RequestContext, found: Automation, ask: Ask, values: Mapping[str, str]) -> Asked:
     value = values.get(ask.field, "" if ask.value is None else str(ask.value))
     try:
-        with context.setup.session() as session:
+        with context.setup.session(without_retries(context.settings())) as session:
             choices = choices_of(session, found.operation, ask.field)
     except SyncError as error:
         return Asked(ask.field, ask.says, value, None, f"The list to choose from cannot be read: {error}")

@@ -418,16 +418,12 @@ def _beliefs(
     spec: EntitySpec, comparison: Comparison, removed: set[str], suspects: list[Found], found: list[Found]
 ) -> Iterator[tuple[str, str | None]]:
     """What is at the target; a record that changed while it was read again is left to the next verify."""
-    again = {item.source_id: item.observed for item in found}
-    with_unknown_delivery = {item.source_id for item in suspects} - again.keys()
-    for key, digest in comparison.beliefs():
-        if key in removed:
-            yield key, None
-        elif key in again:
-            observed = again[key]
-            yield key, None if observed is None else canonical_target(spec, orjson.loads(observed))[1]
-        elif key not in with_unknown_delivery:
-            yield key, digest
+    yield from ((key, None) for key in removed)
+    for item in found:
+        observed = item.observed
+        yield item.source_id, None if observed is None else canonical_target(spec, orjson.loads(observed))[1]
+    decided = removed | {item.source_id for item in suspects} | {item.source_id for item in found}
+    yield from ((key, digest) for key, digest in comparison.beliefs() if key not in decided)
 
 
 def _by_field(spec: EntitySpec, item: Found) -> list[Difference]:

@@ -164,13 +164,14 @@ class Comparison:
             return [Copy(*row) for row in tx.execute(statement)]
 
     def beliefs(self) -> Iterator[tuple[str, str | None]]:
-        """(source_id, hash found at the target or None) of every record of both sides that has a row in ``records``.
+        """(source_id, hash found at the target or None) of every record whose row in ``records`` says something else.
 
         Of a record that is rejected or excluded, only what was found is believed: its last good state may stand
         outside of the days that were read.
         """
         link = and_(*self._ours(), records.c.target_id == observed.c.target_id)
         there = select(records.c.source_id, observed.c.fields_hash).select_from(observed.join(records, link))
+        there = there.where(records.c.delivered_hash.is_distinct_from(observed.c.fields_hash))
         yield from ((row[0], row[1]) for row in self._rows(there))
         gone = select(wanted.c.source_id, literal(None)).where(
             _deliverable(), ~select(observed.c.target_id).where(observed.c.target_id == wanted.c.target_id).exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sync_pipeline_tests.bench.dashboard import PageTime
+from sync_pipeline_tests.bench.dashboard import CATALOGUE, PageTime
 from sync_pipeline_tests.bench.latency import Latency
 from sync_pipeline_tests.bench.rounds import (
     AGAIN,
@@ -28,6 +28,8 @@ MEGABYTES, FLAT = 380, 1.1
 """The most memory a command may take, and how much more of it with the most entries than with the fewest."""
 PAGE = 300
 """Milliseconds of a page of the dashboard with a million entries."""
+CATALOGUE_PAGE = 100
+"""Milliseconds of a page of the catalogue of operations."""
 SHARED = 1 / 2.2
 """The time of three workers, in times of that of one."""
 FEW = 10_000
@@ -66,13 +68,15 @@ def figures(
         *_memory(measured, HIGHLEVEL, "HighLevel: "),
         *_large(measured),
         *(Figure(f"an edit arrives by {one.way}, p95", one.p95, "s", _p95(one)) for one in latencies),
-        *(
-            [Figure("the slowest page of the dashboard, CPU", max(one.cpu_ms for one in pages), "ms", PAGE)]
-            if pages
-            else []
-        ),
+        *_pages("dashboard", [one for one in pages if one.path not in CATALOGUE], PAGE),
+        *_pages("catalogue", [one for one in pages if one.path in CATALOGUE], CATALOGUE_PAGE),
         *_workers(workers),
     ]
+
+
+def _pages(of: str, found: Sequence[PageTime], aim: float) -> Iterator[Figure]:
+    if found:
+        yield Figure(f"the slowest page of the {of}, CPU", max(one.cpu_ms for one in found), "ms", aim)
 
 
 def _workers(found: Sequence[Together]) -> Iterator[Figure]:

@@ -1,4 +1,4 @@
-"""The dashboard's pages with very many time entries: how long each takes, on the wall and of the processor."""
+"""The dashboard's pages with very many time entries, and the catalogue's: how long each takes, on the wall and of the processor."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from time import perf_counter
 import httpx
 import psutil
 
+from sync_pipeline.console.operations import HERE
 from sync_pipeline.reporting.periods import month_before
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import load_settings
@@ -40,6 +41,9 @@ PAGES = (
     "/dashboard/entries?from={first}&currency=USD",
 )
 """With the longest period that can be shown where none is named."""
+
+CATALOGUE = (HERE, f"{HERE}?q=project+template", f"{HERE}/clockify.projects.from-template", f"{HERE}/events")
+"""The pages of the catalogue of operations."""
 
 _ROWS = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :count)"
 _PROJECTS = f"""{_ROWS}
@@ -90,7 +94,7 @@ def measure_dashboard(directory: Path, entries: int) -> list[PageTime]:
         recompute(session.store, session.pair, ReportSettings.of(session.settings))
     first = month_before(f"{today:%Y-%m}", 23)
     with _console(root, environ) as (browser, process):
-        return [_measured(browser, process, path.format(first=first)) for path in PAGES]
+        return [_measured(browser, process, path.format(first=first)) for path in (*PAGES, *CATALOGUE)]
 
 
 def fill(session: Session, entries: int, today: datetime) -> None:

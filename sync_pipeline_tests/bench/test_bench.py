@@ -18,7 +18,7 @@ from sync_pipeline.store.schema import entry_facts
 from sync_pipeline_tests.bench.__main__ import bench
 from sync_pipeline_tests.bench.aims import figures
 from sync_pipeline_tests.bench.commands import Ran
-from sync_pipeline_tests.bench.dashboard import PEOPLE, PageTime, fill
+from sync_pipeline_tests.bench.dashboard import CATALOGUE, PEOPLE, PageTime, fill
 from sync_pipeline_tests.bench.latency import Latency
 from sync_pipeline_tests.bench.minimum import Minimum
 from sync_pipeline_tests.bench.profile import Profile, profile, rows
@@ -107,6 +107,8 @@ def test_the_dashboard_is_measured_on_so_many_entries(tmp_path: Path) -> None:
     assert stored >= {index.name for index in entry_facts.indexes}
     (slowest,) = figures(Measured(), pages=[PageTime("/dashboard", 900, 301, 90), PageTime("/", 90, 10, 9)])
     assert (slowest.value, slowest.is_reached) == (301, False)
+    (catalogue,) = figures(Measured(), pages=[PageTime(CATALOGUE[0], 900, 100, 90)])
+    assert (catalogue.name, catalogue.is_reached) == ("the slowest page of the catalogue, CPU", True)
 
 
 def test_a_busy_machine_is_measured_by_processor_time() -> None:

@@ -43,7 +43,7 @@ def test_what_exists_is_shown_before_it_is_switched_on(browser: Browser) -> None
     on = {"on": "1", TEMPLATE: template, "existing": "leave"}
     assert browser.post(HERE, {**on, "since": "0"}, of=HERE).status_code == 422, "changed in the meantime"
     done = Page(browser.post(HERE, on, of=HERE).text).text
-    assert "It is switched on. 30 existing locations are left alone." in done
+    assert "It is switched on. What exists already, 30 locations, is left alone." in done
     assert f"templateProjectId {template}" in done
     assert "Last 7 days: 0 made . None rejected." in browser.page("/automations").text
     mapping = browser.page("/mapping")

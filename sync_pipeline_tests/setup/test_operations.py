@@ -183,6 +183,10 @@ def test_reads_change_nothing_and_a_dry_run_sends_no_write(us: Team, setup: Setu
         assert answered is not None, one.name
     assert state_of(us) == before
     us.forget_stats()
+    for mode in ("dry_run", "live"):
+        with us.session(**settings_of(us), SYNC_MODE=mode) as dry:  # as with --dry-run
+            assert all(shown(dry, sample(dry, name))["url"] for name in operations())
+    assert us.requests() == {}
     everything = ",".join(operations())
     with us.session(**settings_of(us), SYNC_MODE="dry_run", SYNC_OPERATIONS_ALLOW=everything) as dry:
         for one in operations().values():
@@ -468,15 +472,15 @@ def _properties(tree: Any) -> Iterator[str]:
 
 
 def test_secrets_of_answers_appear_nowhere(us: Team, setup: SetupService, tmp_path: Path) -> None:
-    """Planted in each answer to each read, under each name, and our own key in a text: in no result, and not in the store."""
+    """Planted in the answer to each operation that can be run, under each name, and our own key in a text: in no result, and not in the store."""
     us.home = tmp_path / "home"
     secrets = dict.fromkeys(("authToken", "access_token", "clientSecret", "password", "apiKey", "refreshToken"), CANARY)
     row = {"id": "r1", "name": f"with {CLOCKIFY_KEY}", **secrets, "credentials": {"value": CANARY}, "inner": [secrets]}
-    body = json.dumps({"rows": [row], **secrets}).encode()
+    body = json.dumps({"rows": [row], "location": {"id": HOME}, **secrets}).encode()
     with impostor(Part(body=body)) as address:
         urls = dict.fromkeys(("CLOCKIFY_BASE_URL", "CLOCKIFY_REPORTS_URL", "SNAPSHOTS_BASE_URL"), address)
         with us.session(**{**settings_of(us), **urls}) as session:
-            for one in search("", kind="read"):
+            for one in (each for each in search("") if each.runs):
                 result = run(setup, session, sample(session, one.name))
                 text_ = json.dumps(result.data)
                 assert CANARY not in text_
