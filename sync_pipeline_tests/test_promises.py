@@ -151,7 +151,7 @@ PROMISES = (
             "scenarios/test_automations.py::test_a_new_location_gets_one_project_and_what_exists_gets_none",
             "scenarios/test_documented_automations.py::test_a_task_when_a_project_has_used_most_of_its_estimate",
         ),
-        open="Automations do ten of the operations, once for each record; the others are run one at a time by a user.",
+        open="Automations can use ten of the operations, once for each record; the others are run one at a time by a user.",
     ),
 )
 

@@ -322,5 +322,7 @@ def _fitting(rows: Sequence[Any]) -> list[Any]:
             break
         found.append(row)
     if rows and not found:
-        raise ConfigError("A single row is too large for an answer.", fix="A person can read it with the command in a terminal.")
+        raise ConfigError(
+            "A single row is too large for an answer.", fix="A person can read it with the command in a terminal."
+        )
     return found

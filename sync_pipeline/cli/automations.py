@@ -52,7 +52,10 @@ def automations_show(name: str, as_json: bool) -> None:
     rows = [{"field": "what it does", "value": one.sentence}, {"field": "description", "value": one.description}]
     rows += [{"field": name, "value": str(value)} for name, value in _row(one).items() if name not in ("name", "does")]
     rows += [{"field": "operation", "value": one.operation}, {"field": "reads", "value": one.source}]
-    rows += [{"field": ask.field, "value": f"{'(not set)' if ask.value is None else ask.value}: {ask.says}"} for ask in one.asks]
+    rows += [
+        {"field": ask.field, "value": f"{'(not set)' if ask.value is None else ask.value}: {ask.says}"}
+        for ask in one.asks
+    ]
     terminal.table(name, rows, ("field", "value"))
 
 

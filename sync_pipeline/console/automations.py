@@ -149,5 +149,9 @@ def _asked(context: RequestContext, found: Automation, ask: Ask, values: Mapping
     if choices is None:
         return Asked(ask.field, ask.says, value, None)
     return Asked(
-        ask.field, ask.says, value, tuple(choices), "" if choices else "The account has none yet. Make one there, then reload this page."
+        ask.field,
+        ask.says,
+        value,
+        tuple(choices),
+        "" if choices else "The account has none yet. Make one there, then reload this page.",
     )

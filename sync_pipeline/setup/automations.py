@@ -163,11 +163,11 @@ def switch_off(setup: SetupService, name: str, *, since: str | None = None) -> N
         show_automation(setup, name)
         return
     _refuse_given(setup)
-    changes = {KEY: [one for one in settings.automations if one != name] or None}
+    rest = [one for one in settings.automations if one != name]
     if name in load_automations(settings):
-        _change(setup, changes, "automation off", name, since)
+        _change(setup, {KEY: rest or None}, "automation off", name, since)
     else:  # its file is missing, so no session can be opened until it is off
-        setup.change(changes, "automation off", name, since=since)
+        setup.change({KEY: rest}, "automation off", name, since=since)
 
 
 def _change(setup: SetupService, changes: Mapping[str, Any], what: str, detail: str, since: str | None) -> None:
