@@ -189,7 +189,7 @@ class OperationTarget:
 
     async def _like(self, row: Mapping[str, Any]) -> list[Record]:
         find = self.spec.target.find
-        if find is None or any(not row.get(name) for name in self.key):
+        if find is None or any(row.get(name) is None for name in self.key):
             return []
         listing = catalogue.operation(find.operation)
         given = {name: row.get(each) if isinstance(each, str) else each for name, each in find.inputs}

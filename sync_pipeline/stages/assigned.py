@@ -573,7 +573,7 @@ class _Writer:
         ours = {name: fields.get(name) for name in left if now.get(name) == theirs.get(name)}
         changed = self._update(target_id, ours | self._owned(row))
         if changed is not None:
-            self._ledger.forget_delivered(former.source_id)
+            self._ledger.forget_delivered(former.source_id, is_done=self._spec.target.once)
             self._link(row, record)
         return changed
 
