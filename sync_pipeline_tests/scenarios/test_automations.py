@@ -424,3 +424,25 @@ def test_verify_says_what_it_has_not_looked_for(us: Team) -> None:
     assert (verdict.source, verdict.target, verdict.removed, verdict.unchecked) == (3, 1, 2, 1)
     assert "2 of the 2 starter_projects that were looked for were removed" in verdict.explanation
     assert "1 of the 3 starter_projects that were made were not looked for" in verdict.explanation
+
+
+def test_one_record_there_is_made_of_one_here(us: Team) -> None:
+    """A service that answers with what it has already, as for a second contact with one address: the second is rejected."""
+    write_mapping(us, "tag_of_location.yaml", UNFINDABLE)
+    name = "tag_of_location"
+    switch_on(service(us), name)
+    us.put_location("one", location_name="one")
+    assert us.sync(name)[name].created == 1
+    (made,) = us.projects()
+    for number in ("two", "three"):
+        us.put_location(number, location_name=number)
+    us.fault("status", "POST */projects", status=201, body={**made, "name": "two"}, count=1)
+    done = us.sync(name)[name]
+    us.no_faults()
+    assert (done.created, done.rejected) == (1, 1)
+    assert us.sync(name)[name].writes == 0
+    with us.session() as session:
+        known = session.ledger(name).lookup(["one", "two", "three"])
+        (reason,) = {one.reason for key in known for one in session.ledger(name).rejects.show(key)}
+    assert known["one"].target_id == made["id"]
+    assert f"answered with project {made['id']}, which was made of one" in reason
