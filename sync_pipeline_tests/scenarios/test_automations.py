@@ -180,6 +180,33 @@ def test_killed_at_each_step_of_it_there_is_one_and_no_success_without(
     assert len(made_by(us)) == STEPS - 1
 
 
+def test_killed_renamed_and_killed_again_nothing_is_left_to_do(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made under the former name is as it should be: no record stays pending, or of unknown state."""
+    switch_on(service(us), NAME, template(us))
+    steps = range(22, STEPS - 10)  # until then it is as in the test above
+    for step in (0, *steps):
+        us.put_location(f"l{step}", location_name=f"Site {step}")
+    us.sync("locations")
+    with killing(monkeypatch) as killer:
+        answered = next(step for step in range(10, STEPS) if make(us, "l0", killer, step) and named(us, "Site 0"))
+        recognise_the_dead(us)
+        for step in steps:
+            assert make(us, f"l{step}", killer, answered)
+            us.put_location(f"l{step}", location_name=f"Renamed {step}")
+            recognise_the_dead(us)
+            was_killed = make(us, f"l{step}", killer, step)
+            recognise_the_dead(us)
+            make(us, f"l{step}", killer)
+            if not was_killed:
+                break
+        else:
+            raise AssertionError("a run has fewer steps")
+    with us.session() as session:
+        known = [one for page in session.ledger(NAME).scan() for one in page if one.target_id]
+        assert [one for one in known if one.delivered_hash != one.fields_hash] == []
+    assert len(known) == len(made_by(us)) == step - steps[0] + 1 + 1
+
+
 def test_a_lost_answer_leads_to_one_project(us: Team) -> None:
     """Cut off after it was done it is found, before it was done it is done again; refused by the service it is rejected."""
     switch_on(service(us), NAME, template(us))
