@@ -237,7 +237,7 @@ def _planned(session: Session, specs: Sequence[EntitySpec], days: Days, limit: i
             except (FatalApiError, NotGranted) as error:
                 failures[spec.entity] = str(error)
     return {
-        "failures": failures,
+        "failures": _visible(session, failures),
         "plan_file": str(file),
         "apply": f"A person can carry it out with `sync-pipeline apply {quote(str(file))}`.",
     }, found

@@ -151,7 +151,8 @@ def _refuse_owned(session: Session, form: Form) -> None:
         raise NotAllowed(
             f"This record belongs to {name} of another connection in this database: its sync writes it, and would "
             "overwrite what is changed here.",
-            fix="Change it where that connection reads it.",
+            fix="Change it where that connection reads it; if no one uses that any more, change it in "
+            f"{systems()[form.operation.system]} itself.",
         )
 
 

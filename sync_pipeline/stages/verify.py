@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -179,7 +179,7 @@ def verify(
 def _verify_made(session: Session, spec: EntitySpec) -> VerifyResult:
     """Compare what was to be made once with what was, and count what of it is there; nothing is repaired.
 
-    What was made is read by its id, as many as a run may read so, the newest first.
+    What was made is read by its id, as many as a run may read so: those with the highest ids at the source.
     """
     before, verdict = session.requests, VerifyResult(spec.entity)
     with checked(session, spec, None, Options(dry_run=True), independent=True) as checking:
@@ -195,10 +195,12 @@ def _verify_made(session: Session, spec: EntitySpec) -> VerifyResult:
             lacking = [row.source_id for row in wanted if row.status == "accepted"]
             verdict.missing += len(lacking)
             verdict.differences += [Difference("missing", key, "*", "present", "absent") for key in lacking]
-    made = [known for page in session.ledger(spec).scan() for known in page if known.target_id and known.is_delivered]
-    target, most = session.target(spec), session.settings.max_confirmations
-    verdict.source = len(made)
-    there = (session.call(target.get, str(known.target_id)) is not None for known in made[-most:])
+    target, last = session.target(spec), deque[str](maxlen=session.settings.max_confirmations)
+    for page in session.ledger(spec).scan():
+        made = [known.target_id for known in page if known.target_id and known.is_delivered]
+        verdict.source += len(made)
+        last.extend(made)
+    there = (session.call(target.get, target_id) is not None for target_id in last)
     verdict.removed = sum(not is_there for is_there in there)
     verdict.target = verdict.source - verdict.removed
     verdict.requests = session.requests - before

@@ -232,6 +232,13 @@ def test_what_counts_as_personal(shell: Shell) -> None:
     assert without_personal(marks_of([]), {"user": {"name": "Zoe", "phone": "1"}}) == {
         "user": {"name": "Zoe", "phone": PERSONAL}
     }
+    contact = dict.fromkeys(("name", "firstNameLowerCase", "fullNameLowerCase", "phone", "address1", "ssn"), "Zoe")
+    hidden = dict.fromkeys(contact, PERSONAL)
+    for words in (["contacts"], ["invoices", "contactDetails"]):
+        assert without_personal(marks_of([]), contact, words) == hidden
+    invoice = {"name": "March", "contactDetails": contact, "sentBy": {"fullName": "Zoe"}}
+    shown = {"name": "March", "contactDetails": hidden, "sentBy": {"fullName": PERSONAL}}
+    assert without_personal(marks_of([]), invoice, ["invoices"]) == shown
 
 
 def test_what_goes_wrong_is_one_message(shell: Shell, ask: Answer) -> None:
@@ -252,6 +259,14 @@ def test_what_goes_wrong_is_one_message(shell: Shell, ask: Answer) -> None:
         ask("status", of=shell.with_(CLOCKIFY_API_KEY=None))
     with pytest.raises(Refused, match="Clockify"):
         ask("read_operation", of=shell.with_(CLOCKIFY_BASE_URL="http://127.0.0.1:9"), name="clockify.tags.list")
+    refusal = json.dumps({"message": f"{CLOCKIFY_KEY} of zoe@quux.example has no access", "code": 501}).encode()
+    with impostor(Part(status=403, body=refusal)) as address:
+        with pytest.raises(Refused, match="Clockify") as refused:
+            ask("read_operation", of=shell.with_(CLOCKIFY_BASE_URL=address), name="clockify.tags.list")
+        assert "quux" not in str(refused.value)
+        plan = ask("preview", of=shell.with_(CLOCKIFY_BASE_URL=address), entities=["projects"])
+        assert plan["failures"]
+        assert "quux" not in json.dumps(plan)
     large = json.dumps([{"id": number, "note": "x" * (MOST_BYTES // 4)} for number in range(6)]).encode()
     with impostor(Part(body=large)) as address:
         cut = ask("read_operation", of=shell.with_(CLOCKIFY_BASE_URL=address), name="clockify.tags.list")
