@@ -208,6 +208,34 @@ def test_secrets_and_people_are_in_no_answer(shell: Shell, ask: Answer) -> None:
             ask("records", **query)
 
 
+def test_people_stay_hidden_while_they_are_not_synced(shell: Shell, ask: Answer) -> None:
+    """What a mapping marks is personal, also of an entity that is switched off."""
+    shell("sync")
+    place = shell.with_(SYNC_ENTITIES="projects")
+    answers = [
+        ask("read_operation", of=place, name="clockify.users.list"), ask("report", of=place, name="people"),
+        ask("rejects", of=place), ask("status", of=place),
+    ]  # fmt: skip
+    assert len(answers[0]["rows"]) == len(shell.team.users())
+    assert answers[1]["rows"]
+    assert not [person for person in shell.team.users() if person["name"] in json.dumps(answers)]
+
+
+def test_alerts_on_people_name_no_one(shell: Shell, ask: Answer, tmp_path: Path) -> None:
+    """Their rule and its severity are shown, and the names of projects."""
+    file = tmp_path / "rules.yaml"
+    rules = [f"  {scope}s: {{figure: hours, scope: {scope}, period: total, above: 0.01}}" for scope in ("person", "project")]
+    file.write_text("\n".join(["rules:", *rules]))
+    place = shell.with_(SYNC_ALERT_RULES_FILE=str(file))
+    place("sync")
+    place("alerts", "send", code=0)
+    alerts = [each for each in ask("status", of=place)["alerts"] if each["rule"]]
+    assert {each["rule"] for each in alerts} == {"persons", "projects"}
+    for each in alerts:
+        assert (each["title"] == each["detail"] == PERSONAL) == (each["rule"] == "persons")
+    assert not [person for person in shell.team.users() if person["name"] in json.dumps(alerts)]
+
+
 def spoil_description(us: Team, entry: str, text: str) -> None:
     """Past Clockify's own rules: too long."""
     was = us.sandbox.world.db.execute("SELECT shared FROM time_entries WHERE id = ?", (entry,)).fetchone()[0]
