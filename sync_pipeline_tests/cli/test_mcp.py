@@ -224,7 +224,9 @@ def test_people_stay_hidden_while_they_are_not_synced(shell: Shell, ask: Answer)
 def test_alerts_on_people_name_no_one(shell: Shell, ask: Answer, tmp_path: Path) -> None:
     """Their rule and its severity are shown, and the names of projects."""
     file = tmp_path / "rules.yaml"
-    rules = [f"  {scope}s: {{figure: hours, scope: {scope}, period: total, above: 0.01}}" for scope in ("person", "project")]
+    rules = [
+        f"  {scope}s: {{figure: hours, scope: {scope}, period: total, above: 0.01}}" for scope in ("person", "project")
+    ]
     file.write_text("\n".join(["rules:", *rules]))
     place = shell.with_(SYNC_ALERT_RULES_FILE=str(file))
     place("sync")

@@ -107,12 +107,18 @@ def test_a_token_is_waited_for_before_the_one_it_is_made_of(store: Store, monkey
             credentials.put(store, ring(FIRST), place, name, "s3cret", at(1), expires_at=ends)
     assert credentials.encrypt_again(store, ring(SECOND, FIRST), None, at(2)).changed == 6
     for place in (HERE, THERE):
-        assert [key for key in taken if key.startswith(f"{place}\n")] == [f"{place}\ntokens:location", f"{place}\ntokens"]
+        assert [key for key in taken if key.startswith(f"{place}\n")] == [
+            f"{place}\ntokens:location",
+            f"{place}\ntokens",
+        ]
 
 
 def test_many_locks_take_one_connection(postgres: Server) -> None:
     """However many tokens a database has, the server has connections left."""
-    with closing(open_store(postgres.create())) as store, locks(store, [str(number) for number in range(300)], "tokens"):
+    with (
+        closing(open_store(postgres.create())) as store,
+        locks(store, [str(number) for number in range(300)], "tokens"),
+    ):
         holders = text(
             "SELECT count(*), count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND database ="
             " (SELECT oid FROM pg_database WHERE datname = current_database())"
