@@ -145,7 +145,9 @@ def _refuse_owned(session: Session, form: Form) -> None:
                 fix=f"Change it in {source}, where it comes from.",
             )
     targeted = [
-        name for name, spec in specs_of(session.settings).items() if spec.target.system in _called(session, account)
+        name
+        for name, spec in specs_of(session.settings).items()
+        if spec.target.system in _called(session, account) and not spec.target.once
     ]
     for name in owned_elsewhere(session.store, session.pair, targeted, ids):
         raise NotAllowed(
