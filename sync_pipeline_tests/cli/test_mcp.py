@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import chdir
+from contextlib import chdir, closing
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from cryptography.fernet import Fernet
 from mcp import Client, StdioServerParameters
 
 from sync_pipeline.cli.agent_tools import MOST_BYTES, PLANS_KEPT, read_operation
 from sync_pipeline.cli.mcp import serving
+from sync_pipeline.clock import utc_now
 from sync_pipeline.errors import NotAllowed, SyncError
 from sync_pipeline.operations.catalogue import known, operation, operations, search
 from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.setup.operations import HIDDEN
 from sync_pipeline.setup.personal import PERSONAL, marks_of, without_personal
+from sync_pipeline.store.credentials import open_keyring, put
+from sync_pipeline.store.engine import open_store
 from sync_pipeline_tests.cli.shell import SECRETS, Shell
 from sync_pipeline_tests.forking import PROGRAM
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, Team, clean_environ, morning, tables
@@ -301,6 +305,14 @@ def test_what_goes_wrong_is_one_message(shell: Shell, ask: Answer) -> None:
     with impostor(Part(body=large)) as address:
         cut = ask("read_operation", of=shell.with_(CLOCKIFY_BASE_URL=address), name="clockify.tags.list")
         assert (len(cut["rows"]), cut["total"], cut["next"]) == (3, 6, 3)
+
+
+def test_no_key_is_made_to_look_for_secrets(shell: Shell, ask: Answer) -> None:
+    """Where the key of the stored secrets is missing, none of them can be in an answer, and none is decrypted."""
+    with closing(open_store(shell.settings().store_url)) as store:
+        put(store, open_keyring(Fernet.generate_key().decode(), Path("unused")), "here", "name", "s3cret", utc_now())
+    ask("show_operation", name="clockify.tags.list")
+    assert not list(shell.home.glob("*.key"))
 
 
 def test_old_plans_are_removed(shell: Shell, ask: Answer) -> None:
