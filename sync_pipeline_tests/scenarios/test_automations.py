@@ -110,7 +110,8 @@ def test_what_it_has_made_is_nobodys_to_overwrite(us: Team) -> None:
     us.put_location("new", location_name="Harbour")
     synced(us)
     (project,) = made_by(us)
-    for changes in ({}, at_highlevel(us)):
+    elsewhere: Json = dict(at_highlevel(us))
+    for changes in ({}, elsewhere):
         with us.session(**changes) as session:
             assert NAME in session.settings.automations
             refuse(session, form_of(session, "clockify.projects.update", {"projectId": project["id"], "name": "Mine"}))
