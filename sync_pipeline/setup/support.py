@@ -21,7 +21,7 @@ from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.overview import entity_rows
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store import credentials
-from sync_pipeline.store.credentials import open_keyring
+from sync_pipeline.store.credentials import keyring_of
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import HEAD
 from sync_pipeline.store.syncs import recent
@@ -131,7 +131,7 @@ def _secrets(settings: Settings, store: Store) -> Iterator[str]:
     yield from (str(value) for spec in SETTINGS if spec.metadata["secret"] and (value := getattr(settings, spec.name)))
     places = credentials.places(store)
     try:
-        keyring = open_keyring(settings.encryption_key, settings.encryption_key_file) if places else None
+        keyring = keyring_of(store, settings.encryption_key, settings.encryption_key_file) if places else None
     except SyncError:  # without the key no program has read them, so none can have written them anywhere
         return
     for place in places:

@@ -422,17 +422,20 @@ class _Writer:
         for start in range(0, len(unread), directory.target.at_once):
             some = unread[start : start + directory.target.at_once]
             note_sending(self._session, self._spec, some, [row.target_id for row in some])
-            for row, record in self._update_together(some):
+            answered, failed = self._update_together(some)
+            for row, record in answered:
                 if record is None:
                     directory.note_missing(str(row.target_id))
                     missing.append(row)
                 else:
                     self._done(rows.pop(row.source_id), "update", record)
+            if failed is not None:
+                raise failed
         if missing:
             directory.look_up(rows.values(), [fields_of(row) for row in missing])
 
-    def _update_together(self, rows: Sequence[Pending]) -> list[tuple[Pending, Record | None]]:
-        """All are answered before the first error counts."""
+    def _update_together(self, rows: Sequence[Pending]) -> tuple[list[tuple[Pending, Record | None]], SyncError | None]:
+        """All are answered, and what was done can be noted, before the first error counts: it comes with them."""
         update = self._directory.target.update
         begun = [(row, self._session.begin(update, row.target_id, self._owned(row))) for row in rows]
         answered: list[tuple[Pending, Record | None]] = []
@@ -444,9 +447,7 @@ class _Writer:
                 continue
             except SyncError as error:
                 failed = failed or error
-        if failed is not None:
-            raise failed
-        return answered
+        return answered, failed
 
     def _unchanged(self, rows: Rows) -> dict[str, Record]:
         """The records with the keys of these rows that are linked to nothing and have all the values that are wanted."""

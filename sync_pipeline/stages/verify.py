@@ -207,13 +207,13 @@ def _verify_made(session: Session, spec: EntitySpec) -> VerifyResult:
             lacking = [row.source_id for row in wanted if row.status == "accepted"]
             verdict.missing += len(lacking)
             verdict.differences += [Difference("missing", key, "*", "present", "absent") for key in lacking]
-    target, newest = session.target(spec), deque[str](maxlen=session.settings.max_confirmations)
+    target, asked = session.target(spec), deque[str](maxlen=session.settings.max_confirmations)
     for page in session.ledger(spec).scan():
         made = [known.target_id for known in page if known.target_id and known.is_delivered]
         verdict.source += len(made)
-        newest.extend(made)
-    verdict.unchecked = verdict.source - len(newest)
-    verdict.removed = sum(session.call(target.get, target_id) is None for target_id in newest)
+        asked.extend(made)
+    verdict.unchecked = verdict.source - len(asked)
+    verdict.removed = sum(session.call(target.get, target_id) is None for target_id in asked)
     verdict.target = verdict.source - verdict.removed
     verdict.requests = session.requests - before
     _note(session, spec, None, verdict)

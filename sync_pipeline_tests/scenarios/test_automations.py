@@ -11,6 +11,7 @@ import pytest
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError
 from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.setup.automations import list_automations, preview_automation, show_automation, switch_off, switch_on
+from sync_pipeline.setup.operations import form_of, refuse
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.targeted import sync_ids
@@ -110,6 +111,20 @@ def test_a_new_location_gets_one_project_and_what_exists_gets_none(us: Team) -> 
     switch_off(setup, NAME)
     assert NAME not in us.settings().automations
     assert not list_automations(setup)[0].is_on
+
+
+def test_what_it_has_made_is_nobodys_to_overwrite(us: Team) -> None:
+    """A person may change it, from this connection and from another one of the same database."""
+    switch_on(service(us), NAME, template(us))
+    us.sync("locations")
+    us.put_location("new", location_name="Harbour")
+    synced(us)
+    (project,) = made_by(us)
+    elsewhere: Json = dict(at_highlevel(us))
+    for changes in ({}, elsewhere):
+        with us.session(**changes) as session:
+            assert NAME in session.settings.automations
+            refuse(session, form_of(session, "clockify.projects.update", {"projectId": project["id"], "name": "Mine"}))
 
 
 def test_thirty_at_once_wait_for_an_approval(us: Team) -> None:
