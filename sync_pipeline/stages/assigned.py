@@ -40,8 +40,8 @@ from sync_pipeline.store.staging import Staging
 
 CREATE_TRIES = 3
 UNSETTLED = (
-    "It may or may not have been done, and cannot be looked for. Look at the target: `sync-pipeline rejects retry` does it "
-    "again, `sync-pipeline rejects accept` leaves it."
+    "It may or may not have been done, and cannot be looked for. Look at the target: `sync-pipeline rejects retry` with "
+    "its id does it again, `sync-pipeline rejects accept` leaves it."
 )
 MANY = 100
 """Updates that take longer than waiting until a search shows everything that was written before."""

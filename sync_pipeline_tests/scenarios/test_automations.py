@@ -257,6 +257,7 @@ def test_what_cannot_be_found_again_is_settled_by_a_person(us: Team) -> None:
         ledger = session.ledger(name)
         assert sorted(ledger.rejects.rejected_by(UNKNOWN_OUTCOME)) == ["one", "two"]
         assert ledger.settle(["one"]) == 1
+        assert ledger.clear_refused() == 0, "only what is named is done again"
         ledger.clear_refused(["two"])
     assert us.sync(name)[name].rejected == 1, "the service knows that name"
     us.put_location("two", location_name="second")
