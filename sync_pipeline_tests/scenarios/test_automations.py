@@ -489,3 +489,15 @@ def test_one_record_there_is_made_of_one_here(us: Team) -> None:
         (reason,) = {one.reason for key in known for one in session.ledger(name).rejects.show(key)}
     assert known["one"].target_id == made["id"]
     assert f"answered with project {made['id']}, which was made of one" in reason
+
+
+def test_what_was_made_is_found_however_its_name_is_written(us: Team) -> None:
+    """An accent may be a character of its own, as in names typed on a Mac: there it is one name."""
+    listed = "{operation: projects.list, same: [name]}"
+    write_mapping(us, "tag_of_location.yaml", UNFINDABLE.replace("find: none", f"find: {listed}"))
+    name = "tag_of_location"
+    switch_on(service(us), name)
+    us.clockify("POST", "/projects", {"name": "Caf\u00e9"})
+    us.put_location("one", location_name="Cafe\u0301")
+    done = us.sync(name)[name]
+    assert (done.created, done.adopted) == (0, 1)
