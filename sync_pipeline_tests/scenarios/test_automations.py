@@ -12,8 +12,10 @@ from sync_pipeline.errors import ChangedMeanwhile, ConfigError
 from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.setup.automations import list_automations, preview_automation, show_automation, switch_off, switch_on
 from sync_pipeline.setup.operations import form_of, refuse
+from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.stages.watch import watch
 from sync_pipeline.store.approvals import decide, list_approvals
@@ -501,3 +503,19 @@ def test_what_was_made_is_found_however_its_name_is_written(us: Team) -> None:
     us.put_location("one", location_name="Cafe\u0301")
     done = us.sync(name)[name]
     assert (done.created, done.adopted) == (0, 1)
+
+
+def test_a_first_contact_makes_no_more_than_another_run(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switched on in the sandbox, then connected to real accounts: what exists there is not made without a word."""
+    monkeypatch.setattr(Settings, "is_remote", True)
+    write_mapping(us, "tags_of_locations.yaml", TAGS.replace("once: true", "once: true, at_most: 2"))
+    us.changes |= {"SYNC_AUTOMATIONS": (name := "tags_of_locations")}
+    assert us.sync(name)[name].held == 3
+    with us.session() as session:
+        done = us.sync_one(session, name, options=Options(first_contact=True))
+    assert (done.created, done.held) == (0, 3)
+    with us.session() as session:
+        asked = list_approvals(session.store, session.pair, session.now(), limit=10)
+        (request,) = [each for each in asked if each.guard == "creates"]
+        decide(session.store, session.pair, request.id, "allowed", "Ana", session.now())
+    assert us.sync(name)[name].created == 3
