@@ -10,9 +10,9 @@ import pytest
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError
 from sync_pipeline.sandbox.highlevel.ids import HOME
+from sync_pipeline.settings import Settings
 from sync_pipeline.setup.automations import list_automations, preview_automation, show_automation, switch_off, switch_on
 from sync_pipeline.setup.operations import form_of, refuse
-from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.check import Options
