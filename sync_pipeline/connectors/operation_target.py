@@ -18,6 +18,7 @@ from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import Operable, System
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import AmbiguousWrite, ConfigError, FatalApiError, RejectedRecord
+from sync_pipeline.mapping.canonical import is_same
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations import catalogue
 from sync_pipeline.operations.catalogue import IN_PATH, Operation
@@ -198,11 +199,13 @@ class OperationTarget:
             form = formed(listing, given, self.account.decided)
         except WrongInputs:  # nothing can be made of such a row either, and the create says why
             return []
-        client = self._client(listing)
+        client, same = self._client(listing), [self.spec.field(name) for name in find.same]
         return [
             {**row, self.id_field: self._known_as(row, as_text(each["id"]))}
             for each in await _all(client, form)
-            if isinstance(each, dict) and each.get("id") and all(_at(each, name) == row.get(name) for name in find.same)
+            if isinstance(each, dict)
+            and each.get("id")
+            and all(is_same(field, _at(each, field.name), row.get(field.name)) for field in same)
         ]
 
     def _known_as(self, row: Mapping[str, Any], own: str) -> str:

@@ -40,8 +40,8 @@ from sync_pipeline.store.staging import Staging
 
 CREATE_TRIES = 3
 UNSETTLED = (
-    "It may or may not have been done, and cannot be looked for. Look at the target: `sync-pipeline rejects retry` does it "
-    "again, `sync-pipeline rejects accept` leaves it."
+    "It may or may not have been done, and cannot be looked for. Look at the target: `sync-pipeline rejects retry` with "
+    "its id does it again, `sync-pipeline rejects accept` leaves it."
 )
 MANY = 100
 """Updates that take longer than waiting until a search shows everything that was written before."""
@@ -207,7 +207,8 @@ class _Creator:
             if record is not None and record.target_id in self._directory.by_id:
                 self._give_up(newest)
             elif (left := self._left_behind(intents, record)) is not None:
-                self._take(newest, left)
+                wanted = record.fields_hash if record is not None and self._spec.target.once else None
+                self._take(newest, left, wanted)  # what is made once is never changed
             elif record is not None and not self._directory.target.finds:
                 self._leave_to_person(record, newest.id)
             elif _is_wanted(record) and self._directory.target.unique_names:
@@ -306,7 +307,7 @@ class _Creator:
 
     def _took(self, row: Pending, intent: Intent, record: Record, *, answered: bool) -> Record | None:
         """Link what was created; None when it is not as the row wants it, and has to be updated."""
-        sent = row.fields_hash if answered else None
+        sent = row.fields_hash if answered or self._spec.target.once else None
         if self._take(intent, record, sent) == row.fields_hash:
             return record
         self.found[row.source_id] = self._directory.id_of(record)
@@ -545,7 +546,8 @@ class _Writer:
         target_id = self.creator.found.get(row.source_id, row.target_id)
         if target_id is None or self._directory.is_missing(target_id):
             return None
-        note_sending(self._session, self._spec, [row], [target_id])
+        if not self._spec.target.once:  # of these nothing is sent
+            note_sending(self._session, self._spec, [row], [target_id])
         changed = self._update(target_id, self._owned(row))
         if changed is None and not self._directory.target.unique_names:
             self._directory.refresh(fields_of(row))  # not looked up so far: it had a link

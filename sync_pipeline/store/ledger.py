@@ -282,11 +282,15 @@ class Ledger(Records, Deliveries):
             )
 
     def clear_refused(self, source_ids: Iterable[str] | None = None) -> int:
-        """Try again what the target refused: these records, or all of the entity. Returns how many."""
+        """Try again what the target refused: these records, or all of the entity. Returns how many.
+
+        What may have been made already is among them only where it is named: it could be made a second time.
+        """
         mine = [*self.of(records), records.c.refused_hash.isnot(None)]
+        unsettled = set(self.rejects.rejected_by(UNKNOWN_OUTCOME)) if source_ids is None else set[str]()
         with self.store.writing() as tx:
             every = set(tx.scalars(select(records.c.source_id).where(*mine)))
-            keys = sorted(every if source_ids is None else every & set(source_ids))
+            keys = sorted(every - unsettled if source_ids is None else every & set(source_ids))
             for some in chunks(keys):
                 lock_in_order(tx, [*mine, records.c.source_id.in_(some)])
                 tx.execute(update(records).where(*mine, records.c.source_id.in_(some)).values(refused_hash=None))

@@ -10,10 +10,12 @@ import pytest
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError
 from sync_pipeline.sandbox.highlevel.ids import HOME
+from sync_pipeline.settings import Settings
 from sync_pipeline.setup.automations import list_automations, preview_automation, show_automation, switch_off, switch_on
 from sync_pipeline.setup.operations import form_of, refuse
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.stages.watch import watch
 from sync_pipeline.store.approvals import decide, list_approvals
@@ -195,6 +197,33 @@ def test_killed_at_each_step_of_it_there_is_one_and_no_success_without(
     assert len(made_by(us)) == STEPS - 1
 
 
+def test_killed_renamed_and_killed_again_nothing_is_left_to_do(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made under the former name is as it should be: no record stays pending, or of unknown state."""
+    switch_on(service(us), NAME, template(us))
+    steps = range(22, STEPS - 10)  # until then it is as in the test above
+    for step in (0, *steps):
+        us.put_location(f"l{step}", location_name=f"Site {step}")
+    us.sync("locations")
+    with killing(monkeypatch) as killer:
+        answered = next(step for step in range(10, STEPS) if make(us, "l0", killer, step) and named(us, "Site 0"))
+        recognise_the_dead(us)
+        for step in steps:
+            assert make(us, f"l{step}", killer, answered)
+            us.put_location(f"l{step}", location_name=f"Renamed {step}")
+            recognise_the_dead(us)
+            was_killed = make(us, f"l{step}", killer, step)
+            recognise_the_dead(us)
+            make(us, f"l{step}", killer)
+            if not was_killed:
+                break
+        else:
+            raise AssertionError("a run has fewer steps")
+    with us.session() as session:
+        known = [one for page in session.ledger(NAME).scan() for one in page if one.target_id]
+        assert [one for one in known if one.delivered_hash != one.fields_hash] == []
+    assert len(known) == len(made_by(us)) == step - steps[0] + 1 + 1
+
+
 def test_a_lost_answer_leads_to_one_project(us: Team) -> None:
     """Cut off after it was done it is found, before it was done it is done again; refused by the service it is rejected."""
     switch_on(service(us), NAME, template(us))
@@ -230,6 +259,7 @@ def test_what_cannot_be_found_again_is_settled_by_a_person(us: Team) -> None:
         ledger = session.ledger(name)
         assert sorted(ledger.rejects.rejected_by(UNKNOWN_OUTCOME)) == ["one", "two"]
         assert ledger.settle(["one"]) == 1
+        assert ledger.clear_refused() == 0, "only what is named is done again"
         ledger.clear_refused(["two"])
     assert us.sync(name)[name].rejected == 1, "the service knows that name"
     us.put_location("two", location_name="second")
@@ -461,3 +491,31 @@ def test_one_record_there_is_made_of_one_here(us: Team) -> None:
         (reason,) = {one.reason for key in known for one in session.ledger(name).rejects.show(key)}
     assert known["one"].target_id == made["id"]
     assert f"answered with project {made['id']}, which was made of one" in reason
+
+
+def test_what_was_made_is_found_however_its_name_is_written(us: Team) -> None:
+    """An accent may be a character of its own, as in names typed on a Mac: there it is one name."""
+    listed = "{operation: projects.list, same: [name]}"
+    write_mapping(us, "tag_of_location.yaml", UNFINDABLE.replace("find: none", f"find: {listed}"))
+    name = "tag_of_location"
+    switch_on(service(us), name)
+    us.clockify("POST", "/projects", {"name": "Caf\u00e9"})
+    us.put_location("one", location_name="Cafe\u0301")
+    done = us.sync(name)[name]
+    assert (done.created, done.adopted) == (0, 1)
+
+
+def test_a_first_contact_makes_no_more_than_another_run(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switched on in the sandbox, then connected to real accounts: what exists there is not made without a word."""
+    monkeypatch.setattr(Settings, "is_remote", True)
+    write_mapping(us, "tags_of_locations.yaml", TAGS.replace("once: true", "once: true, at_most: 2"))
+    us.changes |= {"SYNC_AUTOMATIONS": (name := "tags_of_locations")}
+    assert us.sync(name)[name].held == 3
+    with us.session() as session:
+        done = us.sync_one(session, name, options=Options(first_contact=True))
+    assert (done.created, done.held) == (0, 3)
+    with us.session() as session:
+        asked = list_approvals(session.store, session.pair, session.now(), limit=10)
+        (request,) = [each for each in asked if each.guard == "creates"]
+        decide(session.store, session.pair, request.id, "allowed", "Ana", session.now())
+    assert us.sync(name)[name].created == 3
