@@ -27,6 +27,8 @@ from sync_pipeline.store.schema import HEAD
 from sync_pipeline.store.syncs import recent
 
 PROGRAMS = ("sync-pipeline", "dagster", "sqlalchemy", "alembic", "httpx", "click", "pydantic", "starlette", "uvicorn")
+BESIDE = frozenset({"account", "scope", "lost", "mark", "entered_at", "name", "users", "overlap_until", "service"})
+"""What is stored beside secrets and is none, under the names it has there: other texts may well be equal to it."""
 LAST = 50
 """Syncs that are in the bundle."""
 EMAIL = re.compile(r"[\w.%+-]+@[\w-]+(\.[\w-]+)+")
@@ -142,8 +144,8 @@ def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
+        for name, each in value.items():
+            yield from _texts(each) if name not in BESIDE else ()
     elif isinstance(value, list | tuple):
         for each in value:
             yield from _texts(each)

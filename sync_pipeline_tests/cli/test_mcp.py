@@ -24,6 +24,7 @@ from sync_pipeline.setup.operations import HIDDEN
 from sync_pipeline.setup.personal import PERSONAL, marks_of, without_personal
 from sync_pipeline.store.credentials import open_keyring, put
 from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.tokens import Tokens
 from sync_pipeline_tests.cli.shell import SECRETS, Shell
 from sync_pipeline_tests.forking import PROGRAM
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, Team, clean_environ, morning, tables
@@ -305,6 +306,20 @@ def test_what_goes_wrong_is_one_message(shell: Shell, ask: Answer) -> None:
     with impostor(Part(body=large)) as address:
         cut = ask("read_operation", of=shell.with_(CLOCKIFY_BASE_URL=address), name="clockify.tags.list")
         assert (len(cut["rows"]), cut["total"], cut["next"]) == (3, 6, 3)
+
+
+def test_only_secrets_are_hidden(shell: Shell, ask: Answer) -> None:
+    """Of stored tokens not what is stored beside them, which may be a word; the tokens themselves in refusals as well."""
+    key = Fernet.generate_key().decode()
+    place = shell.with_(SYNC_ENCRYPTION_KEY=key)
+    tokens = Tokens("an-access-token", "a-refresh-token", scope="read", account="clockify")
+    with closing(open_store(place.settings().store_url)) as store:
+        put(store, open_keyring(key, Path("unused")), "here", "tokens", tokens.as_json(), utc_now())
+    found = ask("show_operation", of=place, name="clockify.tags.list")
+    assert (found["name"], found["kind"]) == ("clockify.tags.list", "read")
+    with pytest.raises(Refused, match=r"\*\*\*") as refused:
+        ask("show_operation", of=place, name="an-access-token")
+    assert "an-access-token" not in str(refused.value)
 
 
 def test_no_key_is_made_to_look_for_secrets(shell: Shell, ask: Answer) -> None:
