@@ -66,9 +66,9 @@ def shareable(setup: SetupService, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_secrets(setup: SetupService, document: str) -> str:
-    """JSON without any secret that is known: of the environment, of the settings, and all stored ones."""
+    """JSON without any secret that is known - of the environment, of the settings, and all stored ones - nor those in addresses."""
     with setup.store() as store:
-        return _redacted(document, set(_secrets(setup.settings(), store)))
+        return IN_ADDRESS.sub(r"\1***@", _redacted(document, set(_secrets(setup.settings(), store))))
 
 
 def _without(found: Mapping[str, Any], hidden: set[str]) -> dict[str, Any]:

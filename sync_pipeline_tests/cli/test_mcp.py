@@ -320,6 +320,8 @@ def test_only_secrets_are_hidden(shell: Shell, ask: Answer) -> None:
     with pytest.raises(Refused, match=r"\*\*\*") as refused:
         ask("show_operation", of=place, name="an-access-token")
     assert "an-access-token" not in str(refused.value)
+    with pytest.raises(Refused, match=r"https://\*\*\*@db\.example"):
+        ask("show_operation", of=place, name="https://u:pass@db.example/x")
 
 
 def test_no_key_is_made_to_look_for_secrets(shell: Shell, ask: Answer) -> None:
