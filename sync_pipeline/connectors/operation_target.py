@@ -24,7 +24,7 @@ from sync_pipeline.operations.catalogue import IN_PATH, Operation
 from sync_pipeline.operations.inputs import Form, WrongInputs, formed
 
 LAG_SECONDS = 2.0
-"""How long after a lost answer it is waited before what was made is looked for."""
+"""How long after a lost answer it is waited, at least, before what was made is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class OperationTarget:
     @property
     def find_lag(self) -> float:
         """A list may show late what was made just now; where names are unique a second one is refused anyway."""
-        return 0.0 if self.repeats or self.operation.find else LAG_SECONDS
+        return 0.0 if self.repeats or self.operation.find else max(LAG_SECONDS, self.account.find_lag)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ class OperationTarget:
 
     async def _like(self, row: Mapping[str, Any]) -> list[Record]:
         find = self.spec.target.find
-        if find is None or any(not row.get(name) for name in self.key):
+        if find is None or any(row.get(name) is None for name in self.key):
             return []
         listing = catalogue.operation(find.operation)
         given = {name: row.get(each) if isinstance(each, str) else each for name, each in find.inputs}

@@ -14,7 +14,7 @@ import orjson
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget
-from sync_pipeline.errors import AmbiguousWrite, RejectedRecord, SyncError
+from sync_pipeline.errors import AmbiguousWrite, RejectedRecord, Request, SyncError
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, settled
@@ -236,6 +236,7 @@ class _Creator:
         intent = self._ledger.intend(row.source_id, "create", fields, at, self._sync_id)
         try:
             record, answered = self._post(fields)
+            self._refuse_shared(row, record)
         except AmbiguousWrite:
             if self._directory.target.finds:
                 raise
@@ -326,6 +327,14 @@ class _Creator:
         refused = Refused(record.source_id, record.fields_hash, "create", UNSETTLED, rule=UNKNOWN_OUTCOME)
         self._ledger.mark_refused([refused], self._sync_id, self._session.now())
         self._conclude(intent, UNSETTLED)
+
+    def _refuse_shared(self, row: Pending, record: Record) -> None:
+        """RejectedRecord when the answer is what was made of another record: a service may recognize what it is given."""
+        target_id, target = self._directory.id_of(record), self._spec.target
+        owner = self._directory.links.get(target_id)
+        if target.once and owner not in (None, row.source_id):
+            what = f"it answered with {self._directory.target.noun} {target_id}, which was made of {owner}."
+            raise RejectedRecord(what, Request(target.system, "POST", target.operation))
 
     def _post(self, fields: dict[str, Any]) -> tuple[Record, bool]:
         """Create a record; when it is unknown whether it arrived, look it up before trying again.
@@ -574,7 +583,7 @@ class _Writer:
         ours = {name: fields.get(name) for name in left if now.get(name) == theirs.get(name)}
         changed = self._update(target_id, ours | self._owned(row))
         if changed is not None:
-            self._ledger.forget_delivered(former.source_id)
+            self._ledger.forget_delivered(former.source_id, is_done=self._spec.target.once)
             self._link(row, record)
         return changed
 

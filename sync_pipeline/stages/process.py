@@ -143,7 +143,8 @@ def is_wanted(row: StagedRow) -> bool:
 
 def is_ready(row: StagedRow, delivered: Collection[tuple[str, str]]) -> bool:
     """Whether a row waits for nothing but these records, pairs of entity and id."""
-    return row.waiting_for is not None and all((entity, key) in delivered for entity, key in awaited(row))
+    is_linked = row.waiting_for is not None or row.rule is None  # else a link is missing in its fields
+    return is_linked and all((entity, key) in delivered for entity, key in awaited(row))
 
 
 def awaited(row: StagedRow) -> list[list[str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.errors import ChangedMeanwhile, ConfigError
 from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.setup.automations import list_automations, preview_automation, show_automation, switch_off, switch_on
 from sync_pipeline.setup.operations import form_of, refuse
@@ -30,6 +31,15 @@ UNFINDABLE = """
 entity: tag_of_location
 source: {system: snapshots, list: locations, id: location_id}
 target: {system: clockify, operation: projects.create, once: true, find: none}
+fields:
+  name: {source: location_name, required: true}
+"""
+
+
+TAGS = """
+entity: tags_of_locations
+source: {system: snapshots, list: locations, id: location_id}
+target: {system: clockify, operation: tags.create, once: true}
 fields:
   name: {source: location_name, required: true}
 """
@@ -324,3 +334,130 @@ def test_each_operation_is_done_once(us: Team, operation: str, fields: str) -> N
     assert sorted(names) == ["by hand", "lost", "new"]
     verdict = us.verify("things")["things"]
     assert (verdict.target, verdict.removed, verdict.in_sync) == (3, 0, True)
+
+
+def test_what_may_have_been_made_waits_for_a_person_although_its_source_was_away(us: Team) -> None:
+    """Deleted, back under another name, left alone and included again: it is not done a second time by itself."""
+    write_mapping(us, "tag_of_location.yaml", UNFINDABLE)
+    name = "tag_of_location"
+    switch_on(service(us), name)
+    us.put_location("one", location_name="one")
+    us.fault("cut_after", "POST */projects")
+    assert us.sync(name)[name].rejected == 1
+    us.no_faults()
+    us.snapshots("DELETE", "/locations/one")
+    us.sync(name, SYNC_MAX_DELETE_SHARE="1")
+    us.put_location("one", location_name="another")
+    assert us.sync(name)[name].writes == 0
+    switch_off(service(us), name)
+    switch_on(service(us), name)
+    us.sync(name)
+    switch_on(service(us), name, backfill=True)
+    us.sync(name)
+    assert [project["name"] for project in us.projects() if project["name"] in ("one", "another")] == ["one"]
+    with us.session() as session:
+        assert session.ledger(name).rejects.rejected_by(UNKNOWN_OUTCOME) == ["one"]
+
+
+def test_a_source_that_comes_back_gets_no_second_one(us: Team) -> None:
+    """What was made of it went to another record of that name while it was away; it was made once all the same."""
+    write_mapping(us, "tags_of_locations.yaml", TAGS)
+    name = "tags_of_locations"
+    switch_on(service(us), name)
+    us.put_location("first", location_name="Harbour")
+    assert us.sync(name)[name].created == 1
+    us.snapshots("DELETE", "/locations/first")
+    us.sync(name, SYNC_MAX_DELETE_SHARE="1")
+    us.put_location("second", location_name="Harbour")
+    assert us.sync(name)[name].adopted == 1
+    us.put_location("first", location_name="Pier")
+    done = us.sync(name)[name]
+    assert (done.writes, done.excluded) == (0, 4)
+    assert {tag["name"] for tag in us.clockify("GET", "/tags")} & {"Harbour", "Pier"} == {"Harbour"}
+
+
+def test_a_field_may_be_an_object_where_nothing_is_found_again(us: Team) -> None:
+    """All fields tell a record then."""
+    write_mapping(
+        us,
+        "tag_of_location.yaml",
+        f"{UNFINDABLE}  estimate: {{constant: {{estimate: PT40H, type: MANUAL}}, type: json}}\n",
+    )
+    switch_on(service(us), "tag_of_location")
+    us.put_location("one", location_name="one")
+    assert us.sync("tag_of_location")["tag_of_location"].created == 1
+
+
+def test_one_that_asks_for_more_by_now_is_given_it(us: Team) -> None:
+    """Its file asks for a value that was not given: nothing else works until then."""
+    name = "tag_of_location"
+    path = write_mapping(us, "tag_of_location.yaml", UNFINDABLE) / "tag_of_location.yaml"
+    setup = service(us)
+    switch_on(setup, name)
+    path.write_text(f"{UNFINDABLE}  note: {{ask: Which note?, required: true}}\n")
+    with pytest.raises(ConfigError, match="without a value of note"), us.session():
+        pass
+    switch_on(setup, name, {"note": "from us"})
+    with us.session() as session:
+        assert session.specs[name].field("note").constant == "from us"
+
+
+def test_one_whose_file_was_deleted_can_be_switched_off(us: Team) -> None:
+    """Nothing else works until then."""
+    name = "tag_of_location"
+    path = write_mapping(us, "tag_of_location.yaml", UNFINDABLE) / "tag_of_location.yaml"
+    setup = service(us)
+    switch_on(setup, name)
+    path.unlink()
+    with pytest.raises(ConfigError, match="no automation"), us.session():
+        pass
+    switch_off(setup, name)
+    assert us.settings().automations == ()
+    us.sync("locations")
+
+
+def test_a_form_that_is_out_of_date_includes_nothing(us: Team) -> None:
+    """Somebody else has switched it on meanwhile, and left alone what exists."""
+    setup, values = service(us), template(us)
+    before = setup.revision()
+    switch_on(setup, NAME, values)
+    with pytest.raises(ChangedMeanwhile):
+        switch_on(setup, NAME, values, backfill=True, since=before)
+    assert synced(us)[NAME].excluded == 3
+    assert made_by(us) == []
+
+
+def test_verify_says_what_it_has_not_looked_for(us: Team) -> None:
+    """More were made than a run may look up."""
+    switch_on(service(us), NAME, template(us))
+    for number in range(3):
+        us.put_location(f"l{number}", location_name=f"Site {number}")
+    synced(us)
+    for project in made_by(us):
+        us.delete_project(project["id"])
+    verdict = us.verify(NAME, SYNC_MAX_CONFIRMATIONS="2")[NAME]
+    assert (verdict.source, verdict.target, verdict.removed, verdict.unchecked) == (3, 1, 2, 1)
+    assert "2 of the 2 starter_projects that were looked for were removed" in verdict.explanation
+    assert "1 of the 3 starter_projects that were made were not looked for" in verdict.explanation
+
+
+def test_one_record_there_is_made_of_one_here(us: Team) -> None:
+    """A service that answers with what it has already, as for a second contact with one address: the second is rejected."""
+    write_mapping(us, "tag_of_location.yaml", UNFINDABLE)
+    name = "tag_of_location"
+    switch_on(service(us), name)
+    us.put_location("one", location_name="one")
+    assert us.sync(name)[name].created == 1
+    (made,) = us.projects()
+    for number in ("two", "three"):
+        us.put_location(number, location_name=number)
+    us.fault("status", "POST */projects", status=201, body={**made, "name": "two"}, count=1)
+    done = us.sync(name)[name]
+    us.no_faults()
+    assert (done.created, done.rejected) == (1, 1)
+    assert us.sync(name)[name].writes == 0
+    with us.session() as session:
+        known = session.ledger(name).lookup(["one", "two", "three"])
+        (reason,) = {one.reason for key in known for one in session.ledger(name).rejects.show(key)}
+    assert known["one"].target_id == made["id"]
+    assert f"answered with project {made['id']}, which was made of one" in reason
