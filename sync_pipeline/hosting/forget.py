@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,7 +153,7 @@ def forget(session: Session, instance: DagsterInstance, person: Person) -> list[
     return list(_unreachable(session, instance, person))
 
 
-def _every(session: Session) -> Mapping[str, EntitySpec]:
+def _every(session: Session) -> dict[str, EntitySpec]:
     """Entities and automations, in the order of what refers to what; those that are off by now where they are stored."""
     specs, automations = specs_of(session.settings), load_automations(session.settings)
     off = automations.keys() - specs.keys()
