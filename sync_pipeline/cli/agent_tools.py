@@ -37,7 +37,7 @@ from sync_pipeline.private_files import private_directory
 from sync_pipeline.reporting.reports import KINDS, make_report
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
-from sync_pipeline.setup.operations import account_of, form_of, run
+from sync_pipeline.setup.operations import account_of, form_of, run, scarce
 from sync_pipeline.setup.personal import PERSONAL, about, marks_of, without_personal
 from sync_pipeline.setup.records import find_records
 from sync_pipeline.setup.service import SetupService, actor
@@ -203,6 +203,8 @@ def read_operation(
         raise NotAllowed(f"{one.name} is not run here: it reads more than the account that is connected.")
     with _session(prepared) as session:
         form = _own_form(session, one, inputs)
+        if left := scarce(session, form):
+            raise NotAllowed(f"{left} They are for the sync.", fix="Ask again in an hour.")
         answer = run(SetupService(actor("terminal")), session, form).data
         rows = rows_of(answer) if form.paged or isinstance(answer, list) else [answer]
         shown = without_personal(marks_of(_mapped(session).values()), rows, about(form))

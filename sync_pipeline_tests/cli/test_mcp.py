@@ -16,7 +16,8 @@ from mcp import Client, StdioServerParameters
 
 from sync_pipeline.cli.agent_tools import MOST_BYTES, PLANS_KEPT, read_operation
 from sync_pipeline.cli.mcp import serving
-from sync_pipeline.clock import utc_now
+from sync_pipeline.clock import unix_time, utc_now
+from sync_pipeline.connectors.clockify.account import PLANS
 from sync_pipeline.errors import NotAllowed, SyncError
 from sync_pipeline.operations.catalogue import known, operation, operations, search
 from sync_pipeline.sandbox.highlevel.ids import HOME
@@ -24,6 +25,8 @@ from sync_pipeline.setup.operations import HIDDEN
 from sync_pipeline.setup.personal import PERSONAL, marks_of, without_personal
 from sync_pipeline.store.credentials import open_keyring, put
 from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.rate import note_sent
+from sync_pipeline.store.tokens import Tokens
 from sync_pipeline_tests.cli.shell import SECRETS, Shell
 from sync_pipeline_tests.forking import PROGRAM
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, Team, clean_environ, morning, tables
@@ -305,6 +308,32 @@ def test_what_goes_wrong_is_one_message(shell: Shell, ask: Answer) -> None:
     with impostor(Part(body=large)) as address:
         cut = ask("read_operation", of=shell.with_(CLOCKIFY_BASE_URL=address), name="clockify.tags.list")
         assert (len(cut["rows"]), cut["total"], cut["next"]) == (3, 6, 3)
+
+
+def test_the_last_tenth_of_the_budget_is_for_the_sync(shell: Shell, ask: Answer) -> None:
+    """No one can be asked whether it may be used."""
+    free = shell.with_(CLOCKIFY_PLAN="free")
+    assert ask("read_operation", of=free, name="clockify.tags.list")["operation"] == "clockify.tags.list"
+    with shell.team.session(SYNC_HOME=str(shell.home), CLOCKIFY_PLAN="free") as session:
+        note_sent(session.store, session.clockify.account.bucket, PLANS["free"].windows, unix_time(), 26)
+    with pytest.raises(Refused, match="Of the 30 requests of this hour 3 are left"):
+        ask("read_operation", of=free, name="clockify.tags.list")
+
+
+def test_only_secrets_are_hidden(shell: Shell, ask: Answer) -> None:
+    """Of stored tokens not what is stored beside them, which may be a word; the tokens themselves in refusals as well."""
+    key = Fernet.generate_key().decode()
+    place = shell.with_(SYNC_ENCRYPTION_KEY=key)
+    tokens = Tokens("an-access-token", "a-refresh-token", scope="read", account="clockify")
+    with closing(open_store(place.settings().store_url)) as store:
+        put(store, open_keyring(key, Path("unused")), "here", "tokens", tokens.as_json(), utc_now())
+    found = ask("show_operation", of=place, name="clockify.tags.list")
+    assert (found["name"], found["kind"]) == ("clockify.tags.list", "read")
+    with pytest.raises(Refused, match=r"\*\*\*") as refused:
+        ask("show_operation", of=place, name="an-access-token")
+    assert "an-access-token" not in str(refused.value)
+    with pytest.raises(Refused, match=r"https://\*\*\*@db\.example"):
+        ask("show_operation", of=place, name="https://u:pass@db.example/x")
 
 
 def test_no_key_is_made_to_look_for_secrets(shell: Shell, ask: Answer) -> None:
