@@ -89,6 +89,8 @@ def _on_accounts(us: Team, shell: Shell) -> Iterator[dict[str, Any]]:
         "operations show clockify.clients.create", "operations show highlevel.contacts.upsert",
         "operations run clockify.tags.create -f name=typed --dry-run", "operations run clockify.tags.create -f name=typed --yes --once k",
         "operations run clockify.tags.create -f name=typed --yes --once k", "operations run clockify.tags.list",
+        "automations list", "automations show starter_projects", "rejects accept users nobody",
+        "automations on starter_projects --set templateProjectId=5fa --yes", "automations off starter_projects",
     ):  # fmt: skip
         yield printed(*words.split())
     yield shell.with_(**at_highlevel(us))("prepare", "--yes", "--json").document

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from datetime import date
 from functools import partial
@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from sync_pipeline.alerts.configuration import configured
+from sync_pipeline.alerts.rules import Rule
 from sync_pipeline.cli.opening import chosen, chosen_days, must_exist, prepared, reading
 from sync_pipeline.cli.operations import described
 from sync_pipeline.cli.records import history_document, read_history
@@ -26,6 +28,7 @@ from sync_pipeline.cli.report import report_document
 from sync_pipeline.cli.state import status_document
 from sync_pipeline.connectors.operations import rows_of
 from sync_pipeline.errors import ConfigError, FatalApiError, NotAllowed, NotGranted
+from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations.catalogue import Operation, counted, known, operation, search
 from sync_pipeline.operations.inputs import Form
@@ -34,7 +37,7 @@ from sync_pipeline.private_files import private_directory
 from sync_pipeline.reporting.reports import KINDS, make_report
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
-from sync_pipeline.setup.operations import account_of, form_of, run
+from sync_pipeline.setup.operations import account_of, form_of, run, scarce
 from sync_pipeline.setup.personal import PERSONAL, about, marks_of, without_personal
 from sync_pipeline.setup.records import find_records
 from sync_pipeline.setup.service import SetupService, actor
@@ -69,8 +72,11 @@ Text = Annotated[str, Field(max_length=1_000)]
 def status() -> Json:
     """Show what is wrong, and each entity's state: mode, connections, figures, alerts and open requests."""
     with _session() as session:
-        shown: Json = without_personal(marks_of(session.specs.values()), status_document())
-    return shown
+        document = status_document()
+        if _are_people_hidden(session):
+            document["alerts"] = _without_people(session, document["alerts"])
+        shown: Json = _visible(session, document)
+        return shown
 
 
 def preview(
@@ -106,7 +112,8 @@ def rejects(entity: Entity = "", limit: Limit = PAGE, after: Annotated[int, Fiel
     """List rejected records with their reasons, oldest first. `after` is `next` of the answer before."""
     with _session() as session:
         found = rejects_document(session, entity or None, limit + 1, after)["rejects"]
-        rows = _fitting(_visible(session, [_shown(session, row) for row in found[:limit]]))
+        specs = _mapped(session)
+        rows = _fitting(_visible(session, [_shown(specs, row) for row in found[:limit]]))
     return {"rejects": rows, "next": rows[-1]["id"] if rows and len(found) > len(rows) else None}
 
 
@@ -120,7 +127,7 @@ def records(
     """Search records by state, or those of one entity by id or name. Records of people cannot be searched by name."""
     with _session() as session:
         must_exist(session.specs, [entity] if entity else [])
-        if query and (not entity or _has_personal_label(session, entity)):
+        if query and (not entity or _has_personal_label(_mapped(session), entity)):
             raise ConfigError(
                 "Only records of an entity whose names are not personal can be searched by name.",
                 fix="Name such an entity, or use `history` with the id of a record.",
@@ -135,7 +142,7 @@ def history(entity: Entity, id: Text, limit: Limit = PAGE) -> Json:  # noqa: A00
     with _session() as session:
         must_exist(session.specs, [entity])
         document = history_document(read_history(session, entity, id, limit), is_off=False)
-        shown: Json = without_personal(marks_of(session.specs.values()), document, [entity])
+        shown: Json = without_personal(marks_of(_mapped(session).values()), document, [entity])
     lines = _fitting(shown["history"][::-1])[::-1]
     return {**shown, "history": lines, "is_cut": shown["is_cut"] or len(lines) < len(shown["history"])}
 
@@ -155,8 +162,7 @@ def report(
         raise ConfigError(f"The report {name} has no lines by {by}.", fix=f"Choose one of {', '.join(kind.choices)}.")
     with _session() as session:
         document = report_document(make_report(session, name, chosen_by, first, last), chosen_by)
-        people = [name for name, spec in session.specs.items() if spec.facts and spec.facts.table == "person_facts"]
-        is_hidden = any(_has_personal_label(session, each) for each in people)
+        is_hidden = _are_people_hidden(session)
     rows = [{**row, "person": PERSONAL} if is_hidden and "person" in row else row for row in document["rows"]]
     return {**document, **_page(rows, limit, offset)}
 
@@ -197,9 +203,11 @@ def read_operation(
         raise NotAllowed(f"{one.name} is not run here: it reads more than the account that is connected.")
     with _session(prepared) as session:
         form = _own_form(session, one, inputs)
+        if left := scarce(session, form):
+            raise NotAllowed(f"{left} They are for the sync.", fix="Ask again in an hour.")
         answer = run(SetupService(actor("terminal")), session, form).data
         rows = rows_of(answer) if form.paged or isinstance(answer, list) else [answer]
-        shown = without_personal(marks_of(session.specs.values()), rows, about(form))
+        shown = without_personal(marks_of(_mapped(session).values()), rows, about(form))
     more = f"Set the input {form.paged[0]} for more." if form.paged else ""
     return {"operation": one.name, **_page(shown, limit, offset), "more": more}
 
@@ -238,7 +246,7 @@ def _planned(session: Session, specs: Sequence[EntitySpec], days: Days, limit: i
             except (FatalApiError, NotGranted) as error:
                 failures[spec.entity] = str(error)
     return {
-        "failures": failures,
+        "failures": _visible(session, failures),
         "plan_file": str(file),
         "apply": f"A person can carry it out with `sync-pipeline apply {quote(str(file))}`.",
     }, found
@@ -287,22 +295,43 @@ def _letters(name: str) -> str:
 
 def _visible(session: Session, rows: Any) -> Any:
     """Rows that name their entity, without personal values."""
-    return without_personal(marks_of(session.specs.values()), rows)
+    return without_personal(marks_of(_mapped(session).values()), rows)
 
 
-def _has_personal_label(session: Session, entity: str) -> bool:
-    label = session.specs[entity].label if entity in session.specs else None
+def _mapped(session: Session) -> Mapping[str, EntitySpec]:
+    """Every mapping: what those of entities that are switched off mark is personal, too."""
+    return specs_of(session.settings)
+
+
+def _has_personal_label(specs: Mapping[str, EntitySpec], entity: str) -> bool:
+    label = specs[entity].label if entity in specs else None
     return label is not None and label.personal
 
 
-def _shown(session: Session, row: Json) -> Json:
+def _are_people_hidden(session: Session) -> bool:
+    """Whether the names of those who log time are personal."""
+    specs = _mapped(session)
+    people = [name for name, spec in specs.items() if spec.facts and spec.facts.table == "person_facts"]
+    return any(_has_personal_label(specs, each) for each in people)
+
+
+def _without_people(session: Session, alerts: Sequence[Json]) -> list[Json]:
+    """Alerts, without the words of those on figures of people: they begin with the name."""
+    rules: Sequence[Rule] = ()
+    with suppress(ConfigError):  # then it is not known what any of them is about
+        rules = configured(session.settings).rules
+    shown = {None, *(rule.name for rule in rules if rule.scope != "person")}
+    return [each if each["rule"] in shown else {**each, "title": PERSONAL, "detail": PERSONAL} for each in alerts]
+
+
+def _shown(specs: Mapping[str, EntitySpec], row: Json) -> Json:
     """A reject without the name of its record and its value where they are personal, or of a field that is not known."""
-    spec, value = session.specs.get(row["entity"]), row["value"]
+    spec, value = specs.get(row["entity"]), row["value"]
     personal = {each.name: each.personal for each in spec.fields} if spec else {}
     if value and personal.get(row["field"], True):
         reason = row["reason"].replace(value, PERSONAL) if len(value) >= SHORTEST else row["reason"]
         row = {**row, "value": PERSONAL, "reason": reason}
-    return {**row, "name": PERSONAL} if row["name"] and _has_personal_label(session, row["entity"]) else row
+    return {**row, "name": PERSONAL} if row["name"] and _has_personal_label(specs, row["entity"]) else row
 
 
 def _page(rows: Sequence[Any], limit: int, offset: int, total: int | None = None) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from importlib.metadata import version
 from threading import Lock
@@ -53,8 +54,14 @@ def _answering(tool: Callable[..., Any], turns: Lock) -> Callable[..., str]:
     """The tool with its answer as JSON text, one call at a time; an error is one message with its fix."""
     from mcp.server.mcpserver.exceptions import ToolError
 
+    from sync_pipeline.setup.personal import EMAIL, PERSONAL
     from sync_pipeline.setup.service import SetupService, actor
     from sync_pipeline.setup.support import without_secrets
+
+    def failed(message: str) -> ToolError:
+        with suppress(SyncError, OSError):  # without the store and the settings nothing was read, either
+            message = without_secrets(SetupService(actor("terminal")), message)
+        return ToolError(EMAIL.sub(PERSONAL, message))
 
     @wraps(tool)
     def answer(*args: Any, **inputs: Any) -> str:
@@ -62,10 +69,10 @@ def _answering(tool: Callable[..., Any], turns: Lock) -> Callable[..., str]:
             with turns:
                 return without_secrets(SetupService(actor("terminal")), json_text(tool(*args, **inputs)))
         except SyncError as error:
-            raise ToolError(f"{error.message} {error.fix or ''}".strip()) from None
+            raise failed(f"{error.message} {error.fix or ''}".strip()) from None
         except click.ClickException as error:
-            raise ToolError(error.message) from None
+            raise failed(error.message) from None
         except OSError as error:
-            raise ToolError(" ".join(describe_unwritable(error))) from None
+            raise failed(" ".join(describe_unwritable(error))) from None
 
     return answer

@@ -18,13 +18,14 @@ from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import Operable, System
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import AmbiguousWrite, ConfigError, FatalApiError, RejectedRecord
+from sync_pipeline.mapping.canonical import is_same
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations import catalogue
 from sync_pipeline.operations.catalogue import IN_PATH, Operation
 from sync_pipeline.operations.inputs import Form, WrongInputs, formed
 
 LAG_SECONDS = 2.0
-"""How long to wait after a lost answer before looking for what was made."""
+"""How long after a lost answer it is waited, at least, before what was made is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class OperationTarget:
     @property
     def find_lag(self) -> float:
         """A list may show late what was made just now; where names are unique a second one is refused anyway."""
-        return 0.0 if self.repeats or self.operation.find else LAG_SECONDS
+        return 0.0 if self.repeats or self.operation.find else max(LAG_SECONDS, self.account.find_lag)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -189,7 +190,7 @@ class OperationTarget:
 
     async def _like(self, row: Mapping[str, Any]) -> list[Record]:
         find = self.spec.target.find
-        if find is None or any(not row.get(name) for name in self.key):
+        if find is None or any(row.get(name) is None for name in self.key):
             return []
         listing = catalogue.operation(find.operation)
         given = {name: row.get(each) if isinstance(each, str) else each for name, each in find.inputs}
@@ -198,11 +199,13 @@ class OperationTarget:
             form = formed(listing, given, self.account.decided)
         except WrongInputs:  # nothing can be made of such a row either, and the create says why
             return []
-        client = self._client(listing)
+        client, same = self._client(listing), [self.spec.field(name) for name in find.same]
         return [
             {**row, self.id_field: self._known_as(row, as_text(each["id"]))}
             for each in await _all(client, form)
-            if isinstance(each, dict) and each.get("id") and all(_at(each, name) == row.get(name) for name in find.same)
+            if isinstance(each, dict)
+            and each.get("id")
+            and all(is_same(field, _at(each, field.name), row.get(field.name)) for field in same)
         ]
 
     def _known_as(self, row: Mapping[str, Any], own: str) -> str:

@@ -46,7 +46,8 @@ async def pages(client: ApiClient, form: Form) -> AsyncGenerator[list[Any], None
             raise FatalApiError("every page is the same, so its end cannot be found.", about(client, form))
         yield rows
         count, before = count + len(rows), rows
-        if len(rows) < min(size, PAGE_SIZE):  # what is asked for beyond that may be more than a page can hold
+        is_short = len(rows) < min(size, PAGE_SIZE)  # what is asked for beyond that may be more than a page can hold
+        if not rows or (is_short and count >= _total(answer.data)):
             return
         if count >= MOST_ROWS:
             raise ConfigError(f"There are more than {MOST_ROWS} rows.", fix="Limit the list with its inputs.")
@@ -75,6 +76,13 @@ def rows_of(data: Any) -> list[Any]:
     lists |= {f"{name} inside": each for one in inner for name, each in one.items() if isinstance(each, list)}
     found = [each for name, each in lists.items() if "total" not in name.lower()]  # sums beside the rows
     return next(iter(found or lists.values()), [data])
+
+
+def _total(data: Any) -> int:
+    """How many rows there are, where an answer says so: its pages may be smaller than what was asked for."""
+    meta = data.get("meta") if isinstance(data, dict) else None
+    said = [each.get("total") for each in (data, meta) if isinstance(each, dict)]
+    return max((each for each in said if isinstance(each, int)), default=0)
 
 
 def id_of(data: Any) -> str | None:

@@ -254,6 +254,10 @@ class Operable(System, Protocol):
     def client_for(self, host: str, tokens: Sequence[str]) -> ApiClient:
         """What sends an operation of this host, that these tokens are for."""
 
+    @property
+    def find_lag(self) -> float:
+        """For how many seconds after it was made a list or search may miss a record."""
+
     async def confirm(self) -> None:
         """Before a write: FatalApiError when the key is for another account."""
 

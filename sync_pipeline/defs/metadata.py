@@ -37,8 +37,10 @@ def source_key(spec: EntitySpec) -> dg.AssetKey:
 
 
 def target_key(spec: EntitySpec) -> dg.AssetKey:
-    """The external asset an entity is delivered to."""
-    kind = spec.target.kind if SYSTEMS[spec.target.system].kinds and not spec.target.once else spec.entity
+    """The external asset an entity is delivered to; that of an automation is its own, whatever it is called."""
+    if spec.target.once:
+        return dg.AssetKey([spec.target.system, "automations", spec.entity])
+    kind = spec.target.kind if SYSTEMS[spec.target.system].kinds else spec.entity
     return dg.AssetKey([spec.target.system, kind])
 
 

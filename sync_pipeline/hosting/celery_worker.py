@@ -6,6 +6,7 @@ current set-up.
 
 from __future__ import annotations
 
+import gc
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -55,6 +56,8 @@ def prepare(**_of_celery: Any) -> None:
     for name in (*LIBRARIES, *MORE_LIBRARIES):
         with suppress(ModuleNotFoundError):  # PostgreSQL is an extra
             import_module(name)
+    gc.collect()
+    gc.freeze()  # the memory of what is imported stays shared: looking for cycles in a run's process would copy it
 
 
 @app.task(name=TASK_EXECUTE_JOB_NAME, track_started=True)  # type: ignore[untyped-decorator]

@@ -15,7 +15,7 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from sync_pipeline.errors import ConfigError, NotAllowed
 from sync_pipeline.mapping.canonical import canonical_target
-from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.mapping.load import load_automations, specs_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session
@@ -94,7 +94,7 @@ def find_person(session: Session, person: str) -> Person:
 
     Raises ConfigError when no user is known by it, NotAllowed when they still exist at the source.
     """
-    specs = specs_of(session.settings)
+    specs = _every(session)
     spec = specs[USERS]
     known = _by_mail(session, spec, person) if "@" in person else _by_id(session, person)
     source_id = known.source_id if known else person
@@ -112,6 +112,8 @@ def find_person(session: Session, person: str) -> Person:
     )
     for each in specs.values():  # what is switched off by now is still stored
         _find_records(session, each, found)
+        if each.target.once and each.listed_at == spec.listed_at:
+            _find_made(session, each, found)
     return found
 
 
@@ -120,7 +122,7 @@ def forget(session: Session, instance: DagsterInstance, person: Person) -> list[
 
     Raises NotAllowed when a run goes on writing one of the records for a minute.
     """
-    specs = specs_of(session.settings)
+    specs = _every(session)
     removed = {USERS: [person.id], **{name: ids for name, ids in person.deleted.items() if ids}}
     keyring, now = Vault(session.store, session.settings).keyring, session.now()
     with ExitStack() as locks:
@@ -149,6 +151,13 @@ def forget(session: Session, instance: DagsterInstance, person: Person) -> list[
     _discard_batches(session, instance)
     _clean_files(session, instance, person.searched)
     return list(_unreachable(session, instance, person))
+
+
+def _every(session: Session) -> dict[str, EntitySpec]:
+    """Entities and automations, in the order of what refers to what; those that are off by now where they are stored."""
+    specs, automations = specs_of(session.settings), load_automations(session.settings)
+    off = automations.keys() - specs.keys()
+    return specs | {name: automations[name] for name in sorted(off) if session.ledger(name).has_any()}
 
 
 def _claim(session: Session, spec: EntitySpec, ids: Collection[str]) -> None:
@@ -200,6 +209,13 @@ def _find_records(session: Session, spec: EntitySpec, person: Person) -> None:
                 else:
                     person.deleted.setdefault(spec.entity, []).append(row.source_id)
                 person.values |= _personal(spec, row)
+
+
+def _find_made(session: Session, spec: EntitySpec, person: Person) -> None:
+    """What an automation knows of the user themselves; what it has made at the target stays."""
+    if (row := session.ledger(spec).lookup([person.id]).get(person.id)) is not None:
+        person.deleted.setdefault(spec.entity, []).append(person.id)
+        person.values |= _personal(spec, row)
 
 
 def _fields(row: Known) -> dict[str, Any]:

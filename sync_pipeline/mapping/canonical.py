@@ -22,7 +22,7 @@ from sync_pipeline.mapping.spec import HASH_VERSION, EntitySpec, Field
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["HASH_VERSION", "canonical_rows", "canonical_target", "canonical_targets", "differences"]
+__all__ = ["HASH_VERSION", "canonical_rows", "canonical_target", "canonical_targets", "differences", "is_same"]
 
 Canonical = tuple[bytes, str]
 _PREFIX = b"%d\n" % HASH_VERSION
@@ -65,6 +65,12 @@ def differences(
         if field.owner == "source" and _hashed(field, [pair[0]]) != _hashed(field, [pair[1]]):
             found.append((field.name, pair[0], pair[1]))
     return found
+
+
+def is_same(field: Field, one: object, other: object) -> bool:
+    """Whether two values of a field mean the same, however each is written."""
+    read = _RETURNED.get(field.type, _returned_text)
+    return _hashed(field, [_tolerant(read, one)]) == _hashed(field, [_tolerant(read, other)])
 
 
 def _sorted_fields(spec: EntitySpec) -> list[Field]:

@@ -68,6 +68,11 @@ def check_inputs(node: Node, fields: Mapping[str, Field], target: TargetSpec) ->
         if name not in fields:
             message = f"is missing, but target.find compares {name}."
             raise refuse(node.value.get(name) or node, f"fields.{name}", message, closest(name, fields))
+    for name in find.same if find else ():
+        field = fields[name]
+        if not field.required and field.constant is None and not field.ask:
+            message = "may be empty, but what was made is found again by it: a record without it could be made twice."
+            raise refuse(node.value[name], f"fields.{name}", message, "Add `required: true`.")
 
 
 def _check_required(node: Node, fields: Mapping[str, Field], one: Operation) -> None:

@@ -142,42 +142,44 @@ def switch_on(
         spec = session.spec(name)
         session.target(spec)  # ConfigError where its API is not connected
         number, ids = draw(session.store), set(_ids(session, spec))
-        ledger = session.ledger(spec)
-        if backfill:
-            ledger.include_existing()
-        else:
-            ledger.leave_alone(ids, setup.now(), number)
+        if not backfill:
+            session.ledger(spec).leave_alone(ids, setup.now(), number)
     what = (
         f"{name}: something is made for each of {len(ids)} existing records, too"
         if backfill
         else f"{name}: {len(ids)} existing records are left alone"
     )
-    _change(setup, changes, "automation on", what, since)
+    _change(setup, changes, "automation on", what, since, take_up=name if backfill else "")
     return len(ids)
 
 
 def switch_off(setup: SetupService, name: str, *, since: str | None = None) -> None:
     """Switch an automation off; what it has made stays."""
     settings = setup.settings()
-    if name not in settings.automations:
+    if name not in settings.automations and name not in load_automations(settings):
         show_automation(setup, name)
         return
     _refuse_given(setup)
     rest = [one for one in settings.automations if one != name]
-    if name in load_automations(settings):
-        _change(setup, {KEY: rest or None}, "automation off", name, since)
-    else:  # its file is missing, so no session can be opened until it is off
-        setup.change({KEY: rest}, "automation off", name, since=since)
+    _change(setup, {KEY: rest}, "automation off", name, since)
 
 
-def _change(setup: SetupService, changes: Mapping[str, Any], what: str, detail: str, since: str | None) -> None:
-    """Change the set-up; live syncing stays on if it was on."""
-    with setup.reading() as session:
-        former, pair = session.fingerprint, session.pair
+def _change(
+    setup: SetupService, changes: Mapping[str, Any], what: str, detail: str, since: str | None, *, take_up: str = ""
+) -> None:
+    """Change the set-up; live syncing that is on stays on for it. ``take_up`` names one that is made for what exists."""
+    former = None
+    with suppress(ConfigError), setup.reading() as session:  # an automation that is on may be what is wrong
+        former = session.pair, session.fingerprint
 
     def keep_switch() -> None:
-        with setup.reading() as session, session.store.writing() as tx:
-            move_in(tx, pair, former, session.fingerprint, by=setup.by, at=setup.now())
+        with setup.reading() as session:
+            if take_up:
+                session.ledger(take_up).take_up()
+            if former is not None:
+                pair, before = former
+                with session.store.writing() as tx:
+                    move_in(tx, pair, before, session.fingerprint, by=setup.by, at=setup.now())
 
     setup.change(changes, what, detail, since=since, then=keep_switch)
 

@@ -145,13 +145,16 @@ def _refuse_owned(session: Session, form: Form) -> None:
                 fix=f"Change it in {source}, where it comes from.",
             )
     targeted = [
-        name for name, spec in specs_of(session.settings).items() if spec.target.system in _called(session, account)
+        name
+        for name, spec in specs_of(session.settings).items()
+        if spec.target.system in _called(session, account) and not spec.target.once
     ]
     for name in owned_elsewhere(session.store, session.pair, targeted, ids):
         raise NotAllowed(
             f"This record belongs to {name} of another connection in this database: its sync writes it, and would "
             "overwrite what is changed here.",
-            fix="Change it where that connection reads it.",
+            fix="Change it where that connection reads it; if no one uses that any more, change it in "
+            f"{systems()[form.operation.system]} itself.",
         )
 
 

@@ -11,6 +11,8 @@ from sync_pipeline.operations.catalogue import known
 from sync_pipeline.operations.inputs import Form
 
 PERSONAL = "(personal)"
+ANY = "any"
+"""What the catalogue calls records of whatever kind."""
 EMAIL = re.compile(r"[\w.%+-]{1,64}@[\w-]{1,63}(\.[\w-]{1,63})+")
 """Bounded, since texts may be long."""
 
@@ -67,7 +69,9 @@ def _is_personal(marks: Marks, key: str, inside: frozenset[str]) -> bool:
 
 
 def _called(name: str) -> set[str]:
-    """An entity's name and its last word, in the plural and the singular."""
+    """An entity's name and its last word, in the plural and the singular; every word ends with that of any record."""
+    if name == ANY:
+        return {""}
     words = {_letters(name), name.rsplit("_", maxsplit=1)[-1].lower()}
     return words | {f"{word[:-3]}y" if word.endswith("ies") else word.removesuffix("s") for word in words}
 

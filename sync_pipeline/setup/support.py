@@ -21,12 +21,14 @@ from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.overview import entity_rows
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store import credentials
-from sync_pipeline.store.credentials import open_keyring
+from sync_pipeline.store.credentials import keyring_of
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import HEAD
 from sync_pipeline.store.syncs import recent
 
 PROGRAMS = ("sync-pipeline", "dagster", "sqlalchemy", "alembic", "httpx", "click", "pydantic", "starlette", "uvicorn")
+BESIDE = frozenset({"account", "scope", "lost", "mark", "entered_at", "name", "users", "overlap_until", "service"})
+"""What is stored beside secrets and is none, under the names it has there: other texts may well be equal to it."""
 LAST = 50
 """Syncs that are in the bundle."""
 EMAIL = re.compile(r"[\w.%+-]+@[\w-]+(\.[\w-]+)+")
@@ -64,9 +66,9 @@ def shareable(setup: SetupService, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_secrets(setup: SetupService, document: str) -> str:
-    """JSON without any secret that is known: of the environment, of the settings, and all stored ones."""
+    """JSON without any secret that is known - of the environment, of the settings, and all stored ones - nor those in addresses."""
     with setup.store() as store:
-        return _redacted(document, set(_secrets(setup.settings(), store)))
+        return IN_ADDRESS.sub(r"\1***@", _redacted(document, set(_secrets(setup.settings(), store))))
 
 
 def _without(found: Mapping[str, Any], hidden: set[str]) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def _secrets(settings: Settings, store: Store) -> Iterator[str]:
     yield from (str(value) for spec in SETTINGS if spec.metadata["secret"] and (value := getattr(settings, spec.name)))
     places = credentials.places(store)
     try:
-        keyring = open_keyring(settings.encryption_key, settings.encryption_key_file) if places else None
+        keyring = keyring_of(store, settings.encryption_key, settings.encryption_key_file) if places else None
     except SyncError:  # without the key no program has read them, so none can have written them anywhere
         return
     for place in places:
@@ -142,8 +144,8 @@ def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
+        for name, each in value.items():
+            yield from _texts(each) if name not in BESIDE else ()
     elif isinstance(value, list | tuple):
         for each in value:
             yield from _texts(each)

@@ -14,7 +14,7 @@ import orjson
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget
-from sync_pipeline.errors import AmbiguousWrite, RejectedRecord, SyncError
+from sync_pipeline.errors import AmbiguousWrite, RejectedRecord, Request, SyncError
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, settled
@@ -40,8 +40,8 @@ from sync_pipeline.store.staging import Staging
 
 CREATE_TRIES = 3
 UNSETTLED = (
-    "It is unknown whether this was made, and it cannot be found automatically. Look at the target: `sync-pipeline rejects accept` "
-    "if it exists, `sync-pipeline rejects retry` to make it."
+    "It may or may not have been done, and cannot be looked for. Look at the target: `sync-pipeline rejects retry` with "
+    "its id does it again, `sync-pipeline rejects accept` leaves it."
 )
 MANY = 100
 """Updates that take longer than waiting until a search shows everything that was written before."""
@@ -207,7 +207,8 @@ class _Creator:
             if record is not None and record.target_id in self._directory.by_id:
                 self._give_up(newest)
             elif (left := self._left_behind(intents, record)) is not None:
-                self._take(newest, left)
+                wanted = record.fields_hash if record is not None and self._spec.target.once else None
+                self._take(newest, left, wanted)  # what is made once is never changed
             elif record is not None and not self._directory.target.finds:
                 self._leave_to_person(record, newest.id)
             elif _is_wanted(record) and self._directory.target.unique_names:
@@ -236,6 +237,7 @@ class _Creator:
         intent = self._ledger.intend(row.source_id, "create", fields, at, self._sync_id)
         try:
             record, answered = self._post(fields)
+            self._refuse_shared(row, record)
         except AmbiguousWrite:
             if self._directory.target.finds:
                 raise
@@ -305,7 +307,7 @@ class _Creator:
 
     def _took(self, row: Pending, intent: Intent, record: Record, *, answered: bool) -> Record | None:
         """Link what was created; None when it is not as the row wants it, and has to be updated."""
-        sent = row.fields_hash if answered else None
+        sent = row.fields_hash if answered or self._spec.target.once else None
         if self._take(intent, record, sent) == row.fields_hash:
             return record
         self.found[row.source_id] = self._directory.id_of(record)
@@ -326,6 +328,14 @@ class _Creator:
         refused = Refused(record.source_id, record.fields_hash, "create", UNSETTLED, rule=UNKNOWN_OUTCOME)
         self._ledger.mark_refused([refused], self._sync_id, self._session.now())
         self._conclude(intent, UNSETTLED)
+
+    def _refuse_shared(self, row: Pending, record: Record) -> None:
+        """RejectedRecord when the answer is what was made of another record: a service may recognize what it is given."""
+        target_id, target = self._directory.id_of(record), self._spec.target
+        owner = self._directory.links.get(target_id)
+        if target.once and owner not in (None, row.source_id):
+            what = f"it answered with {self._directory.target.noun} {target_id}, which was made of {owner}."
+            raise RejectedRecord(what, Request(target.system, "POST", target.operation))
 
     def _post(self, fields: dict[str, Any]) -> tuple[Record, bool]:
         """Create a record; when it is unknown whether it arrived, look it up before trying again.
@@ -412,17 +422,20 @@ class _Writer:
         for start in range(0, len(unread), directory.target.at_once):
             some = unread[start : start + directory.target.at_once]
             note_sending(self._session, self._spec, some, [row.target_id for row in some])
-            for row, record in self._update_together(some):
+            answered, failed = self._update_together(some)
+            for row, record in answered:
                 if record is None:
                     directory.note_missing(str(row.target_id))
                     missing.append(row)
                 else:
                     self._done(rows.pop(row.source_id), "update", record)
+            if failed is not None:
+                raise failed
         if missing:
             directory.look_up(rows.values(), [fields_of(row) for row in missing])
 
-    def _update_together(self, rows: Sequence[Pending]) -> list[tuple[Pending, Record | None]]:
-        """Update several records at the same time; the first error is raised after all answers."""
+    def _update_together(self, rows: Sequence[Pending]) -> tuple[list[tuple[Pending, Record | None]], SyncError | None]:
+        """All are answered, and what was done can be noted, before the first error counts: it comes with them."""
         update = self._directory.target.update
         begun = [(row, self._session.begin(update, row.target_id, self._owned(row))) for row in rows]
         answered: list[tuple[Pending, Record | None]] = []
@@ -434,9 +447,7 @@ class _Writer:
                 continue
             except SyncError as error:
                 failed = failed or error
-        if failed is not None:
-            raise failed
-        return answered
+        return answered, failed
 
     def _unchanged(self, rows: Rows) -> dict[str, Record]:
         """The unlinked records with the keys of these rows that have all the wanted values."""
@@ -535,7 +546,8 @@ class _Writer:
         target_id = self.creator.found.get(row.source_id, row.target_id)
         if target_id is None or self._directory.is_missing(target_id):
             return None
-        note_sending(self._session, self._spec, [row], [target_id])
+        if not self._spec.target.once:  # of these nothing is sent
+            note_sending(self._session, self._spec, [row], [target_id])
         changed = self._update(target_id, self._owned(row))
         if changed is None and not self._directory.target.unique_names:
             self._directory.refresh(fields_of(row))  # not looked up so far: it had a link
@@ -573,7 +585,7 @@ class _Writer:
         ours = {name: fields.get(name) for name in left if now.get(name) == theirs.get(name)}
         changed = self._update(target_id, ours | self._owned(row))
         if changed is not None:
-            self._ledger.forget_delivered(former.source_id)
+            self._ledger.forget_delivered(former.source_id, is_done=self._spec.target.once)
             self._link(row, record)
         return changed
 

@@ -231,6 +231,11 @@ class _Asking:
         self._missing, self._absent = volume.missing, volume.absent
 
     def first_contact(self) -> Holding:
+        """Hold everything until a user approves the first sync, which makes as many once as any other sync."""
+        holding = self._first_contact()
+        return self.creates(holding) if self._spec.target.once and not holding.everything else holding
+
+    def _first_contact(self) -> Holding:
         """Hold everything until a user approves the first sync; what was stored before was allowed by then."""
         count = self._staging.count_new()
         approval = self._configuration("first_contact", self._session.fingerprint, count, count)

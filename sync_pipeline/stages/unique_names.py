@@ -96,7 +96,7 @@ class Directory:
 
     def key_of(self, fields: Mapping[str, Any]) -> Key:
         """What a record, or the fields of one, is recognized by."""
-        return tuple(fields.get(name) or None for name in self.target.key)
+        return tuple(_hashable(fields.get(name)) or None for name in self.target.key)
 
     def wanted(self, row: Pending) -> Key:
         """The key a row wants."""
@@ -158,6 +158,11 @@ class Directory:
             fix = f"rename it in {self.target.label} to free the name"
             return f"{noun} {target_id}, which is left from the deleted {what} {owner}: {fix}"
         return f"{noun} {target_id}, which is linked to the {what} {owner}"
+
+
+def _hashable(value: Any) -> Any:
+    """A list or an object as text."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if value and isinstance(value, list | dict) else value
 
 
 def fields_of(row: Pending | Known) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -76,6 +76,8 @@ class VerifyResult:
     """At the target as an earlier mapping made them, which was chosen when the one in force was published."""
     removed: int = 0
     """Made once, and removed at the target since: they stay removed."""
+    unchecked: int = 0
+    """Made once, and not looked for, since they are more than a run may look up: counted as there."""
     repaired: int = 0
     requests: int = 0
     held_back: str = ""
@@ -96,11 +98,8 @@ class VerifyResult:
     @property
     def explanation(self) -> str:
         """Why both sides are in sync although their counts differ; "" when they do not."""
-        if self.removed:
-            return (
-                f"{self.removed:,} of the {self.source:,} {self.entity} that were made were removed at the target. They stay "
-                "removed."
-            )
+        if self.removed or self.unchecked:
+            return self._made
         if self.former:
             return self._former
         if not self.in_sync or self.source == self.target:
@@ -113,6 +112,19 @@ class VerifyResult:
         return (
             f"{self.entity}: {self.source:,} at the source, {self.target:,} at the target, and in sync.{why}{foreign}"
         )
+
+    @property
+    def _made(self) -> str:
+        rest = (
+            f"{self.unchecked:,} of the {self.source:,} {self.entity} that were made were not looked for and are counted as "
+            "there: a run looks up as many as SYNC_MAX_CONFIRMATIONS."
+        )
+        removed = (
+            f"{self.removed:,} of the {self.source - self.unchecked if self.unchecked else self.source:,} "
+            f"{self.entity} that {'were looked for' if self.unchecked else 'were made'} were removed at the target. "
+            "They stay removed."
+        )
+        return " ".join([*([removed] if self.removed else []), *([rest] if self.unchecked else [])])
 
     @property
     def _former(self) -> str:
@@ -179,7 +191,7 @@ def verify(
 def _verify_made(session: Session, spec: EntitySpec) -> VerifyResult:
     """Compare what was to be made once with what was, and count what of it is there; nothing is repaired.
 
-    What was made is read by its id, as many as a run may read so, the newest first.
+    What was made is read by its id, as many as a run may read so; what else was made counts as there, and the verdict says so.
     """
     before, verdict = session.requests, VerifyResult(spec.entity)
     with checked(session, spec, None, Options(dry_run=True), independent=True) as checking:
@@ -195,11 +207,13 @@ def _verify_made(session: Session, spec: EntitySpec) -> VerifyResult:
             lacking = [row.source_id for row in wanted if row.status == "accepted"]
             verdict.missing += len(lacking)
             verdict.differences += [Difference("missing", key, "*", "present", "absent") for key in lacking]
-    made = [known for page in session.ledger(spec).scan() for known in page if known.target_id and known.is_delivered]
-    target, most = session.target(spec), session.settings.max_confirmations
-    verdict.source = len(made)
-    there = (session.call(target.get, str(known.target_id)) is not None for known in made[-most:])
-    verdict.removed = sum(not is_there for is_there in there)
+    target, asked = session.target(spec), deque[str](maxlen=session.settings.max_confirmations)
+    for page in session.ledger(spec).scan():
+        made = [known.target_id for known in page if known.target_id and known.is_delivered]
+        verdict.source += len(made)
+        asked.extend(made)
+    verdict.unchecked = verdict.source - len(asked)
+    verdict.removed = sum(session.call(target.get, target_id) is None for target_id in asked)
     verdict.target = verdict.source - verdict.removed
     verdict.requests = session.requests - before
     _note(session, spec, None, verdict)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from sync_pipeline.clock import utc_now
 from sync_pipeline.errors import ConfigError, StoreError, SyncError
 from sync_pipeline.private_files import written_once
 from sync_pipeline.store.engine import Store, insert_into
-from sync_pipeline.store.locks import lock
+from sync_pipeline.store.locks import locks
 from sync_pipeline.store.schema import credentials
 
 SETTING = "SYNC_ENCRYPTION_KEY"
@@ -234,17 +233,17 @@ def encrypt_again(store: Store, keyring: Keyring, connection: str | None, at: da
     Each on its own: one that cannot be decrypted is left unchanged, and the others are still encrypted again. A token that is
     being renewed is waited for, so that no process is left with a new one that it may not store.
     """
-    with ExitStack() as renewing:
-        for place, name in _tokens(store):
-            renewing.enter_context(lock(store, f"{place}\n{name}", TOKENS))
+    with locks(store, [f"{place}\n{name}" for place, name in _tokens(store)], TOKENS):
         return _encrypt_again(store, keyring, connection, at)
 
 
 def _tokens(store: Store) -> list[tuple[str, str]]:
-    columns = (credentials.c.connection, credentials.c.name)
+    """All of them, each before the one it is made of: in that order its renewal takes both locks."""
     with store.reading() as tx:
-        rows = tx.execute(select(*columns).where(credentials.c.expires_at.is_not(None)).order_by(*columns))
-        return [(row.connection, row.name) for row in rows]
+        rows = tx.execute(
+            select(credentials.c.connection, credentials.c.name).where(credentials.c.expires_at.is_not(None))
+        )
+        return sorted(((row.connection, row.name) for row in rows), reverse=True)  # `tokens:here` before `tokens`
 
 
 def _encrypt_again(store: Store, keyring: Keyring, connection: str | None, at: datetime) -> Encrypted:

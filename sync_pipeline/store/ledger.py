@@ -263,13 +263,15 @@ class Ledger(Records, Deliveries):
             values = {"target_id": target_id, "delivered_hash": delivered_hash, "delivered_no": draw_in(tx)}
             return tx.execute(update(records).where(*free).values(**values)).rowcount == 1
 
-    def forget_delivered(self, source_id: str, *, keep_link: bool = False) -> None:
+    def forget_delivered(self, source_id: str, *, keep_link: bool = False, is_done: bool = False) -> None:
         """The record becomes pending: the target has it no longer or, if the link is kept, nobody knows in which form.
 
-        If the link is kept, the record is claimed for this run. Raises LockLost when another one is writing it.
+        If the link is kept, the record is claimed for this run. Raises LockLost when another one is writing it. If it
+        ``is_done``, it does not become pending: what was made of it belongs to another record now.
         """
         claimed = {"claimed_by": self.claims.own or None}
         forgotten = {"delivered_hash": SENT, **claimed} if keep_link else {"delivered_hash": None, "target_id": None}
+        forgotten |= {"excluded_rule": SETTLED} if is_done else {}
         with self.store.writing() as tx:
             if not self._is_ours(tx, source_id):
                 raise taken_over(self.entity, source_id)
@@ -280,11 +282,15 @@ class Ledger(Records, Deliveries):
             )
 
     def clear_refused(self, source_ids: Iterable[str] | None = None) -> int:
-        """Try again what the target refused: these records, or all of the entity. Returns how many."""
+        """Try again what the target refused: these records, or all of the entity. Returns how many.
+
+        What may have been made already is among them only where it is named: it could be made a second time.
+        """
         mine = [*self.of(records), records.c.refused_hash.isnot(None)]
+        unsettled = set(self.rejects.rejected_by(UNKNOWN_OUTCOME)) if source_ids is None else set[str]()
         with self.store.writing() as tx:
             every = set(tx.scalars(select(records.c.source_id).where(*mine)))
-            keys = sorted(every if source_ids is None else every & set(source_ids))
+            keys = sorted(every - unsettled if source_ids is None else every & set(source_ids))
             for some in chunks(keys):
                 lock_in_order(tx, [*mine, records.c.source_id.in_(some)])
                 tx.execute(update(records).where(*mine, records.c.source_id.in_(some)).values(refused_hash=None))

@@ -8,7 +8,7 @@ the holder checks it before each write to a vendor: ``Store.check_locks``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import RLock
@@ -55,6 +55,24 @@ def lock(store: Store, key: str, label: str, words: str = "", on_wait: OnWait | 
         yield taken
     finally:
         taken.release()
+
+
+@contextmanager
+def locks(store: Store, keys: Sequence[str], label: str) -> Iterator[None]:
+    """Hold all of these locks, taken in this order; on PostgreSQL with one connection, however many they are."""
+    with ExitStack() as open_:
+        if store.path is not None:
+            for key in keys:
+                open_.enter_context(lock(store, key, label))
+        elif keys:
+            held = open_.enter_context(store.holding())
+            open_.callback(_unlock, held)
+            with held.writing() as tx:
+                tx.execute(_ENDURING)
+            for key in keys:
+                with held.writing() as tx:
+                    tx.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _number(key)})
+        yield
 
 
 def lock_of(store: Store, key: str, label: str) -> Lock:
@@ -175,6 +193,12 @@ _FREE = text("""
 """)
 
 
+def _unlock(held: HeldConnection) -> None:
+    if not held.connection.invalidated:
+        with suppress(StoreError), held.reading() as tx:  # it notices a closed connection a moment later
+            tx.execute(text("SELECT pg_advisory_unlock_all()"))
+
+
 class _ServerLock:
     """A session-level advisory lock: the server frees it when its connection has ended, not at a commit."""
 
@@ -230,8 +254,7 @@ class _ServerLock:
         with self._mutex:
             held, self._held = self._held, None
             try:
-                if held is not None and not held.connection.invalidated:
-                    with suppress(StoreError), held.reading() as tx:  # it notices a closed connection a moment later
-                        tx.execute(text("SELECT pg_advisory_unlock_all()"))
+                if held is not None:
+                    _unlock(held)
             finally:
                 self._open.close()

@@ -420,7 +420,10 @@ def _to_come(tx: Connection, new: list[ColumnElement[bool]]) -> bool:
 
 
 def _stands() -> ColumnElement[bool]:
-    """Whether the record of a reject is still wanted in the state - or not wanted, in the way - the target refused."""
+    """Whether the record of a reject is still wanted in the state - or not wanted, in the way - the target refused.
+
+    What may have been made is for a person to settle, also when its source was deleted meanwhile: it may come back.
+    """
     wanted = and_(
         records.c.deleted_at.is_(None),
         records.c.excluded_rule.is_(None),
@@ -430,8 +433,11 @@ def _stands() -> ColumnElement[bool]:
     unwanted = and_(
         records.c.deleted_at.isnot(None), records.c.refused_hash == REMOVAL, records.c.delivered_hash.isnot(None)
     )
+    unsettled = and_(
+        rejects.c.rule == UNKNOWN_OUTCOME, records.c.refused_hash.isnot(None), records.c.target_id.is_(None)
+    )
     same = [getattr(records.c, name) == getattr(rejects.c, name) for name in ("connection", "entity", "source_id")]
-    return select(records.c.source_id).where(*same, or_(wanted, unwanted)).correlate(rejects).exists()
+    return select(records.c.source_id).where(*same, or_(wanted, unwanted, unsettled)).correlate(rejects).exists()
 
 
 def _select(store: Store, conditions: list[ColumnElement[bool]], limit: int | None) -> list[StoredReject]:

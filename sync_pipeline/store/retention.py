@@ -166,9 +166,12 @@ def _prune_alerts(store: Store, before: datetime) -> int:
 
 
 def _prune_tombstones(store: Store, before: datetime) -> int:
-    """Marks of records that a read by id did not find and that were never known otherwise."""
+    """Marks of records that a read by id did not find and that were never known otherwise.
+
+    Those that an automation leaves alone stay: they may come back, and nothing is made of them then either.
+    """
     key = (records.c.connection, records.c.entity, records.c.source_id)
-    old = and_(records.c.fields_hash == TOMBSTONE, records.c.deleted_at < before)
+    old = and_(records.c.fields_hash == TOMBSTONE, records.c.deleted_at < before, records.c.excluded_rule.is_(None))
     with store.reading() as tx:
         keys = [tuple(row) for row in tx.execute(select(*key).where(old).limit(A_NIGHT))]
     for some in chunks(keys):

@@ -5,21 +5,28 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import chdir
+from contextlib import chdir, closing
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from cryptography.fernet import Fernet
 from mcp import Client, StdioServerParameters
 
 from sync_pipeline.cli.agent_tools import MOST_BYTES, PLANS_KEPT, read_operation
 from sync_pipeline.cli.mcp import serving
+from sync_pipeline.clock import unix_time, utc_now
+from sync_pipeline.connectors.clockify.account import PLANS
 from sync_pipeline.errors import NotAllowed, SyncError
 from sync_pipeline.operations.catalogue import known, operation, operations, search
 from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.setup.operations import HIDDEN
 from sync_pipeline.setup.personal import PERSONAL, marks_of, without_personal
+from sync_pipeline.store.credentials import open_keyring, put
+from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.rate import note_sent
+from sync_pipeline.store.tokens import Tokens
 from sync_pipeline_tests.cli.shell import SECRETS, Shell
 from sync_pipeline_tests.forking import PROGRAM
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, Team, clean_environ, morning, tables
@@ -208,6 +215,36 @@ def test_secrets_and_people_are_in_no_answer(shell: Shell, ask: Answer) -> None:
             ask("records", **query)
 
 
+def test_people_stay_hidden_while_they_are_not_synced(shell: Shell, ask: Answer) -> None:
+    """What a mapping marks is personal, also of an entity that is switched off."""
+    shell("sync")
+    place = shell.with_(SYNC_ENTITIES="projects")
+    answers = [
+        ask("read_operation", of=place, name="clockify.users.list"), ask("report", of=place, name="people"),
+        ask("rejects", of=place), ask("status", of=place),
+    ]  # fmt: skip
+    assert len(answers[0]["rows"]) == len(shell.team.users())
+    assert answers[1]["rows"]
+    assert not [person for person in shell.team.users() if person["name"] in json.dumps(answers)]
+
+
+def test_alerts_on_people_name_no_one(shell: Shell, ask: Answer, tmp_path: Path) -> None:
+    """Their rule and its severity are shown, and the names of projects."""
+    file = tmp_path / "rules.yaml"
+    rules = [
+        f"  {scope}s: {{figure: hours, scope: {scope}, period: total, above: 0.01}}" for scope in ("person", "project")
+    ]
+    file.write_text("\n".join(["rules:", *rules]))
+    place = shell.with_(SYNC_ALERT_RULES_FILE=str(file))
+    place("sync")
+    place("alerts", "send", code=0)
+    alerts = [each for each in ask("status", of=place)["alerts"] if each["rule"]]
+    assert {each["rule"] for each in alerts} == {"persons", "projects"}
+    for each in alerts:
+        assert (each["title"] == each["detail"] == PERSONAL) == (each["rule"] == "persons")
+    assert not [person for person in shell.team.users() if person["name"] in json.dumps(alerts)]
+
+
 def spoil_description(us: Team, entry: str, text: str) -> None:
     """Past Clockify's own rules: too long."""
     was = us.sandbox.world.db.execute("SELECT shared FROM time_entries WHERE id = ?", (entry,)).fetchone()[0]
@@ -232,6 +269,13 @@ def test_what_counts_as_personal(shell: Shell) -> None:
     assert without_personal(marks_of([]), {"user": {"name": "Zoe", "phone": "1"}}) == {
         "user": {"name": "Zoe", "phone": PERSONAL}
     }
+    contact = dict.fromkeys(("name", "firstNameLowerCase", "fullNameLowerCase", "phone", "address1", "ssn"), "Zoe")
+    hidden = dict.fromkeys(contact, PERSONAL)
+    for words in (["contacts"], ["invoices", "contactDetails"]):
+        assert without_personal(marks_of([]), contact, words) == hidden
+    invoice = {"name": "March", "contactDetails": contact, "sentBy": {"fullName": "Zoe"}}
+    shown = {"name": "March", "contactDetails": hidden, "sentBy": {"fullName": PERSONAL}}
+    assert without_personal(marks_of([]), invoice, ["invoices"]) == shown
 
 
 def test_what_goes_wrong_is_one_message(shell: Shell, ask: Answer) -> None:
@@ -252,10 +296,52 @@ def test_what_goes_wrong_is_one_message(shell: Shell, ask: Answer) -> None:
         ask("status", of=shell.with_(CLOCKIFY_API_KEY=None))
     with pytest.raises(Refused, match="Clockify"):
         ask("read_operation", of=shell.with_(CLOCKIFY_BASE_URL="http://127.0.0.1:9"), name="clockify.tags.list")
+    refusal = json.dumps({"message": f"{CLOCKIFY_KEY} of zoe@quux.example has no access", "code": 501}).encode()
+    with impostor(Part(status=403, body=refusal)) as address:
+        with pytest.raises(Refused, match="Clockify") as refused:
+            ask("read_operation", of=shell.with_(CLOCKIFY_BASE_URL=address), name="clockify.tags.list")
+        assert "quux" not in str(refused.value)
+        plan = ask("preview", of=shell.with_(CLOCKIFY_BASE_URL=address), entities=["projects"])
+        assert plan["failures"]
+        assert "quux" not in json.dumps(plan)
     large = json.dumps([{"id": number, "note": "x" * (MOST_BYTES // 4)} for number in range(6)]).encode()
     with impostor(Part(body=large)) as address:
         cut = ask("read_operation", of=shell.with_(CLOCKIFY_BASE_URL=address), name="clockify.tags.list")
         assert (len(cut["rows"]), cut["total"], cut["next"]) == (3, 6, 3)
+
+
+def test_the_last_tenth_of_the_budget_is_for_the_sync(shell: Shell, ask: Answer) -> None:
+    """No one can be asked whether it may be used."""
+    free = shell.with_(CLOCKIFY_PLAN="free")
+    assert ask("read_operation", of=free, name="clockify.tags.list")["operation"] == "clockify.tags.list"
+    with shell.team.session(SYNC_HOME=str(shell.home), CLOCKIFY_PLAN="free") as session:
+        note_sent(session.store, session.clockify.account.bucket, PLANS["free"].windows, unix_time(), 26)
+    with pytest.raises(Refused, match="Of the 30 requests of this hour 3 are left"):
+        ask("read_operation", of=free, name="clockify.tags.list")
+
+
+def test_only_secrets_are_hidden(shell: Shell, ask: Answer) -> None:
+    """Of stored tokens not what is stored beside them, which may be a word; the tokens themselves in refusals as well."""
+    key = Fernet.generate_key().decode()
+    place = shell.with_(SYNC_ENCRYPTION_KEY=key)
+    tokens = Tokens("an-access-token", "a-refresh-token", scope="read", account="clockify")
+    with closing(open_store(place.settings().store_url)) as store:
+        put(store, open_keyring(key, Path("unused")), "here", "tokens", tokens.as_json(), utc_now())
+    found = ask("show_operation", of=place, name="clockify.tags.list")
+    assert (found["name"], found["kind"]) == ("clockify.tags.list", "read")
+    with pytest.raises(Refused, match=r"\*\*\*") as refused:
+        ask("show_operation", of=place, name="an-access-token")
+    assert "an-access-token" not in str(refused.value)
+    with pytest.raises(Refused, match=r"https://\*\*\*@db\.example"):
+        ask("show_operation", of=place, name="https://u:pass@db.example/x")
+
+
+def test_no_key_is_made_to_look_for_secrets(shell: Shell, ask: Answer) -> None:
+    """Where the key of the stored secrets is missing, none of them can be in an answer, and none is decrypted."""
+    with closing(open_store(shell.settings().store_url)) as store:
+        put(store, open_keyring(Fernet.generate_key().decode(), Path("unused")), "here", "name", "s3cret", utc_now())
+    ask("show_operation", name="clockify.tags.list")
+    assert not list(shell.home.glob("*.key"))
 
 
 def test_old_plans_are_removed(shell: Shell, ask: Answer) -> None:

@@ -28,6 +28,8 @@ def test_what_exists_is_shown_before_it_is_switched_on(browser: Browser) -> None
     assert "A location is new → , then make a project from a template" in listed
     assert "An opportunity is won" in listed
     page = browser.page(HERE)
+    records = "/records?entity=starter_projects"
+    assert records not in [each.get("href") for each in page.all("a")], "there are none of it while it is off"
     for words in ("once for each record", "What a person removes stays removed", "At most 25 are made in one sync"):
         assert words in page.text
     (template,) = [each["value"] for each in page.all("option") if len(each["value"]) == 24]
@@ -46,6 +48,8 @@ def test_what_exists_is_shown_before_it_is_switched_on(browser: Browser) -> None
     assert "It is switched on. What exists already, 30 locations, is left alone." in done
     assert f"templateProjectId {template}" in done
     assert "Last 7 days: 0 made . None rejected." in browser.page("/automations").text
+    assert records in [each.get("href") for each in browser.page(HERE).all("a")]
+    assert browser.get(records).status_code == 200
     mapping = browser.page("/mapping")
     assert "starter_projects" not in [each.get("value") for each in mapping.all("input")], "no entity to choose"
     assert "This record is rejected" not in browser.page("/mapping/starter_projects").text

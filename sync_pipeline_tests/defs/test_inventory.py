@@ -305,3 +305,25 @@ def test_what_one_entity_delivers_another_may_be_read_from(tmp_path: Path) -> No
     assert graph.get(shared).parent_keys == {dg.AssetKey("locations")}
     assert graph.get(shared).child_keys == {dg.AssetKey("projects")}
     assert graph.get(shared).group_name == "from_clockify"
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "target", "fields"),
+    [
+        ("clients", "locations", "clockify, operation: tags.create", "name: {source: name, required: true}"),
+        ("contacts", "contacts", "snapshots, operation: contacts.upsert", "email: {source: email, type: email}"),
+    ],
+)
+def test_an_automation_may_be_called_as_what_is_there(
+    tmp_path: Path, name: str, source: str, target: str, fields: str
+) -> None:
+    """What it makes is an asset of its own, neither what an entity delivers nor what it reads itself."""
+    text = f"source: {{system: snapshots, list: {source}, id: id}}\ntarget: {{system: {target}, once: true}}\n"
+    (tmp_path / f"{name}.yaml").write_text(f"{text}fields: {{{fields}}}\n")
+    settings = load_settings({"SYNC_MAPPINGS_DIR": str(tmp_path), "SYNC_AUTOMATIONS": name}, root=tmp_path)
+    definitions = build(settings)
+    dg.Definitions.validate_loadable(definitions)
+    graph = definitions.resolve_asset_graph()
+    assert dg.AssetKey(name) in graph.toposorted_asset_keys
+    made = dg.AssetKey([target.partition(",")[0], "automations", name])
+    assert graph.get(made).parent_keys == {dg.AssetKey(name)}

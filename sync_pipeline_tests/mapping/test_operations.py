@@ -117,6 +117,15 @@ def test_what_makes_no_sense_is_refused_with_its_place(
     assert f"made.yaml:{line}" in str(refused.value)
 
 
+def test_what_it_is_found_again_by_is_always_there(tmp_path: Path) -> None:
+    """A record without it would be made again after a lost answer."""
+    text = GOOD.replace("same: [name]}", "same: [name, note]}") + "  note: {source: note}\n"
+    with pytest.raises(MappingFileError, match="could be made twice") as refused:
+        made(tmp_path, text)
+    assert "made.yaml:10" in str(refused.value)
+    assert made(tmp_path, text.replace("note}\n", "note, required: true}\n")).target.find is not None
+
+
 def test_an_entity_that_is_kept_in_sync_has_no_keys_of_an_operation(tmp_path: Path) -> None:
     """`once` alone does not make an automation."""
     (tmp_path / "projects.yaml").write_text(yaml.safe_dump({"entity": "projects", "target": {"once": True}}))

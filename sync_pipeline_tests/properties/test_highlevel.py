@@ -7,12 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.errors import FatalApiError, NotAuthorized, RetryableApiError, SyncError
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.verify import VerifyResult, verify
 from sync_pipeline.store.rejects import list_rejects
+from sync_pipeline.store.schema import records as stored_records
 from sync_pipeline_tests.harness import morning
 from sync_pipeline_tests.highlevel import HOME, HighLevelTeam, highlevel_team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
@@ -158,6 +160,24 @@ def test_an_object_that_was_emptied_by_hand_is_filled_again(tmp_path: Path) -> N
         us.settle()
         converged(us)
         changes_nothing(us)
+
+
+def test_what_was_updated_beside_an_update_that_failed_is_noted(tmp_path: Path) -> None:
+    """Several are sent at a time: of one that ends the run, the others keep their outcome and are not sent again."""
+    with highlevel_team(tmp_path, **FEW | {"entries": 4}) as us:
+        us.sync()
+        with us.session() as session, session.store.writing() as tx:
+            ours = stored_records.c.entity == "time_entries"
+            tx.execute(update(stored_records).where(ours).values(delivered_hash=None))
+        us.fault("status", "PUT */custom_objects.clockify_time_entries/records/*", status=403, count=1)
+        with pytest.raises(SyncError):
+            us.sync("time_entries")
+        us.no_faults()
+        us.forget_stats()
+        us.sync("time_entries")
+        assert [times for route, times in us.requests().items() if route.startswith("PUT")] == [1]
+        us.settle()
+        converged(us)
 
 
 def test_a_record_that_a_person_made_with_our_key_is_adopted(us: HighLevelTeam) -> None:

@@ -22,7 +22,7 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Seconds from an edit to its arrival while a backfill ran."""
+    """Seconds from an edit to its arrival while a backfill ran; for one that never arrived, how long it was waited for."""
 
     edits: int
     lost: int
@@ -62,10 +62,10 @@ def measure_changes(fleet: Fleet) -> Changes:
         ended.set()
         fleet.on_control("sync-pipeline", "backfills", "cancel", check=False)
         filling.join()
-    arrived = sorted(one for one in seconds if one is not None)
+    arrived = sorted(PATIENCE if one is None else one for one in seconds)
     return Changes(
         edits=len(seconds),
-        lost=len(seconds) - len(arrived),
+        lost=seconds.count(None),
         during_backfill=during,
         p50=round(statistics.median(arrived), 2),
         p95=round(statistics.quantiles(arrived, n=20)[-1], 2),

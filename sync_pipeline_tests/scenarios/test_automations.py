@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.errors import ChangedMeanwhile, ConfigError
 from sync_pipeline.sandbox.highlevel.ids import HOME
+from sync_pipeline.settings import Settings
 from sync_pipeline.setup.automations import list_automations, preview_automation, show_automation, switch_off, switch_on
+from sync_pipeline.setup.operations import form_of, refuse
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.stages.watch import watch
 from sync_pipeline.store.approvals import decide, list_approvals
@@ -29,6 +33,15 @@ UNFINDABLE = """
 entity: tag_of_location
 source: {system: snapshots, list: locations, id: location_id}
 target: {system: clockify, operation: projects.create, once: true, find: none}
+fields:
+  name: {source: location_name, required: true}
+"""
+
+
+TAGS = """
+entity: tags_of_locations
+source: {system: snapshots, list: locations, id: location_id}
+target: {system: clockify, operation: tags.create, once: true}
 fields:
   name: {source: location_name, required: true}
 """
@@ -102,6 +115,20 @@ def test_a_new_location_gets_one_project_and_what_exists_gets_none(us: Team) -> 
     assert not list_automations(setup)[0].is_on
 
 
+def test_what_it_has_made_is_nobodys_to_overwrite(us: Team) -> None:
+    """A person may change it, from this connection and from another one of the same database."""
+    switch_on(service(us), NAME, template(us))
+    us.sync("locations")
+    us.put_location("new", location_name="Harbour")
+    synced(us)
+    (project,) = made_by(us)
+    elsewhere: Json = dict(at_highlevel(us))
+    for changes in ({}, elsewhere):
+        with us.session(**changes) as session:
+            assert NAME in session.settings.automations
+            refuse(session, form_of(session, "clockify.projects.update", {"projectId": project["id"], "name": "Mine"}))
+
+
 def test_thirty_at_once_wait_for_an_approval(us: Team) -> None:
     """In a sync and by events; approved, all of them are made, once."""
     switch_on(service(us), NAME, template(us))
@@ -170,6 +197,33 @@ def test_killed_at_each_step_of_it_there_is_one_and_no_success_without(
     assert len(made_by(us)) == STEPS - 1
 
 
+def test_killed_renamed_and_killed_again_nothing_is_left_to_do(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made under the former name is as it should be: no record stays pending, or of unknown state."""
+    switch_on(service(us), NAME, template(us))
+    steps = range(22, STEPS - 10)  # until then it is as in the test above
+    for step in (0, *steps):
+        us.put_location(f"l{step}", location_name=f"Site {step}")
+    us.sync("locations")
+    with killing(monkeypatch) as killer:
+        answered = next(step for step in range(10, STEPS) if make(us, "l0", killer, step) and named(us, "Site 0"))
+        recognise_the_dead(us)
+        for step in steps:
+            assert make(us, f"l{step}", killer, answered)
+            us.put_location(f"l{step}", location_name=f"Renamed {step}")
+            recognise_the_dead(us)
+            was_killed = make(us, f"l{step}", killer, step)
+            recognise_the_dead(us)
+            make(us, f"l{step}", killer)
+            if not was_killed:
+                break
+        else:
+            raise AssertionError("a run has fewer steps")
+    with us.session() as session:
+        known = [one for page in session.ledger(NAME).scan() for one in page if one.target_id]
+        assert [one for one in known if one.delivered_hash != one.fields_hash] == []
+    assert len(known) == len(made_by(us)) == step - steps[0] + 1 + 1
+
+
 def test_a_lost_answer_leads_to_one_project(us: Team) -> None:
     """Cut off after it was done it is found, before it was done it is done again; refused by the service it is rejected."""
     switch_on(service(us), NAME, template(us))
@@ -205,6 +259,7 @@ def test_what_cannot_be_found_again_is_settled_by_a_person(us: Team) -> None:
         ledger = session.ledger(name)
         assert sorted(ledger.rejects.rejected_by(UNKNOWN_OUTCOME)) == ["one", "two"]
         assert ledger.settle(["one"]) == 1
+        assert ledger.clear_refused() == 0, "only what is named is done again"
         ledger.clear_refused(["two"])
     assert us.sync(name)[name].rejected == 1, "the service knows that name"
     us.put_location("two", location_name="second")
@@ -309,3 +364,158 @@ def test_each_operation_is_done_once(us: Team, operation: str, fields: str) -> N
     assert sorted(names) == ["by hand", "lost", "new"]
     verdict = us.verify("things")["things"]
     assert (verdict.target, verdict.removed, verdict.in_sync) == (3, 0, True)
+
+
+def test_what_may_have_been_made_waits_for_a_person_although_its_source_was_away(us: Team) -> None:
+    """Deleted, back under another name, left alone and included again: it is not done a second time by itself."""
+    write_mapping(us, "tag_of_location.yaml", UNFINDABLE)
+    name = "tag_of_location"
+    switch_on(service(us), name)
+    us.put_location("one", location_name="one")
+    us.fault("cut_after", "POST */projects")
+    assert us.sync(name)[name].rejected == 1
+    us.no_faults()
+    us.snapshots("DELETE", "/locations/one")
+    us.sync(name, SYNC_MAX_DELETE_SHARE="1")
+    us.put_location("one", location_name="another")
+    assert us.sync(name)[name].writes == 0
+    switch_off(service(us), name)
+    switch_on(service(us), name)
+    us.sync(name)
+    switch_on(service(us), name, backfill=True)
+    us.sync(name)
+    assert [project["name"] for project in us.projects() if project["name"] in ("one", "another")] == ["one"]
+    with us.session() as session:
+        assert session.ledger(name).rejects.rejected_by(UNKNOWN_OUTCOME) == ["one"]
+
+
+def test_a_source_that_comes_back_gets_no_second_one(us: Team) -> None:
+    """What was made of it went to another record of that name while it was away; it was made once all the same."""
+    write_mapping(us, "tags_of_locations.yaml", TAGS)
+    name = "tags_of_locations"
+    switch_on(service(us), name)
+    us.put_location("first", location_name="Harbour")
+    assert us.sync(name)[name].created == 1
+    us.snapshots("DELETE", "/locations/first")
+    us.sync(name, SYNC_MAX_DELETE_SHARE="1")
+    us.put_location("second", location_name="Harbour")
+    assert us.sync(name)[name].adopted == 1
+    us.put_location("first", location_name="Pier")
+    done = us.sync(name)[name]
+    assert (done.writes, done.excluded) == (0, 4)
+    assert {tag["name"] for tag in us.clockify("GET", "/tags")} & {"Harbour", "Pier"} == {"Harbour"}
+
+
+def test_a_field_may_be_an_object_where_nothing_is_found_again(us: Team) -> None:
+    """All fields tell a record then."""
+    write_mapping(
+        us,
+        "tag_of_location.yaml",
+        f"{UNFINDABLE}  estimate: {{constant: {{estimate: PT40H, type: MANUAL}}, type: json}}\n",
+    )
+    switch_on(service(us), "tag_of_location")
+    us.put_location("one", location_name="one")
+    assert us.sync("tag_of_location")["tag_of_location"].created == 1
+
+
+def test_one_that_asks_for_more_by_now_is_given_it(us: Team) -> None:
+    """Its file asks for a value that was not given: nothing else works until then."""
+    name = "tag_of_location"
+    path = write_mapping(us, "tag_of_location.yaml", UNFINDABLE) / "tag_of_location.yaml"
+    setup = service(us)
+    switch_on(setup, name)
+    path.write_text(f"{UNFINDABLE}  note: {{ask: Which note?, required: true}}\n")
+    with pytest.raises(ConfigError, match="without a value of note"), us.session():
+        pass
+    switch_on(setup, name, {"note": "from us"})
+    with us.session() as session:
+        assert session.specs[name].field("note").constant == "from us"
+
+
+def test_one_whose_file_was_deleted_can_be_switched_off(us: Team) -> None:
+    """Nothing else works until then."""
+    name = "tag_of_location"
+    path = write_mapping(us, "tag_of_location.yaml", UNFINDABLE) / "tag_of_location.yaml"
+    setup = service(us)
+    switch_on(setup, name)
+    path.unlink()
+    with pytest.raises(ConfigError, match="no automation"), us.session():
+        pass
+    switch_off(setup, name)
+    assert us.settings().automations == ()
+    us.sync("locations")
+
+
+def test_a_form_that_is_out_of_date_includes_nothing(us: Team) -> None:
+    """Somebody else has switched it on meanwhile, and left alone what exists."""
+    setup, values = service(us), template(us)
+    before = setup.revision()
+    switch_on(setup, NAME, values)
+    with pytest.raises(ChangedMeanwhile):
+        switch_on(setup, NAME, values, backfill=True, since=before)
+    assert synced(us)[NAME].excluded == 3
+    assert made_by(us) == []
+
+
+def test_verify_says_what_it_has_not_looked_for(us: Team) -> None:
+    """More were made than a run may look up."""
+    switch_on(service(us), NAME, template(us))
+    for number in range(3):
+        us.put_location(f"l{number}", location_name=f"Site {number}")
+    synced(us)
+    for project in made_by(us):
+        us.delete_project(project["id"])
+    verdict = us.verify(NAME, SYNC_MAX_CONFIRMATIONS="2")[NAME]
+    assert (verdict.source, verdict.target, verdict.removed, verdict.unchecked) == (3, 1, 2, 1)
+    assert "2 of the 2 starter_projects that were looked for were removed" in verdict.explanation
+    assert "1 of the 3 starter_projects that were made were not looked for" in verdict.explanation
+
+
+def test_one_record_there_is_made_of_one_here(us: Team) -> None:
+    """A service that answers with what it has already, as for a second contact with one address: the second is rejected."""
+    write_mapping(us, "tag_of_location.yaml", UNFINDABLE)
+    name = "tag_of_location"
+    switch_on(service(us), name)
+    us.put_location("one", location_name="one")
+    assert us.sync(name)[name].created == 1
+    (made,) = us.projects()
+    for number in ("two", "three"):
+        us.put_location(number, location_name=number)
+    us.fault("status", "POST */projects", status=201, body={**made, "name": "two"}, count=1)
+    done = us.sync(name)[name]
+    us.no_faults()
+    assert (done.created, done.rejected) == (1, 1)
+    assert us.sync(name)[name].writes == 0
+    with us.session() as session:
+        known = session.ledger(name).lookup(["one", "two", "three"])
+        (reason,) = {one.reason for key in known for one in session.ledger(name).rejects.show(key)}
+    assert known["one"].target_id == made["id"]
+    assert f"answered with project {made['id']}, which was made of one" in reason
+
+
+def test_what_was_made_is_found_however_its_name_is_written(us: Team) -> None:
+    """An accent may be a character of its own, as in names typed on a Mac: there it is one name."""
+    listed = "{operation: projects.list, same: [name]}"
+    write_mapping(us, "tag_of_location.yaml", UNFINDABLE.replace("find: none", f"find: {listed}"))
+    name = "tag_of_location"
+    switch_on(service(us), name)
+    us.clockify("POST", "/projects", {"name": "Caf\u00e9"})
+    us.put_location("one", location_name="Cafe\u0301")
+    done = us.sync(name)[name]
+    assert (done.created, done.adopted) == (0, 1)
+
+
+def test_a_first_contact_makes_no_more_than_another_run(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switched on in the sandbox, then connected to real accounts: what exists there is not made without a word."""
+    monkeypatch.setattr(Settings, "is_remote", True)
+    write_mapping(us, "tags_of_locations.yaml", TAGS.replace("once: true", "once: true, at_most: 2"))
+    us.changes |= {"SYNC_AUTOMATIONS": (name := "tags_of_locations")}
+    assert us.sync(name)[name].held == 3
+    with us.session() as session:
+        done = us.sync_one(session, name, options=Options(first_contact=True))
+    assert (done.created, done.held) == (0, 3)
+    with us.session() as session:
+        asked = list_approvals(session.store, session.pair, session.now(), limit=10)
+        (request,) = [each for each in asked if each.guard == "creates"]
+        decide(session.store, session.pair, request.id, "allowed", "Ana", session.now())
+    assert us.sync(name)[name].created == 3

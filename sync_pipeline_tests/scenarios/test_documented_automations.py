@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.sandbox.highlevel.contacts import OPERATIONS
 from sync_pipeline.sandbox.highlevel.ids import HOME
+from sync_pipeline.session.session import open_session
 from sync_pipeline.setup.automations import list_automations, preview_automation, switch_on
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.generate import ROOT
@@ -76,6 +78,25 @@ def test_a_company_for_each_new_client(us: Team) -> None:
     agency.ask("DELETE", f"/businesses/{company['id']}")
     assert us.sync("client_companies")["client_companies"].writes == 0
     assert companies(agency) == []
+
+
+def test_a_lost_answer_is_looked_up_when_highlevel_shows_what_was_made(us: Team) -> None:
+    """Not before, or it would be made twice: its search shows a record late, by how much is in the profile."""
+    switch_on(service(us), "client_companies")
+    us.clockify("POST", "/clients", {"name": "Harbour House"})
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    us.fault("cut_after", "POST */businesses/", count=1)
+    with open_session(us.settings(), sleep=sleep) as session:
+        profile = session.snapshots.profile
+        assert isinstance(profile, HighLevelProfile)
+        assert us.sync_one(session, "client_companies").created == 1
+    us.no_faults()
+    assert profile.objects.find_lag_seconds in waited
+    assert len(companies(Agency(us.sandbox, us.people))) == 1
 
 
 def test_a_task_when_a_project_has_used_most_of_its_estimate(us: Team) -> None:

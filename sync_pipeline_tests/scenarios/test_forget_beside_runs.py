@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.hosting.forget import find_person, forget
+from sync_pipeline.setup.automations import switch_off, switch_on
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.ledger import Ledger
 from sync_pipeline_tests.harness import Json, Team, morning, team
 from sync_pipeline_tests.scenarios.dagster_runs import enter, instance_of
+from sync_pipeline_tests.scenarios.mappings import write_mapping
 from sync_pipeline_tests.scenarios.test_forget import somebody
 
 FEW = {"users": 4, "projects": 2, "clients": 1, "locations": 1, "entries": 0}
@@ -70,3 +73,24 @@ def test_a_run_that_began_before_brings_nothing_back(us: Team) -> None:
         us.sync_one(session, "time_entries")
         sync_ids(session, session.specs["time_entries"], [entry["id"]], run_id="by id")
     assert us.at_snapshots("time_entries")[entry["id"]]["description"] is None
+
+
+def test_what_an_automation_knows_of_them_is_forgotten_too(us: Team) -> None:
+    """Also when it is switched off by now; the tag that it made is a person's to delete."""
+    write_mapping(
+        us,
+        "tags_of_users.yaml",
+        'source: {system: clockify, list: "/workspaces/{workspace}/users", id: id}\n'
+        "target: {system: clockify, operation: tags.create, once: true}\n"
+        "fields: {name: {source: name, required: true, personal: true}}\n",
+    )
+    setup, name = SetupService("a person", us.home, us.environ), "tags_of_users"
+    switch_on(setup, name, backfill=True)
+    assert us.sync(name)[name].created == 4
+    person, _ = _leaver(us)
+    switch_off(setup, name)
+    _forget(us, person)
+    with us.session() as session:
+        ledger = session.ledger(name)
+        assert ledger.lookup([person])[person].fields == "{}"
+        assert ledger.attempts(person) == []

@@ -347,6 +347,14 @@ def test_every_page_of_nested_lists_and_of_lists_with_cursors(us: Team, setup: S
     assert follow is not None
     assert follow.body["searchAfter"] == found[-1]["searchAfter"]
     assert form.after([{"id": "r1"}], None) is None
+    small = {
+        "records": [{"id": "r0", "properties": {"title": "Zed"}, "searchAfter": found[0]["searchAfter"]}],
+        "total": 3,
+    }
+    us.fault("status", "POST */custom_objects.cat/records/search", status=200, body=small, count=1)
+    whole = form_of(session, "highlevel.objects.records.search", {**cats, "pageLimit": "50"})
+    titles = [row["properties"]["title"] for page in pages(session, whole) for row in page]
+    assert titles == ["Zed", "Kit", "Tom"]  # the first page is smaller than what was asked for
     opportunities = form_of(session, "highlevel.opportunities.search", {})
     follow = opportunities.after([{"id": "o1"}], {"startAfter": 5, "startAfterId": "o1"})
     assert follow is not None

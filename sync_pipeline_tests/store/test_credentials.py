@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from sync_pipeline.errors import ConfigError, StoreError
 from sync_pipeline.store import credentials
 from sync_pipeline.store.credentials import Keyring, open_keyring
-from sync_pipeline.store.engine import Store
+from sync_pipeline.store.engine import Store, open_store
+from sync_pipeline.store.locks import lock_of, locks
 from sync_pipeline.store.schema import metadata
 from sync_pipeline_tests.store.batch import HERE, THERE, at
+from sync_pipeline_tests.store.conftest import Server
 
 TABLE = metadata.tables["credentials"]
 FIRST, SECOND = (Fernet.generate_key().decode() for _ in range(2))
@@ -82,6 +86,45 @@ def test_one_lost_key_keeps_no_other_secret_on_its_old_key(store: Store) -> None
         "webhook:C",
     ]
     assert credentials.get(store, ring(third), HERE, "webhook:B") == "webhook:B"
+
+
+def test_a_token_is_waited_for_before_the_one_it_is_made_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order in which its renewal takes both locks: otherwise each would wait for the other."""
+    taken: list[str] = []
+
+    @contextmanager
+    def noted(store: Store, keys: Sequence[str], label: str) -> Iterator[None]:
+        with locks(store, keys, label):
+            taken.extend(keys)
+            assert not any(lock_of(store, key, label).is_free() for key in keys)
+            yield
+        assert all(lock_of(store, key, label).is_free() for key in keys)
+
+    monkeypatch.setattr(credentials, "locks", noted)
+    for place in (HERE, THERE):
+        for name in ("tokens", "tokens:location", "webhook:A"):
+            ends = None if name == "webhook:A" else at(9)
+            credentials.put(store, ring(FIRST), place, name, "s3cret", at(1), expires_at=ends)
+    assert credentials.encrypt_again(store, ring(SECOND, FIRST), None, at(2)).changed == 6
+    for place in (HERE, THERE):
+        assert [key for key in taken if key.startswith(f"{place}\n")] == [
+            f"{place}\ntokens:location",
+            f"{place}\ntokens",
+        ]
+
+
+def test_many_locks_take_one_connection(postgres: Server) -> None:
+    """However many tokens a database has, the server has connections left."""
+    with (
+        closing(open_store(postgres.create())) as store,
+        locks(store, [str(number) for number in range(300)], "tokens"),
+    ):
+        holders = text(
+            "SELECT count(*), count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND database ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        with store.reading() as tx:
+            assert tuple(tx.execute(holders).one()) == (300, 1)
 
 
 def test_a_secret_is_good_in_its_own_place_only(store: Store) -> None:

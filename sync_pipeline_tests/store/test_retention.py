@@ -9,6 +9,7 @@ from sqlalchemy import Table, func, insert, select
 
 from sync_pipeline.store import retention
 from sync_pipeline.store.engine import Store
+from sync_pipeline.store.records import BEFORE_SWITCH_ON
 from sync_pipeline.store.retention import Ages, prune
 from sync_pipeline.store.schema import (
     approval_lines,
@@ -80,6 +81,14 @@ def test_a_night_has_an_end_and_the_next_one_goes_on(store: Store, monkeypatch: 
     assert prune(store, AGES, later) == dict.fromkeys(first, 0)
     assert rows(store, audit) == 0
     assert rows(store, deliveries) == 1 + 2 + 2 * 7  # the open intent, and the newest delivery of each record
+
+
+def test_what_an_automation_leaves_alone_is_left_alone_for_good(store: Store) -> None:
+    """Also when its source was deleted long ago: it may come back."""
+    here(store).leave_alone(["left"], START, 1)
+    here(store).mark_deleted({"left": 2}, START)
+    prune(store, AGES, START + timedelta(days=400))
+    assert here(store).lookup(["left"])["left"].excluded_rule == BEFORE_SWITCH_ON
 
 
 def current(store: Store) -> None:

@@ -119,6 +119,11 @@ class Clockify:
         del tokens
         return self.reports if host.startswith("reports.") else self.core
 
+    @property
+    def find_lag(self) -> float:
+        """A list shows a record when it was made."""
+        return 0.0
+
     async def confirm(self) -> None:
         """The workspace is in each path: there is nothing to confirm."""
 

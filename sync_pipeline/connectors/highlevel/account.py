@@ -152,6 +152,11 @@ class HighLevel:
         del host
         return self.agency if "agency" in tokens else self.home
 
+    @property
+    def find_lag(self) -> float:
+        """As long as a search takes to show a record, by the profile or as it was measured."""
+        return self.profile.objects.find_lag_seconds
+
     async def confirm(self) -> None:
         """Ask once whose token it is."""
         await self._confirm()
