@@ -20,6 +20,7 @@ OPTIONAL_COLUMNS = (
     "waiting",
     "kept",
     "former",
+    "removed",
     "held",
     "held_deletes",
     "unconfirmed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 import dagster as dg
 import psutil
@@ -16,7 +17,7 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.run_tags import at_start
 from sync_pipeline.settings import load_given
 from sync_pipeline.store.engine import Store, existing_store
-from sync_pipeline.store.liveness import is_dead, is_locked
+from sync_pipeline.store.liveness import is_dead, is_locked, note_waiting
 
 PROCESS_TAG = f"{HIDDEN_TAG_PREFIX}sync_pipeline_process"
 """Which process executes the run; the UI shows no tag that begins with this prefix."""
@@ -62,9 +63,14 @@ def _is_lost(launcher: object, run: dg.DagsterRun) -> bool:
     While it is in the queue it waits for a worker, however long. False for launchers that have no queue.
     """
     is_queued = getattr(launcher, "is_queued", None)
-    if is_queued is None or _tag(run, PROCESS_TAG) or is_queued(run.run_id):
+    if is_queued is None or _tag(run, PROCESS_TAG):
         return False
-    return _by_lock(lambda store: is_dead(store, run.run_id))
+    return _by_lock(partial(_waits if is_queued(run.run_id) else is_dead, run_id=run.run_id))
+
+
+def _waits(store: Store, run_id: str) -> bool:
+    note_waiting(store, run_id)
+    return False
 
 
 def _by_lock(check: Callable[[Store], bool]) -> bool:

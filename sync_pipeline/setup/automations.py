@@ -175,7 +175,7 @@ def _change(
     def keep_switch() -> None:
         with setup.reading() as session:
             if take_up:
-                session.ledger(take_up).take_up()
+                session.ledger(take_up).include_existing()
             if former is not None:
                 pair, before = former
                 with session.store.writing() as tx:

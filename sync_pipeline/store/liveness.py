@@ -80,6 +80,12 @@ def is_dead(store: Store, run_id: str, *, takes_lock: bool = True) -> bool:
         return is_over and tx.execute(update(run_locks).where(*unchanged).values(dead_at=now)).rowcount == 1
 
 
+def note_waiting(store: Store, run_id: str) -> None:
+    """Forget what checks have found of a run that waits for a process: the time that one has for starting begins after that."""
+    with store.writing() as tx:
+        tx.execute(delete(run_locks).where(run_locks.c.run_id == run_id, run_locks.c.started_at.is_(None)))
+
+
 def has_ended(store: Store, run_id: str) -> bool:
     """Whether a run that has held its lock works no more: it has ended, its process has, or it is dead."""
     lock = _lock(store, run_id)

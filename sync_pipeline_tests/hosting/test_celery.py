@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.hosting.celery_launcher import CeleryLauncher, app_args
 from sync_pipeline.hosting.liveness import PROCESS_TAG, close_orphans, process_of, process_tags
 from sync_pipeline.hosting.queue import BULK, URGENT
+from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.liveness import is_dead
 from sync_pipeline.store.setup import Change, put_current
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Json, Team, clean_environ, team
@@ -173,6 +175,8 @@ def test_a_run_waits_in_the_queue_however_long_and_is_missed_outside_it(fleet: F
     launcher, url = fleet.on.instance.run_launcher, fleet.us.settings().store_url
     assert isinstance(launcher, CeleryLauncher)
     waiting = fleet.queue("waiting")
+    with closing(open_store(url)) as store:
+        assert not is_dead(store, waiting.run_id)  # a check may come before it is in the queue
     for _ in range(3):
         assert launcher.is_queued(waiting.run_id)
         assert close_orphans(fleet.on.instance) == 0
