@@ -149,7 +149,7 @@ def switch_on(
         if backfill
         else f"{name}: {len(ids)} existing records are left alone"
     )
-    _change(setup, changes, "automation on", what, since, take_up=name if backfill else "")
+    _change(setup, changes, "automation on", what, since, include_existing=name if backfill else "")
     return len(ids)
 
 
@@ -158,24 +158,29 @@ def switch_off(setup: SetupService, name: str, *, since: str | None = None) -> N
     settings = setup.settings()
     if name not in settings.automations and name not in load_automations(settings):
         show_automation(setup, name)
-        return
     _refuse_given(setup)
     rest = [one for one in settings.automations if one != name]
     _change(setup, {KEY: rest}, "automation off", name, since)
 
 
 def _change(
-    setup: SetupService, changes: Mapping[str, Any], what: str, detail: str, since: str | None, *, take_up: str = ""
+    setup: SetupService,
+    changes: Mapping[str, Any],
+    what: str,
+    detail: str,
+    since: str | None,
+    *,
+    include_existing: str = "",
 ) -> None:
-    """Change the set-up; live syncing that is on stays on for it. ``take_up`` names one that is made for what exists."""
+    """Change the set-up; live syncing that is on stays on for it. ``include_existing`` names an automation to include them in."""
     former = None
     with suppress(ConfigError), setup.reading() as session:  # an automation that is on may be what is wrong
         former = session.pair, session.fingerprint
 
     def keep_switch() -> None:
         with setup.reading() as session:
-            if take_up:
-                session.ledger(take_up).include_existing()
+            if include_existing:
+                session.ledger(include_existing).include_existing()
             if former is not None:
                 pair, before = former
                 with session.store.writing() as tx:
