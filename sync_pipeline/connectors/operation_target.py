@@ -25,7 +25,7 @@ from sync_pipeline.operations.catalogue import IN_PATH, Operation
 from sync_pipeline.operations.inputs import Form, WrongInputs, formed
 
 LAG_SECONDS = 2.0
-"""How long after a lost answer it is waited, at least, before what was made is looked for."""
+"""The shortest pause after a lost answer, before what was made is looked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ class Session:
     short_way: bool = True
     """Whether records that are known to be unchanged are spared; without it every record is processed in full."""
     sleep: Sleep = asyncio.sleep
-    """How it is waited for other runs."""
+    """How this session waits for other runs."""
     closing: ExitStack = field(default_factory=ExitStack)
     """What ends with the session."""
     until: float | None = None

@@ -26,6 +26,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.settings import MAPPINGS
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.deliveries import made_since
+from sync_pipeline.store.loads import NO_SYNC, WHOLE, Loading
 from sync_pipeline.store.rejects import count_rejects
 from sync_pipeline.store.scope import draw
 from sync_pipeline.store.switches import move_in
@@ -142,8 +143,10 @@ def switch_on(
         spec = session.spec(name)
         session.target(spec)  # ConfigError where its API is not connected
         number, ids = draw(session.store), set(_ids(session, spec))
+        ledger = session.ledger(spec)
         if not backfill:
-            session.ledger(spec).leave_alone(ids, setup.now(), number)
+            ledger.leave_alone(ids, setup.now(), number)
+        ledger.note_switched_on(Loading([WHOLE], number, spec.fingerprint, NO_SYNC, "", setup.now()))
     what = (
         f"{name}: something is made for each of {len(ids)} existing records, too"
         if backfill

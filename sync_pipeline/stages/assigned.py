@@ -435,7 +435,7 @@ class _Writer:
             directory.look_up(rows.values(), [fields_of(row) for row in missing])
 
     def _update_together(self, rows: Sequence[Pending]) -> tuple[list[tuple[Pending, Record | None]], SyncError | None]:
-        """All are answered, and what was done can be noted, before the first error counts: it comes with them."""
+        """The answers to all of these updates, and the first error among them: what was done can be noted before it is raised."""
         update = self._directory.target.update
         begun = [(row, self._session.begin(update, row.target_id, self._owned(row))) for row in rows]
         answered: list[tuple[Pending, Record | None]] = []

@@ -42,6 +42,7 @@ from sync_pipeline.store.loads import (
     Reopened,
     days_in,
 )
+from sync_pipeline.store.records import BEFORE_SWITCH_ON
 from sync_pipeline.store.references import NOT_DELIVERED
 from sync_pipeline.store.rejects import Reject
 from sync_pipeline.store.staged import StagedRow
@@ -305,6 +306,12 @@ class _BatchLoad:
         self.numbers = {key: number for key, number in self.numbers.items() if key not in doubtful}
         return doubtful
 
+    def _leave_existing(self) -> None:
+        """Keep what the first sync in these accounts leaves alone, before it is noted that there was one."""
+        for rows in self.staging.rows():
+            existing = [row.source_id for row in rows if row.rule == BEFORE_SWITCH_ON]
+            self.ledger.leave_alone(existing, self.session.now(), self.batch.read_no)
+
     def _store(self, unstaged: int) -> None:
         """Make the batch the desired state of its records; under the lock."""
         session, staging, ledger, holding = self.session, self.staging, self.ledger, self.holding
@@ -322,6 +329,8 @@ class _BatchLoad:
             self.reopened.update(ledger.loads.reopen(tx, moved_days))
             staging.drop_unmet_facts(tx)
 
+        if self.spec.target.once and not ledger.loads.any_newer(-1):
+            self._leave_existing()
         staging.merge(self.batch.observed_at, note)
         if self.numbers:
             ledger.mark_observed(self.numbers, session.now(), by_id=True)

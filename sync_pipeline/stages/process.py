@@ -19,7 +19,7 @@ from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.problems import note, reject, rejects_of
 from sync_pipeline.stages.references import References
-from sync_pipeline.store.records import LEFT_ALONE
+from sync_pipeline.store.records import BEFORE_SWITCH_ON, LEFT_ALONE
 from sync_pipeline.store.references import NOT_DELIVERED
 from sync_pipeline.store.rejects import UNKNOWN_OUTCOME, Reject
 from sync_pipeline.store.staged import StagedRow
@@ -77,13 +77,15 @@ def leave_made(session: Session, spec: EntitySpec, frame: pd.DataFrame) -> pd.Da
     """The frame, with the rows marked that need nothing: what was made is not changed, even if it was removed or its source changed.
 
     Records that existed before the automation was switched on are left alone, and so is what may have been made until a
-    person decides.
+    person decides. In accounts where nobody has switched it on, all that the first sync finds existed before.
     """
     ledger = session.ledger(spec)
     known = ledger.lookup(frame["source_id"].dropna().unique())
     unknown = {*ledger.rejects.rejected_by(UNKNOWN_OUTCOME)}
     made = {key for key, one in known.items() if one.target_id or (one.refused_hash and key in unknown)}
     left = {key: one.excluded_rule for key, one in known.items() if one.excluded_rule in LEFT_ALONE and key not in made}
+    if not ledger.loads.any_newer(-1):
+        left = {key: BEFORE_SWITCH_ON for key in frame["source_id"].dropna() if key not in made} | left
     if not made and not left:
         return frame
     frame = frame.copy()

@@ -18,7 +18,7 @@ from sync_pipeline.store.engine import insert_into
 from sync_pipeline.store.events import Events
 from sync_pipeline.store.facts import delete_facts_of_deleted
 from sync_pipeline.store.history import History
-from sync_pipeline.store.loads import WHOLE, Loads
+from sync_pipeline.store.loads import WHOLE, Loading, Loads
 from sync_pipeline.store.locks import LockForWrites, OnWait, lock
 from sync_pipeline.store.records import BEFORE_SWITCH_ON, LEFT_ALONE, SETTLED, TOMBSTONE, Records
 from sync_pipeline.store.rejects import UNKNOWN_OUTCOME
@@ -202,6 +202,12 @@ class Ledger(Records, Deliveries):
                 tx.execute(statement.on_conflict_do_update(index_elements=keys, set_=update_to, where=unmade), rows)
             count += len(rows)
         return count
+
+    def note_switched_on(self, loading: Loading) -> None:
+        """Note that it was switched on in these accounts: what is found from now on did not exist before."""
+        with self.store.writing() as tx:
+            self.loads.note(tx, loading)
+        self.loads.mark_done(loading.days, loading.sync_id, loading.at)
 
     def include_existing(self) -> int:
         """No longer leave alone what existed before the automation was switched on; returns how many."""

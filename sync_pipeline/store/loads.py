@@ -22,6 +22,8 @@ from sync_pipeline.store.scope import EntityRows, Scope, within
 
 WHOLE = ""
 """The day of an entity without days."""
+NO_SYNC = 0
+"""Instead of the number of a sync: a person has decided what becomes of what was read."""
 
 
 class Load(NamedTuple):

@@ -506,10 +506,10 @@ def test_what_was_made_is_found_however_its_name_is_written(us: Team) -> None:
 
 
 def test_a_first_contact_makes_no_more_than_another_run(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Switched on in the sandbox, then connected to real accounts: what exists there is not made without a word."""
-    monkeypatch.setattr(Settings, "is_remote", True)
+    """Included what exists, and connected to real accounts: it is not made without a word."""
     write_mapping(us, "tags_of_locations.yaml", TAGS.replace("once: true", "once: true, at_most: 2"))
-    us.changes |= {"SYNC_AUTOMATIONS": (name := "tags_of_locations")}
+    switch_on(service(us), name := "tags_of_locations", backfill=True)
+    monkeypatch.setattr(Settings, "is_remote", True)
     assert us.sync(name)[name].held == 3
     with us.session() as session:
         done = us.sync_one(session, name, options=Options(first_contact=True))
@@ -519,3 +519,17 @@ def test_a_first_contact_makes_no_more_than_another_run(us: Team, monkeypatch: p
         (request,) = [each for each in asked if each.guard == "creates"]
         decide(session.store, session.pair, request.id, "allowed", "Ana", session.now())
     assert us.sync(name)[name].created == 3
+
+
+def test_in_accounts_where_nobody_switched_it_on_what_exists_is_left_alone(us: Team) -> None:
+    """On by a setting, by an imported set-up or in the accounts before: the first sync makes nothing, the next one what is new."""
+    write_mapping(us, "tags_of_locations.yaml", TAGS)
+    us.changes["SYNC_AUTOMATIONS"] = "tags_of_locations"
+    with us.session() as session:
+        early = sync_ids(session, session.specs["tags_of_locations"], ["l0"], run_id="event")
+        assert early.counts.created == 0
+    done = us.sync("tags_of_locations")["tags_of_locations"]
+    assert (done.created, done.excluded) == (0, 3)
+    us.put_location("new", location_name="Harbour")
+    assert us.sync("tags_of_locations")["tags_of_locations"].created == 1
+    assert us.sync("tags_of_locations")["tags_of_locations"].writes == 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MARK = "sync-pipeline-canary-"
 WAITS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""How long it is waited before each search; together a minute."""
+"""The pauses before the searches; together a minute."""
 SHORT_WAITS = WAITS[:4]
 """Before a record is made again whose key a deleted one had."""
 

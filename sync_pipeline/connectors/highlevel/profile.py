@@ -103,7 +103,7 @@ class HighLevelProfile(BaseProfile):
         return self.scopes.records.write if write else self.scopes.records.read
 
     def as_measured(self, facts: Sequence[Mapping[str, Any]]) -> Self:
-        """With a search that lags longer than assumed, it is waited twice as long as it was seen to take, and never less.
+        """Where the search lags longer than assumed, the wait is twice as long as the longest lag that was seen.
 
         What says of a record that it is ours counts only when it is the same for all objects.
         """
