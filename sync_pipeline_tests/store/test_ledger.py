@@ -74,7 +74,7 @@ def test_only_a_session_opens_a_ledger() -> None:
         for path, tree in trees().items()
         if path.split("/")[0] not in ("store", "sandbox")
         for name, _ in calls(tree)
-        if name in PARTS & imports(tree, "sync_pipeline.store")
+        if name in PARTS and name in imports(tree, "sync_pipeline.store")
     }
     assert opened == {("session/session.py", "Ledger")}
 
