@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, PARENT_RUN_ID_TAG
 
+from sync_pipeline.clock import utc_now
 from sync_pipeline.hosting.launch import RANGE_START
 from sync_pipeline.hosting.liveness import PROCESS_TAG
 from sync_pipeline_tests.scale.fleet import WORKERS, Fleet, wait
@@ -106,7 +107,7 @@ class Faults:
         """A new version with the same schema: its processes replace the old ones one after the other."""
         self.fleet.release = release(self.fleet.network.directory / "next", "0.2.0", newer_schema=False)
         self._any_running()
-        began, running, took = time.time(), self._unfinished(), time.monotonic()
+        began, running, took = utc_now().timestamp(), self._unfinished(), time.monotonic()
         self.fleet["control"].stop("daemon", 30)
         self.fleet["control"].stop("code", 30)
         self.fleet.start_code_server()
@@ -115,7 +116,7 @@ class Faults:
             self.fleet[name].stop("worker", GRACE_SECONDS)
             self.fleet.start_worker(name)
         seconds = time.monotonic() - took
-        replaced = time.time()
+        replaced = utc_now().timestamp()
         wait(lambda: self._hosts_since(replaced) >= set(WORKERS), PATIENCE, "a run on each of the new workers")
         version = self.fleet.on_control("sync-pipeline", "--version").split()[-1]
         wait(lambda: all(self._status(run.run_id) in ENDED for run in running), PATIENCE, "the runs before to end")
@@ -142,7 +143,7 @@ class Faults:
         self.fleet.start_daemon()
         for name in WORKERS:
             self.fleet.start_worker(name)
-        seconds, since = time.monotonic() - took, time.time()
+        seconds, since = time.monotonic() - took, utc_now().timestamp()
         wait(lambda: bool(self._hosts_since(since)), PATIENCE, "a run of the new version")
         wait(lambda: all(self._status(run) in ENDED for run in running), PATIENCE, "the runs before to end")
         kept = [run for run in running if self._ended_well(run)]
@@ -159,7 +160,7 @@ class Faults:
         time.sleep(CUT_SECONDS)
         worker.plug(connected=True)
         ended = wait(lambda: self._status(run) in ENDED, PATIENCE, "its run to end")
-        since = time.time()
+        since = utc_now().timestamp()
         back = wait(lambda: "worker3" in self._hosts_since(since), PATIENCE, "the worker to take runs again")
         wait(lambda: self._ended_well(run), PATIENCE, "its run, or the one that repeats it, to succeed")
         return (
@@ -189,7 +190,7 @@ class Faults:
 
     def two_daemons(self) -> str:
         """A second daemon runs for a minute by mistake."""
-        since = time.time()
+        since = utc_now().timestamp()
         self.fleet.start_daemon("daemon2")
         time.sleep(60)
         self.fleet["control"].kill("daemon2")
@@ -213,7 +214,7 @@ class Faults:
         self.fleet[machine].kill(program)
         time.sleep(20)
         start()
-        since = time.time()
+        since = utc_now().timestamp()
         took = wait(lambda: bool(self._hosts_since(since)), PATIENCE, "another run to start")
         wait(lambda: all(self._status(run) in ENDED for run in running), PATIENCE, "the runs under way to end")
         ended = Counter(self._status(run).value for run in running)
