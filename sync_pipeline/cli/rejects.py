@@ -89,7 +89,7 @@ def rejects_ignore(entity: str, source_ids: tuple[str, ...], note: str, undo: bo
 @click.argument("source_ids", metavar="ID...", nargs=-1, required=True)
 @json_option
 def rejects_accept(entity: str, source_ids: tuple[str, ...], as_json: bool) -> None:
-    """Accept records of an automation whose outcome is unknown. Nothing more is made for them."""
+    """Settle what an automation may have made. Nothing more is made for these records."""
     count = accept_outcome(SetupService(actor("terminal")), entity, source_ids)
     terminal.emit(
         as_json, {"accepted": count}, f"{count} records of {entity} are settled: nothing more is made for them."

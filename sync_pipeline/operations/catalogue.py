@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 
 import orjson
@@ -230,4 +230,4 @@ def _facts(system: str) -> Mapping[str, Any]:
 
 
 def _file(name: str) -> bytes:
-    return (files(__package__) / name).read_bytes()
+    return Path(__file__).with_name(name).read_bytes()
