@@ -22,6 +22,11 @@ from sync_pipeline_tests.setup.agency import at_highlevel
 
 FILE = ROOT / "docs" / "json-schemas.json"
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+FIGURES = frozenset(
+    {"amount", "cost", "margin", "billable_share", "budget", "budget_used", "estimate_hours", "estimate_used"}
+)
+FIGURES |= {"revenue", "revenue_budget", "revenue_margin"}
+"""Numbers that may be null, whatever the sandbox happens to hold: rates may be hidden, and revenue unknown."""
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
 BY_NAME = {
     "changes",
@@ -140,6 +145,8 @@ def _schema(samples: Sequence[Any], name: str) -> dict[str, Any]:
     lists = [one for one in samples if isinstance(one, list)]
     kinds = {KINDS[type(one)] for one in samples if type(one) in KINDS}
     kinds |= ({"object"} if objects else set()) | ({"array"} if lists else set())
+    if name in FIGURES and kinds <= {"integer", "number", "null"}:
+        kinds |= {"number", "null"}
     found: dict[str, Any] = {"type": sorted(kinds) if len(kinds) != 1 else next(iter(kinds))}
     if "integer" in kinds and "number" in kinds:
         found["type"] = sorted(kinds - {"integer"})
