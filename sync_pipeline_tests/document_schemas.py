@@ -147,6 +147,8 @@ def _schema(samples: Sequence[Any], name: str) -> dict[str, Any]:
     kinds |= ({"object"} if objects else set()) | ({"array"} if lists else set())
     if name in FIGURES and kinds <= {"integer", "number", "null"}:
         kinds |= {"number", "null"}
+    if name == "label" and kinds <= {"string", "null"}:  # a record may have none, or hide it
+        kinds = {"string", "null"}
     found: dict[str, Any] = {"type": sorted(kinds) if len(kinds) != 1 else next(iter(kinds))}
     if "integer" in kinds and "number" in kinds:
         found["type"] = sorted(kinds - {"integer"})
@@ -164,7 +166,7 @@ def _members(objects: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     keys = list(dict.fromkeys(key for one in objects for key in one))
     if name in BY_NAME or (keys and set(keys) <= {*ENTITIES, "clockify", "snapshots"}):
         values = [value for one in objects for value in one.values()]
-        return {"additionalProperties": _schema(values, "")} if values else {}
+        return {"additionalProperties": _schema([*values, None], "")} if values else {}
     required = [key for key in keys if all(key in one for one in objects)]
     properties = {key: _schema([one[key] for one in objects if key in one], key) for key in keys}
     return {"properties": properties, "required": required}
