@@ -103,7 +103,7 @@ def _highlevel(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterato
 
 @contextmanager
 def _stories(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
-    """Ownership, safe deletes and what users told, with records of HighLevel."""
+    """Ownership, safe deletes and the story tests, with records of HighLevel."""
     root.mkdir(parents=True)
     places = numbers()
     yield lambda names: [

@@ -223,5 +223,5 @@ def _measured_once(details: Mapping[str, str]) -> str:
     first, *others = of_each.values()
     same = [one for one in first if others and all(one in other for other in others)]
     own = {entity: [one for one in found if one not in same] for entity, found in of_each.items()}
-    told = {**{entity: found for entity, found in own.items() if found}, **({"all": same} if same else {})}
-    return " ".join(f"{entity}: {'; '.join(found)}." for entity, found in told.items())
+    shown = {**{entity: found for entity, found in own.items() if found}, **({"all": same} if same else {})}
+    return " ".join(f"{entity}: {'; '.join(found)}." for entity, found in shown.items())

@@ -77,7 +77,7 @@ def leave_made(session: Session, spec: EntitySpec, frame: pd.DataFrame) -> pd.Da
     """The frame, with the rows marked that need nothing: what was made is not changed, even if it was removed or its source changed.
 
     Records that existed before the automation was switched on are left alone, and so is what may have been made until a
-    person decides. In accounts where nobody has switched it on, all that the first sync finds existed before.
+    person decides. Where it was not switched on for these accounts, everything that the first sync finds counts as existing before.
     """
     ledger = session.ledger(spec)
     known = ledger.lookup(frame["source_id"].dropna().unique())

@@ -69,7 +69,7 @@ def end_day(store: Store, bucket: str, now: float) -> None:
 
 
 def is_day_over(store: Store, bucket: str, now: float) -> bool:
-    """Whether the vendor has lately told any process that the day is used up."""
+    """Whether the vendor has reported to any process that the limit of the day is used up."""
     with store.reading() as tx:
         until = tx.scalar(select(rate_windows.c.blocked_until).where(rate_windows.c.bucket == bucket + DAY)) or 0
     return microseconds(now) < until <= microseconds(now + DAY_REMEMBERED)

@@ -17,7 +17,7 @@ from sync_pipeline_tests.properties import test_safe_deletes as deletes
 from sync_pipeline_tests.properties.saved import Database, SavedFile
 from sync_pipeline_tests.scenarios import test_stories as stories
 
-TOLD = 3
+STORIES = 3
 """Stories of one history."""
 THEIRS = {
     "users": {"favourite_colour": "TEXT"},
@@ -43,7 +43,7 @@ SAME = {test.__name__.removeprefix("test_"): test for test in _SAME}
 
 def drawn_stories(seed: int) -> list[str]:
     """The stories of a seed."""
-    return Random(seed).sample(list(SAME), TOLD)
+    return Random(seed).sample(list(SAME), STORIES)
 
 
 def tell(root: Path, patch: pytest.MonkeyPatch, name: str, made: Database = SavedFile) -> None:

@@ -447,7 +447,7 @@ def test_one_whose_file_was_deleted_can_be_switched_off(us: Team) -> None:
 
 
 def test_a_form_that_is_out_of_date_includes_nothing(us: Team) -> None:
-    """Somebody else has switched it on meanwhile, and left alone what exists."""
+    """Another user has switched it on meanwhile, and existing records are left alone."""
     setup, values = service(us), template(us)
     before = setup.revision()
     switch_on(setup, NAME, values)
@@ -506,7 +506,7 @@ def test_what_was_made_is_found_however_its_name_is_written(us: Team) -> None:
 
 
 def test_a_first_contact_makes_no_more_than_another_run(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Included what exists, and connected to real accounts: it is not made without a word."""
+    """With existing records included, the first sync of real accounts makes none without an approval."""
     write_mapping(us, "tags_of_locations.yaml", TAGS.replace("once: true", "once: true, at_most: 2"))
     switch_on(service(us), name := "tags_of_locations", backfill=True)
     monkeypatch.setattr(Settings, "is_remote", True)

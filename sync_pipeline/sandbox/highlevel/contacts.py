@@ -27,7 +27,7 @@ def read_contact(call: Call) -> Json:
 
 
 def list_tasks(call: Call) -> Json:
-    """``GET /contacts/{contactId}/tasks``: all at once."""
+    """``GET /contacts/{contactId}/tasks``: all of them, without pages."""
     return {"tasks": items_of(call.world.db, "task", _contact(call)["id"])}
 
 
