@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import product
 from typing import Any
 from urllib.parse import urlsplit
 
 import dagster as dg
+import orjson
 from dagster import _check as check
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext
 from dagster._core.storage.tags import PRIORITY_TAG, RETRY_STRATEGY_TAG
@@ -15,7 +17,11 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClassData, pack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.launcher import CeleryRunLauncher
-from dagster_celery.tags import DAGSTER_CELERY_RUN_PRIORITY_TAG, DAGSTER_CELERY_TASK_ID_TAG
+from dagster_celery.tags import (
+    DAGSTER_CELERY_QUEUE_TAG,
+    DAGSTER_CELERY_RUN_PRIORITY_TAG,
+    DAGSTER_CELERY_TASK_ID_TAG,
+)
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
@@ -101,17 +107,19 @@ class CeleryLauncher(CeleryRunLauncher):
         """Whether the process of a run is there: Celery still says so when its worker was killed."""
         return health_of(run)
 
-    def is_queued(self, run_id: str) -> bool:
-        """Whether a run waits in the queue for a worker; True also while the server cannot be reached."""
+    def queued(self, runs: Sequence[dg.DagsterRun]) -> set[str]:
+        """The ids of those runs that wait in their queue for a worker; of all of them while the server cannot be reached."""
+        asked = {run.run_id for run in runs}
+        queues = {run.tags.get(DAGSTER_CELERY_QUEUE_TAG, QUEUE) for run in runs}
         with suppress(OperationalError, RedisError), self.celery.connection_for_read() as connection:
             connection.ensure_connection(max_retries=1, timeout=ASK_SECONDS)
             channel = connection.default_channel
             with channel.conn_or_acquire() as client:
                 # Kombu has no public function for the lists that a queue with priorities consists of.
-                names = [channel._q_for_pri(QUEUE, priority) for priority in channel.priority_steps]  # noqa: SLF001
-                waiting = (task for name in names for task in client.lrange(name, 0, -1))
-                return any(run_id.encode() in task for task in waiting)
-        return True
+                names = [channel._q_for_pri(*each) for each in product(queues, channel.priority_steps)]  # noqa: SLF001
+                tasks = [orjson.loads(task) for name in names for task in client.lrange(name, 0, -1)]
+            return asked & {task["headers"]["id"] for task in tasks}
+        return asked
 
     def terminate(self, run_id: str) -> bool:
         """Ask the process of a run to stop, wherever it is; one that no worker has taken yet is canceled immediately."""

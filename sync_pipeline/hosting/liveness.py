@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 
@@ -31,8 +31,10 @@ GONE = "The process of this run ended without saying so; the next sync goes on f
 def close_orphans(instance: DagsterInstance) -> int:
     """Mark runs as failed whose process is gone: killed, or the machine went down. Returns how many."""
     closed = 0
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
-        if (is_gone(run) or _is_lost(instance.run_launcher, run)) and _has_not_ended(instance, run):
+    runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
+    lost = _lost(instance.run_launcher, [run for run in runs if not _tag(run, PROCESS_TAG)])
+    for run in runs:
+        if (run.run_id in lost or is_gone(run)) and _has_not_ended(instance, run):
             instance.report_run_failed(run, GONE)
             closed += 1
     return closed
@@ -57,15 +59,17 @@ def is_gone(run: dg.DagsterRun) -> bool:
     return _by_lock(lambda store: is_dead(store, run.run_id, takes_lock=_tag(run, LOCK_TAG) is not None))
 
 
-def _is_lost(launcher: object, run: dg.DagsterRun) -> bool:
-    """Whether a run that no process executes is not in the launcher's queue either, and does not start.
+def _lost(launcher: object, untaken: Sequence[dg.DagsterRun]) -> set[str]:
+    """The ids of those runs, which no process executes, that are not in the launcher's queue either and do not start.
 
-    While it is in the queue it waits for a worker, however long. False for launchers that have no queue.
+    While a run is in the queue it waits for a worker, however long. Empty for launchers that have no queue.
     """
-    is_queued = getattr(launcher, "is_queued", None)
-    if is_queued is None or _tag(run, PROCESS_TAG):
-        return False
-    return _by_lock(partial(_waits if is_queued(run.run_id) else is_dead, run_id=run.run_id))
+    find_queued: Callable[[Sequence[dg.DagsterRun]], set[str]] | None = getattr(launcher, "queued", None)
+    if find_queued is None or not untaken:
+        return set()
+    queued = find_queued(untaken)
+    ids = [run.run_id for run in untaken]
+    return {each for each in ids if _by_lock(partial(_waits if each in queued else is_dead, run_id=each))}
 
 
 def _waits(store: Store, run_id: str) -> bool:

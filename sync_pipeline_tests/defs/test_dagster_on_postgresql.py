@@ -12,9 +12,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from sqlalchemy import event, make_url
 
 from sync_pipeline.clock import utc_now
 from sync_pipeline.defs.housekeeping import delete_run, prune_runs
+from sync_pipeline.hosting.celery_worker import keep_connections
 from sync_pipeline_tests.harness import Team, clean_environ, team
 from sync_pipeline_tests.scenarios.commands import ROOT
 from sync_pipeline_tests.scenarios.developing import wait_for
@@ -98,3 +100,29 @@ def test_a_run_is_started_through_it(
 def _ended(instance: dg.DagsterInstance, run_id: str) -> bool:
     run = instance.get_run_by_id(run_id)
     return run is not None and run.is_finished
+
+
+def test_a_worker_keeps_its_connections_and_opens_others_when_the_server_has_ended_them(
+    postgres: Server, tmp_path: Path
+) -> None:
+    """One for each part of the storage instead of one for each statement, and none that is dead is used."""
+    url = postgres.create()
+    name = make_url(url).database
+    stored = {"postgres": {"postgres_url": url.replace("postgresql://", "postgresql+psycopg2://")}}
+    opened: list[object] = []
+
+    def ask() -> None:
+        assert instance.get_runs_count() == 0
+        assert instance.all_asset_keys() == []
+        assert instance.all_instigator_state() == []
+
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"storage": stored}) as instance:
+        keep_connections(instance)
+        for storage in (instance.run_storage, instance.event_log_storage, instance.schedule_storage):
+            event.listen(vars(storage)["_engine"], "connect", lambda *_: opened.append(1))
+        for _ in range(5):
+            ask()
+        assert len(opened) == 3
+        postgres.run(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'")
+        ask()
+        assert len(opened) == 6

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 from dagster._core.launcher import LaunchRunContext
-from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.hosting.celery_launcher import CeleryLauncher, app_args
@@ -30,7 +30,7 @@ from sync_pipeline_tests.harness import Json, Team, clean_environ, team
 from sync_pipeline_tests.hosting.test_launcher import BATCH, changes_job, found
 from sync_pipeline_tests.hosting.valkey import valkey
 from sync_pipeline_tests.scenarios.commands import ROOT
-from sync_pipeline_tests.scenarios.developing import wait_for
+from sync_pipeline_tests.scenarios.developing import free_port, wait_for
 from sync_pipeline_tests.store.living import grow_old
 
 PATIENCE = 120.0
@@ -174,20 +174,24 @@ def test_a_run_waits_in_the_queue_however_long_and_is_missed_outside_it(fleet: F
     """It is alive as long as the queue has it; taken by a worker that died, or lost with the queue, it is dead soon after."""
     launcher, url = fleet.on.instance.run_launcher, fleet.us.settings().store_url
     assert isinstance(launcher, CeleryLauncher)
-    waiting = fleet.queue("waiting")
+    waiting, elsewhere = fleet.queue("waiting"), fleet.queue("elsewhere", {DAGSTER_CELERY_QUEUE_TAG: "another"})
+    both = [found(fleet.on, waiting), found(fleet.on, elsewhere)]
     with closing(open_store(url)) as store:
         assert not is_dead(store, waiting.run_id)  # a check may come before it is in the queue
     for _ in range(3):
-        assert launcher.is_queued(waiting.run_id)
+        assert launcher.queued(both) == {waiting.run_id, elsewhere.run_id}
         assert close_orphans(fleet.on.instance) == 0
         grow_old(url)
 
-    launcher.celery.control.purge()
-    assert not launcher.is_queued(waiting.run_id)
+    launcher.celery.control.purge()  # of the usual queue
+    assert launcher.queued(both) == {elsewhere.run_id}
+    unreachable = CeleryLauncher(f"redis://127.0.0.1:{free_port()}/0")
+    assert unreachable.queued(both) == {waiting.run_id, elsewhere.run_id}
     assert close_orphans(fleet.on.instance) == 0  # a worker may have taken it just now
     grow_old(url)
     assert close_orphans(fleet.on.instance) == 1
     assert found(fleet.on, waiting).status is dg.DagsterRunStatus.FAILURE
+    assert not found(fleet.on, elsewhere).is_finished
 
 
 def started(on: Live, run: dg.DagsterRun) -> float:
