@@ -32,6 +32,8 @@ from sync_pipeline.settings import load_given
 QUEUE = "dagster"
 LONGEST_RUN = 7 * 24 * 3600
 """Seconds after which Redis would hand a task that is still worked on to another worker, too."""
+HANDED_OVER = "sync_pipeline.handed_over."
+"""What the names of the broker's marks for runs that were put into the queue begin with."""
 ASK_SECONDS = 5.0
 """How long to wait for the server when it is asked about the queue."""
 FIRST, LAST = "0", "9"
@@ -81,8 +83,15 @@ class CeleryLauncher(CeleryRunLauncher):
         return False
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Put the run into the queue, before those that are less urgent."""
+        """Put the run into the queue, before those that are less urgent; once, also where two daemons run by mistake."""
         run = context.dagster_run
+        with self.celery.connection_for_write() as connection, connection.default_channel.conn_or_acquire() as client:
+            # A launcher that is killed between this and the queue leaves a run that is missed like one that the queue has lost.
+            if not client.set(f"{HANDED_OVER}{run.run_id}", 1, nx=True, ex=LONGEST_RUN):
+                self._instance.report_engine_event(
+                    "The run is in the queue already: another daemon put it there.", run, cls=type(self)
+                )
+                return
         tags = {
             DAGSTER_CELERY_RUN_PRIORITY_TAG: FIRST if _priority(run) > 0 else LAST,
             RETRY_STRATEGY_TAG: "ALL_STEPS",  # the batch of a run that is repeated is on another machine

@@ -194,6 +194,20 @@ def test_a_run_waits_in_the_queue_however_long_and_is_missed_outside_it(fleet: F
     assert not found(fleet.on, elsewhere).is_finished
 
 
+def test_a_run_that_two_daemons_launch_is_executed_once(fleet: Fleet) -> None:
+    """Each believes that it is the only one; the second finds the run in the queue, or taken, and changes nothing."""
+    launcher = fleet.on.instance.run_launcher
+    run = fleet.queue("launched twice")
+    launcher.launch_run(LaunchRunContext(run, workspace=None))
+    fleet.start_worker()
+    wait_for(lambda: bool(found(fleet.on, run).tags.get(PROCESS_TAG)), PATIENCE)
+    launcher.launch_run(LaunchRunContext(run, workspace=None))
+    assert found(fleet.on, run).tags[PROCESS_TAG]
+    assert fleet.ended(run) is dg.DagsterRunStatus.SUCCESS
+    assert fleet.ended(fleet.queue("after it")) is dg.DagsterRunStatus.SUCCESS
+    assert len(fleet.on.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_START)) == 1
+
+
 def started(on: Live, run: dg.DagsterRun) -> float:
     """When a worker began it."""
     record = on.instance.get_run_record_by_id(run.run_id)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, PARENT_RUN_ID_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, PARENT_RUN_ID_TAG
 
 from sync_pipeline.clock import utc_now
 from sync_pipeline.hosting.launch import RANGE_START
@@ -186,7 +186,7 @@ class Faults:
 
     def no_database(self) -> str:
         """PostgreSQL is killed and started again after 20 seconds."""
-        return self._restarted("database", "postgres", self.fleet.start_database)
+        return self._restarted("database", "postgres", self.fleet.start_database, runs_go_on=False)
 
     def two_daemons(self) -> str:
         """A second daemon runs for a minute by mistake."""
@@ -200,15 +200,16 @@ class Faults:
             lambda: all(self._status(each.dagster_run.run_id) in ENDED for each in records), PATIENCE, "the runs to end"
         )
         twice = sum(self._starts(each.dagster_run.run_id) > 1 for each in records)
-        days = Counter(each.dagster_run.tags.get(RANGE_START, "") for each in records if not _is_retry(each))
-        doubled = sum(count - 1 for day, count in days.items() if day)
+        asked = (each.dagster_run.tags for each in records if not _is_retry(each))
+        days = Counter((tags[BACKFILL_ID_TAG], tags[RANGE_START]) for tags in asked if BACKFILL_ID_TAG in tags)
+        doubled = sum(count - 1 for count in days.values())
         return expect(
-            not self._failed_since(since),
-            f"{len(records)} runs started since; {twice} of them were executed twice, one after the other, and {doubled} had the same days as "
-            f"another one; {self._failed_since(since)} failed",
+            not self._failed_since(since) and not twice and not doubled,
+            f"{len(records)} runs started since; {twice} of them were executed twice, {doubled} had the same days of a backfill as another one, and "
+            f"{self._failed_since(since)} failed",
         )
 
-    def _restarted(self, machine: str, program: str, start: Callable[[], None]) -> str:
+    def _restarted(self, machine: str, program: str, start: Callable[[], None], *, runs_go_on: bool = True) -> str:
         self._any_running()
         running = [run.run_id for run in self._started()]
         self.fleet[machine].kill(program)
@@ -218,7 +219,8 @@ class Faults:
         took = wait(lambda: bool(self._hosts_since(since)), PATIENCE, "another run to start")
         wait(lambda: all(self._status(run) in ENDED for run in running), PATIENCE, "the runs under way to end")
         ended = Counter(self._status(run).value for run in running)
-        return f"{took:.0f} s after it was back the next run started; the runs under way ended as {dict(ended)}"
+        outcome = f"{took:.0f} s after it was back the next run started; the runs under way ended as {dict(ended)}"
+        return expect(not runs_go_on or all(self._ended_well(run) for run in running), outcome)
 
     # -- what Dagster says --------------------------------------------------------------------------------------
 
