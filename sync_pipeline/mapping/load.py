@@ -47,7 +47,8 @@ def load_specs(
         known = [name for name, spec in every.items() if spec.target.once]
         raise ConfigError(
             f"There is no automation {unknown[0]!r}, but it is switched on.",
-            fix=f"{closest(unknown[0], known)} Restore its file, or run `sync-pipeline automations off {unknown[0]}`.",
+            fix=f"{closest(unknown[0], known)} Restore its file, run `sync-pipeline automations off {unknown[0]}`, or correct "
+            "SYNC_AUTOMATIONS where that is set.",
         )
     if unset := [(name, every[name].asked[0]) for name in automations if every[name].asked]:
         name, field = unset[0]

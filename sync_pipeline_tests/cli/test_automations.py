@@ -44,7 +44,8 @@ def test_an_automation_from_the_list_to_what_it_makes(shell: Shell) -> None:
     assert shell("verify", NAME, "--json", code=0).document["in_sync"] is True
     history = shell("records", "history", NAME, "new", "--json", code=0)
     assert "create" in history.out
-    shell("automations", "off", NAME, code=0)
+    for _ in range(2):
+        shell("automations", "off", NAME, code=0)
     assert "starter_projects" in shell("sync", NAME, code=2).err
     trail = [line["what"] for line in shell("audit", "list", "--json", code=0).document["changes"]]
     assert (trail.count("automation on"), trail.count("automation off")) == (1, 1)
