@@ -371,8 +371,7 @@ def _authorize(setup: SetupService, form: SnapshotsForm, port: int | None, since
     with listening(port or 0) as callback, sandbox_if(form.region == "sandbox", setup.settings()):
         consent = begin_authorization(setup, form, callback.redirect_uri, since=since)
         terminal.notice("Open this address in a browser on this machine, and allow access:")
-        terminal.notice(consent.url)
-        code = callback.wait(consent)
+        code = callback.wait(consent, terminal.notice)
         finish_authorization(setup, consent, callback.redirect_uri, code)
     return stored_form(setup.settings())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from starlette.applications import Starlette
@@ -33,9 +33,13 @@ class Callback:
         self._answer: dict[str, str] = {}
         self._arrived = threading.Event()
 
-    def wait(self, consent: Consent) -> str:
-        """The code the browser comes back with; FatalApiError when consent was refused. Strangers are sent away."""
-        self._state = consent.state
+    def wait(self, consent: Consent, show: Callable[[str], None]) -> str:
+        """Show the address where to consent; returns the code the browser comes back with.
+
+        Strangers are sent away. Raises FatalApiError when consent was refused.
+        """
+        self._state = consent.state  # before anybody can answer
+        show(consent.url)
         self._arrived.wait()
         return read_callback(consent, self._answer)
 

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,7 +16,6 @@ import pytest
 from click.testing import CliRunner
 
 from sync_pipeline.cli import cli
-from sync_pipeline.connectors.consent import Consent
 from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.sandbox.highlevel.keys import CLIENT_SECRET
 from sync_pipeline.setup.clockify import requests_left
@@ -295,33 +293,28 @@ def test_consent_from_a_terminal(us: Team, typed: Shell, tmp_path: Path) -> None
         cwd=typed.root, env=real_environ(typed), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as waiting:  # fmt: skip
         assert waiting.stderr is not None
-        url = next(line.strip() for line in waiting.stderr if line.startswith("http"))
-        person = Person(url)
-        answer = httpx.get(person.redirect_uri, params=press(person), trust_env=False)  # type: ignore[arg-type]
-        assert "go back to the terminal" in answer.text
-        out, err = waiting.communicate(timeout=60)
+        try:
+            url = next(line.strip() for line in waiting.stderr if line.startswith("http"))
+            person = Person(url)
+            answer = httpx.get(person.redirect_uri, params=press(person), trust_env=False)  # type: ignore[arg-type]
+            assert "go back to the terminal" in answer.text
+            out, err = waiting.communicate(timeout=60)
+        finally:
+            waiting.kill()
     assert waiting.returncode == 0, err
     assert "OAuth client sandbox-client" in out
     document = typed("trial", "--json", code=0).document
     assert document["passed"] is True
 
 
-def comes_back(address: str) -> None:
-    """The browser is sent back, and again until the terminal waits for it."""
-    while httpx.get(address, trust_env=False).status_code != 200:
-        pass
-
-
 def test_highlevel_by_an_app(typed: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked: scopes and return address are shown before, a person consents, and one of the sub-accounts is chosen."""
     wait = Callback.wait
 
-    def allowed(waiting: Callback, consent: Consent) -> str:
-        with ThreadPoolExecutor(1) as browser:
-            browser.submit(comes_back, decide(consent.url, "approve"))
-            return wait(waiting, consent)
+    def allowed(url: str) -> None:
+        assert httpx.get(decide(url, "approve"), trust_env=False).status_code == 200
 
-    monkeypatch.setattr(Callback, "wait", allowed)
+    monkeypatch.setattr(Callback, "wait", lambda waiting, consent, _: wait(waiting, consent, allowed))
     typed("init", "--json", "--clockify-region", "sandbox", code=0)
     kept, here, port = [""] * 5, ("highlevel", "sandbox", "authorization_code"), str(free_port())
     lines = [*kept, *here, "", "locations.readonly no.such/scope", CLIENT_SECRET]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from threading import Event
 
 import httpx
 import pytest
@@ -245,7 +246,9 @@ def test_the_terminal_waits_for_its_own_answer(us: Team, setup: SetupService) ->
     """Silent connections hold nothing up, HEAD uses nothing up, strangers and tampered states are sent away; the right answer ends it."""
     with listening() as callback, ThreadPoolExecutor(1) as pool, ExitStack() as held:
         asked = begin_authorization(setup, client(us), callback.redirect_uri, since=None)
-        waiting = pool.submit(callback.wait, asked)
+        is_shown = Event()
+        waiting = pool.submit(callback.wait, asked, lambda _: is_shown.set())
+        is_shown.wait(20)
         strangers = held.enter_context(crowd(callback.redirect_uri, 100))
         get = partial(httpx.get, trust_env=False)
         assert get(callback.redirect_uri, params={"state": "tampered", "code": "x"}).status_code == 400
