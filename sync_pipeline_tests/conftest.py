@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -131,6 +132,21 @@ def migrated_once() -> Iterator[Upgrade]:
     """Make new SQLite files as the first ones of this process were made; the tests of the migrations run them each time."""
     with pytest.MonkeyPatch.context() as patch:
         yield use_templates(patch)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def failed_blocks_end_their_process() -> Iterator[None]:
+    """Kill the process of a `with` block that fails, instead of waiting for ever for what nobody ends any more."""
+    leave = subprocess.Popen.__exit__
+
+    def killed(process: subprocess.Popen[Any], kind: type[BaseException] | None, *rest: Any) -> None:
+        if kind is not None:
+            process.kill()
+        leave(process, kind, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__exit__", killed)
+        yield
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ def test_a_process_of_its_own_serves_the_ui_to_signed_in_users(tmp_path: Path) -
             check_users(client)
         finally:
             server.terminate()
+            server.wait(PATIENCE)
     assert server.returncode == 0
 
 

@@ -63,6 +63,7 @@ def dagster(home: Path, environ: dict[str, str], *words: str) -> Iterator[subpro
             yield process
         finally:
             process.terminate()
+            process.wait(PATIENCE)
 
 
 def test_a_run_is_started_through_it(

@@ -30,7 +30,9 @@ from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.scenarios.commands import wait_until
+from sync_pipeline_tests.scenarios.developing import wait_for
 
+PATIENCE = 600.0
 pytestmark = pytest.mark.clock
 PATIENT = {"SYNC_LOCK_SECONDS": None, "SYNC_MAX_ATTEMPTS": None}
 """As a user has it: on a busy machine a process may hold the database for more than the second of other tests."""
@@ -312,6 +314,7 @@ def daemon(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.terminate()
+            process.wait(PATIENCE)
 
 
 @pytest.mark.outside
@@ -334,11 +337,15 @@ def test_a_backfill_runs_in_the_daemon_and_waits_for_one(us: Team, tmp_path: Pat
 
 def ended(shell: Shell, process: subprocess.Popen[bytes]) -> dict[str, Any]:
     """The newest backfill when it has ended; only looked at, since one that is asked for again after its end starts anew."""
-    while True:
-        newest: dict[str, Any] = shell("backfills", "list", "--json").document["backfills"][0]
-        if newest["status"] not in ("REQUESTED", "CANCELING", "FAILING"):
-            return newest
+    newest: dict[str, Any] = {}
+
+    def is_over() -> bool:
         assert process.poll() is None
+        newest.update(shell("backfills", "list", "--json").document["backfills"][0])
+        return newest["status"] not in ("REQUESTED", "CANCELING", "FAILING")
+
+    wait_for(is_over, PATIENCE)
+    return newest
 
 
 def failures(shell: Shell) -> list[str]:

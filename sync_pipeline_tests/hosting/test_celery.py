@@ -126,7 +126,7 @@ def test_a_run_is_cancelled_killed_and_finished(fleet: Fleet) -> None:
     killed = fleet.writing("killed")
     assert launcher.check_run_worker_health(found(fleet.on, killed)).status.value == "RUNNING"
     kill(worker.pid)
-    worker.wait()
+    worker.wait(PATIENCE)
     wait_for(lambda: launcher.check_run_worker_health(found(fleet.on, killed)).status.value == "NOT_FOUND", PATIENCE)
     fleet.on.look("time_entries")
     assert found(fleet.on, killed).status is dg.DagsterRunStatus.FAILURE
@@ -135,7 +135,7 @@ def test_a_run_is_cancelled_killed_and_finished(fleet: Fleet) -> None:
     finished = fleet.writing("finished", seconds=1)
     worker.terminate()
     assert fleet.ended(finished) is dg.DagsterRunStatus.SUCCESS
-    worker.wait()
+    worker.wait(PATIENCE)
     assert "finished" in fleet.delivered()
 
 
