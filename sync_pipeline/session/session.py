@@ -121,7 +121,8 @@ class Session:
         """The mapping of an entity as it is now; ConfigError when it is switched off."""
         if entity not in self.specs:
             raise ConfigError(
-                f"The entity {entity} is switched off.", fix="Switch it on in the console, or in SYNC_ENTITIES."
+                f"The entity {entity} is switched off.",
+                fix=f"Switch it on in the console, in SYNC_ENTITIES or, if it is an automation, by `sync-pipeline automations on {entity}`.",
             )
         return self.specs[entity]
 
