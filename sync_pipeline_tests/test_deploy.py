@@ -139,7 +139,7 @@ def test_what_a_person_writes_is_in_the_example() -> None:
     asked = set(re.findall(r"(?<!\$)\$\{(\w+)", TEXTS["compose.yaml"]))
     written = set(re.findall(r"^([A-Z_]+)=", TEXTS["env.example"], re.MULTILINE))
 
-    assert asked == written == {*WRITTEN, "WORKERS"}
+    assert asked == written == {*WRITTEN, "WORKERS", "SYNC_SENSOR_SECONDS"}
     assert set(re.findall(r"\{\$(\w+)\}", TEXTS["Caddyfile"])) == set(COMPOSE["services"]["proxy"]["environment"])
     assert set(re.findall(r"^#([A-Z_]+)=", TEXTS["env.example"], re.MULTILINE)) <= SETTINGS
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from contextlib import closing, suppress
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -21,9 +21,6 @@ from dagster._serdes import unpack_value
 from dagster._utils.interrupts import capture_interrupts
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.make_app import make_app
-from sqlalchemy import Engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError
 
 from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.celery_launcher import CELERY, QUEUE, app_args
@@ -71,28 +68,6 @@ def execute_job(execute_job_args_packed: Any) -> int:
         run = instance.get_run_by_id(asked.run_id)
         if run is not None and run.status in (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING):
             name_process(instance, run)  # a task that is handed out once more is not the run's process
-        keep_connections(instance)
         return _execute_run_command_body(
             run_id=asked.run_id, instance=instance, write_stream_fn=lambda _event: None, set_exit_code_on_failure=True
         )
-
-
-def keep_connections(instance: DagsterInstance) -> None:
-    """Let the storage of a process that ends with its run keep its connections: on PostgreSQL Dagster opens one for each statement.
-
-    Each is tried before it is used again, since the server may have ended it while the run was waiting.
-    """
-    instance.optimize_for_webserver(statement_timeout=0, pool_recycle=-1, max_overflow=-1)
-    for storage in (instance.run_storage, instance.event_log_storage, instance.schedule_storage):
-        engine = getattr(storage, "_engine", None)  # Dagster has no public name for it; SQLite's storages have none
-        if isinstance(engine, Engine):
-            event.listen(engine, "checkout", _try)
-
-
-def _try(connection: DBAPIConnection, *_of_pool: Any) -> None:
-    """Raise DisconnectionError, upon which SQLAlchemy opens another connection."""
-    try:
-        with closing(connection.cursor()) as cursor:
-            cursor.execute("SELECT 1")
-    except Exception as error:  # whatever the driver calls it
-        raise DisconnectionError from error

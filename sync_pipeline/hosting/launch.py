@@ -36,6 +36,8 @@ CONFIG = "dagster.yaml"
 OURS = (Path(__file__).parents[2], Path(__file__).parents[1])
 """Where this project's dagster.yaml is: in a checkout at its top, in a wheel with the package."""
 STORAGE = "storage: {custom: {module: sync_pipeline.hosting.run_storage, class: History}}"
+POOLED = "sync_pipeline.hosting.postgres_storage"
+"""The module of Dagster's storage on PostgreSQL in a fleet; it is imported only where that is used."""
 UNUSABLE = ("postgresql", "postgresql+psycopg")
 """SQLAlchemy 2.1 takes psycopg 3 for the first one, too."""
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -160,6 +162,9 @@ def _storage_in(config: Path) -> dict[str, Any]:
         return {}
     found = found if isinstance(found, dict) else {}
     storage = found.get("storage")
+    custom = storage.get("custom") if isinstance(storage, dict) else None
+    if isinstance(custom, dict) and custom.get("module") == POOLED:
+        storage = {"postgres": custom.get("config")}
     if isinstance(
         history := found.get("run_storage"), dict
     ):  # one section for each kind, as Dagster's Helm chart writes it

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 import yaml
-from sqlalchemy import event, make_url
+from sqlalchemy import Engine, event, make_url
 
 from sync_pipeline.clock import utc_now
 from sync_pipeline.defs.housekeeping import delete_run, prune_runs
-from sync_pipeline.hosting.celery_worker import keep_connections
+from sync_pipeline.hosting.postgres_storage import KEPT, PooledPostgresStorage
 from sync_pipeline_tests.harness import Team, clean_environ, team
 from sync_pipeline_tests.scenarios.commands import ROOT
 from sync_pipeline_tests.scenarios.developing import wait_for
@@ -103,27 +106,34 @@ def _ended(instance: dg.DagsterInstance, run_id: str) -> bool:
     return run is not None and run.is_finished
 
 
-def test_a_worker_keeps_its_connections_and_opens_others_when_the_server_has_ended_them(
-    postgres: Server, tmp_path: Path
+def test_a_process_keeps_a_few_connections_and_replaces_those_that_the_server_has_ended(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One for each part of the storage instead of one for each statement, and none that is dead is used."""
+    """The storage of a fleet: the tables are made, however many instances are, and none uses a connection of its own."""
     url = postgres.create()
-    name = make_url(url).database
-    stored = {"postgres": {"postgres_url": url.replace("postgresql://", "postgresql+psycopg2://")}}
-    opened: list[object] = []
+    config = {"postgres_url": url.replace("postgresql://", "postgresql+psycopg2://")}
+    pooled = {"module": PooledPostgresStorage.__module__, "class": PooledPostgresStorage.__name__, "config": config}
+    of_it = f"FROM pg_stat_activity WHERE datname = '{make_url(url).database}'"
+    make = partial(dg.DagsterInstance.local_temp, str(tmp_path), overrides={"storage": {"custom": pooled}})
+    asked: list[str] = []
 
-    def ask() -> None:
-        assert instance.get_runs_count() == 0
-        assert instance.all_asset_keys() == []
-        assert instance.all_instigator_state() == []
+    def ask() -> set[int]:
+        with make() as instance:
+            assert instance.get_runs_count() == 0
+            assert instance.all_asset_keys() == []
+            assert instance.all_instigator_state() == []
+        with psycopg.connect(postgres.url("postgres")) as connection:
+            return {pid for (pid,) in connection.execute(f"SELECT pid {of_it}".encode())}
 
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"storage": stored}) as instance:
-        keep_connections(instance)
-        for storage in (instance.run_storage, instance.event_log_storage, instance.schedule_storage):
-            event.listen(vars(storage)["_engine"], "connect", lambda *_: opened.append(1))
-        for _ in range(5):
-            ask()
-        assert len(opened) == 3
-        postgres.run(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'")
-        ask()
-        assert len(opened) == 6
+    first = ask()
+    assert 0 < len(first) <= KEPT
+    assert all(ask() == first for _ in range(5))
+    event.listen(Engine, "before_cursor_execute", lambda _conn, _cursor, statement, *_: asked.append(statement))
+    with make():
+        assert asked == []
+    postgres.run(f"SELECT pg_terminate_backend(pid, 10000) {of_it}")
+    before = ask()
+    assert first.isdisjoint(before)
+    with monkeypatch.context() as forked:
+        forked.setattr(os, "getpid", lambda: 0)  # as in a process that was forked: those of its parent are not its own
+        assert ask() > before

@@ -168,12 +168,14 @@ STORAGES = {
     "storage: {postgres: {postgres_url: {env: DAGSTER_PG_URL}}}": False,
     "storage: {postgres: {postgres_db: {username: d, hostname: db, db_name: d, scheme: postgresql+psycopg2}}}": False,
     "run_storage: {module: dagster_postgres.run_storage, class: PostgresRunStorage, config: {postgres_db: {username: d, hostname: db, db_name: d, scheme: postgresql+psycopg2}}}": False,
+    "storage: {custom: {module: sync_pipeline.hosting.postgres_storage, class: PooledPostgresStorage, config: {postgres_url: {env: DAGSTER_PG_URL}}}}": False,
     "storage: [": True,
 }
 UNUSABLE = (
     "storage: {postgres: {postgres_url: 'postgresql://dagster@db/dagster'}}",
     "storage: {postgres: {postgres_url: 'postgresql+psycopg://dagster@db/dagster'}}",
     "storage: {postgres: {postgres_url: {env: DAGSTER_PG_BARE}}}",
+    "storage: {custom: {module: sync_pipeline.hosting.postgres_storage, class: PooledPostgresStorage, config: {postgres_url: {env: DAGSTER_PG_BARE}}}}",
     "storage: {postgres: {postgres_db: {username: dagster, hostname: db, db_name: dagster}}}",
     "run_storage: {module: dagster_postgres.run_storage, class: PostgresRunStorage, config: {postgres_db: {username: d, hostname: db, db_name: d}}}",
 )

@@ -186,6 +186,7 @@ class Fleet:
             SYNC_ENCRYPTION_KEY=base64.urlsafe_b64encode(b"a key for all machines of a test").decode(),
             DAGSTER_POSTGRES_URL=f"postgresql+psycopg2://postgres@{database}/dagster",
             WORKERS=str(self.workers),
+            SYNC_SENSOR_SECONDS="1",
             DAGSTER_GRPC_MAX_WORKERS="16",
             DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR="1",
         )
