@@ -136,7 +136,7 @@ def migrated_once() -> Iterator[Upgrade]:
 
 @pytest.fixture(scope="session", autouse=True)
 def failed_blocks_end_their_process() -> Iterator[None]:
-    """Kill the process of a `with` block that fails, instead of waiting for ever for what nobody ends any more."""
+    """Kill the process of a `with` block that fails: nothing else would end it, and leaving the block waits for its end."""
     leave = subprocess.Popen.__exit__
 
     def killed(process: subprocess.Popen[Any], kind: type[BaseException] | None, *rest: Any) -> None:

@@ -85,13 +85,11 @@ class CeleryLauncher(CeleryRunLauncher):
     def launch_run(self, context: LaunchRunContext) -> None:
         """Put the run into the queue, before those that are less urgent; once, also where two daemons run by mistake."""
         run = context.dagster_run
-        with self.celery.connection_for_write() as connection, connection.default_channel.conn_or_acquire() as client:
-            # A launcher that is killed between this and the queue leaves a run that is missed like one that the queue has lost.
-            if not client.set(f"{HANDED_OVER}{run.run_id}", 1, nx=True, ex=LONGEST_RUN):
-                self._instance.report_engine_event(
-                    "The run is in the queue already: another daemon put it there.", run, cls=type(self)
-                )
-                return
+        if not self._is_first(run.run_id):
+            self._instance.report_engine_event(
+                "Not put into the queue: a daemon has handed this run over already.", run, cls=type(self)
+            )
+            return
         tags = {
             DAGSTER_CELERY_RUN_PRIORITY_TAG: FIRST if _priority(run) > 0 else LAST,
             RETRY_STRATEGY_TAG: "ALL_STEPS",  # the batch of a run that is repeated is on another machine
@@ -112,6 +110,16 @@ class CeleryLauncher(CeleryRunLauncher):
         )
         self._launch_celery_task_run(run.with_tags({**run.tags, **tags}), task, TASK_EXECUTE_JOB_NAME)
 
+    def _is_first(self, run_id: str) -> bool:
+        """Whether nobody has handed this run over before; noted where all daemons see it.
+
+        If the launcher is killed between this and the queue, the run is found missing like one that the queue has lost.
+        """
+        with self.celery.connection_for_write() as connection:
+            connection.ensure_connection(**CELERY["task_publish_retry_policy"])  # the server may be starting again
+            with connection.default_channel.conn_or_acquire() as client:
+                return bool(client.set(f"{HANDED_OVER}{run_id}", 1, nx=True, ex=LONGEST_RUN))
+
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the process of a run is there: Celery still says so when its worker was killed."""
         return health_of(run)
@@ -126,8 +134,8 @@ class CeleryLauncher(CeleryRunLauncher):
             with channel.conn_or_acquire() as client:
                 # Kombu has no public function for the lists that a queue with priorities consists of.
                 names = [channel._q_for_pri(*each) for each in product(queues, channel.priority_steps)]  # noqa: SLF001
-                tasks = [orjson.loads(task) for name in names for task in client.lrange(name, 0, -1)]
-            return asked & {task["headers"]["id"] for task in tasks}
+                tasks = [task for name in names for task in client.lrange(name, 0, -1)]
+            return asked & set(filter(None, map(_task_id, tasks)))
         return asked
 
     def terminate(self, run_id: str) -> bool:
@@ -159,6 +167,13 @@ def app_args(broker: str, backend: str | None = None) -> dict[str, Any]:
                 fix="Use a Valkey or Redis server, with an address like redis://broker:6379/0.",
             )
     return {"broker": broker, "backend": backend, "config_source": dict(CELERY), "task_default_queue": QUEUE}
+
+
+def _task_id(task: bytes) -> str | None:
+    """The id of a task in a queue; None for what is none: a tag of a run may name the queue of another program."""
+    with suppress(ValueError, TypeError, KeyError):
+        return str(orjson.loads(task)["headers"]["id"])
+    return None
 
 
 def _priority(run: dg.DagsterRun) -> int:

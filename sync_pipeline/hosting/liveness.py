@@ -60,7 +60,7 @@ def is_gone(run: dg.DagsterRun) -> bool:
 
 
 def _lost(launcher: object, untaken: Sequence[dg.DagsterRun]) -> set[str]:
-    """The ids of those runs, which no process executes, that are not in the launcher's queue either and do not start.
+    """The ids of those runs that are neither in the launcher's queue nor starting; no process executes any of them.
 
     While a run is in the queue it waits for a worker, however long. Empty for launchers that have no queue.
     """

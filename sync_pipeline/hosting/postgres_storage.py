@@ -13,14 +13,19 @@ from typing import Any, ClassVar
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres.storage import DagsterPostgresStorage
 from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
+
+from sync_pipeline.store.engine import time_limits
 
 KEPT = 5
 """Connections that a process keeps; those beyond are closed after their statement."""
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
-    """Dagster's own storage, with the connections of its process. Tables are looked for once in a process."""
+    """Dagster's own storage, with the connections of its process; a forked process makes its own instance first.
+
+    Tables are looked for once in a process.
+    """
 
     _with_tables: ClassVar[set[str]] = set()
 
@@ -33,7 +38,8 @@ class PooledPostgresStorage(DagsterPostgresStorage):
     ) -> None:
         looks = should_autocreate_tables and postgres_url not in self._with_tables
         super().__init__(postgres_url, looks, inst_data, token_provider)
-        self._with_tables.add(postgres_url)
+        if looks:
+            self._with_tables.add(postgres_url)
         if token_provider is None:  # a password that expires belongs to its own storage
             for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
                 storage._engine = _engine(postgres_url, os.getpid())  # noqa: SLF001 - Dagster has no public name for it
@@ -51,6 +57,16 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 
 @cache
 def _engine(url: str, pid: int) -> Engine:
-    """The connections of the process ``pid``: a forked one may not use those of its parent. A dead one is replaced."""
+    """The connections of the process ``pid``: one that is forked may not use those of its parent.
+
+    A connection is tried before it is used again, and replaced if the server has ended it.
+    """
     del pid
-    return create_pg_engine(url, isolation_level="AUTOCOMMIT", pool_size=KEPT, max_overflow=-1, pool_pre_ping=True)
+    return create_pg_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=KEPT,
+        max_overflow=-1,
+        pool_pre_ping=True,
+        connect_args=time_limits(make_url(url)),
+    )

@@ -122,7 +122,7 @@ class Session:
         if entity not in self.specs:
             raise ConfigError(
                 f"The entity {entity} is switched off.",
-                fix=f"Switch it on in the console, in SYNC_ENTITIES or, if it is an automation, by `sync-pipeline automations on {entity}`.",
+                fix="Switch it on in the console or in SYNC_ENTITIES; an automation with `sync-pipeline automations on`.",
             )
         return self.specs[entity]
 

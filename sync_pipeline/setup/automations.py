@@ -159,10 +159,10 @@ def switch_on(
 def switch_off(setup: SetupService, name: str, *, since: str | None = None) -> None:
     """Switch an automation off; what it has made stays. One that is off already stays so."""
     settings = setup.settings()
-    _refuse_given(setup)
     if name not in settings.automations:
         show_automation(setup, name)
         return
+    _refuse_given(setup)
     rest = [one for one in settings.automations if one != name]
     _change(setup, {KEY: rest}, "automation off", name, since)
 

@@ -359,11 +359,12 @@ def _postgresql(url: URL, timeout: float) -> Store:
     return _used(Store(engine, "postgresql", place, None))
 
 
-@lru_cache(maxsize=ENGINES)
-def _postgresql_engine(url: URL, timeout: float) -> Engine:
-    # The connection that holds a lock is idle for as long as the work takes: without keepalives a firewall in between
-    # would drop it, and the lock would be lost. A server that is down is noticed within half a minute, or 10 seconds
-    # after a query.
+def time_limits(url: URL) -> dict[str, int]:
+    """What to connect to PostgreSQL with, unless the URL says otherwise: how long its server may be silent.
+
+    A connection is idle for as long as the work takes: without keepalives a firewall in between would drop it, and a lock
+    that it holds would be lost. A server that is down is noticed within half a minute, or 10 seconds after a query.
+    """
     wanted = {
         "connect_timeout": 10,
         "keepalives_idle": 15,
@@ -371,13 +372,17 @@ def _postgresql_engine(url: URL, timeout: float) -> Engine:
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
-    arguments = {name: value for name, value in wanted.items() if name not in url.query}
+    return {name: value for name, value in wanted.items() if name not in url.query}
+
+
+@lru_cache(maxsize=ENGINES)
+def _postgresql_engine(url: URL, timeout: float) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
         max_overflow=-1,
         pool_pre_ping=True,
-        connect_args=arguments,
+        connect_args=time_limits(url),
         query_cache_size=STATEMENTS,
     )
 

@@ -101,6 +101,20 @@ def test_a_run_is_started_through_it(
         assert instance.get_run_by_id(run.run_id) is None
 
 
+@contextmanager
+def hearing(statements: list[str]) -> Iterator[None]:
+    """Note the statements that are executed within the block."""
+
+    def hear(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", hear)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", hear)
+
+
 def _ended(instance: dg.DagsterInstance, run_id: str) -> bool:
     run = instance.get_run_by_id(run_id)
     return run is not None and run.is_finished
@@ -128,9 +142,11 @@ def test_a_process_keeps_a_few_connections_and_replaces_those_that_the_server_ha
     first = ask()
     assert 0 < len(first) <= KEPT
     assert all(ask() == first for _ in range(5))
-    event.listen(Engine, "before_cursor_execute", lambda _conn, _cursor, statement, *_: asked.append(statement))
-    with make():
-        assert asked == []
+    with hearing(asked):
+        with make():
+            assert asked == []
+        ask()
+        assert asked
     postgres.run(f"SELECT pg_terminate_backend(pid, 10000) {of_it}")
     before = ask()
     assert first.isdisjoint(before)

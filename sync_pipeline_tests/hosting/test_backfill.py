@@ -32,7 +32,7 @@ from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.scenarios.commands import wait_until
 from sync_pipeline_tests.scenarios.developing import wait_for
 
-PATIENCE = 600.0
+PATIENCE = 400.0
 pytestmark = pytest.mark.clock
 PATIENT = {"SYNC_LOCK_SECONDS": None, "SYNC_MAX_ATTEMPTS": None}
 """As a user has it: on a busy machine a process may hold the database for more than the second of other tests."""

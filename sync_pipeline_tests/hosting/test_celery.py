@@ -14,12 +14,13 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
+import redis
 import yaml
 from dagster._core.launcher import LaunchRunContext
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.hosting.celery_launcher import CeleryLauncher, app_args
+from sync_pipeline.hosting.celery_launcher import QUEUE, CeleryLauncher, app_args
 from sync_pipeline.hosting.liveness import PROCESS_TAG, close_orphans, process_of, process_tags
 from sync_pipeline.hosting.queue import BULK, URGENT
 from sync_pipeline.store.engine import open_store
@@ -80,6 +81,11 @@ class Fleet:
         wait_for(lambda: any(rule["struck"] for rule in self.us.control("GET", "faults")["faults"]), PATIENCE)
         self.us.no_faults()
         return run
+
+    def waiting(self) -> int:
+        """How many tasks are in the queue."""
+        with closing(redis.Redis.from_url(self.on.instance.run_launcher.broker)) as broker:
+            return sum(broker.llen(name) for name in broker.scan_iter(f"{QUEUE}*", _type="list"))
 
     def ended(self, run: dg.DagsterRun) -> dg.DagsterRunStatus:
         """How it ended."""
@@ -199,9 +205,11 @@ def test_a_run_that_two_daemons_launch_is_executed_once(fleet: Fleet) -> None:
     launcher = fleet.on.instance.run_launcher
     run = fleet.queue("launched twice")
     launcher.launch_run(LaunchRunContext(run, workspace=None))
+    assert fleet.waiting() == 1
     fleet.start_worker()
     wait_for(lambda: bool(found(fleet.on, run).tags.get(PROCESS_TAG)), PATIENCE)
     launcher.launch_run(LaunchRunContext(run, workspace=None))
+    assert fleet.waiting() == 0
     assert found(fleet.on, run).tags[PROCESS_TAG]
     assert fleet.ended(run) is dg.DagsterRunStatus.SUCCESS
     assert fleet.ended(fleet.queue("after it")) is dg.DagsterRunStatus.SUCCESS

@@ -211,7 +211,7 @@ class Faults:
 
     def _restarted(self, machine: str, program: str, start: Callable[[], None], *, runs_go_on: bool = True) -> str:
         self._any_running()
-        running = [run.run_id for run in self._started()]
+        running, began = [run.run_id for run in self._started()], utc_now().timestamp()
         self.fleet[machine].kill(program)
         time.sleep(20)
         start()
@@ -219,8 +219,9 @@ class Faults:
         took = wait(lambda: bool(self._hosts_since(since)), PATIENCE, "another run to start")
         wait(lambda: all(self._status(run) in ENDED for run in running), PATIENCE, "the runs under way to end")
         ended = Counter(self._status(run).value for run in running)
-        outcome = f"{took:.0f} s after it was back the next run started; the runs under way ended as {dict(ended)}"
-        return expect(not runs_go_on or all(self._ended_well(run) for run in running), outcome)
+        failed = self._failed_since(began)
+        outcome = f"{took:.0f} s after it was back the next run started; the runs under way ended as {dict(ended)}, and {failed} runs failed in all"
+        return expect(not runs_go_on or (all(self._ended_well(run) for run in running) and not failed), outcome)
 
     # -- what Dagster says --------------------------------------------------------------------------------------
 

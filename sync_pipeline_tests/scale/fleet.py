@@ -318,10 +318,11 @@ class Fleet:
         return True
 
     def running_backfill(self) -> int:
-        """How many runs of a backfill workers have at the moment."""
+        """How many runs of a backfill workers have at the moment, or will have."""
         return self._count(
             "dagster",
-            "SELECT count(*) FROM runs JOIN run_tags USING (run_id) WHERE key = 'dagster/backfill' AND status = 'STARTED'",
+            "SELECT count(*) FROM runs JOIN run_tags USING (run_id) WHERE key = 'dagster/backfill'"
+            " AND status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED')",
         )
 
     def materializations(self) -> dict[str, int]:

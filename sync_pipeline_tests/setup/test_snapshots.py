@@ -248,7 +248,7 @@ def test_the_terminal_waits_for_its_own_answer(us: Team, setup: SetupService) ->
         asked = begin_authorization(setup, client(us), callback.redirect_uri, since=None)
         is_shown = Event()
         waiting = pool.submit(callback.wait, asked, lambda _: is_shown.set())
-        is_shown.wait(20)
+        assert is_shown.wait(20)
         strangers = held.enter_context(crowd(callback.redirect_uri, 100))
         get = partial(httpx.get, trust_env=False)
         assert get(callback.redirect_uri, params={"state": "tampered", "code": "x"}).status_code == 400
