@@ -100,12 +100,13 @@ class Sampler:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.cpu: defaultdict[str, float] = defaultdict(float)
         self._before, self._used = perf_counter(), process_time()
+        self._has_ended = False
 
     def start(self) -> None:
         """Look from now on; in the main thread."""
         signal.signal(signal.SIGALRM, self._look)
         signal.siginterrupt(signal.SIGALRM, False)
-        signal.setitimer(signal.ITIMER_REAL, PAUSE_SECONDS, PAUSE_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, PAUSE_SECONDS)
 
     def _look(self, _signal: int, frame: FrameType | None) -> None:
         """A look that comes late stands for all the time since the last one: the stack has not changed meanwhile."""
@@ -116,9 +117,14 @@ class Sampler:
         self.seconds[NETWORK] += passed - computed
         self.cpu[stage] += used
         self._before, self._used = now, uses
+        if not self._has_ended:
+            signal.setitimer(
+                signal.ITIMER_REAL, PAUSE_SECONDS
+            )  # not before this look has ended: one would interrupt another
 
     def stop(self) -> None:
         """Look no more."""
+        self._has_ended = True
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 

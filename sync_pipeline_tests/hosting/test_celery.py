@@ -84,7 +84,9 @@ class Fleet:
 
     def waiting(self) -> int:
         """How many tasks are in the queue."""
-        with closing(redis.Redis.from_url(self.on.instance.run_launcher.broker)) as broker:
+        launcher = self.on.instance.run_launcher
+        assert isinstance(launcher, CeleryLauncher)
+        with closing(redis.Redis.from_url(launcher.broker)) as broker:
             return sum(broker.llen(name) for name in broker.scan_iter(f"{QUEUE}*", _type="list"))
 
     def ended(self, run: dg.DagsterRun) -> dg.DagsterRunStatus:
