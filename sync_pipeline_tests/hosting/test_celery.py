@@ -86,6 +86,7 @@ class Fleet:
         """How many tasks are in the queue."""
         launcher = self.on.instance.run_launcher
         assert isinstance(launcher, CeleryLauncher)
+        assert launcher.broker
         with closing(redis.Redis.from_url(launcher.broker)) as broker:
             return sum(broker.llen(name) for name in broker.scan_iter(f"{QUEUE}*", _type="list"))
 
