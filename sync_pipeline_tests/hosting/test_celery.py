@@ -16,11 +16,13 @@ import psutil
 import pytest
 import redis
 import yaml
+from celery.concurrency import get_implementation
 from dagster._core.launcher import LaunchRunContext
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.hosting.celery_launcher import QUEUE, CeleryLauncher, app_args
+from sync_pipeline.hosting.celery_launcher import CELERY, QUEUE, CeleryLauncher, app_args
+from sync_pipeline.hosting.celery_pool import PromptPool, RunPool
 from sync_pipeline.hosting.liveness import PROCESS_TAG, close_orphans, process_of, process_tags
 from sync_pipeline.hosting.queue import BULK, URGENT
 from sync_pipeline.store.engine import open_store
@@ -217,6 +219,12 @@ def test_a_run_that_two_daemons_launch_is_executed_once(fleet: Fleet) -> None:
     assert fleet.ended(run) is dg.DagsterRunStatus.SUCCESS
     assert fleet.ended(fleet.queue("after it")) is dg.DagsterRunStatus.SUCCESS
     assert len(fleet.on.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_START)) == 1
+
+
+def test_a_worker_does_not_wait_for_the_process_of_its_next_run() -> None:
+    """Celery would look for one that has ended after five seconds, when it was told of its end a moment too early."""
+    assert get_implementation(CELERY["worker_pool"]) is RunPool
+    assert max(PromptPool.__new__(PromptPool).timers.values()) < 1
 
 
 def started(on: Live, run: dg.DagsterRun) -> float:
