@@ -5,11 +5,10 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Event
+from threading import Event, Thread
 
 from sync_pipeline.clock import utc_now
 from sync_pipeline.errors import NewerSchema, StoreError
@@ -47,25 +46,29 @@ def serve(
         if on_ready:
             on_ready(url_of(host, listener))
         server, ended = _server(Receiver(hooks, options, utc_now, time.monotonic)), Event()
-        with ThreadPoolExecutor(1, "schema") as pool:
-            newer = pool.submit(_until_newer, hooks.store, server, ended)
-            try:
-                server.run(sockets=[listener])
-            finally:
-                ended.set()
-        newer.result()
+        newer: list[NewerSchema] = []
+        # A daemon: Ctrl-C may strike between any two lines, and a thread that nobody has told to end would keep the process.
+        watching = Thread(target=_until_newer, args=(hooks.store, server, ended, newer), name="schema", daemon=True)
+        try:
+            watching.start()
+            server.run(sockets=[listener])
+        finally:
+            ended.set()
+        if newer:
+            raise newer[0]
     finally:
         listener.close()
 
 
-def _until_newer(store: Store, server: Server, ended: Event) -> None:
-    """End the server and raise NewerSchema when a newer version has migrated the database, which it keeps open."""
+def _until_newer(store: Store, server: Server, ended: Event, newer: list[NewerSchema]) -> None:
+    """End the server when a newer version has migrated the database, which it keeps open; ``newer`` says so."""
     while not ended.wait(SCHEMA_SECONDS):
         try:
             require_head(store)
-        except NewerSchema:
+        except NewerSchema as error:
+            newer.append(error)
             server.should_exit = True
-            raise
+            return
         except StoreError:  # it does not answer; deliveries are refused meanwhile
             continue
 

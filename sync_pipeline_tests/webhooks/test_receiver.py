@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import socket
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
+from types import FrameType
 from typing import Any
 
 import pytest
+import uvicorn
 from sqlalchemy import column, table, update
 
 from sync_pipeline.errors import ConfigError, NewerSchema
@@ -294,6 +300,35 @@ def test_a_receiver_ends_when_a_newer_version_has_migrated_its_database(
         finally:
             with hooks.store.writing() as tx:  # the database is used by other tests
                 tx.execute(update(table(VERSION_TABLE, column("version_num"))).values(version_num=HEAD))
+
+
+# A socket that `serve` had no chance to close is closed with the process.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("line", range(1, 16))
+def test_ctrl_c_at_any_line_ends_the_receiver(hooks: HookStore, monkeypatch: pytest.MonkeyPatch, line: int) -> None:
+    """Also between its start and the first request; what it has started does not keep the process alive."""
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_args, **_more: None)
+    ended, lines = Event(), count(1)
+
+    def interrupt(frame: FrameType, event: str, _of_event: object) -> Any:
+        if frame.f_code is not serve.__code__:
+            return None
+        if event == "line" and next(lines) == line:
+            raise KeyboardInterrupt
+        return interrupt
+
+    def receive() -> None:
+        sys.settrace(interrupt)
+        try:
+            with suppress(KeyboardInterrupt):
+                serve(hooks, ReceiverOptions(workspace=WORKSPACE), port=0)
+        finally:
+            sys.settrace(None)
+            ended.set()
+
+    Thread(target=receive, daemon=True).start()
+    assert ended.wait(PATIENCE)
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("schema"))
 
 
 def test_two_receivers_keep_an_event_once(sender: Sender, hooks: HookStore, clock: Clock) -> None:
