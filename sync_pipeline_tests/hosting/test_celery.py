@@ -17,9 +17,11 @@ import pytest
 import redis
 import yaml
 from celery.concurrency import get_implementation
+from celery.signals import worker_process_shutdown
 from dagster._core.launcher import LaunchRunContext
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 
+import sync_pipeline.hosting.celery_worker  # noqa: F401  # connects to the signals
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.hosting.celery_launcher import CELERY, QUEUE, CeleryLauncher, app_args
 from sync_pipeline.hosting.celery_pool import PromptPool, RunPool
@@ -225,6 +227,14 @@ def test_a_worker_does_not_wait_for_the_process_of_its_next_run() -> None:
     """Celery would look for one that has ended after five seconds, when it was told of its end a moment too early."""
     assert get_implementation(CELERY["worker_pool"]) is RunPool
     assert max(PromptPool.__new__(PromptPool).timers.values()) < 1
+
+
+def test_the_process_of_a_run_ends_when_the_worker_asks_it_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster leaves it deaf to that, and then it waits for a second before it ends by itself."""
+    kept: list[tuple[int, object]] = []
+    monkeypatch.setattr(signal, "signal", lambda *given: kept.append(given))
+    worker_process_shutdown.send(sender=None, pid=0, exitcode=0)
+    assert kept == [(signal.SIGTERM, signal.SIG_DFL)]
 
 
 def started(on: Live, run: dg.DagsterRun) -> float:
