@@ -318,12 +318,8 @@ class Fleet:
         return True
 
     def running_backfill(self) -> int:
-        """How many runs of a backfill workers have at the moment, or will have."""
-        return self._count(
-            "dagster",
-            "SELECT count(*) FROM runs JOIN run_tags USING (run_id) WHERE key = 'dagster/backfill'"
-            " AND status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED')",
-        )
+        """How many backfills are under way."""
+        return self._count("dagster", "SELECT count(*) FROM bulk_actions WHERE status = 'REQUESTED'")
 
     def materializations(self) -> dict[str, int]:
         """How often each day was materialized."""
