@@ -112,9 +112,9 @@ class CeleryLauncher(CeleryRunLauncher):
         self._launch_celery_task_run(run.with_tags({**run.tags, **tags}), task, TASK_EXECUTE_JOB_NAME)
 
     def _is_first(self, run_id: str) -> bool:
-        """Whether nobody has handed this run over before; noted where all daemons see it.
+        """Whether the run is put into the queue for the first time; marked in the broker, which all daemons share.
 
-        If the launcher is killed between this and the queue, the run is found missing like one that the queue has lost.
+        If the launcher is killed after this and before the queue, the run is marked failed like one that the queue has lost.
         """
         with self.celery.connection_for_write() as connection:
             connection.ensure_connection(**CELERY["task_publish_retry_policy"])  # the server may be starting again

@@ -1,7 +1,7 @@
-"""The pool of a worker: the process of the next run is there as soon as the one before has ended.
+"""The pool of a worker: the process for the next run starts as soon as the one before has exited.
 
-Each run has a process of its own. Celery replaces one when it is told that it ends, but mostly it is told a moment before the
-system says that it has ended, and then it looks again after five seconds.
+Each run has a process of its own. Its pipe to Celery closes shortly before the system reports its exit, so that Celery finds
+nothing to replace and checks again only after five seconds.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ LOOK_SECONDS = 0.2
 
 
 class PromptPool(AsynPool):  # type: ignore[misc]  # Celery has no types
-    """Celery's own, which looks for processes that have ended more often."""
+    """Celery's own pool, which checks for exited processes more often."""
 
     @property
     def timers(self) -> dict[Callable[[], Any], float]:
-        """What the event loop does again and again, each after so many seconds."""
+        """What the event loop calls repeatedly, with the interval in seconds."""
         return dict.fromkeys(super().timers, LOOK_SECONDS)
 
 

@@ -61,11 +61,11 @@ def prepare(**_of_celery: Any) -> None:
     gc.freeze()  # the memory of what is imported stays shared: looking for cycles in a run's process would copy it
 
 
-@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
-def end_when_asked(**_of_celery: Any) -> None:
-    """Let the process of a run that is over end at once: the worker asks it to, or it would wait a second for that in vain.
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def end_on_sigterm(**_of_celery: Any) -> None:
+    """Let SIGTERM, which the worker sends to the process of a finished run, end it; otherwise it sleeps for a second first.
 
-    Dagster leaves SIGTERM as SIGINT was, which a worker's processes ignore.
+    After a run Dagster gives SIGTERM the handler of SIGINT, and the processes of a worker ignore SIGINT.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

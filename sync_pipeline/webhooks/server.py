@@ -47,7 +47,7 @@ def serve(
             on_ready(url_of(host, listener))
         server, ended = _server(Receiver(hooks, options, utc_now, time.monotonic)), Event()
         newer: list[NewerSchema] = []
-        # A daemon: Ctrl-C may strike between any two lines, and a thread that nobody has told to end would keep the process.
+        # A daemon thread: Ctrl-C is raised between any two lines, and a thread that is never told to stop would keep the process alive.
         watching = Thread(target=_until_newer, args=(hooks.store, server, ended, newer), name="schema", daemon=True)
         try:
             watching.start()

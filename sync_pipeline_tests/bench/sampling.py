@@ -3,7 +3,7 @@
 A signal interrupts the main thread every few milliseconds; it looks at its own stack, and adds the time since the last look
 to a stage. While it waits for answers, what other threads compute counts for the stage that waits, and the rest is waiting.
 That costs a few per cent, where a profiler that sees every call would double the time of the smallest functions. No thread
-looks at the stack of another one: Python 3.11 crashes or stops for ever when that is done often enough.
+reads the stack of another one: Python 3.11 crashes or hangs when that is done often.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Sampler:
         signal.setitimer(signal.ITIMER_REAL, PAUSE_SECONDS)
 
     def _look(self, _signal: int, frame: FrameType | None) -> None:
-        """A look that comes late stands for all the time since the last one: the stack has not changed meanwhile."""
+        """Add the time since the last signal; also of one that comes late, since the stack has not changed meanwhile."""
         stage, now, uses = stage_of(places_of(frame)), perf_counter(), process_time()
         passed, used = now - self._before, uses - self._used
         computed = min(used, passed) if is_waiting(frame) else passed
@@ -118,9 +118,8 @@ class Sampler:
         self.cpu[stage] += used
         self._before, self._used = now, uses
         if not self._has_ended:
-            signal.setitimer(
-                signal.ITIMER_REAL, PAUSE_SECONDS
-            )  # not before this look has ended: one would interrupt another
+            # One-shot: a signal that comes during this function would count the time twice.
+            signal.setitimer(signal.ITIMER_REAL, PAUSE_SECONDS)
 
     def stop(self) -> None:
         """Look no more."""

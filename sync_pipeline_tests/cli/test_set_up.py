@@ -296,7 +296,7 @@ def test_consent_from_a_terminal(us: Team, typed: Shell, tmp_path: Path) -> None
         try:
             url = next(line.strip() for line in waiting.stderr if line.startswith("http"))
             person = Person(url)
-            answer = httpx.get(person.redirect_uri, params=press(person), trust_env=False)  # type: ignore[arg-type]
+            answer = httpx.get(person.redirect_uri, params=press(person), trust_env=False)  # type: ignore[arg-type]  # only its URL is read
             assert "go back to the terminal" in answer.text
             out, err = waiting.communicate(timeout=60)
         finally:

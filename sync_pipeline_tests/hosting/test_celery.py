@@ -224,13 +224,13 @@ def test_a_run_that_two_daemons_launch_is_executed_once(fleet: Fleet) -> None:
 
 
 def test_a_worker_does_not_wait_for_the_process_of_its_next_run() -> None:
-    """Celery would look for one that has ended after five seconds, when it was told of its end a moment too early."""
+    """When it misses an exit, Celery's own pool checks again after five seconds."""
     assert get_implementation(CELERY["worker_pool"]) is RunPool
     assert max(PromptPool.__new__(PromptPool).timers.values()) < 1
 
 
 def test_the_process_of_a_run_ends_when_the_worker_asks_it_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dagster leaves it deaf to that, and then it waits for a second before it ends by itself."""
+    """After a run of Dagster's it ignores SIGTERM, and would sleep for a second before it exits."""
     kept: list[tuple[int, object]] = []
     monkeypatch.setattr(signal, "signal", lambda *given: kept.append(given))
     worker_process_shutdown.send(sender=None, pid=0, exitcode=0)
