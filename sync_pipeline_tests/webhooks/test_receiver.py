@@ -308,7 +308,13 @@ def test_a_receiver_ends_when_a_newer_version_has_migrated_its_database(
 def test_ctrl_c_at_any_line_ends_the_receiver(hooks: HookStore, monkeypatch: pytest.MonkeyPatch, line: int) -> None:
     """Also between its start and the first request; what it has started does not keep the process alive."""
     monkeypatch.setattr(uvicorn.Server, "run", lambda *_args, **_more: None)
-    ended, lines = Event(), count(1)
+    ended, is_over, lines = Event(), Event(), count(1)
+
+    def watch(_store: Store, _server: object, told: Event, *_more: object) -> None:
+        while not (told.wait(0.05) or is_over.is_set()):  # Ctrl-C may keep it from being told
+            pass
+
+    monkeypatch.setattr(server, "_until_newer", watch)
 
     def interrupt(frame: FrameType, event: str, _of_event: object) -> Any:
         if frame.f_code is not serve.__code__:
@@ -327,8 +333,13 @@ def test_ctrl_c_at_any_line_ends_the_receiver(hooks: HookStore, monkeypatch: pyt
             ended.set()
 
     Thread(target=receive, daemon=True).start()
-    assert ended.wait(PATIENCE)
-    assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("schema"))
+    has_ended = ended.wait(PATIENCE)
+    watching = [thread for thread in threading.enumerate() if thread.name.startswith("schema")]
+    is_over.set()
+    for thread in watching:
+        thread.join(PATIENCE)
+    assert has_ended
+    assert all(thread.daemon for thread in watching)
 
 
 def test_two_receivers_keep_an_event_once(sender: Sender, hooks: HookStore, clock: Clock) -> None:
