@@ -1,7 +1,7 @@
-"""How much faster several workers load than one: each loads its share of the days into one PostgreSQL store.
+"""How much faster several workers load than one into one PostgreSQL store: each loads the next ten days when it is free.
 
 Every request takes 200 ms and each system refuses more than ten a second, so waiting is measured and not the processor.
-``python -m sync_pipeline_tests.bench.workers FIRST LAST`` is one such worker; it starts when a line comes in.
+``python -m sync_pipeline_tests.bench.workers`` is one such worker; each line it reads names the days of a run.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from itertools import pairwise
 from pathlib import Path
+from queue import SimpleQueue
 from time import perf_counter
 
 import yaml
@@ -26,6 +27,7 @@ from sync_pipeline_tests.bench.rounds import Plan, workplace
 
 NUMBERS = (1, 2, 3)
 ENTRIES, DAYS, USERS = 1_500, 180, 10
+DAYS_A_RUN = 10
 LATENCY, A_SECOND = 0.2, 10
 PAGE_SIZE, BATCH_SIZE = 20, 20
 PROFILE = ROOT / "sync_pipeline" / "connectors" / "profiles" / "generic.yaml"
@@ -55,65 +57,80 @@ def measure_workers(
 
 
 def _load(work: Workplace, plan: Plan, workers: int) -> Together:
+    work = replace(work, more={"SNAPSHOTS_PROFILE": str(_profile(work.root))})
     work.run(*sync_words("locations", "users", "projects"))
     work.sandbox.ask("/_control/options", {"requests_per_second": A_SECOND})
     work.sandbox.ask("/_control/snapshots", {"rate_per_second": A_SECOND})
     work.sandbox.ask("/_control/faults", {"kind": "stall", "route": "*", "seconds": LATENCY})
-    with _ready(work, shares(plan, workers)) as processes:
+    waiting: SimpleQueue[Days | None] = SimpleQueue()
+    for run in [*runs(plan), *[None] * workers]:
+        waiting.put(run)
+    with _ready(work, workers) as processes, ThreadPoolExecutor(workers) as threads:
         work.sandbox.clear()
         begun = perf_counter()
-        for process in processes:
-            _tell(process)
-        for process in processes:
-            process.wait()
+        list(threads.map(lambda process: _feed(process, waiting), processes))
         seconds = perf_counter() - begun
     counted = work.sandbox.ask("/_control/stats")
     requests, writes = sum(counted["requests"].values()), sum(counted["writes"].values())
     return Together(workers, round(seconds, 1), requests, writes, counted["rate_limited"])
 
 
-def shares(plan: Plan, workers: int) -> list[Days]:
-    """The days cut into as many neighbouring ranges as there are workers."""
-    cuts = [plan.first_day + timedelta(days=plan.days * number // workers) for number in range(workers + 1)]
-    return [Days(first, following - timedelta(days=1)) for first, following in pairwise(cuts)]
+def runs(plan: Plan) -> list[Days]:
+    """The days of the plan, ten a run."""
+    firsts = [plan.first_day + timedelta(days=number) for number in range(0, plan.days, DAYS_A_RUN)]
+    return [Days(first, first + timedelta(days=DAYS_A_RUN - 1)) for first in firsts]
+
+
+def _profile(directory: Path) -> Path:
+    """The Snapshots API as this is measured: ten requests a second, 20 records a write."""
+    path = directory / "ten_a_second.yaml"
+    facts = yaml.safe_load(PROFILE.read_text())
+    facts["rate"], facts["batch"]["size"] = [{"requests": A_SECOND, "seconds": 1}], BATCH_SIZE
+    path.write_text(yaml.safe_dump({**facts, "profile": path.stem}))
+    return path
 
 
 @contextmanager
-def _ready(work: Workplace, spans: Sequence[Days]) -> Iterator[list[subprocess.Popen[str]]]:
-    """A worker for each of the ranges, each with everything imported; none has failed in the end."""
-    profile = work.root / "ten_a_second.yaml"
-    facts = yaml.safe_load(PROFILE.read_text())
-    facts["rate"], facts["batch"]["size"] = [{"requests": A_SECOND, "seconds": 1}], BATCH_SIZE
-    profile.write_text(yaml.safe_dump({**facts, "profile": profile.stem}))
+def _ready(work: Workplace, workers: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """So many workers, each with everything imported; RuntimeError in the end when one has failed."""
     processes = []
-    for number, span in enumerate(spans):
-        environ = {**work.environ(), "SNAPSHOTS_PROFILE": str(profile), "SYNC_HOME": f"{work.home}-{number}"}
-        command = [sys.executable, "-m", __spec__.name, *span.keys]
+    for number in range(workers):
         process = subprocess.Popen(
-            command, cwd=work.root, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", __spec__.name],
+            cwd=work.root,
+            env={**work.environ(), "SYNC_HOME": f"{work.home}-{number}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         processes.append(process)
     try:
         for process in processes:
-            assert process.stdout
-            process.stdout.readline()
+            _line(process)
         yield processes
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    if failed := [process.args for process in processes if process.returncode]:
-        raise RuntimeError(f"these workers failed: {failed}")
 
 
-def _tell(process: subprocess.Popen[str]) -> None:
+def _feed(process: subprocess.Popen[str], waiting: SimpleQueue[Days | None]) -> None:
+    """Give the worker the next run as soon as the one before is done, until there is none."""
     assert process.stdin
-    process.stdin.write("start\n")
-    process.stdin.close()
+    while run := waiting.get():
+        process.stdin.write(" ".join(run.keys) + "\n")
+        process.stdin.flush()
+        if not _line(process):
+            raise RuntimeError(f"a worker failed at {run}")
 
 
-def _work(first: str, last: str) -> None:
-    """Load these days with what the sandbox's limits allow."""
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline()
+
+
+def _work() -> None:
+    """Load what each line names, with what the sandbox's limits allow."""
     from sync_pipeline.definitions import build
     from sync_pipeline.hosting.main_job import run_main_job
     from sync_pipeline.settings import load_settings
@@ -122,14 +139,20 @@ def _work(first: str, last: str) -> None:
     PLANS["paid"] = replace(PLANS["paid"], windows=((A_SECOND, 1.0),))  # type: ignore[index]  # of this process alone
     settings = load_settings()
     defs = build(settings)
-    sys.stdout.write("ready\n")
+    _say("ready")
+    for line in sys.stdin:
+        days = Days(*map(date.fromisoformat, line.split()))
+        report = run_main_job(settings, defs, ["time_entries"], days, Options())
+        sys.stderr.writelines(f"{error}\n" for error in report.errors)
+        if not report.success:
+            sys.exit(1)
+        _say("done")
+
+
+def _say(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
     sys.stdout.flush()
-    sys.stdin.readline()
-    days = Days(date.fromisoformat(first), date.fromisoformat(last))
-    report = run_main_job(settings, defs, ["time_entries"], days, Options())
-    sys.stderr.writelines(f"{error}\n" for error in report.errors)
-    sys.exit(not report.success)
 
 
 if __name__ == "__main__":
-    _work(*sys.argv[1:])
+    _work()
