@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dagster as dg
 import psutil
@@ -221,6 +222,28 @@ def test_a_run_that_two_daemons_launch_is_executed_once(fleet: Fleet) -> None:
     assert fleet.ended(run) is dg.DagsterRunStatus.SUCCESS
     assert fleet.ended(fleet.queue("after it")) is dg.DagsterRunStatus.SUCCESS
     assert len(fleet.on.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_START)) == 1
+
+
+def test_a_run_reaches_a_broker_that_restarts_before_it_is_queued(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server forgets the mark of the run, and the connection on which that was set is lost."""
+    mark = CeleryLauncher._is_first
+
+    def marked_and_restarted(launcher: CeleryLauncher, run_id: str) -> bool:
+        is_first = mark(launcher, run_id)
+        assert launcher.broker
+        with closing(redis.Redis.from_url(launcher.broker)) as broker:
+            broker.shutdown(nosave=True)
+        fleet.stack.enter_context(valkey(tmp_path, urlsplit(launcher.broker).port))
+        return is_first
+
+    monkeypatch.setattr(CeleryLauncher, "_is_first", marked_and_restarted)
+    run = fleet.queue("restarted")
+    assert fleet.waiting() == 1
+    fleet.start_worker()
+    assert fleet.ended(run) is dg.DagsterRunStatus.SUCCESS
+    assert "restarted" in fleet.delivered()
 
 
 def test_a_worker_does_not_wait_for_the_process_of_its_next_run() -> None:

