@@ -12,7 +12,7 @@ import dagster as dg
 import orjson
 from dagster import _check as check
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext
-from dagster._core.storage.tags import PRIORITY_TAG, RETRY_STRATEGY_TAG
+from dagster._core.storage.tags import PRIORITY_TAG
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClassData, pack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
@@ -26,7 +26,7 @@ from kombu.exceptions import OperationalError
 from redis import RedisError
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.hosting.liveness import PROCESS_TAG, forget_process, health_of
+from sync_pipeline.hosting.liveness import FROM_THE_START, PROCESS_TAG, OwnLauncher, forget_process, health_of
 from sync_pipeline.settings import load_given
 
 QUEUE = "dagster"
@@ -58,7 +58,7 @@ CELERY: Mapping[str, Any] = {
 }
 
 
-class CeleryLauncher(CeleryRunLauncher):
+class CeleryLauncher(OwnLauncher, CeleryRunLauncher):
     """Dagster's launcher on Celery; whether a run is alive is known by the run's own lock, not by Celery."""
 
     def __init__(
@@ -93,7 +93,7 @@ class CeleryLauncher(CeleryRunLauncher):
             return
         tags = {
             DAGSTER_CELERY_RUN_PRIORITY_TAG: FIRST if _priority(run) > 0 else LAST,
-            RETRY_STRATEGY_TAG: "ALL_STEPS",  # the batch of a run that is repeated is on another machine
+            **FROM_THE_START,
         }
         tags = {name: value for name, value in tags.items() if name not in run.tags}
         # Known before a worker can take it, so that a run can be stopped although its launcher was killed in between.

@@ -19,7 +19,7 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Lau
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
 
-from sync_pipeline.hosting.liveness import forget_process, health_of, name_of, note_start, process_of_run
+from sync_pipeline.hosting.liveness import OwnLauncher, forget_process, health_of, name_of, note_start, process_of_run
 
 LIBRARIES = (
     "dagster", "dagster._cli.api", "dagster._daemon.controller", "pandas", "pyarrow.parquet", "sqlalchemy.dialects.sqlite",
@@ -32,7 +32,7 @@ FORKS = sys.platform == "linux"
 """Elsewhere the system's own libraries do not survive a fork."""
 
 
-class WarmRunLauncher(DefaultRunLauncher):
+class WarmRunLauncher(OwnLauncher, DefaultRunLauncher):
     """Starts runs in forked processes; they end with the daemon when that is stopped, and survive it when it is killed."""
 
     def launch_run(self, context: LaunchRunContext) -> None:

@@ -11,7 +11,7 @@ import dagster as dg
 import psutil
 from dagster import DagsterInstance
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
-from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, RETRY_STRATEGY_TAG
 
 from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.run_tags import at_start
@@ -25,14 +25,29 @@ LOCK_TAG = f"{HIDDEN_TAG_PREFIX}sync_pipeline_run_lock"
 """Says that the run takes a lock for its own liveness; an earlier version, which had none, does not set it."""
 EARLIER_NAMES = {PROCESS_TAG: "sync_pipeline/process", LOCK_TAG: "sync_pipeline/run_lock"}
 """The names of the same tags on runs that an earlier version has started."""
+FROM_THE_START = {RETRY_STRATEGY_TAG: "ALL_STEPS"}
+"""Says that a repeated run executes all steps: on another machine it does not find the batch of the first one."""
 GONE = "The process of this run ended without saying so; the next sync goes on from there."
 
 
+class OwnLauncher:
+    """A launcher of ours: it clears the process that a repeated run has copied, before another one can take the run."""
+
+
 def close_orphans(instance: DagsterInstance) -> int:
-    """Mark runs as failed whose process is gone: killed, or the machine went down. Returns how many."""
+    """Mark runs as failed whose process is gone: killed, or the machine went down. Returns how many.
+
+    Runs that are starting are left alone unless a launcher of ours starts them: with another one, such as that of Kubernetes, a
+    repeated run still names the process of the run whose tags it has copied. Dagster's time limit for the start covers them.
+    """
     closed = 0
     runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
-    lost = _lost(instance.run_launcher, [run for run in runs if not _tag(run, PROCESS_TAG)])
+    # Asked for only when it is needed: the launcher of Kubernetes cannot be created outside a cluster.
+    starting = [run for run in runs if run.status is dg.DagsterRunStatus.STARTING]
+    if starting and not isinstance(instance.run_launcher, OwnLauncher):
+        runs = [run for run in runs if run not in starting]
+    untaken = [run for run in runs if not _tag(run, PROCESS_TAG)]
+    lost = _lost(instance.run_launcher, untaken) if untaken else set[str]()
     for run in runs:
         if (run.run_id in lost or is_gone(run)) and _has_not_ended(instance, run):
             instance.report_run_failed(run, GONE)
@@ -104,8 +119,9 @@ def forget_process(instance: DagsterInstance, run: dg.DagsterRun) -> None:
 
 
 def name_process(instance: DagsterInstance, run: dg.DagsterRun) -> None:
-    """Note which process executes a run; one that was started by us has said so already."""
+    """Note which process executes a run; one that our launcher has started on this machine has been noted already."""
     if run.tags.get(PROCESS_TAG) != own_process():
+        instance.add_run_tags(run.run_id, FROM_THE_START)
         note_start(instance, run, own_process())
 
 

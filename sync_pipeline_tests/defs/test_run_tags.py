@@ -8,7 +8,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
 from dagster._core.storage.tags import BACKFILL_ID_TAG, PARENT_RUN_ID_TAG, RETRY_NUMBER_TAG, TagType, get_tag_type
+from dagster._daemon.auto_run_reexecution.auto_run_reexecution import get_reexecution_strategy
 
 from sync_pipeline.definitions import build
 from sync_pipeline.hosting.launch import run_sync, spans_of
@@ -141,6 +143,8 @@ def test_the_process_is_hidden_and_that_of_an_earlier_version_understood(on: Liv
         named = on.instance.get_run_by_id(run.run_id)
         assert named is not None
         assert not is_gone(named)
+        # Another launcher may start the next process where this one's files are not.
+        assert get_reexecution_strategy(named, on.instance) is ReexecutionStrategy.ALL_STEPS
 
 
 def test_a_repeated_run_does_not_name_the_process_of_the_first(on: Live) -> None:

@@ -10,7 +10,7 @@ from itertools import takewhile
 
 import dagster as dg
 import pytest
-from dagster._core.launcher import WorkerStatus
+from dagster._core.launcher import DefaultRunLauncher, WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._utils.schedules import cron_string_iterator
@@ -18,7 +18,7 @@ from dagster._utils.schedules import cron_string_iterator
 from sync_pipeline.clock import utc_now
 from sync_pipeline.defs.schedules import schedules
 from sync_pipeline.hosting import liveness as orphans
-from sync_pipeline.hosting.liveness import PROCESS_TAG, name_of
+from sync_pipeline.hosting.liveness import PROCESS_TAG, name_of, process_tags
 from sync_pipeline.hosting.queue import URGENT
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.store.events import close
@@ -232,6 +232,21 @@ def test_a_run_of_a_version_without_locks_is_believed_for_a_day(us: Team, on: Li
     assert turn(on, "nightly_users")[0] == []
     grow_old(url, seconds=100)
     assert turn(on, "nightly_users")[0]
+
+
+def test_a_run_that_another_launcher_starts_is_left_to_dagster(us: Team, on: Live) -> None:
+    """Repeated, it names the process of the killed one; its pod may take minutes to start. Ours clear that name."""
+    job, url = on.defs.resolve_job_def("sync_users"), us.settings().store_url
+    tags = process_tags("1@1@elsewhere")
+    on.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTING)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dg.DagsterInstance, "run_launcher", DefaultRunLauncher())
+        for _ in range(3):
+            assert orphans.close_orphans(on.instance) == 0
+            grow_old(url, seconds=200)
+    assert orphans.close_orphans(on.instance) == 0
+    grow_old(url, seconds=200)
+    assert orphans.close_orphans(on.instance) == 1
 
 
 def test_a_queued_run_is_not_looked_at(us: Team, on: Live) -> None:
