@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import version
 from ipaddress import ip_address, ip_network
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import dagster_k8s
 import kubernetes_validate
 import pytest
 import yaml
@@ -23,6 +25,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.cli import create_dagster_daemon_cli
+from dagster_celery.launcher import CeleryRunLauncher
 from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
 from kubernetes.client import ApiClient
 
@@ -256,6 +259,31 @@ def test_a_manifest_has_the_fields_of_its_kind(found: dict[str, Any]) -> None:
         pods = [each["spec"]["template"]["metadata"]["labels"] for each in OBJECTS if each["kind"] == "Deployment"]
         assert found["spec"]["selector"] in pods
         assert not found["metadata"]["name"].startswith("sync")
+
+
+def test_the_image_has_what_the_launchers_are_made_of() -> None:
+    """The tests have more packages than the image: it has those of the extras that it installs."""
+    (extras,) = re.findall(r"'\.\[([\w,]+)\]'", TEXTS["Dockerfile"])
+    optional = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    installed = {re.split(r"[\[<>=]", each)[0] for extra in extras.split(",") for each in optional[extra]}
+    launchers = {getattr(dagster_k8s, VALUES["runLauncher"]["type"]), CeleryRunLauncher}
+
+    needed = {each.__module__.partition(".")[0].replace("_", "-") for each in launchers}
+
+    assert needed == {"dagster-k8s", "dagster-celery"}
+    assert needed <= installed
+
+
+def test_a_pod_with_the_instance_of_the_chart_may_use_its_launcher() -> None:
+    """Outside the daemon, too: who cancels a run has its Job deleted. It is the account of a release called dagster."""
+    pods = [each["spec"]["template"]["spec"] for each in OBJECTS if each["kind"] == "Deployment"]
+    with_instance = [pod for pod in pods if "dagster-instance" in str(pod.get("volumes"))]
+
+    assert {pod["containers"][0]["name"] for pod in with_instance} == {"console", "webserver"}
+    for pod in with_instance:
+        assert pod["serviceAccountName"] == "dagster"
+        assert pod.get("automountServiceAccountToken", True)
+        assert "DAGSTER_PG_PASSWORD" in str(pod["containers"][0]["env"])
 
 
 def test_the_job_of_a_run_has_the_fields_of_its_kind() -> None:
