@@ -83,32 +83,37 @@ class StoreLimiter:
 
     async def acquire(self) -> None:
         """Reserve the next free moment in the store and wait for it."""
+        if self.windows:
+            # In a thread: another process may hold the database's write lock for a moment.
+            await self.turns.wait_until(await asyncio.to_thread(self._reserve))
+
+    def _reserve(self) -> float:
         from sync_pipeline.store.rate import reserve  # the store is only loaded when it is used
 
-        if not self.windows:
-            return
-        # In a thread: another process may hold the database's write lock for a moment.
         windows = [(limit, seconds + min(MARGIN * seconds, MOST_MARGIN)) for limit, seconds in self.windows]
-        turn = await asyncio.to_thread(reserve, self.store, self.bucket, windows, self.turns.now())
-        await self.turns.wait_until(turn)
+        return reserve(self.store, self.bucket, windows, self._shared(self.turns.now())) - self.store.ahead
+
+    def _shared(self, at: float) -> float:
+        """The same instant by the clock of the store: hosts whose own clocks differ would wait for each other, or not at all."""
+        return at + self.store.ahead
 
     async def penalise(self, until: float) -> None:
         """Move everybody's next turn behind ``until``."""
         from sync_pipeline.store.rate import penalise
 
-        await asyncio.to_thread(penalise, self.store, self.bucket, until)
+        await asyncio.to_thread(lambda: penalise(self.store, self.bucket, self._shared(until)))
 
     async def end_day(self) -> None:
         """Note it for all processes."""
         from sync_pipeline.store.rate import end_day
 
-        await asyncio.to_thread(end_day, self.store, self.bucket, self.turns.now())
+        await asyncio.to_thread(lambda: end_day(self.store, self.bucket, self._shared(self.turns.now())))
 
     async def is_day_over(self) -> bool:
         """Whether any process has noted it."""
         from sync_pipeline.store.rate import is_day_over
 
-        return await asyncio.to_thread(is_day_over, self.store, self.bucket, self.turns.now())
+        return await asyncio.to_thread(lambda: is_day_over(self.store, self.bucket, self._shared(self.turns.now())))
 
 
 @dataclass(slots=True)

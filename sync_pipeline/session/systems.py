@@ -195,13 +195,13 @@ def facts_place(settings: Settings, system: str) -> str:
 def hourly_budget(store: Store, account: Account, now: datetime) -> Budget | None:
     """What is left of an account's requests of this hour; None on a plan without such a limit."""
     hourly = PLANS[account.plan].hourly
-    return hourly and budget(store, account.bucket, hourly, now.timestamp())
+    return hourly and budget(store, account.bucket, hourly, now.timestamp() + store.ahead)
 
 
 def hourly_room(store: Store, account: Account, now: datetime) -> float:
     """How many of an account's requests fit into its hour immediately; infinite on a plan without such a limit."""
     hourly = PLANS[account.plan].hourly
-    return room(store, account.bucket, [hourly], now.timestamp()) if hourly else math.inf
+    return room(store, account.bucket, [hourly], now.timestamp() + store.ahead) if hourly else math.inf
 
 
 def clockify_account(

@@ -200,7 +200,7 @@ def _count(setup: SetupService, draft: Settings, account: ClockifyAccount, sent:
     with setup.store() as store:
         for workspace in account.workspaces:
             bucket = clockify_account(draft, workspace.id).bucket
-            note_sent(store, bucket, PLANS["free"].windows, setup.now().timestamp(), sent)
+            note_sent(store, bucket, PLANS["free"].windows, setup.now().timestamp() + store.ahead, sent)
 
 
 def _clockify(draft: Settings, workspace: str, origin: Origin, on_sandbox: bool, on_result: OnResult) -> Clockify:

@@ -154,7 +154,7 @@ def _in_words(window: RateWindow) -> str:
 def _budgets(setup: SetupService, store: Store, bucket: str, windows: tuple[RateWindow, ...]) -> Iterator[Budget]:
     for window in windows:
         if window[1] > 1:
-            yield budget(store, bucket, window, setup.now().timestamp())
+            yield budget(store, bucket, window, setup.now().timestamp() + store.ahead)
 
 
 def _permissions(settings: Settings, system: str, test: tuple[Finding, ...]) -> Iterator[Permission]:

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError
 
-from sync_pipeline.clock import utc_now
+from sync_pipeline.clock import unix_time, utc_now
 from sync_pipeline.errors import ConfigError, NewerSchema, StoreError
 from sync_pipeline.private_files import private_file
 from sync_pipeline.store.errors import SETTING, store_errors, unwritable
@@ -73,6 +73,7 @@ class Store:
     """The SQLite file; ``None`` on PostgreSQL."""
     _required: list[RequiredLock] = field(default_factory=list, repr=False, compare=False)
     _runs: list[str] = field(default_factory=list, repr=False, compare=False)
+    _ahead: list[float] = field(default_factory=list, repr=False, compare=False)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -156,6 +157,17 @@ class Store:
     def now(self, tx: Connection) -> datetime:
         """The current instant by the clock that all processes of this store share."""
         return utc_now() if self.dialect == "sqlite" else tx.execute(select(func.clock_timestamp())).scalar_one()
+
+    @property
+    def ahead(self) -> float:
+        """Seconds by which the clock that all processes of this store share is ahead of this one's; measured once."""
+        if self.dialect == "sqlite":
+            return 0.0
+        if not self._ahead:
+            with self.reading() as tx:
+                before, shared = unix_time(), self.now(tx).timestamp()
+            self._ahead.append(shared - (before + unix_time()) / 2)
+        return self._ahead[0]
 
     def close(self) -> None:
         """Give all connections back; the store may not be used afterwards."""

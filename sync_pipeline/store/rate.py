@@ -3,7 +3,7 @@
 Each bucket has a log of the send times it has given out, one row in the database. A new time is the
 earliest that no window forbids and that is not before one already given out, so the order of asking is the
 order of sending. All arithmetic is in whole microseconds: a float's rounding could put one request too many
-into a window.
+into a window. The times that callers give and get are of the clock that they share, which is the store's (``Store.ahead``).
 
 A time in the future is waited for only when somebody's clock that is no longer ahead gave it out: a place in the queue of a
 full window. With each such place the log keeps when it was asked for. A time that was asked for in the future came from a

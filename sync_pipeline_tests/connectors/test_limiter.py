@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.connectors.limiter import Limiter, memory_limiter, store_limiter
 from sync_pipeline.store.engine import open_store
 from sync_pipeline_tests.connectors.clients import Time, run
+from sync_pipeline_tests.store.conftest import Server, postgres
+
+__all__ = ["postgres"]  # a fixture of the store's tests
 
 pytestmark = pytest.mark.clock
 
@@ -58,6 +64,30 @@ def test_a_penalty_holds_everybody_back() -> None:
     start = time.at
     run(work())
     assert time.at == start + 50
+
+
+@pytest.mark.parametrize("skew", [-90.0, 90.0])
+def test_hosts_whose_clocks_differ_share_a_budget(postgres: Server, skew: float) -> None:
+    """Neither waits for the other's clock, and both together send no more than the window allows."""
+    url = postgres.emptied()
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    def sent(count: int, ahead: float) -> None:
+        """So many requests of a host, whose clock is so far ahead."""
+        with closing(open_store(url)) as store, clock_from(utc_now() + timedelta(seconds=ahead)):
+            limiter = store_limiter(store, "a", [(4, 3600.0)], sleep=wait)
+            for _ in range(count):
+                run(limiter.acquire())
+
+    sent(2, skew)
+    sent(2, 0)
+    assert waits == []
+    sent(1, skew)
+    sent(1, 0)
+    assert [round(wait, -2) for wait in waits] == [3600, 3600]
 
 
 def test_a_budget_in_the_store_is_shared(tmp_path: Path) -> None:
