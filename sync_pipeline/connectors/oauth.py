@@ -215,6 +215,11 @@ class StoredTokens(Bearer):
             try:
                 fresh = await self._refresh(held)
             except TokenLost as lost:
+                now = await self._vault.load()
+                if (
+                    isinstance(now, Tokens) and now != held
+                ):  # the lock was lost, and another process has renewed the pair
+                    return now
                 await self._vault.lose(lost.reason)
                 raise self._given_up(lost.reason) from None
             await self._vault.save(fresh)

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from sync_pipeline.clock import unix_time
 from sync_pipeline.connectors.snapshots.api import Snapshots
 from sync_pipeline.connectors.token_endpoint import TokenLost
-from sync_pipeline.errors import FatalApiError, RetryableApiError
+from sync_pipeline.errors import FatalApiError, RetryableApiError, StoreError
 from sync_pipeline.sandbox.server import Running
+from sync_pipeline.store import tokens
 from sync_pipeline.store.tokens import Lost, StoredVault, Tokens
 from sync_pipeline_tests.connectors.at_sandbox import control, now
 from sync_pipeline_tests.connectors.clients import Time, run, snapshots
@@ -217,6 +219,44 @@ def test_a_server_that_keeps_the_refresh_token(vault: StoredVault) -> None:
     held = vault.read()
     assert isinstance(held, Tokens)
     assert (held.access_token, held.refresh_token, held.scope) == ("new", "old-refresh-token", "users.read")
+
+
+def test_a_database_that_restarts_does_not_lose_the_new_pair(
+    vault: StoredVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only copy of it is in this process: it is stored as soon as the database answers again, and used."""
+    vault.keep(PAIR)
+    put, failures = StoredVault._put, [StoreError("the database is starting up")] * 3
+
+    def restarting(vault: StoredVault, *given: Any) -> None:
+        if failures:
+            raise failures.pop()
+        put(vault, *given)
+
+    monkeypatch.setattr(StoredVault, "_put", restarting)
+    monkeypatch.setattr(tokens, "SAVE_PAUSE", 0.0)
+    with scripted(answering(FRESH, INVALID)) as server:
+        ask(vault, server.url)
+    held = vault.read()
+    assert failures == []
+    assert isinstance(held, Tokens)
+    assert held.refresh_token == "new-refresh-token"
+
+
+def test_a_pair_that_another_process_has_renewed_is_not_given_up(vault: StoredVault) -> None:
+    """Our lock was lost: the token that we sent was spent by then."""
+    vault.keep(PAIR)
+    newer = replace(PAIR, access_token="newer", refresh_token="newer-refresh", expires_at=unix_time() + 3600)
+
+    def script(asked: Asked) -> bytes:
+        if asked.path != "/oauth/token":
+            return RECORD
+        run(vault.save(newer))
+        return INVALID
+
+    with scripted(script) as server:
+        ask(vault, server.url)
+    assert vault.read() == newer
 
 
 def test_a_cancelled_request_does_not_lose_the_new_pair(vault: StoredVault) -> None:
