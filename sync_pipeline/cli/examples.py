@@ -108,7 +108,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "settings": ("settings list --changed", "settings get SYNC_MODE"),
     "settings list": ("settings list", "settings list --changed"),
     "settings get": ("settings get SYNC_MODE", "settings get CLOCKIFY_PLAN --json"),
-    "migrate": ("migrate", "migrate --json"),
+    "migrate": ("migrate", "migrate --check"),
     "support-bundle": ("support-bundle", "support-bundle --out bundle.json"),
     "credentials": ("credentials list", "credentials rotate clockify.api_key"),
     "credentials list": ("credentials list", "credentials list --json"),

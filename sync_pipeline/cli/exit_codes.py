@@ -31,7 +31,7 @@ MEANINGS = {
     ExitCode.FAILED: "failed, or not everything was loaded",
     ExitCode.UNKNOWN_OUTCOME: "the outcome of a write is unknown",
     ExitCode.HELD: "held until a person approves; a `sync` that only previewed ends like this, too",
-    ExitCode.DRIFT: "drift: `verify` or `setup diff` found a difference",
+    ExitCode.DRIFT: "drift: `verify`, `setup diff` or `migrate --check` found a difference",
     ExitCode.DONE: "done; records rejected, excluded or waiting are printed",
 }
 

@@ -216,9 +216,8 @@ class StoredTokens(Bearer):
                 fresh = await self._refresh(held)
             except TokenLost as lost:
                 now = await self._vault.load()
-                if (
-                    isinstance(now, Tokens) and now != held
-                ):  # the lock was lost, and another process has renewed the pair
+                # The lock may have been lost: then another process has renewed the pair.
+                if isinstance(now, Tokens) and now != held:
                     return now
                 await self._vault.lose(lost.reason)
                 raise self._given_up(lost.reason) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sync_pipeline.hosting.migrate import DAGSTER, migrate
+from sync_pipeline.hosting.migrate import DAGSTER, Schemas, migrate, schemas
 from sync_pipeline.settings import load_given
 from sync_pipeline.store.engine import open_store, stored_version
 from sync_pipeline.store.locks import lock
@@ -45,6 +45,7 @@ def test_a_second_process_waits_for_the_first(
             (found,) = connection.execute(query.encode()).fetchone() or (0,)
         return int(found)
 
+    assert schemas(settings) == Schemas(None, is_dagsters_current=False)
     tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
     with closing(open_store(store)) as first, ThreadPoolExecutor(1) as pool:
         with lock(first, DAGSTER, DAGSTER):
@@ -58,3 +59,7 @@ def test_a_second_process_waits_for_the_first(
             assert stored_version(tx) == HEAD
         assert count(history, "SELECT count(*) FROM alembic_version") == 1
         migrate(settings)
+        assert schemas(settings).are_current
+        with psycopg.connect(history) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '284a732df317'")
+        assert schemas(settings) == Schemas(HEAD, is_dagsters_current=False)
