@@ -1,7 +1,7 @@
-"""Backfills over years: a real Dagster backfill in bounded runs, asked for here, worked off by the daemon.
+"""Backfills over years: a real Dagster backfill in bounded runs, requested here, executed by the daemon.
 
-Nothing depends on the process that asked: the backfill is in Dagster's storage, each run in the run queue. Asked
-for the same days again, what has not ended is watched on; what ended badly is continued without its finished days.
+Nothing depends on the requesting process: the backfill is in Dagster's storage, each run in the run queue. Another
+request for the same days follows the backfill that is under way, or continues a failed one without its finished days.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class BackfillReport:
     continued: bool
     """Whether days of an earlier, unfinished backfill of the same range were taken over."""
     daemon: bool
-    """Whether a Dagster daemon is there to work it off."""
+    """Whether a Dagster daemon is running, which executes it."""
     runs: list[str]
     days_an_hour: float | None = None
     """Since it was asked for or resumed; None until a day is done."""

@@ -54,7 +54,7 @@ CELERY: Mapping[str, Any] = {
     "broker_transport_options": {"visibility_timeout": LONGEST_RUN, "socket_keepalive": True},
     "redis_socket_keepalive": True,
     "result_expires": 24 * 3600,
-    "worker_redirect_stdouts": False,  # Dagster keeps what the steps print
+    "worker_redirect_stdouts": False,  # what the steps print stays on standard output
 }
 
 
@@ -122,7 +122,7 @@ class CeleryLauncher(OwnLauncher, CeleryRunLauncher):
                 return bool(client.set(f"{HANDED_OVER}{run_id}", 1, nx=True, ex=LONGEST_RUN))
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the process of a run is there: Celery still says so when its worker was killed."""
+        """Whether the process of a run is alive; Celery still reports it as alive after its worker was killed."""
         return health_of(run)
 
     def queued(self, runs: Sequence[dg.DagsterRun]) -> set[str]:

@@ -49,7 +49,7 @@ def _wait(name: str, server: subprocess.Popen[bytes], socket: str, command: Sequ
         wait_for_grpc_server(server, DagsterGrpcClient(socket=socket), command, START_SECONDS)
     except Exception as error:  # it has no class of its own
         raise SyncError(
-            f"{name} did not start (exit code {server.poll()}).", fix="What it printed last says why."
+            f"{name} did not start (exit code {server.poll()}).", fix="Its last lines of output state why."
         ) from error
 
 

@@ -167,7 +167,7 @@ def only_one(home: Path) -> Iterator[None]:
 
 @contextmanager
 def receiving(settings: Settings, port: int, warn: Callable[[str], None]) -> Iterator[str]:
-    """A receiver beside this block; on the sandbox its webhooks are subscribed - as often as this is called, once."""
+    """A receiver that runs during this block. On the sandbox its webhooks are registered, never twice."""
     with open_session(settings) as session:
         hooks, workspace = open_hooks(session), session.clockify.account.workspace
         key = load_addon_key(settings.clockify_addon_public_key)
@@ -209,7 +209,7 @@ class _Programs:
 
     def start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start one of them."""
-        # Killed, we cannot stop it any more: it notices by itself that nobody holds the other end of its standard input.
+        # If this process is killed, it cannot stop the program: the watchdog does, when its standard input is closed.
         watched = [sys.executable, "-m", "sync_pipeline.hosting.parent_watchdog", *command]
         # Ctrl-C reaches this process only, which hands it on once: each program stops its own children then.
         with _not_interrupted() as asked:
@@ -235,7 +235,7 @@ class _Programs:
         name, code = self._ended.get()
         raise SyncError(
             f"{name} ended unexpectedly, so nothing is synced any more (exit code {code}).",
-            fix="What it printed last says why. Start `sync-pipeline dev` again.",
+            fix="Its last lines of output state why. Start `sync-pipeline dev` again.",
         )
 
     def stop(self) -> None:

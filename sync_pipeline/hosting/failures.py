@@ -14,7 +14,7 @@ from sync_pipeline.stages.check import CheckResult, why_blocked
 ERROR = "error"
 """The metadata that names our error."""
 CAUSE = "cause"
-"""The metadata by which the same trouble is recognised when several entities meet it."""
+"""The metadata that identifies a problem, so that one that several entities have is reported once."""
 
 
 EXIT_CODE = "exit_code"
@@ -51,7 +51,7 @@ def blocked(results: Sequence[CheckResult]) -> dg.Failure:
 
 
 def cause_of(error: SyncError) -> str:
-    """What went wrong, without the request that met it: a wrong key is one trouble, whichever list it was used for."""
+    """What went wrong, without the request that met it: a wrong key is one problem, whichever list it was used for."""
     if isinstance(error, ApiError):
         said = str(error).removeprefix(f"{error.request}: ")
         return f"{error.request.system} {error.request.status}: {said}"

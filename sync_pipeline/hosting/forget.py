@@ -64,7 +64,7 @@ class Person:
     is_forgotten: bool = False
     """Whether they were forgotten before."""
     unowned: int = 0
-    """How many rejects quote a record that was never stored: nobody knows whose it is."""
+    """How many rejects quote a record that was never stored: its user is unknown."""
 
     @property
     def summary(self) -> str:
@@ -73,9 +73,7 @@ class Person:
         user = "what came in since about the user, who was forgotten before" if self.is_forgotten else "the user"
         words = f"{user}, {deleted} deleted entries, and the personal values of {kept} entries that exist"
         if self.unowned:
-            words += (
-                f"; and the values that {self.unowned} rejects quote of records never delivered, whoever they are of"
-            )
+            words += f"; and the values that {self.unowned} rejects quote from records that were never delivered, of unknown users"
         return words
 
     @property

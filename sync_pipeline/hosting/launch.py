@@ -231,7 +231,7 @@ def _in_spans(
 
 
 def _not_tried(entity: str, day: date) -> Problem:
-    text = f"the days from {day} on were not tried after this error; the next sync goes on there."
+    text = f"the days from {day} on were not tried after this error; the next sync continues there."
     return Problem(entity, text, f"{entity} not tried")
 
 

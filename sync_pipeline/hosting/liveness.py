@@ -27,7 +27,7 @@ EARLIER_NAMES = {PROCESS_TAG: "sync_pipeline/process", LOCK_TAG: "sync_pipeline/
 """The names of the same tags on runs that an earlier version has started."""
 FROM_THE_START = {RETRY_STRATEGY_TAG: "ALL_STEPS"}
 """Says that a repeated run executes all steps: on another machine it does not find the batch of the first one."""
-GONE = "The process of this run ended without saying so; the next sync goes on from there."
+GONE = "The process of this run ended without reporting a result; the next sync continues from there."
 
 
 class OwnLauncher:

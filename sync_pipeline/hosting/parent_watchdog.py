@@ -1,7 +1,7 @@
-"""Ends Dagster's processes when the process that started them has ended, killed even.
+"""Ends Dagster's processes when the process that started them has ended, even if it was killed.
 
-``python -m sync_pipeline.hosting.parent_watchdog COMMAND ...`` runs a command and reads its own standard input, which says nothing
-and ends with the process that holds the other end. Works wherever there are pipes.
+``python -m sync_pipeline.hosting.parent_watchdog COMMAND ...`` runs a command and reads its own standard input, which stays empty
+and is closed when the parent ends. Works wherever there are pipes.
 """
 
 from __future__ import annotations

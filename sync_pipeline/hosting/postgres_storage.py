@@ -1,7 +1,7 @@
 """Dagster's storage on PostgreSQL for a fleet: one process keeps a few connections, however many instances it makes.
 
 Dagster opens a connection for each statement, and looks for its tables each time an instance is made, which its code server
-does for each request: with three workers that were 90 connections a second, and most of what PostgreSQL had to do.
+does for each request: with three workers these were 90 connections a second, and most of PostgreSQL's load.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ EVENTS_TAG = "sync_pipeline/events"
 REQUEST_TAG, PART_TAG = "sync_pipeline/request", "sync_pipeline/request_part"
 """The request of a person that a run works on, and which part of it."""
 BULK = {"sync_pipeline/bulk": "true"}
-"""The tag of runs that read much and that nobody waits for; dagster.yaml lets one of them run at once."""
+"""The tag of runs that read much and are not urgent; dagster.yaml allows one of them at a time."""
 URGENT = {"dagster/priority": "10"}
 """The tag of runs that answer changes: they are started before whatever else is queued."""
 LOOKED_AT = 12
@@ -54,7 +54,7 @@ def under_way(instance: DagsterInstance, jobs: Iterable[str]) -> str | None:
 
 
 def in_the_way(instance: DagsterInstance, jobs: Iterable[str]) -> str | None:
-    """The same for a run that is to answer changes: it does not wait for bulk runs that are still queued."""
+    """The id of a run that one for changes has to wait for; bulk runs that are still queued are ignored."""
     for job in jobs:
         for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=list(NOT_FINISHED_STATUSES))):
             if run.status not in WAITING or not BULK.items() <= run.tags.items():

@@ -91,7 +91,7 @@ def report_of(
         report.warnings.append(Problem(entity, text, f"{entity} {text}"))
     report.skipped = waiting if report.errors or report.held else set()
     if report.errors:
-        text = "not started, because what it depends on failed; the next sync goes on there."
+        text = "not started, because what it depends on failed; the next sync continues there."
         report.warnings += [Problem(entity, text, f"{entity} {text}") for entity in sorted(waiting)]
     if not report.success and not report.errors:
         # Outside its steps: it stopped whatever had not begun.
@@ -157,7 +157,7 @@ def _note_failure(report: RunReport, event: dg.DagsterEvent) -> None:
         report.errors.append(Problem(entity, said.description, cause, exit_code=code))
     elif failure.error:
         text = f"{event.step_key} failed: {_innermost(failure.error)}"
-        report.errors.append(Problem(entity, f"{text} The Dagster UI has the whole story.", text))
+        report.errors.append(Problem(entity, f"{text} The Dagster UI shows the full error.", text))
     if not _is_incomplete(event):
         report.broken.add(entity)
 

@@ -18,7 +18,7 @@ LOOK_SECONDS = 1.0
 """How often progress is written and a cancel is looked for: requests only ask what is known."""
 STATUS_SECONDS = 5.0
 """How often Dagster is asked whether it has ended the run."""
-CANCELLED = "It was cancelled. What was delivered stays delivered; the next sync goes on from there."
+CANCELLED = "It was cancelled. What was delivered stays delivered; the next sync continues from there."
 
 
 class Follower:

@@ -53,7 +53,7 @@ SHOWN_DAYS = 5
 MAY_HAVE_MOVED = "a record of it may have moved since, and could not be read again"
 HAS_CHANGED = "a record of it was read as unchanged and is stored in another form by now, and could not be read again"
 Stage = Callable[..., None]
-INTERRUPTED = "It was interrupted. What was delivered stays delivered; the next sync goes on from there."
+INTERRUPTED = "It was interrupted. What was delivered stays delivered; the next sync continues from there."
 
 
 @dataclass(frozen=True, slots=True)

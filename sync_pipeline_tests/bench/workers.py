@@ -1,4 +1,4 @@
-"""How much faster several workers load than one into one PostgreSQL store: each loads the next ten days when it is free.
+"""Measures how much faster several workers fill one PostgreSQL store than one; each takes the next ten days when free.
 
 Every request takes 200 ms and each system refuses more than ten a second, so waiting is measured and not the processor.
 ``python -m sync_pipeline_tests.bench.workers`` is one such worker; each line it reads names the days of a run.
@@ -92,7 +92,7 @@ def _profile(directory: Path) -> Path:
 
 @contextmanager
 def _ready(work: Workplace, workers: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """So many workers, each with everything imported; RuntimeError in the end when one has failed."""
+    """Start the workers and wait until each has imported everything; they are killed at the end."""
     processes = []
     for number in range(workers):
         process = subprocess.Popen(

@@ -79,7 +79,7 @@ def test_a_missing_scope(shell: Shell) -> None:
         assert f"Grant {entity}.write to the key or token in SNAPSHOTS_API_KEY." in error
         assert document["entities"][entity]["waiting"] == document["entities"][entity]["extracted"] > 0
     assert document["warnings"] == [
-        "time_entries: not started, because what it depends on failed; the next sync goes on there."
+        "time_entries: not started, because what it depends on failed; the next sync continues there."
     ]
     fixes = {f["fix"] for f in bad("check", "--json", code=4).document["checks"] if not f["ok"]}
     assert len(fixes) == 3

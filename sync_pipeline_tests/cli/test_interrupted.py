@@ -60,7 +60,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
             last = status(session.store, session.pair)["projects"].last
             counts = last.counts
         assert (
-            last.reason == "It was interrupted. What was delivered stays delivered; the next sync goes on from there."
+            last.reason == "It was interrupted. What was delivered stays delivered; the next sync continues from there."
         )
         assert (counts["extracted"], counts["waiting"], counts["unchanged"]) == (5, 5, 0)
         us.no_faults()

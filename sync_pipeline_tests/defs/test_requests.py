@@ -98,11 +98,11 @@ def test_a_run_that_was_killed_ends_its_request(us: Team, on: Live) -> None:
     """Failed with its reason, never running for ever; what depends on it is named as not tried."""
     asked = Asked(us, "sync")
     for request in on.look(NAME).requests:
-        on.instance.report_run_failed(on.queue(request), "The process of this run ended without saying so.")
+        on.instance.report_run_failed(on.queue(request), "The process of this run ended without reporting a result.")
     assert on.look(NAME).requests == []
     found = asked.now
     assert found.outcome == "failed"
-    assert "ended without saying so" in found.reason
+    assert "ended without reporting a result" in found.reason
     assert found.reason.endswith("Not tried after this: time_entries.")
 
 

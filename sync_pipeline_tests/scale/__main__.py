@@ -62,7 +62,7 @@ class Report:
     help="Edit entries while a backfill runs on three workers, after these were measured.",
 )
 @click.option("--faults/--no-faults", default=True, help="Disturb a fleet of three workers.")
-@click.option("--keep", is_flag=True, help="Leave the logs.")
+@click.option("--keep", is_flag=True, help="Keep the logs, and print where they are.")
 def scale(*, small: bool, entries: int | None, keep: bool, **parts: Any) -> None:
     """Sync a workspace of two years with a fleet on seven machines, which are network namespaces of this one."""
     if os.geteuid() != 0:
@@ -80,7 +80,9 @@ def scale(*, small: bool, entries: int | None, keep: bool, **parts: Any) -> None
     try:
         run_parts(report, size, directory, **parts)
     finally:
-        if not keep:
+        if keep:
+            say(f"The logs are in {directory}.")
+        else:
             subprocess.run(["rm", "-rf", str(directory)], check=False)
         print_report(report)
     problems = list(report.problems())
@@ -190,7 +192,7 @@ def print_report(report: Report) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
+    """Print a line immediately."""
     sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
     sys.stdout.flush()
 

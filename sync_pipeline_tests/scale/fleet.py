@@ -265,7 +265,7 @@ class Fleet:
     # -- ask ----------------------------------------------------------------------------------------------------
 
     def on_control(self, program: str, *words: str, check: bool = True) -> str:
-        """What a command prints that a person types on the control machine."""
+        """Run a command on the control machine and return its output."""
         control = self["control"]
         return control.ask([str(BIN / program), *words], self.environ_of(control), check=check)
 
@@ -356,7 +356,7 @@ class Fleet:
             return int(count)
 
     def clockify(self, path: str, body: Any = None) -> Any:
-        """Somebody works in Clockify: GET, or PUT when there is a body."""
+        """A user's request to Clockify: GET, or PUT with a body."""
         url = f"http://{self['vendors'].address}:8750/clockify/api/v1/workspaces/{self.workspace}{path}"
         headers = {"X-Api-Key": CLOCKIFY_KEY, "Content-Type": "application/json"}
         sent, method = (None, "GET") if body is None else (json.dumps(body).encode(), "PUT")
@@ -386,7 +386,7 @@ def sandbox_command(size: Size, host: str, database: Path, port: int = 8750) -> 
 
 
 def wait(so: Callable[[], bool], seconds: float, what: str) -> float:
-    """Wait until something is so; returns how many seconds that took."""
+    """Wait until a condition is true; returns how many seconds that took."""
     began = time.monotonic()
     while not so():
         if time.monotonic() - began > seconds:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -42,7 +41,7 @@ class Machine:
         return f"{BRIDGE}-{self.number}"
 
     def switch_on(self) -> None:
-        """Give it an empty home and a cable to the network."""
+        """Create its empty home and its interface on the network."""
         self.home.mkdir(parents=True)
         inside, outside = f"si{self.number}", f"so{self.number}"
         run("ip", "netns", "add", self._space)
@@ -53,7 +52,7 @@ class Machine:
         run("ip", "-n", self._space, "link", "set", inside, "up")
 
     def plug(self, *, connected: bool) -> None:
-        """Connect or disconnect its cable."""
+        """Connect it to the network, or disconnect it."""
         run("ip", "link", "set", f"so{self.number}", "up" if connected else "down")
 
     def command(self, words: Sequence[str]) -> list[str]:
@@ -148,8 +147,10 @@ class Network:
             self.machines[name].switch_on()
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Take the machines away; only their logs stay in the directory."""
         for machine in self.machines.values():
             machine.switch_off()
         run("ip", "link", "del", BRIDGE, check=False)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        for file in self.directory.rglob("*"):
+            if file.is_symlink() or (file.is_file() and file.suffix != ".log"):
+                file.unlink()

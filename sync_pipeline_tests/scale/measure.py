@@ -42,7 +42,7 @@ class Speed:
     requests: dict[str, int]
     minimum: int
     limited: int
-    """Requests that the vendors refused: one more than they allow in any second."""
+    """Requests that the vendors refused because they were over the limit."""
     megabytes: dict[str, int]
     """The most that each program used, with its processes."""
     stored: dict[str, int]

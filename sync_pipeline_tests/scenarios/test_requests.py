@@ -90,7 +90,7 @@ def test_a_run_that_is_killed_ends_its_request(us: Developing) -> None:
         wait_for(lambda: has_ended(us, path), WORK_SECONDS)
     shown = page(us, path).text
     assert "failed Requested" in shown, shown
-    assert "ended without saying so" in shown
+    assert "ended without reporting a result" in shown
     again = ask(us, kind="verify", entity="users")
     wait_for(lambda: has_ended(us, again), WORK_SECONDS)
     assert "done Requested" in page(us, again).text
