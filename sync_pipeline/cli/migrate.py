@@ -14,7 +14,7 @@ from sync_pipeline.store.schema import HEAD
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Only say whether there is anything to migrate; exits 5 when there is.")
+@click.option("--check", is_flag=True, help="Only report whether there is anything to migrate; exits 5 when there is.")
 @json_option
 def migrate(*, check: bool, as_json: bool) -> None:
     """Migrate the databases, ours and Dagster's. Run it once before processes of a new version start."""
@@ -24,7 +24,7 @@ def migrate(*, check: bool, as_json: bool) -> None:
     if check:
         found = schemas(load_given())
         text = f"Schema {found.ours or 'none'}; this version has {HEAD}. Dagster's storage is {'' if found.is_dagsters_current else 'not '}up to date."
-        terminal.emit(as_json, {"database": found.ours, "dagster": found.is_dagsters_current}, text)
+        terminal.emit(as_json, {"database": found.ours or "", "dagster": found.is_dagsters_current}, text)
         sys.exit(ExitCode.DONE if found.are_current else ExitCode.DRIFT)
     migrate_both(load_given())
     terminal.emit(as_json, {"database": HEAD, "dagster": True}, f"Schema {HEAD}; Dagster's storage is up to date.")

@@ -15,12 +15,11 @@ from sync_pipeline.cli.options import json_option
 from sync_pipeline.session.session import open_session
 from sync_pipeline.setup.service import actor
 from sync_pipeline.store.audit import note
-from sync_pipeline.webhooks.addon import load_addon_key
+from sync_pipeline.webhooks.accounts import Accounts
 from sync_pipeline.webhooks.hooks import open_hooks
-from sync_pipeline.webhooks.receiver import ReceiverOptions
 from sync_pipeline.webhooks.registration import Registrar, Wishes, list_hooks, remove_hooks
 from sync_pipeline.webhooks.server import serve
-from sync_pipeline.webhooks.signed import addresses, signed_deliveries
+from sync_pipeline.webhooks.signed import addresses
 
 
 @click.group()
@@ -41,11 +40,8 @@ def webhooks_serve(host: str, port: int, as_json: bool) -> None:
         terminal.emit(as_json, {"url": url}, f"Receiving webhooks at {url} (Ctrl-C ends it)")
         sys.stdout.flush()
 
-    with until_asked(), prepared() as settings, open_session(settings) as session:
-        key = load_addon_key(settings.clockify_addon_public_key)
-        workspace, signed = session.clockify.account.workspace, signed_deliveries(session)
-        options = ReceiverOptions(workspace=workspace, addon_key=key, signed=signed)
-        serve(_hooks(session), options, host=host, port=port, on_ready=ready)
+    with until_asked(), prepared() as settings, Accounts(settings) as accounts:
+        serve(*accounts.reception, host=host, port=port, on_ready=ready, renewed=accounts.renewed)
 
 
 @webhooks.command("register")

@@ -10,16 +10,19 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+import tenacity
 from anyio import CancelScope
 
 from sync_pipeline.connectors.redact import header_value
 from sync_pipeline.connectors.token_endpoint import CutOff, TokenEndpoint, TokenLost
 from sync_pipeline.connectors.transport import HttpAuth, HttpRequest, HttpResponse, OnRequest, unseen
-from sync_pipeline.errors import Request
+from sync_pipeline.errors import Request, StoreError
 from sync_pipeline.store.tokens import Lost, Tokens
 
 T = TypeVar("T")
 RENEW_BEFORE_SECONDS = 30.0
+SAVE_PAUSE, SAVE_SECONDS = 1.0, 120.0
+"""How often, and for how long, storing a new pair is repeated."""
 SECRETS_KEPT = 16
 SCHEME = "Bearer "
 
@@ -221,8 +224,25 @@ class StoredTokens(Bearer):
                     return now
                 await self._vault.lose(lost.reason)
                 raise self._given_up(lost.reason) from None
-            await self._vault.save(fresh)
+            await self._keep(fresh, held)
             return fresh
+
+    async def _keep(self, fresh: Tokens, held: Tokens) -> None:
+        """Store the pair. The vendor gives it only once, and the one before is spent: a database that restarts is waited for.
+
+        With the database the lock is gone. So what somebody else has stored or removed meanwhile is left as it is.
+        """
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(StoreError),
+            wait=tenacity.wait_fixed(SAVE_PAUSE),
+            stop=tenacity.stop_after_delay(SAVE_SECONDS),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                now = held if attempt.retry_state.attempt_number == 1 else await self._vault.load()
+                if now == held or isinstance(now, Lost):
+                    await self._vault.save(fresh)
 
     async def _refresh(self, held: Tokens) -> Tokens:
         if not held.refresh_token:

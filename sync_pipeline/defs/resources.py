@@ -50,8 +50,7 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
         discard_older(settings.batches, settings.keep_batches_days)
         report = noting(context.log, reporting.get(silent)) if context.log else silent
         tag, run_id = (context.run.tags.get(REQUEST_TAG, ""), context.run.run_id) if context.run else ("", "")
-        is_stopped = Stopped(context.instance, run_id) if context.instance is not None else lambda: False
-        follower = self._follower = Follower(tag, run_id, report, lambda: _report_canceling(context), is_stopped)
+        follower = self._follower = Follower(tag, run_id, report, lambda: _report_canceling(context))
         with (
             as_failure(),
             sandbox_for(settings),
@@ -91,29 +90,6 @@ def _report_canceling(context: dg.InitResourceContext) -> None:
     now = instance.get_run_by_id(run.run_id) if instance is not None and run is not None else None
     if instance is not None and now is not None and not now.is_finished and now.status != dg.DagsterRunStatus.CANCELING:
         instance.report_run_canceling(now)
-
-
-class Stopped:
-    """Knows whether Dagster has ended a run whose process goes on: a message that should stop it can be lost with a broker's connection."""
-
-    def __init__(self, instance: DagsterInstance, run_id: str) -> None:
-        self._instance, self._run_id = instance, run_id
-        self._last: dg.DagsterRunStatus | None = None
-
-    def __call__(self) -> bool:
-        """Ask Dagster once."""
-        run = self._instance.get_run_by_id(self._run_id)
-        if run is None:
-            return False
-        before, self._last = self._last, run.status
-        if run.status is dg.DagsterRunStatus.CANCELING:
-            return True
-        # For a moment this also finds what the process itself has reported; what is found twice was decided elsewhere.
-        if run.status is not before or run.status not in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE):
-            return False
-        if run.status is dg.DagsterRunStatus.CANCELED:
-            self._instance.report_run_canceling(run)  # otherwise it would end as failed
-        return True
 
 
 def note_changed(instance: DagsterInstance, store: Store, run_id: str) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
 from celery.signals import worker_init, worker_process_shutdown
 from dagster import DagsterInstance
 from dagster._cli.api import _execute_run_command_body
+from dagster._core.execution.run_cancellation_thread import start_run_cancellation_thread
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import unpack_value
@@ -70,11 +72,25 @@ def end_on_sigterm(**_of_celery: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@contextmanager
+def interrupted_when_ended(instance: DagsterInstance, run_id: str) -> Iterator[None]:
+    """Within this context the run is interrupted some seconds after it was cancelled or marked as failed.
+
+    The broker passes the request to stop only to workers that are connected in that moment.
+    """
+    thread, is_over = start_run_cancellation_thread(instance, run_id)
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
 @app.task(name=TASK_EXECUTE_JOB_NAME, track_started=True)  # type: ignore[untyped-decorator]
 def execute_job(execute_job_args_packed: Any) -> int:
     """Execute a run, as Dagster's own task does, in a process that has a name from the beginning."""
     asked = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
-    with capture_interrupts(), DagsterInstance.get() as instance:
+    with capture_interrupts(), DagsterInstance.get() as instance, interrupted_when_ended(instance, asked.run_id):
         run = instance.get_run_by_id(asked.run_id)
         if run is not None and run.status in (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING):
             name_process(instance, run)  # a task that is handed out once more is not the run's process

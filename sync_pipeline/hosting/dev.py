@@ -29,14 +29,10 @@ from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.hosting.code_servers import start_code_servers
 from sync_pipeline.private_files import private_directory
 from sync_pipeline.serving import ENDING, AskedToEnd, end_when_asked
-from sync_pipeline.session.session import open_session
 from sync_pipeline.settings import PROJECT_FILE, Settings, environment, project_root
-from sync_pipeline.webhooks.addon import load_addon_key
-from sync_pipeline.webhooks.hooks import open_hooks
-from sync_pipeline.webhooks.receiver import ReceiverOptions
+from sync_pipeline.webhooks.accounts import Accounts
 from sync_pipeline.webhooks.registration import Registrar, Wishes
 from sync_pipeline.webhooks.server import HOST, running
-from sync_pipeline.webhooks.signed import signed_deliveries
 
 STOP_SECONDS = 20.0
 LOG_BYTES = 5_000_000
@@ -168,17 +164,15 @@ def only_one(home: Path) -> Iterator[None]:
 @contextmanager
 def receiving(settings: Settings, port: int, warn: Callable[[str], None]) -> Iterator[str]:
     """A receiver that runs during this block. On the sandbox its webhooks are registered, never twice."""
-    with open_session(settings) as session:
-        hooks, workspace = open_hooks(session), session.clockify.account.workspace
-        key = load_addon_key(settings.clockify_addon_public_key)
-        with running(
-            hooks, ReceiverOptions(workspace=workspace, addon_key=key, signed=signed_deliveries(session)), port=port
-        ) as receiver:
-            if settings.sandbox:
-                registered = Registrar.of(session, hooks, receiver.url).register(Wishes(enable=True))
-                if not registered.is_well:
-                    warn("Some webhooks do not deliver; `sync-pipeline webhooks list` says which and why.")
-            yield receiver.url
+    with (
+        Accounts(settings) as accounts,
+        running(*accounts.reception, port=port, renewed=accounts.renewed) as receiver,
+    ):
+        if settings.sandbox:
+            registrar = Registrar.of(accounts.session, accounts.reception.hooks, receiver.url)
+            if not registrar.register(Wishes(enable=True)).is_well:
+                warn("Some webhooks do not deliver; `sync-pipeline webhooks list` says which and why.")
+        yield receiver.url
 
 
 def dagster_environ(settings: Settings, console: str) -> dict[str, str]:

@@ -38,7 +38,7 @@ def close_orphans(instance: DagsterInstance) -> int:
     """Mark runs as failed whose process is gone: killed, or the machine went down. Returns how many.
 
     Runs that are starting are left alone unless a launcher of ours starts them: with another one, such as that of Kubernetes, a
-    repeated run still names the process of the run whose tags it has copied. Dagster's time limit for the start covers them.
+    repeated run still names the process of the run whose tags it has copied. Dagster's run monitoring covers them.
     """
     closed = 0
     runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
@@ -121,7 +121,7 @@ def forget_process(instance: DagsterInstance, run: dg.DagsterRun) -> None:
 def name_process(instance: DagsterInstance, run: dg.DagsterRun) -> None:
     """Note which process executes a run; one that our launcher has started on this machine has been noted already."""
     if run.tags.get(PROCESS_TAG) != own_process():
-        instance.add_run_tags(run.run_id, FROM_THE_START)
+        instance.add_run_tags(run.run_id, {name: tag for name, tag in FROM_THE_START.items() if name not in run.tags})
         note_start(instance, run, own_process())
 
 

@@ -30,17 +30,26 @@ class Schemas:
         return self.ours == HEAD and self.is_dagsters_current
 
 
+NONE = Schemas(None, is_dagsters_current=False)
+"""Before the first migration; Dagster's storage is not opened then, which would create its tables."""
+
+
 def schemas(settings: Settings) -> Schemas:
-    """Look what ``migrate`` would change; nothing is changed by this, so old processes may be running."""
-    ours = None
-    if (store := existing_store(settings.store_url, timeout=settings.lock_seconds)) is not None:
-        with closing(store), store.reading() as tx:
+    """Find out what ``migrate`` would change. No schema is changed, so old processes may be running.
+
+    Where Dagster alone has no tables, they are created: its storage does that when it is opened.
+    """
+    store = existing_store(settings.store_url, timeout=settings.lock_seconds)
+    if store is None:
+        return NONE
+    with closing(store):
+        with store.reading() as tx:
             ours = stored_version(tx)
-    if ours is None:  # nor has Dagster's any: opening its storage would create them
-        return Schemas(None, is_dagsters_current=False)
-    with open_instance(settings) as instance:
-        storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
-        versions = [version for storage in storages if storage and (version := storage.alembic_version())]
+        if ours is None:
+            return NONE
+        with lock(store, DAGSTER, DAGSTER), open_instance(settings) as instance:
+            storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+            versions = [version for storage in storages if storage and (version := storage.alembic_version())]
     return Schemas(ours, all(has == head for has, head in versions))
 
 

@@ -1,4 +1,4 @@
-"""A run that may be stopped from outside; one that a person asked for also reports its progress to the request's row."""
+"""A run that a person asked for: it reports its progress to the request's row, and ends when the request is cancelled."""
 
 from __future__ import annotations
 
@@ -16,24 +16,14 @@ from sync_pipeline.store.requests import is_cancelled, note_progress, note_resul
 
 LOOK_SECONDS = 1.0
 """How often progress is written and a cancel is looked for: requests only ask what is known."""
-STATUS_SECONDS = 5.0
-"""How often Dagster is asked whether it has ended the run."""
 CANCELLED = "It was cancelled. What was delivered stays delivered; the next sync continues from there."
 
 
 class Follower:
-    """What a run sees of the request that asked for it (``tag`` is "" without one), and of ``is_stopped``, which asks Dagster."""
+    """The side of a request that a run sees; without a request (``tag`` is "") it does nothing."""
 
-    def __init__(
-        self,
-        tag: str,
-        run_id: str,
-        listener: Report,
-        on_cancel: Callable[[], object] = lambda: None,
-        is_stopped: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, tag: str, run_id: str, listener: Report, on_cancel: Callable[[], object] = lambda: None) -> None:
         self._tag, self._run_id, self._listener, self._on_cancel = tag, run_id, listener, on_cancel
-        self._is_stopped = is_stopped
         self._newest: Progress | None = None
         self._store: Store | None = None
         self._is_cancelled = False
@@ -45,7 +35,7 @@ class Follower:
         self._listener(progress)
 
     def check(self, *, ask: bool) -> None:  # noqa: ARG002 - the signature of a required lock
-        """Raise Cancelled when the request was cancelled, or the run stopped: asked before each request to a vendor, so between pages and writes."""
+        """Raise Cancelled when the request was cancelled: asked before each request to a vendor, so between pages and writes."""
         if self._is_cancelled:
             raise Cancelled(CANCELLED)
 
@@ -63,11 +53,13 @@ class Follower:
 
     @contextmanager
     def following(self, store: Store) -> Iterator[None]:
-        """Within this context the run may be stopped; if its request was cancelled before, its first request to a vendor raises."""
-        if self._tag and self._is_of(store):
-            self._store = store
-            self._look(store)
-        thread = Thread(target=self._watch, name="following", daemon=True)
+        """Within this context the run follows its request; of one that was cancelled before, its first request raises."""
+        if not self._tag or not self._is_of(store):
+            yield
+            return
+        self._store = store
+        self._look(store)
+        thread = Thread(target=self._watch, args=(store,), name="request", daemon=True)
         thread.start()
         try:
             with store.working_under(self):
@@ -86,17 +78,11 @@ class Follower:
         found = request_of(store, self._number)
         return found is not None and found.tag == self._tag
 
-    def _watch(self) -> None:
-        due = monotonic() + STATUS_SECONDS
+    def _watch(self, store: Store) -> None:
         while not self._has_ended.wait(LOOK_SECONDS):
             # The run meets a failure of our store, too, and reports it; one of Dagster's is over by another look.
             with suppress(Exception):
-                if self._store is not None:
-                    self._look(self._store)
-            if monotonic() >= due:
-                due = monotonic() + STATUS_SECONDS
-                with suppress(Exception):
-                    self._is_cancelled = self._is_stopped() or self._is_cancelled
+                self._look(store)
 
     def _look(self, store: Store) -> None:
         if not self._is_cancelled and is_cancelled(store, self._number):

@@ -195,7 +195,12 @@ def facts_place(settings: Settings, system: str) -> str:
 def hourly_budget(store: Store, account: Account, now: datetime) -> Budget | None:
     """What is left of an account's requests of this hour; None on a plan without such a limit."""
     hourly = PLANS[account.plan].hourly
-    return hourly and budget(store, account.bucket, hourly, now.timestamp() + store.ahead)
+    return hourly and seen_budget(store, account.bucket, hourly, now)
+
+
+def seen_budget(store: Store, bucket: str, window: RateWindow, now: datetime) -> Budget:
+    """What is left of one window, with times of this process' clock, as ``now`` is."""
+    return budget(store, bucket, window, now.timestamp() + store.ahead).by_clock(store.ahead)
 
 
 def hourly_room(store: Store, account: Account, now: datetime) -> float:

@@ -16,7 +16,7 @@ from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.health import WEBHOOKS
 from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY, Slot, Vault
-from sync_pipeline.session.systems import clockify_account, facts_place, pair_of, snapshots_bucket
+from sync_pipeline.session.systems import clockify_account, facts_place, pair_of, seen_budget, snapshots_bucket
 from sync_pipeline.settings import SYSTEMS, Settings
 from sync_pipeline.setup.connections import Connection, connections
 from sync_pipeline.setup.service import SetupService
@@ -24,7 +24,7 @@ from sync_pipeline.store.credentials import WEBHOOK, names
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.events import last_received
 from sync_pipeline.store.health import Health, read_health
-from sync_pipeline.store.rate import Budget, budget
+from sync_pipeline.store.rate import Budget
 from sync_pipeline.store.scope import pair_key
 from sync_pipeline.store.system_facts import SystemFacts, read_facts
 
@@ -154,7 +154,7 @@ def _in_words(window: RateWindow) -> str:
 def _budgets(setup: SetupService, store: Store, bucket: str, windows: tuple[RateWindow, ...]) -> Iterator[Budget]:
     for window in windows:
         if window[1] > 1:
-            yield budget(store, bucket, window, setup.now().timestamp() + store.ahead)
+            yield seen_budget(store, bucket, window, setup.now())
 
 
 def _permissions(settings: Settings, system: str, test: tuple[Finding, ...]) -> Iterator[Permission]:

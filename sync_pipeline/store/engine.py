@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal, Protocol
 
 from sqlalchemy import (
@@ -48,6 +49,8 @@ not keep the others from it.
 """
 STATEMENTS = 1500
 """Compiled statements that an engine keeps; there are fewer."""
+AHEAD_SECONDS, AHEAD_TRIES = 60.0, 3
+"""How often the clocks of store and process are compared, and how many times: the fastest answer counts."""
 _USERS: dict[Engine, set[int]] = {}
 _LOCK = threading.Lock()
 
@@ -74,6 +77,7 @@ class Store:
     _required: list[RequiredLock] = field(default_factory=list, repr=False, compare=False)
     _runs: list[str] = field(default_factory=list, repr=False, compare=False)
     _ahead: list[float] = field(default_factory=list, repr=False, compare=False)
+    """When the clocks were compared, and what came of it."""
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -160,14 +164,19 @@ class Store:
 
     @property
     def ahead(self) -> float:
-        """Seconds by which the clock that all processes of this store share is ahead of this one's; measured once."""
+        """Seconds by which the clock that all processes of this store share is ahead of this one's; measured each minute."""
         if self.dialect == "sqlite":
             return 0.0
-        if not self._ahead:
+        if not self._ahead or monotonic() - self._ahead[0] > AHEAD_SECONDS:
             with self.reading() as tx:
-                before, shared = unix_time(), self.now(tx).timestamp()
-            self._ahead.append(shared - (before + unix_time()) / 2)
-        return self._ahead[0]
+                measured = [self._compare_clocks(tx) for _ in range(AHEAD_TRIES)]
+            self._ahead[:] = monotonic(), min(measured)[1]
+        return self._ahead[1]
+
+    def _compare_clocks(self, tx: Connection) -> tuple[float, float]:
+        """How long the answer took, which is how wrong this may be, and by how much the shared clock is ahead."""
+        before, shared, after = unix_time(), self.now(tx).timestamp(), unix_time()
+        return after - before, shared - (before + after) / 2
 
     def close(self) -> None:
         """Give all connections back; the store may not be used afterwards."""

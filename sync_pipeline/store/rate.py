@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -105,6 +105,12 @@ class Budget:
     def full_at(self) -> datetime:
         """When all of them may be sent again."""
         return datetime.fromtimestamp(self.free_at(self.limit), UTC)
+
+    def by_clock(self, ahead: float) -> Budget:
+        """The same for a clock that the clock of these times is so many seconds ahead of."""
+        by = microseconds(ahead)
+        sent = tuple(one - by for one in self.sent)
+        return replace(self, sent=sent, blocked_until=max(self.blocked_until - by, 0), at=self.at - by)
 
     def free_at(self, count: int) -> float:
         """The epoch second from which ``count`` requests may be sent without waiting."""

@@ -10,18 +10,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import tenacity
-
 from sync_pipeline.clock import unix_time
-from sync_pipeline.errors import StoreError
 from sync_pipeline.store import credentials
 from sync_pipeline.store.credentials import Keyring
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.locks import lock
 
 NAME = "oauth:snapshots"
-SAVE_ATTEMPTS, SAVE_PAUSE = 16, 1.0
-"""How often a new pair is tried to be stored, with pauses from one to ten of these seconds: for two minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +81,8 @@ class StoredVault:
         return await asyncio.to_thread(self.read)
 
     async def save(self, tokens: Tokens) -> None:
-        """Replace the pair as a whole: when this returns it is committed.
-
-        The vendor has given it once, and the pair before it is spent: a database that restarts is waited for.
-        """
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(StoreError),
-            wait=tenacity.wait_exponential(multiplier=SAVE_PAUSE, max=10 * SAVE_PAUSE),
-            stop=tenacity.stop_after_attempt(SAVE_ATTEMPTS),
-            reraise=True,
-        )
-        await retrying(asyncio.to_thread, self._put, tokens.as_json(), tokens.expires_at)
+        """Replace the pair, whole: when this returns it is committed."""
+        await asyncio.to_thread(self._put, tokens.as_json(), tokens.expires_at)
 
     async def lose(self, reason: str) -> None:
         """Forget the pair for good; every process learns the reason."""

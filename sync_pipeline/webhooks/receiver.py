@@ -29,6 +29,7 @@ from sync_pipeline.serving import ServerLimits, is_local
 from sync_pipeline.store import events, seen_deliveries
 from sync_pipeline.store.audit import note
 from sync_pipeline.store.credentials import SIGNED
+from sync_pipeline.store.engine import Store
 from sync_pipeline.store.events import Received, content_id
 from sync_pipeline.store.forgotten import load_forgotten
 from sync_pipeline.store.record_search import linked_to
@@ -49,6 +50,8 @@ MAX_BODY = 1024 * 1024
 MAX_SECRET = 8192
 """Characters of a path secret or a token; an add-on's is about a thousand long."""
 RETRY_AFTER_SECONDS = "15"
+FOLLOW_SECONDS = 5.0
+"""How often it is looked whether the set-up has changed."""
 COUNTED_SECONDS = 1.0
 """For how long /healthz and /metrics, which anybody may ask, report the same count."""
 
@@ -94,30 +97,66 @@ class ReceiverOptions:
     server: ServerLimits = field(default_factory=lambda: ServerLimits(connections=512))
 
 
+Renewed = Callable[[], tuple[HookStore, ReceiverOptions] | None]
+"""Gives what to work with from now on, when the set-up has changed; None while it has not."""
+
+
+def same() -> None:
+    """The set-up does not change."""
+
+
 class Receiver:
     """Takes in the deliveries for one connection."""
 
     def __init__(
-        self, hooks: HookStore, options: ReceiverOptions, now: Callable[[], datetime], clock: Callable[[], float]
+        self,
+        hooks: HookStore,
+        options: ReceiverOptions,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+        renewed: Renewed = same,
     ) -> None:
         self.metrics = Metrics()
-        self._hooks = hooks
-        self.options = options
         self._now = now
         self._clock = clock
-        self._known_hooks = KnownHooks(hooks, clock)
-        self._storage = HookStorage(hooks.store, hooks.pair, clock, options.hook_bytes)
+        self._renewed = renewed
         self._inbox: Inbox | None = None
         self._reading = 0
         self._counts: dict[str, int] | None = None
-        self._counted_until = float("-inf")
         self._counting = asyncio.Lock()
+        self._work_with(hooks, options)
+
+    def _work_with(self, hooks: HookStore, options: ReceiverOptions) -> None:
+        self._hooks, self.options = hooks, options
+        self._known_hooks = KnownHooks(hooks, self._clock)
+        self._storage = HookStorage(hooks.store, hooks.pair, self._clock, options.hook_bytes)
+        self._counted_until = float("-inf")
+
+    @property
+    def store(self) -> Store:
+        """The database that it writes to."""
+        return self._hooks.store
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Run the inbox; what was taken in is written before this ends."""
+        """Run the inbox, and follow the set-up; what was taken in is written before this ends."""
         async with Inbox(self._write, self.options.limits) as self._inbox:
-            yield
+            following = asyncio.create_task(self._follow(), name="webhook-set-up")
+            try:
+                yield
+            finally:
+                following.cancel()
+                await asyncio.wait([following])
+
+    async def _follow(self) -> None:
+        """Work with the accounts of the current set-up, so that a change of it needs no restart."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                if (found := await run_sync(self._renewed)) is not None:
+                    self._work_with(*found)
+            except SyncError as error:  # the database does not answer
+                log.warning("Whether the set-up has changed cannot be read. %s", error)
 
     def _write(self, batch: Sequence[Received]) -> list[bool | None]:
         """Store a batch, without people who were forgotten, also since this receiver started."""

@@ -13,9 +13,9 @@ from threading import Event, Thread
 from sync_pipeline.clock import utc_now
 from sync_pipeline.errors import NewerSchema, StoreError
 from sync_pipeline.serving import LocalOnly, Server, bounded_server, in_thread, listen, url_of
-from sync_pipeline.store.engine import Store, require_head
+from sync_pipeline.store.engine import require_head
 from sync_pipeline.webhooks.hooks import HookStore
-from sync_pipeline.webhooks.receiver import Receiver, ReceiverOptions, build_app
+from sync_pipeline.webhooks.receiver import Receiver, ReceiverOptions, Renewed, build_app, same
 
 HOST = "127.0.0.1"
 PORT = 8760
@@ -38,6 +38,7 @@ def serve(
     host: str = HOST,
     port: int = PORT,
     on_ready: Callable[[str], None] | None = None,
+    renewed: Renewed = same,
 ) -> None:
     """Receive until interrupted; raises NewerSchema when a newer version has taken over the database."""
     hooks.all()  # a wrong key is reported now, not at the first delivery
@@ -45,10 +46,11 @@ def serve(
     try:
         if on_ready:
             on_ready(url_of(host, listener))
-        server, ended = _server(Receiver(hooks, options, utc_now, time.monotonic)), Event()
+        receiver = Receiver(hooks, options, utc_now, time.monotonic, renewed)
+        server, ended = _server(receiver), Event()
         newer: list[NewerSchema] = []
         # A daemon thread: Ctrl-C is raised between any two lines, and a thread that is never told to stop would keep the process alive.
-        watching = Thread(target=_until_newer, args=(hooks.store, server, ended, newer), name="schema", daemon=True)
+        watching = Thread(target=_until_newer, args=(receiver, server, ended, newer), name="schema", daemon=True)
         try:
             watching.start()
             server.run(sockets=[listener])
@@ -60,11 +62,11 @@ def serve(
         listener.close()
 
 
-def _until_newer(store: Store, server: Server, ended: Event, newer: list[NewerSchema]) -> None:
+def _until_newer(receiver: Receiver, server: Server, ended: Event, newer: list[NewerSchema]) -> None:
     """End the server when a newer version has migrated the database, which it keeps open; ``newer`` says so."""
     while not ended.wait(SCHEMA_SECONDS):
         try:
-            require_head(store)
+            require_head(receiver.store)
         except NewerSchema as error:
             newer.append(error)
             server.should_exit = True
@@ -81,10 +83,11 @@ def running(
     port: int = 0,
     now: Callable[[], datetime] = utc_now,
     clock: Callable[[], float] = time.monotonic,
+    renewed: Renewed = same,
 ) -> Iterator[RunningReceiver]:
     """A receiver in a thread of this process; port 0 lets the system choose."""
     listener = _listen(HOST, port)
-    receiver = Receiver(hooks, options, now, clock)
+    receiver = Receiver(hooks, options, now, clock, renewed)
     with in_thread(_server(receiver, clock), listener, "webhooks"):
         yield RunningReceiver(url_of(HOST, listener), receiver)
 

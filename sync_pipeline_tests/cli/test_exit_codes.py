@@ -9,6 +9,7 @@ import pytest
 
 from sync_pipeline import errors
 from sync_pipeline.cli.exit_codes import ExitCode, worst
+from sync_pipeline.store.schema import HEAD
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import team
 
@@ -41,6 +42,14 @@ def test_the_help_lists_them(shell: Shell) -> None:
     """``--help`` as well."""
     told = shell("--help", code=0).out
     assert all(code.meaning in told for code in ExitCode)
+
+
+def test_whether_there_is_anything_to_migrate(shell: Shell) -> None:
+    """A new home has no tables yet; a script that upgrades learns by the code whether old processes have to stop."""
+    before = shell("migrate", "--check", "--json", code=ExitCode.DRIFT).document
+    assert (before["database"], before["dagster"]) == ("", False)
+    shell("migrate", code=ExitCode.DONE)
+    assert HEAD in shell("migrate", "--check", code=ExitCode.DONE).out
 
 
 def test_a_write_with_an_unknown_outcome(tmp_path: Path) -> None:

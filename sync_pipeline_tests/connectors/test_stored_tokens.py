@@ -15,11 +15,12 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from sync_pipeline.clock import unix_time
+from sync_pipeline.connectors import oauth
 from sync_pipeline.connectors.snapshots.api import Snapshots
 from sync_pipeline.connectors.token_endpoint import TokenLost
 from sync_pipeline.errors import FatalApiError, RetryableApiError, StoreError
 from sync_pipeline.sandbox.server import Running
-from sync_pipeline.store import tokens
+from sync_pipeline.store import credentials
 from sync_pipeline.store.tokens import Lost, StoredVault, Tokens
 from sync_pipeline_tests.connectors.at_sandbox import control, now
 from sync_pipeline_tests.connectors.clients import Time, run, snapshots
@@ -234,13 +235,38 @@ def test_a_database_that_restarts_does_not_lose_the_new_pair(
         put(vault, *given)
 
     monkeypatch.setattr(StoredVault, "_put", restarting)
-    monkeypatch.setattr(tokens, "SAVE_PAUSE", 0.0)
+    monkeypatch.setattr(oauth, "SAVE_PAUSE", 0.0)
     with scripted(answering(FRESH, INVALID)) as server:
         ask(vault, server.url)
     held = vault.read()
     assert failures == []
     assert isinstance(held, Tokens)
     assert held.refresh_token == "new-refresh-token"
+
+
+@pytest.mark.parametrize("meanwhile", ["authorized again", "disconnected"])
+def test_what_a_person_did_while_the_database_restarted_stays(
+    vault: StoredVault, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """The lock of the renewal is gone with the database's connections."""
+    vault.keep(PAIR)
+    put, newer, failures = StoredVault._put, replace(PAIR, access_token="newer", refresh_token="newer"), [1]
+
+    def restarting(vault: StoredVault, *given: Any) -> None:
+        if failures:
+            failures.clear()
+            if meanwhile == "disconnected":
+                credentials.remove(vault._store, vault._place, vault._name)
+            else:
+                put(vault, newer.as_json(), newer.expires_at)
+            raise StoreError("the database is starting up")
+        put(vault, *given)
+
+    monkeypatch.setattr(StoredVault, "_put", restarting)
+    monkeypatch.setattr(oauth, "SAVE_PAUSE", 0.0)
+    with scripted(answering(FRESH, INVALID)) as server:
+        ask(vault, server.url)
+    assert vault.read() == (newer if meanwhile == "authorized again" else None)
 
 
 def test_a_pair_that_another_process_has_renewed_is_not_given_up(vault: StoredVault) -> None:

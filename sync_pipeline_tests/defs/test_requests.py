@@ -13,7 +13,6 @@ from dagster._core.execution.backfill import BulkActionStatus
 from sync_pipeline.defs import resources
 from sync_pipeline.defs.assets import daily
 from sync_pipeline.defs.requests import NAME
-from sync_pipeline.defs.resources import Stopped
 from sync_pipeline.errors import Cancelled
 from sync_pipeline.hosting.backfill import PAUSED_TAG, pause, resume
 from sync_pipeline.hosting.run_tags import REQUESTED_BY_TAG, TRIGGER_TAG
@@ -211,33 +210,6 @@ def test_a_cancel_is_noticed_by_another_look(us: Team, monkeypatch: pytest.Monke
         wait_until(lambda: len(noticed) == 2)
     with pytest.raises(Cancelled):
         follower.check(ask=False)
-
-
-@pytest.mark.parametrize("ended", [dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE])
-def test_a_run_that_dagster_has_ended_stops(on: Live, ended: dg.DagsterRunStatus) -> None:
-    """What was to stop its process was lost; the first look may have met what the process itself reports."""
-    run = on.instance.create_run_for_job(on.defs.resolve_job_def("sync_users"), status=dg.DagsterRunStatus.STARTED)
-    is_stopped = Stopped(on.instance, run.run_id)
-    assert not is_stopped()
-    assert not is_stopped()
-    if ended is dg.DagsterRunStatus.CANCELED:
-        on.instance.report_run_canceling(run)
-        assert is_stopped()
-        on.instance.report_run_canceled(run)
-    else:
-        on.instance.report_run_failed(run)
-    assert [is_stopped(), is_stopped()] == [False, True]
-    now = on.instance.get_run_by_id(run.run_id)
-    assert now is not None
-    # A cancelled run that is canceling ends as canceled, whatever ends it.
-    assert now.status is {dg.DagsterRunStatus.CANCELED: dg.DagsterRunStatus.CANCELING}.get(ended, ended)
-
-
-def test_a_run_that_has_ended_well_is_not_stopped(on: Live) -> None:
-    """Dagster has its success a moment before its session is closed."""
-    run = on.execute(dg.RunRequest(run_key="well", job_name="sync_users"))
-    is_stopped = Stopped(on.instance, run.run_id)
-    assert [is_stopped() for _ in range(3)] == [False] * 3
 
 
 def test_a_cancel_between_requests_ends_the_run(us: Team, on: Live, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,6 @@ from sync_pipeline.hosting.celery_launcher import CELERY, QUEUE, CeleryLauncher,
 from sync_pipeline.hosting.celery_pool import PromptPool, RunPool
 from sync_pipeline.hosting.liveness import PROCESS_TAG, close_orphans, process_of, process_tags
 from sync_pipeline.hosting.queue import BULK, URGENT
-from sync_pipeline.session.following import STATUS_SECONDS
 from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.liveness import is_dead
 from sync_pipeline.store.setup import Change, put_current
@@ -156,9 +155,9 @@ def test_a_run_is_cancelled_killed_and_finished(fleet: Fleet) -> None:
 
 
 def test_a_cancel_that_the_broker_has_lost_stops_the_run(fleet: Fleet) -> None:
-    """The worker hears nothing of it; the run finds that it is cancelled, sends nothing more, and ends as canceled."""
+    """The worker hears nothing of it; the run learns from Dagster that it is cancelled, sends nothing more, and ends as canceled."""
     fleet.start_worker()
-    run = fleet.writing("never written", STATUS_SECONDS + 2, READ)
+    run = fleet.writing("never written", route=READ)
     fleet.on.instance.report_run_canceling(run)
     assert fleet.ended(run) is dg.DagsterRunStatus.CANCELED
     assert "never written" not in fleet.delivered()

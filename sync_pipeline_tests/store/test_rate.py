@@ -99,6 +99,15 @@ def test_what_was_sent_without_waiting_counts(store: Store) -> None:
     assert [reserve(store, "b", [window], NOON) for _ in range(2)] == [NOON, NOON + 3600]
 
 
+def test_what_is_left_is_told_by_the_clock_of_the_reader(store: Store) -> None:
+    """Times of the store's clock, which is two minutes ahead of it."""
+    window = (2, 3600.0)
+    for _ in range(2):
+        reserve(store, "b", [window], NOON + 120)
+    seen = budget(store, "b", window, NOON + 130).by_clock(120)
+    assert (seen.left, seen.free_at(1), seen.full_at.timestamp()) == (0, NOON + 3600, NOON + 3600)
+
+
 def test_a_clock_that_ran_ahead_is_forgotten(store: Store) -> None:
     """Once it is set right, nobody waits for the days it was ahead; what was sent in the last hour still counts."""
     windows = [(2, 3600.0)]

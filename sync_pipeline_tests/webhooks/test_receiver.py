@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -14,6 +15,7 @@ from threading import Event, Thread
 from types import FrameType
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from sqlalchemy import column, table, update
@@ -22,12 +24,22 @@ from sync_pipeline.errors import ConfigError, NewerSchema
 from sync_pipeline.store.credentials import open_keyring
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.schema import HEAD, VERSION_TABLE
-from sync_pipeline.webhooks import server
+from sync_pipeline.webhooks import receiver, server
 from sync_pipeline.webhooks.hooks import OVERLAP, REREAD_SECONDS, HookStore
 from sync_pipeline.webhooks.receiver import REFUSALS, ReceiverOptions
-from sync_pipeline.webhooks.server import serve
+from sync_pipeline.webhooks.server import running, serve
 from sync_pipeline_tests.scenarios.commands import wait_until
-from sync_pipeline_tests.webhooks.sending import HERE, UPDATED, WORKSPACE, Clock, Sender, add_hook, delivering, entry
+from sync_pipeline_tests.webhooks.sending import (
+    HERE,
+    UPDATED,
+    WORKSPACE,
+    Clock,
+    Sender,
+    add_hook,
+    delivering,
+    delivery_headers,
+    entry,
+)
 
 DELETED = "TIME_ENTRY_DELETED"
 PATIENCE = 60.0
@@ -300,6 +312,29 @@ def test_a_receiver_ends_when_a_newer_version_has_migrated_its_database(
         finally:
             with hooks.store.writing() as tx:  # the database is used by other tests
                 tx.execute(update(table(VERSION_TABLE, column("version_num"))).values(version_num=HEAD))
+
+
+def test_a_receiver_works_with_the_accounts_of_the_current_set_up(
+    hooks: HookStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs for weeks; another workspace is connected meanwhile, and its first delivery comes in."""
+    monkeypatch.setattr(receiver, "FOLLOW_SECONDS", 0.01)
+    hook, changes = add_hook(hooks, UPDATED), deque([(hooks, ReceiverOptions(workspace="w2"))])
+    is_changed = Event()
+
+    def renewed() -> tuple[HookStore, ReceiverOptions] | None:
+        return changes.popleft() if is_changed.is_set() and changes else None
+
+    with running(hooks, ReceiverOptions(workspace=WORKSPACE), renewed=renewed) as started, httpx.Client() as client:
+
+        def send(workspace: str) -> int:
+            body, headers = entry("e1", workspaceId=workspace), delivery_headers(hook.token, UPDATED)
+            return client.post(started.url + hook.path(workspace), json=body, headers=headers).status_code
+
+        assert (send(WORKSPACE), send("w2")) == (200, 404)
+        is_changed.set()
+        wait_until(lambda: send("w2") == 200)
+        assert send(WORKSPACE) == 404
 
 
 # A socket that `serve` had no chance to close is closed with the process.
