@@ -13,6 +13,7 @@ from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.cli.opening import prepared, until_asked
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.session.session import open_session
+from sync_pipeline.settings import load_settings
 from sync_pipeline.setup.service import actor
 from sync_pipeline.store.audit import note
 from sync_pipeline.webhooks.accounts import Accounts
@@ -40,7 +41,7 @@ def webhooks_serve(host: str, port: int, as_json: bool) -> None:
         terminal.emit(as_json, {"url": url}, f"Receiving webhooks at {url} (Ctrl-C ends it)")
         sys.stdout.flush()
 
-    with until_asked(), prepared() as settings, Accounts(settings) as accounts:
+    with until_asked(), prepared() as settings, Accounts(settings, load_settings) as accounts:
         serve(*accounts.reception, host=host, port=port, on_ready=ready, renewed=accounts.renewed)
 
 

@@ -224,13 +224,12 @@ class StoredTokens(Bearer):
                     return now
                 await self._vault.lose(lost.reason)
                 raise self._given_up(lost.reason) from None
-            await self._keep(fresh, held)
-            return fresh
+            return await self._keep(fresh, held)
 
-    async def _keep(self, fresh: Tokens, held: Tokens) -> None:
-        """Store the pair. The vendor gives it only once, and the one before is spent: a database that restarts is waited for.
+    async def _keep(self, fresh: Tokens, held: Tokens) -> Tokens:
+        """Store the pair, and return what is stored. The vendor gives it only once: a database that restarts is waited for.
 
-        With the database the lock is gone. So what somebody else has stored or removed meanwhile is left as it is.
+        A restart also releases the lock, so a pair that another process or a person has stored meanwhile is not replaced.
         """
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(StoreError),
@@ -241,8 +240,10 @@ class StoredTokens(Bearer):
         async for attempt in retrying:
             with attempt:
                 now = held if attempt.retry_state.attempt_number == 1 else await self._vault.load()
-                if now == held or isinstance(now, Lost):
-                    await self._vault.save(fresh)
+                if now != held and not isinstance(now, Lost):
+                    return self._usable(now)
+                await self._vault.save(fresh)
+        return fresh
 
     async def _refresh(self, held: Tokens) -> Tokens:
         if not held.refresh_token:

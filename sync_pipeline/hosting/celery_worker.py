@@ -9,18 +9,19 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from threading import Event, Thread
 from typing import Any
 
 from celery.signals import worker_init, worker_process_shutdown
 from dagster import DagsterInstance
 from dagster._cli.api import _execute_run_command_body
-from dagster._core.execution.run_cancellation_thread import start_run_cancellation_thread
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import unpack_value
+from dagster._utils import send_interrupt
 from dagster._utils.interrupts import capture_interrupts
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.make_app import make_app
@@ -33,6 +34,9 @@ from sync_pipeline.hosting.liveness import name_process
 from sync_pipeline.session.secrets import require_key
 from sync_pipeline.settings import load_given, load_settings
 
+LOOK_SECONDS, ENDED_SECONDS = 5.0, 150.0
+"""Longer than a run takes that heard the request to stop: an interrupt would cut off what it does at its end, such as storing tokens."""
+ENDED = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE)
 MORE_LIBRARIES = ("psycopg", "sqlalchemy.dialects.postgresql.psycopg", "dagster_postgres", "sync_pipeline.definitions")
 
 
@@ -74,16 +78,32 @@ def end_on_sigterm(**_of_celery: Any) -> None:
 
 @contextmanager
 def interrupted_when_ended(instance: DagsterInstance, run_id: str) -> Iterator[None]:
-    """Within this context the run is interrupted some seconds after it was cancelled or marked as failed.
+    """Within this context a run is interrupted that goes on although Dagster has ended it some minutes ago.
 
     The broker passes the request to stop only to workers that are connected in that moment.
     """
-    thread, is_over = start_run_cancellation_thread(instance, run_id)
+    is_over = Event()
+    thread = Thread(target=interrupt_ended, args=(instance, run_id, is_over), name="ended", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         is_over.set()
         thread.join()
+
+
+def interrupt_ended(
+    instance: DagsterInstance, run_id: str, is_over: Event, interrupt: Callable[[], object] = send_interrupt
+) -> None:
+    """Interrupt this process once when Dagster had the run as ended in each look of ``ENDED_SECONDS``."""
+    looks = 0
+    while looks * LOOK_SECONDS < ENDED_SECONDS:
+        if is_over.wait(LOOK_SECONDS):
+            return
+        with suppress(Exception):  # Dagster's storage does not answer: the next look counts
+            run = instance.get_run_by_id(run_id)
+            looks = looks + 1 if run is not None and run.status in ENDED else 0
+    interrupt()
 
 
 @app.task(name=TASK_EXECUTE_JOB_NAME, track_started=True)  # type: ignore[untyped-decorator]

@@ -29,7 +29,7 @@ from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.hosting.code_servers import start_code_servers
 from sync_pipeline.private_files import private_directory
 from sync_pipeline.serving import ENDING, AskedToEnd, end_when_asked
-from sync_pipeline.settings import PROJECT_FILE, Settings, environment, project_root
+from sync_pipeline.settings import PROJECT_FILE, Settings, environment, load_settings, project_root
 from sync_pipeline.webhooks.accounts import Accounts
 from sync_pipeline.webhooks.registration import Registrar, Wishes
 from sync_pipeline.webhooks.server import HOST, running
@@ -162,10 +162,12 @@ def only_one(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def receiving(settings: Settings, port: int, warn: Callable[[str], None]) -> Iterator[str]:
+def receiving(
+    settings: Settings, port: int, warn: Callable[[str], None], load: Callable[[], Settings] = load_settings
+) -> Iterator[str]:
     """A receiver that runs during this block. On the sandbox its webhooks are registered, never twice."""
     with (
-        Accounts(settings) as accounts,
+        Accounts(settings, load) as accounts,
         running(*accounts.reception, port=port, renewed=accounts.renewed) as receiver,
     ):
         if settings.sandbox:

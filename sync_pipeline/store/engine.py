@@ -77,7 +77,7 @@ class Store:
     _required: list[RequiredLock] = field(default_factory=list, repr=False, compare=False)
     _runs: list[str] = field(default_factory=list, repr=False, compare=False)
     _ahead: list[float] = field(default_factory=list, repr=False, compare=False)
-    """When the clocks were compared, and what came of it."""
+    """When the clocks were compared, and the difference."""
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

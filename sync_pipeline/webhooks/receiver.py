@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -51,7 +51,7 @@ MAX_SECRET = 8192
 """Characters of a path secret or a token; an add-on's is about a thousand long."""
 RETRY_AFTER_SECONDS = "15"
 FOLLOW_SECONDS = 5.0
-"""How often it is looked whether the set-up has changed."""
+"""How often the set-up is read, in case it has changed."""
 COUNTED_SECONDS = 1.0
 """For how long /healthz and /metrics, which anybody may ask, report the same count."""
 
@@ -97,14 +97,6 @@ class ReceiverOptions:
     server: ServerLimits = field(default_factory=lambda: ServerLimits(connections=512))
 
 
-Renewed = Callable[[], tuple[HookStore, ReceiverOptions] | None]
-"""Gives what to work with from now on, when the set-up has changed; None while it has not."""
-
-
-def same() -> None:
-    """The set-up does not change."""
-
-
 class Receiver:
     """Takes in the deliveries for one connection."""
 
@@ -114,23 +106,24 @@ class Receiver:
         options: ReceiverOptions,
         now: Callable[[], datetime],
         clock: Callable[[], float],
-        renewed: Renewed = same,
+        metrics: Metrics | None = None,
     ) -> None:
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
+        self._hooks = hooks
+        self.options = options
         self._now = now
         self._clock = clock
-        self._renewed = renewed
+        self._known_hooks = KnownHooks(hooks, clock)
+        self._storage = HookStorage(hooks.store, hooks.pair, clock, options.hook_bytes)
         self._inbox: Inbox | None = None
         self._reading = 0
         self._counts: dict[str, int] | None = None
-        self._counting = asyncio.Lock()
-        self._work_with(hooks, options)
-
-    def _work_with(self, hooks: HookStore, options: ReceiverOptions) -> None:
-        self._hooks, self.options = hooks, options
-        self._known_hooks = KnownHooks(hooks, self._clock)
-        self._storage = HookStorage(hooks.store, hooks.pair, self._clock, options.hook_bytes)
         self._counted_until = float("-inf")
+        self._counting = asyncio.Lock()
+
+    def for_accounts(self, hooks: HookStore, options: ReceiverOptions) -> Receiver:
+        """Another receiver, for another connection, with the same figures."""
+        return Receiver(hooks, options, self._now, self._clock, self.metrics)
 
     @property
     def store(self) -> Store:
@@ -139,24 +132,9 @@ class Receiver:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Run the inbox, and follow the set-up; what was taken in is written before this ends."""
+        """Run the inbox; what was taken in is written before this ends."""
         async with Inbox(self._write, self.options.limits) as self._inbox:
-            following = asyncio.create_task(self._follow(), name="webhook-set-up")
-            try:
-                yield
-            finally:
-                following.cancel()
-                await asyncio.wait([following])
-
-    async def _follow(self) -> None:
-        """Work with the accounts of the current set-up, so that a change of it needs no restart."""
-        while True:
-            await asyncio.sleep(FOLLOW_SECONDS)
-            try:
-                if (found := await run_sync(self._renewed)) is not None:
-                    self._work_with(*found)
-            except SyncError as error:  # the database does not answer
-                log.warning("Whether the set-up has changed cannot be read. %s", error)
+            yield
 
     def _write(self, batch: Sequence[Received]) -> list[bool | None]:
         """Store a batch, without people who were forgotten, also since this receiver started."""
@@ -374,20 +352,84 @@ def _content(kind: str, source_id: str | None, body: dict[str, Any]) -> str:
         raise Refused("not_json") from None
 
 
-def build_app(receiver: Receiver) -> Starlette:
+Renewed = Callable[[], tuple[HookStore, ReceiverOptions] | None]
+"""Gives what to work with from now on, when the set-up has changed; None while it has not."""
+
+
+def same() -> None:
+    """The set-up does not change."""
+
+
+class Current:
+    """The receiver of the current set-up. The one before it finishes what it has begun, and writes what it has taken in."""
+
+    def __init__(self, receiver: Receiver, renewed: Renewed = same) -> None:
+        self.receiver = receiver
+        self._renewed = renewed
+        self._opened = AsyncExitStack()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Take deliveries, and follow the set-up."""
+        await self._opened.enter_async_context(self.receiver.open())
+        ended = asyncio.Event()
+        following = asyncio.create_task(self._follow(ended), name="webhook-set-up")
+        try:
+            yield
+        finally:
+            ended.set()
+            await following
+            await self._opened.aclose()
+
+    async def _follow(self, ended: asyncio.Event) -> None:
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), FOLLOW_SECONDS)
+            try:
+                if not ended.is_set() and (found := await run_sync(self._renewed)) is not None:
+                    await self._replace(self.receiver.for_accounts(*found))
+            except SyncError as error:  # such as a database that does not answer
+                log.warning("The set-up cannot be read. %s", error)
+            except Exception:  # the next look is the next try
+                log.exception("The set-up cannot be read.")
+
+    async def _replace(self, receiver: Receiver) -> None:
+        async with AsyncExitStack() as opening:
+            await opening.enter_async_context(receiver.open())
+            before, self._opened, self.receiver = self._opened, opening.pop_all(), receiver
+        await before.aclose()
+
+    async def take(self, request: Request) -> Response:
+        """POST /hooks/{workspace}/{hook}/{secret}."""
+        return await self.receiver.take(request)
+
+    async def take_signed(self, request: Request) -> Response:
+        """POST /hooks/signed/{secret}/{event}."""
+        return await self.receiver.take_signed(request)
+
+    async def health(self, request: Request) -> Response:
+        """GET /healthz."""
+        return await self.receiver.health(request)
+
+    async def report(self, request: Request) -> Response:
+        """GET /metrics."""
+        return await self.receiver.report(request)
+
+
+def build_app(current: Current) -> Starlette:
     """The receiver as an ASGI app."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with receiver.open():
+        async with current.open():
             yield
 
     return Starlette(
         routes=[
-            Route(PATH + "/{secret}/{event}", receiver.take_signed, methods=["POST"]),
-            Route("/hooks/{workspace}/{hook}/{secret}", receiver.take, methods=["POST"]),
-            Route("/healthz", receiver.health),
-            Route("/metrics", receiver.report),
+            Route(PATH + "/{secret}/{event}", current.take_signed, methods=["POST"]),
+            Route("/hooks/{workspace}/{hook}/{secret}", current.take, methods=["POST"]),
+            Route("/healthz", current.health),
+            Route("/metrics", current.report),
         ],
         lifespan=lifespan,
     )

@@ -15,7 +15,7 @@ from sync_pipeline.errors import NewerSchema, StoreError
 from sync_pipeline.serving import LocalOnly, Server, bounded_server, in_thread, listen, url_of
 from sync_pipeline.store.engine import require_head
 from sync_pipeline.webhooks.hooks import HookStore
-from sync_pipeline.webhooks.receiver import Receiver, ReceiverOptions, Renewed, build_app, same
+from sync_pipeline.webhooks.receiver import Current, Receiver, ReceiverOptions, Renewed, build_app, same
 
 HOST = "127.0.0.1"
 PORT = 8760
@@ -46,11 +46,11 @@ def serve(
     try:
         if on_ready:
             on_ready(url_of(host, listener))
-        receiver = Receiver(hooks, options, utc_now, time.monotonic, renewed)
-        server, ended = _server(receiver), Event()
+        current = Current(Receiver(hooks, options, utc_now, time.monotonic), renewed)
+        server, ended = _server(current), Event()
         newer: list[NewerSchema] = []
         # A daemon thread: Ctrl-C is raised between any two lines, and a thread that is never told to stop would keep the process alive.
-        watching = Thread(target=_until_newer, args=(receiver, server, ended, newer), name="schema", daemon=True)
+        watching = Thread(target=_until_newer, args=(current, server, ended, newer), name="schema", daemon=True)
         try:
             watching.start()
             server.run(sockets=[listener])
@@ -62,11 +62,11 @@ def serve(
         listener.close()
 
 
-def _until_newer(receiver: Receiver, server: Server, ended: Event, newer: list[NewerSchema]) -> None:
+def _until_newer(current: Current, server: Server, ended: Event, newer: list[NewerSchema]) -> None:
     """End the server when a newer version has migrated the database, which it keeps open; ``newer`` says so."""
     while not ended.wait(SCHEMA_SECONDS):
         try:
-            require_head(receiver.store)
+            require_head(current.receiver.store)
         except NewerSchema as error:
             newer.append(error)
             server.should_exit = True
@@ -87,17 +87,17 @@ def running(
 ) -> Iterator[RunningReceiver]:
     """A receiver in a thread of this process; port 0 lets the system choose."""
     listener = _listen(HOST, port)
-    receiver = Receiver(hooks, options, now, clock, renewed)
-    with in_thread(_server(receiver, clock), listener, "webhooks"):
+    receiver = Receiver(hooks, options, now, clock)
+    with in_thread(_server(Current(receiver, renewed), clock), listener, "webhooks"):
         yield RunningReceiver(url_of(HOST, listener), receiver)
 
 
-def _server(receiver: Receiver, clock: Callable[[], float] = time.monotonic) -> Server:
-    app = LocalOnly(build_app(receiver), public=("/hooks/",), any_host=("/healthz",))
+def _server(current: Current, clock: Callable[[], float] = time.monotonic) -> Server:
+    app = LocalOnly(build_app(current), public=("/hooks/",), any_host=("/healthz",))
     return bounded_server(
         "webhook receiver",
         app,
-        receiver.options.server,
+        current.receiver.options.server,
         clock=clock,
         proxy_headers=False,  # nothing here depends on them
         timeout_graceful_shutdown=10,

@@ -322,7 +322,7 @@ def test_webhooks_are_subscribed_once(us: Team) -> None:
     assert settings.sandbox
     met: list[set[str]] = []
     for _ in range(2):
-        with receiving(settings, free_port(), pytest.fail) as url:
+        with receiving(settings, free_port(), pytest.fail, lambda: settings) as url:
             hooks = us.clockify("GET", "/webhooks")["webhooks"]
             assert all(hook["url"].startswith(url) for hook in hooks)
             met.append({hook["id"] for hook in hooks})
@@ -332,7 +332,7 @@ def test_webhooks_are_subscribed_once(us: Team) -> None:
 
 def test_with_credentials_a_receiver_subscribes_nothing(us: Team) -> None:
     """Their address is for the person to give: `webhooks register`."""
-    with us.session(), receiving(us.settings(), 0, pytest.fail) as url:
+    with us.session(), receiving(us.settings(), 0, pytest.fail, us.settings) as url:
         assert url.startswith("http://127.0.0.1:")
         assert us.clockify("GET", "/webhooks")["webhooks"] == []
 

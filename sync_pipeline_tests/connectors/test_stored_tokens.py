@@ -250,7 +250,7 @@ def test_what_a_person_did_while_the_database_restarted_stays(
 ) -> None:
     """The lock of the renewal is gone with the database's connections."""
     vault.keep(PAIR)
-    put, newer, failures = StoredVault._put, replace(PAIR, access_token="newer", refresh_token="newer"), [1]
+    put, newer, failures = StoredVault._put, replace(PAIR, access_token="newer", expires_at=unix_time() + 3600), [1]
 
     def restarting(vault: StoredVault, *given: Any) -> None:
         if failures:
@@ -265,7 +265,12 @@ def test_what_a_person_did_while_the_database_restarted_stays(
     monkeypatch.setattr(StoredVault, "_put", restarting)
     monkeypatch.setattr(oauth, "SAVE_PAUSE", 0.0)
     with scripted(answering(FRESH, INVALID)) as server:
-        ask(vault, server.url)
+        if meanwhile == "disconnected":
+            with pytest.raises(TokenLost, match="consent has not been given yet"):
+                ask(vault, server.url)
+        else:
+            ask(vault, server.url)
+            assert server.asked[-1].headers["authorization"] == "Bearer newer"
     assert vault.read() == (newer if meanwhile == "authorized again" else None)
 
 

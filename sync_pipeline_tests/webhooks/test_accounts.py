@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sync_pipeline.settings import load_settings
+from sync_pipeline.errors import ConfigError
+from sync_pipeline.settings import Settings
 from sync_pipeline.webhooks.accounts import Accounts
-from sync_pipeline_tests.harness import clean_environ, team
+from sync_pipeline_tests.harness import team
 
 
-def test_the_accounts_are_those_that_the_set_up_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A change is noticed, and one that cannot be used leaves everything as it was, with one warning."""
+def test_the_accounts_are_those_that_the_set_up_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A change is noticed. One that cannot be used yet leaves everything as it was, with one warning, and is tried again."""
     with team(tmp_path / "team") as us:
-        environ, settings, workspace = us.environ, us.settings(), us.sandbox.workspace
-    for name, value in clean_environ(**environ).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-    with Accounts(load_settings()) as accounts:
-        assert accounts.reception.options.workspace == workspace
+        first = us.settings()
+    other = replace(first, clockify_workspace_id="w2")
+    without_key = replace(other, snapshots_api_key="")
+    found: deque[Settings | ConfigError] = deque([first, ConfigError("broken"), without_key, without_key, other, other])
+
+    def load() -> Settings:
+        settings = found.popleft()
+        if isinstance(settings, ConfigError):
+            raise settings
+        return settings
+
+    with Accounts(first, load) as accounts:
+        assert accounts.reception.options.workspace == first.clockify_workspace_id
+        assert [accounts.renewed() for _ in range(4)] == [None] * 4
+        assert len(caplog.records) == 2
+        renewed = accounts.renewed()
+        assert renewed is not None
+        assert renewed.options.workspace == "w2"
         assert accounts.renewed() is None
-        monkeypatch.setenv("SNAPSHOTS_PROFILE", "none")
-        assert [accounts.renewed() for _ in range(3)] == [None] * 3
-        assert len(caplog.records) == 1
-        monkeypatch.delenv("SNAPSHOTS_PROFILE")
-        monkeypatch.setenv("CLOCKIFY_WORKSPACE_ID", "w2")
-        found = accounts.renewed()
-        assert found is not None
-        assert found.options.workspace == "w2"
-        assert accounts.renewed() is None
-    monkeypatch.delenv("CLOCKIFY_API_KEY")
-    with Accounts(settings) as others:  # of another environment than this process has
-        assert others.renewed() is None
