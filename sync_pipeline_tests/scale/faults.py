@@ -211,12 +211,13 @@ class Faults:
 
     def _restarted(self, machine: str, program: str, start: Callable[[], None], *, runs_go_on: bool = True) -> str:
         self._any_running()
-        running, began = [run.run_id for run in self._started()], utc_now().timestamp()
+        began = utc_now().timestamp()
         self.fleet[machine].kill(program)
         time.sleep(20)
         start()
         since = utc_now().timestamp()
         took = wait(lambda: bool(self._hosts_since(since)), PATIENCE, "another run to start")
+        running = self._under_way(began, since)
         wait(lambda: all(self._status(run) in ENDED for run in running), PATIENCE, "the runs under way to end")
         ended = Counter(self._status(run).value for run in running)
         failed = self._failed_since(began)
@@ -233,6 +234,12 @@ class Faults:
 
     def _started(self) -> list[dg.DagsterRun]:
         return list(self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])))
+
+    def _under_way(self, began: float, until: float) -> list[str]:
+        """The runs that were under way at some moment between these two."""
+        records = self.instance.get_run_records(limit=LOOKED_AT)
+        started = [each for each in records if each.start_time is not None and each.start_time < until]
+        return [each.dagster_run.run_id for each in started if each.end_time is None or each.end_time >= began]
 
     def _on(self, machine: str) -> list[str]:
         return [run.run_id for run in self._started() if _host(run) == machine]
