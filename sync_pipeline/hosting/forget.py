@@ -73,7 +73,7 @@ class Person:
         user = "what came in since about the user, who was forgotten before" if self.is_forgotten else "the user"
         words = f"{user}, {deleted} deleted entries, and the personal values of {kept} entries that exist"
         if self.unowned:
-            words += f"; and the values that {self.unowned} rejects quote from records that were never delivered, of unknown users"
+            words += f"; and the values that {self.unowned} rejects quote from records that were never delivered: their users are unknown"
         return words
 
     @property

@@ -124,7 +124,7 @@ def test_what_was_rejected_and_never_delivered_is_forgotten_too(us: Team) -> Non
     with us.session() as session:
         before = list_rejects(session.store, session.pair, entity="time_entries")
         found = find_person(session, person)
-        assert f"the values that {len(before)} rejects quote of records never delivered" in found.summary
+        assert f"the values that {len(before)} rejects quote from records that were never delivered" in found.summary
         with DagsterInstance.ephemeral() as instance:
             forget(session, instance, found)
         after = list_rejects(session.store, session.pair, entity="time_entries")
