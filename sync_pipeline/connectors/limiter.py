@@ -91,7 +91,8 @@ class StoreLimiter:
         from sync_pipeline.store.rate import reserve  # the store is only loaded when it is used
 
         windows = [(limit, seconds + min(MARGIN * seconds, MOST_MARGIN)) for limit, seconds in self.windows]
-        return reserve(self.store, self.bucket, windows, self._shared(self.turns.now())) - self.store.ahead
+        ahead = self.store.ahead
+        return reserve(self.store, self.bucket, windows, self.turns.now() + ahead) - ahead
 
     def _shared(self, at: float) -> float:
         """The same instant by the clock of the store: hosts whose own clocks differ would wait for each other, or not at all."""

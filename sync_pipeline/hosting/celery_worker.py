@@ -35,7 +35,7 @@ from sync_pipeline.session.secrets import require_key
 from sync_pipeline.settings import load_given, load_settings
 
 LOOK_SECONDS, ENDED_SECONDS = 5.0, 150.0
-"""Longer than a run takes that heard the request to stop: an interrupt would cut off what it does at its end, such as storing tokens."""
+"""Longer than a run needs to stop when it was asked to: an interrupt would cut off what it does at its end, such as storing tokens."""
 ENDED = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE)
 MORE_LIBRARIES = ("psycopg", "sqlalchemy.dialects.postgresql.psycopg", "dagster_postgres", "sync_pipeline.definitions")
 
@@ -78,7 +78,7 @@ def end_on_sigterm(**_of_celery: Any) -> None:
 
 @contextmanager
 def interrupted_when_ended(instance: DagsterInstance, run_id: str) -> Iterator[None]:
-    """Within this context a run is interrupted that goes on although Dagster has ended it some minutes ago.
+    """Within this context a run is interrupted that still works some minutes after Dagster has ended it.
 
     The broker passes the request to stop only to workers that are connected in that moment.
     """
@@ -95,7 +95,7 @@ def interrupted_when_ended(instance: DagsterInstance, run_id: str) -> Iterator[N
 def interrupt_ended(
     instance: DagsterInstance, run_id: str, is_over: Event, interrupt: Callable[[], object] = send_interrupt
 ) -> None:
-    """Interrupt this process once when Dagster had the run as ended in each look of ``ENDED_SECONDS``."""
+    """Interrupt this process once the run was ended for Dagster in each look of ``ENDED_SECONDS``."""
     looks = 0
     while looks * LOOK_SECONDS < ENDED_SECONDS:
         if is_over.wait(LOOK_SECONDS):

@@ -200,7 +200,8 @@ def hourly_budget(store: Store, account: Account, now: datetime) -> Budget | Non
 
 def seen_budget(store: Store, bucket: str, window: RateWindow, now: datetime) -> Budget:
     """What is left of one window, with times of this process' clock, as ``now`` is."""
-    return budget(store, bucket, window, now.timestamp() + store.ahead).by_clock(store.ahead)
+    ahead = store.ahead
+    return budget(store, bucket, window, now.timestamp() + ahead).by_clock(ahead)
 
 
 def hourly_room(store: Store, account: Account, now: datetime) -> float:
