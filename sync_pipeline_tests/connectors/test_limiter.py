@@ -84,7 +84,8 @@ def test_hosts_whose_clocks_differ_share_a_budget(postgres: Server, skew: float)
 
     sent(2, skew)
     sent(2, 0)
-    assert waits == []
+    assert max(waits, default=0.0) < abs(skew) / 2
+    waits.clear()
     sent(1, skew)
     sent(1, 0)
     assert [round(wait, -2) for wait in waits] == [3600, 3600]
