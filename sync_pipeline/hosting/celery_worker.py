@@ -95,7 +95,7 @@ def interrupted_when_ended(instance: DagsterInstance, run_id: str) -> Iterator[N
 def interrupt_ended(
     instance: DagsterInstance, run_id: str, is_over: Event, interrupt: Callable[[], object] = send_interrupt
 ) -> None:
-    """Interrupt this process once the run was ended for Dagster in each look of ``ENDED_SECONDS``."""
+    """Interrupt this process when each look during ``ENDED_SECONDS`` has found the run cancelled or failed in Dagster."""
     looks = 0
     while looks * LOOK_SECONDS < ENDED_SECONDS:
         if is_over.wait(LOOK_SECONDS):

@@ -35,7 +35,7 @@ class OwnLauncher:
 
 
 def close_orphans(instance: DagsterInstance) -> int:
-    """Mark runs as failed whose process is gone: killed, or the machine went down. Returns how many.
+    """Mark runs as failed whose process was killed, or whose machine stopped. Returns how many.
 
     Runs that are starting are left alone unless a launcher of ours starts them: with another one, such as that of Kubernetes, a
     repeated run still names the process of the run whose tags it has copied. Dagster's run monitoring covers them.
@@ -43,9 +43,9 @@ def close_orphans(instance: DagsterInstance) -> int:
     closed = 0
     runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
     # Asked for only when it is needed: the launcher of Kubernetes cannot be created outside a cluster.
-    starting = [run for run in runs if run.status is dg.DagsterRunStatus.STARTING]
-    if starting and not isinstance(instance.run_launcher, OwnLauncher):
-        runs = [run for run in runs if run not in starting]
+    started = [run for run in runs if run.status is dg.DagsterRunStatus.STARTED]
+    if len(started) < len(runs) and not isinstance(instance.run_launcher, OwnLauncher):
+        runs = started
     untaken = [run for run in runs if not _tag(run, PROCESS_TAG)]
     lost = _lost(instance.run_launcher, untaken) if untaken else set[str]()
     for run in runs:

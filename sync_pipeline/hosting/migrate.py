@@ -37,7 +37,8 @@ NONE = Schemas(None, is_dagsters_current=False)
 def schemas(settings: Settings) -> Schemas:
     """Find out what ``migrate`` would change. No schema is changed, so old processes may be running.
 
-    Where Dagster alone has no tables, they are created: its storage does that when it is opened.
+    Where Dagster alone has no tables, they are created: its storage does that when it is opened. Raises StoreError when our
+    database does not answer.
     """
     store = existing_store(settings.store_url, timeout=settings.lock_seconds)
     if store is None:

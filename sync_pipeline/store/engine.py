@@ -174,7 +174,7 @@ class Store:
         return self._ahead[1]
 
     def _compare_clocks(self, tx: Connection) -> tuple[float, float]:
-        """How long the answer took, which is how wrong this may be, and by how much the shared clock is ahead."""
+        """Seconds until the answer, the most by which the comparison can be wrong, and seconds by which the shared clock is ahead."""
         before, shared, after = unix_time(), self.now(tx).timestamp(), unix_time()
         return after - before, shared - (before + after) / 2
 

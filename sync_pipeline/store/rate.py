@@ -107,7 +107,7 @@ class Budget:
         return datetime.fromtimestamp(self.free_at(self.limit), UTC)
 
     def by_clock(self, ahead: float) -> Budget:
-        """The same for a clock that the clock of these times is so many seconds ahead of."""
+        """The same with times of another clock, which is ``ahead`` seconds behind the clock of these."""
         by = microseconds(ahead)
         sent = tuple(one - by for one in self.sent)
         return replace(self, sent=sent, blocked_until=max(self.blocked_until - by, 0), at=self.at - by)

@@ -390,7 +390,7 @@ class Current:
                     await self._replace(self.receiver.for_accounts(*found))
             except SyncError as error:  # such as a database that does not answer
                 log.warning("The set-up cannot be read. %s", error)
-            except Exception:  # the next look is the next try
+            except Exception:  # whatever it is, the set-up is read again: deliveries of new accounts depend on it
                 log.exception("The set-up cannot be read.")
 
     async def _replace(self, receiver: Receiver) -> None:

@@ -49,7 +49,7 @@ def serve(
         current = Current(Receiver(hooks, options, utc_now, time.monotonic), renewed)
         server, ended = _server(current), Event()
         newer: list[NewerSchema] = []
-        # A daemon thread: Ctrl-C is raised between any two lines, and a thread that is never told to stop would keep the process alive.
+        # A daemon thread, because Ctrl-C can be raised between any two lines: a thread that nothing stops would keep the process alive.
         watching = Thread(target=_until_newer, args=(current, server, ended, newer), name="schema", daemon=True)
         try:
             watching.start()

@@ -248,7 +248,7 @@ def test_a_database_that_restarts_does_not_lose_the_new_pair(
 def test_what_a_person_did_while_the_database_restarted_stays(
     vault: StoredVault, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
-    """The lock of the renewal is gone with the database's connections."""
+    """The lock of the renewal was released with the database's connections."""
     vault.keep(PAIR)
     put, newer, failures = StoredVault._put, replace(PAIR, access_token="newer", expires_at=unix_time() + 3600), [1]
 

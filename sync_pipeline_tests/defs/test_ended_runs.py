@@ -1,4 +1,4 @@
-"""Runs of a worker that go on although Dagster has ended them."""
+"""Runs that a worker still executes although Dagster has ended them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sync_pipeline_tests.harness import Team
 
 @pytest.mark.parametrize("ended", ["canceling", "canceled", "failed"])
 def test_a_run_that_dagster_has_ended_is_interrupted(us: Team, on: Live, ended: str) -> None:
-    """The broker has lost the request to stop. One that goes on, or has ended by itself, is left alone."""
+    """The broker has lost the request to stop. A run that has ended well is not interrupted."""
     run = on.instance.create_run_for_job(on.defs.resolve_job_def("sync_users"), status=dg.DagsterRunStatus.STARTED)
     is_over, looks, interrupts = Event(), count(1), list[int]()
 
     class Looking(Event):
-        """Looks that follow each other at once; before the third one Dagster ends the run."""
+        """Looks without a pause; before the third one Dagster ends the run."""
 
         def wait(self, timeout: float | None = None) -> bool:
             assert timeout == LOOK_SECONDS

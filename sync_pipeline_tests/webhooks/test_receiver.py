@@ -345,8 +345,8 @@ def test_ctrl_c_at_any_line_ends_the_receiver(hooks: HookStore, monkeypatch: pyt
     monkeypatch.setattr(uvicorn.Server, "run", lambda *_args, **_more: None)
     ended, is_over, lines = Event(), Event(), count(1)
 
-    def watch(_store: Store, _server: object, told: Event, *_more: object) -> None:
-        while not (told.wait(0.05) or is_over.is_set()):  # Ctrl-C may keep it from being told
+    def watch(_current: object, _server: object, told: Event, *_more: object) -> None:
+        while not (told.wait(0.05) or is_over.is_set()):  # after Ctrl-C `serve` may not come to set `told`
             pass
 
     monkeypatch.setattr(server, "_until_newer", watch)
