@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sync_pipeline.hosting.launch import open_instance
 from sync_pipeline.settings import Settings
-from sync_pipeline.store.engine import existing_store, open_store, stored_version
+from sync_pipeline.store.engine import existing_store, newer_schema, open_store, stored_version
 from sync_pipeline.store.locks import lock
 from sync_pipeline.store.schema import HEAD
 from sync_pipeline.store.setup_file import stored_setup
@@ -38,7 +38,7 @@ def schemas(settings: Settings) -> Schemas:
     """Find out what ``migrate`` would change. No schema is changed, so old processes may be running.
 
     Where Dagster alone has no tables, they are created: its storage does that when it is opened. Raises StoreError when our
-    database does not answer.
+    database does not answer, and NewerSchema when a newer version has migrated it.
     """
     store = existing_store(settings.store_url, timeout=settings.lock_seconds)
     if store is None:
@@ -48,6 +48,8 @@ def schemas(settings: Settings) -> Schemas:
             ours = stored_version(tx)
         if ours is None:
             return NONE
+        if ours > HEAD:
+            raise newer_schema(store, ours)
         with lock(store, DAGSTER, DAGSTER), open_instance(settings) as instance:
             storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
             versions = [version for storage in storages if storage and (version := storage.alembic_version())]

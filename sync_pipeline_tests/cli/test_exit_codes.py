@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from itertools import permutations
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from sync_pipeline import errors
 from sync_pipeline.cli.exit_codes import ExitCode, worst
-from sync_pipeline.store.schema import HEAD
+from sync_pipeline.store.schema import HEAD, VERSION_TABLE
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import team
 
@@ -50,6 +52,9 @@ def test_whether_there_is_anything_to_migrate(shell: Shell) -> None:
     assert (before["database"], before["dagster"]) == ("", False)
     shell("migrate", code=ExitCode.DONE)
     assert HEAD in shell("migrate", "--check", code=ExitCode.DONE).out
+    with closing(sqlite3.connect(shell.home / "sync.db")) as database, database:
+        database.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    assert "has schema 9999" in shell("migrate", "--check", code=ExitCode.FAILED).err
 
 
 def test_a_write_with_an_unknown_outcome(tmp_path: Path) -> None:
