@@ -13,8 +13,8 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.health import SUBSCRIPTIONS, note_finding
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.digests import Found, Gathering, Wanted, forget_subscriptions, gather
+from sync_pipeline.store.figures import names_of
 from sync_pipeline.store.project_months import ReportSettings
-from sync_pipeline.store.readings import names_of
 from sync_pipeline.yaml_source import closest, refuse
 
 

@@ -14,10 +14,20 @@ from sync_pipeline.alerts.rules import Calendar, Named, Rule
 from sync_pipeline.printable import one_line
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertState
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
+from sync_pipeline.store.figures import (
+    GROUPS,
+    Budget,
+    Figures,
+    Period,
+    budgets,
+    last_logged,
+    names_of,
+    running_since,
+    sums_of_entries,
+    sums_of_months,
+)
 from sync_pipeline.store.period_figures import OF_CLIENT, PeriodFigures, Project, project_of
 from sync_pipeline.store.project_months import WEEKDAYS, ReportSettings, midnight
-from sync_pipeline.store.readings import last_logged, names_of, running_since
 from sync_pipeline.store.revenue import Revenue, sums_of_revenue
 from sync_pipeline.yaml_source import closest, refuse
 

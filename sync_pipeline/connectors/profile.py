@@ -291,7 +291,7 @@ class BaseProfile(Facts):
     profile: str
     description: str = ""
     connector: str = "rest"
-    """The class that speaks to the vendor: connectors/profile_connectors.py."""
+    """The class that speaks to the vendor: connectors/registry.py."""
     system: str = "Snapshots"
     """What messages call the vendor."""
     title: str = "Snapshots API"
@@ -432,7 +432,7 @@ def parse_profile(text: str, file: str) -> BaseProfile:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{file}:{line}: not YAML: {error.problem}.", fix="Correct that line.") from None
-    from sync_pipeline.connectors.profile_connectors import model_of  # which knows the models of all connectors
+    from sync_pipeline.connectors.registry import model_of  # which knows the models of all connectors
 
     model = model_of(data, file)
     try:

@@ -1,13 +1,19 @@
-"""Systems beside Clockify and the Snapshots API: an adapter registered here is opened by each session that needs it."""
+"""Which connectors there are: those that a profile can name, and further systems, which each session opens that needs them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from sync_pipeline.connectors.highlevel.account import HighLevel
+from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import RateWindow
-from sync_pipeline.connectors.ports import System
+from sync_pipeline.connectors.ports import SnapshotsSystem, System
+from sync_pipeline.connectors.profile import BaseProfile, Profile
+from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
+from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.systems import SYSTEMS, SystemFacts
 from sync_pipeline.settings import Settings
 
@@ -37,3 +43,33 @@ def register(name: str, vendor: Vendor) -> None:
 def unregister(name: str) -> None:
     """Undo ``register``."""
     del VENDORS[name], SYSTEMS[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """One way to speak: the facts it needs, and what opens an account."""
+
+    model: type[BaseProfile]
+    open: Callable[[Any, str, Credentials, ClientOptions], SnapshotsSystem]
+
+
+CONNECTORS: Mapping[str, Connector] = {
+    "rest": Connector(Profile, Snapshots),
+    "highlevel": Connector(HighLevelProfile, HighLevel),
+}
+
+
+def model_of(data: object, file: str) -> type[BaseProfile]:
+    """The facts that a profile's file has to hold; ConfigError for a connector that there is not."""
+    name = data.get("connector", "rest") if isinstance(data, dict) else "rest"
+    if name not in CONNECTORS:
+        known = ", ".join(sorted(CONNECTORS))
+        raise ConfigError(f"{file}: connector: there is no {name!r}.", fix=f"There are: {known}.")
+    return CONNECTORS[name].model
+
+
+def open_snapshots(
+    profile: BaseProfile, base_url: str, credentials: Credentials, options: ClientOptions
+) -> SnapshotsSystem:
+    """The account on the Snapshots side, through the connector that the profile names. Nothing is requested yet."""
+    return CONNECTORS[profile.connector].open(profile, base_url, credentials, options)

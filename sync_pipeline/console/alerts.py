@@ -15,8 +15,8 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.alert_rules import in_force
 from sync_pipeline.store.digests import looked_at
+from sync_pipeline.store.figures import names_of
 from sync_pipeline.store.project_months import WEEKDAYS
-from sync_pipeline.store.readings import names_of
 
 HERE = "/settings/alerts"
 

@@ -23,7 +23,7 @@ from sync_pipeline.setup.automations import (
     switch_off,
     switch_on,
 )
-from sync_pipeline.setup.choices import Choice, choices_of
+from sync_pipeline.setup.operations import Choice, choices_of
 from sync_pipeline.setup.switching import read_live_status
 
 HERE = "/automations"

@@ -17,7 +17,7 @@ from sync_pipeline.setup import rotation
 from sync_pipeline.setup.connections import WELL, connections
 from sync_pipeline.setup.connections import disconnect as forget
 from sync_pipeline.setup.system_details import SystemDetails, last_tests, system_details, titles
-from sync_pipeline.store.system_facts import SystemFacts
+from sync_pipeline.store.health import SystemFacts
 
 HERE = "/connections"
 

@@ -16,8 +16,8 @@ from sync_pipeline.settings import SETTINGS, settings_in_force
 from sync_pipeline.setup import sandbox_lab
 from sync_pipeline.setup.support import file_name, support_bundle, versions
 from sync_pipeline.setup.transfer import export_setup
+from sync_pipeline.store.health import size_of
 from sync_pipeline.store.schema import HEAD
-from sync_pipeline.store.size import size_of
 
 GENERAL, SANDBOX, ABOUT = "/settings/general", "/settings/sandbox", "/settings/about"
 EDITED = {

@@ -13,7 +13,7 @@ from sync_pipeline.errors import StoreError
 from sync_pipeline.session.session import Session
 from sync_pipeline.session.systems import facts_place
 from sync_pipeline.settings import Settings
-from sync_pipeline.store.system_facts import note_names, note_test
+from sync_pipeline.store.health import note_names, note_test
 
 SYSTEMS = ("clockify", "snapshots")
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sync_pipeline.mapping.facts import COLUMNS
 from sync_pipeline.mapping.functions import FunctionFinder
-from sync_pipeline.mapping.parse_facts import parse_facts, parse_label, parse_pages
-from sync_pipeline.mapping.parse_field import parse_field
+from sync_pipeline.mapping.parse_field import parse_field, parse_path
 from sync_pipeline.mapping.parse_operation import OPERATION_KEYS, TARGET_KEYS, check_inputs, parse_operation
 from sync_pipeline.mapping.section import Section, shown
 from sync_pipeline.mapping.spec import (
@@ -16,7 +16,9 @@ from sync_pipeline.mapping.spec import (
     BeforeRule,
     EntitySpec,
     Exclusion,
+    Facts,
     Field,
+    Label,
     SourceSpec,
     TargetSpec,
     Webhooks,
@@ -63,9 +65,9 @@ def parse_entity(
         places=places or ((node.file, node.line),),
         exclude=tuple(_exclusion(item, fields, rules, partition_by) for item in section.items("exclude")),
         webhooks=_webhooks(section.get("webhooks")),
-        label=parse_label(section),
-        pages=parse_pages(section.get("pages")),
-        facts=parse_facts(section.get("facts")),
+        label=_label(section),
+        pages=_pages(section.get("pages")),
+        facts=_facts(section.get("facts")),
         when=section.text("when").strip(),
     )
 
@@ -314,3 +316,47 @@ def _is_mapping(node: Node | None) -> bool:
 
 def _is_dropped(node: Node) -> bool:
     return node.value is None or node.value == _DROP
+
+
+def _label(section: Section) -> Label | None:
+    """`name`, or `{source: name, personal: true}`."""
+    node = section.get("label")
+    if node is None:
+        return None
+    if not isinstance(node.value, dict):
+        return Label(parse_path(section, "label"))
+    label = Section(node, "label", ("source", "personal"))
+    label.need("source")
+    return Label(parse_path(label, "source"), label.flag("personal"))
+
+
+def _pages(node: Node | None) -> dict[str, str]:
+    """For each vendor the address of a record's page; `{id}`, `{workspace}` and `{account}` stand for what they say."""
+    if node is None:
+        return {}
+    section = Section(node, "pages", node.value if isinstance(node.value, dict) else ())
+    found = {name: section.text(name) for name in section.node.value}
+    for name, address in found.items():
+        if not _ADDRESS.fullmatch(address):
+            fix = "Write one that begins with https:// and has no places but {id}, {workspace} and {account}."
+            raise refuse(section.need(name), f"pages.{name}", f"found {address!r}, which is no address of a page.", fix)
+    return found
+
+
+_ADDRESS = re.compile(r"https://[^\s{}/?#@]+/(?:[^\s{}]|\{id\}|\{workspace\}|\{account\})*")
+
+
+def _facts(node: Node | None) -> Facts | None:
+    """A table of facts, and for each of its columns the path in the source record."""
+    if node is None:
+        return None
+    section = Section(node, "facts", ("table", "columns"))
+    section.need("table")
+    table = section.word("table", tuple(COLUMNS), "")
+    columns = section.need("columns")
+    if not isinstance(columns.value, dict) or not columns.value:
+        raise refuse(columns, "facts.columns", f"found {shown(columns.value)}, expected a mapping of columns to paths.")
+    paths = Section(columns, "facts.columns", COLUMNS[table])
+    for name in columns.value:
+        paths.need(name)
+    return Facts(table, tuple((name, parse_path(paths, name)) for name in columns.value))

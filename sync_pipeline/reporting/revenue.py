@@ -13,6 +13,7 @@ from sync_pipeline.errors import FatalApiError, SyncError
 from sync_pipeline.reporting.periods import month_before
 from sync_pipeline.session.measured import unread_place
 from sync_pipeline.session.session import Session
+from sync_pipeline.store.health import note_test, read_facts
 from sync_pipeline.store.period_figures import NONE, OF_CLIENT, PeriodFigures, Project, Selection, project_of
 from sync_pipeline.store.revenue import (
     ProjectRevenue,
@@ -23,7 +24,6 @@ from sync_pipeline.store.revenue import (
     note_missing,
     sums_of_revenue,
 )
-from sync_pipeline.store.system_facts import note_test, read_facts
 
 EVERY = timedelta(hours=6)
 MONTHS_BACK = 24

@@ -9,7 +9,7 @@ from sync_pipeline.connectors.preparation import Measured
 from sync_pipeline.session.secrets import place
 from sync_pipeline.settings import Settings
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.system_facts import note_test, read_facts
+from sync_pipeline.store.health import note_test, read_facts
 
 
 def measured_place(settings: Settings) -> str:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -30,9 +31,9 @@ from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import ConfigError, StoreError, Unanswered
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.values import value_at
 from sync_pipeline.sandbox.embedded import workspace_in
 from sync_pipeline.session.configuration import configuration_fingerprint, former_fingerprint
-from sync_pipeline.session.forgotten import cleaned
 from sync_pipeline.session.health import Answers
 from sync_pipeline.session.mode import Mode, decide
 from sync_pipeline.session.progress import Report, reporting, silent
@@ -172,10 +173,10 @@ class Session:
     def _cleaned_pages(self, spec: EntitySpec, pages: Generator[list[Record]]) -> Generator[list[Record]]:
         with closing(pages):
             for page in pages:
-                yield [each for record in page if (each := cleaned(self.forgotten, spec, record)) is not None]
+                yield [each for record in page if (each := _clean(self.forgotten, spec, record)) is not None]
 
     def _cleaned(self, spec: EntitySpec, record: Record | None) -> Record | None:
-        return None if record is None else cleaned(self.forgotten, spec, record)
+        return None if record is None else _clean(self.forgotten, spec, record)
 
     def sample(self, spec: EntitySpec, limit: int, *, within: float) -> list[Record]:
         """Some real records for one or two requests; TimeoutError when they do not come within so many seconds."""
@@ -365,3 +366,27 @@ def is_first_contact(session: Session, entity: str | None = None) -> bool:
     if entity is None or not first_contact(*key, entity):
         return False
     return session.ledger(entity).approvals.was_asked("first_contact")
+
+
+def _clean(forgotten: Forgotten, spec: EntitySpec, record: Record) -> Record | None:
+    """The record; None when it was forgotten; without personal values when it refers to a forgotten person."""
+    if not forgotten.hashes:
+        return record
+    if forgotten.knows(value_at(record, spec.source.id_path)):
+        return None
+    referring = (field for field in spec.fields if field.references and field.source)
+    if not any(forgotten.knows(value_at(record, field.source)) for field in referring):
+        return record
+    made = deepcopy(record)
+    personal = [field.source for field in spec.fields if field.personal and field.source]
+    if spec.label is not None and spec.label.personal:
+        personal.append(spec.label.source)
+    for path in personal:
+        _clear(made, path)
+    return made
+
+
+def _clear(record: Any, path: tuple[str, ...]) -> None:
+    parent = value_at(record, path[:-1]) if len(path) > 1 else record
+    if isinstance(parent, dict) and path[-1] in parent:
+        parent[path[-1]] = None

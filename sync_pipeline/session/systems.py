@@ -18,8 +18,7 @@ from sync_pipeline.connectors.limiter import RateWindow, Sleep, store_limiter
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.ports import SnapshotsSystem, System
 from sync_pipeline.connectors.profile import BaseProfile, load_profile
-from sync_pipeline.connectors.profile_connectors import open_snapshots
-from sync_pipeline.connectors.registry import VENDORS
+from sync_pipeline.connectors.registry import VENDORS, open_snapshots
 from sync_pipeline.connectors.snapshots.api import AgencyKey, Credentials, needed_scopes
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on

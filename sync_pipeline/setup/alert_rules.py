@@ -21,8 +21,8 @@ from sync_pipeline.settings import ALERTS, Settings
 from sync_pipeline.setup.document import edited, section_text
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.digests import begin, delivered_since
+from sync_pipeline.store.figures import names_of
 from sync_pipeline.store.project_months import ReportSettings
-from sync_pipeline.store.readings import names_of
 from sync_pipeline.yaml_source import read_file
 
 RULES, SUBSCRIPTIONS = "rules", "subscriptions"

@@ -27,8 +27,8 @@ from sync_pipeline.setup.draft import (
     secret_for,
 )
 from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.health import note_names
 from sync_pipeline.store.rate import Budget, note_sent
-from sync_pipeline.store.system_facts import note_names
 
 Kind = Literal["api_key", "addon_token"]
 SLOT_OF: dict[str, Slot] = {"api_key": CLOCKIFY_KEY, "addon_token": CLOCKIFY_TOKEN}

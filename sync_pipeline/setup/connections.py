@@ -29,10 +29,9 @@ from sync_pipeline.settings import SYSTEMS, Settings, read_setup
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import needed_scopes
 from sync_pipeline.store import credentials
-from sync_pipeline.store.health import Health, read_health
+from sync_pipeline.store.health import Health, forget_facts, read_health
 from sync_pipeline.store.scope import pair_key
 from sync_pipeline.store.switches import turn_all_off
-from sync_pipeline.store.system_facts import forget_facts
 from sync_pipeline.store.tokens import Lost, Tokens
 
 State = Literal[

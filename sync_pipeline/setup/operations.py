@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import orjson
@@ -296,3 +297,27 @@ def _finish(setup: SetupService, session: Session, form: Form, once: str, state:
     note(session.store, setup.by, f"operation {state}", f"{form.operation.name} {about}".strip(), setup.now())
     if once:
         finish(session.store, session.pair, once, state, result.status if result else None, made)
+
+
+MOST = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One record that can be chosen."""
+
+    id: str
+    label: str
+
+
+def choices_of(session: Session, name: str, of: str) -> list[Choice] | None:
+    """What can be chosen for the input ``of`` of an operation; None where its value is typed."""
+    found = known()["choices"].get(operation(name).name, {}).get(of)
+    if found is None:
+        return None
+    rows = chain.from_iterable(pages(session, form_of(session, found["list"], found["with"])))
+    return [
+        Choice(str(row["id"]), ", ".join(str(row[each]) for each in found["shows"] if row.get(each)))
+        for row in islice(rows, MOST)
+        if isinstance(row, dict) and row.get("id")
+    ]

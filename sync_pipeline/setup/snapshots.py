@@ -15,7 +15,7 @@ from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.ports import SnapshotsSystem
 from sync_pipeline.connectors.preparation import Account
 from sync_pipeline.connectors.profile import BaseProfile, TokenFacts, built_in_profiles, load_profile
-from sync_pipeline.connectors.profile_connectors import open_snapshots
+from sync_pipeline.connectors.registry import open_snapshots
 from sync_pipeline.connectors.snapshots import api
 from sync_pipeline.diagnose.finding import Finding, Status
 from sync_pipeline.errors import ConfigError, FatalApiError, NotGranted, SyncError

@@ -23,10 +23,9 @@ from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.credentials import WEBHOOK, names
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.events import last_received
-from sync_pipeline.store.health import Health, read_health
+from sync_pipeline.store.health import Health, SystemFacts, read_facts, read_health
 from sync_pipeline.store.rate import Budget
 from sync_pipeline.store.scope import pair_key
-from sync_pipeline.store.system_facts import SystemFacts, read_facts
 
 
 class Right(NamedTuple):

@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sync_pipeline.clock import has_passed
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.engine import Store, insert_into, plain
-from sync_pipeline.store.schema import events
+from sync_pipeline.store.schema import events, one_time_tokens
 from sync_pipeline.store.scope import EntityRows
 
 LONGEST_PAUSE = timedelta(hours=1)
@@ -334,3 +334,32 @@ def _change(store: Store, ids: Iterable[int], **values: Any) -> int:
             still_open = update(events).where(events.c.id.in_(some), events.c.closed_at.is_(None))
             changed += tx.execute(still_open.values(**values)).rowcount
     return changed
+
+
+DELIVERY = "delivery"
+DELIVERIES_KEPT = timedelta(days=7)
+"""Longer than vendors go on sending a delivery again."""
+
+
+def seen_deliveries(store: Store, pair: str, ids: Iterable[str], now: datetime) -> set[str]:
+    """Those that were noted."""
+    named = {_delivery_key(pair, one): one for one in ids}
+    found: set[str] = set()
+    for some in chunks(list(named)):
+        statement = select(one_time_tokens.c.id).where(one_time_tokens.c.id.in_(some), one_time_tokens.c.until > now)
+        with store.reading() as tx:
+            found |= {named[key] for key in tx.scalars(statement)}
+    return found
+
+
+def note_deliveries(store: Store, pair: str, ids: Iterable[str], now: datetime) -> None:
+    """Note deliveries that are kept; those noted long ago are deleted."""
+    rows = [{"id": _delivery_key(pair, one), "purpose": DELIVERY, "until": now + DELIVERIES_KEPT} for one in ids]
+    if rows:
+        with store.writing() as tx:
+            tx.execute(delete(one_time_tokens).where(one_time_tokens.c.until <= now))
+            tx.execute(insert_into(store, one_time_tokens).on_conflict_do_nothing(), rows)
+
+
+def _delivery_key(pair: str, delivery: str) -> str:
+    return hashlib.sha256(f"{DELIVERY}\n{pair}\n{delivery}".encode()).hexdigest()

@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from sync_pipeline.errors import SyncError
 from sync_pipeline.serving import ServerLimits, is_local
-from sync_pipeline.store import events, seen_deliveries
+from sync_pipeline.store import events
 from sync_pipeline.store.audit import note
 from sync_pipeline.store.credentials import SIGNED
 from sync_pipeline.store.engine import Store
@@ -154,14 +154,14 @@ class Receiver:
             return []
         store, pair, now = self._hooks.store, self._hooks.pair, self._now()
         named = [one.delivery for one in batch if one.delivery]
-        known = seen_deliveries.seen(store, pair, named, now)
+        known = events.seen_deliveries(store, pair, named, now)
         firsts = []
         for number, one in enumerate(batch):
             if one.delivery not in known:
                 firsts.append(number)
             known |= {one.delivery} - {""}
         news = events.receive_many(store, pair, SIGNED_SYSTEM, self._with_source([batch[number] for number in firsts]))
-        seen_deliveries.note(store, pair, named, now)
+        events.note_deliveries(store, pair, named, now)
         stored = dict(zip(firsts, news, strict=True))
         return [stored.get(number, False) for number in range(len(batch))]
 

@@ -14,9 +14,9 @@ from sync_pipeline.alerts.rules import Calendar, ready_made
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertState, open_rows, store_alerts
 from sync_pipeline.store.digests import Found, Gathering, Wanted, begin, delivered_since, gather, waiting_digests
 from sync_pipeline.store.engine import Store
+from sync_pipeline.store.figures import last_logged, names_of, running_since
 from sync_pipeline.store.forgotten import remove_quotes
 from sync_pipeline.store.project_months import ReportSettings, recompute
-from sync_pipeline.store.readings import last_logged, names_of, running_since
 from sync_pipeline.store.schema import alert_notices, deliveries, digests, entry_facts, person_facts, project_facts
 from sync_pipeline_tests.store.batch import HERE
 

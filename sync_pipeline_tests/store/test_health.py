@@ -1,4 +1,4 @@
-"""How the systems answered last: written when it changes, by the store's own clock."""
+"""How the systems answered last, written when it changes, by the store's own clock; and what they were last seen to be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.health import note_failure, note_ok, read_health
+from sync_pipeline.store.health import (
+    SystemFacts,
+    forget_facts,
+    note_failure,
+    note_names,
+    note_ok,
+    note_test,
+    read_facts,
+    read_health,
+    size_of,
+)
 from sync_pipeline_tests.store.batch import HERE, THERE
 
 NOW = datetime(2026, 11, 25, 15, 7, tzinfo=UTC)
@@ -43,3 +53,26 @@ def test_good_answers_are_written_once_a_minute(
         monkeypatch.setattr(Store, "now", lambda _self, _tx, instant=instant: instant)
         note_ok(sqlite_store, HERE, "clockify")
     assert read_health(sqlite_store, HERE)["clockify"].ok_at == (then if is_written else NOW)
+
+
+def test_names_and_tests_are_kept_apart_for_each_place(store: Store) -> None:
+    """A test does not touch the names, what is not known leaves what was; forgetting one place leaves the others."""
+    assert read_facts(store, HERE) == SystemFacts()
+    note_names(store, HERE, "Ana (ana@example.com)", "Polaris")
+    note_names(store, THERE, "", "Vega")
+    note_test(store, HERE, [{"what": "Clockify key", "verdict": "ok"}], NOW)
+    note_names(store, HERE, "", "Polaris Field Services")
+    found = read_facts(store, HERE)
+    assert found == SystemFacts(
+        "Ana (ana@example.com)", "Polaris Field Services", NOW, ({"what": "Clockify key", "verdict": "ok"},)
+    )
+    note_test(store, HERE, [], NOW)
+    assert read_facts(store, HERE).findings == ()
+    forget_facts(store, HERE)
+    assert read_facts(store, HERE) == SystemFacts()
+    assert read_facts(store, THERE) == SystemFacts("", "Vega")
+
+
+def test_the_size_of_the_database(store: Store) -> None:
+    """In bytes, of either kind."""
+    assert 10_000 < size_of(store) < 1_000_000_000

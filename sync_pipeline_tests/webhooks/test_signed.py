@@ -17,9 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.store.audit import changes
 from sync_pipeline.store.credentials import SIGNED
-from sync_pipeline.store.events import counts, mark_attempt
+from sync_pipeline.store.events import DELIVERIES_KEPT, counts, mark_attempt, seen_deliveries
 from sync_pipeline.store.ledger import Ledger
-from sync_pipeline.store.seen_deliveries import REMEMBERED, seen
 from sync_pipeline.webhooks.hooks import HookStore, new_hook
 from sync_pipeline.webhooks.inbox import InboxLimits
 from sync_pipeline.webhooks.receiver import REFUSALS, ReceiverOptions
@@ -119,9 +118,9 @@ def test_a_repeated_delivery_is_answered_and_dropped(app: App, clock: Clock) -> 
     clock.pass_(timedelta(minutes=6))
     assert app.send(RENAMED, first).json() == {"status": "duplicate"}
     store = app.sender.hooks.store
-    assert seen(store, HERE, ["delivery-1", "delivery-2"], clock.now()) == {"delivery-1"}
-    clock.pass_(REMEMBERED)
-    assert seen(store, HERE, ["delivery-1"], clock.now()) == set()
+    assert seen_deliveries(store, HERE, ["delivery-1", "delivery-2"], clock.now()) == {"delivery-1"}
+    clock.pass_(DELIVERIES_KEPT)
+    assert seen_deliveries(store, HERE, ["delivery-1"], clock.now()) == set()
 
 
 def test_two_receivers_keep_a_delivery_once(app: App, hooks: HookStore, clock: Clock) -> None:

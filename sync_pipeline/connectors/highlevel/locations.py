@@ -1,4 +1,4 @@
-"""The locations of an agency as a source; with a location's token alone, that one location."""
+"""The locations of an agency, or of one SaaS customer of it, as a source; with a location's token alone, that one location."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sync_pipeline.connectors.answers import as_text
-from sync_pipeline.connectors.highlevel.narrowing import customer_locations
 from sync_pipeline.connectors.http import RequestOptions
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import MOST_PAGES, Record, as_record, rows_of
 from sync_pipeline.connectors.ports import Expected
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.errors import FatalApiError, Request
+from sync_pipeline.errors import ConfigError, FatalApiError, Request
 from sync_pipeline.mapping.spec import LEFT_OUT
 
 if TYPE_CHECKING:
@@ -115,3 +114,31 @@ def _record(row: Record) -> Record:
     address = ", ".join(as_text(part) for part in parts if part)
     same = {name: row[name] for name in SAME if name in row}
     return {"location_id": row.get("id"), "location_name": row.get("name"), "address": address or None, **same}
+
+
+CUSTOMER_LOCATIONS = "/saas/locations"
+CUSTOMER_SETTING, SUBSCRIPTION_SETTING = "HIGHLEVEL_SAAS_CUSTOMER", "HIGHLEVEL_SAAS_SUBSCRIPTION"
+
+
+async def customer_locations(account: HighLevel) -> frozenset[str]:
+    """The ids of the customer's locations. An empty answer is an error: it would leave out everything."""
+    customer, subscription = account.customer
+    if not (customer and subscription):
+        missing = SUBSCRIPTION_SETTING if customer else CUSTOMER_SETTING
+        raise ConfigError("A SaaS customer is named by two ids.", fix=f"Set {missing} as well.")
+    if not account.reads_agency:
+        message = "Only the agency's token can read which sub-accounts a SaaS customer has."
+        raise ConfigError(message, fix=f"Set HIGHLEVEL_AGENCY_KEY, or unset {CUSTOMER_SETTING}.")
+    about = Request(account.profile.system, "GET", CUSTOMER_LOCATIONS)
+    query = {"companyId": await account.company(), "customerId": customer, "subscriptionId": subscription}
+    options = RequestOptions(scope=account.profile.scopes.saas)
+    rows = rows_of(await account.send(account.agency, "GET", CUSTOMER_LOCATIONS, query=query, options=options), about)
+    found = frozenset(row for row in rows if isinstance(row, str) and row)
+    if len(found) != len(set(map(repr, rows))):
+        raise FatalApiError("the answer is not a list of ids.", about, fix="Nothing was changed. Try again later.")
+    if not found:
+        message = f"the customer {customer} has no sub-account with the subscription {subscription}."
+        raise FatalApiError(
+            message, about, fix=f"Correct {CUSTOMER_SETTING} and {SUBSCRIPTION_SETTING}, or unset both."
+        )
+    return found

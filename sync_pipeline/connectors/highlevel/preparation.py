@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from sync_pipeline.connectors.answers import as_text, excerpt
 from sync_pipeline.connectors.highlevel.canary import Behaviour, Canary
-from sync_pipeline.connectors.highlevel.locations import SEARCH
-from sync_pipeline.connectors.highlevel.narrowing import customer_locations
+from sync_pipeline.connectors.highlevel.locations import SEARCH, customer_locations
 from sync_pipeline.connectors.highlevel.schema import NeededObject, SchemaApi, needed_objects
 from sync_pipeline.connectors.highlevel.tokens import installed_locations
 from sync_pipeline.connectors.http import RequestOptions

@@ -17,8 +17,7 @@ from sync_pipeline.connectors.paging import Record, ahead, as_record, by_cursor,
 from sync_pipeline.connectors.policy import Origin, SecretPlace
 from sync_pipeline.connectors.ports import Outcome
 from sync_pipeline.connectors.profile import BaseProfile, OAuthFacts, Profile
-from sync_pipeline.connectors.snapshots.analytics import project_figures
-from sync_pipeline.connectors.snapshots.source import SnapshotsSource
+from sync_pipeline.connectors.snapshots.source import SnapshotsSource, project_figures
 from sync_pipeline.connectors.snapshots.target import SnapshotsTarget
 from sync_pipeline.connectors.token_endpoint import TokenEndpoint
 from sync_pipeline.connectors.transport import USUAL, Limits

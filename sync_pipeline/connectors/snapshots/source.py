@@ -1,15 +1,19 @@
-"""The Snapshots API as a source of one entity."""
+"""The Snapshots API as a source: of the records of one entity, and of figures of projects where the profile says at which address."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sync_pipeline.connectors.answers import as_text, hundredths
+from sync_pipeline.connectors.http import ApiClient, RequestOptions
 from sync_pipeline.connectors.limiter import OnTurn
-from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.paging import Record, as_record, by_cursor, rows_of
 from sync_pipeline.connectors.ports import Expected
+from sync_pipeline.connectors.profile import AnalyticsFacts, Profile
 from sync_pipeline.connectors.window import Window
+from sync_pipeline.errors import Request
 
 if TYPE_CHECKING:
     from sync_pipeline.connectors.snapshots.api import Snapshots
@@ -50,3 +54,34 @@ class SnapshotsSource:
     async def prove_complete(self) -> frozenset[str] | None:
         """Nothing to prove: what a key may not read is refused, not left out."""
         return None
+
+
+KEY = "\0key"
+"""Of a row, which has no id: a project, a month and a currency."""
+
+
+async def project_figures(
+    client: ApiClient, profile: Profile, months: tuple[str, str], page_size: int
+) -> AsyncGenerator[list[Record], None]:
+    """Pages of figures of these months, each with ``project``, ``month``, ``currency`` and numbers in hundredths."""
+    facts, lists = profile.analytics, profile.list
+    if facts is None:
+        return
+    about = Request(profile.system, "GET", facts.path)
+    params = {lists.size_parameter: page_size, facts.from_: months[0], facts.to: months[1]}
+
+    async def get(cursor: str | None) -> tuple[list[Any], str | None]:
+        here = params if cursor is None else {**params, lists.cursor_parameter: cursor}
+        answer = await client.request("GET", facts.path, params=here, options=RequestOptions(scope=facts.scope))
+        rows = [_figure(as_record(row), facts) for row in rows_of(answer, about, lists.items, asked=page_size)]
+        following = answer.data.get(lists.next_cursor) if isinstance(answer.data, dict) else None
+        return rows, None if following is None else as_text(following)
+
+    async for rows in by_cursor(get, about=about, key=KEY):
+        yield [{name: value for name, value in row.items() if name != KEY} for row in rows]
+
+
+def _figure(row: Mapping[str, Any], facts: AnalyticsFacts) -> dict[str, Any]:
+    names = {name: as_text(row.get(at) or "") for name, at in facts.names().items()}
+    numbers = {name: hundredths(row.get(at)) for name, at in facts.numbers().items()}
+    return {KEY: "\0".join(names.values()), **names, **numbers}
