@@ -22,10 +22,9 @@ from sync_pipeline.alerts.rules import Rule, ready_made
 from sync_pipeline.alerts.sending import send_alerts
 from sync_pipeline.alerts.subscriptions import Subscription
 from sync_pipeline.cli.exit_codes import ExitCode
-from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.opening import reading
-from sync_pipeline.cli.options import json_option
-from sync_pipeline.cli.secret import Source, secret_options
+from sync_pipeline.cli.options import json_option, may_ask
+from sync_pipeline.cli.questions import Source, secret_options
 from sync_pipeline.console.sign_in_links import running_url
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.setup.alert_rules import export_rules, in_force

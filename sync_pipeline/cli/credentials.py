@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.global_options import may_ask
-from sync_pipeline.cli.options import json_option
-from sync_pipeline.cli.secret import Source, secret_options
+from sync_pipeline.cli.options import json_option, may_ask
+from sync_pipeline.cli.questions import Source, secret_options
 from sync_pipeline.setup.rotation import NAMES, encrypt_again, held, remove, retire, rotate
 from sync_pipeline.setup.service import SetupService, actor
 

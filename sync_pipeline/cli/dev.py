@@ -1,4 +1,4 @@
-"""`dev`: all servers together, until Ctrl-C."""
+"""`dev`: all servers together, until Ctrl-C; single keys on the terminal open the console and show the log."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from select import select
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import IO, Any
@@ -18,7 +19,6 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.console import console_beside, console_link_for
-from sync_pipeline.cli.keys import are_read, reading_keys
 from sync_pipeline.cli.opening import prepared, until_asked
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.console.sharing import shared
@@ -202,3 +202,55 @@ def _announce(addresses: Mapping[str, str | None], *, as_json: bool, keys: bool)
                 terminal.say(f"{NAMES[what] + ':':<12}{url}")
         terminal.say(KEYS if keys else "Ctrl-C stops everything.")
     sys.stdout.flush()
+
+
+def are_read() -> bool:
+    """Whether a person can press keys: standard input is the terminal of this process, and it is not in the background."""
+    try:
+        return os.isatty(sys.stdin.fileno()) and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError, AttributeError):  # the last one on Windows, which has no such terminals
+        return False
+
+
+@contextmanager
+def reading_keys(actions: Mapping[str, Callable[[], object]]) -> Iterator[None]:
+    """Call what belongs to a key when it is pressed, in a thread; the terminal is as before when this ends, however it does."""
+    import termios
+    import tty
+
+    screen = sys.stdin.fileno()
+    before = termios.tcgetattr(screen)
+    stopping, stop = os.pipe()
+    thread = Thread(target=_read, args=(screen, stopping, actions), name="keys", daemon=True)
+    try:
+        tty.setcbreak(screen, termios.TCSANOW)  # Ctrl-C is still an interrupt
+        thread.start()
+        yield
+    finally:
+        with suppress(termios.error):  # the terminal was closed
+            termios.tcsetattr(screen, termios.TCSANOW, before)
+        os.close(stop)
+        thread.join()
+        os.close(stopping)
+
+
+def _read(screen: int, stopping: int, actions: Mapping[str, Callable[[], object]]) -> None:
+    while True:
+        ready, _, _ = select([screen, stopping], [], [])
+        if stopping in ready:
+            return
+        try:
+            key = os.read(screen, 1)
+        except OSError:  # the terminal was closed
+            return
+        if not key:
+            return
+        if action := actions.get(key.decode(errors="replace").lower()):
+            _do(action)
+
+
+def _do(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except (SyncError, OSError) as error:
+        terminal.warning(str(error))

@@ -16,7 +16,7 @@ import click
 
 from sync_pipeline import settings
 from sync_pipeline.cli.exit_codes import ExitCode
-from sync_pipeline.cli.global_options import GLOBAL_OPTIONS, completed
+from sync_pipeline.cli.options import GLOBAL_OPTIONS, completed
 from sync_pipeline.errors import SyncError
 from sync_pipeline.session.progress import WAIT, WARNING, Progress, Report, reporting
 

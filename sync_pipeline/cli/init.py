@@ -9,11 +9,9 @@ from typing import Any
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.global_options import may_ask
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.options import json_option, may_ask
 from sync_pipeline.cli.prepare import run as prepare
-from sync_pipeline.cli.questions import Asker
-from sync_pipeline.cli.secret import Source, secret_options
+from sync_pipeline.cli.questions import Asker, Source, secret_options
 from sync_pipeline.connectors.profile import TokenFacts, built_in_profiles, load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of

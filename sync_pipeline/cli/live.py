@@ -11,8 +11,7 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
-from sync_pipeline.cli.global_options import may_ask
-from sync_pipeline.cli.options import Permissions, json_option, permission_options
+from sync_pipeline.cli.options import Permissions, json_option, may_ask, permission_options
 from sync_pipeline.settings import SYSTEMS
 from sync_pipeline.setup import trial as trials
 from sync_pipeline.setup.drafts import publish, read_draft

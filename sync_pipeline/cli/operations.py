@@ -11,9 +11,8 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode
-from sync_pipeline.cli.global_options import may_ask
 from sync_pipeline.cli.opening import prepared, reading
-from sync_pipeline.cli.options import describe_document, json_option
+from sync_pipeline.cli.options import describe_document, json_option, may_ask
 from sync_pipeline.cli.questions import confirm
 from sync_pipeline.connectors.operations import rows_of
 from sync_pipeline.errors import ConfigError

@@ -9,8 +9,7 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode
-from sync_pipeline.cli.global_options import may_ask
-from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.options import json_option, may_ask
 from sync_pipeline.cli.questions import confirm
 from sync_pipeline.connectors.preparation import Compared, Made, Measured
 from sync_pipeline.connectors.profile import load_profile

@@ -16,10 +16,9 @@ from sync_pipeline.session.session import open_session
 from sync_pipeline.settings import load_settings
 from sync_pipeline.setup.service import actor
 from sync_pipeline.store.audit import note
-from sync_pipeline.webhooks.accounts import Accounts
 from sync_pipeline.webhooks.hooks import open_hooks
 from sync_pipeline.webhooks.registration import Registrar, Wishes, list_hooks, remove_hooks
-from sync_pipeline.webhooks.server import serve
+from sync_pipeline.webhooks.server import Accounts, serve
 from sync_pipeline.webhooks.signed import addresses
 
 

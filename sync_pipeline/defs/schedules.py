@@ -21,7 +21,7 @@ from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import open_session
 from sync_pipeline.settings import Settings
-from sync_pipeline.setup.turns import turns
+from sync_pipeline.setup.overview import turns
 from sync_pipeline.stages.batch import DAYS_AHEAD, Days
 
 RESCAN_EVERY = {"paid": timedelta(hours=1), "free": timedelta(hours=6)}

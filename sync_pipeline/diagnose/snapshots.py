@@ -13,8 +13,8 @@ from sync_pipeline.diagnose.finding import Finding, Probe, Status, fail, fine, l
 from sync_pipeline.diagnose.url_hints import snapshots_url, wrong_key
 from sync_pipeline.errors import ApiError, NotAuthorized
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.session.measured import read_measured
 from sync_pipeline.session.session import Session
+from sync_pipeline.session.systems import read_measured
 
 FULL = 0.8
 """From what share of a limit on a warning is given."""

@@ -1,4 +1,4 @@
-"""`dev`: the webhook receiver, Dagster's code server, daemon and UI, together until they are interrupted.
+"""`dev`: the webhook receiver, Dagster's code servers, daemon and UI, together until they are interrupted.
 
 The receiver is a thread of this process and Dagster's programs are children of it, so all end when it does. On the sandbox
 the webhooks are subscribed as well and live syncing is on: an edit there arrives at the Snapshots API in seconds.
@@ -21,18 +21,21 @@ from pathlib import Path
 from queue import Queue
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import IO
+from typing import IO, Any
 
+import yaml
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, ManagedGrpcPythonEnvCodeLocationOrigin
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.server import wait_for_grpc_server
 from filelock import FileLock, Timeout
 
 from sync_pipeline.errors import ConfigError, SyncError
-from sync_pipeline.hosting.code_servers import start_code_servers
 from sync_pipeline.private_files import private_directory
 from sync_pipeline.serving import ENDING, AskedToEnd, end_when_asked
 from sync_pipeline.settings import PROJECT_FILE, Settings, environment, load_settings, project_root
-from sync_pipeline.webhooks.accounts import Accounts
 from sync_pipeline.webhooks.registration import Registrar, Wishes
-from sync_pipeline.webhooks.server import HOST, running
+from sync_pipeline.webhooks.server import HOST, Accounts, running
 
 STOP_SECONDS = 20.0
 LOG_BYTES = 5_000_000
@@ -46,6 +49,8 @@ BACKFILLS_WAIT = {"DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1"}
 """A backfill waits while the code server cannot load the code, instead of failing with all days that are left."""
 LIKE_DAGSTER_DEV = {"DAGSTER_IS_DEV_CLI": "1"}
 """Errors in the definitions are shown short, and state kept by components is refreshed, as `dagster dev` does it."""
+START_SECONDS = 180
+Start = Callable[[str, Sequence[str]], subprocess.Popen[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,3 +291,41 @@ def _kill_group(group: int) -> None:
     """Kill what is left of a process and all it started."""
     with suppress(ProcessLookupError, PermissionError):  # nothing is left
         os.killpg(group, signal.SIGKILL)
+
+
+def start_code_servers(workspace: Path, place: Path, start: Start) -> Path:
+    """Start what the workspace file names, wait until all of it answers; returns a file that leads there."""
+    file = place / "workspace.yaml"
+    file.write_text(yaml.safe_dump({"load_from": list(_started(workspace, place, start))}))
+    return file
+
+
+def _started(workspace: Path, place: Path, start: Start) -> Iterator[Mapping[str, Any]]:
+    for number, origin in enumerate(WorkspaceFileTarget([str(workspace)]).create_origins()):
+        if isinstance(origin, ManagedGrpcPythonEnvCodeLocationOrigin):
+            socket = str(place / f"code-{number}")
+            command = _command(origin, socket)
+            name = f"The code server of {origin.location_name}"
+            _wait(name, start(name, command), socket, command)
+            spec: dict[str, Any] = {"socket": socket, "additional_metadata": origin.loadable_target_origin.as_dict}
+        elif isinstance(origin, GrpcServerCodeLocationOrigin):  # the user runs it
+            spec = {"host": origin.host, "port": origin.port, "socket": origin.socket, "use_ssl": origin.use_ssl}
+        found = {"location_name": origin.location_name, **spec}
+        yield {"grpc_server": {name: value for name, value in found.items() if value is not None}}
+
+
+def _wait(name: str, server: subprocess.Popen[bytes], socket: str, command: Sequence[str]) -> None:
+    try:
+        wait_for_grpc_server(server, DagsterGrpcClient(socket=socket), command, START_SECONDS)
+    except Exception as error:  # it has no class of its own
+        raise SyncError(
+            f"{name} did not start (exit code {server.poll()}).", fix="Its last lines of output state why."
+        ) from error
+
+
+def _command(origin: ManagedGrpcPythonEnvCodeLocationOrigin, socket: str) -> list[str]:
+    target = origin.loadable_target_origin
+    own = ["--use-python-environment-entry-point"] if target.executable_path else []
+    command = [target.executable_path or sys.executable, "-m", "dagster", "code-server", "start", "--socket", socket]
+    command += ["--location-name", origin.location_name, "--log-level", "warning", *own]
+    return [*command, *target.get_cli_args()]

@@ -33,6 +33,18 @@ _ENTITY_KEYS = (
 _EVENT = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 PARENT = "{parent}"
 _EXCLUSIONS = ("running", "before_start_date")
+DELETES = ("guard", "approve")
+"""Held beyond the share that a run may delete, or each of them."""
+_DROP = "drop"
+# Another way to say where values come from replaces the inherited ways.
+_ORIGINS: dict[str, tuple[str, ...]] = {
+    "source": ("constant", "function", "transform", "default"),
+    "constant": ("source", "function", "transform", "default"),
+    "function": ("constant",),
+    "reader": ("list",),
+    "list": ("reader",),
+}
+_ADDRESS = re.compile(r"https://[^\s{}/?#@]+/(?:[^\s{}]|\{id\}|\{workspace\}|\{account\})*")
 
 
 def parse_entity(
@@ -136,10 +148,6 @@ def _param(key: str, node: Node) -> str:
     if isinstance(node.value, str | int | float):
         return str(node.value)
     raise refuse(node, f"source.params.{key}", f"found {shown(node.value)}, expected text or a number.")
-
-
-DELETES = ("guard", "approve")
-"""Held beyond the share that a run may delete, or each of them."""
 
 
 def _target(node: Node, entity: str) -> TargetSpec:
@@ -263,17 +271,6 @@ def _missing(node: Node, name: str, why: str) -> Exception:
     return refuse(dropped or node, f"fields.{name}", message, "Keep the field.")
 
 
-_DROP = "drop"
-# Another way to say where values come from replaces the inherited ways.
-_ORIGINS: dict[str, tuple[str, ...]] = {
-    "source": ("constant", "function", "transform", "default"),
-    "constant": ("source", "function", "transform", "default"),
-    "function": ("constant",),
-    "reader": ("list",),
-    "list": ("reader",),
-}
-
-
 def overlaid(base: Node, top: Node) -> Node:
     """The shipped file with the user's laid over it: `source`, `target`, `webhooks` by key, `fields` by field and key."""
     merged = {**base.value, **top.value}
@@ -341,9 +338,6 @@ def _pages(node: Node | None) -> dict[str, str]:
             fix = "Write one that begins with https:// and has no places but {id}, {workspace} and {account}."
             raise refuse(section.need(name), f"pages.{name}", f"found {address!r}, which is no address of a page.", fix)
     return found
-
-
-_ADDRESS = re.compile(r"https://[^\s{}/?#@]+/(?:[^\s{}]|\{id\}|\{workspace\}|\{account\})*")
 
 
 def _facts(node: Node | None) -> Facts | None:

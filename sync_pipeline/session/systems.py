@@ -1,4 +1,4 @@
-"""The systems of a session: their accounts, credentials and limits, as the settings name them."""
+"""The systems of a session: their accounts, credentials and limits, as the settings name them; and what was measured there."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sync_pipeline.connectors.http import ClientOptions, OnResult, RetryPolicy
 from sync_pipeline.connectors.limiter import RateWindow, Sleep, store_limiter
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.ports import SnapshotsSystem, System
+from sync_pipeline.connectors.preparation import Measured
 from sync_pipeline.connectors.profile import BaseProfile, load_profile
 from sync_pipeline.connectors.registry import VENDORS, open_snapshots
 from sync_pipeline.connectors.snapshots.api import AgencyKey, Credentials, needed_scopes
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.session.measured import read_measured
 from sync_pipeline.session.progress import Progress, Report
 from sync_pipeline.session.secrets import (
     AGENCY_KEY,
@@ -38,6 +38,7 @@ from sync_pipeline.session.secrets import (
 )
 from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.store.engine import Store
+from sync_pipeline.store.health import note_test, read_facts
 from sync_pipeline.store.names import StoredNames
 from sync_pipeline.store.rate import Budget, budget, room
 from sync_pipeline.store.scope import pair_key
@@ -272,3 +273,25 @@ def _agency_key(unlocked: Unlocked, options: ClientOptions | None) -> AgencyKey 
 def _chosen(choice: Choice) -> str:
     cost = "unknown" if choice.requests is None else choice.requests
     return f"read by `{choice.reader}` (expected requests: {cost}): {choice.reason}"
+
+
+def measured_place(settings: Settings) -> str:
+    """Under what it is kept: the address, and the account there."""
+    return " ".join(filter(None, (place(settings, "snapshots"), settings.snapshots_location, "measured")))
+
+
+def unread_place(settings: Settings) -> str:
+    """Under what it is kept of which accounts below the address no figures could be read, and why."""
+    return " ".join(filter(None, (place(settings, "snapshots"), settings.snapshots_location, "unread")))
+
+
+def note_measured(store: Store, settings: Settings, found: Sequence[Measured], at: datetime) -> None:
+    """Keep what was measured, in place of what was measured before."""
+    note_test(store, measured_place(settings), [one._asdict() for one in found], at)
+
+
+def read_measured(store: Store, settings: Settings) -> list[Measured]:
+    """What was measured last; empty where nothing was, and where there is no account that it could be about."""
+    if not settings.snapshots_location:
+        return []
+    return [Measured(**one) for one in read_facts(store, measured_place(settings)).findings]

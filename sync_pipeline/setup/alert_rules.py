@@ -11,9 +11,9 @@ from typing import Any
 
 from sync_pipeline.alerts import destinations
 from sync_pipeline.alerts.configuration import Configuration, stored_configuration
-from sync_pipeline.alerts.digests import wanted_by
 from sync_pipeline.alerts.figures import Preview, Reader, check_names, preview_of
 from sync_pipeline.alerts.rules import COMPARISONS, LONGEST_NAME, NAME_CHARACTERS, Calendar, Rule, Scope, ready_made
+from sync_pipeline.alerts.sending import wanted_by
 from sync_pipeline.alerts.subscriptions import Subscription
 from sync_pipeline.errors import ConfigError, MappingFileError, NotAllowed
 from sync_pipeline.session.session import Session

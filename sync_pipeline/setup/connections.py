@@ -10,7 +10,6 @@ from typing import Literal, cast
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
-from sync_pipeline.session.measured import measured_place, unread_place
 from sync_pipeline.session.secrets import (
     AGENCY_KEY,
     CLOCKIFY_KEY,
@@ -24,7 +23,14 @@ from sync_pipeline.session.secrets import (
     is_of_another,
     place,
 )
-from sync_pipeline.session.systems import facts_place, other_setups, pair_of, pairs_of_others
+from sync_pipeline.session.systems import (
+    facts_place,
+    measured_place,
+    other_setups,
+    pair_of,
+    pairs_of_others,
+    unread_place,
+)
 from sync_pipeline.settings import SYSTEMS, Settings, read_setup
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import needed_scopes

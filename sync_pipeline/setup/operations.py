@@ -48,6 +48,7 @@ DEPTH = 60
 """What is nested deeper in an answer is not shown."""
 LONGEST_KEY = 200
 Json = dict[str, Any]
+MOST_CHOICES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,9 +300,6 @@ def _finish(setup: SetupService, session: Session, form: Form, once: str, state:
         finish(session.store, session.pair, once, state, result.status if result else None, made)
 
 
-MOST = 500
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One record that can be chosen."""
@@ -318,6 +316,6 @@ def choices_of(session: Session, name: str, of: str) -> list[Choice] | None:
     rows = chain.from_iterable(pages(session, form_of(session, found["list"], found["with"])))
     return [
         Choice(str(row["id"]), ", ".join(str(row[each]) for each in found["shows"] if row.get(each)))
-        for row in islice(rows, MOST)
+        for row in islice(rows, MOST_CHOICES)
         if isinstance(row, dict) and row.get("id")
     ]

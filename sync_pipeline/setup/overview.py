@@ -1,13 +1,14 @@
-"""The state of every entity, at a glance: its last success, what is left to do, and what happened today."""
+"""The state of every entity, at a glance: its last success, what is left to do, what happened today, and when it is read again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
-from sync_pipeline.setup.turns import next_turn, turns
+from sync_pipeline.settings import Settings
 from sync_pipeline.stages.guards import as_decided, to_delete
 from sync_pipeline.store.claims import held_records
 from sync_pipeline.store.health import read_health
@@ -20,6 +21,9 @@ from sync_pipeline.store.syncs import status, written_since
 NOTHING = RecordCounts(0, 0, 0, 0, 0, 0, 0, 0)
 VERIFY = "verify:"
 """How the facts about the comparison of an entity's both sides are called; its name follows."""
+RESCAN = {"paid": "17 * * * *", "free": "17 */6 * * *"}
+FIRST_NIGHTLY, APART = 2 * 60 + 2, 10
+"""Minutes after midnight of the first entity that is read nightly, and between two of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +124,28 @@ def _writing(session: Session) -> dict[str, dict[str, int]]:
     found = held_records(session.store, session.pair)
     ended = {run for runs in found.values() for run in runs if not is_locked(session.store, run)}
     return {entity: {run: runs[run] for run in runs if run not in ended} for entity, runs in found.items()}
+
+
+def turns(specs: Iterable[EntitySpec], settings: Settings) -> dict[str, str]:
+    """Each entity's cron expression: recent days often, whole lists nightly, no two at the same time."""
+    found: dict[str, str] = {}
+    for spec in specs:
+        minute = FIRST_NIGHTLY + APART * len([cron for cron in found.values() if cron not in RESCAN.values()])
+        nightly = f"{minute % 60} {minute // 60} * * *"
+        found[spec.entity] = RESCAN[settings.clockify_plan] if spec.partitioned else nightly
+    return found
+
+
+def next_turn(cron: str, now: datetime) -> datetime:
+    """The first minute after now at which minute and hour are those of an expression of ours."""
+    minutes, hours = cron.split()[:2]
+    at = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    while not (_fits(minutes, at.minute) and _fits(hours, at.hour)):
+        at += timedelta(minutes=1)
+    return at
+
+
+def _fits(field: str, value: int) -> bool:
+    if field.startswith("*/"):
+        return value % int(field[2:]) == 0
+    return field in ("*", str(value))

@@ -15,10 +15,9 @@ from sync_pipeline.connectors.transport import Limits
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.session.measured import note_measured, read_measured
 from sync_pipeline.session.progress import reporting, silent
 from sync_pipeline.session.secrets import Vault, unlock
-from sync_pipeline.session.systems import Opening, facts_place
+from sync_pipeline.session.systems import Opening, facts_place, note_measured, read_measured
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup import draft as drafts
 from sync_pipeline.setup.service import SetupService

@@ -43,6 +43,9 @@ ROW_BYTES = 500
 """What an event takes beside its body, its place in the indexes included."""
 DROPPED_AT_ONCE = 500
 NOT_OURS = "about nothing that is synced"
+DELIVERY = "delivery"
+DELIVERIES_KEPT = timedelta(days=7)
+"""Longer than vendors go on sending a delivery again."""
 
 
 class Received(NamedTuple):
@@ -334,11 +337,6 @@ def _change(store: Store, ids: Iterable[int], **values: Any) -> int:
             still_open = update(events).where(events.c.id.in_(some), events.c.closed_at.is_(None))
             changed += tx.execute(still_open.values(**values)).rowcount
     return changed
-
-
-DELIVERY = "delivery"
-DELIVERIES_KEPT = timedelta(days=7)
-"""Longer than vendors go on sending a delivery again."""
 
 
 def seen_deliveries(store: Store, pair: str, ids: Iterable[str], now: datetime) -> set[str]:

@@ -33,14 +33,12 @@ from sync_pipeline.store.engine import Store
 from sync_pipeline.store.events import Received, content_id
 from sync_pipeline.store.forgotten import load_forgotten
 from sync_pipeline.store.record_search import linked_to
-from sync_pipeline.webhooks.addon import AddonKey
 from sync_pipeline.webhooks.events import EVENT_NAME
 from sync_pipeline.webhooks.hooks import ADDON, Hook, HookStore, HooksUnreadable, KnownHooks
-from sync_pipeline.webhooks.inbox import Busy, Inbox, InboxLimits
-from sync_pipeline.webhooks.signed import PATH, Signed
-from sync_pipeline.webhooks.storage import HOOK_BYTES, HookStorage
+from sync_pipeline.webhooks.inbox import HOOK_BYTES, Busy, HookStorage, Inbox, InboxLimits
+from sync_pipeline.webhooks.signed import PATH, AddonKey, Signed
 
-log = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
 SYSTEM, SIGNED_SYSTEM = "clockify", "snapshots"
 SIGNED_EVENT = re.compile(r"[A-Za-z]{1,64}")
@@ -329,7 +327,7 @@ class Receiver:
                 try:
                     self._counts = await run_sync(events.open_counts, self._hooks.store, self._hooks.pair)
                 except SyncError as error:
-                    log.warning("The inbox could not be counted. %s", error)
+                    log_.warning("The inbox could not be counted. %s", error)
                     self._counts = None
                 self._counted_until = self._clock() + COUNTED_SECONDS
             return self._counts
@@ -389,9 +387,9 @@ class Current:
                 if not ended.is_set() and (found := await run_sync(self._renewed)) is not None:
                     await self._replace(self.receiver.for_accounts(*found))
             except SyncError as error:  # such as a database that does not answer
-                log.warning("The set-up cannot be read. %s", error)
+                log_.warning("The set-up cannot be read. %s", error)
             except Exception:  # whatever it is, the set-up is read again: deliveries of new accounts depend on it
-                log.exception("The set-up cannot be read.")
+                log_.exception("The set-up cannot be read.")
 
     async def _replace(self, receiver: Receiver) -> None:
         async with AsyncExitStack() as opening:

@@ -1,21 +1,26 @@
-"""Running the receiver: in the foreground, or in a thread beside something else."""
+"""Running the receiver, in the foreground or in a thread beside something else, for the accounts that the set-up names."""
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event, Thread
+from typing import NamedTuple, Self
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline.errors import NewerSchema, StoreError
+from sync_pipeline.errors import ConfigError, NewerSchema, StoreError
 from sync_pipeline.serving import LocalOnly, Server, bounded_server, in_thread, listen, url_of
+from sync_pipeline.session.session import Session, open_session
+from sync_pipeline.settings import Settings
 from sync_pipeline.store.engine import require_head
-from sync_pipeline.webhooks.hooks import HookStore
+from sync_pipeline.webhooks.hooks import HookStore, open_hooks
 from sync_pipeline.webhooks.receiver import Current, Receiver, ReceiverOptions, Renewed, build_app, same
+from sync_pipeline.webhooks.signed import load_addon_key, signed_deliveries
 
 HOST = "127.0.0.1"
 PORT = 8760
@@ -107,3 +112,56 @@ def _server(current: Current, clock: Callable[[], float] = time.monotonic) -> Se
 def _listen(host: str, port: int) -> socket.socket:
     fix = "Stop the program that uses the port, or choose another one with --port."
     return listen(host, port, "Webhooks cannot be received", fix)
+
+
+log = logging.getLogger(__name__)
+
+
+class Reception(NamedTuple):
+    """What a receiver works with."""
+
+    hooks: HookStore
+    options: ReceiverOptions
+
+
+class Accounts:
+    """Use as ``with``: a session is open within it, and another one as soon as ``renewed`` finds that ``load`` gives other settings."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
+        self._settings, self._load = settings, load
+        self._opened, self._problem = ExitStack(), ""
+
+    def __enter__(self) -> Self:
+        self.reception = self._open(self._settings)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def renewed(self) -> Reception | None:
+        """What to work with from now on; None while the settings are as before, or cannot be used."""
+        try:
+            settings = self._load()
+            if settings == self._settings:
+                return None
+            self.reception = self._open(settings)
+        except ConfigError as error:  # such as a key that is not entered yet
+            if str(error) != self._problem:
+                log.warning("The set-up has changed; deliveries are taken as before. %s", error)
+            self._problem = str(error)
+            return None
+        self._settings, self._problem = settings, ""
+        return self.reception
+
+    def _open(self, settings: Settings) -> Reception:
+        with ExitStack() as opening:
+            session: Session = opening.enter_context(open_session(settings))
+            options = ReceiverOptions(
+                workspace=session.clockify.account.workspace,
+                addon_key=load_addon_key(settings.clockify_addon_public_key),
+                signed=signed_deliveries(session),
+            )
+            found = Reception(open_hooks(session), options)
+            before, self._opened, self.session = self._opened, opening.pop_all(), session
+        before.close()  # last, so that the connections to the database, which both sessions share, stay open
+        return found

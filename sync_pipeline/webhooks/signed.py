@@ -1,4 +1,4 @@
-"""Deliveries of a vendor that signs each body with its own key: which are genuine, and what each is about."""
+"""Deliveries that a vendor has signed, the whole body or a token sent with it: which are genuine, and what each is about."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import binascii
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
 
 from sync_pipeline.connectors.profile import WebhookFacts
 from sync_pipeline.errors import ConfigError
@@ -28,6 +33,11 @@ from sync_pipeline.webhooks.registration import public_url
 SETTING = "SNAPSHOTS_WEBHOOK_KEY"
 PATH = "/hooks/signed"
 """Names no vendor: some refuse addresses that do."""
+ADDON_SETTING = "CLOCKIFY_ADDON_PUBLIC_KEY"
+ADDON_ISSUER = "clockify"
+ADDON_TYPE = "addon"
+ADDON_SKEW = timedelta(minutes=2)
+"""How far Clockify's clock and ours may be apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +148,51 @@ def signed_deliveries(session: Session) -> Signed | None:
     settings = session.settings
     minted = None if settings.auth == "api_key" else Vault(session.store, settings).account_tokens
     return Signed(facts, key, settings.snapshots_company, settings.snapshots_location, minted)
+
+
+@dataclass(frozen=True, slots=True)
+class AddonKey:
+    """Clockify's public key."""
+
+    key: RSAKey
+
+    def accepts(self, token: str, workspace: str, now: datetime) -> bool:
+        """Whether Clockify signed the token, for an add-on in this workspace, and it has not expired."""
+        try:
+            claims = jwt.decode(token, self.key, algorithms=["RS256"]).claims  # the signature; claims are checked below
+        except (JoseError, ValueError):
+            return False
+        return (
+            claims.get("iss") == ADDON_ISSUER
+            and claims.get("type") == ADDON_TYPE
+            and claims.get("workspaceId") == workspace
+            and _is_current(claims, now.timestamp())
+        )
+
+
+def load_addon_key(file: Path | None) -> AddonKey | None:
+    """The key in a PEM file; None when there is no such setting."""
+    if file is None:
+        return None
+    try:
+        pem = file.read_bytes()
+        key = load_pem_public_key(pem)
+    except OSError as error:
+        raise ConfigError(f"{ADDON_SETTING}: {file} cannot be read: {error.strerror}.") from error
+    except ValueError:
+        key = None  # reported below, together with keys of another kind
+    if not isinstance(key, RSAPublicKey):
+        raise ConfigError(
+            f"{ADDON_SETTING}: {file} holds no RSA public key.",
+            fix="Save the PEM text from Clockify's add-on documentation.",
+        )
+    return AddonKey(RSAKey.import_key(pem))
+
+
+def _is_current(claims: Mapping[str, Any], now: float) -> bool:
+    """A token without times never expires, as those of an installation's webhooks are."""
+    begins, ends = claims.get("nbf"), claims.get("exp")
+    if not all(at is None or isinstance(at, int | float) for at in (begins, ends)):
+        return False
+    skew = ADDON_SKEW.total_seconds()
+    return (begins is None or now >= begins - skew) and (ends is None or now < ends + skew)

@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 import pytest
 
+from sync_pipeline.setup.overview import next_turn
 from sync_pipeline.setup.situation import Facts, State, situation_of
 from sync_pipeline.setup.switching import Pause
-from sync_pipeline.setup.turns import next_turn
 
 AT = datetime(2026, 11, 26, 13, 0, tzinfo=UTC)
 LIVE = Facts(is_connected=True, is_live=True, has_passed=True, records=1_998)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.connectors.preparation import Measured
-from sync_pipeline.session.measured import note_measured
+from sync_pipeline.session.systems import note_measured
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.verify import verify
 from sync_pipeline_tests.harness import morning

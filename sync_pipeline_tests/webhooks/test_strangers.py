@@ -16,9 +16,8 @@ from sync_pipeline.store import events
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.events import ROW_BYTES
 from sync_pipeline.webhooks.hooks import REREAD_SECONDS, HookStore, new_hook
-from sync_pipeline.webhooks.inbox import InboxLimits
+from sync_pipeline.webhooks.inbox import PAUSE_SECONDS, InboxLimits
 from sync_pipeline.webhooks.receiver import COUNTED_SECONDS, ReceiverOptions
-from sync_pipeline.webhooks.storage import PAUSE_SECONDS
 from sync_pipeline_tests.strangers import answer, connect, crowd, ends
 from sync_pipeline_tests.webhooks.sending import (
     START,

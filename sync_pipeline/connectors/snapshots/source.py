@@ -18,6 +18,9 @@ from sync_pipeline.errors import Request
 if TYPE_CHECKING:
     from sync_pipeline.connectors.snapshots.api import Snapshots
 
+KEY = "\0key"
+"""Of a row, which has no id: a project, a month and a currency."""
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotsSource:
@@ -54,10 +57,6 @@ class SnapshotsSource:
     async def prove_complete(self) -> frozenset[str] | None:
         """Nothing to prove: what a key may not read is refused, not left out."""
         return None
-
-
-KEY = "\0key"
-"""Of a row, which has no id: a project, a month and a currency."""
 
 
 async def project_figures(

@@ -10,7 +10,7 @@ import pytest
 
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.settings import Settings
-from sync_pipeline.webhooks.accounts import Accounts
+from sync_pipeline.webhooks.server import Accounts
 from sync_pipeline_tests.harness import team
 
 

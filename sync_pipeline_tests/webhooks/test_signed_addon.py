@@ -16,9 +16,9 @@ from joserfc import jws
 from joserfc.jwk import RSAKey
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.webhooks.addon import load_addon_key
 from sync_pipeline.webhooks.hooks import ADDON, HookStore, new_hook
 from sync_pipeline.webhooks.receiver import ReceiverOptions
+from sync_pipeline.webhooks.signed import load_addon_key
 from sync_pipeline_tests.webhooks.sending import START, UPDATED, WORKSPACE, Clock, Sender, add_hook, delivering
 
 GOOD = {"iss": "clockify", "type": "addon", "sub": "our-addon", "workspaceId": WORKSPACE, "addonId": "a1"}
