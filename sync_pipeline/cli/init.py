@@ -33,9 +33,8 @@ from sync_pipeline.setup.clockify import (
     region_of,
 )
 from sync_pipeline.setup.connections import connections, switch_entities
-from sync_pipeline.setup.consent import begin_authorization, finish_authorization, stored_form
+from sync_pipeline.setup.consent import begin_authorization, finish_authorization, listening, redirect_uri, stored_form
 from sync_pipeline.setup.draft import sandbox_if
-from sync_pipeline.setup.loopback import listening, redirect_uri
 from sync_pipeline.setup.prepare import is_needed
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.snapshots import (

@@ -20,8 +20,15 @@ from sync_pipeline.mapping.load import load_specs, specs_of
 from sync_pipeline.mapping.spec import describe
 from sync_pipeline.settings import load_settings
 from sync_pipeline.setup.drafts import discard, mapping_setup, publish, read_draft, read_publication
-from sync_pipeline.setup.field_preview import preview_records
-from sync_pipeline.setup.fields import change_field, drop_field, entity_fields, field_form, restore_field, target_fields
+from sync_pipeline.setup.fields import (
+    change_field,
+    drop_field,
+    entity_fields,
+    field_form,
+    preview_records,
+    restore_field,
+    target_fields,
+)
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused
 

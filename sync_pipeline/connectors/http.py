@@ -39,8 +39,7 @@ from sync_pipeline.connectors.limiter import (
 )
 from sync_pipeline.connectors.oauth import Credential, Renewable
 from sync_pipeline.connectors.policy import Action, AttemptResult, Body, Origin, RetryTable, Rule, SecretPlace, decide
-from sync_pipeline.connectors.redact import redact
-from sync_pipeline.connectors.transport import HttpClient, HttpRequest, HttpResponse, NoAnswer
+from sync_pipeline.connectors.transport import HttpClient, HttpRequest, HttpResponse, NoAnswer, redact
 from sync_pipeline.errors import (
     AmbiguousWrite,
     ApiError,

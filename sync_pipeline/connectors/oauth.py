@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 import tenacity
 from anyio import CancelScope
 
-from sync_pipeline.connectors.redact import header_value
 from sync_pipeline.connectors.token_endpoint import CutOff, TokenEndpoint, TokenLost
-from sync_pipeline.connectors.transport import HttpAuth, HttpRequest, HttpResponse, OnRequest, unseen
+from sync_pipeline.connectors.transport import HttpAuth, HttpRequest, HttpResponse, OnRequest, header_value, unseen
 from sync_pipeline.errors import Request, StoreError
 from sync_pipeline.store.tokens import Lost, Tokens
 

@@ -21,8 +21,16 @@ from sync_pipeline.clock import unix_time
 from sync_pipeline.connectors.answers import ErrorFormat, Reading, as_text, excerpt, read_answer
 from sync_pipeline.connectors.limiter import Clock
 from sync_pipeline.connectors.policy import FAILURES, Action, AttemptResult, SecretPlace, decide
-from sync_pipeline.connectors.redact import redact
-from sync_pipeline.connectors.transport import USUAL, HttpClient, HttpResponse, Limits, NoAnswer, OnRequest, unseen
+from sync_pipeline.connectors.transport import (
+    USUAL,
+    HttpClient,
+    HttpResponse,
+    Limits,
+    NoAnswer,
+    OnRequest,
+    redact,
+    unseen,
+)
 from sync_pipeline.errors import ApiError, FatalApiError, NotAuthorized, Request, RetryableApiError
 from sync_pipeline.store.tokens import Tokens
 

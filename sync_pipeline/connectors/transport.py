@@ -12,11 +12,11 @@ import logging
 import socket
 import ssl
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -49,6 +49,8 @@ NOTHING_LEFT = httpx.ByteStream(b"")
 OnRequest = Callable[[HttpRequest], Awaitable[None]]
 """Sees every request before it leaves; by raising it keeps the request back."""
 OnResponse = Callable[[HttpResponse], Awaitable[None]]
+SHORTEST_SECRET = 4
+HIDDEN = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,3 +314,26 @@ for _name in ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.proxy"):
 
 async def unseen(_: HttpRequest) -> None:
     """Do nothing."""
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """The text with every secret in it replaced, however often it occurs, also in the form it has in an address."""
+    # The longest first: one that begins like another would leave its end behind.
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, HIDDEN).replace(quote(secret, safe=""), HIDDEN)
+    return text
+
+
+def header_value(secret: str, setting: str) -> str:
+    """The secret, fit for a header; raises ConfigError without showing it.
+
+    Checked here because the HTTP library would print the value it refuses.
+    """
+    value = secret.strip()
+    if not value or not value.isascii() or not value.isprintable():
+        raise ConfigError(
+            f"{setting} is empty or holds a character that no key has (a line break, a quote or an accent?).",
+            fix="Copy the key again.",
+        )
+    return value

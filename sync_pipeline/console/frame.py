@@ -1,18 +1,22 @@
-"""The frame of each page: the set-up steps until live syncing is turned on for the first time, and a band with the mode."""
+"""The frame of each page: what the header counts, the set-up steps until live syncing is first turned on, and a band with the mode."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
 
+from sync_pipeline.alerts.current import open_alerts
+from sync_pipeline.clock import has_passed
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.connections import WELL, connections
 from sync_pipeline.setup.drafts import Draft, read_draft
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import LiveStatus, Pause, pause_of, read_live_status
 from sync_pipeline.setup.system_details import system_names
+from sync_pipeline.store.references import WAITS
+from sync_pipeline.store.rejects import rejected_records
 from sync_pipeline.store.trials import last_trial
 
 StepState = Literal["done", "current", "later"]
@@ -21,6 +25,9 @@ STEPS = {"clockify": "Clockify", "snapshots": "Snapshots", "mapping": "Mapping",
 """The set-up steps in their order."""
 PATHS = {"mapping": "/mapping", "try": "/setup/preview"}
 """Where steps are that are not at ``/setup/`` and their name."""
+_DAY = 86_400
+_UNITS = ((_DAY, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+BADGES_KEPT = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,5 +134,39 @@ def ago(at: datetime, now: datetime) -> str:
     return f"{count} {unit} ago" if seconds > 0 else f"in {count} {unit}"
 
 
-_DAY = 86_400
-_UNITS = ((_DAY, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+class Badge(NamedTuple):
+    """A number beside a place of the header."""
+
+    number: int
+    what: str
+
+
+@dataclass(slots=True)
+class Badges:
+    """The numbers that all pages of a console show."""
+
+    counted: dict[str, Badge] | None = None
+    at: datetime | None = None
+
+    def forget(self) -> None:
+        """Count anew for the next page."""
+        self.counted = None
+
+    def read(self, setup: SetupService) -> dict[str, Badge]:
+        """The numbers by the address of their place; of what is not known none."""
+        now = setup.now()
+        if self.counted is None or has_passed(self.at, BADGES_KEPT, now):
+            try:
+                self.counted, self.at = _count(setup), now
+            except SyncError:  # the set-up is not finished, or our own database: the page itself says so
+                self.counted, self.at = {}, now
+        return self.counted
+
+
+def _count(setup: SetupService) -> dict[str, Badge]:
+    with setup.reading() as session:
+        alerts = [alert for alert in open_alerts(session) if alert.acknowledged_at is None and alert.severity != "info"]
+        found = rejected_records(session.store, session.pair, without=WAITS)
+        rejected = sum(each.count for entity, each in found.items() if entity in session.specs)
+    problems = Badge(len(alerts), "open problem" if len(alerts) == 1 else "open problems")
+    return {"/": problems, "/records": Badge(rejected, "rejected record" if rejected == 1 else "rejected records")}

@@ -17,9 +17,9 @@ from sync_pipeline.settings import Settings
 from sync_pipeline.setup.connections import switch_entities
 from sync_pipeline.setup.drafts import mapping_setup
 from sync_pipeline.setup.examples import LIMIT
-from sync_pipeline.setup.field_preview import BeforeAfter, preview_records
-from sync_pipeline.setup.field_steps import StepRow, rearranged, rows_of, text_of
+from sync_pipeline.setup.field_form import StepRow, rearranged, rows_of, text_of
 from sync_pipeline.setup.fields import (
+    BeforeAfter,
     FieldForm,
     change_field,
     check_field,
@@ -27,6 +27,7 @@ from sync_pipeline.setup.fields import (
     entity_fields,
     field_form,
     mapping_of,
+    preview_records,
     restore_field,
     target_fields,
 )

@@ -14,9 +14,8 @@ from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from sync_pipeline.console.badges import Badges
 from sync_pipeline.console.forms import WHOLE, Form, Problems
-from sync_pipeline.console.frame import Frame, frame_of
+from sync_pipeline.console.frame import Badges, Frame, frame_of
 from sync_pipeline.console.roles import may
 from sync_pipeline.console.sessions import BrowserSession
 from sync_pipeline.console.sharing import SignIn

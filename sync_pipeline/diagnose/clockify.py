@@ -12,9 +12,8 @@ from sync_pipeline.connectors.clockify.source import ENTRIES_READER, USERS
 from sync_pipeline.connectors.error_category import ErrorCategory, categorize, meaning
 from sync_pipeline.connectors.limiter import clock_time
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.diagnose.contact import WRONG_ADDRESS, Contact
+from sync_pipeline.diagnose.contact import WRONG_ADDRESS, Contact, core_url, did_you_mean, reports_url, wrong_key
 from sync_pipeline.diagnose.finding import Finding, Probe, fail, fine, look_at_clock, refused, warn
-from sync_pipeline.diagnose.url_hints import core_url, did_you_mean, reports_url, wrong_key
 from sync_pipeline.diagnose.webhooks import HookProbes
 from sync_pipeline.errors import ApiError, FatalApiError, Request, SyncError
 from sync_pipeline.mapping.spec import EntitySpec

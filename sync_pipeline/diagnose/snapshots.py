@@ -8,9 +8,8 @@ from functools import partial
 from sync_pipeline.connectors.error_category import KEY_MEANINGS, ErrorCategory, categorize
 from sync_pipeline.connectors.policy import Action
 from sync_pipeline.connectors.preparation import Extra, Preparation
-from sync_pipeline.diagnose.contact import Contact
+from sync_pipeline.diagnose.contact import Contact, snapshots_url, wrong_key
 from sync_pipeline.diagnose.finding import Finding, Probe, Status, fail, fine, look_at_clock, refused, warn
-from sync_pipeline.diagnose.url_hints import snapshots_url, wrong_key
 from sync_pipeline.errors import ApiError, NotAuthorized
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session

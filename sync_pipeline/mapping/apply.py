@@ -11,10 +11,9 @@ import orjson
 import pandas as pd
 
 from sync_pipeline.gc_pause import gc_paused
-from sync_pipeline.mapping.columns import STR, text_list, text_series
+from sync_pipeline.mapping.columns import STR, day_texts, text_list, text_series
 from sync_pipeline.mapping.convert import convert
 from sync_pipeline.mapping.facts import facts_of, labels_of
-from sync_pipeline.mapping.instants import day_texts
 from sync_pipeline.mapping.spec import LEFT_OUT, EntitySpec, Field, UserFunction
 from sync_pipeline.mapping.values import VALID_VALUES, WHOLE_RECORD, Bad, Problems, column_at, noun
 

@@ -106,8 +106,7 @@ def _listed(field: Field, column: pd.Series[Any]) -> list[Any]:
     """A frame's column as JSON values with None for missing."""
     import pandas as pd  # who has a frame has it in memory already
 
-    from sync_pipeline.mapping.columns import text_list
-    from sync_pipeline.mapping.instants import instant_texts
+    from sync_pipeline.mapping.columns import instant_texts, text_list
 
     if field.type == "instant":
         return instant_texts(column)

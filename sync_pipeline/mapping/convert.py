@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from sync_pipeline.mapping.columns import ARROW, series_of
-from sync_pipeline.mapping.instants import parse_instants
+from sync_pipeline.mapping.columns import ARROW, parse_instants, series_of
 from sync_pipeline.mapping.json_types import AN_INSTANT, TYPES
 from sync_pipeline.mapping.values import Bad
 

@@ -1,4 +1,4 @@
-"""Real records of an entity to look at, for as few requests as can be; the shipped samples when there are none.
+"""Real records of an entity to look at, for as few requests as can be, and the fields they have; shipped samples where there are none.
 
 They are kept in memory for some minutes, so that working on a mapping does not use up the hour's budget. They are never
 written anywhere.
@@ -6,14 +6,18 @@ written anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import json
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from threading import Lock
 from typing import Any
 
 from sync_pipeline.errors import SyncError
-from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.spec import EntitySpec, Field
+from sync_pipeline.mapping.text import path_text
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService
@@ -25,6 +29,16 @@ WAIT_SECONDS = 15.0
 """Seconds a page waits before it is shown with samples."""
 KEPT = timedelta(minutes=10)
 MOST_KEPT = 32
+LONGEST_EXAMPLE = 80
+MOST_FIELDS = 500
+DEEPEST = 8
+Path = tuple[str, ...]
+_SHAPES = (
+    ("instant", re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|[+-]\d\d:?\d\d)")),
+    ("date", re.compile(r"\d{4}-\d\d-\d\d")),
+    ("email", re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")),
+    ("id", re.compile(r"[0-9a-f]{24}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +120,72 @@ def _samples(settings: Settings, spec: EntitySpec, why: str) -> Examples:
 
     samples = [sample.source for sample in load_samples(spec.entity, settings.mappings_dir) if not sample.rejected]
     return Examples(tuple(samples), f"{why} These are samples.")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceField:
+    """One path of the source's records. ``type`` is a guess; "objects" is a list of objects, "object" holds others."""
+
+    path: str
+    example: str
+    type: str
+    mapped_to: tuple[str, ...]
+
+
+def source_fields(records: Iterable[Mapping[str, Any]], fields: Sequence[Field]) -> tuple[SourceField, ...]:
+    """All paths that occur, in order, with the target fields that are made of each."""
+    values: dict[Path, list[Any]] = {}
+    for record in records:
+        for path, value in _walk(record, ()):
+            values.setdefault(path, []).append(value)
+    return tuple(_described(path, values[path], fields) for path in islice(sorted(values), MOST_FIELDS))
+
+
+def _walk(value: Mapping[str, Any], above: Path) -> Iterator[tuple[Path, Any]]:
+    for key, item in value.items():
+        path = (*above, key)
+        yield path, item
+        if isinstance(item, Mapping) and len(path) < DEEPEST:
+            yield from _walk(item, path)
+
+
+def _described(path: Path, values: list[Any], fields: Sequence[Field]) -> SourceField:
+    there = [value for value in values if value not in (None, "", [], {})]
+    example = there[0] if there else next((value for value in values if value is not None), None)
+    mapped = tuple(field.name for field in fields if field.source == path)
+    return SourceField(path_text(path), _shown(example), _type(there or values), mapped)
+
+
+def _type(values: list[Any]) -> str:
+    found = {_type_of(value) for value in values if value is not None}
+    if len(found) == 1:
+        return found.pop()
+    if found == {"int", "number"}:
+        return "number"
+    return "text" if found else ""
+
+
+def _type_of(value: object) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int | float):
+        return "int" if isinstance(value, int) else "number"
+    if isinstance(value, list):
+        return "objects" if any(isinstance(item, dict) for item in value) else "list"
+    if isinstance(value, dict):
+        return "object"
+    text = str(value)[:300]  # as long as an address or an instant may be
+    return next((name for name, shape in _SHAPES if shape.fullmatch(text)), "text")
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        text = f"{len(value)} with {', '.join(map(str, value[0]))}"
+    elif isinstance(value, dict):
+        text = f"with {', '.join(map(str, value))}"
+    else:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = "".join(sign if sign.isprintable() else " " for sign in text[: 2 * LONGEST_EXAMPLE])
+    return text if len(text) <= LONGEST_EXAMPLE else text[: LONGEST_EXAMPLE - 1] + "…"

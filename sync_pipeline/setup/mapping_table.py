@@ -11,12 +11,18 @@ from typing import Any
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.settings import setup_text
 from sync_pipeline.setup.document import with_changes
-from sync_pipeline.setup.examples import LIMIT
+from sync_pipeline.setup.examples import LIMIT, source_fields
 from sync_pipeline.setup.field_form import FieldForm, beyond, form_of, values_of
-from sync_pipeline.setup.field_preview import BeforeAfter, preview_records
-from sync_pipeline.setup.fields import EntityFields, SourceField, TargetField, entity_fields, mapping_of
+from sync_pipeline.setup.fields import (
+    BeforeAfter,
+    EntityFields,
+    SourceField,
+    TargetField,
+    entity_fields,
+    mapping_of,
+    preview_records,
+)
 from sync_pipeline.setup.service import SetupService
-from sync_pipeline.setup.source_fields import source_fields
 
 NOT_OFFERED = ("object", "objects")
 LONGEST_TITLE = 60

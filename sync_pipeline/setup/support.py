@@ -11,7 +11,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from sync_pipeline.connectors.redact import redact
+from sync_pipeline.connectors.transport import redact
 from sync_pipeline.errors import SyncError
 from sync_pipeline.printable import json_text
 from sync_pipeline.session.health import nothing_syncs

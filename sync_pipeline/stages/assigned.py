@@ -19,8 +19,7 @@ from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, settled
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.claims import take_turns, writing_alone
-from sync_pipeline.stages.outcomes import note_sending, remember
+from sync_pipeline.stages.claims import note_sending, remember, take_turns, writing_alone
 from sync_pipeline.stages.plan import changes, claimed_pages, pages
 from sync_pipeline.stages.unique_names import (
     NAME_TAKEN,

@@ -1,4 +1,4 @@
-"""Taking turns: records that another run is writing are left out, and looked at again when all others are done."""
+"""Writing records that other runs write, too: what another run holds is looked at again later, and each write and answer is noted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
+from sync_pipeline.stages.batch import Counts
+from sync_pipeline.store.claims import Sending, taken_over
+from sync_pipeline.store.deliveries import Delivered, Refused
 from sync_pipeline.store.liveness import has_ended
+from sync_pipeline.store.planned import Pending
+from sync_pipeline.store.records import Known
 from sync_pipeline.store.scope import Scope
 
 LOOK_SECONDS = 0.5
@@ -89,3 +94,39 @@ def still_held(source_ids: Collection[str]) -> str:
 
 def _words(spec: EntitySpec, holders: Sequence[str]) -> str:
     return f"Another process is writing records of {spec.entity} (run {holders[0]}): waiting for it to finish."
+
+
+def note_sending(
+    session: Session, spec: EntitySpec, rows: Sequence[Pending | Known], places: Sequence[str | None]
+) -> None:
+    """Before a write: should its answer never come, the target must not be believed to be as it was before.
+
+    Raises LockLost when another run has taken over one of these records.
+    """
+    sending = [Sending(row.source_id, place, row.delivered_hash) for row, place in zip(rows, places, strict=True)]
+    if lost := {row.source_id for row in rows} - session.ledger(spec).mark_sending(sending):
+        raise taken_over(spec.entity, min(lost))
+
+
+def remember(
+    session: Session,
+    spec: EntitySpec,
+    done: Sequence[Delivered],
+    refused: Sequence[Refused],
+    counts: Counts,
+    sync_id: int | None,
+) -> set[str]:
+    """Write down what the target acknowledged and refused, in one go, and count it.
+
+    Returns the records of which that was not noted: another run has claimed them since, and writes them itself.
+    """
+    ledger, asked = session.ledger(spec), {row.source_id for row in done} | {row.source_id for row in refused}
+    noted = ledger.mark_delivered(done, sync_id, session.now()) | ledger.mark_refused(refused, sync_id, session.now())
+    done = [row for row in done if row.source_id in noted]
+    refused = [row for row in refused if row.source_id in noted]
+    counts.created += sum(row.kind == "create" for row in done)
+    counts.adopted += sum(row.kind == "adopt" for row in done)
+    counts.updated += sum(row.kind in {"update", "restore"} for row in done)
+    counts.rejected += len(refused)
+    session.report(Progress(spec.entity, "load", counts.created + counts.adopted + counts.updated))
+    return asked - noted

@@ -16,8 +16,7 @@ from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session, settled
 from sync_pipeline.stages.assigned import deliver_assigned
 from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.claims import take_turns, writing_alone
-from sync_pipeline.stages.outcomes import remember
+from sync_pipeline.stages.claims import remember, take_turns, writing_alone
 from sync_pipeline.stages.plan import changes, claimed_pages, delete_action, deletes, removals
 from sync_pipeline.store.deliveries import Delivered, Kind, Refused, Removed
 from sync_pipeline.store.planned import Planned

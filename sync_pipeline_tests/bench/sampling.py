@@ -50,7 +50,6 @@ STAGES: tuple[tuple[str, str, str], ...] = (
     ("mapping/apply", "", "map"),
     ("mapping/transforms", "", "map"),
     ("mapping/convert", "", "map"),
-    ("mapping/instants", "", "map"),
     ("stages/absence", "", "merge"),
     ("stages/load", "", "merge"),
 )

@@ -19,7 +19,7 @@ from sync_pipeline.cli import cli
 from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.sandbox.highlevel.keys import CLIENT_SECRET
 from sync_pipeline.setup.clockify import requests_left
-from sync_pipeline.setup.loopback import Callback
+from sync_pipeline.setup.consent import Callback
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.connectors.consenting import press

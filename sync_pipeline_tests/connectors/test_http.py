@@ -14,7 +14,7 @@ from sync_pipeline.connectors.answers import LONGEST_WAIT, Answer, retry_after
 from sync_pipeline.connectors.http import ApiClient, RequestOptions, RetryPolicy
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.oauth import HeaderKey
-from sync_pipeline.connectors.redact import redact
+from sync_pipeline.connectors.transport import redact
 from sync_pipeline.errors import (
     AmbiguousWrite,
     ConfigError,

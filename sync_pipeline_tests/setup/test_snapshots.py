@@ -14,8 +14,7 @@ import pytest
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, FatalApiError, SyncError
 from sync_pipeline.session.secrets import SLOTS, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY
 from sync_pipeline.setup.connections import connections, disconnect, switch_entities
-from sync_pipeline.setup.consent import begin_authorization, finish_authorization, read_callback
-from sync_pipeline.setup.loopback import listening
+from sync_pipeline.setup.consent import begin_authorization, finish_authorization, listening, read_callback
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import SnapshotsForm, connect_snapshots, needed_scopes
 from sync_pipeline.setup.switching import read_live_status

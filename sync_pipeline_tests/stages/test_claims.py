@@ -1,4 +1,4 @@
-"""Taking turns: what another run is writing is left to it, and looked at again."""
+"""Taking turns: what another run is writing is left to it, and looked at again. Each write is noted before and after."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from sqlalchemy import update
 
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.claims import LOOKS, NAMED, await_others, still_held, take_turns, waiting
+from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.claims import (
+    LOOKS,
+    NAMED,
+    await_others,
+    note_sending,
+    remember,
+    still_held,
+    take_turns,
+    waiting,
+)
+from sync_pipeline.store.deliveries import Delivered, Kind, Refused
 from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.liveness import alive
 from sync_pipeline.store.schema import records
@@ -159,3 +170,36 @@ def test_a_message_names_some_of_the_records() -> None:
     ids = [f"p{number}" for number in range(NAMED + 1)]
     assert "p0, p1, p2, p3, p4, ..." in still_held(ids)
     assert still_held(ids[:1]).endswith("(p0)")
+
+
+def test_a_write_whose_answer_never_came_is_sent_again(us: Team) -> None:
+    """It was noted before it was sent; nothing is believed of the record until then."""
+    some = sorted(project["id"] for project in us.projects())[:2]
+    with us.session() as session:
+        spec = session.specs["projects"]
+        rows = [session.ledger(spec).lookup(some)[key] for key in some]
+        note_sending(session, spec, rows, some)
+    assert us.sync("projects")["projects"].updated == 2
+    assert us.sync("projects")["projects"].updated == 0
+
+
+def test_what_was_acknowledged_and_refused_is_counted_and_kept(us: Team) -> None:
+    """By the kind of write; a refused record is not offered again as it is."""
+    keys = sorted(project["id"] for project in us.projects())
+    kinds: tuple[Kind, ...] = ("create", "adopt", "update", "restore")
+    told: list[Progress] = []
+    with us.session(report=told.append) as session:
+        spec, counts = session.specs["projects"], Counts()
+        rows = [session.ledger(spec).lookup(keys)[key] for key in keys]
+        note_sending(session, spec, rows, keys)
+        done = [
+            Delivered(row.source_id, row.source_id, row.fields_hash, k) for row, k in zip(rows, kinds, strict=False)
+        ]
+        refused = [Refused(rows[4].source_id, rows[4].fields_hash, "update", "the color is unknown", "color")]
+        remember(session, spec, done, refused, counts, None)
+        stored = session.ledger(spec).lookup(keys)
+    assert (counts.created, counts.adopted, counts.updated, counts.rejected) == (1, 1, 2, 1)
+    assert [stored[key].delivered_hash == stored[key].fields_hash for key in keys[:4]] == [True] * 4
+    assert stored[keys[4]].refused_hash == stored[keys[4]].fields_hash
+    assert (told[-1].stage, told[-1].done) == ("load", 4)
+    assert us.sync("projects")["projects"].rejected == 1

@@ -20,7 +20,7 @@ from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, Re
 from sync_pipeline.connectors.oauth import HeaderKey
 from sync_pipeline.connectors.paging import Page, Record, as_record, by_number, rows_of, unshifted
 from sync_pipeline.connectors.policy import CLOCKIFY, CLOCKIFY_REPORTS, RetryTable
-from sync_pipeline.connectors.redact import header_value
+from sync_pipeline.connectors.transport import header_value
 from sync_pipeline.errors import ConfigError, Request
 from sync_pipeline.mapping.spec import EntitySpec
 

@@ -16,7 +16,6 @@ from sync_pipeline.mapping.load import load_specs, specs_of
 from sync_pipeline.mapping.spec import FIELD_TYPES
 from sync_pipeline.mapping.transforms import TRANSFORMS
 from sync_pipeline.setup.field_form import FieldForm, form_of
-from sync_pipeline.setup.field_preview import preview_records
 from sync_pipeline.setup.fields import (
     TargetField,
     change_field,
@@ -25,6 +24,7 @@ from sync_pipeline.setup.fields import (
     drop_field,
     entity_fields,
     field_form,
+    preview_records,
     restore_field,
     target_fields,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_pipeline.diagnose.url_hints import core_url, reports_url, snapshots_url, wrong_key
+from sync_pipeline.diagnose.contact import core_url, reports_url, snapshots_url, wrong_key
 
 CORE, REPORTS = "https://api.clockify.me/api/v1", "https://reports.api.clockify.me/v1"
 EUROPE = "https://euc1.clockify.me"
