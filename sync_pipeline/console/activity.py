@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from sync_pipeline.console.csv_file import csv_file
-from sync_pipeline.console.request_context import OUTCOMES, TRIGGERS, RequestContext, title_of_run, took
+from sync_pipeline.console.request_context import CSV, OUTCOMES, TRIGGERS, RequestContext, download, title_of_run, took
 from sync_pipeline.errors import ConfigError
+from sync_pipeline.reporting.export import csv_text
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.guards import as_decided
 from sync_pipeline.store.activity import Activity, Entry, Run, Wanted, activity, run_of
@@ -92,7 +92,7 @@ def export(context: RequestContext) -> Response:
     wanted = _wanted({name: context.query(name) for name in FILTERS})
     with context.setup.reading() as session:
         found = activity(session.store, session.pair, wanted, limit=EXPORTED).entries
-    return csv_file("activity.csv", COLUMNS, map(_exported, found))
+    return download("activity.csv", csv_text(COLUMNS, map(_exported, found)), CSV)
 
 
 def run(context: RequestContext) -> Response:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from sync_pipeline.alerts.rules import COMPARISONS, FIGURES, SCOPES, SEVERITIES, Scope, ready_made
 from sync_pipeline.alerts.subscriptions import EVERY, TOPICS
 from sync_pipeline.console.alerts import HERE, show
-from sync_pipeline.console.request_context import RequestContext
+from sync_pipeline.console.request_context import RequestContext, download
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.alert_rules import (
     RULES,
@@ -138,9 +138,7 @@ def save_days(context: RequestContext) -> Response:
 
 def export(context: RequestContext) -> Response:
     """GET /settings/alerts/rules.yaml: what is in force as a file."""
-    text = export_rules(context.setup.settings())
-    headers = {"Content-Disposition": 'attachment; filename="alert-rules.yaml"'}
-    return Response(text, media_type="application/yaml", headers=headers)
+    return download("alert-rules.yaml", export_rules(context.setup.settings()), "application/yaml")
 
 
 def _of_file(context: RequestContext) -> Response | None:

@@ -9,16 +9,16 @@ from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 
-from sync_pipeline.console.request_context import RequestContext
+from sync_pipeline.console.request_context import CSV, RequestContext, download
 from sync_pipeline.console.roles import may
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.reporting.charts import diverging, gauges, stacked_bars
-from sync_pipeline.reporting.dashboard import Dashboard, entries_report, make_dashboard, today_of
+from sync_pipeline.reporting.dashboard import BadPeriod, Dashboard, entries_report, make_dashboard, period_of, today_of
 from sync_pipeline.reporting.export import write_csv, write_xlsx
-from sync_pipeline.reporting.periods import BadPeriod, month_before, period_of
 from sync_pipeline.reporting.reports import Report, unread_days, up_to_date
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.period_figures import NONE, PeriodFigures, Selection
+from sync_pipeline.store.project_months import month_before
 
 HERE = "/dashboard"
 FILTERS = ("client", "project", "person")
@@ -233,14 +233,12 @@ def _address(path: str, asked: dict[str, str]) -> str:
 
 
 def _file(report: Report, form: str) -> Response:
-    """A download; no cell of it is a formula."""
-    headers = {"Content-Disposition": f'attachment; filename="{report.name}.{form}"'}
     if form == "csv":
         text = io.StringIO()
         write_csv(report, text)
-        return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+        return download(f"{report.name}.csv", text.getvalue(), CSV)
     if form != "xlsx":
         raise ConfigError("Files are made as .csv or .xlsx.")
     sheet = io.BytesIO()
     write_xlsx(report, sheet)
-    return Response(sheet.getvalue(), media_type=XLSX, headers=headers)
+    return download(f"{report.name}.xlsx", sheet.getvalue(), XLSX)

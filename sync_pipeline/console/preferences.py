@@ -9,7 +9,7 @@ from zoneinfo import available_timezones
 
 from starlette.responses import Response
 
-from sync_pipeline.console.request_context import RequestContext
+from sync_pipeline.console.request_context import RequestContext, download
 from sync_pipeline.errors import SyncError
 from sync_pipeline.printable import json_text
 from sync_pipeline.settings import SETTINGS, settings_in_force
@@ -94,16 +94,12 @@ def about(context: RequestContext) -> Response:
 def bundle(context: RequestContext) -> Response:
     """GET /settings/about/support-bundle: the redacted file as a download."""
     text = json_text(support_bundle(context.setup), indent=2) + "\n"
-    return _download(text, file_name(context.setup.now()), "application/json")
+    return download(file_name(context.setup.now()), text, "application/json")
 
 
 def setup_file(context: RequestContext) -> Response:
     """GET /settings/about/setup: the set-up as a file, without secrets."""
-    return _download(export_setup(context.setup), "setup.yaml", "application/yaml")
-
-
-def _download(text: str, name: str, media_type: str) -> Response:
-    return Response(text, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    return download("setup.yaml", export_setup(context.setup), "application/yaml")
 
 
 def _check(context: RequestContext, name: str, text: str) -> None:

@@ -8,9 +8,9 @@ from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
 
-from sync_pipeline.console.csv_file import csv_file
-from sync_pipeline.console.request_context import RequestContext
+from sync_pipeline.console.request_context import CSV, RequestContext, download
 from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.reporting.export import csv_text
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.records import RecordNow, compare_now, find_records, pages_of, record_details
 from sync_pipeline.setup.rejects import ignore as ignore_rejects
@@ -63,7 +63,7 @@ def export(context: RequestContext) -> Response:
     context.settings()
     with context.setup.reading() as session:
         found = _found(session, _values(context), limit=EXPORTED, most=EXPORTED)
-    return csv_file("records.csv", COLUMNS, map(_exported, found.rows))
+    return download("records.csv", csv_text(COLUMNS, map(_exported, found.rows)), CSV)
 
 
 def record(context: RequestContext) -> Response:

@@ -43,6 +43,7 @@ PLACES = (
     ("/connections", "Connections", ("/connections/", "/setup/clockify", "/setup/snapshots")),
 )
 """Address and name of each page that is always one step away, and how the addresses of the pages below it begin."""
+CSV = "text/csv; charset=utf-8"
 PAUSED = "Live syncing is paused until a preview of the change has passed (step 4) and you turn it on again (step 5)."
 
 
@@ -166,6 +167,11 @@ def render(template: str, status: int = 200, **context: Any) -> Response:
         "badges": {},
     }
     return HTMLResponse(TEMPLATES.get_template(template).render({**usual, **context}), status)
+
+
+def download(name: str, content: str | bytes, media_type: str) -> Response:
+    """A file."""
+    return Response(content, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
 @dataclass

@@ -28,9 +28,8 @@ from sync_pipeline.defs.metadata import (
 )
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import Incomplete
-from sync_pipeline.hosting.failures import as_failure, blocked
-from sync_pipeline.hosting.materialized import days_shown, materialize_only
 from sync_pipeline.hosting.run_reports import LOADED_BY, VALIDATED
+from sync_pipeline.hosting.steps import as_failure, blocked, days_shown, materialize_only
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.printable import printable
 from sync_pipeline.session.session import Session

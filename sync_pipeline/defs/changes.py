@@ -9,7 +9,7 @@ import dagster as dg
 from sync_pipeline.defs.metadata import counts_metadata, job_owners, job_tags, run_summary, target_key
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import Incomplete, SyncError
-from sync_pipeline.hosting.failures import as_failure
+from sync_pipeline.hosting.steps import as_failure
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.printable import printable
 from sync_pipeline.session.session import Session

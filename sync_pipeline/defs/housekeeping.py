@@ -15,7 +15,7 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 
 from sync_pipeline.defs.metadata import job_tags
 from sync_pipeline.defs.resources import SyncResource
-from sync_pipeline.hosting.failures import as_failure
+from sync_pipeline.hosting.steps import as_failure
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.batch_files import discard_older
 from sync_pipeline.store.bulk import chunks

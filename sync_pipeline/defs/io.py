@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 
 from sync_pipeline.defs.metadata import run_summary, source_key
-from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.hosting.run_reports import NOTED, ROWS
+from sync_pipeline.hosting.steps import as_failure
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import Batch, Counts
 from sync_pipeline.stages.batch_files import discard_entity, read_batch, read_checked, write_batch, write_checked

@@ -10,7 +10,7 @@ from sync_pipeline.connectors.operations import rows_of
 from sync_pipeline.defs.metadata import job_tags
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import ConfigError, NotAllowed, UnknownOutcome
-from sync_pipeline.hosting.failures import as_failure
+from sync_pipeline.hosting.steps import as_failure
 from sync_pipeline.operations.catalogue import operation
 from sync_pipeline.setup.operations import Result, form_of, refuse, run
 from sync_pipeline.setup.service import SetupService, actor

@@ -13,10 +13,10 @@ from sync_pipeline.clock import has_passed
 from sync_pipeline.defs.metadata import console_link, job_owners, job_tags, run_summary
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import SyncError
-from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.hosting.liveness import close_orphans
 from sync_pipeline.hosting.queue import under_way
 from sync_pipeline.hosting.run_tags import requested
+from sync_pipeline.hosting.steps import as_failure
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.reporting.reports import month_figures, up_to_date
 from sync_pipeline.reporting.revenue import is_old, refresh_revenue

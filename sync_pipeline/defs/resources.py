@@ -11,10 +11,10 @@ import dagster as dg
 from dagster import DagsterInstance
 from pydantic import PrivateAttr
 
-from sync_pipeline.hosting.failures import as_failure
 from sync_pipeline.hosting.liveness import name_process
 from sync_pipeline.hosting.queue import REQUEST_TAG
 from sync_pipeline.hosting.run_tags import CHANGED_TAG, cause_of
+from sync_pipeline.hosting.steps import as_failure
 from sync_pipeline.mapping.load import records_of
 from sync_pipeline.printable import printable
 from sync_pipeline.sandbox.embedded import Records, embedded

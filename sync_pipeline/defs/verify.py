@@ -8,7 +8,7 @@ import dagster as dg
 from sync_pipeline.defs.metadata import target_key
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.errors import CheckFailed, ConfigError
-from sync_pipeline.hosting.failures import as_failure
+from sync_pipeline.hosting.steps import as_failure
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.stages.batch import DAYS_AHEAD, Days
 from sync_pipeline.stages.process import PERSONAL

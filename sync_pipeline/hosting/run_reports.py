@@ -12,7 +12,7 @@ from dagster._core.events import HandledOutputData
 from dagster._core.execution.plan.objects import ErrorSource
 
 from sync_pipeline.errors import CheckFailed, Incomplete, SyncError
-from sync_pipeline.hosting.failures import BLOCKED, CAUSE, ERROR, EXIT_CODE
+from sync_pipeline.hosting.steps import BLOCKED, CAUSE, ERROR, EXIT_CODE
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import HELD, HELD_DELETES, SET_APART, VOLUME
 

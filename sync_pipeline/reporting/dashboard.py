@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sync_pipeline.reporting.periods import month_before
 from sync_pipeline.reporting.reports import Report, Row, fact_entities, in_hours, row_of
 from sync_pipeline.reporting.revenue import COLUMNS, USED, add_revenue
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.figures import Figures, budgets
 from sync_pipeline.store.period_figures import EntryRow, Freshness, PeriodFigures, Selection
-from sync_pipeline.store.project_months import WEEKDAYS, ReportSettings, is_stale
+from sync_pipeline.store.project_months import WEEKDAYS, ReportSettings, is_stale, month_before
 
 HOURS = ("entries", "hours", "billable_hours", "billable_share")
 MONEY = ("currency", "amount", "cost", "margin")
 ENTRIES = ("start", "person", "project", "client", "hours", "billable", "currency", "amount", "entry_id")
+MONTHS = 3
+"""Months shown where no period is named, the current month included."""
+MOST_MONTHS = 24
+_MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")
+
+
+class BadPeriod(ValueError):
+    """A period that cannot be shown; its text says why."""
+
+
+def period_of(first: str, last: str, today: date) -> tuple[str, str]:
+    """The months that are asked for; BadPeriod where they are none, out of order, or too many."""
+    latest = last or max(first, f"{today:%Y-%m}")
+    earliest = first or month_before(latest, MONTHS - 1) if not last or _MONTH.fullmatch(last) else first or latest
+    for named in (earliest, latest):
+        if not _MONTH.fullmatch(named):
+            raise BadPeriod(f"{named[:20]} is no month. Write it like 2026-03.")
+    if earliest > latest:
+        raise BadPeriod(f"The period begins in {earliest}, after its end in {latest}.")
+    if earliest < month_before(latest, MOST_MONTHS - 1):
+        raise BadPeriod(f"A period is at most {MOST_MONTHS} months long.")
+    return earliest, latest
 
 
 class Dashboard(NamedTuple):

@@ -1,10 +1,11 @@
-"""A report as a file for spreadsheets: names typed by people never become formulas there."""
+"""Reports and lists as files for spreadsheets: names typed by people never become formulas there."""
 
 from __future__ import annotations
 
 import csv
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO, Any, TextIO
 
 from sync_pipeline.printable import spreadsheet_cell
@@ -34,9 +35,20 @@ def lines_of(report: Report) -> list[dict[str, Any]]:
 
 def write_csv(report: Report, to: TextIO) -> None:
     """Comma-separated values, with a header."""
+    _write_lines(to, report.columns, ([line.get(name) for name in report.columns] for line in lines_of(report)))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """The same of any list."""
+    text = io.StringIO()
+    _write_lines(text, columns, rows)
+    return text.getvalue()
+
+
+def _write_lines(to: TextIO, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     out = csv.writer(to, lineterminator="\n")
-    out.writerow(report.columns)
-    out.writerows([spreadsheet_cell(line.get(name)) for name in report.columns] for line in lines_of(report))
+    out.writerow(columns)
+    out.writerows([spreadsheet_cell(value) for value in row] for row in rows)
 
 
 def write_xlsx(report: Report, to: IO[bytes]) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 from sync_pipeline.clock import has_passed
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.errors import FatalApiError, SyncError
-from sync_pipeline.reporting.periods import month_before
 from sync_pipeline.session.session import Session
 from sync_pipeline.session.systems import unread_place
 from sync_pipeline.store.health import note_test, read_facts
 from sync_pipeline.store.period_figures import NONE, OF_CLIENT, PeriodFigures, Project, Selection, project_of
+from sync_pipeline.store.project_months import month_before
 from sync_pipeline.store.revenue import (
     ProjectRevenue,
     Revenue,

@@ -249,6 +249,12 @@ def midnight(day: date, zone: tzinfo) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
 
+def month_before(month: str, count: int) -> str:
+    """The month so many before another."""
+    number = int(month[:4]) * 12 + int(month[5:]) - 1 - count
+    return f"{number // 12}-{number % 12 + 1:02d}"
+
+
 def _months() -> Iterator[date]:
     for year in range(FIRST.year, LAST.year):
         yield from (date(year, month, 1) for month in range(1, 13))

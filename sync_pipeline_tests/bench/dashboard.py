@@ -17,11 +17,10 @@ import httpx
 import psutil
 
 from sync_pipeline.console.operations import HERE
-from sync_pipeline.reporting.periods import month_before
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import load_settings
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.project_months import ReportSettings, recompute
+from sync_pipeline.store.project_months import ReportSettings, month_before, recompute
 from sync_pipeline_tests.scenarios.developing import environment, free_port, local_client, place, wait_for
 
 PEOPLE, PROJECTS, CLIENTS, DAYS = 200, 300, 40, 1_000

@@ -11,9 +11,8 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from sync_pipeline.reporting.dashboard import make_dashboard
-from sync_pipeline.reporting.periods import month_before
 from sync_pipeline.store.period_figures import Selection
-from sync_pipeline.store.project_months import ReportSettings, recompute
+from sync_pipeline.store.project_months import ReportSettings, month_before, recompute
 from sync_pipeline.store.schema import entry_facts
 from sync_pipeline_tests.bench.__main__ import bench
 from sync_pipeline_tests.bench.aims import figures
