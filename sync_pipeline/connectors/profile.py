@@ -388,14 +388,6 @@ def built_in_profiles() -> dict[str, str]:
     return {name: load_profile(name).description for name in (name.removesuffix(".yaml") for name in names)}
 
 
-def rest_profile(name: str = "generic") -> Profile:
-    """A profile of the REST connector."""
-    profile = load_profile(name)
-    if not isinstance(profile, Profile):
-        raise ConfigError(f"The profile {name} is for another connector.", fix="Use one with `connector: rest`.")
-    return profile
-
-
 @overload
 def load_profile() -> Profile: ...
 

@@ -19,7 +19,7 @@ from sync_pipeline.setup.transfer import export_setup
 from sync_pipeline.store.health import size_of
 from sync_pipeline.store.schema import HEAD
 
-GENERAL, SANDBOX, ABOUT = "/settings/general", "/settings/sandbox", "/settings/about"
+GENERAL, SANDBOX = "/settings/general", "/settings/sandbox"
 EDITED = {
     "time_zone": "time zone",
     "date_form": "date format",

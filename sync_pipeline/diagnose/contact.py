@@ -13,7 +13,7 @@ from sync_pipeline.diagnose.finding import Finding, fail, fine, refused
 from sync_pipeline.errors import ApiError, SyncError
 
 WRONG_ADDRESS = "The address is not that of this API: something else answers there."
-CORE_PATH, REPORT_PATH, REPORTS_HOST_PATH = "/api/v1", "/report/v1", "/v1"
+CORE_PATH, REPORT_PATH = "/api/v1", "/report/v1"
 GLOBAL_CORE, GLOBAL_REPORTS = "https://api.clockify.me/api/v1", "https://reports.api.clockify.me/v1"
 REPORTS_HOST = "reports.api.clockify.me"
 PAGES = ("app.clockify.me", "clockify.me", "www.clockify.me", "app.cake.com", "cake.com")

@@ -17,7 +17,6 @@ from starlette.types import ASGIApp
 
 from sync_pipeline.serving import READ_ONLY, ServerLimits, bounded_server, listen
 
-HOST = "127.0.0.1"
 LIMITS = ServerLimits(connections=64, head_bytes=64 * 1024)
 POLL_MILLISECONDS = 2000
 """How often pages look for news: `dagster dev`'s default."""

@@ -21,7 +21,7 @@ from sync_pipeline.mapping.json_types import id_or_none
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.values import noun, value_at
 
-ACCEPTED, REJECTED, EXCLUDED, WAITING = "accepted", "rejected", "excluded", "waiting"
+ACCEPTED, REJECTED, EXCLUDED = "accepted", "rejected", "excluded"
 
 _TEXT = pa.large_string()
 RAW = pa.schema([("source_id", _TEXT), ("record", _TEXT), ("source_hash", _TEXT)])

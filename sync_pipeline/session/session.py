@@ -66,7 +66,6 @@ from sync_pipeline.store.syncs import Cause
 
 T = TypeVar("T")
 NOT_THERE = ("is missing", "are missing")
-FELL_BACK = "the new key was not accepted, so the one before it is used. Rotate it again, or retire the old one."
 
 
 UNANSWERED = "No answer came in time: the API takes requests and does not answer, or its rate limit is used up."

@@ -1,41 +1,20 @@
-"""The rejected records: see why, and offer them again."""
+"""The rejected records: offer them again, or leave them alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
-from sync_pipeline.store.rejects import StoredReject, count_rejects, list_rejects
 
-SHOWN = 200
 NOTE = 500
 """So much of a note is kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """The rejects of one entity: how many records, and the first of their reasons."""
-
-    entity: str
-    count: int
-    reasons: tuple[StoredReject, ...]
-
-
-def set_aside(setup: SetupService, entity: str) -> SetAside:
-    """The rejected records of an entity."""
-    with _session(setup, entity) as session:
-        count = count_rejects(session.store, session.pair).get(entity, 0)
-        reasons = list_rejects(session.store, session.pair, entity=entity, limit=SHOWN)
-    return SetAside(entity, count, tuple(reasons))
-
-
 def offer_again(setup: SetupService, entity: str, source_ids: tuple[str, ...] = ()) -> int:
     """Let the next sync offer refused records - all of an entity, or these - to the target again; returns how many."""
-    with _session(setup, entity) as session:
+    with setup.session() as session:
+        session.spec(entity)
         count = session.ledger(entity).clear_refused(source_ids or None)
     if count:
         setup.note("retry", f"{count} refused records of {entity} are offered again")
@@ -77,10 +56,3 @@ def stop_ignoring(setup: SetupService, entity: str, source_ids: Sequence[str]) -
 
 def _some(source_ids: Sequence[str]) -> str:
     return source_ids[0] if len(source_ids) == 1 else f"{len(source_ids)} records"
-
-
-@contextmanager
-def _session(setup: SetupService, entity: str) -> Iterator[Session]:
-    with setup.session() as session:
-        session.spec(entity)  # is there, and switched on
-        yield session

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from sync_pipeline.setup.switching import Pause
@@ -47,7 +46,6 @@ class Facts:
     left: int = 0
     """Records that are not yet at the target as they are wanted."""
     records: int = 0
-    last_change: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,6 @@ class HeldLines:
     """The first of them, by source id."""
     approval: int | None = None
     """The request that waits for a decision, or was declined; None where nothing may be remembered."""
-    is_declined: bool = False
 
     @property
     def is_delete(self) -> bool:
@@ -376,11 +375,8 @@ class _Asking:
     def _held(
         self, guard: GuardName, count: int, what: str, records: Sequence[str], approval: Approval | None
     ) -> HeldLines:
-        declined = approval is not None and approval.decision == "declined"
         reason = f"{what}. {_way_on(self._session, guard, approval)}"
-        return HeldLines(
-            self._spec.entity, guard, count, reason, tuple(records), approval.id if approval else None, declined
-        )
+        return HeldLines(self._spec.entity, guard, count, reason, tuple(records), approval.id if approval else None)
 
 
 @dataclass(frozen=True, slots=True)

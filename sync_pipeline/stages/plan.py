@@ -30,7 +30,7 @@ UNCONFIRMED = "missing at the source, and no second read has proven that it is d
 REFUSED = "the target refused it in this form"
 CHANGES_BYTES = 240
 """Room for the changed fields in a line of the audit, which has about 60 bytes more."""
-CREATES, UPDATES, REMOVALS = ("create",), ("update", "restore", "rename"), ("delete", "archive")
+UPDATES, REMOVALS = ("update", "restore", "rename"), ("delete", "archive")
 
 
 @dataclass(frozen=True, slots=True)

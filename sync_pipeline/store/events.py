@@ -22,7 +22,6 @@ from sqlalchemy import (
     LargeBinary,
     Select,
     and_,
-    case,
     cast,
     delete,
     func,
@@ -87,18 +86,6 @@ class Event:
             return True
         longer: timedelta = pause * 2 ** min(self.attempts - 1, DOUBLINGS)
         return has_passed(self.tried_at, min(longer, LONGEST_PAUSE), now)
-
-
-@dataclass(frozen=True, slots=True)
-class InboxCounts:
-    """The figures of one entity's inbox."""
-
-    open: int
-    failed: int
-    """Open ones that a run has tried already."""
-    closed: int
-    oldest: datetime | None
-    """When the oldest open one came in."""
 
 
 @dataclass(slots=True)
@@ -185,24 +172,6 @@ def mark_failed(store: Store, ids: Iterable[int], reason: str) -> None:
 def close(store: Store, ids: Iterable[int], run_id: str | None, at: datetime) -> int:
     """Note that ``run_id`` processed these; how many of them were open."""
     return _change(store, ids, run_id=run_id, closed_at=at, reason=None)
-
-
-def counts(store: Store, pair: str) -> dict[str | None, InboxCounts]:
-    """The inbox by entity; None is what is about nothing we sync."""
-    is_open = events.c.closed_at.is_(None)
-    statement = (
-        select(
-            events.c.entity,
-            func.count(case((is_open, 1))),
-            func.count(case((is_open & (events.c.attempts > 0), 1))),
-            func.count(events.c.closed_at),
-            func.min(case((is_open, events.c.received_at))),
-        )
-        .where(events.c.connection == pair)
-        .group_by(events.c.entity)
-    )
-    with store.reading() as tx:
-        return {row[0]: InboxCounts(*row[1:]) for row in tx.execute(statement)}
 
 
 def open_counts(store: Store, pair: str) -> dict[str, int]:

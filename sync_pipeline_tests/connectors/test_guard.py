@@ -20,7 +20,7 @@ from sync_pipeline.connectors.consent import begin_consent, finish_consent, prov
 from sync_pipeline.connectors.guard import RequestGuard
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import memory_limiter
-from sync_pipeline.connectors.profile import load_profile, rest_profile
+from sync_pipeline.connectors.profile import Profile, load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
 from sync_pipeline.connectors.transport import Limits
 from sync_pipeline.connectors.window import Window
@@ -135,8 +135,10 @@ def test_a_token_address_elsewhere_is_not_asked_either(us: Team, world: Proxy, t
     shipped = Path("sync_pipeline/connectors/profiles/generic.yaml").read_text()
     profile = tmp_path / "elsewhere.yaml"
     profile.write_text(shipped.replace("token_path: /oauth/token", f"token_path: https://{ELSEWHERE}/token"))
+    loaded = load_profile(str(profile))
+    assert isinstance(loaded, Profile)
     client = Snapshots(
-        rest_profile(str(profile)),
+        loaded,
         us.sandbox.snapshots,
         Credentials(client_id="sandbox-client", client_secret="sandbox-secret"),
         ClientOptions(limiter=memory_limiter(), guard=SANDBOXED),

@@ -21,10 +21,11 @@ from sqlalchemy import update
 from sync_pipeline.clock import utc_now
 from sync_pipeline.definitions import build
 from sync_pipeline.settings import load_settings
-from sync_pipeline.store.events import InboxCounts, Received, content_id, counts, receive_many
+from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.schema import events
 from sync_pipeline_tests.generate import ROOT
 from sync_pipeline_tests.harness import Json, Team
+from sync_pipeline_tests.store.inbox import InboxCounts, counts
 
 NOBODY = InboxCounts(0, 0, 0, None)
 

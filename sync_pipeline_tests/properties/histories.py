@@ -32,7 +32,7 @@ from sync_pipeline.stages.inbox import claim_events
 from sync_pipeline.stages.load import load
 from sync_pipeline.stages.verify import verify
 from sync_pipeline.stages.watch import Dirty, watch
-from sync_pipeline.store.events import Received, content_id, counts, receive_many
+from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.records import LAG
 from sync_pipeline.store.schema import events, run_locks
 from sync_pipeline_tests.harness import ENTITIES, Blocked, Team, team
@@ -43,6 +43,7 @@ from sync_pipeline_tests.properties.killing import Killed, Killer, killing
 from sync_pipeline_tests.properties.life import _DEEDS, TEXTS, Deed
 from sync_pipeline_tests.properties.meddling import MEDDLING
 from sync_pipeline_tests.properties.saved import Database, Saved, SavedFile
+from sync_pipeline_tests.store.inbox import counts
 from sync_pipeline_tests.webhooks.shipped import OF_USERS, SHIPPED, WORTH_MOST_FIRST
 
 LOST, DOUBLED, FAULTY = 0.3, 0.3, 0.2

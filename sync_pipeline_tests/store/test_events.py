@@ -12,6 +12,7 @@ from sync_pipeline.store import events
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.retention import prune_events
+from sync_pipeline_tests.store import inbox
 from sync_pipeline_tests.store.batch import ENTITY, HERE, THERE, at, here
 
 pytestmark = pytest.mark.clock
@@ -144,8 +145,8 @@ def test_what_is_about_nothing_is_kept_and_not_to_do(store: Store) -> None:
     """An unknown event stays to be looked at; no run waits for it."""
     assert take(store, event("x", kind="BRAND_NEW", entity=None)) == [True]
 
-    counts = events.counts(store, HERE)
-    assert (counts[None].open, counts[None].closed) == (0, 1)
+    found = inbox.counts(store, HERE)
+    assert (found[None].open, found[None].closed) == (0, 1)
     assert events.open_counts(store, HERE) == {}
 
 
@@ -157,8 +158,8 @@ def test_a_failed_run_leaves_its_events_open(store: Store) -> None:
     events.mark_failed(store, tried, "Clockify does not answer\0")
 
     assert [(one.attempts, one.reason) for one in opened(store)] == [(1, "Clockify does not answer�")] * 2
-    counts = events.counts(store, HERE)[ENTITY]
-    assert (counts.open, counts.failed, counts.closed, counts.oldest) == (2, 2, 0, at(1))
+    found = inbox.counts(store, HERE)[ENTITY]
+    assert (found.open, found.failed, found.closed, found.oldest) == (2, 2, 0, at(1))
 
     assert events.close(store, tried, "run", at(3)) == 2
     assert events.close(store, tried, "other", at(4)) == 0

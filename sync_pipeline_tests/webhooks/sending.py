@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 
-from sync_pipeline.store import events
 from sync_pipeline.store.events import Event
 from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.webhooks.hooks import Hook, HookStore, new_hook
 from sync_pipeline.webhooks.receiver import ReceiverOptions
 from sync_pipeline.webhooks.server import running
+from sync_pipeline_tests.store.inbox import counts
 
 HERE = "clockify:w1 generic:https://snapshots.example"
 WORKSPACE = "w1"
@@ -77,7 +77,7 @@ class Sender:
 
     def kept(self) -> int:
         """Every event in the inbox, closed ones too."""
-        return sum(one.open + one.closed for one in events.counts(self.hooks.store, HERE).values())
+        return sum(one.open + one.closed for one in counts(self.hooks.store, HERE).values())
 
     def figures(self) -> dict[str, float]:
         """What /metrics says, by its name without the prefix."""

@@ -17,12 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.store.audit import changes
 from sync_pipeline.store.credentials import SIGNED
-from sync_pipeline.store.events import DELIVERIES_KEPT, counts, mark_attempt, seen_deliveries
+from sync_pipeline.store.events import DELIVERIES_KEPT, mark_attempt, seen_deliveries
 from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.webhooks.hooks import HookStore, new_hook
 from sync_pipeline.webhooks.inbox import InboxLimits
 from sync_pipeline.webhooks.receiver import REFUSALS, ReceiverOptions
 from sync_pipeline.webhooks.signed import PATH, Signed
+from sync_pipeline_tests.store.inbox import counts
 from sync_pipeline_tests.webhooks.sending import HERE, START, WORKSPACE, Clock, Sender, delivering
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
