@@ -5,6 +5,7 @@ The engine never asks which system it talks to. It asks an adapter what it can d
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,6 +118,31 @@ class Source(Protocol):
 
         Returns the owners who are there; None where reads by id find every record.
         """
+
+
+class ListSource(ABC):
+    """A source that is one list, without windows, an hourly budget or events of its own."""
+
+    __slots__ = ()
+    can_fetch = True
+    needs_window = False
+    notifies = False
+    is_budgeted = False
+    owner_list = ""
+    feed = None
+    reader = "list"
+
+    @abstractmethod
+    def read(self, window: Window | None = None, *, expected: Expected | None = None) -> AsyncIterator[list[Record]]:
+        """Every record, page by page."""
+
+    def read_all(self, window: Window) -> AsyncIterator[list[Record]]:
+        """The same: there is one reader."""
+        return self.read(window)
+
+    async def prove_complete(self) -> frozenset[str] | None:
+        """Nothing to prove: what a key or token may not read is refused, not left out."""
+        return None
 
 
 class Target(Protocol):

@@ -183,9 +183,10 @@ class Records(EntityRows):
                 found.update((row[0], row[1]) for row in rows)
         return found
 
-    def scan(self, partitions: Scope = None, size: int = 1000, after: str = "") -> Iterator[list[Known]]:
+    def scan(self, partitions: Scope = None, size: int = 1000) -> Iterator[list[Known]]:
         """All records of the scope by source_id, a page at a time, each page a transaction of its own."""
         page = select(*KNOWN_COLUMNS).where(*self.of(records), within(records.c.partition, partitions))
+        after = ""
         while found := self._page(page, size, after):
             yield found
             after = found[-1].source_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from sync_pipeline.connectors.answers import as_text
 from sync_pipeline.connectors.http import RequestOptions
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import MOST_PAGES, Record, as_record, rows_of
-from sync_pipeline.connectors.ports import Expected
+from sync_pipeline.connectors.ports import Expected, ListSource
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import ConfigError, FatalApiError, Request
 from sync_pipeline.mapping.spec import LEFT_OUT
@@ -27,17 +27,10 @@ OTHER_CUSTOMER = "other_customer"
 
 
 @dataclass(frozen=True, slots=True)
-class Locations:
+class Locations(ListSource):
     """Locations, under the names that the generic profile has."""
 
     account: HighLevel
-    can_fetch = True
-    needs_window = False
-    notifies = False
-    is_budgeted = False
-    owner_list = ""
-    feed = None
-    reader = "list"
 
     async def read(
         self, window: Window | None = None, *, expected: Expected | None = None
@@ -61,10 +54,6 @@ class Locations:
             yield await self._records(fresh)
         raise FatalApiError("the list does not end.", self._about(), fix=TRY_LATER)
 
-    def read_all(self, window: Window) -> AsyncIterator[list[Record]]:
-        """The same: there is one reader."""
-        return self.read(window)
-
     async def fetch(self, record_id: str, parent: str | None = None, on_turn: OnTurn | None = None) -> Record | None:
         """One location; None only when HighLevel says that there is none: a token that may not see it says another thing."""
         del parent
@@ -79,10 +68,6 @@ class Locations:
         """The first locations as HighLevel gives them."""
         rows = await self._page(0, limit) if self.account.reads_agency else [await self.account.own_location()]
         return rows[:limit]
-
-    async def prove_complete(self) -> frozenset[str] | None:
-        """Nothing to prove: what is missing from the list is read by its id, and a token that may not see it is refused."""
-        return None
 
     async def _records(self, rows: list[Record]) -> list[Record]:
         """Locations as records; those of another customer, when one is named, with the rule that leaves them out."""

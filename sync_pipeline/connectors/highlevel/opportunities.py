@@ -14,7 +14,7 @@ from sync_pipeline.connectors.highlevel.tokens import installed_locations, witho
 from sync_pipeline.connectors.http import ApiClient, RequestOptions
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import MOST_PAGES, Record, as_record, rows_of
-from sync_pipeline.connectors.ports import Expected
+from sync_pipeline.connectors.ports import Expected, ListSource
 from sync_pipeline.connectors.token_endpoint import TokenLost
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import ApiError, FatalApiError, NotAuthorized, Request
@@ -60,17 +60,11 @@ async def won(account: HighLevel, months: tuple[str, str], most: int, locations:
 
 
 @dataclass(frozen=True, slots=True)
-class WonOpportunities:
+class WonOpportunities(ListSource):
     """The opportunities that the account's own location has won, as HighLevel gives them."""
 
     account: HighLevel
     can_fetch = False
-    needs_window = False
-    notifies = False
-    is_budgeted = False
-    owner_list = ""
-    feed = None
-    reader = "list"
 
     async def read(
         self, window: Window | None = None, *, expected: Expected | None = None
@@ -81,10 +75,6 @@ class WonOpportunities:
             async for page in pages:
                 yield [dict(row) for row in page]
 
-    def read_all(self, window: Window) -> AsyncIterator[list[Record]]:
-        """The same: there is one reader."""
-        return self.read(window)
-
     async def fetch(self, record_id: str, parent: str | None = None, on_turn: OnTurn | None = None) -> Record | None:
         """They are only listed."""
         del parent, on_turn
@@ -94,10 +84,6 @@ class WonOpportunities:
         """The first of them."""
         async with aclosing(self.read()) as pages:
             return (await anext(pages, []))[:limit]
-
-    async def prove_complete(self) -> frozenset[str] | None:
-        """Nothing to prove: what a token may not read is refused."""
-        return None
 
 
 def _refuse_more(place: int, errors: Sequence[ApiError], about: Request) -> None:

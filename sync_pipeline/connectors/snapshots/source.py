@@ -10,7 +10,7 @@ from sync_pipeline.connectors.answers import as_text, hundredths
 from sync_pipeline.connectors.http import ApiClient, RequestOptions
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.paging import Record, as_record, by_cursor, rows_of
-from sync_pipeline.connectors.ports import Expected
+from sync_pipeline.connectors.ports import Expected, ListSource
 from sync_pipeline.connectors.profile import AnalyticsFacts, Profile
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import Request
@@ -23,26 +23,15 @@ KEY = "\0key"
 
 
 @dataclass(frozen=True, slots=True)
-class SnapshotsSource:
+class SnapshotsSource(ListSource):
     """One entity of an account; its paths come from the profile."""
 
     snapshots: Snapshots
     entity: str
-    can_fetch = True
-    needs_window = False
-    notifies = False
-    is_budgeted = False
-    owner_list = ""
-    feed = None
-    reader = "list"
 
     def read(self, window: Window | None = None, *, expected: Expected | None = None) -> AsyncIterator[list[Record]]:
         """All records of the entity; what is expected makes no difference."""
         del expected
-        return self.snapshots.read(self.entity, window)
-
-    def read_all(self, window: Window) -> AsyncIterator[list[Record]]:
-        """The same: there is one reader."""
         return self.snapshots.read(self.entity, window)
 
     async def fetch(self, record_id: str, parent: str | None = None, on_turn: OnTurn | None = None) -> Record | None:
@@ -53,10 +42,6 @@ class SnapshotsSource:
     async def sample(self, limit: int) -> list[Record]:
         """The first records of the entity."""
         return await self.snapshots.sample(self.entity, limit)
-
-    async def prove_complete(self) -> frozenset[str] | None:
-        """Nothing to prove: what a key may not read is refused, not left out."""
-        return None
 
 
 async def project_figures(
