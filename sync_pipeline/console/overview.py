@@ -13,8 +13,7 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.console.requests import panel
 from sync_pipeline.session.health import REFUSED
 from sync_pipeline.setup.connections import TO_CONNECT, Connection, connections
-from sync_pipeline.setup.overview import EntityCard, entity_cards
-from sync_pipeline.setup.situation import Facts, Situation, situation_of
+from sync_pipeline.setup.overview import EntityCard, Facts, Situation, entity_cards, situation_of
 from sync_pipeline.setup.switching import LiveStatus, pause_of, read_live_status
 from sync_pipeline.setup.system_details import begin_title
 from sync_pipeline.store.activity import Entry, Wanted, activity

@@ -72,12 +72,8 @@ def beat(session: Session) -> None:
 
 def silence_of_daemon(session: Session) -> str:
     """Since when no Dagster daemon has reported, and how to start one; "" when one is running."""
-    with session.store.reading() as tx:
-        now = session.store.now(tx)
-    daemon = read_health(session.store, session.pair).get(DAEMON)
-    if _is_recent(daemon, now, SILENT + 2 * timedelta(seconds=session.settings.sensor_seconds)):
+    if not (since := _silent_since(session, DAEMON, SILENT)):
         return ""
-    since = f"since {daemon.ok_at:%Y-%m-%d %H:%M} UTC" if daemon and daemon.ok_at else "yet"
     return (
         f"No Dagster daemon has reported {since}, so nothing that is asked for here starts before one does. "
         f"{START_DAEMON}"
@@ -91,14 +87,8 @@ def note_evaluated(session: Session) -> None:
 
 def old_evaluation(session: Session) -> str:
     """Since when the alerts were not evaluated although live syncing is on; "" when it is off or they were."""
-    if not _is_live(session):
+    if not _is_live(session) or not (since := _silent_since(session, EVALUATED, EVALUATED_EVERY)):
         return ""
-    with session.store.reading() as tx:
-        now = session.store.now(tx)
-    last = read_health(session.store, session.pair).get(EVALUATED)
-    if _is_recent(last, now, EVALUATED_EVERY + 2 * timedelta(seconds=session.settings.sensor_seconds)):
-        return ""
-    since = f"since {last.ok_at:%Y-%m-%d %H:%M} UTC" if last is not None and last.ok_at else "yet"
     return f"Live syncing is on, but the alerts were not evaluated {since}. {START_DAEMON}"
 
 
@@ -124,8 +114,22 @@ def nothing_syncs(session: Session) -> str:
     silence = SILENT + 2 * timedelta(seconds=settings.sensor_seconds)
     if _is_recent(daemon, now, silence) or (not _is_recent(daemon, now, SCRIPTED) and _is_scripted(session, now)):
         return ""
-    since = f"since {daemon.ok_at:%Y-%m-%d %H:%M} UTC" if daemon and daemon.ok_at else "yet"
-    return f"Live syncing is on, but nothing is syncing: no Dagster daemon has reported {since}. {START_DAEMON}"
+    return (
+        f"Live syncing is on, but nothing is syncing: no Dagster daemon has reported {_since(daemon)}. {START_DAEMON}"
+    )
+
+
+def _silent_since(session: Session, system: str, silence: timedelta) -> str:
+    """Since when nothing was heard of it, in words; "" while that is not long ago."""
+    with session.store.reading() as tx:
+        now = session.store.now(tx)
+    last = read_health(session.store, session.pair).get(system)
+    is_recent = _is_recent(last, now, silence + 2 * timedelta(seconds=session.settings.sensor_seconds))
+    return "" if is_recent else _since(last)
+
+
+def _since(last: Health | None) -> str:
+    return f"since {last.ok_at:%Y-%m-%d %H:%M} UTC" if last is not None and last.ok_at else "yet"
 
 
 def _is_live(session: Session) -> bool:

@@ -236,31 +236,30 @@ def snapshots_credentials(
 ) -> Credentials:
     """How these settings sign in; a person's consent is kept in the store. ``agency`` is how a second key is used."""
     settings = unlocked.settings
+    account = Credentials(
+        location=settings.snapshots_location,
+        company=settings.snapshots_company,
+        customer=settings.snapshots_customer,
+        subscription=settings.snapshots_subscription,
+        owners=settings.snapshots_owners,
+    )
     if settings.auth == "api_key":
-        return Credentials(
+        return replace(
+            account,
             api_key=settings.snapshots_api_key,
             fallback=unlocked.previous.get(SNAPSHOTS_KEY.setting, ""),
             origin=unlocked.origin(SNAPSHOTS_KEY),
-            location=settings.snapshots_location,
-            company=settings.snapshots_company,
-            customer=settings.snapshots_customer,
-            subscription=settings.snapshots_subscription,
-            owners=settings.snapshots_owners,
             agency=_agency_key(unlocked, agency),
         )
     vault, is_consent = Vault(store, settings), settings.auth == "authorization_code"
-    return Credentials(
+    return replace(
+        account,
         client_id=settings.snapshots_client_id,
         client_secret=settings.snapshots_client_secret,
         scopes=settings.snapshots_scopes or needed_scopes(specs, profile),
         vault=vault.tokens if is_consent else None,
         minted=vault.account_tokens if is_consent and settings.snapshots_location else None,
         origin=unlocked.origin(SNAPSHOTS_CLIENT),
-        location=settings.snapshots_location,
-        company=settings.snapshots_company,
-        customer=settings.snapshots_customer,
-        subscription=settings.snapshots_subscription,
-        owners=settings.snapshots_owners,
         agency=None if agency is None else AgencyKey("", agency),
     )
 

@@ -8,8 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from sync_pipeline.setup.overview import next_turn
-from sync_pipeline.setup.situation import Facts, State, situation_of
+from sync_pipeline.setup.overview import Facts, State, next_turn, situation_of
 from sync_pipeline.setup.switching import Pause
 
 AT = datetime(2026, 11, 26, 13, 0, tzinfo=UTC)
