@@ -87,10 +87,10 @@ def open_rows(store: Store, pair: str) -> dict[AlertKey, AlertRow]:
         return {row.key: row for row in _rows(tx, alerts.c.connection == pair, alerts.c.resolved_at.is_(None))}
 
 
-def recent_rows(store: Store, pair: str, limit: int = SHOWN) -> list[AlertRow]:
+def recent_rows(store: Store, pair: str) -> list[AlertRow]:
     """The alerts that opened last, open and resolved ones, newest first."""
     with store.reading() as tx:
-        return _rows(tx, alerts.c.connection == pair, limit=limit)
+        return _rows(tx, alerts.c.connection == pair, limit=SHOWN)
 
 
 def alert_row(store: Store, pair: str, number: int) -> AlertRow | None:

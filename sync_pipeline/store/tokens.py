@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -66,14 +66,11 @@ class StoredVault:
         keyring: Keyring,
         place: str,
         name: str = NAME,
-        *,
-        now: Callable[[], float] = unix_time,
     ) -> None:
         self._store = store
         self._keyring = keyring
         self._place = place
         self._name = name
-        self._now = now
         self._key = f"{place}\n{name}"
 
     async def load(self) -> Tokens | Lost | None:
@@ -118,7 +115,7 @@ class StoredVault:
 
     def _put(self, value: dict[str, Any], expires_at: float | None) -> None:
         ends = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC)
-        at = datetime.fromtimestamp(self._now(), UTC)
+        at = datetime.fromtimestamp(unix_time(), UTC)
         credentials.put(self._store, self._keyring, self._place, self._name, value, at, expires_at=ends)
 
 
