@@ -88,7 +88,7 @@ def dev(
 ) -> None:
     """Run everything on this machine until Ctrl-C. Console, webhooks, Dagster and, without credentials, the sandbox."""
     asked, is_on_terminal = load_settings(), terminal.out.is_terminal and not as_json
-    has_keys = is_on_terminal and are_read()
+    has_keys = is_on_terminal and _keys_are_read()
     receives = asked.sandbox if webhooks is None else webhooks
     places = Places(port, webhook_port if receives else None, console_port if console else None)
     with only_one(asked.home), until_asked():
@@ -112,7 +112,7 @@ def dev(
                 dagster = Dagster(home, workspace, ui, url, pages["console"] or "")
                 log = settings.home / "logs" / "dev.log"
                 watched = nullcontext(sys.stderr) if as_json else _watched(log)
-                with watched as output, reading_keys(_keys(log)) if has_keys else nullcontext():
+                with watched as output, _reading_keys(_keys(log)) if has_keys else nullcontext():
                     run_dev(settings, places, dagster, ready, warn=terminal.warning, output=output)
     terminal.notice("Stopped.")
 
@@ -204,7 +204,7 @@ def _announce(addresses: Mapping[str, str | None], *, as_json: bool, keys: bool)
     sys.stdout.flush()
 
 
-def are_read() -> bool:
+def _keys_are_read() -> bool:
     """Whether a person can press keys: standard input is the terminal of this process, and it is not in the background."""
     try:
         return os.isatty(sys.stdin.fileno()) and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
@@ -213,7 +213,7 @@ def are_read() -> bool:
 
 
 @contextmanager
-def reading_keys(actions: Mapping[str, Callable[[], object]]) -> Iterator[None]:
+def _reading_keys(actions: Mapping[str, Callable[[], object]]) -> Iterator[None]:
     """Call what belongs to a key when it is pressed, in a thread; the terminal is as before when this ends, however it does."""
     import termios
     import tty
@@ -221,7 +221,7 @@ def reading_keys(actions: Mapping[str, Callable[[], object]]) -> Iterator[None]:
     screen = sys.stdin.fileno()
     before = termios.tcgetattr(screen)
     stopping, stop = os.pipe()
-    thread = Thread(target=_read, args=(screen, stopping, actions), name="keys", daemon=True)
+    thread = Thread(target=_read_keys, args=(screen, stopping, actions), name="keys", daemon=True)
     try:
         tty.setcbreak(screen, termios.TCSANOW)  # Ctrl-C is still an interrupt
         thread.start()
@@ -234,7 +234,7 @@ def reading_keys(actions: Mapping[str, Callable[[], object]]) -> Iterator[None]:
         os.close(stopping)
 
 
-def _read(screen: int, stopping: int, actions: Mapping[str, Callable[[], object]]) -> None:
+def _read_keys(screen: int, stopping: int, actions: Mapping[str, Callable[[], object]]) -> None:
     while True:
         ready, _, _ = select([screen, stopping], [], [])
         if stopping in ready:

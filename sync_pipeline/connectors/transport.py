@@ -2,7 +2,7 @@
 
 An answer is read as a whole, within limits: its unpacked bytes are counted, and a deadline covers everything from the
 connection to the last byte. httpx alone limits neither: it unpacks whatever arrives, and its time-out starts anew with
-each byte. (Of the headers httpcore takes at most 100 KB.)
+each byte. (Of the headers httpcore takes at most 100 KB.) Secrets are made fit for a header here, and redacted from texts.
 """
 
 from __future__ import annotations

@@ -157,13 +157,13 @@ class Badges:
         now = setup.now()
         if self.counted is None or has_passed(self.at, BADGES_KEPT, now):
             try:
-                self.counted, self.at = _count(setup), now
+                self.counted, self.at = _count_badges(setup), now
             except SyncError:  # the set-up is not finished, or our own database: the page itself says so
                 self.counted, self.at = {}, now
         return self.counted
 
 
-def _count(setup: SetupService) -> dict[str, Badge]:
+def _count_badges(setup: SetupService) -> dict[str, Badge]:
     with setup.reading() as session:
         alerts = [alert for alert in open_alerts(session) if alert.acknowledged_at is None and alert.severity != "info"]
         found = rejected_records(session.store, session.pair, without=WAITS)

@@ -304,9 +304,9 @@ def _started(workspace: Path, place: Path, start: Start) -> Iterator[Mapping[str
     for number, origin in enumerate(WorkspaceFileTarget([str(workspace)]).create_origins()):
         if isinstance(origin, ManagedGrpcPythonEnvCodeLocationOrigin):
             socket = str(place / f"code-{number}")
-            command = _command(origin, socket)
+            command = _server_command(origin, socket)
             name = f"The code server of {origin.location_name}"
-            _wait(name, start(name, command), socket, command)
+            _wait_for(name, start(name, command), socket, command)
             spec: dict[str, Any] = {"socket": socket, "additional_metadata": origin.loadable_target_origin.as_dict}
         elif isinstance(origin, GrpcServerCodeLocationOrigin):  # the user runs it
             spec = {"host": origin.host, "port": origin.port, "socket": origin.socket, "use_ssl": origin.use_ssl}
@@ -314,7 +314,7 @@ def _started(workspace: Path, place: Path, start: Start) -> Iterator[Mapping[str
         yield {"grpc_server": {name: value for name, value in found.items() if value is not None}}
 
 
-def _wait(name: str, server: subprocess.Popen[bytes], socket: str, command: Sequence[str]) -> None:
+def _wait_for(name: str, server: subprocess.Popen[bytes], socket: str, command: Sequence[str]) -> None:
     try:
         wait_for_grpc_server(server, DagsterGrpcClient(socket=socket), command, START_SECONDS)
     except Exception as error:  # it has no class of its own
@@ -323,7 +323,7 @@ def _wait(name: str, server: subprocess.Popen[bytes], socket: str, command: Sequ
         ) from error
 
 
-def _command(origin: ManagedGrpcPythonEnvCodeLocationOrigin, socket: str) -> list[str]:
+def _server_command(origin: ManagedGrpcPythonEnvCodeLocationOrigin, socket: str) -> list[str]:
     target = origin.loadable_target_origin
     own = ["--use-python-environment-entry-point"] if target.executable_path else []
     command = [target.executable_path or sys.executable, "-m", "dagster", "code-server", "start", "--socket", socket]

@@ -1,4 +1,4 @@
-"""From many requests at once into few transactions: an event is answered when it is committed, not before."""
+"""From many requests at once into few transactions: an event is answered when it is committed. Each webhook has limited room."""
 
 from __future__ import annotations
 
