@@ -12,7 +12,7 @@ from sync_pipeline.errors import ApiError, RejectedRecord
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.health import Health, note_failure, note_ok, read_health
 from sync_pipeline.store.switches import read_switch
-from sync_pipeline.store.syncs import begun_since
+from sync_pipeline.store.syncs import started_since
 
 if TYPE_CHECKING:
     from sync_pipeline.session.session import Session
@@ -142,8 +142,8 @@ def _is_recent(daemon: Health | None, now: datetime, silence: timedelta) -> bool
 
 
 def _is_scripted(session: Session, now: datetime) -> bool:
-    """Whether each entity was synced more than once since live syncing was turned on: once is done by hand, too."""
+    """Whether each entity was synced more than once since live syncing was turned on: a single sync may be manual."""
     switch = read_switch(session.store, session.pair)
     since = max(now - SCRIPTED, switch.at) if switch is not None and switch.is_on else now - SCRIPTED
-    begun = begun_since(session.store, session.pair, since)
-    return all(begun.get(entity, 0) >= OFTEN for entity in session.specs)
+    started = started_since(session.store, session.pair, since)
+    return all(started.get(entity, 0) >= OFTEN for entity in session.specs)

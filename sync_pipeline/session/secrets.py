@@ -42,7 +42,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where one secret of the settings is kept: of which system, and under which name."""
+    """Where one secret of the settings is kept: its system and its name."""
 
     setting: str
     system: str
@@ -195,7 +195,7 @@ class Unlocked:
     origins: dict[str, Origin] = field(default_factory=dict)
     """Where secrets came from that are not from the environment, by setting."""
     rejected: list[Slot] = field(default_factory=list)
-    """Whose fallback turned out to be worth nothing."""
+    """The slots whose fallback was rejected as well."""
 
     def origin(self, slot: Slot) -> Origin:
         """Where the secret of a slot came from."""
@@ -244,7 +244,7 @@ def needed_slots(settings: Settings) -> Iterator[Slot]:
 
 def _refuse_missing(settings: Settings) -> None:
     if not settings.stored:
-        return  # the environment has been judged as a whole
+        return  # the environment has been validated already
     if not (settings.clockify_api_key or settings.clockify_addon_token):
         raise ConfigError(f"No key for Clockify at {settings.clockify_base_url} is stored.", fix=GO_ON)
     there = f"{load_profile(settings.snapshots_profile).named} at {settings.snapshots_base_url}"

@@ -118,7 +118,7 @@ class Session:
     ledgers: dict[str, Ledger] = field(default_factory=dict)
 
     def spec(self, entity: str) -> EntitySpec:
-        """The mapping of an entity as it is now; ConfigError when it is switched off."""
+        """The current mapping of an entity; ConfigError when it is switched off."""
         if entity not in self.specs:
             raise ConfigError(
                 f"The entity {entity} is switched off.",
@@ -186,7 +186,7 @@ class Session:
             future.cancel()  # no effect on one that has ended
 
     def owners(self, spec: EntitySpec) -> str | None:
-        """The entity whose records own these, where reads by id find only the records of owners who are there."""
+        """The entity that owns these records, if reads by id find only those of existing owners."""
         path, system = self.source(spec).owner_list, spec.source.system
         lists = {(other.source.system, other.source.list): name for name, other in self.specs.items()}
         return lists.get((system, path)) if path else None
@@ -253,7 +253,7 @@ class Session:
         return hourly_room(self.store, self.clockify.account, self.now())
 
     def _parent(self, spec: EntitySpec, source_id: str) -> str | None:
-        """The id of the record in whose list this one was last; None where there are no such lists, or it is unknown."""
+        """The id of the parent that last listed this record; None if there are no such lists, or it is unknown."""
         name = next((name for name, entity in spec.references.items() if entity == spec.source.parent), None)
         known = self.ledger(spec).lookup([source_id]).get(source_id) if name else None
         found = orjson.loads(known.fields).get(name) if known is not None else None
@@ -355,7 +355,7 @@ def _opened(
 def is_first_contact(session: Session, entity: str | None = None) -> bool:
     """Whether these are real accounts to which nothing was ever delivered; being live means that it may begin.
 
-    An entity of which the first delivery was held is still at that point after others have begun.
+    An entity with a held first delivery is still at that point after others have started.
     """
     if not session.settings.is_remote or session.mode.automatic:
         return False

@@ -213,7 +213,7 @@ def hourly_room(store: Store, account: Account, now: datetime) -> float:
 def clockify_account(
     settings: Settings, workspace: str, fallback: str = "", origin: Origin = Origin.ENVIRONMENT
 ) -> Account:
-    """Whose Clockify these settings name; ``fallback`` is the key before the one in use."""
+    """The Clockify account of these settings; ``fallback`` is the former key."""
     token = settings.clockify_addon_token
     return Account(
         api_key="" if token else settings.clockify_api_key,

@@ -1,6 +1,6 @@
-"""The outbox of the alerts: a row for each thing a destination is told, written before it is sent.
+"""The outbox of the alerts: a row for each notice to a destination, written before it is sent.
 
-A row is only marked as sent after it was: who is killed in between sends it once more, and loses none.
+A row is marked as sent only after it was sent: a process killed in between sends it twice, and none is lost.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Rules:
     lasting: Mapping[str, timedelta] = field(default_factory=dict)
     """How long alerts of a kind have to be open before a message is sent."""
     about_a_destination: str = ""
-    """The kind of alert about a destination: it is not told that itself."""
+    """The kind of alert about a destination, which is not sent to that destination itself."""
     superseded: Callable[[Iterable[AlertKey]], Collection[AlertKey]] = lambda _: ()
     """Alerts on figures that a farther threshold supersedes: they are neither sent nor repeated while its alert is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing a destination is to be told."""
+    """One event of an alert that a destination is to receive."""
 
     id: int
     alert_id: int
@@ -63,8 +63,8 @@ class FailingDestination:
     problem: str
 
 
-class _Told(NamedTuple):
-    """What a destination was told of one alert last."""
+class _LastNotice(NamedTuple):
+    """The last notice to a destination about one alert."""
 
     event: str
     at: datetime
@@ -125,7 +125,7 @@ def failing_destinations(store: Store, pair: str) -> dict[str, FailingDestinatio
 
 
 def drop_notices(store: Store, destination: str) -> None:
-    """Delete what was to be sent to a destination that was removed, and what it was told."""
+    """Delete the notices to a destination that was removed, sent or not."""
     with store.writing() as tx:
         tx.execute(delete(alert_notices).where(alert_notices.c.destination == destination))
 
@@ -141,47 +141,47 @@ def _due(store: Store, pair: str, destinations: Sequence[str], rules: Rules, now
     rows = open_rows(store, pair)
     quiet = rules.superseded(key for key in rows if key.kind == FIGURE)
     opened = [row for key, row in rows.items() if key not in quiet and not row.is_silenced(now)]
-    resolved = [row for row in _resolved_untold(store, pair) if not row.is_silenced(row.resolved_at or now)]
-    told = _told(store, [row.id for row in (*opened, *resolved)])
+    resolved = [row for row in _resolved_unsent(store, pair) if not row.is_silenced(row.resolved_at or now)]
+    last = _last_notices(store, [row.id for row in (*opened, *resolved)])
     for row in (*opened, *resolved):
         for name in destinations:
             if row.key == (rules.about_a_destination, "", name):
                 continue
-            if (event := _event(row, told.get((row.id, name)), rules, now)) is not None:
+            if (event := _event(row, last.get((row.id, name)), rules, now)) is not None:
                 values = {"alert_id": row.id, "destination": name, "event": event, "at": now}
                 yield {**values, "next_at": now + rules.window, "attempts": 0}
 
 
-def _event(row: AlertRow, told: _Told | None, rules: Rules, now: datetime) -> Event | None:
-    """What a destination is to be told of an alert now, after what it was told last."""
+def _event(row: AlertRow, last: _LastNotice | None, rules: Rules, now: datetime) -> Event | None:
+    """The event to send to a destination now, given the last notice it received about the alert."""
     if row.resolved_at is not None:
-        return "resolved" if told is not None and told.event != "resolved" else None
+        return "resolved" if last is not None and last.event != "resolved" else None
     if row.is_acknowledged:
         return None
-    if told is None:
+    if last is None:
         is_lasting = now - row.first_seen_at >= rules.lasting.get(row.kind, timedelta())
         return "opened" if is_lasting else None
-    got_worse = row.acknowledged_at is not None and told.at < row.news_at
-    return "repeated" if told.is_sent and (got_worse or now - told.at >= rules.repeat) else None
+    got_worse = row.acknowledged_at is not None and last.at < row.news_at
+    return "repeated" if last.is_sent and (got_worse or now - last.at >= rules.repeat) else None
 
 
-def _resolved_untold(store: Store, pair: str) -> list[AlertRow]:
-    """The resolved alerts of which some destination was told that they opened, and not that they were resolved."""
-    told = alert_notices.alias()
-    ended = select(told.c.id).where(
-        told.c.alert_id == alert_notices.c.alert_id,
-        told.c.destination == alert_notices.c.destination,
-        told.c.event == "resolved",
+def _resolved_unsent(store: Store, pair: str) -> list[AlertRow]:
+    """The resolved alerts for which some destination received the opening and not yet the resolution."""
+    resolved = alert_notices.alias()
+    ended = select(resolved.c.id).where(
+        resolved.c.alert_id == alert_notices.c.alert_id,
+        resolved.c.destination == alert_notices.c.destination,
+        resolved.c.event == "resolved",
     )
     untold = select(alert_notices.c.alert_id).where(alert_notices.c.event == "opened", ~ended.exists())
     with store.reading() as tx:
         return resolved_rows(tx, pair, untold)
 
 
-def _told(store: Store, numbers: Sequence[int]) -> dict[tuple[int, str], _Told]:
-    """What each destination was told last of each of these alerts."""
+def _last_notices(store: Store, numbers: Sequence[int]) -> dict[tuple[int, str], _LastNotice]:
+    """The last notice to each destination about each of these alerts."""
     columns = (alert_notices.c.alert_id, alert_notices.c.destination, alert_notices.c.event)
     more = (alert_notices.c.at, alert_notices.c.sent_at)
     statement = select(*columns, *more).where(alert_notices.c.alert_id.in_(numbers)).order_by(alert_notices.c.id)
     with store.reading() as tx:
-        return {(row[0], row[1]): _Told(row[2], row[3], row[4] is not None) for row in tx.execute(statement)}
+        return {(row[0], row[1]): _LastNotice(row[2], row[3], row[4] is not None) for row in tx.execute(statement)}

@@ -48,7 +48,7 @@ class AlertState:
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
-    """One alert as it is stored."""
+    """One stored alert."""
 
     id: int
     kind: str
@@ -114,9 +114,9 @@ def store_alerts(
     *,
     figures: bool = False,
 ) -> None:
-    """Open what is new, note what is still open, and resolve the rest but for what is ``kept``.
+    """Open what is new, note what is still open, and resolve the rest except for what is ``kept``.
 
-    It is about alerts on figures, or about those on the pipeline: the others are left as they are. Where nothing changed
+    It handles either the alerts on figures or those on the pipeline and leaves the others unchanged. Where nothing changed,
     nothing is written.
     """
     is_figure = alerts.c.kind == FIGURE

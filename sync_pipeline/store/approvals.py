@@ -65,7 +65,7 @@ class Approval:
         return self.shown * 11 // 10 - self.used
 
     def state(self, now: datetime) -> State:
-        """Where it is: open, or what became of it."""
+        """Open, or the outcome."""
         if self.decision is None:
             return "open"
         if self.decision == "allowed" and self.used >= max(self.shown, 1):
@@ -198,7 +198,7 @@ class Approvals(EntityRows):
         return found
 
     def was_asked(self, guard: GuardName) -> bool:
-        """Whether there is any request of this guard, whatever became of it."""
+        """Whether there is any request of this guard, whatever its state."""
         mine = [*self.of(approvals), approvals.c.guard == guard]
         with self.store.reading() as tx:
             return tx.scalar(select(approvals.c.id).where(*mine).limit(1)) is not None
@@ -344,7 +344,7 @@ def _lines(tx: Connection, approval_id: int, source_ids: Iterable[str]) -> Itera
 
 
 def _is_of(row: Row[Any], wanted: Mapping[str, tuple[str, str | None, str | None]]) -> bool:
-    """Whether a line is still about the same thing; while a write has no answer it is not known what stands there."""
+    """Whether a line is still about the same change; while a write has no answer, any hash before it counts as equal."""
     action, before, after = wanted[row.source_id]
     same_before = row.hash_before == before or row.hash_before in UNKNOWN or before in UNKNOWN
     return same_before and (row.action, row.hash_after) == (action, after)

@@ -1,7 +1,7 @@
 """Browsers that are signed in, and tokens that are good once: kept here so that any instance of a server accepts them.
 
 Cookies and tokens are stored as hashes only. What a session keeps is encrypted with its cookie, so a copy of the database
-signs nobody in and shows no one's keys.
+lets no one sign in and reveals no keys.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Many rows at once, past SQLAlchemy: its work for each row would cost more than the database's own."""
+"""Many rows in one statement, without SQLAlchemy: its work for each row would cost more than the database's own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def insert_fast(tx: Connection, table: str, columns: Sequence[str], rows: Sequen
 def execute_together(
     tx: Connection, statement: str, rows: Sequence[tuple[str | None, ...]], fixed: Sequence[Any] = ()
 ) -> int:
-    """Run ``statement`` for many rows of texts at once; returns how many rows of a table it wrote.
+    """Run ``statement`` once for many rows of texts; returns how many rows of a table it wrote.
 
     It finds them as a subquery where it says ``{rows}``; the ``fixed`` parameters, question marks, come after that.
     """
@@ -56,7 +56,7 @@ def execute_together(
 def select_together(
     tx: Connection, statement: str, rows: Sequence[tuple[str | None, ...]], fixed: Sequence[Any] = ()
 ) -> list[Any]:
-    """The first column of what ``statement`` finds for many rows of texts at once."""
+    """The first column of what ``statement`` finds for many rows of texts."""
     found: list[Any] = []
     for some in chunks(rows):
         source, parameters = _source(tx, some)

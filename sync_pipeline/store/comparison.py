@@ -166,17 +166,17 @@ class Comparison:
     def beliefs(self) -> Iterator[tuple[str, str | None]]:
         """(source_id, hash found at the target or None) of every record whose row in ``records`` says something else.
 
-        Of a record that is rejected or excluded, only what was found is believed: its last good state may stand
+        For a record that is rejected or excluded, only what was found counts: its last good state may be
         outside of the days that were read.
         """
         link = and_(*self._ours(), records.c.target_id == observed.c.target_id)
         there = select(records.c.source_id, observed.c.fields_hash).select_from(observed.join(records, link))
         there = there.where(records.c.delivered_hash.is_distinct_from(observed.c.fields_hash))
         yield from ((row[0], row[1]) for row in self._rows(there))
-        gone = select(wanted.c.source_id, literal(None)).where(
+        missing = select(wanted.c.source_id, literal(None)).where(
             _deliverable(), ~select(observed.c.target_id).where(observed.c.target_id == wanted.c.target_id).exists()
         )
-        yield from ((row[0], row[1]) for row in self._rows(gone))
+        yield from ((row[0], row[1]) for row in self._rows(missing))
 
     def _ours(self) -> list[ColumnElement[bool]]:
         return self._entity.of(records)

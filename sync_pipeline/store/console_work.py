@@ -1,6 +1,6 @@
-"""Work that a console does while pages are looked at: how far it is, for the pages of any instance.
+"""The progress of work that a console does in the background, for the pages of any instance.
 
-A lock that ends with its process says whether it still goes on.
+A lock that ends with its process shows whether the work is still running.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sync_pipeline.store.schema import console_work
 
 
 class Progress(NamedTuple):
-    """One piece of work, as far as it was when that was last noted."""
+    """The last stored progress of one piece of work."""
 
     begun_at: datetime
     state: dict[str, Any]
 
 
 def take(store: Store, setup: str, kind: str, held: ExitStack) -> bool:
-    """Begin work of this kind until ``held`` is closed; False when it goes on already, at whichever instance."""
+    """Start work of this kind until ``held`` is closed; False if any instance is doing it already."""
     lock = _lock(store, setup, kind)
     if lock.take():
         held.callback(lock.release)
@@ -39,7 +39,7 @@ def is_under_way(store: Store, setup: str, kind: str) -> bool:
 
 
 def note(store: Store, setup: str, kind: str, progress: Progress) -> None:
-    """Keep how far it is."""
+    """Store the progress."""
     values = {"begun_at": progress.begun_at, "state": orjson.dumps(progress.state).decode()}
     statement = insert_into(store, console_work).values(setup=setup, kind=kind, **values)
     with store.writing() as tx:
@@ -47,7 +47,7 @@ def note(store: Store, setup: str, kind: str, progress: Progress) -> None:
 
 
 def read(store: Store, setup: str, kind: str) -> Progress | None:
-    """How far the newest work of this kind is; None when nothing of it is kept."""
+    """The progress of the newest work of this kind; None if none is stored."""
     columns = console_work.c.begun_at, console_work.c.state
     with store.reading() as tx:
         row = tx.execute(select(*columns).where(*_one(setup, kind))).one_or_none()

@@ -150,7 +150,7 @@ def put(
     *,
     expires_at: datetime | None = None,
 ) -> None:
-    """Keep a secret (anything JSON can hold) under a name, over what was there.
+    """Store a secret (anything JSON can hold) under a name, replacing the former one.
 
     Raises ConfigError where this process was started before the key of the database was changed, and has only the old one.
     """
@@ -173,7 +173,7 @@ def get(store: Store, keyring: Keyring, pair: str, name: str) -> Any:
 
 
 def get_all(store: Store, keyring: Keyring, pair: str, prefix: str) -> dict[str, Any]:
-    """The secrets whose names begin so, in one read; for one that cannot be opened the SyncError that says why."""
+    """The secrets whose names start with the prefix, in one read; for one that cannot be decrypted, the SyncError."""
     columns = (credentials.c.name, credentials.c.key_id, credentials.c.ciphertext)
     with store.reading() as tx:
         rows = tx.execute(select(*columns).where(*_below(pair, prefix))).all()

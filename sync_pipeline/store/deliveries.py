@@ -26,7 +26,7 @@ Outcome = Literal["delivered", "refused", "failed"]
 
 REMOVALS = ("delete", "archive")
 AS_IT_IS = "as it is"
-"""Instead of a hash: leave what is believed of the target alone."""
+"""Instead of a hash: leave the stored hash of the target unchanged."""
 
 _DELIVERED = """
     WITH sent (source_id, target_id, fields_hash) AS ({rows})
@@ -73,7 +73,7 @@ class Removed(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The target will not take the record as it is."""
+    """A record that the target rejects."""
 
     source_id: str
     fields_hash: str
@@ -84,12 +84,12 @@ class Refused(NamedTuple):
     value: object = None
     partition: str | None = None
     delivered_hash: str | None = AS_IT_IS
-    """What stands there still: the hash that was known before the write was sent."""
+    """What the target still has: the hash known before the write was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A write that was about to be sent, whose answer nobody has seen."""
+    """A write that was about to be sent and has no recorded answer."""
 
     id: int
     source_id: str
@@ -137,7 +137,7 @@ class Deliveries(EntityRows):
     def mark_sending(self, rows: Sequence[Sending]) -> set[str]:
         """Note what is about to be sent, before it is: what is at the target is unknown until it has answered.
 
-        Returns the records that may be sent now; those that another run is writing are left as they are.
+        Returns the records that may be sent now; those that another run is writing are left unchanged.
         """
         with self.store.writing(durable=True) as tx:
             free = self.claims.owned(tx, [row.source_id for row in rows], or_free=True)
@@ -147,7 +147,7 @@ class Deliveries(EntityRows):
     def mark_delivered(self, rows: Sequence[Delivered], sync_id: int | None, at: datetime) -> set[str]:
         """Note acknowledged writes, and each in the audit, in one transaction.
 
-        Returns the records of which they were noted: what another run has claimed since is for that run to note.
+        Returns the noted records: a record that another run has claimed since is for that run to note.
         """
         if not rows:
             return set()
@@ -163,8 +163,8 @@ class Deliveries(EntityRows):
         with self.store.writing() as tx:
             owned = self.claims.owned(tx, [row.source_id for row in rows])
             rows = [row for row in rows if row.source_id in owned]
-            gone = update(records).where(*self._one())
-            gone = gone.values(
+            removed = update(records).where(*self._one())
+            removed = removed.values(
                 delivered_hash=None,
                 delivered_at=at,
                 delivered_no=draw_in(tx),
@@ -173,7 +173,7 @@ class Deliveries(EntityRows):
                 claimed_by=None,
                 delivered_fields=None,
             )
-            for statement, kinds in ((gone, ("archive",)), (gone.values(target_id=None), ("delete",))):
+            for statement, kinds in ((removed, ("archive",)), (removed.values(target_id=None), ("delete",))):
                 if keys := [{"key": row.source_id} for row in rows if row.kind in kinds]:
                     tx.execute(statement, keys)
             self.rejects.forget_of_target(tx, [row.source_id for row in rows])
@@ -293,7 +293,7 @@ class Deliveries(EntityRows):
         return tx.scalar(select(records.c.source_id).where(*mine)) is not None
 
     def _set_delivered(self, tx: Connection, rows: Sequence[Delivered], at: datetime) -> set[str]:
-        """Note the hash that was sent, which need not be the one that stands there by now."""
+        """Note the hash that was sent, which need not be the one at the target by now."""
         if self.store.dialect == "postgresql":  # before a number is drawn, as by all who do both
             for some in chunks(sorted(row.source_id for row in rows)):
                 lock_in_order(tx, [*self.of(records), records.c.source_id.in_(some)])
@@ -329,10 +329,10 @@ class Deliveries(EntityRows):
         marks = [{"key": row.source_id, "sent": what} for row, what in zip(rows, sent, strict=True)]
         tx.execute(mine.values(refused_hash=bindparam("sent"), claimed_by=None), marks)
         target_hash = [
-            {"key": row.source_id, "standing": row.delivered_hash} for row in rows if row.delivered_hash != AS_IT_IS
+            {"key": row.source_id, "target_hash": row.delivered_hash} for row in rows if row.delivered_hash != AS_IT_IS
         ]
         if target_hash:
-            tx.execute(mine.values(delivered_hash=bindparam("standing")), target_hash)
+            tx.execute(mine.values(delivered_hash=bindparam("target_hash")), target_hash)
         if removals := [row.source_id for row in rows if row.kind in REMOVALS]:
             self.approvals.use_lines(tx, removals, at)
 

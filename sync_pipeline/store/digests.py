@@ -110,7 +110,7 @@ def gather(store: Store, pair: str, asked: Gathering, now: datetime) -> int:
 
 
 def begin(store: Store, pair: str, name: str, now: datetime) -> None:
-    """Note that a subscription is about what is delivered from now on, unless it has begun."""
+    """Start a subscription with what is delivered from now on, unless it has started already."""
     newest = _newest(store, after=-1) or 0
     with store.writing(durable=True) as tx:
         take_turn(store, tx, f"subscription\n{pair}\n{name}")
@@ -119,7 +119,7 @@ def begin(store: Store, pair: str, name: str, now: datetime) -> None:
 
 
 def delivered_since(store: Store, pair: str, wanted: Wanted, since: datetime, shown: int) -> Found:
-    """What a digest would be about, had it begun then."""
+    """What a digest would contain if its subscription had started then."""
     first = select(func.min(deliveries.c.id)).where(deliveries.c.at >= since)
     with store.reading() as tx:
         after = tx.scalar(first)
@@ -175,10 +175,10 @@ def looked_at(store: Store, pair: str) -> dict[str, datetime]:
 
 
 def forget_subscriptions(store: Store, pair: str, but: Iterable[str]) -> None:
-    """Delete how far subscriptions have read that are no longer there: one that is added again begins anew."""
-    gone = [name for name in looked_at(store, pair) if name not in set(but)]
-    if gone:
-        mine = (subscriptions.c.connection == pair, subscriptions.c.name.in_(gone))
+    """Delete the positions of removed subscriptions, so that one that is added again starts over."""
+    removed = [name for name in looked_at(store, pair) if name not in set(but)]
+    if removed:
+        mine = (subscriptions.c.connection == pair, subscriptions.c.name.in_(removed))
         with store.writing() as tx:
             tx.execute(delete(subscriptions).where(*mine))
 
@@ -200,7 +200,7 @@ def _state(tx: Connection, pair: str, name: str) -> _State | None:
 
 
 def _newest(store: Store, after: int) -> int | None:
-    """The newest delivery, of which no older one is still to be committed; None where there is none later than ``after``."""
+    """The newest delivery once all older ones are committed; None if there is none later than ``after``."""
     newest = select(func.coalesce(func.max(deliveries.c.id), 0))
     with store.reading() as tx:
         found = int(tx.scalar(newest) or 0)

@@ -92,7 +92,7 @@ class Store:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Whatever this thread reads in this context is of one state of the database, whoever changes it meanwhile."""
+        """All reads of this thread in this context see one state of the database, whatever other transactions commit."""
         with self.reading() as connection:
             held = _SNAPSHOT.get()
             if self.dialect == "postgresql" and (held is None or held[1] is not connection):
@@ -203,7 +203,7 @@ class HeldConnection:
             self.connection.close()
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """A transaction that writes nothing but temporary tables, which block no other process."""
+        """A transaction that writes only temporary tables, which block no other process."""
         return self._begin(writes=False)
 
     def writing(self, *, durable: bool = False) -> AbstractContextManager[Connection]:

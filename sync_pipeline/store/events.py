@@ -221,11 +221,11 @@ def _news(
     rows: dict[int, dict[str, Any]] = {}
     for number, one in enumerate(batch):
         subject = one.source_id or one.content
-        told = known.get(subject)
-        if told is not None and told.is_repeated_by(one, repeat_after):
+        last = known.get(subject)
+        if last is not None and last.is_repeated_by(one, repeat_after):
             continue
-        delivery_id = _delivery_id(one, told)
-        untouched = told.untouched if told is not None else set()
+        delivery_id = _delivery_id(one, last)
+        untouched = last.untouched if last is not None else set()
         known[subject] = _Known(delivery_id, one.at, untouched | {one.content})
         rows[number] = _row(pair, system, one, delivery_id, stored_at)
     return rows
@@ -250,10 +250,10 @@ def _known(tx: Connection, pair: str, system: str, source_ids: set[str]) -> dict
             .order_by(events.c.id)
         )
         for row in tx.execute(statement):
-            told = found.setdefault(row.source_id, _Known(row.delivery_id, row.received_at, set()))
-            told.newest, told.at = row.delivery_id, row.received_at
+            record = found.setdefault(row.source_id, _Known(row.delivery_id, row.received_at, set()))
+            record.newest, record.at = row.delivery_id, row.received_at
             if row.untouched:
-                told.untouched.add(_content(row.delivery_id))
+                record.untouched.add(_content(row.delivery_id))
     return found
 
 
@@ -261,13 +261,13 @@ def _content(delivery_id: str) -> str:
     return delivery_id.partition(".")[0]
 
 
-def _delivery_id(one: Received, told: _Known | None) -> str:
-    """What an event says and what it follows: two receivers give the same event the same id."""
+def _delivery_id(one: Received, last: _Known | None) -> str:
+    """A hash of an event's content and of the event before it: two receivers give the same event the same id."""
     if one.source_id is None:  # about no record, so it follows none: the same words count once an hour
         return f"{one.content}.{one.at:%Y%m%d%H}"
-    if told is None:
+    if last is None:
         return one.content
-    return f"{one.content}.{hashlib.blake2b(told.newest.encode(), digest_size=8).hexdigest()}"
+    return f"{one.content}.{hashlib.blake2b(last.newest.encode(), digest_size=8).hexdigest()}"
 
 
 def _row(pair: str, system: str, one: Received, delivery_id: str, stored_at: datetime) -> dict[str, Any]:

@@ -39,19 +39,19 @@ _KEY = ("connection", "entity", "source_id")
 
 
 def delete_facts_of_deleted(tx: Connection, rows: EntityRows, source_ids: Collection[str]) -> None:
-    """Delete the facts of those of these records that are stored as deleted."""
-    gone = select(records.c.source_id).where(
+    """Delete the facts of these records, as far as they are stored as deleted."""
+    deleted = select(records.c.source_id).where(
         *rows.of(records), records.c.source_id.in_(source_ids), records.c.deleted_at.isnot(None)
     )
     for table in FACTS.values():
-        tx.execute(delete(table).where(*rows.of(table), table.c.source_id.in_(gone)))
+        tx.execute(delete(table).where(*rows.of(table), table.c.source_id.in_(deleted)))
 
 
 class StagedFacts(StagedRows):
-    """A batch whose facts can be kept."""
+    """A batch with facts to be stored."""
 
     def drop_unmet_facts(self, tx: Connection) -> None:
-        """Delete the facts of rejected records of the scope that this read did not meet, and of which nothing else is stored."""
+        """Delete the facts of rejected records of the scope that this read did not find and that are not stored."""
         if self.facts is None:
             return
         table = self.facts.table

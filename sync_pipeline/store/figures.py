@@ -144,7 +144,7 @@ def budgets(store: Store, pair: str, last: str) -> dict[tuple[str | None, str | 
 
 
 def line_of(names: list[str], row: Any) -> Figures:
-    """A row whose first values are those of a group."""
+    """The figures of a row that starts with the values of its group."""
     values = list(row)
     return Figures(dict(zip(names, values[: len(names)], strict=True)), *values[len(names) :])
 

@@ -100,7 +100,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def unowned_values(store: Store, pair: str, personal: Mapping[str, Collection[str]]) -> int:
-    """How many rejects quote a personal field of a record that is not stored: whose it is, is unknown.
+    """How many rejects quote a personal field of a record that is not stored, so that its owner is unknown.
 
     ``personal``: the personal fields by entity.
     """

@@ -90,8 +90,8 @@ class Ledger(Records, Deliveries):
     def delivery_lock(self, on_wait: OnWait | None = None) -> Iterator[None]:
         """Be the only process that writes the entity to a target which gives out the ids; once it is lost, no write is sent.
 
-        Claims of single records are not enough there: whether a name is free, is given up by another record or goes round
-        in a cycle, and what an interrupted create has left behind, is decided from several records at a time.
+        Claims of single records are not enough there: whether a name is free, is given up by another record or is part of
+        a cycle, and what an interrupted create has left behind, is decided from several records at a time.
         """
         words = f"Another process is writing {self.entity}: waiting for it to finish."
         label = f"{self.entity}-delivery"
@@ -134,18 +134,18 @@ class Ledger(Records, Deliveries):
         if not numbers:
             return 0
         left = case((records.c.excluded_rule.in_(LEFT_ALONE), records.c.excluded_rule))  # also when it comes back
-        gone = {"deleted_at": at, "observed_at": at, "unconfirmed_at": None, "excluded_rule": left}
+        deleted = {"deleted_at": at, "observed_at": at, "unconfirmed_at": None, "excluded_rule": left}
         with self.store.writing() as tx:
             read = {"by_id_at": self.store.now(tx)} if by_id else {}
-            changed = self._by_number(tx, numbers, [records.c.deleted_at.is_(None)], gone | read)
+            changed = self._by_number(tx, numbers, [records.c.deleted_at.is_(None)], deleted | read)
             self._by_number(tx, numbers, [records.c.deleted_at.isnot(None)], read)
             self._delete_facts(tx, numbers)
         if changed:
-            self.rejects.drop_outlived()
+            self.rejects.drop_obsolete()
         return changed
 
     def read_since(self, numbers: Mapping[str, int]) -> set[str]:
-        """Those of these records of which reads with these numbers may not be the newest: a newer one changed it, or its day.
+        """The records for which a read with this number may not be the newest: a newer one changed the record or its day.
 
         A load that finds a record unchanged leaves its number with the day only.
         """
@@ -217,7 +217,7 @@ class Ledger(Records, Deliveries):
             return tx.execute(update(records).where(*left).values(excluded_rule=None)).rowcount
 
     def settle(self, source_ids: Iterable[str]) -> int:
-        """Leave alone those of these records of which it is unknown whether they were made; returns how many."""
+        """Stop delivering those of these records that may or may not have been created; returns how many."""
         ids = sorted(set(self.rejects.rejected_by(UNKNOWN_OUTCOME)).intersection(source_ids))
         with self.store.writing() as tx:
             for some in chunks(ids):
@@ -258,7 +258,7 @@ class Ledger(Records, Deliveries):
         """Tie a record to what already exists at the target; ``False`` if that belongs to another record.
 
         Also when another run is writing the record.
-        Without a hash it is not known how it stands there.
+        Without a hash its state there counts as unknown.
         """
         with self.store.writing() as tx:
             owner = tx.scalar(select(records.c.source_id).where(*self.of(records), records.c.target_id == target_id))
@@ -270,7 +270,7 @@ class Ledger(Records, Deliveries):
             return tx.execute(update(records).where(*free).values(**values)).rowcount == 1
 
     def forget_delivered(self, source_id: str, *, keep_link: bool = False, is_done: bool = False) -> None:
-        """The record becomes pending: the target has it no longer or, if the link is kept, nobody knows in which form.
+        """The record becomes pending: the target no longer has it or, if the link is kept, its state there is unknown.
 
         If the link is kept, the record is claimed for this run. Raises LockLost when another one is writing it. If it
         ``is_done``, it does not become pending: what was made of it belongs to another record now.

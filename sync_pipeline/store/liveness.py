@@ -116,7 +116,7 @@ class _LivingRun:
         self._lock.take(lambda: None)
         try:
             self._note()
-        except BaseException:  # the caller ends only a run that has begun
+        except BaseException:  # the caller ends only a run that has started
             self._lock.release()
             raise
         if self._store.path is None:

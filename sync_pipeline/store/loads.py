@@ -23,7 +23,7 @@ from sync_pipeline.store.scope import EntityRows, Scope, within
 WHOLE = ""
 """The day of an entity without days."""
 NO_SYNC = 0
-"""Instead of the number of a sync: a person has decided what becomes of what was read."""
+"""Instead of the number of a sync: a person has decided about the read records."""
 
 
 class Load(NamedTuple):
@@ -63,7 +63,7 @@ _COLUMNS = [loads.c[name] for name in Load._fields]
 
 
 def days_in(scope: Scope) -> list[str]:
-    """The days of a scope as they are kept here."""
+    """The days of a scope in the form stored here."""
     if scope is None:
         return [WHOLE]
     first, last = map(date.fromisoformat, scope)
@@ -156,7 +156,7 @@ class Loads(EntityRows):
         return select(loads.c.day).where(*self.of(loads), loads.c.day == day, loads.c.read_no > read_no).exists()
 
     def not_done(self, scope: Scope = None, *, unless_not_of: str | None = None) -> list[Scope]:
-        """The parts of ``scope`` that were never loaded, or not to the end; ``[None]`` means the entity as a whole.
+        """The parts of ``scope`` that were never loaded, or not completely; ``[None]`` means the whole entity.
 
         Without the days that hold a load of another mapping than ``unless_not_of``.
         """
@@ -175,13 +175,13 @@ class Loads(EntityRows):
             return _spans(sorted(tx.scalars(days)), scope)
 
     def done_since(self, scope: Scope, read_no: int) -> set[str]:
-        """The days of the scope whose newest load is done and has a newer read than ``read_no``."""
+        """The days of the scope whose newest load is done and is based on a newer read than ``read_no``."""
         done = [*self.of(loads), _in(scope), loads.c.read_no > read_no, loads.c.done_at.isnot(None)]
         with self.store.reading() as tx:
             return set(tx.scalars(select(loads.c.day).where(*done)))
 
     def loaded_otherwise(self, fingerprint: str, scope: Scope = None) -> list[Scope]:
-        """The parts of ``scope`` that hold a load of another mapping; ``[None]`` means the entity as a whole.
+        """The parts of ``scope`` that were loaded with another mapping; ``[None]`` means the whole entity.
 
         What was never loaded is in none of them, nor what was loaded before fingerprints were kept.
         """

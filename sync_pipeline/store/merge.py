@@ -51,7 +51,7 @@ class MergeCounts:
     newer: int = 0
     """Rows that differ from what a newer read has stored: left unchanged."""
     restated: int = 0
-    """Rows that are unchanged, of which it is noted what they were made from."""
+    """Unchanged rows whose source hash was updated."""
 
     @property
     def total(self) -> int:
@@ -99,7 +99,7 @@ class MergedRows(StagedFacts):
                 self._drop_excluded_facts(tx)
             if then is not None:
                 then(tx)
-        self._rejects.drop_outlived()
+        self._rejects.drop_obsolete()
         self._note_sizes(total)
         return total
 
@@ -195,14 +195,14 @@ class MergedRows(StagedFacts):
         # It may have moved to another day; one that has no day any more keeps the last one.
         day = func.coalesce(select(staged.c.partition).where(met).scalar_subquery(), records.c.partition)
         moved = records.c.partition.is_distinct_from(day)
-        gone = or_(records.c.deleted_at.isnot(None), records.c.unconfirmed_at.isnot(None))
+        absent = or_(records.c.deleted_at.isnot(None), records.c.unconfirmed_at.isnot(None))
         back = {"deleted_at": None, "unconfirmed_at": None}
         statements = [
             update(records)
-            .where(*self._seen_as("excluded"), or_(records.c.excluded_rule.is_distinct_from(rule), moved, gone))
+            .where(*self._seen_as("excluded"), or_(records.c.excluded_rule.is_distinct_from(rule), moved, absent))
             .values(excluded_rule=rule, partition=day, read_no=number, observed_at=observed_at, **back),
             update(records)
-            .where(*self._seen_as("rejected", "former"), records.c.delivered_hash.isnot(None), or_(moved, gone))
+            .where(*self._seen_as("rejected", "former"), records.c.delivered_hash.isnot(None), or_(moved, absent))
             .values(partition=day, read_no=number, observed_at=observed_at, **back),
         ]
         lock_in_order(tx, self._seen_as("excluded", "rejected", "former"))
@@ -210,7 +210,7 @@ class MergedRows(StagedFacts):
             tx.execute(statement.where(records.c.read_no <= number))
 
     def _drop_moved(self) -> None:
-        """What our checks said of a record on a day it has left since: it was judged anew where it was met."""
+        """Drop the rejects of a record on a day that it has left since: it was checked again on its new day."""
         if self._scope is None:
             return
         here = and_(staged.c.source_id == rejects.c.source_id, staged.c.partition.is_distinct_from(rejects.c.partition))

@@ -20,7 +20,7 @@ State = Literal["sent", "done", "refused", "unknown"]
 
 
 class OnceRun(NamedTuple):
-    """What became of an operation that was run for a key."""
+    """The outcome of an operation that was run for a key."""
 
     operation: str
     digest: str
@@ -47,7 +47,7 @@ def claim(store: Store, pair: str, key: str, run: OnceRun) -> OnceRun | None:
 
 
 def finish(store: Store, pair: str, key: str, state: State, status: int | None, target_id: str | None) -> None:
-    """Note what became of it."""
+    """Note the outcome."""
     mine = (operation_runs.c.connection == pair, operation_runs.c.once_key == key)
     with store.writing() as tx:
         tx.execute(update(operation_runs).where(*mine).values(state=state, status=status, target_id=target_id))

@@ -23,7 +23,7 @@ PLAN_ROWS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A record whose desired state is not the delivered one."""
+    """A record whose desired state differs from the delivered one."""
 
     source_id: str
     target_id: str | None
@@ -130,7 +130,7 @@ class PlannedRows(MergedRows):
         return self._count(self._beside_records(Span(""), func.count()).where(*self._is_new()))
 
     def use_approval(self, approval: int, guard: GuardName, scopes: Sequence[Scope] = ()) -> None:
-        """Count the rows that this approval allows as they are merged; of a rewrite, those of these scopes."""
+        """Count the rows that this approval allows while they are merged; of a rewrite, those of these scopes."""
         if guard == "rewrite":
             self._approved[approval] = rewrites(scopes)
         else:

@@ -55,7 +55,7 @@ class Recomputed(NamedTuple):
     """What was computed again."""
 
     months: list[str]
-    """The months of which some figures were."""
+    """The months with recomputed figures."""
     keys: int
     """How many projects and months."""
     all_new: bool
@@ -142,7 +142,7 @@ _MIXED = text("""
 
 
 class Difference(NamedTuple):
-    """A month whose figures are not those of its entries."""
+    """A month whose figures differ from the sums of its entries."""
 
     month: str | None
     entries: int
@@ -153,7 +153,7 @@ class Difference(NamedTuple):
 
 
 def differences(store: Store, pair: str) -> list[Difference]:
-    """The months whose figures are not those of their entries: none, or something is wrong."""
+    """The months whose figures differ from the sums of their entries; none, unless something is wrong."""
     with store.reading() as tx:
         return [Difference(*row) for row in tx.execute(_DIFFERENCES, {"pair": pair})]
 

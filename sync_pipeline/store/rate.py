@@ -5,7 +5,7 @@ earliest that no window forbids and that is not before one already given out, so
 order of sending. All arithmetic is in whole microseconds: a float's rounding could put one request too many
 into a window. The times that callers give and get are of the clock that they share, which is the store's (``Store.ahead``).
 
-A time in the future is waited for only when somebody's clock that is no longer ahead gave it out: a place in the queue of a
+A time in the future is waited for only if the clock that gave it out is no longer ahead: a place in the queue of a
 full window. With each such place the log keeps when it was asked for. A time that was asked for in the future came from a
 clock that has been set back since; that request was sent by now, and counts as sent now.
 """
@@ -28,7 +28,7 @@ MICRO = 1_000_000
 WINDOWS_AHEAD = 4
 """No one waits longer for a turn than this many windows: a time further ahead came from a clock that was wrong."""
 LEAST_AHEAD, LONGEST_BLOCK = 60.0, 7200.0
-"""Seconds: the shortest such span, and the longest that a 429 keeps everybody away (its Retry-After is capped)."""
+"""Seconds: the shortest such span, and the longest that a 429 blocks all processes (its Retry-After is capped)."""
 DAY, DAY_REMEMBERED = " day", 900.0
 """What is noted beside a bucket when the requests of its day are used up, and for how many seconds that is believed."""
 CLOCKS_APART = 60.0
@@ -76,7 +76,7 @@ def is_day_over(store: Store, bucket: str, now: float) -> bool:
 
 
 def room(store: Store, bucket: str, windows: Sequence[RateWindow], now: float) -> int:
-    """How many requests may be sent at once from ``now`` on without waiting; no place is taken."""
+    """How many requests may be sent from ``now`` on without waiting; no place is taken."""
     return min(budget(store, bucket, window, now).left for window in windows)
 
 

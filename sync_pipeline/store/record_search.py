@@ -109,7 +109,7 @@ def rows_of(store: Store, pair: str, keys: Sequence[_Key]) -> list[RecordRow]:
 
 
 def labels_of(store: Store, pair: str, keys: Iterable[_Key]) -> dict[_Key, str]:
-    """What people call these records, as far as it is known."""
+    """The labels of these records, as far as they are known."""
     found = rows_of(store, pair, list(dict.fromkeys(keys)))
     return {(row.entity, row.source_id): row.label for row in found if row.label}
 

@@ -63,7 +63,7 @@ BEFORE_SWITCH_ON, SETTLED = "before_switch_on", "settled_by_hand"
 """Rules by which an automation leaves records alone: they existed before it was switched on, or a person has settled them."""
 LEFT_ALONE = (BEFORE_SWITCH_ON, SETTLED)
 TOMBSTONE = ""
-"""The ``fields_hash`` of a record of which only its deletion is known."""
+"""The ``fields_hash`` of a record that is only known to be deleted."""
 LAG = timedelta(minutes=10)
 """How long after a read by id a list may still show an older state."""
 
@@ -99,7 +99,7 @@ def pending_upsert() -> list[ColumnElement[bool]]:
 
 
 def pending_delete() -> list[ColumnElement[bool]]:
-    """Gone at the source, still at the target, and its removal was not refused."""
+    """Deleted at the source, still at the target, and its removal was not refused."""
     return [*_unwanted(), records.c.refused_hash.is_distinct_from(REMOVAL)]
 
 
@@ -230,7 +230,7 @@ class Records(EntityRows):
             return [known(row) for row in tx.execute(select(*KNOWN_COLUMNS).where(*mine))]
 
     def unconfirmed_ids(self, limit: int) -> list[str]:
-        """The first records of which nothing has proven yet that they are deleted, and that a read did not meet."""
+        """The first records that a read did not find and that are not yet proven to be deleted."""
         missing = [*self.of(records), records.c.deleted_at.is_(None), records.c.unconfirmed_at.isnot(None)]
         found = select(records.c.source_id).where(*missing).order_by(records.c.source_id).limit(limit)
         with self.store.reading() as tx:

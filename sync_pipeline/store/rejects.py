@@ -63,7 +63,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class StoredReject:
-    """A reject as it is kept."""
+    """A stored reject."""
 
     id: int
     entity: str
@@ -132,14 +132,14 @@ class Rejects(EntityRows):
                 _found.create(tx, checkfirst=False)
                 total = sum(_take_in(tx, self.store, part) for part in chunks(_rows(found, scope), 5000))
             with held.reading() as tx:
-                gone = self._gone(scope, source_ids, read_no)
+                resolved = self._resolved(scope, source_ids, read_no)
                 new = self._new(read_no)
-                if not _to_go(tx, gone) and not _to_come(tx, new):
+                if not _to_delete(tx, resolved) and not _to_insert(tx, new):
                     return total
             with held.writing() as tx:
                 # One run at a time: two that insert the same rows would fail, or deadlock when their order differs.
                 take_turn(self.store, tx, f"rejects\n{self.pair}\n{self.entity}")
-                tx.execute(delete(rejects).where(*gone))
+                tx.execute(delete(rejects).where(*resolved))
                 tx.execute(self._insert_new(run_id, at, read_no, new))
         return total
 
@@ -207,29 +207,29 @@ class Rejects(EntityRows):
         with self.store.reading() as tx:
             return list(tx.scalars(statement))
 
-    def drop_outlived(self) -> None:
-        """No reject outlives its reason: those about states that are not wanted any more go."""
+    def drop_obsolete(self) -> None:
+        """Delete the rejects about states that are no longer wanted."""
         with self.store.reading() as tx:
-            if not self._any_outlived(tx):
+            if not self._any_obsolete(tx):
                 return
         with self.store.writing() as tx:
-            self._forget_outlived(tx)
+            self._forget_obsolete(tx)
 
     def forget_of_target(self, tx: Connection, source_ids: Iterable[str]) -> None:
-        """What the target said about these records no longer holds."""
+        """Delete what the target returned about these records: it no longer applies."""
         of_target = self._of_target()
         if not tx.scalar(select(exists().where(*of_target))):
             return  # nearly always: spares a lookup for each delivered record
         for some in chunks(source_ids):
             tx.execute(delete(rejects).where(*of_target, rejects.c.source_id.in_(some)))
 
-    def _forget_outlived(self, tx: Connection) -> None:
-        """Drop what the target said about states that are no longer wanted: deleted, excluded, changed, or there by now.
+    def _forget_obsolete(self, tx: Connection) -> None:
+        """Drop the target's rejects of states that are no longer wanted: deleted, excluded, changed, or delivered by now.
 
         Their ``refused_hash`` is removed, too: should such a state be wanted again, it is offered again.
         """
-        gone = select(rejects.c.source_id).where(*self._of_target(), ~_stands())
-        if not (keys := list(tx.scalars(gone.distinct()))):
+        obsolete = select(rejects.c.source_id).where(*self._of_target(), ~_still_applies())
+        if not (keys := list(tx.scalars(obsolete.distinct()))):
             return
         for some in chunks(sorted(keys)):
             mine = [*self.of(records), records.c.source_id.in_(some)]
@@ -237,9 +237,9 @@ class Rejects(EntityRows):
             tx.execute(update(records).where(*mine).values(refused_hash=None))
         self.forget_of_target(tx, keys)
 
-    def _any_outlived(self, tx: Connection) -> bool:
-        """Whether ``_forget_outlived`` has anything to do; a read, so that no lock is taken for nothing."""
-        return bool(tx.scalar(select(exists().where(*self._of_target(), ~_stands()))))
+    def _any_obsolete(self, tx: Connection) -> bool:
+        """Whether ``_forget_obsolete`` has anything to do; a read, so that no lock is taken for nothing."""
+        return bool(tx.scalar(select(exists().where(*self._of_target(), ~_still_applies()))))
 
     @property
     def _loads(self) -> Loads:
@@ -251,11 +251,11 @@ class Rejects(EntityRows):
     def _by_checks(self) -> list[ColumnElement[bool]]:
         return [*self.of(rejects), rejects.c.origin == "check"]
 
-    def _gone(self, scope: Scope, source_ids: Sequence[str] | None, read_no: int) -> list[ColumnElement[bool]]:
+    def _resolved(self, scope: Scope, source_ids: Sequence[str] | None, read_no: int) -> list[ColumnElement[bool]]:
         again = select(_found.c.digest).where(_found.c.digest == rejects.c.digest).exists()
-        judged = within(rejects.c.partition, scope) if source_ids is None else rejects.c.source_id.in_(source_ids)
+        checked = within(rejects.c.partition, scope) if source_ids is None else rejects.c.source_id.in_(source_ids)
         older = [rejects.c.read_no <= read_no, ~self._loads.loaded_later(rejects.c.partition, read_no)]
-        return [*self._by_checks(), judged, *older, ~again]
+        return [*self._by_checks(), checked, *older, ~again]
 
     def _new(self, read_no: int) -> list[ColumnElement[bool]]:
         same = [*self._by_checks(), rejects.c.digest == _found.c.digest]
@@ -409,20 +409,20 @@ def _take_in(tx: Connection, store: Store, rows: list[dict[str, Any]]) -> int:
     return len(rows)
 
 
-def _to_go(tx: Connection, gone: list[ColumnElement[bool]]) -> bool:
-    some = select(rejects.c.id).where(*gone).limit(1)
+def _to_delete(tx: Connection, resolved: list[ColumnElement[bool]]) -> bool:
+    some = select(rejects.c.id).where(*resolved).limit(1)
     return tx.scalar(some) is not None
 
 
-def _to_come(tx: Connection, new: list[ColumnElement[bool]]) -> bool:
+def _to_insert(tx: Connection, new: list[ColumnElement[bool]]) -> bool:
     some = select(_found.c.digest).where(*new).limit(1)
     return tx.scalar(some) is not None
 
 
-def _stands() -> ColumnElement[bool]:
-    """Whether the record of a reject is still wanted in the state - or not wanted, in the way - the target refused.
+def _still_applies() -> ColumnElement[bool]:
+    """Whether the state, or the removal, that the target refused is still the wanted one.
 
-    What may have been made is for a person to settle, also when its source was deleted meanwhile: it may come back.
+    What may have been created is for a person to settle, even if its source was deleted since: it may come back.
     """
     wanted = and_(
         records.c.deleted_at.is_(None),

@@ -37,7 +37,7 @@ class WorkScope:
 
 @dataclass(frozen=True, slots=True)
 class WorkRequest:
-    """One request, and what became of it."""
+    """One request and its outcome."""
 
     id: int
     kind: str

@@ -122,7 +122,7 @@ def _old_syncs(before: datetime) -> Select[int]:
 
 
 def _old_versions(before: datetime) -> Select[int]:
-    """Past ones, but for the newest, those from a file, and the one that a draft was begun on."""
+    """Past ones, except the newest, those from a file, and the one that a draft is based on."""
     past = setup_versions.c.state == "past", setup_versions.c.file_hash.is_(None)
     newest = select(setup_versions.c.id).where(*past).order_by(setup_versions.c.id.desc()).limit(PAST_VERSIONS)
     bases = select(setup_versions.c.base_id).where(setup_versions.c.base_id.is_not(None))

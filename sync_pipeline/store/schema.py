@@ -220,7 +220,7 @@ def _facts(name: str, doc: str, *columns: Column[Any]) -> Table:
 
 entry_facts = _facts(
     "entry_facts",
-    "time entries as they are at the source, for reports; an entry's client is its project's",
+    "time entries with the values of the source, for reports; an entry's client is its project's",
     _key("user_id"),
     _key("project_id"),
     _key("task_id"),
@@ -252,7 +252,7 @@ Index(
 
 project_facts = _facts(
     "project_facts",
-    "projects as they are at the source, for reports",
+    "projects with the values of the source, for reports",
     Column("name", Text, info=PERSONAL),
     _key("client_id"),
     Column("client_name", Text, info=PERSONAL),
@@ -261,7 +261,7 @@ project_facts = _facts(
 )
 
 person_facts = _facts(
-    "person_facts", "people as they are at the source, for reports", Column("name", Text, info=PERSONAL)
+    "person_facts", "people with the values of the source, for reports", Column("name", Text, info=PERSONAL)
 )
 
 # Joins know no entity, which comes before the id in the primary keys.
@@ -277,7 +277,7 @@ report_settings = Table(
     _key("connection", primary_key=True),
     _key("time_zone", nullable=False),
     _key("week_start", nullable=False),
-    _key("currency", nullable=False, doc="of amounts of which the source names none; empty = unknown"),
+    _key("currency", nullable=False, doc="of amounts without a currency at the source; empty = unknown"),
     Column(
         "rounding_seconds", BigInteger, nullable=False, doc="hours are rounded to a multiple of it; 0 = they are not"
     ),
@@ -493,7 +493,7 @@ rejects = Table(
     Column("id", SERIAL, primary_key=True),
     _key("connection", nullable=False),
     _key("entity", nullable=False),
-    _key("origin", nullable=False, doc="check (judged anew at every read) | target (waits for a retry)"),
+    _key("origin", nullable=False, doc="check (decided again at every read) | target (waits for a retry)"),
     _key("digest", nullable=False, doc="of everything a person sees, to distinguish a known reject from a new one"),
     _key("source_id", doc="null when that is what is wrong"),
     _key("partition", doc="UTC day; of a record without one, the first day of the read that met it"),
@@ -611,7 +611,7 @@ setup_versions = Table(
     _key("name", nullable=False, doc="SYNC_SETUP_NAME; empty for the only set-up of a database"),
     _key("state", nullable=False, doc="current | draft | past; one is current, at most one is a draft"),
     Column("document", Text, nullable=False, doc="accounts, choices and mappings as YAML, without secrets"),
-    Column("base_id", SERIAL, doc="of a draft: the version it was begun on"),
+    Column("base_id", SERIAL, doc="of a draft: the version it is based on"),
     _key("file_hash", doc="checksum of the file that it was imported from; null = made here"),
     _key("by", nullable=False, doc="who made it", info=PERSONAL),
     Column("at", Instant, nullable=False),
@@ -714,7 +714,7 @@ system_facts = Table(
     "system_facts",
     metadata,
     _key("place", primary_key=True, doc="the system's address, and the workspace there"),
-    Column("account", Text, doc="whose key it is; null = not known", info=PERSONAL),
+    Column("account", Text, doc="the owner of the key; null = not known", info=PERSONAL),
     Column("workspace", Text, doc="the name of the workspace; null = not known"),
     Column("tested_at", Instant, doc="when the connection was last tested; null = never"),
     Column("findings", Text, doc="JSON list of what that test found", info=PERSONAL),
@@ -780,7 +780,7 @@ alert_notices = Table(
         sqlite_where=text("sent_at IS NULL"),
         postgresql_where=text("sent_at IS NULL"),
     ),
-    info={"doc": "outbox of the alerts: what each destination is told, written before it is sent"},
+    info={"doc": "outbox of the alerts: the notices to each destination, written before they are sent"},
 )
 
 subscriptions = Table(
@@ -883,7 +883,7 @@ one_time_tokens = Table(
     _key("id", primary_key=True, doc="hash of the token"),
     _key("purpose", nullable=False, doc="sign-in | consent | delivery"),
     Column(
-        "content", LargeBinary, doc="of a link its role; of a consent the answer, whose token is the key; null = none"
+        "content", LargeBinary, doc="of a link its role; of a consent the answer (its token is the key); null = none"
     ),
     Column("until", Instant, nullable=False),
     Index("ix_one_time_tokens_until", "until"),

@@ -91,4 +91,4 @@ def draw_in(tx: Connection) -> int:
 
 
 LAST = text("(SELECT coalesce(max(last), 0) FROM read_numbers)")
-"""SQL: the last number that was drawn; no read that has begun so far has a higher one."""
+"""SQL: the last number that was drawn; no read that has started so far has a higher one."""

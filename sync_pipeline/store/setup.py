@@ -15,12 +15,12 @@ from sync_pipeline.store.schema import setup_versions
 
 State = Literal["current", "draft", "past"]
 CHANGED = "The set-up was changed in the meantime, in another window or by a command: nothing was overwritten."
-LOOK_AGAIN = "Look at it as it is now, and make your change again."
+LOOK_AGAIN = "Look at the current set-up, and make your change again."
 
 
 @dataclass(frozen=True, slots=True)
 class SetupVersion:
-    """One version, and who made it. A draft names the version it was begun on."""
+    """One version, and who made it. A draft names the version it is based on."""
 
     id: int
     state: State

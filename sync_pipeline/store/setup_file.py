@@ -112,7 +112,7 @@ def _imported(settings: Settings) -> tuple[int, str]:
     open_store(settings.store_url, timeout=settings.lock_seconds, import_setup=import_setup).close()
     if is_imported and retire(file):
         notice(logging.INFO, f"The set-up is in the database now; {file} was imported and renamed.")
-    return stored_setup(settings)  # of another process that opened it first, whose file may be another one
+    return stored_setup(settings)  # another process may have opened it first, with another file
 
 
 def _name_file(store: Store, settings: Settings, current: SetupVersion | None) -> None:

@@ -151,7 +151,7 @@ class StagedRows:
         self._approved: dict[int, list[ColumnElement[bool]]] = {}
         self._cut = False
         self.unfound: dict[str, str] = {}
-        """Rows that ``cut`` dropped, and of which the newer read of their day has stored nothing: id to staged day."""
+        """Rows that ``cut`` dropped although the newer read of their day has stored nothing for them: id to staged day."""
         self._repeated: dict[str, bool] = {}
         self._prepared = False
         self.decided_by: str | None = None
@@ -253,7 +253,7 @@ class StagedRows:
         )
 
     def leave_former(self) -> None:
-        """Leave as they are the rows that another mapping made of the same record at the source, and that are at the target so."""
+        """Leave unchanged the rows that another mapping made from the same source record and that were delivered."""
         same_source = select(records.c.source_id).where(
             self._match(),
             records.c.source_hash == staged.c.source_hash,
@@ -276,7 +276,7 @@ class StagedRows:
     def _joined(self, *columns: Any, after: str = "") -> Select[Any]:
         """Staged rows with their records, by walking the index: neighbours there are neighbours in records.
 
-        Both sides are told where to begin, or PostgreSQL's merge join begins each page at the first record.
+        Both sides need a lower bound, or PostgreSQL's merge join starts each page at the first record.
         """
         span = Span(after)
         both = LookupJoin(staged, records, and_(self._match(), span.of(records)))

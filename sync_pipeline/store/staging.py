@@ -49,7 +49,7 @@ class Staging(PlannedRows):
     """The rows of one read, and the questions a sync asks about them."""
 
     _is_skipped = False
-    """Whether rows may have been left out when others were claimed; from then on ``is_sent`` tells those that were not."""
+    """Whether rows may have been left out when others were claimed; from then on ``is_sent`` marks the claimed ones."""
     _claimed_until = ""
     """The last id of the pages that were claimed."""
 
@@ -134,7 +134,7 @@ class Staging(PlannedRows):
         return covered
 
     def _without_trace(self, tx: Connection, dropped: Sequence[ColumnElement[bool]]) -> dict[str, str]:
-        """Rows to be dropped of which the newer read of their day has stored nothing: id to staged day.
+        """Rows to be dropped although the newer read of their day has stored nothing for them: id to staged day.
 
         A list that lagged showed them on that day, or they have moved since: on which day they are now is unknown.
         """
@@ -231,7 +231,7 @@ class Staging(PlannedRows):
             return {key for some in chunks(source_ids) for key in tx.scalars(found.where(column.in_(some)))}
 
     def outdated(self) -> list[str]:
-        """Rows whose record a newer read has stored in another form."""
+        """Rows whose record a newer read has stored with other fields."""
         with self._looking() as tx:
             newer = self._joined(staged.c.source_id).where(differs(), records.c.read_no > self._number())
             return list(tx.scalars(newer.order_by(staged.c.source_id)))
@@ -298,7 +298,7 @@ class Staging(PlannedRows):
         return found
 
     def held_days(self) -> frozenset[str]:
-        """The days of the rows that are held: as they are in the batch, and as they are at the target."""
+        """The days of the held rows, both those in the batch and those at the target."""
         new = select(staged.c.partition).where(staged.c.status == "held").distinct()
         with self._looking() as tx:
             days = frozenset(day or "" for day in tx.scalars(new))
@@ -310,7 +310,7 @@ class Staging(PlannedRows):
             return frozenset(tx.scalars(select(staged.c.source_id).where(staged.c.status == "kept")))
 
     def undelivered_days(self) -> frozenset[str]:
-        """The days of those of them of which what is stored is still to be delivered."""
+        """The days of kept rows whose stored state is still to be delivered."""
         return self._days_of(staged.c.status == "kept", *pending_upsert())
 
     def moved_days(self) -> frozenset[str]:
@@ -362,7 +362,7 @@ class Staging(PlannedRows):
         """
         if self._claimed_until:
             with self._looking() as tx:
-                self._tell_sent(tx)
+                self._mark_sent(tx)
         after = self._claimed_until = ""
         self._is_skipped = self._loads.store.dialect == "postgresql"  # which skips rows that are locked at the moment
         while found := self._claim(self._pending(size, after, records.c.claimed_by, archives=archives), place):
@@ -390,7 +390,7 @@ class Staging(PlannedRows):
         if not source_ids:
             return
         with self._looking() as tx:
-            self._tell_sent(tx)
+            self._mark_sent(tx)
             for some in chunks(source_ids):
                 tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(is_sent=None))
 
@@ -405,7 +405,7 @@ class Staging(PlannedRows):
                 return None
             rows = [Planned(*row[:-1]) for row in found if row[-1] in (None, claims.own)]
             if len(rows) < len(found):
-                self._tell_sent(tx)
+                self._mark_sent(tx)
             ids = [row.source_id for row in rows]
             if place is None:
                 claims.hold(tx, ids)
@@ -415,8 +415,8 @@ class Staging(PlannedRows):
                 tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(is_sent=True))
         return _Claimed(rows, found[-1].source_id)
 
-    def _tell_sent(self, tx: Connection) -> None:
-        """Rows are left out from here on, or the pages begin anew, which are rare: mark those that were claimed."""
+    def _mark_sent(self, tx: Connection) -> None:
+        """Mark the rows claimed so far: from here on rows are left out or the pages start over, which is rare."""
         if not self._is_skipped:
             tx.execute(update(staged).where(staged.c.source_id <= self._claimed_until).values(is_sent=True))
         self._is_skipped = True

@@ -175,7 +175,7 @@ def recent(store: Store, pair: str, limit: int) -> list[Sync]:
         return [sync_of(row) for row in tx.execute(mine)]
 
 
-def begun_since(store: Store, pair: str, since: datetime) -> dict[str, int]:
+def started_since(store: Store, pair: str, since: datetime) -> dict[str, int]:
     """How many syncs of each entity began since then; dry runs and targeted ones do not count."""
     counted = (syncs.c.connection == pair, syncs.c.begun_at > since, _is_whole())
     statement = select(syncs.c.entity, func.count()).where(*counted).group_by(syncs.c.entity)

@@ -1,4 +1,4 @@
-"""The tokens of an authorized account, encrypted: one pair, replaced as a whole, and who may replace it."""
+"""The tokens of an authorized account, encrypted: both are replaced together, by one process at a time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tokens:
     scope: str = ""
     """The granted scopes, with spaces between; empty when the server did not say."""
     account: str = ""
-    """Whose they are; empty when the server did not say."""
+    """The account's name; empty when the server did not return it."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

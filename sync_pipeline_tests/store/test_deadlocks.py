@@ -119,7 +119,7 @@ def test_rows_are_locked_in_the_order_of_their_ids(url: str, one: Store, other: 
         "observe": lambda: ledger.mark_observed(numbers, at(4), by_id=True),
         "delete": lambda: ledger.mark_deleted(numbers, at(4), by_id=True),
         "retry": ledger.clear_refused,
-        "outlive": ledger.rejects.drop_outlived,
+        "outlive": ledger.rejects.drop_obsolete,
     }
     for key in "cba":  # so they lie in the table
         merge(one, [row(key)], 1)

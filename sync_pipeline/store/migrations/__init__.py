@@ -1,1 +1,1 @@
-"""Alembic migrations, run by the package itself: there is no ini file and nothing to run by hand."""
+"""Alembic migrations, run by the package itself: there is no ini file, and no command to run."""

@@ -1,4 +1,4 @@
-"""Bring a database to the newest revision, once, whoever else is trying the same."""
+"""Bring a database to the newest revision, once, even if several processes try at the same time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One module per schema revision, written by hand and never changed after a release."""
+"""One module per schema revision, not generated and never changed after a release."""

@@ -15,7 +15,7 @@ ONE_OF_EACH = sa.text("state <> 'past'")
 
 
 def upgrade() -> None:
-    """Create the table; what the file says is imported in the same transaction, by whoever opens the database."""
+    """Create the table; the process that opens the database imports the file in the same transaction."""
     op.create_table(
         "setup_versions",
         sa.Column("id", SERIAL, primary_key=True),

@@ -149,7 +149,7 @@ def _mark_by_row() -> None:
 
 def _mark_by_statement() -> None:
     mark = MARK.format(row="c", month=PERIOD.format(row="c", kind="month"), source="FROM changed c")
-    # The lock comes before the look: whoever computes a report has committed its periods by then.
+    # Lock before reading: a transaction that computes a report has committed its periods by then.
     op.execute(f"""
         CREATE FUNCTION report_mark_dirty() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
