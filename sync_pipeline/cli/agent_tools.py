@@ -129,7 +129,7 @@ def records(
         must_exist(session.specs, [entity] if entity else [])
         if query and (not entity or _has_personal_label(_mapped(session), entity)):
             raise ConfigError(
-                "Only records of an entity whose names are not personal can be searched by name.",
+                "Only records of an entity without personal names can be searched by name.",
                 fix="Name such an entity, or use `history` with the id of a record.",
             )
         found = find_records(session, entity=entity, offset=offset, limit=limit, q=query, state=state or "")
@@ -242,7 +242,7 @@ def _planned(session: Session, specs: Sequence[EntitySpec], days: Days, limit: i
         for spec in specs:
             span, line = days if spec.partitioned else None, partial(writer.line, spec)
             try:
-                found.append(look(session, spec, span, Options(dry_run=True), keep=limit, planned=line))
+                found.append(look(session, spec, span, Options(dry_run=True), keep=limit, on_line=line))
             except (FatalApiError, NotGranted) as error:
                 failures[spec.entity] = str(error)
     return {

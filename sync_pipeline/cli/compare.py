@@ -134,22 +134,22 @@ def _previews(
     """Plan each entity, and print that; of those that a system refuses, the error is raised in the end."""
     home = session.settings.home
     with naming(home), TemporaryFile("w+", encoding="utf-8", dir=home) as changes:
-        told = _Changes(changes, terminal.compact) if as_json else None
+        document = _Changes(changes, terminal.compact) if as_json else None
         previews, refused = [], dict[str, SyncError]()
         with terminal.progress():
             for spec in map(session.specs.__getitem__, entities):
                 span = days if spec.partitioned else None
-                listed = told.of(spec.entity) if told else None
+                listed = document.of(spec.entity) if document else None
                 planned = partial(out.line, spec) if out is not None else None
                 try:
                     previews.append(
-                        look(session, spec, span, options, keep=SHOWN_CHANGES, told=listed, planned=planned)
+                        look(session, spec, span, options, keep=SHOWN_CHANGES, on_change=listed, on_line=planned)
                     )
                 except (FatalApiError, NotGranted) as error:
                     refused[spec.entity] = error
         blocked, held = [check for p in previews for check in p.blocked], [held for p in previews for held in p.held]
-        if told is not None:
-            told.end()
+        if document is not None:
+            document.end()
             _preview_json(previews, blocked, held, changes, refused)
         else:
             _preview_tables(previews, blocked, held)
@@ -162,7 +162,7 @@ def _previews(
 class _Changes:
     """Writes changes to a file as they are found: there may be more than memory holds.
 
-    Not to standard output at once, where a failure half way would leave half a document.
+    Not straight to standard output, where a failure half way would leave half a document.
     """
 
     def __init__(self, file: TextIO, compact: Callable[[Any], str]) -> None:

@@ -5,7 +5,7 @@ One record's way: ``extract`` reads it and, where it is delivered as the source 
 into the ledger's staging; ``load`` takes the staging over, merges it under the entity's lock and delivers what is pending
 (``deliver``), each record claimed while it is written (``claims``).
 
-It goes back in five places: the IO manager pulls the reader; ``references`` asks about what a part refers to, one bulk query a part;
+Data flows back in five places: the IO manager pulls the reader; ``references`` looks up what a part refers to, one bulk query a part;
 ``absence`` reads by id what is missing, through the same ``process_records``; what is waited for is delivered before the merge
 (``targeted``); unique names are looked up once a page.
 """

@@ -41,11 +41,11 @@ class People:
     """Who is in the workspace; a read by id finds only their entries, while those of former users go on existing."""
 
     ids: frozenset[str] | None = None
-    """``None``: the records of this entity are found whoever made them."""
+    """``None``: the records of this entity are found whatever user created them."""
     field: str = ""
     """The mapped field that holds the user."""
     is_complete: bool = True
-    """Whether no one is known to have left: then an entry whose user is not known has one of these."""
+    """Whether no one is known to have left: an entry with an unknown user then belongs to one of these."""
 
     def include(self, fields: str) -> bool:
         """Whether the record with these mapped fields, as JSON, is one of theirs."""
@@ -57,11 +57,11 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """What became of the records a read did not meet."""
+    """The state of the records that a read did not find."""
 
-    gone: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
     moved: dict[str, Record] = field(default_factory=dict)
-    """Those that live elsewhere, by id, as they are there."""
+    """The current records of those that exist elsewhere, by id."""
     unconfirmed: list[str] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
     """The number of the read that found each of them missing or moved."""
@@ -70,7 +70,7 @@ class Absence:
 
     def __add__(self, other: Absence) -> Absence:
         return Absence(
-            [*self.gone, *other.gone],
+            [*self.deleted, *other.deleted],
             self.moved | other.moved,
             [*self.unconfirmed, *other.unconfirmed],
             self.numbers | other.numbers,
@@ -81,14 +81,14 @@ class Absence:
 def mark_absent(
     session: Session, spec: EntitySpec, staging: Staging, absence: Absence, holding: Holding, counts: Counts
 ) -> None:
-    """Mark what is confirmed gone as deleted.
+    """Mark as deleted what is confirmed to be.
 
     Only that may be deleted at the target by this run: what an earlier one proved may have come back.
     """
     ledger = session.ledger(spec)
     for by_id in (True, False):
-        gone = {each: absence.numbers[each] for each in absence.gone if (each in absence.by_id) is by_id}
-        ledger.mark_deleted(gone, session.now(), by_id=by_id)
+        deleted = {each: absence.numbers[each] for each in absence.deleted if (each in absence.by_id) is by_id}
+        ledger.mark_deleted(deleted, session.now(), by_id=by_id)
     ledger.mark_unconfirmed(absence.unconfirmed, session.now(), read_no=staging.read_no)
     counts.held_deletes += len(holding.deletes)
     counts.unconfirmed += len(absence.unconfirmed) - len(holding.deletes)
@@ -150,7 +150,7 @@ def _may_be_deleted(known: Known, holding: Holding) -> bool:
 def _confirm(
     session: Session, spec: EntitySpec, staging: Staging, absent: Sequence[Known], missing: Collection[str]
 ) -> Absence:
-    """Split the absent ids into gone, records that still live, and unconfirmed ids."""
+    """Split the absent ids into deleted ones, records that still exist, and unconfirmed ids."""
     there = people(session, spec)
     theirs = [known.source_id for known in absent if there.include(known.fields)]
     others = [known for known in absent if not there.include(known.fields)]
@@ -174,19 +174,21 @@ def _confirm_by_id(
     moved = {source_id: record for source_id, (record, _) in read.items() if record is not None}
     numbers = {source_id: number for source_id, (_, number) in read.items()}
     numbers |= {source_id: staging.missed[source_id] for source_id in ids if source_id in staging.missed}
-    gone = sorted(numbers.keys() - moved.keys())
-    if not witnesses and not moved:  # nothing is known to live, so that all reads as gone may be the key's fault
-        return _confirm_by_list(session, spec, gone) + Absence(unconfirmed=unconfirmed)
-    return Absence(gone, moved, unconfirmed, numbers, frozenset(numbers))
+    deleted = sorted(numbers.keys() - moved.keys())
+    if not witnesses and not moved:  # none is known to exist, so the key may be why all read as deleted
+        return _confirm_by_list(session, spec, deleted) + Absence(unconfirmed=unconfirmed)
+    return Absence(deleted, moved, unconfirmed, numbers, frozenset(numbers))
 
 
 def _confirm_by_report(session: Session, spec: EntitySpec, entries: list[Known]) -> Absence:
-    """Gone and still living by a second report, for entries of people who left the workspace."""
+    """Deleted and existing records according to a second report, for entries of people who left the workspace."""
     ids = [entry.source_id for entry in entries]
     try:
         found, number = reported(session, spec, {entry.source_id: entry.partition for entry in entries})
     except ApiError as error:
-        note = f"only the report could tell whether {len(ids)} entries of former users exist, and it failed: {error}"
+        note = (
+            f"only the report can show whether {len(ids)} entries of former users exist, and the report failed: {error}"
+        )
         session.report(Progress(spec.entity, "confirm", note=note))
         return Absence(unconfirmed=ids)
     return Absence(sorted(set(ids) - found.keys()), found, numbers=dict.fromkeys(ids, number))
@@ -195,7 +197,7 @@ def _confirm_by_report(session: Session, spec: EntitySpec, entries: list[Known])
 def _witnesses(
     session: Session, spec: EntitySpec, staging: Staging, missing: Collection[str], there: People
 ) -> Iterator[str]:
-    """Records that must be readable if reads by id can be believed: those of this read, then any other known ones."""
+    """Records that must be readable if reads by id are reliable: those of this read, then any other known ones."""
     met = ((key, fields) for page in staging.met() for key, fields in page)
     yield from (key for key, fields in met if there.include(fields))
     for page in session.ledger(spec).scan():
@@ -206,7 +208,7 @@ def _witnesses(
 
 
 def _confirm_by_list(session: Session, spec: EntitySpec, ids: list[str]) -> Absence:
-    """Gone and still living by a second complete list: for sources without a read by id, or without a witness."""
+    """Deleted and existing records according to a second complete list: for sources without reads by id, or no witness."""
     number = draw(session.store)
     window = _everything(session) if session.source(spec).needs_window else None
     found = listed(session, spec, ids, window)

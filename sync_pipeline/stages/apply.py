@@ -65,7 +65,7 @@ class Applied:
 
     written: int = 0
     already: int = 0
-    """Lines whose record is already as they say."""
+    """Lines whose record is already in the planned state."""
     changed: list[Difference] = field(default_factory=list)
     held: dict[str, dict[str, str]] = field(default_factory=dict)
     """Records that a guard holds, and why, by entity and id."""
@@ -212,26 +212,26 @@ class _Look(Targeted):
         return self._spec.entity
 
     def _write(self, todo: set[str], before: int) -> None:
-        """As a targeted sync of these records; the others of the batch are left as they are stored."""
+        """As a targeted sync of these records; the others of the batch keep their stored state."""
         session, at = self._session, self._observed_at
         sync_id = self._ledger.syncs.begin(run_id=self._run_id, observed_at=at, at=at, targeted=True)
         self._staging.keep(self._found.keys() - todo)
-        gone = set(self._missing.gone) & todo
+        deleted = set(self._missing.deleted) & todo
         reason = ""
         try:
             problems = [one for one in reject_problems(self._frame) if one.source_id in todo]
             ids, newest = sorted(todo), max(self._numbers.values(), default=0)
             self._ledger.rejects.replace(None, problems, self._run_id, session.now(), source_ids=ids, read_no=newest)
             with self._ledger.lock():
-                gone = self._mark_gone(gone, ())
+                deleted = self._mark_deleted(deleted, ())
                 self._merge(self._staging, self._found.keys() & todo)
-            self._send(gone, self._staging, sync_id)
+            self._send(deleted, self._staging, sync_id)
         except SyncError as error:
             reason = str(error)
             raise
         finally:
             self._counts.requests += session.requests - before
-            # Those that are left as they are stored were no part of it.
+            # Those that keep their stored state were not part of it.
             self._counts.extracted, self._counts.lagging = self._counts.extracted - self._counts.lagging, 0
             counts, requests = asdict(self._counts), self._counts.requests
             self._ledger.syncs.finish(sync_id, TARGETED, counts, requests, at=session.now(), reason=reason)
@@ -251,8 +251,8 @@ class _Look(Targeted):
         self._staging.accept(key for key in ids & self._awaits.keys() if not self._why_waits(key))
 
     def _compare(self) -> list[Difference]:
-        """The lines that differ now; sets ``done`` to those whose record is already as its line says."""
-        missed = Missing(self._missing.gone, self._missing.unconfirmed, self._missing.held)
+        """The lines that differ now; sets ``done`` to those whose record is already in the planned state."""
+        missed = Missing(self._missing.deleted, self._missing.unconfirmed, self._missing.held)
         now = {line.source_id: line for line in lines(self._session, self._spec, self._staging, missed)}
         known = self._ledger.lookup(self._named)
         interrupted = {intent.source_id for intent in self._ledger.open_intents()}
@@ -290,7 +290,7 @@ class _Look(Targeted):
         return ("reference", waits) if waits else ("source", now.reason)
 
     def _why_nothing(self, line: NamedLine, known: Known | None) -> tuple[str, str]:
-        if line.source_id in self._found or (known is not None and known.source_id in self._missing.gone):
+        if line.source_id in self._found or (known is not None and known.source_id in self._missing.deleted):
             return "source", "there is nothing to write of it now"
         if known is not None and known.delivered_hash is not None and line.action not in REMOVALS:
             return "source", "it is missing"
@@ -309,7 +309,7 @@ class _Look(Targeted):
         """The records that are at the target in another form than the ledger knows."""
         found = []
         target, known = self._session.target(self._spec), self._ledger.lookup(self._named)
-        for key in sorted(self._named.keys() - self.done - {*besides, *self._missing.gone}):
+        for key in sorted(self._named.keys() - self.done - {*besides, *self._missing.deleted}):
             record = known.get(key)
             place, believed = self._place(key, record)
             if place is None or believed in UNKNOWN:

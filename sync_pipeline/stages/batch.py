@@ -86,7 +86,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the records of one entity in one sync; deletes are counted apart.
+    """The outcome of the records of one entity in one sync; deletes are counted separately.
 
     ``extracted = created + adopted + updated + unchanged + rejected + excluded + waiting + held + lagging``.
     """

@@ -30,7 +30,7 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a batch on disk: each walk reads the file anew, one part in memory at a time."""
+    """The parts of a batch on disk: each iteration reads the file again, one part in memory at a time."""
 
     file: Path
 

@@ -1,6 +1,6 @@
 """Check: process what was read and check it before anything is written.
 
-Records with failures become rejects; a batch in which too many fail is blocked as a whole. Of one that would delete or
+Records with failures become rejects; a batch in which too many fail is blocked completely. Of one that would delete or
 rewrite too much, that part is held until it is approved. What may be loaded is in the ledger's staging, which stays open for
 the load: id, partition, canonical fields and their hash, status.
 """
@@ -167,7 +167,7 @@ class Checking:
             session.report(Progress(spec.entity, "check", self.statuses.total()))
 
     def _stage_unchanged(self, short: pd.DataFrame) -> None:
-        """Stage the records of which only the id has travelled, without one under whose id a different record came, too."""
+        """Stage the records of which only the id was passed on, except those whose id a different record came under, too."""
         conflicts = self.notes.get("conflicts", ())
         for source_id in short.loc[short["source_id"].isin(conflicts), "source_id"]:
             self.statuses["rejected"] += 1

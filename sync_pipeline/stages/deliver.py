@@ -24,7 +24,7 @@ from sync_pipeline.store.records import Known
 from sync_pipeline.store.staging import Staging
 
 IN_FLIGHT = 2
-"""Batches on the wire at once: while the target works on one, we mark the one before."""
+"""Batches in flight: while the target works on one, we mark the one before."""
 
 
 class Sent(NamedTuple):
@@ -134,28 +134,28 @@ def _refused(row: Planned, kind: Kind, outcome: Outcome) -> Refused:
 
 
 def deliver_deletes(
-    session: Session, spec: EntitySpec, gone: Collection[str], counts: Counts, sync_id: int | None
+    session: Session, spec: EntitySpec, deleted: Collection[str], counts: Counts, sync_id: int | None
 ) -> dict[str, str]:
-    """Delete or archive what this run has proven gone; anything else waits for a run that proves it anew.
+    """Delete or archive what this run has proven to be deleted; anything else waits for a run that proves it again.
 
     Returns the records that another run is still writing, with their days.
     """
-    gone, ledger = set(gone) if deletes(spec) else set[str](), session.ledger(spec)
+    deleted, ledger = set(deleted) if deletes(spec) else set[str](), session.ledger(spec)
     left: dict[str, str] = {}
-    if not gone:
+    if not deleted:
         return left
 
     def is_left() -> bool:
         nonlocal left
-        left = {known.source_id: known.partition or "" for known in removals(session, spec, gone)}
+        left = {known.source_id: known.partition or "" for known in removals(session, spec, deleted)}
         return bool(left)
 
     def send() -> None:
         with writing_alone(session, spec):
-            for known in removals(session, spec, gone):
+            for known in removals(session, spec, deleted):
                 row = ledger.claims.take_delete(known.source_id)
                 if row is not None and _send_delete(session, spec, row, counts, sync_id):
-                    gone.discard(row.source_id)
+                    deleted.discard(row.source_id)
 
     take_turns(session, spec, send, is_left)
     return left

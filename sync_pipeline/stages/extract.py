@@ -168,7 +168,7 @@ def has_short_way(session: Session, spec: EntitySpec, days: Days | None) -> bool
 
 
 def unchanged_ids(session: Session, spec: EntitySpec, rows: Sequence[RawRow]) -> frozenset[str]:
-    """The records of which nothing but the id is needed."""
+    """The records of which only the id is needed."""
     pairs = [(row.source_id, row.source_hash) for row in rows if row.source_id is not None]
     if not pairs:
         return frozenset()

@@ -49,7 +49,7 @@ _ADVICE = re.compile(r"Look at `sync-pipeline approvals show (\d+)`, then allow 
 
 
 class Use(NamedTuple):
-    """An approval on the strength of which rows of a batch are loaded."""
+    """An approval that allows rows of a batch to be loaded."""
 
     approval: int
     guard: GuardName
@@ -59,7 +59,7 @@ class Use(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class VolumeFigures:
-    """The figures the volume check judges: of ``known`` records, how many are absent and how many would change.
+    """The figures for the volume check: of ``known`` records, how many are absent and how many would change.
 
     ``nothing_left``: no record of the entity would remain, nor did the read meet any other. ``mapping_changed``: some were loaded under another
     mapping; ``rewritten`` counts only those.
@@ -113,7 +113,7 @@ class Holding:
     deletes: frozenset[str] = frozenset()
     """The absent records that stay at the target."""
     rewritten: tuple[Scope, ...] = ()
-    """The days of which rows that would be rewritten are held."""
+    """The days with held rewrites."""
     creates: bool = False
     """Whether the rows that would be created are held."""
     former: bool = False
@@ -159,7 +159,7 @@ def hold_named(
 def leave_former(
     session: Session, spec: EntitySpec, staging: Staging, options: Options | None = None, *, remember: bool = False
 ) -> bool:
-    """Leave as they are the rows that only the mapping changes, where that was chosen when it was published.
+    """Leave unchanged the rows that only the mapping changes, if that was chosen when the mapping was published.
 
     A run that accepts rewrites writes them, and ends that where ``remember`` says so.
     """
@@ -185,7 +185,7 @@ class _Volume:
     """The days of it that hold a load of another mapping."""
     missing: Sequence[Known] = ()
     absent: Sequence[Known] = ()
-    """Those of the missing whose delete would be sent."""
+    """The missing records whose delete would be sent."""
     is_whole: bool = True
     """Whether it is all that there is of its days; else it does not show that nothing is held any more."""
 
@@ -420,18 +420,18 @@ def asked_before(session: Session, spec: EntitySpec, absent: Sequence[Known]) ->
 
 def hold_deletes(session: Session, spec: EntitySpec, asked: Sequence[Known]) -> tuple[frozenset[str], str]:
     """Those of a few records, read by id as missing, that may not be deleted without an approval; and why."""
-    standing = _to_be_deleted(session, spec, asked) if deletes(spec) else []
+    deletable = _to_be_deleted(session, spec, asked) if deletes(spec) else []
     with session.ledger(spec).staging() as staging:
         known = staging.known()
-    guard = VolumeFigures(known, len(standing), nothing_left=0 < known <= len(standing))
-    missing, much = len(standing), ", more than a run may delete"
+    guard = VolumeFigures(known, len(deletable), nothing_left=0 < known <= len(deletable))
+    missing, much = len(deletable), ", more than a run may delete"
     if not guard.too_many_absent(session.settings):
         is_asked = spec.target.asks_for_deletes
-        standing, much = (standing, ASKED) if is_asked else (asked_before(session, spec, standing), "")
-    if not standing:
+        deletable, much = (deletable, ASKED) if is_asked else (asked_before(session, spec, deletable), "")
+    if not deletable:
         return frozenset(), ""
     ids = {known.source_id for known in asked}
-    waits = _ask_deletes(session, spec, standing, lambda line: line.source_id in ids, allow=False, remember=True)
+    waits = _ask_deletes(session, spec, deletable, lambda line: line.source_id in ids, allow=False, remember=True)
     if not waits.ids:
         return frozenset(), ""
     return frozenset(waits.ids), (
@@ -441,7 +441,7 @@ def hold_deletes(session: Session, spec: EntitySpec, asked: Sequence[Known]) -> 
 
 
 def hold_rewrites(session: Session, spec: EntitySpec, staging: Staging, ids: Collection[str]) -> dict[str, str]:
-    """Hold those of a few records, read by id, of which the rewrite by a changed mapping waits; returns why, by id.
+    """Hold the records, of a few read by id, whose rewrite by a changed mapping waits for approval; returns why, by id.
 
     Where it is allowed, their merge uses the approval up.
     """
@@ -558,10 +558,10 @@ def use_approvals(staging: Staging, uses: Iterable[Use]) -> None:
 
 
 def _to_be_deleted(session: Session, spec: EntitySpec, absent: Sequence[Known]) -> list[Known]:
-    """Those of these missing records whose delete would be sent: they are at the target, and no policy keeps them."""
-    standing = {known.source_id: known for known in absent if known.delivered_hash is not None}
-    still = kept(session, spec, standing.keys())
-    return [known for source_id, known in standing.items() if source_id not in still]
+    """The missing records whose delete would be sent: they are at the target, and no policy keeps them."""
+    deletable = {known.source_id: known for known in absent if known.delivered_hash is not None}
+    still = kept(session, spec, deletable.keys())
+    return [known for source_id, known in deletable.items() if source_id not in still]
 
 
 def _volume(staging: Staging, absent: int, otherwise: Sequence[Scope]) -> VolumeFigures:
@@ -583,7 +583,7 @@ def _volume(staging: Staging, absent: int, otherwise: Sequence[Scope]) -> Volume
 
 
 def to_delete(spec: EntitySpec, state: RecordCounts) -> int:
-    """How many records are to be deleted at the target; the others that are gone at the source are kept there."""
+    """How many records are to be deleted at the target; others that are deleted at the source are kept there."""
     return state.pending_deletes if spec.target.delete in {"delete", "archive"} else 0
 
 

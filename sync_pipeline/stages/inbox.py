@@ -85,7 +85,7 @@ def fresh_events(session: Session, events: list[Event]) -> list[int]:
 
 
 def unanswered(session: Session, spec: EntitySpec, staging: Staging, batch: Batch) -> list[str]:
-    """Records about which events came in lately and of which the staged read shows nothing of that.
+    """Records with recent events that the staged read does not reflect.
 
     It shows it when it would change what is stored, or misses the record; of a deletion, only when it misses it. Of several events
     about one record it may show the first only.
@@ -146,7 +146,7 @@ def leave_open(session: Session, batch: Batch, reason: str) -> None:
 
 
 def _met(session: Session, spec: EntitySpec, days: Days | None, events: list[Event]) -> list[Event]:
-    """The events a read will meet: of the days, those whose record is on one of them, or is said to be."""
+    """The events that a read will answer: of the days, those whose record is on one of them, or is reported to be."""
     notifies = session.source(spec).notifies  # those about records of the target only the sensor reads
     events = [event for event in events if event.attempts or is_about_source(event, notifies=notifies)]
     if days is None or not notifies:

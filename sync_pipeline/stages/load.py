@@ -1,6 +1,6 @@
 """Load: make the target what the checked batch says it should be.
 
-Leave out the days of which a newer read is loaded, confirm what vanished, remember the desired state, then deliver what
+Leave out the days for which a newer read is loaded, confirm what is missing, store the desired state, then deliver what
 is pending. A crash at any point leaves pending rows, and pending rows are what the next load delivers: there is nothing
 to replay.
 
@@ -70,11 +70,11 @@ class Loaded:
     held: tuple[HeldLines, ...] = ()
     """What the guards hold."""
     held_days: frozenset[str] = frozenset()
-    """Days with creates or updates that are held: loaded but for these, and not done."""
+    """Days with creates or updates that are held: loaded except for these, and not done."""
     undecided: frozenset[str] = frozenset()
-    """Records of which this read could not say what they are now: events about them are not answered."""
+    """Records whose current state this read could not determine: events about them stay open."""
     unanswered: frozenset[str] = frozenset()
-    """Those of them of which the read may show what was before an event."""
+    """The undecided records that the read may show as they were before an event."""
 
     @property
     def outcome(self) -> SyncOutcome:
@@ -88,19 +88,19 @@ class Loaded:
 
     @property
     def done(self) -> list[str]:
-        """The days of which everything is delivered, by this load or a newer one."""
+        """The days that are completely delivered, by this load or a newer one."""
         return sorted([*self.days, *self.covered])
 
     @property
     def problem(self) -> str:
         """What is not done and why, in one sentence; empty when everything is."""
-        return f"{_told(self.not_done)} The other days are loaded." if self.not_done else ""
+        return f"{_not_loaded(self.not_done)} The other days are loaded." if self.not_done else ""
 
 
 def load(
     session: Session, spec: EntitySpec, batch: Batch, days: Days | None, options: Options, *, run_id: str
 ) -> Loaded:
-    """Deliver a checked batch and say what became of its records, and of its days.
+    """Deliver a checked batch and return the outcome of its records and days.
 
     A day that a newer read has loaded is left out; what a guard holds is neither stored nor delivered. Raises ApiError when a
     system fails (what was delivered until then is remembered); StoreError.
@@ -177,9 +177,9 @@ class ReadAgain:
     days: Mapping[str, str] = field(default_factory=dict)
     """Days that lack a record that could not be read again, and why."""
     missed: frozenset[str] = frozenset()
-    """Records that a read by id did not find: whether they are gone is proven as for any that the batch lacks."""
+    """Records that a read by id did not find: their deletion is confirmed like that of any other absent record."""
     unanswered: frozenset[str] = frozenset()
-    """Records with new events of which the batch shows nothing and that could not be read again."""
+    """Records with new events that the batch does not reflect and that could not be read again."""
 
 
 @dataclass(slots=True)
@@ -222,12 +222,12 @@ class _BatchLoad:
         if self.batch.notes["waiting"]:
             _deliver_awaited(session, spec, staging, self.run_id)
         doubtful = self._merge(unstaged)
-        written_elsewhere = _deliver(session, spec, staging, self.absence.gone, self.counts, self.sync_id)
+        written_elsewhere = _deliver(session, spec, staging, self.absence.deleted, self.counts, self.sync_id)
         self.ledger.loads.close_again(self.reopened)
         left = _read_once_more(session, spec, doubtful, self.run_id)
         not_done = await_others(session, spec, staging.scope, self._late)
         not_done |= self.again.days
-        # What is missing without a proof, or of which the delete is held, is named and keeps no day from being done.
+        # Records that are missing without proof, or whose delete is held, are named and keep no day from being done.
         known = self.ledger.lookup(left) if left else {}
         named = {key for key, record in known.items() if record.unconfirmed_at is not None}
         undone = {day for key, day in left.items() if key not in named}
@@ -251,14 +251,14 @@ class _BatchLoad:
         self._look_up(doubts)
         with ledger.lock(on_wait=say):
             self.cut |= staging.cut()
-            doubtful = self._set_apart()
+            doubtful = self._drop_outdated()
             self._store(unstaged)
         return doubtful
 
     def _is_to_be_looked_up(self, doubts: Doubts) -> bool:
         """Whether records have to be read by id first; if not, it is decided what the guards hold."""
         session, spec, staging = self.session, self.spec, self.staging
-        if doubts.kept or doubts.told or (session.can_fetch(spec) and staging.left_behind(1)):
+        if doubts.kept or doubts.unanswered or (session.can_fetch(spec) and staging.left_behind(1)):
             return True
         self.holding = hold(session, spec, staging, self.options)
         return bool(self.holding.missing)
@@ -288,11 +288,11 @@ class _BatchLoad:
         if by_id:
             self.numbers |= {key: numbers[key] for key in found}
 
-    def _set_apart(self) -> dict[str, str]:
-        """Take out what does not hold any more, because others have merged in the meantime: id to day."""
+    def _drop_outdated(self) -> dict[str, str]:
+        """Leave out what is outdated because other runs have merged in the meantime; returns id to day."""
         staging, absence = self.staging, self.absence
         doubtful = staging.contested() | staging.changed_since() | staging.superseded()
-        numbers = {key: absence.numbers[key] for key in absence.gone}
+        numbers = {key: absence.numbers[key] for key in absence.deleted}
         outdated = self.ledger.read_since(numbers)
         seen_since = self.ledger.read_since(dict.fromkeys(absence.unconfirmed, staging.read_no))
         seen = {known.source_id for known in self.holding.missing} | staging.missed.keys()
@@ -300,9 +300,9 @@ class _BatchLoad:
         known = self.ledger.lookup({*staging.lagging(), *staging.unlisted(), *outdated, *late})
         doubtful |= {key: record.partition or "" for key, record in known.items() if key not in doubtful}
         staging.keep(doubtful)
-        gone = [key for key in absence.gone if key not in outdated]
+        deleted = [key for key in absence.deleted if key not in outdated]
         stays = [key for key in absence.unconfirmed if key not in seen_since or key in self.holding.deletes]
-        self.absence = replace(absence, gone=gone, unconfirmed=stays)
+        self.absence = replace(absence, deleted=deleted, unconfirmed=stays)
         self.numbers = {key: number for key, number in self.numbers.items() if key not in doubtful}
         return doubtful
 
@@ -366,7 +366,7 @@ class _BatchLoad:
 
 
 def _read_once_more(session: Session, spec: EntitySpec, doubtful: Mapping[str, str], run_id: str) -> dict[str, str]:
-    """Read records by id of which others have merged something while this load was reading; returns those that are left."""
+    """Read the records that other runs have merged while this load was reading; returns those that are left."""
     from sync_pipeline.stages.targeted import read_now
 
     if not doubtful:
@@ -383,37 +383,37 @@ class Doubts:
     contested: Mapping[str, str]
     """Those that a newer read has on another day, from where they may have moved back; id to staged day."""
     changed: Mapping[str, str]
-    """Those that were read as unchanged and are stored in another form by now; id to staged day."""
+    """Those that were read as unchanged and have other stored fields by now; id to staged day."""
     lagging: Sequence[str]
-    """Those of which a list shows something else than a read by id minutes ago."""
+    """Those that a list shows otherwise than a read by id minutes ago."""
     unlisted: Sequence[str]
     """Those that such a read found and the list lacks."""
-    told: Sequence[str]
-    """Those of which events tell something that the list does not show."""
+    unanswered: Sequence[str]
+    """Those with events that the list does not reflect."""
 
     @property
     def kept(self) -> list[str]:
-        """Of these what is stored is kept, unless a read by id says what they are."""
+        """The records that keep their stored state unless a read by id returns a newer one."""
         return list(dict.fromkeys([*self.contested, *self.changed, *self.lagging, *self.unlisted]))
 
 
 def doubts_of(session: Session, spec: EntitySpec, batch: Batch, staging: Staging) -> Doubts:
     """The records about which the batch cannot decide by itself."""
-    told = unanswered(session, spec, staging, batch)
-    doubts = Doubts(staging.contested(), staging.changed_since(), staging.lagging(), staging.unlisted(), told)
-    return replace(doubts, told=[key for key in told if key not in doubts.kept])
+    new = unanswered(session, spec, staging, batch)
+    doubts = Doubts(staging.contested(), staging.changed_since(), staging.lagging(), staging.unlisted(), new)
+    return replace(doubts, unanswered=[key for key in new if key not in doubts.kept])
 
 
 def read_again(session: Session, spec: EntitySpec, staging: Staging, doubts: Doubts, stage: Stage) -> ReadAgain:
-    """Read by id what this batch cannot decide, as many as a run may; of the rest what is stored is kept."""
-    asked = [*doubts.kept, *doubts.told]
+    """Read by id what this batch cannot decide, as many as a run may; the rest keeps its stored state."""
+    asked = [*doubts.kept, *doubts.unanswered]
     if not asked:
         return ReadAgain()
     budget = session.settings.max_confirmations if session.can_fetch(spec) else 0
     now = {key: session.fetch_numbered(spec, key) for key in asked[:budget]}
     found = {key: record for key, (record, _) in now.items() if record is not None}
     numbers = {key: number for key, (_, number) in now.items()}
-    may_miss = (*doubts.changed, *doubts.unlisted, *doubts.told, *staging.unfound)
+    may_miss = (*doubts.changed, *doubts.unlisted, *doubts.unanswered, *staging.unfound)
     missed = {key: numbers[key] for key in may_miss if key in now and key not in found}
     staging.keep(key for key in doubts.kept if key not in missed)
     staging.miss(missed)
@@ -424,7 +424,7 @@ def read_again(session: Session, spec: EntitySpec, staging: Staging, doubts: Dou
     elsewhere = {key for key, record in known.items() if record.deleted_at is None} - staging.absent_among(missed)
     days = {doubts.changed[key]: HAS_CHANGED for key in left if key in doubts.changed}
     days |= {doubts.contested[key]: MAY_HAVE_MOVED for key in left if key in doubts.contested.keys() - staging.unfound}
-    return ReadAgain(days, frozenset(missed), frozenset(left).intersection(doubts.told) | elsewhere)
+    return ReadAgain(days, frozenset(missed), frozenset(left).intersection(doubts.unanswered) | elsewhere)
 
 
 def finish_moves(session: Session, spec: EntitySpec, staging: Staging, stage: Stage) -> None:
@@ -444,14 +444,14 @@ def _count(counts: Counts, staging: Staging, unstaged: int) -> None:
 
 
 def _deliver(
-    session: Session, spec: EntitySpec, staging: Staging, gone: list[str], counts: Counts, sync_id: int
+    session: Session, spec: EntitySpec, staging: Staging, deleted: list[str], counts: Counts, sync_id: int
 ) -> dict[str, str]:
     """Deliver; returns the records that other runs are still writing, with their days."""
     try:
         deliver_pending(session, spec, staging, counts, sync_id)
         left = staging.left()
         counts.waiting += len(left)
-        return left | deliver_deletes(session, spec, gone, counts, sync_id)
+        return left | deliver_deletes(session, spec, deleted, counts, sync_id)
     except BaseException:  # Ctrl-C, too
         with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
             counts.waiting += sum(map(len, pages(spec, staging)))  # not sent: pending, not unchanged
@@ -462,7 +462,7 @@ def _deliver(
         counts.unchanged = counts.extracted - sent - apart
 
 
-def _told(not_done: Mapping[str, str]) -> str:
+def _not_loaded(not_done: Mapping[str, str]) -> str:
     """Which days are not done, joined by the reason."""
     together: dict[str, list[str]] = {}
     for day, reason in sorted(not_done.items()):

@@ -1,8 +1,8 @@
 """The plan: what a sync does with each record that is not unchanged. Nothing else decides what is written.
 
 `preview` prints it, a sync executes it, and `apply` executes those of its lines that are left in a plan file. The store decides,
-in one SQL expression over the staged batch and the ledger; only records whose names must be unique at the target, or that it
-may have under another id, are decided here, with what the target has.
+in one SQL expression over the staged batch and the ledger; only records whose names must be unique at the target, or that
+may exist there under another id, are decided here, by comparison with the target.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class PlanLine:
 class Missing:
     """The records that a read did not return, by what is known of them."""
 
-    gone: Collection[str] = ()
+    deleted: Collection[str] = ()
     """Proven to be deleted."""
     unconfirmed: Collection[str] = ()
     held: frozenset[str] = frozenset()
@@ -82,11 +82,11 @@ def claimed_pages(spec: EntitySpec, staging: Staging, place: Place | None = None
     return staging.claimed_pages(PAGE, place, archives=archives(spec))
 
 
-def removals(session: Session, spec: EntitySpec, gone: Collection[str], *, are_marked: bool = True) -> list[Known]:
-    """The records that are to be deleted or archived at the target, of those that are deleted (``gone``) at the source."""
-    if not deletes(spec) or not gone:
+def removals(session: Session, spec: EntitySpec, deleted: Collection[str], *, are_marked: bool = True) -> list[Known]:
+    """The records to be deleted or archived at the target, of those that are ``deleted`` at the source."""
+    if not deletes(spec) or not deleted:
         return []
-    free = set(gone) - kept(session, spec, gone)
+    free = set(deleted) - kept(session, spec, deleted)
     return session.ledger(spec).pending_deletes(free, are_marked=are_marked)
 
 
@@ -99,7 +99,7 @@ def lines(session: Session, spec: EntitySpec, staging: Staging, missing: Missing
     else:
         for page in staging.planned(archives=archives(spec)):
             yield from (_line(spec, row, row.action) for row in page)
-    for removal in removals(session, spec, missing.gone, are_marked=False):
+    for removal in removals(session, spec, missing.deleted, are_marked=False):
         if removal.source_id not in handed_over:
             yield _removal_line(spec, removal)
     for removal in session.ledger(spec).pending_deletes(missing.unconfirmed, are_marked=False):
@@ -138,7 +138,7 @@ def _assigned(
     handed_over: set[str],
 ) -> Iterator[PlanLine]:
     """The lines for a target that assigns the ids; where names are unique, all rows are decided together."""
-    directory = Directory(session, spec, target, gone=missing.gone)
+    directory = Directory(session, spec, target, gone=missing.deleted)
     again = session.ledger(spec).rejects.rejected_by(NAME_TAKEN) if target.unique_names else ()
     together: list[Planned] = []
     for page in staging.planned(archives=archives(spec)):

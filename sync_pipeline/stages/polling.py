@@ -125,7 +125,7 @@ def poll_seconds(settings: Settings, spec: EntitySpec) -> int:
 
 
 def has_room(session: Session, requests: int) -> bool:
-    """Whether so many requests fit into the hour's budget at once, with some left for the runs."""
+    """Whether so many requests fit into what is left of the hour's budget, with some left for the runs."""
     return session.room >= requests + KEPT_FOR_RUNS
 
 
@@ -172,7 +172,7 @@ def poll_source(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
 
 
 def check_again(session: Session, spec: EntitySpec) -> int:
-    """Ask for the records whose reference is no longer what they wait for; returns how many."""
+    """Request the records whose reference is no longer what they wait for; returns how many."""
     fields = [*spec.references.items(), *(spec.links.items() if spec.target.once else ())]
     if not fields:
         return 0
@@ -203,7 +203,7 @@ def instead_of_feed(session: Session, spec: EntitySpec, cursor: Cursor) -> list[
 
 
 def _by_feed(session: Session, spec: EntitySpec, cursor: Cursor, feed: Feed, now: datetime) -> str:
-    # The feed goes by Clockify's clock, ours may be wrong. A window ends by the one that is ahead, and the next begins by
+    # The feed uses Clockify's clock, and ours may be wrong. A window ends by the clock that is ahead, and the next begins by
     # the one that is behind: whichever is right, nothing falls between two windows, and a wrong one costs a longer window.
     latest = now + max(timedelta(seconds=cursor.ahead), timedelta()) - SETTLING
     since = max(cursor.since or _beginning(cursor, now), now - LONGEST_LOOK_BACK)
@@ -218,7 +218,7 @@ def _by_feed(session: Session, spec: EntitySpec, cursor: Cursor, feed: Feed, now
         return (
             f"Clockify's feed of changes does not end for the seconds from {since:%Y-%m-%d %H:%M:%S}: "
             f"{f'the {DAYS_INSTEAD} days before are' if spec.partitioned else 'everything is'} read once instead, and "
-            f"polling goes on behind them. `sync-pipeline verify {spec.entity} --repair` brings what is older"
+            f"polling continues after them. `sync-pipeline verify {spec.entity} --repair` brings what is older"
         )
     if changes is None:
         cursor.since, cursor.width = since, (until - since).total_seconds() / 2

@@ -1,6 +1,6 @@
 """Preview: exactly what a sync would create, adopt, update and delete; nothing is sent.
 
-Records are left as they are stored. Only what a guard holds is noted, as a request for an approval, with the approval itself
+Stored records are not changed. Only what a guard holds is noted, as a request for an approval, with the approval itself
 where the options give it.
 """
 
@@ -47,7 +47,7 @@ class Change:
     fields: dict[str, tuple[Any, Any]]
     held: bool = False
     kind: Action = "update"
-    """The plan's own word, which tells a rename and a restore from another update, and archiving from deleting."""
+    """The action in the plan, which distinguishes a rename and a restore from other updates, and archiving from deleting."""
     label: str | None = None
     """What people call the record."""
 
@@ -80,13 +80,13 @@ def preview(
     options: Options | None = None,
     *,
     keep: int | None = None,
-    told: Callable[[Change], object] | None = None,
-    planned: Callable[[PlanLine], object] | None = None,
+    on_change: Callable[[Change], object] | None = None,
+    on_line: Callable[[PlanLine], object] | None = None,
 ) -> Preview:
     """Read, map and check one entity, and plan it, as a sync with these options would.
 
-    Of the changes the first ``keep`` are kept, or all of them; each is handed to ``told``, and each line of the plan to
-    ``planned``.
+    Keeps the first ``keep`` changes, or all of them; passes each change to ``on_change``, and each line of the plan to
+    ``on_line``.
     """
     options = options or Options()
     before = session.requests
@@ -101,22 +101,22 @@ def preview(
         named = {str(row["record"]) for check in result.checks for row in check.rows if "record" in row}
         result.labels = staging.labels(named)
         is_blocked = bool(result.blocked)
-        for line in lines(session, spec, staging, Missing(absence.gone, absence.unconfirmed, holding.deletes)):
+        for line in lines(session, spec, staging, Missing(absence.deleted, absence.unconfirmed, holding.deletes)):
             _count(counts, line)
-            if planned is not None and not is_blocked:
-                planned(line)
+            if on_line is not None and not is_blocked:
+                on_line(line)
             if (change := _change(line)) is not None:
                 result.total += 1
                 if keep is None or len(result.changes) < keep:
                     result.changes.append(change)
-                if told is not None:
-                    told(change)
+                if on_change is not None:
+                    on_change(change)
     counts.requests = session.requests - before
     return result
 
 
 def _settled(session: Session, spec: EntitySpec, checking: Checking, options: Options) -> tuple[Holding, Absence]:
-    """What a sync reads besides the batch before it merges it; nothing of it is remembered."""
+    """What a sync reads besides the batch before it merges it; nothing of it is stored."""
     staging, holding = checking.staging, checking.holding
 
     def stage(found: Mapping[str, Record], numbers: Mapping[str, int], *, by_id: bool) -> None:
@@ -139,11 +139,11 @@ def _settled(session: Session, spec: EntitySpec, checking: Checking, options: Op
 
 
 def _counts(staging: Staging, unstaged: int) -> Counts:
-    """The figures that are no lines of the plan; rows without an id were rejected."""
+    """The figures that come from no line of the plan; rows without an id were rejected."""
     statuses = staging.counts()
     counts = Counts(extracted=sum(statuses.values()) + unstaged, rejected=statuses.get("rejected", 0) + unstaged)
     counts.excluded, counts.lagging = statuses.get("excluded", 0), statuses.get("kept", 0)
-    # Who waits is not counted apart, unless in vain: a sync delivers the awaited first.
+    # Waiting rows are only counted if what they wait for is not delivered: a sync delivers that first.
     counts.unchanged = staging.unchanged()
     return counts
 

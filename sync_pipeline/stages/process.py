@@ -145,7 +145,7 @@ def is_wanted(row: StagedRow) -> bool:
 
 
 def is_ready(row: StagedRow, delivered: Collection[tuple[str, str]]) -> bool:
-    """Whether a row waits for nothing but these records, pairs of entity and id."""
+    """Whether a row waits only for these records, pairs of entity and id."""
     is_linked = row.waiting_for is not None or row.rule is None  # else a link is missing in its fields
     return is_linked and all((entity, key) in delivered for entity, key in awaited(row))
 
@@ -253,7 +253,7 @@ class Clashes:
         return [r.source_id for r in having if r.source_id in exact or claims[wanted[r.source_id]] == 1]
 
     def _reject_shared(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame without the rows - they are rejected - whose id at the target is also that of another record.
+        """Reject the rows whose id at the target is also another record's, and return the frame without them.
 
         If they were sent, they would overwrite each other in every sync.
         """

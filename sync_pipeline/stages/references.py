@@ -37,7 +37,7 @@ class References:
 
         A row whose reference exists but has not been delivered yet is ``waiting``: ``waiting_for`` lists
         ``[entity, id]`` pairs as JSON, and the load delivers those first. One whose reference was rejected waits with
-        that rule, and a problem that says so. One whose reference the source does not have any more is delivered all
+        that rule, and a problem that says so. One whose reference no longer exists at the source is delivered all
         the same, with the bare id and a problem that warns - or waits for it, where the target takes no unknown id.
         """
         waiting: dict[int, list[list[str]]] = {}

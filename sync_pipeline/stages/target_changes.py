@@ -61,7 +61,7 @@ def compare_with_delivered(
 def compare_records(
     session: Session, spec: EntitySpec, events: Sequence[Event], unchanged_since_delivery: dict[str, list[str]]
 ) -> list[Event]:
-    """The same for events that name the source's record: returns those whose record is to be read at the source and sent again.
+    """The same for events that name the source's record; returns the events whose record has to be read and sent again.
 
     Some at a look: each is read at the target by its id, since a list may lag behind what a person has just changed there.
     Events that show their record as we left it, as our own writes do, need no read.
@@ -90,7 +90,7 @@ def compare_records(
 
 
 def _echoes(session: Session, spec: EntitySpec, events: Sequence[Event]) -> list[Event]:
-    """Those whose body shows the record as it was delivered and is wanted."""
+    """The events whose body shows the record in the delivered and desired state."""
     target, found = session.target(spec), list[Event]()
     known = session.ledger(spec).lookup({event.source_id for event in events if event.source_id})
     for event in events:

@@ -43,15 +43,13 @@ from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.syncs import TARGETED
 
 UNBELIEVABLE = (
-    "It reads as gone, but so does whatever is known to live: it stays as it is. Check CLOCKIFY_WORKSPACE_ID and the "
-    "rights of CLOCKIFY_API_KEY, or let the next full read decide."
+    "It reads as deleted, but so do records that are known to exist, so it is left unchanged. Check "
+    "CLOCKIFY_WORKSPACE_ID and the rights of CLOCKIFY_API_KEY, or let the next full read decide."
 )
-FORMER_USER = (
-    "Whoever tracked it has left the workspace, so only the report could tell whether it exists, and it failed"
-)
+FORMER_USER = "Its user has left the workspace, so only the report can show whether it exists, and the report failed"
 BEYOND = "It is missing from the list, and more of these are than one run may look up (SYNC_MAX_CONFIRMATIONS)."
 WRITTEN_ELSEWHERE = "Another run has not finished writing it."
-OUTDATED = "A newer read of it is stored in another form: it is read again."
+OUTDATED = "A newer read of it has stored other fields: it is read again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +60,11 @@ class Answer:
     left: dict[str, str]
     """The records it could not deal with, by id, and why: they are to be tried again."""
     held: frozenset[str] = frozenset()
-    """Those of them that wait for an approval."""
+    """The records among them that wait for an approval."""
 
     @property
     def problem(self) -> str:
-        """Why records are left that wait for nobody, in one sentence; empty when none is."""
+        """Why records are left that wait for no approval, in one sentence; empty when none is left."""
         reasons = sorted({why for source_id, why in self.left.items() if source_id not in self.held})
         missed = len(self.left.keys() - self.held)
         return (
@@ -77,9 +75,9 @@ class Answer:
 
 
 def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id: str) -> Answer:
-    """Read these records again and make the target what they are now; what is gone follows the delete policy.
+    """Read these records again and bring the target up to date; deleted ones follow the delete policy.
 
-    A record that cannot be read holds up no other. Raises ApiError when none can be, or a system fails; what was
+    A record that cannot be read delays no other. Raises ApiError when none can be, or a system fails; what was
     delivered until then is remembered. At first contact, and beyond the deletes that a run may send, records are held.
     """
     if held := refuse_first_contact(session, spec):
@@ -103,7 +101,7 @@ def wake(session: Session, spec: EntitySpec, ids: Collection[str]) -> None:
 
 
 def read_now(session: Session, spec: EntitySpec, ids: Collection[str], run_id: str) -> Answer:
-    """The same, where the first contact is made, without a look at what the records referred to."""
+    """The same after the first contact, without releasing what the records referred to."""
     return Targeted(session, spec, sorted(set(ids)), run_id).run()
 
 
@@ -166,15 +164,15 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """What became of named records that the source did not have."""
+    """The state of requested records that the source did not return."""
 
     unknown: Collection[str] = ()
     """Those that were never stored."""
-    gone: Collection[str] = ()
+    deleted: Collection[str] = ()
     """Those proven to be deleted."""
     unconfirmed: Collection[str] = ()
     held: frozenset[str] = frozenset()
-    """Those of them whose delete is held."""
+    """Those whose delete is held."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Why each of the unconfirmed is not deleted."""
 
@@ -207,7 +205,7 @@ class Targeted:
         """The records that may be touched at all; None where what earlier runs left of others may be finished, too."""
 
     def run(self) -> Answer:
-        """Read, settle what is gone, deliver; the row in ``syncs`` makes no partition look complete."""
+        """Read, settle deletions, deliver; the row in ``syncs`` makes no partition look complete."""
         before, at = self._session.requests, self._observed_at
         sync_id = self._ledger.syncs.begin(run_id=self._run_id, observed_at=at, at=at, targeted=True)
         reason = ""
@@ -242,7 +240,7 @@ class Targeted:
             except ApiError as error:
                 failed[source_id] = error
         if failed and not read:
-            raise next(iter(failed.values()))  # no record's fault, as far as anybody can tell
+            raise next(iter(failed.values()))  # no single record is to blame, as far as is known
         self._left = {source_id: str(error) for source_id, error in failed.items()}
         self._left |= dict.fromkeys(asked[budget:] if budget is not None else [], BEYOND)
         self._ids = sorted(read)
@@ -259,19 +257,19 @@ class Targeted:
         return dict(found)
 
     def _look_for_missing(self, found: dict[str, Record]) -> Missed:
-        """What became of the records that were not found; what a second look finds is added to ``found``."""
+        """The state of the records that were not found; those that a second look finds are added to ``found``."""
         missing = [source_id for source_id in self._ids if source_id not in found]
         known = self._ledger.lookup(missing)
         unknown = [source_id for source_id in missing if source_id not in known]
-        asked = [record for record in known.values() if self._may_stand(record)]
+        asked = [record for record in known.values() if self._may_exist(record)]
         if not asked:
             return Missed(unknown)
         held, why = hold_deletes(self._session, self._spec, asked)
         free = [record for record in asked if record.source_id not in held]
-        gone = self._confirmed(free, found) if free else set[str]()
-        unconfirmed = [record.source_id for record in asked if record.source_id not in gone | found.keys()]
+        deleted = self._confirmed(free, found) if free else set[str]()
+        unconfirmed = [record.source_id for record in asked if record.source_id not in deleted | found.keys()]
         reasons = {source_id: why if source_id in held else UNBELIEVABLE for source_id in unconfirmed}
-        return Missed(unknown, gone, unconfirmed, held, reasons)
+        return Missed(unknown, deleted, unconfirmed, held, reasons)
 
     def _note_missing(self, found: Collection[str]) -> None:
         """Say why each record that is missing without proof stays."""
@@ -282,16 +280,16 @@ class Targeted:
         self._counts.held_deletes += len(missed.held)
         self._counts.unconfirmed += len(missed.unconfirmed) - len(missed.held)
 
-    def _mark_gone(self, gone: Collection[str], unconfirmed: Collection[str]) -> set[str]:
-        """Mark it as deleted, but for what a newer read has found meanwhile, and return it; under the lock."""
-        newer = self._ledger.read_since({key: self._numbers[key] for key in gone})
+    def _mark_deleted(self, deleted: Collection[str], unconfirmed: Collection[str]) -> set[str]:
+        """Mark these as deleted, except what a newer read has found meanwhile, and return them; under the lock."""
+        newer = self._ledger.read_since({key: self._numbers[key] for key in deleted})
         self._left |= dict.fromkeys(newer, OUTDATED)
         for by_id in (True, False):
-            numbers = {key: self._numbers[key] for key in gone if key not in newer and self._is_by_id(key) is by_id}
+            numbers = {key: self._numbers[key] for key in deleted if key not in newer and self._is_by_id(key) is by_id}
             self._ledger.mark_deleted(numbers, self._observed_at, by_id=by_id)
         newest = max(self._numbers.values(), default=0)
         self._ledger.mark_unconfirmed(unconfirmed, self._session.now(), read_no=newest)
-        return {*gone} - newer
+        return {*deleted} - newer
 
     def _note_absent(self, unknown: list[str]) -> None:
         """Note unknown ids that do not exist, so that a batch that was read earlier does not load them."""
@@ -299,8 +297,8 @@ class Targeted:
             numbers = {source_id: self._numbers[source_id] for source_id in unknown if self._is_by_id(source_id)}
             self._ledger.leave_tombstones(numbers, self._observed_at)
 
-    def _may_stand(self, known: Known) -> bool:
-        """Whether the record lives as far as we know - or was proven gone, but still stands at the target."""
+    def _may_exist(self, known: Known) -> bool:
+        """Whether the record exists as far as we know - or was proven to be deleted, but is still at the target."""
         return known.deleted_at is None or (known.delivered_hash is not None and deletes(self._spec))
 
     def _is_by_id(self, source_id: str) -> bool:
@@ -308,12 +306,12 @@ class Targeted:
         return self._session.can_fetch(self._spec) and source_id not in self._reported | self._listed
 
     def _confirmed(self, missing: Collection[Known], found: dict[str, Record]) -> set[str]:
-        """Those of the missing records that a second, independent look proves gone.
+        """The missing records that a second, independent look proves to be deleted.
 
-        The id of another workspace's record reads like a deleted one, and a plain member does not see what is not
-        theirs: reads by id are believed when a record known to live could be read in the same run. An entry of somebody
-        who left reads like a deleted one, too: only the report decides about it. What a second list or the report does
-        hold is added to ``found``.
+        The id of another workspace's record reads like a deleted one, and a plain member does not see other people's
+        records: reads by id count only if a record known to exist could be read in the same run. An entry of a user
+        who left reads like a deleted one, too: only the report decides about it. What a second list or the report
+        contains is added to ``found``.
         """
         session, spec = self._session, self._spec
         there, ids = people(session, spec), {record.source_id for record in missing}
@@ -329,7 +327,7 @@ class Targeted:
         return (theirs if believable else set()) | (self._not_reported(others, found) if others else set())
 
     def _not_reported(self, entries: list[Known], found: dict[str, Record]) -> set[str]:
-        """Those of these entries of former users that the report does not have; the others are added to ``found``."""
+        """The entries of former users that the report does not contain; the others are added to ``found``."""
         ids = {entry.source_id for entry in entries}
         try:
             days = {entry.source_id: entry.partition for entry in entries}
@@ -343,7 +341,7 @@ class Targeted:
         return ids - again.keys()
 
     def _witnesses(self, missing: Collection[Known], there: People) -> Iterator[str]:
-        """Records that should be readable, those of the same days first: what was read lately is likely to live."""
+        """Records that should be readable, those of the same days first: what was read lately is likely to exist."""
         days = {known.partition for known in missing if known.partition}
         scopes: list[Scope] = [*((day, day) for day in sorted(days, reverse=True)), None]
         others = {*self._ids, *self._left}
@@ -359,9 +357,9 @@ class Targeted:
         rows = process_records(session, spec, found.values(), self._ids, read_no=newest, run_id=self._run_id)
         self._stage(self._deliver_references(rows, newest), staging)
         with self._ledger.lock(on_wait=lambda note: _say(session, spec, note)):
-            gone = self._mark_gone(self._missing.gone, self._missing.unconfirmed)
+            deleted = self._mark_deleted(self._missing.deleted, self._missing.unconfirmed)
             self._merge(staging, found)
-        self._send(gone, staging, sync_id)
+        self._send(deleted, staging, sync_id)
 
     def _stage(self, rows: list[StagedRow], staging: Staging) -> None:
         """Stage the rows, each with the number of its read."""
@@ -389,8 +387,8 @@ class Targeted:
             seen = [key for key in found if key not in held and self._is_by_id(key) is by_id]
             self._ledger.mark_observed({key: self._numbers[key] for key in seen}, self._observed_at, by_id=by_id)
 
-    def _send(self, gone: Collection[str], staging: Staging, sync_id: int) -> None:
-        """Deliver what is pending, and delete what is gone."""
+    def _send(self, deleted: Collection[str], staging: Staging, sync_id: int) -> None:
+        """Deliver what is pending, and delete what is deleted at the source."""
         session, spec, counts = self._session, self._spec, self._counts
         statuses = Counter(staging.counts())
         counts.extracted = statuses.total()
@@ -403,7 +401,7 @@ class Targeted:
             deliver_pending(session, spec, staging, counts, sync_id, self._only)
             left = staging.left()
             counts.waiting += len(left)
-            left |= deliver_deletes(session, spec, gone, counts, sync_id)
+            left |= deliver_deletes(session, spec, deleted, counts, sync_id)
             self._left |= dict.fromkeys(left, WRITTEN_ELSEWHERE)
         except BaseException:  # Ctrl-C, too
             with suppress(SyncError):  # a broken store cannot count: what broke it is what matters

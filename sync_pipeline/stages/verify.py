@@ -81,7 +81,7 @@ class VerifyResult:
     repaired: int = 0
     requests: int = 0
     held_back: str = ""
-    """Why a repair that was asked for was not begun; empty when it was, or was not asked for."""
+    """Why a requested repair was not started; empty when it was, or was not requested."""
     held: tuple[HeldLines, ...] = ()
     """What the guards held of a repair."""
     exit_code: int = 0
@@ -317,7 +317,7 @@ def _sort_out(found: Iterator[Found], archived: set[str]) -> tuple[set[str], lis
 
 
 def _stuck(session: Session, spec: EntitySpec, suspects: list[Found]) -> set[str]:
-    """Those that are deleted at the source, but whose removal the target refused: they are in the rejects."""
+    """The extra records whose removal the target refused; they are deleted at the source and are in the rejects."""
     extra = [item.source_id for item in suspects if item.kind == "extra"]
     known = session.ledger(spec).lookup(extra)
     return {key for key, record in known.items() if record.deleted_at is not None and record.refused_hash == REMOVAL}
@@ -401,7 +401,7 @@ def _re_read_in_report(session: Session, spec: EntitySpec, found: list[Found]) -
 
 
 def _again(session: Session, spec: EntitySpec, item: Found, record: Record | None) -> Found | None:
-    """The difference as it is now, with what the source has of the record; one that has no read by id is unchanged."""
+    """The current difference, read again from the source; unchanged for a source without reads by id."""
     if not session.can_fetch(spec):
         return _beside_target(session, spec, item, item.wanted)
     rows = processed_rows(session, spec, [record]) if record is not None else []

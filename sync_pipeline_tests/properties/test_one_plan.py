@@ -29,7 +29,7 @@ MOST_CHANGES = 5
 def plan_of(us: Team, session: Session, entity: str, options: Options | None = None) -> tuple[Preview, list[PlanLine]]:
     """What a sync would do: one line a record at most."""
     spec, lines = session.specs[entity], list[PlanLine]()
-    found = preview(session, spec, us.days if spec.partitioned else None, options, planned=lines.append)
+    found = preview(session, spec, us.days if spec.partitioned else None, options, on_line=lines.append)
     twice = [key for key, times in Counter(line.source_id for line in lines).items() if times > 1]
     assert not twice, f"{entity}: planned twice: {twice}"
     return found, lines

@@ -22,7 +22,7 @@ def write_plan(us: Team, *entities: str, with_personal: bool = False, **changes:
         out.begin(session, specs, us.days)
         for spec in specs:
             days = us.days if spec.partitioned else None
-            preview(session, spec, days, planned=partial(out.line, spec))
+            preview(session, spec, days, on_line=partial(out.line, spec))
     return path
 
 

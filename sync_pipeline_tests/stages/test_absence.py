@@ -91,7 +91,7 @@ def test_without_the_report_they_stay_unconfirmed(us: Team) -> None:
     with us.session() as session:
         answer = sync_ids(session, session.specs["time_entries"], theirs[:1], run_id="event")
     assert answer.counts.deleted == 0
-    assert "only the report could tell" in answer.left[theirs[0]]
+    assert "only the report can show" in answer.left[theirs[0]]
     us.no_faults()
     assert us.sync("time_entries")["time_entries"].unconfirmed == 0
 
@@ -144,7 +144,7 @@ def test_their_entries_are_no_witness(us: Team, how: str) -> None:
         with us.session() as session:
             answer = sync_ids(session, session.specs["time_entries"], deleted[:1], run_id="event")
         assert answer.counts.deleted == 0  # nothing was readable: unbelievable, and it says so
-        assert "It reads as gone" in answer.left[deleted[0]]
+        assert "It reads as deleted" in answer.left[deleted[0]]
 
 
 @pytest.mark.parametrize("reader", READERS)
