@@ -71,7 +71,7 @@ class ErrorFormat:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that can be used; ``gone`` when the record asked for does not exist."""
+    """A usable answer; ``gone`` when the requested record does not exist."""
 
     status: int
     headers: Mapping[str, str]
@@ -81,7 +81,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One answer, read but not judged."""
+    """One answer as read, before any decision about it."""
 
     seen: AttemptResult
     data: Any

@@ -58,7 +58,7 @@ def begin_consent(
         code_verifier=verifier or None,
         scope=scope or None,
     )
-    url = url.replace("+", "%20")  # a plus is a blank in forms, and not everybody takes an address for one
+    url = url.replace("+", "%20")  # a plus means a space in forms only, and some servers do not decode it in an address
     return Consent(url, state, verifier, redirect_uri, scope)
 
 
@@ -100,7 +100,7 @@ async def prove_redirect(
             f"{consent.redirect_uri} (it answered {status}).",
             about,
             fix=f"Check the client id, and register {consent.redirect_uri} as its return address, "
-            "exactly as it is written here.",
+            "exactly as written here.",
         )
 
 

@@ -13,17 +13,17 @@ class ErrorCategory(StrEnum):
     """The first question that is answered with no."""
 
     AWAY = "away"
-    """Nothing answers there, or nothing but trouble."""
+    """Nothing answers there, or only with errors."""
     BUSY = "busy"
-    """It answers, but not us, not now."""
+    """It answers, but refuses our requests for now."""
     OTHER_API = "other_api"
     """Something else answers than what was expected."""
     NOT_ACCEPTED = "not_accepted"
-    """It does not take the credentials."""
+    """It does not accept the credentials."""
     FORBIDDEN = "forbidden"
-    """It knows us, and says no."""
+    """It accepts the credentials, but not for this."""
     REFUSED = "refused"
-    """It did not like this one request."""
+    """It refused this one request."""
 
 
 OAUTH_MEANINGS: Mapping[str, str] = {
@@ -37,7 +37,7 @@ OAUTH_MEANINGS: Mapping[str, str] = {
 """Error of a token endpoint (RFC 6749) -> what it means."""
 
 KEY_MEANINGS: Mapping[str, str] = {
-    "1000": "A proxy may drop the header, or two kinds of credentials were sent at once.",
+    "1000": "A proxy may drop the header, or two kinds of credentials were sent together.",
     "4003": "The key was deleted or replaced in Clockify, was copied incompletely, or belongs to a subdomain of its own.",
     "4017": "The add-on was uninstalled, or the token is one of a user and has ended.",
     "not_installed": "An app reads and writes only in the accounts in which it is installed.",
@@ -49,7 +49,7 @@ KEY_MEANINGS: Mapping[str, str] = {
 """Code of a 401 -> what it means."""
 
 KNOWS_US = frozenset({"no_scope", "no_route"})
-"""Codes of a 401 by which a system says no to this request, and not to the credentials."""
+"""Codes of a 401 by which a system refuses this request, not the credentials."""
 
 CAUSE_MEANINGS: Mapping[str, str] = {
     Failure.REFUSED: "No program listens there, or a firewall turns connections away.",
@@ -65,8 +65,8 @@ CAUSE_MEANINGS: Mapping[str, str] = {
 }
 """Why there was no answer, or what was in it -> what it means."""
 
-BUSY_MEANS = "The request budget is used up: everybody with a key of this account shares it."
-TROUBLE_MEANS = "The address leads somewhere, but what is there does not work just now: nothing more is known."
+BUSY_MEANS = "The request budget is used up: all keys of this account share it."
+TROUBLE_MEANS = "A server exists at this address, but it does not work just now: nothing more is known."
 
 
 def categorize(error: SyncError) -> ErrorCategory:

@@ -1,4 +1,4 @@
-"""A sign of life to an address of the user's, whose silence is noticed there."""
+"""A regular request to a monitoring address of the user's, which alerts when the requests stop."""
 
 from __future__ import annotations
 

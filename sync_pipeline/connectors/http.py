@@ -145,7 +145,7 @@ MAY_BE_GONE = RequestOptions(may_be_gone=True)
 
 @dataclass(slots=True)
 class _Call:
-    """One request as it is asked for; the answer of each attempt is compared with it."""
+    """One request; the answer of each attempt is compared with it."""
 
     method: str
     route: str
@@ -200,7 +200,7 @@ class ApiClient:
         self._jitter = options.jitter
         self._dated = ("", 0.0)
         self._day_is_used_up: bool | None = None
-        """None until an answer says so, or another process was told."""
+        """None until an answer, to this process or another one, shows whether it is."""
         self._client: HttpClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -340,7 +340,7 @@ class ApiClient:
             raise RetryableApiError(
                 "the requests of this day are used up, but for those that are left to others.",
                 Request(self.endpoint.system, call.method, call.path),
-                fix="Nothing is lost: it goes on by itself when the day is over.",
+                fix="Nothing is lost: it continues by itself when the day is over.",
             )
 
     def _again(self, rule: Rule, call: _Call, reading: Reading, *, ambiguous: bool) -> NoReturn:

@@ -99,7 +99,7 @@ class StoreLimiter:
         return at + self.store.ahead
 
     async def penalise(self, until: float) -> None:
-        """Move everybody's next turn behind ``until``."""
+        """Move the next turn of all processes behind ``until``."""
         from sync_pipeline.store.rate import penalise
 
         await asyncio.to_thread(lambda: penalise(self.store, self.bucket, self._shared(until)))
@@ -162,7 +162,7 @@ def store_limiter(
     now: Clock = unix_time,
     sleep: Sleep = asyncio.sleep,
 ) -> StoreLimiter:
-    """A limiter on the store; ``label`` says whose limit it is when a wait is announced."""
+    """A limiter on the store; ``label`` names the owner of the limit when a wait is announced."""
     return StoreLimiter(store, bucket, windows, _Turns(label=label, on_wait=on_wait, now=now, sleep=sleep))
 
 

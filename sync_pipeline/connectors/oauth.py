@@ -33,7 +33,7 @@ class TokenVault(Protocol):
         """The pair, or why there is none any more; None when there never was one."""
 
     async def save(self, tokens: Tokens) -> None:
-        """Replace the pair as a whole; committed when this returns."""
+        """Replace both tokens; committed when this returns."""
 
     async def lose(self, reason: str) -> None:
         """Forget the pair and keep the reason for all processes."""
@@ -54,8 +54,8 @@ class HeaderKey(Credential):
     """A key in a header of its own, or behind a word such as ``Bearer``.
 
     While a key is being replaced, ``fallback`` is the one before it: it takes over, for good, when the new one is
-    rejected and the old one is not; ``on_fallback`` is then told, once. A fallback that is rejected as well is sent no
-    more; ``on_rejected`` is told, once.
+    rejected and the old one is not; ``on_fallback`` is then called once. A fallback that is rejected as well is sent no
+    more; ``on_rejected`` is called once.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class HeaderKey(Credential):
 
 
 class Renewable(Credential):
-    """Credentials that can be asked for anew."""
+    """Credentials that can be renewed."""
 
     on_request: OnRequest
     """Sees the requests for tokens; the client that uses these credentials sets it."""
@@ -126,7 +126,7 @@ class Renewable(Credential):
 
 
 class Bearer(Renewable):
-    """A token in use until shortly before it ends. However many requests start at once, one of them renews it."""
+    """A token that is used until shortly before it expires. However many requests start together, one of them renews it."""
 
     renew_before = RENEW_BEFORE_SECONDS
 
@@ -265,7 +265,7 @@ class StoredTokens(Bearer):
         raise self._given_up("consent has not been given yet." if held is None else held.reason)
 
     def _given_up(self, reason: str) -> TokenLost:
-        """The one message everybody gets from then on; nothing is sent."""
+        """The one message that all callers get from then on; nothing is sent."""
         return TokenLost(reason, Request(self.endpoint.system, "POST", urlsplit(self.endpoint.url).path))
 
 

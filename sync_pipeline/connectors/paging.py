@@ -20,13 +20,13 @@ Rows = dict[str, Any]
 T = TypeVar("T")
 
 SAFE_PAGE_SIZE = 200  # no server is known to cut a page shorter than this when more was asked for
-REPEATS_FORGIVEN = 6  # in a row; a list that goes round in circles never ends
+REPEATS_FORGIVEN = 6  # in a row; a list that repeats its pages never ends
 MOST_PAGES = 200_000
 LONGEST_CURSOR = 4_000  # it has to fit into an address
 MOST_ROWS = 10_000  # of one answer, or this many times what was asked for:
 MOST_TIMES_ASKED = 10
 EMPTY_PAGES_FORGIVEN = 100
-SHIFTS_FOLLOWED = 5  # of one page: a list that changes with each request is read as far as that goes
+SHIFTS_FOLLOWED = 5  # of one page: a list that changes with each request is read only so far
 TURNS_TO_LEAVE = 12
 
 

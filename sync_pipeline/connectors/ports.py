@@ -34,7 +34,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one record of a write; ``reason`` and ``code`` when it was refused."""
+    """The outcome of one record of a write; ``reason`` and ``code`` when it was refused."""
 
     ok: bool
     id: str
@@ -154,7 +154,7 @@ class Target(Protocol):
 
     @property
     def id_field(self) -> str:
-        """The field of a record, as it is read, that holds its id."""
+        """The field of a record, before mapping, that holds its id."""
 
     @property
     def takes_unknown_ids(self) -> bool:
@@ -220,7 +220,7 @@ class AssigningTarget(Target, Protocol):
 
     @property
     def finds(self) -> bool:
-        """Whether ``find`` shows if a create whose answer was lost was done; otherwise a person decides."""
+        """Whether ``find`` shows if a create without an answer was done; otherwise a person decides."""
 
     @property
     def find_lag(self) -> float:
@@ -228,7 +228,7 @@ class AssigningTarget(Target, Protocol):
 
     @property
     def at_once(self) -> int:
-        """How many creates may be under way at a time: 1 where what becomes of one depends on the others."""
+        """How many creates may be under way at a time: 1 where the outcome of one depends on the others."""
 
     async def find(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
         """Every existing record that has the key of one of these rows, and perhaps others; of several, the oldest comes last."""
@@ -253,7 +253,7 @@ class System(Protocol):
     """Requests sent so far by ``"VERB /route"``, retries included."""
 
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> Source:
-        """The account as the source of an entity, whose records may be lists of ``parent``'s."""
+        """The account as the source of an entity; its records may be listed for each record of ``parent``."""
 
     def target(self, spec: EntitySpec) -> UpsertTarget | AssigningTarget:
         """The account as the target of an entity."""
@@ -264,7 +264,7 @@ class System(Protocol):
 
 @runtime_checkable
 class Operable(System, Protocol):
-    """A system whose operations are in the catalogue."""
+    """A system with operations in the catalogue."""
 
     @property
     def catalogue(self) -> str:
@@ -318,6 +318,6 @@ class SnapshotsSystem(System, Protocol):
     ) -> list[Record] | None:
         """Revenue, budget and margin in these months, ``most`` rows of them; None where the API has none.
 
-        A row is about a ``project``, or about one of these ``location``s, and names ``month`` and ``currency`` ("": not known). Of
-        a ``location`` whose figures cannot be read a row says why they are ``missing``.
+        A row is about a ``project``, or about one of these ``location``s, and names ``month`` and ``currency`` ("": not known). For
+        a ``location`` with figures that cannot be read, a row says why they are ``missing``.
         """

@@ -109,7 +109,7 @@ class Preparation(Protocol):
         """The accounts that the key is for."""
 
     async def compare(self, specs: Iterable[EntitySpec]) -> Compared:
-        """Look at what is there; nothing is changed."""
+        """Read the existing objects and compare; nothing is changed."""
 
     async def make(self, specs: Iterable[EntitySpec]) -> Made:
         """Make what is missing. Nothing that exists is changed."""

@@ -80,7 +80,7 @@ class OAuthFacts(Facts):
     scopes: tuple[str, ...] = ()
     """What a person is asked for, where that is not what the entities need."""
     account: str = ""
-    """The field of an answer that says whose tokens they are, in snake_case."""
+    """The field of an answer that names the account of the tokens, in snake_case."""
     errors: ErrorFacts = ErrorFacts(code="error", message="error_description")
     """Where the token address says what is wrong."""
 
@@ -133,7 +133,7 @@ class ItemFacts(Facts):
 
 
 class BatchFacts(Facts):
-    """How many records are written at once, and how the answer says what became of each."""
+    """How many records one request writes, and how the answer reports the outcome of each."""
 
     path: EntityPath
     items: str
@@ -227,7 +227,7 @@ class SandboxFacts(Facts):
     lab: dict[str, LabFacts] = {}
     """The buttons of the sandbox lab that are about this vendor."""
     repair: dict[str, Any] = {}
-    """The switches that these buttons change, as they are while nothing is broken."""
+    """The switches that these buttons change, in their normal state."""
     lab_states: dict[str, str] = {}
     """What is said while one of these switches is changed."""
 

@@ -71,7 +71,7 @@ class TokenEndpoint:
     lost: tuple[str, ...] = LOST
     """The error codes that say that a code or refresh token is worth nothing."""
     account: str = ""
-    """The field that says whose tokens they are."""
+    """The field that names the account of the tokens."""
     errors: ErrorFormat = FORMAT
     system: str = "Snapshots"
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -129,7 +129,7 @@ class TokenEndpoint:
         if not is_usable or max(len(as_text(each)) for each in (token, refresh, scope)) > LONGEST_TOKEN:
             # The HTTP library would show the header it refuses.
             about = Request(self.system, "POST", urlsplit(self.url).path, 200)
-            raise FatalApiError("the access token that was given fits in no header.", about, fix="Tell the vendor.")
+            raise FatalApiError("the returned access token does not fit in a header.", about, fix="Tell the vendor.")
         return Tokens(
             access_token=token,
             # A server that sends no new one lets the old one be used again.
@@ -170,13 +170,13 @@ REFUSALS = {
 
 
 def _lost(grant: str, detail: str, redirect_uri: str) -> tuple[str, str]:
-    """What became of a code or refresh token that is worth nothing, and what to do."""
+    """Why a code or refresh token is no longer valid, and what to do."""
     if grant != "authorization_code":
         return f"the authorization has ended or was withdrawn ({detail}).", "Authorize again."
     if "redirect" in detail.lower():
         return (
             f"the return address is not the one the code was given for ({detail}).",
-            f"Register {redirect_uri} with the client, exactly as it is written here, and authorize again.",
+            f"Register {redirect_uri} with the client, exactly as written here, and authorize again.",
         )
     if "verifier" in detail.lower():
         return f"the code was asked for by another sign-in ({detail}).", "Authorize again, in one browser window."

@@ -192,7 +192,7 @@ class _Client(httpx.AsyncClient):
 
 @dataclass(frozen=True, slots=True)
 class _Limited(httpx.AsyncBaseTransport):
-    """A transport whose answers are read to the end before they are handed on."""
+    """A transport that reads each answer to the end before it returns it."""
 
     inner: httpx.AsyncBaseTransport
     limits: Limits
@@ -288,7 +288,7 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Whose certificates are believed; reading them takes a while, so all clients share one."""
+    """The trusted certificates; reading them takes a while, so all clients share one context."""
     return httpx.create_ssl_context()
 
 

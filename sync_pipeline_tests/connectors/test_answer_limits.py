@@ -159,7 +159,7 @@ def test_a_token_that_fits_in_no_header_is_not_kept(name: str) -> None:
     client = Credentials(client_id="me", client_secret="s3cret-of-ours")
     with scripted(in_turn(reply(200, given))) as server:
         asked = begin_consent(facts(), server.url, "me", (), "http://127.0.0.1:1/back")
-        with pytest.raises(FatalApiError, match="fits in no header") as caught:
+        with pytest.raises(FatalApiError, match="does not fit in a header") as caught:
             run(finish_consent(client.endpoint(facts(), server.url), asked, "c0de"))
     assert len(str(caught.value)) < 300
 

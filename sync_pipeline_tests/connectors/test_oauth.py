@@ -93,7 +93,7 @@ def test_a_token_that_fits_no_header_is_not_shown(token: object) -> None:
             async with snapshots(server.url, credentials=CLIENT) as client:
                 await client.get("users", "u")
 
-        with pytest.raises(FatalApiError, match="fits in no header") as caught:
+        with pytest.raises(FatalApiError, match="does not fit in a header") as caught:
             run(work())
     assert "secret" not in f"{caught.value} {caught.value.request} {vars(caught.value)}"
 

@@ -259,7 +259,7 @@ def test_a_day_that_is_used_up_ends_the_run_and_the_next_goes_on(us: HighLevelTe
     us.switch(day_left=2_020)
     with pytest.raises(RetryableApiError, match="the requests of this day are used up") as caught:
         us.sync("time_entries")
-    assert "goes on by itself" in caught.value.fix
+    assert "continues by itself" in caught.value.fix
     assert 5 < records(us) < 25  # some creates are under way at once
     us.forget_stats()
     with pytest.raises(RetryableApiError, match="used up"):

@@ -1,4 +1,4 @@
-"""Whose Clockify it is, and what its subscription allows."""
+"""The Clockify account, and what its subscription allows."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ PLANS: Mapping[str, Plan] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Whose Clockify it is and where it is found: by API key or by add-on token. Both are left out of ``repr``."""
+    """The account and its address, with an API key or an add-on token. Both are left out of ``repr``."""
 
     api_key: str = field(default="", repr=False)
     addon_token: str = field(default="", repr=False)
     fallback: str = field(default="", repr=False)
-    """The key or token before this one, as long as it is not retired."""
+    """The former key or token, until it is retired."""
     workspace: str
     base_url: str = "https://api.clockify.me/api/v1"
     reports_url: str = "https://reports.api.clockify.me/v1"

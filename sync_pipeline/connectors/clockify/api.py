@@ -95,7 +95,7 @@ class Clockify:
         await self.reports.aclose()
 
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> ClockifySource:
-        """The workspace as the source of an entity, whose records may be lists of ``parent``'s."""
+        """The workspace as the source of an entity; its records may be listed for each record of ``parent``."""
         return ClockifySource(self, spec.source, parent.source if parent else None)
 
     def target(self, spec: EntitySpec) -> ClockifyTarget:
@@ -146,7 +146,7 @@ class Clockify:
         return await self.object("GET", "/user")
 
     async def workspaces(self, *, administered: bool = False) -> list[Record]:
-        """The workspaces the key can see, or those of them whose admin or owner its user is."""
+        """The workspaces that the key can see, or only those in which its user is an admin or owner."""
         params = {"roles": ADMIN_ROLES} if administered else None
         answer = await self.core.request("GET", WORKSPACES, params=params)
         return [as_record(row) for row in rows_of(answer, Request("Clockify", "GET", WORKSPACES))]
@@ -156,14 +156,14 @@ class Clockify:
         return await self.object("GET", WORKSPACE)
 
     async def prove_admin(self) -> None:
-        """Read one user, which only admins and owners may; FatalApiError for the key of anybody else.
+        """Read one user, which only admins and owners may; FatalApiError for any other key.
 
         Other lists do not refuse a plain member: they leave out what is not theirs, which then looks deleted.
         """
         await self.core.request("GET", USERS, ids=self.ids(), params={"page-size": 1})
 
     async def user_ids(self) -> list[str]:
-        """Everybody in the workspace, whatever their status."""
+        """All users in the workspace, whatever their status."""
         users = [user async for page in self.list(USERS, {"status": "ALL"}) for user in page]
         return [as_text(user["id"]) for user in users if user.get("id")]
 

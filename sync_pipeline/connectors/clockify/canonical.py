@@ -4,7 +4,7 @@ It holds what all three give. Instants are UTC with whole seconds, the duration 
 writes seconds, the lists ISO text), set custom fields are keyed by name, tags are in the order of their ids, and keys are
 sorted. Rates are whole hundredths of the currency for an hour; null when nothing is charged or paid for it, or when the
 caller may not see it: readers differ in whether they write nothing or 0. ``names`` adds the names that a reader leaves out.
-Values that make no sense are passed on unchanged: checks judge them, a connector does not.
+Invalid values are passed on unchanged: checks decide about them, a connector does not.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _instant(value: Any) -> datetime | None:
 
 def _text(value: Any, moment: datetime | None) -> Any:
     if moment is None or (len(value) == WRITTEN and value[10] == "T" and value[-1] == "Z"):
-        return value  # as it is: makes no sense, or is in its final form already
+        return value  # unchanged: it is invalid, or in its final form already
     return moment.isoformat()[:19] + "Z"
 
 

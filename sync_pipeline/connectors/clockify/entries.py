@@ -1,8 +1,8 @@
 """Reading time entries: the detailed report or one list per user, whichever needs fewer requests.
 
 Both yield the same canonical entries. Only the report has entries of people who left the workspace, so the lists are
-only chosen while everybody we know of is still there; where the lists are set, the report completes them. The per-user lists read a window as wall-clock time in
-somebody's zone, so they are asked for more and cut by the real instant.
+only chosen while all known users are still members; where the lists are set, the report completes them. The per-user lists read a window as wall-clock time in
+a user's time zone, so a longer window is requested and cut by the real instant.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class EntryReader:
             yield rest
 
     async def probe(self, window: Window, reader: Reader, user: str) -> None:
-        """Ask for one page, of everybody's or of one user's entries, to see whether reading is allowed."""
+        """Request one page, of all users' or of one user's entries, to see whether reading is allowed."""
         pages = self._report_pages(window) if reader == "report" else self._user_pages(window, user)
         await anext(pages, None)
 
@@ -317,7 +317,7 @@ def last_page(answer: Answer) -> bool | None:
 
 
 def _within(entries: list[Record], window: Window) -> list[Record]:
-    """Stopped entries that start in the window; one whose start makes no sense is kept for the checks to see."""
+    """Stopped entries that start in the window; one with an invalid start is kept for the checks to report."""
 
     def belongs(entry: Record) -> bool:
         start = start_of(entry)

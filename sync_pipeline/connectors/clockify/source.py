@@ -124,14 +124,14 @@ class ClockifySource:
         return entry
 
     async def prove_complete(self) -> frozenset[str] | None:
-        """Who is in the workspace, whose entries a read by id finds; for lists, that the key is an admin's."""
+        """The members of the workspace, whose entries a read by id finds; for lists, checks that the key is an admin's."""
         if self.is_entries:
             return frozenset(await self.clockify.user_ids())  # only an admin may read it
         await self.clockify.prove_admin()
         return None
 
     async def probe(self, window: Window, user: str) -> None:
-        """One request for one record at most, to see whether reading is allowed; ``user`` is whose entries may be asked."""
+        """Request one record at most, to see whether reading is allowed; ``user`` is the user whose entries to request."""
         if self.is_entries:
             entries = replace(self.clockify.entries(), page_size=1)
             await entries.probe(window, "users" if self.clockify.setting == "users" else "report", user)
@@ -166,7 +166,7 @@ class ClockifySource:
         return found[:limit]
 
     async def _found(self, record_id: str, on_turn: OnTurn | None) -> Record | None:
-        """A record whose parent is not known yet, out of the lists."""
+        """A record without a known parent, from the lists."""
         if on_turn is not None:
             await on_turn()
         async with aclosing(self.read()) as pages:

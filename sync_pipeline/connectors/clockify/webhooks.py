@@ -37,7 +37,7 @@ class Webhook:
     in_plan: bool
     """False when the plan allows fewer webhooks, or not this event."""
     users: frozenset[str] | None = field(default=None, repr=False)
-    """Whose changes it is about; None when it is not limited to users."""
+    """The users whose changes it reports; None when it is not limited to users."""
 
     @property
     def is_working(self) -> bool:
@@ -64,7 +64,7 @@ class WebhookApi:
     workspace: str
 
     async def list(self) -> list[Webhook]:
-        """All webhooks of people in the workspace, whoever made them. Not paged."""
+        """All webhooks of people in the workspace, whoever created them. Not paged."""
         answer = await self.api.request("GET", HOOKS, ids=self._ids())
         data = answer.data.get("webhooks") if isinstance(answer.data, dict) else answer.data
         if not isinstance(data, list):
@@ -94,7 +94,7 @@ class WebhookApi:
 
     async def rotate(self, hook_id: str) -> Webhook:
         """A new token; the old one is no longer used from this moment."""
-        # Sent again when cut off: at worst it is a new token twice, and the last one is what we are told.
+        # Sent again when cut off: at worst two new tokens are created, and the answer has the last one.
         answer = await self.api.request("PATCH", TOKEN, ids=self._ids(hook_id), options=RequestOptions(idempotent=True))
         return _of(answer, "PATCH", TOKEN)
 

@@ -51,7 +51,7 @@ class HighLevel:
         self.location = credentials.location
         self.requests: Counter[str] = Counter()
         self.whole: dict[str, tuple[float, dict[str, list[str]]]] = {}
-        """Of objects whose filters find nothing: when everything was read, and the records of each key, by their ids."""
+        """For objects whose filters find nothing: when everything was read, and the records of each key, by their ids."""
         self.filtering: set[str] = set()
         """The entities whose filters have found something."""
         self.sleep, self._options = options.sleep, options
@@ -158,7 +158,7 @@ class HighLevel:
         return self.profile.objects.find_lag_seconds
 
     async def confirm(self) -> None:
-        """Ask once whose token it is."""
+        """Request once the account of the token."""
         await self._confirm()
 
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> Source:
@@ -348,16 +348,16 @@ class HighLevel:
         return found
 
     async def _look(self, entity: str) -> None:
-        begun = monotonic()
+        started = monotonic()
         try:
             await self.search(entity, limit=1)
         except RejectedRecord as error:
             message = f"the object {self.profile.object_key(entity)} is not found ({error.request.excerpt})."
             raise FatalApiError(message, error.request, fix=OBJECT_GONE) from None
-        self._looked[entity] = begun
+        self._looked[entity] = started
 
     async def _confirm(self) -> None:
-        """Ask once whose token it is: some tokens answer for their own location, whichever is named, and write into that.
+        """Request the account of the token, once: some tokens read and write their own location, whichever is named.
 
         A token without the scope to read its location is accepted here; its answers are still compared.
         """

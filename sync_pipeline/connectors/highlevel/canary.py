@@ -24,7 +24,7 @@ MARK = "sync-pipeline-canary-"
 WAITS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """The pauses before the searches; together a minute."""
 SHORT_WAITS = WAITS[:4]
-"""Before a record is made again whose key a deleted one had."""
+"""Before a record is created with the key of a deleted one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Canary:
         return said
 
     async def _merges(self, one: NeededObject, record: str, key: str) -> bool:
-        """Whether a change of one field leaves the others as they are."""
+        """Whether a change of one field leaves the others unchanged."""
         title, changed = one.fields[0].key, f"{MARK}changed"
         await self.there.change(one.entity, record, {title: changed})
         found = _bare(await self.there.record(one.entity, record) or {})

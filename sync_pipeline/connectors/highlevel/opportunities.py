@@ -87,7 +87,7 @@ class WonOpportunities(ListSource):
 
 
 def _refuse_more(place: int, errors: Sequence[ApiError], about: Request) -> None:
-    """Raise when enough were read, or when HighLevel does not answer: the next location would wait in vain as well."""
+    """Raise when enough were read, or when HighLevel does not answer: the next location would only wait as well."""
     if place >= MOST_LOCATIONS:
         raise FatalApiError(f"only {MOST_LOCATIONS} sub-accounts are read.", about)
     unanswered = [error for error in errors if not isinstance(error, FatalApiError)]

@@ -26,7 +26,7 @@ class ObjectFacts(Facts):
 
     object: str
     title: tuple[str, ...] = ()
-    """The fields of which the first one that is not empty is a record's title."""
+    """The fields to take a record's title from: the first one that is not empty."""
     empty: str = ""
     """The title of a record where all of them are empty."""
     day: dict[str, str] = Field(default_factory=dict)
@@ -36,7 +36,7 @@ class ObjectFacts(Facts):
 
 
 class OwnersFacts(Facts):
-    """Whose records are: those ``of`` some entities have under ``key`` the id of a user, whose own record has ``email``."""
+    """The owners of records: records ``of`` some entities hold a user's id under ``key``, and the user's record an ``email``."""
 
     entity: str
     key: str

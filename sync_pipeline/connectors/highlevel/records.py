@@ -135,7 +135,7 @@ class Records:
         return record.get(profile.objects.archived) in (True, profile.booleans[True])
 
     async def _create(self, sent: dict[str, Any], owners: list[str]) -> Record:
-        """A record whose owner is refused gets none: that one was not created, and no other is tried with an owner."""
+        """Create a record, without an owner if the owner is refused; from then on no other is tried with an owner."""
         if owners:
             try:
                 return await self.account.create(self.spec.entity, sent, owners)

@@ -1,7 +1,7 @@
 """The objects and fields that the mappings need, compared with what a location has; making what is missing.
 
-Nothing that exists is changed or removed. A request that was cut off is no problem: what is there is looked up again
-before anything is made.
+Nothing that exists is changed or removed. A request that was cut off is no problem: what exists is looked up again
+before anything is created.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ class SchemaApi:
 
 
 def _by_hand(needed: Iterable[NeededObject], missing: Iterable[Difference]) -> Iterator[dict[str, str]]:
-    """Everything that is missing, in the form in which a person creates it by hand."""
+    """Everything that is missing, in the words of the form in which a person creates it."""
     lacking = {(one.object, one.field) for one in missing}
     for one in needed:
         for each in one.fields:

@@ -29,7 +29,7 @@ PAGE_SIZE = 100
 
 
 class MintedTokens(Bearer):
-    """The token of one location: minted when needed, and anew before it ends.
+    """The token of one location: minted when needed, and again before it expires.
 
     What would renew it is not kept: the company's token is renewed, and nothing else.
     """

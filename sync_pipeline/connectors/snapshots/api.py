@@ -52,7 +52,7 @@ class Credentials:
 
     api_key: str = field(default="", repr=False)
     fallback: str = field(default="", repr=False)
-    """The API key before this one, as long as it is not retired."""
+    """The former API key, until it is retired."""
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
     scopes: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Credentials:
     company: str = ""
     """What the account is part of."""
     customer: str = ""
-    """The customer whose records alone are read, for vendors whose accounts belong to customers; with ``subscription``."""
+    """The only customer to read records of, for vendors whose accounts belong to customers; with ``subscription``."""
     subscription: str = ""
     owners: bool = False
     """Whether new records get an owner there."""
@@ -282,7 +282,7 @@ class Snapshots:
         return SnapshotsTarget(self, spec.entity, spec.target)
 
     async def _batch(self, entity: str, rows: Sequence[Record]) -> list[Outcome]:
-        """One request; when it is refused as a whole, halves of it, until the record at fault is alone."""
+        """Send one request; if all of it is refused, send halves, until the record at fault is alone."""
         facts = self.profile.batch
         path = self._path(facts.path, entity)
         options = RequestOptions(idempotent=True, scope=self.profile.scope(entity, write=True))
@@ -306,7 +306,7 @@ class Snapshots:
         return [self._outcome(about, str(row.get(id_field)), result) for row, result in zip(rows, results, strict=True)]
 
     def _outcome(self, about: Request, record_id: str, result: Mapping[str, Any]) -> Outcome:
-        """What became of one record. An answer about another record, or of unknown meaning, is no delivery."""
+        """The outcome of one record. An answer about another record, or of unknown meaning, is no delivery."""
         facts = self.profile.batch
         answered, status = result.get(facts.id), result.get(facts.status)
         said = f"{self._client.redacted(as_text(answered))[:80]}: {self._client.redacted(as_text(status))[:80]}"
@@ -367,7 +367,7 @@ class Snapshots:
 
 
 def needed_scopes(specs: Mapping[str, EntitySpec], profile: BaseProfile) -> tuple[str, ...]:
-    """The scopes that syncing these entities takes: reading what comes from there, both for what goes there."""
+    """The scopes needed to sync these entities: read access for sources, read and write access for targets."""
     if profile.auth.oauth and profile.auth.oauth.scopes:
         return profile.auth.oauth.scopes
     found = {profile.scope("locations"): None}
