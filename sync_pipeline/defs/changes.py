@@ -98,7 +98,7 @@ def answer(session: Session, spec: EntitySpec, ids: Sequence[str], run_id: str) 
 
 
 def _stored(session: Session, spec: EntitySpec, ids: Sequence[str]) -> dict[str, tuple[object, ...]]:
-    """What tells whether a read has shown something new of these records."""
+    """The values by which to see whether a read has found something new about these records."""
     known = session.ledger(spec).lookup(ids)
     return {key: (one.fields_hash, one.deleted_at is None, one.excluded_rule) for key, one in known.items()}
 

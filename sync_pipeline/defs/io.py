@@ -57,7 +57,7 @@ class BatchIOManager(dg.IOManager):
             return read_batch(file) if file.suffix == f".{READ}" else read_checked(file)
 
     def discard(self, run_id: str, batch: Batch, entity: str) -> None:
-        """Remove what one entity staged in a run, or in the run of which it is a re-execution."""
+        """Remove what one entity staged in a run, or in the run that it re-executes."""
         discard_entity(self.base / run_id, entity)
         if batch.file is not None:
             discard_entity(batch.file.parent, entity)

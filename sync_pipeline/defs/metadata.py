@@ -50,7 +50,7 @@ def asset_tags(spec: EntitySpec) -> dict[str, str]:
 
 
 def job_tags(kind: str, *specs: EntitySpec) -> dict[str, str]:
-    """By which jobs and their runs are found: what kind of job it is, and of which entity if it is one's own."""
+    """The tags by which jobs and their runs are found: the kind of job, and the entity if it has just one."""
     return {KIND_TAG: kind, **({ENTITY_TAG: specs[0].entity} if len(specs) == 1 else {})}
 
 

@@ -48,7 +48,7 @@ def operation_job(owners: Sequence[str] = ()) -> dg.JobDefinition:
             refuse(sync.session, form)
             if config.dry_run:
                 return dg.Output(None, metadata={"sent": False, "request": one.sends})
-            # Dagster repeats a run whose process ended: what that one has sent is not sent again.
+            # Dagster repeats a run after its process ended; what that one has sent is not sent again.
             first = context.run.get_root_run_id() or context.run_id
             found = run(setup, sync.session, form, once=config.once or f"{RUN}{first}")
             return dg.Output(None, metadata={"request": one.sends, **_outcome(found)})

@@ -1,4 +1,4 @@
-"""Lets a running Dagster load the definitions anew after a change of the set-up: UI and daemon share one code server."""
+"""Make a running Dagster reload the definitions after a change of the set-up: UI and daemon share one code server."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Reloader:
 
 
 def reload_definitions(place: Place, link: Link) -> bool:
-    """Ask a Dagster UI to load our definitions anew; returns whether it did."""
+    """Ask a Dagster UI to reload our definitions; returns whether it did."""
     from dagster_graphql import DagsterGraphQLClient, ReloadRepositoryLocationStatus
 
     ui = urlsplit(place.address)

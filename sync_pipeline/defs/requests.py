@@ -1,7 +1,7 @@
 """What people ask for in the console: a sensor starts it as runs, watches them, and notes how it ended.
 
-Nothing is remembered here: each look compares the request's row with the runs that carry its tag. So whatever was killed in
-between, the next look goes on from there.
+Nothing is kept in memory: each tick compares the request's row with the runs that have its tag, so that after a kill
+at any point the next tick continues from there.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class _Runs:
 
 
 def concluded(session: Session, request: WorkRequest, keys: Sequence[str]) -> tuple[Outcome, str]:
-    """How a request ended of which every run succeeded, by what each noted."""
+    """The outcome of a request after all its runs succeeded, from what each run noted."""
     found = request_of(session.store, request.id)
     result = found.result if found is not None else {}
     if any(key not in result for key in keys):  # a dry run succeeds, too
@@ -235,9 +235,9 @@ def reasons(instance: DagsterInstance, run_id: str) -> list[str]:
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=kinds) if entry.dagster_event]
     steps = [event.step_failure_data.user_failure_data for event in events if event.is_step_failure]
-    told = [data.description for data in steps if data is not None and data.description]
+    described = [data.description for data in steps if data is not None and data.description]
     ended = [event.message for event in events if not event.is_step_failure and event.message and not steps]
-    return told or ended or [SILENT]
+    return described or ended or [SILENT]
 
 
 class _Backfill:
@@ -247,7 +247,7 @@ class _Backfill:
         self._instance, self._session, self._request = instance, session, request
 
     def look(self) -> list[dg.RunRequest]:
-        """Ask for the backfill - or go on with it -, and note how it goes or ended."""
+        """Start or continue the backfill, and note its progress or outcome."""
         instance, session, request = self._instance, self._session, self._request
         chain = self._asked()
         if request.cancel_asked_at is not None:

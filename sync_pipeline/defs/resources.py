@@ -71,7 +71,7 @@ class SyncResource(dg.ConfigurableResource["SyncResource"]):
         return self._session
 
     def note(self, entity: str, figures: dict[str, Any]) -> None:
-        """Tell the request that asked for the run, if one did, what was done for an entity."""
+        """Report to the request that started the run, if any, what was done for an entity."""
         self._follower.note(entity, figures)
 
     def note_writes(self, count: int) -> None:
@@ -93,7 +93,7 @@ def _report_canceling(context: dg.InitResourceContext) -> None:
 
 
 def note_changed(instance: DagsterInstance, store: Store, run_id: str) -> None:
-    """Tag a run with the number of records that its syncs have written, as far as they are in the journal."""
+    """Tag a run with the number of records that its syncs have written, as far as the journal has them."""
     instance.add_run_tags(run_id, {CHANGED_TAG: str(sum(done.writes for done in by_run(store, [run_id])))})
 
 

@@ -54,7 +54,7 @@ def freshness(spec: EntitySpec, settings: Settings) -> dg.FreshnessPolicy:
 
 
 def fresh(asset: dg.AssetsDefinition, policy: dg.FreshnessPolicy) -> dg.AssetsDefinition:
-    """The asset with a freshness policy, which the daemon judges: it adds no check to any job."""
+    """The asset with a freshness policy, which the daemon evaluates: it adds no check to any job."""
     return asset.map_asset_specs(lambda spec: dg.apply_freshness_policy(spec, policy))
 
 

@@ -84,7 +84,7 @@ def _owns_others(session: Session, spec: EntitySpec) -> bool:
 
 
 def _follow_users(context: dg.SensorEvaluationContext, session: Session) -> None:
-    """Have the webhooks about users name those who joined since; whatever comes of it, this tick goes on."""
+    """Have the webhooks about users name those who joined since; the tick continues even if that fails."""
     try:
         if has_hooks(session) and (note := follow_users(session, open_hooks(session))):
             context.log.info(note)

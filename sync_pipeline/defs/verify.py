@@ -49,8 +49,8 @@ def in_sync_check(spec: EntitySpec) -> dg.AssetChecksDefinition:
                 raise CheckFailed(verdict.held_back)
         rows = [shown(spec, difference) for difference in verdict.differences[:SHOWN]]
         held = sum(lines.count for lines in verdict.held)
-        told = [{name: str(value)[:SHOWN_LENGTH] for name, value in row.data.items()} for row in rows]
-        sync.note(spec.entity, {**verdict.figures, "held": held, "differences": told})
+        differences = [{name: str(value)[:SHOWN_LENGTH] for name, value in row.data.items()} for row in rows]
+        sync.note(spec.entity, {**verdict.figures, "held": held, "differences": differences})
         return dg.AssetCheckResult(
             passed=verdict.in_sync,
             severity=dg.AssetCheckSeverity.WARN,
@@ -74,11 +74,11 @@ def chosen_days(config: VerifyConfig, start_date: date, today: date) -> Days:
 
 
 def shown(spec: EntitySpec, difference: Difference) -> dg.TableRecord:
-    """A difference as the UI shows it: which field of which record, and the values unless they are personal."""
-    told = {name: str(value) for name, value in asdict(difference).items()}
+    """A difference for the UI: which field of which record, and the values unless they are personal."""
+    columns = {name: str(value) for name, value in asdict(difference).items()}
     if any(field.personal for field in spec.fields if field.name == difference.field):
-        told |= {"source": PERSONAL, "target": PERSONAL}
-    return dg.TableRecord(told)
+        columns |= {"source": PERSONAL, "target": PERSONAL}
+    return dg.TableRecord(columns)
 
 
 def _day(name: str, text: str) -> date | None:

@@ -62,7 +62,7 @@ DONE = (BulkActionStatus.COMPLETED, BulkActionStatus.COMPLETED_SUCCESS)
 
 @dataclass(frozen=True, slots=True)
 class BackfillReport:
-    """The state of a backfill: its days by what became of them."""
+    """The state of a backfill: its days by outcome."""
 
     backfill_id: str
     status: str
@@ -144,7 +144,7 @@ def ask(
             if wanted := [day for day in days if day not in done]:
                 tags = {RANGE_TAG: label, NUMBER_TAG: str(number), **requested("backfill", by)}
                 made = [_add(instance, entity, partitions, wanted, now, tags)]
-        for before in chain:  # last, so that one whose days were not asked for again can still be resumed
+        for before in chain:  # last, so that one with days that were not requested again can still be resumed
             if _is_paused(before) and before.status in BULK_ACTION_TERMINAL_STATUSES:
                 instance.update_backfill(_unpaused(before))
     return [*made, *(one.backfill_id for one in chain)]
@@ -289,7 +289,7 @@ def _newest(instance: DagsterInstance) -> list[PartitionBackfill]:
 
 
 def pause(instance: DagsterInstance, backfill_id: str, by: str) -> None:
-    """Have the daemon stop a backfill and its runs, so that ``resume`` goes on with the days that are not done."""
+    """Have the daemon stop a backfill and its runs, so that ``resume`` continues with the days that are not done."""
 
     def paused(backfill: PartitionBackfill) -> PartitionBackfill:
         if backfill.status in BULK_ACTION_TERMINAL_STATUSES or _is_paused(backfill):
@@ -401,7 +401,7 @@ def follow(
     days: Days,
     now: Callable[[], datetime],
 ) -> BackfillReport:
-    """Report how it goes on until it has ended - or until there is no daemon, which is in the answer."""
+    """Report the progress until it has ended, or until there is no daemon, which is in the answer."""
     report = reporting.get(silent)
     while True:
         found = look(instance, session, chain, entity, days, now())

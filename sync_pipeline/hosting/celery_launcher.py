@@ -46,7 +46,7 @@ CELERY: Mapping[str, Any] = {
     # Each run has a process of its own, forked from one that has the libraries in memory.
     "worker_max_tasks_per_child": 1,
     "worker_pool": "sync_pipeline.hosting.celery_pool:RunPool",
-    # A run goes on while the broker restarts, however long that takes.
+    # A run continues while the broker restarts, however long that takes.
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,

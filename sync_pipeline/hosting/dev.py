@@ -79,7 +79,7 @@ def refuse_taken(places: Places) -> None:
     """Raise ConfigError when a port is in use, before anything is started."""
     asked = [("The Dagster UI", places.ui, "--port"), ("The webhook receiver", places.webhooks, "--webhook-port")]
     asked.append(("The console", places.console, "--console-port"))
-    with ExitStack() as held:  # all at once: no two may be the same
+    with ExitStack() as held:  # all together: no two may be the same
         for what, port, option in asked:
             if port is not None:
                 held.enter_context(_listening(what, port, option))

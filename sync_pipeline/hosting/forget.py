@@ -118,7 +118,7 @@ def find_person(session: Session, person: str) -> Person:
 def forget(session: Session, instance: DagsterInstance, person: Person) -> list[str]:
     """Remove everything; returns what could not be removed, a sentence each.
 
-    Raises NotAllowed when a run goes on writing one of the records for a minute.
+    Raises NotAllowed when a run is still writing one of the records after a minute.
     """
     specs = _every(session)
     removed = {USERS: [person.id], **{name: ids for name, ids in person.deleted.items() if ids}}

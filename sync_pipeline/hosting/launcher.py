@@ -2,7 +2,7 @@
 
 Dagster's default starts a new interpreter for each run, and importing the libraries takes longer than most of our runs:
 a change would wait for that. Here a server process imports them once - the libraries only, none of our own modules, so
-that a run always executes the code and the mappings as they are now. What runs in the forked process is Dagster's own
+that a run always executes the current code and mappings. What runs in the forked process is Dagster's own
 command, as in its container launchers.
 """
 

@@ -1,4 +1,4 @@
-"""Runs whose process has ended: each names its process and holds a lock, so that a killed one is not waited for."""
+"""Finds runs whose process has ended: each run names its process and holds a lock, so no one waits for a killed one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EARLIER_NAMES = {PROCESS_TAG: "sync_pipeline/process", LOCK_TAG: "sync_pipeline/
 """The names of the same tags on runs that an earlier version has started."""
 FROM_THE_START = {RETRY_STRATEGY_TAG: "ALL_STEPS"}
 """Says that a repeated run executes all steps: on another machine it does not find the batch of the first one."""
-GONE = "The process of this run ended without reporting a result; the next sync continues from there."
+PROCESS_ENDED = "The process of this run ended without reporting a result; the next sync continues from there."
 
 
 class OwnLauncher:
@@ -49,19 +49,19 @@ def close_orphans(instance: DagsterInstance) -> int:
     untaken = [run for run in runs if not _tag(run, PROCESS_TAG)]
     lost = _lost(instance.run_launcher, untaken) if untaken else set[str]()
     for run in runs:
-        if (run.run_id in lost or is_gone(run)) and _has_not_ended(instance, run):
-            instance.report_run_failed(run, GONE)
+        if (run.run_id in lost or process_has_ended(run)) and _has_not_ended(instance, run):
+            instance.report_run_failed(run, PROCESS_ENDED)
             closed += 1
     return closed
 
 
 def _has_not_ended(instance: DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Read again after its process was found gone: it may have ended in good order since the runs were listed."""
+    """Whether the run, read again after its process ended, has no result: it may have finished since the runs were listed."""
     now = instance.get_run_by_id(run.run_id)
     return now is not None and not now.is_finished
 
 
-def is_gone(run: dg.DagsterRun) -> bool:
+def process_has_ended(run: dg.DagsterRun) -> bool:
     """Whether the process of a run has ended; that of another machine is known by its lock within 30 seconds.
 
     On this machine the lock counts, too, since another one may have the same name. False for runs that are not ours.
@@ -107,8 +107,8 @@ def _by_lock(check: Callable[[Store], bool]) -> bool:
 
 def health_of(run: dg.DagsterRun) -> CheckRunHealthResult:
     """What Dagster's run monitoring asks: whether the process of a run is there; one that has no name yet is taken to be."""
-    if is_gone(run):
-        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, GONE)
+    if process_has_ended(run):
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, PROCESS_ENDED)
     return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 

@@ -97,7 +97,7 @@ def run_main_job(
 
 
 def _held(session: Session, counted: Mapping[str, Counter[str]]) -> list[dict[str, Any]]:
-    """The requests of the entities of which something is held."""
+    """The requests of the entities with held records."""
     found = list_approvals(session.store, session.pair, session.now(), limit=SHOWN)
     return [
         {

@@ -78,7 +78,7 @@ def report_of(
 ) -> RunReport:
     """Read the events of a run that was to sync ``entities``; raises KeyboardInterrupt when Ctrl-C ended it."""
     if any(_interrupted(event) for event in result.all_events):
-        raise KeyboardInterrupt  # Dagster has noted that the run failed, but goes on as if nothing had happened
+        raise KeyboardInterrupt  # Dagster has noted that the run failed, but continues as if nothing had happened
     report = RunReport(result.run_id, days, result.success)
     waiting = set(entities)
     for event in result.all_events:
@@ -94,7 +94,7 @@ def report_of(
         text = "not started, because what it depends on failed; the next sync continues there."
         report.warnings += [Problem(entity, text, f"{entity} {text}") for entity in sorted(waiting)]
     if not report.success and not report.errors:
-        # Outside its steps: it stopped whatever had not begun.
+        # The failure is outside its steps: it stopped the steps that had not started.
         stopped = sorted(waiting) or [""]
         report.errors += [Problem(name, text, text) for text in _last_words(result.all_events) for name in stopped]
     return report

@@ -25,10 +25,10 @@ def requested(trigger: Trigger, by: str = "") -> dict[str, str]:
 def at_start(run: dg.DagsterRun) -> dict[str, str]:
     """The tags that a run still lacks when it starts, and those that it has copied from the run it repeats."""
     tags: dict[str, str] = {}
-    by_hand = PARENT_RUN_ID_TAG in run.tags and RETRY_NUMBER_TAG not in run.tags
-    if TRIGGER_TAG not in run.tags or by_hand:
+    is_manual = PARENT_RUN_ID_TAG in run.tags and RETRY_NUMBER_TAG not in run.tags
+    if TRIGGER_TAG not in run.tags or is_manual:
         tags |= requested("backfill" if BACKFILL_ID_TAG in run.tags else "by hand")
-    if by_hand:  # Dagster removes no tag from a run
+    if is_manual:  # Dagster removes no tag from a run
         tags |= {name: UNKNOWN for name in (REQUESTED_BY_TAG, LAUNCHED_BY) if name in run.tags}
     if PARENT_RUN_ID_TAG in run.tags and CHANGED_TAG in run.tags:
         tags[CHANGED_TAG] = UNKNOWN

@@ -19,9 +19,9 @@ from sync_pipeline.hosting.liveness import (
     LOCK_TAG,
     PROCESS_TAG,
     forget_process,
-    is_gone,
     name_process,
     own_process,
+    process_has_ended,
     process_tags,
 )
 from sync_pipeline.hosting.run_tags import at_start, requested
@@ -138,11 +138,11 @@ def test_the_process_is_hidden_and_that_of_an_earlier_version_understood(on: Liv
         run = on.instance.create_run_for_job(
             on.defs.resolve_job_def("sync_users"), tags=tags, status=dg.DagsterRunStatus.STARTED
         )
-        assert is_gone(run) is gone
+        assert process_has_ended(run) is gone
         name_process(on.instance, run)
         named = on.instance.get_run_by_id(run.run_id)
         assert named is not None
-        assert not is_gone(named)
+        assert not process_has_ended(named)
         # Another launcher may start the next process where this one's files are not.
         assert get_reexecution_strategy(named, on.instance) is ReexecutionStrategy.ALL_STEPS
 
@@ -153,11 +153,11 @@ def test_a_repeated_run_does_not_name_the_process_of_the_first(on: Live) -> None
     for tags in (ended, {EARLIER_NAMES[name]: value for name, value in ended.items()}):
         job = on.defs.resolve_job_def("sync_users")
         run = on.instance.create_run_for_job(job, tags=dict(tags), status=dg.DagsterRunStatus.STARTING)
-        assert is_gone(run)
+        assert process_has_ended(run)
         forget_process(on.instance, run)
         launched = on.instance.get_run_by_id(run.run_id)
         assert launched is not None
-        assert not is_gone(launched)
+        assert not process_has_ended(launched)
 
 
 @pytest.mark.parametrize(

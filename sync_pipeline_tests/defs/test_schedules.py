@@ -189,13 +189,13 @@ def test_a_run_that_ends_while_it_is_looked_at_has_not_failed(us: Team, on: Live
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         name = name_of(process.pid)
     run = started(on, "sync_users", str(name))
-    is_gone = orphans.is_gone
+    process_has_ended = orphans.process_has_ended
 
     def ends_now(run: dg.DagsterRun) -> bool:
         on.instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", run.job_name), run.run_id)
-        return is_gone(run)
+        return process_has_ended(run)
 
-    on.patch.setattr(orphans, "is_gone", ends_now)
+    on.patch.setattr(orphans, "process_has_ended", ends_now)
     assert orphans.close_orphans(on.instance) == 0
     found = on.instance.get_run_by_id(run.run_id)
     assert found is not None

@@ -21,7 +21,7 @@ from alembic import command
 from sqlalchemy import create_engine, text
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError, StoreError
-from sync_pipeline.hosting.liveness import PROCESS_TAG, is_gone
+from sync_pipeline.hosting.liveness import PROCESS_TAG, process_has_ended
 from sync_pipeline.private_files import private_file
 from sync_pipeline.settings import Settings, load_settings, notice
 from sync_pipeline.store import setup_file
@@ -344,5 +344,5 @@ def test_a_look_for_ended_runs_leaves_the_import_to_who_reads_the_set_up(
     """The first process after an upgrade may be the daemon, which looks at a run that was killed before it."""
     database_of_schema_7(home)
     monkeypatch.setenv("SYNC_HOME", str(home))
-    assert is_gone(dg.DagsterRun(job_name="killed", tags={PROCESS_TAG: f"1@0@{platform.node()}"}))
+    assert process_has_ended(dg.DagsterRun(job_name="killed", tags={PROCESS_TAG: f"1@0@{platform.node()}"}))
     assert load(home).setup_document == REAL
