@@ -70,8 +70,8 @@ def save_rule(context: RequestContext) -> Response:
     if action == "on":
         return _do(context, lambda rules: rules.turn_on(name, since=context.since), f"The rule {name} is on.")
     if action == "remove":
-        told = f"The rule {name} is off." if name in ready_made() else f"The rule {name} is removed."
-        return _do(context, lambda rules: rules.remove(RULES, name, since=context.since), told)
+        done = f"The rule {name} is off." if name in ready_made() else f"The rule {name} is removed."
+        return _do(context, lambda rules: rules.remove(RULES, name, since=context.since), done)
     entered = _entered_rule(context, name)
     with _rules(context) as rules:
         if action == "look":
@@ -105,8 +105,8 @@ def save_subscription(context: RequestContext) -> Response:
     is_new, action = "name" not in context.request.path_params, context.form.text("action")
     name = context.form.text("name") if is_new else context.param("name")
     if action == "remove":
-        told = f"The subscription {name} is removed."
-        return _do(context, lambda rules: rules.remove(SUBSCRIPTIONS, name, since=context.since), told)
+        done = f"The subscription {name} is removed."
+        return _do(context, lambda rules: rules.remove(SUBSCRIPTIONS, name, since=context.since), done)
     form = context.form
     entered = SubscriptionForm(
         name=name,
@@ -181,10 +181,10 @@ def _looked(context: RequestContext, look: Callable[[], object]) -> dict[str, An
     return {"looked": is_done, "preview": found[0] if is_done else None}
 
 
-def _do(context: RequestContext, act: Callable[[AlertRules], None], told: str) -> Response:
+def _do(context: RequestContext, act: Callable[[AlertRules], None], done: str) -> Response:
     with _rules(context) as rules:
         if _tried(context, lambda: act(rules)):
-            return context.go(HERE, told)
+            return context.go(HERE, done)
     return show(context)
 
 

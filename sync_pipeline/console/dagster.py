@@ -81,7 +81,7 @@ class _SignedIn:
         try:
             return self._sign_in.role_at_ui(asking.cookies, asking.scope[USER])
         except StoreError as error:
-            log.warning("Whose request this is cannot be looked up: %s", error)
+            log.warning("The session of a request cannot be looked up: %s", error)
             return None
 
 

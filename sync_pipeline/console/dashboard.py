@@ -32,7 +32,7 @@ LINES, NARROW_LINES, MOST_LINES = 12, 4, 1_000
 WIDTH, HEIGHT = 640, 200
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PEOPLE = ("user_id", "person")
-"""Columns that say whose an entry is."""
+"""Columns that identify the person of an entry."""
 LONGEST = 100
 """Characters of a filter."""
 
@@ -111,7 +111,7 @@ def entries(context: RequestContext) -> Response:
 
 
 def _shows_people(context: RequestContext) -> bool:
-    """Whether this browser may see whose time it is."""
+    """Whether this browser may see which person tracked time."""
     return may(context.browser.role, "viewer") or context.setup.settings().dashboard_people
 
 
@@ -138,7 +138,7 @@ def _asked(context: RequestContext, wanted: Selection) -> dict[str, str]:
 
 
 def _chosen_in(context: RequestContext, names: tuple[str, ...]) -> dict[str, str]:
-    """What the address says of these; nobody chooses a person whom they may not see."""
+    """The values of these in the address; a person is ignored where people may not be seen."""
     seen = names if _shows_people(context) else tuple(name for name in names if name != "person")
     return {name: context.query(name)[:LONGEST] for name in seen}
 

@@ -12,7 +12,7 @@ from sync_pipeline.setup.clockify import requests_left
 from sync_pipeline.setup.drafts import discard, go_back, publish, read_draft, read_publication, versions
 from sync_pipeline.setup.trial import held_by, kind_for
 
-DONE = "The changes are published, and live syncing goes on with them."
+DONE = "The changes are published, and live syncing continues with them."
 REWRITING = f"{DONE} Records that were delivered before are rewritten now."
 
 

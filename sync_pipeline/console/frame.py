@@ -87,7 +87,7 @@ def steps_of(done: Mapping[str, bool], labels: Mapping[str, str] = STEPS) -> tup
 
 
 def following(steps: tuple[Step, ...], page: str) -> Step | None:
-    """The step after this page: the current one, or the next where nothing but a look is asked for."""
+    """The step after this page: the current one, or the next if this page only shows something."""
     current = next((step for step in steps if step.state == "current"), None)
     if current is not None and page == current.name == "mapping":
         return next(step for step in steps if step.name == "try")

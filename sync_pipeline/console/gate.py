@@ -136,7 +136,7 @@ class SecurityMiddleware:
 
 
 def refusal(method: str, headers: Headers, max_body: int = MAX_BODY, own: str = "") -> Refusal | None:
-    """Why a request to our host goes no further: status, title, sentence; None when it may. ``own`` is a public address."""
+    """Why a request to our host is refused: status, title, sentence; None if it is not. ``own`` is a public address."""
     if method not in (*READING, "POST"):
         return 405, "Not possible here", "The console does not know this kind of request."
     if is_foreign(method, headers, own=own):

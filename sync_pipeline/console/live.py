@@ -20,7 +20,7 @@ def show(context: RequestContext) -> Response:
         "live.html",
         "Step 5: Go live",
         step="live",
-        standing=now,
+        live_status=now,
         conditions=_conditions(context, now, both),
         has_switch=settings.stored or not settings.sandbox,
         both=both,

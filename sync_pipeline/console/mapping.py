@@ -287,12 +287,12 @@ PLACES = tuple(field.name for field in fields(FieldForm))
 
 
 def _place(problem: str) -> str:
-    """The input a sentence is about: it begins with its key, or speaks of the field as a whole."""
+    """The input that a sentence is about: it starts with the input's key, or is about the whole field."""
     key = problem.partition(":")[0].partition(".")[0].strip()
     return key if key in PLACES else "source" if "source" in problem else "name"
 
 
 def _bare(problem: str) -> str:
-    """The sentence as it reads beside its input, whose name it need not repeat."""
+    """The sentence without the name of the input that it is shown beside."""
     key, colon, rest = problem.partition(": ")
     return f"{rest[:1].upper()}{rest[1:]}" if colon and key in PLACES else problem

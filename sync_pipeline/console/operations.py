@@ -28,7 +28,7 @@ KINDS = {"": "All", "read": "Reads", "write": "Writes", "delete": "Deletes", "he
 PAGE = 50
 LONGEST = 250
 FIELD = "in."
-"""How the fields of the form begin whose names the vendor chose."""
+"""The prefix of form fields with names that the vendor chose."""
 SHOWN = 20_000
 """Characters of an answer; the terminal has all of it."""
 

@@ -58,7 +58,7 @@ def _facts(context: RequestContext) -> dict[str, Any]:
     both, live, requests = connections(context.setup), read_live_status(context.setup), undecided(context)
     cards, lines, alerts = _stored(context)
     return {
-        "standing": live,
+        "live_status": live,
         "situation": _situation(context, both, live, cards, alerts),
         "attention": alerts,
         "actions": ACTIONS,

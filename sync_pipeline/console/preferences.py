@@ -112,7 +112,7 @@ def _check(context: RequestContext, name: str, text: str) -> None:
 
 
 def _texts(context: RequestContext) -> dict[str, str]:
-    """The values in force, as they are typed."""
+    """The values in force, in the form in which they are typed."""
     settings = context.setup.settings()
     return {name: str(getattr(settings, name)) for name in EDITED}
 

@@ -91,7 +91,7 @@ OUTCOMES = {
     "dry_run": "preview",
     "targeted": "success",
 }
-"""How pages call what became of a sync."""
+"""The names of outcomes on pages."""
 TRIGGERS = {
     "change": "Change at the source",
     "schedule": "Schedule",
@@ -109,7 +109,7 @@ def trigger_of(run: Run) -> str:
 
 
 def outcome(name: str) -> str:
-    """What became of a sync, for people."""
+    """The outcome of a sync, for people."""
     return OUTCOMES.get(name, words(name))
 
 
@@ -262,7 +262,7 @@ class RequestContext:
         return plain(self.request.query_params.get(name, "").strip())
 
     def settings(self) -> Settings:
-        """The settings as they are now; the sandbox runs from now on when they need it."""
+        """The current settings; starts the sandbox if they need it."""
         settings = self.setup.settings()
         if settings.sandbox:
             self.console.keep_sandbox(settings)
@@ -337,8 +337,8 @@ class RequestContext:
         if isinstance(error, ChangedMeanwhile):
             self.problems.add(
                 WHOLE,
-                "The set-up was changed in the meantime, in another window or by hand: nothing was overwritten. What you typed is "
-                "still here (secrets are not); compare it with the set-up as it is now, and save again.",
+                "The set-up was changed in the meantime, in another window or by a command: nothing was overwritten. What you typed is "
+                "still here (secrets are not); compare it with the current set-up, and save again.",
             )
         else:
             self.problems.add(place, error.sentence if isinstance(error, ApiError) else str(error))

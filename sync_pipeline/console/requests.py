@@ -1,4 +1,4 @@
-"""Work that people ask for: the buttons, what is under way with its progress, and what became of it."""
+"""Work that people request: the buttons, what is under way with its progress, and the outcomes."""
 
 from __future__ import annotations
 

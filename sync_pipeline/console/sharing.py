@@ -1,4 +1,4 @@
-"""Signing in, and how the Dagster UI - another program of the same installation - asks whose browser a request is from.
+"""Signing in, and how the Dagster UI - another program of the same installation - asks which user sent a request.
 
 It asks over a socket in a directory that only this user can open: one question a connection, a line of JSON each way.
 """
@@ -54,7 +54,7 @@ class SignIn:
     def browser(
         self, cookies: Mapping[str, str], user: str = "", *, counts_as_use: bool = True
     ) -> BrowserSession | None:
-        """Whose browser sends these cookies for this user; None for one that is not signed in."""
+        """The browser session of these cookies; None if it is not signed in."""
         found = self.sessions.find(cookies.get(self.cookie, ""), counts_as_use=counts_as_use)
         if found is None or found.user != user:
             return None

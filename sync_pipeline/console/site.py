@@ -34,7 +34,7 @@ class Site:
 
     host: str
     origin: str = ""
-    """The public address; "" for a server on this machine alone, whose port is its own."""
+    """The public address; "" for a server that only this machine reaches."""
     proxies: tuple[Network, ...] = ()
     user_header: str = ""
 

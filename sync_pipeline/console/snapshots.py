@@ -68,7 +68,7 @@ NAMED = {
     "SNAPSHOTS_PROFILE": "profile",
 }
 CALLBACK, AUTHORIZED = "/snapshots/callback", "/snapshots/authorized"
-"""Where the browser comes back to, as it is registered at the API; and where the session that asked redeems the answer."""
+"""The redirect address registered at the API, and where the session that asked redeems the answer."""
 ANSWER = ("state", "code", "error", "error_description")
 FOREIGN = (
     "This answer does not belong to an authorization of this session, or was used before. Nothing was connected: "

@@ -33,7 +33,7 @@ def show(context: RequestContext) -> Response:
         "try.html",
         "Step 4: Preview",
         step="try",
-        standing=now,
+        live_status=now,
         kind=kind_for(settings),
         kinds=KINDS,
         actions=ACTIONS,

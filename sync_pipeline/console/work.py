@@ -1,4 +1,4 @@
-"""Work that goes on while pages are looked at: a trial, a test of the connections and a preparation, one of each.
+"""Background work of the console: a trial, a test of the connections and a preparation, one of each.
 
 It is done here, and how far it is can be seen at any instance.
 """
@@ -36,7 +36,7 @@ BROKE = "Something went wrong in the console itself. Try again; its log says whe
 
 @dataclass(slots=True)
 class Test:
-    """A test of the connections, as far as it is."""
+    """The progress of a test of the connections."""
 
     begun_at: datetime
     findings: list[Finding] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Test:
 
 @dataclass(slots=True)
 class Preparing:
-    """Preparing the system that records are written to, as far as it is."""
+    """The progress of preparing the system that records are written to."""
 
     made: Made | None = None
     measured: list[Measured] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Work:
     """What is under way in this console or in another instance of it: one of each kind."""
 
     def __init__(self, setup: SetupService) -> None:
-        self._desk = setup
+        self._setup = setup
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -91,14 +91,14 @@ class Work:
         """Whether this trial, the newest one, is under way."""
         if found.outcome is not None:
             return False
-        with self._desk.store() as store:
+        with self._setup.store() as store:
             return console_work.is_under_way(store, self._name, TRIAL)
 
     def begin_test(self, systems: tuple[str, ...] = SYSTEMS) -> None:
         """Test the connections, unless that is under way."""
 
         def begin(store: Store) -> Callable[[], object]:
-            test = Test(self._desk.now(), systems=systems)
+            test = Test(self._setup.now(), systems=systems)
             self._note(store, TEST, test.begun_at, test)
             return lambda: self._run_test(store, test)
 
@@ -113,7 +113,7 @@ class Work:
         """Make what is missing and measure, unless that is under way."""
 
         def begin(store: Store) -> Callable[[], object]:
-            found, at = Preparing(), self._desk.now()
+            found, at = Preparing(), self._setup.now()
             self._note(store, PREPARATION, at, found)
             return lambda: self._prepare(store, at, setup, found)
 
@@ -132,10 +132,10 @@ class Work:
 
     @property
     def _name(self) -> str:
-        return self._desk.given().setup_name
+        return self._setup.given().setup_name
 
     def _newest(self, kind: str, type_: TypeAdapter[State]) -> State | None:
-        with self._desk.store() as store:
+        with self._setup.store() as store:
             found = console_work.read(store, self._name, kind)
             if found is None:
                 return None
@@ -154,7 +154,7 @@ class Work:
 
     def _run_test(self, store: Store, test: Test) -> None:
         try:
-            with self._desk.session(without_retries(self._desk.settings())) as session:
+            with self._setup.session(without_retries(self._setup.settings())) as session:
                 for finding in diagnose(session, test.systems):
                     test.findings.append(finding)
                     self._note(store, TEST, test.begun_at, test)
@@ -190,16 +190,16 @@ class Work:
     def _start(
         self, kind: str, begin: Callable[[Store], Callable[[], object]], is_over: Callable[[Store], bool]
     ) -> None:
-        """Do what ``begin`` returns in a thread, unless work of this kind goes on at any instance."""
+        """Run what ``begin`` returns in a thread, unless any instance is doing work of this kind."""
         with ExitStack() as held:
-            store = held.enter_context(self._desk.store())
+            store = held.enter_context(self._setup.store())
             for _ in range(LOOKS):
-                if is_begun := console_work.take(store, self._name, kind, held):
+                if is_taken := console_work.take(store, self._name, kind, held):
                     break
                 if not is_over(store):
                     return
                 self._stopping.wait(LOOK_SECONDS)  # the one before is just ending
-            if not is_begun:
+            if not is_taken:
                 return
             run, kept = begin(store), held.pop_all()
 

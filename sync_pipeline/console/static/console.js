@@ -35,7 +35,7 @@ for (const form of $$("form")) {
 }
 window.addEventListener("pageshow", (event) => { if (event.persisted) window.location.reload(); });
 
-// "/" leads to the search and "?" to the help, as on many pages; not while somebody types.
+// "/" leads to the search and "?" to the help, as on many pages; not while the user types.
 document.addEventListener("keydown", (event) => {
   if (!"/?".includes(event.key) || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
   if (event.key === "?") { if (document.querySelector("a[href='/help']")) window.location.assign("/help"); return; }
@@ -97,7 +97,7 @@ async function follow(part) {
 }
 for (const part of $$("[data-poll]")) setTimeout(() => follow(part), Number(part.dataset.every ?? 500));
 
-// A field's form: what is wrong is said while somebody types, and five records show what it would do.
+// A field's form: problems are shown while the user types, and five records show what it would do.
 function watch(form) {
   const verdict = form.querySelector("[data-verdict]");
   const preview = document.querySelector("[data-preview]");
