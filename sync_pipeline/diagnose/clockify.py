@@ -1,4 +1,4 @@
-"""Probes of Clockify: at most a handful of requests, since a Free workspace has 30 an hour for everybody."""
+"""Probes of Clockify: at most a handful of requests, since a Free workspace has 30 an hour in total."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ClockifyProbes:
 
     @property
     def account(self) -> str:
-        """Whose key it is; "" when that was not found out."""
+        """The owner of the key; "" if it is not known."""
         me = self._contact.answer if isinstance(self._contact.answer, dict) else {}
         name, email = me.get("name"), me.get("email")
         return f"{name} ({email})" if name and email else str(name or email or "")
@@ -148,7 +148,7 @@ class ClockifyProbes:
         """Whether CLOCKIFY_PLAN is what the workspace says of itself: too generous meets 429s, too modest is slow."""
         said = str(self._workspace.get("featureSubscriptionType") or "unknown")
         configured, detail = self._account.plan, f"the workspace says {said}, the setting says {self._account.plan}"
-        limits = f"reports are asked for at most {REPORT_DAYS} days at once"
+        limits = f"reports are requested for at most {REPORT_DAYS} days at a time"
         if said.upper() == "UNKNOWN":
             fix = "Set CLOCKIFY_PLAN=free, unless you know better: a Free workspace has 30 requests an hour."
             return fine(detail, limits) if configured == "free" else warn(detail, "", fix)

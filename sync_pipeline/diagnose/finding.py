@@ -62,12 +62,12 @@ class Finding:
         }
 
     def stored(self) -> dict[str, Any]:
-        """The finding as it is kept until the next test."""
+        """The finding in the form stored until the next test."""
         return {**self.as_json(), "exit_code": self.exit_code}
 
 
 def stored_finding(found: Mapping[str, Any]) -> Finding:
-    """A finding that was kept."""
+    """A stored finding."""
     detail, means, fix, what = (str(found.get(name, "")) for name in ("detail", "means", "fix", "what"))
     return Finding(Status(found["verdict"]), detail, means, fix, int(found.get("exit_code", 0)), what=what)
 

@@ -19,7 +19,7 @@ FULL = 0.8
 """From what share of a limit on a warning is given."""
 PREPARE = "Run `sync-pipeline prepare`, or open Prepare in the console's set-up (/setup/prepare)."
 CLOCK_BREAKS = "Tokens and changes depend on time: tokens could be used too long, changes be missed."
-ONLY_VERIFY = "Syncs work without it; `verify` and `--repair` cannot compare what is there."
+ONLY_VERIFY = "Syncs work without it; `verify` and `--repair` cannot compare the records there."
 REVOKED = "The key or token was revoked, replaced, or copied incompletely."
 AUTHORIZE = "Authorize again."
 WRONG_TYPE = "Delete that field there, or map to another one. Then prepare again."
@@ -41,7 +41,7 @@ class SnapshotsProbes:
         # The entity that is read there first, as a key with one scope only may have that one.
         self._first = min(self._specs, key=lambda spec: spec.source.system != "snapshots")
         settings, profile = session.settings, session.snapshots.profile
-        # A list cannot be gone: where it is, the address leads past the API's root.
+        # A list is never missing: if it is, the address leads past the API's root.
         codes = frozenset(row.code for row in profile.answers if row.code and row.action is not Action.GONE)
         self._contact = Contact(
             ask=lambda: session.call(session.snapshots.probe, self._first.entity),
@@ -106,9 +106,9 @@ class SnapshotsProbes:
                 "Install it there, or connect another account in step 2. If it is installed, authorize again.",
                 exit_code=NotAuthorized.exit_code,
             )
-        whose = " and ".join(map(str, found[:3])) or "no account"
+        accounts = " and ".join(map(str, found[:3])) or "no account"
         return fail(
-            f"the token is for {whose}, and {wanted} is set up",
+            f"the token is for {accounts}, and {wanted} is set up",
             KEY_MEANINGS["other_location"],
             f"Use a token of {wanted}, or connect the other one.",
             exit_code=NotAuthorized.exit_code,

@@ -55,7 +55,7 @@ class HookProbes:
 
     def _look_at_receiver(self) -> Finding:
         if not self._session.settings.is_remote and not all(map(is_local, self._bases)):
-            return skip("in the sandbox nothing but this machine is asked")
+            return skip("in the sandbox only this machine is asked")
         for base in self._bases:
             try:
                 self._session.call(ask_health, base, self._session.mode.guard)
@@ -80,10 +80,10 @@ def _finding_of(ours: Sequence[Webhook], missing: Sequence[str]) -> Finding:
     broken = [hook for hook in ours if hook.problem]
     if not broken:
         return fine(f"{len(ours)} are switched on")
-    told = "; ".join(f"{hook.event}: {hook.problem.rstrip('.')}" for hook in broken)
+    problems = "; ".join(f"{hook.event}: {hook.problem.rstrip('.')}" for hook in broken)
     if any(hook.in_plan for hook in broken):
-        return fail(told, POLLED, REGISTER)
-    return warn(told, POLLED, "Remove the least useful ones, or change the plan.")
+        return fail(problems, POLLED, REGISTER)
+    return warn(problems, POLLED, "Remove the least useful ones, or change the plan.")
 
 
 async def ask_health(base_url: str, guard: RequestGuard) -> None:

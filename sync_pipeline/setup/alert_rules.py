@@ -44,7 +44,7 @@ class BadField(ConfigError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleForm:
-    """A rule as it is typed."""
+    """A rule with the typed values."""
 
     name: str = ""
     figure: str = "hours"
@@ -79,7 +79,7 @@ class RuleForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionForm:
-    """A subscription as it is typed."""
+    """A subscription with the typed values."""
 
     name: str = ""
     about: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ class AlertRules:
         return rule, found.calendar
 
     def preview_rule(self, entered: RuleForm, *, is_new: bool) -> Preview | None:
-        """What a rule says by the figures as they are now."""
+        """The result of a rule with the current figures."""
         rule, calendar = self.check_rule(entered, is_new=is_new)
         return None if self.session is None else preview_of(_reader(self.session, calendar), rule)
 
@@ -187,7 +187,7 @@ class AlertRules:
         self._change(RULES, entered.name, self._with_ids(entered).document, rule.said, since)
 
     def turn_on(self, name: str, *, since: str | None = None) -> None:
-        """Store that a ready-made rule is in force, as it is."""
+        """Store that a ready-made rule is in force, unchanged."""
         if name not in ready_made():
             raise ConfigError(f"There is no ready-made rule {name[:LONGEST_NAME]!r}.")
         self._change(RULES, name, {}, ready_made()[name].said, since)

@@ -29,7 +29,7 @@ class ApprovalRequest:
     lines: tuple[Line, ...] = ()
     """The records it names, by source id; a page of them."""
     labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Entity and id of these records to what people call them, as far as it is known."""
+    """Entity and id of these records -> their label, if known."""
 
     @property
     def heading(self) -> str:

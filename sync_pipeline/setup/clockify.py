@@ -48,7 +48,7 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class ClockifyAccount:
-    """Whose key it is, and which workspaces there are to choose from."""
+    """The owner of the key, and the workspaces to choose from."""
 
     name: str
     email: str
@@ -77,7 +77,7 @@ def may_connect(workspace: Workspace, kind: Kind) -> bool:
 
 
 def look_at_clockify(setup: SetupService, form: ClockifyForm) -> ClockifyAccount:
-    """Ask Clockify whose key it is and what it can see. Nothing is stored; SyncError says what is wrong."""
+    """Ask Clockify for the owner of the key and what it can see. Nothing is stored; SyncError says what is wrong."""
     draft, _ = _draft(setup, form)
     return _look(setup, draft, form)
 
@@ -110,7 +110,7 @@ def connect_clockify(
         "clockify.workspace_id": workspace.id,
         "clockify.plan": plan,
     }
-    told = f"workspace {workspace.name} ({workspace.id}) at {draft.clockify_base_url}, {form.kind} of {account.email}"
+    detail = f"workspace {workspace.name} ({workspace.id}) at {draft.clockify_base_url}, {form.kind} of {account.email}"
     with setup.vault(draft) as vault:
         vault.prove()
 
@@ -120,7 +120,7 @@ def connect_clockify(
             here = replace(draft, clockify_workspace_id=workspace.id)
             note_names(vault.store, facts_place(here, "clockify"), account.label, workspace.name)
 
-        setup.change(values, "clockify connected", told, since=since, then=keep)
+        setup.change(values, "clockify connected", detail, since=since, then=keep)
 
 
 def _keep(vault: Vault, kind: Kind, secret: str, setup: SetupService) -> None:

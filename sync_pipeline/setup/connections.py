@@ -71,7 +71,7 @@ class Connection:
 
 
 def connections(setup: SetupService) -> tuple[Connection, Connection]:
-    """Clockify and the Snapshots API, as they are set up; no request is sent."""
+    """Clockify and the Snapshots API, from the set-up; no request is sent."""
     settings = setup.settings()
     with setup.vault(settings) as vault:
         there = pair_of(settings, load_profile(settings.snapshots_profile), settings.clockify_workspace_id)
@@ -93,7 +93,7 @@ def switch_entities(setup: SetupService, names: Sequence[str], *, since: str | N
 
 
 def disconnect(setup: SetupService, system: str, *, since: str | None) -> None:
-    """Forget a system: its part of the set-up and every secret of it, at whatever address. Live syncing goes off.
+    """Forget a system: its part of the set-up and every secret of it, at whatever address. Live syncing is turned off.
 
     What other set-ups of the same database use is left to them.
     """

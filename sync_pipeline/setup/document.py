@@ -98,7 +98,7 @@ def _read(document: str) -> CommentedMap:
     except YAMLError as error:
         line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else 1  # type: ignore[attr-defined]  # asked for
         raise MappingFileError(SETUP, line, "file", "is not YAML.", fix="Import a correct one.") from None
-    if found is None:  # nothing but comments
+    if found is None:  # only comments
         return _fresh("\n".join(line.removeprefix("#").strip() for line in document.splitlines()))
     if not isinstance(found, CommentedMap):
         raise MappingFileError(SETUP, 1, "file", "holds no mapping of keys to values.", fix="Import a correct one.")
@@ -112,7 +112,7 @@ def _fresh(comment: str) -> CommentedMap:
 
 
 def _put(document: CommentedMap, path: list[str], value: Any) -> None:
-    """Set what ``path`` leads to; sections come and go as they are needed."""
+    """Set the value at ``path``; adds missing sections and removes empty ones."""
     *above, last = path
     trail = [document]
     for step in above:

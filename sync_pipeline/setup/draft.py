@@ -59,7 +59,7 @@ def refuse_given(setup: SetupService, values: Mapping[str, object]) -> None:
 def secret_for(setup: SetupService, draft: Settings, slot: Slot, typed: str, what: str, *, is_known: bool) -> str:
     """The secret to use at the draft's address: the one typed, of the environment, or stored for just this address.
 
-    One of the environment goes to no address that was only typed here (``is_known`` says that it was not). "" when
+    One of the environment is not sent to an address that was only typed here (not ``is_known``). "" when
     there is none.
     """
     if setup.is_given(slot.variable):

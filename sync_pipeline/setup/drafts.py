@@ -1,6 +1,6 @@
 """Changes of the mappings that are not published: gathered in a draft, previewed, published whole or discarded.
 
-While live syncing is on, the mapping pages and commands change the draft, and syncing goes on with what is published.
+While live syncing is on, the mapping pages and commands change the draft, and syncing continues with what is published.
 Otherwise there is nothing to protect, and a change takes effect immediately.
 """
 
@@ -55,10 +55,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What stands between a draft and its publication."""
+    """What is still needed before a draft can be published."""
 
     is_live: bool
-    """Whether syncing goes on with what is published, so that the draft has to be previewed."""
+    """Whether live syncing is on with what is published, so that the draft has to be previewed."""
     trial: Trial | None
     """The newest preview of just this draft."""
     rewrites: dict[str, int]
@@ -75,7 +75,7 @@ class _Published:
     """The configuration that is live; "" when none is."""
     trial: Trial | None
     changed: list[EntitySpec]
-    """The entities whose mapping changes."""
+    """The entities with a changed mapping."""
     kept: dict[str, int] | None
     """How many of their records keep the form they have until they change at the source; None: all are rewritten."""
 
@@ -216,13 +216,13 @@ def _allow_rewrites(session: Session, setup: SetupService, rewrites: dict[str, i
 
 
 def _changed(session: Session, setup: SetupService) -> list[EntitySpec]:
-    """The entities that were synced before and whose mapping changes."""
+    """The entities that were synced before and have a changed mapping."""
     now = specs_of(setup.settings())
     return [spec for name, spec in session.specs.items() if name in now and now[name].fingerprint != spec.fingerprint]
 
 
 def _choose_former(tx: Connection, session: Session, what: _Published, by: str, at: datetime) -> None:
-    """Of each entity whose mapping changes, what is at the target stays until its source changes; or nothing does any more."""
+    """Choose for each entity with a changed mapping whether records at the target keep their form until the source changes."""
     for spec in what.changed:
         asked = session.ledger(spec).approvals
         if what.kept is None:

@@ -74,7 +74,7 @@ class _Kept:
                 del self._found[next(iter(self._found))]
 
 
-_kept = _Kept()  # for as long as the console runs: a SetupService is made anew for each request
+_kept = _Kept()  # for as long as the console runs: each request has a SetupService of its own
 
 
 def examples(setup: SetupService, spec: EntitySpec, *, fresh: bool = False) -> Examples:

@@ -37,7 +37,7 @@ _KEYS = ("references", "link", "max_length", "one_of", "description", *_NEUTRAL)
 
 @dataclass(frozen=True, slots=True)
 class FieldForm:
-    """A target field as it is filled in; an empty text is nothing. ``mapping/text.py`` says how texts are written."""
+    """A target field with the typed values; an empty text means none. ``mapping/text.py`` defines the syntax."""
 
     name: str
     source: str = ""

@@ -56,7 +56,7 @@ class TargetField:
 
 @dataclass(frozen=True, slots=True)
 class TransformHelp:
-    """One word of the vocabulary of transforms, as it is written, with an example."""
+    """One transform of the vocabulary, with its syntax and an example."""
 
     name: str
     does: str
@@ -81,7 +81,7 @@ class EntityFields:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """One entity's mapping: as it is below the set-up (None: only there), what that says, and both together."""
+    """One entity's mapping: without the set-up (None: it is only there), the set-up's part, and both together."""
 
     base: EntitySpec | None
     tx: dict[str, Any]
@@ -99,7 +99,7 @@ class Layers:
 
 
 def mapping_of(setup: SetupService, entity: str) -> Layers:
-    """The mapping of an entity as it is now; ConfigError when there is no such entity."""
+    """The current mapping of an entity; ConfigError when there is no such entity."""
     settings = setup.settings()
     specs = specs_of(settings)
     if entity not in specs:
@@ -123,12 +123,12 @@ def entity_fields(setup: SetupService, entity: str) -> EntityFields:
 
 
 def target_fields(setup: SetupService, entity: str) -> tuple[TargetField, ...]:
-    """The target's fields alone: nothing is asked of anybody."""
+    """The target's fields alone; no request is sent."""
     return _target_fields(mapping_of(setup, entity))
 
 
 def field_form(setup: SetupService, entity: str, name: str) -> FieldForm:
-    """The form of a field as it is now - of a dropped one as it was - or an empty one for a new field."""
+    """The form of a field - for a dropped one with its former values, for a new one empty."""
     layers = mapping_of(setup, entity)
     field = layers.now.get(name) or layers.below.get(name)
     return form_of(field) if field else FieldForm(name)
@@ -150,7 +150,7 @@ def transform_help() -> tuple[TransformHelp, ...]:
 
 
 def check_field(setup: SetupService, entity: str, form: FieldForm) -> str:
-    """What is wrong with a field as it is filled in, in one sentence and without changing anything; "" when nothing is."""
+    """What is wrong with a filled-in field, in one sentence and without changing anything; "" when nothing is."""
     return _problem(lambda: would_be(setup, entity, form))
 
 

@@ -30,7 +30,7 @@ ROOM = {
 }
 BY_ENTITY = {
     "records": "Records that are known.",
-    "pending": "Records that are not yet at the target as they are wanted.",
+    "pending": "Records that are not yet in the desired state at the target.",
     "waiting": "Records that wait for one they refer to.",
     "rejects": "Records that are rejected and not ignored.",
 }

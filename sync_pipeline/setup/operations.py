@@ -1,6 +1,6 @@
 """Running one operation of the catalogue: who may, what is sent, and what came of it.
 
-Everything goes the way of all requests: the same guard, mode, limits, retries, redaction and audit trail. A write is sent once;
+They use what all requests use: the same guard, mode, limits, retries, redaction and audit trail. A write is sent once;
 whether an answer was lost is looked up where a name can be used only once.
 """
 
@@ -166,7 +166,7 @@ def _called(session: Session, account: Operable) -> list[str]:
 
 
 def run(setup: SetupService, session: Session, form: Form, *, once: str = "") -> Result:
-    """Send an operation, or say what became of it when it was sent for this key before."""
+    """Send an operation, or return the outcome if it was sent for this key before."""
     refuse(session, form)
     if form.operation.kind == "read":
         answer = _send(session, form)
@@ -292,7 +292,7 @@ def _claim(setup: SetupService, session: Session, form: Form, key: str) -> OnceR
 
 
 def _finish(setup: SetupService, session: Session, form: Form, once: str, state: Any, result: Result | None) -> None:
-    """Note what became of a write: in the audit trail without values, and for its key."""
+    """Note the outcome of a write: in the audit trail without values, and for its key."""
     made = result.target_id if result else None
     about = ", ".join([f"id {made}"] if made else [f"{name} {value}" for name, value in form.ids.items()])
     note(session.store, setup.by, f"operation {state}", f"{form.operation.name} {about}".strip(), setup.now())

@@ -24,7 +24,7 @@ from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.locks import lock
 
 T = TypeVar("T")
-NOT_NEEDED = "The profile {profile} needs no preparation: whatever is sent there is kept as it is."
+NOT_NEEDED = "The profile {profile} needs no preparation: it stores whatever is sent."
 Work = Callable[[Preparation, Sequence[EntitySpec]], Awaitable[T]]
 
 

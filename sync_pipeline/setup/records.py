@@ -93,7 +93,7 @@ def _said(can_fetch: bool, raw: Record | None, there: Record | None, wanted: obj
     if raw is None:
         return f"It does not exist at the source{', but at the target' if there is not None else ' and not at the target'}."
     if wanted is None:
-        return "It is not to be delivered as it is now: a check rejects it, a rule excludes it, or it waits for another record."
+        return "It is not delivered in its current state: a check rejects it, a rule excludes it, or it waits for another record."
     if there is None:
         return "It does not exist at the target; the next sync delivers it."
     if not differing:

@@ -22,7 +22,7 @@ def offer_again(setup: SetupService, entity: str, source_ids: tuple[str, ...] = 
 
 
 def accept_outcome(setup: SetupService, entity: str, source_ids: Sequence[str]) -> int:
-    """Leave alone those of these records whose outcome is unknown; returns how many."""
+    """Stop delivering those of these records with an unknown outcome; returns how many."""
     with setup.reading() as session:
         session.spec(entity)
         count = session.ledger(entity).settle(source_ids)

@@ -52,7 +52,7 @@ class ShownRequest:
     note: str = ""
     """Why nothing happens, and what to do; "" when something does, or it has ended."""
     labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Entity and id of the records that differ to what people call them, as far as it is known."""
+    """Entity and id of the records that differ -> their label, if known."""
 
     @property
     def title(self) -> str:

@@ -92,7 +92,7 @@ def _try(setup: SetupService, slot: Slot, secret: str) -> None:
         if settings.clockify_workspace_id not in {each.id for each in account.workspaces}:
             raise ConfigError("The new key does not see the workspace that is synced.", fix="Use another key.")
     elif settings.auth == "authorization_code":
-        return  # nothing but a refresh would show, and that spends the refresh token: it is tried with the next one
+        return  # only a refresh would show it, and that uses up the refresh token: it is tried with the next one
     else:
         names = {SNAPSHOTS_KEY: "api_key", SNAPSHOTS_CLIENT: "client_secret", AGENCY_KEY: "agency_key"}
         typed = {names[slot]: secret}
@@ -134,7 +134,7 @@ def encrypt_again(setup: SetupService) -> int:
         setup.note("secrets encrypted again", f"{changed} of them")
     if left:
         raise ConfigError(
-            f"{changed} secrets were encrypted again; {len(left)} could not be decrypted and stay as they are: "
+            f"{changed} secrets were encrypted again; {len(left)} could not be decrypted and were left unchanged: "
             f"{', '.join(left)}.",
             fix=f"Add their keys to {credentials.SETTING}, after the new one and a comma, and run it again; or remove them "
             "(`sync-pipeline credentials remove`, `webhooks remove`) and enter them again.",

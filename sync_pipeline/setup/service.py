@@ -1,4 +1,4 @@
-"""Working on a set-up: who does it, the settings as they are now, and where changes are kept."""
+"""Working on a set-up: who does it, the current settings, and where changes are stored."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SetupService:
     now: Callable[[], datetime] = utc_now
 
     def settings(self, **variables: str) -> Settings:
-        """The settings as they are now, with some variables of the environment as they are given here."""
+        """The current settings, with these variables of the environment replaced."""
         environ = {**self._environ, **variables}
         now = load_settings(environ, root=self.root)
         number, document = self._draft(now) if self.drafting else (0, "")
@@ -71,7 +71,7 @@ class SetupService:
         return replace(drafted, setup_version=now.setup_version, setup_draft=number)
 
     def _draft(self, now: Settings) -> tuple[int, str]:
-        """Number and text of the draft, with what became current since it was begun; (0, "") when there is none."""
+        """Number and text of the draft, with the changes published since it was started; (0, "") when there is none."""
         with self.store() as store:
             draft = version_in(store, now.setup_name, "draft")
             base = version_of(store, now.setup_name, draft.base_id or 0) if draft is not None else None
@@ -105,7 +105,7 @@ class SetupService:
     def connected(self) -> Iterator[None]:
         """While this lasts the database stays open, if there is one: opening it again costs next to nothing."""
         store = None
-        with suppress(SyncError):  # whoever asks the database reports what is wrong with it
+        with suppress(SyncError):  # the code that uses the database reports what is wrong with it
             given = self.given()
             store = existing_store(given.store_url, timeout=given.lock_seconds)
         with nullcontext() if store is None else closing(store):
@@ -113,7 +113,7 @@ class SetupService:
 
     @contextmanager
     def vault(self, settings: Settings | None = None) -> Iterator[Vault]:
-        """The secrets for the addresses of these settings (default: as they are now)."""
+        """The secrets for the addresses of these settings (default: the current ones)."""
         with self.store() as store:
             yield Vault(store, settings or self.settings())
 

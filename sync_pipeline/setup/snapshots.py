@@ -85,8 +85,8 @@ class Draft:
         }
 
     @property
-    def told(self) -> str:
-        """What the audit trail says."""
+    def audit_detail(self) -> str:
+        """The text for the audit trail."""
         there = self.settings
         who = f" ({there.snapshots_client_id})" if there.snapshots_client_id else ""
         where = " ".join(filter(None, (there.snapshots_base_url, there.snapshots_location)))
@@ -128,8 +128,8 @@ def _for_account(draft: Draft, accounts: Sequence[Account]) -> Draft:
             draft, settings=replace(draft.settings, snapshots_location=one.id, snapshots_company=one.company)
         )
     words = _words(load_profile(draft.settings.snapshots_profile))
-    whose = _listed(list(map(str, accounts))) or "none"
-    problem = f"is for {whose}" if wanted or not accounts else f"is for several: {whose}"
+    owners = _listed(list(map(str, accounts))) or "none"
+    problem = f"is for {owners}" if wanted or not accounts else f"is for several: {owners}"
     what = words.key if draft.settings.snapshots_auth == "api_key" else "The app"
     raise ConfigError(f"{what} {problem}.", fix=f"Choose the {words.account.lower()}, or use another token.")
 
@@ -150,7 +150,7 @@ def keep(setup: SetupService, draft: Draft, *, since: str | None) -> None:
                 vault.tokens.remove()
                 vault.forget_account_tokens()
 
-        setup.change(draft.values, "snapshots connected", draft.told, since=since, then=keep)
+        setup.change(draft.values, "snapshots connected", draft.audit_detail, since=since, then=keep)
 
 
 def _enter(vault: Vault, draft: Draft, setup: SetupService) -> None:

@@ -57,7 +57,7 @@ def read_live_status(setup: SetupService) -> LiveStatus:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Since when live syncing does nothing although it was turned on once, and whose doing that was."""
+    """Since when live syncing does nothing although it was turned on once, and who paused it."""
 
     at: datetime
     by: str

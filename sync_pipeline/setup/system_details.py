@@ -98,7 +98,7 @@ def begin_title(settings: Settings) -> str:
 
 
 def system_details(setup: SetupService, system: str) -> SystemDetails:
-    """What is stored about a system as it is set up now."""
+    """What is stored about a system in the current set-up."""
     settings = setup.settings()
     connection = next(one for one in connections(setup) if one.system == system)
     with setup.vault(settings) as vault:

@@ -75,8 +75,8 @@ def run(
         keep = partial(note_progress, store, trial_id, report)
         settings = _settings_of(setup, kind)
         try:
-            begun = trial_of(store, trial_id)
-            of = begun.fingerprint if begun is not None and kind == kind_for(setup.settings()) else ""
+            trial = trial_of(store, trial_id)
+            of = trial.fingerprint if trial is not None and kind == kind_for(setup.settings()) else ""
             outcome = _check(setup, settings, report, keep) or _preview(
                 setup, settings, report, keep, options, stop, of
             )
@@ -180,14 +180,14 @@ def _preview(
 ) -> TrialOutcome:
     """What a sync would do, entity by entity; it passes when no check would block it and nothing would be held.
 
-    ``of`` is the configuration that the trial was begun for, "" where another one is tried in its place.
+    ``of`` is the configuration that the trial was started for, "" where another one is tried in its place.
     """
     from sync_pipeline.stages.preview import preview
 
     previews = []
     with setup.session(settings, report=_noting(report, keep)) as session:
         if of and session.fingerprint != of:
-            raise ConfigError("The set-up was changed since this preview was begun.", fix="Begin another one.")
+            raise ConfigError("The set-up was changed since this preview was started.", fix="Start another one.")
         days = _days(session)
         report["days"] = str(days)
         for name, spec in session.specs.items():

@@ -53,7 +53,7 @@ class WebhookEvents:
         )
 
     def entity_of(self, event: str) -> str | None:
-        """The entity whose records an event is about; None when no entity names it."""
+        """The entity that an event is about; None when no entity names it."""
         return self.subjects.get(event, UNKNOWN).entity
 
     def about(self, event: str, body: Mapping[str, Any]) -> tuple[str | None, str | None]:

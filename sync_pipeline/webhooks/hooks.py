@@ -127,7 +127,7 @@ class KnownHooks:
 
     The latter at most once in REREAD_SECONDS, whatever is sent: senders who guess cost no more than that. A hook that
     another process registers or rotates is known with the first delivery that needs it, or that much later while
-    somebody guesses.
+    a sender guesses.
     """
 
     def __init__(self, hooks: HookStore, clock: Callable[[], float]) -> None:

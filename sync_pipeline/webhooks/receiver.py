@@ -51,7 +51,7 @@ RETRY_AFTER_SECONDS = "15"
 FOLLOW_SECONDS = 5.0
 """How often the set-up is read, in case it has changed."""
 COUNTED_SECONDS = 1.0
-"""For how long /healthz and /metrics, which anybody may ask, report the same count."""
+"""For how long /healthz and /metrics, which are public, report the same count."""
 
 REFUSALS = {
     "workspace": 404,
@@ -359,7 +359,7 @@ def same() -> None:
 
 
 class Current:
-    """The receiver of the current set-up. The one before it finishes what it has begun, and writes what it has taken in."""
+    """The receiver of the current set-up. The one before it finishes what it has started, and writes the events it has accepted."""
 
     def __init__(self, receiver: Receiver, renewed: Renewed = same) -> None:
         self.receiver = receiver

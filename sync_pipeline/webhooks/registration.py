@@ -101,7 +101,7 @@ class Registrar:
         return cls(session, hooks, public_url(url, session.settings.clockify_base_url))
 
     def register(self, wishes: Wishes) -> Registered:
-        """Subscribe what is worth most and not there yet; repair what is there as far as wished."""
+        """Subscribe the most useful events that are missing; repair existing webhooks as far as wished."""
         encrypt_again(self.hooks.store, self.hooks.keyring, self.hooks.pair, self.session.now())
         found = self.session.call(self._api.list)
         order = self.hooks.events.order
@@ -134,7 +134,7 @@ class Registrar:
         return self._url(self._hook(ADDON))
 
     def _tend(self, event: str, found: Sequence[Webhook], wishes: Wishes) -> Row:
-        # Two at our address come from a create whose answer was lost: one is enough.
+        # Two at our address come from a create with a lost answer: one is enough.
         webhook, *doubles = sorted(found, key=lambda one: not one.is_working)
         for double in doubles:
             self.session.call(self._api.delete, double.id)
@@ -242,7 +242,7 @@ class Registrar:
 
 
 def follow_users(session: Session, hooks: HookStore) -> str:
-    """Have the hooks about users name everybody who is known now; returns what was done, "" when nothing was.
+    """Have the hooks about users name all currently known users; returns what was done, "" when nothing was.
 
     It asks Clockify only when the users in the store are others than last time. A refusal is returned and not tried again
     until they change: their changes are found by polling all the same.
@@ -263,7 +263,7 @@ def follow_users(session: Session, hooks: HookStore) -> str:
                 session.call(api.update, webhook.id, webhook.name, webhook.event, webhook.url, users)
                 notes.append(f"the webhook {hook.name} names {len(users)} users now")
             except RejectedRecord as error:
-                notes.append(f"the webhook {hook.name} does not name everybody: {error}")
+                notes.append(f"the webhook {hook.name} does not name all users: {error}")
         hooks.save(replace(hook, users=_mark(users)), session.now())
     return ". ".join(notes)
 
@@ -314,8 +314,8 @@ def remove_hooks(session: Session, hooks: HookStore, ids: Sequence[str] = ()) ->
             f"The workspace has no webhook {', '.join(sorted(unknown))}.",
             fix="`sync-pipeline webhooks list` shows them.",
         )
-    gone = [one for one in found if one.id in ids] if ids else [o for o in found if is_known(hooks, workspace, o)]
-    for one in gone:
+    removed = [one for one in found if one.id in ids] if ids else [o for o in found if is_known(hooks, workspace, o)]
+    for one in removed:
         session.call(api.delete, one.id)
         if _has_our_form(one, workspace):
             hooks.remove(one.event)
@@ -323,7 +323,7 @@ def remove_hooks(session: Session, hooks: HookStore, ids: Sequence[str] = ()) ->
         for name in hooks.names():
             hooks.remove(name)
         note_finding(session, WEBHOOKS, "")
-    return [Row(one.event, one.id, "removed", ours=not ids) for one in gone]
+    return [Row(one.event, one.id, "removed", ours=not ids) for one in removed]
 
 
 def is_known(hooks: HookStore, workspace: str, webhook: Webhook) -> bool:

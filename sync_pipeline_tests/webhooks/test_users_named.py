@@ -125,7 +125,7 @@ def test_a_refusal_is_named_and_not_repeated(us: Team) -> None:
     us.sync("users")
     us.fault("status", "PUT */webhooks/*", status=400, body={"message": "Too many sources", "code": 501})
     note, _ = follow(us)
-    assert note.startswith(f"the webhook {CHANGED} does not name everybody:")
+    assert note.startswith(f"the webhook {CHANGED} does not name all users:")
     assert "Too many sources" in note
     assert follow(us) == ("", 0)
     us.no_faults()
