@@ -69,7 +69,7 @@ class NotGranted(ConfigError):
 
 
 class ChangedMeanwhile(ConfigError):
-    """The set-up is not what it was when this change was begun; nothing was overwritten."""
+    """The set-up has changed since this change was started; nothing was overwritten."""
 
 
 class NotAllowed(ConfigError):

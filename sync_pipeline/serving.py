@@ -1,8 +1,8 @@
 """What every server of ours keeps: limits for its clients, and nothing for pages of other sites.
 
 Limits: uvicorn has none for the time a request takes and none for connections that send nothing. Here each connection is
-known by what it waits for. Where there are too many, the one that has waited longest for its client is closed: first
-those without a request, of the address that has most of them, then those whose request is incomplete. A request that has
+known by what it waits for. If there are too many, the one that has waited longest for its client is closed: first
+those without a request, of the address that has most of them, then those with an incomplete request. A request that has
 arrived is never closed, so silent clients cannot keep an honest one out, even when all share the address of one proxy.
 uvicorn hands a WebSocket to another protocol. Its connection is still counted: it is timed until the application accepts
 it, and at most half of the allowed connections may be open WebSockets.
@@ -102,7 +102,7 @@ class _Phase(Enum):
     ANSWER = auto()
     """The client, who does not read the answer."""
     REST = auto()
-    """The end of a body whose request is answered already."""
+    """The rest of a body after its request was answered."""
     IDLE = auto()
     HANDSHAKE = auto()
     """The application, which has not accepted the WebSocket yet."""
@@ -139,7 +139,7 @@ def bounded_server(
     websockets: bool = False,
     **options: Any,
 ) -> Server:
-    """A server for ``app``, whose log calls it ``name``; ``options`` are uvicorn's."""
+    """A server for ``app``, with ``name`` in the log; ``options`` are uvicorn's."""
     limits = limits.within_open_files()
     connections = _Connections(name, limits, clock)
 
@@ -259,7 +259,7 @@ class LocalOnly:
 
 
 class _BoundedServer(Server):
-    """Checks ten times as often whether it should stop, and lets more clients wait than it accepts at once."""
+    """Checks ten times as often whether it should stop, and lets more clients wait than it accepts together."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start accepting."""
@@ -447,7 +447,7 @@ class _Connections:
         if len(self._open) >= self.limits.connections:
             self._warn(
                 "The %s has more than %d connections: those that have waited longest for their client are closed. "
-                "If this goes on, let a proxy before it limit connections.",
+                "If this continues, limit connections with a proxy in front of it.",
                 self.limits.connections,
             )
             closed = self._longest_waiting() or one

@@ -110,7 +110,7 @@ class Settings:
     )
     clockify_reader: str = setting(
         "CLOCKIFY_READER",
-        "How time entries are read: `report` (all users at once), `users` (one list a user; for those who left, the "
+        "How time entries are read: `report` (all users together), `users` (one list a user; for those who left, the "
         "report) or `auto` (the cheaper).",
         kind.one_of("auto", "report", "users"),
         "auto",
@@ -141,7 +141,7 @@ class Settings:
     )
     snapshots_auth: str = setting(
         "SNAPSHOTS_AUTH",
-        "How the Snapshots API is told who asks: `api_key`, or OAuth's `client_credentials` or `authorization_code` (a person "
+        "How to authenticate at the Snapshots API: `api_key`, or OAuth's `client_credentials` or `authorization_code` (a person "
         "consents in the console). Default: what fits the credentials.",
         kind.one_of(*AUTH_KINDS),
         at="snapshots.auth",
@@ -220,7 +220,7 @@ class Settings:
     mode: str = setting(
         "SYNC_MODE",
         "`sandbox`, `dry_run` (nothing is written to the accounts) or `live` (sensors and schedules act). Default: the sandbox "
-        "without accounts; what the console's switch says; `sync` by hand with accounts from the environment.",
+        "without accounts; what the console's switch says; only manual `sync`s with accounts from the environment.",
         kind.one_of("sandbox", "dry_run", "live"),
     )
     setup_file: Path = setting(
@@ -330,7 +330,7 @@ class Settings:
         0.5,
     )
     max_creates: int | None = setting(
-        # Off by default: at first, and with each new team, many creates are right, and no share of what is known tells.
+        # Off by default: at first, and with each new team, many creates are right, and no share of known records is a limit.
         "SYNC_MAX_CREATES",
         "When one read would create more records than this, they are held until a person approves them. Default: no limit.",
         kind.count,
@@ -485,7 +485,7 @@ class Settings:
     )
     dashboard_people: bool = setting(
         "SYNC_DASHBOARD_PEOPLE",
-        "Whether a link with the role `dashboard` shows whose time it is: names, hours and utilisation of people.",
+        "Whether a link with the role `dashboard` shows people: their names, hours and utilisation.",
         kind.flag,
         True,
     )
@@ -586,7 +586,7 @@ class Settings:
 
     @property
     def auth(self) -> str:
-        """How the Snapshots API is told who asks."""
+        """How to authenticate at the Snapshots API."""
         return self.snapshots_auth or ("client_credentials" if self.snapshots_client_id else "api_key")
 
     @property
@@ -636,7 +636,7 @@ class Settings:
 
     @property
     def in_clear(self) -> list[str]:
-        """The variables whose URL sends keys over a network unencrypted, because SYNC_ALLOW_HTTP names it."""
+        """The variables with a URL that keys are sent to unencrypted, because SYNC_ALLOW_HTTP names it."""
         urls = {f.metadata["env"]: getattr(self, f.name) for f in SETTINGS if f.metadata["parse"] is kind.url}
         return [env for env, url in urls.items() if url.startswith("http://") and kind.origin(url) in self.allow_http]
 
@@ -827,7 +827,7 @@ Source = Literal["environment", "file", "store", "default"]
 
 
 class InForce(NamedTuple):
-    """A setting as it is in force; of a secret only whether it is set."""
+    """A setting and its value in force; of a secret only whether it is set."""
 
     name: str
     value: str
@@ -919,7 +919,7 @@ def _parse(spec: Any, text: str) -> Any:
 
 
 def _with_accounts(settings: Settings, found: Mapping[str, str], *, has_setup: bool) -> Settings:
-    """Whose accounts: those of the environment, of the set-up, or the sandbox's when there are none."""
+    """Add the accounts: those of the environment, of the set-up, or the sandbox's when there are none."""
     if settings.mode == "sandbox":
         return _on_sandbox(settings, found)
     if has_setup:

@@ -1,6 +1,6 @@
 """What the command line prints: progress while one waits, tables, and what went wrong with the command that fixes it.
 
-Text is printed as text: neither Rich nor the terminal takes any of it for a command, whoever wrote it. Results are on standard
+Text is printed literally: neither Rich nor the terminal interprets any of it as markup or a command. Results are on standard
 output, notes on standard error. People see tables, or blocks on a narrow screen; a pipe gets lines with tabs.
 """
 
@@ -88,7 +88,7 @@ _style = _Style()
 
 
 LOGGERS = ("sync_pipeline", "httpx")
-"""What --verbose prints: what we log, and each request, of which secrets are removed."""
+"""What --verbose prints: our log, and each request without its secrets."""
 
 
 class _Logged(logging.Handler):
@@ -325,7 +325,7 @@ def duration(seconds: float) -> str:
 
 
 def marked(verdict: str, text: str) -> None:
-    """A line that begins with a verdict; where it is too long for the screen, it goes on below its text."""
+    """A line that begins with a verdict; if it is too long for the screen, it continues below its text."""
     mark, style = MARKS[verdict]
     lines = wrap(printable(text), out.width - len(mark) - 1, break_long_words=False, break_on_hyphens=False)
     indent = "\n" + " " * (len(mark) + 1)

@@ -282,7 +282,7 @@ def test_that_there_are_too_many_is_said_once(served: Served, caplog: pytest.Log
 
     assert [one.getMessage() for one in caplog.records] == [
         "The test has more than 20 connections: those that have waited longest for their client are closed. "
-        "If this goes on, let a proxy before it limit connections."
+        "If this continues, limit connections with a proxy in front of it."
     ]
 
 

@@ -84,7 +84,7 @@ def send_test(vault: Vault, name: str, by: str, at: datetime) -> Answer:
 
 
 def send_to(vault: Vault, name: str, message: Message) -> Answer:
-    """Send a message to a destination; what goes wrong is in the answer, never the address."""
+    """Send a message to a destination; the answer contains any problem, never the address."""
     try:
         kept = credentials.get(vault.store, vault.keyring, PLACE, name)
     except SyncError:

@@ -24,7 +24,7 @@ EVERY = timedelta(minutes=2)
 def refresh_figures(session: Session, *, every: timedelta = EVERY) -> None:
     """Open and resolve the alerts on figures, unless that was done less than ``every`` ago.
 
-    A mistake in the file leaves them as they are, one in a rule those of that rule; it is an alert itself.
+    A mistake in the file leaves all of them unchanged, one in a rule those of that rule; the mistake is an alert itself.
     """
     last = read_health(session.store, session.pair).get(FIGURE_RULES)
     with session.store.reading() as tx:

@@ -221,7 +221,7 @@ def passed(reader: Reader, rule: Rule) -> list[Passed]:
 
 
 def superseded(keys: Iterable[AlertKey]) -> set[AlertKey]:
-    """The alerts of which one about a threshold farther on is open as well: they say nothing new."""
+    """The alerts that an open alert about a farther threshold supersedes."""
     found: dict[tuple[str, str, str], list[tuple[float, AlertKey]]] = defaultdict(list)
     for key in keys:
         of, _, last = key.system.rpartition("/")

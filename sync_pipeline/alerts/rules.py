@@ -136,7 +136,7 @@ def parsed_rules(section: Section) -> tuple[Rule, ...]:
 
 
 def named(section: Section, key: str, most: int) -> dict[str, Node]:
-    """The children of a mapping whose keys are names that people give; none when absent."""
+    """The children of a mapping with names as keys that people choose; none when absent."""
     node = section.get(key)
     if node is None:
         return {}

@@ -50,7 +50,7 @@ LASTING = {name: kind.lasting for name, kind in KINDS.items() if kind.lasting}
 HEADS = {"opened": "NEW", "repeated": "STILL OPEN", "resolved": "RESOLVED"}
 LEVELS = {"critical": "failure", "warning": "warning", "info": "info"}
 LONGEST = 600.0
-"""Seconds in which no more messages are begun."""
+"""Seconds after which no more messages are started."""
 Send = Callable[[Vault, str, Message], Answer]
 
 
@@ -77,8 +77,8 @@ def send_alerts(
 ) -> Sent:
     """Open and resolve alerts by the facts, store what is due - notices and digests - and send it; ``console`` is its address.
 
-    One process at a time; another one that is sending leaves nothing to do. No message is begun that may not end ``within`` seconds
-    but the first: what is left is for the next call.
+    One process at a time; another one that is sending leaves nothing to do. No message is started that may not end ``within`` seconds
+    except the first: what is left is for the next call.
     """
     refresh_alerts(session)
     note_evaluated(session)
@@ -98,7 +98,7 @@ def send_alerts(
         write_notices(session.store, session.pair, names, _rules(session), session.now())
         gather_digests(session, names, console)
         for name, notices in waiting_notices(session.store, session.pair, session.now()).items():
-            round_.tell(name, notices)
+            round_.send_notices(name, notices)
         for digest in waiting_digests(session.store, session.pair, session.now()):
             round_.deliver(digest)
     finally:
@@ -118,7 +118,7 @@ class _Round:
     until: float
     sent: Sent = field(default_factory=Sent)
 
-    def tell(self, name: str, notices: Sequence[Notice]) -> None:
+    def send_notices(self, name: str, notices: Sequence[Notice]) -> None:
         """Send the messages about alerts that are due at a destination."""
         if not self._may_begin(name):
             return

@@ -157,12 +157,12 @@ def _tell(news: SyncNews, ended: Event) -> None:
 
 @dataclass
 class SyncNews:
-    """The syncs that have ended since it was asked last, as lines: those that wrote, rejected or failed."""
+    """The syncs that have ended since the last call, as lines: those that wrote, rejected or failed."""
 
     opened: Callable[[], AbstractContextManager[Session]]
-    """Opened for each look: the set-up may be another one by then."""
-    _told: dict[str, set[int]] = field(default_factory=dict)
-    """By pair; what is there when a pair is met first is no news."""
+    """Opened for each call: the set-up may have changed by then."""
+    _reported: dict[str, set[int]] = field(default_factory=dict)
+    """By pair; syncs that had ended before the first call for a pair are not reported."""
 
     def lines(self) -> list[tuple[str, bool]]:
         """A line for each, the oldest first, and whether it is a problem; none while the set-up is not finished."""
@@ -171,9 +171,9 @@ class SyncNews:
                 pair, found = session.pair, [one for one in recent(session.store, session.pair, NEWEST) if one.outcome]
         except SyncError:  # or while the database is busy: the next look finds them
             return []
-        told = self._told.get(pair, {one.id for one in found})
-        self._told[pair] = told | {one.id for one in found}
-        new = [one for one in reversed(found) if one.id not in told]
+        known = self._reported.get(pair, {one.id for one in found})
+        self._reported[pair] = known | {one.id for one in found}
+        new = [one for one in reversed(found) if one.id not in known]
         return [(line, bool(one.reason)) for one in new if (line := _line(one))]
 
 

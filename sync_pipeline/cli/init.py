@@ -82,7 +82,7 @@ APP_PORT = 8777
     type=click.IntRange(1, 65535),
     help="Where the browser comes back to. [default: any; with an app at HighLevel: 8777]",
 )
-@click.option("--no-input", is_flag=True, help="Ask nothing: what no option answers stays as it is.")
+@click.option("--no-input", is_flag=True, help="Ask nothing: values that no option sets stay unchanged.")
 @json_option
 def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str | None, **options: Any) -> None:
     """Connect Clockify and the Snapshots API. Step by step; run again, it continues where it was left.

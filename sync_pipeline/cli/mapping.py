@@ -111,7 +111,7 @@ def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--required/--optional", default=None, help="Whether a record without it is rejected."),
         click.option("--unique/--not-unique", default=None, help="Whether no two records may share a value."),
         click.option("--personal/--not-personal", default=None, help="Whether its values are kept out of the UI."),
-        click.option("--references", metavar="ENTITY", help="The entity whose id it is; '' for none."),
+        click.option("--references", metavar="ENTITY", help="The entity that it is an id of; '' for none."),
         click.option("--link", metavar="ENTITY", help="Look the value up in the links of this entity; '' for no."),
         click.option("--owner", metavar="WHO", help="source: kept equal permanently; target: written once."),
         click.option("--one-of", metavar="LIST", help="The only values it may have: \"REGULAR, BREAK\"; '' for any."),
@@ -213,9 +213,7 @@ def mapping_draft(as_json: bool) -> None:
 
 @mapping.command("publish")
 @click.option("--accept-rewrite", is_flag=True, help="Rewrite delivered records that the changes affect.")
-@click.option(
-    "--only-changed", is_flag=True, help="Leave delivered records as they are until they change at the source."
-)
+@click.option("--only-changed", is_flag=True, help="Leave delivered records unchanged until they change at the source.")
 @json_option
 def mapping_publish(accept_rewrite: bool, only_changed: bool, as_json: bool) -> None:
     """Publish the changes, all together. Where live syncing is on, it previews them first."""
@@ -258,7 +256,7 @@ def mapping_discard(as_json: bool) -> None:
 
 
 def _form(setup: Any, entity: str, field: str, given: dict[str, Any]) -> Any:
-    """The field as it is, with what was given; a constant and a source replace each other."""
+    """The current field with the given changes; a constant and a source replace each other."""
     changes = {key: value for key, value in given.items() if value is not None}
     if changes.get("constant"):
         changes = {**dict.fromkeys(ORIGINS, ""), **changes}
@@ -281,7 +279,7 @@ def _told(setup: Any, entity: str, field: str, revision: str, as_json: bool) -> 
         terminal.say(f"{entity}.{field} is now {value} ({found.type}), {own}.")
     if setup.drafting:
         terminal.hint(
-            "It is in the draft, and live syncing goes on as before. `sync-pipeline mapping publish` publishes it."
+            "It is in the draft, and live syncing continues as before. `sync-pipeline mapping publish` publishes it."
         )
     if paused:
         terminal.warning(f"Live syncing is paused: nothing is synced automatically. {GO_ON}")

@@ -1,4 +1,4 @@
-"""`mcp`: an MCP server on standard input and output, whose tools only read."""
+"""`mcp`: an MCP server on standard input and output with read-only tools."""
 
 from __future__ import annotations
 

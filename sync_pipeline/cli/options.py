@@ -92,7 +92,7 @@ def days_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class ServingGroup(click.Group):
-    """A group of which the command `serve` is meant where none is named, as with the older form of the command."""
+    """A group that runs `serve` when no command is named, like the older form of the command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """The arguments, with the name of the command."""

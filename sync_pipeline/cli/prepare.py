@@ -28,7 +28,7 @@ def prepare(dry_run: bool, yes: bool, again: bool, as_json: bool) -> None:
     """Make the objects and fields that mappings need. Shows what is missing, and asks before anything is made.
 
     Nothing that exists is changed. Afterwards it is measured how the system treats records, where its documents leave
-    that open. Exits 1 when something has to be made or changed by hand.
+    that open. Exits 1 when something has to be created or changed manually.
     """
     setup = SetupService(actor("terminal"))
     settings = setup.settings()
@@ -87,8 +87,8 @@ def _show_made(done: Made) -> None:
         fields = sum("." in name for name in done.made)
         terminal.say(f"Made {len(done.made) - fields} objects and {fields} fields.")
     if done.refused:
-        terminal.problem(done.refused, "Make these by hand, then run this again:")
-        terminal.table("To make by hand", [dict(row) for row in done.compared.by_hand])
+        terminal.problem(done.refused, "Create these yourself, then run this again:")
+        terminal.table("To create", [dict(row) for row in done.compared.by_hand])
 
 
 def _show_measured(found: list[Measured]) -> None:

@@ -74,7 +74,7 @@ def records_list(
 @click.argument("source_id", metavar="ID")
 @json_option
 def records_show(entity: str, source_id: str, as_json: bool) -> None:
-    """Show one record: what is wanted and what is there."""
+    """Show one record: the desired and the actual state."""
     with reading() as settings, open_session(settings) as session:
         must_exist(specs_of(settings), [entity])
         found = record_details(session, entity, source_id)

@@ -1,4 +1,4 @@
-"""`settings`: each setting as it is in force, and where it comes from."""
+"""`settings`: the value in force of each setting, and where it comes from."""
 
 from __future__ import annotations
 

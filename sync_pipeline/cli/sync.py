@@ -111,8 +111,8 @@ def _sync_tables(report: SyncReport, dry_run: bool) -> None:
         else "Synced"
     )
     rows = [counts_row(name, counts) for name, counts in report.entities.items()]
-    told = () if terminal.out.width < ROOM_FOR_ZEROS else ("rejected",)
-    optional = () if dry_run else [name for name in OPTIONAL_COLUMNS if name not in told]
+    always = () if terminal.out.width < ROOM_FOR_ZEROS else ("rejected",)
+    optional = () if dry_run else [name for name in OPTIONAL_COLUMNS if name not in always]
     terminal.table(title, rows, CHECKED_COLUMNS if dry_run else None, optional=optional)
     if dry_run and any(counts["waiting"] for counts in report.entities.values()):
         terminal.hint("Those that wait refer to records which are not at the target yet; a sync delivers these first.")
@@ -171,7 +171,7 @@ def _backfill_advice(report: Any) -> None:
         )
     elif report.status == "PAUSED":
         terminal.hint(
-            "It is paused: `sync-pipeline backfills resume`, or this command again, goes on with what is left."
+            "It is paused: `sync-pipeline backfills resume`, or this command again, continues with what is left."
         )
     elif report.is_held:
         terminal.hint("What is left is held: `sync-pipeline approvals list`, then run this command again.")

@@ -51,7 +51,7 @@ def webserver(host: str, port: int, workspace: Path | None) -> None:
 
 
 def main(port: str, place: str, workspace: str) -> None:
-    """Serve until interrupted; ``place`` is the socket that answers whose browser a request is from."""
+    """Serve until interrupted; ``place`` is the socket that answers which user's browser sent a request."""
     given = load_given()
     site = site_of(given, given.dagster_url, VARIABLE)
     sign_in = _sign_in(site, given) if site.origin else SharedSignIn(Path(place))

@@ -1,7 +1,7 @@
 """What is kept of a record beside its mapped fields: the facts that reports are made of, and its label.
 
 Both are taken from the untouched record, whatever the mapping delivers of it. What does not fit a column is missing there: the
-checks judge a record, not this module.
+checks decide about a record, not this module.
 """
 
 from __future__ import annotations

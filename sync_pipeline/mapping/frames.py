@@ -64,7 +64,7 @@ def raw_rows(spec: EntitySpec, records: Iterable[object]) -> list[RawRow]:
 
 def _id_at(record: object, path: Sequence[str]) -> str | None:
     found = record.get(path[0]) if len(path) == 1 and type(record) is dict else value_at(record, path)
-    # Nearly all ids are plain text, of which there is nothing to convert.
+    # Nearly all ids are plain text, which needs no conversion.
     is_plain = type(found) is str and found.isascii() and "\0" not in found
     return found or None if is_plain else id_or_none(found)  # type: ignore[return-value]  # it is text, by the line above
 
@@ -89,7 +89,7 @@ def _record_json(record: object) -> bytes:
 
 
 def _lenient_json(record: object) -> str:
-    """Half characters and integers beyond 64 bits: the slower encoder keeps both as they are."""
+    """Half characters and integers beyond 64 bits: the slower encoder keeps both unchanged."""
     try:
         return json.dumps(record, default=repr, sort_keys=True)
     except (TypeError, ValueError, RecursionError):

@@ -39,8 +39,8 @@ def load_specs(
 
     Automations are among them when ``automations`` names them.
 
-    ``profile`` is that of the Snapshots API, which may bring ``mappings`` of its own; ``overrides`` is the user's directory
-    of mapping files, ``setup`` the set-up, whose ``mappings`` come last; ``place`` is what errors call that.
+    ``profile`` is that of the Snapshots API, which may contain ``mappings`` of its own; ``overrides`` is the user's directory
+    of mapping files, ``setup`` the set-up, whose ``mappings`` come last; ``place`` is its name in errors.
     """
     every = _every(overrides, setup, place, profile)
     if unknown := [name for name in automations if name not in every or not every[name].target.once]:
@@ -97,7 +97,7 @@ def switched_on(specs: Mapping[str, EntitySpec], entities: Sequence[str]) -> dic
 
 
 def _after_links(spec: EntitySpec, entities: Collection[str]) -> EntitySpec:
-    """The entity, which also comes after those that its links are looked up in, as far as they are switched on."""
+    """The entity, ordered after those that its links are looked up in, as far as they are switched on."""
     before = [one for one in spec.links.values() if one in entities and one not in (spec.entity, *spec.depends_on)]
     return replace(spec, depends_on=(*spec.depends_on, *dict.fromkeys(before))) if before else spec
 
@@ -226,7 +226,7 @@ def _check_links(spec: EntitySpec, nodes: Mapping[str, Node], specs: Mapping[str
         if not specs[entity].is_known_by_source_id:
             place, known_by = nodes[entity].value["fields"], specs[entity].target.id
             message = f"must be {specs[entity].source.id} as the source has it: {spec.entity}.{field} points at {entity} by it."
-            raise refuse(place.value.get(known_by, place), f"fields.{known_by}", message, "Leave it as it is.")
+            raise refuse(place.value.get(known_by, place), f"fields.{known_by}", message, "Leave it unchanged.")
 
 
 def _check_link_fields(spec: EntitySpec, node: Node, specs: Mapping[str, EntitySpec]) -> None:
@@ -244,7 +244,7 @@ def _check_link_fields(spec: EntitySpec, node: Node, specs: Mapping[str, EntityS
 
 
 def linkable(specs: Collection[EntitySpec], besides: str = "") -> list[str]:
-    """The entities whose targets give out the ids, so that ``link`` can look them up."""
+    """The entities with targets that assign the ids, so that ``link`` can look them up."""
     return [
         one.entity for one in specs if one.entity != besides and (one.target.once or SYSTEMS[one.target.system].kinds)
     ]
@@ -274,9 +274,7 @@ def _check_parent(spec: EntitySpec, node: Node, specs: Mapping[str, EntitySpec])
     known_by = [f for f in spec.fields if f.references == name]
     if spec.source.item and not (len(known_by) == 1 and known_by[0].is_copied):
         message = f"is {name}, but not exactly one field refers to it with the id as the source has it."
-        fix = (
-            f"Give one field `references: {name}` and nothing but its `source` and `type`, or leave `source.item` out."
-        )
+        fix = f"Give one field `references: {name}` and only its `source` and `type`, or leave `source.item` out."
         raise refuse(at, "source.parent", message, fix)
 
 
@@ -304,4 +302,4 @@ def _cycle(names: tuple[str, ...], nodes: Mapping[str, Node]) -> MappingFileErro
     """The error for a cycle, placed in the user's file: the shipped ones have none."""
     places = [nodes[name].value.get("depends_on", nodes[name]) for name in names]
     place = next((node for node in places if Path(node.file).parent != SHIPPED), places[0])
-    return refuse(place, "depends_on", f"goes round in a circle: {' -> '.join(names)}.", "Take one link away.")
+    return refuse(place, "depends_on", f"is circular: {' -> '.join(names)}.", "Remove one of them.")

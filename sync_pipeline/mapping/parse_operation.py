@@ -130,7 +130,7 @@ def _find(section: Section, one: Operation) -> FindSpec | None:
             return FindSpec(natural["list"], ((natural["by"], natural["by"]), *below), (natural["by"],))
         if one.name in known()["repeatable"]:
             return None
-        message = f"is missing: how is what {one.name} has made found again after a lost answer?"
+        message = f"is missing: how is what {one.name} has created found again after a lost answer?"
         fix = "Name a list, the inputs that limit it and the fields to compare, or write `find: none`: then a person decides."
         raise refuse(section.node, "target.find", message, fix)
     if node.value == NOWHERE:
@@ -146,7 +146,7 @@ def _find(section: Section, one: Operation) -> FindSpec | None:
     inputs += [(name, name) for name in own_path if name not in named]
     same = inner.texts("same") or tuple(each for name, each in inputs if isinstance(each, str) and name not in own_path)
     if not same:
-        message = "is missing: which fields tell that a record is the one that was made?"
+        message = "is missing: which fields show that a record is the one that was created?"
         raise refuse(node, "target.find.same", message, "Name the fields.")
     return FindSpec(listing.name, tuple(inputs), same)
 

@@ -46,7 +46,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What becomes of one record: its fields at the target, what is wrong, and the rule that excludes it."""
+    """The outcome of one record: its fields at the target, what is wrong, and the rule that excludes it."""
 
     fields: dict[str, Any]
     problems: tuple[Rejection, ...]
@@ -54,7 +54,7 @@ class Outcome:
 
 
 def outcomes(spec: EntitySpec, records: Sequence[dict[str, Any]], start_date: date | None = None) -> list[Outcome]:
-    """What becomes of each record under a mapping, as far as one record shows it: not uniqueness, not references, no links.
+    """The outcome of each record under a mapping, as far as one record shows it: without uniqueness, references and links.
 
     What is made once cannot be without what it is linked to, so there the id of that record stays.
     """
@@ -97,7 +97,7 @@ def known_keys(entity: str, overrides: Path | None = None) -> frozenset[str]:
 
 
 def mismatches(spec: EntitySpec, samples: Sequence[Sample]) -> list[tuple[int, str]]:
-    """What becomes of samples otherwise than they say: the sample's number, from 1, and a sentence."""
+    """The samples with another outcome than the expected one: the sample's number, from 1, and a sentence."""
     found = outcomes(spec, [sample.source for sample in samples])
     pairs = enumerate(zip(samples, found, strict=True), start=1)
     return [(number, difference) for number, (sample, one) in pairs for difference in _differences(sample, one)]

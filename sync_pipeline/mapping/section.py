@@ -17,7 +17,7 @@ def shown(value: object) -> str:
 
 
 class Section:
-    """A mapping whose keys are known beforehand. Reading a key of the wrong kind raises."""
+    """A YAML mapping with known keys. Reading a key of the wrong kind raises."""
 
     def __init__(self, node: Node, where: str, known: Iterable[str]) -> None:
         self.where = where

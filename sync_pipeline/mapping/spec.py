@@ -111,7 +111,7 @@ class SourceSpec:
     item: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     parent: str | None = None
-    """The entity whose records each have a list of these; ``{parent}`` in a path is the id of one of them."""
+    """The entity with a list of these for each record; ``{parent}`` in a path is the id of such a record."""
 
     @property
     def id_path(self) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ MOST_CREATES = 25
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """Where an entity is delivered and what becomes of it there when its source is deleted."""
+    """Where an entity is delivered and what happens to it there when its source is deleted."""
 
     system: str
     kind: str
@@ -291,7 +291,7 @@ class EntitySpec:
 
     @property
     def links(self) -> dict[str, str]:
-        """Target field -> the entity among whose links its value is looked up."""
+        """Target field -> the entity in whose links its value is looked up."""
         return {f.name: f.link for f in self.fields if f.link}
 
     @property
@@ -315,7 +315,7 @@ class EntitySpec:
 
     @property
     def asked(self) -> tuple[Field, ...]:
-        """The fields whose values a person has to give before it can be switched on."""
+        """The fields that a person has to fill in before it can be switched on."""
         return tuple(f for f in self.fields if f.ask and f.constant is None)
 
     @property

@@ -2,7 +2,7 @@
 
     path         timeInterval.start        customFields.'Site no.'
     transform    trim | prefix: 'id: ' | replace: {ACTIVE: 'on'}
-    value        30      true      [a, b]      free text as it is
+    value        30      true      [a, b]      free text unchanged
     list         REGULAR, BREAK, 'a, b'
 
 What follows a transform's name, in a list and in a value that is not text is YAML; quotes keep `|`, `,`, `.` and
@@ -21,7 +21,7 @@ from sync_pipeline.errors import ConfigError, MappingFileError
 from sync_pipeline.yaml_source import read_text
 
 TEXTUAL = ("text", "id", "email", "instant", "date")
-"""Types whose values are written as they are."""
+"""Types with values that are written unchanged."""
 
 _WORD = re.compile(r"[A-Za-z][\w-]*(?: [\w-]+)*", re.ASCII)
 _KEY = re.compile(r"[^.'\"|\s\[{](?:[^.'\"|]*[^.'\"|\s])?")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 REQUIRED_FIELDS = "required_fields"
 VALID_VALUES = "valid_values"
 
-# The field name of a problem that concerns the record as a whole.
+# The field name of a problem that concerns the whole record.
 WHOLE_RECORD = "record"
 
 _LONGEST_VALUE = 200

@@ -41,7 +41,7 @@ class Chart(NamedTuple):
 
 
 def stacked_bars(rows: Sequence[Sequence[float]], width: float, height: float) -> Chart:
-    """Bars whose parts are these numbers, none of them below zero."""
+    """Bars made of these numbers, none of them below zero."""
     ticks = ticks_up_to(max((sum(row) for row in rows), default=0.0))
     scale, place = height / ticks[-1], width / max(1, len(rows))
     bars = []

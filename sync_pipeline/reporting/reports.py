@@ -44,7 +44,7 @@ Row = dict[str, Any]
 
 
 class Report(NamedTuple):
-    """A report as it is shown."""
+    """A report, ready to be shown."""
 
     name: str
     columns: tuple[str, ...]
@@ -59,7 +59,7 @@ class Report(NamedTuple):
 
 
 def fact_entities(session: Session) -> list[str]:
-    """The entities whose records reports are made of."""
+    """The entities that reports are based on."""
     return [
         name for name, spec in session.specs.items() if spec.facts is not None and spec.facts.table == "entry_facts"
     ]
@@ -87,7 +87,7 @@ def month_figures(session: Session, month: str) -> dict[str, Any]:
 
 
 def unread_days(unread: Mapping[str, int]) -> str:
-    """How many days of which months are not read yet, in words; those of older months are counted together."""
+    """How many days of each month are not read yet, in words; those of older months are counted together."""
     newest = sorted(unread, reverse=True)[:MONTHS_NAMED]
     named = [f"{unread[month]:,} of {month}" for month in newest]
     earlier = sum(unread.values()) - sum(unread[month] for month in newest)

@@ -336,7 +336,7 @@ def test_too_many_requests(shell: Shell) -> None:
     what, told = the_failure(shell, "--system", "clockify")
     shell.team.no_faults()
     assert what == "Clockify workspace"
-    assert "everybody with a key of this account shares it" in told
+    assert "all keys of this account share it" in told
     assert sum(shell.team.requests().values()) == 2
 
 
@@ -406,7 +406,7 @@ def test_webhooks_elsewhere(hooked: tuple[Shell, Registrar]) -> None:
     shell, registrar = hooked
     replace(registrar, base="https://hooks.example.com").register(Wishes(limit=2))
     receiver = found(shell, "--system", "clockify")["Webhook receiver"]
-    assert (receiver["verdict"], receiver["detail"]) == ("skipped", "in the sandbox nothing but this machine is asked")
+    assert (receiver["verdict"], receiver["detail"]) == ("skipped", "in the sandbox only this machine is asked")
 
 
 def test_webhooks_that_are_off(hooked: tuple[Shell, Registrar]) -> None:

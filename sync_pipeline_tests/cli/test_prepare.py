@@ -110,7 +110,7 @@ def test_where_only_the_agency_may_make_objects(agency: Shell) -> None:
     switch(us, schema_by="agency")
     alone = agency.with_(HIGHLEVEL_AGENCY_KEY="")
     ended = alone("prepare", "--yes", code=1)
-    assert "To make by hand" in ended.out
+    assert "To create" in ended.out
     assert "not yet supported by the IAM" in ended.err
     assert agency("prepare", "--yes", "--json", code=0).document["missing"] == []
 

@@ -192,7 +192,7 @@ def test_nothing_is_changed_by_looking(setup: SetupService, entity: str) -> None
         ("users", FieldForm("x", source="a", type="txt"), "type: found 'txt', expected one of"),
         ("users", FieldForm("x", source="a", max_length="ten"), "max_length: found text 'ten', expected a whole number"),
         ("users", FieldForm("x", source="a", references="projcts"), "references: names 'projcts', but there is no such entity. Did you mean 'projects'?"),
-        ("users", FieldForm("x", source="a", references="time_entries"), "goes round in a circle"),
+        ("users", FieldForm("x", source="a", references="time_entries"), "is circular"),
         ("users", FieldForm("x"), "source: is missing"),
         ("users", FieldForm("x", source="a", constant="b"), "is given beside"),
         ("users", FieldForm("x", source="a..b"), "source: the path 'a..b' has an empty step"),
