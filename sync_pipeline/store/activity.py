@@ -186,7 +186,7 @@ class _Place(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> _Place:
-        """From an address; the beginning for one that is none of ours."""
+        """Parsed from an address; the beginning if it is invalid."""
         parts = [int(part) for part in text.split("-") if part.isdecimal() and len(part) < 20]
         return cls(*parts) if len(parts) == len(cls._fields) else cls(_LAST, _LAST)
 

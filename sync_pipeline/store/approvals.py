@@ -1,4 +1,4 @@
-"""Approvals: what a guard holds, and a person's yes or no to it.
+"""Approvals: what a guard holds, and a person's decision about it.
 
 Of the kind *records* an approval is bound to its lines: each counts while the record is exactly as it was shown. Of the
 kind *configuration* it is bound to a fingerprint, and to at most a tenth more records than it showed.
@@ -85,7 +85,7 @@ class Approvals(EntityRows):
     def decisions(self, guard: GuardName, lines: Iterable[Line], now: datetime) -> dict[str, Approval]:
         """The decisions about those of these lines that are still exactly as they were shown, by source id.
 
-        The newest decision about a record counts: a no takes an older yes back, also where the record looked otherwise.
+        The newest decision about a record counts: declining revokes an older approval, even if the record has changed since.
         """
         with self.store.reading() as tx:
             newest_last = select(approvals).order_by(approvals.c.decided_at, approvals.c.id)
@@ -152,7 +152,7 @@ class Approvals(EntityRows):
     def keep_former_in(self, tx: Connection, fingerprint: str, shown: int, by: str, at: datetime) -> None:
         """Note, within the caller's transaction, that records which do not change at the source keep the form of the mapping before this one.
 
-        A request for an approval to rewrite them is no question any more. It lasts until it is ended, or another mapping is in force.
+        A request for an approval to rewrite them becomes obsolete. It lasts until it is ended, or another mapping is in force.
         """
         row = {"connection": self.pair, "entity": self.entity, "guard": "former", "kind": "configuration"}
         decided = {"decision": "allowed", "by": by, "requested_at": at, "decided_at": at, "expires_at": at + FOR_GOOD}
@@ -186,7 +186,7 @@ class Approvals(EntityRows):
         return None if row is None else _approval(row)
 
     def asked_about(self, guard: GuardName, lines: Iterable[Line]) -> set[str]:
-        """Those of these lines that were ever held: exactly so they are not done without a yes, however few they are."""
+        """The lines that were ever held: in exactly this form they are not executed without an approval, however few they are."""
         wanted = {line.source_id: line[1:4] for line in lines}
         mine = [*self.of(approvals), approvals.c.guard == guard]
         asked = select(approval_lines).join(approvals).where(*mine, approval_lines.c.done_at.is_(None))
@@ -260,7 +260,7 @@ def kept_former(store: Store, pair: str) -> frozenset[tuple[str, str]]:
 
 
 def withdraw(store: Store, approval_id: int) -> None:
-    """What was asked is no question any more."""
+    """Delete an undecided request that is obsolete."""
     with store.writing() as tx:
         mine = [approvals.c.id == approval_id, approvals.c.decision.is_(None)]
         _drop(tx, list(tx.scalars(select(approvals.c.id).where(*mine))))

@@ -89,7 +89,7 @@ def issue(store: Store, purpose: str, token: str, now: datetime, until: datetime
 
 
 def redeem(store: Store, purpose: str, token: str, now: datetime) -> bytes | None:
-    """The content of a token, which is given out once; None when it is not good, or has none yet."""
+    """The content of a token, which can be taken once; None if it is not valid, or has none yet."""
     its_row = one_time_tokens.c.id == _hash(token), one_time_tokens.c.purpose == purpose
     is_good = *its_row, one_time_tokens.c.until > now, one_time_tokens.c.content.is_not(None)
     if not _exists(store, is_good):
@@ -112,7 +112,7 @@ def answer(store: Store, purpose: str, token: str, content: State, now: datetime
 
 
 def answered(store: Store, purpose: str, token: str, now: datetime) -> State | None:
-    """What ``answer`` kept; it is given out once."""
+    """What ``answer`` stored; it can be taken once."""
     found = redeem(store, purpose, token, now)
     return None if found is None else _open(token, found)
 

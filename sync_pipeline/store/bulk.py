@@ -68,7 +68,7 @@ def select_together(
 def _source(tx: Connection, rows: Sequence[tuple[str | None, ...]]) -> tuple[str, Sequence[Any]]:
     """PostgreSQL gets one JSON text: thousands of parameters, or a statement for each row, take several times as long.
 
-    SQLite gets a VALUES list: it would rather walk all records for each row than believe that a JSON text is short.
+    SQLite gets a VALUES list: it would scan all records for each row, since it does not know that a JSON text is short.
     """
     width = len(rows[0])
     if tx.dialect.name == "postgresql":

@@ -34,7 +34,7 @@ def take(store: Store, setup: str, kind: str, held: ExitStack) -> bool:
 
 
 def is_under_way(store: Store, setup: str, kind: str) -> bool:
-    """Whether any instance is at it."""
+    """Whether any instance is doing it."""
     return not _lock(store, setup, kind).is_free()
 
 

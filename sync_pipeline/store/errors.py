@@ -125,7 +125,7 @@ def store_errors(place: str = "our database") -> Iterator[None]:
 
 
 def explained(error: DBAPIError, place: str) -> StoreError:
-    """What a driver said, as a ``StoreError`` about ``place``."""
+    """A driver's error, as a ``StoreError`` about ``place``."""
     return _explain(error.orig, place)
 
 

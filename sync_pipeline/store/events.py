@@ -142,7 +142,7 @@ class Events(EntityRows):
     def open_events(self, limit: int, after: int = 0) -> list[Event]:
         """What is still to do for an entity, oldest first; ``after`` is the last id of the page before.
 
-        For paging only: an event that was committed late may have a lower id than one already seen, so a look starts at 0.
+        For paging only: an event that was committed late may have a lower id than one already seen, so each tick starts at 0.
         """
         statement = self._of_entity().where(events.c.id > after).order_by(events.c.id).limit(limit)
         with self.store.reading() as tx:

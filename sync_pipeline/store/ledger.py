@@ -88,7 +88,7 @@ class Ledger(Records, Deliveries):
 
     @contextmanager
     def delivery_lock(self, on_wait: OnWait | None = None) -> Iterator[None]:
-        """Be the only process that writes the entity to a target which gives out the ids; once it is lost, no write is sent.
+        """Be the only process that writes the entity to a target that assigns the ids; once the lock is lost, no write is sent.
 
         Claims of single records are not enough there: whether a name is free, is given up by another record or is part of
         a cycle, and what an interrupted create has left behind, is decided from several records at a time.
@@ -234,10 +234,10 @@ class Ledger(Records, Deliveries):
         return self._update(source_ids, statement)
 
     def observe_target(self, rows: Iterable[tuple[str, str | None]], read_no: int) -> int:
-        """Correct what we believe of the target after a read with the number ``read_no``: (source_id, hash found or None).
+        """Correct the stored hashes of the target after a read with the number ``read_no``: (source_id, hash found or None).
 
         What was sent or delivered since that number was drawn is left unchanged, and what another run is writing now. Returns
-        how many beliefs were wrong. Nothing is written for those that were right.
+        how many hashes were wrong. Nothing is written for those that were right.
         """
         wrong = 0
         before = and_(records.c.delivered_no < read_no, self.claims.is_free())

@@ -30,7 +30,7 @@ WINDOWS_AHEAD = 4
 LEAST_AHEAD, LONGEST_BLOCK = 60.0, 7200.0
 """Seconds: the shortest such span, and the longest that a 429 blocks all processes (its Retry-After is capped)."""
 DAY, DAY_REMEMBERED = " day", 900.0
-"""What is noted beside a bucket when the requests of its day are used up, and for how many seconds that is believed."""
+"""What is noted beside a bucket when the requests of its day are used up, and for how many seconds that counts."""
 CLOCKS_APART = 60.0
 """Seconds by which the clocks of hosts may differ; what was asked for further ahead was asked for by a wrong clock."""
 
@@ -53,7 +53,7 @@ def reserve(store: Store, bucket: str, windows: Sequence[RateWindow], now: float
 
 
 def penalise(store: Store, bucket: str, until: float) -> None:
-    """The API said to wait until then (a 429): no one gets an earlier time any more."""
+    """The API asked to wait until then (a 429): no earlier time is given out any more."""
     with store.writing() as tx:
         row = _locked_row(store, tx, bucket)
         blocked = max(row.blocked_until, microseconds(until))

@@ -168,7 +168,7 @@ class Records(EntityRows):
             return tx.scalar(some) is not None
 
     def unchanged(self, rows: Sequence[tuple[str, str]], decided_by: str) -> frozenset[str]:
-        """Those of these records, ids with hashes of what the source has, that are stored and delivered in just that form."""
+        """Those of these records, ids with hashes of what the source has, that are stored and delivered with exactly that hash."""
         with self.store.reading() as tx:
             return frozenset(select_together(tx, _UNCHANGED, rows, (self.pair, self.entity, decided_by)))
 

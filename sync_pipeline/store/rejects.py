@@ -44,7 +44,7 @@ VALUE_LENGTH = 200
 """So much of a value is kept."""
 
 UNKNOWN_OUTCOME = "unknown_outcome"
-"""The rule of a record that may or may not have been made, until a person says so."""
+"""The rule of a record that may or may not have been created, until a person decides."""
 NO_ID = "(no id)"
 """Shown and accepted in place of the id of a record that has none."""
 
@@ -361,7 +361,7 @@ def count_rejects(store: Store, pair: str, rules: Sequence[str] | None = None) -
 
 
 def rejected_records(store: Store, pair: str, *, without: Sequence[str]) -> dict[str, RejectedRecords]:
-    """The rejected records of each entity, but for those ignored, or rejected only under the rules ``without``."""
+    """The rejected records of each entity, except those ignored, or rejected only under the rules ``without``."""
     ids = func.count(rejects.c.source_id.distinct())
     nameless = func.count().filter(rejects.c.source_id.is_(None))
     mine = [rejects.c.connection == pair, rejects.c.rule.not_in(without), rejects.c.ignored_at.is_(None)]
@@ -388,7 +388,7 @@ def _rows(found: Iterable[Reject], scope: Scope) -> Iterator[dict[str, Any]]:
     """Records without an id cannot be distinguished, so equal ones are numbered."""
     nameless: Counter[str] = Counter()
     for nr, reject in enumerate(found):
-        # A record without a day belongs to the read that met it: the first day's next read checks it again.
+        # A record without a day belongs to the read that found it: the first day's next read checks it again.
         visible = {
             "source_id": reject.source_id,
             "partition": reject.partition or (scope[0] if scope else None),

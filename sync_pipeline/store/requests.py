@@ -64,7 +64,7 @@ class WorkRequest:
 
     @property
     def tag(self) -> str:
-        """What its runs carry; also with the time, so that a run of another store is never taken for one of it."""
+        """The tag of its runs; it contains the time, so that a run of another store is never taken for one of them."""
         return f"{self.id}-{self.asked_at:%Y%m%d%H%M%S%f}"
 
 

@@ -115,7 +115,7 @@ def _prune_deliveries(store: Store, before: datetime) -> int:
 
 
 def _old_syncs(before: datetime) -> Select[int]:
-    """Those that no delivery names, but for the last of each outcome."""
+    """Those that no delivery names, except the last of each outcome."""
     last = select(func.max(syncs.c.id)).group_by(syncs.c.connection, syncs.c.entity, syncs.c.outcome)
     named = select(deliveries.c.id).where(deliveries.c.sync_id == syncs.c.id).exists()
     return select(syncs.c.id).where(syncs.c.begun_at < before, syncs.c.id.not_in(last), ~named)
@@ -150,7 +150,7 @@ def _prune_approvals(store: Store, before: datetime, now: datetime) -> int:
 
 
 def _prune_alerts(store: Store, before: datetime) -> int:
-    """Those that were resolved, with what was said about them; not while a message is still to be sent."""
+    """Those that were resolved, with their notices; not while a message is still to be sent."""
     waiting = select(alert_notices.c.id).where(
         alert_notices.c.alert_id == alerts.c.id, alert_notices.c.sent_at.is_(None)
     )

@@ -60,7 +60,7 @@ class Instant(TypeDecorator[datetime]):
 KEY = Text().with_variant(PG_TEXT(collation="C"), "postgresql")
 SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 SENT, SENT_NEW = "sent", "sent:new"
-"""The value of ``delivered_hash`` while a write is under way, and for good when its answer never came: what is at the
+"""The value of ``delivered_hash`` while a write is under way, and permanently if its answer never arrived: what is at the
 target is unknown, so the record is pending whatever it is wanted to be, and it is deleted there when it is deleted at the
 source. ``SENT_NEW`` if nothing was known to be there before. No state of a record hashes to them."""
 UNKNOWN = (SENT, SENT_NEW)
@@ -674,7 +674,7 @@ approvals = Table(
         sqlite_where=text("decision IS NULL"),
         postgresql_where=text("decision IS NULL"),
     ),
-    info={"doc": "what a guard holds, and a person's yes or no to it"},
+    info={"doc": "what a guard holds, and a person's decision about it"},
     sqlite_autoincrement=True,  # the id of a request that was replaced is never another one's
 )
 
@@ -887,7 +887,7 @@ one_time_tokens = Table(
     ),
     Column("until", Instant, nullable=False),
     Index("ix_one_time_tokens_until", "until"),
-    info={"doc": "what is good once, whichever instance it comes back to"},
+    info={"doc": "what is valid once, at whatever instance it is redeemed"},
 )
 
 console_work = Table(

@@ -86,7 +86,7 @@ class Staging(PlannedRows):
                 tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(status="accepted"))
 
     def changed_since(self) -> dict[str, str]:
-        """Rows taken in by their id that are stored in another form by now, which no newer read found: id to staged day."""
+        """Rows staged by id only whose stored fields have changed without a newer read: id to staged day."""
         changed = and_(self._not_newer(), or_(self._is_made_otherwise(), is_elsewhere()))
         rows = self._beside_records(Span(""), staged.c.source_id, staged.c.partition)
         undecided = [staged.c.fields.is_(None), staged.c.status != "kept"]
@@ -95,13 +95,13 @@ class Staging(PlannedRows):
             return {row[0]: row[1] or "" for row in tx.execute(rows.order_by(staged.c.source_id))}
 
     def witness(self) -> str | None:
-        """The id of any record this read met."""
+        """The id of any record that this read found."""
         with self._looking() as tx:
             found: str | None = tx.scalar(select(staged.c.source_id).limit(1))
             return found
 
     def keep(self, source_ids: Iterable[str]) -> None:
-        """Keep what is stored of these records: this batch does not decide about them, whether it met them or not."""
+        """Keep what is stored of these records: this batch does not decide about them, whether it contains them or not."""
         names = ("source_id", "partition", "fields", "fields_hash")
         stored = select(*(records.c[name] for name in names), literal("kept")).where(*self._ours(), ~self._is_met())
         with self._looking() as tx:
@@ -174,7 +174,7 @@ class Staging(PlannedRows):
             return list(tx.scalars(found.order_by(staged.c.source_id)))
 
     def unlisted(self) -> list[str]:
-        """Records that this read did not meet and that a read by id of the last minutes found: it may lag behind that."""
+        """Records that this read did not find but a read by id of the last minutes did: the list may lag behind."""
         with self._looking() as tx:
             lately = self._lately(tx)
             if lately is None:
@@ -243,7 +243,7 @@ class Staging(PlannedRows):
         return self._count(select(func.count()).select_from(records).where(*live))
 
     def absent(self, limit: int | None = None, after: str = "", *, again: bool = False) -> list[Known]:
-        """Records of the scope that this read did not meet, by source_id.
+        """Records of the scope that this read did not find, by source_id.
 
         Excluded ones are only missed when they are at the target; those that a newer read has stored, or a read by id
         has found minutes ago, only when a read by id has missed them since. With ``again`` also those that were proven

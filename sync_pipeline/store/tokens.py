@@ -82,7 +82,7 @@ class StoredVault:
         await asyncio.to_thread(self._put, tokens.as_json(), tokens.expires_at)
 
     async def lose(self, reason: str) -> None:
-        """Forget the pair for good; every process learns the reason."""
+        """Forget the tokens permanently; every process learns the reason."""
         await asyncio.to_thread(self._put, {"lost": reason}, None)
 
     @asynccontextmanager
