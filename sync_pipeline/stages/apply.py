@@ -329,7 +329,7 @@ class _Look(Targeted):
         return found
 
     def _place(self, key: str, record: Known | None) -> tuple[str | None, str | None]:
-        """Where a record is at the target, or will be, and the hash that is believed to be there."""
+        """Where a record is at the target, or will be, and the hash last known to be there."""
         if record is not None and record.target_id is not None:
             return record.target_id, record.delivered_hash
         if self._session.target(self._spec).assigns_ids:
@@ -375,7 +375,7 @@ _DONE: Mapping[str, str] = {
 
 
 _LOOKED_UP: Mapping[str, str] = {"create": "adopt", "update": "rename"}
-"""What a held line may turn out to be once it is looked up at a target that gives out the ids."""
+"""The actions that a held line may become once it is looked up at a target that assigns the ids."""
 
 
 def _why_elsewhere(line: NamedLine, now: PlanLine, *, is_interrupted: bool) -> tuple[str, str] | None:

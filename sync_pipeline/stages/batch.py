@@ -28,7 +28,7 @@ IN_WORDS = {
     "held_deletes": "deletes held",
     "unconfirmed": "missing and not confirmed deleted",
 }
-"""What a sync did with records, in the order in which it is said."""
+"""What a sync did with records, in the order in which it is reported."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,7 @@ class Checking:
             session.report(Progress(spec.entity, "check", self.statuses.total()))
 
     def _stage_unchanged(self, short: pd.DataFrame) -> None:
-        """Stage the records of which only the id was passed on, except those whose id a different record came under, too."""
+        """Stage the records that were passed on by id only, except those whose id a different record has, too."""
         conflicts = self.notes.get("conflicts", ())
         for source_id in short.loc[short["source_id"].isin(conflicts), "source_id"]:
             self.statuses["rejected"] += 1

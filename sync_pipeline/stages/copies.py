@@ -50,7 +50,7 @@ def remove_copies(session: Session, spec: EntitySpec, copies: Sequence[Copy]) ->
 def _remove(session: Session, spec: EntitySpec, target: AssigningTarget, copy: Copy) -> int:
     """Whatever is kept is linked before the other one is removed, so that a crash in between loses nothing.
 
-    A search may show what is not so any more: each of them is read by its id, and counts only while it has the key.
+    A search may be outdated: each of them is read by its id, and counts only while it has the key.
     """
     ledger = session.ledger(spec)
     known = ledger.lookup([copy.source_id]).get(copy.source_id)

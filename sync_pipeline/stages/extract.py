@@ -42,7 +42,7 @@ RECENT = 10_000
 def extract(session: Session, spec: EntitySpec, days: Days | None, *, independent: bool = False) -> Batch:
     """Read every record of the entity - or of the days - from its source; lazily, as the parts are walked.
 
-    An ``independent`` read makes no use of what the store believes, not even to choose the cheaper reader.
+    An ``independent`` read does not use the store, not even to choose the cheaper reader.
     """
     notes: dict[str, Any] = {
         "pair": session.pair,
@@ -120,7 +120,7 @@ class DuplicateFilter:
 
     def _is_fresh(self, row: RawRow) -> bool:
         if row.source_id is None:
-            return True  # without an id nothing can be said; the required_fields check sets it aside
+            return True  # unknown without an id; the required_fields check rejects it
         source_id, mark = (
             row.source_id,
             hash(row.content),
@@ -168,7 +168,7 @@ def has_short_way(session: Session, spec: EntitySpec, days: Days | None) -> bool
 
 
 def unchanged_ids(session: Session, spec: EntitySpec, rows: Sequence[RawRow]) -> frozenset[str]:
-    """The records of which only the id is needed."""
+    """The records that are passed on by id only."""
     pairs = [(row.source_id, row.source_hash) for row in rows if row.source_id is not None]
     if not pairs:
         return frozenset()

@@ -61,7 +61,7 @@ class Use(NamedTuple):
 class VolumeFigures:
     """The figures for the volume check: of ``known`` records, how many are absent and how many would change.
 
-    ``nothing_left``: no record of the entity would remain, nor did the read meet any other. ``mapping_changed``: some were loaded under another
+    ``nothing_left``: no record of the entity would remain, nor did the read find any other. ``mapping_changed``: some were loaded under another
     mapping; ``rewritten`` counts only those.
     """
 
@@ -106,7 +106,7 @@ class Holding:
 
     guard: VolumeFigures = VolumeFigures()
     missing: tuple[Known, ...] = ()
-    """The records that the read did not meet, as `Staging.absent` lists them."""
+    """The records that the read did not find, as `Staging.absent` lists them."""
     held: tuple[HeldLines, ...] = ()
     everything: bool = False
     """At first contact nothing at all is written."""
@@ -138,7 +138,7 @@ def hold(session: Session, spec: EntitySpec, staging: Staging, options: Options,
 def hold_named(
     session: Session, spec: EntitySpec, staging: Staging, ids: Collection[str], window: Scope, options: Options
 ) -> dict[str, str]:
-    """Mark those of the staged records of a plan file that a sync of its days (``window``) would hold, were they all it met.
+    """Mark those of the staged records of a plan file that a sync of its days (``window``) would hold if it found only these.
 
     Returns why they are held, by id; what allows the others is used up by their merge. Deletes are held by ``hold_deletes``.
     """
@@ -318,7 +318,7 @@ class _Asking:
         return replace(holding, held=(*holding.held, held), creates=True)
 
     def _withdraw(self, guard: GuardName) -> None:
-        """A request is no question any more when a read of all its days finds nothing to hold."""
+        """Withdraw the open request when a read of all its days finds nothing to hold."""
         approvals = self._ledger.approvals
         asked = approvals.open_request(guard) if self._remember and self._volume.is_whole else None
         if asked is not None and approvals.is_within(asked.id, self._staging.scope):
@@ -336,7 +336,7 @@ class _Asking:
         return self._ledger.loads.delivered_otherwise(self._spec.fingerprint, self._staging.scope)
 
     def _withdraw_rewrite(self) -> None:
-        """A request is no question any more when the mapping is another one, or was applied everywhere."""
+        """Withdraw the open request when the mapping has changed or was applied everywhere."""
         asked = self._ledger.approvals.open_request("rewrite") if self._remember else None
         fingerprint = self._spec.fingerprint
         if asked is None or (

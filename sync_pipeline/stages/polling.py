@@ -29,7 +29,7 @@ OVERLAP, SETTLING = timedelta(minutes=10), timedelta(minutes=2)
 LONGEST_LOOK_BACK = timedelta(days=29)
 """The feed answers for 30 days at most."""
 CLOCKS_APART = timedelta(days=1)
-"""Clockify's clock is believed to differ from ours by so much at most: a wrong one may only cost a longer window."""
+"""The most by which Clockify's clock is assumed to differ from ours: a wrong one may only cost a longer window."""
 NARROWEST = timedelta(seconds=10)
 """The shortest window; Clockify's instants are whole seconds."""
 PAGES = {"paid": 50, "free": 5}

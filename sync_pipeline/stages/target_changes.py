@@ -63,7 +63,7 @@ def compare_records(
 ) -> list[Event]:
     """The same for events that name the source's record; returns the events whose record has to be read and sent again.
 
-    Some at a look: each is read at the target by its id, since a list may lag behind what a person has just changed there.
+    A few per tick: each is read at the target by its id, since a list may lag behind what a person has just changed there.
     Events that show their record as we left it, as our own writes do, need no read.
     """
     echoes = _echoes(session, spec, events)

@@ -164,7 +164,7 @@ def verify(
 ) -> VerifyResult:
     """Compare one entity on both sides; with ``repair``, deliver the differences and compare once more.
 
-    What was observed at the target becomes what we believe is there, so drift turns into pending records by itself.
+    The observed hashes replace the stored ones, so drift turns into pending records by itself.
     A repair is a load like any other: what blocks a sync blocks it, and the verdict names what the guards hold.
     """
     if spec.target.once:

@@ -62,7 +62,7 @@ class Dirty:
 
 @dataclass(slots=True)
 class Watched:
-    """What a look found: the runs it asks for, the cursor for the next look, and what to report."""
+    """The result of a tick: the runs to request, the cursor for the next tick, and what to report."""
 
     cursor: str
     runs: list[Dirty] = field(default_factory=list)
