@@ -62,7 +62,7 @@ class ErrorFormat:
     rate: RateHeaders = RateHeaders()
 
     def code_of(self, about: Mapping[str, Any]) -> str | None:
-        """What an error is called: by its message, or by what it says itself."""
+        """The code of an error: the one listed for its message, or its own."""
         message = said_in(about.get(self.message)).lower()
         known = next((code for text, code in self.says if text.lower() in message), None)
         code = about.get(self.code)
@@ -171,7 +171,7 @@ def _number(text: str | None) -> float | None:
 
 
 def excerpt(said: str, longest: int = EXCERPT) -> str:
-    """What an API said, as one line of a message: printable, and no longer than it may be."""
+    """An API's text as one line of a message: printable, and of limited length."""
     text = printable(" ".join(said[: 4 * longest].split()))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 

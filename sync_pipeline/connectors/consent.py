@@ -1,4 +1,4 @@
-"""A person's consent: where to send the browser, what it comes back with, and the tokens that come of it."""
+"""A person's consent: where to send the browser, what it returns with, and the tokens to get for it."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def category_of(error: SyncError) -> str:
 
 
 def meaning(error: SyncError) -> str:
-    """What the error means, where more can be said than it says itself."""
+    """What the error means, if more is known than its own text."""
     if not isinstance(error, ApiError):
         return ""
     if categorize(error) is ErrorCategory.BUSY:

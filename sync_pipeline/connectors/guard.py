@@ -15,7 +15,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, slots=True)
 class RequestGuard:
-    """What may leave, and how much may come back. The default lets everything through."""
+    """Which requests may be sent, and how large answers may be. The default allows everything."""
 
     only_loopback: bool = False
     writes: bool = True

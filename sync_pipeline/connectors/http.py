@@ -218,7 +218,7 @@ class ApiClient:
 
     @property
     def clock_offset(self) -> float | None:
-        """By how many seconds the API's clock was ahead of ours at its last answer; None when it did not say."""
+        """By how many seconds the API's clock was ahead of ours at its last answer; None if it has no date."""
         text, at = self._dated
         said = http_date(text)
         return None if said is None else said - at
@@ -392,7 +392,7 @@ class ApiClient:
         return kind(message + ".", request, fix=fix[:1].upper() + fix[1:])
 
     def redacted(self, text: str) -> str:
-        """What an answer said, without the secrets of this client: fit to be kept and shown."""
+        """The text of an answer without the secrets of this client, so that it can be stored and shown."""
         return redact(text, self._secrets())
 
     def _secrets(self) -> tuple[str, ...]:

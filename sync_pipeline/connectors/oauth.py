@@ -1,4 +1,4 @@
-"""Ways to say who we are: an API key, an OAuth 2.0 client of our own, or a person's consent kept in a vault."""
+"""Ways to authenticate: an API key, an OAuth 2.0 client of our own, or a person's consent kept in a vault."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Credential(HttpAuth):
 class HeaderKey(Credential):
     """A key in a header of its own, or behind a word such as ``Bearer``.
 
-    While a key is being replaced, ``fallback`` is the one before it: it takes over, for good, when the new one is
+    While a key is being replaced, ``fallback`` is the former one: it takes over permanently if the new one is
     rejected and the old one is not; ``on_fallback`` is then called once. A fallback that is rejected as well is sent no
     more; ``on_rejected`` is called once.
     """
@@ -195,7 +195,7 @@ class ClientCredentials(Bearer):
 class StoredTokens(Bearer):
     """A person's consent: the pair is in a vault, renewed by one process at a time and stored before it is used.
 
-    A pair that cannot be renewed is given up in the vault: from then on nothing is sent with it.
+    Tokens that cannot be renewed are marked as lost in the vault: from then on nothing is sent with them.
     """
 
     def __init__(self, vault: TokenVault, endpoint: TokenEndpoint) -> None:

@@ -79,7 +79,7 @@ def rows_of(data: Any) -> list[Any]:
 
 
 def _total(data: Any) -> int:
-    """How many rows there are, where an answer says so: its pages may be smaller than what was asked for."""
+    """How many rows there are, if an answer contains it: its pages may be smaller than requested."""
     meta = data.get("meta") if isinstance(data, dict) else None
     said = [each.get("total") for each in (data, meta) if isinstance(each, dict)]
     return max((each for each in said if isinstance(each, int)), default=0)

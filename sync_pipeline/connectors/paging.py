@@ -32,7 +32,7 @@ TURNS_TO_LEAVE = 12
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The rows of one page, and whether the server said that it is the last (None: it did not say)."""
+    """The rows of one page, and whether the server marked it as the last (None: it has no mark)."""
 
     rows: list[Any]
     is_last: bool | None = None
@@ -214,7 +214,7 @@ def _by_id(rows: list[Any], key: str) -> Rows:
 
 
 def _mark(rows: list[Any], key: str) -> int:
-    """A page is known by its rows' ids; a row without one by all it says."""
+    """A page is identified by its rows' ids; a row without one by its whole content."""
     return hash(tuple([as_text(row.get(key) or row) if isinstance(row, dict) else as_text(row) for row in rows]))
 
 

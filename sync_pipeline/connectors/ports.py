@@ -58,7 +58,7 @@ class Feed(Protocol):
 
     @property
     def clock_offset(self) -> float | None:
-        """By how many seconds the system's clock is ahead of ours; None when it was not heard of."""
+        """By how many seconds the system's clock is ahead of ours; None if it has not answered."""
 
     async def read(self, what: What, start: datetime, end: datetime, most_pages: int) -> list[Change] | None:
         """Everything the feed holds of one window; None when that is more than so many pages, or does not end.
@@ -92,7 +92,7 @@ class Source(Protocol):
 
     @property
     def feed(self) -> Feed | None:
-        """What changed here, where the system says so."""
+        """What changed here, if the system reports it."""
 
     @property
     def reader(self) -> str:
@@ -162,7 +162,7 @@ class Target(Protocol):
 
     @property
     def feed(self) -> Feed | None:
-        """What changed here, where the system says so."""
+        """What changed here, if the system reports it."""
 
     def read(self, window: Window | None = None) -> AsyncIterator[list[Record]]:
         """Every record (of the window, when ``can_window``), archived ones included."""
@@ -192,7 +192,7 @@ class UpsertTarget(Target, Protocol):
 
 
 class AssigningTarget(Target, Protocol):
-    """A target that gives out its own ids, so that a create is not safe to repeat."""
+    """A target that assigns its own ids, so that a create is not safe to repeat."""
 
     @property
     def assigns_ids(self) -> Literal[True]:
@@ -289,7 +289,7 @@ class Operable(System, Protocol):
 
 
 class SnapshotsSystem(System, Protocol):
-    """The account on the Snapshots side, whichever connector speaks to it: besides its records, what can be asked about it."""
+    """The account on the Snapshots side, whatever its connector: besides its records, the facts about it that can be requested."""
 
     @property
     def profile(self) -> BaseProfile:

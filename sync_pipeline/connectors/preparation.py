@@ -81,7 +81,7 @@ class Account(NamedTuple):
     id: str
     name: str
     company: str = ""
-    """What it is part of; "" where that is not said."""
+    """What it is part of; "" if not given."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id})" if self.name else self.id

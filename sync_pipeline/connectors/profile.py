@@ -218,7 +218,7 @@ class LabFacts(Facts):
 
 
 class SandboxFacts(Facts):
-    """Where the embedded sandbox speaks like this vendor, and the settings that name its account there."""
+    """The address at which the embedded sandbox acts as this vendor, and the settings for its account there."""
 
     path: str
     settings: dict[str, str] = {}
@@ -229,7 +229,7 @@ class SandboxFacts(Facts):
     repair: dict[str, Any] = {}
     """The switches that these buttons change, in their normal state."""
     lab_states: dict[str, str] = {}
-    """What is said while one of these switches is changed."""
+    """The note shown while one of these switches is changed."""
 
 
 class TokenFacts(Facts):

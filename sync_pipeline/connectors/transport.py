@@ -42,7 +42,7 @@ VALUE_MARKS = (b"{", b"[", b",")
 WRITES = "writes"
 """The extension by which a request says whether it changes anything; without it, everything but a read does."""
 DROPPED = (b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie")
-"""Headers of an answer that are not true of it once it was read; and nothing of ours needs cookies, which would pile up."""
+"""Headers of an answer that no longer apply once it was read, and cookies, which no client needs and which would pile up."""
 UNPACKS = zlib.MAX_WBITS | 32  # gzip or zlib, as the data says
 # httpx's stream and its response hold each other: until the collector came, every page read would stay in memory.
 NOTHING_LEFT = httpx.ByteStream(b"")

@@ -134,7 +134,7 @@ class Clockify:
 
     @property
     def clock_offset(self) -> float | None:
-        """By how many seconds Clockify's clock is ahead of ours; None when it was not heard of."""
+        """By how many seconds Clockify's clock is ahead of ours; None if it has not answered."""
         return self.core.clock_offset
 
     def changes(self, kind: str) -> ChangeFeed:

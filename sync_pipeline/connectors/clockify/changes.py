@@ -36,7 +36,7 @@ class ChangeFeed:
 
     @property
     def clock_offset(self) -> float | None:
-        """By how many seconds Clockify's clock is ahead of ours; None when it was not heard of."""
+        """By how many seconds Clockify's clock is ahead of ours; None if it has not answered."""
         return self.api.clock_offset
 
     async def read(self, what: What, start: datetime, end: datetime, most_pages: int) -> list[Change] | None:

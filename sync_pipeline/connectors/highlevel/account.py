@@ -212,7 +212,7 @@ class HighLevel:
     async def one_location(
         self, location_id: str, options: RequestOptions | None = None, client: ApiClient | None = None
     ) -> Record | None:
-        """One location; None when HighLevel says that there is none."""
+        """One location; None if it does not exist."""
         options = options or RequestOptions()
         asked = replace(options, may_be_gone=True, scope=self.profile.scopes.locations)
         answer = await self.send(client or self.agency, "GET", LOCATION, {"id": location_id}, options=asked)
@@ -251,7 +251,7 @@ class HighLevel:
         return await self.send(self.home, "POST", self.path(entity, "/search"), body=body, options=options)
 
     async def record(self, entity: str, record_id: str) -> Record | None:
-        """One record by its id; None when HighLevel says that there is none."""
+        """One record by its id; None if it does not exist."""
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity))
         return await self._believed(entity, await self._one("GET", entity, record_id, options))
 
@@ -267,7 +267,7 @@ class HighLevel:
         return made
 
     async def change(self, entity: str, record_id: str, properties: Mapping[str, Any]) -> Record | None:
-        """Merge these properties into a record; None when HighLevel says that there is none."""
+        """Merge these properties into a record; None if it does not exist."""
         options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
         changed = await self._one("PUT", entity, record_id, options, {"properties": properties})
         return await self._believed(entity, changed)

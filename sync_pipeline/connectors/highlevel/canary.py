@@ -42,7 +42,7 @@ class Behaviour:
     deleted_blocks: bool | None
     """Whether a deleted record still blocks its key; None where keys are not unique."""
     words: Mapping[str, str]
-    """What the refusals said."""
+    """The texts of the refusals."""
     source_id: str = ""
     """What HighLevel says made the records that are made here; "" where it does not say, or something else of each."""
 
@@ -96,7 +96,7 @@ class Canary:
         return self._made[-1]
 
     async def _refusal(self, one: NeededObject, key: str) -> str | None:
-        """What is said to one more record with this key; None when it is made."""
+        """The refusal of one more record with this key; None if it is created."""
         try:
             await self._create(one, key)
         except RejectedRecord as refusal:
@@ -140,7 +140,7 @@ class Canary:
         return [row for row in rows if as_text(_bare(row).get(name, "")).startswith(key)]
 
     async def _words_of_deleted(self, one: NeededObject, record: str) -> str:
-        """What is said of a record that was deleted."""
+        """The answer about a record that was deleted."""
         options = RequestOptions(scope=self.there.profile.scope(one.entity))
         path = self.there.path(one.entity, "/{id}")
         try:

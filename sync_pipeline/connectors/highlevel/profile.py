@@ -56,7 +56,7 @@ class ObjectsFacts(Facts):
     find_lag_seconds: Seconds
     """How long after it was written a search may not show a record."""
     patience: tuple[Seconds, ...]
-    """The waits between looking for a record that is said to exist and is not shown."""
+    """The waits between searches for a record that should exist and is not found."""
     at_once: Positive
     """How many records are created at the same time."""
     largest: Positive

@@ -125,7 +125,7 @@ class Search:
                 return  # a full page is never the last: some searches count only so far, or give shorter pages
             longest = len(rows) if number == 1 else max(longest, len(rows))
             if len(met) == before:
-                if total is None or len(met) >= total:  # nothing says what is behind the page that it repeats
+                if total is None or len(met) >= total:  # what is behind the repeated page is unknown
                     raise FatalApiError("the list repeats a page.", self._about(), fix=TRY_LATER)
                 return
             cursor = rows[-1].get("searchAfter") or rows[-1].get("sort")

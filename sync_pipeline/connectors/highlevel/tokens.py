@@ -1,4 +1,4 @@
-"""What comes of a person's consent: the company's token asks for the agency, and one that it mints for the location."""
+"""Tokens after a person's consent: the company's token is used for the agency, and one minted from it for the location."""
 
 from __future__ import annotations
 
