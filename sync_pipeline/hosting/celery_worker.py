@@ -95,12 +95,12 @@ def interrupted_when_ended(instance: DagsterInstance, run_id: str) -> Iterator[N
 def interrupt_ended(
     instance: DagsterInstance, run_id: str, is_over: Event, interrupt: Callable[[], object] = send_interrupt
 ) -> None:
-    """Interrupt this process when each look during ``ENDED_SECONDS`` has found the run cancelled or failed in Dagster."""
+    """Interrupt this process when each check during ``ENDED_SECONDS`` has found the run cancelled or failed in Dagster."""
     looks = 0
     while looks * LOOK_SECONDS < ENDED_SECONDS:
         if is_over.wait(LOOK_SECONDS):
             return
-        with suppress(Exception):  # Dagster's storage does not answer: the next look counts
+        with suppress(Exception):  # Dagster's storage does not answer: the next check counts
             run = instance.get_run_by_id(run_id)
             looks = looks + 1 if run is not None and run.status in ENDED else 0
     interrupt()

@@ -210,7 +210,7 @@ def _find_records(session: Session, spec: EntitySpec, person: Person) -> None:
 
 
 def _find_made(session: Session, spec: EntitySpec, person: Person) -> None:
-    """What an automation knows of the user themselves; what it has made at the target stays."""
+    """What an automation has stored about the user; what it has created at the target stays."""
     if (row := session.ledger(spec).lookup([person.id]).get(person.id)) is not None:
         person.deleted.setdefault(spec.entity, []).append(person.id)
         person.values |= _personal(spec, row)

@@ -218,7 +218,7 @@ def _in_spans(
                 report.warnings += [
                     _not_tried(entity, spans[number + 1].first) for entity in stopped if entity in report.broken
                 ]
-            # A broken connection or key would meet every later span too, each after the full wait of its retries.
+            # A broken connection or key would fail every later span, too, each after the full wait of its retries.
             waiting = [entity for entity in waiting if entity not in stopped]
             if len(spans) > 1:
                 held += [(report, entity, span) for entity in waiting if report.held_deletes(entity)]

@@ -35,7 +35,7 @@ class OwnLauncher:
 
 
 def close_orphans(instance: DagsterInstance) -> int:
-    """Mark runs as failed whose process was killed, or whose machine stopped. Returns how many.
+    """Mark as failed the runs whose process was killed, or whose machine stopped. Returns how many.
 
     Runs that are starting are left alone unless a launcher of ours starts them: with another one, such as that of Kubernetes, a
     repeated run still names the process of the run whose tags it has copied. Dagster's run monitoring covers them.

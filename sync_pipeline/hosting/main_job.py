@@ -140,7 +140,7 @@ def dagster_files(settings: Settings) -> Iterator[None]:
 
 
 def in_plain_words(problems: Iterable[Problem]) -> list[str]:
-    """One line a cause: the same trouble met by several entities is reported once, naming all of them."""
+    """One line for each cause: the same error of several entities is reported once, naming all of them."""
     met: dict[str, tuple[str, list[str]]] = {}
     for problem in problems:
         _, entities = met.setdefault(problem.cause, (problem.text, []))

@@ -36,7 +36,7 @@ class Problem:
     text: str
     cause: str
     check: str = ""
-    """The check that said so, if one did."""
+    """The check that reported it, if any."""
     exit_code: int = SyncError.exit_code
     """The exit code of a command that fails with it."""
 

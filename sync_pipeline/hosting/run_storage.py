@@ -121,7 +121,7 @@ class KeptRunStorage(_OneEngine, SqliteRunStorage):
 
 
 class KeptScheduleStorage(_OneEngine, SqliteScheduleStorage):
-    """Dagster's schedule storage on one engine: each look of a sensor asks it a dozen times."""
+    """Dagster's schedule storage on one engine: each tick of a sensor queries it a dozen times."""
 
     def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._has: set[str] = set()

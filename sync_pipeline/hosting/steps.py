@@ -52,7 +52,7 @@ def blocked(results: Sequence[CheckResult]) -> dg.Failure:
 
 
 def cause_of(error: SyncError) -> str:
-    """What went wrong, without the request that met it: a wrong key is one problem, whichever list it was used for."""
+    """The error without its request: a wrong key is one problem, whatever list it was used for."""
     if isinstance(error, ApiError):
         said = str(error).removeprefix(f"{error.request}: ")
         return f"{error.request.system} {error.request.status}: {said}"
