@@ -141,7 +141,7 @@ def for_support(session: Session, found: Run) -> str:
 
 
 def _wanted(values: dict[str, str]) -> Wanted:
-    """The filters of an address; what is none of ours is left out."""
+    """The filters of an address; unknown ones are left out."""
     until = _day(values["to"])
     return Wanted(
         entity=values["entity"],

@@ -1,4 +1,4 @@
-"""Settings, alerts: forms for rules on figures, subscriptions and working days, with a look at what they say now."""
+"""Settings, alerts: forms for rules on figures, subscriptions and working days, with a preview of their results."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def history(context: RequestContext) -> Response:
 
 
 def restore(context: RequestContext) -> Response:
-    """POST /versions/{number}: make a draft of what an earlier version said."""
+    """POST /versions/{number}: make a draft from an earlier version."""
     number = context.param("number")
     try:
         draft = go_back(

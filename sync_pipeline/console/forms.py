@@ -18,7 +18,7 @@ WHOLE = ""
 
 
 class BadForm(Exception):
-    """A form that no page of ours sends; nothing was changed."""
+    """A form that no page of the console sends; nothing was changed."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -77,7 +77,7 @@ def place_named(error: SyncError, named: Mapping[str, str]) -> str:
 
 
 async def read_form(request: Request) -> Form:
-    """The form of a request; BadForm when it is too large or none of ours."""
+    """The form of a request; BadForm when it is too large or not from a page of the console."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != KIND:
         raise BadForm(415, "This is not a form of the console. Nothing was changed.")
     body = bytearray()

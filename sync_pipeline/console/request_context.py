@@ -237,7 +237,7 @@ class RequestContext:
         """How moments are shown."""
         try:
             settings = self.setup.settings()
-        except SyncError:  # our own database: the page reports that, or cannot be shown
+        except SyncError:  # the database failed: the page reports that, or cannot be shown
             return Reader()
         return Reader(settings.time_zone, settings.date_form)
 
@@ -246,7 +246,7 @@ class RequestContext:
         """Whether live syncing was turned on and waits for a trial."""
         try:
             return is_paused(self.setup)
-        except SyncError:  # our own database: the page reports that, or cannot be shown
+        except SyncError:  # the database failed: the page reports that, or cannot be shown
             return False
 
     def would_pause(self, entity: str = "") -> bool:
@@ -326,7 +326,7 @@ class RequestContext:
         return answer
 
     def go(self, path: str, notice: str = "") -> Response:
-        """On to another page of ours, which says what was done."""
+        """Redirect to another page, which shows what was done."""
         self.console.badges.forget()
         if notice:
             self.browser.notices.append(notice)

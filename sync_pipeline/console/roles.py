@@ -17,7 +17,7 @@ _FORM = re.compile(r'<form\b(?=[^>]*\bmethod="post")[^>]*\baction="([^"]*)"[^>]*
 
 
 def role_named(name: str) -> Role | None:
-    """A role by its name; None for any other word."""
+    """A role by its name; None if there is no such role."""
     return next((role for role in ROLES if role == name), None)
 
 

@@ -73,7 +73,7 @@ class BrowserSession:
         return hmac.compare_digest(self.csrf.encode(), token.encode("utf-8", "replace"))
 
     def ask(self, consent: Consent) -> None:
-        """Remember the consent whose answer will be accepted."""
+        """Store a consent, so that its answer will be accepted."""
         self.asked[consent.state] = consent
         for state in list(self.asked)[:-MOST_CONSENTS]:
             del self.asked[state]
@@ -92,7 +92,7 @@ class Sessions(Protocol):
         """Keep what a request has changed."""
 
     def ask(self, browser: BrowserSession, consent: Consent) -> None:
-        """Remember the consent whose answer will be accepted."""
+        """Store a consent, so that its answer will be accepted."""
 
     def keep_answer(self, answer: Mapping[str, str]) -> bool:
         """Keep what a browser brought back from a consent page for the session that asked; whether there is one.
@@ -101,7 +101,7 @@ class Sessions(Protocol):
         """
 
     def answered(self, browser: BrowserSession, state: str) -> tuple[Consent, Mapping[str, str]] | None:
-        """What was asked with this state and what came back; None without an answer. Each is given out once."""
+        """The consent with this state and its answer; None without an answer. Each can be taken once."""
 
     def close(self, cookie: str) -> None:
         """Sign out."""
@@ -138,7 +138,7 @@ class SessionsInMemory:
         """Nothing to do: what was changed is the session itself."""
 
     def ask(self, browser: BrowserSession, consent: Consent) -> None:
-        """Remember the consent whose answer will be accepted."""
+        """Store a consent, so that its answer will be accepted."""
         with self._lock:
             browser.ask(consent)
 
@@ -225,7 +225,7 @@ class StoredSessions:
                 browser_sessions.keep_changes(store, browser.cookie, changes)
 
     def ask(self, browser: BrowserSession, consent: Consent) -> None:
-        """Remember the consent whose answer will be accepted."""
+        """Store a consent, so that its answer will be accepted."""
         browser.ask(consent)
         with self.store() as store:
             browser_sessions.issue(store, CONSENT, consent.state, self._now(), self._now() + self._idle)

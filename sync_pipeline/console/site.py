@@ -30,7 +30,7 @@ _NAME = re.compile(r"sync-[0-9a-f]{8}\.localhost")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The address of a server, and whom it believes."""
+    """The address of a server, and the proxies it trusts."""
 
     host: str
     origin: str = ""

@@ -271,7 +271,7 @@ def _profiles(present: str) -> list[tuple[str, str]]:
 
 
 def _called(name: str) -> str:
-    """A vendor by its name, and a flavour of the Snapshots API by what it is called."""
+    """The title of a profile: a vendor's own, else the profile's name."""
     return load_profile(name).title if profile_tokens(name) is not None else name.capitalize()
 
 
