@@ -196,7 +196,7 @@ def _look(setup: SetupService, draft: Settings, form: ClockifyForm) -> ClockifyA
 
 
 def _count(setup: SetupService, draft: Settings, account: ClockifyAccount, sent: int) -> None:
-    """Count the look-ups against the hourly budget of each workspace they may have used, so that a sync knows of them."""
+    """Count the look-ups against the hourly budget of each workspace they may have used, so that a sync takes them into account."""
     with setup.store() as store:
         for workspace in account.workspaces:
             bucket = clockify_account(draft, workspace.id).bucket

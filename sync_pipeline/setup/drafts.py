@@ -62,9 +62,9 @@ class Publication:
     trial: Trial | None
     """The newest preview of just this draft."""
     rewrites: dict[str, int]
-    """Records that it rewrites, of each entity where they need a yes."""
+    """Records that it rewrites, for each entity that needs an approval for it."""
     obstacle: str
-    """Why it cannot be published; "" when it can, with a yes to what it rewrites."""
+    """Why it cannot be published; "" when it can, once its rewrites are approved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def versions(setup: SetupService, limit: int = 50) -> list[Version]:
 
 
 def go_back(setup: SetupService, number: int, *, since: str | None) -> Draft | None:
-    """Make a draft of what an earlier version said about entities, start date and mappings; None when nothing differs."""
+    """Make a draft from an earlier version's entities, start date and mappings; None when nothing differs."""
     drafted = setup.on_draft()
     settings = drafted.settings()
     if since is not None and since != revision_of(settings):
@@ -202,7 +202,7 @@ def _obstacle(trial: Trial | None, others: list[str]) -> str:
 
 
 def _rewritten(session: Session, entity: str) -> int:
-    """The records that were delivered under another mapping: what a yes covers."""
+    """The records that were delivered under another mapping: what an approval covers."""
     fingerprint = session.spec(entity).fingerprint
     return session.ledger(entity).loads.delivered_otherwise(fingerprint, None)
 

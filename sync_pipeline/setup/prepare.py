@@ -1,4 +1,4 @@
-"""Preparing the system that records are written to: what the mappings need there, made after a yes, and what is measured."""
+"""Preparing the system that records are written to: what the mappings need there, created after confirmation, and what is measured."""
 
 from __future__ import annotations
 

@@ -311,7 +311,7 @@ def _probe(setup: SetupService, draft: Draft) -> list[Finding]:
 
 
 def _ask(setup: SetupService, draft: Draft, look: Callable[[SnapshotsSystem], Awaitable[T]]) -> T:
-    """What a look at the system of a draft gives; nothing can be written there."""
+    """The result of a request to the system of a draft, in a session that cannot write."""
     settings = draft.settings
     specs = switched_on(specs_of(settings), settings.entities)
     profile = load_profile(settings.snapshots_profile)

@@ -1,4 +1,4 @@
-"""A support bundle: what someone who helps needs to know of an installation, without secrets and personal data."""
+"""A support bundle: what support needs to know about an installation, without secrets and personal data."""
 
 from __future__ import annotations
 
