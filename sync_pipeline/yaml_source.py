@@ -152,7 +152,7 @@ class _Reader:
             lines[key] = line if id(value_tree) in tx else 0
             inner = f"{where}.{key}" if where != "file" else key
             node = self._node(loader, value_tree, inner, above)
-            # A scalar or block is best found by its key: that is the line a person looks for.
+            # A scalar or block is best found by its key: that is the line a user looks for.
             yield key, Node(node.value, node.file, line)
 
     def _error(self, at: yaml.Node | int, where: str, message: str, fix: str = "") -> MappingFileError:

@@ -96,7 +96,7 @@ def dev(
         workspace = workspace_file()
         with prepared() as settings:
             home = prepare_home(settings)
-            # Its tables are made before several programs, or a thread of ours that migrates, are there to disturb that.
+            # Create its tables before several programs, or a thread of ours that migrates, can interfere.
             open_instance(settings).dispose()
             with console_beside(places.console, port) as (sign_in, url, pages), _asked(sign_in) as place:
                 ui = [sys.executable, "-m", "sync_pipeline.cli.webserver", str(port), str(place)]
@@ -169,7 +169,7 @@ class SyncNews:
         try:
             with self.opened() as session:
                 pair, found = session.pair, [one for one in recent(session.store, session.pair, NEWEST) if one.outcome]
-        except SyncError:  # or while the database is busy: the next look finds them
+        except SyncError:  # or while the database is busy: the next call finds them
             return []
         known = self._reported.get(pair, {one.id for one in found})
         self._reported[pair] = known | {one.id for one in found}

@@ -49,7 +49,7 @@ REGION_NAMES = ("sandbox", "global", "eu", "usa", "uk", "au", "custom")
 AUTH_NAMES = ("api_key", "client_credentials", "authorization_code")
 BY_TOKENS_OR_APP = "How you sign in: two tokens (api_key), or an app of your own (authorization_code)"
 APP_PORT = 8777
-"""Where the browser comes back to from the consent to an app, unless another port is named: the address is registered there."""
+"""The default port for the redirect after the consent to an app: its address is registered there."""
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""`mapping`: which source field becomes which target field - looking at it, trying a change, making it."""
+"""`mapping`: show which source field becomes which target field, preview a change, and make it."""
 
 from __future__ import annotations
 

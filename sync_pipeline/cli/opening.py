@@ -55,7 +55,7 @@ def reading() -> Iterator[Settings]:
 
 @contextmanager
 def until_asked() -> Iterator[None]:
-    """A server runs until it is asked to end, and has stopped in good order then: 0 after ``kill``, 130 after Ctrl-C."""
+    """A server runs until it is asked to stop, which is no error: 0 after ``kill``, 130 after Ctrl-C."""
     end_when_asked()
     try:
         yield

@@ -222,7 +222,7 @@ def operations_run(name: str, fields: tuple[str, ...], form_: str, as_json: bool
 
 
 def _spare(session: Session, form: Form, output: str, *, yes: bool) -> None:
-    """Before the last tenth of the hour's budget is used: ask at a terminal, and say so elsewhere."""
+    """Before the last tenth of the hour's budget is used: ask at a terminal, and print a note elsewhere."""
     if not (left := scarce(session, form)):
         return
     if yes or output == "json" or not may_ask():
@@ -252,7 +252,7 @@ def _read(form: Form) -> Form:
 
 
 def _ask(session: Session, form: Form, output: str, *, yes: bool, typed: str) -> None:
-    """Show a write, and ask; a delete is asked for by its name."""
+    """Show a write, and ask for confirmation; a delete is confirmed by typing its name."""
     one = form.operation
     if one.kind == "read":
         return

@@ -1,4 +1,4 @@
-"""`prepare`: what has to exist where records are written, made after a yes; and what is measured there."""
+"""`prepare`: create what has to exist where records are written, after confirmation, and measure how the system behaves."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ TRIES = 3
 
 
 def confirm(question: str, *, yes: bool, as_json: bool) -> None:
-    """Ask for a yes unless it was given; UsageError where no one may be asked."""
+    """Ask for confirmation unless ``yes`` was given; UsageError if prompts are off."""
     if yes:
         return
     if as_json or not may_ask():

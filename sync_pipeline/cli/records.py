@@ -202,7 +202,7 @@ def _off(entity: str) -> str:
 
 
 def _document(record: Known) -> dict[str, object]:
-    """What is stored now, but for the values of its fields."""
+    """What is stored now, except the values of its fields."""
     kept = {name: value for name, value in asdict(record).items() if name != "fields"}
     return {**kept, "state": _state(record)}
 

@@ -135,7 +135,7 @@ def _look() -> _Found:
 
 
 def _watch() -> NoReturn:
-    """Show it until Ctrl-C. While the database is busy, or the set-up is being changed, say so and look again."""
+    """Show it until Ctrl-C. While the database is busy, or the set-up is being changed, report that and try again."""
     while True:
         try:
             found: _Found | SyncError = _look()

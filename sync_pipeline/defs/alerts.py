@@ -59,7 +59,7 @@ def _heartbeat(settings: Settings) -> str:
 
 
 def _look_at_hooks(context: dg.SensorEvaluationContext, session: Session) -> None:
-    """Ask now and then whether our webhooks deliver; whatever comes of it, alerts are sent."""
+    """Check from time to time whether our webhooks deliver; alerts are sent whatever the result."""
     if not has_hooks(session):
         return
     last = read_health(session.store, session.pair).get(WEBHOOKS)

@@ -31,7 +31,7 @@ Link = Callable[[], str | None]
 
 
 class Reloader:
-    """Asks a Dagster UI, in a thread of its own; asked while it is at it, it asks once more.
+    """Asks a Dagster UI, in a thread of its own; if requested during a reload, it reloads once more.
 
     It is a courtesy: with no Dagster there, nothing happens, and the next start loads the definitions anyway.
     """

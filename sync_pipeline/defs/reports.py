@@ -134,7 +134,7 @@ def reports_job(specs: Iterable[EntitySpec]) -> "dg.UnresolvedAssetJobDefinition
     return dg.define_asset_job(
         NAME,
         selection=dg.AssetSelection.checks(*(dg.AssetCheckKey(KEY, name) for name in CHECKS)),
-        description="Compute the figures of projects and months again whose time entries have changed; everything when settings of reports "
+        description="Recompute the figures of projects and months with changed time entries; everything when settings of reports "
         "have. The revenue of projects is read from the Snapshots API at most every six hours, where it has analytics.",
         tags=job_tags(NAME),
         owners=job_owners(specs),

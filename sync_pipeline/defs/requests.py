@@ -288,7 +288,7 @@ class _Backfill:
         return []
 
     def _asked(self) -> list[str]:
-        """The backfill it asked for and those that continues; a look may have been killed before it noted which."""
+        """The backfill it asked for and those that continues; a tick may have been killed before it noted which."""
         request = self._request
         if request.runs or request.taken_at is None:
             return list(request.runs)

@@ -20,7 +20,7 @@ SHOWN_LENGTH = 200
 
 
 class VerifyConfig(dg.Config):
-    """Which days to compare - all there are, unless said otherwise - and whether to deliver the differences."""
+    """Which days to compare - all by default - and whether to deliver the differences."""
 
     first_day: str = ""
     last_day: str = ""

@@ -145,7 +145,7 @@ class ClockifyProbes:
         return fine("an admin or the owner: this key sees everything")
 
     def _look_at_plan(self) -> Finding:
-        """Whether CLOCKIFY_PLAN is what the workspace says of itself: too generous meets 429s, too modest is slow."""
+        """Whether CLOCKIFY_PLAN matches the workspace: too generous leads to 429s, too modest is slow."""
         said = str(self._workspace.get("featureSubscriptionType") or "unknown")
         configured, detail = self._account.plan, f"the workspace says {said}, the setting says {self._account.plan}"
         limits = f"reports are requested for at most {REPORT_DAYS} days at a time"

@@ -53,7 +53,7 @@ def _kept(session: Session, system: str, findings: Iterator[Finding]) -> Iterato
 
 
 def _in_clear(session: Session, systems: Collection[str]) -> Iterator[Finding]:
-    """Not an error where it was allowed; where it was not, nothing is sent, and the probes say so."""
+    """Not an error where it was allowed; where it was not, nothing is sent, and the probes report that."""
     for name in session.settings.in_clear:
         if name.partition("_")[0].lower() in systems:
             fix = "Use https:// unless every network in between is yours."

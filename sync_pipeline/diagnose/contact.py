@@ -37,7 +37,7 @@ class Contact:
     wrong_key: Callable[[], str]
     """What kind of key it is instead of the right one."""
     otherwise: str = ""
-    """What it means when nothing else can be said about a key."""
+    """What it means when nothing more is known about a key."""
     codes: frozenset[str] = frozenset()
     """Codes that only this API gives: it says one, so it is this API, whatever it refuses."""
     fixes: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a probe found, and running probes in order: what makes no sense after a failure is skipped."""
+"""What a probe found, and running probes in order: those that depend on a failed one are skipped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Status(StrEnum):
     FAILED = "failed"
     """A sync cannot do its work like this."""
     SKIPPED = "skipped"
-    """Not looked at: it makes no sense yet."""
+    """Skipped: it depends on something that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def refused(error: SyncError, means: str = "", *, hint: str = "") -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One look, and the probes without which it makes no sense."""
+    """One check, and the probes that it depends on."""
 
     what: str
     look: Callable[[], Finding]

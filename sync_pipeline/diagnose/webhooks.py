@@ -87,7 +87,7 @@ def _finding_of(ours: Sequence[Webhook], missing: Sequence[str]) -> Finding:
 
 
 async def ask_health(base_url: str, guard: RequestGuard) -> None:
-    """Ask the receiver behind a public address; ApiError when it is none of ours, or not well."""
+    """Ask the receiver behind a public address; ApiError when it is not ours, or not healthy."""
     endpoint = Endpoint(RECEIVER, base_url, "the public address", "the public address")
     options = ClientOptions(limiter=memory_limiter(), guard=guard, retry_policy=RetryPolicy(attempts=1))
     async with ApiClient(endpoint, None, (*FIRST_ROWS, *LAST_ROWS), options) as client:

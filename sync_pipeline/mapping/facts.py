@@ -91,7 +91,7 @@ def _instant(value: object) -> str | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-        if _IN_UTC(value):  # as Clockify writes them: the calendar has said that it exists, its form says the rest
+        if _IN_UTC(value):  # as Clockify writes them: the date is known to exist, and the form shows the rest
             return f"{value[:10]} {value[11:19]}.000000"
         return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26] if moment.tzinfo else None
     except (ValueError, OverflowError):

@@ -269,7 +269,7 @@ def _check_parent(spec: EntitySpec, node: Node, specs: Mapping[str, EntitySpec])
         raise refuse(at, "source.parent", f"names {name!r}, but there is no such entity.", closest(name, specs))
     if parent.source.system != spec.source.system or not parent.source.list or parent.source.parent:
         message = f"names {name}, which is not a plain list of the same system."
-        raise refuse(at, "source.parent", message, "Name the entity whose records each have a list of these.")
+        raise refuse(at, "source.parent", message, "Name the entity that has a list of these for each record.")
     # The id of the parent is taken from what is stored: any other value would look for the record in a wrong list.
     known_by = [f for f in spec.fields if f.references == name]
     if spec.source.item and not (len(known_by) == 1 and known_by[0].is_copied):

@@ -85,7 +85,7 @@ def parse_entity(
 
 
 def _check_once(section: Section) -> None:
-    """Refuse what makes no sense for records that are made once."""
+    """Refuse settings that do not apply to records that are created once."""
     for key, why in (
         ("partition_by", "what is made once belongs to no day"),
         ("webhooks", "the events of the list that it reads wake it"),

@@ -166,7 +166,7 @@ class TargetSpec:
 
 @dataclass(frozen=True, slots=True)
 class BeforeRule:
-    """``earlier`` must lie before ``later`` when both are there."""
+    """``earlier`` must be before ``later`` when both exist."""
 
     earlier: str
     later: str
@@ -302,7 +302,7 @@ class EntitySpec:
 
     @property
     def is_known_by_source_id(self) -> bool:
-        """Whether the target knows a record by the very id it has at the source, so that others can point at it."""
+        """Whether a record has the same id at the target as at the source, so that others can refer to it."""
         if self.target.once or SYSTEMS[self.target.system].kinds:
             return True  # the id is the target's to give, and kept as a link
         known_by = self.field(self.target.id)

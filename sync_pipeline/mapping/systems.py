@@ -1,4 +1,4 @@
-"""What a mapping has to know of each system: how it is called, and what its records can and must have as a target."""
+"""What a mapping needs to know about each system: its name, and the fields its records can and must have as a target."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of record of a target that gives out the ids."""
+    """One kind of record of a target that assigns the ids."""
 
     fields: tuple[str, ...]
     """All that can be written."""
@@ -26,7 +26,7 @@ class SystemFacts:
     is_listed: bool = False
     """Whether a mapping names the list, or the reader, that its records come from."""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
-    """As a target: the kinds of records it gives out the ids of, the usual one first; {} where it keeps ours."""
+    """As a target: the kinds of records that it assigns ids to, the usual one first; {} if it keeps our ids."""
 
     def kind(self, name: str) -> Kind | None:
         """The facts of one kind, or of the usual one; None where records keep our ids."""

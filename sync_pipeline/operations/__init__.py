@@ -2,6 +2,6 @@
 
 ``clockify.json`` and ``highlevel.json`` are what the vendors' OpenAPI documents say: methods, paths, names, types, enums,
 nullability. They are written by ``python -m sync_pipeline_tests.clockify_document FILE`` and
-``python -m sync_pipeline_tests.highlevel_document``, never by hand. ``clockify_errata.yaml`` lists where Clockify's document
-is wrong, each time with the evidence. ``known.yaml`` is written by hand: sentences, what only reads, what is held back.
+``python -m sync_pipeline_tests.highlevel_document``, never edited. ``clockify_errata.yaml`` lists where Clockify's document
+is wrong, each time with the evidence. ``known.yaml`` is not generated: sentences, what only reads, what is held back.
 """

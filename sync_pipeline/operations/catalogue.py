@@ -116,7 +116,7 @@ class Event:
 
 @cache
 def known() -> Mapping[str, Any]:
-    """What is written by hand."""
+    """The facts that are not generated."""
     found: Mapping[str, Any] = yaml.load(_file("known.yaml"), Loader=yaml.CSafeLoader)
     return found
 

@@ -197,7 +197,7 @@ def _put(values: dict[str, Any], steps: Sequence[str], value: Any) -> None:
     for step in steps[:-1]:
         values = values.setdefault(step, {})
         if not isinstance(values, dict):
-            raise ValueError(f"{step} was given as a whole")
+            raise ValueError(f"{step} was given as one value")
     values[steps[-1]] = value
 
 

@@ -28,7 +28,7 @@ NO_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
 
 
 def lines_of(report: Report) -> list[dict[str, Any]]:
-    """The rows and the totals, which say so in the first column with names."""
+    """The rows and the totals, which are marked in the first column with names."""
     first = next(name for name in report.columns if not name.endswith("_id"))
     return [*report.rows, *({first: TOTAL, **each} for each in report.totals)]
 

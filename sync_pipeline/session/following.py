@@ -80,7 +80,7 @@ class Follower:
 
     def _watch(self, store: Store) -> None:
         while not self._has_ended.wait(LOOK_SECONDS):
-            # The run meets a failure of our store, too, and reports it; one of Dagster's is over by another look.
+            # A failure of our store fails the run, too, which reports it; one of Dagster's storage is over by the next attempt.
             with suppress(Exception):
                 self._look(store)
 

@@ -178,7 +178,7 @@ class Vault:
 def require_key(settings: Settings) -> None:
     """Raise ConfigError unless this process has the key of the database that it shares with other machines.
 
-    Servers call it when they start, so that they say so then and not at the first secret they cannot read.
+    Servers call it when they start, so that they fail then and not at the first secret they cannot read.
     """
     if not settings.store_url.startswith("sqlite"):
         with closing(open_store(settings.store_url, timeout=settings.lock_seconds)) as store:

@@ -109,7 +109,7 @@ class Session:
     closing: ExitStack = field(default_factory=ExitStack)
     """What ends with the session."""
     until: float | None = None
-    """Beyond this moment of the monotonic clock no answer is waited for: for a look, which has to end in time."""
+    """The moment of the monotonic clock after which no answer is waited for: for ticks, which have to end in time."""
 
     former: frozenset[tuple[str, str]] | None = None
     """Entity and fingerprint of the mappings that leave what is unchanged at the source; None until that is asked for."""
@@ -266,7 +266,7 @@ class Session:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise Unanswered(UNANSWERED, fix="Nothing is lost: the next look tries again.") from None
+            raise Unanswered(UNANSWERED, fix="Nothing is lost: the next check tries again.") from None
 
 
 @contextmanager

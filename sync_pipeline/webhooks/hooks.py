@@ -34,7 +34,7 @@ REREAD_SECONDS = 5.0
 
 
 class HooksUnreadable(Exception):
-    """Whether a delivery is genuine cannot be said now."""
+    """It cannot be checked now whether a delivery is genuine."""
 
 
 @dataclass(frozen=True, slots=True)

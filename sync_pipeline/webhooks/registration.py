@@ -218,7 +218,7 @@ class Registrar:
         return webhook.name.startswith(NAME_PREFIX) and webhook.url.startswith(start)
 
     def _room(self, found: Sequence[Webhook], ours: Mapping[str, Sequence[Webhook]], wishes: Wishes) -> int:
-        """How many hooks of ours fit beside those of others."""
+        """How many of our webhooks fit beside those of others."""
         if wishes.limit is not None:
             return wishes.limit
         mine = {hook.id for hooks in ours.values() for hook in hooks}

@@ -61,9 +61,9 @@ class Signed:
         return True
 
     def is_stale(self, body: Mapping[str, Any], now: datetime) -> bool:
-        """Whether it was sent too long ago, or says so; a body may say no time.
+        """Whether it was sent too long ago; a body may contain no time.
 
-        A repeated delivery says when it was sent first: it is known by its id.
+        A repeated delivery contains the time when it was first sent: it is recognized by its id.
         """
         valid = self.facts.valid_seconds
         return not self._is_of_last(max(valid, self.facts.repeated_seconds) if self.id_of(body) else valid, body, now)
