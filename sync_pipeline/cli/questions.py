@@ -1,4 +1,4 @@
-"""Asking: what an option answers is not asked, Enter keeps what is there, without a terminal nothing is asked. Secrets are read here."""
+"""Prompts: values given as options are not asked for, Enter keeps the current value, no terminal means no prompt; and reading secrets."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def unregister(name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Connector:
-    """One way to speak: the facts it needs, and what opens an account."""
+    """One connector: the facts it needs, and what opens an account."""
 
     model: type[BaseProfile]
     open: Callable[[Any, str, Credentials, ClientOptions], SnapshotsSystem]

@@ -1,7 +1,7 @@
 """How any request leaves this machine and its answer comes in: the one module that imports httpx.
 
-An answer is read as a whole, within limits: its unpacked bytes are counted, and a deadline covers everything from the
-connection to the last byte. httpx alone limits neither: it unpacks whatever arrives, and its time-out starts anew with
+An answer is read completely, within limits: its unpacked bytes are counted, and a deadline covers everything from the
+connection to the last byte. httpx alone limits neither: it unpacks whatever arrives, and its time-out starts again with
 each byte. (Of the headers httpcore takes at most 100 KB.) Secrets are made fit for a header here, and redacted from texts.
 """
 

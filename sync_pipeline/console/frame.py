@@ -149,7 +149,7 @@ class Badges:
     at: datetime | None = None
 
     def forget(self) -> None:
-        """Count anew for the next page."""
+        """Count again for the next page."""
         self.counted = None
 
     def read(self, setup: SetupService) -> dict[str, Badge]:
@@ -158,7 +158,7 @@ class Badges:
         if self.counted is None or has_passed(self.at, BADGES_KEPT, now):
             try:
                 self.counted, self.at = _count_badges(setup), now
-            except SyncError:  # the set-up is not finished, or our own database: the page itself says so
+            except SyncError:  # the set-up is not finished, or the database failed: the page itself reports it
                 self.counted, self.at = {}, now
         return self.counted
 

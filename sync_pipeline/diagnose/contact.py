@@ -120,7 +120,7 @@ def reports_url(url: str, core: str) -> str:
 
 
 def snapshots_url(url: str, entities: Iterable[str]) -> str:
-    """What was probably meant by this address of a Snapshots API; "" when nothing can be said."""
+    """What was probably meant by this address of a Snapshots API; "" if there is no hint."""
     cut = url
     while (last := _path(cut).rpartition("/")[2]) and (last in DOCUMENTS or last in set(entities)):
         cut = cut.rpartition("/")[0]

@@ -328,7 +328,7 @@ def _label(section: Section) -> Label | None:
 
 
 def _pages(node: Node | None) -> dict[str, str]:
-    """For each vendor the address of a record's page; `{id}`, `{workspace}` and `{account}` stand for what they say."""
+    """For each vendor the address of a record's page, with placeholders `{id}`, `{workspace}` and `{account}`."""
     if node is None:
         return {}
     section = Section(node, "pages", node.value if isinstance(node.value, dict) else ())

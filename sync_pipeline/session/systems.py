@@ -275,17 +275,17 @@ def _chosen(choice: Choice) -> str:
 
 
 def measured_place(settings: Settings) -> str:
-    """Under what it is kept: the address, and the account there."""
+    """The key of what was measured: the address, and the account there."""
     return " ".join(filter(None, (place(settings, "snapshots"), settings.snapshots_location, "measured")))
 
 
 def unread_place(settings: Settings) -> str:
-    """Under what it is kept of which accounts below the address no figures could be read, and why."""
+    """The key of the accounts below the address with figures that could not be read, and why."""
     return " ".join(filter(None, (place(settings, "snapshots"), settings.snapshots_location, "unread")))
 
 
 def note_measured(store: Store, settings: Settings, found: Sequence[Measured], at: datetime) -> None:
-    """Keep what was measured, in place of what was measured before."""
+    """Store what was measured, replacing what was measured before."""
     note_test(store, measured_place(settings), [one._asdict() for one in found], at)
 
 

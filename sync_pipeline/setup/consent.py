@@ -144,17 +144,17 @@ class Callback:
         self._arrived = threading.Event()
 
     def wait(self, consent: Consent, show: Callable[[str], None]) -> str:
-        """Show the address where to consent; returns the code the browser comes back with.
+        """Show the address where to consent; returns the code that the browser returns with.
 
         Strangers are sent away. Raises FatalApiError when consent was refused.
         """
-        self._state = consent.state  # before anybody can answer
+        self._state = consent.state  # before an answer can arrive
         show(consent.url)
         self._arrived.wait()
         return read_callback(consent, self._answer)
 
     async def receive(self, request: Request) -> Response:
-        """Take the one answer whose state is ours."""
+        """Accept the one answer with our state."""
         if request.method != "GET":  # who checks a link follows it afterwards
             return PlainTextResponse("Only GET is answered here.", 405, HEADERS)
         shown = request.query_params.get("state", "")
@@ -166,7 +166,7 @@ class Callback:
 
 
 def redirect_uri(port: int) -> str:
-    """Where a browser comes back to."""
+    """The redirect address for the browser."""
     return f"http://{HOST}:{port}{PATH}"
 
 

@@ -168,7 +168,7 @@ def _check_text(key: str, text: str) -> None:
 
 
 class StepRow(NamedTuple):
-    """One transform as it is filled in. An argument that is text needs no quotes unless it begins or ends with a blank."""
+    """One transform in a form. An argument that is text needs no quotes unless it begins or ends with a blank."""
 
     name: str = ""
     argument: str = ""

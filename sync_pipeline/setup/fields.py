@@ -293,7 +293,7 @@ class BeforeAfter:
 def preview_records(
     setup: SetupService, entity: str, form: FieldForm | None, limit: int = SHOWN_RECORDS, *, drop: str = ""
 ) -> list[BeforeAfter]:
-    """Records of the entity as they are delivered now, and with one field changed (or dropped).
+    """Records of the entity under the current mapping, and with one field changed (or dropped).
 
     ConfigError when the change is not valid. Only what one record shows by itself is checked: whether a value is unique
     and whether what it refers to exists, the trial says.

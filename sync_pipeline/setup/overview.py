@@ -188,7 +188,7 @@ class Facts:
     """Why nothing is syncing although it is live."""
     problems: int = 0
     left: int = 0
-    """Records that are not yet at the target as they are wanted."""
+    """Records that are not yet in the desired state at the target."""
     records: int = 0
 
 
@@ -203,7 +203,7 @@ class Situation:
 
 
 def situation_of(facts: Facts) -> Situation:  # noqa: PLR0911 - one line a state
-    """The first state, worst first, whose facts are there."""
+    """The first state, worst first, that the facts fit."""
     if facts.is_sample and not facts.refused:
         return Situation(
             "sandbox", "The sandbox syncs sample data on this machine.", "Connect accounts", "/setup/clockify"

@@ -99,7 +99,7 @@ def _words(spec: EntitySpec, holders: Sequence[str]) -> str:
 def note_sending(
     session: Session, spec: EntitySpec, rows: Sequence[Pending | Known], places: Sequence[str | None]
 ) -> None:
-    """Before a write: should its answer never come, the target must not be believed to be as it was before.
+    """Before a write: if its answer never arrives, the stored state of the target must not count any more.
 
     Raises LockLost when another run has taken over one of these records.
     """
@@ -118,7 +118,7 @@ def remember(
 ) -> set[str]:
     """Write down what the target acknowledged and refused, in one go, and count it.
 
-    Returns the records of which that was not noted: another run has claimed them since, and writes them itself.
+    Returns the records for which it was not noted: another run has claimed them since, and writes them itself.
     """
     ledger, asked = session.ledger(spec), {row.source_id for row in done} | {row.source_id for row in refused}
     noted = ledger.mark_delivered(done, sync_id, session.now()) | ledger.mark_refused(refused, sync_id, session.now())

@@ -90,7 +90,7 @@ class SystemFacts:
     """What is known of one system at one address."""
 
     account: str = ""
-    """Whose key it is; "" when that is not known."""
+    """The owner of the key; "" if it is not known."""
     workspace: str = ""
     """The name of the workspace; "" when that is not known."""
     tested_at: datetime | None = None
@@ -109,7 +109,7 @@ def read_facts(store: Store, place: str) -> SystemFacts:
 
 
 def note_names(store: Store, place: str, account: str, workspace: str) -> None:
-    """Keep whose key it is and what the workspace is called, as far as these are known."""
+    """Store the owner of the key and the name of the workspace, as far as these are known."""
     known = {name: value for name, value in (("account", account), ("workspace", workspace)) if value}
     if known:
         _note(store, place, known)

@@ -1,4 +1,4 @@
-"""From many requests at once into few transactions: an event is answered when it is committed. Each webhook has limited room."""
+"""Collect events from concurrent requests into few transactions; a request is answered after the commit. Each webhook has limited room."""
 
 from __future__ import annotations
 
