@@ -61,12 +61,12 @@ class ErrorFormat:
     """Parts of messages, and the code to use for each where a system sends none; the first match wins."""
     rate: RateHeaders = RateHeaders()
 
-    def code_of(self, about: Mapping[str, Any]) -> str | None:
-        """The code of an error: the one listed for its message, or its own."""
+    def code_of(self, about: Mapping[str, Any], hide: Callable[[str], str]) -> str | None:
+        """The code of an error: the one listed for its message, or its own; ``hide`` as for :func:`read_answer`."""
         message = said_in(about.get(self.message)).lower()
         known = next((code for text, code in self.says if text.lower() in message), None)
         code = about.get(self.code)
-        return known or (None if code is None or isinstance(code, dict) else excerpt(as_text(code), CODE))
+        return known or (None if code is None or isinstance(code, dict) else excerpt(hide(as_text(code)), CODE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def read_answer(response: HttpResponse, method: str, form: ErrorFormat, hide: Ca
         return excerpt(hide(said_in(about[name]))) if about.get(name) else ""
 
     return Reading(
-        seen=AttemptResult(method, response.status_code, form.code_of(about), body),
+        seen=AttemptResult(method, response.status_code, form.code_of(about, hide), body),
         data=data,
         detail=said(form.message) or said("detail") or UNSAID.get(body, body.value),
         scope=said(form.scope),

@@ -366,6 +366,7 @@ class ApiClient:
         return state.attempt_number >= limit.attempts or state.idle_for + state.upcoming_sleep > limit.total_wait
 
     def _error(self, kind: type[_E], rule: Rule, call: _Call, reading: Reading, *, location: str = "") -> _E:
+        secrets = self._secrets()
         words = {
             "base": self.endpoint.base_url,
             "base_setting": self.endpoint.base_setting,
@@ -374,15 +375,14 @@ class ApiClient:
             "scopes_at": self.endpoint.scopes_at or self.endpoint.key_setting,
             "detail": reading.detail,
             "scope": reading.scope or call.options.scope,
-            "location": excerpt(location.split("?", maxsplit=1)[0]),
+            "location": excerpt(redact(location.split("?", maxsplit=1)[0], secrets)),
         }
-        secrets = self._secrets()
         request = Request(
             system=self.endpoint.system,
             method=call.method,
             path=redact(call.path, secrets),
             status=reading.seen.status,
-            code=reading.seen.code and redact(reading.seen.code, secrets),
+            code=reading.seen.code,
             request_id=reading.request_id,
             excerpt=reading.detail,
             cause=str(reading.seen.failure or reading.seen.body or ""),

@@ -102,7 +102,8 @@ class StoreLimiter:
         """Move the next turn of all processes behind ``until``."""
         from sync_pipeline.store.rate import penalise
 
-        await asyncio.to_thread(lambda: penalise(self.store, self.bucket, self._shared(until)))
+        now = self._shared(self.turns.now())
+        await asyncio.to_thread(lambda: penalise(self.store, self.bucket, self._shared(until), now))
 
     async def end_day(self) -> None:
         """Note it for all processes."""

@@ -93,7 +93,7 @@ class TokenEndpoint:
         data = in_snake_case(reading.data) if isinstance(reading.data, dict) else {}
         if response.status_code == 200 and data.get("access_token"):
             return self.tokens_in(data, fields)
-        raise self._refusal(grant, reading, fields, secrets)
+        raise self._refusal(grant, reading, fields)
 
     async def _send(
         self, grant: str, fields: Mapping[str, str], on_request: OnRequest, secrets: tuple[str, ...]
@@ -140,17 +140,16 @@ class TokenEndpoint:
             account=excerpt(as_text(data.get(self.account) or "")),
         )
 
-    def _refusal(self, grant: str, reading: Reading, fields: Mapping[str, str], secrets: tuple[str, ...]) -> ApiError:
+    def _refusal(self, grant: str, reading: Reading, fields: Mapping[str, str]) -> ApiError:
         seen = reading.seen
-        code = redact(seen.code or "", secrets)
-        about = Request(self.system, "POST", urlsplit(self.url).path, seen.status, code or None, reading.request_id)
+        about = Request(self.system, "POST", urlsplit(self.url).path, seen.status, seen.code, reading.request_id)
         detail = reading.detail
         if seen.status is not None and (seen.status >= 500 or seen.status == 429):
             return RetryableApiError(f"no access token could be had ({detail}).", about, fix="Try again later.")
         if seen.code in self.lost:
             message, fix = _lost(grant, detail, fields.get("redirect_uri", ""))
             return TokenLost(message, about, fix=fix)
-        message, fix = REFUSALS.get(code, ("no access token was given ({detail}).", "{check_key}"))
+        message, fix = REFUSALS.get(seen.code or "", ("no access token was given ({detail}).", "{check_key}"))
         words = {"detail": detail, "url": self.url, **self.place.words}
         return NotAuthorized(message.format_map(words), about, fix=fix.format_map(words))
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sync_pipeline.mapping.columns import series_of, text_series
-from sync_pipeline.mapping.json_types import id_or_none
+from sync_pipeline.mapping.json_types import LONGEST_ID, id_or_none
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.values import noun, value_at
 
@@ -65,7 +65,7 @@ def raw_rows(spec: EntitySpec, records: Iterable[object]) -> list[RawRow]:
 def _id_at(record: object, path: Sequence[str]) -> str | None:
     found = record.get(path[0]) if len(path) == 1 and type(record) is dict else value_at(record, path)
     # Nearly all ids are plain text, which needs no conversion.
-    is_plain = type(found) is str and found.isascii() and "\0" not in found
+    is_plain = type(found) is str and found.isascii() and len(found) <= LONGEST_ID and "\0" not in found
     return found or None if is_plain else id_or_none(found)  # type: ignore[return-value]  # it is text, by the line above
 
 

@@ -16,6 +16,8 @@ _WHOLE = re.compile(r"[+-]?\d{1,19}")
 _DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _INT64 = range(-(2**63), 2**63)
 _EXACT_FLOAT = 2.0**53
+LONGEST_ID = 500
+"""Characters. With longer ones the keys of the tables would exceed what PostgreSQL takes into an index (2,704 bytes)."""
 AN_INSTANT = "an instant with its zone, such as 2024-05-01T09:30:00Z"
 
 
@@ -50,6 +52,8 @@ def _id(value: object) -> str:
         raise ValueError(f"is {noun(value)}, expected an id")
     if "\0" in value:
         raise ValueError("holds a NUL character, expected an id")
+    if len(value) > LONGEST_ID:
+        raise ValueError(f"has {len(value):,} characters, expected an id of at most {LONGEST_ID}")
     return _text(value)
 
 

@@ -24,7 +24,8 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.guards import Holding
 from sync_pipeline.stages.references import among, kept, listed
-from sync_pipeline.store.records import Known
+from sync_pipeline.store.bulk import chunks
+from sync_pipeline.store.records import Absent
 from sync_pipeline.store.scope import draw
 from sync_pipeline.store.staging import Staging
 
@@ -142,24 +143,34 @@ def _everything(session: Session) -> Window:
     return Window.of_days(session.settings.start_date, session.now().astimezone(UTC).date() + AHEAD)
 
 
-def _may_be_deleted(known: Known, holding: Holding) -> bool:
+def _may_be_deleted(known: Absent, holding: Holding) -> bool:
     """Whether an absent record is looked up; where some deletes are held, only those that were allowed are."""
     return not holding.deletes or (known.delivered_hash is not None and known.source_id not in holding.deletes)
 
 
 def _confirm(
-    session: Session, spec: EntitySpec, staging: Staging, absent: Sequence[Known], missing: Collection[str]
+    session: Session, spec: EntitySpec, staging: Staging, absent: Sequence[Absent], missing: Collection[str]
 ) -> Absence:
     """Split the absent ids into deleted ones, records that still exist, and unconfirmed ids."""
     there = people(session, spec)
-    theirs = [known.source_id for known in absent if there.include(known.fields)]
-    others = [known for known in absent if not there.include(known.fields)]
+    found = _found_by_id(session, spec, absent, there)
+    theirs = [known.source_id for known in absent if known.source_id in found]
+    others = [known for known in absent if known.source_id not in found]
     absence = Absence()
     if theirs and session.can_fetch(spec):
         absence += _confirm_by_id(session, spec, staging, theirs, missing, there)
     elif theirs:
         absence += _confirm_by_list(session, spec, theirs)
     return absence + _confirm_by_report(session, spec, others) if others else absence
+
+
+def _found_by_id(session: Session, spec: EntitySpec, absent: Sequence[Absent], there: People) -> set[str]:
+    """Those of the absent records that a read by id finds if they live."""
+    if there.ids is None:
+        return {known.source_id for known in absent}
+    lookup = session.ledger(spec).lookup
+    pages = (lookup(some).items() for some in chunks(known.source_id for known in absent))
+    return {source_id for page in pages for source_id, known in page if there.include(known.fields)}
 
 
 def _confirm_by_id(
@@ -180,7 +191,7 @@ def _confirm_by_id(
     return Absence(deleted, moved, unconfirmed, numbers, frozenset(numbers))
 
 
-def _confirm_by_report(session: Session, spec: EntitySpec, entries: list[Known]) -> Absence:
+def _confirm_by_report(session: Session, spec: EntitySpec, entries: list[Absent]) -> Absence:
     """Deleted and existing records according to a second report, for entries of people who left the workspace."""
     ids = [entry.source_id for entry in entries]
     try:

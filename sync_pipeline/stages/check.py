@@ -7,9 +7,9 @@ the load: id, partition, canonical fields and their hash, status.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,8 +31,8 @@ from sync_pipeline.stages.journal import Ended, note_sync
 from sync_pipeline.stages.problems import rejects_of, warnings_of
 from sync_pipeline.stages.process import PERSONAL, Clashes, Process, mapped, staged_rows
 from sync_pipeline.store.approvals import GuardName
-from sync_pipeline.store.references import WAITS
 from sync_pipeline.store.rejects import NO_ID, Reject
+from sync_pipeline.store.staged_rejects import COUNTED
 from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.syncs import SCHEMA_CHANGED
 
@@ -112,20 +112,16 @@ class Checking:
 
     def _begin(self) -> None:
         self.staging = self.session.ledger(self.spec).open_staging(_keys(self.days), self.batch.read_no)
-        self.rejects: list[Reject] = []
-        self.waiting: list[Reject] = []
-        """Reasons that do not reject a record: it waits for one that cannot be delivered."""
+        self.rejects = self.staging.rejects
         self._warned = 0
         self._warnings: list[Reject] = []
         self.statuses: Counter[str] = Counter()
-        self._failing: defaultdict[str, set[str]] = defaultdict(set)
         self.holding = Holding()
 
     @property
     def results(self) -> list[CheckResult]:
         """The outcome of every check of ``CHECKS``, in its order."""
-        rows = [self._references() if name == "references" else self._row_check(name) for name in ROW_CHECKS]
-        return [*rows, self._volume(), self._drift]
+        return [*self._of_rows, self._volume(), self._drift]
 
     @property
     def counts(self) -> Counts:
@@ -144,6 +140,7 @@ class Checking:
             self.staging.close()
             self._begin()
             self._stage(_Once(parts, repeated.keys()))
+        self._of_rows = self._row_checks()
         self.holding = hold(session, spec, self.staging, self.options, remember=not self.options.dry_run)
         self.notes |= {"rows": self.statuses.total(), "decided_by": decided_by(session, spec)}
         self.notes |= {status: self.statuses[status] for status in SET_APART}
@@ -169,27 +166,29 @@ class Checking:
     def _stage_unchanged(self, short: pd.DataFrame) -> None:
         """Stage the records that were passed on by id only, except those whose id a different record has, too."""
         conflicts = self.notes.get("conflicts", ())
-        for source_id in short.loc[short["source_id"].isin(conflicts), "source_id"]:
-            self.statuses["rejected"] += 1
-            self._failing["unique_ids"].add(source_id)
+        odd = short.loc[short["source_id"].isin(conflicts), "source_id"]
+        self.statuses["rejected"] += len(odd)
+        self.rejects.add([(COUNTED, Reject(source_id, None, "unique_ids", "")) for source_id in odd])
         fine = short[~short["source_id"].isin(conflicts)]
         self.statuses["accepted"] += len(fine)
         self.staging.add_unchanged(list(zip(fine["source_id"], fine["source_hash"], strict=True)))
 
     def _collect(self, frame: pd.DataFrame) -> None:
         self.statuses.update(frame["status"].tolist())
-        for status, found in rejects_of(frame):
-            if status == "rejected":  # one that only waits has a reason, too, but it is no failure of its own
-                self._failing[found.rule].add(found.source_id or f"{NO_ID} {len(self.rejects)}")
-            elif found.rule in WAITS:
-                self.waiting.append(found)
-            self.rejects.append(found)
+        self.rejects.add(list(rejects_of(frame)))
         warnings = list(warnings_of(frame))
         self._warned += len({warning.source_id for warning in warnings})
         self._warnings += warnings[: SHOWN_ROWS - len(self._warnings)]
 
-    def _row_check(self, name: str) -> CheckResult:
-        failing, total = len(self._failing[name]), sum(self.statuses.values())
+    def _row_checks(self) -> list[CheckResult]:
+        failing = self.rejects.failing()
+        return [
+            self._references() if name == "references" else self._row_check(name, failing.get(name, 0))
+            for name in ROW_CHECKS
+        ]
+
+    def _row_check(self, name: str, failing: int) -> CheckResult:
+        total = sum(self.statuses.values())
         share = failing / total if total else 0.0
         settings = self.session.settings
         blocks = failing >= settings.min_blocking_rejects and share > settings.max_reject_share
@@ -199,16 +198,17 @@ class Checking:
                 f", more than {settings.max_reject_share:.0%}: nothing is loaded. Correct them at the source, or accept "
                 "more with SYNC_MAX_REJECT_SHARE."
             )
-        rows = [self._shown(reject) for reject in self.rejects if reject.rule == name][:SHOWN_ROWS]
+        rows = [self._shown(reject) for reject in self.rejects.first(name, SHOWN_ROWS)]
         figures: dict[str, int | float | str] = {"failing": failing, "records": total, "share": round(share, 4)}
         return CheckResult(name, not failing, "error" if blocks else "warn", summary, figures, rows)
 
     def _references(self) -> CheckResult:
         """A warning at most: the source is right, and worked time is delivered."""
-        waiting, bare, total = len({r.source_id for r in self.waiting}), self._warned, sum(self.statuses.values())
+        waiting, bare, total = self.rejects.count_waiting(), self._warned, sum(self.statuses.values())
         summary = f"{waiting} of {total} records wait for what cannot be delivered"
         summary += f"; {bare} are delivered with the bare id of what the source does not have" if bare else ""
-        rows = [self._shown(reject) for reject in [*self.waiting[:SHOWN_ROWS], *self._warnings]][:SHOWN_ROWS]
+        waits = self.rejects.first_waiting(SHOWN_ROWS)
+        rows = [self._shown(reject) for reject in [*waits, *self._warnings][:SHOWN_ROWS]]
         figures: dict[str, int | float | str] = {"waiting": waiting, "bare": bare, "records": total}
         return CheckResult("references", not (waiting or bare), "warn", summary, figures, rows)
 
@@ -278,16 +278,16 @@ def conclude(
 
     The staging stays open for the load, if there will be one.
     """
-    results = checking.results
-    if options.dry_run or why_blocked(results):
-        checking.staging.close()
-    else:
-        session.stagings[spec.entity, checking.batch.read_no] = checking.staging
-    if options.dry_run:
-        return results
-    at = session.now()
-    ledger, read_no = session.ledger(spec), checking.batch.read_no
-    ledger.rejects.replace(_keys(days), checking.rejects, run_id=run_id, at=at, read_no=read_no)
+    results, read_no = checking.results, checking.batch.read_no
+    with ExitStack() as stack:
+        stack.callback(checking.staging.close)
+        if options.dry_run:
+            return results
+        ledger = session.ledger(spec)
+        ledger.rejects.replace(_keys(days), checking.rejects, run_id=run_id, at=session.now(), read_no=read_no)
+        if not why_blocked(results):
+            session.stagings[spec.entity, read_no] = checking.staging
+            stack.pop_all()
     if blocking := [result.name for result in results if result.blocks]:
         counts = {**asdict(checking.counts), "blocked_by": blocking}
         ended = Ended("blocked", counts, checking.counts.requests, why_blocked(results))

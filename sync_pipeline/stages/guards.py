@@ -26,7 +26,7 @@ from sync_pipeline.store.approvals import (
     withdraw,
 )
 from sync_pipeline.store.audit import system_user
-from sync_pipeline.store.records import Known, RecordCounts
+from sync_pipeline.store.records import Absent, Known, RecordCounts
 from sync_pipeline.store.scope import Scope
 from sync_pipeline.store.staging import Staging
 
@@ -105,7 +105,7 @@ class Holding:
     """What the guards hold of one batch; everything else is loaded."""
 
     guard: VolumeFigures = VolumeFigures()
-    missing: tuple[Known, ...] = ()
+    missing: tuple[Absent, ...] = ()
     """The records that the read did not find, as `Staging.absent` lists them."""
     held: tuple[HeldLines, ...] = ()
     everything: bool = False
@@ -183,8 +183,8 @@ class _Volume:
     figures: VolumeFigures
     otherwise: Sequence[Scope]
     """The days of it that hold a load of another mapping."""
-    missing: Sequence[Known] = ()
-    absent: Sequence[Known] = ()
+    missing: Sequence[Absent] = ()
+    absent: Sequence[Absent] = ()
     """The missing records whose delete would be sent."""
     is_whole: bool = True
     """Whether it is all that there is of its days; else it does not show that nothing is held any more."""
@@ -390,7 +390,7 @@ class Waiting:
 def _ask_deletes(
     session: Session,
     spec: EntitySpec,
-    absent: Sequence[Known],
+    absent: Sequence[Absent],
     replaces: Callable[[Line], bool],
     *,
     allow: bool,
@@ -412,7 +412,7 @@ def _ask_deletes(
     return Waiting([line.source_id for line in waits], request or declined)
 
 
-def asked_before(session: Session, spec: EntitySpec, absent: Sequence[Known]) -> list[Known]:
+def asked_before(session: Session, spec: EntitySpec, absent: Sequence[Absent]) -> list[Absent]:
     """Those of these deletes that an earlier run has held, and that are the same ones still."""
     found = session.ledger(spec).approvals.asked_about("deletes", delete_lines(spec, absent))
     return [known for known in absent if known.source_id in found]
@@ -420,7 +420,8 @@ def asked_before(session: Session, spec: EntitySpec, absent: Sequence[Known]) ->
 
 def hold_deletes(session: Session, spec: EntitySpec, asked: Sequence[Known]) -> tuple[frozenset[str], str]:
     """Those of a few records, read by id as missing, that may not be deleted without an approval; and why."""
-    deletable = _to_be_deleted(session, spec, asked) if deletes(spec) else []
+    absent = [Absent(known.source_id, known.partition, known.delivered_hash, known.deleted_at) for known in asked]
+    deletable = _to_be_deleted(session, spec, absent) if deletes(spec) else []
     with session.ledger(spec).staging() as staging:
         known = staging.known()
     guard = VolumeFigures(known, len(deletable), nothing_left=0 < known <= len(deletable))
@@ -557,7 +558,7 @@ def use_approvals(staging: Staging, uses: Iterable[Use]) -> None:
         staging.use_approval(use.approval, use.guard, use.scopes)
 
 
-def _to_be_deleted(session: Session, spec: EntitySpec, absent: Sequence[Known]) -> list[Known]:
+def _to_be_deleted(session: Session, spec: EntitySpec, absent: Sequence[Absent]) -> list[Absent]:
     """The missing records whose delete would be sent: they are at the target, and no policy keeps them."""
     deletable = {known.source_id: known for known in absent if known.delivered_hash is not None}
     still = kept(session, spec, deletable.keys())

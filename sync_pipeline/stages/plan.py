@@ -21,7 +21,7 @@ from sync_pipeline.stages.references import kept
 from sync_pipeline.stages.unique_names import NAME_TAKEN, Directory, foresee
 from sync_pipeline.store.approvals import Line
 from sync_pipeline.store.planned import Action, Pending, Planned
-from sync_pipeline.store.records import Known
+from sync_pipeline.store.records import Absent, Known
 from sync_pipeline.store.schema import UNKNOWN
 from sync_pipeline.store.staging import Place, Staging
 
@@ -108,7 +108,7 @@ def lines(session: Session, spec: EntitySpec, staging: Staging, missing: Missing
             yield _removal_line(spec, removal, is_held=held, is_confirmed=held)
 
 
-def delete_lines(spec: EntitySpec, absent: Iterable[Known]) -> list[Line]:
+def delete_lines(spec: EntitySpec, absent: Iterable[Absent]) -> list[Line]:
     """What an approval of these deletes is bound to."""
     action = delete_action(spec)
     return [Line(known.source_id, action, known.delivered_hash, None, known.partition) for known in absent]

@@ -290,7 +290,7 @@ def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days 
         Difference("extra", copy.source_id, "*", "once", f"twice: {copy.linked_id} and {copy.target_id}")
         for copy in verdict.copies
     ]
-    waits = islice(checking.waiting, max(0, KEPT - len(verdict.differences)))
+    waits = checking.rejects.first_waiting(max(0, KEPT - len(verdict.differences)))
     verdict.differences += [
         Difference("waiting", str(wait.source_id), str(wait.field), wait.value, wait.reason) for wait in waits
     ]

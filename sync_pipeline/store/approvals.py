@@ -116,7 +116,7 @@ class Approvals(EntityRows):
         if present is None and not lines:
             return None  # as nearly always: a sync of unchanged data writes nothing here
         with self.store.writing() as tx:
-            present = self._open(tx, guard)
+            present = self._open(tx, guard, is_to_change=True)
             before = [Line(*row) for row in tx.execute(_all_lines(present.id))] if present else []
             wanted = {line.source_id: line for line in [*(line for line in before if not replaces(line)), *lines]}
             if present is not None and wanted == {line.source_id: line for line in before}:
@@ -144,7 +144,7 @@ class Approvals(EntityRows):
         if present is not None and present.fingerprint == fingerprint and shown <= present.room:
             return present
         with self.store.writing() as tx:
-            if (present := self._open(tx, guard)) is not None:
+            if (present := self._open(tx, guard, is_to_change=True)) is not None:
                 _drop(tx, [present.id])
             row = {"kind": "configuration", "fingerprint": fingerprint, "shown": shown}
             return self._insert(tx, guard, row, list(examples), at)
@@ -157,7 +157,7 @@ class Approvals(EntityRows):
         row = {"connection": self.pair, "entity": self.entity, "guard": "former", "kind": "configuration"}
         decided = {"decision": "allowed", "by": by, "requested_at": at, "decided_at": at, "expires_at": at + FOR_GOOD}
         asked = [approvals.c.guard == "rewrite", approvals.c.decision.is_(None), approvals.c.fingerprint == fingerprint]
-        before = select(approvals.c.id).where(*self.of(approvals), and_(*asked))
+        before = select(approvals.c.id).where(*self.of(approvals), and_(*asked)).with_for_update()
         _drop(tx, list(tx.scalars(before)))
         self.end_former_in(tx)
         tx.execute(insert(approvals), [{**row, **decided, "fingerprint": fingerprint, "shown": shown, "used": 0}])
@@ -244,9 +244,11 @@ class Approvals(EntityRows):
         mine = [*self.of(approvals), approvals.c.guard == guard]
         return [*mine, approvals.c.decision.isnot(None), approvals.c.expires_at > now]
 
-    def _open(self, tx: Connection, guard: GuardName) -> Approval | None:
+    def _open(self, tx: Connection, guard: GuardName, *, is_to_change: bool = False) -> Approval | None:
+        """The open request; locked where it is to change, or it could be dropped with the decision that is just made."""
         mine = [*self.of(approvals), approvals.c.guard == guard]
-        row = tx.execute(select(approvals).where(*mine, approvals.c.decision.is_(None))).one_or_none()
+        find = select(approvals).where(*mine, approvals.c.decision.is_(None))
+        row = tx.execute(find.with_for_update() if is_to_change else find).one_or_none()
         return None if row is None else _approval(row)
 
 
@@ -263,7 +265,7 @@ def withdraw(store: Store, approval_id: int) -> None:
     """Delete an undecided request that is obsolete."""
     with store.writing() as tx:
         mine = [approvals.c.id == approval_id, approvals.c.decision.is_(None)]
-        _drop(tx, list(tx.scalars(select(approvals.c.id).where(*mine))))
+        _drop(tx, list(tx.scalars(select(approvals.c.id).where(*mine).with_for_update())))
 
 
 def decide(store: Store, pair: str, approval_id: int, decision: Decision, by: str, at: datetime) -> Approval:

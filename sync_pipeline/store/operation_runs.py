@@ -36,10 +36,13 @@ _RUN = select(*(operation_runs.c[name] for name in OnceRun._fields))
 
 
 def claim(store: Store, pair: str, key: str, run: OnceRun) -> OnceRun | None:
-    """Note that it is about to be sent; returns the earlier run where this key was used before."""
+    """Note that it is about to be sent; returns the earlier run where this key was used before.
+
+    On the disk when this returns: a power cut must not let the same key send it again.
+    """
     row = {"connection": pair, "once_key": key, **run._asdict()}
     mine = (operation_runs.c.connection == pair, operation_runs.c.once_key == key)
-    with store.writing() as tx:
+    with store.writing(durable=True) as tx:
         made = tx.execute(insert_into(store, operation_runs).values(row).on_conflict_do_nothing())
         if made.rowcount:
             return None

@@ -52,11 +52,14 @@ def reserve(store: Store, bucket: str, windows: Sequence[RateWindow], now: float
     return at / MICRO
 
 
-def penalise(store: Store, bucket: str, until: float) -> None:
-    """The API asked to wait until then (a 429): no earlier time is given out any more."""
+def penalise(store: Store, bucket: str, until: float, now: float) -> None:
+    """The API asked to wait until then (a 429): no earlier time is given out any more.
+
+    A longer wait than ``LONGEST_BLOCK`` is stored as that: a block further ahead is taken for one of a wrong clock.
+    """
     with store.writing() as tx:
         row = _locked_row(store, tx, bucket)
-        blocked = max(row.blocked_until, microseconds(until))
+        blocked = max(_block(row, microseconds(now)), microseconds(min(until, now + LONGEST_BLOCK)))
         tx.execute(update(rate_windows).where(rate_windows.c.bucket == bucket).values(blocked_until=blocked))
 
 
@@ -153,12 +156,15 @@ def _believable(row: Row[Any], windows: Sequence[RateWindow], now: int) -> tuple
     """The log, rising, and the end of a block, without what a clock running ahead has left there."""
     longest = max((seconds for _, seconds in windows), default=0.0)
     latest = now + microseconds(max(WINDOWS_AHEAD * longest, LEAST_AHEAD))
-    blocked = row.blocked_until if row.blocked_until <= now + microseconds(LONGEST_BLOCK) else 0
     # A single number is a place that was free when it was asked for.
     noted = ((one, one) if isinstance(one, int) else (one[0], one[1]) for one in json.loads(row.sent))
     places = [(at, asked) for at, asked in noted if at <= latest]
     newest = now + microseconds(CLOCKS_APART)
-    return sorted((at, asked) if asked <= newest else (now, now) for at, asked in places), blocked
+    return sorted((at, asked) if asked <= newest else (now, now) for at, asked in places), _block(row, now)
+
+
+def _block(row: Row[Any], now: int) -> int:
+    return row.blocked_until if row.blocked_until <= now + microseconds(LONGEST_BLOCK) else 0
 
 
 def _times(places: Sequence[Place]) -> list[int]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, Select, case, func, select
 
@@ -37,6 +37,15 @@ class Known:
     def is_delivered(self) -> bool:
         """Whether it is known to be at the target, in whatever form."""
         return self.delivered_hash is not None and self.delivered_hash not in UNKNOWN
+
+
+class Absent(NamedTuple):
+    """What a guard looks at of a record that a read did not meet; all records of an entity may be such ones."""
+
+    source_id: str
+    partition: str | None
+    delivered_hash: str | None
+    deleted_at: datetime | None
 
 
 KNOWN_COLUMNS = [records.c[name] for name in Known.__slots__]

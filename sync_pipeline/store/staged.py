@@ -42,6 +42,7 @@ from sync_pipeline.store.loads import Loads
 from sync_pipeline.store.rejects import Rejects
 from sync_pipeline.store.schema import KEY, SERIAL, UNKNOWN, records
 from sync_pipeline.store.scope import Scope, within
+from sync_pipeline.store.staged_rejects import StagedRejects
 
 Status = Literal["accepted", "rejected", "excluded", "waiting", "held", "kept", "former"]
 """``held``: a guard holds the row; ``former``: it keeps the form that an earlier mapping gave it; ``kept``: this batch does not decide about the record, what is stored of it is kept."""
@@ -158,6 +159,8 @@ class StagedRows:
         """What made the fields of the rows; None: when the records are read next, they are processed again."""
         self.facts: FactsIn | None = None
         """Where the facts of the rows are kept."""
+        self.rejects = StagedRejects(held)
+        """Why rows of it are rejected, or wait."""
         with held.reading() as tx:
             staged.create(tx, checkfirst=False)
 

@@ -24,7 +24,7 @@ from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.claims import Claims, Sending
 from sync_pipeline.store.loads import Load
 from sync_pipeline.store.planned import Planned, PlannedRows
-from sync_pipeline.store.records import KNOWN_COLUMNS, Known, known, pending_delete, pending_upsert, read_by_id_lately
+from sync_pipeline.store.records import Absent, pending_delete, pending_upsert, read_by_id_lately
 from sync_pipeline.store.schema import records, rejects
 from sync_pipeline.store.scope import Scope, within
 from sync_pipeline.store.staged import Span, StagedRow, desired, differs, is_elsewhere, rewrites, staged
@@ -242,7 +242,7 @@ class Staging(PlannedRows):
         live = [*self._ours(scope), records.c.deleted_at.is_(None), records.c.delivered_hash.isnot(None)]
         return self._count(select(func.count()).select_from(records).where(*live))
 
-    def absent(self, limit: int | None = None, after: str = "", *, again: bool = False) -> list[Known]:
+    def absent(self, limit: int | None = None, after: str = "", *, again: bool = False) -> list[Absent]:
         """Records of the scope that this read did not find, by source_id.
 
         Excluded ones are only missed when they are at the target; those that a newer read has stored, or a read by id
@@ -250,10 +250,12 @@ class Staging(PlannedRows):
         deleted before and are still there: each delete needs a proof of its own run.
         """
         with self._looking() as tx:
-            statement = self._absent(tx, *KNOWN_COLUMNS, again=again).where(records.c.source_id > after)
+            statement = self._absent(tx, *(records.c[name] for name in Absent._fields), again=again).where(
+                records.c.source_id > after
+            )
             # The empty suffix keeps SQLite from walking the whole primary key to save sorting a few rows.
             ordered = statement.order_by(records.c.source_id + "").limit(limit)
-            return [known(row) for row in tx.execute(ordered)]
+            return [Absent(*row) for row in tx.execute(ordered)]
 
     def count_absent(self, *, again: bool = False) -> int:
         """How many of the records ``absent`` lists are at the target: the deletes this batch asks for."""

@@ -292,6 +292,12 @@ MALFORMED: list[Any] = [
     {"_id": ["x"], "id": ["x"], "timeInterval": []},
     {"_id": "a", "id": "a", "timeInterval": {"start": "yesterday", "end": 5}, "tags": "x", "customFields": [None, 3]},
     {"_id": "a", "id": "a", "timeInterval": {"start": "2020-03-10T10:00:00", "end": "9999-99-99"}},
+    {"_id": "a", "id": "a", "timeInterval": "2026"},
+    {
+        "_id": "a",
+        "id": "a",
+        "timeInterval": {"start": "2020-03-10T10:00:00Z", "end": "2020-03-10T11:00:00Z", "duration": "PT1H"},
+    },
     {"_id": "a", "id": "a", "description": "x" * 10_000_000, "timeInterval": {"start": "0001-01-01T00:00:00+14:00"}},
 ]
 
@@ -312,6 +318,26 @@ def test_malformed_rows_are_passed_on(row: Any) -> None:
         assert found == from_list(row, "w1") == from_report(row, "w1")
     else:
         assert found["malformed"] == row
+
+
+@pytest.mark.parametrize("totals", [{"a": 1}, "x", [], ["x"], [{"entriesCount": 2, "totalTime": "PT1H"}]])
+def test_malformed_rows_and_totals_end_no_report_of_several_pages(totals: Any) -> None:
+    """One odd row, or odd totals, do not cost the rest of the window."""
+    interval = {"start": "2020-03-10T10:00:00Z", "end": "2020-03-10T11:00:00Z", "duration": 3600}
+    good = {"_id": "a", "timeInterval": interval}
+    odd = {"_id": "b", "timeInterval": interval | {"duration": "PT1H"}}
+
+    def script(asked: Asked) -> bytes:
+        page = [good, odd] if asked.json["detailedFilter"]["page"] == 1 else []
+        return reply(200, {"totals": totals, "timeentries": page})
+
+    with scripted(script) as server:
+
+        async def work() -> list[dict[str, Any]]:
+            async with clockify(server.url, Time(0), reader="report") as client:
+                return await rows(ClockifySource(client, ENTRIES).read(Window(BASE, BASE + timedelta(days=1))))
+
+        assert [row["id"] for row in run(work())] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,26 @@ def test_a_secret_is_not_cut_in_two(before: int) -> None:
     assert KEY[:4] not in str(caught.value) + str(caught.value.request)
 
 
+@pytest.mark.parametrize("before", range(60, 80))
+def test_no_half_of_a_secret_is_left_in_a_code(before: int) -> None:
+    """Hidden before the code is cut off."""
+    with (
+        scripted(in_turn(reply(400, {"message": "no", "code": "." * before + KEY}))) as server,
+        pytest.raises(RejectedRecord) as caught,
+    ):
+        ask(server, "POST", json={})
+    assert KEY[:4] not in str(caught.value) + str(caught.value.request)
+
+
+@pytest.mark.parametrize("before", range(160, 180))
+def test_no_half_of_a_secret_is_left_in_an_address(before: int) -> None:
+    """Hidden before the address of a redirect is cut off."""
+    address = "https://elsewhere.test/".ljust(before, ".") + KEY
+    with scripted(in_turn(reply(302, Location=address))) as server:
+        message = refusal(server, FatalApiError)
+    assert KEY[:4] not in message
+
+
 def test_secrets_are_redacted_in_every_shape() -> None:
     """Also as they stand in an address, and one that begins like another leaves nothing behind."""
     assert redact("/a/one%2Fkey%3D?k=one/key=", ["one/key="]) == "/a/***?k=***"

@@ -164,6 +164,22 @@ def test_faults_do_not_double_or_lose(sandbox: Running) -> None:
     run(work())
 
 
+def test_a_refusal_repeats_no_secret() -> None:
+    """Whatever part of it repeats the key; where it is cut off, no half of the key is left."""
+    said = {"detail": "." * 190 + KEY, "code": "." * 70 + KEY, "field": KEY}
+    answer = {"results": [{"id": "u0001", "status": "refused", "error": said}]}
+    with scripted(lambda _: reply(200, answer)) as server:
+
+        async def work() -> list[Outcome]:
+            async with snapshots(server.url) as client:
+                return await client.upsert("users", [user(1)])
+
+        (outcome,) = run(work())
+    assert not outcome.ok
+    assert KEY[:4] not in str(outcome)
+    assert outcome.field == "***"
+
+
 def test_a_batch_refused_as_a_whole_is_halved() -> None:
     """When the whole batch is refused for one record, the others are delivered all the same."""
 

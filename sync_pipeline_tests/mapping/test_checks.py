@@ -28,6 +28,15 @@ def test_a_running_entry_without_id_is_rejected() -> None:
     assert checked(ENTRIES, entry(id=None, timeInterval=RUNNING))["status"].tolist() == ["rejected"]
 
 
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_an_id_that_no_index_takes_is_rejected_alone(letter: str) -> None:
+    """PostgreSQL refuses a row with a key that long, and with it the whole batch."""
+    frame = checked(ENTRIES, entry(id=letter * 501), entry(id=letter * 255))
+    assert frame["status"].tolist() == ["rejected", "accepted"]
+    assert frame["source_id"].isna().tolist() == [True, False]
+    assert "has more than 255 characters" in str(problems(frame))
+
+
 def test_an_unreadable_end_is_not_a_running_entry() -> None:
     """An end that is there but wrong is a reject."""
     frame = checked(ENTRIES, entry(timeInterval=RUNNING | {"end": "soon"}))

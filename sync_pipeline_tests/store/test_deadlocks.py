@@ -12,15 +12,16 @@ import psycopg
 import pytest
 from sqlalchemy import select, update
 
+from sync_pipeline.store.approvals import LASTS, Line, approval_of, lines_of, withdraw
 from sync_pipeline.store.claims import Sending
 from sync_pipeline.store.deliveries import Delivered, Refused, Removed
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.liveness import alive
 from sync_pipeline.store.loads import Loading
-from sync_pipeline.store.schema import records
+from sync_pipeline.store.schema import approvals, records
 from sync_pipeline.store.scope import draw_in
 from sync_pipeline.store.staging import Staging
-from sync_pipeline_tests.store.batch import at, here, merge, row
+from sync_pipeline_tests.store.batch import HERE, at, here, merge, row
 
 DAYS = ["2024-03-01", "2024-03-02", "2024-03-03"]
 BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -159,3 +160,33 @@ def test_a_record_is_locked_before_a_number_is_drawn(url: str, one: Store, other
         draw_in(tx)
         tx.commit()
         assert work.result()
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("is_asked_again", [True, False])
+def test_a_decision_that_is_made_meanwhile_is_kept(url: str, one: Store, other: Store, is_asked_again: bool) -> None:
+    """A run that replaces or withdraws an open request waits for the person who is just deciding, and leaves it then."""
+    lines = [Line(key, "delete", "v1", None) for key in "ab"]
+    held = here(one).approvals
+    first = held.request_lines("deletes", lines, lambda _: True, at(1))
+    assert first is not None
+    mine = approvals.c.id == first.id
+    declined = {"decision": "declined", "by": "anna", "decided_at": at(2), "expires_at": at(2) + LASTS}
+
+    def replace_or_withdraw() -> None:
+        if is_asked_again:
+            held.request_lines("deletes", lines[:1], lambda _: True, at(3))
+        else:
+            withdraw(one, first.id)
+
+    with ThreadPoolExecutor(1) as pool:
+        with other.writing() as tx:
+            tx.execute(update(approvals).where(mine).values(**declined))
+            run = pool.submit(replace_or_withdraw)
+            until_done_or_blocked(url, run)
+        run.result()
+
+    decided = approval_of(one, HERE, first.id)
+    assert decided is not None
+    assert decided.decision == "declined"
+    assert [line.source_id for line in lines_of(one, first.id, 10)] == ["a", "b"]

@@ -19,11 +19,12 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Connection, event, select, text, update
 
 from sync_pipeline.errors import ConfigError, StoreError
-from sync_pipeline.store import credentials, engine
+from sync_pipeline.store import credentials, engine, operation_runs
 from sync_pipeline.store.claims import Sending
 from sync_pipeline.store.credentials import open_keyring
 from sync_pipeline.store.engine import HeldConnection, Store, open_store
 from sync_pipeline.store.events import Received, receive_many
+from sync_pipeline.store.operation_runs import OnceRun
 from sync_pipeline.store.schema import records
 from sync_pipeline_tests.store.batch import HERE, at, content, deliver, here, merge, row
 from sync_pipeline_tests.store.conftest import Server
@@ -86,6 +87,8 @@ def test_a_power_cut_takes_back_nothing_that_was_told_to_others(tmp_path: Path) 
     assert level_of(receive_many, HERE, "clockify", [Received("d", "USER_UPDATED", "users", "a", "{}", at(1))]) == full
     assert level_of(lambda store: here(store).intend("a", "create", {}, at(1))) == full
     assert level_of(lambda store: here(store).mark_sending([Sending("a", "t", None)])) == full
+    once = OnceRun("clients.create", "digest", "anna", at(1), "sent", None, None)
+    assert level_of(operation_runs.claim, HERE, "key", once) == full
     assert level_of(credentials.put, keyring, HERE, "oauth", {}, at(1)) == full
     assert level_of(merge, [row("a", "v2")], 2) == normal
     store.close()

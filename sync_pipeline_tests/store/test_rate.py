@@ -113,7 +113,7 @@ def test_a_clock_that_ran_ahead_is_forgotten(store: Store) -> None:
     windows = [(2, 3600.0)]
     assert reserve(store, "b", windows, NOON) == NOON
     assert reserve(store, "b", windows, NOON + 86_400) == NOON + 86_400
-    penalise(store, "b", NOON + 86_400)
+    penalise(store, "b", NOON + 86_400, NOON + 86_400)
 
     assert reserve(store, "b", windows, NOON + 60) == NOON + 60
     assert reserve(store, "b", windows, NOON + 120) == NOON + 3600
@@ -160,11 +160,27 @@ def test_buckets_are_independent(store: Store) -> None:
 
 def test_after_a_429_everybody_stays_away(store: Store) -> None:
     """No time before the penalty's end is given out; a shorter penalty later does not shorten it."""
-    penalise(store, "b", NOON + 30)
-    penalise(store, "b", NOON + 10)
+    penalise(store, "b", NOON + 30, NOON)
+    penalise(store, "b", NOON + 10, NOON)
 
     assert reserve(store, "b", [(10, 1.0)], NOON) == NOON + 30
     assert reserve(store, "b", [(10, 1.0)], NOON + 31) == NOON + 31
+
+
+def test_a_long_wait_that_was_asked_for_keeps_everybody_away(store: Store) -> None:
+    """For two hours, then the API is asked again: a block that is further ahead could come from a wrong clock."""
+    penalise(store, "b", NOON + 10 * 3600, NOON)
+
+    assert reserve(store, "b", [(10, 1.0)], NOON + 1) == NOON + 2 * 3600
+    assert reserve(store, "b", [(10, 1.0)], NOON + 2 * 3600 + 1) == NOON + 2 * 3600 + 1
+
+
+def test_a_block_from_a_clock_that_ran_ahead_hides_no_later_one(store: Store) -> None:
+    """What is not believed does not count as the later of two."""
+    penalise(store, "b", NOON + 86_400 + 60, NOON + 86_400)
+    penalise(store, "b", NOON + 30, NOON)
+
+    assert reserve(store, "b", [(10, 1.0)], NOON + 1) == NOON + 30
 
 
 def test_a_day_that_is_used_up_is_believed_for_a_while(store: Store) -> None:

@@ -113,13 +113,14 @@ class _Tally:
     def add(self, rows: Iterable[Any]) -> None:
         """Add the rows of a page."""
         for row in filter(_is_entry, rows):
-            self.seconds[row["_id"]] = (row.get("timeInterval") or {}).get("duration") or 0
+            self.seconds[row["_id"]] = _seconds_of(row)
 
     def note_totals(self, answer: Answer) -> None:
         """Add the totals of an answer, if it has any."""
-        found = (answer.data.get("totals") if isinstance(answer.data, dict) else None) or [None]
-        if isinstance(found[0], dict) and isinstance(found[0].get("entriesCount"), int):
-            self.totals.append((found[0]["entriesCount"], found[0].get("totalTime") or 0))
+        found = answer.data.get("totals") if isinstance(answer.data, dict) else None
+        first = found[0] if isinstance(found, list) and found else None
+        if isinstance(first, dict) and isinstance(first.get("entriesCount"), int):
+            self.totals.append((first["entriesCount"], _number(first.get("totalTime"))))
 
     @property
     def is_whole(self) -> bool:
@@ -132,6 +133,16 @@ class _Tally:
 
 def _is_entry(row: Any) -> bool:
     return isinstance(row, dict) and isinstance(row.get("_id"), str)
+
+
+def _seconds_of(row: dict[str, Any]) -> int:
+    """The duration of a row; 0 for one that is still running, and for what is no duration: the checks reject that row."""
+    interval = row.get("timeInterval")
+    return _number(interval.get("duration")) if isinstance(interval, dict) else 0
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 @dataclass(slots=True)

@@ -324,7 +324,7 @@ class Snapshots:
             record_id,
             excerpt(self._client.redacted(as_text(found.get(facts.message) or "refused")), REASON),
             excerpt(self._client.redacted(as_text(found.get(facts.code) or "")), CODE),
-            excerpt(as_text(found.get(facts.field) or ""), CODE),
+            excerpt(self._client.redacted(as_text(found.get(facts.field) or "")), CODE),
         )
 
     async def _pages(self, entity: str, window: Window | None, size: int) -> AsyncGenerator[list[Record], None]:
