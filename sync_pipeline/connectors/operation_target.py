@@ -16,6 +16,7 @@ from sync_pipeline.connectors.http import ApiClient
 from sync_pipeline.connectors.operations import id_of, rows_of
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import Operable, System
+from sync_pipeline.connectors.profile import BaseProfile, needs_another
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import AmbiguousWrite, ConfigError, FatalApiError, RejectedRecord
 from sync_pipeline.mapping.canonical import is_same
@@ -223,15 +224,19 @@ class OperationTarget:
         return self.account.client_for(one.host, one.tokens)
 
 
-def operation_target(system: System, spec: EntitySpec) -> OperationTarget:
+def operation_target(system: System, spec: EntitySpec, profile: BaseProfile) -> OperationTarget:
     """The operation of an automation as its target; ConfigError when the account has no such operations."""
     one = catalogue.operation(spec.target.operation)
     if isinstance(system, Operable) and system.catalogue == one.system:
         return OperationTarget(system, spec)
-    raise ConfigError(
-        f"{spec.entity} cannot do {one.name}: no account of its API is connected.",
-        fix=f"Connect one, or run `sync-pipeline automations off {spec.entity}`.",
-    )
+    raise not_connected(profile, one, f"{spec.entity} makes records in")
+
+
+def not_connected(profile: BaseProfile, one: Operation, why: str) -> ConfigError:
+    """The error about an operation whose API is not connected; ``why`` is the sentence before the API's name."""
+    found = needs_another(profile, why, catalogue=one.system)
+    fix = "`sync-pipeline connections list` shows what is connected."
+    return found or ConfigError(f"{why} {catalogue.systems()[one.system]}, which is not connected.", fix=fix)
 
 
 async def _all(client: ApiClient, form: Form) -> list[Any]:

@@ -300,6 +300,10 @@ class BaseProfile(Facts):
     """None: one key is all it takes."""
     prepares: bool = False
     """Whether something has to exist there before records are written."""
+    catalogue: str = ""
+    """What the catalogue of operations calls the vendor; "" where it describes none of its operations."""
+    lists: tuple[str, ...] = ("locations",)
+    """The lists that the vendor is known to have, as mappings name them."""
     base_url: str = ""
     """In place of SNAPSHOTS_BASE_URL where that is not set."""
     required: dict[str, str] = {}
@@ -386,6 +390,22 @@ def built_in_profiles() -> dict[str, str]:
     """The name of each built-in profile, with what it says of itself."""
     names = sorted(file.name for file in resources.files(BUILT_IN).iterdir() if file.name.endswith(".yaml"))
     return {name: load_profile(name).description for name in (name.removesuffix(".yaml") for name in names)}
+
+
+def needs_another(profile: BaseProfile, why: str, *, lists: str = "", catalogue: str = "") -> ConfigError | None:
+    """The error about what only the vendor of another built-in profile has, a list or operations; None where none has it.
+
+    ``why`` is the sentence before "NAME, which is not connected".
+    """
+    if lists in profile.lists or (catalogue and catalogue == profile.catalogue):
+        return None
+    for name in built_in_profiles():
+        other = load_profile(name)
+        if lists in other.lists or (catalogue and catalogue == other.catalogue):
+            command = f"sync-pipeline init --snapshots-profile {name}"
+            fix = f"Connect {other.named} in place of {profile.named}: `{command}`."
+            return ConfigError(f"{why} {other.named}, which is not connected.", fix=fix)
+    return None
 
 
 @overload

@@ -203,7 +203,9 @@ class Session:
     def target(self, spec: EntitySpec) -> UpsertTarget | AssigningTarget:
         """What the engine sees of the system an entity is delivered to."""
         system = self.systems[spec.target.system]
-        return operation_target(system, spec) if spec.target.once else system.target(spec)
+        if spec.target.once:
+            return operation_target(system, spec, self.snapshots.profile)
+        return system.target(spec)
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run one coroutine of a connector and wait for it."""

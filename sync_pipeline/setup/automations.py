@@ -6,8 +6,8 @@ new.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -16,19 +16,21 @@ from typing import Any
 import orjson
 
 from sync_pipeline.connectors.paging import Record
-from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.errors import ChangedMeanwhile, ConfigError, SyncError
 from sync_pipeline.mapping.json_types import fits, id_or_none
 from sync_pipeline.mapping.load import load_automations
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.mapping.values import value_at
 from sync_pipeline.operations.catalogue import operation
-from sync_pipeline.session.session import Session
+from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import MAPPINGS
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.deliveries import made_since
 from sync_pipeline.store.loads import NO_SYNC, WHOLE, Loading
+from sync_pipeline.store.locks import lock
 from sync_pipeline.store.rejects import count_rejects
 from sync_pipeline.store.scope import draw
+from sync_pipeline.store.setup import CHANGED, LOOK_AGAIN
 from sync_pipeline.store.switches import move_in
 from sync_pipeline.yaml_source import closest
 
@@ -116,6 +118,7 @@ def preview_automation(setup: SetupService, name: str, values: Mapping[str, str]
     """What exists already: left alone by the automation, or included with a backfill. Nothing is written."""
     with _as_if_on(setup, name, values or {}) as session:
         spec, records, first = session.spec(name), 0, list[Record]()
+        session.target(spec)  # ConfigError where its API is not connected
         for page in session.read(spec, None):
             records += len(page)
             first += page[: EXAMPLES - len(first)]
@@ -135,41 +138,81 @@ def switch_on(
     Its list is read to the end first: when that fails, it stays off. If it is on already, only its values change: records
     that are new to it are not left alone.
     """
-    changes = _changes(setup, name, values or {})
-    if name in setup.settings().automations and not backfill:
-        _change(setup, changes, "automation changed", name, since)
-        return 0
-    with _as_if_on(setup, name, values or {}) as session:
-        spec = session.spec(name)
-        session.target(spec)  # ConfigError where its API is not connected
-        number, ids = draw(session.store), set(_ids(session, spec))
-        ledger = session.ledger(spec)
-        if not backfill:
-            ledger.leave_alone(ids, setup.now(), number)
-        ledger.note_switched_on(Loading([WHOLE], number, spec.fingerprint, NO_SYNC, "", setup.now()))
-    what = (
-        f"{name}: something is made for each of {len(ids)} existing records, too"
-        if backfill
-        else f"{name}: {len(ids)} existing records are left alone"
-    )
-    _change(setup, changes, "automation on", what, since, include_existing=name if backfill else "")
-    return len(ids)
+    given = values or {}
+    while True:
+        is_on = name in setup.settings().automations and not backfill
+        found = None if is_on else _existing(setup, name, given)
+        with _alone(setup, since):
+            if name in setup.settings().automations and not backfill:
+                _change(setup, lambda: _changes(setup, name, given), "automation changed", name, since)
+                return 0
+            with open_session(setup.settings_with(_changes(setup, name, given))) as session:
+                if found is None or found.pair != session.pair:
+                    continue  # it was switched off meanwhile, or other accounts are connected: their records exist, too
+                ledger = session.ledger(name)
+                if not backfill:
+                    ledger.leave_alone(found.ids, setup.now(), found.number)
+                fingerprint = session.spec(name).fingerprint
+                ledger.note_switched_on(Loading([WHOLE], found.number, fingerprint, NO_SYNC, "", setup.now()))
+            count = len(found.ids)
+            what = (
+                f"{name}: something is made for each of {count} existing records, too"
+                if backfill
+                else f"{name}: {count} existing records are left alone"
+            )
+            included = name if backfill else ""
+            _change(
+                setup, lambda: _changes(setup, name, given), "automation on", what, since, include_existing=included
+            )
+            return count
 
 
 def switch_off(setup: SetupService, name: str, *, since: str | None = None) -> None:
     """Switch an automation off; what it has made stays. One that is off already stays so."""
-    settings = setup.settings()
-    if name not in settings.automations:
+    if name not in setup.settings().automations:
         show_automation(setup, name)
         return
     _refuse_given(setup)
-    rest = [one for one in settings.automations if one != name]
-    _change(setup, {KEY: rest}, "automation off", name, since)
+    with _alone(setup, since):
+        if name in setup.settings().automations:
+            _change(setup, lambda: {KEY: _besides(setup, name)}, "automation off", name, since)
+
+
+def _besides(setup: SetupService, name: str) -> list[str]:
+    return [one for one in setup.settings().automations if one != name]
+
+
+@contextmanager
+def _alone(setup: SetupService, since: str | None) -> Iterator[None]:
+    """While this lasts no other process switches an automation: what is read of the set-up stays so until it is changed.
+
+    ChangedMeanwhile when the set-up is not what the page ``since`` showed any more.
+    """
+    with setup.store() as store, lock(store, f"automations of {setup.settings().setup_name}", KEY):
+        if since is not None and since != setup.revision():
+            raise ChangedMeanwhile(CHANGED, fix=LOOK_AGAIN)
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What exists when an automation is switched on, in which accounts, and the number of the read."""
+
+    pair: str
+    number: int
+    ids: frozenset[str]
+
+
+def _existing(setup: SetupService, name: str, values: Mapping[str, str]) -> _Found:
+    with _as_if_on(setup, name, values) as session:
+        spec = session.spec(name)
+        session.target(spec)  # ConfigError where its API is not connected
+        return _Found(session.pair, draw(session.store), frozenset(_ids(session, spec)))
 
 
 def _change(
     setup: SetupService,
-    changes: Mapping[str, Any],
+    changes: Callable[[], Mapping[str, Any]],
     what: str,
     detail: str,
     since: str | None,
@@ -177,20 +220,27 @@ def _change(
     include_existing: str = "",
 ) -> None:
     """Change the set-up; live syncing that is on stays on for it. ``include_existing`` names an automation to include them in."""
-    former = None
-    with suppress(ConfigError), setup.reading() as session:  # an automation that is on may be what is wrong
-        former = session.pair, session.fingerprint
+    while True:
+        revision, former = setup.revision(), None
+        with suppress(ConfigError), setup.reading() as session:  # an automation that is on may be what is wrong
+            former = session.pair, session.fingerprint
 
-    def keep_switch() -> None:
-        with setup.reading() as session:
-            if include_existing:
-                session.ledger(include_existing).include_existing()
-            if former is not None:
-                pair, before = former
-                with session.store.writing() as tx:
-                    move_in(tx, pair, before, session.fingerprint, by=setup.by, at=setup.now())
+        def keep_switch(former: tuple[str, str] | None = former) -> None:
+            with setup.reading() as session:
+                if include_existing:
+                    session.ledger(include_existing).include_existing()
+                if former is not None:
+                    pair, before = former
+                    with session.store.writing() as tx:
+                        move_in(tx, pair, before, session.fingerprint, by=setup.by, at=setup.now())
 
-    setup.change(changes, what, detail, since=since, then=keep_switch)
+        try:  # made again when something else of the set-up has changed: live syncing is on for that by now
+            setup.change(changes(), what, detail, since=since or revision, then=keep_switch)
+        except ChangedMeanwhile:
+            if since is not None:
+                raise
+        else:
+            return
 
 
 def _as_if_on(setup: SetupService, name: str, values: Mapping[str, str]) -> Any:
@@ -253,16 +303,14 @@ def _sent(session: Session, spec: EntitySpec, records: list[Record]) -> Iterator
 
 
 def _obstacle(session: Session, spec: EntitySpec) -> str:
+    if lacking := [other for other in spec.needs if other not in session.specs]:
+        return f"It needs {' and '.join(lacking)}, which {'is' if len(lacking) == 1 else 'are'} switched off."
     try:
         session.target(spec)
-        lacking = [other for other in spec.needs if other not in session.specs]
+        session.source(spec)
     except SyncError as error:
         return str(error)
-    return (
-        f"It needs {' and '.join(lacking)}, which {'is' if len(lacking) == 1 else 'are'} switched off."
-        if lacking
-        else ""
-    )
+    return ""
 
 
 def _shown(spec: EntitySpec, is_on: bool, made: int, rejected: int, obstacle: str) -> Automation:

@@ -19,6 +19,7 @@ import orjson
 from sync_pipeline.connectors import operations
 from sync_pipeline.connectors.answers import Answer
 from sync_pipeline.connectors.http import ApiClient
+from sync_pipeline.connectors.operation_target import not_connected
 from sync_pipeline.connectors.operations import id_of
 from sync_pipeline.connectors.ports import Operable
 from sync_pipeline.errors import (
@@ -69,10 +70,8 @@ def account_of(session: Session, one: Operation) -> Operable:
     for system in session.systems.values():
         if isinstance(system, Operable) and system.catalogue == one.system:
             return system
-    raise ConfigError(
-        f"{one.name} cannot be run: no account of its API is connected.",
-        fix="`sync-pipeline connections list` shows which are.",
-    )
+    why = f"{one.name} cannot be run: no account of its API is connected. It is an operation of"
+    raise not_connected(session.snapshots.profile, one, why)
 
 
 def form_of(session: Session, name: str, given: Mapping[str, Any]) -> Form:

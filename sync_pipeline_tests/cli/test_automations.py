@@ -110,3 +110,42 @@ def test_an_automation_without_its_file_can_be_switched_off(shell: Shell) -> Non
     assert "automations off twins" in with_file("sync", "locations", code=2).message
     with_file("automations", "off", "twins", code=0)
     with_file("sync", "locations", code=0)
+
+
+TASKS = """
+entity: tasks_of_projects
+source: {system: clockify, list: "/workspaces/{workspace}/projects", id: id}
+target: {system: snapshots, operation: contacts.tasks.create, once: true, find: none}
+fields:
+  contactId: {constant: c1, type: id, required: true}
+  title: {source: name, required: true}
+  dueDate: {constant: "2030-01-01T00:00:00Z", type: instant, required: true}
+  completed: {constant: false, type: bool, required: true}
+"""
+CONNECT = "Connect HighLevel in place of the Snapshots API: `sync-pipeline init --snapshots-profile highlevel`."
+
+
+def test_a_system_that_is_not_connected_is_named_with_the_command_that_connects_it(shell: Shell) -> None:
+    """Whether the automation reads a list of it or makes something there; nothing is asked or switched on before."""
+    mappings = shell.root / "mappings"
+    mappings.mkdir()
+    (mappings / "tasks_of_projects.yaml").write_text(TASKS)
+    with_file = shell.with_(SYNC_MAPPINGS_DIR=str(mappings))
+    for name, why in (
+        ("won_opportunities", "opportunities is a list of HighLevel, which is not connected."),
+        ("tasks_of_projects", "tasks_of_projects makes records in HighLevel, which is not connected."),
+    ):
+        for more in ((), ("--yes",), ("--yes", "--backfill"), ("--yes", "--json")):
+            ended = with_file("automations", "on", name, *more, code=2)
+            assert f"{why} {CONNECT}" in ended.message
+            assert "Existing records" not in ended.out
+    listed = with_file("automations", "list", "--json", code=0).document["automations"]
+    needs = {one["name"]: (one["obstacle"], one["is_on"]) for one in listed}
+    assert needs["tasks_of_projects"] == (
+        f"tasks_of_projects makes records in HighLevel, which is not connected. {CONNECT}",
+        False,
+    )
+    assert needs["won_opportunities"] == ("", False), "an API of one's own may have such a list"
+    on = with_file.with_(SYNC_AUTOMATIONS="won_opportunities,tasks_of_projects")
+    for name in ("won_opportunities", "tasks_of_projects"):
+        assert CONNECT in on("sync", name).err

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError
+from sync_pipeline.sandbox.control.rules import read_rule
 from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.automations import list_automations, preview_automation, show_automation, switch_off, switch_on
@@ -25,6 +27,7 @@ from sync_pipeline.store.switches import read_switch, turn
 from sync_pipeline_tests.harness import Json, Team, team
 from sync_pipeline_tests.properties.killing import Killed, Killer, killing
 from sync_pipeline_tests.properties.once import NAME, made_by, recognise_the_dead, template
+from sync_pipeline_tests.scenarios.commands import wait_until
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 from sync_pipeline_tests.setup.agency import at_highlevel
 
@@ -533,3 +536,60 @@ def test_in_accounts_where_nobody_switched_it_on_what_exists_is_left_alone(us: T
     us.put_location("new", location_name="Harbour")
     assert us.sync("tags_of_locations")["tags_of_locations"].created == 1
     assert us.sync("tags_of_locations")["tags_of_locations"].writes == 0
+
+
+@contextmanager
+def switching_on(us: Team, name: str, values: Json | None = None) -> Iterator[Future[int]]:
+    """Another process that switches an automation on, and has begun to read what exists; it goes on afterwards."""
+    faults = us.sandbox.world.faults
+    rule = faults.add(read_rule({"kind": "hold_before", "route": "GET *locations*", "count": 1}))
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(switch_on, service(us), name, values)
+        try:
+            wait_until(lambda: rule.holding > 0 or done.done())
+            yield done
+        finally:
+            faults.remove(rule)
+
+
+def test_switched_at_once_each_is_as_if_it_came_after_the_other(us: Team) -> None:
+    """What one switches on or off stays so although another one was under way, and live syncing stays on."""
+    for name, text in (("tags_of_locations", TAGS), ("tag_of_location", UNFINDABLE)):
+        write_mapping(us, f"{name}.yaml", text)
+    us.sync("locations")
+    switch_on(service(us), "tags_of_locations")
+    with us.session() as session:
+        turn(session.store, session.pair, session.fingerprint, on=True, by="Ana", at=session.now())
+    with switching_on(us, NAME, template(us)) as first:
+        assert switch_on(service(us), "tag_of_location") == 3
+        switch_off(service(us), "tags_of_locations")
+    assert first.result() == 3
+    assert sorted(us.settings().automations) == [NAME, "tag_of_location"]
+    with us.session() as session:
+        switch = read_switch(session.store, session.pair)
+        assert switch is not None
+        assert switch.is_on_for(session.fingerprint)
+
+
+def test_a_backfill_is_not_undone_by_another_one_that_switches_it_on(us: Team) -> None:
+    """Who comes later finds it on: nothing of what exists is left alone then, and values are changed."""
+    write_mapping(us, "tags_of_locations.yaml", TAGS)
+    with switching_on(us, "tags_of_locations") as first:
+        assert switch_on(service(us), "tags_of_locations", backfill=True) == 3
+    assert first.result() == 0
+    assert us.sync("tags_of_locations")["tags_of_locations"].created == 3
+
+
+def test_a_page_that_is_older_than_the_set_up_changes_nothing(us: Team) -> None:
+    """Of two clicks at once the later one is told that the set-up has changed, and what the first one did stays."""
+    write_mapping(us, "tags_of_locations.yaml", TAGS)
+    setup = service(us)
+    shown = setup.revision()
+    switch_on(setup, "tags_of_locations", backfill=True, since=shown)
+    for change in (switch_on, switch_off):
+        with pytest.raises(ChangedMeanwhile):
+            change(setup, "tags_of_locations", since=shown)
+    with pytest.raises(ChangedMeanwhile):
+        switch_on(setup, NAME, template(us), since=shown)
+    assert us.settings().automations == ("tags_of_locations",)
+    assert us.sync("tags_of_locations")["tags_of_locations"].created == 3

@@ -134,7 +134,10 @@ class HighLevel:
         company, location = self.consent.company.granted, self.consent.location.granted
         return company | location if company and location else None
 
-    catalogue = "highlevel"
+    @property
+    def catalogue(self) -> str:
+        """What the catalogue calls it."""
+        return self.profile.catalogue
 
     @property
     def decided(self) -> Mapping[str, str]:

@@ -86,6 +86,8 @@ class ScopesFacts(Facts):
 class HighLevelProfile(BaseProfile):
     """All facts."""
 
+    catalogue: str = "highlevel"
+    lists: tuple[str, ...] = ("locations", "opportunities")
     versions: VersionFacts
     location_page_size: Positive
     objects: ObjectsFacts

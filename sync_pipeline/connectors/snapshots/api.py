@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any, Self
 
 from sync_pipeline.clock import unix_time
@@ -16,13 +17,13 @@ from sync_pipeline.connectors.oauth import ClientCredentials, Credential, Header
 from sync_pipeline.connectors.paging import Record, ahead, as_record, by_cursor, rows_of
 from sync_pipeline.connectors.policy import Origin, SecretPlace
 from sync_pipeline.connectors.ports import Outcome
-from sync_pipeline.connectors.profile import BaseProfile, OAuthFacts, Profile
+from sync_pipeline.connectors.profile import BaseProfile, OAuthFacts, Profile, needs_another
 from sync_pipeline.connectors.snapshots.source import SnapshotsSource, project_figures
 from sync_pipeline.connectors.snapshots.target import SnapshotsTarget
 from sync_pipeline.connectors.token_endpoint import TokenEndpoint
 from sync_pipeline.connectors.transport import USUAL, Limits
 from sync_pipeline.connectors.window import Window, instant_text
-from sync_pipeline.errors import ConfigError, FatalApiError, RejectedRecord, Request
+from sync_pipeline.errors import ConfigError, FatalApiError, RejectedRecord, Request, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 
 KEY_SETTING = "SNAPSHOTS_API_KEY"
@@ -336,13 +337,22 @@ class Snapshots:
         async def get(cursor: str | None) -> tuple[list[Any], str | None]:
             here = params if cursor is None else {**params, facts.cursor_parameter: cursor}
             options = RequestOptions(scope=self.profile.scope(entity))
-            answer = await self._client.request("GET", path, params=here, options=options)
+            try:
+                answer = await self._client.request("GET", path, params=here, options=options)
+            except FatalApiError as error:
+                raise self._about_list(entity, error) from None
             rows = rows_of(answer, about, facts.items, asked=size)
             following = answer.data.get(facts.next_cursor) if isinstance(answer.data, dict) else None
             return rows, None if following is None else as_text(following)
 
         async for rows in by_cursor(get, about=about, key=self.profile.id_field(entity)):
             yield [as_record(row) for row in rows]
+
+    def _about_list(self, entity: str, error: FatalApiError) -> SyncError:
+        """The error of a list; where the API does not have it and another vendor has, that one is named."""
+        if error.request.status != HTTPStatus.NOT_FOUND:
+            return error
+        return needs_another(self.profile, f"{error.request}: {entity} is a list of", lists=entity) or error
 
     def _limits(self, entity: str, window: Window | None) -> dict[str, str]:
         if window is None:
