@@ -249,6 +249,14 @@ class TokenFacts(Facts):
     """Where a person ticks the scopes of each token, and of an ``app``."""
 
 
+class ListedFacts(Facts):
+    """Events about the records of a list."""
+
+    events: tuple[str, ...]
+    only: dict[str, str] = {}
+    """What a body says of a record that the list holds; about any other record there is nothing to read."""
+
+
 class WebhookFacts(Facts):
     """The webhooks of an app at the vendor, whose bodies it signs (Ed25519)."""
 
@@ -267,6 +275,8 @@ class WebhookFacts(Facts):
     """Where it may say which delivery it is."""
     about: dict[str, str]
     """Events about records of the source, and their entity."""
+    lists: dict[str, ListedFacts] = {}
+    """Events about records of other lists, for the entities and automations that read them."""
     changed: tuple[str, ...]
     """Events about records that we keep there."""
     installed: tuple[str, ...] = ()
@@ -282,7 +292,15 @@ class WebhookFacts(Facts):
     @property
     def events(self) -> tuple[str, ...]:
         """Those that are worth an address."""
-        return (*self.about, *self.changed, *self.app)
+        listed = (event for each in self.lists.values() for event in each.events)
+        return (*self.about, *listed, *self.changed, *self.app)
+
+    def list_of(self, event: str, body: Mapping[str, Any]) -> str:
+        """The list that holds the record which an event is about; "" when none does."""
+        for name, each in self.lists.items():
+            if event in each.events and all(body.get(key, value) == value for key, value in each.only.items()):
+                return name
+        return ""
 
 
 class BaseProfile(Facts):

@@ -43,10 +43,11 @@ _FIRST_WORDS = {
 }
 """Texts of the built-in profile in version 1, by what they are now; version 1 hashed them."""
 _NO_MATTER: Any = {
-    **dict.fromkeys(("description", "analytics", "title", "tokens", "prepares"), True),
+    **dict.fromkeys(("description", "analytics", "title", "tokens", "prepares", "catalogue", "lists"), True),
+    "webhooks": {"lists"},
     "answers": {"__all__": {"message", "fix"}},
 }
-"""The texts of a profile, and what is only read for reports: they do not change what is written."""
+"""The texts of a profile, what is only read for reports, and what wakes an entity: they do not change what is written."""
 
 
 def configuration_fingerprint(

@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class Signed:
     """The account in use, of those in which the app can be installed."""
     minted: StoredVault | None = None
     """Where the token for that account is kept; None without an app."""
+    readers: Mapping[str, str] = field(default_factory=dict)
+    """The entity that reads each list; it wakes the automations that read the same one."""
 
     def accepts(self, raw: bytes, signature: str) -> bool:
         """Whether the signature is the vendor's, over exactly these bytes."""
@@ -87,6 +89,9 @@ class Signed:
         found = body.get("id")
         record = found if isinstance(found, str) and SENDABLE_ID.fullmatch(found) else None
         if entity := self.facts.about.get(event):
+            return ABOUT_SOURCE + event, entity, record
+        is_ours = body.get("locationId") in (None, self.account)
+        if is_ours and (entity := self.readers.get(self.facts.list_of(event, body))):
             return ABOUT_SOURCE + event, entity, record
         return (ABOUT_TARGET + event, None, record) if event in self.facts.changed else (event, None, None)
 
@@ -147,7 +152,16 @@ def signed_deliveries(session: Session) -> Signed | None:
         )
     settings = session.settings
     minted = None if settings.auth == "api_key" else Vault(session.store, settings).account_tokens
-    return Signed(facts, key, settings.snapshots_company, settings.snapshots_location, minted)
+    return Signed(facts, key, settings.snapshots_company, settings.snapshots_location, minted, _readers(session))
+
+
+def _readers(session: Session) -> dict[str, str]:
+    """The entity that reads each list of the other system: an automation only where no other entity does."""
+    found: dict[str, str] = {}
+    for name, spec in sorted(session.specs.items(), key=lambda each: each[1].target.once):
+        if session.systems[spec.source.system] is session.snapshots:
+            found.setdefault(spec.listed_at[1], name)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.setup.automations import switch_on
+from sync_pipeline.setup.service import SetupService
 from sync_pipeline.webhooks.hooks import open_hooks
 from sync_pipeline.webhooks.receiver import ReceiverOptions
 from sync_pipeline.webhooks.server import RunningReceiver, running
@@ -17,8 +19,17 @@ from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import team
 from sync_pipeline_tests.highlevel import VENDORS, HighLevelTeam
 from sync_pipeline_tests.highlevel_app import arrived
+from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 pytestmark = pytest.mark.clock
+
+TAGS = """
+entity: tags_of_opportunities
+source: {system: snapshots, list: opportunities, id: id}
+target: {system: clockify, operation: tags.create, once: true}
+fields:
+  name: {source: name, required: true}
+"""
 
 
 @contextmanager
@@ -77,6 +88,31 @@ def test_what_is_changed_by_hand_is_put_right_within_a_tick(tmp_path: Path, monk
             assert us.client("Renamed there")
             quiet(on, "time_entries", "projects", "locations")
             assert all(verdict.in_sync for verdict in us.verify().values())
+
+
+def test_an_opportunity_that_is_won_becomes_a_project_within_a_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is polled again, and by each automation that reads opportunities; one that is lost wakes nothing."""
+    names = ("won_opportunities", "tags_of_opportunities")
+    with team(tmp_path / "team", **VENDORS["highlevel"] | {"entries": 0, "projects": 0}) as us:
+        assert isinstance(us, HighLevelTeam)
+        write_mapping(us, f"{names[1]}.yaml", TAGS)
+        for name in names:
+            switch_on(SetupService("a person", us.home, us.environ), name)
+        with delivering(us) as receiver, live(us, tmp_path / "live", monkeypatch) as on:
+            quiet(on, *names)
+            open_deal = us.control("POST", "highlevel/opportunities", {"name": "Kitchen"})["opportunity"]
+            arrived(receiver, 1)
+            quiet(on, *names)
+            us.control("POST", "highlevel/opportunities", open_deal | {"status": "won"})
+            arrived(receiver, 2)
+            assert [on.tick(name).jobs for name in names] == [[f"changes_{name}"] for name in names]
+            assert [project["note"] for project in us.projects()] == [f"opportunity: {open_deal['id']}"]
+            assert "Kitchen" in {tag["name"] for tag in us.clockify("GET", "/tags")}
+            us.control("POST", "highlevel/opportunities", open_deal | {"status": "lost"})
+            arrived(receiver, 3)
+            quiet(on, *names)
 
 
 def test_records_are_compared_some_at_a_time_and_no_fight_is_fought(

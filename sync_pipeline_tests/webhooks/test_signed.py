@@ -28,6 +28,7 @@ from sync_pipeline_tests.webhooks.sending import HERE, START, WORKSPACE, Clock, 
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 UPDATE, RENAMED = "RecordUpdate", "LocationUpdate"
+WON, READERS = "OpportunityStatusUpdate", {"locations": "locations", "opportunities": "won_opportunities"}
 
 
 @dataclass
@@ -58,7 +59,9 @@ def app(hooks: HookStore, clock: Clock) -> Iterator[App]:
     assert facts is not None
     hook = new_hook(SIGNED)
     hooks.save(hook, START)
-    options = ReceiverOptions(workspace=WORKSPACE, signed=Signed(facts, KEY.public_key(), "company"))
+    options = ReceiverOptions(
+        workspace=WORKSPACE, signed=Signed(facts, KEY.public_key(), "company", "home", readers=READERS)
+    )
     with delivering(hooks, hook, options, clock) as sender:
         yield App(sender, f"{PATH}/{hook.secret}", options)
 
@@ -82,6 +85,24 @@ def test_a_location_is_read_again_and_a_record_compared(app: App, hooks: HookSto
         assert app.send(event, about(record, number)).json() == {"status": "stored"}
     assert [(one.kind, one.source_id) for one in app.sender.inbox("locations")] == [("source:LocationUpdate", "loc1")]
     assert [(one.kind, one.source_id) for one in ledger.events.open_events(10)] == [("target:RecordUpdate", "p1")]
+    assert counts(hooks.store, HERE)[None].closed == 3
+
+
+def test_an_opportunity_wakes_what_reads_won_ones(app: App, hooks: HookStore) -> None:
+    """New or changed; one that is not won, or of another location, is in no list that is read, so it is about nothing."""
+    home = {"locationId": "home"}
+    sent: list[tuple[str, str, dict[str, str]]] = [
+        (WON, "o1", home | {"status": "won"}),
+        ("OpportunityCreate", "o2", home | {"status": "won"}),
+        (WON, "o3", home),
+        (WON, "o4", home | {"status": "lost"}),
+        (WON, "o5", {"locationId": "another", "status": "won"}),
+        ("OpportunityStageUpdate", "o6", home | {"status": "won"}),
+    ]
+    for number, (event, record, more) in enumerate(sent):
+        assert app.send(event, about(record, number, **more)).json() == {"status": "stored"}
+    found = [(one.kind, one.source_id) for one in app.sender.inbox("won_opportunities")]
+    assert found == [(f"source:{WON}", "o1"), ("source:OpportunityCreate", "o2"), (f"source:{WON}", "o3")]
     assert counts(hooks.store, HERE)[None].closed == 3
 
 

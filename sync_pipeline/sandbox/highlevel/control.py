@@ -20,7 +20,7 @@ from sync_pipeline.sandbox.highlevel.refusals import Refusal
 from sync_pipeline.sandbox.highlevel.resource import Json
 from sync_pipeline.sandbox.highlevel.seed import prepare_home, store_location
 from sync_pipeline.sandbox.highlevel.settings import read_settings, write_settings
-from sync_pipeline.sandbox.highlevel.webhooks import app_event, location_event, public_key
+from sync_pipeline.sandbox.highlevel.webhooks import app_event, location_event, opportunity_event, public_key
 from sync_pipeline.sandbox.world import World
 
 BY_HAND = {"channel": "APP", "source": "WEB_USER", "sourceId": "sandbox"}
@@ -111,5 +111,10 @@ def _add_opportunity(world: World, sent: Json) -> Json:
     """``{"locationId", "monetaryValue", "status", ...}``: a new one, or another state of the one with this ``id``."""
     (number,) = world.db.execute("SELECT count(*) FROM highlevel_opportunities").fetchone()
     opportunity = new_opportunity(world, sent.get("locationId", HOME), number + 1000, **sent)
+    query = "SELECT body ->> 'status' FROM highlevel_opportunities WHERE id = ?"
+    before = world.db.execute(query, (opportunity["id"],)).fetchone()
     store_opportunity(world.db, opportunity)
+    if before != (opportunity["status"],):
+        event = "OpportunityStatusUpdate" if before else "OpportunityCreate"
+        opportunity_event(world, read_settings(world.db), event, opportunity)
     return {"opportunity": opportunity}

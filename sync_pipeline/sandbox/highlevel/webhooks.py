@@ -40,6 +40,13 @@ def location_event(world: World, settings: Settings, event: str, location: Json)
     _announce(world, settings, event, location["id"], {"type": event} | shown)
 
 
+def opportunity_event(world: World, settings: Settings, event: str, opportunity: Json) -> None:
+    """Announce an opportunity that is new, or of which the status has changed."""
+    names = ("id", "locationId", "contactId", "monetaryValue", "name", "pipelineId", "pipelineStageId", "status")
+    shown = {name: opportunity[name] for name in names} | {"dateAdded": opportunity["createdAt"]}
+    _announce(world, settings, event, opportunity["locationId"], {"type": event} | shown)
+
+
 def app_event(world: World, settings: Settings, event: str, location: str | None = None) -> None:
     """Announce that the app was added (``INSTALL``) or removed (``UNINSTALL``), in one location or the whole company."""
     place = {"companyId": COMPANY} if location is None else {"locationId": location}
