@@ -108,7 +108,7 @@ def sandbox_reset(yes: bool, port: int | None, as_json: bool) -> None:
 def sandbox_fault(kind: str | None, port: int | None, clear: bool, as_json: bool, **rule: Any) -> None:
     """Make requests fail on purpose, or list the faults.
 
-    KIND is status, stall, hold_before, hold_after, cut_before, cut_after, duplicate_page, shifted_page, truncated_json or html.
+    KIND is status, stall, hold_before, hold_after, cut_before, cut_after, duplicate_page, shifted_page, truncated_json, empty_object or html.
     """
     if kind and clear:
         raise click.UsageError("Name a KIND to add a fault, or --clear to remove faults.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from sync_pipeline.connectors import operations
@@ -18,13 +18,17 @@ from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import Operable, System
 from sync_pipeline.connectors.profile import BaseProfile, needs_another
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.errors import AmbiguousWrite, ConfigError, FatalApiError, RejectedRecord
+from sync_pipeline.errors import AmbiguousWrite, ConfigError, FatalApiError, RejectedRecord, Request
 from sync_pipeline.mapping.canonical import is_same
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations import catalogue
 from sync_pipeline.operations.catalogue import IN_PATH, Operation
 from sync_pipeline.operations.inputs import Form, WrongInputs, formed
 
+UNNAMED = "the answer does not say what was made."
+FEW = 2
+"""So many parts of a list are read without a look whether it fits into one page."""
+Row = Mapping[str, Any]
 LAG_SECONDS = 2.0
 """The shortest pause after a lost answer, before what was made is looked for."""
 
@@ -35,6 +39,8 @@ class OperationTarget:
 
     account: Operable
     spec: EntitySpec
+    _unnamed: dict[str, Request] = field(default_factory=dict, repr=False, compare=False)
+    """What was sent and succeeded without an answer that says what was made: it is looked for, and never sent again."""
     assigns_ids: ClassVar[Literal[True]] = True
     can_window = False
     takes_unknown_ids = False
@@ -92,12 +98,12 @@ class OperationTarget:
             yield page
 
     async def find(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
-        """Every record that has the key of one of these rows."""
-        found: list[Record] = []
-        find = self.spec.target.find
-        for row in rows if find else ():
-            found += await self._like(row)
-        return found
+        """Every record that has the key of one of these rows. A list is read once for all rows that it answers for."""
+        asked: dict[str, list[tuple[Form, Row]]] = {}
+        for row in rows:
+            if (form := self._listing(row)) is not None:
+                asked.setdefault(_request(self._whole(form)), []).append((form, row))
+        return [record for group in asked.values() for record in await self._in_lists(group)]
 
     async def get(self, target_id: str) -> Record | None:
         """One record; None when it does not exist."""
@@ -121,7 +127,9 @@ class OperationTarget:
         """Do it once. AmbiguousWrite when it is unknown whether it was done."""
         form = self._form(self.operation, {name: value for name, value in row.items() if value is not None})
         await self.account.confirm()
-        client = self._client(self.operation)
+        client, sent = self._client(self.operation), _request(form)
+        if sent in self._unnamed:  # and it was looked for since
+            raise RejectedRecord(f"{UNNAMED} {self._undecided}", self._unnamed[sent])
         try:
             answer = await operations.send(client, form)
         except FatalApiError as error:
@@ -130,7 +138,10 @@ class OperationTarget:
             raise AmbiguousWrite(error.message, error.request) from None
         made = id_of(answer.data)
         if made is None:
-            raise AmbiguousWrite("the answer holds no id.", operations.about(client, form))
+            about = replace(operations.about(client, form), status=answer.status)
+            if not self.repeats:
+                self._unnamed[sent] = about
+            raise AmbiguousWrite(UNNAMED, about)
         return {**row, self.id_field: self._known_as(row, made)}
 
     async def update(self, target_id: str, row: Mapping[str, Any]) -> Record | None:
@@ -161,6 +172,15 @@ class OperationTarget:
         return False
 
     @property
+    def _undecided(self) -> str:
+        """What a person can do about what was made and is not found."""
+        listing = self.spec.target.find
+        return (
+            f"{listing.operation if listing else 'Its list'} does not show it either. Look at {self.label}: "
+            f"`sync-pipeline rejects retry {self.spec.entity}` with its id uses what is found by then, or makes it again."
+        )
+
+    @property
     def _above(self) -> tuple[str, ...]:
         """The records that one is made below, as inputs of the path."""
         one = self.operation
@@ -189,21 +209,43 @@ class OperationTarget:
                     return each
         return None
 
-    async def _like(self, row: Mapping[str, Any]) -> list[Record]:
+    def _listing(self, row: Row) -> Form | None:
+        """The list in which what is made of this row would be; None when nothing can be made of it."""
         find = self.spec.target.find
         if find is None or any(row.get(name) is None for name in self.key):
-            return []
-        listing = catalogue.operation(find.operation)
+            return None
         given = {name: row.get(each) if isinstance(each, str) else each for name, each in find.inputs}
         given = {name: value for name, value in given.items() if value is not None}
         try:
-            form = formed(listing, given, self.account.decided)
-        except WrongInputs:  # nothing can be made of such a row either, and the create says why
-            return []
-        client, same = self._client(listing), [self.spec.field(name) for name in find.same]
+            return formed(catalogue.operation(find.operation), given, self.account.decided)
+        except WrongInputs:  # the create says why
+            return None
+
+    def _whole(self, form: Form) -> Form:
+        """The same list without what only leaves records out of it that are not looked for anyway."""
+        find, narrowing = self.spec.target.find, catalogue.known()["narrowing"].get(form.operation.name, ())
+        narrowed = {name: each for name, each in find.inputs if name in narrowing} if find else {}
+        if find is None or any(each is not True and each not in find.same for each in narrowed.values()):
+            return form
+        return replace(form, query={name: value for name, value in form.query.items() if name not in narrowed})
+
+    async def _in_lists(self, asked: Sequence[tuple[Form, Row]]) -> list[Record]:
+        """What is found of rows whose lists are parts of one, which is read instead where it has a single page."""
+        lists: dict[str, tuple[Form, list[Row]]] = {}
+        for form, row in asked:
+            lists.setdefault(_request(form), (form, []))[1].append(row)
+        whole, client = self._whole(asked[0][0]), self._client(asked[0][0].operation)
+        if len(lists) > FEW and (every := await operations.only_page(client, whole)) is not None:
+            return self._like(every, [row for _, row in asked])
+        return [record for form, rows in lists.values() for record in self._like(await _all(client, form), rows)]
+
+    def _like(self, listed: Sequence[Any], rows: Sequence[Row]) -> list[Record]:
+        find = self.spec.target.find
+        same = [self.spec.field(name) for name in find.same] if find else []
         return [
             {**row, self.id_field: self._known_as(row, as_text(each["id"]))}
-            for each in await _all(client, form)
+            for row in rows
+            for each in listed
             if isinstance(each, dict)
             and each.get("id")
             and all(is_same(field, _at(each, field.name), row.get(field.name)) for field in same)
@@ -237,6 +279,11 @@ def not_connected(profile: BaseProfile, one: Operation, why: str) -> ConfigError
     found = needs_another(profile, why, catalogue=one.system)
     fix = "`sync-pipeline connections list` shows what is connected."
     return found or ConfigError(f"{why} {catalogue.systems()[one.system]}, which is not connected.", fix=fix)
+
+
+def _request(form: Form) -> str:
+    """What distinguishes requests of one operation."""
+    return repr((form.ids, form.query, form.body))
 
 
 async def _all(client: ApiClient, form: Form) -> list[Any]:

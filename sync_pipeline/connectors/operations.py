@@ -29,13 +29,8 @@ async def send(client: ApiClient, form: Form, *, may_be_gone: bool = False) -> A
 
 async def pages(client: ApiClient, form: Form) -> AsyncGenerator[list[Any], None]:
     """The rows of a list, page by page; ConfigError when it has no pages."""
-    if form.paged is None:
-        raise ConfigError(f"{form.operation.name} has no pages.", fix="Run it without --all.")
-    moves, sized = form.paged
-    size = _page_size(form, sized)
-    first, leaf = form.changed(sized, size), moves.rpartition(".")[2]
-    if leaf not in CURSORS:
-        first = first.changed(moves, 0 if leaf in COUNTED else 1)
+    first, moves, size = _first_page(form)
+    leaf = moves.rpartition(".")[2]
     form, number, count, before = first, 1, 0, None
     while True:
         answer = await send(client, form)
@@ -46,8 +41,7 @@ async def pages(client: ApiClient, form: Form) -> AsyncGenerator[list[Any], None
             raise FatalApiError("every page is the same, so its end cannot be found.", about(client, form))
         yield rows
         count, before = count + len(rows), rows
-        is_short = len(rows) < min(size, PAGE_SIZE)  # what is asked for beyond that may be more than a page can hold
-        if not rows or (is_short and count >= _total(answer.data)):
+        if _is_last(answer.data, rows, size, count):
             return
         if count >= MOST_ROWS:
             raise ConfigError(f"There are more than {MOST_ROWS} rows.", fix="Limit the list with its inputs.")
@@ -56,6 +50,31 @@ async def pages(client: ApiClient, form: Form) -> AsyncGenerator[list[Any], None
         if after is None and leaf in CURSORS:  # nothing says where the next page begins
             return
         form = after or first.changed(moves, count if leaf in COUNTED else number)
+
+
+async def only_page(client: ApiClient, form: Form) -> list[Any] | None:
+    """All rows of a list, for one request; None when there are more than a page holds."""
+    if form.paged is None:
+        return rows_of((await send(client, form)).data)
+    first, _, size = _first_page(form)
+    answer = await send(client, first)
+    rows = rows_of(answer.data)
+    return rows if _is_last(answer.data, rows, size, len(rows)) else None
+
+
+def _first_page(form: Form) -> tuple[Form, str, int]:
+    """The first page of a list, the input that moves from page to page, and how many rows a page has."""
+    if form.paged is None:
+        raise ConfigError(f"{form.operation.name} has no pages.", fix="Run it without --all.")
+    moves, sized = form.paged
+    size = _page_size(form, sized)
+    first, leaf = form.changed(sized, size), moves.rpartition(".")[2]
+    return first if leaf in CURSORS else first.changed(moves, 0 if leaf in COUNTED else 1), moves, size
+
+
+def _is_last(data: Any, rows: list[Any], size: int, count: int) -> bool:
+    is_short = len(rows) < min(size, PAGE_SIZE)  # what is asked for beyond that may be more than a page can hold
+    return not rows or (is_short and count >= _total(data))
 
 
 def about(client: ApiClient, form: Form) -> Request:

@@ -64,7 +64,7 @@ class Automation:
     made: int
     """In the last seven days."""
     rejected: int
-    """Records that wait for a person now."""
+    """Records that wait for a person now; none while it is off."""
     at_most: int
     """How many it makes in a run without an approval."""
     asks: tuple[Ask, ...]
@@ -98,7 +98,9 @@ def list_automations(setup: SetupService) -> list[Automation]:
     made, rejected, obstacles = dict[str, int](), dict[str, int](), dict[str, str]()
     with suppress(SyncError), setup.reading() as session:  # while the set-up is not finished, nothing was done either
         made = made_since(session.store, session.pair, setup.now() - SHOWN)
-        rejected = count_rejects(session.store, session.pair)
+        rejected = {
+            name: count for name, count in count_rejects(session.store, session.pair).items() if name in session.specs
+        }
         obstacles = {name: _obstacle(session, spec) for name, spec in specs.items()}
     return [
         _shown(spec, name in settings.automations, made.get(name, 0), rejected.get(name, 0), obstacles.get(name, ""))

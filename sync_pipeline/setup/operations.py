@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import chain, islice
 from typing import Any
 
@@ -45,6 +46,8 @@ SECRET = re.compile(
     r"token|secret|passw|passphrase|api_?key|access_?key|private_?key|credential|authorization", re.IGNORECASE
 )
 HIDDEN = "(hidden)"
+UNUSED_AFTER = timedelta(days=30)
+"""A connection that has not synced for so long writes no records any more."""
 DEPTH = 60
 """What is nested deeper in an answer is not shown."""
 LONGEST_KEY = 200
@@ -150,12 +153,12 @@ def _refuse_owned(session: Session, form: Form) -> None:
         for name, spec in specs_of(session.settings).items()
         if spec.target.system in _called(session, account) and not spec.target.once
     ]
-    for name in owned_elsewhere(session.store, session.pair, targeted, ids):
+    for name in owned_elsewhere(session.store, session.pair, targeted, ids, session.now() - UNUSED_AFTER):
         raise NotAllowed(
             f"This record belongs to {name} of another connection in this database: its sync writes it, and would "
             "overwrite what is changed here.",
-            fix="Change it where that connection reads it; if no one uses that any more, change it in "
-            f"{systems()[form.operation.system]} itself.",
+            fix=f"Change it where that connection reads it. {UNUSED_AFTER.days} days after its last sync it does not count any "
+            f"more; until then a connection that no one uses leaves changes to {systems()[form.operation.system]} itself.",
         )
 
 

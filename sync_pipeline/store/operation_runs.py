@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from sqlalchemy import and_, delete, select, update
 
 from sync_pipeline.store.engine import Store, insert_into
-from sync_pipeline.store.schema import operation_runs, records
+from sync_pipeline.store.schema import operation_runs, records, syncs
 
 RUN = "run "
 """How the keys begin that Dagster's runs are given by default."""
@@ -56,9 +56,11 @@ def finish(store: Store, pair: str, key: str, state: State, status: int | None, 
         tx.execute(update(operation_runs).where(*mine).values(state=state, status=status, target_id=target_id))
 
 
-def owned_elsewhere(store: Store, pair: str, entities: Collection[str], target_ids: Collection[str]) -> list[str]:
-    """The entities of other pairs of this database that one of these ids at the target belongs to."""
-    others = select(records.c.connection).distinct()
+def owned_elsewhere(
+    store: Store, pair: str, entities: Collection[str], target_ids: Collection[str], since: datetime
+) -> list[str]:
+    """The entities of other pairs of this database, synced ``since`` then, that one of these ids at the target belongs to."""
+    others = select(syncs.c.connection).where(syncs.c.begun_at >= since).distinct()
     linked = records.c.entity.in_(entities), records.c.target_id.in_(target_ids)
     found = select(records.c.entity).where(records.c.connection.in_(others), records.c.connection != pair, *linked)
     with store.reading() as tx:

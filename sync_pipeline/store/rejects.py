@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -303,13 +303,16 @@ def list_rejects(
     pair: str,
     *,
     entity: str | None = None,
+    entities: Collection[str] | None = None,
     origin: Origin | None = None,
     run_id: str | None = None,
     limit: int = 100,
     after: int = 0,
 ) -> list[StoredReject]:
-    """Open rejects, oldest first, from the id ``after`` on."""
+    """Open rejects (of one entity, or of these), oldest first, from the id ``after`` on."""
     conditions = [rejects.c.connection == pair, rejects.c.id > after]
+    if entities is not None:
+        conditions.append(rejects.c.entity.in_(entities))
     for column, wanted in ((rejects.c.entity, entity), (rejects.c.origin, origin), (rejects.c.run_id, run_id)):
         if wanted is not None:
             conditions.append(column == wanted)

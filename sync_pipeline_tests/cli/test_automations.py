@@ -73,6 +73,32 @@ def test_an_unknown_outcome_is_accepted(shell: Shell) -> None:
     with_file("sync", "twins", code=0)
 
 
+def test_what_is_rejected_of_one_that_is_switched_off_is_listed_when_it_is_on_again(shell: Shell) -> None:
+    """Until then it is in no list and in no count: no command could do anything about it."""
+    us, mappings = shell.team, shell.root / "mappings"
+    mappings.mkdir()
+    (mappings / "twins.yaml").write_text(UNFINDABLE)
+    with_file = shell.with_(SYNC_MAPPINGS_DIR=str(mappings))
+
+    def shown() -> tuple[list[str], int]:
+        rejects = with_file("rejects", "list", "--json", code=0).document["rejects"]
+        automation = with_file("automations", "show", "twins", "--json", code=0).document
+        return [one["source_id"] for one in rejects if one["entity"] == "twins"], automation["rejected"]
+
+    with_file("automations", "on", "twins", "--yes", code=0)
+    us.put_location("lost", location_name="Lost")
+    us.fault("cut_after", "POST */projects")
+    with_file("sync", "twins")
+    us.no_faults()
+    assert shown() == (["lost"], 1)
+    with_file("automations", "off", "twins", code=0)
+    assert shown() == ([], 0)
+    with_file("automations", "on", "twins", "--yes", code=0)
+    assert shown() == (["lost"], 1)
+    with_file("rejects", "accept", "twins", "lost", code=0)
+    assert shown() == ([], 0)
+
+
 ASKING = """
 entity: asking
 source: {system: snapshots, list: locations, id: location_id}

@@ -122,3 +122,13 @@ def test_the_readmes_numbers_are_counted() -> None:
         row = f"| {systems()[name]} | {some['read']} | {some['write']} | {some['delete']} | {some['held']} | {some['runs']} |"
         assert row in page
     assert f"{count['runs']} of them" in page
+
+
+def test_what_narrows_a_list_are_inputs_of_its_query() -> None:
+    """Each of a list that exists; without them the list is asked for, so that none may be required."""
+    for name, inputs in known()["narrowing"].items():
+        one = operation(name)
+        found = {each.name: each for each in one.inputs}
+        assert one.kind == "read"
+        assert [found[each].place for each in inputs] == ["query"] * len(inputs)
+        assert not any(found[each].required for each in inputs)

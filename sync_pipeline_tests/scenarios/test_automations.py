@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.errors import ChangedMeanwhile, ConfigError
+from sync_pipeline.errors import ChangedMeanwhile, ConfigError, SyncError
+from sync_pipeline.operations.inputs import PAGE_SIZE
 from sync_pipeline.sandbox.control.rules import read_rule
 from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.settings import Settings
@@ -244,6 +245,45 @@ def test_a_lost_answer_leads_to_one_project(us: Team) -> None:
     us.put_location("refused", location_name="Corrected")
     assert synced(us)[NAME].created == 1
     assert sorted(project["name"] for project in made_by(us)) == ["Corrected", "cut_after", "cut_before"]
+
+
+PROJECTS, TAGS_LIST = "GET /clockify/api/v1/workspaces/{ws}/projects", "GET /clockify/api/v1/workspaces/{ws}/tags"
+
+
+def test_what_exists_is_looked_for_in_one_list_where_that_has_one_page(us: Team) -> None:
+    """For new records, and for an interrupted create before them; what a person made of that name is adopted."""
+    switch_on(service(us), NAME, template(us))
+    for number in range(5):
+        us.put_location(f"l{number}", location_name=f"Site {number}")
+    us.sync("locations")
+    us.clockify("POST", "/projects", {"name": "Site 4", "clientId": us.client("Site 4")["id"]})
+    us.fault("cut_after", "POST */projects/from-template")
+    us.fault("status", "GET */projects", status=400, skip=1)
+    with pytest.raises(SyncError):
+        us.sync(NAME)
+    us.no_faults()
+    us.forget_stats()
+    done = us.sync(NAME)[NAME]
+    assert (done.created, done.adopted, us.requests()[PROJECTS]) == (3, 1, 2)
+    assert sorted(project["name"] for project in us.projects() if project["name"].startswith("Site")) == [
+        f"Site {number}" for number in range(5)
+    ]
+
+
+def test_a_list_of_several_pages_is_asked_for_each_record(us: Team) -> None:
+    """After one look at its first page; few records are asked for without that."""
+    write_mapping(us, "tags_of_locations.yaml", TAGS)
+    name = "tags_of_locations"
+    switch_on(service(us), name)
+    for number in range(PAGE_SIZE):
+        us.clockify("POST", "/tags", {"name": f"Site {number}"})
+    for new, adopted, requests in ((2, 2, 2), (5, 1, 1 + 5)):
+        first = PAGE_SIZE - 1 if new == 5 else 0
+        for number in range(first, first + new):
+            us.put_location(f"l{number}", location_name=f"Site {number}")
+        us.forget_stats()
+        done = us.sync(name)[name]
+        assert (done.adopted, done.created, us.requests()[TAGS_LIST]) == (adopted, new - adopted, requests)
 
 
 def test_what_cannot_be_found_again_is_settled_by_a_person(us: Team) -> None:

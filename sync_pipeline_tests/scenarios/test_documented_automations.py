@@ -99,6 +99,30 @@ def test_a_lost_answer_is_looked_up_when_highlevel_shows_what_was_made(us: Team)
     assert len(companies(Agency(us.sandbox, us.people))) == 1
 
 
+def test_a_success_that_does_not_say_what_was_made_is_never_repeated(us: Team) -> None:
+    """It is found in the list; where that does not show it, a person decides, and a retry finds it or makes it."""
+    name, setup, agency = "client_companies", service(us), Agency(us.sandbox, us.people)
+    switch_on(setup, name)
+    us.clockify("POST", "/clients", {"name": "Shown"})
+    us.fault("empty_object", "POST */businesses/")
+    assert us.sync(name)[name].created == 1
+    hidden = us.clockify("POST", "/clients", {"name": "Hidden"})["id"]
+    us.fault("status", "GET */businesses/", status=200, body={"businesses": []})
+    for _ in range(2):
+        assert us.sync(name)[name].created == 0
+    us.no_faults()
+    assert sorted(company["name"] for company in companies(agency)) == ["Hidden", "Shown"]
+    with us.session() as session:
+        (reject,) = session.ledger(name).rejects.show(hidden)
+        assert reject.reason.startswith(
+            "HighLevel POST /businesses/ answered 201: the answer does not say what was made"
+        )
+        assert f"`sync-pipeline rejects retry {name}` with its id" in reject.reason
+        session.ledger(name).clear_refused([hidden])
+    assert us.sync(name)[name].adopted == 1
+    assert len(companies(agency)) == 2
+
+
 def test_a_task_when_a_project_has_used_most_of_its_estimate(us: Team) -> None:
     """None before, one after, and no second one however much more is tracked."""
     setup, agency, me = service(us), Agency(us.sandbox, us.people), us.users()[0]["id"]

@@ -281,6 +281,12 @@ def test_a_record_of_another_connection_is_refused(us: Team, setup: SetupService
             run(setup, other, change)
         foreign = us.clockify("POST", "/clients", {"name": "Nobody's either"})["id"]
         refuse(other, form_of(other, "clockify.clients.update", {"id": foreign, "name": "Mine"}))
+        last = other.now()
+        other.now = lambda: last + timedelta(days=29)
+        with pytest.raises(NotAllowed, match="30 days after its last sync it does not count"):
+            refuse(other, change)
+        other.now = lambda: last + timedelta(days=31)
+        refuse(other, change)
     assert us.clockify("GET", f"/clients/{target}")["name"] != "Mine"
 
 

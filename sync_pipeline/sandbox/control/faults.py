@@ -128,6 +128,12 @@ class _Spoiled:
         answer.body = answer.body[: len(answer.body) // 2]
         await answer.deliver(self.send)
 
+    async def empty_object(self, _rule: FaultRule) -> None:
+        """Carry the request out, and answer an empty object in place of what it made."""
+        answer = await self._answer(self.receive)
+        answer.body = b"{}"
+        await answer.deliver(self.send)
+
     async def duplicate_page(self, rule: FaultRule) -> None:
         """Answer the page before once more."""
         body = await _drain(self.receive)

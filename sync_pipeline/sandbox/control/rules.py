@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 FaultKind = Literal[
     "status", "stall", "hold_before", "hold_after", "cut_before", "cut_after", "duplicate_page", "shifted_page",
-    "truncated_json", "html",
+    "truncated_json", "empty_object", "html",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(FaultKind)
 

@@ -101,6 +101,14 @@ def test_cut_with_a_large_body(sandbox: Sandbox) -> None:
     assert len(sandbox.pages("time_entries", limit=1000)[0]) == 500
 
 
+def test_an_empty_object_in_place_of_what_was_made(sandbox: Sandbox) -> None:
+    """The request is carried out all the same."""
+    _fault(sandbox, "empty_object", "PUT /snapshots/users/*", count=1)
+    answer = sandbox.api.put("users/u1", json=USERS)
+    assert (answer.status_code < 300, answer.json()) == (True, {})
+    assert sandbox.api.get("users/u1").json()["email"] == USERS["email"]
+
+
 def test_truncated_json(sandbox: Sandbox) -> None:
     """Status and headers are fine, the JSON ends in the middle."""
     _fault(sandbox, "truncated_json")
