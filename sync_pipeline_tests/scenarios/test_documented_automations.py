@@ -135,3 +135,17 @@ def test_a_task_when_a_project_has_used_most_of_its_estimate(us: Team) -> None:
         assert us.sync("budget_warnings")["budget_warnings"].created == made
     (task,) = agency.ask("GET", f"/contacts/{OPERATIONS}/tasks")["tasks"]
     assert (task["title"], task["completed"]) == ("Retainer () has used 80 % of its estimate", False)
+
+
+def test_an_estimate_that_starts_anew_is_left_out(us: Team) -> None:
+    """What was tracked in all periods says nothing about one of them."""
+    setup, agency, me = service(us), Agency(us.sandbox, us.people), us.users()[0]["id"]
+    project = us.clockify("POST", "/projects", {"name": "Retainer"})["id"]
+    time: Json = {"estimate": "PT10H", "type": "MANUAL", "active": True, "resetOption": "MONTHLY"}
+    monthly: Json = {"timeEstimate": time, "estimateReset": {"interval": "MONTHLY"}}
+    us.clockify("PATCH", f"/projects/{project}/estimate", monthly)
+    us.add_entry(me, morning(40), 12, projectId=project)
+    switch_on(setup, "budget_warnings", {"contactId": OPERATIONS}, backfill=True)
+    done = us.sync("budget_warnings")["budget_warnings"]
+    assert (done.created, done.excluded) == (0, 1)
+    assert agency.ask("GET", f"/contacts/{OPERATIONS}/tasks")["tasks"] == []
