@@ -45,8 +45,8 @@ def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
 
 def rejects_document(session: Session, entity: str | None, limit: int, after: int = 0) -> dict[str, Any]:
     """The open rejects of what is switched on from the id ``after`` on, as JSON."""
-    entities = chosen(session, [entity] if entity else [])
-    found = list_rejects(session.store, session.pair, entities=entities, limit=limit, after=after)
+    wanted = chosen(session, [entity] if entity else [])
+    found = list_rejects(session.store, session.pair, entity=wanted, limit=limit, after=after)
     return {"rejects": with_names(session, [asdict(row) for row in found])}
 
 

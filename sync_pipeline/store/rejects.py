@@ -302,8 +302,7 @@ def list_rejects(
     store: Store,
     pair: str,
     *,
-    entity: str | None = None,
-    entities: Collection[str] | None = None,
+    entity: str | Collection[str] | None = None,
     origin: Origin | None = None,
     run_id: str | None = None,
     limit: int = 100,
@@ -311,9 +310,9 @@ def list_rejects(
 ) -> list[StoredReject]:
     """Open rejects (of one entity, or of these), oldest first, from the id ``after`` on."""
     conditions = [rejects.c.connection == pair, rejects.c.id > after]
-    if entities is not None:
-        conditions.append(rejects.c.entity.in_(entities))
-    for column, wanted in ((rejects.c.entity, entity), (rejects.c.origin, origin), (rejects.c.run_id, run_id)):
+    if entity is not None:
+        conditions.append(rejects.c.entity.in_([entity] if isinstance(entity, str) else entity))
+    for column, wanted in ((rejects.c.origin, origin), (rejects.c.run_id, run_id)):
         if wanted is not None:
             conditions.append(column == wanted)
     return _select(store, conditions, limit)
