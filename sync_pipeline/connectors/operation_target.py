@@ -26,6 +26,7 @@ from sync_pipeline.operations.catalogue import IN_PATH, Operation
 from sync_pipeline.operations.inputs import Form, WrongInputs, formed
 
 UNNAMED = "the answer does not say what was made."
+HIDDEN = "The list does not show it either: `sync-pipeline rejects retry {}` with its id uses what is found by then, or makes it again."
 FEW = 2
 """So many parts of a list are read without a look whether it fits into one page."""
 Row = Mapping[str, Any]
@@ -129,7 +130,7 @@ class OperationTarget:
         await self.account.confirm()
         client, sent = self._client(self.operation), _request(form)
         if sent in self._unnamed:  # and it was looked for since
-            raise RejectedRecord(f"{UNNAMED} {self._undecided}", self._unnamed[sent])
+            raise RejectedRecord(f"{UNNAMED} {HIDDEN.format(self.spec.entity)}", self._unnamed[sent])
         try:
             answer = await operations.send(client, form)
         except FatalApiError as error:
@@ -139,7 +140,7 @@ class OperationTarget:
         made = id_of(answer.data)
         if made is None:
             about = replace(operations.about(client, form), status=answer.status)
-            if not self.repeats:
+            if self.spec.target.find:
                 self._unnamed[sent] = about
             raise AmbiguousWrite(UNNAMED, about)
         return {**row, self.id_field: self._known_as(row, made)}
@@ -170,15 +171,6 @@ class OperationTarget:
         """Nothing is archived from here."""
         del record
         return False
-
-    @property
-    def _undecided(self) -> str:
-        """What a person can do about what was made and is not found."""
-        listing = self.spec.target.find
-        return (
-            f"{listing.operation if listing else 'Its list'} does not show it either. Look at {self.label}: "
-            f"`sync-pipeline rejects retry {self.spec.entity}` with its id uses what is found by then, or makes it again."
-        )
 
     @property
     def _above(self) -> tuple[str, ...]:
