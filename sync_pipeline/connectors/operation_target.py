@@ -158,6 +158,11 @@ class OperationTarget:
         del record
         return False
 
+    def can_become(self, target_id: str, row: Mapping[str, Any]) -> bool:
+        """It is never changed, so that it stays what it was made of."""
+        del target_id, row
+        return True
+
     def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
         """What was made is never changed."""
         del record, row

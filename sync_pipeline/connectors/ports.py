@@ -242,6 +242,9 @@ class AssigningTarget(Target, Protocol):
     async def create(self, row: Mapping[str, Any]) -> Record:
         """Create a record, and return it. Never sent twice: AmbiguousWrite when it is unknown whether it arrived."""
 
+    def can_become(self, target_id: str, row: Mapping[str, Any]) -> bool:
+        """Whether ``update`` can give a record these fields; otherwise another record takes its place, and it is removed."""
+
     async def update(self, target_id: str, row: Mapping[str, Any]) -> Record | None:
         """Change only these fields (None clears); None when the record does not exist."""
 

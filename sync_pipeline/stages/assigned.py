@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import orjson
@@ -28,6 +29,7 @@ from sync_pipeline.stages.unique_names import (
     chain_of,
     fields_of,
     foresee,
+    owned_fields_of,
     unparked_name,
 )
 from sync_pipeline.store.deliveries import AS_IT_IS, Delivered, Intent, Kind, Refused
@@ -185,8 +187,6 @@ class _Creator:
         self._session, self._spec, self._directory, self._sync_id = session, spec, directory, sync_id
         self._ledger = session.ledger(spec)
         self._unresolved: dict[str, Intent] = {}
-        self.found: dict[str, str] = {}
-        """The target ids of records that were found or finished here and are not as wanted yet."""
         self.lost: set[str] = set()
         """Records of which the outcome was not noted: another run has claimed them since."""
 
@@ -203,17 +203,37 @@ class _Creator:
             for intent in older:  # two intents of one record mean one record there: the newest says what became of it
                 self._give_up(intent)
             record = known.get(source_id)
-            if record is not None and record.target_id in self._directory.by_id:
+            if record is not None and self._keeps(record, newest):
                 self._give_up(newest)
             elif (left := self._left_behind(intents, record)) is not None:
                 wanted = record.fields_hash if record is not None and self._spec.target.once else None
-                self._take(newest, left, wanted)  # what is made once is never changed
+                with suppress(RejectedRecord):  # then its row is delivered like any other
+                    self._take(newest, left, record, wanted)  # what is made once is never changed
             elif record is not None and not self._directory.target.finds:
                 self._leave_to_person(record, newest.id)
             elif _is_wanted(record) and self._directory.target.unique_names:
                 self._unresolved[source_id] = newest
             else:
                 self._give_up(newest)
+
+    def _keeps(self, record: Known, intent: Intent) -> bool:
+        """Whether the record it is linked to exists, and can become what the intent was to create."""
+        return record.target_id in self._directory.by_id and self._directory.replaced(record, intent.attempted) is None
+
+    def leave(self, row: Pending | Known, wanted: Mapping[str, Any] | None = None) -> None:
+        """Remove the record of a row that cannot get the ``wanted`` fields, before the row is linked to another one.
+
+        Where another record is to be renamed to its name, it gives that up. Raises RejectedRecord when the target refuses.
+        """
+        directory = self._directory
+        if (target_id := directory.replaced(row, wanted)) is None:
+            return
+        if (name := directory.name_left(target_id)) is not None:
+            changed = self._session.call(directory.target.update, target_id, {directory.target.key[0]: name})
+            if changed is not None:
+                directory.put(changed)
+        self._session.call(directory.target.remove, target_id)
+        directory.leave(target_id)
 
     def finish(self, row: Pending) -> Record | None:
         """Carry out what an interrupted run intended, under the name it had then; nothing when there is no such intent."""
@@ -307,14 +327,24 @@ class _Creator:
     def _took(self, row: Pending, intent: Intent, record: Record, *, answered: bool) -> Record | None:
         """Link what was created; None when it is not as the row wants it, and has to be updated."""
         sent = row.fields_hash if answered or self._spec.target.once else None
-        if self._take(intent, record, sent) == row.fields_hash:
+        if self._take(intent, record, row, sent) == row.fields_hash:
             return record
-        self.found[row.source_id] = self._directory.id_of(record)
+        self._directory.found[row.source_id] = self._directory.id_of(record)
         return None
 
-    def _take(self, intent: Intent, record: Record, sent: str | None = None) -> str:
-        """Link the record an intent made; returns the hash of what was ``sent``, or else of what it is now."""
+    def _take(self, intent: Intent, record: Record, row: Pending | Known | None, sent: str | None = None) -> str:
+        """Link the record an intent made; returns the hash of what was ``sent``, or else of what it is now.
+
+        Raises RejectedRecord when the row cannot leave the one it has; the new one is removed then.
+        """
         digest, target_id = sent or canonical_target(self._spec, record)[1], self._directory.id_of(record)
+        try:
+            if row is not None:
+                self.leave(row, intent.attempted)
+        except RejectedRecord as error:
+            self._conclude(intent.id, str(error))
+            self._session.call(self._directory.target.remove, target_id)
+            raise
         at = self._session.now()
         if not self._ledger.conclude(intent.id, "delivered", at, target_id=target_id, fields_hash=digest):
             self.lost.add(intent.source_id)
@@ -394,6 +424,7 @@ class _Writer:
         self.creator = _Creator(session, spec, directory, sync_id)
         self._pending: Rows = {}
         self._cycling: set[str] = set()
+        self._exchanged: set[str] = set()
         self._is_settled = not directory.target.find_lag
 
     def adopt_unchanged(self, rows: Rows) -> None:
@@ -436,7 +467,7 @@ class _Writer:
     def _update_together(self, rows: Sequence[Pending]) -> tuple[list[tuple[Pending, Record | None]], SyncError | None]:
         """The answers to all of these updates, and the first error among them: what was done can be noted before it is raised."""
         update = self._directory.target.update
-        begun = [(row, self._session.begin(update, row.target_id, self._owned(row))) for row in rows]
+        begun = [(row, self._session.begin(update, row.target_id, owned_fields_of(self._spec, row))) for row in rows]
         answered: list[tuple[Pending, Record | None]] = []
         failed: SyncError | None = None
         for row, answer in begun:
@@ -481,12 +512,16 @@ class _Writer:
     def _deliver_chain(self, source_id: str) -> None:
         """Deliver one row, and before it those whose records give up the name it wants."""
         chain = chain_of(self._directory, self._pending, self._pending[source_id])
-        cycle = RenameCycle(self._session, self._spec, self._directory, chain.cycle)
+        renamed = [] if chain.is_exchange else chain.cycle
+        cycle = RenameCycle(self._session, self._spec, self._directory, renamed)
         self._cycling = {row.source_id for row in chain.cycle}
+        self._exchanged = self._cycling if chain.is_exchange else set()
         for row in chain.rows:
             del self._pending[row.source_id]
         rows = chain.rows[::-1]
-        if chain.cycle:
+        if chain.is_exchange:
+            self._ledger.exchange_links(self._directory.exchange(chain.cycle))
+        elif renamed:
             try:
                 cycle.open()
             except RejectedRecord as error:
@@ -498,7 +533,7 @@ class _Writer:
             kind = self._deliver_one(row)
             if kind == "update":
                 cycle.note_renamed(row)
-            elif kind is None and row in chain.cycle:
+            elif kind is None and row in renamed:
                 for undone in cycle.undo():
                     self._counts.updated -= undone.source_id not in self.creator.lost
                     self._refuse(undone, "update", "The exchange of names it is part of was refused.")
@@ -523,7 +558,8 @@ class _Writer:
                 self._counts.rejected += 1
                 return None
             if record is not None:
-                self._done(row, kind, record)
+                is_taken = kind == "update" and row.source_id in self._exchanged
+                self._done(row, "adopt" if is_taken else kind, record)
                 return kind
         self._refuse(row, kind, reason)
         return None
@@ -541,13 +577,17 @@ class _Writer:
         return Delivered(row.source_id, target_id, row.fields_hash, kind, changed)
 
     def _renew(self, row: Pending) -> Record | None:
-        """Update the row's own record; None when it has none, or has it no longer."""
-        target_id = self.creator.found.get(row.source_id, row.target_id)
+        """Update the row's own record; None when it has none, has it no longer, or leaves it."""
+        target_id = self._directory.own_id(row)
         if target_id is None or self._directory.is_missing(target_id):
             return None
         if not self._spec.target.once:  # of these nothing is sent
+            # Also before it is left: should the row want again what it had, it is still pending.
             note_sending(self._session, self._spec, [row], [target_id])
-        changed = self._update(target_id, self._owned(row))
+        fields = owned_fields_of(self._spec, row)
+        if self._directory.replaced(row, fields) is not None:
+            return None
+        changed = self._update(target_id, fields)
         if changed is None and not self._directory.target.unique_names:
             self._directory.refresh(fields_of(row))  # not looked up so far: it had a link
         return changed
@@ -566,7 +606,11 @@ class _Writer:
 
     def _link_and_update(self, row: Pending, record: Record) -> Record | None:
         """Linked before it is changed, so that a crash in between adopts it again."""
-        return self._update(self._directory.id_of(record), self._owned(row)) if self._link(row, record) else None
+        return (
+            self._update(self._directory.id_of(record), owned_fields_of(self._spec, row))
+            if self._link(row, record)
+            else None
+        )
 
     def _inherit(self, row: Pending, record: Record, former: Known) -> Record | None:
         """Take over the record of a deleted source record, whose link ends only when all else is the new one's.
@@ -582,7 +626,7 @@ class _Writer:
         fields, theirs = fields_of(row), orjson.loads(former.fields)
         left = {field.name for field in self._spec.fields if field.owner == "target"}
         ours = {name: fields.get(name) for name in left if now.get(name) == theirs.get(name)}
-        changed = self._update(target_id, ours | self._owned(row))
+        changed = self._update(target_id, ours | owned_fields_of(self._spec, row))
         if changed is not None:
             self._ledger.forget_delivered(former.source_id, is_done=self._spec.target.once)
             self._link(row, record)
@@ -591,8 +635,11 @@ class _Writer:
     def _link(self, row: Pending, record: Record) -> bool:
         target_id = self._directory.id_of(record)
         delivered_hash = row.fields_hash if self._spec.target.once else SENT
+        self.creator.leave(row)
         if linked := self._ledger.link(row.source_id, target_id, delivered_hash=delivered_hash):
             self._directory.links[target_id] = row.source_id
+            if row.target_id is not None:
+                self._directory.found[row.source_id] = target_id
         return linked
 
     def _update(self, target_id: str, fields: dict[str, Any]) -> Record | None:
@@ -601,18 +648,16 @@ class _Writer:
             self._directory.note_missing(target_id)
         return changed
 
-    def _owned(self, row: Pending) -> dict[str, Any]:
-        fields = fields_of(row)
-        return {field.name: fields.get(field.name) for field in self._spec.owned_fields}
-
     def _refuse(self, row: Pending, kind: Kind, reason: str) -> None:
         """Reject the row; when another record has the name it wants, the reason says which and whose."""
         directory, own = self._directory, self._directory.own(row)
         if kind == "update" and own is not None and directory.wanted(row) not in directory.by_key:
             directory.refresh(fields_of(row))  # the name may have been taken since the list was read
-        # What was refused is as before - unless its name goes round in a cycle.
-        target_hash = row.delivered_hash if kind == "update" and row.source_id not in self._cycling else AS_IT_IS
-        if (holder := directory.holder(row)) is not None:
+        # What was refused is as before - unless its name goes round in a cycle, or its row has left it.
+        is_as_before = kind == "update" or directory.links.get(directory.replaced(row) or "") == row.source_id
+        target_hash = row.delivered_hash if is_as_before and row.source_id not in self._cycling else AS_IT_IS
+        # One that is adopted has the name itself.
+        if kind != "adopt" and (holder := directory.holder(row)) is not None:
             field = directory.target.key[0]
             reason = f"{reason} The name {holder[field]!r} belongs to {directory.whose(holder)}."
             refused = Refused(row.source_id, row.fields_hash, kind, reason, field, NAME_TAKEN, holder[field])
@@ -626,7 +671,7 @@ class _Writer:
         directory, own, name = self._directory, self._directory.own(row), self._directory.target.key[0]
         before = unparked_name(str(own.get(name)), directory.id_of(own)) if own is not None else None
         if own is not None and before is not None and directory.key_of({**own, name: before}) not in directory.by_key:
-            RenameCycle(self._session, self._spec, directory, [row]).rename(row, directory.id_of(own), before)
+            RenameCycle(self._session, self._spec, directory, [row]).rename(row, directory.id_of(own), {name: before})
 
     def _remember(self, *, done: Sequence[Delivered] = (), refused: Refused | None = None) -> None:
         answers = done, [refused] if refused else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -171,6 +171,8 @@ def process_frame(session: Session, spec: EntitySpec, records: Iterable[Record])
 PERSONAL = "(personal)"
 """Shown instead of a personal value."""
 SENT = ("accepted", "waiting")
+SCOPE = "\0"
+"""Between a value and that of its scope."""
 SHOWN_SHARING = 3
 """Records with one id that a message names."""
 SHOWN_CHARACTERS = 100
@@ -179,8 +181,8 @@ SHOWN_CHARACTERS = 100
 class Clashes:
     """Marks records that share an id with a different record, or a unique field with any other.
 
-    Of records that want the same unique value, the one that has it at the target already keeps it; all others are
-    rejected. They are never merged.
+    A name has to be unique only within the scope in which the target allows it once. Of records that want the same unique
+    value, the one that has it at the target already keeps it; all others are rejected. They are never merged.
     """
 
     def __init__(
@@ -195,8 +197,8 @@ class Clashes:
         """``mapped`` is walked when the entity has such values, and only then; unless it is the whole batch, names may be shared."""
         self._session, self._spec = session, spec
         self._conflicts = frozenset(conflicts)
-        self._unique = unique_fields(spec) if is_whole else []
-        self._counts: dict[str, Counter[str]] = {f.name: Counter() for f in self._unique}
+        self._unique = [(field_, _scope(session, spec, field_)) for field_ in unique_fields(spec) if is_whole]
+        self._counts: dict[str, Counter[Any]] = {field_.name: Counter() for field_, _ in self._unique}
         self._shared: dict[str, list[str]] = {}
         if self._unique or not spec.is_known_by_source_id:
             self._count(mapped)
@@ -205,8 +207,8 @@ class Clashes:
         first: dict[str, str] = {}
         for frame in mapped:
             wanted = frame[frame["rule"].isna()]
-            for field_ in self._unique:
-                self._counts[field_.name].update(wanted[field_.column].dropna())
+            for field_, scope in self._unique:
+                self._counts[field_.name].update(_within(wanted, field_, scope).dropna())
             if not self._spec.is_known_by_source_id:
                 self._share(wanted, first)
 
@@ -224,29 +226,34 @@ class Clashes:
         if self._conflicts:
             mask = frame["source_id"].isin(self._conflicts)
             frame = reject(frame, mask, "source_id", "unique_ids", "two different records came under this id")
-        for field_ in self._unique:
+        for field_, scope in self._unique:
+            values = _within(frame, field_, scope)
             taken = {value for value, count in self._counts[field_.name].items() if count > 1}
-            clashing = frame[field_.column].isin(taken) & frame["source_id"].notna() & (frame["status"] != "excluded")
-            mask = clashing & ~frame["source_id"].isin(self._holders(frame[clashing], field_))
-            for value in frame.loc[mask, field_.column].unique():
-                same = mask & (frame[field_.column] == value)
-                message = f"another record has the same {field_.name}, {_shown(field_, value)}; give each its own"
+            clashing = values.isin(taken) & frame["source_id"].notna() & (frame["status"] != "excluded")
+            holders = self._holders(
+                dict(zip(frame["source_id"][clashing], values[clashing], strict=True)), field_, scope
+            )
+            mask = clashing & ~frame["source_id"].isin(holders)
+            for value in values[mask].unique():
+                same = mask & (values == value)
+                shown = _shown(field_, frame[field_.column][same].iloc[0])
+                also = "".join(f" and {each.name}" for each in scope)
+                message = f"another record has the same {field_.name}{also}, {shown}; give each its own"
                 frame = reject(frame, same, field_.column, "unique_ids", message)
         return frame if self._spec.is_known_by_source_id else self._reject_shared(frame)
 
-    def _holders(self, clashing: pd.DataFrame, field_: Field) -> list[str]:
-        """Those of the clashing records that have their value at the target already.
+    def _holders(self, wanted: dict[str, Any], field_: Field, scope: Sequence[Field]) -> list[str]:
+        """Those of the clashing records, with the values they want, that have theirs at the target already.
 
         One that was changed there since - which a repair is about to undo - counts too, where no other claims the value.
         """
-        wanted = dict(zip(clashing["source_id"], clashing[field_.column], strict=True))
         known = self._session.ledger(self._spec).lookup(wanted)
         having = [
             record
             for key, record in known.items()
             if record.is_delivered
             and record.refused_hash != record.fields_hash  # the target gave it to another one
-            and orjson.loads(record.fields).get(field_.name) == wanted[key]
+            and _value_within(orjson.loads(record.fields), field_, scope) == wanted[key]
         ]
         exact = {record.source_id for record in having if record.delivered_hash == record.fields_hash}
         claims = Counter(wanted[record.source_id] for record in having)
@@ -278,6 +285,32 @@ def unique_fields(spec: EntitySpec) -> list[Field]:
     """The fields besides the id that no two records may have the same value of."""
     others = (f for f in spec.fields if f.source != spec.source.id_path and f.name != spec.target.id)
     return [f for f in others if f.unique]
+
+
+def _scope(session: Session, spec: EntitySpec, field_: Field) -> list[Field]:
+    """The fields within whose values this one has to be unique: the rest of the target's key, where it is the name there.
+
+    None where one of them is linked: its values are counted before they are looked up.
+    """
+    target = session.target(spec)
+    if not target.assigns_ids or not target.unique_names or target.key[0] != field_.name:
+        return []
+    rest = [f for f in spec.fields if f.name in target.key[1:]]
+    return [] if any(f.link for f in rest) else rest
+
+
+def _within(frame: pd.DataFrame, field_: Field, scope: Sequence[Field]) -> pd.Series[Any]:
+    """The values of a field that have to be unique, each with those of its scope."""
+    values = frame[field_.column]
+    for each in scope:
+        values = values.astype("string") + SCOPE + frame[each.column].astype("string").fillna("")
+    return values
+
+
+def _value_within(fields: Mapping[str, Any], field_: Field, scope: Sequence[Field]) -> Any:
+    """The same, of the fields of one record."""
+    value = fields.get(field_.name)
+    return SCOPE.join([str(value), *(str(fields.get(each.name) or "") for each in scope)]) if scope else value
 
 
 def _shown(field_: Field, value: object) -> str:

@@ -2,6 +2,9 @@
 
 A row whose name another record is about to give up comes after that one. Where this goes round in a cycle, one record
 of the cycle waits under a temporary name; when a rename of the cycle is refused, all get their old names back.
+
+Where a record cannot become what its row wants, since it cannot leave the scope in which its name is unique, the row leaves it
+and gets another one: an existing one that no row has (any more), or a new one. In a cycle the rows exchange their records.
 """
 
 from __future__ import annotations
@@ -46,13 +49,22 @@ class Directory:
         self._asked: Sequence[Mapping[str, Any]] = ()
         self._missing = set[str]()
         self._reserved: dict[Key, str] = {}
+        self._live = set[str]()
+        """The source records of the rows, which are not deleted, whatever is stored before they are merged."""
+        self._renames = set[Key]()
+        """The keys that records are to be renamed to."""
+        self.found: dict[str, str] = {}
+        """The records that rows have been linked to since they were read: source id to target id."""
 
     def look_up(self, rows: Collection[Pending], others: Sequence[Mapping[str, Any]] = ()) -> None:
         """Find the records that may be these rows; where names are not unique, rows with a link have theirs."""
         unlinked = [row for row in rows if self.target.unique_names or row.target_id is None]
         self._asked = [*map(fields_of, unlinked), *others]
+        self._live = {row.source_id for row in rows}
         self.by_id, self.by_key = {}, {}
         self._find(self._asked)
+        if self.target.unique_names:
+            self._renames = {self.wanted(row) for row in rows if self._is_renamed(row)}
 
     def refresh(self, fields: Mapping[str, Any]) -> None:
         """Find them once more; where names are not unique, only the one with the key of these fields."""
@@ -88,6 +100,7 @@ class Directory:
         """A copy to try things out on."""
         other = copy(self)
         other.links, other.by_id, other.by_key = self.links.copy(), self.by_id.copy(), self.by_key.copy()
+        other.found = self.found.copy()
         return other
 
     def id_of(self, record: Record) -> str:
@@ -129,17 +142,54 @@ class Directory:
     def former_owner(self, record: Record) -> Known | None:
         """The source record that a record is linked to, when that is deleted."""
         owner = self.links.get(self.id_of(record))
-        if owner is None:
+        if owner is None or owner in self._live:
             return None
         known = self._session.ledger(self._spec).lookup([owner]).get(owner)
         return known if known is not None and (known.deleted_at is not None or owner in self._gone) else None
 
+    def own_id(self, row: Pending | Known) -> str | None:
+        """The id of the record the row is linked to."""
+        return self.found.get(row.source_id, row.target_id)
+
     def own(self, row: Pending) -> Record | None:
         """The record the row is linked to, while it exists; where names are not unique, it is believed to."""
-        if row.target_id is None:
+        if (target_id := self.own_id(row)) is None:
             return None
-        believed = None if self.target.unique_names else {self.id_name: row.target_id}
-        return self.by_id.get(row.target_id, believed)
+        believed = None if self.target.unique_names else {self.id_name: target_id}
+        return self.by_id.get(target_id, believed)
+
+    def replaced(self, row: Pending | Known, wanted: Mapping[str, Any] | None = None) -> str | None:
+        """The id of the row's record when that cannot get the ``wanted`` fields (those of the row), so that the row leaves it."""
+        target_id = self.own_id(row)
+        if target_id is None or target_id in self._missing:
+            return None
+        fields = owned_fields_of(self._spec, row) if wanted is None else wanted
+        return None if self.target.can_become(target_id, fields) else target_id
+
+    def name_left(self, target_id: str) -> str | None:
+        """The name that a record gets when its row leaves it, where another record is to be renamed to the one it has."""
+        record = self.by_id.get(target_id)
+        if record is None or self.key_of(record) not in self._renames:
+            return None
+        return parked_name(str(record[self.target.key[0]]), target_id, self.target.longest_name)
+
+    def leave(self, target_id: str) -> None:
+        """Remember that the row of this record has left it."""
+        self.links.pop(target_id, None)
+        if (name := self.name_left(target_id)) is not None:
+            self.put({**self.by_id[target_id], self.target.key[0]: name})
+
+    def exchange(self, rows: Sequence[Pending]) -> dict[str, str]:
+        """Link each of these rows to the record of the next one, and the last one to that of the first; returns the links."""
+        ids = [str(self.own_id(row)) for row in rows]
+        taken = {row.source_id: target_id for row, target_id in zip(rows, ids[1:] + ids[:1], strict=True)}
+        self.found |= taken
+        self.links |= {target_id: source_id for source_id, target_id in taken.items()}
+        return taken
+
+    def _is_renamed(self, row: Pending) -> bool:
+        own = self.own(row)
+        return own is not None and self.replaced(row) is None and self.key_of(own) != self.wanted(row)
 
     def holder(self, row: Pending) -> Record | None:
         """The other record that has the key the row wants."""
@@ -152,10 +202,11 @@ class Directory:
         owner, noun = self.links.get(target_id), self.target.noun
         if owner is None and (maker := self._reserved.get(self.key_of(record))) is not None:
             return f"{noun} {target_id}, which an interrupted create of the {what} {maker} may have made"
+        fix = f"rename it in {self.target.label} to free the name"
         if owner is None:
-            return f"{noun} {target_id}, which is linked to no {what}"
+            is_left = self.target.is_archived(record)
+            return f"{noun} {target_id}, which is linked to no {what}" + (f": {fix}" if is_left else "")
         if self.former_owner(record):
-            fix = f"rename it in {self.target.label} to free the name"
             return f"{noun} {target_id}, which is left from the deleted {what} {owner}: {fix}"
         return f"{noun} {target_id}, which is linked to the {what} {owner}"
 
@@ -171,6 +222,12 @@ def fields_of(row: Pending | Known) -> dict[str, Any]:
     return fields
 
 
+def owned_fields_of(spec: EntitySpec, row: Pending | Known) -> dict[str, Any]:
+    """Those of them that are kept equal."""
+    fields = fields_of(row)
+    return {field.name: fields.get(field.name) for field in spec.owned_fields}
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """Rows each of which wants the name of the next one's record: to be delivered from the last to the first."""
@@ -178,6 +235,8 @@ class Chain:
     rows: list[Pending]
     cycle: list[Pending]
     """Those at the end of ``rows`` whose names go round: the last wants the name of the first of these."""
+    is_exchange: bool = False
+    """Whether one of these cannot keep its record: then they exchange their records, instead of the names of these."""
 
 
 def chain_of(directory: Directory, pending: Mapping[str, Pending], row: Pending) -> Chain:
@@ -185,7 +244,8 @@ def chain_of(directory: Directory, pending: Mapping[str, Pending], row: Pending)
     rows, place = [row], {row.source_id: 0}
     while (before := _giving_up(directory, pending, rows[-1])) is not None:
         if before.source_id in place:
-            return Chain(rows, rows[place[before.source_id] :])
+            cycle = rows[place[before.source_id] :]
+            return Chain(rows, cycle, any(directory.replaced(each) is not None for each in cycle))
         place[before.source_id] = len(rows)
         rows.append(before)
     return Chain(rows, [])
@@ -218,31 +278,35 @@ def foresee(directory: Directory, pending: Mapping[str, Pending]) -> dict[str, P
         if source_id not in rest:
             continue
         chain = chain_of(directory, rest, rest[source_id])
-        if chain.cycle and (own := directory.own(chain.cycle[0])):
+        if chain.is_exchange:
+            directory.exchange(chain.cycle)
+        elif chain.cycle and (own := directory.own(chain.cycle[0])):
             name = directory.target.key[0]
             parked = parked_name(str(own[name]), directory.id_of(own), directory.target.longest_name)
             directory.put({**own, name: parked})
         for row in reversed(chain.rows):
-            prospects[row.source_id] = _prospect(directory, rest.pop(row.source_id))
+            prospect = _prospect(directory, rest.pop(row.source_id))
+            is_taken = chain.is_exchange and row in chain.cycle and prospect == "update"
+            prospects[row.source_id] = "adopt" if is_taken else prospect
     return prospects
 
 
 def _prospect(directory: Directory, row: Pending) -> Prospect:
-    own, fields = directory.own(row), fields_of(row)
-    if own is not None:
+    fields, left = fields_of(row), directory.replaced(row)
+    if left is None and (own := directory.own(row)) is not None:
         if directory.holder(row) is not None:
             return "refuse"
         directory.put({**own, **{name: fields.get(name) for name in directory.target.key}})
         return "update"
-    if (found := directory.adoptable(row)) is not None:
-        directory.links[directory.id_of(found)] = row.source_id
-        return "adopt"
-    if directory.holder(row) is not None:
+    found = directory.adoptable(row)
+    if found is None and directory.holder(row) is not None:
         return "refuse"
-    made = fields | {directory.id_name: f"new {directory.target.noun} of {row.source_id}"}
-    directory.put(made)
-    directory.links[directory.id_of(made)] = row.source_id
-    return "create"
+    record = found or fields | {directory.id_name: f"new {directory.target.noun} of {row.source_id}"}
+    directory.put(record)
+    directory.links[directory.id_of(record)] = row.source_id
+    if left is not None:
+        directory.leave(left)
+    return "create" if found is None else "adopt"
 
 
 class RenameCycle:
@@ -253,7 +317,12 @@ class RenameCycle:
         self._ledger = session.ledger(spec)
         self._rows, self._name = rows, directory.target.key[0]
         owned = ((row.source_id, directory.own(row)) for row in rows)
-        self._before = {key: (directory.id_of(record), str(record[self._name])) for key, record in owned if record}
+        keys = (
+            (source_id, record, {name: record.get(name) for name in directory.target.key})
+            for source_id, record in owned
+            if record
+        )
+        self._before = {source_id: (directory.id_of(record), key) for source_id, record, key in keys}
         self._renamed: list[Pending] = []
 
     @property
@@ -263,9 +332,10 @@ class RenameCycle:
 
     def open(self) -> None:
         """Free the first name. Raises RejectedRecord when the target refuses it; nothing is changed then."""
-        target_id, name = self._before[self.parked.source_id]
+        target_id, key = self._before[self.parked.source_id]
+        parked = parked_name(str(key[self._name]), target_id, self._directory.target.longest_name)
         try:
-            self._write(self.parked, target_id, parked_name(name, target_id, self._directory.target.longest_name))
+            self._write(self.parked, target_id, {self._name: parked})
         except RejectedRecord:
             self._observe(self.parked, self.parked.delivered_hash)
             raise
@@ -279,16 +349,15 @@ class RenameCycle:
         """Give all their old names back, the last renamed first; returns those that had their new ones."""
         renamed, self._renamed = self._renamed, []
         for row in [*reversed(renamed), self.parked]:
-            target_id, name = self._before[row.source_id]
-            key = self._directory.key_of({**self._directory.by_id[target_id], self._name: name})
-            if key not in self._directory.by_key:
-                self.rename(row, target_id, name)
+            target_id, key = self._before[row.source_id]
+            if self._directory.key_of(key) not in self._directory.by_key:
+                self.rename(row, target_id, key)
         return renamed
 
-    def rename(self, row: Pending, target_id: str, name: str) -> None:
+    def rename(self, row: Pending, target_id: str, key: Mapping[str, Any]) -> None:
         """Give a record its old name back and note what it is now; one that refuses stays unchanged."""
         try:
-            self._write(row, target_id, name)
+            self._write(row, target_id, key)
         except RejectedRecord:
             return
         if (record := self._directory.by_id.get(target_id)) is not None:
@@ -297,9 +366,9 @@ class RenameCycle:
     def _observe(self, row: Pending, found: str | None) -> None:
         self._ledger.observe_target([(row.source_id, found)], draw(self._session.store))
 
-    def _write(self, row: Pending, target_id: str, name: str) -> None:
+    def _write(self, row: Pending, target_id: str, key: Mapping[str, Any]) -> None:
         # Forgotten first: should we die in between, the row is still pending.
         self._ledger.forget_delivered(row.source_id, keep_link=True)
-        record = self._session.call(self._directory.target.update, target_id, {self._name: name})
+        record = self._session.call(self._directory.target.update, target_id, key)
         if record is not None:
             self._directory.put(record)

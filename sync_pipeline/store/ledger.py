@@ -269,6 +269,21 @@ class Ledger(Records, Deliveries):
             values = {"target_id": target_id, "delivered_hash": delivered_hash, "delivered_no": draw_in(tx)}
             return tx.execute(update(records).where(*free).values(**values)).rowcount == 1
 
+    def exchange_links(self, links: Mapping[str, str]) -> None:
+        """Tie each of these records to what another one of them was tied to, in one transaction; how it is there is not known.
+
+        Raises LockLost when another run is writing one of them.
+        """
+        mine = self._named(records, links)
+        with self.store.writing() as tx:
+            if taken := links.keys() - self.claims.owned(tx, links, or_free=True):
+                raise taken_over(self.entity, min(taken))
+            tx.execute(update(records).where(*mine).values(target_id=None))
+            values = {"delivered_hash": SENT, "delivered_no": draw_in(tx)}
+            for source_id, target_id in sorted(links.items()):
+                one = self._named(records, [source_id])
+                tx.execute(update(records).where(*one).values(target_id=target_id, **values))
+
     def forget_delivered(self, source_id: str, *, keep_link: bool = False, is_done: bool = False) -> None:
         """The record becomes pending: the target no longer has it or, if the link is kept, its state there is unknown.
 

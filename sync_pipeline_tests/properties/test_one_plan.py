@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,11 +20,15 @@ from sync_pipeline_tests.harness import Team, instant, morning, team
 from sync_pipeline_tests.properties.judge import converged
 from sync_pipeline_tests.properties.life import LIVES, Deed, live
 from sync_pipeline_tests.properties.test_convergence import PATIENT
+from sync_pipeline_tests.scenarios.mappings import write_mapping
+from sync_pipeline_tests.scenarios.test_target_kinds import TASKS
 
 FIGURES = ("extracted", "created", "adopted", "updated", "unchanged", "deleted", "rejected", "excluded", "waiting")
 RECORDED = {"rename": "update"}
 """What the audit of writes says for an action of the plan."""
 MOST_CHANGES = 5
+EVERY = 7
+"""Of so many ways of two tasks one is tried."""
 
 
 def plan_of(us: Team, session: Session, entity: str, options: Options | None = None) -> tuple[Preview, list[PlanLine]]:
@@ -66,16 +71,28 @@ def test_whatever_people_do_a_sync_does_what_the_preview_said(first: list[Deed],
 GONE = ""
 NAMES = ("a", "b", "c", GONE)
 """What a location is renamed to; deleted, or put back under its id, it is renamed as well."""
+PLACES = ("Pa", "Pb", "Qa", "Qb", GONE)
+"""The project and the name that a location's task gets."""
 NameState = tuple[str, str]
 
 
-def reached(start: NameState, changes: int) -> set[NameState]:
+def reached(start: NameState, changes: int, names: Sequence[str] = NAMES) -> set[NameState]:
     """Every state that so many changes of one location or the other lead to."""
     states = {start}
     for _ in range(changes):
-        states |= {(name, second) for _, second in states for name in NAMES}
-        states |= {(first, name) for first, _ in states for name in NAMES}
+        states |= {(name, second) for _, second in states for name in names}
+        states |= {(first, name) for first, _ in states for name in names}
     return states
+
+
+def ways_from(start: NameState, names: Sequence[str]) -> set[tuple[NameState, NameState]]:
+    """What one sync and the next one may find, of all sequences of changes."""
+    return {
+        (middle, end)
+        for before in range(MOST_CHANGES + 1)
+        for middle in reached(start, before, names)
+        for end in reached(middle, MOST_CHANGES - before, names)
+    }
 
 
 def test_every_sequence_of_changes_of_two_names_has_one_plan_and_converges(tmp_path: Path) -> None:
@@ -85,14 +102,9 @@ def test_every_sequence_of_changes_of_two_names_has_one_plan_and_converges(tmp_p
     two ways that are the same but for which location is which, one is gone.
     """
     start: NameState = ("a", "b")
-    ways = [
-        (middle, end)
-        for before in range(MOST_CHANGES + 1)
-        for middle in reached(start, before)
-        for end in reached(middle, MOST_CHANGES - before)
-    ]
-    assert len(set(ways)) == len(NAMES) ** 4
-    cases = dict(enumerate(_one_of_each_pair(set(ways))))
+    ways = ways_from(start, NAMES)
+    assert len(ways) == len(NAMES) ** 4
+    cases = dict(enumerate(_one_of_each_pair(ways)))
     with team(tmp_path, locations=0, clients=0, entries=0, users=1, projects=0) as us:
         us.changes |= {"SYNC_MAX_REJECT_SHARE": "1", "SYNC_MAX_DELETE_SHARE": "1", "SYNC_MAX_CONFIRMATIONS": "1000"}
         us.control("POST", "snapshots", {"rate_per_second": None})
@@ -108,9 +120,50 @@ def test_every_sequence_of_changes_of_two_names_has_one_plan_and_converges(tmp_p
         assert us.verify("locations")["locations"].in_sync
 
 
+def test_every_sequence_of_changes_of_two_tasks_has_one_plan_and_converges(tmp_path: Path) -> None:
+    """The same of two locations that are tasks, and change project and name: one of every three ways."""
+    start: NameState = ("Pa", "Qb")
+    ways = ways_from(start, PLACES)
+    assert len(ways) == len(PLACES) ** 4
+    cases = dict(enumerate(_one_of_each_pair(ways)[::EVERY]))
+    with team(tmp_path, locations=0, clients=0, entries=0, users=1, projects=0) as us:
+        us.changes |= {"SYNC_MAX_REJECT_SHARE": "1", "SYNC_MAX_DELETE_SHARE": "1", "SYNC_MAX_CONFIRMATIONS": "1000"}
+        us.control("POST", "snapshots", {"rate_per_second": None})
+        write_mapping(us, "locations.yaml", TASKS % "source: customer")
+        projects = {name: us.clockify("POST", "/projects", {"name": f"Project {name}"})["id"] for name in "PQ"}
+        with us.session() as session:
+            now: dict[int, NameState] = dict.fromkeys(cases, (GONE, GONE))
+            for states in (dict.fromkeys(cases, start), *({k: way[n] for k, way in cases.items()} for n in (0, 1))):
+                _rename(us, now, states, projects)
+                now = states
+                comes_true(us, session, "locations", Options(allow_deletes=True))
+            _, lines = plan_of(us, session, "locations", Options(allow_deletes=True))
+            assert [line for line in lines if line.writes] == []
+            _tasks_are_right(us, session, now, projects)
+        assert us.verify("locations")["locations"].in_sync
+
+
+def _tasks_are_right(us: Team, session: Session, now: dict[int, NameState], projects: dict[str, str]) -> None:
+    """Each location has the one active task of its place, or is rejected with its reason; no other task is active."""
+    rejected = {reject.source_id for reject in list_rejects(session.store, session.pair, limit=1000)}
+    linked = {key: task for task, key in session.ledger("locations").linked().items()}
+    active = {
+        f"{project}/{task['id']}": f"{name}{task['name']}"
+        for name, project in projects.items()
+        for task in us.clockify("GET", f"/projects/{project}/tasks", **{"page-size": 5000})
+        if task["status"] == "ACTIVE"
+    }
+    for case, state in now.items():
+        for which, place in enumerate(state):
+            key = f"{case}-{which}"
+            wanted = f"{place[0]}{case} {place[1:]}" if place else None
+            assert active.pop(linked.get(key, ""), None) == wanted or key in rejected, f"{key}: {state}"
+    assert active == {}
+
+
 def _one_of_each_pair(ways: set[tuple[NameState, NameState]]) -> list[tuple[NameState, NameState]]:
     """One of each way and its mirror image, by turns the lower and the higher: ids have an order, too."""
-    mirror = str.maketrans("ab", "ba")
+    mirror = str.maketrans("abPQ", "baQP")
     pairs = {
         frozenset([way, tuple((second.translate(mirror), first.translate(mirror)) for first, second in way)])
         for way in ways
@@ -119,18 +172,25 @@ def _one_of_each_pair(ways: set[tuple[NameState, NameState]]) -> list[tuple[Name
     return [pair[number % len(pair)] for number, pair in enumerate(lower)]  # type: ignore[misc]  # pairs of pairs
 
 
-def _rename(us: Team, before: dict[int, NameState], after: dict[int, NameState]) -> None:
-    """Make the one state of each case the other."""
+def _rename(
+    us: Team, before: dict[int, NameState], after: dict[int, NameState], projects: Mapping[str, str] | None = None
+) -> None:
+    """Make the one state of each case the other; of tasks, a state names one of the projects, too."""
     changed = [
-        (f"{case}-{which}", f"{case} {new}" if new else GONE)
+        (f"{case}-{which}", new, f"{case} {new[-1:]}")
         for case in after
         for which, (old, new) in enumerate(zip(before[case], after[case], strict=True))
         if new != old
     ]
-    for key, name in changed:
-        if name == GONE:
+    for key, new, _ in changed:
+        if new == GONE:
             us.snapshots("DELETE", f"/locations/{key}")
-    items = [{"location_id": key, "location_name": name} for key, name in changed if name]
+    customers = projects or {}
+    items = [
+        {"location_id": key, "location_name": name} | ({"customer": customers[new[0]]} if customers else {})
+        for key, new, name in changed
+        if new
+    ]
     for first in range(0, len(items), 500):
         us.snapshots("POST", "/locations/batch", {"items": items[first : first + 500]})
 

@@ -26,6 +26,15 @@ def dies_at(us: Team, number: int, kind: str, *entities: str) -> bool:
     return bool(rule["struck"])
 
 
+def refused_at(us: Team, number: int, route: str, *entities: str) -> bool:
+    """Sync, with the ``number``-th of these requests refused; whether there were so many."""
+    refuse(us, route, rate=RATE, seed=_seed(number), count=1)
+    us.sync(*entities)
+    (rule,) = us.control("GET", "faults")["faults"]
+    us.no_faults()
+    return bool(rule["struck"])
+
+
 def refuse(us: Team, route: str, **more: Any) -> None:
     """Clockify refuses these requests for a reason of its own."""
     us.fault("status", route, status=400, body={"code": 501, "message": "not this one"}, **more)

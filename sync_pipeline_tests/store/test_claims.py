@@ -109,7 +109,11 @@ def test_the_late_answer_of_a_run_that_lost_its_claim_is_not_noted(one: Store, o
     assert {known.delivered_hash for known in ledger.lookup("abc").values()} == {"v1"}
     assert ledger.observe_target([("a", None)], LATER + 1) == 0
     assert not ledger.link("a", "t9")
-    for write in (lambda: ledger.intend("a", "create", {}, at(3)), lambda: ledger.forget_delivered("a")):
+    for write in (
+        lambda: ledger.intend("a", "create", {}, at(3)),
+        lambda: ledger.forget_delivered("a"),
+        lambda: ledger.exchange_links({"a": "b", "b": "a"}),
+    ):
         with pytest.raises(LockLost, match=r"taken over the record a of time_entries .* Nothing more is sent"):
             write()
 

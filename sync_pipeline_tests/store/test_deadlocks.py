@@ -141,12 +141,18 @@ def test_rows_are_locked_in_the_order_of_their_ids(url: str, one: Store, other: 
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("step", ["link", "sending", "delivered", "removed"])
+@pytest.mark.parametrize("step", ["link", "exchange", "sending", "delivered", "removed"])
 def test_a_record_is_locked_before_a_number_is_drawn(url: str, one: Store, other: Store, step: str) -> None:
     """Whatever does both does so in this order, since numbers are drawn one at a time."""
     ledger = here(other)
+
+    def exchange() -> bool:
+        ledger.exchange_links({"a": "t1"})
+        return True
+
     steps: dict[str, Callable[[], object]] = {
         "link": lambda: ledger.link("a", "t1"),
+        "exchange": exchange,
         "sending": lambda: ledger.mark_sending([Sending("a", "t1", None)]),
         "delivered": lambda: ledger.mark_delivered([done("a")], None, at(5)),
         "removed": lambda: ledger.mark_removed([Removed("a", "t1", "delete")], None, at(5)),

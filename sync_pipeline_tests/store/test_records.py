@@ -224,6 +224,15 @@ def test_a_link_belongs_to_one_record(store: Store) -> None:
     assert _one(store, "a").delivered_hash == "v1"
 
 
+def test_links_are_exchanged_together(store: Store) -> None:
+    """Each record gets that of another one, and is pending: its fields are not there yet."""
+    deliver(store, [row(key) for key in "abc"])
+    here(store).exchange_links({"a": "t-b", "b": "t-c", "c": "t-a"})
+
+    assert here(store).linked() == {"t-a": "c", "t-b": "a", "t-c": "b"}
+    assert pending(store) == ["a", "b", "c"]
+
+
 def test_forgetting_makes_pending_with_or_without_the_link(store: Store) -> None:
     """What is gone at the target is created anew; what is only changed keeps its link."""
     deliver(store, [row("a"), row("b")])

@@ -116,6 +116,11 @@ class ClockifyTarget:
         del record
         return False
 
+    def can_become(self, target_id: str, row: Mapping[str, Any]) -> bool:
+        """An update can change each field."""
+        del target_id, row
+        return True
+
     def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
         """An update writes what it is given."""
         del record, row
@@ -192,13 +197,10 @@ class Tasks(ClockifyTarget):
         projects = dict.fromkeys(str(row["projectId"]) for row in rows if row.get("projectId"))
         return [task for project in projects for task in await self._tasks(project)]
 
-    async def update(self, target_id: str, row: Mapping[str, Any]) -> Record | None:
-        """The same. A task cannot move to another project: the old one is done, and counts as missing."""
+    def can_become(self, target_id: str, row: Mapping[str, Any]) -> bool:
+        """A task cannot move to another project."""
         project = self._item(target_id)[1]["project"]
-        if row.get("projectId", project) == project:
-            return await super().update(target_id, row)
-        await super().update(target_id, self.archived)
-        return None
+        return bool(row.get("projectId", project) == project)
 
     async def _tasks(self, project: str) -> list[Record]:
         pages = self.clockify.list(self.path, BY_NAME, {"project": project}, may_be_gone=True)

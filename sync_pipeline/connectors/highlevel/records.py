@@ -117,6 +117,11 @@ class Records:
         ours = self.account.profile.objects.own_source_id
         return record.get(SOURCE) == BY_API and ours in ("", record.get(AUTHOR))
 
+    def can_become(self, target_id: str, row: Mapping[str, Any]) -> bool:
+        """An update can change each field."""
+        del target_id, row
+        return True
+
     def needs_update(self, record: Record, row: Mapping[str, Any]) -> bool:
         """Whether what is derived for people is not as these fields make it."""
         return not self._properties.shows(record, row)
