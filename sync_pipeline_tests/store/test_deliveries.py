@@ -111,7 +111,9 @@ def test_acknowledged_writes_of_linked_records_are_noted_in_one_pass(store: Stor
     heard: list[str] = []
     event.listen(store.engine, "before_cursor_execute", lambda *told: heard.append(told[2]))
 
-    assert ledger.mark_delivered([Delivered("a", "ta", "v1", "create"), Delivered("b", "tb", "v1", "create")], None, at(2))
+    assert ledger.mark_delivered(
+        [Delivered("a", "ta", "v1", "create"), Delivered("b", "tb", "v1", "create")], None, at(2)
+    )
     assert sum("UPDATE records" in statement for statement in heard) == 1
     assert not any("delivered_no = " in statement for statement in heard if statement.startswith("SELECT"))
     assert {key: known.delivered_hash for key, known in ledger.lookup(["a", "b"]).items()} == {"a": "v1", "b": "v1"}
