@@ -19,7 +19,7 @@ from sync_pipeline.mapping.values import VALID_VALUES, WHOLE_RECORD, Bad, Proble
 
 Record = dict[str, Any]
 
-_CHUNK = 512
+_CHUNK = 128
 
 
 @gc_paused()

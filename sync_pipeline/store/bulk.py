@@ -45,12 +45,14 @@ def execute_together(
 
     It finds them as a subquery where it says ``{rows}``; the ``fixed`` parameters, question marks, come after that.
     """
-    written = 0
+    driver: Any = tx.connection.driver_connection if tx.dialect.name == "sqlite" else None
+    before, written = driver.total_changes if driver else 0, 0
     for some in chunks(rows):  # all but the last of one size: the drivers prepare the statement once
         source, parameters = _source(tx, some)
         sql = _placeholders(tx, statement.replace("{rows}", source))
         written += tx.exec_driver_sql(sql, (*parameters, *fixed)).rowcount
-    return written
+    # A cursor of sqlite3 counts -1 for a statement that begins with WITH.
+    return driver.total_changes - before if driver else written
 
 
 def select_together(

@@ -71,13 +71,15 @@ class StagedFacts(StagedRows):
         if self.facts is None:
             return
         table = self.facts.table
+        excluded = select(staged.c.source_id).where(staged.c.status == "excluded")
         met = select(staged.c.source_id).where(
-            staged.c.status == "excluded",
             staged.c.source_id == table.c.source_id,
             table.c.read_no <= self._number(),
             ~self._is_stored_by_a_newer_read(),
         )
-        tx.execute(delete(table).where(*self._loads.of(table), met.exists()))
+        # Named, so that the few are looked up and not all facts of the entity looked at.
+        named = table.c.source_id.in_(excluded)
+        tx.execute(delete(table).where(*self._loads.of(table), named, met.exists()))
 
     def _is_stored_by_a_newer_read(self) -> ColumnElement[bool]:
         newer = select(records.c.source_id).where(self._match(), records.c.read_no > self._number())

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from typing import Any
 
+from sqlalchemy import event
+
 from sync_pipeline.store import deliveries as audit
+from sync_pipeline.store.claims import Sending
 from sync_pipeline.store.deliveries import Delivered
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.ledger import Ledger
@@ -98,3 +101,19 @@ def test_the_audit_is_listed_newest_first_by_run_entity_or_record(store: Store) 
     assert ids(run_id="r1") == ["b", "a"]
     assert ids(source_id="a") == ["a"]
     assert audit.recent(store, HERE, limit=1)[0].phase == "intent"
+
+
+def test_acknowledged_writes_of_linked_records_are_noted_in_one_pass(store: Store) -> None:
+    """A link that is not there yet takes a second pass, and reading back which were noted a third: only where they are needed."""
+    merge(store, [row("a"), row("b")], 1)
+    ledger = here(store)
+    ledger.mark_sending([Sending("a", "ta", None), Sending("b", "tb", None)])
+    heard: list[str] = []
+    event.listen(store.engine, "before_cursor_execute", lambda *told: heard.append(told[2]))
+
+    assert ledger.mark_delivered(
+        [Delivered("a", "ta", "v1", "create"), Delivered("b", "tb", "v1", "create")], None, at(2)
+    )
+    assert sum("UPDATE records" in statement for statement in heard) == 1
+    assert not any("delivered_no = " in statement for statement in heard if statement.startswith("SELECT"))
+    assert {key: known.delivered_hash for key, known in ledger.lookup(["a", "b"]).items()} == {"a": "v1", "b": "v1"}

@@ -310,14 +310,14 @@ class Snapshots:
         """The outcome of one record. An answer about another record, or of unknown meaning, is no delivery."""
         facts = self.profile.batch
         answered, status = result.get(facts.id), result.get(facts.status)
-        said = f"{self._client.redacted(as_text(answered))[:80]}: {self._client.redacted(as_text(status))[:80]}"
-        if answered is not None and as_text(answered) != record_id:
-            raise self._unexpected(about.method, about.path, f"about {record_id} (it says {said})")
-        if status in facts.accepted:
+        is_about = answered is None or as_text(answered) == record_id
+        if is_about and status in facts.accepted:
             return Outcome(True, record_id)
-        if status not in facts.refused:
+        if not is_about or status not in facts.refused:
+            said = f"{self._client.redacted(as_text(answered))[:80]}: {self._client.redacted(as_text(status))[:80]}"
             known = ", ".join((*facts.accepted, *facts.refused))
-            raise self._unexpected(about.method, about.path, f"one of {known} for {record_id} (it says {said})")
+            wanted = f"one of {known} for {record_id}" if is_about else f"about {record_id}"
+            raise self._unexpected(about.method, about.path, f"{wanted} (it says {said})")
         error = result.get(facts.error)
         found = error if isinstance(error, Mapping) else {facts.message: error}
         return Outcome(
