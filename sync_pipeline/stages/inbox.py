@@ -40,6 +40,11 @@ def is_about_source(event: Event, *, notifies: bool) -> bool:
     return notifies and not event.kind.startswith(ABOUT_TARGET)
 
 
+def is_answerable(event: Event, *, notifies: bool) -> bool:
+    """Whether a run may answer it: it reads the source, and of the target it knows only what a sensor has compared."""
+    return event.compared_at is not None or is_about_source(event, notifies=notifies)
+
+
 def waiting(session: Session, spec: EntitySpec) -> Iterator[list[Event]]:
     """Every open event of the entity, oldest first, a page at a time."""
     after = 0
@@ -49,9 +54,14 @@ def waiting(session: Session, spec: EntitySpec) -> Iterator[list[Event]]:
 
 
 def waiting_about(session: Session, spec: EntitySpec, ids: Collection[str]) -> list[Event]:
-    """The open events about these records."""
-    wanted = set(ids)
-    return [event for page in waiting(session, spec) for event in page if event.source_id in wanted]
+    """The open events about these records that a run may answer."""
+    wanted, notifies = set(ids), session.source(spec).notifies
+    return [
+        event
+        for page in waiting(session, spec)
+        for event in page
+        if event.source_id in wanted and is_answerable(event, notifies=notifies)
+    ]
 
 
 def claim_events(session: Session, spec: EntitySpec, days: Days | None, batch: Batch) -> Batch:
@@ -147,8 +157,8 @@ def leave_open(session: Session, batch: Batch, reason: str) -> None:
 
 def _met(session: Session, spec: EntitySpec, days: Days | None, events: list[Event]) -> list[Event]:
     """The events that a read will answer: of the days, those whose record is on one of them, or is reported to be."""
-    notifies = session.source(spec).notifies  # those about records of the target only the sensor reads
-    events = [event for event in events if event.attempts or is_about_source(event, notifies=notifies)]
+    notifies = session.source(spec).notifies
+    events = [event for event in events if is_answerable(event, notifies=notifies)]
     if days is None or not notifies:
         return events
     first, last = days.keys

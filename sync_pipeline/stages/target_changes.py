@@ -5,7 +5,7 @@ Our own writes come back as events, too: they find the record as delivered, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import orjson
@@ -16,7 +16,7 @@ from sync_pipeline.connectors.ports import AssigningTarget, UpsertTarget
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
-from sync_pipeline.store.events import Event, close, mark_attempt
+from sync_pipeline.store.events import Event, close, mark_attempt, mark_compared
 from sync_pipeline.store.records import Known
 from sync_pipeline.store.schema import REMOVAL
 from sync_pipeline.store.scope import draw
@@ -36,26 +36,16 @@ def compare_with_delivered(
     ``unchanged_since_delivery`` remembers what a record was instead of what we sent, and when: one that is the same again right after
     we delivered is left to ``verify``, or the two sides would send each other changes without end.
     """
-    tried = {event.source_id for event in events if event.attempts}
     mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
     ids = {event.source_id for event in events if event.source_id}
     links = session.ledger(spec).linked()
     known = session.ledger(spec).lookup([links[key] for key in ids if key in links])
     ours = {key: known[links[key]] for key in ids if links.get(key) in known}
-    wanting = ids - ours.keys()  # linked to nothing yet: a record may be waiting for its name
-    session.ledger(spec).claims.free_ended()  # what a run holds that has ended says nothing about the target
-    began, number, target = session.now(), draw(session.store), session.target(spec)
-    for key, record in _read(session, target, ours).items():
-        found = target_hash(spec, target, ours[key], record)
-        session.ledger(spec).observe_target([(ours[key].source_id, found)], number)
-        if not _is_pending(spec, ours[key], found):
-            unchanged_since_delivery.pop(key, None)
-        elif key in tried or not _is_unchanged_since_delivery(unchanged_since_delivery.get(key), found, began):
-            unchanged_since_delivery[key] = [found or "", began.isoformat()]
-            wanting.add(key)
-    settled = {event.id for event in events if event.source_id and event.source_id not in wanting}
-    close(session.store, settled, None, session.now())
-    return [event.id for event in events if event.id not in settled]
+    looks = _Looks(session, spec, events, unchanged_since_delivery)
+    for key, record in _read(session, session.target(spec), ours).items():
+        looks.take(key, ours[key], record)
+    unlinked = ids - ours.keys()  # a record may be waiting for its name
+    return [event.id for event in looks.settle(events, {*unlinked, None})]
 
 
 def compare_records(
@@ -69,24 +59,68 @@ def compare_records(
     echoes = _echoes(session, spec, events)
     close(session.store, [event.id for event in echoes], None, session.now())
     events = [event for event in events if event not in echoes]
-    tried = {event.source_id for event in events if event.attempts}
     some = list(dict.fromkeys(event.source_id for event in events if event.source_id))[:AT_ONCE]
     looked_at = [event for event in events if event.source_id in some or not event.source_id]
     mark_attempt(session.store, [event.id for event in looked_at], session.now())  # from here on a repeat is news
-    ledger, target, began = session.ledger(spec), session.target(spec), session.now()
-    ledger.claims.free_ended()
-    number, wanting = draw(session.store), set[str]()
-    for key, known in ledger.lookup(some).items():
+    target, looks = session.target(spec), _Looks(session, spec, events, unchanged_since_delivery)
+    for key, known in session.ledger(spec).lookup(some).items():
         place = known.target_id if target.assigns_ids else key
-        found = target_hash(spec, target, known, session.call(target.get, place)) if place is not None else None
-        ledger.observe_target([(key, found)], number)
-        if not _is_pending(spec, known, found):
-            unchanged_since_delivery.pop(key, None)
-        elif key in tried or not _is_unchanged_since_delivery(unchanged_since_delivery.get(key), found, began):
-            unchanged_since_delivery[key] = [found or "", began.isoformat()]
-            wanting.add(key)
-    close(session.store, [event.id for event in looked_at if event.source_id not in wanting], None, session.now())
-    return [event for event in looked_at if event.source_id in wanting]
+        looks.take(key, known, session.call(target.get, place) if place is not None else None)
+    return looks.settle(looked_at)
+
+
+class _Looks:
+    """What looks at records of the target have shown, by the id that events name."""
+
+    def __init__(
+        self,
+        session: Session,
+        spec: EntitySpec,
+        events: Sequence[Event],
+        unchanged_since_delivery: dict[str, list[str]],
+    ) -> None:
+        """Begin before the first record is read."""
+        self._session, self._spec, self._target = session, spec, session.target(spec)
+        self._unchanged_since_delivery = unchanged_since_delivery
+        self._compared_before = {event.source_id for event in events if event.compared_at}
+        self._pending, self._undecided = set[str](), set[str]()
+        self._ledger = session.ledger(spec)
+        self._ledger.claims.free_ended()  # what a run holds that has ended says nothing about the target
+        self._began, self._number = session.now(), draw(session.store)
+
+    def take(self, key: str, known: Known, record: Record | None) -> None:
+        """Store what was found of a record."""
+        found = target_hash(self._spec, self._target, known, record)
+        self._ledger.observe_target([(known.source_id, found)], self._number)
+        known = self._ledger.lookup([known.source_id]).get(known.source_id, known)
+        if not _is_pending(self._spec, known, found):
+            self._unchanged_since_delivery.pop(key, None)
+        elif known.delivered_hash != found:
+            self._undecided.add(key)  # not stored: another run is writing the record, or has since the look began
+        elif key in self._compared_before or not self._is_unchanged_since_delivery(key, found):
+            self._unchanged_since_delivery[key] = [found or "", self._began.isoformat()]
+            self._pending.add(key)
+
+    def settle(self, events: Sequence[Event], besides: Collection[str | None] = ()) -> list[Event]:
+        """Close the events of records that are as they should be; returns those that a run is to answer.
+
+        Those are of pending records, and ``besides``. Events of which nothing was decided stay open, for another look.
+        """
+        wanting = [event for event in events if event.source_id in self._pending or event.source_id in besides]
+        kept = [event for event in events if event.source_id in self._undecided]
+        settled = {event.id for event in events} - {event.id for event in (*wanting, *kept)}
+        close(self._session.store, settled, None, self._session.now())
+        mark_compared(self._session.store, [event.id for event in wanting], self._session.now())
+        return wanting
+
+    def _is_unchanged_since_delivery(self, key: str, found: str | None) -> bool:
+        """Whether it was just like that a moment ago; the same later is a new edit."""
+        before = self._unchanged_since_delivery.get(key)
+        return (
+            before is not None
+            and before[0] == (found or "")
+            and not has_passed(datetime.fromisoformat(before[1]), SUPPRESSED_FOR, self._began)
+        )
 
 
 def _echoes(session: Session, spec: EntitySpec, events: Sequence[Event]) -> list[Event]:
@@ -101,15 +135,6 @@ def _echoes(session: Session, spec: EntitySpec, events: Sequence[Event]) -> list
         if there == record.delivered_hash and not _is_pending(spec, record, there):
             found.append(event)
     return found
-
-
-def _is_unchanged_since_delivery(known: list[str] | None, found: str | None, now: datetime) -> bool:
-    """Whether it was just like that a moment ago; the same later is a new edit."""
-    return (
-        known is not None
-        and known[0] == (found or "")
-        and not has_passed(datetime.fromisoformat(known[1]), SUPPRESSED_FOR, now)
-    )
 
 
 def _read(session: Session, target: UpsertTarget | AssigningTarget, ours: dict[str, Known]) -> dict[str, Record | None]:

@@ -79,6 +79,8 @@ class Event:
     reason: str | None
     stored_at: datetime | None = None
     """When it came in by the clock of the store; ``None`` = before that was kept."""
+    compared_at: datetime | None = None
+    """Of an event about the target: when its record was compared there, so that what differs is pending."""
 
     def is_due(self, now: datetime, pause: timedelta) -> bool:
         """Whether to try it (again): what failed waits, twice as long after each attempt; it may never succeed."""
@@ -162,6 +164,11 @@ class Events(EntityRows):
 def mark_attempt(store: Store, ids: Iterable[int], at: datetime) -> None:
     """Note that a run takes these up. Call it before their records are read: until then a repeat says nothing new."""
     _change(store, ids, attempts=events.c.attempts + 1, tried_at=at)
+
+
+def mark_compared(store: Store, ids: Iterable[int], at: datetime) -> None:
+    """Note that what these report of the target is stored: the run that delivers the records answers them."""
+    _change(store, ids, compared_at=at)
 
 
 def mark_failed(store: Store, ids: Iterable[int], reason: str) -> None:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0019"
+HEAD = "0020"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
@@ -537,6 +537,9 @@ events = Table(
     Column("stored_at", Instant, doc="the same by the store's clock: whether a list may be older than the event"),
     Column("attempts", Integer, nullable=False, doc="runs that tried to process it"),
     Column("tried_at", Instant, doc="when the last of them began to"),
+    Column(
+        "compared_at", Instant, doc="about the target: when its record was compared; null = not yet, no run answers it"
+    ),
     _key("run_id", doc="the run that closed it"),
     Column("closed_at", Instant, doc="null = still to do"),
     Column("reason", Text, doc="why the last attempt failed", info=PERSONAL),

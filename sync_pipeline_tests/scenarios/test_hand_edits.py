@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +11,14 @@ import pytest
 
 from sync_pipeline.setup.automations import switch_on
 from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.liveness import alive
 from sync_pipeline.webhooks.hooks import open_hooks
 from sync_pipeline.webhooks.receiver import ReceiverOptions
 from sync_pipeline.webhooks.server import RunningReceiver, running
 from sync_pipeline.webhooks.signed import addresses, signed_deliveries
 from sync_pipeline_tests.defs.live import Live, live
-from sync_pipeline_tests.harness import team
+from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.highlevel import VENDORS, HighLevelTeam
 from sync_pipeline_tests.highlevel_app import arrived
 from sync_pipeline_tests.scenarios.mappings import write_mapping
@@ -150,3 +152,68 @@ def test_records_are_compared_some_at_a_time_and_no_fight_is_fought(
             quiet(on, "time_entries")
             assert us.at_snapshots("time_entries")[keys[0]]["description"] == "from an automation"
             assert us.verify("time_entries", repair=True)["time_entries"].repaired == 1
+
+
+@pytest.fixture
+def us(tmp_path: Path) -> Iterator[Team]:
+    """A small team at HighLevel that is in step."""
+    with team(tmp_path / "team", **VENDORS["highlevel"] | {"entries": 6, "projects": 2}) as everybody:
+        everybody.sync()
+        everybody.settle()
+        yield everybody
+
+
+@pytest.fixture
+def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """Its sensors; polling is far away."""
+    with live(us, tmp_path / "live", monkeypatch) as switched_on:
+        yield switched_on
+
+
+def edited_by_hand(us: Team, on: Live) -> tuple[str, str]:
+    """An entry whose text a person changes at the target, which reports it; its id and what its text should be."""
+    key, right = next((key, row["description"]) for key, row in sorted(us.at_snapshots("time_entries").items()))
+    us.snapshots("PUT", f"/time_entries/{key}", {"description": "by hand"})
+    on.event("target:RecordUpdate", "time_entries", {"id": key})
+    return key, right
+
+
+def assert_corrected(us: Team, on: Live, key: str, right: str) -> None:
+    """The event is still open, and its edit is corrected now."""
+    assert us.at_snapshots("time_entries")[key]["description"] == "by hand"
+    assert on.inbox("time_entries").open == 1
+    on.retry_policy(0)
+    assert on.drain("time_entries")
+    assert us.at_snapshots("time_entries")[key]["description"] == right
+    quiet(on, "time_entries")
+
+
+def test_an_edit_that_no_look_has_compared_is_not_answered_by_a_run_about_its_record(us: Team, on: Live) -> None:
+    """A run that a change in Clockify asked for starts after the edit came in: it has not looked at the target."""
+    key = min(us.at_snapshots("time_entries"))
+    on.event("TIMER_STOPPED", "time_entries", {"id": key})
+    (request,) = on.tick("time_entries", run=False).requests
+    key, right = edited_by_hand(us, on)
+    assert on.execute(request).success
+    assert_corrected(us, on, key, right)
+
+
+def test_an_edit_whose_comparison_failed_is_not_answered_by_the_load_of_its_day(us: Team, on: Live) -> None:
+    """The target did not answer when the sensor looked; the re-scan that follows has not looked at it either."""
+    key, right = edited_by_hand(us, on)
+    us.fault("status", "GET */records/*", status=503, count=1)
+    assert on.tick("time_entries").requests == []
+    us.sync("time_entries")
+    assert_corrected(us, on, key, right)
+
+
+def test_an_edit_of_a_record_that_another_run_is_writing_is_compared_once_more(us: Team, on: Live) -> None:
+    """What is read meanwhile may be from before that write or after it: the look decides nothing."""
+    key, right = edited_by_hand(us, on)
+    with closing(open_store(us.settings().store_url)) as store, alive(store, "writing"), us.session() as session:
+        ledger = session.ledger("time_entries")
+        claims = type(ledger)(store, ledger.pair, ledger.entity).claims
+        claims.take([key])
+        assert on.tick("time_entries").requests == []
+        claims.give_back()
+    assert_corrected(us, on, key, right)

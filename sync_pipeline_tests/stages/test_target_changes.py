@@ -72,6 +72,38 @@ def test_a_run_that_was_killed_hides_no_edit(us: Team, on: Live) -> None:
     converged(us)
 
 
+def test_an_edit_whose_comparison_failed_is_not_answered_by_a_full_sync(us: Team, on: Live) -> None:
+    """Clients could not be read when the sensor looked; a sync that has nothing to deliver does not ask for them."""
+    client = ours(us)
+    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, address="Somebody's idea")))
+    us.fault("status", "GET */clients/*", status=503)
+    assert on.tick("locations").requests == []
+    us.sync("locations")
+    us.no_faults()
+    assert on.inbox("locations").open == 1
+    on.drain("locations")
+    assert us.client(client["name"])["address"] == client["address"]
+    assert on.inbox("locations").open == 0
+    converged(us)
+
+
+def test_an_edit_of_a_client_that_another_run_is_writing_is_compared_once_more(us: Team, on: Live) -> None:
+    """What is read meanwhile may be from before that write or after it: the look decides nothing."""
+    client = ours(us)
+    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, address="Somebody's idea")))
+    with closing(open_store(us.settings().store_url)) as store, alive(store, "writing"), us.session() as session:
+        ledger = session.ledger("locations")
+        claims = type(ledger)(store, ledger.pair, ledger.entity).claims
+        claims.take([ledger.linked()[client["id"]]])
+        assert on.tick("locations").requests == []
+        claims.give_back()
+    assert on.inbox("locations").open == 1
+    on.drain("locations")
+    assert us.client(client["name"])["address"] == client["address"]
+    assert on.inbox("locations").open == 0
+    converged(us)
+
+
 def test_every_write_of_ours_may_come_back_without_end(us: Team, on: Live) -> None:
     """Each client event is answered by an echo of whatever was written, as webhook and by polling: it comes to rest."""
     client = ours(us)
