@@ -49,6 +49,7 @@ UNBELIEVABLE = (
 FORMER_USER = "Its user has left the workspace, so only the report can show whether it exists, and the report failed"
 BEYOND = "It is missing from the list, and more of these are than one run may look up (SYNC_MAX_CONFIRMATIONS)."
 WRITTEN_ELSEWHERE = "Another run has not finished writing it."
+STORED_SINCE = "An older read has stored it since it was found missing: it is read again."
 OUTDATED = "A newer read of it has stored other fields: it is read again."
 
 
@@ -166,8 +167,8 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
 class Missed:
     """The state of requested records that the source did not return."""
 
-    unknown: Collection[str] = ()
-    """Those that were never stored."""
+    absent: Collection[str] = ()
+    """Those that were never stored, or as deleted."""
     deleted: Collection[str] = ()
     """Those proven to be deleted."""
     unconfirmed: Collection[str] = ()
@@ -260,22 +261,22 @@ class Targeted:
         """The state of the records that were not found; those that a second look finds are added to ``found``."""
         missing = [source_id for source_id in self._ids if source_id not in found]
         known = self._ledger.lookup(missing)
-        unknown = [source_id for source_id in missing if source_id not in known]
         asked = [record for record in known.values() if self._may_exist(record)]
+        absent = sorted(set(missing).difference(record.source_id for record in asked))
         if not asked:
-            return Missed(unknown)
+            return Missed(absent)
         held, why = hold_deletes(self._session, self._spec, asked)
         free = [record for record in asked if record.source_id not in held]
         deleted = self._confirmed(free, found) if free else set[str]()
         unconfirmed = [record.source_id for record in asked if record.source_id not in deleted | found.keys()]
         reasons = {source_id: why if source_id in held else UNBELIEVABLE for source_id in unconfirmed}
-        return Missed(unknown, deleted, unconfirmed, held, reasons)
+        return Missed(absent, deleted, unconfirmed, held, reasons)
 
     def _note_missing(self, found: Collection[str]) -> None:
         """Say why each record that is missing without proof stays."""
         missed = self._missing
-        self._note_absent([source_id for source_id in missed.unknown if source_id not in found])
-        self._left = dict(missed.reasons) | self._left
+        stored = self._note_absent([source_id for source_id in missed.absent if source_id not in found])
+        self._left = dict(missed.reasons) | dict.fromkeys(stored, STORED_SINCE) | self._left
         self._held |= missed.held
         self._counts.held_deletes += len(missed.held)
         self._counts.unconfirmed += len(missed.unconfirmed) - len(missed.held)
@@ -291,11 +292,10 @@ class Targeted:
         self._ledger.mark_unconfirmed(unconfirmed, self._session.now(), read_no=newest)
         return {*deleted} - newer
 
-    def _note_absent(self, unknown: list[str]) -> None:
-        """Note unknown ids that do not exist, so that a batch that was read earlier does not load them."""
-        if self._session.can_fetch(self._spec):
-            numbers = {source_id: self._numbers[source_id] for source_id in unknown if self._is_by_id(source_id)}
-            self._ledger.leave_tombstones(numbers, self._observed_at)
+    def _note_absent(self, absent: Collection[str]) -> set[str]:
+        """Note ids that do not exist, so that a batch that was read earlier does not load them; returns those it has loaded."""
+        numbers = {source_id: self._numbers[source_id] for source_id in absent if self._is_by_id(source_id)}
+        return self._ledger.leave_tombstones(numbers, self._observed_at)
 
     def _may_exist(self, known: Known) -> bool:
         """Whether the record exists as far as we know - or was proven to be deleted, but is still at the target."""

@@ -163,10 +163,13 @@ class Ledger(Records, Deliveries):
                 newer |= {key for key, *read in tx.execute(found) if max(read) > numbers[key]}
         return newer
 
-    def leave_tombstones(self, numbers: Mapping[str, int], at: datetime) -> None:
-        """Note that reads by id did not find these unknown ids, so that older batches do not add them."""
+    def leave_tombstones(self, numbers: Mapping[str, int], at: datetime) -> set[str]:
+        """Note that reads by id did not find these ids, unknown or deleted ones, so that older batches do not add them.
+
+        Returns those under which a record is stored that is not deleted: that has to be proven first.
+        """
         if not numbers:
-            return
+            return set()
         with self.store.writing() as tx:
             fixed = {
                 "connection": self.pair,
@@ -178,8 +181,15 @@ class Ledger(Records, Deliveries):
                 "by_id_at": self.store.now(tx),
             }
             rows = [{**fixed, "source_id": key, "read_no": number} for key, number in sorted(numbers.items())]
-            tx.execute(insert_into(self.store, records).on_conflict_do_nothing(), rows)
+            insert = insert_into(self.store, records)
+            newer = and_(records.c.deleted_at.isnot(None), records.c.read_no < insert.excluded.read_no)
+            update_to = {name: insert.excluded[name] for name in ("read_no", "by_id_at")}
+            keys = ["connection", "entity", "source_id"]
+            tx.execute(insert.on_conflict_do_update(index_elements=keys, set_=update_to, where=newer), rows)
+            live = select(records.c.source_id).where(records.c.deleted_at.is_(None))
+            found = {key for some in chunks(numbers) for key in tx.scalars(live.where(*self._named(records, some)))}
             self._delete_facts(tx, numbers)
+        return found
 
     def leave_alone(self, source_ids: Iterable[str], at: datetime, read_no: int) -> int:
         """Note that these exist already and are left alone, except those for which something was made; returns how many."""

@@ -153,7 +153,9 @@ class MergedRows(StagedFacts):
             records.c.delivered_hash.isnot(None), records.c.partition.is_distinct_from(insert.excluded.partition)
         )
         update_to["moved_from"] = func.coalesce(records.c.moved_from, case((moves, records.c.partition)))
-        tx.execute(insert.on_conflict_do_update(index_elements=_KEY, set_=update_to))
+        # A read by id may have noted since the comparison that the record was deleted; that takes no lock of the entity.
+        older = records.c.read_no <= insert.excluded.read_no
+        tx.execute(insert.on_conflict_do_update(index_elements=_KEY, set_=update_to, where=older))
 
     def _is_to_restate(self) -> ColumnElement[bool]:
         """Whether a row has the fields that are stored, but another label, or made from another record or by another mapping."""

@@ -23,14 +23,17 @@ from sync_pipeline.defs.changes import answer
 from sync_pipeline.hosting.backfill import ask, look
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, sync_job_name
 from sync_pipeline.hosting.run_reports import LOADED_BY
+from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.sandbox.control.rules import FaultRule, read_rule
+from sync_pipeline.session.session import Session
 from sync_pipeline.settings import load_settings
-from sync_pipeline.stages import absence, load
+from sync_pipeline.stages import absence, load, targeted
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.claims import still_held
 from sync_pipeline.stages.load import Loaded
 from sync_pipeline.store.claims import held_records
+from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline_tests.harness import Json, Team, day, instant, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.scenarios.commands import run_json, start, wait_until
@@ -539,6 +542,70 @@ def test_what_an_older_batch_adds_meanwhile_is_missed_and_deleted(us: Team, monk
         newer = us.validated(session, "time_entries", _span(5, 0))
         with _meanwhile(monkeypatch, lambda: us.load(other, "time_entries", older, _span(3, 2))):
             loaded = us.load(session, "time_entries", newer, _span(5, 0))
+    assert loaded.not_done == {}
+    assert _at_target(us) == {kept["id"]: "kept"}
+    converged(us)
+
+
+def test_what_an_older_batch_adds_while_a_deletion_is_proven_is_read_once_more(
+    us: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two entries read by id as deleted; one was unknown then, and is delivered by that batch before this is noted."""
+    known, *kept = [_entry(us, 1, "known") for _ in range(4)]
+    us.sync()
+    short_lived, look, happened = _entry(us, 2, "for a moment"), absence.people, list[Loaded]()
+    with us.session() as other:
+        older = us.validated(other, "time_entries", _span(3, 2))
+
+        def looked(session: Session, spec: EntitySpec) -> absence.People:
+            if not happened:
+                happened.append(us.load(other, "time_entries", older, _span(3, 2)))
+            return look(session, spec)
+
+        monkeypatch.setattr(targeted, "people", looked)
+        with us.session() as session:
+            now = session.now()
+            for entry in (known, short_lived):
+                us.clockify("DELETE", f"/time-entries/{entry['id']}")
+                content = content_id("TIME_ENTRY_DELETED", entry["id"], {})
+                told = Received(content, "TIME_ENTRY_DELETED", "time_entries", entry["id"], "{}", now)
+                receive_many(session.store, session.pair, "clockify", [told])
+        _answer(us, known, short_lived)
+        with us.session() as session:
+            open_events = session.ledger("time_entries").events.open_events(10)
+    assert [loaded.counts.created for loaded in happened] == [1]
+    assert [(event.source_id, event.reason) for event in open_events] == [(short_lived["id"], targeted.STORED_SINCE)]
+    _answer(us, short_lived)
+    assert _at_target(us).keys() == {entry["id"] for entry in kept}
+    converged(us)
+
+
+def test_what_an_older_batch_adds_while_events_are_answered_is_deleted(
+    us: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load reads by id what an event names and its list lacks; another one adds that record meanwhile."""
+    kept = _entry(us, 4, "kept")
+    us.sync()
+    short_lived, again, happened = _entry(us, 2, "for a moment"), load.read_again, list[Loaded]()
+    with us.session() as other:
+        older = us.validated(other, "time_entries", _span(3, 2))
+        with us.session() as session:
+            body = {"id": short_lived["id"], "timeInterval": short_lived["timeInterval"]}
+            content = content_id("TIME_ENTRY_UPDATED", short_lived["id"], body)
+            payload = json.dumps(body)
+            told = Received(content, "TIME_ENTRY_UPDATED", "time_entries", short_lived["id"], payload, session.now())
+            receive_many(session.store, session.pair, "clockify", [told])
+            us.clockify("DELETE", f"/time-entries/{short_lived['id']}")
+            newer = us.validated(session, "time_entries", _span(5, 0))
+
+            def read(*args: Any) -> load.ReadAgain:
+                found = again(*args)
+                happened.append(us.load(other, "time_entries", older, _span(3, 2)))
+                return found
+
+            monkeypatch.setattr(load, "read_again", read)
+            loaded = us.load(session, "time_entries", newer, _span(5, 0))
+    assert [added.counts.created for added in happened] == [1]
     assert loaded.not_done == {}
     assert _at_target(us) == {kept["id"]: "kept"}
     converged(us)

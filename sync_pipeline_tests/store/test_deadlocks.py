@@ -91,6 +91,20 @@ def test_a_merge_and_the_answer_of_another_run(
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("beside", [[], ["known"]], ids=["new rows only", "beside a changed one"])
+def test_a_deletion_that_is_noted_during_an_older_merge_stays(
+    monkeypatch: pytest.MonkeyPatch, url: str, one: Store, other: Store, beside: list[str]
+) -> None:
+    """A newer read by id did not find the record; the merge had looked what is stored of it just before."""
+    merge(one, [row(key) for key in beside], 1)
+    begun = during(monkeypatch, url, "_upsert", lambda: here(other).leave_tombstones({"new": 11}, at(11)))
+    merge(one, [row(key, "v2") for key in [*beside, "new"]], 10)
+    assert begun[0].result() == set()
+    assert here(one).lookup(["new"])["new"].deleted_at == at(11)
+    assert [known.fields_hash for known in here(one).lookup(beside).values()] == ["v2"] * len(beside)
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_a_merge_and_the_end_of_another_load(url: str, one: Store, other: Store) -> None:
     """One has loaded the last day, onto the first of which a record has moved; the other has delivered all three."""
 

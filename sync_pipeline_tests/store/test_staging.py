@@ -93,6 +93,17 @@ def test_an_old_batch_does_not_bring_back_a_deleted_record(store: Store) -> None
     assert here(store).lookup(["a"])["a"].deleted_at == at(5)
 
 
+def test_a_read_by_id_that_finds_nothing_stops_older_batches_and_deletes_nothing_stored_meanwhile(store: Store) -> None:
+    """Unknown or deleted, it is not added by a batch that was read before; one that such a batch has added is returned."""
+    deliver(store, [row("live"), row("gone")], 1)
+    here(store).mark_deleted({"gone": 2}, at(2))
+    assert here(store).leave_tombstones(dict.fromkeys(["live", "gone", "unknown"], 11), at(11)) == {"live"}
+
+    assert merge(store, [row(key, "v2") for key in ("live", "gone", "unknown")], 10) == MergeCounts(changed=1, newer=2)
+    found = here(store).lookup(["live", "gone", "unknown"])
+    assert {key: known.deleted_at for key, known in found.items()} == {"live": None, "gone": at(2), "unknown": at(11)}
+
+
 def test_a_record_that_comes_back_is_wanted_again(store: Store) -> None:
     """A later read of a deleted, unconfirmed or excluded record clears those marks."""
     deliver(store, [row("a"), row("b"), row("c")])
