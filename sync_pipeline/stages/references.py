@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import orjson
 
@@ -81,7 +81,7 @@ class References:
             elif record.deleted_at is None:
                 states[source_id] = "waiting"
         missing = [source_id for source_id in asked if source_id not in states]
-        found = find(self._session, self._session.specs[entity], missing) if missing else {}
+        found = find(self._session, self._session.specs[entity], missing).records if missing else {}
         for source_id in missing:
             states[source_id] = "waiting" if source_id in found else "missing"
         waiting = [source_id for source_id in asked if states[source_id] == "waiting"]
@@ -118,13 +118,27 @@ def _hold(frame: pd.DataFrame, mask: pd.Series[bool], name: str, rule: str, mess
     return frame
 
 
-def find(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Record]:
-    """The records with these ids, by id: looked up one by one when few, else out of the list; missing ones left out."""
-    wanted = set(ids)
-    if len(wanted) <= FETCH_LIMIT and session.can_fetch(spec):
-        found = {source_id: session.fetch(spec, source_id) for source_id in sorted(wanted)}
-        return {source_id: record for source_id, record in found.items() if record is not None}
-    return listed(session, spec, wanted)
+class Found(NamedTuple):
+    """Records that were looked up, by their ids."""
+
+    records: dict[str, Record]
+    numbers: dict[str, int]
+    """Of the reads of those that were read by id; the others are from a list."""
+
+
+def find(session: Session, spec: EntitySpec, ids: Iterable[str]) -> Found:
+    """The records with these ids: looked up one by one when few, else out of the list; missing ones left out.
+
+    A list may lag behind reads by id of the last minutes: what these found is read by id again, and left out beyond what a
+    run may look up.
+    """
+    wanted, by_id = set(ids), set[str]()
+    if session.can_fetch(spec):
+        by_id = wanted if len(wanted) <= FETCH_LIMIT else session.ledger(spec).lately_read_by_id(wanted)
+    found = listed(session, spec, wanted - by_id) if wanted - by_id else {}
+    read = {key: session.fetch_numbered(spec, key) for key in sorted(by_id)[: session.settings.max_confirmations]}
+    found |= {key: record for key, (record, _) in read.items() if record is not None}
+    return Found(found, {key: number for key, (_, number) in read.items()})
 
 
 def listed(session: Session, spec: EntitySpec, ids: Iterable[str], window: Window | None = None) -> dict[str, Record]:

@@ -47,7 +47,7 @@ UNBELIEVABLE = (
     "CLOCKIFY_WORKSPACE_ID and the rights of CLOCKIFY_API_KEY, or let the next full read decide."
 )
 FORMER_USER = "Its user has left the workspace, so only the report can show whether it exists, and the report failed"
-BEYOND = "It is missing from the list, and more of these are than one run may look up (SYNC_MAX_CONFIRMATIONS)."
+BEYOND = "The list cannot show what it is now, and there are more of these than one run may look up (SYNC_MAX_CONFIRMATIONS)."
 WRITTEN_ELSEWHERE = "Another run has not finished writing it."
 STORED_SINCE = "An older read has stored it since it was found missing: it is read again."
 OUTDATED = "A newer read of it has stored other fields: it is read again."
@@ -149,15 +149,21 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
     if first_contact_is_held(session, spec):
         return set()
     observed_at, number = session.now(), draw(session.store)
-    rows = process_records(session, spec, find(session, spec, ids).values(), ids, read_no=number, run_id=None)
+    found, by_id = find(session, spec, ids)
+    newest = max(number, *by_id.values()) if by_id else number
+    rows = process_records(session, spec, found.values(), ids, read_no=newest, run_id=None)
+    listed_ones = dict.fromkeys(found.keys() - by_id.keys(), number)
     with session.ledger(spec).staging(None, number) as staging:
         decide(session, spec, staging)
-        staging.add(rows)
+        staging.add([row for row in rows if row.source_id in listed_ones])
+        staging.add_read([row for row in rows if row.source_id in by_id], by_id, by_id=True)
         with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
             staging.keep(staging.superseded())
             hold_creates(session, spec, staging, ids)
             staging.merge(observed_at)
-            session.ledger(spec).mark_observed({row.source_id: number for row in rows}, observed_at, by_id=False)
+            for numbers in (listed_ones, by_id):
+                seen = {row.source_id: numbers[row.source_id] for row in rows if row.source_id in numbers}
+                session.ledger(spec).mark_observed(seen, observed_at, by_id=numbers is by_id)
         deliver_pending(session, spec, staging, Counts(), sync_id=None)
     known = session.ledger(spec).lookup(ids)
     return {source_id for source_id, record in known.items() if record.is_delivered}
@@ -253,7 +259,8 @@ class Targeted:
             return {}
         number, days = draw(self._session.store), self._days
         window = Window.of_days(days.first, days.last) if days is not None else None
-        found = listed(self._session, self._spec, self._ids, window)
+        lately = self._ledger.lately_read_by_id(self._ids)  # a list may lag behind it
+        found = listed(self._session, self._spec, set(self._ids) - lately, window)
         self._numbers, self._listed = dict.fromkeys(found, number), set(found)
         return dict(found)
 

@@ -164,6 +164,16 @@ class Records(EntityRows):
                 found.update((row[0], known(row)) for row in tx.execute(statement))
         return found
 
+    def lately_read_by_id(self, source_ids: Iterable[str]) -> set[str]:
+        """Those of these records that were read by id so recently that a list may lag behind."""
+        found: set[str] = set()
+        with self.store.reading() as tx:
+            lately = read_by_id_lately(self.store.now(tx))
+            for some in chunks(source_ids):
+                mine = [*self.of(records), records.c.source_id.in_(some), lately]
+                found.update(tx.scalars(select(records.c.source_id).where(*mine)))
+        return found
+
     def delivered_fields(self, source_id: str) -> str | None:
         """The fields at the target, as JSON, while others are wanted; None when they are the wanted ones, or not known."""
         mine = [*self.of(records), records.c.source_id == source_id]

@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy import text
 
 from sync_pipeline.defs.changes import answer
+from sync_pipeline.errors import SyncError
 from sync_pipeline.stages.batch import Counts, Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.inbox import UNANSWERED
-from sync_pipeline.stages.targeted import sync_ids
+from sync_pipeline.stages.references import FETCH_LIMIT
+from sync_pipeline.stages.targeted import sync_by_id, sync_ids
 from sync_pipeline.store.approvals import list_approvals
 from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline_tests.harness import Json, Team, day, instant, morning, team
@@ -256,6 +258,62 @@ def test_allowed_deletes_are_proven_one_by_one_by_as_many_runs_as_it_takes(us: T
         done = _sync(us, 4, **limit)
         assert (done.deleted, done.unconfirmed, done.held_deletes) == (0, left, 0)
     assert len(_texts(us)) == 13
+
+
+def _refer(us: Team, projects: list[str]) -> list[Json]:
+    """An entry for each of these projects."""
+    user = us.users()[0]["id"]
+    return [us.add_entry(user, morning(3, 1 + nr), projectId=key) for nr, key in enumerate(projects)]
+
+
+def _make_projects(us: Team, count: int) -> list[str]:
+    return [us.clockify("POST", "/projects", {"name": f"Project {number}"})["id"] for number in range(count)]
+
+
+@pytest.mark.parametrize("others", [FETCH_LIMIT - 1, FETCH_LIMIT])
+def test_a_project_that_was_read_by_id_as_deleted_is_not_brought_back_by_what_refers_to_it(
+    us: Team, others: int
+) -> None:
+    """However many unknown projects entries name, by id or in a list that still has it: only the others are created."""
+    gone = us.clockify("POST", "/projects", {"name": "Gone"})["id"]
+    us.sync("projects")
+    unknown = _make_projects(us, others)
+    entries = _refer(us, [gone, *unknown])
+    _freeze(us)
+    us.delete_project(gone)
+    with us.session() as session:
+        sync_ids(session, session.specs["projects"], [gone], run_id="by id")
+    assert gone not in us.at_snapshots("projects")
+    assert _sync(us).created == len(entries)
+    assert us.at_snapshots("projects").keys() & {gone, *unknown} == {*unknown}
+    with us.session() as session:
+        assert session.ledger("projects").lookup([gone])[gone].deleted_at is not None
+
+
+@pytest.mark.parametrize("others", [FETCH_LIMIT - 1, FETCH_LIMIT])
+def test_what_others_refer_to_is_delivered_as_it_was_read_by_id(us: Team, others: int) -> None:
+    """A renamed project that waits to be delivered again, and a list that has its old name."""
+    projects = _make_projects(us, 1 + others)
+    _freeze(us)
+    us.clockify("PUT", f"/projects/{projects[0]}", {"name": "Renamed"})
+    us.fault("status", "POST /snapshots/projects/batch", status=503)
+    with us.session(SYNC_MAX_ATTEMPTS="1") as session, pytest.raises(SyncError):
+        sync_ids(session, session.specs["projects"], projects[:1], run_id="by id")
+    us.no_faults()
+    with us.session() as session:
+        assert sync_by_id(session, session.specs["projects"], projects) == {*projects}
+    assert us.at_snapshots("projects")[projects[0]]["project_name"] == "Renamed"
+
+
+def test_what_others_refer_to_is_not_replaced_by_a_list_that_lags_behind_it(us: Team) -> None:
+    """It was read by id when an entry was the first to name it: an older name in a list is not believed for a while."""
+    projects = _make_projects(us, 1)
+    _freeze(us)
+    us.clockify("PUT", f"/projects/{projects[0]}", {"name": "Renamed"})
+    with us.session() as session:
+        sync_by_id(session, session.specs["projects"], projects)
+    us.sync("projects")
+    assert us.at_snapshots("projects")[projects[0]]["project_name"] == "Renamed"
 
 
 def test_what_remains_is_named(us: Team) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.settings import Settings
+from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.approvals import Approval, decide, list_approvals
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
@@ -65,6 +66,21 @@ def test_when_one_record_was_changed_since_nothing_is_written(tmp_path: Path, mo
         names = {key: record["project_name"] for key, record in us.at_snapshots("projects").items()}
         assert names[first] == f"New {first}"
         assert "New" not in names[second]
+
+
+def test_what_was_read_by_id_as_deleted_is_not_created_from_a_list_that_lags(tmp_path: Path) -> None:
+    """More records are named than a run may read by id, so one list is read: it still has a deleted project."""
+    with team(tmp_path, entries=0) as us:
+        us.sync("projects")
+        gone, *others = _new_projects(us, 3)
+        path = write_plan(us, "projects")
+        us.control("POST", "lag", {"freeze": "clockify"})
+        us.delete_project(gone)
+        with us.session() as session:
+            sync_ids(session, session.specs["projects"], [gone], run_id="by id")
+        found = apply_plan(us, path, skip=True, SYNC_MAX_CONFIRMATIONS="1")
+        assert (differing(found), found.written) == ({gone: "source"}, 2)
+        assert us.at_snapshots("projects").keys() & {gone, *others} == {*others}
 
 
 def test_what_differs_is_named(tmp_path: Path) -> None:

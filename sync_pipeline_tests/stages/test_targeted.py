@@ -10,10 +10,10 @@ import pytest
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages import load, targeted
-from sync_pipeline.stages.references import find
+from sync_pipeline.stages.references import Found, find
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.events import Received, content_id, receive_many
-from sync_pipeline_tests.harness import Json, Team, day, morning, team
+from sync_pipeline_tests.harness import Team, day, morning, team
 
 FEW = {"users": 2, "projects": 3, "clients": 1, "locations": 1, "entries": 0}
 ONE_LOOK = {"CLOCKIFY_READER": "report", "SYNC_MAX_CONFIRMATIONS": "1"}
@@ -86,7 +86,7 @@ def test_what_others_wait_for_is_not_replaced_by_an_older_read_of_it(
         def rename(name: str) -> None:
             us.clockify("PUT", f"/projects/{project['id']}", {"name": name})
 
-        def found(session: Session, spec: EntitySpec, ids: Iterable[str]) -> dict[str, Json]:
+        def found(session: Session, spec: EntitySpec, ids: Iterable[str]) -> Found:
             rename("For a moment")
             read = find(session, spec, ids)
             rename("Lasting")
