@@ -324,14 +324,19 @@ class _BatchLoad:
         loading = Loading(self.mine, self.batch.read_no, fingerprint, self.sync_id, self.run_id, session.now(), held)
         moved_days = staging.moved_days()
 
+        def open_days(tx: Connection) -> None:
+            # A run that is killed before the merge has ended leaves the other rows to the next read of these days.
+            ledger.loads.mark_not_done(tx, self.mine)
+            self.reopened.update(ledger.loads.reopen(tx, moved_days))
+
         def note(tx: Connection) -> None:
             ledger.loads.note(tx, loading)
-            self.reopened.update(ledger.loads.reopen(tx, moved_days))
+            self.reopened.update(ledger.loads.reopen(tx, moved_days))  # where only what was pending before is left
             staging.drop_unmet_facts(tx)
 
         if self.spec.target.once and not ledger.loads.any_newer(-1):
             self._leave_existing()
-        staging.merge(self.batch.observed_at, note)
+        staging.merge(self.batch.observed_at, note, open_days)
         if self.numbers:
             ledger.mark_observed(self.numbers, session.now(), by_id=True)
         ledger.syncs.mark_loaded(self.sync_id, session.now())

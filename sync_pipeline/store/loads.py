@@ -115,11 +115,18 @@ class Loads(EntityRows):
         if not days:
             return {}
         self._take_turn(tx)
-        mine = [*self.of(loads), loads.c.day.in_(days), loads.c.done_at.isnot(None)]
-        rows = tx.execute(select(loads.c.day, loads.c.done_at, loads.c.read_no).where(*mine))
+        rows = tx.execute(select(loads.c.day, loads.c.done_at, loads.c.read_no).where(*self._done(days)))
         found = {row.day: Reopened(row.done_at, row.read_no) for row in rows}
-        tx.execute(update(loads).where(*mine).values(done_at=None))
+        tx.execute(update(loads).where(*self._done(days)).values(done_at=None))
         return found
+
+    def mark_not_done(self, tx: Connection, days: Collection[str]) -> None:
+        """The same of days that the caller is loading: ``mark_done`` ends it."""
+        self._take_turn(tx)
+        tx.execute(update(loads).where(*self._done(days)).values(done_at=None))
+
+    def _done(self, days: Collection[str]) -> list[ColumnElement[bool]]:
+        return [*self.of(loads), loads.c.day.in_(days), loads.c.done_at.isnot(None)]
 
     def close_again(self, days: Mapping[str, Reopened]) -> None:
         """The same days when it is delivered; one that was loaded since is left unchanged."""

@@ -71,10 +71,16 @@ class MergeCounts:
 class MergedRows(StagedFacts):
     """A batch that can be merged."""
 
-    def merge(self, observed_at: datetime, then: Callable[[Connection], None] | None = None) -> MergeCounts:
+    def merge(
+        self,
+        observed_at: datetime,
+        then: Callable[[Connection], None] | None = None,
+        first: Callable[[Connection], None] | None = None,
+    ) -> MergeCounts:
         """Make the batch the desired state. Unchanged rows are not written, newer ones not replaced.
 
-        ``then`` is called in the transaction that ends it. Raises LockLost when a lock of this process was lost.
+        ``first`` is called in the first transaction that makes something pending, ``then`` in the one that ends it. Raises
+        LockLost when a lock of this process was lost.
         """
         total = MergeCounts()
         for span in self._spans():
@@ -84,6 +90,8 @@ class MergedRows(StagedFacts):
                 if counts.new or counts.changed:
                     self._use_approvals(tx, span)
                     self._upsert(tx, span, counts, observed_at)
+                    if first is not None and not total.new + total.changed:
+                        first(tx)
                 self._keep_facts(tx, span)
             if counts.restated:
                 # Apart: what it locks lies between the rows of the upsert, and a transaction locks records in one order.

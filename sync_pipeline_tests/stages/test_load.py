@@ -8,9 +8,9 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from itertools import permutations
+from itertools import count, permutations
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,13 @@ from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.claims import still_held
 from sync_pipeline.stages.load import Loaded
+from sync_pipeline.store import merge as store_merge
 from sync_pipeline.store.claims import held_records
 from sync_pipeline.store.events import Received, content_id, receive_many
+from sync_pipeline.store.merge import MergeCounts, MergedRows
 from sync_pipeline_tests.harness import Json, Team, day, instant, morning, team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.killing import Killed, Killer, killing
 from sync_pipeline_tests.scenarios.commands import run_json, start, wait_until
 from sync_pipeline_tests.scenarios.dagster_runs import enter, instance_of
 
@@ -174,6 +177,42 @@ def test_a_newer_load_killed_after_its_merge_leaves_its_day_to_do(us: Team) -> N
         again = run_json(us, *_words(span)[:-1])
         assert _at_target(us)[entries[2]["id"]] == "newer"
         assert sorted(_materialized(instance, again["run_ids"][0])) == list(span)
+
+
+def test_a_load_killed_while_it_merges_leaves_no_day_done_with_something_pending(
+    us: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merge takes several transactions: of its own days, and of the one onto which a record has moved."""
+    monkeypatch.setattr(store_merge, "MERGE_ROWS", 1)
+    entries = [_entry(us, days_ago, "old") for days_ago in (4, 3, 2)]
+    merge, kills = MergedRows.merge, count(1)
+    for step in kills:
+        moving = _entry(us, 3, "moves")
+        us.sync("time_entries")
+        for entry in entries:
+            us.change_entry(entry, description=f"changed {step}")
+        _move(us, moving, 6, "moved")
+        with us.session() as session, monkeypatch.context() as patch, killing(patch) as killer:
+            batch = us.validated(session, "time_entries", _span(4, 2))
+
+            def merged(*args: Any, step: int = step, killer: Killer = killer) -> MergeCounts:
+                killer.arm(step)
+                counts = merge(*args)
+                killer.arm(None)
+                return counts
+
+            patch.setattr(MergedRows, "merge", merged)
+            with suppress(Killed):
+                us.load(session, "time_entries", batch, _span(4, 2))
+                break
+            killer.arm(None)
+        with us.session() as session:
+            ledger = session.ledger("time_entries")
+            rows = [known for page in ledger.scan() for known in page if known.fields_hash != known.delivered_hash]
+            assert {known.partition for known in rows}.isdisjoint(ledger.loads.done_since(us.days.keys, 0)), step
+    assert next(kills) > 2 * len(entries)
+    us.sync()
+    converged(us)
 
 
 def test_a_record_that_moved_there_and_back_is_read_again(us: Team) -> None:
