@@ -47,14 +47,14 @@ class Forked(subprocess.Popen[str]):
         cwd, env = rest[4:6]
         pipes = rest[9:15]
         streams = [pipe if pipe >= 0 else number for number, pipe in enumerate((pipes[0], pipes[3], pipes[5]))]
-        self._ended, told = os.pipe()
+        self._ended, reporting = os.pipe()
         place = {"directory": str(cwd or Path.cwd()), "environ": dict(os.environ if env is None else env)}
         asked = orjson.dumps({"command": args[1:], **place})
         with _ASKING:
-            socket.send_fds(_server(), [asked], [*streams, told])
+            socket.send_fds(_server(), [asked], [*streams, reporting])
             self.pid = int.from_bytes(_server().recv(4), "big")
             assert self.pid, "the server has ended"
-        os.close(told)
+        os.close(reporting)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
@@ -124,10 +124,10 @@ def _serve(connection: socket.socket) -> None:
 def _keep(connection: socket.socket, asked: dict[str, Any], *streams: int) -> None:
     """Fork the process, say which it is, and how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    *pipes, told = streams
+    *pipes, reporting = streams
     pid = os.fork()
     if pid == 0:
-        os.close(told)
+        os.close(reporting)
         connection.close()
         _run(asked, pipes)
     connection.send(pid.to_bytes(4, "big"))
@@ -135,7 +135,7 @@ def _keep(connection: socket.socket, asked: dict[str, Any], *streams: int) -> No
     for pipe in pipes:
         os.close(pipe)
     _, status = os.waitpid(pid, 0)
-    os.write(told, status.to_bytes(4, "big"))
+    os.write(reporting, status.to_bytes(4, "big"))
     os._exit(0)
 
 

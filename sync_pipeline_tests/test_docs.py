@@ -160,11 +160,11 @@ def test_every_control_of_the_sandbox_is_explained(tmp_path: Path) -> None:
         paths = {route.path for route in routes(world) if isinstance(route, Route)}
     finally:
         world.db.close()
-    told = {
+    explained = {
         path for line in page.splitlines() if line.startswith("| `/") for path in re.findall(r"`(/[a-z_/{}]+)`", line)
     }
 
-    assert told == paths
+    assert explained == paths
     assert all(f"`{kind}`" in page for kind in KINDS)
 
 

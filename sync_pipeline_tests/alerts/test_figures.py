@@ -127,14 +127,14 @@ def test_a_bad_file_is_one_message_with_its_line(office: Office, text: str) -> N
 def test_a_budget_is_told_once_for_each_threshold(office: Office) -> None:
     """The one that is farthest of those that are passed; what is over is told, too, and nothing while a threshold is not passed."""
     office.rules("rules: {budget: }")
-    told = []
+    titles_by_time = []
     with http_sink() as sink:
         vault = Vault(office.session.store, office.session.settings)
         add(vault, "ops", sink.address, "ann (test)", NOW)
 
         def at(minutes: int) -> None:
             titles = office.evaluate(NOW + timedelta(minutes=minutes))
-            told.append(titles)
+            titles_by_time.append(titles)
             for wait in (0, 2):
                 with clock_from(NOW + timedelta(minutes=minutes + wait)):
                     send_alerts(office.session)
@@ -150,7 +150,7 @@ def test_a_budget_is_told_once_for_each_threshold(office: Office) -> None:
             tx.execute(delete(entry_facts))
         at(40)
     words = "Website: use of the budget above"
-    assert told == [[], [f"{words} 90 %"], [f"{words} 90 %"], [f"{words} 100 %"], []]
+    assert titles_by_time == [[], [f"{words} 90 %"], [f"{words} 90 %"], [f"{words} 100 %"], []]
     assert sink.titles == [
         f"sync_pipeline: {words} 90 %",
         f"sync_pipeline: {words} 100 %",

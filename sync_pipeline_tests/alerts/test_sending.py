@@ -217,12 +217,12 @@ def test_an_address_is_shown_nowhere(
         assert bool(answer.problem) == (case != "taken")
         refuse(session)
         tick(session)
-        told = tick(session, HOUR)
+        ticked = tick(session, HOUR)
         (found,) = destinations.destinations(vault)
     trail = [str(change) for change in changes(session.store)]
     assert trail[0].startswith("Change(") or trail
     assert (found.name, found.service) == ("ops", "JSON")
-    shown = [str(answer), told, str(found), repr(found), *trail, caplog.text, *capfd.readouterr()]
+    shown = [str(answer), ticked, str(found), repr(found), *trail, caplog.text, *capfd.readouterr()]
     assert [text for text in shown if TOKEN in text] == []
     assert [str(file) for file in files(us.home) if TOKEN.encode() in file.read_bytes()] == []
 

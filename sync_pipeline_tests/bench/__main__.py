@@ -120,15 +120,15 @@ def _measure_life(directory: Path, parts: list[str], counts: Mapping[str, int], 
 
 
 def _print(found: Bench, as_json: bool) -> None:
-    told = figures(found.measured, found.latencies, found.pages, found.workers)
+    reached = figures(found.measured, found.latencies, found.pages, found.workers)
     if not as_json:
-        show(found.measured, told, load_seconds())
+        show(found.measured, reached, load_seconds())
         show_live(found.latencies, found.floods)
         show_pages(found.pages)
         show_workers(found.workers)
         return
     everything: dict[str, Any] = {
-        "figures": [asdict(figure) | {"is_reached": figure.is_reached} for figure in told],
+        "figures": [asdict(figure) | {"is_reached": figure.is_reached} for figure in reached],
         "runs": document(found.measured),
         "latency": [asdict(one) for one in found.latencies],
         "flood": [asdict(one) for one in found.floods],

@@ -172,9 +172,9 @@ def _figures(client: httpx.Client, sandbox: Sandbox) -> Any:
 def _answered(client: httpx.Client, url: str) -> tuple[int, int]:
     """How many deliveries the receiver answered as new, and how many genuine ones it asked to come back."""
     lines = client.get(f"{url}/metrics").raise_for_status().text.splitlines()
-    told = [line.rpartition(" ") for line in lines if line.startswith("sync_pipeline_webhooks_")]
-    stored = sum(float(value) for name, _, value in told if name.endswith("_stored_total"))
-    refused = sum(float(value) for name, _, value in told if "_refused_total" in name and "busy" in name)
+    samples = [line.rpartition(" ") for line in lines if line.startswith("sync_pipeline_webhooks_")]
+    stored = sum(float(value) for name, _, value in samples if name.endswith("_stored_total"))
+    refused = sum(float(value) for name, _, value in samples if "_refused_total" in name and "busy" in name)
     return int(stored), int(refused)
 
 

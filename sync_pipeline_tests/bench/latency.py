@@ -56,8 +56,8 @@ def _running(directory: Path, way: str) -> Iterator[Developing]:
     root, port = directory / way, str(free_port())
     place(root)
     command = [sys.executable, "-m", "sync_pipeline.cli", "sync"]
-    told = environment(root, SYNC_SANDBOX_PORT=port)
-    subprocess.run(command, cwd=root, env=told, check=True, capture_output=True)
+    environ = environment(root, SYNC_SANDBOX_PORT=port)
+    subprocess.run(command, cwd=root, env=environ, check=True, capture_output=True)
     words = ["--no-webhooks"] if way == "polling" else []
     with developing(root, *words, SYNC_SANDBOX_PORT=port) as us:
         # Looking whether an edit has arrived must not use up what the pipeline may ask for.

@@ -37,7 +37,7 @@ def test_an_alert_is_listed_shown_acknowledged_and_silenced(drifted: Shell) -> N
         "warning", "open", "Users differ between the two sides",
     )  # fmt: skip
     assert "`verify` found 1 missing." in drifted("alerts", "list", code=0).out
-    assert any("`verify` found 1 missing." in told for told in drifted("status").warnings)
+    assert any("`verify` found 1 missing." in line for line in drifted("status").warnings)
     assert [each["alert"] for each in drifted("status", "--json").document["alerts"]] == [NAME]
     assert "`verify` found 1 missing." in drifted("alerts", "show", str(alert["number"]), code=0).out
     until = drifted("alerts", "silence", NAME, "--hours", "2", "--json", code=0).document["silenced_until"]

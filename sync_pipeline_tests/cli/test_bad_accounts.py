@@ -20,7 +20,7 @@ def completes(shell: Shell, *words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "delivered", "told", "code"),
+    ("changes", "delivered", "expected", "code"),
     [
         ({"CLOCKIFY_API_KEY": "s3cret"}, (), "401/4003: this API key does not exist. Check CLOCKIFY_API_KEY.", 4),
         (
@@ -39,20 +39,20 @@ def completes(shell: Shell, *words: str) -> None:
     ],
     ids=["wrong Clockify key", "key of a plain member", "unknown workspace", "wrong Snapshots key"],
 )
-def test_bad_key(shell: Shell, changes: dict[str, str], delivered: tuple[str, ...], told: str, code: int) -> None:
+def test_bad_key(shell: Shell, changes: dict[str, str], delivered: tuple[str, ...], expected: str, code: int) -> None:
     """One message that names the setting, whoever met it; what can be delivered is; `check` says the same."""
     bad = shell.with_(**changes)
     ended = bad("sync", "--json", code=code)
     document = ended.document
     (error,) = document["errors"]
-    assert told in error
+    assert expected in error
     assert document["success"] is False
     assert [entity for entity in ENTITIES if document["entities"][entity]["created"]] == list(delivered)
     for counts in document["entities"].values():
         assert counts["unchanged"] == 0
     checked = bad("check", "--json", code=code).document
     assert not checked["ok"]
-    assert any(told in f"{finding['detail']} {finding['fix']}" for finding in checked["checks"])
+    assert any(expected in f"{finding['detail']} {finding['fix']}" for finding in checked["checks"])
     completes(shell)
 
 
@@ -113,26 +113,26 @@ def wrong_paths(shell: Shell) -> dict[str, tuple[dict[str, str], str]]:
 @pytest.mark.parametrize("which", ["Clockify", "reports", "Snapshots", "unknown host"])
 def test_wrong_base_url(shell: Shell, which: str) -> None:
     """The address and its setting are named, in `sync` and in `check`."""
-    changes, told = wrong_paths(shell)[which]
+    changes, expected = wrong_paths(shell)[which]
     bad = shell.with_(**changes)
-    assert told in bad("sync", "--yes", code=1).message
+    assert expected in bad("sync", "--yes", code=1).message
     failed = [f for f in bad("check", "--json", code=1).document["checks"] if not f["ok"]]
     assert failed
-    assert all(told in f"{finding['detail']} {finding['fix']}" for finding in failed)
+    assert all(expected in f"{finding['detail']} {finding['fix']}" for finding in failed)
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "expected"),
     [("CLOCKIFY_BASE_URL", "Check CLOCKIFY_BASE_URL ("), ("SNAPSHOTS_BASE_URL", "Check SNAPSHOTS_BASE_URL (")],
 )
-def test_refused_connection(shell: Shell, setting: str, told: str) -> None:
+def test_refused_connection(shell: Shell, setting: str, expected: str) -> None:
     """Nothing answers: said once, with the address; the side that answers is not blamed."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         bad = shell.with_(**{setting: f"http://127.0.0.1:{unused.getsockname()[1]}"})
         message = bad("sync", code=1).message
     assert "nothing answers there. Is it running?" in message
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize("setting", ["CLOCKIFY_BASE_URL", "SNAPSHOTS_BASE_URL"])
@@ -144,20 +144,20 @@ def test_tls_error(shell: Shell, untrusted: str, setting: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "expected"),
     [
         ("html", "an HTML page instead of JSON: this is not the API. Check CLOCKIFY_BASE_URL"),
         ("truncated_json", "the answer is cut off or is not JSON. Try again later. Check CLOCKIFY_BASE_URL"),
         ("duplicate_page", "the list does not end: page 2 repeats an earlier page."),
     ],
 )
-def test_answers_that_make_no_sense(shell: Shell, kind: str, told: str) -> None:
+def test_answers_that_make_no_sense(shell: Shell, kind: str, expected: str) -> None:
     """A web page, half a document, a page that repeats for ever: one message, and nothing is written."""
     shell.team.fault(kind, "GET /clockify/*/projects")
     shell.team.forget_stats()
     message = shell.with_(CLOCKIFY_PAGE_SIZE="2")("sync", "--entity", "projects", code=1).message
     assert message.startswith("projects: Clockify GET ")
-    assert told in message
+    assert expected in message
     assert shell.team.writes() == {}
 
 

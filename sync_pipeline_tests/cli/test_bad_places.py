@@ -23,7 +23,7 @@ NO_CREDENTIALS = dict.fromkeys(("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "SN
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"SNAPSHOTS_API_KEY": None}, "SNAPSHOTS_API_KEY is missing, but CLOCKIFY_API_KEY, "),
         ({"CLOCKIFY_WORKSPACE_ID": ""}, "CLOCKIFY_WORKSPACE_ID is missing, but CLOCKIFY_API_KEY, "),
@@ -46,11 +46,11 @@ NO_CREDENTIALS = dict.fromkeys(("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "SN
         ({"SYNC_DATABASE_URL": "mysql://me:s3cret@db/x"}, "SYNC_DATABASE_URL names mysql, which is not supported."),
     ],
 )
-def test_a_setting_is_wrong(shell: Shell, changes: dict[str, str | None], told: str) -> None:
+def test_a_setting_is_wrong(shell: Shell, changes: dict[str, str | None], expected: str) -> None:
     """Whatever the command, it ends with 2 before anything is started, and names the variable and the fix."""
     for command in ("sync", "check"):
         ended = shell.with_(**changes)(command, code=2)
-        assert told in ended.message
+        assert expected in ended.message
         assert ended.out == ""
     assert not (shell.home / "dagster").exists()
 
@@ -151,15 +151,17 @@ def test_locked_database(shell: Shell) -> None:
     """Another program writes, or has the file to itself: said once; afterwards everything is delivered."""
     shell("status")
     shell.team.forget_stats()
-    told = f"The database {shell.home / 'sync.db'} is locked by another program (database is locked). Wait until it "
+    expected = (
+        f"The database {shell.home / 'sync.db'} is locked by another program (database is locked). Wait until it "
+    )
     with closing(sqlite3.connect(shell.home / "sync.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         message = shell("sync", "--entity", "users", code=1).message
-        assert message.startswith(f"users: {told}")
+        assert message.startswith(f"users: {expected}")
         other.execute("ROLLBACK")
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        assert shell("sync", code=1).message.startswith(told)
+        assert shell("sync", code=1).message.startswith(expected)
     assert shell.team.writes() == {}
     assert shell.sync("--entity", "users")["entities"]["users"]["created"] == 4
 
@@ -189,20 +191,20 @@ def small_disk(place: Path, size: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("place", "size", "told"),
+    ("place", "size", "expected"),
     [
         ("home/batches", "4k", "Nothing can be written below {}: No space left on device. Free some disk space"),
         ("home/dagster", "300k", "Dagster's history in {} cannot grow: the disk is full"),
         ("home", "4k", "The database {}/sync.db cannot grow: the disk is full"),
     ],
 )
-def test_full_disk(shell: Shell, place: str, size: str, told: str) -> None:
+def test_full_disk(shell: Shell, place: str, size: str, expected: str) -> None:
     """The disk that is full is named, whoever fills it; nothing is half written, and with more space it completes."""
     where = shell.root / place
     shell.team.forget_stats()
     with small_disk(where, size):
         ended = shell("sync", "--entity", "users", code=1)
-        assert told.format(where) in ended.message
+        assert expected.format(where) in ended.message
         assert shell.team.writes() == {}
     assert shell.sync("--entity", "users")["entities"]["users"]["created"] == 4
 

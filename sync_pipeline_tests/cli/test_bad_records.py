@@ -149,8 +149,8 @@ def test_a_dry_run_says_what_it_read(spoilt: Shell) -> None:
         assert re.search(rf"^ {entity} +{' +'.join(columns)} ", table, re.MULTILINE), table
     wet = spoilt.sync()["entities"]
     for entity, counts in dry["entities"].items():
-        told = {name: counts[name] for name in ("extracted", "rejected", "excluded")}
-        assert told == {name: wet[entity][name] for name in told}
+        reported = {name: counts[name] for name in ("extracted", "rejected", "excluded")}
+        assert reported == {name: wet[entity][name] for name in reported}
 
 
 def test_entries_that_moved_between_the_runs_of_one_sync(spoilt: Shell) -> None:

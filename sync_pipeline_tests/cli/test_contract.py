@@ -130,7 +130,7 @@ def test_sync_is_limited(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--from", "2026-02-30"], "'2026-02-30' is not a day like 2026-01-31"),
         (["--from", "yesterday"], "'yesterday' is not a day like 2026-01-31"),
@@ -142,10 +142,10 @@ def test_sync_is_limited(shell: Shell) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["sync", "preview", "verify"])
-def test_wrong_usage(shell: Shell, command: str, words: list[str], told: str) -> None:
+def test_wrong_usage(shell: Shell, command: str, words: list[str], expected: str) -> None:
     """A day, an entity or an option that does not exist: exit 2, what was typed and what is possible."""
     ended = shell(command, *words, code=2)
-    assert told in ended.err
+    assert expected in ended.err
     assert ended.out == ""
 
 
@@ -230,14 +230,16 @@ def test_check_warns_of_keys_in_clear(synced: Shell) -> None:
     for words in (("check", "--system", "snapshots"), ("sync", "--entity", "locations", "--yes")):
         ended = refused(*words)
         place = url.removesuffix("/snapshots")
-        told = f"SNAPSHOTS_BASE_URL is {place}, plain http to another machine: keys could be read on the way"
+        expected = f"SNAPSHOTS_BASE_URL is {place}, plain http to another machine: keys could be read on the way"
         assert ended.code in (1, 2)
-        assert told in " ".join((ended.out + ended.err).split())
+        assert expected in " ".join((ended.out + ended.err).split())
         assert f"or set SYNC_ALLOW_HTTP={place} if" in " ".join((ended.out + ended.err).split())
     assert not [route for route in synced.team.requests() if "/snapshots/" in route]
     elsewhere = refused.with_(SYNC_ALLOW_HTTP=place)
-    (told,) = [c for c in elsewhere("check", "--json", code=0).document["checks"] if c["what"] == "SNAPSHOTS_BASE_URL"]
-    assert (told["verdict"], told["ok"], told["fix"]) == (
+    (checked,) = [
+        c for c in elsewhere("check", "--json", code=0).document["checks"] if c["what"] == "SNAPSHOTS_BASE_URL"
+    ]
+    assert (checked["verdict"], checked["ok"], checked["fix"]) == (
         "warning",
         True,
         "Use https:// unless every network in between is yours.",
@@ -399,8 +401,8 @@ def test_first_contact_is_a_preview(shell: Shell) -> None:
     elsewhere = shell.with_(SNAPSHOTS_BASE_URL=shell.team.sandbox.snapshots.replace("127.0.0.1", "127.0.0.2"))
     shell.team.forget_stats()
     ended = elsewhere("sync", "--entity", "users", code=3)
-    held, told = ended.warnings
+    held, notice = ended.warnings
     assert held.startswith("Held: Nothing was ever delivered to these accounts")
-    assert told == "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
+    assert notice == "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
     assert "A sync would" in ended.out
     assert shell.team.writes() == {}

@@ -143,8 +143,8 @@ def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path) -> None:
         at_target = f"{us.sandbox}/snapshots/time_entries/{made['id']}"
         key = {"X-Api-Key": SNAPSHOTS_KEY}
         wait_for(lambda: us.client.get(at_target, headers=key).is_success, ARRIVES_SECONDS)
-        told = re.compile(r"^\d\d:\d\d time_entries: [\d,]+ created", re.MULTILINE)
-        wait_for(lambda: told.search((tmp_path / "dev.log").read_text()) is not None, ARRIVES_SECONDS)
+        reported = re.compile(r"^\d\d:\d\d time_entries: [\d,]+ created", re.MULTILINE)
+        wait_for(lambda: reported.search((tmp_path / "dev.log").read_text()) is not None, ARRIVES_SECONDS)
 
         end(us, signal.SIGINT)
         shown, log = (tmp_path / "dev.log").read_text(), us.home / "logs" / "dev.log"

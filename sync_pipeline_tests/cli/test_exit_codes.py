@@ -42,8 +42,8 @@ def test_the_docs_list_them(page: str) -> None:
 
 def test_the_help_lists_them(shell: Shell) -> None:
     """``--help`` as well."""
-    told = shell("--help", code=0).out
-    assert all(code.meaning in told for code in ExitCode)
+    text = shell("--help", code=0).out
+    assert all(code.meaning in text for code in ExitCode)
 
 
 def test_whether_there_is_anything_to_migrate(shell: Shell) -> None:

@@ -131,8 +131,8 @@ def test_what_an_api_says_of_an_error_is_text(shell: Shell, words: tuple[str, ..
         ended = typed(shell.with_(SNAPSHOTS_BASE_URL=server.url), *words)
     assert ended.code == 1
     said = " ".join((ended.out + ended.err).split())
-    told = r"no \[/b] [/] [link=http://evil.test]x \x1b]0;t\x07\u202e\x9b"
-    assert told in said
+    expected = r"no \[/b] [/] [link=http://evil.test]x \x1b]0;t\x07\u202e\x9b"
+    assert expected in said
     if words[0] == "sync":
-        assert told in logged(shell)
+        assert expected in logged(shell)
         assert all(harmless(line) for line in logged(shell).split("\n"))

@@ -225,7 +225,7 @@ def test_one_side_the_sandbox_and_the_other_real(us: Team, typed: Shell, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("--no-input", "--clockify-region", "eu"), "The Clockify API key is missing"),
         (("--no-input", "--clockify-kind", "api_key"), "Clockify's region is not known. Give --clockify-region."),
@@ -237,9 +237,9 @@ def test_one_side_the_sandbox_and_the_other_real(us: Team, typed: Shell, tmp_pat
         (("--no-input", "--clockify-region", "mars"), "'mars' is not one of"),
     ],
 )
-def test_what_is_missing_is_named(typed: Shell, words: tuple[str, ...], told: str) -> None:
+def test_what_is_missing_is_named(typed: Shell, words: tuple[str, ...], expected: str) -> None:
     """Without anybody to ask: exit 2 and the option that answers."""
-    assert told in typed("init", *words, code=2).err.replace("\nFix: ", " ")
+    assert expected in typed("init", *words, code=2).err.replace("\nFix: ", " ")
 
 
 def test_the_next_step_is_one_that_works(typed: Shell) -> None:
@@ -319,13 +319,13 @@ def test_highlevel_by_an_app(typed: Shell, monkeypatch: pytest.MonkeyPatch) -> N
     kept, here, port = [""] * 5, ("highlevel", "sandbox", "authorization_code"), str(free_port())
     lines = [*kept, *here, "", "locations.readonly no.such/scope", CLIENT_SECRET]
     lines += [*here, "", " ", CLIENT_SECRET, HOME, "y", "n"]
-    told = answer(typed, *lines, words=("--callback-port", port))
-    assert "Scopes to tick in the app: locations.readonly users.readonly" in told
-    assert f"Return address: http://127.0.0.1:{port}/snapshots/callback" in told
-    assert "Tick no.such/scope in the app's settings in HighLevel's Marketplace" in told
-    assert "The app is installed in" in told
-    assert f"with a token for {HOME}" in " ".join(told.split())
-    assert CLIENT_SECRET not in told.replace(f"with the secret {CLIENT_SECRET}", "")
+    shown = answer(typed, *lines, words=("--callback-port", port))
+    assert "Scopes to tick in the app: locations.readonly users.readonly" in shown
+    assert f"Return address: http://127.0.0.1:{port}/snapshots/callback" in shown
+    assert "Tick no.such/scope in the app's settings in HighLevel's Marketplace" in shown
+    assert "The app is installed in" in shown
+    assert f"with a token for {HOME}" in " ".join(shown.split())
+    assert CLIENT_SECRET not in shown.replace(f"with the secret {CLIENT_SECRET}", "")
 
 
 class Person:

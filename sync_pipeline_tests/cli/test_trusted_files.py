@@ -217,8 +217,8 @@ def test_an_env_file_with_secrets_is_private(shell: Shell, text: str, mode: int,
     file.chmod(mode)
     plain = {name: None for name in shell.environ if name.startswith("SNAPSHOTS_CLIENT")}
     ended = replace(shell, changes={**shell.changes, **plain})("status", "--json", code=0)
-    told = f"{file} holds secrets and can be read by other users. Run: chmod go-rwx {file}"
-    assert ended.warnings == ([told] if warned else [])
+    expected = f"{file} holds secrets and can be read by other users. Run: chmod go-rwx {file}"
+    assert ended.warnings == ([expected] if warned else [])
     assert "chmod" not in ended.out
 
 

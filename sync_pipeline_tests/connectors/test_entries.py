@@ -364,10 +364,10 @@ def test_the_cheaper_reader_is_chosen(
 
 def test_the_choice_is_told(shared_sandbox: Running) -> None:
     """Who reads is told which reader was chosen, its cost, and why."""
-    told: list[Choice] = []
+    reported: list[Choice] = []
 
     async def work() -> None:
-        async with clockify_at(shared_sandbox, on_choice=told.append) as client:
+        async with clockify_at(shared_sandbox, on_choice=reported.append) as client:
             listed = (await client.user_ids())[:1]
             await rows(
                 ClockifySource(client, ENTRIES).read(
@@ -376,8 +376,8 @@ def test_the_choice_is_told(shared_sandbox: Running) -> None:
             )
 
     run(work())
-    assert [(choice.reader, choice.requests) for choice in told] == [("users", 2)]
-    assert "12" in told[0].reason
+    assert [(choice.reader, choice.requests) for choice in reported] == [("users", 2)]
+    assert "12" in reported[0].reason
 
 
 @given(

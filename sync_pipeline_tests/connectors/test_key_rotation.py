@@ -35,32 +35,34 @@ def clockify(sandbox: Running, on_fallback: Told | None = None, **keys: str) -> 
 
 def test_clockify_falls_back_for_good(shared_sandbox: Running) -> None:
     """The rejected key is tried once for each request under way, then no more; the person is told once."""
-    told: list[str] = []
+    reported: list[str] = []
 
     async def work() -> dict[str, int]:
-        async with clockify(shared_sandbox, lambda: told.append("old"), api_key=NEW_KEY, fallback=OWNER_KEY) as client:
+        async with clockify(
+            shared_sandbox, lambda: reported.append("old"), api_key=NEW_KEY, fallback=OWNER_KEY
+        ) as client:
             await client.me()
             await asyncio.gather(client.me(), client.workspace(), client.prove_admin())
             return dict(client.requests)
 
     assert run(work()) == {"GET /user": 3, "GET /workspaces/{workspace}": 1, "GET /workspaces/{workspace}/users": 1}
-    assert told == ["old"]
+    assert reported == ["old"]
 
 
 def test_snapshots_falls_back_for_good(sandbox: Running) -> None:
     """A revoked key, a batch: it is delivered once, with the other key."""
-    told: list[str] = []
+    reported: list[str] = []
     control(sandbox, "snapshots", keys={NEW_KEY: "revoked"})
     keys = Credentials(api_key=NEW_KEY, fallback=SNAPSHOTS_KEY)
 
     async def work() -> None:
-        async with snapshots(sandbox.snapshots, credentials=keys, on_fallback=lambda: told.append("old")) as client:
+        async with snapshots(sandbox.snapshots, credentials=keys, on_fallback=lambda: reported.append("old")) as client:
             outcomes = await client.upsert("users", [{"user_id": "u1", "email": "a@x.test", "role": "MEMBER"}])
             assert [outcome.ok for outcome in outcomes] == [True]
             await client.get("users", "u1")
 
     run(work())
-    assert told == ["old"]
+    assert reported == ["old"]
     assert dict(sandbox.world.stats.requests) == {
         "POST /snapshots/users/batch": 2,
         "GET /snapshots/users/{id}": 1,
@@ -130,15 +132,15 @@ def test_a_wrong_addon_token_is_named(shared_sandbox: Running) -> None:
 
 def test_an_addon_token_has_a_fallback_too(shared_sandbox: Running) -> None:
     """Tokens are replaced like keys."""
-    told: list[str] = []
+    reported: list[str] = []
 
     async def work() -> None:
         tokens = {"addon_token": "not-a-token", "fallback": ADDON_TOKEN}
-        async with clockify(shared_sandbox, lambda: told.append("old"), **tokens) as client:
+        async with clockify(shared_sandbox, lambda: reported.append("old"), **tokens) as client:
             await client.workspace()
 
     run(work())
-    assert told == ["old"]
+    assert reported == ["old"]
 
 
 def test_key_and_token_together_are_refused(shared_sandbox: Running) -> None:

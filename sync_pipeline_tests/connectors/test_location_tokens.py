@@ -238,9 +238,9 @@ def test_a_location_without_the_app_is_named(us: HighLevelTeam) -> None:
     assert us.sync("locations")["locations"]
     with pytest.raises(
         NotAuthorized, match=f"the app is not installed in the sub-account {HOME}.*Install it there"
-    ) as told:
+    ) as refused:
         ask(us)
-    assert told.value.request.code == "not_installed"
+    assert refused.value.request.code == "not_installed"
     assert checked(us) == f"the app is not installed in {HOME}"
 
 

@@ -173,7 +173,7 @@ def test_a_preview_says_what_the_rule_says_now(desk: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "change", "place", "told"),
+    ("path", "change", "place", "expected"),
     [
         (NEW_RULE, {"name": "A b"}, "name", "Use up to 40 lowercase letters, digits, - and _"),
         (NEW_RULE, {"name": "budget"}, "name", "There is a rule budget already."),
@@ -199,7 +199,7 @@ def test_a_preview_says_what_the_rule_says_now(desk: Browser) -> None:
     ],
 )
 def test_a_mistake_is_told_beside_its_field(
-    desk: Browser, path: str, change: dict[str, Any], place: str, told: str
+    desk: Browser, path: str, change: dict[str, Any], place: str, expected: str
 ) -> None:
     """One message, the summary leads to it, and all that was typed is still there; nothing is stored."""
     before = service(desk).revision()
@@ -207,7 +207,7 @@ def test_a_mistake_is_told_beside_its_field(
     answer = desk.post(path, {**typed, "action": "save"}, of=HERE)
     page = Page(answer.text)
     assert (answer.status_code, page.faults) == (422, [])
-    assert page.text.count(told) == 2  # in the summary, and at the field
+    assert page.text.count(expected) == 2  # in the summary, and at the field
     assert f"#{place}" in {link["href"] for link in page.all("a")}
     assert place in {each.get("id") for each in page.all("input", "select", "fieldset")}
     kept = [
@@ -254,8 +254,8 @@ def test_what_a_form_made_is_a_file_and_a_file_is_in_force(tmp_path: Path, offic
             *map(form_of_subscription, of_form.subscriptions)
         ]
         page = browser.page(HERE)
-        told = f"The rules and subscriptions of the file {file} are in force (SYNC_ALERT_RULES_FILE). What the console has stored is not in force."
-        assert told in page.text
+        notice = f"The rules and subscriptions of the file {file} are in force (SYNC_ALERT_RULES_FILE). What the console has stored is not in force."
+        assert notice in page.text
         assert [link["href"] for link in page.all("a") if "/settings/alerts/" in link["href"]] == [f"{HERE}/rules.yaml"]
         before = service(browser).revision()
         for path, fields in ((NEW_RULE, RULE | {"name": "other"}), (f"{HERE}/days", {"working_days": ["friday"]})):
@@ -272,7 +272,7 @@ def test_what_a_form_made_is_a_file_and_a_file_is_in_force(tmp_path: Path, offic
         with_file = at_home.with_(SYNC_ALERT_RULES_FILE=str(file))
         assert with_file("alerts", "rules", "--yaml", code=0).out == answer.text
         assert with_file("alerts", "rules", "--json", code=0).document["file"] == str(file)
-        assert told in with_file("alerts", "rules", code=0).out
+        assert notice in with_file("alerts", "rules", code=0).out
         assert "two forms of the same" in at_home("alerts", "rules", "--yaml", "--json", code=2).err
 
 
@@ -305,7 +305,7 @@ def test_a_rule_by_keyboard_in_a_real_browser(chrome: playwright.sync_api.Browse
         ana.audit()
         page.get_by_label("Fires when it").select_option("above")
         page.get_by_label("Thresholds").press("Enter")
-        ana.is_told("The rule people is saved.")
+        ana.sees_notice("The rule people is saved.")
         ana.to(NEW_SUBSCRIPTION)
         page.get_by_label("Name", exact=True).fill("acme")
         page.get_by_label("New time entries").check()
@@ -313,7 +313,7 @@ def test_a_rule_by_keyboard_in_a_real_browser(chrome: playwright.sync_api.Browse
         page.get_by_role("button", name="Preview").click()
         expect(page.get_by_text("Nothing new in the last seven days.")).to_be_focused()
         page.get_by_label("Only these clients, 1").press("Enter")
-        ana.is_told("The subscription acme is saved.")
+        ana.sees_notice("The subscription acme is saved.")
         ana.audit()
 
 

@@ -180,4 +180,4 @@ def test_the_pages_in_a_browser(desk_browser: Browser, office: Team, chrome: pla
         ana.is_refused_at("name", "Nothing was changed")
         ana.page.get_by_label("Type the name to confirm").fill("clockify")
         ana.press("Disconnect Clockify")
-        ana.is_told("Clockify is disconnected")
+        ana.sees_notice("Clockify is disconnected")

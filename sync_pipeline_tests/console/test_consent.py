@@ -22,9 +22,9 @@ def browser(desk_browser: Browser, office: Team) -> Browser:
 def test_somebody_allows_the_access(browser: Browser, office: Team) -> None:
     """The page before tells where it leads and what is asked; afterwards the connection stands."""
     link = authorize(browser, office)
-    told = browser.page("/snapshots/authorize").text
-    assert urlsplit(link).netloc in told
-    assert "saas/location.read" in told
+    text = browser.page("/snapshots/authorize").text
+    assert urlsplit(link).netloc in text
+    assert "saas/location.read" in text
 
     answer = browser.get(decide(link, "approve"))
     assert answer.url.path == "/mapping"
@@ -43,7 +43,7 @@ def test_somebody_refuses(browser: Browser, office: Team) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         ("invalid_scope", "scope"),
         ("server_error", "server error"),
@@ -51,14 +51,14 @@ def test_somebody_refuses(browser: Browser, office: Team) -> None:
         ("<script>x</script>", "consent"),
     ],
 )
-def test_errors_are_told_apart(browser: Browser, office: Team, error: str, told: str) -> None:
+def test_errors_are_told_apart(browser: Browser, office: Team, error: str, expected: str) -> None:
     """Each with what to do; what the other side says is shown as text."""
     state = parse_qs(urlsplit(authorize(browser, office)).query)["state"][0]
     url = f"{browser.console.url}/snapshots/callback"
     answer = browser.client.get(url, params={"error": error, "error_description": "<script>x</script>", "state": state})
 
     assert answer.status_code == 422
-    assert told in answer.text
+    assert expected in answer.text
     assert "<script>x" not in answer.text
 
 

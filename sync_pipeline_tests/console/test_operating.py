@@ -144,19 +144,19 @@ def test_what_is_left_of_the_hour(ana: Browser, setup: SetupService) -> None:
 def test_what_was_typed_wrong_is_typed_again(office: Team, desk_browser: Browser) -> None:
     """A key that was entered just now: nobody is sent to a variable or to a stored secret, and what is told comes first."""
     page = look(desk_browser, office, secret=WRONG)
-    told = Page(page.text).text
+    text = Page(page.text).text
     assert (
-        "This API key does not exist. Copy it again. Keys are made under Preferences > Advanced. (Clockify GET" in told
+        "This API key does not exist. Copy it again. Keys are made under Preferences > Advanced. (Clockify GET" in text
     )
-    assert "CLOCKIFY_API_KEY" not in told
+    assert "CLOCKIFY_API_KEY" not in text
 
 
 def test_what_a_key_may_not_do_is_one_sentence(office: Team, desk_browser: Browser) -> None:
     """A key that may only read: not the same sentence for each entity."""
     look(desk_browser, office)
     choose(desk_browser, office)
-    told = Page(snapshots(desk_browser, office, api_key="sandbox-snapshots-read-only-key").text).text
-    assert "This key or token may not write projects, users and time entries." in told
+    text = Page(snapshots(desk_browser, office, api_key="sandbox-snapshots-read-only-key").text).text
+    assert "This key or token may not write projects, users and time entries." in text
 
 
 def links(browser: Browser, path: str) -> list[str]:

@@ -44,7 +44,7 @@ def test_a_key_is_replaced_while_live_syncing_goes_on(desk_browser: Browser, off
 
 
 @pytest.mark.parametrize(
-    ("name", "secret", "told"),
+    ("name", "secret", "expected"),
     [
         ("clockify.api_key", "a-wrong-key", "this API key does not exist"),
         ("clockify.api_key", "", "is empty"),
@@ -54,14 +54,14 @@ def test_a_key_is_replaced_while_live_syncing_goes_on(desk_browser: Browser, off
     ],
 )
 def test_what_does_not_work_is_not_taken(
-    desk_browser: Browser, office: Team, name: str, secret: str, told: str
+    desk_browser: Browser, office: Team, name: str, secret: str, expected: str
 ) -> None:
     """It is told beside its field; the one in use stays, without a fallback."""
     connect(desk_browser, office)
     answer = desk_browser.post("/secrets/rotate", {"name": name, "secret": secret})
 
     assert answer.status_code == 422
-    assert told.lower() in Page(answer.text).text.lower()
+    assert expected.lower() in Page(answer.text).text.lower()
     assert not secret or f'value="{secret}"' not in answer.text
     assert "old one kept as fallback" not in answer.text
 

@@ -98,7 +98,7 @@ def test_what_is_chosen_is_a_version_of_the_set_up(desk_browser: Browser) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "expected"),
     [
         ("time_zone", "Mars/Olympus", "Mars/Olympus is not the name of a time zone, such as Europe/Berlin."),
         ("time_zone", "../../etc/passwd", "is not the name of a time zone"),
@@ -107,12 +107,12 @@ def test_what_is_chosen_is_a_version_of_the_set_up(desk_browser: Browser) -> Non
         ("rescan_days", "0", "0 is not a whole number from 1 to"),
     ],
 )
-def test_a_value_that_cannot_be_is_told_beside_its_field(browser: Browser, name: str, text: str, told: str) -> None:
+def test_a_value_that_cannot_be_is_told_beside_its_field(browser: Browser, name: str, text: str, expected: str) -> None:
     """Nothing of the form is stored then."""
     before = service(browser).revision()
     answer = browser.post(GENERAL, CHOSEN | {name: text}, of=GENERAL)
     assert answer.status_code == 422
-    assert told in Page(answer.text).text
+    assert expected in Page(answer.text).text
     assert service(browser).revision() == before
 
 
@@ -207,7 +207,7 @@ def test_the_pages_in_a_browser(desk_browser: Browser, chrome: playwright.sync_a
         ana.to(GENERAL)
         ana.page.get_by_label("Time zone").fill("Asia/Kolkata")
         ana.press("Save")
-        ana.is_told("Saved.")
+        ana.sees_notice("Saved.")
         ana.to("/settings/audit")
         expect(ana.page.locator("time > span").first).to_have_text(re.compile(r"^\d\d:\d\d$"))
         expect(ana.page.locator("html")).to_have_attribute("data-zone", "Asia/Kolkata")

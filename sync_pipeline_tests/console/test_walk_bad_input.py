@@ -38,9 +38,9 @@ def test_secrets_are_pasted_with_what_clings_to_them(ana: Walker) -> None:
     ana.look_up(f'  "{CLOCKIFY_KEY}"  ')
     ana.sees("Signed in as")
     ana.press("Connect this workspace")
-    ana.is_told("Clockify is connected.")
+    ana.sees_notice("Clockify is connected.")
     ana.try_snapshots_key(f" '{SNAPSHOTS_KEY}' ")
-    ana.is_told("The Snapshots API is connected.")
+    ana.sees_notice("The Snapshots API is connected.")
     for path in ("/clockify", "/snapshots"):
         ana.to(path)
         ana.sees(re.compile(r"Stored on \d{4}-\d\d-\d\d"))
@@ -69,7 +69,7 @@ def test_a_whole_step_by_keyboard(ana: Walker) -> None:
     page.keyboard.press("Space")
     ana.tabs_to(page.get_by_role("button", name="Connect this workspace"))
     page.keyboard.press("Enter")
-    ana.is_told("Clockify is connected.")
+    ana.sees_notice("Clockify is connected.")
     ana.is_at("/setup/snapshots")
 
 
@@ -149,7 +149,7 @@ def test_consent_is_answered_to_who_asked_once(ana: Walker, chrome: Browser, con
     ana.sees("no one has consented yet")
 
     ana.page.goto(back)
-    ana.is_told("access was allowed")
+    ana.sees_notice("access was allowed")
     ana.page.goto(back)
     expect(ana.heading).to_have_text("Not authorized")
     ana.follow("Back to the step")

@@ -76,7 +76,7 @@ def connect(ana: Walker) -> None:
             ana.follow("Use another token")
     expect(ana.page.get_by_label(re.compile("Northwind Agency"))).to_be_checked()
     ana.press("Connect this sub-account")
-    ana.is_told("HighLevel is connected.")
+    ana.sees_notice("HighLevel is connected.")
     ana.is_at("/setup/prepare")
 
 

@@ -138,7 +138,7 @@ class Walker:
         """Some visible text."""
         expect(self.page.get_by_text(text).filter(visible=True).first).to_be_visible(timeout=PATIENCE_MS)
 
-    def is_told(self, text: str) -> None:
+    def sees_notice(self, text: str) -> None:
         """A notice on top says what was done."""
         expect(self.page.get_by_role("status").filter(has_text=text)).to_be_visible(timeout=PATIENCE_MS)
 
@@ -187,7 +187,7 @@ class Walker:
         self.page.get_by_role("radio").first.check()
         self.page.get_by_label("Plan").select_option("paid")
         self.press("Connect this workspace")
-        self.is_told("Clockify is connected.")
+        self.sees_notice("Clockify is connected.")
 
     def fill_snapshots(self, way: str, base_url: str = "") -> None:
         """Step 2, but for what is secret."""
@@ -208,7 +208,7 @@ class Walker:
     def connect_snapshots(self) -> None:
         """Step 2 by API key, which works."""
         self.try_snapshots_key()
-        self.is_told("The Snapshots API is connected.")
+        self.sees_notice("The Snapshots API is connected.")
 
     def choose_highlevel(self, token: str = HOME_TOKEN) -> None:
         """Step 2 with HighLevel, up to the button."""
@@ -242,7 +242,7 @@ class Walker:
         self.to("/live")
         expect(self.page.get_by_text("missing")).to_have_count(0)
         self.page.get_by_role("switch").click()
-        self.is_told("Live syncing is on")
+        self.sees_notice("Live syncing is on")
         expect(self.page.get_by_role("switch")).to_be_checked()
 
     def tabs_to(self, target: Locator, most: int = 60) -> None:

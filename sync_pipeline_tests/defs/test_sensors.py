@@ -46,8 +46,8 @@ def test_an_edit_arrives_by_one_read_and_one_write(us: Team, on: Live) -> None:
     assert us.requests()[ENTRY] == 1
     assert us.writes() == {"time_entries": 1}
     assert us.at_snapshots("time_entries")[entry["id"]]["description"] == "edited"
-    told = metadata_of(tick.runs[0], "time_entries")
-    assert (told["updated"], told["records"], told["events"]) == (1, entry["id"], "1")
+    metadata = metadata_of(tick.runs[0], "time_entries")
+    assert (metadata["updated"], metadata["records"], metadata["events"]) == (1, entry["id"], "1")
     assert on.inbox("time_entries").open == 0
     assert on.tick("time_entries").requests == []
 
@@ -121,12 +121,12 @@ def test_an_id_of_another_workspace_confirms_nothing(us: Team, on: Live) -> None
 
 def test_a_witness_that_is_gone_as_well_is_no_witness(us: Team, on: Live) -> None:
     """Another entry was deleted and nobody told: the delete we heard of is confirmed by one that does live."""
-    silent, told = sorted(stopped(us), key=lambda entry: str(entry["id"]))[:2]
-    for entry in (silent, told):
+    silent, reported = sorted(stopped(us), key=lambda entry: str(entry["id"]))[:2]
+    for entry in (silent, reported):
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
-    on.event("TIME_ENTRY_DELETED", "time_entries", told)
+    on.event("TIME_ENTRY_DELETED", "time_entries", reported)
     on.drain("time_entries")
-    assert told["id"] not in us.at_snapshots("time_entries")
+    assert reported["id"] not in us.at_snapshots("time_entries")
     assert silent["id"] in us.at_snapshots("time_entries")
     assert on.inbox("time_entries").open == 0
     us.sync("time_entries")
@@ -154,8 +154,8 @@ def test_a_moved_entry_keeps_its_row(us: Team, on: Live) -> None:
     moved = us.change_entry(entry, start=instant(start), end=instant(start.replace(hour=4)))
     on.event("TIME_ENTRY_UPDATED", "time_entries", moved)
     (run,) = on.tick("time_entries").runs
-    told = metadata_of(run, "time_entries")
-    assert (told["updated"], told.get("created"), told.get("deleted")) == (1, None, None)
+    metadata = metadata_of(run, "time_entries")
+    assert (metadata["updated"], metadata.get("created"), metadata.get("deleted")) == (1, None, None)
     with us.session() as session:
         known = session.ledger("time_entries").lookup([entry["id"]])
         assert known[entry["id"]].partition == start.date().isoformat()

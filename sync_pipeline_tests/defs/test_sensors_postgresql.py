@@ -52,10 +52,10 @@ def test_an_edited_client_is_mended_and_our_echo_ends(us: Team, on: Live) -> Non
     client = us.client(str(location["location_name"]))
     kept = {name: client[name] for name in ("name", "note", "email", "archived")}
     us.clockify("PUT", f"/clients/{client['id']}", {**kept, "address": "Somebody's idea"})
-    told = {"id": client["id"], "name": client["name"]}
+    body = {"id": client["id"], "name": client["name"]}
     us.forget_stats()
     for _ in range(3):  # Clockify says the same each time: an address is not in a client's event
-        assert on.event("CLIENT_UPDATED", "locations", told)
+        assert on.event("CLIENT_UPDATED", "locations", body)
         on.drain("locations")
 
     assert us.writes() == {"clients": 1}

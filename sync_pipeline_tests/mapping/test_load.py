@@ -326,16 +326,16 @@ UNWORKABLE = [
 ]
 
 
-@pytest.mark.parametrize(("entity", "yaml", "line", "field", "told"), UNWORKABLE)
+@pytest.mark.parametrize(("entity", "yaml", "line", "field", "expected"), UNWORKABLE)
 def test_fields_the_target_cannot_work_with_are_refused(
-    tmp_path: Path, entity: str, yaml: str, line: int, field: str, told: str
+    tmp_path: Path, entity: str, yaml: str, line: int, field: str, expected: str
 ) -> None:
     """Without what a record is known by, or with what a client has no place for, nothing could ever be delivered."""
     with pytest.raises(MappingFileError) as caught:
         overridden(tmp_path, entity, yaml)
-    assert (caught.value.field, told in str(caught.value)) == (field, True), str(caught.value)
+    assert (caught.value.field, expected in str(caught.value)) == (field, True), str(caught.value)
     # A field that is not there at all has no line of its own.
-    assert caught.value.line == line or "missing" in told
+    assert caught.value.line == line or "missing" in expected
 
 
 def test_every_field_of_a_client_may_be_mapped(tmp_path: Path) -> None:

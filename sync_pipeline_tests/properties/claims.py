@@ -111,7 +111,7 @@ class Court:
             return ""
         if claim.waiting and any(self._waits(entity, state.body, now) for state in states):
             return ""
-        return f"the target holds {_shown(target)}, the source since then: {'; '.join(self._told(entity, states))}"
+        return f"the target holds {_shown(target)}, the source since then: {'; '.join(self._described(entity, states))}"
 
     def _fits(self, claim: Claim, source_id: str, state: State, target: Json | None) -> bool:
         """Whether the target may look so after this version was read."""
@@ -145,7 +145,7 @@ class Court:
         target_id = self.ledgers[entity].links.get(source_id) if entity == "locations" else source_id
         return None if target_id is None else self.past.at(TARGETS[entity], target_id, step)
 
-    def _told(self, entity: str, states: list[State]) -> Iterator[str]:
+    def _described(self, entity: str, states: list[State]) -> Iterator[str]:
         for state in states:
             span = f"{state.since}-{'now' if state.until is None else state.until}"
             yield f"{span} {versions.kind_of(self.team, entity, state.body)} {_shown(state.body)}"

@@ -374,7 +374,7 @@ class ProcessActor(Actor):
     def __init__(self, *args: Any, process: subprocess.Popen[str]) -> None:
         super().__init__(*args)
         self.process = process
-        self._told: list[str] = []
+        self._output: list[str] = []
         self._readers = [threading.Thread(target=self._read, args=(pipe,)) for pipe in (process.stdout, process.stderr)]
         for reader in self._readers:
             reader.start()
@@ -382,7 +382,7 @@ class ProcessActor(Actor):
     def _read(self, pipe: IO[str]) -> None:
         with pipe:
             for line in pipe:
-                self._told.append(line)
+                self._output.append(line)
                 if WAITING in line:
                     self.waits.set()
 
@@ -393,7 +393,7 @@ class ProcessActor(Actor):
 
     def say(self) -> None:
         """Take down how it ended."""
-        self.outcome.trouble = "".join(self._told)
+        self.outcome.trouble = "".join(self._output)
         self.outcome.done = self.process.returncode == 0
 
 
@@ -434,7 +434,7 @@ class Stage:
         self._reader = history.reader
         self._actors: list[Actor] = []
         self._claims: list[Claim] = []
-        self._told: list[str] = []
+        self._outcomes: list[str] = []
         self._broken: list[str] = []
         self._received: dict[int, tuple[int, int]] = {}
         self._closed: set[int] = set()
@@ -556,7 +556,7 @@ class Stage:
             actor.say()
         outcome = actor.outcome
         self.done["succeeded" if outcome.done else "failed"] += 1
-        self._told.append(f"{actor.name}: {'done' if outcome.done else outcome.trouble or 'not done'}")
+        self._outcomes.append(f"{actor.name}: {'done' if outcome.done else outcome.trouble or 'not done'}")
         said = [("green day", part) for part in outcome.green]
         said += [("exit code 0", part) for part in outcome.covered if outcome.done]
         claims = [

@@ -177,8 +177,8 @@ def test_what_refers_to_a_record_that_was_set_aside_says_so(tmp_path: Path) -> N
         done = us.sync()
         assert (done["projects"].rejected, done["time_entries"].waiting) == (1, 1)
         with us.session() as session:
-            (told,) = list_rejects(session.store, session.pair, entity="time_entries")
-            assert (told.source_id, told.field, told.rule) == (entry["id"], "project_id", "references")
+            (reject,) = list_rejects(session.store, session.pair, entity="time_entries")
+            assert (reject.source_id, reject.field, reject.rule) == (entry["id"], "project_id", "references")
         verdicts = us.verify(repair=True)
         assert [name for name, verdict in verdicts.items() if not verdict.in_sync] == ["time_entries"]
         waits = verdicts["time_entries"]
@@ -200,8 +200,8 @@ def test_a_project_that_only_its_entries_brought_in_is_set_aside_with_its_reason
         us.add_entry(us.users()[0]["id"], morning(1), projectId=project)
         assert us.sync("time_entries")["time_entries"].waiting == 1
         with us.session() as session:
-            (told,) = list_rejects(session.store, session.pair, entity="projects")
-            assert (told.source_id, told.field) == (project, "project_name")
+            (reject,) = list_rejects(session.store, session.pair, entity="projects")
+            assert (reject.source_id, reject.field) == (project, "project_name")
         us.sync("time_entries")
         assert us.verify("time_entries")["time_entries"].waiting == 1
 
@@ -235,8 +235,8 @@ def test_records_without_an_id_are_set_aside_one_by_one(tmp_path: Path) -> None:
         us.fault("status", "GET /clockify/*/projects", **answer)
         with us.session() as session:
             assert us.sync_one(session, "projects").rejected == 2
-            told = session.ledger("projects").rejects.show(NO_ID)
-            assert [(row.source_id, row.field) for row in told] == [(NO_ID, "project_id")] * 2
+            rejects = session.ledger("projects").rejects.show(NO_ID)
+            assert [(row.source_id, row.field) for row in rejects] == [(NO_ID, "project_id")] * 2
             before = tables(session, "rejects")
             assert us.sync_one(session, "projects").rejected == 2
             assert tables(session, "rejects") == before

@@ -277,8 +277,8 @@ def test_an_entry_that_moved_and_is_invalid_stands_in_the_rejects(tmp_path: Path
         done = us.sync("time_entries", days=Days(day(4), day(2)))["time_entries"]
         assert (done.rejected, done.deleted) == (1, 0)
         with us.session() as session:
-            (told,) = session.ledger("time_entries").rejects.show(entry["id"])
-            assert told.partition == day(9).isoformat()
+            (reject,) = session.ledger("time_entries").rejects.show(entry["id"])
+            assert reject.partition == day(9).isoformat()
         us.sync()
         converged(us)
 

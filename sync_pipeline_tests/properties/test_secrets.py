@@ -50,8 +50,8 @@ def test_commands_that_work_and_commands_that_fail_show_no_secret(tmp_path: Path
     """Nothing is printed and nothing is kept, neither with right nor with wrong keys, in Dagster's history either."""
     with team(tmp_path, users=2, projects=2, locations=2, entries=5) as us:
         both = {name: value for changes in WRONG_KEYS for name, value in changes.items()}
-        told = [*run(us, "sync"), *run(us, "sync", code=4, **both)]
-        assert [text for text in told if leaks(text)] == []
+        printed = [*run(us, "sync"), *run(us, "sync", code=4, **both)]
+        assert [text for text in printed if leaks(text)] == []
         assert files_with_secrets(us.home) == []
         assert tables_with_secrets(us) == []
         assert list(us.home.rglob("*.db")), "the history was looked at"

@@ -186,16 +186,16 @@ def test_the_key_stays_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture, 
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
         patch.setattr(Tiny, "answer", lambda *_: (status, {"message": f"not with {KEY}"}))
         patch.setattr(Tiny, "_list", lambda *_: [])
-        told = ""
+        text = ""
         try:
             us.sync("tags")
         except SyncError as error:
-            told = f"{error!r} {error} {vars(error)} {error.__cause__!r}"
+            text = f"{error!r} {error} {vars(error)} {error.__cause__!r}"
         with us.session() as session:
-            told += repr([list_rejects(session.store, session.pair), session.systems])
+            text += repr([list_rejects(session.store, session.pair), session.systems])
         kept = b"".join(path.read_bytes() for path in us.home.rglob("*") if path.is_file())
-        assert told
-        assert KEY not in told
+        assert text
+        assert KEY not in text
         assert KEY not in caplog.text
         assert KEY.encode() not in kept
         assert tiny.writes == []

@@ -119,20 +119,20 @@ def developing(root: Path, *words: str, **environ: str) -> Iterator[Developing]:
         ports["webhooks"] = free_port()
     asked = ["dev", "--port", str(ports["ui"]), "--webhook-port", str(ports.get("webhooks", 1))]
     asked += ["--console-port", str(ports["console"]), *words]
-    told = environment(root, **{"SYNC_SANDBOX_PORT": str(ports["sandbox"]), **environ})
+    variables = environment(root, **{"SYNC_SANDBOX_PORT": str(ports["sandbox"]), **environ})
     with (
         (root / "dev.log").open("w") as log,
         subprocess.Popen(
             [sys.executable, "-m", "sync_pipeline.cli", *asked],
             cwd=root,
-            env=told,
+            env=variables,
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
         ) as process,
         local_client(timeout=30) as client,
     ):
-        us = Developing(process, Path(told["SYNC_HOME"]), ports, client)
+        us = Developing(process, Path(variables["SYNC_HOME"]), ports, client)
         try:
             wait_for(lambda: us.is_ready() or process.poll() is not None, START_SECONDS)
             assert process.poll() is None, (root / "dev.log").read_text()

@@ -90,8 +90,8 @@ def test_re_executing_a_run_whose_batch_is_gone_says_run_it_again(
             shutil.rmtree(us.home / "batches" / failed.run_id)
             again = re_execute_projects(us, instance, failed.run_id)
             assert not again.success
-            (told,) = failures(again)
-            assert "Run it again from the start" in told
+            (message,) = failures(again)
+            assert "Run it again from the start" in message
             assert us.writes() == {}
 
 
@@ -111,8 +111,8 @@ def test_re_executing_a_run_under_another_mapping_says_run_it_again(
             enter(us, monkeypatch)
             again = re_execute_projects(us, instance, failed.run_id)
             assert not again.success
-            (told,) = failures(again)
-            assert "checked under another mapping" in told
+            (message,) = failures(again)
+            assert "checked under another mapping" in message
             assert us.writes() == {}
             assert sync(us, instance, "projects").success
         us.sync()
@@ -150,8 +150,8 @@ def test_a_run_of_time_entries_without_a_partition_is_refused(tmp_path: Path, mo
         with instance_of(us) as instance:
             result = sync(us, instance, "time_entries", days=False)
             assert not result.success
-            (told,) = failures(result)
-            assert "names no partition" in told
+            (message,) = failures(result)
+            assert "names no partition" in message
             assert us.requests() == {}
 
 
@@ -172,8 +172,8 @@ def test_the_first_contact_with_real_accounts_needs_a_word_in_dagster_too(
             (volume,) = [one for one in held.get_asset_check_evaluations() if one.check_name == "volume"]
             assert "Nothing was ever delivered to these accounts" in (volume.description or "")
             assert "first_contact: true" in (volume.description or "")
-            (told,) = failures(sync(us, instance, "users", first_contact=True))
-            assert "POST /users/batch" in told  # nobody listens at this address
+            (message,) = failures(sync(us, instance, "users", first_contact=True))
+            assert "POST /users/batch" in message  # nobody listens at this address
         with us.session() as session:
             assert tables(session, "records")["records"]
 
@@ -344,27 +344,27 @@ def test_what_differs_is_shown_without_what_is_personal(tmp_path: Path, monkeypa
                 ("name", "(personal)"),
                 ("role", "OWNER MAYBE"),
             }
-            told = str([verdict(instance, entity).metadata for entity in ("users", "time_entries")])
-        assert entry in told
-        assert not [text for text in ("Somebody", user["name"], user["email"]) if text in told]
+            metadata = str([verdict(instance, entity).metadata for entity in ("users", "time_entries")])
+        assert entry in metadata
+        assert not [text for text in ("Somebody", user["name"], user["email"]) if text in metadata]
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "expected"),
     [
         ({"first_day": "last week"}, "first_day: `last week` is not a day like 2026-01-31."),
         ({"first_day": "2026-03-02", "last_day": "2026-03-01"}, "first_day 2026-03-02 lies after last_day 2026-03-01."),
     ],
 )
 def test_days_that_cannot_be_compared_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, str], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, str], expected: str
 ) -> None:
     """A typing error in a run's config gets one message, not a traceback."""
     with team(tmp_path) as us:
         enter(us, monkeypatch)
         with instance_of(us) as instance:
             (message,) = failures(compare(instance, "time_entries", **config))
-        assert message.startswith(told)
+        assert message.startswith(expected)
 
 
 def test_everything_is_compared_unless_days_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,9 +94,9 @@ def test_somebody_who_still_exists_is_not_forgotten(us: Team, shell: Shell) -> N
     """The next sync would bring them back: the message says where to delete first. Without --yes nothing happens either."""
     us.sync("users")
     person = somebody(us)["id"]
-    told = shell("forget", person, "--yes", code=1).message
-    assert "still exists at Clockify" in told
-    assert "Remove the member from the workspace" in told
+    text = shell("forget", person, "--yes", code=1).message
+    assert "still exists at Clockify" in text
+    assert "Remove the member from the workspace" in text
     us.control("POST", "users", {"id": person, "remove": True})
     assert "Add --yes" in shell("forget", person, code=2).message
     assert found_in(us)

@@ -173,13 +173,13 @@ def in_dagster(office: Office, guard: str, request: ApprovalRequest, patch: pyte
         assert held.success
         (volume,) = [one for one in held.get_asset_check_evaluations() if one.check_name == "volume"]
         assert not volume.passed
-        told = volume.description or ""
+        description = volume.description or ""
         if not office.writes:  # a dry run: the way on is a trial's
-            assert f"sync-pipeline preview --{FLAGS[guard].replace('_', '-')}" in told
+            assert f"sync-pipeline preview --{FLAGS[guard].replace('_', '-')}" in description
             in_the_terminal(office, guard, request, patch)
             return
-        assert f"approvals allow {request.approval.id}" in told
-        assert f"{FLAGS[guard]}: true" in told
+        assert f"approvals allow {request.approval.id}" in description
+        assert f"{FLAGS[guard]}: true" in description
         assert not failures(sync(office.us, instance, "projects", **{FLAGS[guard]: True}))
 
 
@@ -245,12 +245,12 @@ def test_first_contact_is_held_until_it_is_allowed(
             monkeypatch.setenv("SYNC_HOME", str(us.home.parent))
             with instance_of(us) as instance:
                 assert sync(us, instance, "projects").success
-                (told,) = failures(sync(us, instance, "projects", first_contact=True))
+                (message,) = failures(sync(us, instance, "projects", first_contact=True))
         else:
             SURFACES[surface](office, "first_contact", request, monkeypatch)
-            code, told = office.type("sync", "--entity", "projects")
-            assert code == 1, told
-        assert "POST /projects/batch" in told.replace("\n", " ")  # it went ahead: nobody listens at this address
+            code, message = office.type("sync", "--entity", "projects")
+            assert code == 1, message
+        assert "POST /projects/batch" in message.replace("\n", " ")  # it went ahead: nobody listens at this address
 
 
 WARNING = "Live syncing is on. Saving a change here pauses it"

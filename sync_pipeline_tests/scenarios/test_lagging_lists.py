@@ -46,8 +46,8 @@ def _freeze(us: Team) -> None:
 
 def _receive(us: Team, kind: str, entity: str, body: Json) -> None:
     with us.session() as session:
-        told = content_id(kind, body["id"], body)
-        event = Received(told, kind, entity, body["id"], "{}", session.now())
+        content = content_id(kind, body["id"], body)
+        event = Received(content, kind, entity, body["id"], "{}", session.now())
         assert receive_many(session.store, session.pair, "clockify", [event]) == [True]
 
 

@@ -177,7 +177,7 @@ def test_an_addon_token_stands_for_the_key(vault: Vault, settings: Settings) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({}, "No key for Clockify at https://api.clockify.me/api/v1 is stored."),
         ({"clockify_api_key": "k"}, "No key for the Snapshots API at https://s.example/v1 is stored."),
@@ -187,11 +187,11 @@ def test_an_addon_token_stands_for_the_key(vault: Vault, settings: Settings) -> 
         ),
     ],
 )
-def test_a_missing_secret_is_told(vault: Vault, settings: Settings, change: dict[str, str], told: str) -> None:
+def test_a_missing_secret_is_told(vault: Vault, settings: Settings, change: dict[str, str], expected: str) -> None:
     """Which system, at which address, and where it is entered."""
     with pytest.raises(ConfigError) as caught:
         unlock(replace(settings, **change), vault)  # type: ignore[arg-type]
-    assert str(caught.value) == f"{told} Enter it in the console or with `sync-pipeline init`."
+    assert str(caught.value) == f"{expected} Enter it in the console or with `sync-pipeline init`."
 
 
 def test_a_client_of_one_way_needs_its_secret(vault: Vault, settings: Settings) -> None:

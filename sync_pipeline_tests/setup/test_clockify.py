@@ -64,7 +64,7 @@ def test_an_address_of_ones_own(us: Team, setup: SetupService) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "error", "told"),
+    ("form", "error", "expected"),
     [
         (ClockifyForm(region="sandbox", secret="wrong-key"), FatalApiError, "this API key does not exist"),
         (ClockifyForm(region="sandbox", secret="two words"), ConfigError, "has a space"),
@@ -77,12 +77,12 @@ def test_an_address_of_ones_own(us: Team, setup: SetupService) -> None:
     ],
 )
 def test_what_is_wrong_is_told_and_nothing_stored(
-    setup: SetupService, form: ClockifyForm, error: type[Exception], told: str
+    setup: SetupService, form: ClockifyForm, error: type[Exception], expected: str
 ) -> None:
     """One sentence, without the key."""
     with pytest.raises(error) as caught:
         connect_clockify(setup, form, "w1", "", since="")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "wrong-key" not in str(caught.value)
     assert setup.revision() == ""
     with setup.vault() as vault:

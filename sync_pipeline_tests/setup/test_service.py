@@ -24,7 +24,7 @@ from sync_pipeline_tests.setup.desks import (
 )
 
 
-def told(setup: SetupService) -> list[tuple[str, str]]:
+def logged(setup: SetupService) -> list[tuple[str, str]]:
     """Who did what, newest first."""
     with setup.store() as store:
         return [(change.by, change.what) for change in changes(store)]
@@ -48,7 +48,7 @@ def test_who_did_it_is_noted(setup: SetupService) -> None:
     setup.acting_as("bob (test)").change({"clockify.plan": "free"}, "plan", "free")
     with pytest.raises(ConfigError):
         setup.change({"clockify.plan": "gold"}, "plan", "gold")
-    assert told(setup) == [("bob (test)", "plan"), ("ann (test)", "plan")]
+    assert logged(setup) == [("bob (test)", "plan"), ("ann (test)", "plan")]
 
 
 def test_of_two_windows_one_is_told(setup: SetupService) -> None:

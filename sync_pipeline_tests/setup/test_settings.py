@@ -80,7 +80,7 @@ def test_another_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "told"),
+    ("text", "line", "expected"),
     [
         ("clockify:\n  base_url: euc1\n", 2, "clockify.base_url: is not a URL that starts with http:// or https://"),
         ("clockify: {plan: gold}\n", 1, "clockify.plan: is not one of free, paid."),
@@ -102,11 +102,11 @@ def test_another_file(tmp_path: Path) -> None:
         ("- clockify\n", 1, "file: holds no mapping"),
     ],
 )
-def test_mistakes_are_shown_where_they_stand(tmp_path: Path, text: str, line: int, told: str) -> None:
+def test_mistakes_are_shown_where_they_stand(tmp_path: Path, text: str, line: int, expected: str) -> None:
     """File, line and key, what was expected; never the value where a secret may be in it."""
     with pytest.raises(MappingFileError) as caught:
         load(tmp_path, text)
-    assert str(caught.value).startswith(f"{tmp_path.resolve()}/home/setup.yaml:{line}: {told}")
+    assert str(caught.value).startswith(f"{tmp_path.resolve()}/home/setup.yaml:{line}: {expected}")
     assert "s3cret" not in str(caught.value)
     assert caught.value.exit_code == 2
 

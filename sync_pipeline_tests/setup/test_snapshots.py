@@ -62,11 +62,11 @@ def test_on_the_sandbox_no_key_is_needed(us: Team, setup: SetupService) -> None:
 def test_no_key_is_tried_in_clear(us: Team, setup: SetupService) -> None:
     """Plain http to another machine: refused for a key, a client and a consent before anything is sent; nothing is stored."""
     there = {"base_url": "http://snapshots.test:8080/v1"}
-    told = r"SNAPSHOTS_BASE_URL is http://snapshots\.test:8080, plain http .* SYNC_ALLOW_HTTP=http://snapshots\.test:8080 if"
+    expected = r"SNAPSHOTS_BASE_URL is http://snapshots\.test:8080, plain http .* SYNC_ALLOW_HTTP=http://snapshots\.test:8080 if"
     for entered in (form(us, api_key=FULL, **there), client(us, **there)):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=expected):
             connect_snapshots(setup, entered, since="")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=expected):
         begin_authorization(setup, client(us, auth="authorization_code", **there), CALLBACK, since="")
     assert setup.revision() == ""
 
@@ -81,7 +81,7 @@ def test_missing_scopes_are_all_named(us: Team, setup: SetupService) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "error", "told"),
+    ("more", "error", "expected"),
     [
         ({"api_key": "wrong-key"}, FatalApiError, "the key was not accepted"),
         ({}, ConfigError, "The Snapshots API key is missing: none is stored for"),
@@ -103,12 +103,12 @@ def test_missing_scopes_are_all_named(us: Team, setup: SetupService) -> None:
     ],
 )
 def test_what_is_wrong_is_told_and_nothing_stored(
-    us: Team, setup: SetupService, more: dict[str, object], error: type[Exception], told: str
+    us: Team, setup: SetupService, more: dict[str, object], error: type[Exception], expected: str
 ) -> None:
     """One sentence, without the secret."""
     with pytest.raises(error) as caught:
         connect_snapshots(setup, form(us, **more), since="")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "wrong-key" not in str(caught.value)
     assert setup.revision() == ""
 

@@ -58,9 +58,9 @@ def claimed(us: Team) -> str:
 
 def test_it_is_waited_for_another_run_for_a_minute_and_said_once(us: Team) -> None:
     """As often as there are looks; the run that is waited for is named."""
-    told: list[Progress] = []
+    reported: list[Progress] = []
     with (
-        us.session(report=told.append) as session,
+        us.session(report=reported.append) as session,
         closing(open_store(us.settings().store_url)) as store,
         alive(store, OTHER),
     ):
@@ -69,7 +69,7 @@ def test_it_is_waited_for_another_run_for_a_minute_and_said_once(us: Team) -> No
         ledger = session.ledger(spec)
         type(ledger)(store, ledger.pair, ledger.entity).claims.take([key])
         assert sum(waiting(session, spec)) == LOOKS
-    assert [progress.note for progress in told if OTHER in progress.note] == [told[0].note]
+    assert [progress.note for progress in reported if OTHER in progress.note] == [reported[0].note]
 
 
 def test_the_claims_of_a_run_that_has_ended_are_free_at_once(us: Team) -> None:

@@ -83,11 +83,11 @@ def test_overlapping_windows_tell_nothing_twice(us: Team, on: Live) -> None:
     with minutes_ago(us, 5):
         us.change_entry(entry, description="changed")
     on.tick("time_entries")
-    told = on.inbox("time_entries").closed
+    closed = on.inbox("time_entries").closed
     on.tick("time_entries")
     on.cursors["time_entries"] = polled(60)  # as if the daemon had died before it could keep the cursor
     on.tick("time_entries")
-    assert on.inbox("time_entries").closed == told > 0
+    assert on.inbox("time_entries").closed == closed > 0
 
 
 def test_the_feed_in_its_older_shape(us: Team, on: Live) -> None:
@@ -234,9 +234,9 @@ def test_a_feed_that_does_not_end_is_told_and_passed(us: Team, on: Live) -> None
     moment = utc_now() - timedelta(hours=1, minutes=10)
     assert first <= (moment - timedelta(days=5)).date().isoformat() < moment.date().isoformat() <= last
     before = orjson.loads(on.cursors["time_entries"] or "")
-    told = on.tick("time_entries", run=False).said
-    assert "does not end" in told
-    assert "the 7 days before are read once instead" in told
+    message = on.tick("time_entries", run=False).said
+    assert "does not end" in message
+    assert "the 7 days before are read once instead" in message
     assert orjson.loads(on.cursors["time_entries"] or "")["since"] > before["since"]
 
 

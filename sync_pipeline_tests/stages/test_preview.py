@@ -15,11 +15,11 @@ FIGURES = ("extracted", "created", "adopted", "updated", "unchanged", "deleted",
 
 def test_only_the_first_changes_are_kept(tmp_path: Path) -> None:
     """However many there are, each is told and counted once, and memory holds as many as were asked for."""
-    told: list[Change] = []
+    reported: list[Change] = []
     with team(tmp_path) as us, us.session() as session:
-        found = preview(session, session.specs["projects"], None, keep=2, on_change=told.append)
-    assert (found.total, found.counts.created, len(told)) == (5, 5, 5)
-    assert found.changes == told[:2]
+        found = preview(session, session.specs["projects"], None, keep=2, on_change=reported.append)
+    assert (found.total, found.counts.created, len(reported)) == (5, 5, 5)
+    assert found.changes == reported[:2]
 
 
 def look(us: Team, entity: str, **changes: Any) -> Preview:

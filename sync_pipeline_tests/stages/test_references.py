@@ -167,9 +167,9 @@ def test_where_the_target_takes_no_unknown_id_the_entry_waits_with_its_reason(tm
         assert (done.waiting, done.rejected) == (1, 0)
         verdict = us.verify("time_entries")["time_entries"]
         assert (verdict.in_sync, verdict.waiting, verdict.missing) == (False, 1, 0)
-        (told,) = [d for d in verdict.differences if d.kind == "waiting"]
-        assert (told.record, told.field, told.source) == (entry, "project_id", project["id"])
-        assert "the source does not have this one of the projects" in told.target
+        (waiting,) = [d for d in verdict.differences if d.kind == "waiting"]
+        assert (waiting.record, waiting.field, waiting.source) == (entry, "project_id", project["id"])
+        assert "the source does not have this one of the projects" in waiting.target
         assert entry not in us.at_snapshots("time_entries")
 
 

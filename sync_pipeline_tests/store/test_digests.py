@@ -119,11 +119,11 @@ def test_alerts_and_digests_about_who_is_forgotten_are_removed(store: Store) -> 
     states = {key: AlertState(NOW, None, 1, "x", "Ann: x", "info") for key in ALERTS}
     store_alerts(store, HERE, states, (), NOW, figures=True)
     rows = open_rows(store, HERE)
-    told = {"destination": "ops", "event": "opened", "at": NOW, "next_at": NOW}
+    notice = {"destination": "ops", "event": "opened", "at": NOW, "next_at": NOW}
     waiting = {"subscription": "mine", "destination": "ops", "at": NOW, "next_at": NOW}
     do(
         store,
-        insert(alert_notices).values([{**told, "alert_id": row.id} for row in rows.values()]),
+        insert(alert_notices).values([{**notice, "alert_id": row.id} for row in rows.values()]),
         insert(digests).values(connection=HERE, title="1 new", body="new time entry: Ann Smith", **waiting),
     )
     remove_quotes(store, HERE, ["u1"], ["Ann Smith"])

@@ -30,12 +30,12 @@ from sync_pipeline_tests.store.batch import HERE, at, content, deliver, here, me
 from sync_pipeline_tests.store.conftest import Server
 
 
-def _everything_told(error: BaseException | None) -> str:
+def _full_text(error: BaseException | None) -> str:
     """What a log would show of an error and of what led to it."""
     if error is None:
         return ""
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return f"{error!s}\n{error!r}\n{_everything_told(before)}"
+    return f"{error!s}\n{error!r}\n{_full_text(before)}"
 
 
 def _message(caught: pytest.ExceptionInfo[StoreError]) -> str:
@@ -118,7 +118,7 @@ def test_a_url_that_cannot_work_is_a_setting_to_fix(url: str, words: str) -> Non
         open_store(url)
 
     assert "SYNC_DATABASE_URL" in str(caught.value)
-    assert "s3cret" not in _everything_told(caught.value)
+    assert "s3cret" not in _full_text(caught.value)
 
 
 @pytest.mark.parametrize("place", ["/proc/sync/store.db", "/dev/null/store.db"])
@@ -263,7 +263,7 @@ def test_a_server_that_does_not_answer(address: str) -> None:
     with pytest.raises(StoreError, match=r"'clock' on .* does not answer") as caught:
         open_store(f"postgresql://me:s3cret@{address}/clock")
 
-    assert "s3cret" not in _everything_told(caught.value)
+    assert "s3cret" not in _full_text(caught.value)
 
 
 def test_a_wrong_password(postgres: Server) -> None:
@@ -276,7 +276,7 @@ def test_a_wrong_password(postgres: Server) -> None:
         open_store(f"postgresql://guest:s3cret@/postgres?host={postgres.host}")
 
     assert "password" in _message(caught)
-    assert "s3cret" not in _everything_told(caught.value)
+    assert "s3cret" not in _full_text(caught.value)
 
 
 def test_a_database_that_does_not_exist(postgres: Server) -> None:
@@ -301,7 +301,7 @@ def test_an_error_shows_no_personal_data(store: Store) -> None:
     with pytest.raises(StoreError, match="contradicts another one") as caught, store.writing() as tx:
         tx.execute(records.update().values(target_id="jane@example.com", observed_at=at(2)))
 
-    assert "jane@example.com" not in _everything_told(caught.value)
+    assert "jane@example.com" not in _full_text(caught.value)
 
 
 def test_what_the_caller_raises_between_two_steps_stays_what_it_is(store: Store) -> None:

@@ -42,7 +42,7 @@ def test_what_is_known_is_not_written(store: Store) -> None:
     """A read of unchanged records takes no write lock."""
     of(store).save({ANN: "Ann"})
     statements: list[str] = []
-    event.listen(store.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    event.listen(store.engine, "before_cursor_execute", lambda *executed: statements.append(executed[2]))
     of(store).save({ANN: "Ann"})
 
     assert statements

@@ -92,8 +92,8 @@ class Users:
             for process in started:
                 process.stdin.write("\n")
                 process.stdin.flush()
-            told = [process.communicate()[0].strip() for process in started]
-            return [(process.returncode, line) for process, line in zip(started, told, strict=True)]
+            answers = [process.communicate()[0].strip() for process in started]
+            return [(process.returncode, line) for process, line in zip(started, answers, strict=True)]
 
 
 def test_a_pair_is_kept_encrypted(store: Store, vault: StoredVault) -> None:
@@ -162,11 +162,11 @@ def test_a_pair_that_died_with_its_process_is_told(url: str, vault: StoredVault,
     users = Users(url, sandbox)
 
     assert users.read(1, end="killed") == [(-signal.SIGKILL, "")]
-    (told,) = {line for _, line in users.read(3)}
-    assert told.endswith("Authorize again.")
+    (message,) = {line for _, line in users.read(3)}
+    assert message.endswith("Authorize again.")
     assert isinstance(vault.read(), Lost)
     sandbox.world.stats.clear()
-    assert users.read(1) == [(0, told)]
+    assert users.read(1) == [(0, message)]
     assert sandbox.world.stats.requests.total() == 0
 
     vault.keep(authorized(sandbox))

@@ -180,11 +180,11 @@ def test_small_records_tell_little(api: Api, receiver: Receiver) -> None:
     api.send("PUT", f"tags/{tag['id']}", {"name": "renamed"})
     receiver.wait(4)
     workspace = api.sandbox.workspace
-    told = {"id": made["id"], "workspaceId": workspace}
+    identity = {"id": made["id"], "workspaceId": workspace}
     assert [(one.event, one.body) for one in receiver.received] == [
-        ("NEW_CLIENT", told | {"name": "Depot 9", "archived": False}),
-        ("CLIENT_UPDATED", told | {"name": "Depot 10", "archived": True}),
-        ("CLIENT_DELETED", told | {"name": "Depot 10", "archived": True}),
+        ("NEW_CLIENT", identity | {"name": "Depot 9", "archived": False}),
+        ("CLIENT_UPDATED", identity | {"name": "Depot 10", "archived": True}),
+        ("CLIENT_DELETED", identity | {"name": "Depot 10", "archived": True}),
         ("TAG_UPDATED", {"id": tag["id"], "name": "renamed", "workspaceId": workspace, "archived": False}),
     ]
 
@@ -494,8 +494,8 @@ def test_a_flood_delivers_each_once(api: Api, receiver: Receiver) -> None:
     assert figures["flood"]["sent"] == 700
     assert len({one.raw for one in receiver.received}) == 700
     assert len(receiver.connections) >= 20
-    told = receiver.received[0].body
-    assert api.get(f"time-entries/{told['id']}")["timeInterval"]["start"] == told["timeInterval"]["start"]
+    body = receiver.received[0].body
+    assert api.get(f"time-entries/{body['id']}")["timeInterval"]["start"] == body["timeInterval"]["start"]
 
 
 def test_a_second_flood_repeats_nothing(api: Api, receiver: Receiver) -> None:

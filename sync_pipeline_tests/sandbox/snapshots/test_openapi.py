@@ -39,13 +39,13 @@ def _operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]
 
 def _check(document: dict[str, Any], operation: dict[str, Any], answer: httpx.Response) -> None:
     responses = operation["responses"]
-    told = responses.get(str(answer.status_code), responses["default"])
-    if "$ref" in told:
-        told = document["components"]["responses"]["Problem"]
-    if "content" not in told:
+    described = responses.get(str(answer.status_code), responses["default"])
+    if "$ref" in described:
+        described = document["components"]["responses"]["Problem"]
+    if "content" not in described:
         assert answer.content == b""
         return
-    content = told["content"][answer.headers["content-type"]]
+    content = described["content"][answer.headers["content-type"]]
     schema = {**content["schema"], "components": document["components"]}
     jsonschema_rs.Draft202012Validator(schema, validate_formats=True).validate(answer.json())
 

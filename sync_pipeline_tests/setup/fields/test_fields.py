@@ -184,7 +184,7 @@ def test_nothing_is_changed_by_looking(setup: SetupService, entity: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("entity", "form", "told"),
+    ("entity", "form", "expected"),
     [
         ("users", FieldForm("x", source="a", transform="trin"), "transform: there is no transform 'trin'. Did you mean 'trim'?"),
         ("users", FieldForm("x", source="a", transform="prefix: 5"), "transform.prefix: found a whole number 5, expected text."),
@@ -212,10 +212,10 @@ def test_nothing_is_changed_by_looking(setup: SetupService, entity: str) -> None
         ("nothing", FieldForm("x", source="a"), "There is no entity 'nothing'"),
     ],
 )  # fmt: skip
-def test_instant_validation(setup: SetupService, entity: str, form: FieldForm, told: str) -> None:
+def test_instant_validation(setup: SetupService, entity: str, form: FieldForm, expected: str) -> None:
     """One sentence says what is wrong, without file and line; nothing is stored, not even when it is insisted on."""
     found = check_field(setup, entity, form)
-    assert told in found
+    assert expected in found
     assert ".yaml" not in found
     with pytest.raises(ConfigError) as error:
         change_field(setup, entity, form, since=None)
@@ -225,7 +225,7 @@ def test_instant_validation(setup: SetupService, entity: str, form: FieldForm, t
 
 
 @pytest.mark.parametrize(
-    ("entity", "name", "told"),
+    ("entity", "name", "expected"),
     [
         ("users", "user_id", "user_id is dropped, but it is what target.id knows a record by."),
         ("locations", "name", "a client cannot be without a name"),
@@ -233,10 +233,10 @@ def test_instant_validation(setup: SetupService, entity: str, form: FieldForm, t
         ("users", "nam", "users has no field 'nam'. Did you mean 'name'?"),
     ],
 )
-def test_what_must_not_be_dropped(setup: SetupService, entity: str, name: str, told: str) -> None:
+def test_what_must_not_be_dropped(setup: SetupService, entity: str, name: str, expected: str) -> None:
     """A field that something else needs stays, and the reason is told."""
     found = check_drop(setup, entity, name)
-    assert told in found
+    assert expected in found
     with pytest.raises(ConfigError) as error:
         drop_field(setup, entity, name, since=None)
     assert str(error.value) == found
